@@ -1,0 +1,54 @@
+"""What a quantum job carries to C2, and how it travels inside a batch script.
+
+The payload of slurmrestd has room for one thing only, the batch script (at most 4 MB). So the job's own
+data travels there: after the line that hands over to C2's job step, behind a marker, as one line of JSON
+that no shell ever reads.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from qslurm.errors import InvalidInputError
+
+Kind = Literal["circuit", "hybrid", "script"]
+
+MARKER = "#QSLURM-DATA "
+"""Starts the line that carries the envelope; the last such line of a script counts."""
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The data of a circuit or hybrid job.
+
+    `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
+    shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself.
+    """
+
+    kind: Literal["circuit", "hybrid"]
+    source: str
+    file: str = "job"
+    shots: int | None = None
+    seed: int | None = None
+    raw_data: bool = False
+    version: Literal[1] = 1
+
+
+def pack(envelope: Envelope) -> str:
+    """The marker line (without a newline) that carries the envelope in a batch script."""
+    return MARKER + msgspec.json.encode(envelope).decode()
+
+
+def unpack(script: str) -> Envelope | None:
+    """The envelope a batch script carries, or None for a plain script; an unreadable one is InvalidInputError."""
+    position = script.rfind("\n" + MARKER)
+    if position < 0:
+        return None
+    line = script[position + 1 + len(MARKER) :].split("\n", 1)[0]
+    try:
+        return msgspec.json.decode(line.encode(), type=Envelope)
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(
+            f"The job's data can't be read: {error}.", hint="Submit the file again with this version of qslurm."
+        ) from error
