@@ -1,0 +1,175 @@
+"""What classical and quantum runtimes agree on: the `qi` object, what an execution gives, what a backend is.
+
+The names are those of Quantum Inspire's published interface (`qi2_shared.hybrid.quantum_interface` and
+`compute_api_client.BackendType`), so that a file written for that platform runs here unchanged.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from qslurm.errors import InvalidInputError
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one execution (one circuit, n shots) gave.
+
+    `counts` maps bit strings to how often they were seen: one character for each classical bit of the circuit,
+    bits in the order they are declared, the first one rightmost. `raw_data` is one such string for each shot, in
+    the order they were run, or None when it wasn't asked for. `seconds` is how long the quantum runtime was busy.
+    """
+
+    counts: dict[str, int]
+    raw_data: list[str] | None = None
+    shots_requested: int
+    shots_done: int
+    seconds: float
+
+
+class BackendType(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hybrid algorithm may know of the backend it runs on; fields as in Quantum Inspire's API.
+
+    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). It can also be read
+    as a mapping, because Qiskit's plugin validates `qi.backend_type` as one.
+    """
+
+    name: str
+    nqubits: int
+    max_number_of_shots: int
+    default_number_of_shots: int
+    gateset: list[str] = []
+    topology: list[list[int]] = []
+    supports_raw_data: bool = True
+    is_hardware: bool = False
+    id: int = 0
+    infrastructure: str = "qslurm"
+    description: str = ""
+    image_id: str = ""
+    features: list[str] = []
+    default_compiler_config: dict[str, Any] = {}
+    status: str = "idle"
+    messages: dict[str, dict[str, str]] = {}
+    enabled: bool = True
+    identifier: str = ""
+    protocol_version: int | None = None
+    job_execution_time_limit: float = 0.0
+    max_jobs_per_batch_job: int = 1
+    batchjobs_per_queue_limit: int = 1
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return self.__struct_fields__
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The fields with their values."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__]
+
+    def values(self) -> list[Any]:
+        """The fields' values."""
+        return [value for _, value in self.items()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field's value, or the default where there is no such field."""
+        return getattr(self, name) if name in self.__struct_fields__ else default
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__struct_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__struct_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__struct_fields__)
+
+
+Mapping.register(BackendType)
+
+
+class Transport(Protocol):
+    """How a classical runtime reaches a quantum one: through the dispatcher, or within this process."""
+
+    @property
+    def backend_type(self) -> BackendType:
+        """The backend that executions of this transport run on."""
+        ...
+
+    def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
+        """Execute one circuit and wait for its outcome; what can't be executed is a QslurmError."""
+        ...
+
+
+class ExecuteCircuitResult(msgspec.Struct, frozen=True):
+    """What `qi.execute_circuit` returns. It can be awaited, for files whose `execute` is a coroutine."""
+
+    results: dict[str, int]
+    raw_data: list[str] | None
+    shots_requested: int
+    shots_done: int
+
+    def __await__(self) -> Generator[None, None, ExecuteCircuitResult]:
+        """Give itself: the circuit has been executed already."""
+        return self
+        yield  # makes this a generator, which is what `await` asks for
+
+
+class QuantumInterface:
+    """The `qi` object that a hybrid file's `execute(qi)` gets.
+
+    `results` holds the counts of each execution so far, in order; `backend_type` describes the backend.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.results: list[dict[str, Any]] = []
+        self._transport = transport
+
+    @property
+    def backend_type(self) -> BackendType:
+        """The backend that circuits are executed on."""
+        return self._transport.backend_type
+
+    def execute_circuit(
+        self, circuit: str, number_of_shots: int | None = None, raw_data_enabled: bool | None = False
+    ) -> ExecuteCircuitResult:
+        """Execute a circuit (cQASM 3.0) and wait for what it measured.
+
+        Without `number_of_shots` the backend's default is taken. `raw_data_enabled` asks for each shot's bits.
+        A circuit that isn't valid is a CircuitError, anything else that can't be a circuit an InvalidInputError.
+        """
+        if not isinstance(circuit, str):
+            raise InvalidInputError(
+                f"A circuit is a string of cQASM, not {type(circuit).__name__}.",
+                hint="Convert it first, e.g. a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
+            )
+        shots = self.backend_type.default_number_of_shots if number_of_shots is None else number_of_shots
+        outcome = self._transport.execute(circuit, as_shots(shots), bool(raw_data_enabled))
+        self.results.append(outcome.counts)
+        return ExecuteCircuitResult(
+            results=outcome.counts,
+            raw_data=outcome.raw_data,
+            shots_requested=outcome.shots_requested,
+            shots_done=outcome.shots_done,
+        )
+
+
+def as_shots(shots: Any, *, max_shots: int | None = None) -> int:
+    """A number of shots as an int (numpy's integers too); anything but a whole number >= 1 is InvalidInputError."""
+    try:
+        number = operator.index(shots)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(shots, bool):
+        raise InvalidInputError(
+            f"{shots!r} is not a number of shots.", hint="Give a whole number, 1 or more, e.g. 1024."
+        )
+    if max_shots is not None and number > max_shots:
+        raise InvalidInputError(
+            f"{number} shots are more than this backend takes at once ({max_shots}).",
+            hint=f"Ask for at most {max_shots}, and execute the circuit several times.",
+        )
+    return number
