@@ -1,0 +1,132 @@
+"""What C2's job manager knows of a center's jobs: states, results, logs, backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qslurm.errors import (
+    NotReadyError,
+    QslurmError,
+    RefusedError,
+    TokenError,
+    UnknownJobError,
+    UnreachableError,
+)
+from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    import requests
+
+NEXT_OFFSET = "X-Qslurm-Next-Offset"
+
+_ERRORS: dict[int, type[QslurmError]] = {
+    401: TokenError,
+    403: TokenError,
+    404: UnknownJobError,
+    409: NotReadyError,
+}
+
+
+class JobManagerClient:
+    """A center's connection to the job manager at `url`, authenticated by the center's Slurm token."""
+
+    def __init__(self, url: str, token: Secret, *, timeout_s: float = 30.0, ca_file: str | None = None) -> None:
+        import requests
+
+        self._url = url.rstrip("/")
+        self._token = token
+        self._timeout_s = timeout_s
+        self._session = requests.Session()
+        self._session.max_redirects = 0  # a token follows nobody elsewhere
+        if ca_file:
+            self._session.verify = ca_file
+
+    def job(self, job_id: int) -> dict[str, Any]:
+        """What the platform knows of a job: state, reason, times, executions; UnknownJobError before its start."""
+        return self._json(f"/v1/jobs/{job_id}")
+
+    def results(self, job_id: int) -> dict[str, Any]:
+        """Counts of a circuit job, final result of a hybrid job; NotReadyError while it runs."""
+        return self._json(f"/v1/jobs/{job_id}/results")
+
+    def backends(self) -> list[dict[str, Any]]:
+        """The platform's backends and how they are."""
+        backends = self._json("/v1/backends").get("backends", [])
+        return list(backends)
+
+    def log(self, job_id: int) -> Iterator[bytes]:
+        """What the job has written so far, in pieces."""
+        offset = 0
+        while True:
+            response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
+            after = _next_offset(response, offset)
+            if after <= offset:
+                return
+            yield response.content
+            offset = after
+
+    def _json(self, path: str) -> dict[str, Any]:
+        response = self._get(path, {})
+        try:
+            document = response.json()
+        except ValueError as error:
+            raise _not_a_job_manager(self._url) from error
+        if not isinstance(document, dict):
+            raise _not_a_job_manager(self._url)
+        return document
+
+    def _get(self, path: str, parameters: dict[str, str]) -> requests.Response:
+        import requests
+
+        try:
+            response = self._session.get(
+                self._url + path,
+                params=parameters,
+                headers={"Authorization": f"Bearer {self._token.reveal()}"},
+                timeout=self._timeout_s,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, ValueError) as error:
+            raise UnreachableError(
+                f"C2's job manager at {self._url} did not answer ({_reason(error)}).",
+                hint="Results are kept there; ask again later, or check results_url.",
+            ) from error
+        if response.status_code != requests.codes.ok:
+            raise _error(response, self._url)
+        return response
+
+
+def _next_offset(response: requests.Response, offset: int) -> int:
+    try:
+        return int(response.headers[NEXT_OFFSET])
+    except (KeyError, ValueError):
+        return offset + len(response.content)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in a few words; requests' own messages name hosts, paths and object addresses."""
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    return getattr(cause, "strerror", None) or type(cause).__name__
+
+
+def _not_a_job_manager(url: str) -> UnreachableError:
+    return UnreachableError(
+        f"What answers at {url} is not qslurm's job manager.", hint="Check results_url (QSLURM_RESULTS_URL)."
+    )
+
+
+def _error(response: requests.Response, url: str) -> QslurmError:
+    error_class = _ERRORS.get(response.status_code)
+    try:
+        described = response.json()["error"]
+        message, hint = str(described["message"]), str(described.get("hint", ""))
+    except (ValueError, KeyError, TypeError):
+        if error_class is None:
+            return _not_a_job_manager(url)
+        message, hint = f"C2's job manager answered {response.status_code}.", ""
+    if error_class is None:
+        error_class = UnreachableError if response.status_code >= 500 else RefusedError
+    return error_class(message, hint=hint)

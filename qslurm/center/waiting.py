@@ -1,0 +1,73 @@
+"""Waiting for a job on C2: how often to ask, and how long a silence is believed to be a passing one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qslurm.errors import TimedOutError, UnreachableError
+
+if TYPE_CHECKING:
+    from qslurm.slurmrest import JobInfo
+
+FIRST_DELAY_S = 0.25
+LONGEST_DELAY_S = 10.0
+PATIENCE_S = 120.0
+"""Seconds without an answer after which a wait gives up; the job itself goes on."""
+
+
+@dataclass(frozen=True)
+class Poll:
+    """One look at the job: what C2 said, or for how many seconds it has said nothing."""
+
+    job: JobInfo | None
+    silent_s: float
+    waited_s: float
+
+
+def next_delay(waited_s: float) -> float:
+    """Seconds until the next question: a tenth of the time waited so far, within bounds.
+
+    So a job of a few seconds is seen within a fraction of one, and a job of an hour costs C2 six questions a minute.
+    """
+    return min(LONGEST_DELAY_S, max(FIRST_DELAY_S, waited_s / 10))
+
+
+def wait_until_final(
+    ask: Callable[[], JobInfo],
+    *,
+    on_poll: Callable[[Poll], None],
+    timeout_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> JobInfo:
+    """Ask until the job has ended, and return how.
+
+    `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
+    TimedOutError after `timeout_s`.
+    """
+    from qslurm.slurmrest.states import is_final
+
+    start = heard = clock()
+    while True:
+        try:
+            job = ask()
+        except UnreachableError as error:
+            silent = clock() - heard
+            if silent > PATIENCE_S:
+                raise UnreachableError(
+                    f"C2 has not answered for {silent:.0f} s; the job itself goes on.", hint=error.hint
+                ) from error
+            on_poll(Poll(None, silent, clock() - start))
+        else:
+            heard = clock()
+            on_poll(Poll(job, 0.0, heard - start))
+            if is_final(job.state):
+                return job
+        waited = clock() - start
+        if timeout_s is not None and waited >= timeout_s:
+            raise TimedOutError(f"The job had not ended after {timeout_s:g} s; it goes on.")
+        delay = next_delay(waited)
+        sleep(delay if timeout_s is None else min(delay, max(0.0, timeout_s - waited)))

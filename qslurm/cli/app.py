@@ -1,0 +1,142 @@
+"""The command tree, and what becomes of an error.
+
+A command's module is imported only when it is called or asked for help: `qslurm hook` runs at the start and the end of
+every job on C2, and a researcher's `qslurm submit` should feel like sbatch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from qslurm import __version__
+from qslurm.cli.output import print_error, print_json, wants_json
+from qslurm.errors import QslurmError
+
+INTERRUPTED = 130
+"""The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    # name: (module, one line for the overview)
+    "submit": ("submit", "Send a circuit, a hybrid Python file or a batch script to C2."),
+    "queue": ("jobs", "List your center's jobs on C2."),
+    "show": ("jobs", "Show one job."),
+    "wait": ("jobs", "Wait for a job to end; exit with how it ended."),
+    "cancel": ("jobs", "Cancel jobs."),
+    "results": ("results", "Print what a job measured or computed."),
+    "logs": ("results", "Print what a job wrote."),
+    "run": ("local", "Run a circuit or a hybrid file on this machine, without Slurm."),
+    "token": ("token", "Issue, install and check a center's token."),
+    "partition": ("operator", "Enable, drain and close C2's quantum partitions."),
+    "backend": ("operator", "List backends; take one out of service and back in."),
+    "dispatcher": ("services", "C2's task manager: serve, status."),
+    "gate": ("services", "C2's gate: keeps partitions as operators and backends want them."),
+    "jobmanager": ("services", "C2's HTTP service for results and logs."),
+    "hook": ("hook", "What slurmctld calls when a job starts and ends."),
+    "step": ("hook", "What a quantum job runs on C2's classical node."),
+}
+
+SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
+    ("Jobs", ("submit", "queue", "show", "wait", "cancel", "results", "logs", "run")),
+    ("Center admins and C2 operators", ("token", "partition", "backend", "dispatcher", "gate", "jobmanager")),
+    ("Called by Slurm", ("hook", "step")),
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed, listed by who needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the overview."""
+        return [name for _, names in SECTIONS for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module and take the command from it."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"qslurm.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name in the error."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, COMMANDS, n=1)
+            meant = f" Did you mean `qslurm {near[0]}`?" if near else " See `qslurm --help`."
+            raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, section by section, without importing anything."""
+        for title, names in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110},
+    epilog="Example, in an sbatch script:  qslurm submit bell.cq --backend qx --wait",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="qslurm", message="%(prog)s %(version)s")
+def qslurm() -> None:
+    """Submit quantum jobs from this cluster to the Slurm cluster beside a quantum platform."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `qslurm` with these arguments; the exit code.
+
+    Every error ends as one sentence on stderr (with --json also as a document on stdout), never as a traceback.
+    """
+    as_json = wants_json(arguments)
+    try:
+        result = qslurm.main(args=list(arguments), prog_name="qslurm", standalone_mode=False)
+    except QslurmError as error:
+        print_error(error, as_json=as_json)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.ctx.get_help() if shown.ctx else str(shown))
+        return 2
+    except click.ClickException as error:
+        _print_usage_error(error, as_json=as_json)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing more can be said to it, not even at exit.
+        sys.stdout = None  # type: ignore[assignment] # what the interpreter itself does when there is no stdout
+        return 0
+    except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
+        return _report_bug(error, as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
+    message = error.format_message().replace("\n", " ")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if as_json:
+        print_json({"error": {"code": 2, "type": "usage", "message": message, "hint": ""}})
+    hint = f" Try `{context.command_path} --help`." if context and "--help" not in message else ""
+    click.echo(f"qslurm: {message}{hint}", err=True)
+
+
+def _report_bug(error: Exception, *, as_json: bool) -> int:
+    import os
+
+    if os.environ.get("QSLURM_TRACEBACK"):
+        raise error
+    wrapped = QslurmError(
+        f"Something went wrong that qslurm did not expect: {type(error).__name__}: {error}.",
+        hint="Please report it; QSLURM_TRACEBACK=1 shows where it happened.",
+    )
+    print_error(wrapped, as_json=as_json)
+    return wrapped.exit_code

@@ -1,0 +1,115 @@
+"""How commands print: tables, JSON, errors, bars, and a progress line for people who watch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from qslurm.errors import QslurmError
+
+BAR_WIDTH = 40
+"""Characters of the longest bar."""
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether --json is among the arguments, before a lone `--`."""
+    options = list(arguments)
+    if "--" in options:
+        options = options[: options.index("--")]
+    return "--json" in options
+
+
+def print_json(document: object) -> None:
+    """One JSON document on one line of stdout."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(document).decode())
+
+
+def print_error(error: QslurmError, *, as_json: bool) -> None:
+    """The error's sentence and hint on stderr; with --json its document on stdout as well."""
+    if as_json:
+        print_json({"error": error_document(error)})
+    click.echo(f"qslurm: {error}", err=True)
+
+
+def error_document(error: QslurmError) -> dict[str, Any]:
+    """What --json says of an error: `code` is the exit code, `type` the error's name."""
+    return {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
+
+
+def note(text: str) -> None:
+    """A sentence for the user beside the output (stderr)."""
+    click.echo(text, err=True)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Left-aligned columns as squeue prints them; the last column is never padded."""
+    lines = [tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
+        click.echo("  ".join([*cells, line[-1]]).rstrip())
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and values, one pair a line; empty values are left out."""
+    shown = {name: value for name, value in facts.items() if value not in (None, "")}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name.rjust(width)}  {value}")
+
+
+def bars(counts: Mapping[str, int], *, width: int = BAR_WIDTH) -> list[str]:
+    """Counts as lines of text: the bit string, a bar, the count, its share of the shots."""
+    if not counts:
+        return []
+    total, most = sum(counts.values()), max(counts.values())
+    digits = len(str(most))
+    key_width = max(len(key) for key in counts)
+    return [
+        f"{key.rjust(key_width)} {_bar(count / most * width).ljust(width)} {count:>{digits}}  {count / total:6.1%}"
+        for key, count in sorted(counts.items())
+    ]
+
+
+def _bar(length: float) -> str:
+    eighths = round(length * 8)
+    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
+
+
+class ProgressLine:
+    """One line on a terminal's stderr that is written over and over; nothing at all in a pipe."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._dirty = False
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.clear()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if not self._shown:
+            return
+        import shutil
+
+        room = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\033[K{text[:room]}")
+        sys.stderr.flush()
+        self._dirty = True
+
+    def clear(self) -> None:
+        """Take the line away, so that what follows starts at the margin."""
+        if self._dirty:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            self._dirty = False

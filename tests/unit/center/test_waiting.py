@@ -1,0 +1,67 @@
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.center.waiting import LONGEST_DELAY_S, PATIENCE_S, next_delay, wait_until_final
+from qslurm.errors import TimedOutError, UnreachableError
+
+
+class Time:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def answers(*states):
+    """An `ask` that gives these answers in turn, then the last for ever; None stands for silence."""
+    left = list(states)
+
+    def ask():
+        state = left.pop(0) if len(left) > 1 else left[0]
+        if state is None:
+            raise UnreachableError("C2 does not answer.")
+        return SimpleNamespace(state=state)
+
+    return ask
+
+
+def wait(ask, **options):
+    time, polls = Time(), []
+    job = wait_until_final(ask, on_poll=polls.append, clock=time.clock, sleep=time.sleep, **options)
+    return job, polls, time
+
+
+def test_waiting_ends_with_the_job():
+    job, polls, _ = wait(answers("PENDING", "RUNNING", "COMPLETED"))
+    assert job.state == "COMPLETED"
+    assert [poll.job.state for poll in polls] == ["PENDING", "RUNNING", "COMPLETED"]
+
+
+def test_a_passing_silence_is_survived_and_shown():
+    job, polls, _ = wait(answers("RUNNING", None, None, "COMPLETED"))
+    assert job.state == "COMPLETED"
+    assert [poll.silent_s > 0 for poll in polls] == [False, True, True, False]
+
+
+def test_a_lasting_silence_ends_the_wait_and_says_that_the_job_goes_on():
+    with pytest.raises(UnreachableError, match="the job itself goes on"):
+        wait(answers("RUNNING", None))
+
+
+def test_a_timeout_is_kept_to():
+    with pytest.raises(TimedOutError):
+        wait(answers("PENDING"), timeout_s=30)
+
+
+@given(st.floats(0, 10**6))
+def test_delays_stay_within_their_bounds(waited):
+    assert 0 < next_delay(waited) <= LONGEST_DELAY_S < PATIENCE_S
