@@ -1,0 +1,61 @@
+"""From the file a user names to what kind of job it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from qslurm.errors import InvalidInputError
+
+FileKind = Literal["circuit", "hybrid", "script", "payload"]
+
+SUFFIXES: dict[str, FileKind] = {
+    ".cq": "circuit",
+    ".cqasm": "circuit",
+    ".qasm": "circuit",
+    ".py": "hybrid",
+    ".sh": "script",
+    ".bash": "script",
+    ".sbatch": "script",
+    ".slurm": "script",
+    ".json": "payload",
+}
+"""What a file's ending says; a file without one of these is a batch script if it begins with `#!`."""
+
+LARGEST_FILE = 4 * 1024 * 1024
+"""Bytes; Slurm takes no larger batch script, and every file travels in one (measured on 22.05 and 23.02)."""
+
+
+def read_source(path: Path) -> str:
+    """The text of a job's file; InvalidInputError if it is missing, unreadable, empty, too large or not text."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} can't be read: {(error.strerror or str(error)).lower()}.", hint="Check the file's name and its mode."
+        ) from error
+    if len(data) > LARGEST_FILE:
+        raise InvalidInputError(f"{path} is larger than 4 MB, more than Slurm takes.", hint="Put its data elsewhere.")
+    if not data.strip():
+        raise InvalidInputError(f"{path} is empty.")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+    if "\0" in text:
+        raise InvalidInputError(f"{path} holds a NUL character, which no batch script may.")
+    return text
+
+
+def kind_of(path: Path, text: str) -> FileKind:
+    """What kind of job a file is, by its ending or its first line; InvalidInputError if neither says."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is not None:
+        return kind
+    if text.startswith("#!"):
+        return "script"
+    raise InvalidInputError(
+        f"{path} does not say what kind of job it is.",
+        hint="Name it .cq (circuit), .py (hybrid), .sh (batch script) or .json (raw payload).",
+    )

@@ -1,0 +1,222 @@
+"""What a user does with jobs: prepare, submit, wait, look, fetch. One function each, on one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qslurm.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    JobFailedError,
+    NotReadyError,
+    QslurmError,
+    RefusedError,
+    TimedOutError,
+    UncertainError,
+    UnknownJobError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.center.config import Config
+    from qslurm.center.connection import Center
+    from qslurm.center.waiting import Poll
+    from qslurm.slurmrest import JobInfo, Submitted
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks to submit. Whatever is None is left to the configuration, then to C2."""
+
+    file: Path | None = None
+    template: str | None = None
+    backend: str | None = None
+    partition: str | None = None
+    name: str | None = None
+    shots: int | None = None
+    seed: int | None = None
+    raw_data: bool = False
+    time_limit: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The payload of a request, checked as far as that is possible without C2.
+
+    InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
+    """
+    from qslurm.center.files import kind_of, read_source
+    from qslurm.payload.validate import validate
+
+    if request.file is None and request.template is None:
+        raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
+    text = read_source(request.file) if request.file else ""
+    kind = kind_of(request.file, text) if request.file else "script"
+    payload = _raw_payload(request, text) if kind == "payload" else _rendered(config, request, kind, text, environ)
+    validate(payload)
+    return payload
+
+
+def _raw_payload(request: Request, text: str) -> dict[str, Any]:
+    import msgspec
+
+    try:
+        payload = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(f"{request.file} is not JSON: {error}.") from error
+    if not isinstance(payload, dict):
+        raise InvalidInputError(f"{request.file} is not a payload: it should be an object with `job` and `script`.")
+    return payload
+
+
+def _rendered(
+    config: Config, request: Request, kind: str, text: str, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    from qslurm.center.origin import origin_from_environment
+    from qslurm.payload.comment import new_key
+    from qslurm.payload.render import render
+    from qslurm.payload.spec import JobSpec
+    from qslurm.payload.time_limit import parse_time_limit
+
+    backend = request.backend or config.job.backend
+    if not backend and not request.partition:
+        raise InvalidInputError(
+            "Nobody said which backend the job is for.",
+            hint="Say --backend NAME, or set one in the config ([job] backend).",
+        )
+    file = request.file.name if request.file else ""
+    if kind == "circuit":
+        from qslurm.runtimes.circuit import check_circuit
+
+        check_circuit(text, file=file)
+    elif kind == "hybrid":
+        from qslurm.runtimes.hybrid_file import check_hybrid
+
+        check_hybrid(text, file)
+    time_limit = request.time_limit or config.job.time_limit
+    spec = JobSpec(
+        kind=kind,  # type: ignore[arg-type] # the payload kind never comes here
+        name=request.name or Path(file).stem or request.template or "qslurm",
+        backend=backend or (request.partition or "").removeprefix("p_"),
+        partition=request.partition or f"p_{backend}",
+        shots=request.shots or config.job.shots,
+        seed=request.seed,
+        raw_data=request.raw_data,
+        source=text,
+        file=file,
+        time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
+        account=request.account or config.job.account or None,
+        qos=request.qos,
+        reservation=request.reservation,
+        key=new_key(),
+        origin=origin_from_environment(environ).format(),
+        variables=dict(request.variables),
+    )
+    return render(spec, request.template or kind, config.template_folders())
+
+
+def submit(center: Center, payload: dict[str, Any]) -> Submitted:
+    """Send a payload to C2. When no answer comes, look whether C2 has the job before saying that nobody knows."""
+    from qslurm.payload.comment import Comment
+
+    try:
+        return center.slurm.submit(payload)
+    except UncertainError as error:
+        key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
+        found = _look_up(center, key) if key else None
+        if found is None:
+            raise UncertainError(
+                f"{error.message} Nobody can say yet whether C2 has the job.",
+                hint=f"Look with `qslurm queue --key {key}` before you submit again." if key else error.hint,
+            ) from error
+        return found
+    except RefusedError as error:
+        raise _with_backends(center, error) from error
+
+
+def _look_up(center: Center, key: str) -> Submitted | None:
+    from qslurm.slurmrest import Submitted
+
+    try:
+        job = center.slurm.find_by_key(key)
+    except QslurmError:
+        return None  # the look-up met the same silence: what is known stays "uncertain"
+    if job is None:
+        return None
+    return Submitted(job.job_id, ["C2's answer was lost on the way; the job was found by its key."], "")
+
+
+INVALID_PARTITION = 2000
+"""Slurm's error number for a partition it does not have (slurm_errno.h)."""
+
+
+def _with_backends(center: Center, error: RefusedError) -> RefusedError:
+    """A refusal for an unknown partition gets the backends that exist as its hint, if anybody can name them."""
+    if getattr(error, "slurm_error", None) != INVALID_PARTITION or not center.config.c2.results_url:
+        return error
+    try:
+        names = sorted(str(backend["name"]) for backend in center.results.backends())
+    except (QslurmError, KeyError):
+        return error  # the refusal matters more than the hint
+    return RefusedError(error.message, hint=f"C2's backends are {', '.join(names)}.") if names else error
+
+
+def wait(
+    center: Center, job_id: int, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
+) -> JobInfo:
+    """Wait until a job has ended; see `wait_until_final`."""
+    from qslurm.center.waiting import wait_until_final
+
+    return wait_until_final(lambda: center.slurm.job(job_id), on_poll=on_poll, timeout_s=timeout_s)
+
+
+def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
+    """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
+    from qslurm.slurmrest.states import outcome
+
+    how = outcome(job.state)
+    if how == "completed":
+        return None
+    reason = platform_facts(center, job.job_id).get("reason") or ""
+    said = f": {str(reason).rstrip('.')}" if reason else ""
+    if how == "cancelled":
+        return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
+    if how == "timed_out":
+        return TimedOutError(
+            f"Job {job.job_id} ran into its time limit{said}.", hint="Ask for more with --time, or fewer shots."
+        )
+    code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
+    return JobFailedError(
+        f"Job {job.job_id} failed{said}{code}.", hint=f"`qslurm logs {job.job_id}` prints what it wrote."
+    )
+
+
+def platform_facts(center: Center, job_id: int) -> dict[str, Any]:
+    """What the job manager says of a job; empty when there is none, or it does not know the job (yet)."""
+    if not center.config.c2.results_url:
+        return {}
+    try:
+        return center.results.job(job_id)
+    except QslurmError:
+        return {}  # Slurm's own account of the job stands by itself
+
+
+def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
+    """A job's results. NotReadyError says why there are none yet, UnknownJobError that there is no such job."""
+    try:
+        return center.results.results(job_id)
+    except UnknownJobError:
+        job = center.slurm.job(job_id)  # a job that never started is known to Slurm only
+    from qslurm.slurmrest.states import explain, is_final
+
+    if is_final(job.state):
+        raise (outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform."))
+    raise NotReadyError(
+        f"Job {job_id} has no results yet: {explain(job.state, job.reason)}.",
+        hint=f"`qslurm wait {job_id}` waits for it.",
+    )

@@ -1,0 +1,203 @@
+"""`qslurm queue`, `show`, `wait`, `cancel`: a center's jobs on C2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qslurm.cli.options import CenterFlags, center_options, job_id_argument, json_option
+from qslurm.cli.output import ProgressLine, error_document, note, print_facts, print_json, print_table
+from qslurm.cli.times import clock_time, duration
+from qslurm.errors import NotReadyError, QslurmError, RefusedError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.waiting import Poll
+    from qslurm.slurmrest import JobInfo
+
+
+@click.command()
+@click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
+@click.option("--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them.")
+@click.option("--key", metavar="KEY", help="Only the job with this submission key.")
+@json_option
+@center_options
+def queue(partition: str | None, with_ended: bool, key: str | None, as_json: bool, center: CenterFlags) -> None:
+    """List your center's jobs on C2, as squeue would.
+
+    \b
+    Examples:
+      qslurm queue
+      qslurm queue -p p_spin2 --all
+    """
+    from qslurm.payload.comment import Comment
+    from qslurm.slurmrest.states import explain, is_final
+
+    connection = center.open()
+    jobs = [
+        job
+        for job in connection.slurm.jobs()
+        if job.user == connection.config.c2.user
+        and (partition is None or job.partition == partition)
+        and (with_ended or key or not is_final(job.state))
+        and (key is None or Comment.parse(job.comment).key == key)
+    ]
+    if as_json:
+        print_json({"jobs": [_job_document(job) for job in jobs]})
+        return
+    print_table(
+        ("JOBID", "PARTITION", "NAME", "ACCOUNT", "STATE", "SUBMITTED", "REASON"),
+        [
+            (j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), explain(j.state, j.reason))
+            for j in jobs
+        ],
+    )
+
+
+@click.command()
+@job_id_argument
+@json_option
+@center_options
+def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
+    """Show all that C2 knows of job JOBID.
+
+    \b
+    Example:  qslurm show 12
+    """
+    from qslurm.center.jobs import platform_facts
+    from qslurm.payload.comment import Comment
+    from qslurm.slurmrest.states import explain
+
+    connection = center.open()
+    job = connection.slurm.job(job_id)
+    platform = platform_facts(connection, job_id)
+    if as_json:
+        print_json({**_job_document(job), "platform": platform or None})
+        return
+    said = Comment.parse(job.comment)
+    print_facts(
+        {
+            "job": f"{job.job_id} {job.name}",
+            "state": f"{job.state}: {explain(job.state, job.reason)}",
+            "why": platform.get("reason"),
+            "backend": said.backend,
+            "partition": job.partition,
+            "account": job.account,
+            "origin": said.origin,
+            "submitted": clock_time(job.submit_time),
+            "started": clock_time(job.start_time),
+            "ended": clock_time(job.end_time),
+            "restarts": job.restart_count or None,
+            "executions": platform.get("executions"),
+            "shots": platform.get("shots"),
+            "QPU time": f"{platform['qpu_seconds']:.3f} s" if platform.get("qpu_seconds") else None,
+            "key": said.key,
+        }
+    )
+
+
+@click.command()
+@job_id_argument
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait no longer.")
+@json_option
+@center_options
+def wait(job_id: int, timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
+    """Wait for job JOBID to end, and print its results; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out).
+
+    Ctrl-C ends the waiting, not the job.
+
+    \b
+    Example:  qslurm wait 12 && qslurm results 12 --json
+    """
+    wait_and_print(center.open(), job_id, timeout_s, as_json=as_json)
+
+
+@click.command()
+@click.argument("job_ids", type=click.IntRange(min=1), nargs=-1, required=True, metavar="JOBID...")
+@json_option
+@center_options
+def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+    """Cancel jobs, pending or running. A job that has ended already stays as it is.
+
+    \b
+    Example:  qslurm cancel 12 13
+    """
+    connection = center.open()
+    failures: list[QslurmError] = []
+    answers: list[dict[str, Any]] = []
+    for job_id in job_ids:
+        try:
+            connection.slurm.cancel(job_id)
+        except RefusedError as error:
+            failures.append(error)
+            answers.append({"job_id": job_id, "cancelled": False, "error": error_document(error)})
+        else:
+            answers.append({"job_id": job_id, "cancelled": True})
+    for failure in failures[:-1]:
+        note(f"qslurm: {failure}")
+    if failures:
+        if as_json and len(job_ids) > 1:
+            note(f"qslurm: {failures[-1]}")
+            print_json({"jobs": answers})
+            raise click.exceptions.Exit(failures[-1].exit_code)
+        raise failures[-1]
+    if as_json:
+        print_json(answers[0] if len(answers) == 1 else {"jobs": answers})
+
+
+def wait_and_print(
+    center: Center, job_id: int, timeout_s: float | None, *, as_json: bool, quiet: bool = False
+) -> None:
+    """Wait for a job and print what came of it; raises the error of a job that did not complete."""
+    from qslurm.center import jobs
+
+    try:
+        with ProgressLine() as line:
+            job = jobs.wait(center, job_id, on_poll=lambda poll: line.show(_progress(job_id, poll)), timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        note(f"\nJob {job_id} goes on: `qslurm wait {job_id}` returns to it, `qslurm cancel {job_id}` ends it.")
+        raise
+    failure = jobs.outcome_error(center, job)
+    if failure is not None:
+        raise failure
+    if quiet:
+        return
+    results = _results_or_none(center, job_id)
+    if as_json:
+        print_json({**_job_document(job), "results": results})
+    elif results is None:
+        click.echo(f"Job {job_id} completed")
+    else:
+        from qslurm.cli.results import print_results
+
+        print_results(results)
+
+
+def _results_or_none(center: Center, job_id: int) -> dict[str, Any] | None:
+    """Results of a completed job, where the center knows a job manager and that knows the job."""
+    if not center.config.c2.results_url:
+        return None
+    try:
+        return center.results.results(job_id)
+    except (RefusedError, NotReadyError) as error:
+        note(f"qslurm: {error}")
+        return None
+
+
+def _progress(job_id: int, poll: Poll) -> str:
+    from qslurm.slurmrest.states import explain
+
+    if poll.job is None:
+        return f"job {job_id}: C2 has not answered for {duration(poll.silent_s)}; still trying"
+    return f"job {job_id}: {explain(poll.job.state, poll.job.reason)} ({duration(poll.waited_s)})"
+
+
+def _job_document(job: JobInfo) -> dict[str, Any]:
+    """What --json says of a job: Slurm's facts, and those from its comment."""
+    import msgspec
+
+    from qslurm.payload.comment import Comment
+
+    said = Comment.parse(job.comment)
+    return {**msgspec.to_builtins(job), "backend": said.backend, "kind": said.kind, "origin": said.origin, "key": said.key}

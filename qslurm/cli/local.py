@@ -1,0 +1,38 @@
+"""`qslurm run`: the whole quantum side on this machine, without Slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qslurm.cli.options import json_option
+from qslurm.cli.output import print_json
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--shots", "-s", type=click.IntRange(min=1), show_default="1024", help="Shots of a circuit.")
+@click.option("--seed", type=click.IntRange(min=0), help="Make the emulator repeat itself.")
+@json_option
+def run(file: Path, shots: int | None, seed: int | None, as_json: bool) -> None:
+    """Run FILE, a circuit (.cq) or a hybrid Python file (.py), on the QX emulator here.
+
+    \b
+    Examples:
+      qslurm run bell.cq --shots 4096
+      qslurm run vqe.py --json | jq .final_result.energy
+    """
+    from qslurm.runtimes.local import run_file
+
+    result = run_file(file, shots=shots, seed=seed)
+    if result.kind == "circuit":
+        document: dict[str, object] = {"counts": result.counts, "shots": result.shots}
+    else:
+        document = {"final_result": result.final_result, "executions": result.executions}
+    if as_json:
+        print_json(document)
+        return
+    from qslurm.cli.results import print_results
+
+    print_results({"kind": result.kind, **document})

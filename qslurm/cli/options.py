@@ -1,0 +1,78 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from qslurm.center.config import Config
+    from qslurm.center.connection import Center
+
+c2_config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="QSLURM_C2_CONFIG",
+    show_default="/etc/qslurm/c2.toml",
+    help="C2's configuration.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+job_id_argument = click.argument("job_id", type=click.IntRange(min=1), metavar="JOBID")
+
+
+class CenterFlags:
+    """The flags that say which C2, and as whom; `open()` gives the center's connection."""
+
+    def __init__(self, **flags: str | None) -> None:
+        self._flags = {name: value for name, value in flags.items() if value is not None}
+
+    def config(self) -> Config:
+        """Flags over environment over the user's file over the center's file."""
+        from qslurm.center.config import load_config
+
+        return load_config(self._flags)
+
+    def open(self) -> Center:
+        """The center's connection to C2; nothing is sent yet."""
+        from qslurm.center.connection import Center
+
+        return Center(self.config())
+
+
+_CENTER_OPTIONS = (
+    click.option("--url", metavar="URL", help="C2's slurmrestd (else QSLURM_C2_URL, or the config)."),
+    click.option("--user", metavar="NAME", help="The center's user on C2 (else QUSER, or the config)."),
+    click.option("--token-file", metavar="FILE", help="The center's token (else SLURM_JWT, QSLURM_TOKEN_FILE, or the config)."),
+    click.option("--api-version", metavar="VERSION", help="slurmrestd's API version, or auto."),
+    click.option("--results-url", metavar="URL", help="C2's job manager (else QSLURM_RESULTS_URL, or the config)."),
+)
+
+
+def center_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say which C2; the command gets them as one `center`."""
+
+    def with_center(
+        *args: object,
+        url: str | None,
+        user: str | None,
+        token_file: str | None,
+        api_version: str | None,
+        results_url: str | None,
+        **options: object,
+    ) -> Any:
+        flags = CenterFlags(
+            url=url, user=user, token_file=token_file, api_version=api_version, results_url=results_url
+        )
+        return command(*args, center=flags, **options)
+
+    wrapped = update_wrapper(with_center, command)
+    for option in reversed(_CENTER_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
