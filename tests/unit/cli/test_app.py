@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from qslurm.cli.app import COMMANDS, SECTIONS, run
+
+
+def test_every_command_stands_in_one_section_of_the_overview():
+    listed = [name for _, names in SECTIONS for name in names]
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(command, capsys):
+    assert run([command, "--help"]) == 0
+    assert "Usage: qslurm " + command in capsys.readouterr().out
+
+
+def test_a_mistyped_command_gets_the_nearest_one(capsys):
+    assert run(["sumbit"]) == 2
+    assert capsys.readouterr().err == (
+        "qslurm: There is no command 'sumbit'. Did you mean `qslurm submit`? Try `qslurm --help`.\n"
+    )
+
+
+def test_an_error_is_a_sentence_on_stderr_and_with_json_a_document_on_stdout(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "none.toml"))
+    assert run(["queue", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("qslurm: ")
+    assert captured.err.count("\n") == 1
+    error = json.loads(captured.out)["error"]
+    assert error["code"] == 2
+    assert set(error) == {"code", "type", "message", "hint"}
+
+
+def test_a_file_that_is_not_there_is_bad_input_not_a_traceback(capsys):
+    assert run(["submit", "missing.cq", "--backend", "qx", "--dry-run"]) == 2
+    assert "missing.cq can't be read: no such file or directory" in capsys.readouterr().err
