@@ -1,21 +1,341 @@
-"""Is this a circuit that can be executed, and what does it measure? Reads cQASM 3.0 with libqasm."""
+"""Is this a circuit that can be executed, and what does it measure? Reads cQASM 3.0 with libqasm.
+
+QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
+keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
+end, and, where a qubit is measured again before that, a program that first copies the measured value to a spare
+qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly).
+"""
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from typing import Any, NamedTuple
+
 import msgspec
+
+from qslurm.errors import CircuitError
+from qslurm.runtimes.circuit_text import Text, place, read_text
+
+MAX_QUBITS = 64
+"""QX's own limit, spare qubits included."""
+MAX_BITS = 4096
+"""Bits of one result key; QX itself would take a million."""
+GATES = ["I", "H", "X", "Y", "Z", "S", "T", "Sdag", "Tdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"] + [
+    "Rx",
+    "Ry",
+    "Rz",
+    "Rn",
+    "U",
+    "CNOT",
+    "CZ",
+    "CR",
+    "CRk",
+    "SWAP",
+]
+_INSTRUCTIONS = [*GATES, "measure", "reset", "init", "barrier", "wait"]
+
+_FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
+_OLD = re.compile(
+    r"\s*version\s+[12]\b|\s*qubits\s+\d|.*^\s*(?:qubits\s+\d|measure_all|prep_z)\b", re.DOTALL | re.M
+)
+_ANALYZE = (
+    "import sys; from libqasm import V3xAnalyzer; "
+    "print(V3xAnalyzer('3.0').analyze_string_to_json(sys.stdin.read()), end='')"
+)
+_ANALYSIS_LIMIT_S = 60.0
+
+
+class Readout(msgspec.Struct, frozen=True, kw_only=True):
+    """How to get classical bits out of a runtime that reports qubits.
+
+    Execute `program`, which has `qubits` qubits; bit i (bits counted in order of declaration) is the value of
+    qubit `sources[i]` (qubits counted likewise), or 0 where that is None: nothing is ever measured into it.
+    """
+
+    program: str
+    qubits: int
+    sources: tuple[int | None, ...]
+
+    def key(self, qubit_key: str) -> str:
+        """The bits of one qubit-keyed result (both with the first one rightmost)."""
+        return "".join("0" if at is None else qubit_key[-1 - at] for at in reversed(self.sources))
 
 
 class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the rest of qslurm needs to know of a circuit.
 
-    `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all.
+    `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all, and
+    `readout` is what to execute and how to read its result.
     """
 
     qubits: int
     bits: int
     measurements: int
+    readout: Readout
 
 
-def check_circuit(text: str, *, file: str = "circuit", max_qubits: int | None = None) -> CircuitFacts:
-    """What a circuit needs and measures; one that can't be executed is a CircuitError with line and column."""
-    raise NotImplementedError
+def check_circuit(
+    text: str,
+    *,
+    file: str = "circuit",
+    max_qubits: int | None = None,
+    max_shots: int | None = None,
+    shots: int = 1,
+) -> CircuitFacts:
+    """What a circuit needs and measures; one that can't be executed is a CircuitError with line and column.
+
+    `max_qubits` and `max_shots` are what the backend offers, `shots` what is asked of it.
+    """
+    if not isinstance(text, str):
+        raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.", hint=_FIRST_LINES + ".")
+    facts = _facts(text, file)
+    if max_qubits is not None and facts.qubits > max_qubits:
+        raise CircuitError(
+            f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
+            hint="Choose a larger backend, or declare only the qubits you use.",
+        )
+    if max_shots is not None and shots > max_shots:
+        raise CircuitError(
+            f"{file}: {shots} shots are more than the backend takes at once ({max_shots}).",
+            hint=f"Ask for at most {max_shots} shots.",
+        )
+    return facts
+
+
+@lru_cache(maxsize=64)
+def _facts(text: str, file: str) -> CircuitFacts:
+    """The facts of a program, remembered: the same circuit is often executed several times in a row."""
+    if not text.strip():
+        raise CircuitError(f"{file}: the circuit is empty.", hint=_FIRST_LINES + ".")
+    read = read_text(text, file)
+    program = _analyze(read, file)
+    registers = _Registers.of(program["variables"])
+    if registers.qubits == 0:
+        raise CircuitError(f"{file}: the circuit has no qubits.", hint=_FIRST_LINES + ".")
+    if registers.qubits > MAX_QUBITS:
+        raise CircuitError(
+            f"{file}: the circuit has {registers.qubits} qubits; {MAX_QUBITS} is the most that can be executed.",
+            hint="Declare only the qubits you use.",
+        )
+    if registers.bits > MAX_BITS:
+        raise CircuitError(
+            f"{file}: the circuit has {registers.bits} classical bits; {MAX_BITS} is the most.",
+            hint="Declare only the bits you measure into.",
+        )
+    steps = program["block"]["Block"]["statements"]
+    _refuse_repeated_operands(steps, registers, read, file)
+    measured = _measurements(steps, registers)
+    if not measured:
+        raise CircuitError(
+            f"{file}: nothing is measured, so there would be no result.",
+            hint="Declare bits and measure into them, e.g. bit[2] b; b = measure q.",
+        )
+    return CircuitFacts(
+        qubits=registers.qubits,
+        bits=registers.bits,
+        measurements=len(measured),
+        readout=_plan_readout(measured, registers, read, file),
+    )
+
+
+# --- what the program declares and measures ----------------------------------------------------------
+
+
+class _Registers(NamedTuple):
+    """Where each declared variable begins among all qubits or all bits, and how long it is."""
+
+    starts: dict[str, tuple[int, int]]
+    names: list[str]
+    qubits: int
+    bits: int
+
+    @classmethod
+    def of(cls, variables: list[dict[str, Any]]) -> _Registers:
+        starts: dict[str, tuple[int, int]] = {}
+        names: list[str] = []
+        totals = {"Qubit": 0, "Bit": 0}
+        for each in variables:
+            variable = each["Variable"]
+            (kind, details), *_ = variable["typ"].items()
+            family = kind.removesuffix("Array")
+            size = int(details["size"])
+            starts[variable["name"]] = (totals[family], size)
+            totals[family] += size
+            if family == "Qubit" and totals[family] <= MAX_QUBITS:
+                name = variable["name"]
+                names += [f"{name}[{i}]" for i in range(size)] if kind == "QubitArray" else [name]
+        return cls(starts, names, totals["Qubit"], totals["Bit"])
+
+    def indices(self, operand: dict[str, Any]) -> list[int]:
+        """The qubits or bits an operand names, in its order."""
+        (kind, details), *_ = operand.items()
+        start, size = self.starts[details["variable"]["Variable"]["name"]]
+        if kind == "IndexRef":
+            return [start + int(index["ConstInt"]["value"]) for index in details["indices"]]
+        return list(range(start, start + size))
+
+
+class _Measured(NamedTuple):
+    """One qubit measured into one bit by the program's step number `step`."""
+
+    step: int
+    bit: int
+    qubit: int
+
+
+def _measurements(steps: list[dict[str, Any]], registers: _Registers) -> list[_Measured]:
+    measured: list[_Measured] = []
+    for step, statement in enumerate(steps):
+        instruction = statement.get("NonGateInstruction")
+        if instruction is not None and instruction["name"] == "measure":
+            bits, qubits = (registers.indices(operand) for operand in instruction["operands"])
+            measured += [_Measured(step, bit, qubit) for bit, qubit in zip(bits, qubits, strict=True)]
+    return measured
+
+
+def _refuse_repeated_operands(
+    steps: list[dict[str, Any]], registers: _Registers, read: Text, file: str
+) -> None:
+    """A gate on one qubit twice is not unitary; QX would compute something all the same."""
+    for step, statement in enumerate(steps):
+        operands = statement.get("GateInstruction", {}).get("operands", [])
+        if len(operands) < 2:
+            continue
+        for together in zip(*map(registers.indices, operands), strict=False):
+            if len(set(together)) < len(together):
+                where = _where(read, len(steps), step, file)
+                raise CircuitError(
+                    f"{where}: a gate is given the same qubit twice.",
+                    hint="Its qubits have to be different ones.",
+                )
+
+
+def _plan_readout(measured: list[_Measured], registers: _Registers, read: Text, file: str) -> Readout:
+    """Find the qubit that holds each bit's value in the end; make spare ones where there is none."""
+    writes = {each.bit: each for each in measured}  # a later measurement into a bit replaces the earlier one
+    last_step = {each.qubit: each.step for each in measured}
+    lost = sorted({(each.step, each.qubit) for each in writes.values() if last_step[each.qubit] != each.step})
+    if registers.qubits + len(lost) > MAX_QUBITS:
+        raise CircuitError(
+            f"{file}: {len(lost)} values are measured from qubits that are measured again later; with"
+            f" {registers.qubits} qubits there is room for {MAX_QUBITS - registers.qubits}.",
+            hint="Measure fewer intermediate values, or use a fresh qubit for each.",
+        )
+    spare = {value: i for i, value in enumerate(lost)}
+
+    def source(bit: int) -> int | None:
+        if bit not in writes:
+            return None
+        step, _, qubit = writes[bit]
+        # The spare qubits are declared first, so that they are the first ones of QX's keys.
+        return spare.get((step, qubit), len(lost) + qubit)
+
+    return Readout(
+        program=_with_copies(read, lost, registers) if lost else read.program,
+        qubits=registers.qubits + len(lost),
+        sources=tuple(source(bit) for bit in range(registers.bits)),
+    )
+
+
+def _with_copies(read: Text, lost: list[tuple[int, int]], registers: _Registers) -> str:
+    """The program with each lost value copied to a spare qubit right after it is measured."""
+    name = "spare"
+    while re.search(rf"\b{name}(_bits)?\b", read.program):
+        name += "_"
+    program, steps = read.program, read.steps
+    for i, (step, qubit) in reversed(list(enumerate(lost))):
+        at = steps[step].end
+        program = f"{program[:at]}; CNOT {registers.names[qubit]}, {name}[{i}]{program[at:]}"
+    at = read.statements[0].end
+    declared = f"; qubit[{len(lost)}] {name}; bit[{len(lost)}] {name}_bits"
+    return f"{program[:at]}{declared}{program[at:]}\n{name}_bits = measure {name}\n"
+
+
+# --- libqasm -----------------------------------------------------------------------------------------
+
+
+def _analyze(read: Text, file: str) -> dict[str, Any]:
+    """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
+    answer = _ask_libqasm_apart(read.program, file) if read.may_divide_by_zero else _ask_libqasm(read.program)
+    try:
+        tree = msgspec.json.decode(answer)
+    except (RecursionError, msgspec.DecodeError) as error:
+        raise CircuitError(
+            f"{file}: the circuit is too deeply nested to be read.", hint="Use fewer modifiers on one gate."
+        ) from error
+    if "errors" in tree:
+        raise _error(tree["errors"], read, file)
+    program: dict[str, Any] = tree["Program"]
+    return program
+
+
+def _ask_libqasm(program: str) -> str:
+    from libqasm import V3xAnalyzer
+
+    # A new analyzer for each program: declarations stay in an analyzer.
+    answer: str = V3xAnalyzer("3.0").analyze_string_to_json(program)
+    return answer
+
+
+def _ask_libqasm_apart(program: str, file: str) -> str:
+    """Analyze in a process of its own, which a division by zero may end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ANALYZE],
+            input=program,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=_ANALYSIS_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CircuitError(f"{file}: the circuit takes too long to read.", hint="Make it shorter.") from error
+    if done.returncode != 0:
+        raise CircuitError(
+            f"{file}: reading the circuit divides by zero.", hint="Look for a / or % whose right side is 0."
+        )
+    return done.stdout
+
+
+def _error(errors: list[dict[str, Any]], read: Text, file: str) -> CircuitError:
+    def one(error: dict[str, Any]) -> str:
+        start = error["range"]["start"]
+        return f"{file}:{start['line']}:{start['character']}: {error['message']}"
+
+    first, *others = errors
+    hints = [_hint(first["message"], read.program)]
+    if others:
+        shown = "; ".join(map(one, others[:10]))
+        more = f"; and {len(others) - 10} more" if len(others) > 10 else ""
+        hints.append(f"Also: {shown}{more}.")
+    return CircuitError(f"{one(first)}.", hint=" ".join(filter(None, hints)))
+
+
+def _hint(message: str, program: str) -> str:
+    if program.lstrip().startswith("OPENQASM"):
+        return "This is OpenQASM; convert it to cQASM 3.0 first."
+    if _OLD.match(program):
+        return f"This looks like cQASM 1.0. {_FIRST_LINES} (then e.g. H q[0]; b = measure q)."
+    if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:
+        by_folded = {
+            gate.casefold(): gate for gate in [*GATES, "measure", "reset", "init", "barrier", "wait"]
+        }
+        near = difflib.get_close_matches(unknown.group(1).casefold(), by_folded, n=1, cutoff=0.5)
+        return f"Did you mean '{by_folded[near[0]]}'?" if near else f"The gates are {', '.join(GATES)}."
+    if "expecting {NEW_LINE, ';', 'version'}" in message or "unsupported version" in message:
+        return _FIRST_LINES + "."
+    return ""
+
+
+def _where(read: Text, count: int, step: int, file: str) -> str:
+    if len(read.steps) != count:
+        return file
+    line, column = place(read.program, read.steps[step].start)
+    return f"{file}:{line}:{column}"

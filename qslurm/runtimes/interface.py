@@ -18,9 +18,10 @@ from qslurm.errors import InvalidInputError
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one execution (one circuit, n shots) gave.
 
-    `counts` maps bit strings to how often they were seen: one character for each classical bit of the circuit,
-    bits in the order they are declared, the first one rightmost. `raw_data` is one such string for each shot, in
-    the order they were run, or None when it wasn't asked for. `seconds` is how long the quantum runtime was busy.
+    `counts` maps bit strings to how often they were seen: one character for each classical bit of the
+    circuit, bits in the order they are declared, the first one rightmost. `raw_data` is one such string for
+    each shot, in the order they were run, or None when it wasn't asked for. `seconds` is how long the quantum
+    runtime was busy.
     """
 
     counts: dict[str, int]
@@ -33,8 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     """What a hybrid algorithm may know of the backend it runs on; fields as in Quantum Inspire's API.
 
-    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). It can also be read
-    as a mapping, because Qiskit's plugin validates `qi.backend_type` as one.
+    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). The whole can also
+    be read as a mapping: Quantum Inspire's Qiskit plugin validates `qi.backend_type` as one.
     """
 
     name: str
@@ -138,13 +139,13 @@ class QuantumInterface:
     ) -> ExecuteCircuitResult:
         """Execute a circuit (cQASM 3.0) and wait for what it measured.
 
-        Without `number_of_shots` the backend's default is taken. `raw_data_enabled` asks for each shot's bits.
-        A circuit that isn't valid is a CircuitError, anything else that can't be a circuit an InvalidInputError.
+        Without `number_of_shots` the backend's default is taken. `raw_data_enabled` asks for each shot's
+        bits. A circuit that isn't valid is a CircuitError, what isn't a circuit at all an InvalidInputError.
         """
         if not isinstance(circuit, str):
             raise InvalidInputError(
                 f"A circuit is a string of cQASM, not {type(circuit).__name__}.",
-                hint="Convert it first, e.g. a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
+                hint="Convert it first: a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
             )
         shots = self.backend_type.default_number_of_shots if number_of_shots is None else number_of_shots
         outcome = self._transport.execute(circuit, as_shots(shots), bool(raw_data_enabled))
@@ -158,7 +159,7 @@ class QuantumInterface:
 
 
 def as_shots(shots: Any, *, max_shots: int | None = None) -> int:
-    """A number of shots as an int (numpy's integers too); anything but a whole number >= 1 is InvalidInputError."""
+    """A number of shots as an int (numpy's too); anything but a whole number from 1 on is InvalidInputError."""
     try:
         number = operator.index(shots)
     except TypeError:

@@ -1,0 +1,143 @@
+"""The text of a cQASM program before libqasm sees it: made plain, cut into statements, kept from crashing it.
+
+libqasm and QX are C++ libraries that end the process on some texts (seen with libqasm 1.6: an integer
+division by zero, an expression nested 100 000 deep) and write invalid JSON for others (characters outside
+ASCII, quotes in an `asm` block). What goes in here comes out with every character at its line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qslurm.errors import CircuitError
+
+MAX_CHARACTERS = 4_000_000
+MAX_STATEMENT = 4_000
+"""Characters of one statement without its comments: libqasm recurses on what it holds."""
+MAX_NESTING = 100
+
+_PIECE = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|'''.*?(?:'''|\Z)|[;\n]|[^;\n/']+|.", re.DOTALL)
+_BRACKET = re.compile(r"[\[\](){}]")
+_DECLARATION = re.compile(r"(version|qubit|bit)\b")
+_DIVISION = re.compile(
+    r"[/%](?!\s*(?:(?!0+\b(?!\.))\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|pi|tau|eu)\b(?!\s*\*\*)(?!\.))"
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: its text without comments, and where it begins and ends in the program (offsets)."""
+
+    code: str
+    start: int
+    end: int
+
+    @property
+    def declares(self) -> bool:
+        """Whether this says the version or declares a variable, and so is no step of the program."""
+        return _DECLARATION.match(self.code) is not None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A program that is safe to analyze, and its statements in order.
+
+    `divisions` are the statements that may divide by zero, as far as one can tell without evaluating them.
+    """
+
+    program: str
+    statements: tuple[Statement, ...]
+    divisions: tuple[Statement, ...]
+
+    @property
+    def steps(self) -> list[Statement]:
+        """The statements that do something: gates, measurements, resets, `asm` blocks."""
+        return [statement for statement in self.statements if not statement.declares]
+
+
+def read_text(text: str, file: str) -> Text:
+    """Make a program plain and cut it; what can't be cQASM at all is a CircuitError with line and column."""
+    if len(text) > MAX_CHARACTERS:
+        raise CircuitError(
+            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed.",
+            hint="Build large circuits from fewer gates, or send several circuits.",
+        )
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    plain: list[str] = []
+    statements: list[Statement] = []
+    code: list[str] = []
+    start = end = offset = 0
+
+    def close() -> None:
+        if code:
+            statements.append(Statement("".join(code).strip(), start, end))
+        code.clear()
+
+    for match in _PIECE.finditer(text):
+        piece = match.group()
+        if piece in ";\n":
+            close()
+        elif piece.startswith(("//", "/*")):
+            piece = _without_foreign(piece)
+        elif piece.startswith("'''"):
+            # Nothing here executes assembly of some hardware; its text only has to keep its place.
+            piece = piece[:3] + re.sub(r"[^\n']", " ", piece[3:])
+            code.append("''' '''")
+            end = offset + len(piece)
+        else:
+            _check_characters(text, piece, offset, file)
+            if not code:
+                start = offset + len(piece) - len(piece.lstrip())
+            if piece.strip():
+                end = offset + len(piece.rstrip())
+            if code or piece.strip():
+                code.append(piece)
+        plain.append(piece)
+        offset += len(piece)
+    close()
+    program = "".join(plain)
+    for statement in statements:
+        _check_size(program, statement, file)
+    return Text(program, tuple(statements), tuple(each for each in statements if _DIVISION.search(each.code)))
+
+
+def place(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, both counted from 1."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def _without_foreign(comment: str) -> str:
+    return re.sub(r"[^\n\t -~]", "?", comment)
+
+
+def _check_characters(text: str, piece: str, offset: int, file: str) -> None:
+    foreign = re.search(r"[^\n\t -~]", piece)
+    if foreign is None:
+        return
+    line, column = place(text, offset + foreign.start())
+    character = foreign.group()
+    name = f"'{character}' (U+{ord(character):04X})" if character.isprintable() else f"U+{ord(character):04X}"
+    raise CircuitError(
+        f"{file}:{line}:{column}: the character {name} has no place in cQASM.",
+        hint="Outside comments a circuit is plain ASCII text. Is this the right file?",
+    )
+
+
+def _check_size(program: str, statement: Statement, file: str) -> None:
+    depth = deepest = 0
+    for match in _BRACKET.finditer(statement.code):
+        depth += 1 if match.group() in "[({" else -1
+        deepest = max(deepest, depth)
+    line, column = place(program, statement.start)
+    if deepest > MAX_NESTING:
+        raise CircuitError(
+            f"{file}:{line}:{column}: brackets are nested {deepest} deep; {MAX_NESTING} are allowed.",
+            hint="Compute the number before you write it into the circuit.",
+        )
+    if len(statement.code) > MAX_STATEMENT:
+        raise CircuitError(
+            f"{file}:{line}:{column}: a statement of {len(statement.code)} characters is too long"
+            f" ({MAX_STATEMENT} are allowed).",
+            hint="Write one gate per line.",
+        )
