@@ -55,6 +55,8 @@ class Finish(Message):
     state: str
     exit_code: int | None = None
     reason: str = ""
+    key: str = ""
+    """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
 
 
 class Done(Message):
@@ -118,3 +120,120 @@ class Refused(Message):
 
     kind: str
     reason: str
+
+
+# --- said by job steps (classical runtimes) ----------------------------------------------------------
+
+
+class Attach(Message):
+    """A job step asks for the work of its job. `client` is a word of its own that tells it from other steps."""
+
+    job_id: int
+    restart: int
+    client: str
+
+
+class Executed(Message):
+    """An execution's outcome. With an `error` there are no counts, and `kind` names the class of the error."""
+
+    seq: int
+    shots_requested: int
+    shots_done: int
+    counts: dict[str, int]
+    seconds: float
+    raw_data: list[str] | None = None
+    error: str = ""
+    kind: str = ""
+
+
+class Attached(Message):
+    """The step may work. `secret` is what it proves itself with from now on, instead of a MUNGE credential.
+
+    `envelope` is the job's data; it is None when the task has ended already, and `state`, `reason`, `outcome`
+    (of a circuit job) and `final_result` (JSON, of a hybrid job) say how.
+    """
+
+    task: int
+    secret: bytes
+    kind: Kind
+    backend: str
+    state: str
+    qubits: int
+    max_shots: int
+    default_shots: int
+    envelope: Envelope | None = None
+    reason: str = ""
+    outcome: Executed | None = None
+    final_result: str | None = None
+
+
+class Execute(Message):
+    """Execute a circuit. `seq` numbers the task's executions from 0; a number that is known is not run again."""
+
+    task: int
+    seq: int
+    circuit: str
+    shots: int
+    raw_data: bool = False
+    seed: int | None = None
+
+
+class Await(Message):
+    """What has become of that execution? Answered with Executed, or with Pending after about a second."""
+
+    task: int
+    seq: int
+
+
+class Pending(Message):
+    """Not yet: `reason` says why; `position` is the place in the backend's queue, from 1, or 0 once it runs."""
+
+    reason: str
+    position: int
+
+
+class Conclude(Message):
+    """The hybrid algorithm is over: with its final result (a JSON object), or with the reason why it failed."""
+
+    task: int
+    final_result: str | None = None
+    failure: str = ""
+
+
+# --- said by quantum runtimes, and to them -----------------------------------------------------------
+
+
+class Join(Message):
+    """A quantum runtime is there and wants work; answered when there is some."""
+
+    runtime: int
+
+
+class Run(Message):
+    """Execute this circuit. `order` is a number to give back with the Result, never used twice."""
+
+    order: int
+    circuit: str
+    shots: int
+    raw_data: bool = False
+    seed: int | None = None
+    file: str = "circuit"
+
+
+class Result(Message):
+    """An order is done. With an `error` nothing else counts, and `kind` names the class of the error."""
+
+    runtime: int
+    order: int
+    shots_done: int = 0
+    counts: dict[str, int] = {}
+    raw_data: list[str] | None = None
+    seconds: float = 0.0
+    error: str = ""
+    kind: str = ""
+
+
+Request = (
+    Admit | Finish | SetBackend | GetStatus | Attach | Execute | Await | Conclude | Join | Result
+)  # what the dispatcher answers
+Reply = Admitted | TurnedAway | Done | Status | Refused | Attached | Pending | Executed | Run

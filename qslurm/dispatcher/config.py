@@ -1,0 +1,30 @@
+"""The dispatcher's part of C2's configuration file: sections `[dispatcher]` and `[[backend]]`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the dispatcher listens and keeps its store, whom it trusts, and how long a circuit may take.
+
+    `munge_socket` is munged's ("" for munge's own default). `trusted_users` may admit and finish jobs and set
+    backends, besides root and the user that the dispatcher runs as.
+    """
+
+    socket: str = "/run/qslurm/dispatcher.sock"
+    store: str = "/var/lib/qslurm/store.db"
+    munge_socket: str = ""
+    trusted_users: list[str] = ["slurm"]
+    execution_limit_s: float = 600.0
+
+
+class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One backend: what it can do, and how many quantum runtimes (worker processes) serve it."""
+
+    name: str
+    runtime: str = "qx"
+    qubits: int = 26
+    workers: int = 1
+    max_shots: int = 1_000_000
+    default_shots: int = 1024

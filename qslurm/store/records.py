@@ -1,0 +1,51 @@
+"""What the store remembers, as readers see it. Times are Unix seconds, durations seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qslurm.payload.envelope import Kind
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of one job. `id` is the store's own; C2's job ids and restart counts may come again.
+
+    `executions` counts circuits that gave a result, `shots` and `qpu_seconds` are their sums.
+    """
+
+    id: int
+    center: str
+    job_id: int
+    restart: int
+    key: str
+    kind: Kind
+    backend: str
+    name: str
+    user: str
+    account: str
+    origin: str
+    state: str
+    reason: str
+    admitted_at: float
+    started_at: float | None
+    finished_at: float | None
+    slurm_state: str
+    final_result: dict[str, Any] | None
+    executions: int
+    shots: int
+    qpu_seconds: float
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One circuit executed for a task; `seq` numbers them from 0."""
+
+    seq: int
+    shots_requested: int
+    shots_done: int
+    counts: dict[str, int]
+    raw_data: list[str] | None
+    seconds: float
+    state: str
+    reason: str

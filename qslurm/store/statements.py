@@ -1,0 +1,119 @@
+"""The store's schema, and what is written to it: plain functions that give a statement and its values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Statement = tuple[str, tuple[Any, ...]]
+
+VERSION = 1
+"""Kept in the file as `user_version`; grows with every change of the schema."""
+
+SCHEMA = """
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY,
+    center TEXT NOT NULL, job_id INTEGER NOT NULL, restart INTEGER NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, backend TEXT NOT NULL, name TEXT NOT NULL,
+    user TEXT NOT NULL, uid INTEGER NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL,
+    envelope BLOB,                      -- MessagePack; gone once the task has ended
+    client TEXT NOT NULL DEFAULT '',    -- the job step that attached
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    admitted_at REAL NOT NULL, started_at REAL, finished_at REAL,
+    slurm_state TEXT NOT NULL DEFAULT '', exit_code INTEGER,
+    final_result TEXT                   -- JSON
+);
+CREATE INDEX tasks_of_job ON tasks (job_id, id);
+CREATE INDEX tasks_of_key ON tasks (center, key) WHERE key <> '';
+CREATE INDEX tasks_of_center ON tasks (center, id);
+CREATE INDEX tasks_open ON tasks (state) WHERE state IN ('admitted', 'running');
+CREATE TABLE executions (
+    task INTEGER NOT NULL, seq INTEGER NOT NULL, circuit_sha256 TEXT NOT NULL,
+    shots_requested INTEGER NOT NULL, shots_done INTEGER NOT NULL DEFAULT 0,
+    counts TEXT, raw_data TEXT,         -- JSON
+    seconds REAL NOT NULL DEFAULT 0.0,
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', error_kind TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (task, seq)
+);
+CREATE TABLE journal (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, task INTEGER NOT NULL, seq INTEGER, state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE backends (
+    name TEXT PRIMARY KEY, offline INTEGER NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL
+);
+"""
+
+TASK_COLUMNS = (
+    "id", "center", "job_id", "restart", "key", "kind", "backend", "name", "user", "uid", "account", "origin",
+    "envelope", "client", "state", "reason", "admitted_at", "started_at", "finished_at", "slurm_state", "exit_code",
+    "final_result",
+)  # fmt: skip
+
+
+def put_task(values: dict[str, Any]) -> Statement:
+    """A new task; `values` has a value for each of TASK_COLUMNS."""
+    marks = ", ".join("?" * len(TASK_COLUMNS))
+    return (
+        f"INSERT INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - names of columns only
+        tuple(values[name] for name in TASK_COLUMNS),
+    )
+
+
+def change_task(task: int, **values: Any) -> Statement:
+    """New values for some columns of a task."""
+    unknown = values.keys() - set(TASK_COLUMNS)
+    if unknown:
+        raise ValueError(f"tasks have no {sorted(unknown)}")
+    columns = ", ".join(f"{name} = ?" for name in values)
+    return f"UPDATE tasks SET {columns} WHERE id = ?", (*values.values(), task)  # noqa: S608 - checked above
+
+
+def put_execution(task: int, seq: int, *, circuit_sha256: str, shots: int, state: str) -> Statement:
+    """A new execution, or one that is tried anew after the dispatcher was killed."""
+    return (
+        "INSERT OR REPLACE INTO executions (task, seq, circuit_sha256, shots_requested, state) VALUES (?, ?, ?, ?, ?)",
+        (task, seq, circuit_sha256, shots, state),
+    )
+
+
+def set_execution(task: int, seq: int, state: str) -> Statement:
+    """An execution's new state, without a result."""
+    return "UPDATE executions SET state = ? WHERE task = ? AND seq = ?", (state, task, seq)
+
+
+def end_execution(
+    task: int, seq: int, *, state: str, shots_done: int, counts: str, raw_data: str | None, seconds: float,
+    reason: str, error_kind: str,
+) -> Statement:  # fmt: skip
+    """An execution's result (`counts` and `raw_data` as JSON), or the reason why there is none."""
+    return (
+        "UPDATE executions SET state = ?, shots_done = ?, counts = ?, raw_data = ?, seconds = ?, reason = ?, "
+        "error_kind = ? WHERE task = ? AND seq = ?",
+        (state, shots_done, counts, raw_data, seconds, reason, error_kind, task, seq),
+    )
+
+
+def copy_executions(source: int, target: int) -> Statement:
+    """Give a task the results that another start of the same submission has got."""
+    columns = "seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state, reason, error_kind"
+    return (
+        f"INSERT INTO executions (task, {columns}) "  # noqa: S608 - names of columns only
+        f"SELECT ?, {columns} FROM executions WHERE task = ? AND state = 'done'",
+        (target, source),
+    )
+
+
+def note(at: float, task: int, seq: int | None, state: str, reason: str = "") -> Statement:
+    """A line of the journal."""
+    return "INSERT INTO journal (at, task, seq, state, reason) VALUES (?, ?, ?, ?, ?)", (
+        at,
+        task,
+        seq,
+        state,
+        reason,
+    )
+
+
+def set_backend(name: str, *, offline: bool, reason: str, since: float) -> Statement:
+    """What an operator wants of a backend; outlives the dispatcher."""
+    return "INSERT OR REPLACE INTO backends VALUES (?, ?, ?, ?)", (name, offline, reason, since)

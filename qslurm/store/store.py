@@ -1,0 +1,118 @@
+"""The store as its one writer, the dispatcher, has it: SQLite with a write-ahead log.
+
+`synchronous=NORMAL`: what was committed survives a kill -9 of any process; a power cut may cost the last moments,
+but never the file's integrity.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from qslurm.errors import QslurmError
+from qslurm.store.statements import SCHEMA, VERSION, Statement
+
+Row = dict[str, Any]
+
+
+class Store:
+    """Opens (or makes) the store; a file that can't be used is a QslurmError. An empty path keeps it in memory."""
+
+    def __init__(self, path: str = "") -> None:
+        try:
+            self._connection = _open(path)
+        except (sqlite3.Error, OSError) as error:
+            raise QslurmError(
+                f"The store {path or 'in memory'} can't be opened: {error}.",
+                hint="Its folder must exist, be writable for this user, and have space.",
+            ) from error
+
+    def commit(self, statements: Iterable[Statement]) -> str:
+        """Write all of them or none. The answer is empty, or the reason why the store takes nothing now."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for sql, values in statements:
+                self._connection.execute(sql, values)
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # full, I/O error, locked: what an operator can put right
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return str(error)
+        return ""
+
+    def open_tasks(self) -> list[Row]:
+        """Tasks that have not ended, oldest first."""
+        return self._rows("SELECT * FROM tasks WHERE state IN ('admitted', 'running') ORDER BY id")
+
+    def tasks_of_job(self, job_id: int) -> list[Row]:
+        """Every task with that C2 job id, newest first."""
+        return self._rows("SELECT * FROM tasks WHERE job_id = ? ORDER BY id DESC LIMIT 64", job_id)
+
+    def tasks_of_key(self, center: str, key: str) -> list[Row]:
+        """Every task of one submission, newest first."""
+        return self._rows(
+            "SELECT * FROM tasks WHERE center = ? AND key = ? AND key <> '' ORDER BY id DESC LIMIT 64",
+            center,
+            key,
+        )
+
+    def executions(self, task: int) -> list[Row]:
+        """A task's executions without their results."""
+        return self._rows(
+            "SELECT seq, circuit_sha256, shots_requested, shots_done, seconds, state FROM executions WHERE task = ?",
+            task,
+        )
+
+    def execution(self, task: int, seq: int) -> Row | None:
+        """One execution with its result."""
+        rows = self._rows("SELECT * FROM executions WHERE task = ? AND seq = ?", task, seq)
+        return rows[0] if rows else None
+
+    def backends(self) -> list[Row]:
+        """What operators have set."""
+        return self._rows("SELECT * FROM backends")
+
+    def last_task(self) -> int:
+        """The highest task id ever given, or 0."""
+        return int(self._rows("SELECT coalesce(max(id), 0) AS id FROM tasks")[0]["id"])
+
+    def journal(self, task: int) -> list[Row]:
+        """A task's transitions, oldest first."""
+        return self._rows("SELECT at, seq, state, reason FROM journal WHERE task = ? ORDER BY id", task)
+
+    def limit_pages(self, pages: int) -> int:
+        """Let the file have at most that many pages (of 4 KiB); the answer is how many it has. Larger means free."""
+        self._connection.execute(f"PRAGMA max_page_count = {int(pages)}")
+        return int(self._rows("PRAGMA page_count")[0]["page_count"])
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._connection.close()
+
+    def _rows(self, query: str, *values: Any) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(query, values).fetchall()]
+
+
+def _open(path: str) -> sqlite3.Connection:
+    if path:
+        # SQLite gives its log and index the mode of the file, so set it first: the group may read, nobody else.
+        Path(path).touch(mode=0o640)
+    # The loop that owns the store may be a thread of its own (`qslurm run`); it alone uses it after this.
+    connection = sqlite3.connect(
+        path or ":memory:", isolation_level=None, timeout=1.0, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0:
+        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+        connection.close()
+        raise QslurmError(
+            f"The store {path} is of version {version}, this program knows version {VERSION}.",
+            hint="Use the qslurm that wrote it, or move the file away.",
+        )
+    return connection
