@@ -19,7 +19,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_onl
 # --- asked by C2's hooks and operators ---------------------------------------------------------------
 
 
-class Admit(Message):
+class Admit(Message, frozen=True):
     """Slurm has picked this job to run: may it? Asked by the prolog plugin; asking again changes nothing."""
 
     job_id: int
@@ -36,19 +36,19 @@ class Admit(Message):
     envelope: Envelope | None = None
 
 
-class Admitted(Message):
+class Admitted(Message, frozen=True):
     """Yes: the dispatcher expects the job."""
 
 
-class TurnedAway(Message):
-    """Not now, or never. With `retry` the job goes back to Slurm's queue, without it is cancelled with the reason."""
+class TurnedAway(Message, frozen=True):
+    """Not now, or never. With `retry` the job goes back to Slurm's queue, without it is cancelled."""
 
     reason: str
     retry: bool
 
 
-class Finish(Message):
-    """This start of the job is over. `state` is Slurm's (COMPLETED, FAILED, CANCELLED, TIMEOUT, REQUEUED …)."""
+class Finish(Message, frozen=True):
+    """The job's start is over. `state` is Slurm's: COMPLETED, FAILED, CANCELLED, TIMEOUT, REQUEUED …"""
 
     job_id: int
     restart: int
@@ -59,11 +59,11 @@ class Finish(Message):
     """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
 
 
-class Done(Message):
+class Done(Message, frozen=True):
     """Taken note of."""
 
 
-class SetBackend(Message):
+class SetBackend(Message, frozen=True):
     """An operator takes a backend out of service, or back in."""
 
     backend: str
@@ -71,11 +71,11 @@ class SetBackend(Message):
     reason: str = ""
 
 
-class GetStatus(Message):
+class GetStatus(Message, frozen=True):
     """What is going on? Anybody on the host may ask; names of users and circuits are not in the answer."""
 
 
-class BackendStatus(Message):
+class BackendStatus(Message, frozen=True):
     """One backend. `state`: idle, executing, calibrating or offline; `since` is when that began."""
 
     name: str
@@ -90,7 +90,7 @@ class BackendStatus(Message):
     executing: int
 
 
-class TaskStatus(Message):
+class TaskStatus(Message, frozen=True):
     """One job the dispatcher has not closed yet."""
 
     job_id: int
@@ -103,8 +103,8 @@ class TaskStatus(Message):
     executions: int
 
 
-class Status(Message):
-    """The answer to GetStatus. `ready` is false, with a `reason`, while nothing new can be admitted (store full)."""
+class Status(Message, frozen=True):
+    """The answer to GetStatus. `ready` is false, with a `reason`, while nothing can be stored."""
 
     version: str
     pid: int
@@ -115,7 +115,7 @@ class Status(Message):
     tasks: list[TaskStatus]
 
 
-class Refused(Message):
+class Refused(Message, frozen=True):
     """The request can't be served; `kind` is the `kind` of the error class it stands for."""
 
     kind: str
@@ -125,16 +125,16 @@ class Refused(Message):
 # --- said by job steps (classical runtimes) ----------------------------------------------------------
 
 
-class Attach(Message):
-    """A job step asks for the work of its job. `client` is a word of its own that tells it from other steps."""
+class Attach(Message, frozen=True):
+    """A job step asks for the work of its job. `client` is a word that tells it from other steps."""
 
     job_id: int
     restart: int
     client: str
 
 
-class Executed(Message):
-    """An execution's outcome. With an `error` there are no counts, and `kind` names the class of the error."""
+class Executed(Message, frozen=True):
+    """An execution's outcome. With an `error` there are no counts; `kind` names the error's class."""
 
     seq: int
     shots_requested: int
@@ -146,7 +146,7 @@ class Executed(Message):
     kind: str = ""
 
 
-class Attached(Message):
+class Attached(Message, frozen=True):
     """The step may work. `secret` is what it proves itself with from now on, instead of a MUNGE credential.
 
     `envelope` is the job's data; it is None when the task has ended already, and `state`, `reason`, `outcome`
@@ -167,8 +167,8 @@ class Attached(Message):
     final_result: str | None = None
 
 
-class Execute(Message):
-    """Execute a circuit. `seq` numbers the task's executions from 0; a number that is known is not run again."""
+class Execute(Message, frozen=True):
+    """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again."""
 
     task: int
     seq: int
@@ -178,22 +178,22 @@ class Execute(Message):
     seed: int | None = None
 
 
-class Await(Message):
+class Await(Message, frozen=True):
     """What has become of that execution? Answered with Executed, or with Pending after about a second."""
 
     task: int
     seq: int
 
 
-class Pending(Message):
-    """Not yet: `reason` says why; `position` is the place in the backend's queue, from 1, or 0 once it runs."""
+class Pending(Message, frozen=True):
+    """Not yet: `reason` says why; `position` is the place in the queue, from 1, or 0 once it runs."""
 
     reason: str
     position: int
 
 
-class Conclude(Message):
-    """The hybrid algorithm is over: with its final result (a JSON object), or with the reason why it failed."""
+class Conclude(Message, frozen=True):
+    """The hybrid algorithm is over: with its final result (a JSON object), or with why it failed."""
 
     task: int
     final_result: str | None = None
@@ -203,13 +203,13 @@ class Conclude(Message):
 # --- said by quantum runtimes, and to them -----------------------------------------------------------
 
 
-class Join(Message):
+class Join(Message, frozen=True):
     """A quantum runtime is there and wants work; answered when there is some."""
 
     runtime: int
 
 
-class Run(Message):
+class Run(Message, frozen=True):
     """Execute this circuit. `order` is a number to give back with the Result, never used twice."""
 
     order: int
@@ -220,7 +220,7 @@ class Run(Message):
     file: str = "circuit"
 
 
-class Result(Message):
+class Result(Message, frozen=True):
     """An order is done. With an `error` nothing else counts, and `kind` names the class of the error."""
 
     runtime: int

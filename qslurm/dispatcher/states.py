@@ -63,7 +63,7 @@ SLURM_ENDS: dict[str, TaskState] = {
     "REQUEUE_FED": TaskState.WITHDRAWN,
     "SPECIAL_EXIT": TaskState.WITHDRAWN,
 }
-"""What the end of a Slurm job means for its task (squeue(1), "JOB STATE CODES"); anything else is a failure."""
+"""What the end of a Slurm job means for its task (squeue(1), "JOB STATE CODES"); all else is a failure."""
 
 
 def is_open(state: TaskState) -> bool:
@@ -87,5 +87,5 @@ def move_execution(before: ExecutionState, after: ExecutionState) -> ExecutionSt
 
 def slurm_end(state: str) -> TaskState:
     """The end that a Slurm job state stands for; `CANCELLED by 1001` counts as CANCELLED."""
-    word = state.split()[0] if state.strip() else ""
+    word = state.split(maxsplit=1)[0] if state.strip() else ""
     return SLURM_ENDS.get(word, TaskState.FAILED)

@@ -45,8 +45,8 @@ CREATE TABLE backends (
 
 TASK_COLUMNS = (
     "id", "center", "job_id", "restart", "key", "kind", "backend", "name", "user", "uid", "account", "origin",
-    "envelope", "client", "state", "reason", "admitted_at", "started_at", "finished_at", "slurm_state", "exit_code",
-    "final_result",
+    "envelope", "client", "state", "reason", "admitted_at", "started_at", "finished_at", "slurm_state",
+    "exit_code", "final_result",
 )  # fmt: skip
 
 
@@ -71,7 +71,8 @@ def change_task(task: int, **values: Any) -> Statement:
 def put_execution(task: int, seq: int, *, circuit_sha256: str, shots: int, state: str) -> Statement:
     """A new execution, or one that is tried anew after the dispatcher was killed."""
     return (
-        "INSERT OR REPLACE INTO executions (task, seq, circuit_sha256, shots_requested, state) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO executions (task, seq, circuit_sha256, shots_requested, state) "
+        "VALUES (?, ?, ?, ?, ?)",
         (task, seq, circuit_sha256, shots, state),
     )
 

@@ -1,7 +1,7 @@
 """The store as its one writer, the dispatcher, has it: SQLite with a write-ahead log.
 
-`synchronous=NORMAL`: what was committed survives a kill -9 of any process; a power cut may cost the last moments,
-but never the file's integrity.
+`synchronous=NORMAL`: what was committed survives a kill -9 of any process; a power cut may cost the last
+moments, but never the file's integrity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Store:
-    """Opens (or makes) the store; a file that can't be used is a QslurmError. An empty path keeps it in memory."""
+    """Opens (or makes) the store; what can't be used is a QslurmError. An empty path keeps it in memory."""
 
     def __init__(self, path: str = "") -> None:
         try:
@@ -61,7 +61,8 @@ class Store:
     def executions(self, task: int) -> list[Row]:
         """A task's executions without their results."""
         return self._rows(
-            "SELECT seq, circuit_sha256, shots_requested, shots_done, seconds, state FROM executions WHERE task = ?",
+            "SELECT seq, circuit_sha256, shots_requested, shots_done, seconds, state "
+            "FROM executions WHERE task = ?",
             task,
         )
 
@@ -83,7 +84,7 @@ class Store:
         return self._rows("SELECT at, seq, state, reason FROM journal WHERE task = ? ORDER BY id", task)
 
     def limit_pages(self, pages: int) -> int:
-        """Let the file have at most that many pages (of 4 KiB); the answer is how many it has. Larger means free."""
+        """Let the file have at most that many pages (of 4 KiB); the answer is how many it has now."""
         self._connection.execute(f"PRAGMA max_page_count = {int(pages)}")
         return int(self._rows("PRAGMA page_count")[0]["page_count"])
 
@@ -97,7 +98,7 @@ class Store:
 
 def _open(path: str) -> sqlite3.Connection:
     if path:
-        # SQLite gives its log and index the mode of the file, so set it first: the group may read, nobody else.
+        # SQLite gives its log and index the mode of the file: the group may read, nobody else may.
         Path(path).touch(mode=0o640)
     # The loop that owns the store may be a thread of its own (`qslurm run`); it alone uses it after this.
     connection = sqlite3.connect(
