@@ -2,8 +2,8 @@
 
 QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
 keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
-end, and, where a qubit is measured again before that, a program that first copies the measured value to a spare
-qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly).
+end, and, where a qubit is measured again before that, a program that first copies the measured value to a
+spare qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly).
 """
 
 from __future__ import annotations
@@ -25,19 +25,10 @@ MAX_QUBITS = 64
 """QX's own limit, spare qubits included."""
 MAX_BITS = 4096
 """Bits of one result key; QX itself would take a million."""
-GATES = ["I", "H", "X", "Y", "Z", "S", "T", "Sdag", "Tdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"] + [
-    "Rx",
-    "Ry",
-    "Rz",
-    "Rn",
-    "U",
-    "CNOT",
-    "CZ",
-    "CR",
-    "CRk",
-    "SWAP",
+GATES = [
+    *["I", "H", "X", "Y", "Z", "S", "T", "Sdag", "Tdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"],
+    *["Rx", "Ry", "Rz", "Rn", "U", "CNOT", "CZ", "CR", "CRk", "SWAP"],
 ]
-_INSTRUCTIONS = [*GATES, "measure", "reset", "init", "barrier", "wait"]
 
 _FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
 _OLD = re.compile(
@@ -92,7 +83,7 @@ def check_circuit(
     `max_qubits` and `max_shots` are what the backend offers, `shots` what is asked of it.
     """
     if not isinstance(text, str):
-        raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.", hint=_FIRST_LINES + ".")
+        raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.")
     facts = _facts(text, file)
     if max_qubits is not None and facts.qubits > max_qubits:
         raise CircuitError(
@@ -119,7 +110,7 @@ def _facts(text: str, file: str) -> CircuitFacts:
         raise CircuitError(f"{file}: the circuit has no qubits.", hint=_FIRST_LINES + ".")
     if registers.qubits > MAX_QUBITS:
         raise CircuitError(
-            f"{file}: the circuit has {registers.qubits} qubits; {MAX_QUBITS} is the most that can be executed.",
+            f"{file}: the circuit has {registers.qubits} qubits; at most {MAX_QUBITS} can be executed.",
             hint="Declare only the qubits you use.",
         )
     if registers.bits > MAX_BITS:
@@ -261,10 +252,10 @@ def _with_copies(read: Text, lost: list[tuple[int, int]], registers: _Registers)
 
 def _analyze(read: Text, file: str) -> dict[str, Any]:
     """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
-    answer = _ask_libqasm_apart(read.program, file) if read.may_divide_by_zero else _ask_libqasm(read.program)
+    answer = _ask_libqasm_apart(read, file) if read.divisions else _ask_libqasm(read.program)
     try:
-        tree = msgspec.json.decode(answer)
-    except (RecursionError, msgspec.DecodeError) as error:
+        tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
+    except RecursionError as error:
         raise CircuitError(
             f"{file}: the circuit is too deeply nested to be read.", hint="Use fewer modifiers on one gate."
         ) from error
@@ -282,13 +273,13 @@ def _ask_libqasm(program: str) -> str:
     return answer
 
 
-def _ask_libqasm_apart(program: str, file: str) -> str:
+def _ask_libqasm_apart(read: Text, file: str) -> str:
     """Analyze in a process of its own, which a division by zero may end."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ANALYZE],
-            input=program,
+            input=read.program,
             capture_output=True,
             text=True,
             env=environment,
@@ -298,8 +289,10 @@ def _ask_libqasm_apart(program: str, file: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise CircuitError(f"{file}: the circuit takes too long to read.", hint="Make it shorter.") from error
     if done.returncode != 0:
+        line, column = place(read.program, read.divisions[0].start)
+        where = f"{file}:{line}:{column}" if len(read.divisions) == 1 else file
         raise CircuitError(
-            f"{file}: reading the circuit divides by zero.", hint="Look for a / or % whose right side is 0."
+            f"{where}: an expression divides by zero.", hint="Look for a / or % whose right side is 0."
         )
     return done.stdout
 

@@ -34,8 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     """What a hybrid algorithm may know of the backend it runs on; fields as in Quantum Inspire's API.
 
-    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). The whole can also
-    be read as a mapping: Quantum Inspire's Qiskit plugin validates `qi.backend_type` as one.
+    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). The whole can
+    also be read as a mapping: Quantum Inspire's Qiskit plugin validates `qi.backend_type` as one.
     """
 
     name: str
@@ -159,7 +159,7 @@ class QuantumInterface:
 
 
 def as_shots(shots: Any, *, max_shots: int | None = None) -> int:
-    """A number of shots as an int (numpy's too); anything but a whole number from 1 on is InvalidInputError."""
+    """A number of shots as an int (numpy's too); all but whole numbers from 1 on are an InvalidInputError."""
     try:
         number = operator.index(shots)
     except TypeError:
