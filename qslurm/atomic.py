@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, owner: int = -1, group: int = -1) -> None:
+    """Put `data` at `path`; a reader sees the old file or the new one, also after a power cut.
+
+    The file has `mode` from its first moment on, whatever the umask; `owner` and `group` are ids, -1 keeps
+    the caller's. OSError as the system gives it; nothing is left behind then.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            with open(handle, "wb", closefd=False) as file:
+                file.write(data)
+            if (owner, group) != (-1, -1):
+                os.fchown(handle, owner, group)
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,86 @@
+"""Is this center's token any good? What its file, its claims and, if asked, C2 itself say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from qslurm.errors import TokenError
+from qslurm.tokens.claims import Claims, inspect
+from qslurm.tokens.files import read_token
+from qslurm.tokens.lifetime import describe_expiry
+from qslurm.tokens.secret import Secret
+
+WARN_BEFORE_S = 7 * 86400
+"""Seconds before its end from which on a token is worth a warning."""
+
+
+class Pings(Protocol):
+    """What is asked of C2: a slurmrestd client that can say hello with the token."""
+
+    def ping(self) -> object:
+        """Raises a QslurmError if C2 does not answer, or refuses the token."""
+
+
+class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a token; `expiry` and `c2` end a sentence about it, `warnings` are whole sentences."""
+
+    path: str
+    claims: Claims
+    expiry: str
+    seconds_left: float | None
+    c2: str
+    warnings: list[str]
+
+
+def check_token(
+    path: str | Path, *, connect: Callable[[Claims, Secret], Pings] | None = None, now: float | None = None
+) -> TokenReport:
+    """Check a token file; `connect` makes a client from what the token says, and C2 is asked as well.
+
+    TokenError if the file is unsafe, the token malformed or expired, or C2 refuses it; UnreachableError if
+    C2 does not answer.
+    """
+    moment = time.time() if now is None else now
+    token = read_token(path)
+    claims = inspect(token.reveal())
+    refuse_expired(claims, moment)
+    answer = ""
+    if connect is not None:
+        connect(claims, token).ping()
+        answer = f"C2 accepts it for {claims.user}"
+    return TokenReport(
+        path=str(path),
+        claims=claims,
+        expiry="never expires" if claims.expires is None else describe_expiry(claims.expires, moment),
+        seconds_left=None if claims.expires is None else claims.expires - moment,
+        c2=answer,
+        warnings=warnings(claims, moment),
+    )
+
+
+def refuse_expired(claims: Claims, now: float) -> None:
+    """TokenError if the token has ended: cheaper, and clearer, than C2's answer to it."""
+    if claims.expires is not None and claims.expired(now):
+        raise TokenError(
+            f"The center's token has expired: it {describe_expiry(claims.expires, now)}.",
+            hint="A center admin gets a new one from the platform's operators and runs `qslurm token install`.",
+        )
+
+
+def warnings(claims: Claims, now: float) -> list[str]:
+    """What a center admin should know about a token that still works."""
+    found = []
+    if claims.expires is None:
+        found.append("The token never expires, and C2 refuses such tokens.")
+    elif claims.expires - now < WARN_BEFORE_S:
+        found.append(f"The token {describe_expiry(claims.expires, now)}: ask for a new one now.")
+    if claims.issued is not None and claims.issued > now + 60:
+        found.append("The token was issued in the future: this machine's clock is behind, or C2's is ahead.")
+    if claims.algorithm.lower() == "none":
+        found.append("The token is not signed.")
+    return found

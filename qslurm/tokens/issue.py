@@ -1,0 +1,86 @@
+"""Gives a center its token, on C2."""
+
+from __future__ import annotations
+
+import pwd
+import time
+
+import msgspec
+
+from qslurm.errors import InvalidInputError, PermissionDeniedError
+from qslurm.tokens.claims import Claims, inspect
+from qslurm.tokens.config import TokensConfig
+from qslurm.tokens.keys import check_center_name, private_key
+from qslurm.tokens.lifetime import describe_lifetime, parse_lifetime
+from qslurm.tokens.secret import Secret
+
+SHORTEST_S = 60
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token and what it says."""
+
+    token: Secret
+    claims: Claims
+
+
+def issue_token(
+    config: TokensConfig,
+    center: str,
+    lifetime: str,
+    *,
+    user_prefix: str = "center_",
+    slurm_user: str = "slurm",
+    now: float | None = None,
+) -> Issued:
+    """Sign a token for a center's user on C2 (`<user_prefix><center>`) that lives for `lifetime` (`30d`, `12h`).
+
+    Claims are `sun`, `iat` and `exp`, the header's `kid` is the center: Slurm 22.05 accepts that (measured).
+    InvalidInputError for a center without a key, and a lifetime out of bounds; PermissionDeniedError for root
+    and SlurmUser, because slurmctld takes a token of these for anybody.
+    """
+    import jwt
+
+    user = user_prefix + check_center_name(center)
+    seconds = _bounded(parse_lifetime(lifetime), config)
+    _refuse_masters(user, slurm_user)
+    issued = int(time.time() if now is None else now)
+    claims = {"sun": user, "iat": issued, "exp": issued + seconds}
+    text = jwt.encode(claims, private_key(config, center), algorithm="RS256", headers={"kid": center})
+    return Issued(token=Secret(text), claims=inspect(text))
+
+
+def unknown_user_warning(claims: Claims) -> str:
+    """A sentence if the token's user does not exist on this machine ("" if it does): Slurm will refuse it then."""
+    try:
+        pwd.getpwnam(claims.user)
+    except KeyError:
+        return f"There is no user {claims.user} on this machine: Slurm refuses its jobs until there is one."
+    return ""
+
+
+def _bounded(seconds: int, config: TokensConfig) -> int:
+    longest = parse_lifetime(config.max_lifetime)
+    if not SHORTEST_S <= seconds <= longest:
+        raise InvalidInputError(
+            f"A token may live from {describe_lifetime(SHORTEST_S)} to {describe_lifetime(longest)}, "
+            f"not {describe_lifetime(seconds)}.",
+            hint="The upper bound is max_lifetime in [tokens] of the C2 configuration.",
+        )
+    return seconds
+
+
+def _refuse_masters(user: str, slurm_user: str) -> None:
+    ids = {0} | _uid(slurm_user)
+    if user in {"root", slurm_user} or _uid(user) & ids:
+        raise PermissionDeniedError(
+            f"No token is issued for {user}: with it one could act for every center.",
+            hint="Give each center a user of its own, without rights on C2.",
+        )
+
+
+def _uid(name: str) -> set[int]:
+    try:
+        return {pwd.getpwnam(name).pw_uid}
+    except KeyError:
+        return set()
