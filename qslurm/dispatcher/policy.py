@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Waiting:
-    """An execution in a backend's queue. `number` grows with each that is asked for, and stays on a second try."""
+    """An execution in a backend's queue. `number` grows with each asked for, and stays on a second try."""
 
     task: int
     seq: int

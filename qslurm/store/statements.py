@@ -96,7 +96,7 @@ def end_execution(
 
 def copy_executions(source: int, target: int) -> Statement:
     """Give a task the results that another start of the same submission has got."""
-    columns = "seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state, reason, error_kind"
+    columns = "seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, state, reason, error_kind"
     return (
         f"INSERT INTO executions (task, {columns}) "  # noqa: S608 - names of columns only
         f"SELECT ?, {columns} FROM executions WHERE task = ? AND state = 'done'",

@@ -1,0 +1,108 @@
+"""Jobs come and go: what the dispatcher does when C2's hooks speak."""
+
+from __future__ import annotations
+
+from qslurm.dispatcher import admission
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import Admit, Admitted, Done, Finish, Message, TurnedAway
+from qslurm.dispatcher.states import TaskState, is_open, slurm_end
+from qslurm.dispatcher.task import Task, task_from_row
+from qslurm.store import statements
+
+
+def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Message | None:
+    """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
+    verdict = admission.judge(
+        job,
+        _facts(ledger, job.backend),
+        [_start(task) for task in ledger.tasks_of_job(job.job_id)],
+        [_start(task) for task in ledger.tasks_of_key(job.center, job.key)],
+        ledger.trouble,
+    )
+    if isinstance(verdict, admission.Known):
+        return Admitted()
+    if isinstance(verdict, admission.Take) and verdict.reuse is None and job.envelope is not None:
+        if complaint is None:
+            return None
+        if complaint:
+            verdict = admission.Turn(complaint, retry=False)
+    if isinstance(verdict, admission.Turn):
+        if not verdict.retry and not ledger.trouble and not _is_noted_refusal(ledger, job):
+            ledger.end(ledger.begin(job), TaskState.FAILED, verdict.reason)  # so that its owner can read why
+        return TurnedAway(reason=verdict.reason, retry=verdict.retry)
+    _take(ledger, job, verdict)
+    return Admitted()
+
+
+def finish(ledger: Ledger, message: Finish) -> Message:
+    """Slurm says that a start of a job is over."""
+    starts = [task for task in ledger.tasks_of_job(message.job_id) if task.job.restart == message.restart]
+    task = next((task for task in starts if not message.key or task.job.key == message.key), None)
+    if task is None or task.slurm_state:
+        return Done()
+    task.slurm_state, task.exit_code = message.state, message.exit_code
+    ledger.changes.append(
+        statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
+    )
+    if is_open(task.state):
+        state = slurm_end(message.state)
+        reason = message.reason
+        if state is TaskState.FINISHED and task.job.kind != "script":
+            state, reason = TaskState.FAILED, "The job ended before its result was there."
+        elif state is TaskState.FAILED and not reason:
+            reason = f"The job ended on C2 with state {message.state}."
+        ledger.end(task, state, reason)
+    return Done()
+
+
+def _take(ledger: Ledger, job: Admit, verdict: admission.Take) -> None:
+    for task_id in verdict.instead_of:
+        ledger.end(ledger.tasks[task_id], TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+    task = ledger.begin(job)
+    if verdict.reuse is not None:
+        _reuse(ledger, task, verdict.reuse)
+    elif job.kind == "script":
+        ledger.start(task)
+    elif job.kind == "circuit":
+        ledger.queue_circuit_job(task)
+
+
+def _reuse(ledger: Ledger, task: Task, source_id: int) -> None:
+    source = ledger.tasks.get(source_id) or next(
+        task_from_row(row)
+        for row in ledger.store.tasks_of_key(task.job.center, task.job.key)
+        if row["id"] == source_id
+    )
+    task.final_result = source.final_result
+    ledger.changes.append(statements.copy_executions(source_id, task.id))
+    ledger.changes.append(statements.change_task(task.id, final_result=task.final_result))
+    ledger.end(task, TaskState.FINISHED, f"Results of job {source.job.job_id}, the same submission.")
+
+
+def _facts(ledger: Ledger, name: str) -> admission.BackendFacts | None:
+    backend = ledger.backends.get(name)
+    if backend is None:
+        return None
+    return admission.BackendFacts(name, backend.max_shots, ledger.unavailable.get(name, ""))
+
+
+def _is_noted_refusal(ledger: Ledger, job: Admit) -> bool:
+    newest = next(iter(ledger.tasks_of_job(job.job_id)), None)
+    return newest is not None and newest.state is TaskState.FAILED and newest.job.restart == job.restart
+
+
+def _start(task: Task) -> admission.Start:
+    job = task.job
+    return admission.Start(
+        task=task.id,
+        job_id=job.job_id,
+        restart=job.restart,
+        center=job.center,
+        key=job.key,
+        uid=job.uid,
+        kind=job.kind,
+        state=task.state,
+        reason=task.reason,
+        started=task.started_at is not None,
+        closed=bool(task.slurm_state),
+    )

@@ -1,0 +1,194 @@
+"""The dispatcher's ledger: every task and execution under way, and how they change.
+
+It reads the store and writes nothing. What jobs, sessions and quantum runtimes do to it (jobs.py, sessions.py,
+work.py) leaves behind what has to be done about it: `changes` to be stored, `settled` outcomes that somebody may
+wait for (to be told once the changes are stored), and `doomed` quantum runtimes whose work nobody wants any more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.messages import Admit, Executed, Message
+from qslurm.dispatcher.policy import Waiting, fifo
+from qslurm.dispatcher.states import ExecutionState, TaskState, is_open, move_execution, move_task
+from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
+from qslurm.store import statements
+from qslurm.store.statements import Statement
+from qslurm.store.store import Row, Store
+
+Policy = Callable[[Sequence[Waiting]], Waiting]
+
+
+class Ledger:
+    """Made from the store: what was open when the last dispatcher stopped is open again."""
+
+    def __init__(
+        self,
+        backends: Iterable[BackendConfig],
+        store: Store,
+        *,
+        policy: Policy = fifo,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.backends = {backend.name: backend for backend in backends}
+        self.tasks: dict[int, Task] = {}
+        self.changes: list[Statement] = []
+        self.settled: list[tuple[int, int, Message]] = []
+        self.doomed: list[int] = []
+        self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
+        self.trouble = ""  # why nothing can be stored
+        self.store = store
+        self.policy = policy
+        self.clock = clock
+        self.running: dict[int, tuple[int, Execution]] = {}  # order -> quantum runtime, execution
+        self.orders = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self._last_task = store.last_task()
+        for row in store.open_tasks():
+            self._reload(task_from_row(row))
+
+    def stored(self) -> None:
+        """All changes have been stored: forget them, and the tasks that have ended."""
+        self.changes.clear()
+        for task in [task for task in self.tasks.values() if not is_open(task.state)]:
+            del self.tasks[task.id]
+
+    def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
+        """Note what an operator wants of a backend."""
+        self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))
+
+    def tasks_of_job(self, job_id: int) -> list[Task]:
+        """Every task with that C2 job id, newest first."""
+        here = [task for task in self.tasks.values() if task.job.job_id == job_id]
+        return self._with_stored(here, self.store.tasks_of_job(job_id))
+
+    def tasks_of_key(self, center: str, key: str) -> list[Task]:
+        """Every task of one submission, newest first; none for an empty key."""
+        if not key:
+            return []
+        here = [task for task in self.tasks.values() if (task.job.center, task.job.key) == (center, key)]
+        return self._with_stored(here, self.store.tasks_of_key(center, key))
+
+    def queued(self, backend: str) -> list[Waiting]:
+        """What waits for a backend, in no particular order."""
+        return [
+            task.waiting(execution)
+            for task in self.tasks.values()
+            if task.job.backend == backend
+            for execution in task.executions.values()
+            if execution.state is ExecutionState.QUEUED
+        ]
+
+    def begin(self, job: Admit) -> Task:
+        """A new task."""
+        self._last_task += 1
+        task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
+        self.tasks[task.id] = task
+        self.changes.append(statements.put_task(task.row()))
+        self.changes.append(statements.note(task.admitted_at, task.id, None, task.state))
+        return task
+
+    def start(self, task: Task) -> None:
+        """The task begins to run."""
+        task.state = move_task(task.state, TaskState.RUNNING)
+        task.started_at = self.clock()
+        self.changes.append(statements.change_task(task.id, state=task.state, started_at=task.started_at))
+        self.changes.append(statements.note(task.started_at, task.id, None, task.state))
+
+    def end(self, task: Task, state: TaskState, reason: str = "") -> None:
+        """The task ends; what is under way of it is withdrawn."""
+        task.state = move_task(task.state, state)
+        task.reason = reason
+        task.finished_at = self.clock()
+        self.changes.append(
+            statements.change_task(
+                task.id, state=state, reason=reason, finished_at=task.finished_at, envelope=None
+            )
+        )
+        self.changes.append(statements.note(task.finished_at, task.id, None, state, reason))
+        for execution in list(task.executions.values()):
+            self._withdraw(execution)
+            self.settled.append((task.id, execution.seq, ended(task)))
+
+    def queue_circuit_job(self, task: Task) -> None:
+        """Queue the one circuit of a circuit job."""
+        envelope = task.job.envelope
+        if envelope is None:
+            self.end(task, TaskState.FAILED, "The job carries no circuit.")
+            return
+        shots = envelope.shots or self.backends[task.job.backend].default_shots
+        circuit = Circuit(envelope.source, shots, envelope.raw_data, envelope.seed, envelope.file)
+        self.queue(task, 0, circuit)
+
+    def queue(self, task: Task, seq: int, circuit: Circuit) -> None:
+        """Queue a circuit for the task's backend."""
+        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest())
+        task.executions[seq] = execution
+        state, sha256, shots = execution.state, execution.circuit_sha256, circuit.shots
+        self.changes.append(
+            statements.put_execution(task.id, seq, circuit_sha256=sha256, shots=shots, state=state)
+        )
+        self.changes.append(statements.note(self.clock(), task.id, seq, state))
+
+    def move(self, execution: Execution, state: ExecutionState) -> None:
+        """The execution's state changes, without an outcome."""
+        execution.state = move_execution(execution.state, state)
+        self.changes.append(statements.set_execution(execution.task, execution.seq, state))
+        self.changes.append(statements.note(self.clock(), execution.task, execution.seq, state))
+
+    def end_execution(self, execution: Execution, outcome: Executed) -> None:
+        """The execution has its outcome; a circuit job ends with it."""
+        state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
+        execution.state = move_execution(execution.state, state)
+        raw_data = outcome.raw_data
+        self.changes.append(
+            statements.end_execution(
+                execution.task,
+                execution.seq,
+                state=state,
+                shots_done=outcome.shots_done,
+                counts=msgspec.json.encode(outcome.counts).decode(),
+                raw_data=None if raw_data is None else msgspec.json.encode(raw_data).decode(),
+                seconds=outcome.seconds,
+                reason=outcome.error,
+                error_kind=outcome.kind,
+            )
+        )
+        self.changes.append(
+            statements.note(self.clock(), execution.task, execution.seq, state, outcome.error)
+        )
+        task = self.tasks[execution.task]
+        del task.executions[execution.seq]
+        task.ended.add(execution.seq)
+        self.settled.append((task.id, execution.seq, outcome))
+        if task.job.kind == "circuit":
+            self.end(task, TaskState.FAILED if outcome.error else TaskState.FINISHED, outcome.error)
+
+    def _withdraw(self, execution: Execution) -> None:
+        for order, (runtime, running) in list(self.running.items()):
+            if running is execution:
+                del self.running[order]
+                self.doomed.append(runtime)
+        self.move(execution, ExecutionState.WITHDRAWN)
+        task = self.tasks[execution.task]
+        del task.executions[execution.seq]
+
+    def _reload(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        if task.job.backend not in self.backends:
+            self.end(task, TaskState.FAILED, f"This platform has no backend {task.job.backend!r} any more.")
+            return
+        rows = self.store.executions(task.id)
+        task.ended = {row["seq"] for row in rows if row["state"] in {"done", "failed"}}
+        if task.job.kind == "circuit":
+            self.queue_circuit_job(task)
+
+    def _with_stored(self, here: list[Task], rows: list[Row]) -> list[Task]:
+        stored = [task_from_row(row) for row in rows if row["id"] not in self.tasks]
+        return sorted(here + stored, key=lambda task: -task.id)

@@ -1,0 +1,137 @@
+"""What the dispatcher does when a job step (a classical runtime) speaks."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import Attach, Conclude, Done, Execute, Executed, Message, Pending, Refused
+from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
+from qslurm.dispatcher.task import Circuit, Task, attached, ended, outcome_from_row
+from qslurm.store import statements
+
+OPEN_EXECUTIONS = 16
+"""Circuits that one task may have under way at a time."""
+
+
+def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
+    """A job step asks for its work."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    if task is None or task.job.restart < message.restart:
+        return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
+    if task.job.uid != uid:
+        return Refused(kind="permission", reason=f"Job {message.job_id} is another user's.")
+    if task.job.restart > message.restart:
+        return Refused(kind="refused", reason=f"A later start of job {message.job_id} has been admitted.")
+    backend = ledger.backends.get(task.job.backend)
+    if task.job.kind == "script" or backend is None:
+        return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
+    outcome = None
+    if is_open(task.state):
+        if task.job.kind == "hybrid" and task.client not in {"", message.client}:
+            return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")
+        _open_session(ledger, task, message.client)
+    elif task.job.kind == "circuit":
+        outcome = _stored_outcome(ledger, task.id, 0)
+    return attached(
+        task,
+        outcome,
+        qubits=backend.qubits,
+        max_shots=backend.max_shots,
+        default_shots=backend.default_shots,
+    )
+
+
+def is_session(ledger: Ledger, task: int, secret: bytes) -> bool:
+    """Whether this is the secret of the task's session."""
+    known = ledger.tasks.get(task)
+    return known is not None and known.secret != b"" and hmac.compare_digest(known.secret, secret)
+
+
+def execute(ledger: Ledger, message: Execute) -> Message | None:
+    """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
+    task = ledger.tasks[message.task]
+    if not is_open(task.state) or task.job.kind != "hybrid":
+        return ended(task)
+    backend = ledger.backends[task.job.backend]
+    circuit = Circuit(message.circuit, message.shots, message.raw_data, message.seed)
+    known = task.executions.get(message.seq)
+    if known is not None:
+        return _other_circuit(message.seq) if known.circuit_sha256 != circuit.digest() else None
+    if message.seq in task.ended:
+        row = ledger.store.execution(task.id, message.seq)
+        if row is not None and row["circuit_sha256"] != circuit.digest():
+            return _other_circuit(message.seq)
+        return _stored_outcome(ledger, task.id, message.seq)
+    if not 1 <= message.shots <= backend.max_shots or message.seq < 0:
+        reason = (
+            f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
+        )
+        return Refused(kind="invalid_input", reason=reason)
+    if len(task.executions) >= OPEN_EXECUTIONS:
+        return Refused(
+            kind="refused", reason=f"A job may have {OPEN_EXECUTIONS} circuits under way at a time."
+        )
+    ledger.queue(task, message.seq, circuit)
+    return None
+
+
+def outcome(ledger: Ledger, task_id: int, seq: int) -> Message | None:
+    """What has become of an execution. None: it is under way."""
+    task = ledger.tasks[task_id]
+    if seq in task.executions:
+        return None
+    if seq in task.ended:
+        return _stored_outcome(ledger, task_id, seq)
+    if not is_open(task.state):
+        return ended(task)
+    return Refused(kind="unknown_execution", reason=f"No execution {seq} is known.")
+
+
+def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
+    """Why an execution has no outcome yet."""
+    task = ledger.tasks[task_id]
+    execution = task.executions.get(seq)
+    if ledger.trouble:
+        return Pending(reason=f"results can't be stored at the moment: {ledger.trouble}", position=0)
+    if execution is None or execution.state is ExecutionState.RUNNING:
+        return Pending(reason=f"executing on {task.job.backend}", position=0)
+    queue = ledger.queued(task.job.backend)
+    position = 1 + sum(1 for waiting in queue if waiting.number < execution.number)
+    why = ledger.unavailable.get(task.job.backend, "")
+    return Pending(
+        reason=why or f"{position} of {len(queue)} in the queue of {task.job.backend}", position=position
+    )
+
+
+def conclude(ledger: Ledger, message: Conclude) -> Message:
+    """The hybrid algorithm has ended; asked again, nothing changes."""
+    task = ledger.tasks[message.task]
+    if not is_open(task.state) or task.job.kind != "hybrid":
+        return ended(task)
+    if message.failure or message.final_result is None:
+        ledger.end(task, TaskState.FAILED, message.failure or "The hybrid file gave no final result.")
+    else:
+        task.final_result = message.final_result
+        ledger.changes.append(statements.change_task(task.id, final_result=message.final_result))
+        ledger.end(task, TaskState.FINISHED)
+    return Done()
+
+
+def _open_session(ledger: Ledger, task: Task, client: str) -> None:
+    task.secret = task.secret or secrets.token_bytes(32)
+    if task.client != client:
+        task.client = client
+        ledger.changes.append(statements.change_task(task.id, client=client))
+    if task.state is TaskState.ADMITTED and task.job.kind == "hybrid":
+        ledger.start(task)
+
+
+def _stored_outcome(ledger: Ledger, task: int, seq: int) -> Executed | None:
+    row = ledger.store.execution(task, seq)
+    return outcome_from_row(row) if row is not None and row["state"] in {"done", "failed"} else None
+
+
+def _other_circuit(seq: int) -> Refused:
+    return Refused(kind="refused", reason=f"Execution {seq} was asked for with another circuit.")

@@ -1,0 +1,82 @@
+"""What the dispatcher does with its quantum runtimes: give them work, take results, make good losses."""
+
+from __future__ import annotations
+
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import Executed, Result, Run
+from qslurm.dispatcher.states import ExecutionState, TaskState
+
+LOSSES = 2
+"""Quantum runtimes that one execution may cost before it fails."""
+
+
+def assign(ledger: Ledger, backend: str, runtime: int) -> Run | None:
+    """The next execution for an idle quantum runtime; None while there is none, or nothing can be stored."""
+    queue = [] if ledger.trouble else ledger.queued(backend)
+    if not queue:
+        return None
+    chosen = ledger.policy(queue)
+    execution = ledger.tasks[chosen.task].executions[chosen.seq]
+    order = next(ledger.orders)
+    ledger.running[order] = (runtime, execution)
+    ledger.move(execution, ExecutionState.RUNNING)
+    task = ledger.tasks[chosen.task]
+    if task.state is TaskState.ADMITTED:
+        ledger.start(task)
+    circuit = execution.circuit
+    return Run(
+        order=order,
+        circuit=circuit.text,
+        shots=circuit.shots,
+        raw_data=circuit.raw_data,
+        seed=circuit.seed,
+        file=circuit.file,
+    )
+
+
+def result(ledger: Ledger, message: Result) -> None:
+    """A quantum runtime has done its order; one that nobody waits for any more is dropped."""
+    runtime, execution = ledger.running.get(message.order, (0, None))
+    if execution is None or runtime != message.runtime:
+        return
+    del ledger.running[message.order]
+    outcome = Executed(
+        seq=execution.seq,
+        shots_requested=execution.circuit.shots,
+        shots_done=0 if message.error else message.shots_done,
+        counts={} if message.error else message.counts,
+        seconds=message.seconds,
+        raw_data=None if message.error else message.raw_data,
+        error=message.error,
+        kind=message.kind,
+    )
+    ledger.end_execution(execution, outcome)
+
+
+def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
+    """A quantum runtime has ended. Its work is done again by another, or fails: at once, or the second time."""
+    for order, (holder, execution) in list(ledger.running.items()):
+        if holder != runtime:
+            continue
+        del ledger.running[order]
+        execution.losses += 1
+        if not fail and execution.losses < LOSSES:
+            ledger.move(execution, ExecutionState.QUEUED)
+            continue
+        again = "" if fail else " twice"
+        outcome = Executed(
+            seq=execution.seq,
+            shots_requested=execution.circuit.shots,
+            shots_done=0,
+            counts={},
+            seconds=0.0,
+            error=f"{why}{again}.",
+            kind="job_failed",
+        )
+        ledger.end_execution(execution, outcome)
+
+
+def load(ledger: Ledger, backend: str) -> tuple[int, int]:
+    """How many executions are queued at a backend, and how many run."""
+    running = sum(1 for _, e in ledger.running.values() if ledger.tasks[e.task].job.backend == backend)
+    return len(ledger.queued(backend)), running
