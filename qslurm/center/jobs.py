@@ -177,9 +177,7 @@ def wait(
 
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
-    from qslurm.slurmrest.states import outcome
-
-    how = outcome(job.state)
+    how = job.outcome
     if how == "completed":
         return None
     reason = platform_facts(center, job.job_id).get("reason") or ""
@@ -212,11 +210,9 @@ def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
         return center.results.results(job_id)
     except UnknownJobError:
         job = center.slurm.job(job_id)  # a job that never started is known to Slurm only
-    from qslurm.slurmrest.states import explain, is_final
-
-    if is_final(job.state):
+    if job.is_final:
         raise (outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform."))
     raise NotReadyError(
-        f"Job {job_id} has no results yet: {explain(job.state, job.reason)}.",
+        f"Job {job_id} has no results yet, it is {job.word}{f" ({job.why})" if job.why else ""}.",
         hint=f"`qslurm wait {job_id}` waits for it.",
     )

@@ -48,8 +48,6 @@ def wait_until_final(
     `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
     TimedOutError after `timeout_s`.
     """
-    from qslurm.slurmrest.states import is_final
-
     start = heard = clock()
     while True:
         try:
@@ -64,7 +62,7 @@ def wait_until_final(
         else:
             heard = clock()
             on_poll(Poll(job, 0.0, heard - start))
-            if is_final(job.state):
+            if job.is_final:
                 return job
         waited = clock() - start
         if timeout_s is not None and waited >= timeout_s:

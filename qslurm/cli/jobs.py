@@ -31,17 +31,14 @@ def queue(partition: str | None, with_ended: bool, key: str | None, as_json: boo
       qslurm queue
       qslurm queue -p p_spin2 --all
     """
-    from qslurm.payload.comment import Comment
-    from qslurm.slurmrest.states import explain, is_final
-
     connection = center.open()
     jobs = [
         job
         for job in connection.slurm.jobs()
         if job.user == connection.config.c2.user
         and (partition is None or job.partition == partition)
-        and (with_ended or key or not is_final(job.state))
-        and (key is None or Comment.parse(job.comment).key == key)
+        and (with_ended or key or not job.is_final)
+        and (key is None or job.marks.key == key)
     ]
     if as_json:
         print_json({"jobs": [_job_document(job) for job in jobs]})
@@ -49,7 +46,7 @@ def queue(partition: str | None, with_ended: bool, key: str | None, as_json: boo
     print_table(
         ("JOBID", "PARTITION", "NAME", "ACCOUNT", "STATE", "SUBMITTED", "REASON"),
         [
-            (j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), explain(j.state, j.reason))
+            (j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), j.why)
             for j in jobs
         ],
     )
@@ -66,8 +63,6 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     Example:  qslurm show 12
     """
     from qslurm.center.jobs import platform_facts
-    from qslurm.payload.comment import Comment
-    from qslurm.slurmrest.states import explain
 
     connection = center.open()
     job = connection.slurm.job(job_id)
@@ -75,11 +70,11 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     if as_json:
         print_json({**_job_document(job), "platform": platform or None})
         return
-    said = Comment.parse(job.comment)
+    said = job.marks
     print_facts(
         {
             "job": f"{job.job_id} {job.name}",
-            "state": f"{job.state}: {explain(job.state, job.reason)}",
+            "state": situation(job),
             "why": platform.get("reason"),
             "backend": said.backend,
             "partition": job.partition,
@@ -185,19 +180,20 @@ def _results_or_none(center: Center, job_id: int) -> dict[str, Any] | None:
         return None
 
 
-def _progress(job_id: int, poll: Poll) -> str:
-    from qslurm.slurmrest.states import explain
+def situation(job: JobInfo) -> str:
+    """A job's state in words, with the reason if there is one."""
+    return f"{job.word}: {job.why}" if job.why else job.word
 
+
+def _progress(job_id: int, poll: Poll) -> str:
     if poll.job is None:
         return f"job {job_id}: C2 has not answered for {duration(poll.silent_s)}; still trying"
-    return f"job {job_id}: {explain(poll.job.state, poll.job.reason)} ({duration(poll.waited_s)})"
+    return f"job {job_id}: {situation(poll.job)} ({duration(poll.waited_s)})"
 
 
 def _job_document(job: JobInfo) -> dict[str, Any]:
     """What --json says of a job: Slurm's facts, and those from its comment."""
     import msgspec
 
-    from qslurm.payload.comment import Comment
-
-    said = Comment.parse(job.comment)
+    said = job.marks
     return {**msgspec.to_builtins(job), "backend": said.backend, "kind": said.kind, "origin": said.origin, "key": said.key}

@@ -29,7 +29,7 @@ def answers(*states):
         state = left.pop(0) if len(left) > 1 else left[0]
         if state is None:
             raise UnreachableError("C2 does not answer.")
-        return SimpleNamespace(state=state)
+        return SimpleNamespace(state=state, is_final=state == "COMPLETED")
 
     return ask
 

@@ -1,0 +1,187 @@
+"""`qslurm token`: keys and tokens on C2, the center's token on C1. A token is never shown on a screen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
+from qslurm.cli.output import note, print_facts, print_json, print_table
+from qslurm.cli.times import clock_time
+from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.tokens.secret import Secret
+
+DEFAULT_TOKEN_FILE = Path("/etc/qslurm/token")
+
+
+@click.group()
+def token() -> None:
+    """Tokens: an operator issues them on C2, a center admin installs and checks them on C1."""
+
+
+@token.command()
+@click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
+@click.option("--lifetime", default="30d", metavar="TIME", help="How long it lives: 30d, 12h, 90m.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False, writable=True), show_default="a pipe, or <center>.token",
+    help="Write it to this file (0600).",
+)  # fmt: skip
+@c2_config_option
+def issue(center: str, lifetime: str, output: Path | None, config_file: Path | None) -> None:
+    """Give a center its token. It goes to a file or into a pipe, never onto a screen.
+
+    \b
+    Examples:
+      qslurm token issue --center snellius --lifetime 30d
+      qslurm token issue --center snellius | ssh snellius qslurm token install
+    """
+    from qslurm.c2.config import load_c2_config
+    from qslurm.tokens.claims import Claims
+    from qslurm.tokens.files import install_token
+    from qslurm.tokens.issue import issue_token, unknown_user_warning
+
+    config = load_c2_config(config_file)
+    issued = issue_token(config.tokens, center, lifetime, user_prefix=config.slurm.user_prefix)
+    claims: Claims = issued.claims
+    if output is None and not sys.stdout.isatty():
+        click.echo(issued.token.reveal())
+    else:
+        output = output or Path(f"{center}.token")
+        install_token(issued.token, output)
+        note(f"Written to {output}; send it to the center's admins over a channel that nobody else reads.")
+    note(f"The token is for {claims.user} and ends on {clock_time(claims.expires)}.")
+    if warning := unknown_user_warning(claims):
+        note(f"qslurm: {warning}")
+
+
+@token.command()
+@click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
+@c2_config_option
+def key(center: str, config_file: Path | None) -> None:
+    """Make the key that a center's tokens are signed with. Its private half never leaves C2.
+
+    \b
+    Example:  qslurm token key --center snellius
+    """
+    from qslurm.c2.config import load_c2_config
+    from qslurm.tokens.keys import create_key
+
+    config = load_c2_config(config_file).tokens
+    if create_key(config, center):
+        click.echo(f"{center} has a key; restart slurmctld and slurmdbd so that they know it from {config.jwks}.")
+    else:
+        click.echo(f"{center} has a key already.")
+
+
+@token.command()
+@c2_config_option
+@json_option
+def keys(config_file: Path | None, as_json: bool) -> None:
+    """List the centers that have a key.
+
+    \b
+    Example:  qslurm token keys
+    """
+    import msgspec
+
+    from qslurm.c2.config import load_c2_config
+    from qslurm.tokens.keys import list_keys
+
+    listed = list_keys(load_c2_config(config_file).tokens)
+    if as_json:
+        print_json({"keys": msgspec.to_builtins(listed)})
+        return
+    print_table(("CENTER", "FINGERPRINT", "CREATED"), [(k.center, k.fingerprint, clock_time(k.created)) for k in listed])
+
+
+@token.command()
+@click.option("--center", required=True, metavar="NAME", help="The center to cut off.")
+@c2_config_option
+def revoke(center: str, config_file: Path | None) -> None:
+    """Cut a center off: its key goes, and with it every token it has. No other center is touched.
+
+    \b
+    Example:  qslurm token revoke --center snellius
+    """
+    from qslurm.c2.config import load_c2_config
+    from qslurm.tokens.keys import remove_key
+
+    remove_key(load_c2_config(config_file).tokens, center)
+    click.echo(f"{center} has no key any more; restart slurmctld and slurmdbd to make it true for Slurm.")
+
+
+@token.command()
+@click.option(
+    "--file", "path", type=click.Path(path_type=Path, dir_okay=False), show_default="the config's token_file",
+    help="Where it is kept.",
+)  # fmt: skip
+@click.option("--group", metavar="NAME", help="A group that may read it, too (0640): those who may submit.")
+@center_options
+def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
+    """Put the center's token, read from stdin, into its file: 0600, or 0640 for a group.
+
+    \b
+    Example:  qslurm token install --group researchers < snellius.token
+    """
+    from qslurm.tokens.files import install_token
+
+    text: str | bytes
+    if sys.stdin.isatty():
+        text = click.prompt("The center's token (not shown)", hide_input=True)
+    else:
+        text = sys.stdin.buffer.read(1 << 16)
+    target = path or _configured_file(center) or DEFAULT_TOKEN_FILE
+    claims = install_token(text, target, group=group)
+    click.echo(f"Installed the token of {claims.user} in {target}; it ends on {clock_time(claims.expires)}.")
+
+
+@token.command()
+@click.option("--offline", is_flag=True, help="Don't ask C2 whether it takes the token.")
+@json_option
+@center_options
+def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
+    """Say whose token this is, until when, whether its file is safe, and whether C2 takes it.
+
+    \b
+    Example:  qslurm token check
+    """
+    import msgspec
+
+    from qslurm.tokens.check import Pings, check_token
+    from qslurm.tokens.claims import Claims
+
+    config = center.config()
+    path = _configured_file(center)
+    if path is None:
+        raise InvalidInputError("Nobody said where the token is.", hint="Say --token-file, or set token_file in the config.")
+
+    def connect(claims: Claims, secret: Secret) -> Pings:
+        from qslurm.center.versions import connect as connect_center
+
+        return connect_center(config, secret, user=claims.user)
+
+    report = check_token(path, connect=None if offline else connect)
+    if as_json:
+        print_json(msgspec.to_builtins(report))
+        return
+    print_facts(
+        {
+            "token": report.path,
+            "user": report.claims.user,
+            "key": f"{report.claims.key_id} ({report.claims.algorithm})",
+            "expiry": report.expiry,
+            "C2": report.c2 or "not asked",
+        }
+    )
+    for warning in report.warnings:
+        note(f"qslurm: {warning}")
+
+
+def _configured_file(center: CenterFlags) -> Path | None:
+    name = center.config().c2.token_file
+    return Path(name) if name else None
