@@ -55,6 +55,12 @@ class UnknownJobError(RefusedError):
     kind = "unknown_job"
 
 
+class DuplicateError(RefusedError):
+    """C2 has accepted this very submission before: its key is known there."""
+
+    kind = "duplicate"
+
+
 class NotReadyError(RefusedError):
     """The job is known, but what was asked of it does not exist yet."""
 

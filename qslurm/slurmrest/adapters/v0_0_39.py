@@ -1,0 +1,39 @@
+"""v0.0.39 (Slurm 23.02), the canonical form.
+
+Differences between what people write and what this version documents (recorded with 23.02.8):
+
+- `environment` is a list of "K=V". An object is accepted with a warning; it is turned into the list.
+- `nodes` is a text ("1", "1-4"). An integer is accepted with a warning; it is turned into a text.
+- `time_limit` and its like are {set, infinite, number}. A number is accepted with a warning; it is turned
+  into one.
+- `script` may stand inside the job or beside it. It is left where it is, unless it stands in both places.
+- Unknown fields are ignored, wrong types only warned about: that is for the payload's validation, not for
+  here.
+- Jobs: `job_state` is one text, times are plain numbers, limits and exit codes {set, infinite, number}.
+- Errors carry `error_number`.
+"""
+
+from __future__ import annotations
+
+from qslurm.slurmrest.adapters.base import Adapter, Payload
+from qslurm.slurmrest.jobinfo import from_slurmctld, from_slurmdbd
+
+NUMBER_OBJECTS = ("kill_warning_delay", "priority", "required_switches", "time_limit", "time_minimum")
+"""Fields that are {set, infinite, number} in this version."""
+
+
+def payload(given: Payload) -> Payload:
+    """The payload with each field as v0.0.39 documents it; what is given is not changed."""
+    job = dict(given["job"])
+    environment = job.get("environment")
+    if isinstance(environment, dict):
+        job["environment"] = [f"{name}={value}" for name, value in environment.items()]
+    if type(job.get("nodes")) is int:
+        job["nodes"] = str(job["nodes"])
+    for name in NUMBER_OBJECTS:
+        if type(job.get(name)) is int:
+            job[name] = {"set": True, "infinite": False, "number": job[name]}
+    return {**given, "job": job}
+
+
+ADAPTER = Adapter("v0.0.39", payload, from_slurmctld, from_slurmdbd)

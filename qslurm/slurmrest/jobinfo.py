@@ -1,0 +1,163 @@
+"""A job as C2 sees it, read from slurmctld's record or slurmdbd's."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from qslurm.payload.comment import Comment
+from qslurm.slurmrest.states import explain, is_final, outcome, pick, word
+
+Record = dict[str, Any]
+
+
+class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
+
+    `exit_code` and `signal` are those of the batch script, None while it has not ended; `time_limit_minutes`
+    is None without a limit. `state` and `reason` are Slurm's own words.
+    """
+
+    job_id: int
+    name: str
+    state: str
+    reason: str = ""
+    partition: str = ""
+    user: str = ""
+    account: str = ""
+    cluster: str = ""
+    qos: str = ""
+    nodes: str = ""
+    comment: str = ""
+    admin_comment: str = ""
+    submit_time: int | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    restart_count: int = 0
+    time_limit_minutes: int | None = None
+    source: Literal["slurmctld", "slurmdbd"] = "slurmctld"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job is over."""
+        return is_final(self.state)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: completed, failed, cancelled or timed_out; a QslurmError while it has not."""
+        return outcome(self.state)
+
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return word(self.state)
+
+    @property
+    def why(self) -> str:
+        """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
+        return explain(self.reason)
+
+    @property
+    def marks(self) -> Comment:
+        """What the job's comment says of it: key, kind, backend, origin."""
+        return Comment.parse(self.comment)
+
+
+def from_slurmctld(record: Record) -> JobInfo:
+    """Read one of slurmctld's records; v0.0.38 has numbers where v0.0.39 has {set, infinite, number}."""
+    state = pick(record.get("job_state"))
+    code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
+    return JobInfo(
+        job_id=number(record["job_id"]) or 0,
+        name=text(record.get("name")),
+        state=state,
+        reason=_reason(record.get("state_reason")),
+        partition=text(record.get("partition")),
+        user=text(record.get("user_name")),
+        account=text(record.get("account")),
+        cluster=text(record.get("cluster")),
+        qos=text(record.get("qos")),
+        nodes=text(record.get("nodes")),
+        comment=text(record.get("comment")),
+        admin_comment=text(record.get("admin_comment")),
+        submit_time=_time(record.get("submit_time")),
+        start_time=_time(record.get("start_time")),
+        # of a running job slurmctld gives the time at which its limit will be reached
+        end_time=_time(record.get("end_time")) if is_final(state) else None,
+        exit_code=code,
+        signal=signal,
+        restart_count=number(record.get("restart_cnt")) or 0,
+        time_limit_minutes=number(record.get("time_limit")),
+        source="slurmctld",
+    )
+
+
+def from_slurmdbd(record: Record) -> JobInfo:
+    """Read one of slurmdbd's records."""
+    told: Record = record.get("state") or {}
+    time: Record = record.get("time") or {}
+    comment = record.get("comment")
+    comment = comment if isinstance(comment, dict) else {"job": comment}
+    state = pick(told.get("current"))
+    code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
+    return JobInfo(
+        job_id=number(record["job_id"]) or 0,
+        name=text(record.get("name")),
+        state=state,
+        reason=_reason(told.get("reason")),
+        partition=text(record.get("partition")),
+        user=text(record.get("user") or (record.get("association") or {}).get("user")),
+        account=text(record.get("account")),
+        cluster=text(record.get("cluster")),
+        qos=text(record.get("qos")),
+        nodes=text(record.get("nodes")),
+        comment=text(comment.get("job")),
+        admin_comment=text(comment.get("administrator")),
+        submit_time=_time(time.get("submission")),
+        start_time=_time(time.get("start")),
+        end_time=_time(time.get("end")),
+        exit_code=code,
+        signal=signal,
+        restart_count=number(record.get("restart_cnt")) or 0,
+        time_limit_minutes=number(time.get("limit")),
+        source="slurmdbd",
+    )
+
+
+def text(value: object) -> str:
+    """A text that may be missing."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: object) -> int | None:
+    """A number that may be missing, unset or infinite (None), plain or as {set, infinite, number}."""
+    if isinstance(value, dict):
+        if not value.get("set") or value.get("infinite"):
+            return None
+        value = value.get("number")
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _time(value: object) -> int | None:
+    return number(value) or None
+
+
+def _reason(value: object) -> str:
+    reason = text(value)
+    return "" if reason == "None" else reason
+
+
+def _exit(value: object) -> tuple[int | None, int | None]:
+    """Exit code and signal: slurmctld gives wait(2)'s status word (768 is exit 3), slurmdbd an object."""
+    if isinstance(value, dict) and "return_code" in value:
+        code = number(value["return_code"])
+        signal = value.get("signal")
+        number_of = number((signal or {}).get("signal_id", (signal or {}).get("id"))) if signal else None
+        return (None if number_of else code), number_of or None
+    status = number(value)
+    if status is None:
+        return None, None
+    return (None, status & 0x7F) if status & 0x7F else (status >> 8, None)

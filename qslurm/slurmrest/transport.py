@@ -1,0 +1,245 @@
+"""One kept HTTP connection to slurmrestd. Imports requests, so import this module where it is needed.
+
+What this module takes care of: a time-out on every wait, answers of bounded size, no redirect followed,
+nothing taken from the environment (proxies, .netrc), a token in no text, and the difference between "never
+sent" and "sent, and no answer".
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import NewConnectionError
+from urllib3.util import parse_url
+
+from qslurm.errors import ConfigError, UncertainError, UnreachableError
+from qslurm.tokens.secret import Secret
+
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of an answer that are read; a listing of 5,000 jobs has 32 MB (measured with 23.02)."""
+
+_CHUNK = 64 * 1024
+_CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class _AckAtOnce:
+    """Asks the kernel not to hold back the ACK of the answer.
+
+    slurmrestd writes headers and body apart, with Nagle's algorithm on, so on a kept connection its second
+    write waits for the ACK of the first, which Linux delays by up to 40 ms: 43 submissions a second instead
+    of hundreds (measured with 23.02). The kernel forgets the option, so it is set for each answer.
+    """
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        if self.sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _Http(_AckAtOnce, HTTPConnection):
+    pass
+
+
+class _Https(_AckAtOnce, HTTPSConnection):
+    pass
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _TokenAuth(requests.auth.AuthBase):
+    """Adds slurmrestd's two headers when a request leaves, so that no object shown on the way has them."""
+
+    def __init__(self, user: str, token: Secret) -> None:
+        self._user, self._token = user, token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._user:
+            request.headers["X-SLURM-USER-NAME"] = self._user
+        request.headers["X-SLURM-USER-TOKEN"] = self._token.reveal()
+        return request
+
+
+class Transport:
+    """Sends requests to one slurmrestd. Thread-confined, because a requests.Session is."""
+
+    def __init__(
+        self, url: str, user: str, token: Secret, *, timeout_s: float, ca_file: str | None, proxy: str | None
+    ) -> None:
+        self._url = check_url(url)
+        self._timeout_s = timeout_s
+        if ca_file and not Path(ca_file).is_file():
+            raise ConfigError(f"The certificate authority {ca_file} is no file.", hint="Check ca_file.")
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.auth = _TokenAuth(user, token)
+        self._session.headers["Accept"] = "application/json"
+        self._session.verify = ca_file or True
+        if proxy:
+            self._session.proxies = {"http": proxy, "https": proxy}
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(max_retries=0))
+
+    def close(self) -> None:
+        """Close the kept connection."""
+        self._session.close()
+
+    def send(self, method: str, path: str, body: bytes | None = None, *, submitting: bool = False) -> Answer:
+        """Send one request, once. UnreachableError when no answer came, UncertainError for a submission's.
+
+        The answer must begin within `timeout_s` and be complete within twice that.
+        """
+        deadline = time.monotonic() + 2 * self._timeout_s
+        try:
+            response = self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=(min(_CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                return Answer(
+                    response.status_code,
+                    response.headers.get("Content-Type", ""),
+                    self._read(response, deadline),
+                )
+        except (requests.RequestException, Urllib3Error, OSError) as error:
+            raise self._no_answer(error, submitting) from error
+        except UnreachableError as error:
+            raise (_uncertain(str(error)) if submitting else error) from None
+
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        """The whole body, as it arrives: a server that trickles is not waited for for ever."""
+        read = getattr(response.raw, "read1", response.raw.read)
+        pieces: list[bytes] = []
+        size = 0
+        while piece := read(_CHUNK):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_ANSWER:
+                raise UnreachableError(
+                    f"C2 answered, but not like a slurmrestd: more than {MAX_ANSWER // 2**20} MiB.",
+                    hint="Is the URL that of a slurmrestd?",
+                )
+            if time.monotonic() > deadline:
+                raise UnreachableError(
+                    f"C2's slurmrestd at {self._url} answers too slowly: half an answer after"
+                    f" {2 * self._timeout_s:g} s.",
+                    hint="Try again later, or with a longer timeout_s.",
+                )
+        return b"".join(pieces)
+
+    def _no_answer(self, error: Exception, submitting: bool) -> UnreachableError:
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+            return UnreachableError(
+                f"C2's certificate at {self._url} is not to be trusted.",
+                hint="Set ca_file to the certificate authority that C2's operators use.",
+            )
+        if _never_sent(error):
+            return UnreachableError(
+                f"C2's slurmrestd at {self._url} can't be reached: {_why(error)}.",
+                hint="Check the URL, and that this machine may connect to C2.",
+            )
+        slow = isinstance(error, requests.exceptions.Timeout) or isinstance(_innermost(error), TimeoutError)
+        what = f"gave no answer within {self._timeout_s:g} s" if slow else "broke the connection off"
+        if submitting:
+            return _uncertain(f"C2's slurmrestd at {self._url} {what}.")
+        return UnreachableError(f"C2's slurmrestd at {self._url} {what}.", hint="Try again later.")
+
+
+def check_url(url: str) -> str:
+    """The URL without its last slash; ConfigError for one that is no http(s) URL or carries a password."""
+    try:
+        parts = parse_url(url)
+    except Urllib3Error as error:
+        raise ConfigError(
+            f"The URL of C2 is none: {url!r}.", hint="It looks like https://host:6820."
+        ) from error
+    if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
+        raise ConfigError(f"The URL of C2 is none: {url!r}.", hint="It looks like https://host:6820.")
+    if parts.auth:
+        raise ConfigError(
+            "The URL of C2 carries a name or password.", hint="Leave them out; the token is enough."
+        )
+    return url.rstrip("/")
+
+
+def _uncertain(sentence: str) -> UncertainError:
+    return UncertainError(
+        f"{sentence} The job may have been accepted.",
+        hint="Look with `qslurm queue` before you submit it again.",
+    )
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether no byte of the request can have reached slurmrestd: the connection itself failed."""
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    return any(
+        isinstance(cause, NewConnectionError | ConnectionRefusedError | socket.gaierror)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and all it wraps; urllib3 keeps some in `reason`, requests some in `args`."""
+    found: list[BaseException] = []
+    todo: list[object] = [error]
+    while todo:
+        cause = todo.pop()
+        if not isinstance(cause, BaseException) or cause in found:
+            continue
+        found.append(cause)
+        todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+    return found
+
+
+def _innermost(error: BaseException) -> BaseException:
+    systems = [cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    return next(
+        (cause for cause in _causes(error) if isinstance(cause, TimeoutError)), (systems or [error])[-1]
+    )
+
+
+def _why(error: BaseException) -> str:
+    inner = _innermost(error)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "no answer to the attempt to connect"
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror[0].lower() + inner.strerror[1:]
+    return type(inner).__name__

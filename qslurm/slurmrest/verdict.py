@@ -1,0 +1,176 @@
+"""What an answer of slurmrestd means: one plain function over status, type and body, and its tables.
+
+slurmrestd's HTTP status says little: a job can be accepted with status 500, and a refused token look like a
+broken database. So the body decides, and within it a job id before everything else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal[
+    "ok",  # a good answer
+    "accepted",  # the job exists, whatever the status says
+    "no_such_path",  # slurmrestd has no such URL: not this API version, or no such plugin
+    "unknown_job",
+    "token",  # refused
+    "token_or_silence",  # slurmctld answered with nothing: a refused token, or it is dead
+    "token_or_cut",  # slurmctld hung up: a refused token, or it died halfway
+    "permission",
+    "already_over",  # to cancel a job that has ended
+    "duplicate",
+    "refused",
+    "no_controller",  # slurmctld was never reached
+    "lost",  # sent on to slurmctld, and no answer came: it may have acted
+    "broken",  # an answer, but not one slurmrestd gives
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer means. `number` and `words` are Slurm's error; `body` is the JSON document, if there was
+    one.
+    """
+
+    kind: Kind
+    number: int = 0
+    words: str = ""
+    job_id: int | None = None
+    warnings: tuple[str, ...] = ()
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+# Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, seen
+# on 22.05.8.
+_KINDS: dict[int, Kind] = {
+    -1: "token_or_silence",  # 22.05: every GET, for a refused token and for a dead slurmctld alike
+    1000: "token",  # 23.02, beside 7000
+    1007: "token",  # slurmdbd's, with status 200
+    1800: "no_controller",
+    1801: "lost",
+    1802: "lost",
+    1803: "lost",
+    2002: "permission",
+    2011: "duplicate",
+    2017: "unknown_job",
+    2021: "already_over",
+    2084: "already_over",
+    5000: "lost",
+    5001: "lost",
+    5002: "lost",
+    5003: "lost",
+    5004: "lost",  # slurmctld frozen: seen to run the job afterwards
+    5005: "token_or_cut",
+    7000: "token",  # 23.02: said for a refused token on every path
+}
+
+# When an answer carries several errors, the one that explains the others comes first.
+_RANK: tuple[Kind, ...] = (
+    "token",
+    "token_or_cut",
+    "no_controller",
+    "lost",
+    "permission",
+    "unknown_job",
+    "already_over",
+    "duplicate",
+    "refused",
+    "token_or_silence",
+)
+
+NO_SUCH_PATH = "Unable find requested URL"
+
+
+def classify(status: int, content_type: str, body: bytes) -> Verdict:
+    """What an answer means, from its HTTP status, its Content-Type and its bytes."""
+    if status in (401, 511):
+        return Verdict("token", words=_first_line(body))
+    if content_type.partition(";")[0].strip() != "application/json":
+        return _without_json(status, body)
+    try:
+        document = json.loads(body)
+    except ValueError:  # covers what is not UTF-8 as well
+        return Verdict("broken", words="half a JSON document" if body else "an empty answer")
+    if not isinstance(document, dict):
+        return Verdict("broken", words="a JSON document of another kind")
+    return _with_json(status, document)
+
+
+def _without_json(status: int, body: bytes) -> Verdict:
+    text = _first_line(body)
+    if status == 404 and text.startswith(NO_SUCH_PATH):
+        return Verdict("no_such_path", words=text)
+    if status in (400, 405) and text.startswith(("Unable to parse", "Requested REST method")):
+        return Verdict("refused", number=status, words=text)
+    if 300 <= status < 400:
+        return Verdict("broken", words=f"a redirect (HTTP {status})")
+    return Verdict(
+        "broken", words=f"HTTP {status} and {text!r}" if text else f"HTTP {status} and nothing else"
+    )
+
+
+def _with_json(status: int, document: dict[str, Any]) -> Verdict:
+    errors = _entries(document, "errors")
+    notes = tuple(note for note in (_words(entry) for entry in _entries(document, "warnings")) if note)
+    job_id = document.get("job_id")
+    if type(job_id) is int and job_id > 0:
+        told = tuple(f"{_words(entry)} (Slurm error {_number(entry)})" for entry in errors)
+        return Verdict("accepted", job_id=job_id, warnings=told + notes, body=document)
+    real = [entry for entry in errors if _number(entry) != 0 or _words(entry)]
+    if not real and status < 400:
+        return Verdict("ok", warnings=notes, body=document)
+    if not real:
+        return Verdict("broken", words=f"HTTP {status} without an error", body=document)
+    if _pinged_up(document):  # 7000 beside a slurmctld that answers: only the accounting is out of reach
+        return Verdict("ok", warnings=tuple(_words(entry) for entry in real) + notes, body=document)
+    worst = min(real, key=lambda entry: _RANK.index(_kind(entry)))
+    return Verdict(_kind(worst), _number(worst), _sentence(worst, real), warnings=notes, body=document)
+
+
+def _entries(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    entries = document.get(name)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _number(entry: dict[str, Any]) -> int:
+    """`error_number` from v0.0.39; v0.0.38 has `error_code` for submissions and `error_number` elsewhere."""
+    number = entry.get("error_number", entry.get("error_code", 0))
+    return number if isinstance(number, int) else 0
+
+
+def _kind(entry: dict[str, Any]) -> Kind:
+    # -1 is also what 22.05 says beside a field it can't read; only without any other words is it silence
+    if _number(entry) == -1 and entry.get("error") != "Unspecified error":
+        return "refused"
+    if _number(entry) == -1 and entry.get("source") == "slurm_process_option_data":
+        return "refused"
+    return _KINDS.get(_number(entry), "refused")
+
+
+def _words(entry: dict[str, Any]) -> str:
+    for name in ("error", "description"):
+        words = entry.get(name)
+        if isinstance(words, str) and words and words != "Unspecified error":
+            return words
+    return ""
+
+
+def _sentence(worst: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Slurm's words; a rejected field is named in another entry's description, or as the entry's `source`."""
+    words = [_words(worst)]
+    words += [str(entry["description"]) for entry in entries if "key" in str(entry.get("description", ""))]
+    source = str(worst.get("source", ""))
+    if source.startswith("#/"):
+        words.append(f"in {source.strip('#/').replace('/', '.')}")
+    return ", ".join(dict.fromkeys(word for word in words if word))
+
+
+def _pinged_up(document: dict[str, Any]) -> bool:
+    return any(entry.get("pinged", entry.get("ping")) == "UP" for entry in _entries(document, "pings"))
+
+
+def _first_line(body: bytes) -> str:
+    lines = body[:400].decode(errors="replace").strip().splitlines()
+    return "".join(c for c in lines[0][:120] if c.isprintable()) if lines else ""
