@@ -1,0 +1,151 @@
+# Sourced by the programs in scripts/. Gives a bare Debian 12 what they need, and nothing it has already:
+#
+#   bootstrap system    Debian's packages for two Slurm clusters, then the Python environment; needs root
+#   bootstrap python    the Python environment alone
+#
+# Sets CHECKOUT, STATE and PYTHON. Everything it writes, apart from Debian's packages, is below STATE.
+# An interrupted run is made good by the next one; runs at the same time wait for each other.
+
+# shellcheck shell=bash
+CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P) || exit 1
+STATE=$CHECKOUT/.state
+PYTHON=$STATE/venv/bin/python
+# su and cron leave out sbin; a pyenv in front would give job users a Python they can't reach
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH PYTHONPYCACHEPREFIX=$STATE/cache/python PYTHONPATH=$CHECKOUT/scripts/lib
+unset PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+
+BOOTSTRAP_LOG=$STATE/bootstrap.log
+BOOTSTRAP_PACKAGES=(
+  munge slurmctld slurmd slurmdbd slurmrestd slurm-client
+  slurm-wlm-jwt-plugin slurm-wlm-mysql-plugin slurm-wlm-basic-plugins
+  mariadb-server-core mariadb-client-core
+  python3 python3-venv ca-certificates util-linux procps
+)
+BOOTSTRAP_GUARD=/usr/sbin/policy-rc.d
+BOOTSTRAP_GUARD_LINE='# made by the bootstrap of qslurm so that no daemon starts by itself; it removes this file again'
+
+bootstrap() {
+  if [[ $1 == system && $EUID -ne 0 ]]; then
+    echo "error: this starts daemons as several users: run it as root or with sudo." >&2
+    exit 1
+  fi
+  if ! mkdir -p "$STATE/cache" 2>/dev/null || [[ ! -w $STATE || ! -w $STATE/cache ]]; then
+    echo "error: $STATE can't be written by $(id -un): run this as root or with sudo." >&2
+    exit 1
+  fi
+  # a subshell, so that no daemon inherits the lock
+  (
+    flock 9
+    set -e
+    if [[ $1 == system ]]; then bootstrap_packages; fi
+    bootstrap_environment
+    bootstrap_project
+  ) 9>"$STATE/bootstrap.lock" || exit 1
+}
+
+# bootstrap_step WHAT COMMAND...: one line with the seconds it took; the end of its output when it fails
+bootstrap_step() {
+  local what=$1 began=$EPOCHREALTIME status=0
+  shift
+  printf '  %s ' "$what" >&2
+  "$@" >"$BOOTSTRAP_LOG" 2>&1 </dev/null || status=$?
+  if [[ $status -ne 0 ]]; then
+    printf 'failed. The end of %s:\n' "$BOOTSTRAP_LOG" >&2
+    tail -n 20 "$BOOTSTRAP_LOG" | sed 's/^/    /' >&2
+    exit 1
+  fi
+  printf '(%d s)\n' "$(((${EPOCHREALTIME/[.,]/} - ${began/[.,]/} + 500000) / 1000000))" >&2
+}
+
+# --- Debian's packages ---
+
+bootstrap_packages() {
+  local missing
+  bootstrap_remove_guard # left by a run that was killed
+  missing=$(bootstrap_missing_packages)
+  if [[ -z $missing ]]; then return; fi
+  if ! command -v apt-get >/dev/null; then
+    echo "error: this host has no apt-get: the testbed needs Debian 12." >&2
+    exit 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+  bootstrap_step "reading the list of Debian's packages" apt-get -q -o DPkg::Lock::Timeout=600 update
+  trap bootstrap_remove_guard EXIT
+  bootstrap_make_guard
+  # shellcheck disable=SC2086 # one word for each package
+  bootstrap_step "installing $(wc -w <<<"$missing") of Debian's packages" bootstrap_install $missing
+  bootstrap_remove_guard
+  trap - EXIT
+}
+
+bootstrap_missing_packages() {
+  local installed name
+  installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status} ' "${BOOTSTRAP_PACKAGES[@]}" 2>/dev/null || true)"
+  for name in "${BOOTSTRAP_PACKAGES[@]}"; do
+    if [[ $installed != *" $name:installed "* ]]; then printf '%s ' "$name"; fi
+  done
+}
+
+bootstrap_install() {
+  dpkg --configure -a && # an interrupted installation, ours or another's
+    apt-get -y -q -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold --no-install-recommends install "$@"
+}
+
+bootstrap_make_guard() {
+  if [[ ! -e $BOOTSTRAP_GUARD ]]; then
+    printf '#!/bin/sh\n%s\nexit 101\n' "$BOOTSTRAP_GUARD_LINE" >"$BOOTSTRAP_GUARD.new"
+    chmod 755 "$BOOTSTRAP_GUARD.new"
+    mv "$BOOTSTRAP_GUARD.new" "$BOOTSTRAP_GUARD"
+  fi
+}
+
+bootstrap_remove_guard() {
+  if [[ -f $BOOTSTRAP_GUARD ]] && grep -qxF "$BOOTSTRAP_GUARD_LINE" "$BOOTSTRAP_GUARD"; then rm -f "$BOOTSTRAP_GUARD"; fi
+}
+
+# --- Python ---
+
+bootstrap_environment() {
+  local wanted
+  if ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "error: /usr/bin/python3 must be Python 3.11 or newer, as in Debian 12." >&2
+    exit 1
+  fi
+  wanted=$( (/usr/bin/python3 -VV && /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" c2 run examples group:dev) | sha256sum)
+  if [[ -x $PYTHON && $(cat "$STATE/venv/.dependencies" 2>/dev/null) == "$wanted" ]]; then return; fi
+  if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
+    echo "error: Python's venv is missing: apt-get install python3-venv, or run this as root." >&2
+    exit 1
+  fi
+  rm -rf "$STATE/venv"
+  bootstrap_step "making the Python environment" bootstrap_new_environment
+  printf '%s\n' "$wanted" >"$STATE/venv/.dependencies"
+}
+
+bootstrap_new_environment() {
+  /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" c2 run examples group:dev >"$STATE/requirements.txt" &&
+    (umask 022 && /usr/bin/python3 -m venv "$STATE/venv" && bootstrap_pip install -r "$STATE/requirements.txt")
+}
+
+bootstrap_pip() {
+  "$PYTHON" -m pip --cache-dir "$STATE/cache/pip" --disable-pip-version-check --no-input "$@"
+}
+
+# The project is copied into the environment: job users can read it there, wherever the checkout lies.
+bootstrap_project() {
+  local now
+  now=$(bootstrap_fingerprint)
+  if [[ $(cat "$STATE/venv/.project" 2>/dev/null) == "$now" ]]; then return; fi
+  bootstrap_step "installing the project" bootstrap_install_project
+  printf '%s\n' "$now" >"$STATE/venv/.project"
+}
+
+bootstrap_install_project() {
+  (umask 022 && bootstrap_pip install --no-index --no-deps --no-build-isolation --force-reinstall "$CHECKOUT")
+}
+
+bootstrap_fingerprint() {
+  (cd "$CHECKOUT" && find pyproject.toml README.md qslurm templates deploy -type f -not -path '*/__pycache__/*' -print0 2>/dev/null |
+    LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
+}

@@ -1,0 +1,133 @@
+"""The command behind scripts/testbed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from testbed.errors import TestbedError
+from testbed.instance import Testbed
+
+VERSIONS = ("22.05",)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/testbed",
+        description="Two real Slurm clusters on this host: C1, a center, and C2, beside a quantum platform.",
+        epilog="Everything is kept below .state in the checkout.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--name", default="default", help="which instance (default: %(default)s)")
+    common.add_argument(
+        "--slurm", default="22.05", metavar="VERSION", help="Slurm's version (default: %(default)s)"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", parents=[common], help="bring up what is not up")
+    up.add_argument(
+        "--only", action="append", metavar="DAEMON", help="no more than this daemon and what it needs"
+    )
+    commands.add_parser("down", parents=[common], help="stop everything")
+    status = commands.add_parser(
+        "status", parents=[common], help="show the daemons; exit code 1 if one is not running"
+    )
+    status.add_argument("--json", action="store_true", help="as JSON")
+    env = commands.add_parser(
+        "env",
+        parents=[common],
+        help='print what a shell needs: eval "$(scripts/testbed env)", then sbatch, qslurm …',
+    )
+    env.add_argument("--c2", action="store_true", help="for C2 (default: for C1)")
+    for name, text in (
+        ("restart", "stop a daemon and start it"),
+        ("kill", "SIGKILL a daemon, as a crash would"),
+    ):
+        one = commands.add_parser(name, parents=[common], help=text)
+        one.add_argument("daemon", help="as `status` names it")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.slurm not in VERSIONS:
+            raise TestbedError(
+                f"The testbed can't run Slurm {options.slurm} yet; it has {', '.join(VERSIONS)}."
+            )
+        return _run(Testbed(options.name, say=lambda line: print(f"  {line}", flush=True)), options)
+    except TestbedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except subprocess.TimeoutExpired as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. `scripts/testbed down` stops what runs; `up` goes on.", file=sys.stderr)
+        return 130
+
+
+def _run(testbed: Testbed, options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    match options.command:
+        case "up":
+            testbed.up(options.only)
+            print(
+                f"{testbed.name} is up after {time.monotonic() - began:.1f} s: {testbed.rest_url}, {testbed.folder}"
+            )
+        case "down":
+            testbed.down()
+            print(f"{testbed.name} is down after {time.monotonic() - began:.1f} s")
+        case "restart":
+            testbed.restart(options.daemon)
+        case "kill":
+            testbed.kill(options.daemon)
+        case "env":
+            _print_environment(testbed, c2=options.c2)
+        case "status":
+            return _print_status(testbed, as_json=options.json)
+    return 0
+
+
+def _print_environment(testbed: Testbed, *, c2: bool) -> None:
+    """Only what names the cluster: who the user is, and where at home, stays as it is."""
+    environment = testbed.env_c2() if c2 else testbed.env_c1()
+    for name in ("SLURM_CONF", "QSLURM_CONFIG", "QSLURM_C2_CONFIG"):
+        if name in environment:
+            print(f"export {name}={shlex.quote(environment[name])}")
+        else:
+            print(f"unset {name}")
+    print(f'export PATH={shlex.quote(str(testbed.layout.programs))}:"$PATH"')
+
+
+def _print_status(testbed: Testbed, *, as_json: bool) -> int:
+    daemons = testbed.status()
+    healthy = bool(daemons) and all(one.state == "running" for one in daemons)
+    if as_json:
+        report = {
+            "name": testbed.name,
+            "up": healthy,
+            "folder": str(testbed.folder),
+            "ports": dict(testbed.ports),
+            "daemons": [asdict(one) for one in daemons],
+        }
+        print(json.dumps(report))
+    elif not daemons:
+        print(f"{testbed.name} was never up")
+    else:
+        for one in daemons:
+            print(f"{one.name:14} {one.state:8} {one.pid or '':>8} {_age(one.seconds):>8}  {one.log}")
+    return 0 if healthy else 1
+
+
+def _age(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

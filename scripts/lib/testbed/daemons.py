@@ -1,0 +1,195 @@
+"""The daemons of both clusters: how each is run, what it needs, and how it shows that it serves."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from testbed import database, slurm, users
+from testbed.daemon import Daemon
+from testbed.layout import Layout
+from testbed.memory import Memory
+from testbed.ports import listening
+from testbed.render import Variables
+
+SLURMCTLD, SLURMD, SLURMDBD, SLURMRESTD = (
+    Path("/usr/sbin") / name for name in ("slurmctld", "slurmd", "slurmdbd", "slurmrestd")
+)
+
+
+def all_daemons(layout: Layout, memory: Memory, variables: Variables) -> dict[str, Daemon]:
+    """By name, in an order that is good to read; `after` says in which order they start."""
+    table = [
+        _munged(layout, "c1"),
+        _munged(layout, "c2"),
+        _mariadbd(layout, memory),
+        _slurmdbd(layout, memory, variables),
+        _slurmctld(layout, memory, "c1", after=("munged-c1",)),
+        _slurmctld(layout, memory, "c2", after=("munged-c2", "slurmdbd")),
+        _slurmd(layout, variables, "c1"),
+        _slurmd(layout, variables, "c2"),
+        _slurmrestd(layout, memory),
+        *_services(layout, memory),
+    ]
+    return {daemon.name: daemon for daemon in table}
+
+
+def _port(memory: Memory, name: str) -> Callable[[], bool]:
+    port = memory.ports[name]
+    return lambda: listening(port)
+
+
+def _munged(layout: Layout, cluster: str) -> Daemon:
+    socket, folder = layout.munge_socket(cluster), layout.logs / "munge"
+    return Daemon(
+        name=f"munged-{cluster}",
+        command=(
+            "/usr/sbin/munged",
+            "--foreground",
+            "--force",  # it would refuse a key below a folder that is not root's; the checkout may lie anywhere
+            f"--socket={socket}",
+            f"--key-file={layout.munge_key(cluster)}",
+            f"--log-file={folder / f'{cluster}.log'}",
+            f"--pid-file={layout.run / 'munge' / f'{cluster}.pid'}",
+            f"--seed-file={folder / f'{cluster}.seed'}",
+        ),
+        user=users.MUNGE,
+        ready=lambda: _munge_works(socket),
+        reads=(layout.munge_key(cluster),),
+    )
+
+
+def _munge_works(socket: Path) -> bool:
+    from testbed.command import clean, run
+
+    return (
+        socket.exists()
+        and not run(["munge", "--no-input", "-S", socket], environment=clean(), timeout_s=5).returncode
+    )
+
+
+def _mariadbd(layout: Layout, memory: Memory) -> Daemon:
+    return Daemon(
+        name="mariadbd",
+        command=database.command(layout, memory),
+        user=users.SLURM,
+        ready=_port(memory, "database"),
+        prepare=lambda: database.prepare(layout, memory),
+    )
+
+
+def _c2_files(layout: Layout) -> tuple[Path, ...]:
+    folder = layout.c2_conf.parent
+    return (layout.c2_conf, folder / "qslurm.conf", layout.jwks)
+
+
+def _slurmdbd(layout: Layout, memory: Memory, variables: Variables) -> Daemon:
+    return Daemon(
+        name="slurmdbd",
+        command=(SLURMDBD, "-D"),  # finds slurmdbd.conf beside $SLURM_CONF: 22.05 has no -f
+        user=users.SLURM,
+        ready=_port(memory, "c2_slurmdbd"),
+        after=("munged-c2", "mariadbd"),
+        environment={"SLURM_CONF": str(layout.c2_conf)},
+        reads=(layout.c2_conf.with_name("slurmdbd.conf"), layout.jwks),
+        finish=lambda: slurm.register(layout, variables["c2"]["cluster"]),
+    )
+
+
+def _slurmctld(layout: Layout, memory: Memory, cluster: str, after: tuple[str, ...]) -> Daemon:
+    conf = layout.c1_conf if cluster == "c1" else layout.c2_conf
+    serves = _port(memory, f"{cluster}_slurmctld")
+    return Daemon(
+        name=f"slurmctld-{cluster}",
+        command=(SLURMCTLD, "-D", "-f", conf),
+        user=users.SLURM,
+        ready=lambda: serves() and slurm.controller_answers(layout, cluster),
+        after=after,
+        environment={"SLURM_CONF": str(conf)},
+        reads=(conf,) if cluster == "c1" else _c2_files(layout),
+    )
+
+
+def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
+    conf = layout.c1_conf if cluster == "c1" else layout.c2_conf
+    return Daemon(
+        name=f"slurmd-{cluster}",
+        command=(SLURMD, "-D", "-N", variables[cluster]["node"], "-f", conf),
+        user="root",
+        ready=slurm.node_ready(layout, cluster),
+        after=(f"slurmctld-{cluster}",),
+        environment={"SLURM_CONF": str(conf)},
+        reads=(conf,) if cluster == "c1" else _c2_files(layout),
+        every_s=0.05,
+    )
+
+
+def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
+    return Daemon(
+        name="slurmrestd",
+        command=(
+            SLURMRESTD,
+            "-f",
+            layout.c2_conf,
+            "-a",
+            "rest_auth/jwt",
+            f"127.0.0.1:{memory.ports['c2_slurmrestd']}",
+        ),
+        user=users.REST,  # it refuses root, and newer ones SlurmUser
+        ready=_port(memory, "c2_slurmrestd"),
+        environment={
+            "SLURM_CONF": str(layout.c2_conf),
+            "SLURM_JWT": "daemon",
+        },  # without SLURM_JWT each call is 401
+        reads=_c2_files(layout),
+    )
+
+
+def _services(layout: Layout, memory: Memory) -> list[Daemon]:
+    """What qslurm itself runs on C2."""
+    environment = {"QSLURM_C2_CONFIG": str(layout.c2_qslurm)}
+    # anew when the installed project changed
+    reads = (layout.c2_qslurm, layout.state / "venv" / ".project")
+
+    def service(name: str, user: str, ready: Callable[[], bool], after: tuple[str, ...]) -> Daemon:
+        command = (layout.python, "-I", "-m", "qslurm", name, "serve")
+        return Daemon(name, command, user, ready, after, environment, reads, every_s=0.03)
+
+    return [
+        service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
+        service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
+        service("gate", users.SLURM, lambda: True, ("dispatcher", "slurmctld-c2")),
+    ]
+
+
+def _dispatcher_answers(layout: Layout) -> bool:
+    from qslurm.dispatcher.client import DispatcherClient
+    from qslurm.dispatcher.messages import GetStatus, Status
+    from qslurm.errors import UnreachableError
+
+    if not layout.dispatcher_socket.exists():
+        return False
+    try:
+        with DispatcherClient(str(layout.dispatcher_socket), timeout_s=1.0) as client:
+            return isinstance(client.ask(GetStatus()), Status)
+    except UnreachableError:
+        return False
+
+
+def _healthy(port: int) -> bool:
+    if not listening(port):
+        return False
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def dependants(daemons: Mapping[str, Daemon]) -> dict[str, set[str]]:
+    """Who needs whom, the other way round: what must have stopped before each is stopped."""
+    return {name: {other.name for other in daemons.values() if name in other.after} for name in daemons}

@@ -1,0 +1,77 @@
+"""MariaDB for slurmdbd: its files, and what it does first at each start."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from testbed import users
+from testbed.command import checked, clean, run
+from testbed.layout import Layout, write
+from testbed.memory import Memory
+
+
+def prepare(layout: Layout, memory: Memory) -> None:
+    """Make the data folder when there is none; half a one, left by an interruption, does not count."""
+    data, half = layout.database / "data", layout.database / "half"
+    (layout.database / "tmp").mkdir(exist_ok=True)
+    shutil.chown(layout.database / "tmp", users.SLURM, users.SLURM)
+    write(_first(layout), _sql(memory), mode=0o400, user=users.SLURM, group=users.SLURM)
+    if data.exists():
+        return
+    shutil.rmtree(half, ignore_errors=True)
+    checked(
+        run(
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--user={users.SLURM}",
+                f"--datadir={half}",
+                "--skip-test-db",
+            ]
+            + [
+                "--auth-root-authentication-method=socket",
+                "--auth-root-socket-user=root",
+                "--skip-name-resolve",
+            ]
+            + [f"--tmpdir={layout.database / 'tmp'}", *_SMALL],
+            environment=clean(),
+            timeout_s=120,
+        )
+    )
+    half.rename(data)
+
+
+_SMALL = ("--innodb-log-file-size=16M", "--innodb-buffer-pool-size=128M")
+
+
+def command(layout: Layout, memory: Memory) -> tuple[str | Path, ...]:
+    """How mariadbd is run: on loopback, with slurmdbd's recommended settings, reading no configuration of the host's."""
+    return (
+        "/usr/sbin/mariadbd",
+        "--no-defaults",
+        f"--datadir={layout.database / 'data'}",
+        f"--tmpdir={layout.database / 'tmp'}",
+        f"--socket={layout.database_socket}",
+        f"--pid-file={layout.database / 'mariadbd.pid'}",
+        f"--init-file={_first(layout)}",
+        f"--port={memory.ports['database']}",
+        "--bind-address=127.0.0.1",
+        "--skip-name-resolve",
+        "--innodb-lock-wait-timeout=900",
+        "--innodb-flush-log-at-trx-commit=2",
+        *_SMALL,
+    )
+
+
+def _first(layout: Layout) -> Path:
+    return layout.database / "first.sql"
+
+
+def _sql(memory: Memory) -> str:
+    """Done at each start, before anybody is let in; the password is hexadecimal."""
+    return (
+        "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
+        f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{memory.password}';\n"
+        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\n"
+    )

@@ -1,0 +1,118 @@
+"""Renders deploy/ with the testbed's own values: what is proven here is what an operator installs."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+from testbed import users
+from testbed.layout import Layout, write
+from testbed.memory import Memory
+from testbed.render import Variables, defaults, merged, render
+
+LOOPBACK = "127.0.0.1"
+BACKENDS: tuple[dict[str, Any], ...] = (
+    {"name": "qx", "runtime": "qx", "qubits": 26, "workers": 1},
+    {"name": "spin2", "runtime": "qx", "qubits": 2, "workers": 1},
+)
+"""Both are emulated: `spin2` stands for the two-qubit chip of that name."""
+
+CENTER = "snellius"
+"""The center whose cluster C1 is."""
+
+
+def values(layout: Layout, memory: Memory) -> Variables:
+    """deploy/variables.toml, with what is different here."""
+    ports = memory.ports
+    host = socket.gethostname().partition(".")[0]
+    cluster = {
+        "host": host,
+        "address": LOOPBACK,
+        "run": str(layout.run / "slurm"),
+        "node_host": host,
+        "node_address": LOOPBACK,
+        "cpus": 16,
+        "real_memory_mb": _memory_mb(),
+        "config_overrides": True,
+        "cgroups": False,
+        "kill_wait_s": 2,
+    }
+    changes: dict[str, Any] = {
+        "c1": cluster | _of_cluster(layout, memory, "c1"),
+        "c2": cluster
+        | _of_cluster(layout, memory, "c2")
+        | {
+            "slurmdbd_host": host,
+            "slurmdbd_address": LOOPBACK,
+            "slurmdbd_port": ports["c2_slurmdbd"],
+            "slurmrestd_listen": f"{LOOPBACK}:{ports['c2_slurmrestd']}",
+            "slurmrestd_user": users.REST,
+            "conf": str(layout.c2_conf.parent),
+            "home": str(layout.work),
+        },
+        "database": {"host": LOOPBACK, "port": ports["database"], "password": memory.password},
+        "qslurm": {
+            "python": str(layout.python),
+            "config": str(layout.c2_qslurm),
+            "hooks": str(layout.hooks),
+            "socket": str(layout.dispatcher_socket),
+            "store": str(layout.store),
+            "gate_state": str(layout.gate),
+            "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
+            "logs": str(layout.job_logs),
+            "keys": str(layout.keys),
+            "jwks": str(layout.jwks),
+        },
+        "backend": list(BACKENDS),
+        "center": {
+            "c2_url": f"http://{LOOPBACK}:{ports['c2_slurmrestd']}",
+            "results_url": f"http://{LOOPBACK}:{ports['jobmanager']}",
+            "user": f"center_{CENTER}",
+            "token_file": str(layout.token),
+        },
+    }
+    return merged(defaults(), changes)
+
+
+def _of_cluster(layout: Layout, memory: Memory, name: str) -> dict[str, Any]:
+    return {
+        "slurmctld_port": memory.ports[f"{name}_slurmctld"],
+        "slurmd_port": memory.ports[f"{name}_slurmd"],
+        "munge_socket": str(layout.munge_socket(name)),
+        "state": str(layout.slurm_state(name)),
+        "spool": str(layout.spool(name)),
+        "log": str(layout.logs / name),
+    }
+
+
+def _memory_mb() -> int:
+    """What a node may claim: slurmd refuses more than there is."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total_kb = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
+    return min(8000, total_kb * 9 // 10 // 1024)
+
+
+def write_all(layout: Layout, variables: Variables) -> None:
+    """Write every configuration file, key and wrapper that daemons and users need."""
+    plain = {
+        "c1/slurm.conf.j2": layout.c1_conf,
+        "c1/config.toml.j2": layout.c1_qslurm,
+        "c2/slurm.conf.j2": layout.c2_conf,
+        "c2/qslurm.conf.j2": layout.c2_conf.with_name("qslurm.conf"),
+        "c2/job_submit.lua.j2": layout.c2_conf.with_name("job_submit.lua"),
+        "c2/c2.toml.j2": layout.c2_qslurm,
+    }
+    for template, target in plain.items():
+        write(target, render(template, variables))
+    for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"):
+        write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
+    slurmdbd = layout.c2_conf.with_name("slurmdbd.conf")
+    write(slurmdbd, render("c2/slurmdbd.conf.j2", variables), mode=0o600, user=users.SLURM, group=users.SLURM)
+    # not the console script: its first line names a path that job users may not be able to reach
+    write(layout.programs / "qslurm", f'#!/bin/sh\nexec {layout.python} -I -m qslurm "$@"\n', mode=0o755)
+    for cluster in ("c1", "c2"):
+        key = layout.munge_key(cluster)
+        if not key.exists():
+            write(key, secrets.token_hex(64), mode=0o400, user=users.MUNGE, group=users.MUNGE)

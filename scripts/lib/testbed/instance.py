@@ -1,0 +1,328 @@
+"""One testbed: both clusters, up, down, and in between."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from testbed import base, daemon, files, graph, memory, ports, slurm, sweep, tokens, users
+from testbed.command import PATH, Done, run
+from testbed.daemons import all_daemons, dependants
+from testbed.errors import TestbedError
+from testbed.layout import CHECKOUT, Layout
+from testbed.process import Process
+
+LOCK_S = 300.0
+JOBS_END_S = 5.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DaemonStatus:
+    """One daemon: `state` is running, dead (it ended by itself) or stopped; `seconds` is how long it has been up."""
+
+    name: str
+    state: str
+    pid: int | None
+    seconds: float | None
+    log: str
+
+
+class Testbed:
+    """An instance by name; several may be up at once, in this checkout and in others.
+
+    `state` is the folder that everything is written below (default: the checkout's .state); the environment that the
+    project is installed in is expected at <state>/venv.
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    def __init__(self, name: str = "default", *, state: Path | None = None, say: Say | None = None) -> None:
+        self.layout = Layout.of(state or CHECKOUT / ".state", name)
+        self._say = say or (lambda line: None)
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the instance lies, reachable by every user while it is up."""
+        return self.layout.folder
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """By name (`c2_slurmrestd`, `jobmanager` …); empty before the first `up`."""
+        return memory.recall(self.layout).ports
+
+    @property
+    def rest_url(self) -> str:
+        """C2's slurmrestd."""
+        return f"http://{files.LOOPBACK}:{self._known_ports()['c2_slurmrestd']}"
+
+    @property
+    def results_url(self) -> str:
+        """C2's job manager."""
+        return f"http://{files.LOOPBACK}:{self._known_ports()['jobmanager']}"
+
+    def _known_ports(self) -> Mapping[str, int]:
+        if not (known := self.ports):
+            raise TestbedError(f"The testbed {self.name!r} was never up; `scripts/testbed up` makes it.")
+        return known
+
+    # --- up and down ---------------------------------------------------------------------------------
+
+    def up(self, only: Sequence[str] | None = None) -> None:
+        """Bring up what is not up, and wait until jobs can be submitted.
+
+        With `only`, no more than these daemons and those they need.
+        """
+        _need_root()
+        users.ensure()
+        self.layout.home.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            base.bind(self.layout.state, self.layout.base)
+            self.layout.make_folders()
+            with self._reserved_ports():
+                wanted = self._wanted(self._configured(), only)
+                graph.each(
+                    {name: one.after for name, one in wanted.items()}, lambda name: self._start(wanted[name])
+                )
+
+    def _configured(self) -> dict[str, daemon.Daemon]:
+        """Write what daemons and users read; answers the daemons."""
+        remembered = memory.recall(self.layout)
+        variables = files.values(self.layout, remembered)
+        files.write_all(self.layout, variables)
+        tokens.ensure(self.layout)
+        return all_daemons(self.layout, remembered, variables)
+
+    def _daemons(self) -> dict[str, daemon.Daemon]:
+        remembered = memory.recall(self.layout)
+        self._known_ports()
+        return all_daemons(self.layout, remembered, files.values(self.layout, remembered))
+
+    @staticmethod
+    def _wanted(
+        all_of_them: dict[str, daemon.Daemon], only: Sequence[str] | None
+    ) -> dict[str, daemon.Daemon]:
+        if only is None:
+            return all_of_them
+        names: set[str] = set()
+        open_names = list(only)
+        while open_names:
+            name = open_names.pop()
+            if name not in names:
+                names.add(name)
+                open_names += _known(all_of_them, name).after
+        return {name: one for name, one in all_of_them.items() if name in names}
+
+    def _start(self, one: daemon.Daemon) -> None:
+        seconds = daemon.start(self.layout, one)
+        self._say(f"{one.name} {'was up' if seconds is None else f'up after {seconds:.1f} s'}")
+
+    @contextmanager
+    def _reserved_ports(self) -> Iterator[None]:
+        """Ports that are ours: those in use by our daemons, else the last ones if still free, else new ones."""
+        remembered = memory.recall(self.layout)
+        if remembered.ports and any(one.state == "running" for one in self.status()):
+            yield
+            return
+        with ports.reserved(dict(remembered.ports)) as block:
+            memory.remember(self.layout, memory.Memory(block, remembered.password))
+            yield
+
+    def down(self) -> None:
+        """End running jobs, stop everything, leave no process and no mount behind."""
+        _need_root()
+        if not self.layout.home.is_dir():
+            return
+        with self._locked():
+            if self.ports:
+                self._stop_all()
+            count = sweep.sweep(self.layout)
+            if count:
+                self._say(f"ended {count} processes that were left over")
+            for path in self.layout.records.glob("*.json"):
+                path.unlink()
+            base.release(self.layout.state, self.layout.base)
+        if left := sweep.left(self.layout):
+            raise TestbedError(
+                f"These processes of the testbed don't end: {', '.join(str(one.pid) for one in left)}."
+            )
+
+    def _stop_all(self) -> None:
+        daemons = self._daemons()
+        clusters = [one for one in ("c1", "c2") if self.pid(f"slurmctld-{one}")]
+        graph.each(
+            {one: () for one in clusters}, lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
+        )
+        graph.each(dependants(daemons), self._stop)
+
+    def _stop(self, name: str) -> None:
+        if daemon.record(self.layout, name) is None:
+            return
+        began = time.monotonic()
+        gently = daemon.stop(self.layout, name)
+        self._say(
+            f"{name} {'stopped' if gently else 'killed: it did not stop'} after {time.monotonic() - began:.1f} s"
+        )
+
+    # --- one daemon ----------------------------------------------------------------------------------
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would; `up` or `start` heals it."""
+        _need_root()
+        _known(self._daemons(), name)
+        daemon.kill(self.layout, name)
+
+    def stop(self, name: str) -> None:
+        """Stop it as its administrator would."""
+        _need_root()
+        _known(self._daemons(), name)
+        with self._locked():
+            self._stop(name)
+
+    def start(self, name: str) -> None:
+        """Start it, and wait until it serves; nothing else is started."""
+        _need_root()
+        with self._locked():
+            self._start(_known(self._daemons(), name))
+
+    def restart(self, name: str) -> None:
+        """Stop it and start it."""
+        self.stop(name)
+        self.start(name)
+
+    def pid(self, name: str) -> int | None:
+        """The pid of a daemon that is alive."""
+        child: Process | None = daemon.running(self.layout, name)
+        return child.pid if child else None
+
+    def log(self, name: str) -> Path:
+        """What a daemon prints."""
+        return daemon.log_of(self.layout, name)
+
+    def status(self) -> list[DaemonStatus]:
+        """All daemons, in an order that is good to read; nothing before the first `up`."""
+        if not self.ports:
+            return []
+        return [self._status_of(name) for name in self._daemons()]
+
+    def _status_of(self, name: str) -> DaemonStatus:
+        known = daemon.record(self.layout, name)
+        log = str(self.log(name))
+        if known is None:
+            return DaemonStatus(name, "stopped", None, None, log)
+        if not known.process.alive:
+            return DaemonStatus(name, "dead", None, None, log)
+        return DaemonStatus(name, "running", known.pid, time.time() - known.since, log)
+
+    # --- using it ------------------------------------------------------------------------------------
+
+    def env_c1(self, user: str = "qs_alice") -> dict[str, str]:
+        """The environment of a researcher (or of root, the center's admin) on C1."""
+        home = Path("/root") if user == "root" else self.layout.researcher_home(user)
+        return self._environment(user, home) | {
+            "SLURM_CONF": str(self.layout.c1_conf),
+            "QSLURM_CONFIG": str(self.layout.c1_qslurm),
+        }
+
+    def env_c2(self, user: str = "root") -> dict[str, str]:
+        """The environment of an operator on C2."""
+        home = self.layout.work / user if user in users.CENTER_USERS else Path("/root")
+        return self._environment(user, home) | {
+            "SLURM_CONF": str(self.layout.c2_conf),
+            "QSLURM_C2_CONFIG": str(self.layout.c2_qslurm),
+        }
+
+    def _environment(self, user: str, home: Path) -> dict[str, str]:
+        return {
+            "PATH": f"{self.layout.programs}:{PATH}",
+            "LANG": "C.UTF-8",
+            "HOME": str(home),
+            "USER": user,
+            "LOGNAME": user,
+        }
+
+    def c1(
+        self,
+        command: Sequence[str | Path],
+        *,
+        user: str = "qs_alice",
+        stdin: str = "",
+        timeout_s: float = 60,
+        **environment: str,
+    ) -> Done:
+        """Run a command on C1, in the user's home; answers what it printed, whatever its exit code."""
+        env = self.env_c1(user) | environment
+        return run(
+            command, environment=env, user=user, folder=Path(env["HOME"]), stdin=stdin, timeout_s=timeout_s
+        )
+
+    def c2(
+        self,
+        command: Sequence[str | Path],
+        *,
+        user: str = "root",
+        stdin: str = "",
+        timeout_s: float = 60,
+        **environment: str,
+    ) -> Done:
+        """Run a command on C2; answers what it printed, whatever its exit code."""
+        env = self.env_c2(user) | environment
+        return run(command, environment=env, user=user, stdin=stdin, timeout_s=timeout_s)
+
+    def token(self, center: str = files.CENTER, lifetime: str = tokens.LIFETIME) -> str:
+        """A fresh token of a center."""
+        return tokens.issue(self.layout, center, lifetime).strip()
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One change at a time; the lock goes with the process that holds it."""
+        with self.layout.lock.open("w") as file:
+            deadline = time.monotonic() + LOCK_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise TestbedError(
+                            f"Another command has been busy with {self.name!r} for too long."
+                        ) from error
+                    time.sleep(0.05)
+            yield
+
+    def __enter__(self) -> Testbed:
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+
+def _known(daemons: Mapping[str, daemon.Daemon], name: str) -> daemon.Daemon:
+    if name not in daemons:
+        raise TestbedError(f"There is no daemon {name!r}; there are {', '.join(daemons)}.")
+    return daemons[name]
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise TestbedError("The testbed starts daemons as several users: run it as root or with sudo.")

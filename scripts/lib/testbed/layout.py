@@ -1,0 +1,219 @@
+"""Where everything of one instance lies. All of it is below the state folder; no path here is a daemon's to choose."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import base, users
+from testbed.errors import TestbedError
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+MARK = "QSLURM_TESTBED"
+"""In the environment of all that an instance starts; its value is the instance's folder."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`state` is the state folder as it is, `base` the path by which every user reaches it."""
+
+    state: Path
+    name: str
+    base: Path
+
+    @classmethod
+    def of(cls, state: Path, name: str) -> Layout:
+        """The layout of an instance; makes the state folder when it is not there."""
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", name):
+            raise TestbedError(
+                f"{name!r} can't be an instance's name: a letter, then at most 15 letters, digits and hyphens."
+            )
+        state.mkdir(parents=True, exist_ok=True)
+        state = state.resolve()
+        return cls(state, name, base.choose(state, name))
+
+    @property
+    def folder(self) -> Path:
+        """Everything of the instance, as daemons and jobs see it."""
+        return self.base / "testbed" / self.name
+
+    @property
+    def home(self) -> Path:
+        """The same, as seen while nothing is bound."""
+        return self.state / "testbed" / self.name
+
+    @property
+    def memory(self) -> Path:
+        """What is remembered between two `up`s: ports and passwords."""
+        return self.home / "instance.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+    @property
+    def records(self) -> Path:
+        """One file for each daemon that was started."""
+        return self.home / "daemons"
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the environment the project is installed in."""
+        return self.base / "venv" / "bin" / "python"
+
+    @property
+    def programs(self) -> Path:
+        return self.folder / "bin"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def c1_conf(self) -> Path:
+        return self.folder / "etc" / "c1" / "slurm.conf"
+
+    @property
+    def c2_conf(self) -> Path:
+        return self.folder / "etc" / "c2" / "slurm.conf"
+
+    @property
+    def c1_qslurm(self) -> Path:
+        return self.folder / "etc" / "c1" / "config.toml"
+
+    @property
+    def c2_qslurm(self) -> Path:
+        return self.folder / "etc" / "c2" / "c2.toml"
+
+    @property
+    def token(self) -> Path:
+        """The token of center snellius, as installed on C1."""
+        return self.folder / "etc" / "c1" / "token"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "etc" / "c2" / "keys"
+
+    @property
+    def jwks(self) -> Path:
+        return self.folder / "etc" / "c2" / "jwks.json"
+
+    @property
+    def hooks(self) -> Path:
+        return self.folder / "libexec"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "db"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store" / "store.db"
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "gate"
+
+    @property
+    def job_logs(self) -> Path:
+        """<job_logs>/<user>/<job_id>.out: what C2's jobs print."""
+        return self.folder / "joblogs"
+
+    @property
+    def work(self) -> Path:
+        """<work>/<user>: where C2's jobs run."""
+        return self.folder / "work"
+
+    def researcher_home(self, user: str) -> Path:
+        """The home folder of a user of C1."""
+        return self.folder / "home" / user
+
+    def munge_socket(self, cluster: str) -> Path:
+        return self.run / "munge" / f"{cluster}.sock"
+
+    def munge_key(self, cluster: str) -> Path:
+        return self.folder / "etc" / "munge" / f"{cluster}.key"
+
+    @property
+    def database_socket(self) -> Path:
+        return self.run / "slurm" / "mariadb.sock"
+
+    @property
+    def dispatcher_socket(self) -> Path:
+        return self.run / "qslurm" / "dispatcher.sock"
+
+    def spool(self, cluster: str) -> Path:
+        return self.folder / cluster / "spool"
+
+    def slurm_state(self, cluster: str) -> Path:
+        return self.folder / cluster / "state"
+
+    def make_folders(self) -> None:
+        """Every folder, with its owner and mode. Harmless when they are there already."""
+        for path in (self.state / "testbed", self.home, self.records):
+            path.mkdir(mode=0o755, exist_ok=True)
+        root, slurm, munge, service = "root", users.SLURM, users.MUNGE, users.SERVICE
+        plan: list[tuple[Path, str, str, int]] = [
+            (self.programs, root, root, 0o755),
+            (self.run, root, root, 0o755),
+            (self.run / "munge", munge, munge, 0o755),
+            (self.run / "slurm", slurm, slurm, 0o755),
+            (self.run / "qslurm", service, service, 0o755),
+            (self.logs, root, root, 0o755),
+            (self.logs / "c1", slurm, slurm, 0o755),
+            (self.logs / "c2", slurm, slurm, 0o755),
+            (self.logs / "munge", munge, munge, 0o700),
+            (self.folder / "etc", root, root, 0o755),
+            (self.folder / "etc" / "c1", root, root, 0o755),
+            (self.folder / "etc" / "c2", root, root, 0o755),
+            (self.folder / "etc" / "munge", munge, munge, 0o700),
+            (self.keys, root, root, 0o700),
+            (self.hooks, root, root, 0o755),
+            (self.database, slurm, slurm, 0o700),
+            (self.store.parent, service, service, 0o755),
+            (self.gate, slurm, slurm, 0o755),
+            (self.folder / "home", root, root, 0o755),
+            (self.work, root, root, 0o755),
+            (self.job_logs, root, root, 0o755),
+            *((self.researcher_home(user), user, users.RESEARCH_GROUP, 0o755) for user in users.RESEARCHERS),
+            *((self.work / user, user, user, 0o700) for user in users.CENTER_USERS),
+            # the job manager reads what Slurm writes there as the job's user: new files get the folder's group
+            *((self.job_logs / user, user, service, 0o2770) for user in users.CENTER_USERS),
+        ]
+        for cluster in ("c1", "c2"):
+            plan += [
+                (self.folder / cluster, root, root, 0o755),
+                (self.slurm_state(cluster), slurm, slurm, 0o700),
+                (self.spool(cluster), root, root, 0o755),
+            ]
+        for path, user, group, mode in plan:
+            path.mkdir(exist_ok=True)
+            shutil.chown(path, user, group)
+            path.chmod(mode)
+
+
+def write(path: Path, text: str, *, mode: int = 0o644, user: str = "root", group: str = "root") -> None:
+    """Write a file at once, never half; one that says the same already is left as it is."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    shutil.chown(temporary, user, group)
+    temporary.chmod(mode)
+    if path.exists() and path.read_text() == text and _same_rights(path, temporary):
+        temporary.unlink()
+    else:
+        temporary.replace(path)
+
+
+def _same_rights(one: Path, other: Path) -> bool:
+    left, right = one.stat(), other.stat()
+    return (left.st_mode, left.st_uid, left.st_gid) == (right.st_mode, right.st_uid, right.st_gid)

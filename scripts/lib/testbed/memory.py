@@ -1,0 +1,30 @@
+"""What an instance remembers from one `up` to the next."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from testbed.layout import Layout, write
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Its ports (empty before the first `up`) and the database's password."""
+
+    ports: Mapping[str, int] = field(default_factory=dict)
+    password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+
+def recall(layout: Layout) -> Memory:
+    """What was remembered; a new memory if nothing was."""
+    if not layout.memory.exists():
+        return Memory()
+    return Memory(**json.loads(layout.memory.read_text()))
+
+
+def remember(layout: Layout, memory: Memory) -> None:
+    """Keep it, readable by root only."""
+    write(layout.memory, json.dumps(asdict(memory), indent=1) + "\n", mode=0o600)

@@ -1,0 +1,85 @@
+"""What the testbed asks Slurm: whether it serves, and to know the centers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+from testbed import users
+from testbed.command import checked, clean, run
+from testbed.layout import Layout
+
+IDLE = ("idle", "mix", "alloc", "comp")
+"""States (sinfo %t) of a node that takes jobs."""
+
+
+def controller_answers(layout: Layout, cluster: str) -> bool:
+    """Does the cluster's slurmctld answer?"""
+    return _ask(layout, cluster, "scontrol", "show", "partition", "--oneliner") is not None
+
+
+def node_ready(layout: Layout, cluster: str) -> Callable[[], bool]:
+    """A question: does the cluster's node take jobs? A node that was drained is put back when it is asked."""
+
+    def ready() -> bool:
+        answer = _ask(layout, cluster, "sinfo", "--noheader", "--Node", "--format=%t %N")
+        words = (answer or "").split()
+        if len(words) < 2:
+            return False
+        state, node = words[:2]
+        if state.startswith(("drain", "drng")):
+            _ask(layout, cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return state in IDLE
+
+    return ready
+
+
+def _ask(layout: Layout, cluster: str, *command: str) -> str | None:
+    """What the command printed, or None if Slurm did not answer in time."""
+    try:
+        done = run(command, environment=environment(layout, cluster), timeout_s=5)
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def environment(layout: Layout, cluster: str) -> dict[str, str]:
+    """What a Slurm command needs to speak to this cluster."""
+    return clean(SLURM_CONF=str(layout.c1_conf if cluster == "c1" else layout.c2_conf))
+
+
+def register(layout: Layout, cluster_name: str) -> None:
+    """Tell slurmdbd of C2's cluster, and of each center: an account, and its one user in it.
+
+    The cluster must be there before slurmctld's first start.
+    """
+    c2 = environment(layout, "c2")
+
+    def sacctmgr(*words: str) -> str:
+        return checked(run(["sacctmgr", "--immediate", "--parsable2", "--noheader", *words], environment=c2))
+
+    if cluster_name not in sacctmgr("show", "cluster", "format=cluster").split():
+        sacctmgr("add", "cluster", cluster_name)
+    known = set(sacctmgr("show", "association", "format=account,user").splitlines())
+    for center, user in zip(users.CENTERS, users.CENTER_USERS, strict=True):
+        if f"{center}|" not in known:
+            sacctmgr("add", "account", center, f"Description=center {center}", f"Organization={center}")
+        if f"{center}|{user}" not in known:
+            sacctmgr("add", "user", user, f"Account={center}", f"DefaultAccount={center}")
+
+
+def end_jobs(layout: Layout, cluster: str, timeout_s: float) -> None:
+    """Cancel what runs and wait until it is over; queued jobs stay queued."""
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    asked: set[str] = set()
+    while time.monotonic() < deadline:
+        answer = _ask(layout, cluster, "squeue", "--noheader", "--all", "--states=R,CG,CF,S", "--format=%A")
+        jobs = set((answer or "").split())
+        if not jobs:
+            return
+        if jobs - asked:
+            _ask(layout, cluster, "scancel", *sorted(jobs - asked))
+            asked |= jobs
+        time.sleep(0.05)

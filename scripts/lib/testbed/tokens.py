@@ -1,0 +1,48 @@
+"""The centers' keys on C2, and the token that center snellius has been given for C1."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+
+from testbed import users
+from testbed.command import checked, clean, run
+from testbed.files import CENTER
+from testbed.layout import Layout, write
+
+LIFETIME = "30d"
+RENEW_BEFORE_S = 7 * 86400.0
+
+
+def ensure(layout: Layout) -> None:
+    """A key for each center, and a token on C1 that is good for another week; researchers may read it, others not."""
+    for center in users.CENTERS:
+        if not (layout.keys / f"{center}.pem").exists() or center not in _published(layout):
+            _qslurm(layout, "token", "key", "--center", center)
+    if _seconds_left(layout) < RENEW_BEFORE_S:
+        write(layout.token, issue(layout, CENTER), mode=0o640, group=users.RESEARCH_GROUP)
+
+
+def issue(layout: Layout, center: str, lifetime: str = LIFETIME) -> str:
+    """A fresh token for a center, as C2's operator would make it."""
+    return _qslurm(layout, "token", "issue", "--center", center, "--lifetime", lifetime).strip() + "\n"
+
+
+def _qslurm(layout: Layout, *words: str) -> str:
+    environment = clean(QSLURM_C2_CONFIG=str(layout.c2_qslurm))
+    return checked(run([layout.python, "-I", "-m", "qslurm", *words], environment=environment))
+
+
+def _published(layout: Layout) -> set[str]:
+    if not layout.jwks.exists():
+        return set()
+    return {key["kid"] for key in json.loads(layout.jwks.read_text())["keys"]}
+
+
+def _seconds_left(layout: Layout) -> float:
+    if not layout.token.exists():
+        return 0.0
+    claims = layout.token.read_text().split(".")[1]
+    padded = claims + "=" * (-len(claims) % 4)
+    return float(json.loads(base64.urlsafe_b64decode(padded))["exp"]) - time.time()
