@@ -30,7 +30,6 @@ def values(layout: Layout, memory: Memory) -> Variables:
     cluster = {
         "host": host,
         "address": LOOPBACK,
-        "run": str(layout.run / "slurm"),
         "node_host": host,
         "node_address": LOOPBACK,
         "cpus": 16,
@@ -62,7 +61,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "gate_state": str(layout.gate),
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "logs": str(layout.job_logs),
-            "keys": str(layout.keys),
+            "private_keys": str(layout.keys),
             "jwks": str(layout.jwks),
         },
         "backend": list(BACKENDS),
@@ -84,6 +83,7 @@ def _of_cluster(layout: Layout, memory: Memory, name: str) -> dict[str, Any]:
         "state": str(layout.slurm_state(name)),
         "spool": str(layout.spool(name)),
         "log": str(layout.logs / name),
+        "run": str(layout.run / name),  # a folder each: slurmctld ends the one its pid file names
     }
 
 

@@ -143,7 +143,7 @@ class Layout:
 
     @property
     def database_socket(self) -> Path:
-        return self.run / "slurm" / "mariadb.sock"
+        return self.run / "c2" / "mariadb.sock"
 
     @property
     def dispatcher_socket(self) -> Path:
@@ -164,7 +164,8 @@ class Layout:
             (self.programs, root, root, 0o755),
             (self.run, root, root, 0o755),
             (self.run / "munge", munge, munge, 0o755),
-            (self.run / "slurm", slurm, slurm, 0o755),
+            (self.run / "c1", slurm, slurm, 0o755),
+            (self.run / "c2", slurm, slurm, 0o755),
             (self.run / "qslurm", service, service, 0o755),
             (self.logs, root, root, 0o755),
             (self.logs / "c1", slurm, slurm, 0o755),
