@@ -16,9 +16,9 @@ MAX_BYTES = 64_000_000
 def as_final_result(value: Any, file: str) -> dict[str, Any]:
     """The dict that `finalize` returned, made of what JSON knows; what it can't be is a JobFailedError.
 
-    numpy's scalars become numbers, its arrays, tuples and sets lists, complex numbers [real, imaginary], keys
-    strings, integers of more than 63 bits strings. NaN and infinity, which JSON has no word for, become null: a
-    result that took an hour of quantum time is not thrown away for one of them.
+    numpy's scalars become numbers, its arrays, tuples and sets lists, complex numbers [real, imaginary],
+    keys strings, integers of more than 63 bits strings. NaN and infinity, which JSON has no word for, become
+    null: a result that took an hour of quantum time is not thrown away for one of them.
     """
     if not isinstance(value, dict):
         raise JobFailedError(
@@ -29,7 +29,7 @@ def as_final_result(value: Any, file: str) -> dict[str, Any]:
         result: dict[str, Any] = _plain(value, "result", file)
     except RecursionError as error:
         raise JobFailedError(
-            f"{file}: finalize returned a result that is nested too deeply, or contains itself.",
+            f"{file}: finalize returned a result nested too deeply, or one that contains itself.",
             hint="Return numbers, texts, lists and dicts.",
         ) from error
     size = len(msgspec.json.encode(result))
@@ -41,7 +41,7 @@ def as_final_result(value: Any, file: str) -> dict[str, Any]:
     return result
 
 
-def _plain(value: Any, place: str, file: str) -> Any:  # noqa: PLR0912 -- one branch for each kind of value
+def _plain(value: Any, place: str, file: str) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -39,7 +39,7 @@ _EXAMPLE = (
 
 
 def check_hybrid(text: str, file: str) -> None:
-    """Refuse, without running it, a file that can't be a hybrid algorithm: InvalidInputError with the line."""
+    """Refuse, without running it, what can't be a hybrid algorithm: InvalidInputError with the line."""
     if not text.strip():
         raise InvalidInputError(f"{file}: the file is empty.", hint=_EXAMPLE)
     defined = _defined_names(_parse(text, file))

@@ -1,7 +1,7 @@
-"""What files written for Quantum Inspire import for their annotations, where the platform's packages are missing.
+"""What files for Quantum Inspire import for their annotations, where the platform's packages are missing.
 
-`from qi2_shared.hybrid.quantum_interface import QuantumInterface` stands in most of them and says nothing but the
-type of `qi`. An environment that has the real package uses the real one.
+`from qi2_shared.hybrid.quantum_interface import QuantumInterface` stands in most of them and says nothing
+but the type of `qi`. An environment that has the real package uses the real one.
 """
 
 from __future__ import annotations
