@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,20 +31,20 @@ def issue_token(
     lifetime: str,
     *,
     user_prefix: str = "center_",
-    slurm_user: str = "slurm",
+    masters: Sequence[str] = ("slurm",),
     now: float | None = None,
 ) -> Issued:
     """Sign a token for a center's user on C2 (`<user_prefix><center>`) that lives for `lifetime` (`30d`, `12h`).
 
     Claims are `sun`, `iat` and `exp`, the header's `kid` is the center: Slurm 22.05 accepts that (measured).
     InvalidInputError for a center without a key, and a lifetime out of bounds; PermissionDeniedError for root
-    and SlurmUser, because slurmctld takes a token of these for anybody.
+    and `masters` (SlurmUser), because slurmctld takes a token of these for anybody.
     """
     import jwt
 
     user = user_prefix + check_center_name(center)
     seconds = _bounded(parse_lifetime(lifetime), config)
-    _refuse_masters(user, slurm_user)
+    _refuse_masters(user, masters)
     issued = int(time.time() if now is None else now)
     claims = {"sun": user, "iat": issued, "exp": issued + seconds}
     text = jwt.encode(claims, private_key(config, center), algorithm="RS256", headers={"kid": center})
@@ -70,9 +71,9 @@ def _bounded(seconds: int, config: TokensConfig) -> int:
     return seconds
 
 
-def _refuse_masters(user: str, slurm_user: str) -> None:
-    ids = {0} | _uid(slurm_user)
-    if user in {"root", slurm_user} or _uid(user) & ids:
+def _refuse_masters(user: str, masters: Sequence[str]) -> None:
+    ids = {0}.union(*(_uid(name) for name in masters))
+    if user in {"root", *masters} or _uid(user) & ids:
         raise PermissionDeniedError(
             f"No token is issued for {user}: with it one could act for every center.",
             hint="Give each center a user of its own, without rights on C2.",

@@ -157,7 +157,7 @@ def _load(path: Path) -> RSAPrivateKey:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise QslurmError(
             f"Others may read the private key {path}.",
-            hint="Take it away (`qslurm token key --center NAME --remove`) and make a new one.",
+            hint="Take it away (`qslurm token revoke --center NAME`) and make a new one.",
         )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)

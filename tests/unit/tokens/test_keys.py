@@ -85,7 +85,7 @@ def test_a_lifetime_out_of_bounds_is_refused(config: TokensConfig, lifetime: str
 def test_a_master_key_is_never_issued(config: TokensConfig, name: str) -> None:
     create_key(config, name)
     with pytest.raises(PermissionDeniedError, match="every center"):
-        issue_token(config, name, "1d", user_prefix="", slurm_user="slurm")
+        issue_token(config, name, "1d", user_prefix="", masters=["slurm"])
 
 
 @pytest.mark.parametrize("name", ["", "../x", "Snellius", "a b", "x" * 25, "a.pem", "-a", "é"])

@@ -1,0 +1,125 @@
+"""C2's configuration file, read by all its services and hooks. Light: hooks read it at every start of a job."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.errors import ConfigError
+from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.tokens.config import TokensConfig
+
+DEFAULT_PATH = "/etc/qslurm/c2.toml"
+PATH_VARIABLE = "QSLURM_C2_CONFIG"
+PARTITION_PREFIX = "p_"
+
+
+class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[slurm]`: how to reach C2's slurmctld.
+
+    `conf` is given to Slurm's commands as SLURM_CONF, `bin` is the folder they are in ("" for the usual ones).
+    A job's center is its Slurm user's name without `user_prefix`.
+    """
+
+    conf: str = "/etc/slurm/slurm.conf"
+    bin: str = ""
+    user_prefix: str = "center_"
+
+
+class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[gate]`: `state` is a folder of SlurmUser's, `interval_s` the time between two looks.
+
+    `admit_timeout_s` is how long a hook waits for the dispatcher; PrologEpilogTimeout must be 10 s longer.
+    """
+
+    state: str = "/var/lib/qslurm/gate"
+    interval_s: float = 1.0
+    admit_timeout_s: float = 5.0
+
+
+class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file."""
+
+    slurm: SlurmConfig = SlurmConfig()
+    dispatcher: DispatcherConfig = DispatcherConfig()
+    backend: list[BackendConfig] = []
+    gate: GateConfig = GateConfig()
+    jobmanager: JobManagerConfig = JobManagerConfig()
+    tokens: TokensConfig = TokensConfig()
+
+
+def load_c2_config(path: str | Path | None = None) -> C2Config:
+    """Read the file: `path`, else $QSLURM_C2_CONFIG, else /etc/qslurm/c2.toml. ConfigError says what is wrong."""
+    file = Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no C2 configuration {file}.",
+            hint=f"Name it with --config or {PATH_VARIABLE}; these commands run on C2's head node.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The C2 configuration {file} can't be read: {error}.") from error
+    return parse_c2_config(text, str(file))
+
+
+def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
+    """What the file's text says; ConfigError names the key and, for a typo, the nearest valid one."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}.") from error
+    _refuse_typos(document, C2Config, "", name)
+    try:
+        config = msgspec.convert(document, C2Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}: {error}.") from error
+    _refuse_nonsense(config, name)
+    return config
+
+
+def partition_of(backend: str) -> str:
+    """The partition that jobs for a backend queue in."""
+    return PARTITION_PREFIX + backend
+
+
+def backend_of(partition: str) -> str:
+    """The backend of a partition, or "" for a partition that is none of ours."""
+    return partition.removeprefix(PARTITION_PREFIX) if partition.startswith(PARTITION_PREFIX) else ""
+
+
+def _refuse_typos(values: dict[str, Any], kind: type[msgspec.Struct], where: str, name: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in values.items():
+        if key not in fields:
+            from difflib import get_close_matches
+
+            near = get_close_matches(key, fields, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Valid here: {', '.join(sorted(fields))}."
+            raise ConfigError(f"{name}: unknown key {where + key!r}.", hint=hint)
+        inner = fields[key]
+        items = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
+        if get_origin(inner) is list:
+            inner = get_args(inner)[0]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            for item in items:
+                if isinstance(item, dict):
+                    _refuse_typos(item, inner, f"{where}{key}.", name)
+
+
+def _refuse_nonsense(config: C2Config, name: str) -> None:
+    names = [backend.name for backend in config.backend]
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{name}: backend {twice!r} stands there twice.")
+    for key, seconds in (
+        ("gate.interval_s", config.gate.interval_s),
+        ("gate.admit_timeout_s", config.gate.admit_timeout_s),
+    ):
+        if not 0.05 <= seconds <= 60:
+            raise ConfigError(f"{name}: {key} is {seconds}; it must be between 0.05 and 60 seconds.")

@@ -1,0 +1,155 @@
+"""The gate: keeps C2's partitions as operators wish and backends allow, and makes good what a hook had to leave.
+
+It runs beside slurmctld as SlurmUser. Slurm forgets a partition's state when it restarts; the gate looks every
+second and says it again. It outlives slurmctld, the dispatcher and damaged files: what fails is logged once, and
+tried again at the next look.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from qslurm.c2.config import C2Config, backend_of, partition_of
+from qslurm.c2.rules import Overdue, delivery, out_of_service, release, target
+from qslurm.c2.slurm import Slurm
+from qslurm.c2.spool import Spool
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.messages import Finish, GetStatus, Status
+from qslurm.errors import QslurmError
+
+STATUS_TIMEOUT_S = 2.0
+"""Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
+
+ROTATE_EVERY_S = 3600.0
+
+
+class Gate:
+    """One look at a time. `say` takes a line for the log whenever something changes."""
+
+    def __init__(self, config: C2Config, client: DispatcherClient, say: Callable[[str], None]) -> None:
+        self._partitions = [partition_of(backend.name) for backend in config.backend]
+        self._client = client
+        self._slurm = Slurm(config.slurm)
+        self._spool = Spool(config.gate.state)
+        self._overdue = Overdue()
+        self._say = say
+        self._troubles: dict[str, str] = {}
+        self._rotated = float("-inf")
+
+    def look(self, now: float) -> None:
+        """Compare what is with what should be, and act. `now` is in Unix seconds."""
+        status = self.status()
+        with self._part("partitions"):
+            self._set_partitions(status)
+        with self._part("ends"):
+            self._deliver_ends(status, now)
+        with self._part("turned-away jobs"):
+            self._release_jobs(status, now)
+        with self._part("open tasks"):
+            self._close_tasks(status, now)
+        with self._part("log"):
+            self._rotate(now)
+
+    def status(self) -> Status | None:
+        """What the dispatcher says, or None if it is silent."""
+        with self._part("dispatcher"):
+            answer = self._client.ask(GetStatus(), timeout_s=STATUS_TIMEOUT_S)
+            if isinstance(answer, Status):
+                return answer
+        return None
+
+    def _set_partitions(self, status: Status | None) -> None:
+        wishes, states = self._spool.wishes(), self._slurm.partitions()
+        for name in self._partitions:
+            if name not in states:
+                raise QslurmError(f"Slurm has no partition {name}, but the configuration has its backend.")
+            goal = target(wishes.get(name), out_of_service(status, backend_of(name)))
+            if states[name] != goal.state:
+                self._slurm.set_partition(name, goal.state)
+                why = f": {goal.reason}" if goal.reason else ""
+                self._say(f"partition {name} was {states[name]}, is {goal.state}{why}")
+
+    def _deliver_ends(self, status: Status | None, now: float) -> None:
+        ended = self._spool.ended() if status is not None else []
+        jobs = self._slurm.jobs(record.job_id for record in ended if not record.state)
+        for record in ended:
+            finish = delivery(record, jobs.get(record.job_id), now)
+            if finish is not None:
+                self._finish(finish, "its epilog could not")
+                self._spool.take(record)
+
+    def _release_jobs(self, status: Status | None, now: float) -> None:
+        records = self._spool.turned_away()
+        if not records:
+            return
+        jobs, states = self._slurm.jobs(record.job_id for record in records), self._slurm.partitions()
+        for record in records:
+            backend = backend_of(record.partition)
+            runs = states.get(record.partition) in {"UP", "DRAIN"} and not out_of_service(status, backend)
+            match release(record, jobs.get(record.job_id), runs=runs, now=now):
+                case "start":
+                    self._slurm.start_now(record.job_id)
+                    self._say(f"job {record.job_id} may start: it had to wait because {record.reason}")
+                case "forget":
+                    self._spool.take(record)
+                case "wait":
+                    pass
+
+    def _close_tasks(self, status: Status | None, now: float) -> None:
+        tasks = [] if status is None else status.tasks
+        jobs = self._slurm.jobs(task.job_id for task in tasks)
+        for finish in self._overdue.due(tasks, jobs, now):
+            self._finish(finish, "its epilog did not")
+
+    def _finish(self, finish: Finish, why: str) -> None:
+        self._client.ask(finish)
+        self._say(
+            f"told the dispatcher that job {finish.job_id}.{finish.restart} ended as {finish.state}; {why}"
+        )
+
+    def _rotate(self, now: float) -> None:
+        if now - self._rotated > ROTATE_EVERY_S:
+            self._spool.rotate_log()
+            self._rotated = now
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Keep trouble in one part of a look from the others; say it when it begins, changes and ends."""
+        try:
+            yield
+        except (QslurmError, OSError) as error:
+            if self._troubles.get(name) != str(error):
+                self._troubles[name] = str(error)
+                self._say(f"{name}: {error}")
+        else:
+            if self._troubles.pop(name, None) is not None:
+                self._say(f"{name}: all is well again")
+
+
+def serve(config: C2Config) -> None:
+    """Look every `interval_s` until SIGTERM or SIGINT; returns then."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    dispatcher, timeout_s = config.dispatcher, config.gate.admit_timeout_s
+    with DispatcherClient(
+        dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
+    ) as client:
+        gate = Gate(config, client, _say)
+        _say(
+            f"watching {', '.join(partition_of(backend.name) for backend in config.backend) or 'no partition'}"
+        )
+        while not stopped.is_set():
+            gate.look(time.time())
+            stopped.wait(config.gate.interval_s)
+    _say("stopped")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} gate: {text}\n")
+    sys.stderr.flush()

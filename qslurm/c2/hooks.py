@@ -1,0 +1,255 @@
+"""C2's prolog and epilog plugin: what slurmctld calls when a job starts (PrologSlurmctld) and ends (EpilogSlurmctld).
+
+They run as SlurmUser on the controller, for every job. What their exit codes do, as measured on Slurm 22.05:
+a prolog that exits 1 puts the job back into the queue, without holding it and without a word against the node;
+slurmctld kills the prolog of a job that is cancelled meanwhile, and its exit code is not looked at then; an epilog's
+exit code is only logged. If slurmctld stops while a prolog runs, it runs it again later.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import msgspec
+
+from qslurm.c2.config import C2Config, backend_of
+from qslurm.c2.outcome import finish_of
+from qslurm.c2.slurm import Slurm
+from qslurm.c2.spool import EndedJob, Spool, TurnedAwayJob
+from qslurm.dispatcher.messages import Admit, Finish, Message, TurnedAway
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.payload.comment import Comment
+from qslurm.payload.envelope import unpack
+
+SLURM_TIMEOUT_S = 3.0
+"""Seconds that one of Slurm's commands may take inside a hook."""
+
+SPARE_S = 8.0
+"""Seconds a hook may take beside the dispatcher's answer. PrologEpilogTimeout must be longer than both."""
+
+RUN, REQUEUE = 0, 1
+"""A prolog's exit codes."""
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What Slurm tells a hook of its job, in the environment."""
+
+    job_id: int
+    restart: int
+    user: str
+    uid: int
+    account: str
+    partition: str
+    name: str
+    comment: Comment
+
+    def __str__(self) -> str:
+        return f"job {self.job_id}.{self.restart} of {self.user} in {self.partition}"
+
+
+class HopelessError(QslurmError):
+    """The job can never run: it is cancelled, and its owner is told why."""
+
+    kind = "hopeless"
+
+
+def read_start(environment: Mapping[str, str]) -> Start:
+    """The job in a hook's environment; QslurmError if slurmctld did not call us."""
+    try:
+        return Start(
+            job_id=int(environment["SLURM_JOB_ID"]),
+            restart=int(environment.get("SLURM_JOB_RESTART_COUNT", "0")),
+            user=environment["SLURM_JOB_USER"],
+            uid=int(environment["SLURM_JOB_UID"]),
+            account=environment.get("SLURM_JOB_ACCOUNT", "").replace("(null)", ""),
+            partition=environment["SLURM_JOB_PARTITION"],
+            name=environment.get("SLURM_JOB_NAME", "")[:200],
+            comment=Comment.parse(environment.get("SLURM_JOB_COMMENT", "")),
+        )
+    except (KeyError, ValueError) as error:
+        raise QslurmError(
+            f"This is not the environment of a Slurm hook ({error}).",
+            hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
+        ) from error
+
+
+def center_of(user: str, prefix: str) -> str:
+    """The center that a Slurm user stands for; HopelessError if it stands for none."""
+    center = user.removeprefix(prefix)
+    if not center or not user.startswith(prefix):
+        raise HopelessError(f"{user} is not a center's user; those begin with {prefix!r}.")
+    return center
+
+
+def request(start: Start, script: str, prefix: str) -> Admit:
+    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote."""
+    try:
+        envelope = unpack(script)
+    except InvalidInputError as error:
+        raise HopelessError(error.message) from error
+    return Admit(
+        job_id=start.job_id,
+        restart=start.restart,
+        user=start.user,
+        uid=start.uid,
+        account=start.account,
+        center=center_of(start.user, prefix),
+        backend=backend_of(start.partition),
+        kind="script" if envelope is None else envelope.kind,
+        name=start.name,
+        key=start.comment.key,
+        origin=start.comment.origin,
+        envelope=envelope,
+    )
+
+
+def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
+    """May the job in the environment start? The exit code for slurmctld: 0 yes, 1 back into the queue.
+
+    A job that can never run is cancelled with a reason in its AdminComment. Whatever else goes wrong is the
+    platform's fault: the job goes back into the queue, and the gate starts it when the platform is back.
+    """
+    start = read_start(os.environ if environment is None else environment)
+    if not backend_of(start.partition):
+        return RUN
+    began = time.monotonic()
+    spool, slurm = Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S)
+    limit_s = config.gate.admit_timeout_s + SPARE_S
+    _no_longer_than(limit_s, lambda: _turn_away(spool, start, f"the prolog took longer than {limit_s:g} s"))
+    try:
+        admit = request(start, slurm.batch_script(start.job_id), config.slurm.user_prefix)
+        answer = _ask(config, admit)
+    except HopelessError as error:
+        return _cancel(spool, slurm, start, error.message)
+    except (QslurmError, OSError) as error:
+        return _back_to_the_queue(spool, slurm, start, str(error))
+    if isinstance(answer, TurnedAway):
+        away = _back_to_the_queue if answer.retry else _cancel
+        return away(spool, slurm, start, answer.reason)
+    spool.log(f"prolog: {start} admitted ({admit.kind}) in {_ms(began)} ms")
+    return RUN
+
+
+def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
+    """Tell the dispatcher that a start of a job is over. Always 0: what can't be told now, the gate tells later.
+
+    It runs for starts that were never admitted as well (a failed prolog is followed by the epilog); the dispatcher
+    takes no notice of these.
+    """
+    start = read_start(os.environ if environment is None else environment)
+    if not backend_of(start.partition):
+        return 0
+    began = time.monotonic()
+    spool, slurm = Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S)
+    ended = EndedJob(job_id=start.job_id, restart=start.restart, when=time.time(), key=start.comment.key)
+    _no_longer_than(config.gate.admit_timeout_s + SPARE_S, lambda: spool.put(ended))
+    try:
+        ended = _how_it_ended(slurm, start, ended)
+        if ended.state:
+            _ask(config, _finish(ended))
+            spool.log(f"epilog: {start} ended as {ended.state} (start {ended.restart}) in {_ms(began)} ms")
+            return 0
+        why = "Slurm can't say how it ended"
+    except (QslurmError, OSError) as error:
+        why = str(error)
+    try:
+        spool.put(ended)
+        spool.log(f"epilog: {start} ended; the gate will tell the dispatcher: {why}")
+    except QslurmError as error:
+        spool.log(f"epilog: {start} ended and nobody was told: {why} {error}")
+    return 0
+
+
+def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
+    finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
+    if finish is None:
+        return ended
+    return msgspec.structs.replace(
+        ended,
+        restart=finish.restart,
+        state=finish.state,
+        exit_code=finish.exit_code,
+        reason=finish.reason,
+    )
+
+
+def _finish(ended: EndedJob) -> Finish:
+    return Finish(
+        job_id=ended.job_id,
+        restart=ended.restart,
+        state=ended.state,
+        exit_code=ended.exit_code,
+        reason=ended.reason,
+        key=ended.key,
+    )
+
+
+def _ask(config: C2Config, message: Message) -> Message:
+    from qslurm.dispatcher.client import DispatcherClient
+
+    socket, munge = config.dispatcher.socket, config.dispatcher.munge_socket
+    with DispatcherClient(socket, munge_socket=munge, timeout_s=config.gate.admit_timeout_s) as client:
+        return client.ask(message)
+
+
+def _back_to_the_queue(spool: Spool, slurm: Slurm, start: Start, reason: str) -> int:
+    """Exit 1, with a record for the gate. A job with requeue off would be cancelled by that, so it is turned on."""
+    _turn_away(spool, start, reason)
+    try:
+        slurm.update_job(start.job_id, Requeue="1")
+    except QslurmError as error:
+        spool.log(f"prolog: {start} may be lost if it was submitted with --no-requeue: {error}")
+    return REQUEUE
+
+
+def _turn_away(spool: Spool, start: Start, reason: str) -> None:
+    try:
+        before = spool.turned_away_job(start.job_id)
+        times = before.times + 1 if before is not None and before.restart < start.restart else 1
+        spool.put(
+            TurnedAwayJob(
+                job_id=start.job_id,
+                restart=start.restart,
+                partition=start.partition,
+                when=time.time(),
+                times=times,
+                reason=reason,
+            )
+        )
+    except QslurmError as error:
+        # Without the record Slurm itself starts the job again, after two minutes.
+        spool.log(f"prolog: {start}: no record for the gate: {error}")
+    spool.log(f"prolog: {start} back into the queue: {reason}")
+
+
+def _cancel(spool: Spool, slurm: Slurm, start: Start, reason: str) -> int:
+    """Cancel the job, so that its owner reads why. slurmctld kills this very process for it, so it comes last."""
+    spool.log(f"prolog: {start} cancelled: {reason}")
+    try:
+        slurm.update_job(start.job_id, AdminComment=f"qslurm: {reason}"[:1000])
+        slurm.cancel(start.job_id)
+    except QslurmError as error:
+        return _back_to_the_queue(spool, slurm, start, f"it could not be cancelled: {error}")
+    return RUN
+
+
+def _no_longer_than(limit_s: float, last_words: Callable[[], None]) -> None:
+    """End this process with exit code 1 after `limit_s` seconds, whatever it waits for, before Slurm loses patience."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        try:
+            last_words()
+        finally:
+            os._exit(REQUEUE)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

@@ -1,0 +1,165 @@
+"""What the gate decides, on plain data: states of partitions, jobs to release, tasks to close.
+
+| wish    | backend in service | partition | new jobs | queued jobs | running jobs |
+|---------|--------------------|-----------|----------|-------------|--------------|
+| enabled | yes                | UP        | accepted | start       | go on        |
+| enabled | no                 | DOWN      | accepted | wait        | go on        |
+| drained | whatever           | DOWN      | accepted | wait        | go on        |
+| closed  | yes                | DRAIN     | refused  | start       | go on        |
+| closed  | no                 | INACTIVE  | refused  | wait        | go on        |
+| none    | whatever           | DOWN      | accepted | wait        | go on        |
+
+`closed` runs off what was accepted: an accepted job is a promise. Who wants neither new jobs nor starts closes the
+partition and takes the backend offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from qslurm.c2.outcome import finish_of
+from qslurm.c2.slurm import JobFacts
+from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
+from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
+
+PartitionState = Literal["UP", "DOWN", "DRAIN", "INACTIVE"]
+
+REQUEUE_DELAY_S = 130
+"""Slurm starts a requeued job again after about 120 s; a start time later than this was somebody's wish."""
+
+LONGEST_PATIENCE_S = 60.0
+"""Seconds between two releases of a job that is turned away again and again."""
+
+EPILOG_GRACE_S = 10.0
+"""Seconds in which a job's own epilog should have told the dispatcher of its end."""
+
+FORGOTTEN_GRACE_S = 600.0
+"""The same for a running job that slurmctld does not know: after a crash of slurmctld it may well run on."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The state a partition should have, and why."""
+
+    state: PartitionState
+    reason: str
+
+
+def out_of_service(status: Status | None, backend: str) -> str:
+    """Why jobs for a backend can't run at the moment; "" if they can. `status` None: the dispatcher is silent."""
+    if status is None:
+        return "the dispatcher does not answer"
+    if not status.ready:
+        return status.reason or "the dispatcher is not ready"
+    found = next((one for one in status.backends if one.name == backend), None)
+    if found is None:
+        return f"the dispatcher has no backend {backend}"
+    return _trouble(found)
+
+
+def _trouble(backend: BackendStatus) -> str:
+    if backend.state == "offline":
+        return backend.reason or f"backend {backend.name} is offline"
+    if backend.state == "calibrating":
+        return f"backend {backend.name} is calibrating"
+    return ""
+
+
+def target(wish: Wish | None, trouble: str) -> Target:
+    """The state for a partition, from the operator's wish and why its backend is out of service ("": it is not)."""
+    if wish is None:
+        return Target("DOWN", "nobody has enabled it")
+    said = f"{wish.state} by {wish.by}" + (f": {wish.why}" if wish.why else "")
+    match wish.state:
+        case "drained":
+            return Target("DOWN", said)
+        case "closed":
+            return Target("INACTIVE", f"{said}; {trouble}") if trouble else Target("DRAIN", said)
+        case "enabled":
+            return Target("DOWN", trouble) if trouble else Target("UP", "")
+
+
+def patience(times: int) -> float:
+    """Seconds a job waits after its n-th turning away in a row: none, 2, 4, 8 … up to a minute."""
+    return 0.0 if times <= 1 else min(2.0 ** min(times - 1, 10), LONGEST_PATIENCE_S)
+
+
+def release(
+    record: TurnedAwayJob, job: JobFacts | None, *, runs: bool, now: float
+) -> Literal["start", "wait", "forget"]:
+    """What to do with a job that was turned away; `runs`: its partition starts jobs.
+
+    Only a job that waits because of us is started: not one that is held, and not one whose owner has asked for a
+    later start.
+    """
+    if job is None or not job.live or job.state == "RUNNING":
+        return "forget"
+    if job.state != "PENDING" or job.eligible is None or job.eligible <= now:
+        return "wait"
+    if job.eligible > record.when + REQUEUE_DELAY_S:
+        return "wait"
+    return "start" if runs and now >= record.when + patience(record.times) else "wait"
+
+
+def delivery(record: EndedJob, job: JobFacts | None, now: float) -> Finish | None:
+    """What to tell the dispatcher of an end that is still to be delivered; None: not yet known."""
+    if record.state:
+        return Finish(
+            job_id=record.job_id,
+            restart=record.restart,
+            state=record.state,
+            exit_code=record.exit_code,
+            reason=record.reason,
+            key=record.key,
+        )
+    finish = finish_of(record.job_id, record.restart, record.key, job, now)
+    if finish is None and now - record.when > EPILOG_GRACE_S:
+        return _forgotten(record.job_id, record.restart, record.key)
+    return finish
+
+
+def overdue(task: TaskStatus, job: JobFacts | None) -> tuple[Finish, float] | None:
+    """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None: it runs."""
+    if job is None:
+        patient = task.state == "running"
+        return _forgotten(task.job_id, task.restart, ""), FORGOTTEN_GRACE_S if patient else EPILOG_GRACE_S
+    if job.restart > task.restart:
+        return Finish(job_id=task.job_id, restart=task.restart, state="REQUEUED"), EPILOG_GRACE_S
+    if job.live:
+        return None
+    exit_code, reason = job.exit_code >> 8, "" if job.reason == "None" else job.reason
+    finish = Finish(
+        job_id=task.job_id, restart=task.restart, state=job.state, exit_code=exit_code, reason=reason
+    )
+    return finish, EPILOG_GRACE_S
+
+
+def _forgotten(job_id: int, restart: int, key: str) -> Finish:
+    return Finish(
+        job_id=job_id, restart=restart, state="NODE_FAIL", reason="Slurm no longer knows the job", key=key
+    )
+
+
+class Overdue:
+    """Remembers since when tasks are overdue, so that each gets its time of grace."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[int, int], float] = {}
+
+    def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[Finish]:
+        """The tasks to close now."""
+        late: dict[tuple[int, int], float] = {}
+        closing = []
+        for task in tasks:
+            verdict = overdue(task, jobs.get(task.job_id))
+            if verdict is None:
+                continue
+            finish, grace_s = verdict
+            name = (task.job_id, task.restart)
+            late[name] = self._since.get(name, now)
+            if now - late[name] >= grace_s:
+                closing.append(finish)
+        self._since = late
+        return closing

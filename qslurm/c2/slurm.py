@@ -1,0 +1,183 @@
+"""What C2's hooks and gate ask Slurm's own commands, and tell them. No shell; every call has a time limit.
+
+Jobs are read with squeue's own fields, none of which a user can write: a job's name may say `JobState=COMPLETED`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from qslurm.c2.config import SlurmConfig
+from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
+
+_FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "EligibleTime", "EndTime")
+_FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
+
+LIVE_STATES = frozenset(
+    ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"]
+    + ["STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"]
+)
+"""What squeue(1) lists under "JOB STATE CODES" and is not an end."""
+
+
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One job as slurmctld sees it. `exit_code` is a wait status (256 x code + signal), times are Unix seconds."""
+
+    job_id: int
+    state: str
+    partition: str = ""
+    reason: str = ""
+    restart: int = 0
+    exit_code: int = 0
+    eligible: float | None = None
+    end: float | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the job has not ended for good."""
+        return self.state in LIVE_STATES
+
+
+def parse_jobs(text: str) -> dict[int, JobFacts]:
+    """Jobs by id, from squeue's lines; a line that isn't one is a QslurmError."""
+    jobs = {}
+    for line in text.splitlines():
+        cells = line.strip().split("|")
+        try:
+            job_id, state, partition, reason, restart, exit_code, eligible, end = cells[: len(_FIELDS)]
+            job = JobFacts(
+                job_id=int(job_id),
+                state=state,
+                partition=partition,
+                reason=reason,
+                restart=int(restart),
+                exit_code=int(exit_code),
+                eligible=_time(eligible),
+                end=_time(end),
+            )
+        except ValueError as error:
+            raise QslurmError(f"squeue said what is not a job: {line[:200]!r}.") from error
+        jobs[job.job_id] = job
+    return jobs
+
+
+def parse_partitions(text: str) -> dict[str, str]:
+    """States by partition name, from `scontrol -o show partitions`."""
+    states = {}
+    for line in text.splitlines():
+        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if "PartitionName" in words and "State" in words:
+            states[words["PartitionName"]] = words["State"]
+    return states
+
+
+def _time(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() else None
+
+
+class Slurm:
+    """Slurm's commands on C2.
+
+    Each raises UnreachableError if slurmctld does not answer in time, PermissionDeniedError if Slurm refuses the
+    caller, QslurmError for anything else it says.
+    """
+
+    def __init__(self, config: SlurmConfig, *, timeout_s: float = 5.0) -> None:
+        self._config = config
+        self.timeout_s = timeout_s
+
+    def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobFacts]:
+        """These jobs (None: all), those that ended lately among them; an id Slurm does not know is left out."""
+        options = ["--noheader", "--array", "--states=all", f"--Format={_FORMAT}"]
+        if job_ids is not None:
+            wanted = sorted(set(job_ids))
+            if not wanted:
+                return {}
+            options.append(f"--jobs={','.join(map(str, wanted))}")
+        try:
+            return parse_jobs(self._run("squeue", options))
+        except QslurmError as error:
+            # squeue says so only when it was asked for one job; of several it leaves out the unknown.
+            if "Invalid job id" in error.message:
+                return {}
+            raise
+
+    def job(self, job_id: int) -> JobFacts | None:
+        """One job, or None if slurmctld does not know it (any more)."""
+        return self.jobs([job_id]).get(job_id)
+
+    def batch_script(self, job_id: int) -> str:
+        """The text of a job's batch script."""
+        return self._run("scontrol", ["write", "batch_script", str(job_id), "-"])
+
+    def partitions(self) -> dict[str, str]:
+        """The state of every partition."""
+        return parse_partitions(self._run("scontrol", ["--oneliner", "show", "partitions"]))
+
+    def set_partition(self, name: str, state: str) -> None:
+        """Give a partition a state (UP, DOWN, DRAIN, INACTIVE)."""
+        self._run("scontrol", ["update", f"PartitionName={name}", f"State={state}"])
+
+    def update_job(self, job_id: int, **values: str) -> None:
+        """Change fields of a job, named as scontrol names them."""
+        pairs = [f"{name}={value}" for name, value in values.items()]
+        self._run("scontrol", ["update", f"JobId={job_id}", *pairs])
+
+    def start_now(self, job_id: int) -> None:
+        """Let a requeued job start as soon as there is room, instead of after Slurm's two minutes."""
+        self.update_job(job_id, StartTime="now")
+
+    def cancel(self, job_id: int) -> None:
+        """Cancel a job."""
+        self._run("scancel", [str(job_id)])
+
+    def _run(self, program: str, arguments: Sequence[str]) -> str:
+        command = [os.path.join(self._config.bin, program), *arguments]  # noqa: PTH118 # "" means: on the PATH
+        try:
+            done = subprocess.run(
+                command,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self.timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise UnreachableError(
+                f"slurmctld has not answered {program} within {self.timeout_s:g} s.",
+                hint="Is slurmctld alive?",
+            ) from None
+        except OSError as error:
+            raise QslurmError(
+                f"{command[0]} can't be run: {error.strerror}.",
+                hint="Set `bin` in [slurm] of the C2 configuration.",
+            ) from error
+        if done.returncode != 0:
+            raise error_of(program, done.stderr.decode(errors="replace"))
+        return done.stdout.decode(errors="replace")
+
+    def _environment(self) -> Mapping[str, str]:
+        # Nothing is inherited: an SQUEUE_FORMAT or SLURM_* of the caller's must not change what Slurm says.
+        path = ":".join(part for part in (self._config.bin, "/usr/bin", "/bin", "/usr/local/bin") if part)
+        return {"PATH": path, "SLURM_CONF": self._config.conf, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
+
+
+def error_of(program: str, text: str) -> QslurmError:
+    """The error that a Slurm command's words on stderr stand for."""
+    words = " ".join(text.split())[:300] or "it failed without a word"
+    lowered = words.lower()
+    if any(
+        sign in lowered
+        for sign in ("unable to contact", "socket timed out", "connect failure", "connection refused")
+    ):
+        return UnreachableError(f"slurmctld does not answer: {words}.", hint="Is slurmctld alive?")
+    if "invalid user id" in lowered or "permission denied" in lowered:
+        return PermissionDeniedError(
+            f"Slurm does not let this user do that ({program}: {words}).",
+            hint="Do it as root or as SlurmUser.",
+        )
+    return QslurmError(f"{program}: {words}.")

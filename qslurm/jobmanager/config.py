@@ -1,0 +1,17 @@
+"""The job manager's part of C2's configuration file: section `[jobmanager]`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the job manager listens (loopback: a proxy with TLS stands before it), and where jobs' logs are.
+
+    Slurm writes a job's log to `<logs>/<user>/<job_id>.out`. `hs256_key` names a file with a shared key, for a
+    cluster whose tokens are not signed by a key per center ("" for none).
+    """
+
+    listen: str = "127.0.0.1:8042"
+    logs: str = "/var/spool/qslurm/logs"
+    hs256_key: str = ""
