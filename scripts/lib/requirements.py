@@ -1,4 +1,4 @@
-"""Prints what pyproject.toml asks for, one requirement a line: the extras and dependency groups named as arguments.
+"""Prints what pyproject.toml asks for, a requirement a line: the extras and dependency groups it is given.
 
 An extra is written `c2`, a group `group:dev`. Debian 12's pip can't install a dependency group by itself.
 """

@@ -55,16 +55,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.slurm not in VERSIONS:
+        print(
+            f"error: The testbed can't run Slurm {options.slurm} yet; it has {', '.join(VERSIONS)}.",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        if options.slurm not in VERSIONS:
-            raise TestbedError(
-                f"The testbed can't run Slurm {options.slurm} yet; it has {', '.join(VERSIONS)}."
-            )
         return _run(Testbed(options.name, say=lambda line: print(f"  {line}", flush=True)), options)
-    except TestbedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except subprocess.TimeoutExpired as error:
+    except (TestbedError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,9 +76,8 @@ def _run(testbed: Testbed, options: argparse.Namespace) -> int:
     match options.command:
         case "up":
             testbed.up(options.only)
-            print(
-                f"{testbed.name} is up after {time.monotonic() - began:.1f} s: {testbed.rest_url}, {testbed.folder}"
-            )
+            seconds = time.monotonic() - began
+            print(f"{testbed.name} is up after {seconds:.1f} s: {testbed.rest_url}, {testbed.folder}")
         case "down":
             testbed.down()
             print(f"{testbed.name} is down after {time.monotonic() - began:.1f} s")

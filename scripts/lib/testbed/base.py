@@ -1,7 +1,7 @@
 """A short path, open to every user, to a state folder that may lie deep, or below a folder nobody may enter.
 
-Daemons and jobs run as other users than the one who owns the checkout, and a Unix socket's path has room for 108
-bytes. So where the state folder is no good itself, it is bound to a folder in /run while an instance is up.
+Daemons and jobs run as other users than the one who owns the checkout, and a Unix socket's path has room for
+108 bytes. So where the state folder itself is no good, it is bound to one in /run while an instance is up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from testbed.errors import TestbedError
 
 LONGEST = 40
-"""Bytes of a base path that leave room for slurmstepd's socket, the longest of all (<base>/testbed/<name>/c2/spool/…)."""
+"""Bytes that leave room for the longest socket: <base>/testbed/<name>/c2/spool/<node>_<job>.<step>."""
 
 RUN = Path("/run")
 
@@ -49,8 +49,8 @@ def bind(state: Path, base: Path) -> None:
     if done.returncode:
         base.rmdir()
         raise TestbedError(
-            f"Other users can't enter {state} (or its path is too long), and it can't be mounted elsewhere: "
-            f"{done.stderr.strip()}. Clone the project to a folder everybody can enter, for example below /opt."
+            f"Other users can't enter {state}, or its path is too long, and it can't be bound to {base}: "
+            f"{done.stderr.strip()} Clone the project to a folder everybody can enter, as below /opt."
         )
 
 

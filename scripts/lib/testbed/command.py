@@ -14,7 +14,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def clean(**more: str) -> dict[str, str]:
-    """An environment with nothing of the caller's: SLURM_* and SBATCH_* of a job around us would change commands."""
+    """An environment with nothing of the caller's: SLURM_* and SBATCH_* would change what commands do."""
     return {"PATH": PATH, "LANG": "C.UTF-8", **more}
 
 

@@ -27,11 +27,12 @@ GRACE_S = 10.0
 class Daemon:
     """How one daemon is run.
 
-    `ready` says whether it serves; `after` are the daemons that must serve before it starts; `finish` is done each
-    time it is ready; `reads` are the files whose change means that it must be started anew.
+    `cluster` is C1 or C2; `ready` says whether it serves; `after` are the daemons that must serve
+    before it starts; `finish` is done each time it is ready; `reads` are the files whose change means that it must be started anew.
     """
 
     name: str
+    cluster: str
     command: tuple[str | Path, ...]
     user: str
     ready: Callable[[], bool]
@@ -90,7 +91,7 @@ def log_of(layout: Layout, name: str) -> Path:
 
 
 def start(layout: Layout, daemon: Daemon) -> float | None:
-    """Make sure that it runs, as described, and serves; answers the seconds it took, or None if it ran already."""
+    """Make sure that it runs, as described, and serves; answers the seconds it took, or None if it ran."""
     began = time.monotonic()
     fingerprint = daemon.fingerprint()
     known = record(layout, daemon.name)
@@ -122,8 +123,22 @@ def _launch(layout: Layout, daemon: Daemon) -> Process:
     program, *arguments = daemon.command
     # makes it a child of init, in a session of its own; nothing it starts is ours to reap
     launched = subprocess.run(
-        ["start-stop-daemon", "--start", "--background", "--quiet", "--make-pidfile", "--pidfile", pidfile]
-        + ["--chdir", "/", "--chuid", daemon.user, "--output", log, "--startas", program, "--", *arguments],
+        (
+            "start-stop-daemon",
+            *("--start", "--background", "--quiet", "--make-pidfile", "--pidfile", pidfile),
+            *(
+                "--chdir",
+                "/",
+                "--chuid",
+                daemon.user,
+                "--output",
+                log,
+                "--startas",
+                program,
+                "--",
+                *arguments,
+            ),
+        ),
         env=clean(**{**(daemon.environment or {}), **marks}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -184,18 +199,14 @@ def stop(layout: Layout, name: str, *, grace_s: float = GRACE_S) -> bool:
 def strays(layout: Layout, name: str) -> list[Process]:
     """Processes started as this daemon that no record speaks of: the start was interrupted in between."""
     known = record(layout, name)
-    program = None
     found = []
     for one in process.everything():
         marks = process.environment(one)
-        if (
-            marks.get(MARK) == str(layout.folder)
-            and marks.get(DAEMON_MARK) == name
-            and not (known and one == known.process)
-        ):
-            program = process.name(one)
-            if program != "slurmstepd":  # a job of slurmd's, which outlives it
-                found.append(one)
+        if (marks.get(MARK), marks.get(DAEMON_MARK)) != (str(layout.folder), name):
+            continue
+        # a slurmstepd has its slurmd's marks, but it is a job, and outlives it
+        if not (known and one == known.process) and process.name(one) != "slurmstepd":
+            found.append(one)
     return found
 
 

@@ -44,10 +44,11 @@ def _munged(layout: Layout, cluster: str) -> Daemon:
     socket, folder = layout.munge_socket(cluster), layout.logs / "munge"
     return Daemon(
         name=f"munged-{cluster}",
+        cluster=cluster.upper(),
         command=(
             "/usr/sbin/munged",
             "--foreground",
-            "--force",  # it would refuse a key below a folder that is not root's; the checkout may lie anywhere
+            "--force",  # it would refuse a key below a folder that is not root's, and there the checkout may lie
             f"--socket={socket}",
             f"--key-file={layout.munge_key(cluster)}",
             f"--log-file={folder / f'{cluster}.log'}",
@@ -72,6 +73,7 @@ def _munge_works(socket: Path) -> bool:
 def _mariadbd(layout: Layout, memory: Memory) -> Daemon:
     return Daemon(
         name="mariadbd",
+        cluster="C2",
         command=database.command(layout, memory),
         user=users.SLURM,
         ready=_port(memory, "database"),
@@ -87,6 +89,7 @@ def _c2_files(layout: Layout) -> tuple[Path, ...]:
 def _slurmdbd(layout: Layout, memory: Memory, variables: Variables) -> Daemon:
     return Daemon(
         name="slurmdbd",
+        cluster="C2",
         command=(SLURMDBD, "-D"),  # finds slurmdbd.conf beside $SLURM_CONF: 22.05 has no -f
         user=users.SLURM,
         ready=_port(memory, "c2_slurmdbd"),
@@ -102,6 +105,7 @@ def _slurmctld(layout: Layout, memory: Memory, cluster: str, after: tuple[str, .
     serves = _port(memory, f"{cluster}_slurmctld")
     return Daemon(
         name=f"slurmctld-{cluster}",
+        cluster=cluster.upper(),
         command=(SLURMCTLD, "-D", "-f", conf),
         user=users.SLURM,
         ready=lambda: serves() and slurm.controller_answers(layout, cluster),
@@ -115,6 +119,7 @@ def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
     conf = layout.c1_conf if cluster == "c1" else layout.c2_conf
     return Daemon(
         name=f"slurmd-{cluster}",
+        cluster=cluster.upper(),
         command=(SLURMD, "-D", "-N", variables[cluster]["node"], "-f", conf),
         user="root",
         ready=slurm.node_ready(layout, cluster),
@@ -128,6 +133,7 @@ def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
 def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
     return Daemon(
         name="slurmrestd",
+        cluster="C2",
         command=(
             SLURMRESTD,
             "-f",
@@ -154,7 +160,7 @@ def _services(layout: Layout, memory: Memory) -> list[Daemon]:
 
     def service(name: str, user: str, ready: Callable[[], bool], after: tuple[str, ...]) -> Daemon:
         command = (layout.python, "-I", "-m", "qslurm", name, "serve")
-        return Daemon(name, command, user, ready, after, environment, reads, every_s=0.03)
+        return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
     return [
         service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),

@@ -20,25 +20,19 @@ def prepare(layout: Layout, memory: Memory) -> None:
     if data.exists():
         return
     shutil.rmtree(half, ignore_errors=True)
-    checked(
-        run(
-            [
-                "mariadb-install-db",
-                "--no-defaults",
-                f"--user={users.SLURM}",
-                f"--datadir={half}",
-                "--skip-test-db",
-            ]
-            + [
-                "--auth-root-authentication-method=socket",
-                "--auth-root-socket-user=root",
-                "--skip-name-resolve",
-            ]
-            + [f"--tmpdir={layout.database / 'tmp'}", *_SMALL],
-            environment=clean(),
-            timeout_s=120,
-        )
+    install = (
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--user={users.SLURM}",
+        f"--datadir={half}",
+        f"--tmpdir={layout.database / 'tmp'}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        "--auth-root-authentication-method=socket",
+        "--auth-root-socket-user=root",
+        *_SMALL,
     )
+    checked(run(install, environment=clean(), timeout_s=120))
     half.rename(data)
 
 
@@ -46,7 +40,7 @@ _SMALL = ("--innodb-log-file-size=16M", "--innodb-buffer-pool-size=128M")
 
 
 def command(layout: Layout, memory: Memory) -> tuple[str | Path, ...]:
-    """How mariadbd is run: on loopback, with slurmdbd's recommended settings, reading no configuration of the host's."""
+    """How mariadbd is run: on loopback, and reading no configuration of the host's."""
     return (
         "/usr/sbin/mariadbd",
         "--no-defaults",

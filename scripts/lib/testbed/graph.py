@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 
 def each(after: Mapping[str, Iterable[str]], work: Callable[[str], None]) -> None:
-    """Call `work` for each name once all that it comes after is done; the first error stops what has not begun."""
+    """Call `work` for each name once all that it comes after is done; an error stops what has not begun."""
     sorter = TopologicalSorter(
         {name: [one for one in before if one in after] for name, before in after.items()}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DaemonStatus:
-    """One daemon: `state` is running, dead (it ended by itself) or stopped; `seconds` is how long it has been up."""
+    """One daemon: `state` is running, dead (ended by itself) or stopped; up for `seconds`."""
 
     name: str
     state: str
@@ -38,15 +39,16 @@ class DaemonStatus:
 class Testbed:
     """An instance by name; several may be up at once, in this checkout and in others.
 
-    `state` is the folder that everything is written below (default: the checkout's .state); the environment that the
-    project is installed in is expected at <state>/venv.
+    `state` is the folder that everything is written below (default: the checkout's .state); the environment
+    that the project is installed in is expected at <state>/venv.
     """
 
     __test__ = False  # not a test class, whatever its name
 
     def __init__(self, name: str = "default", *, state: Path | None = None, say: Say | None = None) -> None:
         self.layout = Layout.of(state or CHECKOUT / ".state", name)
-        self._say = say or (lambda line: None)
+        self._say = say or _nobody
+        self._telling = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -79,10 +81,13 @@ class Testbed:
 
     # --- up and down ---------------------------------------------------------------------------------
 
-    def up(self, only: Sequence[str] | None = None) -> None:
+    def up(
+        self, only: Sequence[str] | None = None, *, on_start: Callable[[daemon.Daemon], None] | None = None
+    ) -> None:
         """Bring up what is not up, and wait until jobs can be submitted.
 
-        With `only`, no more than these daemons and those they need.
+        With `only`, no more than these daemons and those they need. `on_start` is told each daemon that had to
+        be started, once it serves; it is called from several threads, one at a time.
         """
         _need_root()
         users.ensure()
@@ -92,8 +97,10 @@ class Testbed:
             self.layout.make_folders()
             with self._reserved_ports():
                 wanted = self._wanted(self._configured(), only)
+                tell = on_start or _nobody
                 graph.each(
-                    {name: one.after for name, one in wanted.items()}, lambda name: self._start(wanted[name])
+                    {name: one.after for name, one in wanted.items()},
+                    lambda name: self._start(wanted[name], tell),
                 )
 
     def _configured(self) -> dict[str, daemon.Daemon]:
@@ -124,13 +131,20 @@ class Testbed:
                 open_names += _known(all_of_them, name).after
         return {name: one for name, one in all_of_them.items() if name in names}
 
-    def _start(self, one: daemon.Daemon) -> None:
+    def _start(self, one: daemon.Daemon, tell: Callable[[daemon.Daemon], None]) -> None:
         seconds = daemon.start(self.layout, one)
-        self._say(f"{one.name} {'was up' if seconds is None else f'up after {seconds:.1f} s'}")
+        with self._telling:
+            self._say(f"{one.name} {'was up' if seconds is None else f'up after {seconds:.1f} s'}")
+            if seconds is not None:
+                tell(one)
+
+    def is_up(self) -> bool:
+        """Are all daemons alive?"""
+        return bool(self.ports) and all(one.state == "running" for one in self.status())
 
     @contextmanager
     def _reserved_ports(self) -> Iterator[None]:
-        """Ports that are ours: those in use by our daemons, else the last ones if still free, else new ones."""
+        """Ports that are ours: those in use by our daemons, else the last ones if free, else new ones."""
         remembered = memory.recall(self.layout)
         if remembered.ports and any(one.state == "running" for one in self.status()):
             yield
@@ -162,7 +176,7 @@ class Testbed:
         daemons = self._daemons()
         clusters = [one for one in ("c1", "c2") if self.pid(f"slurmctld-{one}")]
         graph.each(
-            {one: () for one in clusters}, lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
+            dict.fromkeys(clusters, ()), lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
         )
         graph.each(dependants(daemons), self._stop)
 
@@ -171,9 +185,8 @@ class Testbed:
             return
         began = time.monotonic()
         gently = daemon.stop(self.layout, name)
-        self._say(
-            f"{name} {'stopped' if gently else 'killed: it did not stop'} after {time.monotonic() - began:.1f} s"
-        )
+        how = "stopped" if gently else "did not stop, killed"
+        self._say(f"{name} {how} after {time.monotonic() - began:.1f} s")
 
     # --- one daemon ----------------------------------------------------------------------------------
 
@@ -194,7 +207,7 @@ class Testbed:
         """Start it, and wait until it serves; nothing else is started."""
         _need_root()
         with self._locked():
-            self._start(_known(self._daemons(), name))
+            self._start(_known(self._daemons(), name), _nobody)
 
     def restart(self, name: str) -> None:
         """Stop it and start it."""
@@ -226,6 +239,10 @@ class Testbed:
         return DaemonStatus(name, "running", known.pid, time.time() - known.since, log)
 
     # --- using it ------------------------------------------------------------------------------------
+
+    def work_folder(self, user: str = "qs_alice") -> Path:
+        """The home folder of a researcher on C1: scripts and what jobs print go there."""
+        return self.layout.researcher_home(user)
 
     def env_c1(self, user: str = "qs_alice") -> dict[str, str]:
         """The environment of a researcher (or of root, the center's admin) on C1."""
@@ -315,6 +332,10 @@ class Testbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
+
+
+def _nobody(_: object) -> None:
+    """Nobody wants to be told."""
 
 
 def _known(daemons: Mapping[str, daemon.Daemon], name: str) -> daemon.Daemon:

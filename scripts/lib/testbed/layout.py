@@ -1,4 +1,4 @@
-"""Where everything of one instance lies. All of it is below the state folder; no path here is a daemon's to choose."""
+"""Where everything of one instance lies: below the state folder, all of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Layout:
         """The layout of an instance; makes the state folder when it is not there."""
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", name):
             raise TestbedError(
-                f"{name!r} can't be an instance's name: a letter, then at most 15 letters, digits and hyphens."
+                f"{name!r} can't be a name: a letter, then at most 15 letters, digits and hyphens."
             )
         state.mkdir(parents=True, exist_ok=True)
         state = state.resolve()
@@ -185,7 +185,7 @@ class Layout:
             (self.job_logs, root, root, 0o755),
             *((self.researcher_home(user), user, users.RESEARCH_GROUP, 0o755) for user in users.RESEARCHERS),
             *((self.work / user, user, user, 0o700) for user in users.CENTER_USERS),
-            # the job manager reads what Slurm writes there as the job's user: new files get the folder's group
+            # Slurm writes there as the job's user; files get the folder's group, so the job manager can read
             *((self.job_logs / user, user, service, 0o2770) for user in users.CENTER_USERS),
         ]
         for cluster in ("c1", "c2"):

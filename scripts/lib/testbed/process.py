@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them: named by pid and start time, so that no other is ever hit."""
+"""Processes that outlive the command that started them, named by pid and start time: no other is ever hit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """One process. `started` is in clock ticks after boot (proc(5), stat, field 22): a pid is used again, both are not."""
+    """One process. A pid is used again; with its start (clock ticks after boot: proc(5), stat) it is not."""
 
     pid: int
     started: int
@@ -43,7 +43,7 @@ class Process:
         return not self.alive
 
     def lives_until(self, ready: Callable[[], bool], *, timeout_s: float, every_s: float = 0.015) -> bool:
-        """Wait for `ready`, asked every `every_s`; False as soon as the process dies, or after `timeout_s`."""
+        """Wait for `ready`, asked every `every_s`; False when the process dies, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         with _descriptor(self) as descriptor:
             if descriptor is None:

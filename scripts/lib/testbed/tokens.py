@@ -16,7 +16,7 @@ RENEW_BEFORE_S = 7 * 86400.0
 
 
 def ensure(layout: Layout) -> None:
-    """A key for each center, and a token on C1 that is good for another week; researchers may read it, others not."""
+    """A key for each center, and on C1 a token good for another week, which researchers may read."""
     for center in users.CENTERS:
         if not (layout.keys / f"{center}.pem").exists() or center not in _published(layout):
             _qslurm(layout, "token", "key", "--center", center)
