@@ -1,7 +1,8 @@
 """The job's comment on C2: a few words that hooks, operators and other centers' tools can read.
 
 Slurm allows 1024 characters. The form is `qslurm key=… kind=… backend=… origin=…`; words that are not
-`name=value`, and names this version does not know, are left alone, so that raw payloads may say what they like.
+`name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
+like.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def new_key() -> str:
 class Comment:
     """What the comment of a qslurm job says; an empty string stands for "not said".
 
-    `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came from,
-    as `system:cluster:job_id:user`.
+    `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
+    from, as `system:cluster:job_id:user`.
     """
 
     key: str = ""
@@ -44,11 +45,15 @@ class Comment:
             if not value:
                 continue
             if not _VALUE.fullmatch(value):
-                raise InvalidInputError(f"The job's {field.name} {value!r} can't be written into its comment.")
+                raise InvalidInputError(
+                    f"The job's {field.name} {value!r} can't be written into its comment."
+                )
             words.append(f"{field.name}={value}")
         text = " ".join(words)
         if len(text) > LIMIT:
-            raise InvalidInputError(f"The job's comment would be {len(text)} characters long; Slurm takes {LIMIT}.")
+            raise InvalidInputError(
+                f"The job's comment would be {len(text)} characters long; Slurm takes {LIMIT}."
+            )
         return text
 
     @classmethod

@@ -41,7 +41,9 @@ def pack(envelope: Envelope) -> str:
 
 
 def unpack(script: str) -> Envelope | None:
-    """The envelope a batch script carries, or None for a plain script; an unreadable one is InvalidInputError."""
+    """The envelope a batch script carries, or None for a plain script; an unreadable one is
+    InvalidInputError.
+    """
     position = script.rfind("\n" + MARKER)
     if position < 0:
         return None
@@ -50,5 +52,6 @@ def unpack(script: str) -> Envelope | None:
         return msgspec.json.decode(line.encode(), type=Envelope)
     except msgspec.DecodeError as error:
         raise InvalidInputError(
-            f"The job's data can't be read: {error}.", hint="Submit the file again with this version of qslurm."
+            f"The job's data can't be read: {error}.",
+            hint="Submit the file again with this version of qslurm.",
         ) from error

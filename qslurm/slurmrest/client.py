@@ -163,13 +163,22 @@ class SlurmrestClient:
                 return job
         since = int(time.time()) - _LOOK_BACK_S
         query = f"start_time=uts{since}" + (f"&users={self.user}" if self.user else "")
-        verdict = self._ask("GET", f"{{accounting}}/jobs?{query}", "the accounting")
+        verdict = self._try("GET", f"{{accounting}}/jobs?{query}")
+        if verdict.kind == "no_such_path":
+            raise UnreachableError(
+                "C2 serves no accounting, so nobody can say whether the job was accepted.",
+                hint="Ask C2's operators to load slurmrestd's slurmdbd plugin.",
+            )
+        if verdict.kind != "ok":
+            raise self._explained(verdict, "the accounting")
         accounted = [self._spoken().accounted(record) for record in _records(verdict)]
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
 
     def _accounted(self, job_id: int) -> JobInfo:
         try:
-            verdict = self._ask("GET", f"{{accounting}}/job/{job_id:d}", f"job {job_id}")
+            verdict = self._try("GET", f"{{accounting}}/job/{job_id:d}")
+            if verdict.kind not in ("ok", "no_such_path"):  # a C2 may serve no accounting
+                raise self._explained(verdict, f"job {job_id}")
         except (UnreachableError, RefusedError) as error:
             raise UnreachableError(
                 f"C2's slurmctld no longer knows job {job_id}, and its accounting does not answer.",

@@ -16,7 +16,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
 
     `exit_code` and `signal` are those of the batch script, None while it has not ended; `time_limit_minutes`
-    is None without a limit. `state` and `reason` are Slurm's own words.
+    is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job. `state` and
+    `reason` are Slurm's own words.
     """
 
     job_id: int
@@ -33,6 +34,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     admin_comment: str = ""
     submit_time: int | None = None
     start_time: int | None = None
+    expected_start_time: int | None = None
     end_time: int | None = None
     exit_code: int | None = None
     signal: int | None = None
@@ -70,6 +72,7 @@ def from_slurmctld(record: Record) -> JobInfo:
     """Read one of slurmctld's records; v0.0.38 has numbers where v0.0.39 has {set, infinite, number}."""
     state = pick(record.get("job_state"))
     code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
+    start = _time(record.get("start_time"))
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
         name=text(record.get("name")),
@@ -84,7 +87,8 @@ def from_slurmctld(record: Record) -> JobInfo:
         comment=text(record.get("comment")),
         admin_comment=text(record.get("admin_comment")),
         submit_time=_time(record.get("submit_time")),
-        start_time=_time(record.get("start_time")),
+        start_time=None if state == "PENDING" else start,
+        expected_start_time=start if state == "PENDING" else None,
         # of a running job slurmctld gives the time at which its limit will be reached
         end_time=_time(record.get("end_time")) if is_final(state) else None,
         exit_code=code,

@@ -230,10 +230,12 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    systems = [cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
-    return next(
-        (cause for cause in _causes(error) if isinstance(cause, TimeoutError)), (systems or [error])[-1]
-    )
+    """What the operating system said, if it said anything; a time-out before everything else."""
+    causes = _causes(error)
+    said = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    late = [cause for cause in causes if isinstance(cause, TimeoutError)]
+    heard: list[BaseException] = [error, *said, *late]
+    return heard[-1]
 
 
 def _why(error: BaseException) -> str:

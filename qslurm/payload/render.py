@@ -1,0 +1,138 @@
+"""From a job to a payload, through a template. Imports jinja2 when it is called.
+
+Two environments, so that a template's author can't forget to escape: in a payload's template every expression
+becomes JSON, in a script's every expression becomes one word of the shell. The script is rendered first and
+handed to the payload's template as `script`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qslurm.errors import InvalidInputError
+from qslurm.payload.comment import Comment
+from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.raw import parse_payload
+from qslurm.payload.spec import JobSpec
+from qslurm.payload.templates import Template, find_template
+
+CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+"""What a job has in its environment when nobody asks for more; C2's hooks add what the job step needs."""
+
+_NOT_FOR_JOBS = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SLURMD_", "QSLURM_TOKEN")
+
+
+def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """The canonical payload of a job: {"job": {…}, "script": "…"}, not yet validated.
+
+    `template` is a name (None: the job's kind), looked for in `folders`, then among the shipped ones. What is
+    wrong with a template is an InvalidInputError that names the file, the line and the name.
+    """
+    from qslurm.payload.sandbox import render_file
+
+    chosen = find_template(template or spec.kind, folders)
+    names = variables(spec)
+    names["script"] = _script(spec, chosen, names, folders)
+    return parse_payload(render_file(chosen.payload, names, as_json), f"{chosen.payload.name} as rendered")
+
+
+def variables(spec: JobSpec) -> dict[str, Any]:
+    """The names a template may use: what the job is, and the user's own variables."""
+    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin)
+    own: dict[str, Any] = {
+        "kind": spec.kind,
+        "source": spec.source,
+        "file": spec.file,
+        "name": spec.name or Path(spec.file).stem or spec.kind,
+        "backend": spec.backend,
+        "partition": spec.target,
+        "shots": spec.shots,
+        "seed": spec.seed,
+        "raw_data": spec.raw_data,
+        "time_limit_minutes": spec.time_limit_minutes,
+        "account": spec.account,
+        "qos": spec.qos,
+        "reservation": spec.reservation,
+        "workdir": spec.workdir,
+        "environment": environment(spec.environment),
+        "comment": comment.format(),
+        "key": spec.key,
+        "origin": spec.origin,
+    }
+    if taken := sorted(set(spec.variables) & (set(own) | {"script"})):
+        raise InvalidInputError(
+            f"{', '.join(taken)} can't be a template's variable: the name is qslurm's.",
+            hint="Give it another name.",
+        )
+    return {**own, **spec.variables}
+
+
+def environment(asked: Mapping[str, str]) -> list[str]:
+    """The job's environment: a clean one and what was asked for; nothing of this machine's Slurm, and no
+    token.
+    """
+    if wrong := sorted(name for name in asked if name.startswith(_NOT_FOR_JOBS)):
+        raise InvalidInputError(
+            f"{', '.join(wrong)} can't go into the job's environment.",
+            hint="Variables of this machine's Slurm mean nothing on C2, and a token must not leave.",
+        )
+    return [f"{name}={value}" for name, value in {**CLEAN_ENVIRONMENT, **asked}.items()]
+
+
+def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]) -> str:
+    """The batch script; a circuit's or hybrid job's data is its last line, whatever the template says."""
+    from qslurm.payload.sandbox import render_file
+
+    file = chosen.script
+    if file is None and spec.kind != "script":
+        file = find_template(spec.kind, folders).script
+    text = spec.source if file is None else render_file(file, names, as_words)
+    if spec.kind == "script":
+        return text
+    envelope = Envelope(
+        kind=spec.kind,
+        source=spec.source,
+        file=spec.file,
+        shots=spec.shots,
+        seed=spec.seed,
+        raw_data=spec.raw_data,
+    )
+    return f"{text.rstrip()}\n{pack(envelope)}\n"
+
+
+def as_json(value: object) -> str:
+    """A value as JSON."""
+    try:
+        return json.dumps(value, allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"A template's value can't be written as JSON: {error}.") from error
+
+
+def as_words(value: object) -> str:
+    """A value as one word of the shell, a list as one word for each of its members."""
+    if isinstance(value, list | tuple):
+        return " ".join(as_words(member) for member in value)
+    if not isinstance(value, str | int | float):
+        raise InvalidInputError(f"A {type(value).__name__} can't be written into a script.")
+    text = str(value)
+    if "\0" in text:
+        raise InvalidInputError("A template's value contains a NUL character, which no script can carry.")
+    return "".join(_escaped(character) for character in text) or "''"
+
+
+def _escaped(character: str) -> str:
+    """One character, so that bash reads it as itself, and as no command even within quotes or a comment."""
+    if character.isalnum() or character in "_-./:,@%+=":
+        return character
+    if character < " " or character == "\x7f":
+        return f"$'\\x{ord(character):02x}'"
+    return f"\\{character}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__}")

@@ -1,0 +1,134 @@
+"""Runs one template, bounded in time, size and reach. Imports jinja2.
+
+A template may come from a colleague, so it is run in Jinja's sandbox, with undefined names as errors. Jinja
+sets no bounds of its own on loops and sizes; the ones here turn an accident into a sentence.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from qslurm.errors import InvalidInputError
+from qslurm.payload.templates import shipped_folder
+
+MAX_SECONDS = 5.0
+MAX_CHARACTERS = 16 * 1024 * 1024
+"""Of a rendered text; a script of 4 MiB, escaped as JSON, is well below."""
+
+_MAX_REPEAT = 1_000_000
+"""What a text or list may be multiplied by, and a number raised to."""
+
+
+class _TooMuchError(Exception):
+    """A bound was reached."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        sized = [side for side in (left, right) if isinstance(side, str | list | tuple)]
+        counts = [side for side in (left, right) if isinstance(side, int)]
+        if operator == "*" and sized and any(count * len(sized[0]) > _MAX_REPEAT for count in counts):
+            raise _TooMuchError("a text or list grows too long")
+        if operator == "**" and isinstance(right, int | float) and abs(right) > 1000:
+            raise _TooMuchError("a number grows too large")
+        if operator == "%" and isinstance(left, str):
+            raise _TooMuchError("a text is formatted with %; use ~ instead")
+        return super().call_binop(context, operator, left, right)
+
+
+def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object], str]) -> str:
+    """The text that a template gives, every expression passed through `escape`.
+
+    InvalidInputError for whatever goes wrong in it, with file and line. It may include files of its
+    folder and shipped ones.
+    """
+    environment = _Environment(
+        loader=jinja2.FileSystemLoader([path.parent, shipped_folder()]),
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: _finalized(value, escape),
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # finalize escapes, for JSON and the shell
+    )
+    environment.filters.pop("tojson")  # would encode twice; without it its use is an error with a line
+    try:
+        template = environment.get_template(path.name)
+        return _run(template, names)
+    except jinja2.TemplateSyntaxError as error:
+        raise InvalidInputError(
+            f"{error.filename or path}:{error.lineno}: the template can't be read: {error.message}."
+        ) from error
+    except jinja2.TemplateNotFound as error:
+        raise InvalidInputError(f"{path}: there is no template {error} beside it.") from error
+    except jinja2.UndefinedError as error:
+        raise InvalidInputError(
+            f"{_where(error, path)}: {error.message}.",
+            hint=f"Known are {', '.join(sorted(names))}; give others with --var NAME=VALUE.",
+        ) from error
+    except _TooMuchError as error:
+        raise InvalidInputError(f"{_where(error, path)}: the template asks for too much: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{path}: the template calls itself without end.") from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{_where(error, path)}: {error.message}", hint=error.hint) from error
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise InvalidInputError(f"{_where(error, path)}: {error}.") from error
+    except (OSError, UnicodeError) as error:
+        raise InvalidInputError(f"{path}: the template can't be read: {error}.") from error
+
+
+def _finalized(value: object, escape: Callable[[object], str]) -> str:
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # StrictUndefined raises here, with the name in its message
+    return escape(value)
+
+
+def _run(template: jinja2.Template, names: Mapping[str, Any]) -> str:
+    """Render piece by piece, watching size and time; the time also inside loops that write nothing."""
+    deadline = time.monotonic() + MAX_SECONDS
+    previous = sys.gettrace()
+
+    def watch(frame: FrameType, event: str, _argument: object) -> Any:
+        if not frame.f_code.co_filename.endswith(".j2"):
+            return None
+        if event == "line" and time.monotonic() > deadline:
+            raise _TooMuchError(f"it was not done after {MAX_SECONDS:g} s")
+        return watch
+
+    pieces: list[str] = []
+    size = 0
+    sys.settrace(watch)
+    try:
+        for piece in template.generate(names):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_CHARACTERS:
+                raise _TooMuchError(f"its text is longer than {MAX_CHARACTERS} characters")
+    finally:
+        sys.settrace(previous)
+    return "".join(pieces)
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """File and line of the template in which an error was raised; Jinja puts them into the traceback."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(path)

@@ -1,0 +1,46 @@
+"""What a job is, before a template makes a payload of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from qslurm.payload.comment import new_key
+from qslurm.payload.envelope import Kind
+
+
+class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One job, as its user asked for it.
+
+    `source` is the text of the file: cQASM, Python or a batch script, by `kind`; `file` its name for
+    messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default). `partition` is
+    p_<backend> unless said otherwise. `environment` is added to a clean one: nothing of the submitting
+    machine's goes along by itself. `key` identifies the submission, `origin` says where it came from.
+    `variables` are for the template.
+    """
+
+    kind: Kind
+    source: str
+    file: str = "job"
+    name: str = ""
+    backend: str = ""
+    partition: str = ""
+    shots: int | None = None
+    seed: int | None = None
+    raw_data: bool = False
+    time_limit_minutes: int | None = None
+    account: str = ""
+    qos: str = ""
+    reservation: str = ""
+    workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
+    environment: Mapping[str, str] = {}
+    variables: Mapping[str, Any] = {}
+    key: str = msgspec.field(default_factory=new_key)
+    origin: str = ""
+
+    @property
+    def target(self) -> str:
+        """The partition that the job is for; "" when neither a partition nor a backend was named."""
+        return self.partition or (f"p_{self.backend}" if self.backend else "")

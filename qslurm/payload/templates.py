@@ -1,0 +1,87 @@
+"""Where templates are found: the user's folders first, then those that come with qslurm.
+
+A template is `NAME.json.j2`, the payload, and may have a `NAME.sh.j2` beside it, its batch script.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qslurm.errors import InvalidInputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_JSON = ".json.j2"
+_SHELL = ".sh.j2"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template's two files; `script` is None for one that brings no batch script of its own."""
+
+    name: str
+    payload: Path
+    script: Path | None
+    summary: str = ""
+
+
+def shipped_folder() -> Path:
+    """The folder of the templates that come with qslurm: in the package, or at the top of a checkout."""
+    package = Path(str(importlib.resources.files("qslurm")))
+    folder = package / "_templates"
+    return folder if folder.is_dir() else package.parent / "templates"
+
+
+def user_folder(home: Path) -> Path:
+    """Where a user's own templates are looked for without being told."""
+    return home / ".config" / "qslurm" / "templates"
+
+
+def find_template(name: str, folders: Sequence[Path]) -> Template:
+    """The template of that name; InvalidInputError with the nearest name there is."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"{name!r} can't be a template's name.",
+            hint="Give its name, without a folder and without .json.j2.",
+        )
+    for folder in _places(folders):
+        if (path := folder / (name + _JSON)).is_file():
+            return _template(path)
+    names = [template.name for template in list_templates(folders)]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
+    raise InvalidInputError(f"There is no template {name!r}.", hint=hint)
+
+
+def list_templates(folders: Sequence[Path] = ()) -> list[Template]:
+    """All templates, by name; a user's template hides a shipped one of the same name."""
+    found: dict[str, Template] = {}
+    for folder in _places(folders):
+        for path in sorted(folder.glob("*" + _JSON)):
+            template = _template(path)
+            found.setdefault(template.name, template)
+    return sorted(found.values(), key=lambda template: template.name)
+
+
+def _places(folders: Sequence[Path]) -> list[Path]:
+    return [*folders, shipped_folder()]
+
+
+def _template(path: Path) -> Template:
+    name = path.name.removesuffix(_JSON)
+    script = path.with_name(name + _SHELL)
+    return Template(name, path, script if script.is_file() else None, _summary(path))
+
+
+def _summary(path: Path) -> str:
+    """The first line of the comment a template begins with."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""  # listing goes on; rendering it says what is wrong with it
+    match = re.match(r"\s*\{#-?\s*(.+?)\s*(?:\n|-?#\})", text)
+    return match[1] if match else ""

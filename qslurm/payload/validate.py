@@ -1,0 +1,177 @@
+"""Is this a payload that slurmrestd takes, and takes as it was meant? All problems are told at once.
+
+slurmrestd is lenient where it should not be: unknown fields vanish, a wrong type is a warning, a NUL ends the
+script. What it would not have said is said here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from qslurm.errors import InvalidInputError
+from qslurm.payload.fields import IN_WORDS, JOB_FIELDS, Type
+
+MAX_SCRIPT = 4 * 1024 * 1024
+"""Bytes of a batch script that slurmctld takes; one more is refused with 2012 (seen on 22.05.8)."""
+
+MAX_TEXT = 1024
+"""Bytes of a name, comment or extra that slurmctld takes."""
+
+MAX_VARIABLE = 100_000
+"""Bytes of one environment variable: Linux's execve takes 128 KiB, and a job with more fails 7:0."""
+
+_SHORT = ("name", "comment", "admin_comment", "extra")
+_TOP = ("job", "script")
+_TOKENS = ("SLURM_JWT", "QSLURM_TOKEN")
+
+
+def validate(payload: object) -> None:
+    """Refuse a payload that C2 would refuse, lose a part of, or run as something else.
+
+    InvalidInputError names each problem with the path of its field, such as `job.time_limit`.
+    """
+    found = list(problems(payload))
+    if not found:
+        return
+    if len(found) == 1:
+        raise InvalidInputError(f"The payload can't be sent: {found[0]}.")
+    listed = "; ".join(found)
+    raise InvalidInputError(f"The payload can't be sent, for {len(found)} reasons: {listed}.")
+
+
+def problems(payload: object) -> Iterator[str]:
+    """Each problem of a payload, in words."""
+    if not isinstance(payload, dict):
+        yield 'it is not an object with "job" and "script"'
+        return
+    for name in payload:
+        if name == "jobs":
+            yield "jobs: several jobs in one payload are not supported, submit them one by one"
+        elif name not in _TOP:
+            yield f"{name}: no such field{_nearest(name, _TOP)}"
+    yield from _unsendable(payload, "")
+    job = payload.get("job")
+    if not isinstance(job, dict):
+        yield "job: must be an object" if "job" in payload else "job: missing"
+        return
+    yield from _fields(job)
+    yield from _environment(job.get("environment"))
+    yield from _script(payload, job)
+
+
+def _fields(job: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in job.items():
+        kind = JOB_FIELDS.get(name)
+        if kind is None:
+            yield f"job.{name}: no such field{_nearest(name, JOB_FIELDS)}"
+        elif not _fits(value, kind):
+            yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
+        elif name in _SHORT and _size(value) > MAX_TEXT:
+            yield f"job.{name}: {_size(value)} bytes long, {MAX_TEXT} at most"
+    if job.get("partition", None) == "":
+        yield "job.partition: empty"
+
+
+def _fits(value: object, kind: Type) -> bool:
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "integer":
+            return type(value) is int
+        case "boolean":
+            return isinstance(value, bool)
+        case "texts":
+            return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        case "number":
+            return type(value) is int or _is_number_object(value)
+        case "nodes":
+            return isinstance(value, str) or type(value) is int
+        case "environment":
+            return isinstance(value, list | dict)
+        case "object":
+            return isinstance(value, dict)
+
+
+def _is_number_object(value: object) -> bool:
+    types = {"set": bool, "infinite": bool, "number": int}
+    return isinstance(value, dict) and all(type(part) is types.get(name) for name, part in value.items())
+
+
+def _environment(environment: object) -> Iterator[str]:
+    if environment is None or environment in ([], {}):
+        yield 'job.environment: missing, Slurm refuses a job without one (at least "PATH=/usr/bin:/bin")'
+        return
+    if isinstance(environment, dict):
+        for name, value in environment.items():
+            if not isinstance(value, str):
+                yield f"job.environment.{name}: must be a text, not {_shown(value)}"
+            else:
+                yield from _variable(f"job.environment.{name}", name, value)
+    elif isinstance(environment, list):
+        for index, entry in enumerate(environment):
+            name, equals, value = entry.partition("=") if isinstance(entry, str) else ("", "", "")
+            if not (name and equals):
+                yield f'job.environment[{index}]: must be "NAME=value", not {_shown(entry)}'
+            else:
+                yield from _variable(f"job.environment[{index}]", name, value)
+
+
+def _variable(path: str, name: str, value: str) -> Iterator[str]:
+    if not name or "=" in name:
+        yield f"{path}: {name!r} can't be the name of a variable"
+    if name in _TOKENS:
+        yield f"{path}: a token never goes into a job, leave {name} out"
+    if (size := _size(name) + 1 + _size(value)) > MAX_VARIABLE:
+        yield f"{path}: {size} bytes long, {MAX_VARIABLE} at most; carry data in the script"
+
+
+def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]:
+    if "script" in payload and "script" in job:
+        yield "script: given twice, beside the job and inside it"
+        return
+    path = "job.script" if "script" in job else "script"
+    script = job.get("script", payload.get("script"))
+    if script is None:
+        yield f"{path}: missing"
+    elif not isinstance(script, str):
+        if path == "script":  # inside the job the field's own check has said so
+            yield f"{path}: must be a text, not {_shown(script)}"
+    elif not script:
+        yield f"{path}: empty"
+    elif not script.startswith("#!"):
+        yield f'{path}: must start with "#!" and a program, such as "#!/bin/bash"'
+    elif (size := _size(script)) > MAX_SCRIPT:
+        yield f"{path}: {size} bytes long, {MAX_SCRIPT} (4 MiB) at most"
+
+
+def _unsendable(value: object, path: str) -> Iterator[str]:
+    """NULs, which end a text in Slurm, and lone surrogates, which UTF-8 can't carry; in names as well."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield f"{path or 'payload'}: contains a NUL character"
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            yield f"{path or 'payload'}: contains what is no Unicode text (is the file UTF-8?)"
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _unsendable(name, f"the name {name!r} in {path or 'the payload'}")
+            yield from _unsendable(part, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _unsendable(part, f"{path}[{index}]")
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, and never a whole script."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
