@@ -35,7 +35,7 @@ def as_final_result(value: Any, file: str) -> dict[str, Any]:
     size = len(msgspec.json.encode(result))
     if size > MAX_BYTES:
         raise JobFailedError(
-            f"{file}: the final result is {size / 1e6:.0f} MB of JSON; {MAX_BYTES // 1_000_000} MB are allowed.",
+            f"{file}: the final result is {size / 1e6:.0f} MB of JSON; {MAX_BYTES / 1e6:.0f} MB are allowed.",
             hint="Return what the algorithm found, and write bulk data to a file.",
         )
     return result

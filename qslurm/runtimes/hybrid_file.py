@@ -164,7 +164,8 @@ def _users_trace(error: BaseException, file: str) -> str:
     if not frames:
         return ""
     lines = ["Traceback, your own lines (most recent call last):\n", *traceback.format_list(frames)]
-    return "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
+    text = "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
+    return text.replace(f'"{frames[0].filename}"', f'"{file}"')
 
 
 # --- the static check --------------------------------------------------------------------------------

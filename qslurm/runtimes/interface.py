@@ -105,8 +105,11 @@ class Transport(Protocol):
         ...
 
 
-class ExecuteCircuitResult(msgspec.Struct, frozen=True):
-    """What `qi.execute_circuit` returns. It can be awaited, for files whose `execute` is a coroutine."""
+class ExecuteCircuitResult(msgspec.Struct, frozen=True, eq=False):
+    """What `qi.execute_circuit` returns. It can be awaited, for files whose `execute` is a coroutine.
+
+    Two results are never equal: what is awaited has to be hashable, so that `asyncio.gather` takes it.
+    """
 
     results: dict[str, int]
     raw_data: list[str] | None
