@@ -33,10 +33,13 @@ def read_source(path: Path) -> str:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise InvalidInputError(
-            f"{path} can't be read: {(error.strerror or str(error)).lower()}.", hint="Check the file's name and its mode."
+            f"{path} can't be read: {(error.strerror or str(error)).lower()}.",
+            hint="Check the file's name and its mode.",
         ) from error
     if len(data) > LARGEST_FILE:
-        raise InvalidInputError(f"{path} is larger than 4 MB, more than Slurm takes.", hint="Put its data elsewhere.")
+        raise InvalidInputError(
+            f"{path} is larger than 4 MB, more than Slurm takes.", hint="Put its data elsewhere."
+        )
     if not data.strip():
         raise InvalidInputError(f"{path} is empty.")
     try:

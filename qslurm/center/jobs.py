@@ -57,7 +57,9 @@ def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dic
         raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
     text = read_source(request.file) if request.file else ""
     kind = kind_of(request.file, text) if request.file else "script"
-    payload = _raw_payload(request, text) if kind == "payload" else _rendered(config, request, kind, text, environ)
+    payload = (
+        _raw_payload(request, text) if kind == "payload" else _rendered(config, request, kind, text, environ)
+    )
     validate(payload)
     return payload
 
@@ -70,7 +72,9 @@ def _raw_payload(request: Request, text: str) -> dict[str, Any]:
     except msgspec.DecodeError as error:
         raise InvalidInputError(f"{request.file} is not JSON: {error}.") from error
     if not isinstance(payload, dict):
-        raise InvalidInputError(f"{request.file} is not a payload: it should be an object with `job` and `script`.")
+        raise InvalidInputError(
+            f"{request.file} is not a payload: it should be an object with `job` and `script`."
+        )
     return payload
 
 
@@ -110,9 +114,9 @@ def _rendered(
         source=text,
         file=file,
         time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
-        account=request.account or config.job.account or None,
-        qos=request.qos,
-        reservation=request.reservation,
+        account=request.account or config.job.account,
+        qos=request.qos or "",
+        reservation=request.reservation or "",
         key=new_key(),
         origin=origin_from_environment(environ).format(),
         variables=dict(request.variables),
@@ -186,7 +190,8 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
         return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
     if how == "timed_out":
         return TimedOutError(
-            f"Job {job.job_id} ran into its time limit{said}.", hint="Ask for more with --time, or fewer shots."
+            f"Job {job.job_id} ran into its time limit{said}.",
+            hint="Ask for more with --time, or fewer shots.",
         )
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
     return JobFailedError(
@@ -211,8 +216,10 @@ def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
     except UnknownJobError:
         job = center.slurm.job(job_id)  # a job that never started is known to Slurm only
     if job.is_final:
-        raise (outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform."))
+        raise (
+            outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform.")
+        )
     raise NotReadyError(
-        f"Job {job_id} has no results yet, it is {job.word}{f" ({job.why})" if job.why else ""}.",
+        f"Job {job_id} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
         hint=f"`qslurm wait {job_id}` waits for it.",
     )

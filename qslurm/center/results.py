@@ -31,7 +31,9 @@ _ERRORS: dict[int, type[QslurmError]] = {
 class JobManagerClient:
     """A center's connection to the job manager at `url`, authenticated by the center's Slurm token."""
 
-    def __init__(self, url: str, token: Secret, *, timeout_s: float = 30.0, ca_file: str | None = None) -> None:
+    def __init__(
+        self, url: str, token: Secret, *, timeout_s: float = 30.0, ca_file: str | None = None
+    ) -> None:
         import requests
 
         self._url = url.rstrip("/")

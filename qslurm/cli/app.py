@@ -113,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing more can be said to it, not even at exit.
-        sys.stdout = None  # type: ignore[assignment] # what the interpreter itself does when there is no stdout
+        sys.stdout = None  # as the interpreter has it where there is no stdout
         return 0
     except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
         return _report_bug(error, as_json=as_json)

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
-@click.option("--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them.")
+@click.option(
+    "--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them."
+)
 @click.option("--key", metavar="KEY", help="Only the job with this submission key.")
 @json_option
 @center_options
-def queue(partition: str | None, with_ended: bool, key: str | None, as_json: bool, center: CenterFlags) -> None:
+def queue(
+    partition: str | None, with_ended: bool, key: str | None, as_json: bool, center: CenterFlags
+) -> None:
     """List your center's jobs on C2, as squeue would.
 
     \b
@@ -45,10 +49,7 @@ def queue(partition: str | None, with_ended: bool, key: str | None, as_json: boo
         return
     print_table(
         ("JOBID", "PARTITION", "NAME", "ACCOUNT", "STATE", "SUBMITTED", "REASON"),
-        [
-            (j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), j.why)
-            for j in jobs
-        ],
+        [(j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), j.why) for j in jobs],
     )
 
 
@@ -68,7 +69,8 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     job = connection.slurm.job(job_id)
     platform = platform_facts(connection, job_id)
     if as_json:
-        print_json({**_job_document(job), "platform": platform or None})
+        about = {"api_version": connection.slurm.api_version, "platform": platform or None}
+        print_json({**_job_document(job), **about})
         return
     said = job.marks
     print_facts(
@@ -94,7 +96,13 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
 
 @click.command()
 @job_id_argument
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait no longer.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Wait no longer.",
+)
 @json_option
 @center_options
 def wait(job_id: int, timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
@@ -149,9 +157,13 @@ def wait_and_print(
 
     try:
         with ProgressLine() as line:
-            job = jobs.wait(center, job_id, on_poll=lambda poll: line.show(_progress(job_id, poll)), timeout_s=timeout_s)
+            job = jobs.wait(
+                center, job_id, on_poll=lambda poll: line.show(_progress(job_id, poll)), timeout_s=timeout_s
+            )
     except KeyboardInterrupt:
-        note(f"\nJob {job_id} goes on: `qslurm wait {job_id}` returns to it, `qslurm cancel {job_id}` ends it.")
+        note(
+            f"\nJob {job_id} goes on: `qslurm wait {job_id}` returns to it, `qslurm cancel {job_id}` ends it."
+        )
         raise
     failure = jobs.outcome_error(center, job)
     if failure is not None:
@@ -196,4 +208,10 @@ def _job_document(job: JobInfo) -> dict[str, Any]:
     import msgspec
 
     said = job.marks
-    return {**msgspec.to_builtins(job), "backend": said.backend, "kind": said.kind, "origin": said.origin, "key": said.key}
+    return {
+        **msgspec.to_builtins(job),
+        "backend": said.backend,
+        "kind": said.kind,
+        "origin": said.origin,
+        "key": said.key,
+    }

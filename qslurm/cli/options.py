@@ -49,9 +49,15 @@ class CenterFlags:
 _CENTER_OPTIONS = (
     click.option("--url", metavar="URL", help="C2's slurmrestd (else QSLURM_C2_URL, or the config)."),
     click.option("--user", metavar="NAME", help="The center's user on C2 (else QUSER, or the config)."),
-    click.option("--token-file", metavar="FILE", help="The center's token (else SLURM_JWT, QSLURM_TOKEN_FILE, or the config)."),
+    click.option(
+        "--token-file",
+        metavar="FILE",
+        help="The center's token (else SLURM_JWT, QSLURM_TOKEN_FILE, or the config).",
+    ),
     click.option("--api-version", metavar="VERSION", help="slurmrestd's API version, or auto."),
-    click.option("--results-url", metavar="URL", help="C2's job manager (else QSLURM_RESULTS_URL, or the config)."),
+    click.option(
+        "--results-url", metavar="URL", help="C2's job manager (else QSLURM_RESULTS_URL, or the config)."
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from qslurm.cli.operator import ask_status, print_backends
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_facts, print_json, print_table
 
@@ -49,13 +50,18 @@ def dispatcher_status(config_file: Path | None, as_json: bool) -> None:
         print_json(msgspec.to_builtins(status))
         return
     state = "ready" if status.ready else f"not ready: {status.reason}"
-    print_facts({"dispatcher": f"{state}, version {status.version}, process {status.pid}, up {ago(status.started)}"})
+    print_facts(
+        {"dispatcher": f"{state}, version {status.version}, process {status.pid}, up {ago(status.started)}"}
+    )
     click.echo()
     print_backends(status.backends)
     click.echo()
     print_table(
         ("JOBID", "CENTER", "BACKEND", "KIND", "STATE", "SINCE", "EXECUTIONS"),
-        [(t.job_id, t.center, t.backend, t.kind, t.state, clock(t.since), t.executions) for t in status.tasks],
+        [
+            (t.job_id, t.center, t.backend, t.kind, t.state, clock(t.since), t.executions)
+            for t in status.tasks
+        ],
     )
 
 

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import note, print_json
 
-if TYPE_CHECKING:
-    from qslurm.center.config import Config
-
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--template", metavar="NAME", help="Render this payload template instead of the file kind's own.")
-@click.option("--set", "variables", metavar="NAME=VALUE", multiple=True, help="A value for the template; may be repeated.")
+@click.option(
+    "--template", metavar="NAME", help="Render this payload template instead of the file kind's own."
+)
+@click.option(
+    "--set",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A value for the template; may be repeated.",
+)
 @click.option("--backend", "-b", metavar="NAME", help="The quantum backend, such as qx or spin2.")
 @click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
-@click.option("--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name.")
-@click.option("--shots", "-s", type=click.IntRange(min=1), show_default="the backend's", help="Shots of a circuit.")
+@click.option(
+    "--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name."
+)
+@click.option(
+    "--shots", "-s", type=click.IntRange(min=1), show_default="the backend's", help="Shots of a circuit."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Make an emulator repeat itself.")
 @click.option("--raw-data", is_flag=True, help="Keep each shot's bits, not only their counts.")
 @click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
@@ -29,12 +38,19 @@ if TYPE_CHECKING:
 @click.option("--qos", metavar="NAME", help="The quality of service on C2.")
 @click.option("--reservation", metavar="NAME", help="The reservation on C2.")
 @click.option("--wait", "-W", is_flag=True, help="Wait for the job to end, and print its results.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait no longer than this.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Wait no longer than this.",
+)
 @click.option("--parsable", is_flag=True, help="Print only the job id.")
 @click.option("--dry-run", is_flag=True, help="Print the payload and send nothing.")
 @json_option
 @center_options
 def submit(
+    *,
     file: Path | None,
     variables: tuple[str, ...],
     wait: bool,
@@ -59,7 +75,7 @@ def submit(
 
     request = jobs.Request(file=file, variables=_variables(variables), **asked)
     if dry_run:
-        print_json(jobs.prepare(_config(center), request, os.environ))
+        print_json(jobs.prepare(center.config(), request, os.environ))
         return
     connection = center.open()
     payload = jobs.prepare(connection.config, request, os.environ)
@@ -69,6 +85,7 @@ def submit(
     document: dict[str, Any] = {
         "job_id": submitted.job_id,
         "partition": payload["job"].get("partition"),
+        "api_version": connection.slurm.api_version,
         "warnings": submitted.warnings,
     }
     if parsable:
@@ -81,10 +98,6 @@ def submit(
         wait_and_print(connection, submitted.job_id, timeout_s, as_json=as_json, quiet=parsable)
     elif as_json:
         print_json(document)
-
-
-def _config(center: CenterFlags) -> Config:
-    return center.config()
 
 
 def _variables(pairs: tuple[str, ...]) -> dict[str, str]:

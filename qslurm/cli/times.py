@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 
 def clock_time(unix_s: float | None) -> str:
@@ -18,7 +19,7 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    for (size, unit), (smaller, smaller_unit) in zip(units, units[1:], strict=False):
+    for (size, unit), (smaller, smaller_unit) in pairwise(units):
         if whole >= size:
             rest = whole % size // smaller
             return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")

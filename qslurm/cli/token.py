@@ -28,7 +28,7 @@ def token() -> None:
 @click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
 @click.option("--lifetime", default="30d", metavar="TIME", help="How long it lives: 30d, 12h, 90m.")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False, writable=True), show_default="a pipe, or <center>.token",
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), show_default="a pipe, or <center>.token",
     help="Write it to this file (0600).",
 )  # fmt: skip
 @c2_config_option
@@ -73,7 +73,9 @@ def key(center: str, config_file: Path | None) -> None:
 
     config = load_c2_config(config_file).tokens
     if create_key(config, center):
-        click.echo(f"{center} has a key; restart slurmctld and slurmdbd so that they know it from {config.jwks}.")
+        click.echo(
+            f"{center} has a key; restart slurmctld and slurmdbd so that they know it from {config.jwks}."
+        )
     else:
         click.echo(f"{center} has a key already.")
 
@@ -96,7 +98,10 @@ def keys(config_file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"keys": msgspec.to_builtins(listed)})
         return
-    print_table(("CENTER", "FINGERPRINT", "CREATED"), [(k.center, k.fingerprint, clock_time(k.created)) for k in listed])
+    print_table(
+        ("CENTER", "FINGERPRINT", "CREATED"),
+        [(k.center, k.fingerprint, clock_time(k.created)) for k in listed],
+    )
 
 
 @token.command()
@@ -158,7 +163,9 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     config = center.config()
     path = _configured_file(center)
     if path is None:
-        raise InvalidInputError("Nobody said where the token is.", hint="Say --token-file, or set token_file in the config.")
+        raise InvalidInputError(
+            "Nobody said where the token is.", hint="Say --token-file, or set token_file in the config."
+        )
 
     def connect(claims: Claims, secret: Secret) -> Pings:
         from qslurm.center.versions import connect as connect_center

@@ -1,0 +1,205 @@
+"""`qslurm partition` and `qslurm backend`: what C2's operators do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from qslurm.cli.options import c2_config_option, json_option
+from qslurm.cli.output import print_json, print_table
+from qslurm.cli.times import clock_time
+
+if TYPE_CHECKING:
+    from qslurm.c2.partitions import PartitionRow
+    from qslurm.dispatcher.messages import BackendStatus, Message, Status
+
+partition_argument = click.argument("name", metavar="PARTITION")
+reason_option = click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for whoever looks.")
+
+
+@click.group()
+def partition() -> None:
+    """C2's quantum partitions. An operator's wish is kept until the next one, over every restart."""
+
+
+@partition.command("status")
+@c2_config_option
+@json_option
+def status_of_partitions(config_file: Path | None, as_json: bool) -> None:
+    """Show what is wished of each partition, how its backend is, and what Slurm does.
+
+    \b
+    Example:  qslurm partition status
+    """
+    import msgspec
+
+    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.partitions import partition_status
+
+    rows = partition_status(load_c2_config(config_file))
+    if as_json:
+        print_json({"partitions": msgspec.to_builtins(rows)})
+    else:
+        _print_partitions(rows)
+
+
+@partition.command()
+@partition_argument
+@reason_option
+@c2_config_option
+@json_option
+def enable(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
+    """Run what is queued in PARTITION, as soon and as long as its backend is there.
+
+    \b
+    Example:  qslurm partition enable p_qx
+    """
+    _wish(name, "enabled", reason, config_file, as_json=as_json)
+
+
+@partition.command()
+@partition_argument
+@reason_option
+@c2_config_option
+@json_option
+def drain(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
+    """Start nothing more in PARTITION, let what runs finish, and keep accepting jobs (Slurm's DOWN).
+
+    \b
+    Example:  qslurm partition drain p_qx --reason "calibration until noon"
+    """
+    _wish(name, "drained", reason, config_file, as_json=as_json)
+
+
+@partition.command()
+@partition_argument
+@reason_option
+@c2_config_option
+@json_option
+def close(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
+    """Refuse new jobs in PARTITION. Jobs already queued wait; `enable` or `drain` opens it again.
+
+    \b
+    Example:  qslurm partition close p_spin2 --reason "decommissioned"
+    """
+    _wish(name, "closed", reason, config_file, as_json=as_json)
+
+
+@click.group()
+def backend() -> None:
+    """The quantum backends behind the partitions."""
+
+
+@backend.command("list")
+@c2_config_option
+@json_option
+def list_backends(config_file: Path | None, as_json: bool) -> None:
+    """List the backends and how they are.
+
+    \b
+    Example:  qslurm backend list
+    """
+    import msgspec
+
+    backends = ask_status(config_file).backends
+    if as_json:
+        print_json({"backends": msgspec.to_builtins(backends)})
+    else:
+        print_backends(backends)
+
+
+@backend.command()
+@click.argument("name", metavar="BACKEND")
+@reason_option
+@c2_config_option
+def offline(name: str, reason: str, config_file: Path | None) -> None:
+    """Take BACKEND out of service: its partition is held, jobs stay queued.
+
+    \b
+    Example:  qslurm backend offline qx --reason "fridge warm-up"
+    """
+    _set_backend(name, online=False, reason=reason, config_file=config_file)
+
+
+@backend.command()
+@click.argument("name", metavar="BACKEND")
+@c2_config_option
+def online(name: str, config_file: Path | None) -> None:
+    """Put BACKEND back into service.
+
+    \b
+    Example:  qslurm backend online qx
+    """
+    _set_backend(name, online=True, reason="", config_file=config_file)
+
+
+def ask_status(config_file: Path | None) -> Status:
+    """What the dispatcher says of itself."""
+    from qslurm.dispatcher.messages import GetStatus, Status
+
+    answer = _ask(GetStatus(), config_file)
+    assert isinstance(answer, Status)
+    return answer
+
+
+def print_backends(backends: Sequence[BackendStatus]) -> None:
+    """The backends as a table."""
+    print_table(
+        ("BACKEND", "STATE", "SINCE", "QUBITS", "MAX_SHOTS", "RUNTIMES", "QUEUED", "EXECUTING", "REASON"),
+        [
+            (b.name, b.state, clock_time(b.since), b.qubits, b.max_shots, b.runtimes, b.queued, b.executing, b.reason)
+            for b in backends
+        ],
+    )  # fmt: skip
+
+
+def _ask(message: Message, config_file: Path | None) -> Message:
+    from qslurm.c2.config import load_c2_config
+    from qslurm.dispatcher.client import DispatcherClient
+
+    config = load_c2_config(config_file).dispatcher
+    with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
+        return client.ask(message)
+
+
+def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | None) -> None:
+    from qslurm.dispatcher.messages import SetBackend
+
+    _ask(SetBackend(backend=name, online=online, reason=reason), config_file)
+    click.echo(f"{name} is back in service" if online else f"{name} is out of service")
+
+
+def _wish(
+    name: str,
+    state: Literal["enabled", "drained", "closed"],
+    reason: str,
+    config_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    import msgspec
+
+    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.partitions import set_wish
+
+    row = set_wish(load_c2_config(config_file), name, state, why=reason)
+    if as_json:
+        print_json(msgspec.to_builtins(row))
+    else:
+        _print_partitions([row])
+
+
+def _print_partitions(rows: Sequence[PartitionRow]) -> None:
+    print_table(
+        ("PARTITION", "WISH", "BACKEND", "SLURM", "RUNNING", "QUEUED", "BY", "SINCE", "REASON"),
+        [
+            (
+                r.partition, r.wish or "-", f"{r.backend} {r.backend_state}", r.slurm_state,
+                r.running, r.queued, r.by or "-", clock_time(r.since) or "-", r.reason,
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
