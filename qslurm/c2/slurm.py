@@ -18,8 +18,10 @@ _FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "
 _FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
 
 LIVE_STATES = frozenset(
-    ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"]
-    + ["STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"]
+    {
+        *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING"),
+        *("STAGE_OUT", "STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
+    }
 )
 """What squeue(1) lists under "JOB STATE CODES" and is not an end."""
 

@@ -1,0 +1,237 @@
+"""The job manager's REST API: a center gets its own jobs' results and logs, with the token it has for Slurm.
+
+    GET /v1/jobs              the center's jobs, newest first (?limit=)
+    GET /v1/jobs/ID           one job
+    GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
+    GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
+    GET /v1/backends          the backends and how they are
+    GET /healthz              whether this service works (no token needed)
+
+Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qslurm.c2.config import C2Config
+from qslurm.dispatcher.messages import GetStatus, Status
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    PermissionDeniedError,
+    QslurmError,
+    TokenError,
+    UnknownJobError,
+    UnreachableError,
+)
+from qslurm.jobmanager.auth import Keyring, verify
+from qslurm.jobmanager.documents import (
+    backend_document,
+    error_document,
+    job_document,
+    refuse_unfinished,
+    result_document,
+)
+from qslurm.jobmanager.logs import read_log
+from qslurm.store.reader import Reader
+from qslurm.store.records import TaskRecord
+
+STATUS_OF: list[tuple[type[QslurmError], int]] = [
+    (TokenError, 401),
+    (PermissionDeniedError, 403),
+    (UnknownJobError, 404),
+    (NotReadyError, 409),
+    (InvalidInputError, 400),
+    (UnreachableError, 503),
+]
+"""HTTP statuses by error, the first that fits; all else is 500."""
+
+LONGEST_LIST = 1000
+STATUS_AGE_S = 1.0
+"""Seconds for which one answer of the dispatcher serves all centers."""
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'"),
+]
+
+
+def make_app(config: C2Config) -> ASGIApp:
+    """The application, ready to serve."""
+    manager = _JobManager(config)
+    routes = [
+        Route("/healthz", manager.health, methods=["GET"]),
+        Route("/v1/backends", manager.backends, methods=["GET"]),
+        Route("/v1/jobs", manager.jobs, methods=["GET"]),
+        Route("/v1/jobs/{job_id}", manager.job, methods=["GET"]),
+        Route("/v1/jobs/{job_id}/results", manager.results, methods=["GET"]),
+        Route("/v1/jobs/{job_id}/logs", manager.logs, methods=["GET"]),
+    ]
+    handlers: dict[Any, Callable[[Request, Any], Response]] = {
+        QslurmError: lambda _, error: error_response(error),
+        HTTPException: lambda _, error: _http_error(error),
+        Exception: lambda _, error: error_response(_bug(error)),
+    }
+    return _with_headers(Starlette(routes=routes, exception_handlers=handlers))
+
+
+class _JobManager:
+    """The endpoints. They are plain functions: Starlette runs them in threads, one request each."""
+
+    def __init__(self, config: C2Config) -> None:
+        self._config = config
+        self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
+        self._reader = Reader(config.dispatcher.store)
+        self._status = _SharedStatus(config)
+
+    def health(self, request: Request) -> Response:
+        del request
+        self._reader.tasks("", limit=1)
+        self._keyring.key("")
+        return _json({"status": "ok"})
+
+    def backends(self, request: Request) -> Response:
+        self._center(request)
+        return _json({"backends": [backend_document(one) for one in self._status.get().backends]})
+
+    def jobs(self, request: Request) -> Response:
+        center = self._center(request)
+        limit = _number(request, "limit", default=100, low=1, high=LONGEST_LIST)
+        return _json({"jobs": [job_document(task) for task in self._reader.tasks(center, limit)]})
+
+    def job(self, request: Request) -> Response:
+        return _json(job_document(self._task(request)))
+
+    def results(self, request: Request) -> Response:
+        task = self._task(request)
+        refuse_unfinished(task)
+        executions = self._reader.executions(task) if task.kind == "circuit" else []
+        return _json(result_document(task, executions))
+
+    def logs(self, request: Request) -> Response:
+        center, job_id = self._center(request), _job_id(request)
+        offset = _number(request, "offset", default=0, low=0, high=2**62)
+        user = self._config.slurm.user_prefix + center
+        data, next_offset = read_log(self._config.jobmanager.logs, user, job_id, offset)
+        headers = {"X-Qslurm-Next-Offset": str(next_offset)}
+        return Response(data, media_type="text/plain", headers=headers)
+
+    def _task(self, request: Request) -> TaskRecord:
+        center, job_id = self._center(request), _job_id(request)
+        task = self._reader.task(center, job_id)
+        if task is None:
+            raise UnknownJobError(
+                f"There is no job {job_id} of your center that has started.",
+                hint="`qslurm queue` shows your center's jobs.",
+            )
+        return task
+
+    def _center(self, request: Request) -> str:
+        return verify(_token(request), self._keyring, self._config.slurm.user_prefix, time.time())
+
+
+class _SharedStatus:
+    """The dispatcher's status, asked at most once a second."""
+
+    def __init__(self, config: C2Config) -> None:
+        self._socket = config.dispatcher.socket
+        self._lock = threading.Lock()
+        self._status: Status | None = None
+        self._asked = float("-inf")
+
+    def get(self) -> Status:
+        """The status; UnreachableError if the dispatcher is silent."""
+        from qslurm.dispatcher.client import DispatcherClient
+
+        with self._lock:
+            if self._status is None or time.monotonic() - self._asked > STATUS_AGE_S:
+                self._status = None
+                with DispatcherClient(self._socket, timeout_s=2.0) as client:
+                    answer = client.ask(GetStatus())
+                if not isinstance(answer, Status):
+                    raise UnreachableError("The dispatcher does not say how it is.")
+                self._status, self._asked = answer, time.monotonic()
+            return self._status
+
+
+def error_response(error: QslurmError) -> Response:
+    """An error as JSON, with its HTTP status."""
+    status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return _json(error_document(error), status=status, headers=headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    words = {404: "There is nothing here.", 405: "This can only be read: use GET."}
+    problem = InvalidInputError(
+        words.get(error.status_code, error.detail),
+        hint="See the job manager's paths: /v1/jobs, /v1/backends.",
+    )
+    headers = dict(error.headers) if error.headers else None
+    return _json(error_document(problem), status=error.status_code, headers=headers)
+
+
+def _bug(error: Exception) -> QslurmError:
+    del error  # the traceback goes to the log; a center is not told how we look inside
+    return QslurmError("The job manager failed.", hint="C2's operators find the reason in its log.")
+
+
+def _json(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(document), status_code=status, headers=headers, media_type="application/json"
+    )
+
+
+def _token(request: Request) -> str:
+    header: str = request.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    slurm_token: str = request.headers.get("x-slurm-user-token", "")
+    if not slurm_token.strip():
+        raise TokenError(
+            "This needs your center's token.",
+            hint="Send it as `Authorization: Bearer …` or X-SLURM-USER-TOKEN.",
+        )
+    return slurm_token.strip()
+
+
+def _job_id(request: Request) -> int:
+    text: str = request.path_params["job_id"]
+    if not (text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 10):
+        raise InvalidInputError(f"{text[:40]!r} is not a job id.", hint="A job id is a number, such as 4711.")
+    return int(text)
+
+
+def _number(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise InvalidInputError(f"{name} must be a number from {low} to {high}.")
+    return int(text)
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return wrapped

@@ -1,0 +1,121 @@
+"""Whose token is this? Verifies centers' tokens with the same public keys that slurmctld uses.
+
+Slurm binds no key to a user: a center's key could sign for anybody. Here it can't: the key's id must be the center
+that the token's user stands for.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import msgspec
+
+from qslurm.errors import QslurmError, TokenError
+from qslurm.tokens.claims import LIMIT, inspect
+from qslurm.tokens.lifetime import describe_expiry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HINT = "Use the token that C2's operators gave to your center; `qslurm token check` says more about it."
+
+
+class Keyring:
+    """The public keys in C2's JWKS file, read again when it changes: a key that is taken out is out at once."""
+
+    def __init__(self, jwks: str | Path, *, hs256_key: str | Path = "") -> None:
+        self._path = Path(jwks)
+        self._shared = Path(hs256_key) if hs256_key else None
+        self._lock = threading.Lock()
+        self._read: tuple[int, int, int] | None = None
+        self._keys: Mapping[str, Any] = {}
+
+    def key(self, center: str) -> Any | None:
+        """The public key of a center, or None. QslurmError if the file can't be read."""
+        with self._lock:
+            self._refresh()
+            return self._keys.get(center)
+
+    def shared_key(self) -> bytes | None:
+        """The key of HS256 tokens, or None if the configuration names none."""
+        if self._shared is None:
+            return None
+        try:
+            return self._shared.read_bytes()
+        except OSError as error:
+            raise QslurmError(f"The shared key {self._shared} can't be read: {error.strerror}.") from error
+
+    def _refresh(self) -> None:
+        try:
+            facts = self._path.stat()
+            version = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+            if version == self._read:
+                return
+            self._keys = _parse_keys(self._path.read_bytes())
+            self._read = version
+        except (OSError, ValueError, msgspec.DecodeError, jwt.PyJWTError) as error:
+            self._read, self._keys = None, {}
+            raise QslurmError(
+                f"The keys in {self._path} can't be read: {error}.",
+                hint="C2's operators see to it: `qslurm token key`.",
+            ) from error
+
+
+class _Jwks(msgspec.Struct):
+    keys: list[dict[str, Any]]
+
+
+def _parse_keys(data: bytes) -> dict[str, Any]:
+    entries = msgspec.json.decode(data, type=_Jwks).keys
+    usable = [entry for entry in entries if entry.get("kty", "RSA") == "RSA" and entry.get("alg") == "RS256"]
+    return {str(entry["kid"]): jwt.PyJWK({"kty": "RSA"} | entry).key for entry in usable if "kid" in entry}
+
+
+def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
+    """The center that a token stands for; TokenError with a sentence if it stands for none, or not any more."""
+    if not token or len(token) > LIMIT:
+        raise TokenError("There is no token in the request, or none of a token's size.", hint=_HINT)
+    said = inspect(token)  # unverified: only to know which key to try
+    key, algorithm = _key_for(said.algorithm, said.key_id, keyring)
+    try:
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            options={"require": ["exp"], "verify_exp": False, "verify_iat": False, "verify_aud": False},
+        )
+    except jwt.MissingRequiredClaimError:
+        raise TokenError("The token never expires; such tokens are not accepted.", hint=_HINT) from None
+    except jwt.PyJWTError:
+        # Not chained, and the same sentence for every reason: who forges tokens learns nothing.
+        raise TokenError("The token is not signed by this platform for your center.", hint=_HINT) from None
+    if said.expired(now) and said.expires is not None:
+        raise TokenError(
+            f"The token {describe_expiry(said.expires, now)}.", hint="Ask C2's operators for a new one."
+        )
+    return _center(claims, said.key_id if algorithm == "RS256" else None, user_prefix)
+
+
+def _key_for(algorithm: str, key_id: str, keyring: Keyring) -> tuple[Any, str]:
+    if algorithm == "RS256":
+        key = keyring.key(key_id)
+        if key is not None:
+            return key, "RS256"
+    elif algorithm == "HS256":
+        shared = keyring.shared_key()
+        if shared is not None:
+            return shared, "HS256"
+    raise TokenError("The token is not signed by this platform for your center.", hint=_HINT)
+
+
+def _center(claims: dict[str, Any], key_id: str | None, user_prefix: str) -> str:
+    user = claims.get("sun", claims.get("username"))
+    if not isinstance(user, str) or not user.startswith(user_prefix) or user == user_prefix:
+        raise TokenError("The token does not stand for a center.", hint=_HINT)
+    center = user[len(user_prefix) :]
+    if key_id is not None and key_id != center:
+        raise TokenError("The token is not signed by this platform for your center.", hint=_HINT)
+    return center

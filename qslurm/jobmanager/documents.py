@@ -1,0 +1,88 @@
+"""What a center is told of its jobs: the JSON documents of the job manager, made of the store's records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from qslurm.dispatcher.messages import BackendStatus
+from qslurm.errors import NotReadyError, QslurmError
+from qslurm.store.records import ExecutionRecord, TaskRecord
+
+UNDER_WAY = frozenset({"admitted", "running"})
+BACK_IN_QUEUE = "withdrawn"
+
+
+def job_document(task: TaskRecord) -> dict[str, Any]:
+    """What is known of a job; times are Unix seconds."""
+    names = (
+        *("job_id", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
+        *("admitted_at", "started_at", "finished_at", "executions", "shots", "qpu_seconds", "origin"),
+    )
+    return {name: getattr(task, name) for name in names}
+
+
+def refuse_unfinished(task: TaskRecord) -> None:
+    """NotReadyError while a job can't have a result."""
+    if task.state in UNDER_WAY:
+        raise NotReadyError(
+            f"Job {task.job_id} has no result yet: it is {task.state}.",
+            hint=f"Wait for it with `qslurm wait {task.job_id}`.",
+        )
+    if task.state == BACK_IN_QUEUE:
+        raise NotReadyError(
+            f"Job {task.job_id} has no result yet: it is back in C2's queue.",
+            hint=f"Wait for it with `qslurm wait {task.job_id}`.",
+        )
+
+
+def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> dict[str, Any]:
+    """What a job has measured or computed; of a job that failed, why, and what there is.
+
+    `counts` are keyed by the classical bits, as the backend gave them.
+    """
+    base = {"job_id": task.job_id, "kind": task.kind, "state": task.state, "reason": task.reason}
+    if task.kind == "script":
+        return base
+    if task.kind == "hybrid":
+        return base | {
+            "final_result": task.final_result,
+            "executions": task.executions,
+            "shots": task.shots,
+        }
+    counts: Counter[str] = Counter()
+    raw_data: list[str] = []
+    for execution in executions:
+        counts.update(execution.counts)
+        raw_data.extend(execution.raw_data or [])
+    shots = sum(execution.shots_done for execution in executions)
+    return base | {"counts": dict(counts), "shots": shots, "raw_data": raw_data or None}
+
+
+def backend_document(backend: BackendStatus) -> dict[str, Any]:
+    """What a center may know of a backend."""
+    names = (
+        "name",
+        "state",
+        "reason",
+        "since",
+        "qubits",
+        "max_shots",
+        "default_shots",
+        "queued",
+        "executing",
+    )
+    return {name: getattr(backend, name) for name in names}
+
+
+def error_document(error: QslurmError) -> dict[str, Any]:
+    """An error, as all qslurm's commands write it: `code` is the exit code it stands for."""
+    return {
+        "error": {
+            "code": error.exit_code,
+            "type": error.kind,
+            "message": error.message,
+            "hint": error.hint,
+        }
+    }

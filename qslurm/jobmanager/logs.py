@@ -1,0 +1,71 @@
+"""Reads jobs' logs. They lie in folders that jobs can write to, so nothing in there is trusted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from qslurm.errors import QslurmError, UnknownJobError
+
+CHUNK = 1024 * 1024
+"""Bytes of a log given at once; who wants more asks again."""
+
+
+def read_log(folder: str | Path, user: str, job_id: int, offset: int) -> tuple[bytes, int]:
+    """A part of `<folder>/<user>/<job_id>.out` from `offset` on, and the offset to go on from.
+
+    UnknownJobError if there is no log there. A link, or a file that is not the job user's own, counts as none: a
+    job could point it at files that only we may read.
+    """
+    try:
+        handle = _open(Path(folder), user, f"{job_id}.out")
+    except FileNotFoundError:
+        raise _no_log(job_id) from None
+    except OSError as error:
+        if error.errno in {errno.ENOTDIR, errno.ELOOP}:  # somebody put a link there
+            raise _no_log(job_id) from error
+        raise QslurmError(f"The log of job {job_id} can't be read on C2: {error.strerror}.") from error
+    try:
+        size = os.fstat(handle).st_size
+        start = min(offset, size)
+        data = whole_characters(os.pread(handle, CHUNK, start))
+        return data, start + len(data)
+    finally:
+        os.close(handle)
+
+
+def whole_characters(data: bytes) -> bytes:
+    """The data without a UTF-8 character that is cut at its end; what is no UTF-8 anyway stays as it is."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        wanted = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        return data[:-back] if wanted > back and len(data) > back else data
+    return data
+
+
+def _no_log(job_id: int) -> UnknownJobError:
+    return UnknownJobError(
+        f"There is no log of job {job_id}.",
+        hint="A job writes one once it has started; `qslurm queue` shows yours.",
+    )
+
+
+def _open(folder: Path, user: str, name: str) -> int:
+    if "/" in user or user in {"", ".", ".."}:
+        raise FileNotFoundError(user)
+    inside = os.open(folder / user, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # O_NONBLOCK: a FIFO must not hold us.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(name, flags, dir_fd=inside)
+        facts, owner = os.fstat(handle), os.fstat(inside).st_uid
+    finally:
+        os.close(inside)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != owner:
+        os.close(handle)
+        raise FileNotFoundError(name)
+    return handle
