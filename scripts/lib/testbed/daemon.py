@@ -28,7 +28,7 @@ class Daemon:
     """How one daemon is run.
 
     `cluster` is C1 or C2; `ready` says whether it serves; `after` are the daemons that must serve
-    before it starts; `finish` is done each time it is ready; `reads` are the files whose change means that it must be started anew.
+    before it starts; `finish` is done each time it is ready; `reads`: it is started anew if one changes.
     """
 
     name: str

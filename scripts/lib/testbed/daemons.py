@@ -48,7 +48,7 @@ def _munged(layout: Layout, cluster: str) -> Daemon:
         command=(
             "/usr/sbin/munged",
             "--foreground",
-            "--force",  # it would refuse a key below a folder that is not root's, and there the checkout may lie
+            "--force",  # the checkout may lie in a folder that is not root's, where it refuses keys
             f"--socket={socket}",
             f"--key-file={layout.munge_key(cluster)}",
             f"--log-file={folder / f'{cluster}.log'}",
@@ -162,10 +162,28 @@ def _services(layout: Layout, memory: Memory) -> list[Daemon]:
         command = (layout.python, "-I", "-m", "qslurm", name, "serve")
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
+    import importlib.util
+
+    there = {
+        name
+        for name, module in (
+            ("dispatcher", "dispatcher.service"),
+            ("jobmanager", "jobmanager.service"),
+            ("gate", "c2.gate"),
+        )
+        if importlib.util.find_spec(f"qslurm.{module}")
+        and importlib.util.find_spec("qslurm.dispatcher.service")
+    }
     return [
-        service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
-        service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
-        service("gate", users.SLURM, lambda: True, ("dispatcher", "slurmctld-c2")),
+        one
+        for one in [
+            service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
+            service(
+                "jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)
+            ),
+            service("gate", users.SLURM, lambda: True, ("dispatcher", "slurmctld-c2")),
+        ]
+        if one.name in there
     ]
 
 

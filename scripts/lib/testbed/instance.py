@@ -86,8 +86,8 @@ class Testbed:
     ) -> None:
         """Bring up what is not up, and wait until jobs can be submitted.
 
-        With `only`, no more than these daemons and those they need. `on_start` is told each daemon that had to
-        be started, once it serves; it is called from several threads, one at a time.
+        With `only`, no more than these daemons and those they need. `on_start` is told each daemon that
+        had to be started, once it serves; it is called from several threads, one at a time.
         """
         _need_root()
         users.ensure()

@@ -29,7 +29,7 @@ _LISTEN = "0A"
 
 
 def listening(port: int) -> bool:
-    """Does something listen on this TCP port? Asked of /proc: to connect would leave an error in Slurm's logs."""
+    """Does something listen on this TCP port? Asked of /proc: to connect would be an error in its log."""
     wanted = f":{port:04X}"
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if not table.exists():

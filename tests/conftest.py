@@ -1,0 +1,55 @@
+"""What all tests share: two real Slurm clusters, for those marked `slurm`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import pytest
+from testbed import Testbed, TestbedError
+
+INSTANCE = "test"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGTERM, _end_as_if_interrupted)
+
+
+def _end_as_if_interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """Fixtures then take down what they brought up, as after Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("slurm"):
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def shared_testbed() -> Iterator[Testbed]:
+    """Both clusters, up once for all tests of the run; ask for `testbed` instead."""
+    testbed = Testbed(INSTANCE)
+    lock = Path(testbed.layout.state) / "tests.lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TestbedError("Another run of the tests has the testbed; wait until it is over.") from error
+        testbed.down()  # what a killed run left
+        with testbed:
+            yield testbed
+
+
+@pytest.fixture
+def testbed(shared_testbed: Testbed) -> Testbed:
+    """Both clusters, complete: what the test before has killed or stopped is up again."""
+    if not shared_testbed.is_up():
+        shared_testbed.up()
+    return shared_testbed
