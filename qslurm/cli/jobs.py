@@ -39,7 +39,7 @@ def queue(
     jobs = [
         job
         for job in connection.slurm.jobs()
-        if job.user == connection.config.c2.user
+        if job.user == connection.slurm.user
         and (partition is None or job.partition == partition)
         and (with_ended or key or not job.is_final)
         and (key is None or job.marks.key == key)

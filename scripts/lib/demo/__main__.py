@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import time
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from demo.chapters import CHAPTERS, EXACT_ENERGY_HA, Chapter, verdict
-from demo.clusters import CommandFailedError, Operator, Researcher
+from demo.clusters import Operator, Researcher
 from demo.narrator import Narrator
+from qslurm.cli.output import bars
+from qslurm.payload.templates import shipped_folder
 from testbed import Testbed, TestbedError
 
 RESEARCHER = "qs_alice"
@@ -38,7 +41,7 @@ def main() -> int:
     was_up = testbed.is_up()
     try:
         return tell(testbed, narrator, as_json=options.json)
-    except (TestbedError, CommandFailedError, TimeoutError) as error:
+    except (TestbedError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -46,21 +49,29 @@ def main() -> int:
         return 130
     finally:
         if options.keep or was_up:
-            print('Both clusters stay up: eval "$(scripts/testbed env)" enters C1, `scripts/testbed down` stops them.', file=sys.stderr)
+            print(
+                'Both clusters stay up: eval "$(scripts/testbed env)" enters C1, `scripts/testbed down` stops them.',
+                file=sys.stderr,
+            )
         else:
             testbed.down()
 
 
 def tell(testbed: Testbed, narrator: Narrator, *, as_json: bool) -> int:
     """All chapters on one pair of clusters."""
-    narrator.heading("Two Slurm clusters on this machine: C1 “snellius”, a center, and C2 “qi”, beside a quantum platform")
+    narrator.heading(
+        "Two Slurm clusters on this machine: C1 “snellius”, a center, and C2 “qi”, beside a quantum platform"
+    )
     testbed.up(on_start=lambda daemon: narrator.tell(daemon.cluster, f"{daemon.name} is up"))
     operator = Operator(testbed)
     operator.qslurm("partition", "enable", PARTITION)
-    researcher = Researcher(testbed, RESEARCHER, testbed.work_folder(RESEARCHER))
+    researcher = Researcher(testbed, RESEARCHER)
+    _hand_out_examples(researcher)
     reports = [_play(chapter, researcher, operator, narrator) for chapter in CHAPTERS]
     failures = [report["wrong"] for report in reports if report["wrong"]]
-    narrator.heading(f"{len(reports) - len(failures)} of {len(reports)} jobs crossed both clusters in {narrator.elapsed_s():.0f} s")
+    narrator.heading(
+        f"{len(reports) - len(failures)} of {len(reports)} jobs crossed both clusters in {narrator.elapsed_s():.0f} s"
+    )
     for failure in failures:
         narrator.tell("", f"wrong: {failure}")
     if as_json:
@@ -68,10 +79,19 @@ def tell(testbed: Testbed, narrator: Narrator, *, as_json: bool) -> int:
         document = {
             "slurm_version": researcher.slurm_version(),
             "api_version": first["api_version"],
-            "jobs": [{key: value for key, value in report.items() if key not in ("wrong", "api_version")} for report in reports],
+            "jobs": [
+                {key: value for key, value in report.items() if key not in ("wrong", "api_version")}
+                for report in reports
+            ],
         }
         print(json.dumps(document), flush=True)
     return 1 if failures else 0
+
+
+def _hand_out_examples(researcher: Researcher) -> None:
+    """Put the example jobs into the researcher's folder, and let the researcher write there."""
+    for name in sorted({chapter.example for chapter in CHAPTERS}):
+        shutil.copy(shipped_folder() / "examples" / name, researcher.folder)
 
 
 def _play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> dict[str, Any]:
@@ -99,9 +119,18 @@ def _play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator
     shown = researcher.qslurm("show", str(c2_job_id))
     platform = shown.get("platform") or {}
     admitted, finished = platform.get("admitted_at") or 0.0, platform.get("finished_at") or 0.0
-    narrator.tell("C2", f"PrologSlurmctld: the dispatcher admitted job {c2_job_id} for backend {platform.get('backend')}")
-    narrator.tell("QX", f"{platform.get('executions')} executions, {platform.get('shots')} shots, {platform.get('qpu_seconds', 0.0):.3f} s on the backend")
-    narrator.tell("C2", f"EpilogSlurmctld: closed as {platform.get('slurm_state') or shown.get('state')}; the result is in the store")
+    narrator.tell(
+        "C2",
+        f"PrologSlurmctld: the dispatcher admitted job {c2_job_id} for backend {platform.get('backend')}",
+    )
+    narrator.tell(
+        "QX",
+        f"{platform.get('executions')} executions, {platform.get('shots')} shots, {platform.get('qpu_seconds', 0.0):.3f} s on the backend",
+    )
+    narrator.tell(
+        "C2",
+        f"EpilogSlurmctld: closed as {platform.get('slurm_state') or shown.get('state')}; the result is in the store",
+    )
     _tell_of_the_result(results, narrator)
     narrator.tell(
         "",
@@ -129,13 +158,15 @@ def _tell_of_the_hold(c2_job_id: int, researcher: Researcher, operator: Operator
 
 
 def _tell_of_the_result(results: dict[str, Any], narrator: Narrator) -> None:
-    from qslurm.cli.output import bars
-
     if "counts" in results:
         narrator.quote(bars(results["counts"]))
         return
     energy = results["final_result"]["energy"]
-    narrator.quote([f"energy {energy:.4f} Ha, exact {EXACT_ENERGY_HA} Ha, difference {abs(energy - EXACT_ENERGY_HA):.4f}"])
+    narrator.quote(
+        [
+            f"energy {energy:.4f} Ha, exact {EXACT_ENERGY_HA} Ha, difference {abs(energy - EXACT_ENERGY_HA):.4f}"
+        ]
+    )
 
 
 def _results(output: Path, researcher: Researcher, c2_job_id: int) -> dict[str, Any]:
@@ -144,7 +175,9 @@ def _results(output: Path, researcher: Researcher, c2_job_id: int) -> dict[str, 
     try:
         document = json.loads(lines[-1])
     except (IndexError, ValueError) as error:
-        raise CommandFailedError(f"{output.name} does not end with the results of job {c2_job_id}: {lines[-3:]}") from error
+        raise TestbedError(
+            f"{output.name} does not end with the results of job {c2_job_id}: {lines[-3:]}"
+        ) from error
     assert isinstance(document, dict)
     return document
 
@@ -155,7 +188,14 @@ def _said(output: Path, start: str) -> str | None:
         lines = output.read_text().splitlines(keepends=True)
     except FileNotFoundError:
         return None
-    return next((line.removeprefix(start).strip() for line in lines if line.startswith(start) and line.endswith("\n")), None)
+    return next(
+        (
+            line.removeprefix(start).strip()
+            for line in lines
+            if line.startswith(start) and line.endswith("\n")
+        ),
+        None,
+    )
 
 
 def _await(condition: Callable[[], T | None], what: str, output: Path) -> T:

@@ -41,8 +41,16 @@ class Chapter:
 
 CHAPTERS = (
     Chapter("bell", "A Bell circuit, straight to the quantum runtime", "bell.cq", " --shots 1024"),
-    Chapter("vqe", "A hybrid job: scipy searches the ground state of H2 with circuits on the backend", "vqe_h2.py"),
-    Chapter("held", "A job that C2 accepts while p_qx is drained, and runs when it is enabled", "bell.cq", " --shots 1024", held=True),
+    Chapter(
+        "vqe", "A hybrid job: scipy searches the ground state of H2 with circuits on the backend", "vqe_h2.py"
+    ),
+    Chapter(
+        "held",
+        "A job that C2 accepts while p_qx is drained, and runs when it is enabled",
+        "bell.cq",
+        " --shots 1024",
+        held=True,
+    ),
 )
 
 
