@@ -39,6 +39,7 @@ _ANALYZE = (
     "print(V3xAnalyzer('3.0').analyze_string_to_json(sys.stdin.read()), end='')"
 )
 _ANALYSIS_LIMIT_S = 60.0
+_REMEMBERED_CHARACTERS = 16_384
 
 
 class Readout(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +85,7 @@ def check_circuit(
     """
     if not isinstance(text, str):
         raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.")
-    facts = _facts(text, file)
+    facts = _remembered_facts(text, file) if len(text) <= _REMEMBERED_CHARACTERS else _facts(text, file)
     if max_qubits is not None and facts.qubits > max_qubits:
         raise CircuitError(
             f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
@@ -99,8 +100,12 @@ def check_circuit(
 
 
 @lru_cache(maxsize=64)
+def _remembered_facts(text: str, file: str) -> CircuitFacts:
+    """The same circuit is often executed several times in a row, and reading it takes as long as a few shots."""
+    return _facts(text, file)
+
+
 def _facts(text: str, file: str) -> CircuitFacts:
-    """The facts of a program, remembered: the same circuit is often executed several times in a row."""
     if not text.strip():
         raise CircuitError(f"{file}: the circuit is empty.", hint=_FIRST_LINES + ".")
     read = read_text(text, file)

@@ -31,6 +31,8 @@ from qslurm.runtimes.stand_ins import stand_ins
 
 MODULE_NAME = "hybrid_job"
 """What the user's file is called as a module. Not `__main__`: its debugging code must not run."""
+MAX_TRACE = 10_000
+"""Characters of an error text that are kept; an exception can carry any amount."""
 
 _EXAMPLE = (
     "A hybrid file has at least: def execute(qi): qi.execute_circuit(circuit, 1024)"
@@ -143,7 +145,7 @@ def _users_errors(file: str) -> Iterator[None]:
             hint="Let execute and finalize return instead of calling sys.exit().",
         ) from error
     except BaseException as error:
-        what = traceback.format_exception_only(error)[-1].strip()
+        what = traceback.format_exception_only(error)[-1].strip()[:MAX_TRACE]
         where = _last_line(error, file)
         raise JobFailedError(f"{file}{where}: {what}.", hint="\n" + _users_trace(error, file)) from error
 
@@ -165,7 +167,7 @@ def _users_trace(error: BaseException, file: str) -> str:
         return ""
     lines = ["Traceback, your own lines (most recent call last):\n", *traceback.format_list(frames)]
     text = "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
-    return text.replace(f'"{frames[0].filename}"', f'"{file}"')
+    return text.replace(f'"{frames[0].filename}"', f'"{file}"')[-MAX_TRACE:]
 
 
 # --- the static check --------------------------------------------------------------------------------

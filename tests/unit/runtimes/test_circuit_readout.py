@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,3 +162,85 @@ def test_intermediate_values_that_do_not_fit_are_refused() -> None:
 def test_a_value_that_is_overwritten_anyway_needs_no_spare_qubit() -> None:
     text = "version 3.0; qubit[64] q; bit b; b = measure q[0]; X q[0]; b = measure q[0]"
     assert simulate(text, 1).counts == {"1": 1}
+
+
+# --- superpositions: a statevector simulator that follows every outcome of every measurement ---------
+
+GATES = {
+    "H": np.array([[1, 1], [1, -1]]) / np.sqrt(2),
+    "X": np.array([[0, 1], [1, 0]]),
+    "T": np.diag([1, np.exp(0.25j * np.pi)]),
+}
+Branch = tuple[np.ndarray, tuple[int, ...]]
+
+
+def project(state: np.ndarray, qubit: int, value: int) -> np.ndarray:
+    kept = np.zeros_like(state)
+    at = (slice(None),) * qubit + (value,)
+    kept[at] = state[at]
+    return kept
+
+
+def flip(state: np.ndarray, qubit: int) -> np.ndarray:
+    return np.flip(state, qubit)
+
+
+def distribution(steps: list[tuple[str, int, int]], qubits: int, bits: int) -> dict[str, float]:
+    """The exact probability of each key; states are not normalised, so that their norm is their probability."""
+    start = np.zeros((2,) * qubits, dtype=complex)
+    start[(0,) * qubits] = 1
+    branches: list[Branch] = [(start, (0,) * bits)]
+    for gate, a, b in steps:
+        branches = [
+            after for before in branches for after in step(before, gate, a, b) if norm(after[0]) > 1e-12
+        ]
+    total: dict[str, float] = {}
+    for state, values in branches:
+        key = "".join(map(str, reversed(values)))
+        total[key] = total.get(key, 0.0) + norm(state)
+    return total
+
+
+def norm(state: np.ndarray) -> float:
+    return float(np.vdot(state, state).real)
+
+
+def step(branch: Branch, gate: str, a: int, b: int) -> list[Branch]:
+    state, values = branch
+    if gate in GATES:
+        return [(np.moveaxis(np.tensordot(GATES[gate], state, ([1], [a])), 0, a), values)]
+    zero, one = project(state, a, 0), project(state, a, 1)
+    if gate == "CNOT":
+        return [(zero + flip(one, b), values)]
+    if gate == "reset":
+        return [(zero, values), (flip(one, a), values)]
+    return [(part, (*values[:b], value, *values[b + 1 :])) for value, part in enumerate((zero, one))]
+
+
+@st.composite
+def coherent_programs(draw: st.DrawFn) -> tuple[str, dict[str, float]]:
+    kinds = st.sampled_from(["H", "H", "X", "T", "CNOT", "CNOT", "measure", "measure", "reset"])
+    steps = draw(st.lists(st.tuples(kinds, st.integers(0, 2), st.integers(0, 2)), max_size=14))
+    steps = [each for each in steps if each[0] != "CNOT" or each[1] != each[2]] + [("measure", 0, 0)]
+    lines = ["version 3.0", "qubit[3] q", "bit[3] b"]
+    for gate, a, b in steps:
+        match gate:
+            case "CNOT":
+                lines.append(f"CNOT q[{a}], q[{b}]")
+            case "measure":
+                lines.append(f"b[{b}] = measure q[{a}]")
+            case _:
+                lines.append(f"{gate} q[{a}]")
+    return "\n".join(lines), distribution(steps, 3, 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(coherent_programs())
+def test_outcomes_have_the_probabilities_of_quantum_mechanics(case: tuple[str, dict[str, float]]) -> None:
+    text, expected = case
+    shots = 1000
+    counts = simulate(text, shots, seed=11).counts
+    assert set(counts) <= set(expected)
+    for key, probability in expected.items():
+        deviation = np.sqrt(shots * probability * (1 - probability))
+        assert abs(counts.get(key, 0) - shots * probability) <= 6 * deviation + 1
