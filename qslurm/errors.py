@@ -43,10 +43,11 @@ class ConfigError(InvalidInputError):
 
 
 class RefusedError(QslurmError):
-    """C2 answered, and said no to the job (exit code 3)."""
+    """C2 answered, and said no to the job (exit code 3). `slurm_error` is Slurm's number for it, if it gave one."""
 
     exit_code = 3
     kind = "refused"
+    slurm_error: int = 0
 
 
 class UnknownJobError(RefusedError):

@@ -31,9 +31,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: int | None = None
     raw_data: bool = False
     time_limit_minutes: int | None = None
-    account: str = ""
-    qos: str = ""
-    reservation: str = ""
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
     environment: Mapping[str, str] = {}
     variables: Mapping[str, Any] = {}

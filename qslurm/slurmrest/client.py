@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
     ConfigError,
-    InvalidInputError,
     QslurmError,
     RefusedError,
     TokenError,
@@ -22,13 +20,13 @@ from qslurm.slurmrest.adapters import ADAPTERS, AUTO, Adapter, parse_version
 from qslurm.slurmrest.jobinfo import JobInfo
 from qslurm.slurmrest.refusals import error_for
 from qslurm.slurmrest.verdict import Verdict, classify
+from qslurm.slurmrest.wire import check_token, encode
 from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
     from qslurm.slurmrest.transport import Transport
 
 _USER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2}")
 _LOOK_BACK_S = 14 * 24 * 3600
 """How far back slurmdbd is searched for a key."""
 
@@ -50,7 +48,7 @@ class SlurmrestClient:
     `known_version`, remembered from an earlier time, is tried first. `timeout_s` is how long an answer may
     take to begin: slurmrestd gives up on its slurmctld after 10 s, so less than that turns answers into
     doubts. Proxies and `.netrc` of the environment are ignored: a token goes where the configuration says,
-    and nowhere else; a proxy is given as `proxy`.
+    and nowhere else; a proxy is given as `proxy`. `on_version` is told the version that was found by asking.
     """
 
     def __init__(
@@ -64,6 +62,7 @@ class SlurmrestClient:
         known_version: str | None = None,
         ca_file: str | None = None,
         proxy: str | None = None,
+        on_version: Callable[[str], None] | None = None,
     ) -> None:
         if user and not _USER.fullmatch(user):
             raise ConfigError(f"{user!r} can't be a user's name on C2.")
@@ -71,7 +70,7 @@ class SlurmrestClient:
         self.user = user
         self.timeout_s = timeout_s
         self._token = check_token(token)
-        self._ca_file, self._proxy = ca_file, proxy
+        self._ca_file, self._proxy, self._on_version = ca_file, proxy, on_version
         asked = parse_version(api_version)
         self._adapter = ADAPTERS.get(asked)
         self._negotiable = asked == AUTO
@@ -221,6 +220,8 @@ class SlurmrestClient:
         for adapter in ADAPTERS.values():
             verdict = self._send("GET", f"{adapter.control}/ping")
             if verdict.kind == "ok":
+                if self._on_version is not None:
+                    self._on_version(adapter.version)
                 return adapter
             if verdict.kind != "no_such_path":
                 raise self._explained(verdict, "the ping", adapter=adapter)
@@ -273,25 +274,6 @@ class SlurmrestClient:
         except UnreachableError:
             return None
         return {"token": True, "ok": False}.get(verdict.kind)
-
-
-def check_token(token: str | Secret) -> Secret:
-    """The token, wrapped; a TokenError (that does not show it) for one that is not a JWT."""
-    secret = token if isinstance(token, Secret) else Secret(token.strip())
-    if not _TOKEN.fullmatch(secret.reveal()):
-        raise TokenError(
-            "The token is not a JSON Web Token.",
-            hint="It is three words of letters and digits with dots between, as C2's operators gave it.",
-        )
-    return secret
-
-
-def encode(payload: Mapping[str, Any]) -> bytes:
-    """A payload as the bytes that are sent; InvalidInputError for what JSON or UTF-8 can't carry."""
-    try:
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
-        raise InvalidInputError(f"The payload can't be sent as JSON: {error}.") from error
 
 
 def _records(verdict: Verdict) -> list[dict[str, Any]]:

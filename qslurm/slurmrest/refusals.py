@@ -95,4 +95,6 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
                 return UncertainError(sentence, hint=_LOOK_FIRST)
             return UnreachableError(sentence, hint="Is the URL that of a slurmrestd?")
         case _:
-            return RefusedError(f"C2 refused {what}: {words}{number}.", hint=HINTS.get(verdict.number, ""))
+            refusal = RefusedError(f"C2 refused {what}: {words}{number}.", hint=HINTS.get(verdict.number, ""))
+            refusal.slurm_error = max(verdict.number, 0)
+            return refusal

@@ -1,0 +1,32 @@
+"""What may be put on the wire: a token that is one, a payload that JSON can carry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qslurm.errors import InvalidInputError, TokenError
+from qslurm.tokens.secret import Secret
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2}")
+
+
+def check_token(token: str | Secret) -> Secret:
+    """The token, wrapped; a TokenError (that does not show it) for one that is not a JWT."""
+    secret = token if isinstance(token, Secret) else Secret(token.strip())
+    if not _TOKEN.fullmatch(secret.reveal()):
+        raise TokenError(
+            "The token is not a JSON Web Token.",
+            hint="It is three words of letters and digits with dots between, as C2's operators gave it.",
+        )
+    return secret
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """A payload as the bytes that are sent; InvalidInputError for what JSON or UTF-8 can't carry."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+        raise InvalidInputError(f"The payload can't be sent as JSON: {error}.") from error
