@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 EXACT_ENERGY_HA = -1.8573
 """Electronic ground state energy of H2 at 0.735 Å, parity mapped to two qubits."""
@@ -21,13 +22,13 @@ class Chapter:
     held: bool = False
     """Whether the operator drains the partition before the job is submitted."""
 
-    def sbatch_script(self, folder: str) -> str:
+    def sbatch_script(self, output: Path) -> str:
         """What the researcher hands to sbatch on C1."""
         return "\n".join(
             [
                 "#!/bin/bash",
                 f"#SBATCH --job-name={self.name}",
-                f"#SBATCH --output={folder}/{self.name}.out",
+                f"#SBATCH --output={output}",
                 "#SBATCH --time=10",
                 "set -e",
                 f"jobid=$(qslurm submit {self.example} --backend qx{self.options} --parsable)",

@@ -1,0 +1,171 @@
+"""Plays one chapter: submits it on C1, follows it across, and tells what happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed import TestbedError
+
+from demo.chapters import EXACT_ENERGY_HA, Chapter, verdict
+from demo.clusters import Operator, Researcher
+from demo.narrator import Narrator
+from qslurm.cli.output import bars
+
+PARTITION = "p_qx"
+PATIENCE_S = 120.0
+"""Seconds that any one thing may take before the demo gives up and says what it waited for."""
+
+POLL_S = 0.05
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One job's way from C1 to C2 and back. Times are Unix seconds; `platform` is what C2's job manager says."""
+
+    chapter: Chapter
+    c1_job_id: int
+    c2_job_id: int
+    began: float
+    submitted: float
+    ended: float
+    results: dict[str, Any]
+    api_version: str
+    platform: dict[str, Any]
+
+    @property
+    def wrong(self) -> str | None:
+        """What is wrong with the result, if anything is."""
+        return verdict(self.chapter, self.results)
+
+    def report(self) -> dict[str, Any]:
+        """The job, as --json says it."""
+        result = "final_result" if "final_result" in self.results else "counts"
+        return {
+            "name": self.chapter.name,
+            "c1_job_id": self.c1_job_id,
+            "c2_job_id": self.c2_job_id,
+            "backend": self.platform.get("backend"),
+            result: self.results.get(result),
+            "seconds": round(self.ended - self.began, 3),
+        }
+
+    def legs(self) -> str:
+        """How long each part of the way took."""
+        admitted, finished = self.platform["admitted_at"], self.platform["finished_at"]
+        return (
+            f"C1's queue and submit {self.submitted - self.began:.1f} s, "
+            f"C2's queue {max(0.0, admitted - self.submitted):.1f} s, "
+            f"run {finished - admitted:.1f} s, back {max(0.0, self.ended - finished):.1f} s: "
+            f"{self.ended - self.began:.1f} s"
+        )
+
+
+def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> Crossing:
+    """Play a chapter; TimeoutError or TestbedError if the job does not come back."""
+    narrator.heading(chapter.title)
+    if chapter.held:
+        operator.qslurm("partition", "drain", PARTITION, "--reason", "calibration")
+        narrator.tell("C2", f"the operator drains {PARTITION}: start nothing more, keep accepting")
+    script, output = _written(chapter, researcher.folder)
+    narrator.quote(line for line in script.read_text().splitlines() if "qslurm" in line)
+    began = time.time()
+    c1_job_id = researcher.sbatch(script)
+    narrator.tell("C1", f"sbatch {script.name}: {researcher.user}'s job {c1_job_id} on snellius")
+    c2_job_id = int(_await(lambda: _said(output, "C2 job "), f"{script.name} to submit to C2", output))
+    submitted = time.time()
+    narrator.tell("C2", f"slurmrestd took the payload: center_snellius's job {c2_job_id} on qi")
+    if chapter.held:
+        _tell_of_the_hold(c2_job_id, researcher, operator, narrator)
+    _await(lambda: not researcher.is_running(c1_job_id), f"job {c1_job_id} on C1 to end", output)
+    ended = time.time()
+    results = _results(output)
+    shown = researcher.qslurm("show", str(c2_job_id))
+    if not shown.get("platform"):
+        raise TestbedError(f"C2's job manager does not know job {c2_job_id}.")
+    crossing = Crossing(
+        chapter,
+        c1_job_id,
+        c2_job_id,
+        began,
+        submitted,
+        ended,
+        results,
+        shown["api_version"],
+        shown["platform"],
+    )
+    _tell_of_the_crossing(crossing, narrator)
+    return crossing
+
+
+def _written(chapter: Chapter, folder: Path) -> tuple[Path, Path]:
+    """The chapter's sbatch script, and where it will print."""
+    script, output = folder / f"{chapter.name}.sbatch", folder / f"{chapter.name}.out"
+    output.unlink(missing_ok=True)
+    script.write_text(chapter.sbatch_script(output))
+    return script, output
+
+
+def _tell_of_the_hold(c2_job_id: int, researcher: Researcher, operator: Operator, narrator: Narrator) -> None:
+    job = researcher.qslurm("show", str(c2_job_id))
+    narrator.tell("C2", f"accepted and held: job {c2_job_id} is {job['state']}, {job['reason']}")
+    operator.qslurm("partition", "enable", PARTITION)
+    narrator.tell("C2", f"the operator enables {PARTITION}")
+
+
+def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
+    job, facts = crossing.c2_job_id, crossing.platform
+    narrator.tell("C2", f"PrologSlurmctld: the dispatcher admitted job {job} for backend {facts['backend']}")
+    work = (
+        f"{facts['executions']} executions, {facts['shots']} shots, {facts['qpu_seconds']:.3f} s of its time"
+    )
+    narrator.tell("QX", work)
+    narrator.tell(
+        "C2",
+        f"EpilogSlurmctld: job {job} closed as {facts.get('slurm_state') or facts['state']}, result stored",
+    )
+    if "counts" in crossing.results:
+        narrator.quote(bars(crossing.results["counts"]))
+    else:
+        energy = crossing.results["final_result"]["energy"]
+        narrator.quote(
+            [
+                f"energy {energy:.4f} Ha; exact {EXACT_ENERGY_HA} Ha; off by {abs(energy - EXACT_ENERGY_HA):.4f}"
+            ]
+        )
+    narrator.tell("", crossing.legs())
+
+
+def _results(output: Path) -> dict[str, Any]:
+    """The results as the sbatch script printed them on C1, on its last line."""
+    text = output.read_text()
+    try:
+        document = json.loads(text.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise TestbedError(f"{output.name} does not end with a job's results: {text[-500:]}") from error
+    assert isinstance(document, dict)
+    return document
+
+
+def _said(output: Path, start: str) -> str | None:
+    """The rest of the first whole line of an output that begins so."""
+    if not output.exists():
+        return None
+    lines = [line for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return next((line.removeprefix(start).strip() for line in lines if line.startswith(start)), None)
+
+
+def _await(condition: Callable[[], T | None], what: str, output: Path) -> T:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            said = output.read_text()[-500:] if output.exists() else "nothing"
+            raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}; it has printed: {said}")
+        time.sleep(POLL_S)
+    return value
