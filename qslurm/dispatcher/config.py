@@ -15,7 +15,7 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     socket: str = "/run/qslurm/dispatcher.sock"
     store: str = "/var/lib/qslurm/store.db"
     munge_socket: str = ""
-    trusted_users: list[str] = ["slurm"]
+    trusted_users: list[str] = msgspec.field(default_factory=lambda: ["slurm"])
     execution_limit_s: float = 600.0
 
 
