@@ -1,13 +1,15 @@
 """The dispatcher's ledger: every task and execution under way, and how they change.
 
-It reads the store and writes nothing. What jobs, sessions and quantum runtimes do to it (jobs.py, sessions.py,
-work.py) leaves behind what has to be done about it: `changes` to be stored, `settled` outcomes that somebody may
-wait for (to be told once the changes are stored), and `doomed` quantum runtimes whose work nobody wants any more.
+It reads the store and writes nothing. What jobs, sessions and quantum runtimes do to it (jobs.py,
+sessions.py, work.py) leaves behind what has to be done about it: `changes` to be stored, `settled` outcomes
+that somebody may wait for (to be told once the changes are stored), and `doomed` quantum runtimes whose work
+nobody wants any more.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -21,6 +23,8 @@ from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_ro
 from qslurm.store import statements
 from qslurm.store.statements import Statement
 from qslurm.store.store import Row, Store
+
+log = logging.getLogger(__name__)
 
 Policy = Callable[[Sequence[Waiting]], Waiting]
 
@@ -91,6 +95,7 @@ class Ledger:
         task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
         self.tasks[task.id] = task
         self.changes.append(statements.put_task(task.row()))
+        _log(task)
         self.changes.append(statements.note(task.admitted_at, task.id, None, task.state))
         return task
 
@@ -100,6 +105,7 @@ class Ledger:
         task.started_at = self.clock()
         self.changes.append(statements.change_task(task.id, state=task.state, started_at=task.started_at))
         self.changes.append(statements.note(task.started_at, task.id, None, task.state))
+        _log(task)
 
     def end(self, task: Task, state: TaskState, reason: str = "") -> None:
         """The task ends; what is under way of it is withdrawn."""
@@ -112,6 +118,7 @@ class Ledger:
             )
         )
         self.changes.append(statements.note(task.finished_at, task.id, None, state, reason))
+        _log(task)
         for execution in list(task.executions.values()):
             self._withdraw(execution)
             self.settled.append((task.id, execution.seq, ended(task)))
@@ -192,3 +199,18 @@ class Ledger:
     def _with_stored(self, here: list[Task], rows: list[Row]) -> list[Task]:
         stored = [task_from_row(row) for row in rows if row["id"] not in self.tasks]
         return sorted(here + stored, key=lambda task: -task.id)
+
+
+def _log(task: Task) -> None:
+    # Reasons are left out: they may quote a user's circuit.
+    job = task.job
+    log.info(
+        "job=%d restart=%d center=%s task=%d backend=%s kind=%s state=%s",
+        job.job_id,
+        job.restart,
+        job.center,
+        task.id,
+        job.backend,
+        job.kind,
+        task.state,
+    )

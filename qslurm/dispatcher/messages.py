@@ -7,9 +7,14 @@ Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `resta
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from qslurm.payload.envelope import Envelope, Kind
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A count or an id; the bound keeps it within what SQLite and JSON can carry."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_only=True):
@@ -22,10 +27,10 @@ class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_onl
 class Admit(Message, frozen=True):
     """Slurm has picked this job to run: may it? Asked by the prolog plugin; asking again changes nothing."""
 
-    job_id: int
-    restart: int
+    job_id: Number
+    restart: Number
     user: str
-    uid: int
+    uid: Number
     account: str
     center: str
     backend: str
@@ -50,8 +55,8 @@ class TurnedAway(Message, frozen=True):
 class Finish(Message, frozen=True):
     """The job's start is over. `state` is Slurm's: COMPLETED, FAILED, CANCELLED, TIMEOUT, REQUEUED …"""
 
-    job_id: int
-    restart: int
+    job_id: Number
+    restart: Number
     state: str
     exit_code: int | None = None
     reason: str = ""
@@ -93,8 +98,8 @@ class BackendStatus(Message, frozen=True):
 class TaskStatus(Message, frozen=True):
     """One job the dispatcher has not closed yet."""
 
-    job_id: int
-    restart: int
+    job_id: Number
+    restart: Number
     center: str
     backend: str
     kind: Kind
@@ -128,17 +133,17 @@ class Refused(Message, frozen=True):
 class Attach(Message, frozen=True):
     """A job step asks for the work of its job. `client` is a word that tells it from other steps."""
 
-    job_id: int
-    restart: int
+    job_id: Number
+    restart: Number
     client: str
 
 
 class Executed(Message, frozen=True):
     """An execution's outcome. With an `error` there are no counts; `kind` names the error's class."""
 
-    seq: int
-    shots_requested: int
-    shots_done: int
+    seq: Number
+    shots_requested: Number
+    shots_done: Number
     counts: dict[str, int]
     seconds: float
     raw_data: list[str] | None = None
@@ -153,7 +158,7 @@ class Attached(Message, frozen=True):
     (of a circuit job) and `final_result` (JSON, of a hybrid job) say how.
     """
 
-    task: int
+    task: Number
     secret: bytes
     kind: Kind
     backend: str
@@ -170,10 +175,10 @@ class Attached(Message, frozen=True):
 class Execute(Message, frozen=True):
     """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again."""
 
-    task: int
-    seq: int
+    task: Number
+    seq: Number
     circuit: str
-    shots: int
+    shots: Number
     raw_data: bool = False
     seed: int | None = None
 
@@ -181,8 +186,8 @@ class Execute(Message, frozen=True):
 class Await(Message, frozen=True):
     """What has become of that execution? Answered with Executed, or with Pending after about a second."""
 
-    task: int
-    seq: int
+    task: Number
+    seq: Number
 
 
 class Pending(Message, frozen=True):
@@ -195,7 +200,7 @@ class Pending(Message, frozen=True):
 class Conclude(Message, frozen=True):
     """The hybrid algorithm is over: with its final result (a JSON object), or with why it failed."""
 
-    task: int
+    task: Number
     final_result: str | None = None
     failure: str = ""
 
@@ -206,15 +211,15 @@ class Conclude(Message, frozen=True):
 class Join(Message, frozen=True):
     """A quantum runtime is there and wants work; answered when there is some."""
 
-    runtime: int
+    runtime: Number
 
 
 class Run(Message, frozen=True):
     """Execute this circuit. `order` is a number to give back with the Result, never used twice."""
 
-    order: int
+    order: Number
     circuit: str
-    shots: int
+    shots: Number
     raw_data: bool = False
     seed: int | None = None
     file: str = "circuit"
@@ -223,9 +228,9 @@ class Run(Message, frozen=True):
 class Result(Message, frozen=True):
     """An order is done. With an `error` nothing else counts, and `kind` names the class of the error."""
 
-    runtime: int
-    order: int
-    shots_done: int = 0
+    runtime: Number
+    order: Number
+    shots_done: Number = 0
     counts: dict[str, int] = {}
     raw_data: list[str] | None = None
     seconds: float = 0.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from typing import Any
+
+import msgspec
 
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Attach, Conclude, Done, Execute, Executed, Message, Pending, Refused
@@ -64,7 +67,7 @@ def execute(ledger: Ledger, message: Execute) -> Message | None:
         if row is not None and row["circuit_sha256"] != circuit.digest():
             return _other_circuit(message.seq)
         return _stored_outcome(ledger, task.id, message.seq)
-    if not 1 <= message.shots <= backend.max_shots or message.seq < 0:
+    if not 1 <= message.shots <= backend.max_shots:
         reason = (
             f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
         )
@@ -91,10 +94,12 @@ def outcome(ledger: Ledger, task_id: int, seq: int) -> Message | None:
 
 def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
     """Why an execution has no outcome yet."""
-    task = ledger.tasks[task_id]
-    execution = task.executions.get(seq)
     if ledger.trouble:
         return Pending(reason=f"results can't be stored at the moment: {ledger.trouble}", position=0)
+    task = ledger.tasks.get(task_id)
+    if task is None:
+        return Pending(reason="the job has ended", position=0)
+    execution = task.executions.get(seq)
     if execution is None or execution.state is ExecutionState.RUNNING:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
     queue = ledger.queued(task.job.backend)
@@ -110,6 +115,8 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
     task = ledger.tasks[message.task]
     if not is_open(task.state) or task.job.kind != "hybrid":
         return ended(task)
+    if message.final_result is not None and not _is_json_object(message.final_result):
+        return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
     if message.failure or message.final_result is None:
         ledger.end(task, TaskState.FAILED, message.failure or "The hybrid file gave no final result.")
     else:
@@ -117,6 +124,15 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
         ledger.changes.append(statements.change_task(task.id, final_result=message.final_result))
         ledger.end(task, TaskState.FINISHED)
     return Done()
+
+
+def _is_json_object(text: str) -> bool:
+    # What is stored here is read by others: a step may send anything.
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _open_session(ledger: Ledger, task: Task, client: str) -> None:

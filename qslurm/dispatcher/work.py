@@ -54,7 +54,7 @@ def result(ledger: Ledger, message: Result) -> None:
 
 
 def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
-    """A quantum runtime has ended. Its work is done again by another, or fails: at once, or the second time."""
+    """A quantum runtime has ended. Another does its work again, or it fails: at once, or the second time."""
     for order, (holder, execution) in list(ledger.running.items()):
         if holder != runtime:
             continue

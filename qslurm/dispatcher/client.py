@@ -1,0 +1,123 @@
+"""The dispatcher's clients: hooks, operators' commands, and what a job step's session is built on."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from qslurm import errors
+from qslurm.dispatcher.credentials import Identity, Munge
+from qslurm.dispatcher.messages import Admit, Attach, Finish, Message, Refused, SetBackend
+from qslurm.dispatcher.wire import decode_reply, encode
+from qslurm.errors import QslurmError, UnreachableError
+
+if TYPE_CHECKING:
+    import zmq
+
+_SIGNED = (Admit, Attach, Finish, SetBackend)
+
+
+class DispatcherClient:
+    """Asks the dispatcher one thing at a time. Use it as a context manager, in one thread.
+
+    `socket` is the path of the dispatcher's socket, `identity` says how to prove who asks (default: MUNGE).
+    """
+
+    def __init__(
+        self,
+        socket: str,
+        *,
+        munge_socket: str = "",
+        timeout_s: float = 5.0,
+        identity: Identity | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
+        import zmq
+
+        self._endpoint = socket if "://" in socket else f"ipc://{socket}"
+        self._place = socket
+        self._timeout_s = timeout_s
+        self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
+        self._context = context or zmq.Context()
+        self._owns_context = context is None
+        self._link: zmq.Socket[bytes] | None = None
+
+    def ask(self, message: Message, *, timeout_s: float | None = None) -> Message:
+        """Ask, and wait for the answer.
+
+        No answer in time is UnreachableError; a refusal is the error it names (PermissionDeniedError,
+        InvalidInputError … or plain QslurmError).
+        """
+        answer = self.exchange(message, timeout_s=timeout_s)
+        if isinstance(answer, Refused):
+            raise error_of(answer.kind, answer.reason)
+        return answer
+
+    def exchange(
+        self, message: Message, *, secret: bytes | None = None, timeout_s: float | None = None
+    ) -> Message:
+        """As `ask`, with a session's secret instead of a credential; a refusal is given back as it is."""
+        until = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        body = encode(message)
+        credential = secret
+        if credential is None:
+            credential = self._identity.sign(body) if isinstance(message, _SIGNED) else b""
+        return decode_reply(self._roundtrip(body, credential, until))
+
+    def _roundtrip(self, body: bytes, credential: bytes, until: float) -> bytes:
+        import zmq
+
+        link = self._link or self._connect()
+        if link.poll(_left_ms(until), zmq.POLLOUT):
+            link.send_multipart([body, credential])
+            if link.poll(_left_ms(until), zmq.POLLIN):
+                return link.recv()
+        # The question may still be under way: a late answer must not be taken for that of the next one.
+        self._disconnect()
+        raise UnreachableError(
+            f"The dispatcher at {self._place} does not answer.",
+            hint="Is it running (qslurm dispatcher status), and may this user reach its socket?",
+        )
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        import zmq
+
+        link = self._context.socket(zmq.REQ)
+        link.linger = 0
+        link.immediate = 1  # nothing is sent before somebody is there to take it
+        link.reconnect_ivl = 20
+        link.reconnect_ivl_max = 500
+        link.connect(self._endpoint)
+        self._link = link
+        return link
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._disconnect()
+        if self._owns_context:
+            self._context.term()
+
+    def __enter__(self) -> DispatcherClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def error_of(kind: str, reason: str) -> QslurmError:
+    """The error that a refusal or a failed execution stands for."""
+    classes = [found for found in vars(errors).values() if isinstance(found, type)]
+    known = {found.kind: found for found in classes if issubclass(found, QslurmError)}
+    return known.get(kind, QslurmError)(reason)
+
+
+def _left_ms(until: float) -> int:
+    return max(0, round((until - time.monotonic()) * 1000))

@@ -1,0 +1,255 @@
+"""The quantum runtimes of this host: worker processes that are started, watched, killed and replaced.
+
+Each has a ZeroMQ endpoint of its own, in a folder that only this user can enter, and a secret. Once it has
+joined, the endpoint's file is removed: nobody can come after it, and nothing is left behind whatever happens.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.messages import Join, Message, Result
+from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encode, open_parcel
+from qslurm.errors import InvalidInputError
+from qslurm.runtimes.process import command
+from qslurm.runtimes.quantum import Setup
+
+if TYPE_CHECKING:
+    import zmq
+
+log = logging.getLogger(__name__)
+
+JOIN_LIMIT_S = 30.0
+"""A process that has not joined by then is replaced."""
+
+_BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
+_STDERR_TAIL = 2000
+
+
+@dataclass
+class Runtime:
+    """One process. `address` is where its next circuit goes, None while it works or has not joined."""
+
+    number: int
+    backend: str
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    stderr: int
+    secret: bytes
+    endpoint: str
+    folder: Path
+    deadline: float
+    joined: bool = False
+    address: Address | None = None
+    killed_because: str = ""
+
+
+class Pool:
+    """Keeps `workers` processes alive for each backend. `folder` is where endpoints are made for a moment."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        backends: Iterable[BackendConfig],
+        folder: Path,
+        *,
+        limit_s: float,
+    ) -> None:
+        import zmq
+
+        self.router = context.socket(zmq.ROUTER)
+        self.router.linger = 0
+        self.router.maxmsgsize = RUNTIME_LIMIT
+        self.runtimes: dict[int, Runtime] = {}
+        self.failures: dict[str, str] = {}  # backend -> why its last process ended
+        self._backends = {backend.name: backend for backend in backends}
+        self._folder = folder
+        self._limit_s = limit_s
+        self._failed_starts = dict.fromkeys(self._backends, 0)
+        self._not_before = dict.fromkeys(self._backends, 0.0)
+        self._last = 0
+
+    def fill(self, now: float) -> list[Runtime]:
+        """Start what is missing, unless it failed a moment ago; the answer is what was started."""
+        started = []
+        for name, backend in self._backends.items():
+            missing = backend.workers - sum(
+                1 for runtime in self.runtimes.values() if runtime.backend == name
+            )
+            if missing > 0 and now >= self._not_before[name]:
+                started += [self._start(backend, now) for _ in range(missing)]
+        return started
+
+    def hear(self) -> list[Result]:
+        """Take in what the processes say; each of them is idle after that."""
+        import zmq
+
+        results: list[Result] = []
+        while True:
+            try:
+                frames = self.router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return results
+            message = self._take_in(frames)
+            if isinstance(message, Result):
+                results.append(message)
+
+    def idle(self) -> list[Runtime]:
+        """The processes that wait for work, in the order they were started."""
+        return [r for r in self.runtimes.values() if r.address is not None and not r.killed_because]
+
+    def joined(self, backend: str) -> int:
+        """How many processes of a backend are alive and have joined."""
+        return sum(1 for r in self.runtimes.values() if r.backend == backend and r.joined)
+
+    def send(self, runtime: Runtime, message: Message, now: float) -> None:
+        """Give an idle process its next circuit."""
+        if runtime.address is None:
+            raise ValueError(f"runtime {runtime.number} is not idle")
+        self.router.send_multipart([*runtime.address, b"", encode(message)])
+        runtime.address = None
+        runtime.deadline = now + self._limit_s
+
+    def kill_overdue(self, now: float) -> None:
+        """Kill what works for longer than it may, or has not joined in time."""
+        for runtime in list(self.runtimes.values()):
+            if runtime.address is None and now >= runtime.deadline:
+                late = f"The circuit took longer than {self._limit_s:g} s"
+                self.kill(runtime.number, late if runtime.joined else "It did not join in time")
+
+    def kill(self, number: int, why: str) -> None:
+        """End a process at once; `lost` follows when it has ended."""
+        runtime = self.runtimes.get(number)
+        if runtime is not None and not runtime.killed_because:
+            runtime.killed_because = why
+            runtime.address = None
+            runtime.process.kill()
+
+    def lost(self, pidfd: int) -> tuple[Runtime, str]:
+        """A process has ended: forget it, and say why as the beginning of a sentence."""
+        runtime = next(r for r in self.runtimes.values() if r.pidfd == pidfd)
+        status = runtime.process.wait()
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
+        self._note_failure(runtime, how)
+        self._forget(runtime)
+        return runtime, why
+
+    def next_event(self) -> float:
+        """When `fill` or `kill_overdue` has something to do next (monotonic seconds)."""
+        times = [r.deadline for r in self.runtimes.values() if r.address is None]
+        for name, backend in self._backends.items():
+            if sum(1 for r in self.runtimes.values() if r.backend == name) < backend.workers:
+                times.append(self._not_before[name])
+        return min(times, default=float("inf"))
+
+    def close(self) -> None:
+        """End every process, and leave nothing behind."""
+        for runtime in self.runtimes.values():
+            runtime.process.kill()
+        for runtime in list(self.runtimes.values()):
+            runtime.process.wait()
+            self._forget(runtime)
+        self.router.close()
+
+    def _start(self, backend: BackendConfig, now: float) -> Runtime:
+        self._last += 1
+        folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=self._folder))
+        endpoint = f"ipc://{folder}/s"
+        self.router.bind(endpoint)
+        secret = secrets.token_bytes(32)
+        stderr = os.memfd_create(f"qslurm-runtime-{self._last}")
+        process = subprocess.Popen(
+            command("qslurm.runtimes.quantum"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C on a terminal is not for it
+        )
+        setup = Setup(endpoint, self._last, secret, os.getpid(), backend.qubits)
+        _tell(process, msgspec.json.encode(setup) + b"\n")
+        runtime = Runtime(
+            number=self._last,
+            backend=backend.name,
+            process=process,
+            pidfd=os.pidfd_open(process.pid),
+            stderr=stderr,
+            secret=secret,
+            endpoint=endpoint,
+            folder=folder,
+            deadline=now + JOIN_LIMIT_S,
+        )
+        self.runtimes[runtime.number] = runtime
+        return runtime
+
+    def _take_in(self, frames: list[bytes]) -> Message | None:
+        parcel = open_parcel(frames)
+        try:
+            message = decode_request(parcel.body) if parcel is not None else None
+        except InvalidInputError:
+            log.warning("a quantum runtime said something that can't be understood")
+            return None
+        if parcel is None or not isinstance(message, Join | Result):
+            return None
+        runtime = self.runtimes.get(message.runtime)
+        if runtime is None or not hmac.compare_digest(runtime.secret, parcel.credential):
+            log.warning("somebody who is no quantum runtime of ours spoke as number %d", message.runtime)
+            return None
+        if isinstance(message, Join):
+            runtime.joined = True
+            self._failed_starts[runtime.backend] = 0
+            self.failures.pop(runtime.backend, None)
+            shutil.rmtree(runtime.folder)
+        if not runtime.killed_because:
+            runtime.address = parcel.address
+        return message
+
+    def _note_failure(self, runtime: Runtime, how: str) -> None:
+        tail = os.pread(runtime.stderr, _STDERR_TAIL, max(0, os.fstat(runtime.stderr).st_size - _STDERR_TAIL))
+        last = tail.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        log.warning(
+            "runtime=%d backend=%s ended: %s", runtime.number, runtime.backend, runtime.killed_because or how
+        )
+        failed = 0 if runtime.joined else self._failed_starts[runtime.backend] + 1
+        self._failed_starts[runtime.backend] = failed
+        if failed:
+            self.failures[runtime.backend] = f"its quantum runtime can't start: {last or how}"
+            log.error("backend=%s %s", runtime.backend, self.failures[runtime.backend])
+        pause = _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)]
+        self._not_before[runtime.backend] = time.monotonic() + pause
+
+    def _forget(self, runtime: Runtime) -> None:
+        import zmq
+
+        del self.runtimes[runtime.number]
+        os.close(runtime.pidfd)
+        os.close(runtime.stderr)
+        shutil.rmtree(runtime.folder, ignore_errors=True)
+        try:
+            self.router.unbind(runtime.endpoint)
+        except zmq.ZMQError as error:
+            log.debug("unbind: %s", error)
+
+
+def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
+    if process.stdin is None:
+        raise ValueError("the process has no standard input")
+    try:
+        process.stdin.write(line)
+        process.stdin.close()
+    except BrokenPipeError:
+        log.debug("process %d ended before it was told anything", process.pid)

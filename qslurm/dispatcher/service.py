@@ -1,0 +1,154 @@
+"""`qslurm dispatcher serve`: the dispatcher as a service that runs in the foreground until SIGTERM."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.credentials import Identity, Munge
+from qslurm.errors import ConfigError, QslurmError
+
+log = logging.getLogger(__name__)
+
+_SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+RUNTIMES = ("qx",)
+"""Kinds of quantum runtime that this version can start."""
+
+
+def serve(
+    config: DispatcherConfig, backends: Sequence[BackendConfig], *, identity: Identity | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; then end every process that was started, and remove the socket.
+
+    What can't work is a ConfigError before anything is touched; a dispatcher that is already there, or a store
+    that can't be opened, is a QslurmError. `identity` is how senders are known (default: MUNGE).
+    """
+    check_config(config, backends)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
+    with _alone(config.socket):
+        _serve_alone(config, backends, identity or Munge(config.munge_socket), trusted)
+
+
+def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) -> None:
+    """Refuse a configuration that can't work, with the name of the setting (ConfigError)."""
+    names = [backend.name for backend in backends]
+    if not names:
+        raise ConfigError("No backend is configured.", hint="Add a section [[backend]] with a name.")
+    for backend in backends:
+        if names.count(backend.name) > 1:
+            raise ConfigError(f"Backend {backend.name!r} is configured twice.")
+        if backend.runtime not in RUNTIMES:
+            known = ", ".join(RUNTIMES)
+            raise ConfigError(
+                f"Backend {backend.name!r} has runtime {backend.runtime!r}; known are: {known}."
+            )
+        for setting in ("qubits", "workers", "max_shots", "default_shots"):
+            if getattr(backend, setting) < 1:
+                raise ConfigError(f"Backend {backend.name!r}: {setting} must be 1 or more.")
+        if backend.default_shots > backend.max_shots:
+            raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
+    if config.execution_limit_s <= 0:
+        raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
+    if len(os.fsencode(config.socket)) > _SOCKET_PATH_LIMIT:
+        raise ConfigError(f"[dispatcher] socket is longer than {_SOCKET_PATH_LIMIT} bytes: {config.socket}")
+    if not Path(config.socket).parent.is_dir():
+        raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+
+
+def _serve_alone(
+    config: DispatcherConfig, backends: Sequence[BackendConfig], identity: Identity, trusted: frozenset[int]
+) -> None:
+    import zmq
+
+    from qslurm.dispatcher.ledger import Ledger
+    from qslurm.dispatcher.server import Limits, Server
+    from qslurm.runtimes.reading import complaint
+    from qslurm.store.store import Store
+
+    folder = Path(config.socket).parent
+    for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
+        shutil.rmtree(left)
+    store = Store(config.store)
+    try:
+        with zmq.Context() as context:
+            limits = Limits(trusted, config.execution_limit_s)
+            ledger = Ledger(backends, store)
+            server = Server(ledger, identity, limits, context=context, folder=folder, read=complaint)
+            with _signals_stop(server.stop, server.bell):
+                server.bind(f"ipc://{config.socket}")
+                Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
+                log.info("listening at %s, %d jobs open", config.socket, len(ledger.tasks))
+                server.run()
+    finally:
+        store.close()
+        Path(config.socket).unlink(missing_ok=True)
+    log.info("stopped")
+
+
+@contextmanager
+def _signals_stop(stop: object, bell: int) -> Iterator[None]:
+    def handler(number: int, _frame: object) -> None:
+        log.info("%s: stopping", signal.Signals(number).name)
+        if callable(stop):
+            stop()
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    wakeup = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def _alone(socket: str) -> Iterator[None]:
+    """Hold the lock beside the socket; ZeroMQ would take the place of a dispatcher that is still alive."""
+    path = Path(f"{socket}.lock")
+    descriptor = _lock(path)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise QslurmError(f"{path} can't be made: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise QslurmError(
+                f"A dispatcher (process {holder or 'unknown'}) is already serving {path.with_suffix('')}.",
+                hint="Stop it first, or give this one another socket.",
+            ) from error
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+        os.close(descriptor)  # the one before removed the file between our two steps
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError as error:
+        raise ConfigError(f"[dispatcher] trusted_users: this host has no user {name!r}.") from error

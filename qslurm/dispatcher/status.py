@@ -1,0 +1,112 @@
+"""What is going on: the state of backends, and of the jobs that are open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+import qslurm
+from qslurm.dispatcher import work
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import (
+    BackendStatus,
+    Done,
+    Message,
+    Refused,
+    SetBackend,
+    Status,
+    TaskStatus,
+)
+from qslurm.dispatcher.pool import Pool
+from qslurm.dispatcher.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Backends:
+    """Knows which backends can take jobs, and since when they are in the state they are in."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._started = time.time()
+        self._switched_off = {row["name"]: row["reason"] for row in ledger.store.backends() if row["offline"]}
+        self._states: dict[str, tuple[str, float]] = {}
+
+    def set(self, message: SetBackend) -> Message:
+        """An operator takes a backend out of service, or back in."""
+        if message.backend not in self._ledger.backends:
+            return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
+        self._switched_off.pop(message.backend, None)
+        if not message.online:
+            self._switched_off[message.backend] = message.reason
+        log.info("backend=%s set %s", message.backend, "online" if message.online else "offline")
+        self._ledger.set_backend(message.backend, offline=not message.online, reason=message.reason)
+        return Done()
+
+    def look(self, pool: Pool) -> None:
+        """Bring the ledger's knowledge of what is available up to date."""
+        unavailable = self._ledger.unavailable
+        for name in self._ledger.backends:
+            reason = self._reason(name, pool)
+            if reason:
+                unavailable[name] = f"Backend {name} is offline: {reason}."
+            else:
+                unavailable.pop(name, None)
+            state = "offline" if reason else "executing" if self._executing(name) else "idle"
+            if self._states.get(name, ("", 0.0))[0] != state:
+                self._states[name] = (state, time.time())
+
+    def status(self, pool: Pool, tasks: list[TaskStatus]) -> Status:
+        """The answer to GetStatus."""
+        self.look(pool)
+        return Status(
+            version=qslurm.__version__,
+            pid=os.getpid(),
+            started=self._started,
+            ready=not self._ledger.trouble,
+            reason=f"Results can't be stored: {self._ledger.trouble}." if self._ledger.trouble else "",
+            backends=[self._backend(name, pool) for name in self._ledger.backends],
+            tasks=tasks,
+        )
+
+    def _backend(self, name: str, pool: Pool) -> BackendStatus:
+        config = self._ledger.backends[name]
+        state, since = self._states[name]
+        queued, executing = work.load(self._ledger, name)
+        return BackendStatus(
+            name=name,
+            state=state,
+            reason=self._reason(name, pool),
+            since=since,
+            qubits=config.qubits,
+            max_shots=config.max_shots,
+            default_shots=config.default_shots,
+            runtimes=pool.joined(name),
+            queued=queued,
+            executing=executing,
+        )
+
+    def _executing(self, name: str) -> bool:
+        return work.load(self._ledger, name)[1] > 0
+
+    def _reason(self, name: str, pool: Pool) -> str:
+        if name in self._switched_off:
+            return self._switched_off[name] or "an operator has taken it out of service"
+        if pool.joined(name):
+            return ""
+        return pool.failures.get(name, "its quantum runtime is starting")
+
+
+def task_status(task: Task) -> TaskStatus:
+    """One open job."""
+    return TaskStatus(
+        job_id=task.job.job_id,
+        restart=task.job.restart,
+        center=task.job.center,
+        backend=task.job.backend,
+        kind=task.job.kind,
+        state=task.state,
+        since=task.since,
+        executions=len(task.ended),
+    )

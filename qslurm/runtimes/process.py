@@ -1,0 +1,47 @@
+"""Processes of our own that do what may kill a process: QX executes circuits there, libqasm reads them.
+
+Such a process gets what it must know on its standard input, never on the command line that everybody can
+read, and it ends with the process that started it, even when that is killed with -9.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import qslurm
+
+_PR_SET_PDEATHSIG = 1
+_LOG_LIMIT = 1 << 20  # bytes that such a process may write to a file (its standard error)
+
+
+def command(module: str) -> list[str]:
+    """The command that runs `main()` of a module of this package.
+
+    `-I` keeps the environment, the current folder and the user's own packages out; so where this package is
+    must be said, because a checkout is not on the path of an isolated Python.
+    """
+    root = str(Path(qslurm.__file__).parent.parent)
+    code = f"import sys; sys.path.insert(0, {root!r}); from {module} import main; main()"
+    return [sys.executable, "-I", "-c", code]
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when the thread that started it, in process `parent`, ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it ended before the kernel knew
+        raise SystemExit(1)
+
+
+def restrain() -> None:
+    """No core dumps, no large files; and if memory runs out, this process goes first."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_LIMIT, _LOG_LIMIT))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    Path("/proc/self/oom_score_adj").write_text("1000")

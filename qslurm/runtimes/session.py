@@ -1,0 +1,198 @@
+"""A job step's hold on the dispatcher: it outlives a dispatcher that is killed and started again.
+
+Every question may be asked again: the dispatcher knows each execution by its number and never runs one twice.
+So whatever is unclear (no answer, an unknown session) ends in attaching again and asking again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from qslurm.dispatcher.client import DispatcherClient, error_of
+from qslurm.dispatcher.messages import (
+    Attach,
+    Attached,
+    Await,
+    Conclude,
+    Done,
+    Execute,
+    Executed,
+    Message,
+    Pending,
+    Refused,
+)
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.runtimes.interface import BackendType, Outcome
+
+PATIENCE_S = 2.0
+"""Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
+
+ADMISSION_S = 15.0
+"""How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
+
+_SEEDS = 2**63
+
+
+class Session:
+    """The work of one start of one job. It is the transport of a hybrid job's `qi`.
+
+    `say` gets a sentence whenever the reason for waiting changes. Without `patient`, a dispatcher that does not
+    answer is an UnreachableError instead of something to wait for.
+    """
+
+    def __init__(
+        self,
+        client: DispatcherClient,
+        job_id: int,
+        restart: int,
+        *,
+        say: Callable[[str], None],
+        patient: bool = True,
+    ) -> None:
+        self._client = client
+        self._attach = Attach(job_id=job_id, restart=restart, client=secrets.token_hex(16))
+        self._say = say
+        self._patient = patient
+        self._said = ""
+        self._seq = 0
+        self._shots = 0
+        self._attached = self._attach_once_admitted()
+
+    @property
+    def attached(self) -> Attached:
+        """What the dispatcher said when this step attached."""
+        return self._attached
+
+    @property
+    def executions(self) -> int:
+        """How many circuits have been asked for."""
+        return self._seq
+
+    @property
+    def shots(self) -> int:
+        """How many shots have been done in all."""
+        return self._shots
+
+    @property
+    def backend_type(self) -> BackendType:
+        """The backend that executions run on."""
+        from qslurm.runtimes.qx import backend_type
+
+        facts = self._attached
+        return backend_type(
+            facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
+        )
+
+    def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
+        """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
+        envelope = self._attached.envelope
+        seed = envelope.seed if envelope is not None else None
+        seq, self._seq = self._seq, self._seq + 1
+        message = Execute(
+            task=self._attached.task,
+            seq=seq,
+            circuit=circuit,
+            shots=number_of_shots,
+            raw_data=raw_data,
+            seed=None if seed is None else (seed + seq) % _SEEDS,  # repeatable, but no two circuits alike
+        )
+        outcome = _outcome(self._await(message, seq))
+        self._shots += outcome.shots_done
+        return outcome
+
+    def circuit_outcome(self) -> Outcome:
+        """The outcome of a circuit job, whose circuit was queued when the job was admitted."""
+        if self._attached.outcome is not None:
+            return _outcome(self._attached.outcome)
+        return _outcome(self._await(Await(task=self._attached.task, seq=0), 0))
+
+    def conclude(self, *, final_result: str | None = None, failure: str = "") -> None:
+        """Hand in the final result (JSON) of a hybrid job, or why it failed; returns when it is stored."""
+        message = Conclude(task=self._attached.task, final_result=final_result, failure=failure)
+        answer = self._insist(message)
+        if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
+            raise error_of(answer.kind, answer.reason)
+        if not isinstance(answer, Done | Refused):
+            raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a final result.")
+
+    def _await(self, message: Execute | Await, seq: int) -> Executed:
+        question: Execute | Await = message
+        while True:
+            answer = self._insist(question)
+            if isinstance(answer, Executed):
+                self._tell("")
+                return answer
+            if isinstance(answer, Refused) and answer.kind == "unknown_execution":
+                question = message  # the dispatcher was killed before it had taken note of it
+            elif isinstance(answer, Refused):
+                if self._attached.outcome is not None:
+                    return self._attached.outcome
+                raise error_of(answer.kind, answer.reason)
+            elif isinstance(answer, Pending):
+                if answer.position or "stored" in answer.reason:
+                    self._tell(answer.reason)
+                question = Await(task=self._attached.task, seq=seq)
+            else:
+                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a circuit.")
+
+    def _insist(self, message: Execute | Await | Conclude) -> Message:
+        """Ask until there is an answer that means something; a session that is unknown is opened again."""
+        while True:
+            answer = self._exchange(message, self._attached.secret)
+            if isinstance(answer, Refused) and answer.kind == "session":
+                self._attached = self._attach_once_admitted()
+                if self._attached.state in {"admitted", "running"}:
+                    continue
+                reason = self._attached.reason or f"The job has ended: {self._attached.state}."
+                kinds = {"cancelled": "job_cancelled", "timed_out": "timed_out"}
+                return Refused(kind=kinds.get(self._attached.state, "job_failed"), reason=reason)
+            if isinstance(answer, Pending) and isinstance(message, Conclude):
+                self._tell(answer.reason)
+                time.sleep(1.0)
+                continue
+            return answer
+
+    def _exchange(self, message: Message, secret: bytes | None) -> Message:
+        pause = 0.1
+        while True:
+            try:
+                return self._client.exchange(message, secret=secret, timeout_s=PATIENCE_S)
+            except UnreachableError as error:
+                if not self._patient:
+                    raise
+                self._tell(f"{error.message} The job goes on when it does")
+                time.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    def _attach_once_admitted(self) -> Attached:
+        until = time.monotonic() + ADMISSION_S
+        while True:
+            answer = self._exchange(self._attach, None)
+            if isinstance(answer, Attached):
+                self._tell("")
+                return answer
+            if isinstance(answer, Refused) and (answer.kind != "not_ready" or time.monotonic() > until):
+                raise error_of(answer.kind, answer.reason)
+            if not isinstance(answer, Refused | Pending):
+                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a job step.")
+            self._tell(answer.reason)
+            time.sleep(0.5)
+
+    def _tell(self, reason: str) -> None:
+        if reason and reason != self._said:
+            self._say(reason)
+        self._said = reason
+
+
+def _outcome(executed: Executed) -> Outcome:
+    if executed.error:
+        raise error_of(executed.kind, executed.error)
+    return Outcome(
+        counts=executed.counts,
+        raw_data=executed.raw_data,
+        shots_requested=executed.shots_requested,
+        shots_done=executed.shots_done,
+        seconds=executed.seconds,
+    )

@@ -1,0 +1,86 @@
+"""`qslurm step`: a job's classical part on C2, run by its batch script as the job's user.
+
+A circuit job waits for what its circuit gave and prints it. A hybrid job runs the user's file here; what the file
+prints is the job's output, and the final result is its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.credentials import Identity
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.session import Session
+
+
+def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity | None = None) -> int:
+    """Do the work of the Slurm job that this process is in; the answer is the exit code, 0 or 1.
+
+    `script_path` is the job's batch script, for messages: its data comes from the dispatcher, which has it from
+    Slurm. `identity` is how to prove who this is (default: MUNGE).
+    """
+    try:
+        job_id, restart = _which_job(script_path)
+        with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
+            session = Session(client, job_id, restart, say=_say)
+            if session.attached.kind == "circuit":
+                print(counts_table(session.circuit_outcome()), flush=True)
+            else:
+                print(_run_hybrid(session), flush=True)
+    except QslurmError as error:
+        sys.stdout.flush()
+        print(f"qslurm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def counts_table(outcome: Outcome) -> str:
+    """Counts as aligned lines, `bits count share`, the bits as in the results."""
+    width = max((len(bits) for bits in outcome.counts), default=0)
+    digits = max((len(str(count)) for count in outcome.counts.values()), default=0)
+    total = max(outcome.shots_done, 1)
+    lines = [
+        f"{bits:<{width}}  {count:>{digits}}  {count / total:7.2%}"
+        for bits, count in sorted(outcome.counts.items())
+    ]
+    return "\n".join([*lines, f"{outcome.shots_done} shots"])
+
+
+def _run_hybrid(session: Session) -> str:
+    from qslurm.runtimes.hybrid_file import run_hybrid
+
+    attached = session.attached
+    if attached.final_result is not None:  # another start of the same submission has finished
+        return attached.final_result
+    envelope = attached.envelope
+    if envelope is None:
+        raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
+    try:
+        final_result = json.dumps(run_hybrid(envelope.source, envelope.file, session, shots=envelope.shots))
+    except QslurmError as error:
+        sys.stdout.flush()
+        session.conclude(failure=str(error))
+        raise
+    sys.stdout.flush()  # what the user printed comes before what we print
+    session.conclude(final_result=final_result)
+    return final_result
+
+
+def _which_job(script_path: Path) -> tuple[int, int]:
+    try:
+        return int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    except (KeyError, ValueError) as error:
+        raise InvalidInputError(
+            f"{script_path} is a job step, but this is no Slurm job: SLURM_JOB_ID is not set.",
+            hint="Submit it with qslurm submit, or run the circuit or hybrid file itself with qslurm run.",
+        ) from error
+
+
+def _say(reason: str) -> None:
+    print(f"qslurm: waiting: {reason.rstrip('.')}.", file=sys.stderr, flush=True)
