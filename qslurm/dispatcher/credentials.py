@@ -91,6 +91,8 @@ class Munge:
             raise PermissionDeniedError(f"The MUNGE credential was refused: {_first_line(done.stderr)}.")
         head, _, payload = done.stdout.partition(b"\n\n")
         facts = {name.decode(): value for name, value in _FACT.findall(head)}
+        if not facts.keys() >= {"UID", "ENCODE_TIME", "DECODE_TIME"}:
+            raise PermissionDeniedError("unmunge said nothing that can be understood.")
         age = int(facts["DECODE_TIME"]) - int(facts["ENCODE_TIME"])
         if abs(age) > LIFETIME_S:
             raise PermissionDeniedError(f"The MUNGE credential is {age} s old; {LIFETIME_S} s are allowed.")

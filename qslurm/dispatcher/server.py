@@ -1,24 +1,22 @@
 """The dispatcher's loop: one thread, one poll, everything that happens goes through it.
 
 A plain poll loop rather than asyncio: the loop owns the ledger and the store, so there is nothing to lock and
-nothing to await; each round takes in what has come, gives idle quantum runtimes their next circuits, stores all
-changes in one transaction (a group commit), and only then tells anybody. It starts faster, too (`qslurm run`).
-What may wait (munged, reading a job's circuit) is done by a few threads that hand their answers back.
+nothing to await; each round takes in what has come, gives idle quantum runtimes their next circuits, stores
+all changes in one transaction (a group commit), and only then tells anybody. It starts faster, too.
+What may take its time (munged, reading a job's circuit) is done by a few threads that hand their answers back.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qslurm.dispatcher import jobs, sessions, work
+from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
@@ -33,11 +31,11 @@ from qslurm.dispatcher.messages import (
     Pending,
     Refused,
     SetBackend,
-    Status,
     TurnedAway,
 )
 from qslurm.dispatcher.pool import Pool
-from qslurm.dispatcher.status import Backends, task_status
+from qslurm.dispatcher.status import Backends
+from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.wire import BODY_LIMIT, Address, Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.envelope import Envelope
@@ -47,38 +45,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HOLD_S = 1.0
-"""How long a question about an execution is kept before it is answered with Pending."""
-
 _BATCH = 64  # messages taken in before anything else gets its turn
 _CONNECTION_BACKLOG = 64  # messages that one connection may have waiting
 _CHECKS = 64  # credentials being checked at a time; who comes then is asked to come again
-_STALE_S = 5.0  # answers that could not be sent for so long are not waited for any more
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to store
+_IDLE_S = 10.0
 
 ReadJob = Callable[[Envelope, int], str]
+Signed = Admit | Finish | SetBackend | Attach
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Who may give orders, and how long a circuit may take."""
+    """Which uids may give orders, and how long a circuit may take."""
 
     trusted: frozenset[int]
     execution_limit_s: float
 
 
-@dataclass
-class _Outbox:
-    """Answers that may be sent once everything that came before is stored."""
-
-    answers: list[tuple[float, Address, Message]] = field(default_factory=list)
-
-    def drop_stale(self, now: float) -> None:
-        self.answers = [answer for answer in self.answers if now - answer[0] < _STALE_S]
-
-
 class Server:
-    """Serves until `stop` is called. `read` finds out what speaks against a job's data (None: nothing is read)."""
+    """Serves until `stop` is called. `read` finds what speaks against a job's data (None: it is not read)."""
 
     def __init__(
         self,
@@ -94,7 +80,7 @@ class Server:
 
         self._ledger = ledger
         self._identity = identity
-        self._limits = limits
+        self._trusted = limits.trusted
         self._read = read
         self._front = context.socket(zmq.ROUTER)
         self._front.linger = 200
@@ -102,17 +88,14 @@ class Server:
         self._front.rcvhwm = _CONNECTION_BACKLOG
         self._pool = Pool(context, ledger.backends.values(), folder, limit_s=limits.execution_limit_s)
         self._backends = Backends(ledger)
-        self._outbox = _Outbox()
-        self._waiting: dict[tuple[int, int], dict[Address, float]] = {}
-        self._handed_back: deque[Callable[[], None]] = deque()
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="qslurm-check")
+        self._answers = Answers(self._send)
+        self._threads = Threads()
         self._checks = 0
         self._failed_stores = 0
         self._store_again = 0.0
         self._stopping = False
-        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller = zmq.Poller()
-        for source in (self._front, self._pool.router, self._ear):
+        for source in (self._front, self._pool.router, self._threads.ear):
             self._poller.register(source, zmq.POLLIN)
 
     def bind(self, endpoint: str) -> None:
@@ -122,12 +105,12 @@ class Server:
     @property
     def bell(self) -> int:
         """A descriptor that wakes the loop when a byte is written to it (for signal.set_wakeup_fd)."""
-        return self._bell
+        return self._threads.bell
 
     def stop(self) -> None:
         """Let `run` return; may be called from any thread and from a signal handler."""
         self._stopping = True
-        os.write(self._bell, b"\0")
+        self._threads.ring()
 
     def run(self) -> None:
         """Serve. When it returns, every process is gone and what could be stored is stored."""
@@ -137,35 +120,38 @@ class Server:
             self._store(time.monotonic())
         finally:
             self._pool.close()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
             self._front.close()
-            os.close(self._ear)
-            os.close(self._bell)
 
     def _round(self) -> None:
         import zmq
 
-        now = time.monotonic()
-        for runtime in self._pool.fill(now):
+        for runtime in self._pool.fill(time.monotonic()):
             self._poller.register(runtime.pidfd, zmq.POLLIN)
-        ready = dict(self._poller.poll(self._patience_ms(now)))
-        if self._ear in ready:
-            os.read(self._ear, 4096)
-        while self._handed_back:
-            self._handed_back.popleft()()
-        now = time.monotonic()
-        if self._pool.router in ready:
+        ready = dict(self._poller.poll(self._patience_ms()))
+        if ready.pop(self._threads.ear, None):
+            self._threads.hand_over()
+        if ready.pop(self._pool.router, None):
             for result in self._pool.hear():
                 work.result(self._ledger, result)
-        if self._front in ready:
+        if ready.pop(self._front, None):
             self._hear()
-        for pidfd in [source for source in ready if isinstance(source, int) and source != self._ear]:
-            self._lose(pidfd)
+        for pidfd in ready:  # nothing else is registered
+            self._lose(int(pidfd))
+        now = time.monotonic()
         self._pool.kill_overdue(now)
         self._backends.look(self._pool)
         self._assign(now)
         self._store(now)
-        self._answer_late(time.monotonic())
+        for (task, seq), address in self._answers.impatient(now):
+            self._send(address, sessions.pending(self._ledger, task, seq))
+
+    def _patience_ms(self) -> int:
+        now = time.monotonic()
+        first = min(now + _IDLE_S, self._answers.next_event(), self._pool.next_event())
+        if self._ledger.changes:
+            first = min(first, self._store_again)
+        return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------
 
@@ -191,7 +177,7 @@ class Server:
     def _take(self, parcel: Parcel, message: Message) -> None:
         match message:
             case GetStatus():
-                self._send(parcel.address, self.status())
+                self._send(parcel.address, self._backends.status(self._pool))
             case Execute() | Await() | Conclude():
                 self._take_from_session(parcel, message)
             case Admit() | Finish() | SetBackend() | Attach():
@@ -203,62 +189,54 @@ class Server:
         ledger, address = self._ledger, parcel.address
         if not sessions.is_session(ledger, message.task, parcel.credential):
             self._send(address, Refused(kind="session", reason="This session is not known: attach again."))
-        elif ledger.trouble and not isinstance(message, Await):
+            return
+        if ledger.trouble and not isinstance(message, Await):
             self._send(address, sessions.pending(ledger, message.task, -1))
-        elif isinstance(message, Conclude):
-            self._answer(address, sessions.conclude(ledger, message))
+            return
+        answer: Message | None
+        if isinstance(message, Conclude):
+            answer = sessions.conclude(ledger, message)
+        elif isinstance(message, Execute):
+            answer = sessions.execute(ledger, message)
         else:
-            asked = isinstance(message, Execute)
-            answer = (
-                sessions.execute(ledger, message)
-                if isinstance(message, Execute)
-                else sessions.outcome(ledger, message.task, message.seq)
-            )
-            if answer is not None:
-                self._answer(address, answer)
-                return
-            self._waiting.setdefault((message.task, message.seq), {})[address] = time.monotonic() + HOLD_S
-            if asked:
-                log.debug("task=%d seq=%d asked for", message.task, message.seq)
+            answer = sessions.outcome(ledger, message.task, message.seq)
+        if answer is not None:
+            self._answer(address, answer)
+        elif not isinstance(message, Conclude):
+            self._answers.wait((message.task, message.seq), address, time.monotonic())
 
     # --- who says so? --------------------------------------------------------------------------------
 
-    def _check(self, parcel: Parcel, message: Admit | Finish | SetBackend | Attach) -> None:
+    def _check(self, parcel: Parcel, message: Signed) -> None:
         if self._identity.instant:
-            self._take_checked(parcel, message, self._identity.verify(parcel.credential, parcel.body))
-            return
-        if self._checks >= _CHECKS:
+            self._take_signed(parcel.address, message, self._verify(parcel))
+        elif self._checks >= _CHECKS:
             self._send(parcel.address, Refused(kind="unreachable", reason="Too many ask at once; ask again."))
-            return
-        self._checks += 1
+        else:
+            self._checks += 1
+            self._threads.do(lambda: self._verify(parcel), lambda uid: self._checked(parcel, message, uid))
 
-        def check() -> None:
-            try:
-                uid: int | QslurmError = self._identity.verify(parcel.credential, parcel.body)
-            except QslurmError as error:
-                uid = error
-            self._hand_back(lambda: self._checked(parcel, message, uid))
+    def _verify(self, parcel: Parcel) -> int | QslurmError:
+        try:
+            return self._identity.verify(parcel.credential, parcel.body)
+        except QslurmError as error:
+            return error
 
-        self._threads.submit(check)
-
-    def _checked(
-        self, parcel: Parcel, message: Admit | Finish | SetBackend | Attach, uid: int | QslurmError
-    ) -> None:
+    def _checked(self, parcel: Parcel, message: Signed, uid: int | QslurmError) -> None:
         self._checks -= 1
+        self._take_signed(parcel.address, message, uid)
+
+    def _take_signed(self, address: Address, message: Signed, uid: int | QslurmError) -> None:
+        ledger = self._ledger
         if isinstance(uid, QslurmError):
             log.warning("%s refused: %s", type(message).__name__, uid.message)
-            self._send(parcel.address, Refused(kind=uid.kind, reason=uid.message))
-        else:
-            self._take_checked(parcel, message, uid)
-
-    def _take_checked(self, parcel: Parcel, message: Admit | Finish | SetBackend | Attach, uid: int) -> None:
-        ledger, address = self._ledger, parcel.address
-        if isinstance(message, Attach):
+            self._send(address, Refused(kind=uid.kind, reason=uid.message))
+        elif isinstance(message, Attach):
             if ledger.trouble:
                 self._send(address, Pending(reason=f"results can't be stored: {ledger.trouble}", position=0))
             else:
                 self._answer(address, sessions.attach(ledger, message, uid))
-        elif uid not in self._limits.trusted:
+        elif uid not in self._trusted:
             log.warning("uid=%d may not send %s", uid, type(message).__name__)
             reason = f"Only this platform's operators may do that, not the user with uid {uid}."
             self._send(address, Refused(kind="permission", reason=reason))
@@ -272,34 +250,16 @@ class Server:
     def _admit(self, address: Address, job: Admit, complaint: str | None) -> None:
         self._backends.look(self._pool)
         answer = jobs.admit(self._ledger, job, complaint)
-        if answer is not None:
-            if isinstance(answer, TurnedAway):
-                log.info(
-                    "job=%d restart=%d center=%s turned away, retry=%s",
-                    job.job_id,
-                    job.restart,
-                    job.center,
-                    answer.retry,
-                )
-            self._answer(address, answer)
-            return
         envelope, read = job.envelope, self._read
-        if envelope is None or read is None:
-            raise QslurmError("There is nothing to read.")
-        qubits = self._ledger.backends[job.backend].qubits
-
-        def find_out() -> None:
-            complaint = read(envelope, qubits)
-            self._hand_back(lambda: self._admit(address, job, complaint))
-
-        self._threads.submit(find_out)
-
-    def _hand_back(self, act: Callable[[], None]) -> None:
-        self._handed_back.append(act)
-        try:
-            os.write(self._bell, b"\0")
-        except OSError:  # full: it is awake already; closed: it has stopped
-            log.debug("the bell was not rung")
+        if answer is None and envelope is not None and read is not None:
+            qubits = self._ledger.backends[job.backend].qubits
+            self._threads.do(lambda: read(envelope, qubits), lambda found: self._admit(address, job, found))
+            return
+        if isinstance(answer, TurnedAway):
+            again = "for now" if answer.retry else "for good"
+            log.info("job=%d restart=%d center=%s turned away %s", job.job_id, job.restart, job.center, again)
+        if answer is not None:
+            self._answer(address, answer)
 
     # --- quantum runtimes ----------------------------------------------------------------------------
 
@@ -321,22 +281,18 @@ class Server:
 
     def _store(self, now: float) -> None:
         ledger = self._ledger
-        for task, seq, message in ledger.settled:
-            for address in self._waiting.pop((task, seq), {}):
-                self._answer(address, message)
+        self._answers.settle(ledger.settled, now)
         ledger.settled.clear()
         if ledger.changes:
             if ledger.trouble and now < self._store_again and not self._stopping:
-                self._outbox.drop_stale(now)
+                self._answers.drop_stale(now)
                 return
             trouble = ledger.store.commit(ledger.changes)
             self._note_trouble(trouble, now)
             if trouble:
                 return
             ledger.stored()
-        for _, address, message in self._outbox.answers:
-            self._send(address, message)
-        self._outbox.answers.clear()
+        self._answers.send_held()
 
     def _note_trouble(self, trouble: str, now: float) -> None:
         if trouble:
@@ -348,32 +304,11 @@ class Server:
         elif self._ledger.trouble:
             log.warning("the store takes everything again")
             self._failed_stores = 0
-            self._hand_back(lambda: None)  # what was kept from starting may start
+            self._threads.ring()  # what was kept from starting may start
         self._ledger.trouble = trouble
 
     def _answer(self, address: Address, message: Message) -> None:
-        self._outbox.answers.append((time.monotonic(), address, message))
+        self._answers.hold(address, message, time.monotonic())
 
     def _send(self, address: Address, message: Message) -> None:
         self._front.send_multipart([*address, b"", encode(message)])
-
-    def _answer_late(self, now: float) -> None:
-        for (task, seq), addresses in list(self._waiting.items()):
-            for address in [address for address, until in addresses.items() if until <= now]:
-                del addresses[address]
-                self._send(address, sessions.pending(self._ledger, task, seq))
-            if not addresses:
-                del self._waiting[task, seq]
-
-    def _patience_ms(self, now: float) -> int:
-        times = [until for addresses in self._waiting.values() for until in addresses.values()]
-        times.append(self._pool.next_event())
-        if self._ledger.changes:
-            times.append(self._store_again)
-        first = min(times)
-        return 10_000 if first == float("inf") else max(0, min(10_000, int((first - now) * 1000) + 1))
-
-    def status(self) -> Status:
-        """The answer to GetStatus."""
-        tasks: list[Any] = [task_status(task) for task in self._ledger.tasks.values()]
-        return self._backends.status(self._pool, tasks)

@@ -57,7 +57,7 @@ class Backends:
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, time.time())
 
-    def status(self, pool: Pool, tasks: list[TaskStatus]) -> Status:
+    def status(self, pool: Pool) -> Status:
         """The answer to GetStatus."""
         self.look(pool)
         return Status(
@@ -67,7 +67,7 @@ class Backends:
             ready=not self._ledger.trouble,
             reason=f"Results can't be stored: {self._ledger.trouble}." if self._ledger.trouble else "",
             backends=[self._backend(name, pool) for name in self._ledger.backends],
-            tasks=tasks,
+            tasks=[_task(task) for task in self._ledger.tasks.values()],
         )
 
     def _backend(self, name: str, pool: Pool) -> BackendStatus:
@@ -98,8 +98,7 @@ class Backends:
         return pool.failures.get(name, "its quantum runtime is starting")
 
 
-def task_status(task: Task) -> TaskStatus:
-    """One open job."""
+def _task(task: Task) -> TaskStatus:
     return TaskStatus(
         job_id=task.job.job_id,
         restart=task.job.restart,

@@ -1,0 +1,63 @@
+"""Who gets an answer, and when: after what it tells of has been stored, or with a reason to wait on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from qslurm.dispatcher.messages import Message
+from qslurm.dispatcher.wire import Address
+
+HOLD_S = 1.0
+"""How long a question about an execution is kept before it is answered with Pending."""
+
+_STALE_S = 5.0  # whoever asked has given up by then, and asks again
+
+Question = tuple[int, int]
+"""A task and the number of one of its executions."""
+
+
+class Answers:
+    """Answers that must not be sent yet. Times are monotonic seconds."""
+
+    def __init__(self, send: Callable[[Address, Message], None]) -> None:
+        self._send = send
+        self._held: list[tuple[float, Address, Message]] = []
+        self._waiting: dict[Question, dict[Address, float]] = {}
+
+    def hold(self, address: Address, message: Message, now: float) -> None:
+        """Send this once everything that has changed so far is stored."""
+        self._held.append((now, address, message))
+
+    def wait(self, question: Question, address: Address, now: float) -> None:
+        """Somebody waits for an execution's outcome."""
+        self._waiting.setdefault(question, {})[address] = now + HOLD_S
+
+    def settle(self, outcomes: Iterable[tuple[int, int, Message]], now: float) -> None:
+        """These outcomes are there: whoever waits for one gets it once it is stored."""
+        for task, seq, message in outcomes:
+            for address in self._waiting.pop((task, seq), {}):
+                self.hold(address, message, now)
+
+    def send_held(self) -> None:
+        """Everything is stored."""
+        for _, address, message in self._held:
+            self._send(address, message)
+        self._held.clear()
+
+    def drop_stale(self, now: float) -> None:
+        """Storing has failed for a while: forget answers that nobody waits for any more."""
+        self._held = [answer for answer in self._held if now - answer[0] < _STALE_S]
+
+    def impatient(self, now: float) -> Iterator[tuple[Question, Address]]:
+        """Who has waited long enough, and for what; they are not waiting any more."""
+        for question, addresses in list(self._waiting.items()):
+            for address in [address for address, until in addresses.items() if until <= now]:
+                del addresses[address]
+                yield question, address
+            if not addresses:
+                del self._waiting[question]
+
+    def next_event(self) -> float:
+        """When `impatient` has something to give next."""
+        times = (until for addresses in self._waiting.values() for until in addresses.values())
+        return min(times, default=float("inf"))

@@ -1,0 +1,71 @@
+"""Lets the loop have slow things done by threads, and be woken when they are done."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A few threads. What they find out is handed to functions that run in the loop's own thread."""
+
+    def __init__(self, number: int = 4) -> None:
+        self._number = number
+        self._executor: ThreadPoolExecutor | None = None
+        self._done: deque[Callable[[], None]] = deque()
+        self.ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def do(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Call `work` in a thread, and `then` with its answer in the loop.
+
+        If `work` raises, that is logged, and nobody is answered: whoever asked will ask again.
+        """
+        if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._executor = ThreadPoolExecutor(self._number, thread_name_prefix="dispatcher")
+
+        def both() -> None:
+            answer = work()
+            self._done.append(lambda: then(answer))
+            self.ring()
+
+        self._executor.submit(both).add_done_callback(_log_failure)
+
+    def ring(self) -> None:
+        """Wake the loop; from any thread, and from a signal handler."""
+        try:
+            os.write(self.bell, b"\0")
+        except OSError as error:  # full: it wakes anyway; closed: it has stopped
+            log.debug("the bell was not rung: %s", error)
+
+    def hand_over(self) -> None:
+        """Call what the threads have left; only the loop does this."""
+        try:
+            os.read(self.ear, 4096)
+        except BlockingIOError:
+            log.debug("nobody rang")
+        while self._done:
+            self._done.popleft()()
+
+    def close(self) -> None:
+        """Wait for nobody."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        os.close(self.ear)
+        os.close(self.bell)
+
+
+def _log_failure(future: Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("a thread has failed", exc_info=error)
