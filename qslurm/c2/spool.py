@@ -139,8 +139,8 @@ class Spool:
 
     def _write(self, path: Path, data: bytes, *, mode: int = 0o640) -> None:
         with _as_ours(self.folder):
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             owner = self.folder.stat()
+            path.parent.mkdir(mode=0o755, exist_ok=True)
             # root's wish must not leave a file that the gate can't replace.
             owns = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else (-1, -1)
             if os.geteuid() == 0:

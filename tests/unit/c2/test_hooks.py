@@ -1,0 +1,89 @@
+"""What the hooks make of the environment slurmctld gives them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from qslurm.c2.hooks import HopelessError, center_of, read_start, request
+from qslurm.errors import QslurmError
+from qslurm.payload.envelope import Envelope, pack
+
+# As slurmctld 22.05 gives it to PrologSlurmctld.
+ENVIRONMENT = {
+    "SLURM_JOB_ID": "11",
+    "SLURM_JOB_RESTART_COUNT": "1",
+    "SLURM_JOB_USER": "center_snellius",
+    "SLURM_JOB_UID": "6811",
+    "SLURM_JOB_ACCOUNT": "snellius",
+    "SLURM_JOB_PARTITION": "p_qx",
+    "SLURM_JOB_NAME": "bell",
+    "SLURM_JOB_COMMENT": "qslurm key=abc kind=script backend=spin2 origin=slurm:snellius:4711:alice",
+    "SLURM_SCRIPT_CONTEXT": "prolog_slurmctld",
+}
+
+
+def test_the_partition_says_the_backend_and_the_script_says_the_kind() -> None:
+    envelope = Envelope(kind="circuit", source="version 3\nqubit q", shots=100)
+    script = f"#!/bin/bash\nexec step\n{pack(envelope)}\n"
+    admit = request(read_start(ENVIRONMENT), script, "center_")
+    assert (admit.job_id, admit.restart, admit.uid) == (11, 1, 6811)
+    assert (admit.center, admit.account, admit.user) == ("snellius", "snellius", "center_snellius")
+    assert (admit.backend, admit.kind, admit.envelope) == ("qx", "circuit", envelope)
+    assert (admit.key, admit.origin) == ("abc", "slurm:snellius:4711:alice")
+
+
+def test_a_script_without_an_envelope_is_a_script_job() -> None:
+    admit = request(read_start(ENVIRONMENT), "#!/bin/bash\nhostname\n", "center_")
+    assert (admit.kind, admit.envelope) == ("script", None)
+
+
+def test_a_damaged_envelope_is_hopeless() -> None:
+    with pytest.raises(HopelessError, match="can't be read"):
+        request(read_start(ENVIRONMENT), "#!/bin/bash\n#QSLURM-DATA {nonsense\n", "center_")
+
+
+@pytest.mark.parametrize("user", ["root", "center_", "snellius", ""])
+def test_a_user_that_stands_for_no_center_is_hopeless(user: str) -> None:
+    with pytest.raises(HopelessError, match="not a center's user"):
+        center_of(user, "center_")
+
+
+def test_without_a_prefix_every_user_is_a_center() -> None:
+    assert center_of("snellius", "") == "snellius"
+
+
+@pytest.mark.parametrize(
+    "missing", ["SLURM_JOB_ID", "SLURM_JOB_USER", "SLURM_JOB_UID", "SLURM_JOB_PARTITION"]
+)
+def test_called_by_hand_it_says_who_should_call_it(missing: str) -> None:
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != missing}
+    with pytest.raises(QslurmError, match="PrologSlurmctld"):
+        read_start(environment)
+
+
+def test_an_account_slurm_does_not_name_is_none() -> None:
+    assert read_start(ENVIRONMENT | {"SLURM_JOB_ACCOUNT": "(null)"}).account == ""
+
+
+def test_a_hook_starts_light() -> None:
+    heavy = [
+        "requests",
+        "jinja2",
+        "cryptography",
+        "starlette",
+        "uvicorn",
+        "scipy",
+        "numpy",
+        "libqasm",
+        "qxelarator",
+        "sqlite3",
+        "asyncio",
+    ]
+    code = f"import sys, qslurm.c2.hooks, qslurm.c2.config; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,121 @@
+"""A job manager that really listens, with a store, keys and logs of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+
+from qslurm.c2.config import C2Config
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.jobmanager.app import make_app
+from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.store import statements
+from qslurm.store.store import Store
+from qslurm.tokens.config import TokensConfig
+from qslurm.tokens.issue import issue_token
+from qslurm.tokens.keys import create_key
+
+
+class Manager:
+    """The service, and what a test does beside it."""
+
+    def __init__(self, config: C2Config, url: str) -> None:
+        self.config = config
+        self.url = url
+        self.store = Store(config.dispatcher.store)
+        self.http = requests.Session()
+        self._task = 0
+
+    def token(self, center: str = "snellius", lifetime: str = "1h", now: float | None = None) -> str:
+        return issue_token(self.config.tokens, center, lifetime, now=now).token.reveal()
+
+    def get(self, path: str, token: str | None = None, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.token() if token is None else token}"}
+        return self.http.get(self.url + path, headers=headers, timeout=20, **options)
+
+    def put_task(self, job_id: int, **values: Any) -> int:
+        self._task += 1
+        task = {
+            **dict.fromkeys(statements.TASK_COLUMNS, ""),
+            "id": self._task,
+            "center": "snellius",
+            "job_id": job_id,
+            "restart": 0,
+            "kind": "circuit",
+            "backend": "qx",
+            "uid": 6811,
+            "state": "finished",
+            "admitted_at": 1.0,
+            "envelope": None,
+            "started_at": 2.0,
+            "finished_at": 3.0,
+            "exit_code": None,
+            "final_result": None,
+            **values,
+        }
+        assert self.store.commit([statements.put_task(task)]) == ""
+        return self._task
+
+    def put_execution(self, task: int, counts: str, shots: int, raw_data: str | None = None) -> None:
+        sql = (
+            "INSERT INTO executions (task, seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state) "
+            "VALUES (?, 0, '', ?, ?, ?, ?, 0.5, 'done')"
+        )
+        assert self.store.commit([(sql, (task, shots, shots, counts, raw_data))]) == ""
+
+    def log(self, job_id: int, user: str = "center_snellius") -> Path:
+        folder = Path(self.config.jobmanager.logs) / user
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{job_id}.out"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> TokensConfig:
+    folder = tmp_path_factory.mktemp("keys")
+    config = TokensConfig(keys=str(folder / "keys"), jwks=str(folder / "jwks.json"))
+    create_key(config, "snellius")
+    create_key(config, "lumi")
+    return config
+
+
+@pytest.fixture
+def manager(tmp_path: Path, keys: TokensConfig, serve: Callable[[C2Config], str]) -> Iterator[Manager]:
+    config = C2Config(
+        dispatcher=DispatcherConfig(socket=str(tmp_path / "none.sock"), store=str(tmp_path / "store.db")),
+        jobmanager=JobManagerConfig(logs=str(tmp_path / "logs")),
+        tokens=keys,
+    )
+    found = Manager(config, serve(config))
+    yield found
+    found.http.close()
+    found.store.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[C2Config], str]]:
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(config: C2Config) -> str:
+        options = {"port": 0, "lifespan": "off", "log_level": "critical", "server_header": False}
+        server = uvicorn.Server(uvicorn.Config(make_app(config), host="127.0.0.1", **options))  # type: ignore[arg-type]
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        until = time.monotonic() + 20
+        while not server.started and thread.is_alive() and time.monotonic() < until:
+            thread.join(0.01)
+        assert server.started
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,0 +1,178 @@
+"""What a center gets from the job manager, and what it never gets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qslurm.tokens.keys import create_key, remove_key
+
+if TYPE_CHECKING:
+    from tests.unit.jobmanager.conftest import Manager
+
+
+def error(response: object) -> dict[str, object]:
+    found = response.json()["error"]  # type: ignore[attr-defined]
+    assert isinstance(found, dict)
+    assert set(found) == {"code", "type", "message", "hint"}
+    return found
+
+
+def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
+    task = manager.put_task(7, slurm_state="COMPLETED", name="bell", origin="slurm:snellius:4711:alice")
+    manager.put_execution(task, '{"00": 51, "11": 49}', 100)
+    assert manager.get("/v1/jobs/7/results").json() == {
+        "job_id": 7,
+        "kind": "circuit",
+        "state": "finished",
+        "reason": "",
+        "counts": {"00": 51, "11": 49},
+        "shots": 100,
+        "raw_data": None,
+    }
+    shown = manager.get("/v1/jobs/7").json()
+    assert (shown["center"], shown["origin"], shown["slurm_state"]) == (
+        "snellius",
+        "slurm:snellius:4711:alice",
+        "COMPLETED",
+    )
+    assert (shown["executions"], shown["shots"], shown["qpu_seconds"]) == (1, 100, 0.5)
+
+
+def test_raw_data_is_given_when_it_was_asked_for(manager: Manager) -> None:
+    manager.put_execution(manager.put_task(7), '{"0": 1, "1": 1}', 2, raw_data='["0", "1"]')
+    assert manager.get("/v1/jobs/7/results").json()["raw_data"] == ["0", "1"]
+
+
+def test_a_hybrid_job_gives_its_final_result(manager: Manager) -> None:
+    task = manager.put_task(7, kind="hybrid", final_result=json.dumps({"energy": -1.857}))
+    manager.put_execution(task, '{"0": 10}', 10)
+    found = manager.get("/v1/jobs/7/results").json()
+    assert (found["final_result"], found["executions"], found["shots"]) == ({"energy": -1.857}, 1, 10)
+
+
+def test_a_script_job_gives_its_state(manager: Manager) -> None:
+    manager.put_task(7, kind="script")
+    assert manager.get("/v1/jobs/7/results").json() == {
+        "job_id": 7,
+        "kind": "script",
+        "state": "finished",
+        "reason": "",
+    }
+
+
+def test_a_failed_job_gives_its_reason_and_what_there_is(manager: Manager) -> None:
+    manager.put_task(7, kind="hybrid", state="failed", reason="line 3: no such gate")
+    response = manager.get("/v1/jobs/7/results")
+    assert response.status_code == 200
+    assert response.json()["reason"] == "line 3: no such gate"
+
+
+@pytest.mark.parametrize("state", ["admitted", "running", "withdrawn"])
+def test_a_job_under_way_has_no_results_yet(manager: Manager, state: str) -> None:
+    manager.put_task(7, state=state)
+    response = manager.get("/v1/jobs/7/results")
+    assert response.status_code == 409
+    assert error(response)["type"] == "not_ready"
+
+
+@pytest.mark.parametrize("path", ["", "/results", "/logs"])
+def test_another_centers_job_is_answered_like_one_that_does_not_exist(manager: Manager, path: str) -> None:
+    manager.put_task(7)
+    manager.log(7).write_text("secret\n")
+    foreign = manager.get(f"/v1/jobs/7{path}", token=manager.token("lumi"))
+    unknown = manager.get(f"/v1/jobs/8{path}", token=manager.token("lumi"))
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.text == unknown.text.replace("8", "7")
+    assert manager.get("/v1/jobs", token=manager.token("lumi")).json() == {"jobs": []}
+
+
+def test_jobs_are_listed_newest_first_and_bounded(manager: Manager) -> None:
+    for job_id in (5, 6, 7):
+        manager.put_task(job_id)
+    jobs = manager.get("/v1/jobs?limit=2").json()["jobs"]
+    assert [job["job_id"] for job in jobs] == [7, 6]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=-1", "limit=99999", "limit=", "limit=%D9%A3"])
+def test_a_nonsense_limit_is_a_sentence(manager: Manager, query: str) -> None:
+    response = manager.get(f"/v1/jobs?{query}")
+    assert response.status_code == 400
+    assert "limit" in str(error(response)["message"])
+
+
+@pytest.mark.parametrize("job_id", ["x", "0", "-1", "99999999999", "7.5", "%2e%2e", "1" * 500])
+def test_a_nonsense_job_id_is_a_sentence(manager: Manager, job_id: str) -> None:
+    assert manager.get(f"/v1/jobs/{job_id}").status_code in {400, 404}
+
+
+def test_the_header_of_slurmrestd_works_too(manager: Manager) -> None:
+    headers = {"X-SLURM-USER-TOKEN": manager.token()}
+    assert manager.http.get(manager.url + "/v1/jobs", headers=headers, timeout=20).status_code == 200
+
+
+def test_without_a_token_the_answer_says_how_to_send_it(manager: Manager) -> None:
+    response = manager.http.get(manager.url + "/v1/jobs", timeout=20)
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert "Authorization" in str(error(response)["hint"])
+
+
+def test_a_revoked_center_is_out_at_once_and_the_other_is_not(manager: Manager) -> None:
+    create_key(manager.config.tokens, "jsc")
+    token = manager.token("jsc")
+    assert manager.get("/v1/jobs", token=token).status_code == 200
+    remove_key(manager.config.tokens, "jsc")
+    assert manager.get("/v1/jobs", token=token).status_code == 401
+    assert manager.get("/v1/jobs").status_code == 200
+
+
+def test_a_silent_dispatcher_is_said_so(manager: Manager) -> None:
+    response = manager.get("/v1/backends")
+    assert response.status_code == 503
+    assert error(response)["type"] == "unreachable"
+
+
+def test_health_needs_no_token(manager: Manager) -> None:
+    assert manager.http.get(manager.url + "/healthz", timeout=20).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/v2", 404), ("POST", "/v1/jobs", 405), ("DELETE", "/v1/jobs/7", 405)]
+)  # fmt: skip
+def test_what_there_is_not_is_a_json_error(manager: Manager, method: str, path: str, status: int) -> None:
+    response = manager.http.request(method, manager.url + path, timeout=20)
+    assert response.status_code == status
+    error(response)
+
+
+def test_answers_are_not_cached_and_name_no_server(manager: Manager) -> None:
+    headers = manager.get("/v1/jobs").headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Server" not in headers
+
+
+def test_head_asks_the_same_without_a_body(manager: Manager) -> None:
+    headers = {"Authorization": f"Bearer {manager.token()}"}
+    response = manager.http.head(manager.url + "/v1/jobs", headers=headers, timeout=20)
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_a_log_is_given_in_parts(manager: Manager) -> None:
+    manager.log(7).write_text("hällo\n")
+    first = manager.get("/v1/jobs/7/logs")
+    assert first.headers["Content-Type"].startswith("text/plain")
+    assert first.content.decode() == "hällo\n"
+    offset = int(first.headers["X-Qslurm-Next-Offset"])
+    with manager.log(7).open("a") as file:
+        file.write("more\n")
+    second = manager.get(f"/v1/jobs/7/logs?offset={offset}")
+    assert second.text == "more\n"
+    third = manager.get(f"/v1/jobs/7/logs?offset={second.headers['X-Qslurm-Next-Offset']}")
+    assert (third.text, third.headers["X-Qslurm-Next-Offset"]) == ("", second.headers["X-Qslurm-Next-Offset"])
+
+
+def test_a_job_without_a_log_is_404(manager: Manager) -> None:
+    assert manager.get("/v1/jobs/7/logs").status_code == 404
