@@ -86,7 +86,8 @@ class JobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     backend: Annotated[str, _said("Backend that jobs go to.", env="QSLURM_BACKEND", example="spin2")] = ""
     shots: Annotated[
-        int | None, _said("Shots of a circuit; by default the backend's.", example=1024, gt=0)
+        Annotated[int, msgspec.Meta(gt=0)] | None,
+        _said("Shots of a circuit; by default the backend's.", example=1024),
     ] = None
     time_limit: Annotated[str, _said("Time limit, as sbatch takes it.", example="10:00")] = ""
     account: Annotated[str, _said("Slurm account on C2.", example="center_a")] = ""
