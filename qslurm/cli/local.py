@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import click
@@ -25,7 +27,9 @@ def run(file: Path, shots: int | None, seed: int | None, as_json: bool) -> None:
     """
     from qslurm.runtimes.local import run_file
 
-    result = run_file(file, shots=shots, seed=seed)
+    # What the user's own code prints must not mix with the one document that --json promises.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = run_file(file, shots=shots, seed=seed)
     if result.kind == "circuit":
         document: dict[str, object] = {"counts": result.counts, "shots": result.shots}
     else:
