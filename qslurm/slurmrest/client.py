@@ -278,7 +278,9 @@ class SlurmrestClient:
 
 def _records(verdict: Verdict) -> list[dict[str, Any]]:
     records = verdict.body.get("jobs")
-    return [record for record in records if "job_id" in record] if isinstance(records, list) else []
+    if not isinstance(records, list):
+        return []
+    return [record for record in records if isinstance(record, dict) and "job_id" in record]
 
 
 def _latest(jobs: Iterable[JobInfo]) -> JobInfo:

@@ -101,8 +101,8 @@ def from_slurmctld(record: Record) -> JobInfo:
 
 def from_slurmdbd(record: Record) -> JobInfo:
     """Read one of slurmdbd's records."""
-    told: Record = record.get("state") or {}
-    time: Record = record.get("time") or {}
+    told = _object(record.get("state"))
+    time = _object(record.get("time"))
     comment = record.get("comment")
     comment = comment if isinstance(comment, dict) else {"job": comment}
     state = pick(told.get("current"))
@@ -113,7 +113,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
         state=state,
         reason=_reason(told.get("reason")),
         partition=text(record.get("partition")),
-        user=text(record.get("user") or (record.get("association") or {}).get("user")),
+        user=text(record.get("user") or _object(record.get("association")).get("user")),
         account=text(record.get("account")),
         cluster=text(record.get("cluster")),
         qos=text(record.get("qos")),
@@ -145,6 +145,10 @@ def number(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
+def _object(value: object) -> Record:
+    return value if isinstance(value, dict) else {}
+
+
 def _time(value: object) -> int | None:
     return number(value) or None
 
@@ -157,10 +161,9 @@ def _reason(value: object) -> str:
 def _exit(value: object) -> tuple[int | None, int | None]:
     """Exit code and signal: slurmctld gives wait(2)'s status word (768 is exit 3), slurmdbd an object."""
     if isinstance(value, dict) and "return_code" in value:
-        code = number(value["return_code"])
-        signal = value.get("signal")
-        number_of = number((signal or {}).get("signal_id", (signal or {}).get("id"))) if signal else None
-        return (None if number_of else code), number_of or None
+        told = _object(value.get("signal"))
+        signal = number(told.get("signal_id", told.get("id"))) or None
+        return (None if signal else number(value["return_code"])), signal
     status = number(value)
     if status is None:
         return None, None

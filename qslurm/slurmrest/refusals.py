@@ -52,6 +52,24 @@ _AGAIN = "Try again later; if it stays so, tell C2's operators."
 _LOOK_FIRST = "It may have been accepted: look with `qslurm queue` before you submit it again."
 
 
+# The kinds whose sentence is always the same.
+_ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
+    "token": (TokenError, "C2 refused the token.", _TOKEN_HINT),
+    "token_or_cut": (TokenError, "C2 refused the token.", _TOKEN_HINT),
+    "token_or_silence": (UnreachableError, "C2's slurmrestd got no answer from its slurmctld.", _AGAIN),
+    "duplicate": (
+        DuplicateError,
+        "C2 has accepted this submission before (Slurm error 2011).",
+        "It is not sent twice.",
+    ),
+    "no_such_path": (
+        UnreachableError,
+        "C2's slurmrestd does not serve this.",
+        'Let qslurm find the API version: api_version = "auto".',
+    ),
+}
+
+
 def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> QslurmError:
     """The error that a verdict stands for; `what` was asked, as in "the job" or "job 42".
 
@@ -59,11 +77,10 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
     """
     number = f" (Slurm error {verdict.number})" if verdict.number > 0 else ""
     words = verdict.words.rstrip(".")
+    if verdict.kind in _ALWAYS:
+        error, sentence, hint = _ALWAYS[verdict.kind]
+        return error(sentence, hint=hint)
     match verdict.kind:
-        case "token" | "token_or_cut":
-            return TokenError("C2 refused the token.", hint=_TOKEN_HINT)
-        case "token_or_silence":
-            return UnreachableError("C2's slurmrestd got no answer from its slurmctld.", hint=_AGAIN)
         case "permission":
             return PermissionDeniedError(
                 f"C2 does not let this user touch {what}: {words}{number}.",
@@ -71,10 +88,6 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
             )
         case "unknown_job":
             return UnknownJobError(f"C2 knows no {what}.", hint="`qslurm queue` lists the jobs it knows.")
-        case "duplicate":
-            return DuplicateError(
-                f"C2 has accepted this submission before{number}.", hint="Nothing was sent twice."
-            )
         case "no_controller":
             return UnreachableError(f"C2's slurmctld is not there: {words}{number}.", hint=_AGAIN)
         case "lost":
@@ -84,17 +97,23 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
                 if submitting
                 else UnreachableError(sentence, hint=_AGAIN)
             )
-        case "no_such_path":
-            return UnreachableError(
-                "C2's slurmrestd does not serve this.",
-                hint='Let qslurm find the API version: api_version = "auto".',
-            )
         case "broken":
             sentence = f"C2 answered, but not like a slurmrestd: {words}."
             if submitting:
                 return UncertainError(sentence, hint=_LOOK_FIRST)
             return UnreachableError(sentence, hint="Is the URL that of a slurmrestd?")
+        case "ok" | "accepted":
+            return _without_job_id(verdict, what)
         case _:
             refusal = RefusedError(f"C2 refused {what}: {words}{number}.", hint=HINTS.get(verdict.number, ""))
             refusal.slurm_error = max(verdict.number, 0)
             return refusal
+
+
+def _without_job_id(verdict: Verdict, what: str) -> QslurmError:
+    """A good answer without the job id that was due; 23.02 gives one, with a warning, for a field of the wrong type."""
+    if verdict.warnings:
+        return RefusedError(
+            f"C2 did not take {what}: {'; '.join(verdict.warnings)}.", hint="Correct that field."
+        )
+    return UncertainError("C2 answered without a job id.", hint=_LOOK_FIRST)

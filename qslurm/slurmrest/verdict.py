@@ -126,7 +126,11 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
     if _pinged_up(document):  # 7000 beside a slurmctld that answers: only the accounting is out of reach
         return Verdict("ok", warnings=tuple(_words(entry) for entry in real) + notes, body=document)
     worst = min(real, key=lambda entry: _RANK.index(_kind(entry)))
-    return Verdict(_kind(worst), _number(worst), _sentence(worst, real), warnings=notes, body=document)
+    numbers = [
+        _number(entry) for entry in (worst, *real) if _number(entry) > 0 and _kind(entry) == _kind(worst)
+    ]
+    number = numbers[0] if numbers else _number(worst)
+    return Verdict(_kind(worst), number, _sentence(worst, real), warnings=notes, body=document)
 
 
 def _entries(document: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -1,0 +1,22 @@
+"""Exchanges recorded with real slurmrestds: v0.0.39 on Slurm 23.02.8, v0.0.38 on Slurm 22.05.8."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RECORDED = Path(__file__).parents[2] / "recorded"
+URL = "http://c2.example:6820"
+TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0LXNlY3JldA.c2lnbmF0dXJl"
+
+Exchange = dict[str, Any]
+
+
+def load(version: str, name: str) -> Exchange:
+    return json.loads((RECORDED / version / f"{name}.json").read_text())
+
+
+def body_of(exchange: Exchange) -> bytes:
+    body = exchange["response"]["body"]
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()

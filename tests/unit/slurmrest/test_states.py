@@ -1,0 +1,94 @@
+"""What job states and reasons mean."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.errors import QslurmError
+from qslurm.slurmrest.jobinfo import from_slurmctld, from_slurmdbd
+from qslurm.slurmrest.states import STATES, explain, is_final, outcome, pick, word
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [
+        ("COMPLETED", "completed"),
+        ("FAILED", "failed"),
+        ("NODE_FAIL", "failed"),
+        ("CANCELLED", "cancelled"),
+        ("TIMEOUT", "timed_out"),
+        ("DEADLINE", "timed_out"),
+    ],
+)
+def test_a_final_state_has_an_outcome(state, ended):
+    assert is_final(state)
+    assert outcome(state) == ended
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED"])
+def test_a_job_that_goes_on_has_none(state):
+    assert not is_final(state)
+    with pytest.raises(QslurmError):
+        outcome(state)
+
+
+def test_a_state_that_nobody_knows_is_shown_and_not_final():
+    assert not is_final("TELEPORTED_AWAY")
+    assert word("TELEPORTED_AWAY") == "teleported away"
+    with pytest.raises(QslurmError, match="TELEPORTED_AWAY"):
+        outcome("TELEPORTED_AWAY")
+
+
+def test_a_list_of_states_is_final_only_when_all_are():
+    assert pick(["COMPLETED"]) == "COMPLETED"
+    assert pick(["CANCELLED", "COMPLETING"]) == "COMPLETING"
+    assert pick([]) == pick(None) == "PENDING"
+
+
+def test_an_unknown_reason_stays_as_slurm_names_it():
+    assert explain("PartitionDown").startswith("the partition is held by the platform")
+    assert explain("Quantum_Weather") == "Quantum_Weather"
+    assert explain("None") == explain("") == ""
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),
+    lambda inner: st.dictionaries(
+        st.sampled_from(["set", "infinite", "number", "return_code", "signal"]), inner
+    ),
+    max_leaves=6,
+)
+FIELDS = [
+    "name",
+    "state_reason",
+    "submit_time",
+    "start_time",
+    "end_time",
+    "exit_code",
+    "time_limit",
+    "restart_cnt",
+    "comment",
+]
+
+
+@given(st.sampled_from(sorted(STATES)), st.dictionaries(st.sampled_from(FIELDS), anything))
+def test_a_record_with_strange_fields_is_still_a_job(state, fields):
+    job = from_slurmctld({"job_id": 3, "job_state": state, **fields})
+    assert (job.job_id, job.is_final) == (3, is_final(state))
+    assert job.word
+    accounted = from_slurmdbd({"job_id": 3, "state": {"current": state}, "time": {}, **fields})
+    assert accounted.state == state
+
+
+@pytest.mark.parametrize("status", [768, {"set": True, "infinite": False, "number": 768}])
+def test_an_exit_code_is_read_from_waits_status_word(status):
+    job = from_slurmctld({"job_id": 1, "job_state": "FAILED", "exit_code": status})
+    assert (job.exit_code, job.signal) == (3, None)
+
+
+def test_slurmdbds_exit_code_is_an_object():
+    ended = {"status": "SIGNALED", "return_code": 0, "signal": {"signal_id": 9, "name": "Killed"}}
+    job = from_slurmdbd({"job_id": 1, "state": {"current": "FAILED"}, "time": {}, "exit_code": ended})
+    assert (job.exit_code, job.signal) == (None, 9)

@@ -1,0 +1,127 @@
+"""The table that tells what an answer means, against anything a server could say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.errors import QslurmError, UncertainError
+from qslurm.slurmrest.refusals import error_for
+from qslurm.slurmrest.verdict import classify
+
+JSON = "application/json"
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+entries = st.lists(
+    st.dictionaries(
+        st.sampled_from(["error", "error_number", "error_code", "description", "source"]),
+        st.integers(-2, 9300) | st.text(max_size=30) | st.none(),
+    )
+    | anything,
+    max_size=4,
+)
+answers = st.fixed_dictionaries(
+    {},
+    optional={
+        "errors": entries | anything,
+        "warnings": entries | anything,
+        "job_id": anything,
+        "pings": entries,
+    },
+)
+
+
+@given(
+    st.integers(100, 599),
+    st.sampled_from([JSON, "text/plain", "text/html", "", "application/json; x=y"]),
+    st.binary(),
+)
+def test_no_bytes_are_too_strange(status, content_type, body):
+    verdict = classify(status, content_type, body)
+    assert verdict.kind != "accepted"
+    assert isinstance(error_for(verdict, "the job"), QslurmError)
+
+
+@given(st.integers(200, 599).filter(lambda status: status not in {401, 511}), answers)
+def test_no_document_is_too_strange(status, document):
+    verdict = classify(status, JSON, json.dumps(document).encode())
+    job_id = document.get("job_id")
+    assert (verdict.kind == "accepted") == (type(job_id) is int and job_id > 0)
+    assert str(error_for(verdict, "the job", submitting=True))
+
+
+@given(st.integers(200, 599).filter(lambda status: status not in {401, 511}), entries, st.integers(1, 2**31))
+def test_a_job_id_wins_over_every_error_and_status(status, errors, job_id):
+    body = json.dumps({"errors": errors, "job_id": job_id}).encode()
+    assert classify(status, JSON, body).job_id == job_id
+
+
+def _answer(number, **more):
+    return json.dumps({"errors": [{"error_number": number, "error": "words"}], **more}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "number", "kind"),
+    [
+        (500, 1000, "token"),
+        (500, 5005, "token_or_cut"),
+        (200, 1007, "token"),
+        (500, 1800, "no_controller"),
+        (500, 1802, "lost"),
+        (500, 5004, "lost"),
+        (500, 2002, "permission"),
+        (500, 2011, "duplicate"),
+        (404, 2017, "unknown_job"),
+        (500, 2070, "refused"),
+        (422, 9999, "refused"),
+    ],
+)
+def test_slurms_error_numbers(status, number, kind):
+    assert classify(status, JSON, _answer(number)).kind == kind
+
+
+@pytest.mark.parametrize("status", [401, 511])
+def test_missing_or_newer_refusals_of_a_token(status):
+    assert classify(status, "text/plain", b"Authentication failure").kind == "token"
+
+
+def test_a_refused_token_explains_the_errors_beside_it():
+    errors = [{"error_number": 7000, "error": "a"}, {"error_number": 2070, "error": "b"}]
+    assert classify(500, JSON, json.dumps({"errors": errors}).encode()).kind == "token"
+
+
+def test_a_ping_that_is_up_proves_the_token_though_the_accounting_is_away():
+    body = _answer(7000, pings=[{"pinged": "UP"}])
+    assert classify(500, JSON, body).kind == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "said"),
+    [
+        (200, "text/html", b"<html>\n<title>Welcome</title>", "<html>"),
+        (200, JSON, b'{"job_id": 1', "half a JSON document"),
+        (200, JSON, b"", "an empty answer"),
+        (200, JSON, b"[1]", "of another kind"),
+        (502, "text/html", b"", "HTTP 502"),
+        (302, "text/html", b"", "a redirect"),
+        (500, JSON, b"{}", "without an error"),
+    ],
+)
+def test_what_is_no_slurmrestd_is_told_apart(status, content_type, body, said):
+    verdict = classify(status, content_type, body)
+    assert verdict.kind == "broken"
+    error = error_for(verdict, "the ping")
+    assert said in str(error)
+    assert "not like a slurmrestd" in str(error)
+    assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
+
+
+def test_control_characters_of_an_answer_reach_no_terminal():
+    assert "\x1b" not in classify(500, "text/plain", b"\x1b[2Jboo").words
