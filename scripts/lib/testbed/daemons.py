@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from testbed import database, slurm, users
-from testbed.daemon import Daemon
+from testbed.daemon import Daemon, log_of
 from testbed.layout import Layout
 from testbed.memory import Memory
 from testbed.ports import listening
@@ -162,29 +163,32 @@ def _services(layout: Layout, memory: Memory) -> list[Daemon]:
         command = (layout.python, "-I", "-m", "qslurm", name, "serve")
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
-    import importlib.util
-
-    there = {
-        name
-        for name, module in (
-            ("dispatcher", "dispatcher.service"),
-            ("jobmanager", "jobmanager.service"),
-            ("gate", "c2.gate"),
-        )
-        if importlib.util.find_spec(f"qslurm.{module}")
-        and importlib.util.find_spec("qslurm.dispatcher.service")
-    }
+    gate_says = Said(log_of(layout, "gate"), "watching")
     return [
-        one
-        for one in [
-            service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
-            service(
-                "jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)
-            ),
-            service("gate", users.SLURM, lambda: True, ("dispatcher", "slurmctld-c2")),
-        ]
-        if one.name in there
+        service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
+        service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
+        replace(
+            service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")), prepare=gate_says.forget
+        ),
     ]
+
+
+class Said:
+    """Has a daemon that opens no port written a certain word into its log since it was started?"""
+
+    def __init__(self, log: Path, word: str) -> None:
+        self._log, self._word, self._offset = log, word, 0
+
+    def forget(self) -> None:
+        """What is there now, an earlier one has written."""
+        self._offset = self._log.stat().st_size if self._log.exists() else 0
+
+    def __call__(self) -> bool:
+        if not self._log.exists():
+            return False
+        with self._log.open(errors="replace") as log:
+            log.seek(self._offset)
+            return self._word in log.read()
 
 
 def _dispatcher_answers(layout: Layout) -> bool:

@@ -30,13 +30,6 @@ def issue(layout: Layout, center: str, lifetime: str = LIFETIME) -> str:
 
 
 def _qslurm(layout: Layout, *words: str) -> str:
-    from testbed import token_stand_in
-
-    if True:
-        if words[1] == "key":
-            token_stand_in.key(layout, words[3])
-            return ""
-        return token_stand_in.issue(layout, words[3])
     environment = clean(QSLURM_C2_CONFIG=str(layout.c2_qslurm))
     return checked(run([layout.python, "-I", "-m", "qslurm", *words], environment=environment))
 
