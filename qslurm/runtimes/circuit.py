@@ -3,7 +3,8 @@
 QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
 keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
 end, and, where a qubit is measured again before that, a program that first copies the measured value to a
-spare qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly).
+spare qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly). The same
+program measures qubits before they are reset, which QX does wrongly for entangled ones.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ _FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q;
 _OLD = re.compile(
     r"\s*version\s+[12]\b|\s*qubits\s+\d|.*^\s*(?:qubits\s+\d|measure_all|prep_z)\b", re.DOTALL | re.M
 )
+_ANALYSIS_LIMIT_S = 60.0
+_ANALYSIS_MEMORY = 512 * 1024**2
 _ANALYZE = (
-    "import sys; from libqasm import V3xAnalyzer; "
+    "import resource, sys; from libqasm import V3xAnalyzer; "
+    f"resource.setrlimit(resource.RLIMIT_AS, ({_ANALYSIS_MEMORY},) * 2); "
     "print(V3xAnalyzer('3.0').analyze_string_to_json(sys.stdin.read()), end='')"
 )
-_ANALYSIS_LIMIT_S = 60.0
 _REMEMBERED_CHARACTERS = 16_384
 
 
@@ -135,7 +138,7 @@ def _facts(text: str, file: str) -> CircuitFacts:
         qubits=registers.qubits,
         bits=registers.bits,
         measurements=len(measured),
-        readout=_plan_readout(measured, registers, read, file),
+        readout=_plan_readout(measured, _unsafe_resets(steps, registers), registers, read, file),
     )
 
 
@@ -211,14 +214,38 @@ def _refuse_repeated_operands(
                 )
 
 
-def _plan_readout(measured: list[_Measured], registers: _Registers, read: Text, file: str) -> Readout:
+def _unsafe_resets(steps: list[dict[str, Any]], registers: _Registers) -> list[tuple[int, int]]:
+    """The resets (step, qubit) that may find a qubit in superposition or entangled.
+
+    QX 0.11 moves amplitudes together there, as if nothing had been lost: after H and CNOT, resetting one qubit
+    leaves the other in a superposition. Measuring the qubit first makes the reset what it should be.
+    """
+    unsafe: list[tuple[int, int]] = []
+    touched: set[int] = set()
+    for step, statement in enumerate(steps):
+        instruction = statement.get("GateInstruction") or statement.get("NonGateInstruction") or {}
+        name, operands = instruction.get("name"), instruction.get("operands", [])
+        if "GateInstruction" in statement:
+            touched.update(qubit for operand in operands for qubit in registers.indices(operand))
+        elif name in ("measure", "reset", "init"):
+            qubits = registers.indices(operands[-1])
+            unsafe += [(step, qubit) for qubit in qubits if name == "reset" and qubit in touched]
+            touched.difference_update(qubits)
+    return unsafe
+
+
+def _plan_readout(
+    measured: list[_Measured], resets: list[tuple[int, int]], registers: _Registers, read: Text, file: str
+) -> Readout:
     """Find the qubit that holds each bit's value in the end; make spare ones where there is none."""
     writes = {each.bit: each for each in measured}  # a later measurement into a bit replaces the earlier one
-    last_step = {each.qubit: each.step for each in measured}
+    last_step: dict[int, int] = {}
+    for step, qubit in sorted([(each.step, each.qubit) for each in measured] + resets):
+        last_step[qubit] = step
     lost = sorted({(each.step, each.qubit) for each in writes.values() if last_step[each.qubit] != each.step})
     if registers.qubits + len(lost) > MAX_QUBITS:
         raise CircuitError(
-            f"{file}: {len(lost)} values are measured from qubits that are measured again later; with"
+            f"{file}: {len(lost)} values are measured from qubits that are measured or reset again later; with"
             f" {registers.qubits} qubits there is room for {MAX_QUBITS - registers.qubits}.",
             hint="Measure fewer intermediate values, or use a fresh qubit for each.",
         )
@@ -232,24 +259,30 @@ def _plan_readout(measured: list[_Measured], registers: _Registers, read: Text, 
         return spare.get((step, qubit), len(lost) + qubit)
 
     return Readout(
-        program=_with_copies(read, lost, registers) if lost else read.program,
+        program=_rewritten(read, lost, resets, registers) if lost or resets else read.program,
         qubits=registers.qubits + len(lost),
         sources=tuple(source(bit) for bit in range(registers.bits)),
     )
 
 
-def _with_copies(read: Text, lost: list[tuple[int, int]], registers: _Registers) -> str:
-    """The program with each lost value copied to a spare qubit right after it is measured."""
+def _rewritten(
+    read: Text, lost: list[tuple[int, int]], resets: list[tuple[int, int]], registers: _Registers
+) -> str:
+    """The program with each lost value copied right after its measurement, and each unsafe reset made safe."""
     name = "spare"
-    while re.search(rf"\b{name}(_bits)?\b", read.program):
+    while re.search(rf"\b{name}(_bits|_bit)?\b", read.program):
         name += "_"
-    program, steps = read.program, read.steps
-    for i, (step, qubit) in reversed(list(enumerate(lost))):
-        at = steps[step].end
-        program = f"{program[:at]}; CNOT {registers.names[qubit]}, {name}[{i}]{program[at:]}"
-    at = read.statements[0].end
-    declared = f"; qubit[{len(lost)}] {name}; bit[{len(lost)}] {name}_bits"
-    return f"{program[:at]}{declared}{program[at:]}\n{name}_bits = measure {name}\n"
+    steps, names = read.steps, registers.names
+    declared = f"; qubit[{len(lost)}] {name}; bit[{len(lost)}] {name}_bits" if lost else ""
+    insertions = [(read.statements[0].end, f"{declared}; bit {name}_bit")]
+    insertions += [
+        (steps[at].end, f"; CNOT {names[qubit]}, {name}[{i}]") for i, (at, qubit) in enumerate(lost)
+    ]
+    insertions += [(steps[at].start, f"{name}_bit = measure {names[qubit]}; ") for at, qubit in resets]
+    program = read.program
+    for offset, text in sorted(insertions, reverse=True):
+        program = f"{program[:offset]}{text}{program[offset:]}"
+    return f"{program}\n{name}_bits = measure {name}\n" if lost else program
 
 
 # --- libqasm -----------------------------------------------------------------------------------------
@@ -257,7 +290,7 @@ def _with_copies(read: Text, lost: list[tuple[int, int]], registers: _Registers)
 
 def _analyze(read: Text, file: str) -> dict[str, Any]:
     """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
-    answer = _ask_libqasm_apart(read, file) if read.divisions else _ask_libqasm(read.program)
+    answer = _ask_libqasm_apart(read, file) if read.risky else _ask_libqasm(read.program)
     try:
         tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
     except RecursionError as error:
@@ -279,7 +312,7 @@ def _ask_libqasm(program: str) -> str:
 
 
 def _ask_libqasm_apart(read: Text, file: str) -> str:
-    """Analyze in a process of its own, which a division by zero may end."""
+    """Analyze in a process of its own, which may come to its end or fill its memory without harm."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -294,10 +327,11 @@ def _ask_libqasm_apart(read: Text, file: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise CircuitError(f"{file}: the circuit takes too long to read.", hint="Make it shorter.") from error
     if done.returncode != 0:
-        line, column = place(read.program, read.divisions[0].start)
-        where = f"{file}:{line}:{column}" if len(read.divisions) == 1 else file
+        line, column = place(read.program, read.risky[0].start)
+        where = f"{file}:{line}:{column}" if len(read.risky) == 1 else file
         raise CircuitError(
-            f"{where}: an expression divides by zero.", hint="Look for a / or % whose right side is 0."
+            f"{where}: an expression can't be evaluated: it divides by zero, or comes to a huge index.",
+            hint="Compute the number before you write it into the circuit.",
         )
     return done.stdout
 

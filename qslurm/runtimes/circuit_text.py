@@ -20,6 +20,8 @@ MAX_NESTING = 100
 _PIECE = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|'''.*?(?:'''|\Z)|[;\n]|[^;\n/']+|.", re.DOTALL)
 _BRACKET = re.compile(r"[\[\](){}]")
 _DECLARATION = re.compile(r"(version|qubit|bit)\b")
+_INDEX = re.compile(r"\[([^\]]*)")
+_PLAIN_INDEX = re.compile(r"(?:\d{1,6}(?!\d)|[\s,:+-])*")
 _DIVISION = re.compile(
     r"[/%](?!\s*(?:(?!0+\b(?!\.))\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|pi|tau|eu)\b(?!\s*\*\*)(?!\.))"
 )
@@ -43,12 +45,13 @@ class Statement:
 class Text:
     """A program that is safe to analyze, and its statements in order.
 
-    `divisions` are the statements that may divide by zero, as far as one can tell without evaluating them.
+    `risky` are the statements that may divide by zero or count to a huge number, as far as one can tell
+    without evaluating them.
     """
 
     program: str
     statements: tuple[Statement, ...]
-    divisions: tuple[Statement, ...]
+    risky: tuple[Statement, ...]
 
     @property
     def steps(self) -> list[Statement]:
@@ -99,7 +102,13 @@ def read_text(text: str, file: str) -> Text:
     program = "".join(plain)
     for statement in statements:
         _check_size(program, statement, file)
-    return Text(program, tuple(statements), tuple(each for each in statements if _DIVISION.search(each.code)))
+    return Text(program, tuple(statements), tuple(each for each in statements if _is_risky(each.code)))
+
+
+def _is_risky(code: str) -> bool:
+    return any(not _PLAIN_INDEX.fullmatch(index) for index in _INDEX.findall(code)) or bool(
+        _DIVISION.search(code)
+    )
 
 
 def place(text: str, offset: int) -> tuple[int, int]:

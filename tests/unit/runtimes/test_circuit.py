@@ -135,6 +135,11 @@ def test_a_division_by_zero_is_an_error_and_not_the_end_of_the_process(expressio
     assert refused(HEAD + f"Rx({expression}) q[0]\nb = measure q").message.startswith("bell.cq:4:1: ")
 
 
+@pytest.mark.parametrize("index", ["0:99999999999", "0:2**40", "0:9999*9999*9999"])
+def test_a_huge_index_does_not_fill_the_memory(index: str) -> None:
+    assert refused(HEAD + f"X q[{index}]\nb = measure q").message.startswith("bell.cq:4:")
+
+
 @pytest.mark.parametrize("expression", ["pi/2", "1/2", "1/(3 - 2)", "1/-2", "2/pi", "1.0/0.5"])
 def test_other_divisions_are_left_alone(expression: str) -> None:
     check_circuit(HEAD + f"Rx({expression}) q[0]\nb = measure q")

@@ -143,6 +143,19 @@ def test_a_measurement_in_the_middle_disturbs_the_state() -> None:
     assert len(disturbed.counts) == 4
 
 
+def test_resetting_one_qubit_of_an_entangled_pair_leaves_the_other_mixed() -> None:
+    text = """version 3.0; qubit[2] q; bit[2] b
+        H q[0]
+        CNOT q[0], q[1]
+        reset q[0]
+        H q[1]
+        b = measure q
+    """
+    counts = simulate(text, 1000, seed=2).counts
+    assert set(counts) == {"00", "10"}
+    assert 400 < counts["00"] < 600
+
+
 def test_spare_qubits_have_a_name_of_their_own() -> None:
     text = "version 3.0; qubit spare; bit[2] spare_bits; X spare; spare_bits[0] = measure spare"
     assert simulate(text + "; X spare; spare_bits[1] = measure spare", 1).counts == {"01": 1}
