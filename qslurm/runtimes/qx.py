@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from qslurm.errors import CircuitError
-from qslurm.runtimes.circuit import GATES, CircuitFacts, check_circuit
+from qslurm.runtimes.circuit import CircuitFacts, check_circuit
+from qslurm.runtimes.circuit_analysis import GATES
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
 
 _SEED_BITS = 63
