@@ -35,7 +35,8 @@ def status(
     state: str = "idle", *, ready: bool = True, reason: str = "", tasks: list[TaskStatus] | None = None
 ) -> Status:
     backend = BackendStatus(
-        name="qx", state=state, reason=reason, since=NOW, qubits=2, max_shots=10, default_shots=1, runtimes=1, queued=0, executing=0
+        name="qx", state=state, reason=reason, since=NOW, qubits=2, max_shots=10, default_shots=1,
+        runtimes=1, queued=0, executing=0,
     )  # fmt: skip
     return Status(
         version="1", pid=1, started=NOW, ready=ready, reason=reason, backends=[backend], tasks=tasks or []

@@ -65,7 +65,8 @@ class Manager:
 
     def put_execution(self, task: int, counts: str, shots: int, raw_data: str | None = None) -> None:
         sql = (
-            "INSERT INTO executions (task, seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state) "
+            "INSERT INTO executions "
+            "(task, seq, circuit_sha256, shots_requested, shots_done, counts, raw_data, seconds, state) "
             "VALUES (?, 0, '', ?, ?, ?, ?, 0.5, 'done')"
         )
         assert self.store.commit([(sql, (task, shots, shots, counts, raw_data))]) == ""

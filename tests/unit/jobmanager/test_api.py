@@ -139,8 +139,9 @@ def test_health_needs_no_token(manager: Manager) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/v2", 404), ("POST", "/v1/jobs", 405), ("DELETE", "/v1/jobs/7", 405)]
-)  # fmt: skip
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/v2", 404), ("POST", "/v1/jobs", 405), ("DELETE", "/v1/jobs/7", 405)],
+)
 def test_what_there_is_not_is_a_json_error(manager: Manager, method: str, path: str, status: int) -> None:
     response = manager.http.request(method, manager.url + path, timeout=20)
     assert response.status_code == status

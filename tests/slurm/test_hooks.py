@@ -1,0 +1,168 @@
+"""The prolog and epilog plugin on real Slurm: the platform's troubles cost a job time, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.slurm.conftest import Platform
+
+pytestmark = pytest.mark.slurm
+
+
+def test_a_circuit_job_is_forwarded_when_it_starts_and_closed_when_it_ends(platform: Platform) -> None:
+    job_id = platform.submit_bell()
+    platform.until_state(job_id, "COMPLETED")
+    platform.until(lambda: job_id not in platform.open_tasks())
+    found = platform.ask(f"jobs/{job_id}/results").json()
+    assert (found["state"], found["shots"], set(found["counts"])) == ("finished", 100, {"00", "11"})
+    assert platform.stored(job_id)["slurm_state"] == "COMPLETED"
+
+
+def assert_nothing_is_lost(platform: Platform, job_id: int) -> None:
+    assert platform.state(job_id) == "PENDING"
+    assert platform.job(job_id)["Priority"] != "0"  # not held
+    assert platform.node_state() in {"idle", "mix"}  # not drained
+
+
+def assert_it_ran_once(platform: Platform, job_id: int) -> None:
+    # Slurm by itself would wait two minutes before it starts a requeued job again.
+    platform.until_state(job_id, "COMPLETED", timeout_s=60)
+    platform.until(lambda: platform.stored(job_id).get("slurm_state") == "COMPLETED")
+    assert platform.ask(f"jobs/{job_id}/results").json()["shots"] == 100
+    assert sum(job["job_id"] == job_id for job in platform.ask("jobs").json()["jobs"]) == 1
+
+
+def test_with_the_dispatcher_down_the_job_goes_back_to_the_queue_and_runs_when_it_is_back(
+    platform: Platform,
+) -> None:
+    with platform.without_gate():
+        platform.testbed.kill("dispatcher")
+        job_id = platform.submit_bell()
+        platform.until_turned_away(job_id)
+        assert_nothing_is_lost(platform, job_id)
+        platform.testbed.start("dispatcher")
+    assert_it_ran_once(platform, job_id)
+
+
+def test_with_the_backend_offline_the_job_goes_back_to_the_queue_and_runs_when_it_is_back(
+    platform: Platform,
+) -> None:
+    with platform.without_gate():
+        platform.operator("backend", "offline", "qx", "--reason", "warming up")
+        job_id = platform.submit_bell()
+        platform.until_turned_away(job_id)
+        assert_nothing_is_lost(platform, job_id)
+        assert "warming up" in platform.hooks_log()
+    platform.operator("backend", "online", "qx")
+    assert_it_ran_once(platform, job_id)
+
+
+def test_with_a_dispatcher_that_hangs_the_job_goes_back_to_the_queue_and_runs_when_it_wakes(
+    platform: Platform,
+) -> None:
+    with platform.without_gate(), platform.frozen("dispatcher"):
+        job_id = platform.submit_bell()
+        platform.until_turned_away(job_id)
+        assert_nothing_is_lost(platform, job_id)
+    platform.until_state(job_id, "COMPLETED", timeout_s=60)
+    platform.until(lambda: job_id not in platform.open_tasks())
+    assert platform.ask(f"jobs/{job_id}/results").json()["shots"] == 100
+
+
+def test_a_job_with_requeue_off_is_not_lost_either(platform: Platform) -> None:
+    platform.operator("partition", "drain", "p_qx")
+    job_id = platform.submit_bell()
+    platform.scontrol("update", f"JobId={job_id}", "Requeue=0")
+    with platform.without_gate():
+        platform.operator("backend", "offline", "qx")
+        platform.scontrol("update", "PartitionName=p_qx", "State=UP")
+        platform.until_turned_away(job_id)
+        assert_nothing_is_lost(platform, job_id)
+    platform.operator("backend", "online", "qx")
+    platform.operator("partition", "enable", "p_qx")
+    assert_it_ran_once(platform, job_id)
+
+
+def test_a_job_that_can_never_run_is_cancelled_and_its_owner_told_why(platform: Platform) -> None:
+    job_id = platform.submit("#!/bin/bash\ntrue\n#QSLURM-DATA {nonsense\n")
+    platform.until_state(job_id, "CANCELLED")
+    assert "can't be read" in platform.job(job_id)["AdminComment"]
+    assert platform.node_state() == "idle"
+
+
+def test_a_script_that_fails_is_closed_as_failed(platform: Platform) -> None:
+    job_id = platform.submit_script("exit 3")
+    platform.until_state(job_id, "FAILED")
+    platform.until(lambda: platform.stored(job_id)["slurm_state"] == "FAILED")
+    assert platform.stored(job_id)["state"] == "failed"
+
+
+def test_cancelling_a_running_job_closes_it(platform: Platform) -> None:
+    job_id = platform.submit_script("sleep 300")
+    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    platform.scontrol("show", "job", str(job_id))
+    platform.testbed.c2(["scancel", str(job_id)], user="center_snellius")
+    platform.until(lambda: job_id not in platform.open_tasks())
+    assert platform.stored(job_id)["state"] == "cancelled"
+
+
+def test_cancelling_a_job_while_its_prolog_waits_leaves_nothing_open(platform: Platform) -> None:
+    with platform.frozen("dispatcher"):
+        job_id = platform.submit_bell()
+        platform.until_state(job_id, "CONFIGURING")
+        platform.testbed.c2(["scancel", str(job_id)], user="center_snellius")
+        platform.until_state(job_id, "CANCELLED")
+    platform.until(lambda: job_id not in platform.open_tasks())
+    assert platform.state(job_id) == "CANCELLED"
+
+
+def test_a_requeued_job_is_two_starts_of_one_job(platform: Platform) -> None:
+    job_id = platform.submit_script('[ "$SLURM_RESTART_COUNT" ] || sleep 300')
+    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    platform.scontrol("requeue", str(job_id))
+    platform.until(lambda: platform.state(job_id) == "PENDING" and job_id not in platform.open_tasks())
+    assert platform.stored(job_id)["state"] == "withdrawn"
+    assert platform.ask(f"jobs/{job_id}/results").status_code == 409
+    platform.scontrol("update", f"JobId={job_id}", "StartTime=now")
+    platform.until_state(job_id, "COMPLETED")
+    platform.until(lambda: platform.stored(job_id)["slurm_state"] == "COMPLETED")
+    states = [job["state"] for job in platform.ask("jobs").json()["jobs"] if job["job_id"] == job_id]
+    assert states == ["finished", "withdrawn"]
+
+
+def test_an_end_the_dispatcher_could_not_be_told_is_told_later(platform: Platform) -> None:
+    job_id = platform.submit_script("sleep 300")
+    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    platform.testbed.kill("dispatcher")
+    platform.testbed.c2(["scancel", str(job_id)])
+    platform.until(lambda: f"{job_id}.0.json" in platform.spooled("finish"))
+    platform.testbed.start("dispatcher")
+    platform.until(lambda: not platform.spooled("finish"))
+    assert platform.stored(job_id)["slurm_state"] == "CANCELLED"
+
+
+def test_an_end_nobody_told_is_found_out(platform: Platform) -> None:
+    job_id = platform.submit_script("sleep 300")
+    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    with platform.without_gate():
+        platform.testbed.kill("dispatcher")
+        platform.testbed.c2(["scancel", str(job_id)])
+        platform.until(lambda: f"{job_id}.0.json" in platform.spooled("finish"))
+        (platform.gate_folder / "finish" / f"{job_id}.0.json").unlink()
+        platform.testbed.start("dispatcher")
+        assert job_id in platform.open_tasks()
+    platform.until(lambda: job_id not in platform.open_tasks())
+    assert platform.stored(job_id)["state"] == "cancelled"
+
+
+def test_a_job_that_is_not_for_a_backend_is_none_of_ours(platform: Platform) -> None:
+    platform.scontrol("create", "PartitionName=classical", "Nodes=ALL", "State=UP")
+    try:
+        job_id = platform.submit_script("true", "--partition=classical")
+        platform.until_state(job_id, "COMPLETED")
+        assert f"job {job_id}." not in platform.hooks_log()
+    finally:
+        platform.scontrol("delete", "PartitionName=classical")
