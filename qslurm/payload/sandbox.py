@@ -71,7 +71,7 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
             f"{error.filename or path}:{error.lineno}: the template can't be read: {error.message}."
         ) from error
     except jinja2.TemplateNotFound as error:
-        raise InvalidInputError(f"{path}: there is no template {error} beside it.") from error
+        raise InvalidInputError(f"{path}: there is no template {error.name} beside it.") from error
     except jinja2.UndefinedError as error:
         raise InvalidInputError(
             f"{_where(error, path)}: {error.message}.",

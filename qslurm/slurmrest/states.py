@@ -127,7 +127,7 @@ def explain(reason: str) -> str:
     return REASONS.get(reason, reason)
 
 
-def pick(names: list[str] | str | None) -> str:
+def pick(names: object) -> str:
     """The state of a record: one name up to v0.0.39, from v0.0.40 a list of the state and its flags.
 
     A flag such as COMPLETING says more about now than the state beside it, so a job is not called over while
@@ -135,6 +135,5 @@ def pick(names: list[str] | str | None) -> str:
     """
     if isinstance(names, str):
         return names
-    if not names:
-        return "PENDING"
-    return next((name for name in names if not is_final(name)), names[0])
+    known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return next((name for name in known if not is_final(name)), known[0] if known else "PENDING")

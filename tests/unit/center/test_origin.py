@@ -1,0 +1,49 @@
+"""Who submits, read off a job's environment."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.center.origin import SYSTEMS, Origin, origin_from_environment
+from qslurm.payload.comment import Comment
+
+INSIDE = {"SLURM_JOB_ID": "12", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": "alice", "USER": "root"}
+
+
+def test_a_slurm_job_says_which_one_it_is():
+    assert origin_from_environment(INSIDE) == Origin("slurm", "snellius", "12", "alice")
+    assert origin_from_environment(INSIDE).format() == "slurm:snellius:12:alice"
+
+
+def test_a_task_of_an_array_goes_by_the_id_that_users_know():
+    inside = {**INSIDE, "SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+    assert origin_from_environment(inside).format() == "slurm:snellius:12_3:alice"
+
+
+def test_outside_a_job_it_is_a_shell():
+    assert origin_from_environment({"USER": "bob"}).format() == "shell:::bob"
+    assert origin_from_environment({}).format() == "shell:::"
+    assert origin_from_environment({"SLURM_JOB_ID": "", "USER": "bob"}).system == "shell"
+
+
+def test_who_knows_the_user_better_says_so():
+    assert origin_from_environment(INSIDE, user="carol").user == "carol"
+
+
+def test_every_system_is_marked_by_a_job_id():
+    assert all(system.job_id for system in SYSTEMS)
+
+
+@pytest.mark.parametrize("hostile", ["a b", "x=y", "new\nline", "ü", "x" * 500, "a:b"])
+def test_a_hostile_environment_can_not_break_the_comment(hostile):
+    text = origin_from_environment({**INSIDE, "SLURM_JOB_USER": hostile}).format()
+    assert Comment.parse(Comment(key="k", origin=text).format()).origin == text
+    assert text.count(":") == 3
+
+
+@given(st.dictionaries(st.sampled_from([*INSIDE, "SLURM_ARRAY_TASK_ID", "LOGNAME"]), st.text()))
+def test_any_environment_has_an_origin_that_a_comment_carries(environ):
+    text = origin_from_environment(environ).format()
+    assert Comment.parse(Comment(origin=text).format()).origin == text

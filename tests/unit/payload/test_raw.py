@@ -1,0 +1,64 @@
+"""Payloads that people wrote themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.errors import InvalidInputError
+from qslurm.payload.comment import LIMIT, Comment
+from qslurm.payload.raw import parse_payload, with_key
+
+PAPER = json.loads((Path(__file__).parents[2] / "recorded/v0.0.39/submit_paper.json").read_text())["request"][
+    "body"
+]
+
+
+def test_a_payload_is_read_as_it_stands():
+    assert parse_payload(json.dumps(PAPER)) == PAPER
+    assert parse_payload("\ufeff" + json.dumps(PAPER)) == PAPER
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n"job": ', "p.json:2:8: this is not JSON"),
+        ("", "p.json:1:1"),
+        ("[]", "is not a payload"),
+        ('{"job": {"name": "a", "name": "b"}}', "'name' is given twice"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_payload_says_where(text, said):
+    with pytest.raises(InvalidInputError) as caught:
+        parse_payload(text, "p.json")
+    assert said in caught.value.message
+
+
+def test_a_key_is_added_so_that_the_job_can_be_found_again():
+    keyed = with_key(PAPER, Comment(key="abc", origin="shell:::ann"))
+    assert keyed["job"]["comment"] == "qslurm key=abc origin=shell:::ann"
+    assert "comment" not in PAPER["job"]
+
+
+def test_a_key_that_is_there_stays():
+    payload = {"job": {"comment": "mine key=own"}}
+    assert with_key(payload, Comment(key="abc")) == payload
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=LIMIT + 10))
+def test_whatever_the_comment_said_it_still_says(text):
+    payload = {"job": {"comment": text}}
+    keyed = with_key(payload, Comment(key="a" * 32, origin="slurm:c:1:u"))["job"]["comment"]
+    assert keyed.startswith(text.rstrip()) or keyed.strip().startswith(text.strip())
+    if len(text.encode()) <= LIMIT:
+        assert len(keyed.encode()) <= LIMIT
+
+
+@pytest.mark.parametrize("payload", [{}, {"job": 3}, {"job": {"comment": 5}}])
+def test_what_is_no_job_is_left_to_validation(payload):
+    assert with_key(payload, Comment(key="abc")) == payload
