@@ -9,6 +9,9 @@ from typing import Any
 from testbed import Testbed
 from testbed.command import checked
 
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.messages import GetStatus, Status, TaskStatus
+
 WAITING_OR_RUNNING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 
 
@@ -43,11 +46,18 @@ class Researcher:
 
 
 class Operator:
-    """Somebody on C2's head node who may open and close partitions."""
+    """Somebody on C2's head node who may open and close partitions, and look into the dispatcher."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
+        self._dispatcher = DispatcherClient(str(testbed.layout.dispatcher_socket))
 
     def qslurm(self, *arguments: str) -> str:
         """A qslurm command's output."""
         return checked(self._testbed.c2(("qslurm", *arguments)))
+
+    def open_task(self, c2_job_id: int) -> TaskStatus | None:
+        """What the dispatcher has open for a job, while it has."""
+        status = self._dispatcher.ask(GetStatus())
+        assert isinstance(status, Status)
+        return next((task for task in status.tasks if task.job_id == c2_job_id), None)

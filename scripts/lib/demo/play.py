@@ -67,6 +67,46 @@ class Crossing:
         )
 
 
+class Follower:
+    """Tells what the dispatcher does with a job, when it does it."""
+
+    def __init__(self, c2_job_id: int, operator: Operator, narrator: Narrator) -> None:
+        self._job = c2_job_id
+        self._operator = operator
+        self._narrator = narrator
+        self._told: list[str] = []
+
+    def look(self) -> bool:
+        """Tell what is new; always False, so that a wait goes on."""
+        task = self._operator.open_task(self._job)
+        if task is not None:
+            self._admitted(task.kind, task.backend)
+            if task.state == "running":
+                self._tell(
+                    "running", f"slurmd: the job's step runs as center_{task.center}, with the dispatcher"
+                )
+        elif self._told:
+            self._closed()
+        return False
+
+    def complete(self, facts: dict[str, Any]) -> None:
+        """Tell what went by between two looks."""
+        self._admitted(facts["kind"], facts["backend"])
+        self._closed()
+
+    def _admitted(self, kind: str, backend: str) -> None:
+        how = "its circuit goes straight" if kind == "circuit" else "its step will bring circuits"
+        self._tell("admitted", f"PrologSlurmctld: the dispatcher admits job {self._job}; {how} to {backend}")
+
+    def _closed(self) -> None:
+        self._tell("closed", f"EpilogSlurmctld: job {self._job} is closed, its result is in the store")
+
+    def _tell(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.append(what)
+            self._narrator.tell("C2", text)
+
+
 def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> Crossing:
     """Play a chapter; TimeoutError or TestbedError if the job does not come back."""
     narrator.heading(chapter.title)
@@ -78,12 +118,17 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     began = time.time()
     c1_job_id = researcher.sbatch(script)
     narrator.tell("C1", f"sbatch {script.name}: {researcher.user}'s job {c1_job_id} on snellius")
-    c2_job_id = int(_await(lambda: _said(output, "C2 job "), f"{script.name} to submit to C2", output))
+    c2_job_id = int(_await(lambda: _said(output, "C2 job ") or "", f"{script.name} to submit to C2", output))
     submitted = time.time()
     narrator.tell("C2", f"slurmrestd took the payload: center_snellius's job {c2_job_id} on qi")
     if chapter.held:
         _tell_of_the_hold(c2_job_id, researcher, operator, narrator)
-    _await(lambda: not researcher.is_running(c1_job_id), f"job {c1_job_id} on C1 to end", output)
+    follower = Follower(c2_job_id, operator, narrator)
+    _await(
+        lambda: follower.look() or not researcher.is_running(c1_job_id),
+        f"job {c1_job_id} on C1 to end",
+        output,
+    )
     ended = time.time()
     results = _results(output)
     shown = researcher.qslurm("show", str(c2_job_id))
@@ -100,6 +145,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
         shown["api_version"],
         shown["platform"],
     )
+    follower.complete(crossing.platform)
     _tell_of_the_crossing(crossing, narrator)
     return crossing
 
@@ -120,16 +166,12 @@ def _tell_of_the_hold(c2_job_id: int, researcher: Researcher, operator: Operator
 
 
 def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
-    job, facts = crossing.c2_job_id, crossing.platform
-    narrator.tell("C2", f"PrologSlurmctld: the dispatcher admitted job {job} for backend {facts['backend']}")
-    work = (
-        f"{facts['executions']} executions, {facts['shots']} shots, {facts['qpu_seconds']:.3f} s of its time"
-    )
-    narrator.tell("QX", work)
+    facts = crossing.platform
+    executions = "1 execution" if facts["executions"] == 1 else f"{facts['executions']} executions"
     narrator.tell(
-        "C2",
-        f"EpilogSlurmctld: job {job} closed as {facts.get('slurm_state') or facts['state']}, result stored",
+        "QX", f"{executions}, {facts['shots']} shots, {facts['qpu_seconds']:.3f} s of the backend's time"
     )
+    narrator.tell("C1", "the result is back, in the sbatch script's output:")
     if "counts" in crossing.results:
         narrator.quote(bars(crossing.results["counts"]))
     else:
@@ -161,7 +203,7 @@ def _said(output: Path, start: str) -> str | None:
     return next((line.removeprefix(start).strip() for line in lines if line.startswith(start)), None)
 
 
-def _await(condition: Callable[[], T | None], what: str, output: Path) -> T:
+def _await(condition: Callable[[], T], what: str, output: Path) -> T:
     deadline = time.monotonic() + PATIENCE_S
     while not (value := condition()):
         if time.monotonic() > deadline:
