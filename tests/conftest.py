@@ -13,7 +13,8 @@ from typing import NoReturn
 import pytest
 from testbed import Testbed, TestbedError
 
-INSTANCE = "test"
+INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
+"""Runs at the same time need instances of different names."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,12 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_testbed() -> Iterator[Testbed]:
     """Both clusters, up once for all tests of the run; ask for `testbed` instead."""
     testbed = Testbed(INSTANCE)
-    lock = Path(testbed.layout.state) / "tests.lock"
+    lock = Path(testbed.layout.state) / f"tests-{INSTANCE}.lock"
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TestbedError("Another run of the tests has the testbed; wait until it is over.") from error
+            raise TestbedError(
+                f"Another run of the tests has the testbed {INSTANCE!r}: wait, or set QSLURM_TEST_INSTANCE."
+            ) from error
         testbed.down()  # what a killed run left
         with testbed:
             yield testbed

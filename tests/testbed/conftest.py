@@ -7,9 +7,9 @@ from testbed import Testbed
 
 
 @pytest.fixture
-def other() -> Iterator[Testbed]:
+def other(shared_testbed: Testbed) -> Iterator[Testbed]:
     """A second instance beside the shared one, the test's own: not up yet, and down at the end."""
-    testbed = Testbed("other")
+    testbed = Testbed(f"{shared_testbed.name}-two")
     testbed.down()
     try:
         yield testbed

@@ -163,7 +163,7 @@ def mounts() -> set[str]:
 
 def test_a_checkout_that_nobody_else_can_enter_works_all_the_same(testbed: Testbed) -> None:
     """Such as one below /root, or in a folder made by mktemp: everybody's path to it is a mount in /run."""
-    closed = testbed.layout.state / "closed"
+    closed = testbed.layout.state / f"closed-{testbed.name}"
     state = closed / ("deep" * 20) / ".state"
     shutil.rmtree(closed, ignore_errors=True)
     state.mkdir(parents=True)

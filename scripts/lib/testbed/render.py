@@ -1,6 +1,6 @@
 """Turns the templates in deploy/ into the files an operator installs: strictly, or not at all.
 
-Run it with `scripts/render [--set table.name=value …] FOLDER`.
+Run it with `scripts/render [--set table.name=value …] [--set-file FILE] FOLDER`.
 """
 
 from __future__ import annotations
@@ -106,9 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="TABLE.NAME=VALUE", help="see deploy/variables.toml"
     )
+    parser.add_argument("--set-file", type=Path, metavar="FILE", help="TOML like deploy/variables.toml")
     options = parser.parse_args(arguments)
     try:
         variables = defaults()
+        if options.set_file:
+            variables = merged(variables, tomllib.loads(options.set_file.read_text()))
         for text in options.set:
             variables = merged(variables, setting(text))
         for name in templates():
@@ -119,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 target.chmod(0o755)
             if target.name == "slurmdbd.conf":
                 target.chmod(0o600)
-    except TestbedError as error:
+    except (TestbedError, OSError, tomllib.TOMLDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testbed import TestbedError, base, graph, ports, process
+from testbed.__main__ import main
+from testbed.layout import CHECKOUT, Layout, write
+from testbed.process import Process
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as one:
+        yield one
+        one.kill()
+
+
+def test_a_process_is_known_by_its_start_too(child: subprocess.Popen[bytes]) -> None:
+    known = process.find(child.pid)
+    assert known
+    assert known.alive
+    assert not Process(known.pid, known.started + 1).alive
+
+
+def test_a_signal_never_reaches_another_process_with_that_pid(child: subprocess.Popen[bytes]) -> None:
+    known = process.find(child.pid)
+    assert known
+    assert Process(known.pid, known.started + 1).signal(signal.SIGKILL) is False
+    assert child.poll() is None
+
+
+def test_waiting_ends_with_the_process(child: subprocess.Popen[bytes]) -> None:
+    known = process.find(child.pid)
+    assert known
+    assert known.signal(signal.SIGKILL)
+    assert not known.lives_until(lambda: False, timeout_s=60)
+    assert known.wait(60)
+    assert not known.alive
+
+
+def test_what_ignores_sigterm_is_killed() -> None:
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        known = process.find(child.pid)
+        assert known
+        assert process.stop_all([known], 0.05) == [known]
+
+
+def test_the_environment_of_a_process_can_be_read() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"MARK": "a=b"},
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        known = process.find(child.pid)
+        assert known
+        assert process.environment(known)["MARK"] == "a=b"
+        child.kill()
+
+
+def test_we_and_those_above_us_are_spared() -> None:
+    assert {os.getpid(), os.getppid()} <= process.me_and_above()
+
+
+def test_a_listening_port_is_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert ports.listening(port)
+        assert not ports.free({"one": port})
+    assert not ports.listening(port)
+
+
+def test_two_instances_that_start_at_once_get_different_ports() -> None:
+    with ports.reserved({}) as one, ports.reserved({}) as other, ports.reserved(one) as third:
+        assert not set(one.values()) & set(other.values())
+        assert not set(one.values()) & set(third.values())
+
+
+def test_an_instance_keeps_its_ports_while_they_are_free() -> None:
+    with ports.reserved({}) as block:
+        pass
+    with ports.reserved(block) as again:
+        assert again == block
+
+
+def test_work_is_done_in_order_and_otherwise_at_once() -> None:
+    done: list[str] = []
+    both = threading.Barrier(2, timeout=60)
+
+    def work(name: str) -> None:
+        if name in "bc":
+            both.wait()  # only passed if b and c run at the same time
+        done.append(name)
+
+    graph.each({"d": ["b", "c"], "b": ["a"], "c": ["a", "unknown"], "a": []}, work)
+    assert (done[0], done[3]) == ("a", "d")
+
+
+def test_an_error_stops_what_has_not_begun() -> None:
+    def work(name: str) -> None:
+        if name == "a":
+            raise TestbedError("no luck")
+        pytest.fail("began")
+
+    with pytest.raises(TestbedError, match="no luck"):
+        graph.each({"a": [], "b": ["a"]}, work)
+
+
+def test_a_folder_that_others_can_not_enter_is_reached_through_run(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    state = tmp_path / "state"
+    state.mkdir()
+    assert base.choose(state, "default").parent == base.RUN
+    assert base.choose(state, "default") != base.choose(state, "test")
+
+
+def test_a_path_too_long_for_sockets_is_reached_through_run() -> None:
+    assert base.choose(Path("/" + "deep/" * 10), "default").parent == base.RUN
+
+
+@pytest.mark.parametrize("name", ["", "Test", "../x", "a" * 17, "a b", "1a"])
+def test_a_name_that_would_not_make_a_good_folder_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TestbedError, match="can't be a name"):
+        Layout.of(tmp_path, name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes as root")
+def test_a_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write(file, "one")
+    before = file.stat().st_ino
+    write(file, "one")
+    assert file.stat().st_ino == before
+    write(file, "two", mode=0o600)
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("two", 0o600)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_other_versions_of_slurm_are_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--slurm", "26.05"]) == 2
+    assert "can't run Slurm 26.05 yet" in capsys.readouterr().err
+
+
+def test_requirements_are_those_of_pyproject() -> None:
+    spec = importlib.util.spec_from_file_location("requirements", CHECKOUT / "scripts/lib/requirements.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    found = module.requirements(pyproject, ["c2", "run", "group:dev"])
+    assert len(found) == len(set(found))
+    assert set(pyproject["project"]["dependencies"]) < set(found)
+    assert set(pyproject["project"]["optional-dependencies"]["run"]) < set(found)
+    assert set(pyproject["dependency-groups"]["lint"]) < set(found)
+    assert not [one for one in found if one.startswith("qslurm")]
+
+
+@pytest.mark.parametrize("program", sorted(CHECKOUT.glob("scripts/lib/*.sh")), ids=lambda path: path.name)
+def test_shell_is_well_formed(program: Path) -> None:
+    done = subprocess.run(["bash", "-n", program], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from testbed import TestbedError
+from testbed.render import defaults, main, merged, render, setting, templates
+
+
+def test_every_template_can_be_rendered_with_the_defaults() -> None:
+    names = templates()
+    assert "c2/qslurm.conf.j2" in names
+    for name in names:
+        assert "{{" not in render(name, defaults())
+
+
+def test_every_variable_is_used_by_a_template() -> None:
+    sources = "".join(Path("deploy", name).read_text() for name in templates())
+    for table, values in defaults().items():
+        one = values[0] if isinstance(values, list) else values
+        prefix = "one" if isinstance(values, list) else table
+        assert [name for name in one if f"{prefix}.{name}" not in sources] == []
+
+
+def test_c2_toml_is_what_the_services_read() -> None:
+    from qslurm.c2.config import parse_c2_config
+
+    config = parse_c2_config(render("c2/c2.toml.j2", defaults()))
+    assert [backend.name for backend in config.backend] == ["qx"]
+    assert config.slurm.conf == "/etc/slurm/slurm.conf"
+
+
+def test_hooks_outlive_the_services_they_wait_for() -> None:
+    """PrologEpilogTimeout must leave time for the dispatcher's answer and Slurm's own commands."""
+    values = defaults()
+    assert values["c2"]["hook_timeout_s"] >= values["qslurm"]["admit_timeout_s"] + 10
+
+
+def test_each_backend_has_a_partition_that_is_down() -> None:
+    values = merged(defaults(), {"backend": [{"name": "qx"}, {"name": "tuna5", "qubits": 5}]})
+    lines = render("c2/qslurm.conf.j2", values).splitlines()
+    partitions = [line for line in lines if line.startswith("PartitionName=")]
+    assert [line.split()[0] for line in partitions] == ["PartitionName=p_qx", "PartitionName=p_tuna5"]
+    assert all(line.endswith("State=DOWN") for line in partitions)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"c3": {}}, {"c2": {"hots": "head1"}}, {"backend": [{"name": "qx", "qbits": 2}]}]
+)
+def test_an_unknown_variable_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(TestbedError, match=r"variables\.toml"):
+        merged(defaults(), changes)
+
+
+def test_a_variable_that_is_missing_is_refused() -> None:
+    values = defaults()
+    del values["c2"]["host"]
+    with pytest.raises(TestbedError, match="host"):
+        render("c2/slurm.conf.j2", values)
+
+
+def test_a_value_can_not_become_a_line_of_its_own() -> None:
+    values = merged(defaults(), {"c2": {"cluster": "qi\nSlurmUser=root"}})
+    with pytest.raises(TestbedError, match="line break"):
+        render("c2/slurm.conf.j2", values)
+
+
+def test_hooks_quote_what_they_are_given() -> None:
+    values = merged(defaults(), {"qslurm": {"python": "/opt/my tools/python"}})
+    assert "exec '/opt/my tools/python' -I -m qslurm hook prolog" in render(
+        "c2/hooks/prolog-slurmctld.j2", values
+    )
+
+
+@pytest.mark.parametrize("hook", ["prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"])
+def test_hooks_are_shell_scripts(hook: str) -> None:
+    text = render(f"c2/hooks/{hook}.j2", defaults())
+    done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_settings_are_toml_or_a_plain_word() -> None:
+    assert setting("c2.cpus=8") == {"c2": {"cpus": 8}}
+    assert setting("c2.cgroups=false") == {"c2": {"cgroups": False}}
+    assert setting("c2.host=head1") == {"c2": {"host": "head1"}}
+    with pytest.raises(TestbedError, match=r"table\.name=value"):
+        setting("host=head1")
+
+
+def test_the_program_writes_every_file(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[c2]\ncluster = "delft"\n')
+    assert main(["--set-file", str(site), "--set", "c2.host=head1", str(tmp_path / "out")]) == 0
+    files = {
+        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
+    assert files == {name.removesuffix(".j2") for name in templates()}
+    assert "ClusterName=delft\nSlurmctldHost=head1(" in (tmp_path / "out/c2/slurm.conf").read_text()
+    assert os.access(tmp_path / "out/c2/hooks/prolog-slurmctld", os.X_OK)
+    assert (tmp_path / "out/c2/slurmdbd.conf").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_program_refuses_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--set", "c2.hots=head1", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: [c2] in deploy/variables.toml has no hots.\n"
+
+
+def test_c1s_configuration_is_toml() -> None:
+    assert tomllib.loads(render("c1/config.toml.j2", defaults()))["c2"]["user"] == "center_snellius"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+@pytest.mark.parametrize("unit", ["qslurm-dispatcher", "qslurm-gate", "qslurm-jobmanager", "slurmrestd"])
+def test_units_are_what_systemd_takes(unit: str, tmp_path: Path) -> None:
+    values = merged(
+        defaults(), {"qslurm": {"python": "/usr/bin/python3", "user": "root", "slurm_user": "root"}}
+    )
+    values = merged(values, {"c2": {"slurmrestd_user": "root"}})
+    file = tmp_path / f"{unit}.service"
+    text = render(f"c2/systemd/{unit}.service.j2", values).replace("/usr/sbin/slurmrestd", "/bin/true")
+    file.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True, check=False
+    )
+    assert unit not in done.stderr, done.stderr
