@@ -1,0 +1,120 @@
+"""What researchers and operators do in the end-to-end stories, by the commands they type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed import Testbed
+
+from qslurm.payload.templates import shipped_folder
+
+PATIENCE_S = 60.0
+POLL_S = 0.1
+
+T = TypeVar("T")
+
+SLOW_HYBRID = '''
+import pathlib, time
+
+BELL = """version 3.0
+qubit[2] q
+bit[2] b
+H q[0]
+CNOT q[0], q[1]
+b = measure q
+"""
+
+def execute(qi):
+    for number in range({executions}):
+        qi.execute_circuit(BELL, 100)
+        print("executed", number + 1, flush=True)
+        time.sleep({pause_s})
+
+def finalize(list_of_measurements):
+    return {{"shots": sum(sum(counts.values()) for counts in list_of_measurements), "n": len(list_of_measurements)}}
+'''
+"""A hybrid job that is long enough to kill something in its middle."""
+
+
+def eventually(condition: Callable[[], T], what: str, *, patience_s: float = PATIENCE_S) -> T:
+    """Wait until a condition holds, and return its value; the story fails with `what` when it never does."""
+    deadline = time.monotonic() + patience_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}"
+        time.sleep(POLL_S)
+    return value
+
+
+class Researcher:
+    """Somebody on C1, in their home folder."""
+
+    def __init__(self, testbed: Testbed, user: str = "qs_alice") -> None:
+        self.testbed = testbed
+        self.user = user
+        self.folder = testbed.work_folder(user)
+
+    def has_example(self, name: str) -> str:
+        """Take an example job home; its name."""
+        shutil.copy(shipped_folder() / "examples" / name, self.folder)
+        return name
+
+    def writes(self, name: str, text: str) -> str:
+        """Write a file; its name."""
+        (self.folder / name).write_text(text)
+        return name
+
+    def types(self, *words: str, **environment: str) -> Any:
+        """Type a qslurm command; its exit code, stdout and stderr."""
+        return self.testbed.c1(("qslurm", *words), user=self.user, timeout_s=120, **environment)
+
+    def gets(self, *words: str) -> Any:
+        """Type a qslurm command with --json, which must succeed; its document."""
+        done = self.types(*words, "--json")
+        assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
+        return json.loads(done.stdout)
+
+    def submits(self, *words: str) -> int:
+        """Submit something; the C2 job id."""
+        done = self.types("submit", *words, "--parsable")
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return int(done.stdout)
+
+    def sees(self, job_id: int) -> str:
+        """The state of a C2 job."""
+        state = self.gets("show", str(job_id))["state"]
+        assert isinstance(state, str)
+        return state
+
+    def waits_until(self, job_id: int, *states: str) -> None:
+        """Wait until a C2 job is in one of these states."""
+        eventually(lambda: self.sees(job_id) in states, f"job {job_id} to be {' or '.join(states)}")
+
+    def ends_as(self, job_id: int) -> str:
+        """Wait for a C2 job to end; its last state."""
+        self.waits_until(job_id, "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        return self.sees(job_id)
+
+    def sbatches(self, name: str, script: str) -> int:
+        """Hand a script to C1's sbatch; the C1 job id."""
+        path: Path = self.folder / name
+        path.write_text(script)
+        done = self.testbed.c1(("sbatch", "--parsable", f"--output={name}.out", name), user=self.user)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout.split(";")[0])
+
+
+def operator(testbed: Testbed, *words: str) -> str:
+    """An operator's command on C2, which must succeed; what it printed."""
+    done = testbed.c2(("qslurm", *words))
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return str(done.stdout)
+
+
+def c2_nodes(testbed: Testbed) -> str:
+    """The states of C2's nodes, as sinfo has them."""
+    return str(testbed.c2(("sinfo", "--noheader", "--format=%T %E")).stdout)

@@ -1,0 +1,159 @@
+"""What users get wrong, and what the platform does to them: a sentence, an exit code, and nothing lost."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from people import Researcher, eventually, operator
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def alice(testbed):
+    operator(testbed, "partition", "enable", "p_qx")
+    researcher = Researcher(testbed)
+    researcher.has_example("bell.cq")
+    return researcher
+
+
+def sentence(done):
+    """The one line that a failed command says."""
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_an_unknown_backend_is_refused_with_those_there_are(alice):
+    done = alice.types("submit", "bell.cq", "--backend", "nope")
+    assert done.returncode == 3
+    assert "qx, spin2" in sentence(done)
+
+
+def test_an_unknown_partition_is_refused(alice):
+    done = alice.types("submit", "bell.cq", "--backend", "qx", "--partition", "p_nope")
+    assert done.returncode == 3
+    assert sentence(done)
+
+
+def test_errors_are_documents_with_json(alice):
+    done = alice.types("submit", "bell.cq", "--backend", "nope", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == done.returncode == 3
+    assert error["message"] and error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("empty.cq", "", "is empty"),
+        ("wrong.cq", "version 3.0\nqubit[2] q\nHH q[0]\n", "wrong.cq:3:1"),
+        ("noexecute.py", "def finalize(measured):\n    return {}\n", "no function 'execute'"),
+        ("broken.py", "def execute(qi:\n    pass\n", "broken.py:1"),
+    ],
+)
+def test_a_bad_file_never_leaves_c1(name, text, expected, alice):
+    before = len(alice.gets("queue", "--all")["jobs"])
+    done = alice.types("submit", alice.writes(name, text), "--backend", "qx")
+    assert done.returncode == 2
+    assert expected in sentence(done)
+    assert len(alice.gets("queue", "--all")["jobs"]) == before
+
+
+def test_an_unreadable_file_says_so(alice):
+    alice.writes("secret.cq", "version 3.0")
+    (alice.folder / "secret.cq").chmod(0o600)  # root's, and alice is not root
+    done = alice.types("submit", "secret.cq", "--backend", "qx")
+    assert done.returncode == 2
+    assert "permission denied" in sentence(done)
+
+
+def test_an_expired_token_is_refused_before_anything_is_sent(alice):
+    token = expired_token(alice.testbed)
+    done = alice.types("submit", "bell.cq", "--backend", "qx", SLURM_JWT=token)
+    assert done.returncode == 4
+    assert "expired" in sentence(done)
+    assert token not in done.stderr + done.stdout
+
+
+def expired_token(testbed):
+    """A token that was good for a minute, an hour ago, signed with the center's own key."""
+    import time
+
+    from qslurm.c2.config import load_c2_config
+    from qslurm.tokens.issue import issue_token
+
+    config = load_c2_config(testbed.layout.c2_qslurm)
+    return issue_token(config.tokens, "snellius", "1m", now=time.time() - 3600).token.reveal()
+
+
+def test_a_foreign_token_is_refused_by_c2(alice):
+    import jwt
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    claims = {"sun": "center_snellius", "iat": 1_700_000_000, "exp": 4_000_000_000}
+    token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "snellius"})
+    for command in (("submit", "bell.cq", "--backend", "qx"), ("queue",), ("results", "1")):
+        done = alice.types(*command, SLURM_JWT=token)
+        assert done.returncode == 4, done.stderr
+        assert token not in done.stderr + done.stdout
+        assert sentence(done)
+
+
+def test_a_token_file_that_others_can_read_is_refused(alice):
+    path = alice.folder / "token"
+    path.write_text(alice.testbed.token())
+    path.chmod(0o644)
+    done = alice.types("queue", QSLURM_TOKEN_FILE=str(path))
+    path.unlink()
+    assert done.returncode == 4
+    assert "chmod" in sentence(done)
+
+
+def test_another_centers_job_is_unknown(alice):
+    job_id = alice.submits("bell.cq", "--backend", "qx")
+    assert alice.ends_as(job_id) == "COMPLETED"
+    lumi = alice.testbed.token("lumi")
+    for command in ("show", "results", "logs"):
+        done = alice.types(command, str(job_id), SLURM_JWT=lumi, QUSER="center_lumi")
+        assert done.returncode == 3, (command, done.stderr)
+        assert "unknown" in sentence(done).lower() or "no job" in sentence(done).lower()
+    assert alice.types("cancel", str(job_id), SLURM_JWT=lumi, QUSER="center_lumi").returncode in (3, 4)
+
+
+def test_c2_down_is_exit_code_5_and_says_where_it_was_looked_for(alice):
+    alice.testbed.stop("slurmrestd")
+    done = alice.types("submit", "bell.cq", "--backend", "qx")
+    alice.testbed.start("slurmrestd")
+    assert done.returncode == 5
+    assert "127.0.0.1" in sentence(done)
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(alice):
+    operator(alice.testbed, "partition", "drain", "p_qx")
+    job_id = alice.submits("bell.cq", "--backend", "qx")
+    waiting = subprocess.Popen(
+        ("qslurm", "wait", str(job_id)), env=alice.testbed.env_c1(), user=alice.user, group=f"{alice.user}",
+        extra_groups=["qs_snellius"], cwd=alice.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    eventually(lambda: is_connected(waiting.pid), "the wait to talk to C2")
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=20)
+    assert waiting.returncode == 130
+    assert f"qslurm wait {job_id}" in said
+    assert "Traceback" not in said
+    assert alice.sees(job_id) == "PENDING"
+    operator(alice.testbed, "partition", "enable", "p_qx")
+    assert alice.ends_as(job_id) == "COMPLETED"
+
+
+def is_connected(pid):
+    """Whether a process holds a socket: it has begun to ask."""
+    return any(str(fd.readlink()).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
