@@ -11,6 +11,8 @@ from types import FrameType
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 from testbed import Testbed, TestbedError
 
 INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
@@ -18,6 +20,9 @@ INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    found_before = config.rootpath / ".state" / "cache" / "hypothesis"
+    settings.register_profile("qslurm", database=DirectoryBasedExampleDatabase(found_before))
+    settings.load_profile("qslurm")
     signal.signal(signal.SIGTERM, _end_as_if_interrupted)
 
 
