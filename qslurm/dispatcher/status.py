@@ -23,6 +23,9 @@ from qslurm.dispatcher.task import Task
 
 log = logging.getLogger(__name__)
 
+_REPLACEMENT_S = 10.0
+"""A backend without any quantum runtime still takes jobs for so long: one that was killed is being replaced."""
+
 
 class Backends:
     """Knows which backends can take jobs, and since when they are in the state they are in."""
@@ -32,6 +35,7 @@ class Backends:
         self._started = time.time()
         self._switched_off = {row["name"]: row["reason"] for row in ledger.store.backends() if row["offline"]}
         self._states: dict[str, tuple[str, float]] = {}
+        self._last_joined = dict.fromkeys(ledger.backends, float("-inf"))  # monotonic
 
     def set(self, message: SetBackend) -> Message:
         """An operator takes a backend out of service, or back in."""
@@ -94,6 +98,9 @@ class Backends:
         if name in self._switched_off:
             return self._switched_off[name] or "an operator has taken it out of service"
         if pool.joined(name):
+            self._last_joined[name] = time.monotonic()
+            return ""
+        if time.monotonic() < self._last_joined[name] + _REPLACEMENT_S and name not in pool.failures:
             return ""
         return pool.failures.get(name, "its quantum runtime is starting")
 

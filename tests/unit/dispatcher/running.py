@@ -1,0 +1,157 @@
+"""A real dispatcher in a process of its own, for tests: with real quantum runtimes, known by its folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
+from qslurm.errors import UnreachableError
+from qslurm.payload.envelope import Envelope
+from qslurm.store import Reader
+
+ROOT = Path(__file__).parents[3]
+
+BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
+
+_SERVE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import msgspec
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.service import serve
+from qslurm.errors import QslurmError
+config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
+backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
+try:
+    serve(config, backends, identity=OwnFolder(Path(config.socket).parent))
+except QslurmError as error:
+    sys.exit(str(error))
+"""
+
+T = TypeVar("T")
+
+
+def slow_circuit(qubits: int = 20) -> str:
+    """A circuit that keeps QX busy: about 3 s with 20 qubits, half of it with each qubit less."""
+    return f"version 3.0; qubit[{qubits}] q; bit[{qubits}] b; H q; b = measure q"
+
+
+def deadly_circuit() -> str:
+    """A circuit that ends the process that gives it to libqasm as it is: its stack overflows."""
+    return f"version 3.0; qubit q; bit b; Rx({'(' * 60_000}1.0{')' * 60_000}) q; b = measure q"
+
+
+def until(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
+    """Wait until the condition gives something true, and give that."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout_s} s")
+        time.sleep(0.005)
+    return found
+
+
+def circuit_job(
+    job_id: int, circuit: str = BELL, *, uid: int, restart: int = 0, key: str = "", shots: int = 100
+) -> Admit:
+    envelope = Envelope(kind="circuit", source=circuit, file="job.cq", shots=shots)
+    return Admit(job_id=job_id, restart=restart, user="center_a", uid=uid, account="a", center="a", backend="qx",
+                 kind="circuit", key=key, envelope=envelope)  # fmt: skip
+
+
+def hybrid_job(job_id: int, source: str, *, uid: int, restart: int = 0, key: str = "") -> Admit:
+    envelope = Envelope(kind="hybrid", source=source, file="job.py")
+    return Admit(job_id=job_id, restart=restart, user="center_a", uid=uid, account="a", center="a", backend="qx",
+                 kind="hybrid", key=key, envelope=envelope)  # fmt: skip
+
+
+class Running:
+    """Use it as a context manager. `folder` must be short: a Unix socket's path has 107 bytes at most."""
+
+    def __init__(self, folder: Path, *, workers: int = 1, execution_limit_s: float = 60.0) -> None:
+        self.folder = folder
+        self.config = DispatcherConfig(
+            socket=str(folder / "d.sock"),
+            store=str(folder / "store.db"),
+            trusted_users=[],
+            execution_limit_s=execution_limit_s,
+        )
+        self.backends = [BackendConfig(name="qx", workers=workers, qubits=24)]
+        self.identity = OwnFolder(folder)
+        self.log = folder / "log"
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the dispatcher, the first time or again."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-c", _SERVE, str(ROOT),
+                    msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
+                ],
+                stderr=log,
+            )  # fmt: skip
+        return self.process
+
+    def client(self, timeout_s: float = 10.0) -> DispatcherClient:
+        return DispatcherClient(self.config.socket, identity=self.identity, timeout_s=timeout_s)
+
+    def ask(self, message: Message) -> Message:
+        with self.client() as client:
+            return client.ask(message)
+
+    def status(self) -> Status:
+        answer = self.ask(GetStatus())
+        assert isinstance(answer, Status)
+        return answer
+
+    def ready(self) -> Running:
+        """Wait until its backend can take jobs."""
+        until(lambda: self.process.poll() is not None or self._is_ready())
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.status().backends[0].state != "offline"
+        except UnreachableError:
+            return False
+
+    def executing(self) -> bool:
+        return self.status().backends[0].executing > 0
+
+    def workers(self) -> list[int]:
+        """The ids of its child processes."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(word) for word in text.split()]
+
+    def reader(self) -> Reader:
+        return Reader(self.config.store)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the answer is the exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=20)
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from qslurm.dispatcher.admission import BackendFacts, Known, Start, Take, Turn, judge
+from qslurm.dispatcher.messages import Admit
+from qslurm.dispatcher.states import TaskState
+from qslurm.payload.envelope import Envelope
+from tests.unit.dispatcher.running import circuit_job
+
+QX = BackendFacts("qx", max_shots=1000, unavailable="")
+OFFLINE = BackendFacts("qx", max_shots=1000, unavailable="Backend qx is offline: calibrating.")
+JOB = circuit_job(7, uid=1000, key="k1")
+
+
+def start(job: Admit = JOB, *, state: TaskState = TaskState.RUNNING, started: bool = True, closed: bool = False,
+          reason: str = "") -> Start:  # fmt: skip
+    return Start(
+        1, job.job_id, job.restart, job.center, job.key, job.uid, job.kind, state, reason, started, closed
+    )
+
+
+def job(**changes: object) -> Admit:
+    return msgspec.structs.replace(JOB, **changes)
+
+
+def test_a_job_is_admitted_when_its_backend_is_there() -> None:
+    assert judge(JOB, QX, [], []) == Take()
+
+
+def test_asked_again_the_answer_is_yes_again_even_if_the_backend_has_gone() -> None:
+    assert judge(JOB, OFFLINE, [start()], [start()]) == Known()
+    assert judge(JOB, QX, [start(state=TaskState.FINISHED)], []) == Known()
+
+
+def test_a_refusal_stays_a_refusal() -> None:
+    refused = start(state=TaskState.FAILED, started=False, reason="Too many shots.")
+    assert judge(JOB, QX, [refused], [refused]) == Turn("Too many shots.", retry=False)
+
+
+def test_an_unknown_backend_is_refused_for_good() -> None:
+    verdict = judge(job(backend="nope"), None, [], [])
+    assert isinstance(verdict, Turn)
+    assert not verdict.retry
+    assert "nope" in verdict.reason
+
+
+def test_an_offline_backend_and_a_full_store_send_the_job_back_to_the_queue() -> None:
+    assert judge(JOB, OFFLINE, [], []) == Turn(OFFLINE.unavailable, retry=True)
+    verdict = judge(JOB, QX, [], [], "database or disk is full")
+    assert isinstance(verdict, Turn)
+    assert verdict.retry
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        job(envelope=None),
+        job(kind="hybrid"),
+        job(envelope=Envelope(kind="circuit", source="x", shots=0)),
+        job(envelope=Envelope(kind="circuit", source="x", shots=1001)),
+    ],
+)
+def test_a_job_that_can_never_run_is_refused_for_good_even_while_the_backend_is_away(bad: Admit) -> None:
+    verdict = judge(bad, OFFLINE, [], [])
+    assert isinstance(verdict, Turn)
+    assert not verdict.retry
+
+
+def test_a_requeued_job_takes_the_place_of_its_earlier_start() -> None:
+    assert judge(job(restart=1), QX, [start()], [start()]) == Take(instead_of=(1,))
+
+
+def test_a_late_question_about_an_earlier_start_disturbs_nothing() -> None:
+    later = start(job(restart=2))
+    verdict = judge(job(restart=1), QX, [later], [later])
+    assert isinstance(verdict, Turn)
+    assert verdict.retry
+
+
+def test_a_finished_submission_is_not_executed_again() -> None:
+    finished = start(job(job_id=3), state=TaskState.FINISHED)
+    assert judge(JOB, OFFLINE, [], [finished]) == Take(reuse=1)
+
+
+def test_a_second_job_of_a_running_submission_waits_for_the_first() -> None:
+    verdict = judge(JOB, QX, [], [start(job(job_id=3))])
+    assert isinstance(verdict, Turn)
+    assert verdict.retry
+    assert "job 3" in verdict.reason
+
+
+def test_a_script_that_has_run_as_another_job_is_a_duplicate() -> None:
+    script = job(kind="script", envelope=None)
+    verdict = judge(script, QX, [], [start(job(kind="script", job_id=3), state=TaskState.FINISHED)])
+    assert isinstance(verdict, Turn)
+    assert not verdict.retry
+
+
+def test_a_reused_job_id_is_another_job() -> None:
+    old = start(job(key="k0"))
+    assert judge(JOB, QX, [old], []) == Take(instead_of=(1,))
+    keyless = job(key="")
+    assert judge(keyless, QX, [start(keyless, state=TaskState.FINISHED, closed=True)], []) == Take()
+
+
+def test_a_start_that_slurm_took_back_may_come_again() -> None:
+    withdrawn = start(state=TaskState.WITHDRAWN, closed=True)
+    assert judge(JOB, QX, [withdrawn], [withdrawn]) == Take()

@@ -1,0 +1,168 @@
+"""Whatever happens in whatever order: no execution is lost, none is done twice."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from qslurm.dispatcher import jobs, sessions, work
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import (
+    Attach,
+    Attached,
+    Conclude,
+    Execute,
+    Executed,
+    Finish,
+    Refused,
+    Result,
+    Run,
+)
+from qslurm.dispatcher.states import ExecutionState, is_open
+from qslurm.store.store import Store
+from tests.unit.dispatcher.running import circuit_job, hybrid_job
+
+JOB_IDS = st.integers(1, 3)
+RESTARTS = st.integers(0, 2)
+KEYS = st.sampled_from(["", "k1", "k2"])
+ENDS = st.sampled_from(["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "REQUEUED"])
+
+
+class Day(RuleBasedStateMachine):
+    """A dispatcher's day: jobs, steps, quantum runtimes, a store that fills up, a kill -9 now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store()
+        self.clock = itertools.count(1.0)
+        self.runtimes = itertools.count(1)
+        self.given: dict[int, tuple[int, Run]] = {}  # order -> runtime, what it was told to run
+        self.told: dict[tuple[int, int], Executed] = {}  # what somebody may have been told
+        self.finished_keys: set[str] = set()
+        self.ledger = self.new_ledger()
+
+    def new_ledger(self) -> Ledger:
+        return Ledger([BackendConfig(name="qx")], self.store, clock=lambda: next(self.clock))
+
+    @rule(job_id=JOB_IDS, restart=RESTARTS, key=KEYS, hybrid=st.booleans())
+    def admit(self, job_id: int, restart: int, key: str, hybrid: bool) -> None:
+        make = hybrid_job if hybrid else circuit_job
+        jobs.admit(self.ledger, make(job_id, "x", uid=7, restart=restart, key=key), "")
+
+    @rule(job_id=JOB_IDS, restart=RESTARTS, state=ENDS)
+    def finish(self, job_id: int, restart: int, state: str) -> None:
+        jobs.finish(self.ledger, Finish(job_id=job_id, restart=restart, state=state))
+
+    @rule(job_id=JOB_IDS, restart=RESTARTS, seq=st.integers(0, 3))
+    def execute(self, job_id: int, restart: int, seq: int) -> None:
+        attached = sessions.attach(self.ledger, Attach(job_id=job_id, restart=restart, client="step"), 7)
+        if not isinstance(attached, Attached) or attached.kind != "hybrid" or not attached.secret:
+            return
+        message = Execute(task=attached.task, seq=seq, circuit=f"circuit {seq}", shots=10)
+        answer = sessions.execute(self.ledger, message)
+        if (attached.task, seq) in self.told:
+            assert answer == self.told[attached.task, seq]
+        else:
+            assert answer is None or isinstance(answer, Refused)
+
+    @rule(job_id=JOB_IDS, restart=RESTARTS, good=st.booleans())
+    def conclude(self, job_id: int, restart: int, good: bool) -> None:
+        attached = sessions.attach(self.ledger, Attach(job_id=job_id, restart=restart, client="step"), 7)
+        if isinstance(attached, Attached) and attached.kind == "hybrid" and attached.secret:
+            message = Conclude(
+                task=attached.task, final_result="{}" if good else None, failure="" if good else "no"
+            )
+            sessions.conclude(self.ledger, message)
+
+    @rule()
+    def a_runtime_gets_work(self) -> None:
+        runtime = next(self.runtimes)
+        run = work.assign(self.ledger, "qx", runtime)
+        if run is None:
+            return
+        assert run.order not in self.given
+        self.given[run.order] = (runtime, run)
+        _, execution = self.ledger.running[run.order]
+        assert (execution.task, execution.seq) not in self.told
+        task = self.ledger.tasks[execution.task]
+        assert is_open(task.state)
+        if task.job.kind == "circuit":
+            assert task.job.key not in self.finished_keys
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), good=st.booleans())
+    def a_result_comes(self, data: st.DataObject, good: bool) -> None:
+        order = data.draw(st.sampled_from(sorted(self.given)))
+        runtime, _ = self.given[order]
+        result = Result(
+            runtime=runtime, order=order, counts={"0": 10}, shots_done=10, error="" if good else "bad"
+        )
+        work.result(self.ledger, result)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), late=st.booleans())
+    def a_runtime_is_lost(self, data: st.DataObject, late: bool) -> None:
+        order = data.draw(st.sampled_from(sorted(self.given)))
+        work.lost(self.ledger, self.given[order][0], "It ended", fail=late)
+
+    @rule()
+    def everything_is_stored(self) -> None:
+        assert self.ledger.store.commit(self.ledger.changes) == ""
+        for task, seq, message in self.ledger.settled:
+            if isinstance(message, Executed):
+                assert (task, seq) not in self.told
+                self.told[task, seq] = message
+                job = self.ledger.tasks[task].job
+                if job.kind == "circuit" and job.key and not message.error:
+                    self.finished_keys.add(job.key)
+        self.ledger.settled.clear()
+        self.ledger.doomed.clear()
+        self.ledger.stored()
+
+    @rule()
+    def the_store_takes_nothing(self) -> None:
+        self.ledger.trouble = "database or disk is full"
+
+    @rule()
+    def there_is_space_again(self) -> None:
+        self.ledger.trouble = ""
+
+    @rule()
+    def kill_9_and_start_again(self) -> None:
+        self.given.clear()
+        self.ledger = self.new_ledger()
+
+    @invariant()
+    def nothing_is_lost_and_nothing_runs_twice(self) -> None:
+        running = [id(execution) for _, execution in self.ledger.running.values()]
+        assert len(running) == len(set(running))
+        for task in self.ledger.tasks.values():
+            for execution in task.executions.values():
+                is_running = execution.state is ExecutionState.RUNNING
+                assert is_running == (id(execution) in running)
+                assert is_running or execution.state is ExecutionState.QUEUED
+            if task.job.kind == "circuit" and is_open(task.state):
+                assert 0 in task.executions
+
+    def teardown(self) -> None:
+        """In the end everything that was asked for has an outcome that can be read."""
+        self.ledger.trouble = ""
+        while (run := work.assign(self.ledger, "qx", 0)) is not None:
+            work.result(self.ledger, Result(runtime=0, order=run.order, counts={"0": 1}, shots_done=1))
+        for runtime, _ in self.given.values():
+            work.lost(self.ledger, runtime, "It ended", fail=True)
+        self.everything_is_stored()
+        assert not self.ledger.queued("qx")
+        for (task, seq), outcome in self.told.items():
+            row = self.store.execution(task, seq)
+            assert row is not None
+            assert row["state"] == ("failed" if outcome.error else "done")
+        self.store.close()
+
+
+Day.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDay = Day.TestCase

@@ -1,0 +1,278 @@
+"""A real dispatcher with a real quantum runtime, asked over its socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.messages import (
+    Admitted,
+    Attach,
+    Attached,
+    Await,
+    Conclude,
+    Done,
+    Execute,
+    Executed,
+    Finish,
+    Join,
+    Message,
+    Pending,
+    Refused,
+    SetBackend,
+    TurnedAway,
+)
+from qslurm.dispatcher.wire import BODY_LIMIT
+from qslurm.errors import InvalidInputError, NotReadyError, PermissionDeniedError, UnreachableError
+from tests.unit.dispatcher.running import (
+    BELL,
+    Running,
+    circuit_job,
+    deadly_circuit,
+    hybrid_job,
+    slow_circuit,
+    until,
+)
+
+UID = os.getuid()
+JOB_IDS = count(1)
+
+
+@pytest.fixture
+def client(shared: Running) -> Iterator[DispatcherClient]:
+    with shared.client() as client:
+        yield client
+
+
+@pytest.fixture
+def job_id() -> int:
+    return next(JOB_IDS)
+
+
+def attach(client: DispatcherClient, job_id: int, *, name: str = "step") -> Attached:
+    answer = client.ask(Attach(job_id=job_id, restart=0, client=name))
+    assert isinstance(answer, Attached)
+    return answer
+
+
+def wait(client: DispatcherClient, attached: Attached, message: Message, seq: int) -> Message:
+    answer = client.exchange(message, secret=attached.secret)
+    while isinstance(answer, Pending):
+        answer = client.exchange(Await(task=attached.task, seq=seq), secret=attached.secret)
+    return answer
+
+
+def test_a_circuit_job_is_executed_when_it_is_admitted(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    assert client.ask(circuit_job(job_id, uid=UID, shots=256)) == Admitted()
+    task = until(lambda: (t := shared.reader().task("a", job_id)) and t.state == "finished" and t)
+    (execution,) = shared.reader().executions(task)
+    assert sum(execution.counts.values()) == 256
+    assert set(execution.counts) <= {"00", "11"}
+    assert (task.executions, task.shots, execution.state) == (1, 256, "done")
+
+
+def test_a_finished_job_still_tells_its_outcome(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    client.ask(circuit_job(job_id, uid=UID))
+    until(lambda: (t := shared.reader().task("a", job_id)) and t.state == "finished")
+    attached = attach(client, job_id)
+    assert attached.outcome is not None
+    assert attached.outcome.shots_done == 100
+
+
+def test_a_wrong_circuit_is_refused_for_good_with_line_and_column(
+    client: DispatcherClient, job_id: int
+) -> None:
+    job = circuit_job(job_id, "version 3.0\nqubit q\nFoo q\n", uid=UID)
+    answer = client.ask(job)
+    assert isinstance(answer, TurnedAway)
+    assert not answer.retry
+    assert "job.cq:3:1" in answer.reason
+    assert client.ask(job) == answer
+
+
+def test_a_circuit_made_to_kill_its_reader_is_refused_and_nobody_notices(
+    client: DispatcherClient, job_id: int
+) -> None:
+    answer = client.ask(circuit_job(job_id, deadly_circuit(), uid=UID))
+    assert isinstance(answer, TurnedAway)
+    assert not answer.retry
+
+
+def test_more_qubits_than_the_backend_has_are_refused(client: DispatcherClient, job_id: int) -> None:
+    answer = client.ask(circuit_job(job_id, slow_circuit(25), uid=UID))
+    assert isinstance(answer, TurnedAway)
+    assert not answer.retry
+    assert "25" in answer.reason
+
+
+def test_an_execution_asked_for_twice_runs_once(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    question = Execute(task=attached.task, seq=0, circuit=BELL, shots=1000)
+    first = wait(client, attached, question, 0)
+    assert isinstance(first, Executed)
+    assert wait(client, attached, question, 0) == first
+    other = client.exchange(Execute(task=attached.task, seq=0, circuit=BELL, shots=7), secret=attached.secret)
+    assert isinstance(other, Refused)
+    assert (
+        client.exchange(Conclude(task=attached.task, final_result='{"e": 1}'), secret=attached.secret)
+        == Done()
+    )
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert (task.state, task.final_result, task.executions) == ("finished", {"e": 1}, 1)
+
+
+def test_a_failing_circuit_leaves_the_session_and_the_runtime_in_health(
+    client: DispatcherClient, job_id: int
+) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    bad = wait(client, attached, Execute(task=attached.task, seq=0, circuit="nonsense", shots=1), 0)
+    assert isinstance(bad, Executed)
+    assert bad.kind == "invalid_circuit"
+    good = wait(client, attached, Execute(task=attached.task, seq=1, circuit=BELL, shots=1), 1)
+    assert isinstance(good, Executed)
+    assert not good.error
+
+
+def test_a_second_step_of_a_hybrid_job_is_turned_away(client: DispatcherClient, job_id: int) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attach(client, job_id, name="first")
+    assert attach(client, job_id, name="first").secret
+    with pytest.raises(Exception, match="Another step"):
+        attach(client, job_id, name="second")
+
+
+def test_a_final_result_that_is_no_json_object_is_refused(client: DispatcherClient, job_id: int) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    for text in ("[1]", "NaN", "{", "[" * 100_000):
+        answer = client.exchange(Conclude(task=attached.task, final_result=text), secret=attached.secret)
+        assert isinstance(answer, Refused)
+
+
+def test_without_its_secret_nobody_speaks_for_a_session(client: DispatcherClient, job_id: int) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    for secret in (b"", b"x" * 32, attached.secret[:-1]):
+        answer = client.exchange(Conclude(task=attached.task, failure="mine"), secret=secret)
+        assert isinstance(answer, Refused)
+        assert answer.kind == "session"
+
+
+def test_another_users_job_can_not_be_attached_to(client: DispatcherClient, job_id: int) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID + 1))
+    with pytest.raises(PermissionDeniedError):
+        attach(client, job_id)
+
+
+def test_a_job_that_was_not_admitted_is_not_ready(client: DispatcherClient) -> None:
+    with pytest.raises(NotReadyError):
+        attach(client, 999_999)
+
+
+def test_nobody_joins_as_a_quantum_runtime_on_the_public_socket(client: DispatcherClient) -> None:
+    with pytest.raises(PermissionDeniedError):
+        client.ask(Join(runtime=1))
+
+
+def test_cancelling_ends_what_runs_at_once_and_the_next_job_runs(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    client.ask(circuit_job(job_id, slow_circuit(24), uid=UID, shots=1))
+    until(shared.executing)
+    assert client.ask(Finish(job_id=job_id, restart=0, state="CANCELLED")) == Done()
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert (task.state, task.executions) == ("cancelled", 0)
+    until(lambda: shared.status().backends[0].state == "idle")
+    other = next(JOB_IDS)
+    client.ask(circuit_job(other, uid=UID))
+    until(lambda: (t := shared.reader().task("a", other)) and t.state == "finished")
+
+
+def test_who_waits_for_a_cancelled_execution_is_told(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1)
+    assert isinstance(client.exchange(question, secret=attached.secret), Pending)
+    with shared.client() as hook:
+        hook.ask(Finish(job_id=job_id, restart=0, state="TIMEOUT"))
+    answer = client.exchange(Await(task=attached.task, seq=0), secret=attached.secret)
+    assert isinstance(answer, Refused)
+    assert answer.kind in {"timed_out", "session"}
+    assert attach(client, job_id).state == "timed_out"
+
+
+def test_an_operators_word_turns_jobs_away_until_it_is_taken_back(
+    client: DispatcherClient, job_id: int
+) -> None:
+    client.ask(SetBackend(backend="qx", online=False, reason="the fridge is warm"))
+    answer = client.ask(circuit_job(job_id, uid=UID))
+    assert isinstance(answer, TurnedAway)
+    assert answer.retry
+    assert "the fridge is warm" in answer.reason
+    client.ask(SetBackend(backend="qx", online=True))
+    until(lambda: client.ask(circuit_job(job_id, uid=UID)) == Admitted())
+
+
+def test_an_unknown_backend_can_not_be_set(client: DispatcherClient) -> None:
+    with pytest.raises(InvalidInputError):
+        client.ask(SetBackend(backend="nope", online=True))
+
+
+def test_the_same_submission_as_another_job_gets_the_same_results(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    client.ask(circuit_job(job_id, uid=UID, key=f"key{job_id}", shots=500))
+    first = until(lambda: (t := shared.reader().task("a", job_id)) and t.state == "finished" and t)
+    again = next(JOB_IDS)
+    client.ask(circuit_job(again, uid=UID, key=f"key{job_id}", shots=500))
+    second = shared.reader().task("a", again)
+    assert second is not None
+    assert shared.reader().executions(second)[0].counts == shared.reader().executions(first)[0].counts
+    assert second.qpu_seconds == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=64), min_size=1, max_size=8))
+def test_rubbish_hurts_nobody(shared: Running, frames: list[bytes]) -> None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
+        link.linger = 1000
+        link.connect(f"ipc://{shared.config.socket}")
+        link.send_multipart(frames)
+        link.send_multipart([b"", *frames])
+    assert shared.status().ready
+
+
+def test_a_message_that_is_too_long_ends_its_connection_only(shared: Running) -> None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
+        link.linger = 0
+        link.connect(f"ipc://{shared.config.socket}")
+        link.send_multipart([b"", b"x" * (BODY_LIMIT + 1), b""])
+        assert not link.poll(200)
+        assert shared.status().ready
+
+
+def test_nobody_there_is_said_in_time(home: object) -> None:
+    with DispatcherClient(f"{home}/none.sock", timeout_s=0.1) as client, pytest.raises(UnreachableError):
+        client.ask(Join(runtime=1))
+
+
+HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"

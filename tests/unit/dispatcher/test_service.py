@@ -1,0 +1,147 @@
+"""The dispatcher and its quantum runtimes are killed, stopped, started again, in the middle of something."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+from qslurm.dispatcher.messages import Admitted, Attach, Attached, Execute, Pending, SetBackend, TurnedAway
+from qslurm.store.store import Store
+from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, slow_circuit, until
+
+UID = os.getuid()
+HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"
+
+
+def journal(running: Running, task_id: int) -> list[str]:
+    store = Store(running.config.store)
+    states = [row["state"] for row in store.journal(task_id) if row["seq"] is not None]
+    store.close()
+    return states
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_sigterm_ends_everything_and_removes_the_socket(home: Path) -> None:
+    with Running(home, workers=2) as running:
+        running.ready()
+        workers = until(lambda: len(running.workers()) == 2 and running.workers())
+        until(lambda: running.status().backends[0].runtimes == 2)
+        assert stat.S_IMODE(Path(running.config.socket).stat().st_mode) == 0o666
+        assert stat.S_IMODE(Path(running.config.store).stat().st_mode) == 0o640
+        assert running.stop() == 0
+        assert all(is_gone(pid) for pid in workers)
+        assert {path.name for path in home.iterdir()} == {"log", "store.db"}
+
+
+def test_a_killed_dispatcher_takes_its_runtimes_with_it_and_the_next_one_goes_on(home: Path) -> None:
+    with Running(home) as running:
+        running.ready().ask(circuit_job(5, slow_circuit(18), uid=UID, shots=1))
+        until(running.executing)
+        workers = running.workers()
+        running.kill()
+        until(lambda: all(is_gone(pid) for pid in workers))
+        running.start()  # on the socket that was left behind
+        running.ready()
+        task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "finished" and t)
+        assert task.executions == 1
+        assert journal(running, task.id) == ["queued", "running", "queued", "running", "done"]
+
+
+def test_a_second_dispatcher_on_the_socket_is_refused_in_a_sentence(home: Path) -> None:
+    with Running(home) as running:
+        first = running.ready().process
+        second = running.start()
+        running.process = first
+        assert second.wait(timeout=20) == 1
+        assert f"A dispatcher (process {first.pid}) is already serving" in running.log.read_text()
+        assert running.status().pid == first.pid
+
+
+def test_a_killed_runtime_is_replaced_and_its_circuit_executed_once_more(home: Path) -> None:
+    with Running(home) as running:
+        running.ready().ask(circuit_job(5, slow_circuit(18), uid=UID, shots=1))
+        until(running.executing)
+        (worker,) = running.workers()
+        os.kill(worker, signal.SIGKILL)
+        task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "finished" and t)
+        assert journal(running, task.id) == ["queued", "running", "queued", "running", "done"]
+        assert running.workers() != [worker]
+
+
+def test_a_circuit_that_kills_its_runtime_twice_fails_and_its_neighbour_goes_on(home: Path) -> None:
+    with Running(home, workers=2) as running:
+        running.ready()
+        until(lambda: running.status().backends[0].runtimes == 2)
+        running.ask(circuit_job(4, slow_circuit(18), uid=UID, shots=1))
+        until(running.executing)
+        running.ask(circuit_job(5, slow_circuit(23), uid=UID, shots=1))
+        for _ in range(2):
+            until(lambda: running.status().backends[0].runtimes == 2)
+            os.kill(busiest(running, not_job=4), signal.SIGKILL)
+        task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "failed" and t)
+        assert task.reason == "The circuit ended its quantum runtime (signal 9) twice."
+        neighbour = until(lambda: (t := running.reader().task("a", 4)) and t.state == "finished" and t)
+        assert journal(running, neighbour.id) == ["queued", "running", "done"]
+
+
+def busiest(running: Running, *, not_job: int) -> int:
+    """The worker whose circuit is the largest: it has the most memory."""
+    until(lambda: all(task.state == "running" for task in running.status().tasks if task.job_id != not_job))
+
+    def memory(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+
+    return until(
+        lambda: max(running.workers(), key=memory) if max(map(memory, running.workers())) > 20_000 else 0
+    )
+
+
+def test_a_circuit_that_takes_too_long_is_ended_with_a_reason(home: Path) -> None:
+    with Running(home, execution_limit_s=0.3) as running:
+        running.ready().ask(circuit_job(5, slow_circuit(24), uid=UID, shots=1))
+        task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "failed" and t)
+        assert task.reason == "The circuit took longer than 0.3 s."
+        until(lambda: running.status().backends[0].state == "idle")
+        running.ask(circuit_job(6, uid=UID))
+        until(lambda: (t := running.reader().task("a", 6)) and t.state == "finished")
+
+
+def test_an_operators_word_outlives_the_dispatcher(home: Path) -> None:
+    with Running(home) as running:
+        running.ready().ask(SetBackend(backend="qx", online=False, reason="maintenance"))
+        running.kill()
+        running.start()
+        until(lambda: Path(running.config.socket).exists())
+        until(lambda: running.status().backends[0].runtimes == 1)
+        answer = running.ask(circuit_job(5, uid=UID))
+        assert isinstance(answer, TurnedAway)
+        assert "maintenance" in answer.reason
+
+
+def test_a_hybrid_job_waits_for_its_step_over_a_restart(home: Path) -> None:
+    with Running(home) as running:
+        running.ready().ask(hybrid_job(5, HYBRID, uid=UID))
+        running.kill()
+        running.start()
+        running.ready()
+        with running.client() as client:
+            attached = client.ask(Attach(job_id=5, restart=0, client="step"))
+            assert isinstance(attached, Attached)
+            assert attached.envelope is not None
+            question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1)
+            assert isinstance(client.exchange(question, secret=attached.secret), Pending)
+
+
+def test_the_log_has_a_line_for_each_step_of_a_job_and_nothing_of_its_circuit(home: Path) -> None:
+    with Running(home) as running:
+        assert running.ready().ask(circuit_job(5, uid=UID)) == Admitted()
+        until(lambda: (t := running.reader().task("a", 5)) and t.state == "finished")
+        running.stop()
+        log = running.log.read_text()
+        assert "job=5 restart=0 center=a task=1 backend=qx kind=circuit state=finished" in log
+        assert "CNOT" not in log
