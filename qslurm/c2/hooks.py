@@ -125,7 +125,9 @@ def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
         answer = _ask(config, admit)
     except HopelessError as error:
         return _cancel(spool, slurm, start, error.message)
-    except (QslurmError, OSError) as error:
+    except QslurmError as error:
+        return _back_to_the_queue(spool, slurm, start, error.message)
+    except OSError as error:
         return _back_to_the_queue(spool, slurm, start, str(error))
     if isinstance(answer, TurnedAway):
         away = _back_to_the_queue if answer.retry else _cancel
@@ -154,7 +156,9 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
             spool.log(f"epilog: {start} ended as {ended.state} (start {ended.restart}) in {_ms(began)} ms")
             return 0
         why = "Slurm can't say how it ended"
-    except (QslurmError, OSError) as error:
+    except QslurmError as error:
+        why = error.message
+    except OSError as error:
         why = str(error)
     try:
         spool.put(ended)

@@ -161,7 +161,7 @@ def test_an_end_nobody_told_is_found_out(platform: Platform) -> None:
 def test_a_job_that_is_not_for_a_backend_is_none_of_ours(platform: Platform) -> None:
     platform.scontrol("create", "PartitionName=classical", "Nodes=ALL", "State=UP")
     try:
-        job_id = platform.submit_script("true", "--partition=classical")
+        job_id = platform.submit_script("true", "--partition=classical", "--output=/dev/null")
         platform.until_state(job_id, "COMPLETED")
         assert f"job {job_id}." not in platform.hooks_log()
     finally:
