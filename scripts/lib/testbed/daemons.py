@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from testbed import database, slurm, users
+from testbed.command import checked, clean, run
 from testbed.daemon import Daemon, log_of
 from testbed.layout import Layout
 from testbed.memory import Memory
@@ -31,7 +32,7 @@ def all_daemons(layout: Layout, memory: Memory, variables: Variables) -> dict[st
         _slurmd(layout, variables, "c1"),
         _slurmd(layout, variables, "c2"),
         _slurmrestd(layout, memory),
-        *_services(layout, memory),
+        *_services(layout, memory, variables),
     ]
     return {daemon.name: daemon for daemon in table}
 
@@ -63,8 +64,6 @@ def _munged(layout: Layout, cluster: str) -> Daemon:
 
 
 def _munge_works(socket: Path) -> bool:
-    from testbed.command import clean, run
-
     return (
         socket.exists()
         and not run(["munge", "--no-input", "-S", socket], environment=clean(), timeout_s=5).returncode
@@ -153,7 +152,7 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
     )
 
 
-def _services(layout: Layout, memory: Memory) -> list[Daemon]:
+def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daemon]:
     """What qslurm itself runs on C2."""
     environment = {"QSLURM_C2_CONFIG": str(layout.c2_qslurm)}
     # anew when the installed project changed
@@ -168,9 +167,21 @@ def _services(layout: Layout, memory: Memory) -> list[Daemon]:
         service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
         service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
         replace(
-            service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")), prepare=gate_says.forget
+            service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")),
+            prepare=gate_says.forget,
+            finish=lambda: _first_opening(layout, variables),
         ),
     ]
+
+
+def _first_opening(layout: Layout, variables: Variables) -> None:
+    """Enable the partitions of a new instance, as its operator; what an operator says later stays."""
+    if (layout.gate / "wishes.json").exists():
+        return
+    environment = clean(QSLURM_C2_CONFIG=str(layout.c2_qslurm))
+    for backend in variables["backend"]:
+        command = (layout.python, "-I", "-m", "qslurm", "partition", "enable", f"p_{backend['name']}")
+        checked(run(command, environment=environment))
 
 
 class Said:
