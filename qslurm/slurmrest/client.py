@@ -160,15 +160,14 @@ class SlurmrestClient:
         for job in self.jobs():
             if job.marks.key == key:
                 return job
-        since = int(time.time()) - _LOOK_BACK_S
-        query = f"start_time=uts{since}" + (f"&users={self.user}" if self.user else "")
-        verdict = self._try("GET", f"{{accounting}}/jobs?{query}")
+        query = self._spoken().search(self.user, int(time.time()) - _LOOK_BACK_S)
+        verdict = self._try("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
         if verdict.kind == "no_such_path":
             raise UnreachableError(
                 "C2 serves no accounting, so nobody can say whether the job was accepted.",
                 hint="Ask C2's operators to load slurmrestd's slurmdbd plugin.",
             )
-        if verdict.kind != "ok":
+        if verdict.kind not in ("ok", "unknown_job"):
             raise self._explained(verdict, "the accounting")
         accounted = [self._spoken().accounted(record) for record in _records(verdict)]
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
@@ -176,7 +175,7 @@ class SlurmrestClient:
     def _accounted(self, job_id: int) -> JobInfo:
         try:
             verdict = self._try("GET", f"{{accounting}}/job/{job_id:d}")
-            if verdict.kind not in ("ok", "no_such_path"):  # a C2 may serve no accounting
+            if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting
                 raise self._explained(verdict, f"job {job_id}")
         except (UnreachableError, RefusedError) as error:
             raise UnreachableError(

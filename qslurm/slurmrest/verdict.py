@@ -63,6 +63,7 @@ _KINDS: dict[int, Kind] = {
     5003: "lost",
     5004: "lost",  # slurmctld frozen: seen to run the job afterwards
     5005: "token_or_cut",
+    9003: "unknown_job",  # slurmdbd's "nothing found" on 22.05; 23.02 gives an empty list
     7000: "token",  # 23.02: said for a refused token on every path
 }
 

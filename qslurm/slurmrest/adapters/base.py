@@ -17,13 +17,15 @@ class Adapter:
     """How one API version of slurmrestd differs from the canonical form.
 
     `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
-    say); `job` and `accounted` read a record of slurmctld's and of slurmdbd's.
+    say); `job` and `accounted` read a record of slurmctld's and of slurmdbd's. `search` is the query that
+    narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far as the version can.
     """
 
     version: str
     payload: Callable[[Payload], Payload]
     job: Callable[[Record], JobInfo]
     accounted: Callable[[Record], JobInfo]
+    search: Callable[[str, int], str]
 
     @property
     def control(self) -> str:

@@ -137,10 +137,7 @@ def accounting(network):
     return answers
 
 
-REFUSED_BY_SLURMDBD = {
-    "errors": [{"error_number": 1007, "error": "Protocol authentication error"}],
-    "jobs": [],
-}
+REFUSED_BY_SLURMDBD = load("v0.0.38", "slurmdb_auth_other_key")["response"]["body"]
 
 
 def test_silence_with_a_token_that_the_accounting_refuses_is_a_token_error(client, replay, accounting):

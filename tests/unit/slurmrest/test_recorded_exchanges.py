@@ -220,9 +220,25 @@ def test_a_job_that_nobody_knows_is_unknown(client, replay):
         client().job(999999)
 
 
-def test_a_job_that_22_05_does_not_know_is_looked_for_in_the_accounting(client, replay, network):
+def test_a_job_that_22_05_forgot_comes_from_its_accounting(client, replay, network):
+    forgotten = load("v0.0.38", "job_unknown")["response"]
+    network.get(
+        "http://c2.example:6820/slurm/v0.0.38/job/1", json=forgotten["body"], status=forgotten["status"]
+    )
+    replay("v0.0.38", "slurmdb_job")
+    job = client("v0.0.38").job(1)
+    assert (job.state, job.exit_code, job.account, job.time_limit_minutes) == (
+        "COMPLETED",
+        0,
+        "snellius",
+        1440,
+    )
+    assert (job.marks.kind, job.source) == ("circuit", "slurmdbd")
+
+
+def test_a_job_that_22_05_does_not_know_is_looked_for_in_the_accounting(client, replay):
     replay("v0.0.38", "job_unknown")
-    network.get("http://c2.example:6820/slurmdb/v0.0.38/job/999999", json={"errors": [], "jobs": []})
+    replay("v0.0.38", "slurmdb_job_unknown")
     with pytest.raises(UnknownJobError):
         client("v0.0.38").job(999999)
 
