@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from qslurm.dispatcher.messages import Message
+from qslurm.dispatcher.messages import Message, Pending
 from qslurm.dispatcher.wire import Address
 
 HOLD_S = 1.0
@@ -16,17 +17,25 @@ Question = tuple[int, int]
 """A task and the number of one of its executions."""
 
 
+@dataclass(frozen=True)
+class _Held:
+    since: float
+    address: Address
+    message: Message
+    to_step: bool
+
+
 class Answers:
     """Answers that must not be sent yet. Times are monotonic seconds."""
 
     def __init__(self, send: Callable[[Address, Message], None]) -> None:
         self._send = send
-        self._held: list[tuple[float, Address, Message]] = []
+        self._held: list[_Held] = []
         self._waiting: dict[Question, dict[Address, float]] = {}
 
-    def hold(self, address: Address, message: Message, now: float) -> None:
-        """Send this once everything that has changed so far is stored."""
-        self._held.append((now, address, message))
+    def hold(self, address: Address, message: Message, now: float, *, to_step: bool) -> None:
+        """Send this, to a job step or to somebody else, once everything that has changed so far is stored."""
+        self._held.append(_Held(now, address, message, to_step))
 
     def wait(self, question: Question, address: Address, now: float) -> None:
         """Somebody waits for an execution's outcome."""
@@ -36,17 +45,23 @@ class Answers:
         """These outcomes are there: whoever waits for one gets it once it is stored."""
         for task, seq, message in outcomes:
             for address in self._waiting.pop((task, seq), {}):
-                self.hold(address, message, now)
+                self.hold(address, message, now, to_step=True)
 
     def send_held(self) -> None:
         """Everything is stored."""
-        for _, address, message in self._held:
-            self._send(address, message)
+        for held in self._held:
+            self._send(held.address, held.message)
         self._held.clear()
 
-    def drop_stale(self, now: float) -> None:
-        """Storing has failed for a while: forget answers that nobody waits for any more."""
-        self._held = [answer for answer in self._held if now - answer[0] < _STALE_S]
+    def put_off(self, reason: str, now: float) -> None:
+        """Storing has failed: steps are told to ask again; for the others it may still work in time."""
+        kept = []
+        for held in self._held:
+            if held.to_step:
+                self._send(held.address, Pending(reason=reason, position=0))
+            elif now - held.since < _STALE_S:
+                kept.append(held)
+        self._held = kept
 
     def impatient(self, now: float) -> Iterator[tuple[Question, Address]]:
         """Who has waited long enough, and for what; they are not waiting any more."""

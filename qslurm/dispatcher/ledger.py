@@ -63,6 +63,10 @@ class Ledger:
         for task in [task for task in self.tasks.values() if not is_open(task.state)]:
             del self.tasks[task.id]
 
+    def why_not_stored(self) -> str:
+        """What those are told who wait because the store takes nothing."""
+        return f"results can't be stored at the moment: {self.trouble}"
+
     def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
         """Note what an operator wants of a backend."""
         self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))

@@ -201,7 +201,7 @@ class Server:
         else:
             answer = sessions.outcome(ledger, message.task, message.seq)
         if answer is not None:
-            self._answer(address, answer)
+            self._answer_step(address, answer)
         elif not isinstance(message, Conclude):
             self._answers.wait((message.task, message.seq), address, time.monotonic())
 
@@ -233,9 +233,9 @@ class Server:
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
         elif isinstance(message, Attach):
             if ledger.trouble:
-                self._send(address, Pending(reason=f"results can't be stored: {ledger.trouble}", position=0))
+                self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
             else:
-                self._answer(address, sessions.attach(ledger, message, uid))
+                self._answer_step(address, sessions.attach(ledger, message, uid))
         elif uid not in self._trusted:
             log.warning("uid=%d may not send %s", uid, type(message).__name__)
             reason = f"Only this platform's operators may do that, not the user with uid {uid}."
@@ -258,7 +258,9 @@ class Server:
         if isinstance(answer, TurnedAway):
             again = "for now" if answer.retry else "for good"
             log.info("job=%d restart=%d center=%s turned away %s", job.job_id, job.restart, job.center, again)
-        if answer is not None:
+        if isinstance(answer, TurnedAway) and self._ledger.trouble:
+            self._send(address, answer)  # it tells of nothing that would have to be stored first
+        elif answer is not None:
             self._answer(address, answer)
 
     # --- quantum runtimes ----------------------------------------------------------------------------
@@ -285,11 +287,12 @@ class Server:
         ledger.settled.clear()
         if ledger.changes:
             if ledger.trouble and now < self._store_again and not self._stopping:
-                self._answers.drop_stale(now)
+                self._answers.put_off(ledger.why_not_stored(), now)
                 return
             trouble = ledger.store.commit(ledger.changes)
             self._note_trouble(trouble, now)
             if trouble:
+                self._answers.put_off(ledger.why_not_stored(), now)
                 return
             ledger.stored()
         self._answers.send_held()
@@ -308,7 +311,10 @@ class Server:
         self._ledger.trouble = trouble
 
     def _answer(self, address: Address, message: Message) -> None:
-        self._answers.hold(address, message, time.monotonic())
+        self._answers.hold(address, message, time.monotonic(), to_step=False)
+
+    def _answer_step(self, address: Address, message: Message) -> None:
+        self._answers.hold(address, message, time.monotonic(), to_step=True)
 
     def _send(self, address: Address, message: Message) -> None:
         self._front.send_multipart([*address, b"", encode(message)])

@@ -95,7 +95,7 @@ def outcome(ledger: Ledger, task_id: int, seq: int) -> Message | None:
 def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
     """Why an execution has no outcome yet."""
     if ledger.trouble:
-        return Pending(reason=f"results can't be stored at the moment: {ledger.trouble}", position=0)
+        return Pending(reason=ledger.why_not_stored(), position=0)
     task = ledger.tasks.get(task_id)
     if task is None:
         return Pending(reason="the job has ended", position=0)

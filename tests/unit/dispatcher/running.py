@@ -80,7 +80,9 @@ def hybrid_job(job_id: int, source: str, *, uid: int, restart: int = 0, key: str
 class Running:
     """Use it as a context manager. `folder` must be short: a Unix socket's path has 107 bytes at most."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, execution_limit_s: float = 60.0) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int = 1, execution_limit_s: float = 60.0, log: Path | None = None
+    ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
             socket=str(folder / "d.sock"),
@@ -90,7 +92,7 @@ class Running:
         )
         self.backends = [BackendConfig(name="qx", workers=workers, qubits=24)]
         self.identity = OwnFolder(folder)
-        self.log = folder / "log"
+        self.log = log or folder / "log"
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:

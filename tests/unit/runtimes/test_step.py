@@ -1,0 +1,176 @@
+"""A job step in a process of its own, with a real dispatcher and real quantum runtimes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from qslurm.dispatcher.messages import Finish
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit, until
+
+UID = os.getuid()
+
+_STEP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import msgspec
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.runtimes.step import run_step
+config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
+sys.exit(run_step(Path("job.sh"), config, identity=OwnFolder(Path(config.socket).parent)))
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Running]:
+    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
+    with Running(folder) as running:
+        yield running.ready()
+    shutil.rmtree(folder)
+
+
+def begin(running: Running, job_id: int | None, restart: int = 0) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    if job_id is not None:
+        environment |= {"SLURM_JOB_ID": str(job_id), "SLURM_RESTART_COUNT": str(restart)}
+    config = msgspec.json.encode(running.config).decode()
+    return subprocess.Popen(
+        [sys.executable, "-c", _STEP, str(ROOT), config],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def end(step: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = step.communicate(timeout=40)
+    return step.returncode, out, err
+
+
+def test_a_circuit_jobs_step_prints_the_counts_as_a_table(shared: Running) -> None:
+    circuit = "version 3.0; qubit[2] q; bit[2] b; X q[0]; b = measure q"
+    shared.ask(circuit_job(1, circuit, uid=UID, shots=256))
+    assert end(begin(shared, 1)) == (0, "01  256  100.00%\n256 shots\n", "")
+
+
+def test_a_hybrid_jobs_step_prints_what_the_file_prints_and_then_the_final_result(shared: Running) -> None:
+    source = f"""
+def execute(qi):
+    for shots in (10, 20):
+        print("asking", qi.backend_type.name)
+        done = qi.execute_circuit({BELL!r}, shots)
+        print(sum(done.results.values()), flush=True)
+def finalize(measurements):
+    return {{"n": len(measurements)}}
+"""
+    shared.ask(hybrid_job(2, source, uid=UID))
+    status, out, err = end(begin(shared, 2))
+    assert (status, err) == (0, "")
+    assert out.splitlines()[:4] == ["asking qx", "10", "asking qx", "20"]
+    assert json.loads(out.splitlines()[-1]) == {"n": 2}
+    task = shared.reader().task("a", 2)
+    assert task is not None
+    assert (task.state, task.final_result, task.executions, task.shots) == ("finished", {"n": 2}, 2, 30)
+
+
+def test_a_hybrid_file_that_fails_is_a_failed_job_with_its_reason_in_the_store(shared: Running) -> None:
+    shared.ask(hybrid_job(3, "def execute(qi):\n    1 / 0\ndef finalize(m): return {}\n", uid=UID))
+    status, _, err = end(begin(shared, 3))
+    assert status == 1
+    assert "ZeroDivisionError" in err
+    task = shared.reader().task("a", 3)
+    assert task is not None
+    assert task.state == "failed"
+    assert "ZeroDivisionError" in task.reason
+
+
+def test_a_bad_circuit_can_be_caught_by_the_users_code(shared: Running) -> None:
+    source = f"""
+def execute(qi):
+    try:
+        qi.execute_circuit("version 3.0; nonsense", 10)
+    except Exception as error:
+        print(type(error).__name__)
+    qi.execute_circuit({BELL!r}, 10)
+def finalize(measurements):
+    return {{"n": len(measurements)}}
+"""
+    shared.ask(hybrid_job(4, source, uid=UID))
+    status, out, _ = end(begin(shared, 4))
+    assert status == 0
+    assert out.splitlines()[0] == "CircuitError"
+
+
+def test_outside_a_slurm_job_the_step_says_what_to_do(shared: Running) -> None:
+    status, out, err = end(begin(shared, None))
+    assert (status, out) == (1, "")
+    assert "qslurm run" in err
+
+
+def test_a_cancelled_job_is_not_begun(shared: Running) -> None:
+    shared.ask(hybrid_job(5, "def execute(qi): print('begun')\ndef finalize(m): return {}\n", uid=UID))
+    shared.ask(Finish(job_id=5, restart=0, state="CANCELLED"))
+    status, out, err = end(begin(shared, 5))
+    assert (status, out) == (1, "")
+    assert "cancelled" in err
+
+
+def test_a_step_that_comes_before_its_job_is_admitted_waits_and_says_so(shared: Running) -> None:
+    step = begin(shared, 6)
+    assert step.stderr is not None
+    assert "has not been admitted" in step.stderr.readline()
+    shared.ask(circuit_job(6, uid=UID, shots=10))
+    assert end(step)[0] == 0
+
+
+def test_a_hybrid_job_goes_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
+    source = f"""
+from pathlib import Path
+def execute(qi):
+    Path({str(home / "begun")!r}).touch()
+    qi.execute_circuit({slow_circuit(19)!r}, 1)
+    qi.execute_circuit({BELL!r}, 10)
+def finalize(measurements):
+    return {{"n": len(measurements)}}
+"""
+    with Running(home) as running:
+        running.ready().ask(hybrid_job(7, source, uid=UID))
+        step = begin(running, 7)
+        until(running.executing)
+        running.kill()
+        assert step.stderr is not None
+        assert "does not answer" in step.stderr.readline()
+        running.start()
+        status, out, _ = end(step)
+        assert (status, json.loads(out)) == (0, {"n": 2})
+        task = running.reader().task("a", 7)
+        assert task is not None
+        assert (task.state, task.executions, task.shots) == ("finished", 2, 11)
+
+
+def test_a_circuit_job_goes_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
+    with Running(home) as running:
+        running.ready().ask(circuit_job(8, slow_circuit(18), uid=UID, shots=1))
+        step = begin(running, 8)
+        until(running.executing)
+        running.kill()
+        running.start()
+        status, out, _ = end(step)
+        assert status == 0
+        assert out.endswith("1 shots\n")
