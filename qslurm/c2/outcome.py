@@ -70,7 +70,7 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
         return Finish(job_id=job_id, restart=restart, state="REQUEUED", key=key)
     if job.state == "PENDING" or (job.state == "COMPLETING" and was_requeued(job, now)):
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
-    if job.live and job.state != "COMPLETING":
+    if job.state != "COMPLETING" and job.live:
         # It runs: the hook that reported it ran for the start before.
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
     reason = "" if job.reason == "None" else job.reason

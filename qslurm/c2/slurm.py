@@ -17,14 +17,6 @@ from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 _FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "EligibleTime", "EndTime")
 _FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
 
-LIVE_STATES = frozenset(
-    {
-        *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING"),
-        *("STAGE_OUT", "STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
-    }
-)
-"""What squeue(1) lists under "JOB STATE CODES" and is not an end."""
-
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One job as slurmctld sees it. `exit_code` is a wait status (256 x code + signal), times are Unix seconds."""
@@ -40,8 +32,10 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def live(self) -> bool:
-        """Whether the job has not ended for good."""
-        return self.state in LIVE_STATES
+        """Whether the job has not ended for good; a state nobody knows counts as alive."""
+        from qslurm.slurmrest.states import is_final
+
+        return not is_final(self.state)
 
 
 def parse_jobs(text: str) -> dict[int, JobFacts]:

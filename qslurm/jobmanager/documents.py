@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from qslurm.dispatcher.messages import BackendStatus
+from qslurm.dispatcher.states import TaskState, is_open
 from qslurm.errors import NotReadyError, QslurmError
 from qslurm.store.records import ExecutionRecord, TaskRecord
-
-UNDER_WAY = frozenset({"admitted", "running"})
-BACK_IN_QUEUE = "withdrawn"
 
 
 def job_document(task: TaskRecord) -> dict[str, Any]:
@@ -25,12 +23,12 @@ def job_document(task: TaskRecord) -> dict[str, Any]:
 
 def refuse_unfinished(task: TaskRecord) -> None:
     """NotReadyError while a job can't have a result."""
-    if task.state in UNDER_WAY:
+    if is_open(TaskState(task.state)):
         raise NotReadyError(
             f"Job {task.job_id} has no result yet: it is {task.state}.",
             hint=f"Wait for it with `qslurm wait {task.job_id}`.",
         )
-    if task.state == BACK_IN_QUEUE:
+    if task.state == TaskState.WITHDRAWN:
         raise NotReadyError(
             f"Job {task.job_id} has no result yet: it is back in C2's queue.",
             hint=f"Wait for it with `qslurm wait {task.job_id}`.",

@@ -86,6 +86,19 @@ def test_a_job_with_requeue_off_is_not_lost_either(platform: Platform) -> None:
     assert_it_ran_once(platform, job_id)
 
 
+def test_a_job_that_is_turned_away_again_and_again_is_never_held(platform: Platform) -> None:
+    with platform.without_gate():
+        platform.operator("backend", "offline", "qx")
+        job_id = platform.submit_bell()
+        for restart in range(1, 8):
+            platform.until(lambda: platform.job(job_id)["Restarts"] == str(restart))  # noqa: B023 # asked at once
+            platform.until_turned_away(job_id)
+            assert_nothing_is_lost(platform, job_id)
+            platform.scontrol("update", f"JobId={job_id}", "StartTime=now")
+    platform.operator("backend", "online", "qx")
+    platform.until_state(job_id, "COMPLETED", timeout_s=100)
+
+
 def test_a_job_that_can_never_run_is_cancelled_and_its_owner_told_why(platform: Platform) -> None:
     job_id = platform.submit("#!/bin/bash\ntrue\n#QSLURM-DATA {nonsense\n")
     platform.until_state(job_id, "CANCELLED")
