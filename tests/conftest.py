@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -19,7 +21,12 @@ INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 """Runs at the same time need instances of different names."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.basetemp:
+        # short, since there are sockets in it, and gone at the end: nothing may be left outside .state
+        config.option.basetemp = tempfile.mkdtemp(prefix="qslurm-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
     found_before = config.rootpath / ".state" / "cache" / "hypothesis"
     settings.register_profile("qslurm", database=DirectoryBasedExampleDatabase(found_before))
     settings.load_profile("qslurm")
