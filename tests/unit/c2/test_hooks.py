@@ -87,3 +87,15 @@ def test_a_hook_starts_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
+    code = (
+        "import sys, threading; from qslurm.c2.hooks import _no_longer_than\n"
+        "_no_longer_than(0.05, lambda: print('last words', flush=True))\n"
+        "threading.Event().wait()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (1, "last words")
