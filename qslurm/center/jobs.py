@@ -57,24 +57,13 @@ def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dic
         raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
     text = read_source(request.file) if request.file else ""
     kind = kind_of(request.file, text) if request.file else "script"
-    payload = (
-        _raw_payload(request, text) if kind == "payload" else _rendered(config, request, kind, text, environ)
-    )
+    if kind == "payload":
+        from qslurm.payload.raw import parse_payload
+
+        payload = parse_payload(text, str(request.file))
+    else:
+        payload = _rendered(config, request, kind, text, environ)
     validate(payload)
-    return payload
-
-
-def _raw_payload(request: Request, text: str) -> dict[str, Any]:
-    import msgspec
-
-    try:
-        payload = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise InvalidInputError(f"{request.file} is not JSON: {error}.") from error
-    if not isinstance(payload, dict):
-        raise InvalidInputError(
-            f"{request.file} is not a payload: it should be an object with `job` and `script`."
-        )
     return payload
 
 
@@ -161,7 +150,7 @@ INVALID_PARTITION = 2000
 
 def _with_backends(center: Center, error: RefusedError) -> RefusedError:
     """A refusal for an unknown partition gets the backends that exist as its hint, if anybody can name them."""
-    if getattr(error, "slurm_error", None) != INVALID_PARTITION or not center.config.c2.results_url:
+    if error.slurm_error != INVALID_PARTITION or not center.config.c2.results_url:
         return error
     try:
         names = sorted(str(backend["name"]) for backend in center.results.backends())
@@ -176,7 +165,7 @@ def wait(
     """Wait until a job has ended; see `wait_until_final`."""
     from qslurm.center.waiting import wait_until_final
 
-    return wait_until_final(lambda: center.slurm.job(job_id), on_poll=on_poll, timeout_s=timeout_s)
+    return wait_until_final(lambda: look(center, job_id), on_poll=on_poll, timeout_s=timeout_s)
 
 
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
@@ -184,7 +173,7 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     how = job.outcome
     if how == "completed":
         return None
-    reason = platform_facts(center, job.job_id).get("reason") or ""
+    reason = (platform_facts(center, job.job_id) or {}).get("reason") or job.why
     said = f": {str(reason).rstrip('.')}" if reason else ""
     if how == "cancelled":
         return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
@@ -199,14 +188,24 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     )
 
 
-def platform_facts(center: Center, job_id: int) -> dict[str, Any]:
-    """What the job manager says of a job; empty when there is none, or it does not know the job (yet)."""
+def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:
+    """What the job manager says of a job: empty if it does not know it (yet), None if it can't be asked."""
     if not center.config.c2.results_url:
-        return {}
+        return None
     try:
         return center.results.job(job_id)
+    except UnknownJobError:
+        return {}
     except QslurmError:
-        return {}  # Slurm's own account of the job stands by itself
+        return None  # Slurm's own account of the job stands by itself
+
+
+def look(center: Center, job_id: int) -> JobInfo:
+    """A job as it is now. One that slurmctld has forgotten is judged by what the platform knows of it."""
+    from qslurm.center.forgotten import is_forgotten, judged
+
+    job = center.slurm.job(job_id)
+    return judged(job, platform_facts(center, job_id)) if is_forgotten(job) else job
 
 
 def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
@@ -214,7 +213,7 @@ def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
     try:
         return center.results.results(job_id)
     except UnknownJobError:
-        job = center.slurm.job(job_id)  # a job that never started is known to Slurm only
+        job = look(center, job_id)  # a job that never started is known to Slurm only
     if job.is_final:
         raise (
             outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform.")

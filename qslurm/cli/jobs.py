@@ -63,11 +63,11 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     \b
     Example:  qslurm show 12
     """
-    from qslurm.center.jobs import platform_facts
+    from qslurm.center.jobs import look, platform_facts
 
     connection = center.open()
-    job = connection.slurm.job(job_id)
-    platform = platform_facts(connection, job_id)
+    job = look(connection, job_id)
+    platform = platform_facts(connection, job_id) or {}
     if as_json:
         about = {"api_version": connection.slurm.api_version, "platform": platform or None}
         print_json({**_job_document(job), **about})

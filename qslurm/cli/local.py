@@ -13,7 +13,7 @@ from qslurm.cli.output import print_json
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--shots", "-s", type=click.IntRange(min=1), show_default="1024", help="Shots of a circuit.")
 @click.option("--seed", type=click.IntRange(min=0), help="Make the emulator repeat itself.")
 @json_option

@@ -86,6 +86,8 @@ REASONS: dict[str, str] = {
     "TimeLimit": "it ran into its time limit",
     "RaisedSignal": "its script was ended by a signal",
     "OutOfMemory": "it needed more memory than it may have",
+    # not Slurm's own: see qslurm.center.forgotten
+    "ForgottenBySlurmctld": "C2's Slurm was killed and has forgotten it; nothing of it was run, so submit it again",
 }
 
 

@@ -1,0 +1,29 @@
+import pytest
+
+from qslurm.center.forgotten import STATES, is_forgotten, judged
+from qslurm.slurmrest import JobInfo
+
+
+def accounted(state):
+    return JobInfo(job_id=14, name="vqe", state=state, source="slurmdbd")
+
+
+def test_only_a_job_that_slurmdbd_thinks_alive_and_slurmctld_does_not_know_is_forgotten():
+    assert is_forgotten(accounted("RUNNING"))
+    assert not is_forgotten(accounted("COMPLETED"))
+    assert not is_forgotten(JobInfo(job_id=14, name="vqe", state="RUNNING", source="slurmctld"))
+
+
+@pytest.mark.parametrize(("task", "state"), STATES.items())
+def test_a_forgotten_job_is_as_the_platform_has_it(task, state):
+    assert judged(accounted("PENDING"), {"state": task}).state == state
+
+
+def test_a_forgotten_job_that_the_platform_never_saw_has_failed_and_says_why():
+    job = judged(accounted("PENDING"), {})
+    assert job.outcome == "failed"
+    assert "submit it again" in job.why
+
+
+def test_without_the_platform_nothing_is_made_up():
+    assert judged(accounted("PENDING"), None) == accounted("PENDING")
