@@ -13,7 +13,7 @@ import msgspec
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
-from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.credentials import Identity, Munge, OwnFolder
 from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
@@ -35,7 +35,8 @@ from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
 try:
-    serve(config, backends, identity=OwnFolder(Path(config.socket).parent))
+    identity = None if config.munge_socket else OwnFolder(Path(config.socket).parent)
+    serve(config, backends, identity=identity)
 except QslurmError as error:
     sys.exit(str(error))
 """
@@ -81,17 +82,24 @@ class Running:
     """Use it as a context manager. `folder` must be short: a Unix socket's path has 107 bytes at most."""
 
     def __init__(
-        self, folder: Path, *, workers: int = 1, execution_limit_s: float = 60.0, log: Path | None = None
+        self,
+        folder: Path,
+        *,
+        workers: int = 1,
+        execution_limit_s: float = 60.0,
+        log: Path | None = None,
+        munge_socket: str = "",
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
             socket=str(folder / "d.sock"),
             store=str(folder / "store.db"),
+            munge_socket=munge_socket,
             trusted_users=[],
             execution_limit_s=execution_limit_s,
         )
         self.backends = [BackendConfig(name="qx", workers=workers, qubits=24)]
-        self.identity = OwnFolder(folder)
+        self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
         self.log = log or folder / "log"
         self.process = self.start()
 

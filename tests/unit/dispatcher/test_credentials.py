@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qslurm.dispatcher.credentials import Munge, OwnFolder
 from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
-from tests.unit.dispatcher.running import ROOT, until
+from tests.unit.dispatcher.running import ROOT, Running, circuit_job, until
 
 MUNGED = shutil.which("munged", path="/usr/sbin:/usr/bin:/sbin")
 
@@ -84,3 +85,49 @@ def test_another_users_credential_says_so(munge: Munge, home: Path) -> None:
 def test_no_munged_is_said_in_a_sentence(home: Path) -> None:
     with pytest.raises(UnreachableError, match="munge"):
         Munge(f"{home}/none").sign(b"body")
+
+
+_STEP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import msgspec
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.messages import Finish
+from qslurm.errors import PermissionDeniedError
+from qslurm.runtimes.step import run_step
+config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
+with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
+    try:
+        client.ask(Finish(job_id=1, restart=0, state="CANCELLED"))
+    except PermissionDeniedError as error:
+        print("denied:", error.message)
+sys.exit(run_step(Path("job.sh"), config))
+"""
+
+
+def step_as(uid: int, running: Running) -> tuple[int, str, str]:
+    """A job step of another user, who also tries to cancel the job as if he were Slurm."""
+    config = msgspec.json.encode(running.config).decode()
+    done = subprocess.run(
+        [sys.executable, "-c", _STEP, str(ROOT), config],
+        user=uid, group=uid, extra_groups=[], capture_output=True, text=True, timeout=40, check=False,
+        env={"SLURM_JOB_ID": "1", "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_a_step_does_its_own_users_work_and_nothing_else(munge: Munge, home: Path) -> None:
+    with Running(home, munge_socket=f"{home}/s") as running:
+        running.ready().ask(circuit_job(1, uid=65533, shots=64))
+        stranger = step_as(65532, running)
+        assert stranger[0] == 1
+        assert "another user's" in stranger[2]
+        status, out, err = step_as(65533, running)
+        assert (status, err) == (0, "")
+        assert out.startswith(
+            "denied: Only this platform's operators may do that, not the user with uid 65533."
+        )
+        assert out.endswith("64 shots\n")
