@@ -14,7 +14,7 @@ import click
 
 from qslurm import __version__
 from qslurm.cli.output import print_error, print_json, wants_json
-from qslurm.errors import QslurmError
+from qslurm.errors import InvalidInputError, QslurmError
 
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
@@ -44,6 +44,16 @@ SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
     ("Center admins and C2 operators", ("token", "partition", "backend", "dispatcher", "gate", "jobmanager")),
     ("Called by Slurm", ("hook", "step")),
 )
+
+
+EXTRAS: Mapping[str, str] = {
+    "zmq": "run",
+    "qxelarator": "run",
+    "cryptography": "c2",
+    "starlette": "c2",
+    "uvicorn": "c2",
+}
+"""The extra of qslurm that brings a module which not every machine needs."""
 
 
 class LazyGroup(click.Group):
@@ -115,6 +125,8 @@ def run(arguments: Sequence[str]) -> int:
         # The reader (head, less) has seen enough; nothing more can be said to it, not even at exit.
         sys.stdout = None  # as the interpreter has it where there is no stdout
         return 0
+    except ModuleNotFoundError as error:
+        return _report_missing(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
         return _report_bug(error, as_json=as_json)
     return result if isinstance(result, int) else 0
@@ -127,6 +139,17 @@ def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
         print_json({"error": {"code": 2, "type": "usage", "message": message, "hint": ""}})
     hint = f" Try `{context.command_path} --help`." if context and "--help" not in message else ""
     click.echo(f"qslurm: {message}{hint}", err=True)
+
+
+def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
+    extra = EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return _report_bug(error, as_json=as_json)
+    missing = InvalidInputError(
+        f"This needs {error.name}, which is not installed here.", hint=f"Install qslurm[{extra}]."
+    )
+    print_error(missing, as_json=as_json)
+    return missing.exit_code
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from qslurm.cli.output import note, print_json
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--template", metavar="NAME", help="Render this payload template instead of the file kind's own."
 )

@@ -171,6 +171,17 @@ def test_an_end_nobody_told_is_found_out(platform: Platform) -> None:
     assert platform.stored(job_id)["state"] == "cancelled"
 
 
+def test_a_slurmctld_killed_in_the_middle_of_a_job_costs_it_nothing(platform: Platform) -> None:
+    job_id = platform.submit_script("sleep 15")
+    # It writes its state every five seconds; before that a killed slurmctld forgets a job altogether.
+    platform.until(lambda: platform.job(job_id).get("RunTime", "") >= "00:00:07")
+    platform.testbed.kill("slurmctld-c2")
+    platform.testbed.start("slurmctld-c2")
+    platform.until_state(job_id, "COMPLETED")
+    platform.until(lambda: platform.stored(job_id)["slurm_state"] == "COMPLETED")
+    assert platform.stored(job_id)["state"] == "finished"
+
+
 def test_a_job_that_is_not_for_a_backend_is_none_of_ours(platform: Platform) -> None:
     platform.scontrol("create", "PartitionName=classical", "Nodes=ALL", "State=UP")
     try:
