@@ -12,6 +12,7 @@ from qslurm.dispatcher import jobs, sessions, work
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
+    Admit,
     Attach,
     Attached,
     Conclude,
@@ -40,6 +41,7 @@ class Day(RuleBasedStateMachine):
         self.store = Store()
         self.clock = itertools.count(1.0)
         self.runtimes = itertools.count(1)
+        self.job_ids = itertools.count(10)
         self.given: dict[int, tuple[int, Run]] = {}  # order -> runtime, what it was told to run
         self.told: dict[tuple[int, int], Executed] = {}  # what somebody may have been told
         self.finished_keys: set[str] = set()
@@ -53,14 +55,35 @@ class Day(RuleBasedStateMachine):
         make = hybrid_job if hybrid else circuit_job
         jobs.admit(self.ledger, make(job_id, "x", uid=7, restart=restart, key=key), "")
 
-    @rule(job_id=JOB_IDS, restart=RESTARTS, state=ENDS)
-    def finish(self, job_id: int, restart: int, state: str) -> None:
-        jobs.finish(self.ledger, Finish(job_id=job_id, restart=restart, state=state))
+    @rule(data=st.data(), hybrid=st.booleans(), key=KEYS)
+    def admit_anew(self, data: st.DataObject, hybrid: bool, key: str) -> None:
+        """A job that nobody has seen yet, so that there is always something going on."""
+        make = hybrid_job if hybrid else circuit_job
+        jobs.admit(self.ledger, make(next(self.job_ids), "x", uid=7, key=key), "")
 
-    @rule(job_id=JOB_IDS, restart=RESTARTS, seq=st.integers(0, 3))
-    def execute(self, job_id: int, restart: int, seq: int) -> None:
-        attached = sessions.attach(self.ledger, Attach(job_id=job_id, restart=restart, client="step"), 7)
-        if not isinstance(attached, Attached) or attached.kind != "hybrid" or not attached.secret:
+    def a_job(self, data: st.DataObject) -> Admit:
+        return data.draw(st.sampled_from([task.job for task in self.ledger.tasks.values()]))
+
+    @precondition(lambda self: self.ledger.tasks)
+    @rule(data=st.data(), state=ENDS)
+    def finish(self, data: st.DataObject, state: str) -> None:
+        job = self.a_job(data)
+        jobs.finish(self.ledger, Finish(job_id=job.job_id, restart=job.restart, state=state))
+
+    def hybrid_jobs(self) -> list[Admit]:
+        return [task.job for task in self.ledger.tasks.values() if task.job.kind == "hybrid"]
+
+    def attach(self, job: Admit) -> Attached | None:
+        message = Attach(job_id=job.job_id, restart=job.restart, client="step")
+        attached = sessions.attach(self.ledger, message, 7)
+        is_open = isinstance(attached, Attached) and attached.kind == "hybrid" and attached.secret
+        return attached if is_open else None
+
+    @precondition(lambda self: self.hybrid_jobs())
+    @rule(data=st.data(), seq=st.integers(0, 1))
+    def execute(self, data: st.DataObject, seq: int) -> None:
+        attached = self.attach(data.draw(st.sampled_from(self.hybrid_jobs())))
+        if attached is None:
             return
         message = Execute(task=attached.task, seq=seq, circuit=f"circuit {seq}", shots=10)
         answer = sessions.execute(self.ledger, message)
@@ -68,14 +91,15 @@ class Day(RuleBasedStateMachine):
             assert answer == self.told[attached.task, seq]
         else:
             assert answer is None or isinstance(answer, Refused)
+        self.a_runtime_gets_work()
 
-    @rule(job_id=JOB_IDS, restart=RESTARTS, good=st.booleans())
-    def conclude(self, job_id: int, restart: int, good: bool) -> None:
-        attached = sessions.attach(self.ledger, Attach(job_id=job_id, restart=restart, client="step"), 7)
-        if isinstance(attached, Attached) and attached.kind == "hybrid" and attached.secret:
-            message = Conclude(
-                task=attached.task, final_result="{}" if good else None, failure="" if good else "no"
-            )
+    @precondition(lambda self: self.ledger.tasks)
+    @rule(data=st.data(), good=st.booleans())
+    def conclude(self, data: st.DataObject, good: bool) -> None:
+        attached = self.attach(self.a_job(data))
+        if attached is not None:
+            result, failure = ("{}", "") if good else (None, "no")
+            message = Conclude(task=attached.task, final_result=result, failure=failure)
             sessions.conclude(self.ledger, message)
 
     @rule()
@@ -124,15 +148,15 @@ class Day(RuleBasedStateMachine):
         self.ledger.stored()
 
     @rule()
-    def the_store_takes_nothing(self) -> None:
+    def the_store_takes_nothing_for_a_while(self) -> None:
         self.ledger.trouble = "database or disk is full"
-
-    @rule()
-    def there_is_space_again(self) -> None:
+        assert work.assign(self.ledger, "qx", next(self.runtimes)) is None
         self.ledger.trouble = ""
 
-    @rule()
-    def kill_9_and_start_again(self) -> None:
+    @rule(just_stored=st.booleans())
+    def kill_9_and_start_again(self, just_stored: bool) -> None:
+        if just_stored:
+            self.everything_is_stored()
         self.given.clear()
         self.ledger = self.new_ledger()
 
@@ -140,6 +164,8 @@ class Day(RuleBasedStateMachine):
     def nothing_is_lost_and_nothing_runs_twice(self) -> None:
         running = [id(execution) for _, execution in self.ledger.running.values()]
         assert len(running) == len(set(running))
+        known = {id(e) for task in self.ledger.tasks.values() for e in task.executions.values()}
+        assert set(running) <= known
         for task in self.ledger.tasks.values():
             for execution in task.executions.values():
                 is_running = execution.state is ExecutionState.RUNNING
@@ -164,5 +190,5 @@ class Day(RuleBasedStateMachine):
         self.store.close()
 
 
-Day.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Day.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestDay = Day.TestCase
