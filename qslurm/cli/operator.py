@@ -80,7 +80,7 @@ def drain(name: str, reason: str, config_file: Path | None, as_json: bool) -> No
 @c2_config_option
 @json_option
 def close(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
-    """Refuse new jobs in PARTITION. Jobs already queued wait; `enable` or `drain` opens it again.
+    """Refuse new jobs in PARTITION; what is queued still runs. `enable` or `drain` opens it again.
 
     \b
     Example:  qslurm partition close p_spin2 --reason "decommissioned"

@@ -46,7 +46,13 @@ def issue(center: str, lifetime: str, output: Path | None, config_file: Path | N
     from qslurm.tokens.issue import issue_token, unknown_user_warning
 
     config = load_c2_config(config_file)
-    issued = issue_token(config.tokens, center, lifetime, user_prefix=config.slurm.user_prefix)
+    issued = issue_token(
+        config.tokens,
+        center,
+        lifetime,
+        user_prefix=config.slurm.user_prefix,
+        masters=config.dispatcher.trusted_users,
+    )
     claims: Claims = issued.claims
     if output is None and not sys.stdout.isatty():
         click.echo(issued.token.reveal())
