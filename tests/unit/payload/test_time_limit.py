@@ -8,7 +8,16 @@ from qslurm.payload.time_limit import parse_time_limit
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
-    [("5", 5), ("5:00", 5), ("5:01", 6), ("0:30", 1), ("1:00:00", 60), ("1-0", 1440), ("1-2:3", 1563), ("2-01:02:03", 2943)],
+    [
+        ("5", 5),
+        ("5:00", 5),
+        ("5:01", 6),
+        ("0:30", 1),
+        ("1:00:00", 60),
+        ("1-0", 1440),
+        ("1-2:3", 1563),
+        ("2-01:02:03", 2943),
+    ],
 )
 def test_time_limits_are_read_as_sbatch_reads_them(text, minutes):
     assert parse_time_limit(text) == minutes
