@@ -214,7 +214,9 @@ class Server:
             self._send(parcel.address, Refused(kind="unreachable", reason="Too many ask at once; ask again."))
         else:
             self._checks += 1
-            self._threads.do(lambda: self._verify(parcel), lambda uid: self._checked(parcel, message, uid))
+            self._threads.do(
+                "verify", lambda: self._verify(parcel), lambda uid: self._checked(parcel, message, uid)
+            )
 
     def _verify(self, parcel: Parcel) -> int | QslurmError:
         try:
@@ -253,7 +255,9 @@ class Server:
         envelope, read = job.envelope, self._read
         if answer is None and envelope is not None and read is not None:
             qubits = self._ledger.backends[job.backend].qubits
-            self._threads.do(lambda: read(envelope, qubits), lambda found: self._admit(address, job, found))
+            self._threads.do(
+                "read", lambda: read(envelope, qubits), lambda found: self._admit(address, job, found)
+            )
             return
         if isinstance(answer, TurnedAway):
             again = "for now" if answer.retry else "for good"

@@ -17,30 +17,33 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A few threads. What they find out is handed to functions that run in the loop's own thread."""
+    """A few threads for each kind of work, so that one kind can't hold up another.
+
+    What they find out is handed to functions that run in the loop's own thread.
+    """
 
     def __init__(self, number: int = 4) -> None:
         self._number = number
-        self._executor: ThreadPoolExecutor | None = None
+        self._executors: dict[str, ThreadPoolExecutor] = {}
         self._done: deque[Callable[[], None]] = deque()
         self.ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def do(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Call `work` in a thread, and `then` with its answer in the loop.
+    def do(self, kind: str, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Call `work` in one of the threads for its kind, and `then` with its answer in the loop.
 
         If `work` raises, that is logged, and nobody is answered: whoever asked will ask again.
         """
-        if self._executor is None:
+        if kind not in self._executors:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._executor = ThreadPoolExecutor(self._number, thread_name_prefix="dispatcher")
+            self._executors[kind] = ThreadPoolExecutor(self._number, thread_name_prefix=kind)
 
         def both() -> None:
             answer = work()
             self._done.append(lambda: then(answer))
             self.ring()
 
-        self._executor.submit(both).add_done_callback(_log_failure)
+        self._executors[kind].submit(both).add_done_callback(_log_failure)
 
     def ring(self) -> None:
         """Wake the loop; from any thread, and from a signal handler."""
@@ -60,8 +63,8 @@ class Threads:
 
     def close(self) -> None:
         """Wait for nobody."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in self._executors.values():
+            executor.shutdown(wait=False, cancel_futures=True)
         os.close(self.ear)
         os.close(self.bell)
 

@@ -158,13 +158,18 @@ class Session:
         pause = 0.1
         while True:
             try:
-                return self._client.exchange(message, secret=secret, timeout_s=PATIENCE_S)
+                answer = self._client.exchange(message, secret=secret, timeout_s=PATIENCE_S)
             except UnreachableError as error:
                 if not self._patient:
                     raise
-                self._tell(f"{error.message} The job goes on when it does")
-                time.sleep(pause)
-                pause = min(pause * 2, 1.0)
+                why = error.message
+            else:
+                if not isinstance(answer, Refused) or answer.kind != UnreachableError.kind:
+                    return answer
+                why = answer.reason  # it is there, but its munged is not, or too many ask at once
+            self._tell(f"{why} The job goes on when it does")
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
 
     def _attach_once_admitted(self) -> Attached:
         until = time.monotonic() + ADMISSION_S
