@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 JOIN_LIMIT_S = 30.0
 """A process that has not joined by then is replaced."""
 
+ENDPOINT_LENGTH = len("/qslurm-runtime-12345678/s")
+"""Bytes that a runtime's endpoint adds to the path of its folder; a Unix socket's path has at most 107."""
+
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
 _STDERR_TAIL = 2000
 

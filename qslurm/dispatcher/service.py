@@ -14,6 +14,7 @@ from pathlib import Path
 
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import Identity, Munge
+from qslurm.dispatcher.pool import ENDPOINT_LENGTH
 from qslurm.errors import ConfigError, QslurmError
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,9 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
             raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
     if config.execution_limit_s <= 0:
         raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
-    if len(os.fsencode(config.socket)) > _SOCKET_PATH_LIMIT:
-        raise ConfigError(f"[dispatcher] socket is longer than {_SOCKET_PATH_LIMIT} bytes: {config.socket}")
+    folder = os.fsencode(Path(config.socket).parent)
+    if max(len(os.fsencode(config.socket)), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
+        raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qslurm.runtimes.session import Session
 
 _JOB = 1
+_LONGEST_FOLDER = 80  # bytes
 _ENDPOINT = "inproc://dispatcher"
 
 
@@ -92,8 +93,7 @@ def _dispatcher(envelope: Envelope) -> Iterator[Session]:
     identity = OwnProcess()
     with zmq.Context() as context:
         limits = Limits(frozenset(), float("inf"))
-        folder = Path(tempfile.gettempdir())
-        server = Server(ledger, identity, limits, context=context, folder=folder, read=None)
+        server = Server(ledger, identity, limits, context=context, folder=_folder(), read=None)
         server.bind(_ENDPOINT)
         thread = threading.Thread(target=server.run, name="dispatcher", daemon=True)
         thread.start()
@@ -120,6 +120,12 @@ def _job(envelope: Envelope) -> Admit:
         name=envelope.file,
         envelope=envelope,
     )
+
+
+def _folder() -> Path:
+    """Where the quantum runtime's socket is for a moment; a long TMPDIR has no room for it."""
+    folder = tempfile.gettempdir()
+    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
 
 
 def _text(path: Path) -> str:

@@ -99,7 +99,10 @@ class Store:
 def _open(path: str) -> sqlite3.Connection:
     if path:
         # SQLite gives its log and index the mode of the file: the group may read, nobody else may.
-        Path(path).touch(mode=0o640)
+        file = Path(path)
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.chmod(0o640)  # whatever the umask is
     # The loop that owns the store may be a thread of its own (`qslurm run`); it alone uses it after this.
     connection = sqlite3.connect(
         path or ":memory:", isolation_level=None, timeout=1.0, check_same_thread=False

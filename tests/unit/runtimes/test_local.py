@@ -35,6 +35,13 @@ def test_a_circuit_gives_counts_by_classical_bit(tmp_path: Path) -> None:
     assert traces() <= before
 
 
+def test_a_long_temporary_folder_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert run_file(a_file(tmp_path, "x.cq", BELL), shots=8).shots == 8
+
+
 def test_a_hybrid_file_gives_its_final_result(tmp_path: Path) -> None:
     source = f"""
 def execute(qi):

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.service import check_config, serve
+from qslurm.errors import ConfigError, QslurmError
+
+QX = BackendConfig(name="qx")
+
+
+def test_the_usual_configuration_is_fine(tmp_path: Path) -> None:
+    check_config(DispatcherConfig(socket="/run/d.sock"), [QX])
+
+
+@pytest.mark.parametrize(
+    ("backends", "word"),
+    [
+        ([], "No backend"),
+        ([QX, QX], "twice"),
+        ([BackendConfig(name="a", runtime="abacus")], "abacus"),
+        ([BackendConfig(name="a", workers=0)], "workers"),
+        ([BackendConfig(name="a", max_shots=10)], "default_shots"),
+    ],
+)
+def test_backends_that_can_not_work_are_named(backends: list[BackendConfig], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        check_config(DispatcherConfig(socket="/run/d.sock"), backends)
+
+
+@pytest.mark.parametrize("socket", ["/nowhere/d.sock", f"/run/{'x' * 100}.sock"])
+def test_a_socket_that_can_not_be_is_refused(socket: str) -> None:
+    with pytest.raises(ConfigError, match="socket"):
+        check_config(DispatcherConfig(socket=socket), [QX])
+
+
+def test_an_unknown_trusted_user_and_a_store_without_a_folder_are_said_before_anything_runs(
+    home: Path,
+) -> None:
+    socket = f"{home}/d.sock"
+    with pytest.raises(ConfigError, match="nobody_has_this_name"):
+        serve(DispatcherConfig(socket=socket, trusted_users=["nobody_has_this_name"]), [QX])
+    with pytest.raises(QslurmError, match="store"):
+        serve(DispatcherConfig(socket=socket, store=f"{home}/none/store.db", trusted_users=[]), [QX])
+    assert list(home.iterdir()) == []
