@@ -64,6 +64,14 @@ def until(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
     return found
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, even if nobody has taken note of it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in {"Z", "X"}
+    except OSError:
+        return True
+
+
 def circuit_job(
     job_id: int, circuit: str = BELL, *, uid: int, restart: int = 0, key: str = "", shots: int = 100
 ) -> Admit:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qslurm.dispatcher.messages import Admitted, Attach, Attached, Execute, Pending, SetBackend, TurnedAway
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, slow_circuit, until
+from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, is_gone, slow_circuit, until
 
 UID = os.getuid()
 HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"
@@ -20,10 +20,6 @@ def journal(running: Running, task_id: int) -> list[str]:
     states = [row["state"] for row in store.journal(task_id) if row["seq"] is not None]
     store.close()
     return states
-
-
-def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
 
 
 def test_sigterm_ends_everything_and_removes_the_socket(home: Path) -> None:

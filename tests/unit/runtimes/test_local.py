@@ -13,7 +13,7 @@ import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
 from qslurm.runtimes.local import run_file
-from tests.unit.dispatcher.running import BELL, ROOT, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, ROOT, is_gone, slow_circuit, until
 
 
 def a_file(folder: Path, name: str, text: str) -> Path:
@@ -118,5 +118,5 @@ def test_however_it_is_ended_no_process_and_no_file_is_left(tmp_path: Path, numb
     until(lambda: int(Path(f"/proc/{worker}/statm").read_text().split()[1]) > 20_000)  # it is executing
     process.send_signal(number)
     process.wait(timeout=20)
-    until(lambda: not Path(f"/proc/{worker}").exists())
+    until(lambda: is_gone(worker))
     assert set(Path("/dev/shm").glob("qslurm-*")) <= before
