@@ -180,6 +180,8 @@ class Layout:
             (self.database, slurm, slurm, 0o700),
             (self.store.parent, service, service, 0o755),
             (self.gate, slurm, slurm, 0o755),
+            (self.gate / "turned-away", slurm, slurm, 0o755),
+            (self.gate / "finish", slurm, slurm, 0o755),
             (self.folder / "home", root, root, 0o755),
             (self.work, root, root, 0o755),
             (self.job_logs, root, root, 0o755),
