@@ -114,7 +114,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
         operator.qslurm("partition", "drain", PARTITION, "--reason", "calibration")
         narrator.tell("C2", f"the operator drains {PARTITION}: start nothing more, keep accepting")
     script, output = _written(chapter, researcher.folder)
-    narrator.quote(line for line in script.read_text().splitlines() if "qslurm" in line)
+    narrator.quote(line for line in script.read_text().splitlines() if "qslurm " in line)
     began = time.time()
     c1_job_id = researcher.sbatch(script)
     narrator.tell("C1", f"sbatch {script.name}: {researcher.user}'s job {c1_job_id} on snellius")

@@ -117,6 +117,7 @@ def _slurmctld(layout: Layout, memory: Memory, cluster: str, after: tuple[str, .
 
 def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
     conf = layout.c1_conf if cluster == "c1" else layout.c2_conf
+    cgroups = conf.with_name("cgroup.conf")
     return Daemon(
         name=f"slurmd-{cluster}",
         cluster=cluster.upper(),
@@ -125,7 +126,7 @@ def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
         ready=slurm.node_ready(layout, cluster),
         after=(f"slurmctld-{cluster}",),
         environment={"SLURM_CONF": str(conf)},
-        reads=(conf,) if cluster == "c1" else _c2_files(layout),
+        reads=(conf, cgroups) if cluster == "c1" else (*_c2_files(layout), cgroups),
         every_s=0.05,
     )
 

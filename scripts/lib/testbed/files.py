@@ -22,6 +22,13 @@ BACKENDS: tuple[dict[str, Any], ...] = (
 CENTER = "snellius"
 """The center whose cluster C1 is."""
 
+NO_CGROUPS = """\
+# No plugin here uses cgroups, and slurmd must not look for them either: left to itself it takes cgroup/v2 where
+# /sys/fs/cgroup is one, asks systemd for a scope, and leaves a process in it; without systemd it does not start.
+# This plugin does nothing until it is used. Slurm 22.05 has no `disabled` yet.
+CgroupPlugin=cgroup/v1
+"""
+
 
 def values(layout: Layout, memory: Memory) -> Variables:
     """deploy/variables.toml, with what is different here."""
@@ -108,6 +115,8 @@ def write_all(layout: Layout, variables: Variables) -> None:
         write(target, render(template, variables))
     for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
+    for conf in (layout.c1_conf, layout.c2_conf):
+        write(conf.with_name("cgroup.conf"), NO_CGROUPS)
     slurmdbd = layout.c2_conf.with_name("slurmdbd.conf")
     write(slurmdbd, render("c2/slurmdbd.conf.j2", variables), mode=0o600, user=users.SLURM, group=users.SLURM)
     # not the console script: its first line names a path that job users may not be able to reach
