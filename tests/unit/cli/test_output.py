@@ -25,7 +25,14 @@ def test_all_bars_share_their_columns(counts):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (18120, "5 h 2 min"), (1047600, "12 d 3 h")],
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (200, "3 min 20 s"),
+        (18120, "5 h 2 min"),
+        (1047600, "12 d 3 h"),
+    ],
 )
 def test_durations_have_two_units_at_most(seconds, text):
     assert duration(seconds) == text
