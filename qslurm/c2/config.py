@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.known_keys import refuse_unknown_keys
 from qslurm.tokens.config import TokensConfig
 
 DEFAULT_PATH = "/etc/qslurm/c2.toml"
@@ -74,7 +74,7 @@ def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name} is not valid TOML: {error}.") from error
-    _refuse_typos(document, C2Config, "", name)
+    refuse_unknown_keys(document, C2Config, "", name)
     try:
         config = msgspec.convert(document, C2Config)
     except msgspec.ValidationError as error:
@@ -91,25 +91,6 @@ def partition_of(backend: str) -> str:
 def backend_of(partition: str) -> str:
     """The backend of a partition, or "" for a partition that is none of ours."""
     return partition.removeprefix(PARTITION_PREFIX) if partition.startswith(PARTITION_PREFIX) else ""
-
-
-def _refuse_typos(values: dict[str, Any], kind: type[msgspec.Struct], where: str, name: str) -> None:
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    for key, value in values.items():
-        if key not in fields:
-            from difflib import get_close_matches
-
-            near = get_close_matches(key, fields, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Valid here: {', '.join(sorted(fields))}."
-            raise ConfigError(f"{name}: unknown key {where + key!r}.", hint=hint)
-        inner = fields[key]
-        items = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
-        if get_origin(inner) is list:
-            inner = get_args(inner)[0]
-        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            for item in items:
-                if isinstance(item, dict):
-                    _refuse_typos(item, inner, f"{where}{key}.", name)
 
 
 def _refuse_nonsense(config: C2Config, name: str) -> None:

@@ -63,7 +63,7 @@ def _trouble(backend: BackendStatus) -> str:
     if backend.state == "offline":
         return backend.reason or f"backend {backend.name} is offline"
     if backend.state == "calibrating":
-        return f"backend {backend.name} is calibrating"
+        return backend.reason or f"backend {backend.name} is calibrating"
     return ""
 
 

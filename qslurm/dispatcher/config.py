@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -20,7 +22,10 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One backend: what it can do, and how many quantum runtimes (worker processes) serve it."""
+    """One backend: what it can do, and how many quantum runtimes (worker processes) serve it.
+
+    `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings.
+    """
 
     name: str
     runtime: str = "qx"
@@ -28,3 +33,4 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     workers: int = 1
     max_shots: int = 1_000_000
     default_shots: int = 1024
+    options: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from qslurm.dispatcher.messages import Admit, Executed, Message
 from qslurm.dispatcher.policy import Waiting, fifo
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open, move_execution, move_task
 from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
+from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
 from qslurm.store.statements import Statement
 from qslurm.store.store import Row, Store
@@ -46,6 +47,7 @@ class Ledger:
         self.settled: list[tuple[int, int, Message]] = []
         self.doomed: list[int] = []
         self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
+        self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
         self.trouble = ""  # why nothing can be stored
         self.store = store
         self.policy = policy

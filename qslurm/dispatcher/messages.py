@@ -12,6 +12,8 @@ from typing import Annotated
 import msgspec
 
 from qslurm.payload.envelope import Envelope, Kind
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.interface import BackendType
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A count or an id; the bound keeps it within what SQLite and JSON can carry."""
@@ -166,6 +168,7 @@ class Attached(Message, frozen=True):
     qubits: int
     max_shots: int
     default_shots: int
+    backend_type: BackendType | None = None
     envelope: Envelope | None = None
     reason: str = ""
     outcome: Executed | None = None
@@ -214,6 +217,14 @@ class Join(Message, frozen=True):
     runtime: Number
 
 
+class Report(Message, frozen=True):
+    """How a quantum runtime's target is, said when that changes; it is never answered."""
+
+    runtime: Number
+    health: Health
+    backend_type: BackendType | None = None
+
+
 class Run(Message, frozen=True):
     """Execute this circuit. `order` is a number to give back with the Result, never used twice."""
 
@@ -226,7 +237,10 @@ class Run(Message, frozen=True):
 
 
 class Result(Message, frozen=True):
-    """An order is done. With an `error` nothing else counts, and `kind` names the class of the error."""
+    """An order is done. With an `error` nothing else counts, and `kind` names the class of the error.
+
+    The kind `try_later` gives the order back; `begun` says that this counts as a try.
+    """
 
     runtime: Number
     order: Number
@@ -236,9 +250,10 @@ class Result(Message, frozen=True):
     seconds: float = 0.0
     error: str = ""
     kind: str = ""
+    begun: bool = False
 
 
 Request = (
-    Admit | Finish | SetBackend | GetStatus | Attach | Execute | Await | Conclude | Join | Result
+    Admit | Finish | SetBackend | GetStatus | Attach | Execute | Await | Conclude | Join | Report | Result
 )  # what the dispatcher answers
 Reply = Admitted | TurnedAway | Done | Status | Refused | Attached | Pending | Executed | Run

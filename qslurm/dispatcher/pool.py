@@ -15,16 +15,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Join, Message, Result
+from qslurm.dispatcher.messages import Join, Message, Report, Result
 from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.process import command
 from qslurm.runtimes.quantum import Setup
 
@@ -59,6 +61,7 @@ class Runtime:
     joined: bool = False
     address: Address | None = None
     killed_because: str = ""
+    health: Health = field(default_factory=Health)
 
 
 class Pool:
@@ -79,6 +82,7 @@ class Pool:
         self.router.maxmsgsize = RUNTIME_LIMIT
         self.runtimes: dict[int, Runtime] = {}
         self.failures: dict[str, str] = {}  # backend -> why its last process ended
+        self.backend_types: dict[str, BackendType] = {}  # as the processes have last reported them
         self._backends = {backend.name: backend for backend in backends}
         self._folder = folder
         self._limit_s = limit_s
@@ -112,12 +116,18 @@ class Pool:
                 results.append(message)
 
     def idle(self) -> list[Runtime]:
-        """The processes that wait for work, in the order they were started."""
-        return [r for r in self.runtimes.values() if r.address is not None and not r.killed_because]
+        """The processes that wait for work and can do it, in the order they were started."""
+        idle = [r for r in self.runtimes.values() if r.address is not None and not r.killed_because]
+        return [r for r in idle if r.health.ready]
 
     def joined(self, backend: str) -> int:
         """How many processes of a backend are alive and have joined."""
         return sum(1 for r in self.runtimes.values() if r.backend == backend and r.joined)
+
+    def health(self, backend: str) -> Health | None:
+        """How a backend's target is by the best of its processes' reports; None if none has joined."""
+        reports = [r.health for r in self.runtimes.values() if r.backend == backend and r.joined]
+        return min(reports, key=lambda health: not health.ready, default=None)
 
     def send(self, runtime: Runtime, message: Message, now: float) -> None:
         """Give an idle process its next circuit."""
@@ -183,7 +193,8 @@ class Pool:
             stderr=stderr,
             start_new_session=True,  # Ctrl-C on a terminal is not for it
         )
-        setup = Setup(endpoint, self._last, secret, os.getpid(), backend.qubits)
+        limit_s = None if self._limit_s == float("inf") else self._limit_s
+        setup = Setup(endpoint, self._last, secret, os.getpid(), backend, limit_s)
         _tell(process, msgspec.json.encode(setup) + b"\n")
         runtime = Runtime(
             number=self._last,
@@ -206,12 +217,15 @@ class Pool:
         except InvalidInputError:
             log.warning("a quantum runtime said something that can't be understood")
             return None
-        if parcel is None or not isinstance(message, Join | Result):
+        if parcel is None or not isinstance(message, Join | Report | Result):
             return None
         runtime = self.runtimes.get(message.runtime)
         if runtime is None or not hmac.compare_digest(runtime.secret, parcel.credential):
             log.warning("somebody who is no quantum runtime of ours spoke as number %d", message.runtime)
             return None
+        if isinstance(message, Report):
+            self._note_report(runtime, message)
+            return message
         if isinstance(message, Join):
             runtime.joined = True
             self._failed_starts[runtime.backend] = 0
@@ -220,6 +234,20 @@ class Pool:
         if not runtime.killed_because:
             runtime.address = parcel.address
         return message
+
+    def _note_report(self, runtime: Runtime, report: Report) -> None:
+        if report.health != runtime.health:
+            health = report.health
+            log.info(
+                "runtime=%d backend=%s is %s %s",
+                runtime.number,
+                runtime.backend,
+                health.state,
+                health.reason,
+            )
+        runtime.health = report.health
+        if report.backend_type is not None:
+            self.backend_types[runtime.backend] = report.backend_type
 
     def _note_failure(self, runtime: Runtime, how: str) -> None:
         tail = os.pread(runtime.stderr, _STDERR_TAIL, max(0, os.fstat(runtime.stderr).st_size - _STDERR_TAIL))

@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path (unix(7))."""
 
-RUNTIMES = ("qx",)
-"""Kinds of quantum runtime that this version can start."""
-
 
 def serve(
     config: DispatcherConfig, backends: Sequence[BackendConfig], *, identity: Identity | None = None
@@ -49,16 +46,12 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
     for backend in backends:
         if names.count(backend.name) > 1:
             raise ConfigError(f"Backend {backend.name!r} is configured twice.")
-        if backend.runtime not in RUNTIMES:
-            known = ", ".join(RUNTIMES)
-            raise ConfigError(
-                f"Backend {backend.name!r} has runtime {backend.runtime!r}; known are: {known}."
-            )
         for setting in ("qubits", "workers", "max_shots", "default_shots"):
             if getattr(backend, setting) < 1:
                 raise ConfigError(f"Backend {backend.name!r}: {setting} must be 1 or more.")
         if backend.default_shots > backend.max_shots:
             raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
+        check_runtime(backend)
     if config.execution_limit_s <= 0:
         raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
     folder = os.fsencode(Path(config.socket).parent)
@@ -66,6 +59,21 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
         raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+
+
+def check_runtime(backend: BackendConfig) -> None:
+    """Refuse a backend whose quantum runtime is unknown, or can't make sense of its options (ConfigError)."""
+    from qslurm.runtimes.plugin import find_plugin, read_options
+
+    try:
+        plugin = find_plugin(backend.runtime)
+    except ConfigError as error:
+        raise ConfigError(f"Backend {backend.name!r}: {error.message}", hint=error.hint) from error
+    read_options(plugin, backend.options, f"backend {backend.name!r}")
+    if 0 < plugin.max_workers < backend.workers:
+        raise ConfigError(
+            f"Backend {backend.name!r}: workers must be {plugin.max_workers} with runtime {backend.runtime!r}."
+        )
 
 
 def _serve_alone(

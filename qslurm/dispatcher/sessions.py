@@ -43,6 +43,7 @@ def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
         qubits=backend.qubits,
         max_shots=backend.max_shots,
         default_shots=backend.default_shots,
+        backend_type=ledger.backend_types.get(backend.name),
     )
 
 

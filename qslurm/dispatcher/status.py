@@ -20,6 +20,7 @@ from qslurm.dispatcher.messages import (
 )
 from qslurm.dispatcher.pool import Pool
 from qslurm.dispatcher.task import Task
+from qslurm.runtimes.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +51,15 @@ class Backends:
 
     def look(self, pool: Pool) -> None:
         """Bring the ledger's knowledge of what is available up to date."""
+        self._ledger.backend_types.update(pool.backend_types)
         unavailable = self._ledger.unavailable
         for name in self._ledger.backends:
-            reason = self._reason(name, pool)
-            if reason:
-                unavailable[name] = f"Backend {name} is offline: {reason}."
-            else:
+            health = self._health(name, pool)
+            if health.ready:
                 unavailable.pop(name, None)
-            state = "offline" if reason else "executing" if self._executing(name) else "idle"
+            else:
+                unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
+            state = "executing" if health.ready and self._executing(name) else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, time.time())
 
@@ -81,7 +83,7 @@ class Backends:
         return BackendStatus(
             name=name,
             state=state,
-            reason=self._reason(name, pool),
+            reason=self._health(name, pool).reason,
             since=since,
             qubits=config.qubits,
             max_shots=config.max_shots,
@@ -94,15 +96,16 @@ class Backends:
     def _executing(self, name: str) -> bool:
         return work.load(self._ledger, name)[1] > 0
 
-    def _reason(self, name: str, pool: Pool) -> str:
+    def _health(self, name: str, pool: Pool) -> Health:
         if name in self._switched_off:
-            return self._switched_off[name] or "an operator has taken it out of service"
-        if pool.joined(name):
+            return Health("offline", self._switched_off[name] or "an operator has taken it out of service")
+        reported = pool.health(name)
+        if reported is not None:
             self._last_joined[name] = time.monotonic()
-            return ""
+            return reported
         if time.monotonic() < self._last_joined[name] + _REPLACEMENT_S and name not in pool.failures:
-            return ""
-        return pool.failures.get(name, "its quantum runtime is starting")
+            return Health()
+        return Health("offline", pool.failures.get(name, "its quantum runtime is starting"))
 
 
 def _task(task: Task) -> TaskStatus:

@@ -12,6 +12,7 @@ from qslurm.dispatcher.messages import Admit, Attached, Executed, Refused
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.states import ExecutionState, TaskState
 from qslurm.payload.envelope import Envelope
+from qslurm.runtimes.interface import BackendType
 from qslurm.store.statements import TASK_COLUMNS
 from qslurm.store.store import Row
 
@@ -112,7 +113,13 @@ def outcome_from_row(row: Row) -> Executed:
 
 
 def attached(
-    task: Task, outcome: Executed | None, *, qubits: int, max_shots: int, default_shots: int
+    task: Task,
+    outcome: Executed | None,
+    *,
+    qubits: int,
+    max_shots: int,
+    default_shots: int,
+    backend_type: BackendType | None,
 ) -> Attached:
     """The answer to a step that may attach."""
     return Attached(
@@ -124,6 +131,7 @@ def attached(
         qubits=qubits,
         max_shots=max_shots,
         default_shots=default_shots,
+        backend_type=backend_type,
         envelope=task.job.envelope if task.secret else None,
         reason=task.reason,
         outcome=outcome,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Executed, Result, Run
 from qslurm.dispatcher.states import ExecutionState, TaskState
+from qslurm.runtimes.health import TryLaterError
 
 LOSSES = 2
 """Quantum runtimes that one execution may cost before it fails."""
@@ -40,6 +41,11 @@ def result(ledger: Ledger, message: Result) -> None:
     if execution is None or runtime != message.runtime:
         return
     del ledger.running[message.order]
+    if message.kind == TryLaterError.kind:
+        execution.losses += message.begun
+        if execution.losses < LOSSES:
+            ledger.move(execution, ExecutionState.QUEUED)
+            return
     outcome = Executed(
         seq=execution.seq,
         shots_requested=execution.circuit.shots,
@@ -48,7 +54,7 @@ def result(ledger: Ledger, message: Result) -> None:
         seconds=message.seconds,
         raw_data=None if message.error else message.raw_data,
         error=message.error,
-        kind=message.kind,
+        kind="job_failed" if message.kind == TryLaterError.kind else message.kind,
     )
     ledger.end_execution(execution, outcome)
 

@@ -1,23 +1,34 @@
-"""The quantum runtime: a process that joins the dispatcher, executes circuits, and can be killed any time.
+"""The process of a quantum runtime: it joins the dispatcher, executes circuits, and can be killed any time.
 
-It speaks REQ to the dispatcher's REP side: the answer to its Join, and to each Result, is the next circuit.
+It speaks DEALER to the dispatcher's ROUTER: the answer to its Join, and to each Result, is the next circuit; in
+between it may Report how its target is. What executes is a plug-in (plugin.py), chosen by name.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.dispatcher.messages import Join, Message, Result, Run
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.messages import Join, Message, Report, Result, Run
 from qslurm.dispatcher.wire import decode_reply, encode
 from qslurm.errors import QslurmError
+from qslurm.runtimes.health import Health, TryLaterError
+from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.process import end_with, restrain
+
+if TYPE_CHECKING:
+    import zmq
 
 _RAW_LIMIT = 64 * 1024 * 1024  # characters of raw data in one result
 _WATCH_MS = 5000
+_ATTEND_MS = 100
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -27,56 +38,118 @@ class Setup(msgspec.Struct, frozen=True):
     runtime: int
     secret: bytes
     parent: int
-    qubits: int
+    backend: BackendConfig
+    execution_limit_s: float | None  # None: no limit
 
 
 def main() -> None:
     """What the process does until it is killed."""
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
     end_with(setup.parent)
+    signal.signal(signal.SIGTERM, _end)
     restrain()
+    try:
+        runtime = make_runtime(setup.backend, setup.execution_limit_s)
+        runtime.open()  # ready before it joins
+    except QslurmError as error:
+        raise SystemExit(str(error)) from error
     import zmq
 
-    import qslurm.runtimes.qx  # noqa: F401 - ready before it joins
-
-    with zmq.Context() as context, context.socket(zmq.REQ) as link:
-        link.linger = 0
-        link.connect(setup.endpoint)
-        message: Message = Join(runtime=setup.runtime)
-        while True:
-            link.send_multipart([encode(message), setup.secret])
-            while not link.poll(_WATCH_MS):
-                if os.getppid() != setup.parent:
-                    return
-            run = decode_reply(link.recv())
-            if not isinstance(run, Run):
-                raise SystemExit(f"The dispatcher answered {type(run).__name__} to a quantum runtime.")
-            message = perform(run, setup)
+    try:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as link:
+            link.linger = 0
+            link.connect(setup.endpoint)
+            _serve(_Link(link, setup), runtime, setup)
+    finally:
+        runtime.close()
 
 
-def perform(run: Run, setup: Setup) -> Result:
+def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None) -> QuantumRuntime:
+    """The runtime that a backend's configuration asks for, not opened yet; ConfigError if there is none."""
+    plugin = find_plugin(backend.runtime)
+    options = read_options(plugin, backend.options, f"backend {backend.name!r}")
+    facts = BackendFacts(
+        name=backend.name,
+        qubits=backend.qubits,
+        max_shots=backend.max_shots,
+        default_shots=backend.default_shots,
+        execution_limit_s=float("inf") if execution_limit_s is None else execution_limit_s,
+    )
+    return plugin(facts, options)
+
+
+class _Link:
+    """What is said to the dispatcher, and comes from it."""
+
+    def __init__(self, socket: zmq.Socket[bytes], setup: Setup) -> None:
+        self._socket = socket
+        self._setup = setup
+        self._reported: Report | None = None
+
+    def say(self, message: Message) -> None:
+        self._socket.send_multipart([b"", encode(message), self._setup.secret])
+
+    def report(self, health: Health, runtime: QuantumRuntime) -> None:
+        """Say how the target is, if that is news."""
+        report = Report(runtime=self._setup.runtime, health=health, backend_type=runtime.backend_type)
+        if report != self._reported:
+            self.say(report)
+            self._reported = report
+
+    def next(self, patience_ms: int) -> Run | None:
+        """The next circuit; None if there is none for so long."""
+        if not self._socket.poll(patience_ms):
+            return None
+        run = decode_reply(self._socket.recv_multipart()[-1])
+        if not isinstance(run, Run):
+            raise SystemExit(f"The dispatcher answered {type(run).__name__} to a quantum runtime.")
+        return run
+
+
+def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
+    attended = runtime if isinstance(runtime, Attended) else None
+    link.report(attended.attend() if attended else Health(), runtime)
+    link.say(Join(runtime=setup.runtime))
+    while os.getppid() == setup.parent:
+        run = link.next(_ATTEND_MS if attended else _WATCH_MS)
+        result = perform(run, runtime, setup) if run is not None else None
+        if attended is not None:
+            link.report(_health_after(result, attended.attend()), runtime)
+        if result is not None:
+            link.say(result)
+
+
+def _health_after(result: Result | None, health: Health) -> Health:
+    """A target that gives a circuit back is not ready, whatever it says: else it would get it again at once."""
+    if result is not None and result.kind == TryLaterError.kind and not result.begun and health.ready:
+        return Health("offline", result.error.rstrip("."))
+    return health
+
+
+def perform(run: Run, runtime: QuantumRuntime, setup: Setup) -> Result:
     """Execute one circuit; a circuit that can't be executed is a Result with an error."""
     from qslurm.runtimes.circuit import check_circuit
-    from qslurm.runtimes.qx import simulate
 
     started = time.perf_counter()
+
+    def failed(error: str, kind: str, *, begun: bool = False) -> Result:
+        seconds = time.perf_counter() - started
+        return Result(
+            runtime=setup.runtime, order=run.order, seconds=seconds, error=error, kind=kind, begun=begun
+        )
+
     try:
-        facts = check_circuit(run.circuit, file=run.file, max_qubits=setup.qubits)
+        facts = check_circuit(run.circuit, file=run.file, max_qubits=setup.backend.qubits)
         if run.raw_data and facts.bits * run.shots > _RAW_LIMIT:
             reason = f"Raw data of {run.shots} shots of {facts.bits} bits is more than one execution gives."
-            return Result(runtime=setup.runtime, order=run.order, error=reason, kind="invalid_input")
-        outcome = simulate(run.circuit, run.shots, seed=run.seed, raw_data=run.raw_data, file=run.file)
+            return failed(reason, "invalid_input")
+        outcome = runtime.execute(run.circuit, run.shots, seed=run.seed, raw_data=run.raw_data, file=run.file)
+    except TryLaterError as error:
+        return failed(str(error), error.kind, begun=error.begun)
     except QslurmError as error:
-        seconds = time.perf_counter() - started
-        return Result(
-            runtime=setup.runtime, order=run.order, seconds=seconds, error=str(error), kind=error.kind
-        )
+        return failed(str(error), error.kind)
     except MemoryError:
-        seconds = time.perf_counter() - started
-        reason = "The circuit needs more memory than the quantum runtime has."
-        return Result(
-            runtime=setup.runtime, order=run.order, seconds=seconds, error=reason, kind="job_failed"
-        )
+        return failed("The circuit needs more memory than the quantum runtime has.", "job_failed")
     return Result(
         runtime=setup.runtime,
         order=run.order,
@@ -85,3 +158,7 @@ def perform(run: Run, setup: Setup) -> Result:
         raw_data=outcome.raw_data,
         seconds=outcome.seconds,
     )
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)  # so that `close` is called

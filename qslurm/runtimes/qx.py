@@ -13,13 +13,46 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit import CircuitFacts, check_circuit
 from qslurm.runtimes.circuit_analysis import GATES
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
+from qslurm.runtimes.plugin import BackendFacts
 
 _SEED_BITS = 63
 _POSITION = re.compile(r"^Error at .*?:(\d+):(\d+)[\d.]*: (.*)", re.MULTILINE)
+
+
+class QxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """There is nothing to set."""
+
+
+class QxRuntime:
+    """The plug-in `qx`: executes circuits in its own process."""
+
+    Options = QxOptions
+    max_workers = 0
+
+    def __init__(self, backend: BackendFacts, _options: QxOptions, /) -> None:
+        self.backend_type = backend_type(
+            backend.name,
+            qubits=backend.qubits,
+            max_shots=backend.max_shots,
+            default_shots=backend.default_shots,
+        )
+
+    def open(self) -> None:
+        """Load the emulator, so that the first circuit does not wait for it."""
+        import qxelarator  # noqa: F401
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
+        """See `simulate`."""
+        return simulate(circuit, shots, seed=seed, raw_data=raw_data, file=file)
 
 
 def simulate(

@@ -78,9 +78,11 @@ class Session:
     @property
     def backend_type(self) -> BackendType:
         """The backend that executions run on."""
+        facts = self._attached
+        if facts.backend_type is not None:
+            return facts.backend_type
         from qslurm.runtimes.qx import backend_type
 
-        facts = self._attached
         return backend_type(
             facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
         )

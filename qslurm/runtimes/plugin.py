@@ -1,0 +1,140 @@
+"""The point where a quantum target is plugged in: what a quantum runtime is, and how one is found by name.
+
+A plug-in is a class (or any callable with an attribute `Options`) that an installed distribution names in the
+entry point group `qslurm.runtimes`; docs/runtimes.md shows one. `runtime = "name"` in a `[[backend]]` of C2's
+configuration chooses it, and the table `options` there is read into the plug-in's own struct.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Protocol, cast, runtime_checkable
+
+import msgspec
+
+from qslurm.errors import ConfigError
+from qslurm.known_keys import refuse_unknown_keys
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.interface import BackendType, Outcome
+
+GROUP = "qslurm.runtimes"
+
+BUILT_IN = {
+    "qx": "qslurm.runtimes.qx:QxRuntime",
+}
+"""Those of this package, found without a look at what is installed: that look takes longer than a circuit."""
+
+
+class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform's configuration says of the backend that a quantum runtime serves.
+
+    `execution_limit_s` is the time after which the dispatcher kills the process that executes a circuit.
+    """
+
+    name: str
+    qubits: int
+    max_shots: int
+    default_shots: int
+    execution_limit_s: float = float("inf")
+
+
+class QuantumRuntime(Protocol):
+    """Executes circuits, one at a time, in a process of its own that the dispatcher may kill at any moment.
+
+    All methods are called by one thread. `open` is called once, before anything else; what it raises is said
+    to operators, and the process is started again later. What has to be undone when the process is killed is
+    for the plug-in to see to: `close` is called only when the process ends by itself.
+    """
+
+    @property
+    def backend_type(self) -> BackendType:
+        """What hybrid jobs are told of the backend, as far as it is known by now."""
+        ...
+
+    def open(self) -> None:
+        """Get ready to execute."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+    def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
+        """Execute a circuit of valid cQASM 3.0, which `file` is the user's name for.
+
+        Counts and raw data are by classical bit (`CircuitFacts.readout` helps where a target gives qubits).
+        The seed is for targets that can repeat themselves. A circuit that can't be executed is a QslurmError
+        with the reason; TryLaterError gives the circuit back to the queue.
+        """
+        ...
+
+
+@runtime_checkable
+class Attended(Protocol):
+    """What a quantum runtime also has when its target can be away: it calibrates, or is switched off."""
+
+    def attend(self) -> Health:
+        """Look after the target for a moment, without waiting, and say how it is.
+
+        Called several times a second while there is no circuit to execute, and after each circuit. While the
+        answer is that nothing can be executed, no circuit is given, and the backend's partition is held.
+        """
+        ...
+
+
+class Plugin(Protocol):
+    """What an entry point names."""
+
+    Options: type[msgspec.Struct]
+    """The plug-in's own settings: a struct with `forbid_unknown_fields`. Checks that msgspec can't express go
+    into its `__post_init__` as ValueError."""
+
+    max_workers: int
+    """How many processes may serve one backend: 1 for a device that can be held by one only, 0 for any."""
+
+    def __call__(self, backend: BackendFacts, options: Any, /) -> QuantumRuntime:
+        """Make a runtime; nothing is opened yet."""
+        ...
+
+
+def find_plugin(name: str) -> Plugin:
+    """The plug-in with that name; ConfigError names those that exist, or says why it can't be loaded."""
+    try:
+        if name in BUILT_IN:
+            module, _, attribute = BUILT_IN[name].partition(":")
+            return cast(Plugin, getattr(import_module(module), attribute))
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group=GROUP, name=name):
+            return _checked(name, entry.load())
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"The quantum runtime {name!r} can't be loaded: {error}.") from error
+    raise ConfigError(
+        f"There is no quantum runtime {name!r}; known are: {', '.join(plugin_names())}.",
+        hint=f"Install the package that provides it (entry point group {GROUP}) where the dispatcher runs.",
+    )
+
+
+def plugin_names() -> list[str]:
+    """The names that `runtime` may have here."""
+    from importlib.metadata import entry_points
+
+    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def read_options(plugin: Plugin, options: dict[str, Any], where: str) -> msgspec.Struct:
+    """The table `options` as the plug-in's struct; ConfigError names what is wrong, and `where` it stands."""
+    refuse_unknown_keys(options, plugin.Options, "options.", where)
+    try:
+        return msgspec.convert(options, plugin.Options)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: options: {error}.") from error
+
+
+def _checked(name: str, plugin: Any) -> Plugin:
+    kind = getattr(plugin, "Options", None)
+    if not callable(plugin) or not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
+        raise ConfigError(
+            f"The quantum runtime {name!r} is no plug-in: its Options must be a msgspec.Struct."
+        )
+    return cast(Plugin, plugin)
