@@ -95,6 +95,15 @@ def test_up_heals_what_was_killed(testbed: Testbed, name: str) -> None:
     assert testbed.c1(["sbatch", "--wait", "--output=/dev/null", "--wrap=true"]).returncode == 0
 
 
+def test_up_puts_a_drained_node_back(testbed: Testbed) -> None:
+    """Slurm drains a node when slurmctld was killed just after a job had begun ("Duplicate jobid")."""
+    done = testbed.c2(["scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=Duplicate jobid"])
+    assert done.returncode == 0, done.stderr
+    assert not testbed.is_up()
+    testbed.up()
+    assert testbed.is_up()
+
+
 def test_other_slurm_versions_are_refused_in_a_sentence() -> None:
     done = command("up", "--slurm", "24.11")
     assert done.returncode == 2

@@ -139,8 +139,9 @@ class Testbed:
                 tell(one)
 
     def is_up(self) -> bool:
-        """Are all daemons alive?"""
-        return bool(self.ports) and all(one.state == "running" for one in self.status())
+        """Are all daemons alive, and do the nodes of both clusters take jobs?"""
+        alive = bool(self.ports) and all(one.state == "running" for one in self.status())
+        return alive and all(slurm.node_state(self.layout, cluster) in slurm.IDLE for cluster in ("c1", "c2"))
 
     @contextmanager
     def _reserved_ports(self) -> Iterator[None]:

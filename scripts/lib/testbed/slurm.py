@@ -22,16 +22,21 @@ def node_ready(layout: Layout, cluster: str) -> Callable[[], bool]:
     """A question: does the cluster's node take jobs? A node that was drained is put back when it is asked."""
 
     def ready() -> bool:
-        answer = _ask(layout, cluster, "sinfo", "--noheader", "--Node", "--format=%t %N")
-        words = (answer or "").split()
-        if len(words) < 2:
-            return False
-        state, node = words[:2]
+        state = node_state(layout, cluster)
         if state.startswith(("drain", "drng")):
-            _ask(layout, cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+            _ask(layout, cluster, "scontrol", "update", "NodeName=ALL", "State=RESUME")
         return state in IDLE
 
     return ready
+
+
+def node_state(layout: Layout, cluster: str) -> str:
+    """The state of the cluster's node, as `sinfo` abbreviates it; empty if slurmctld does not answer."""
+    return (
+        (_ask(layout, cluster, "sinfo", "--noheader", "--Node", "--format=%t") or "")
+        .partition("\n")[0]
+        .strip()
+    )
 
 
 def _ask(layout: Layout, cluster: str, *command: str) -> str | None:
