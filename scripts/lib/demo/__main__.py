@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import shutil
-import signal
 import sys
 
 from testbed import Testbed, TestbedError
@@ -14,6 +15,7 @@ from demo.chapters import CHAPTERS
 from demo.clusters import Operator, Researcher
 from demo.narrator import Narrator
 from demo.play import PARTITION, play
+from demo.turn import turn
 from qslurm.payload.templates import shipped_folder
 
 RESEARCHER = "qs_alice"
@@ -25,21 +27,25 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
     parser.add_argument("--keep", action="store_true", help="leave both clusters up")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the clusters are taken down then, too
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without bars and dashes is no reason to fail
     testbed = Testbed()
-    stays = options.keep or testbed.is_up()
+    stays = False
     document: dict[str, object] = {}
     try:
-        status = _tell(testbed, Narrator(), document)
+        with turn(testbed, keep=options.keep) as stays:
+            status = _tell(testbed, Narrator(), document)
     except (TestbedError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
         status = 130
-    finally:
-        if not stays:
-            testbed.down()
+    except BrokenPipeError:
+        # nobody reads any more, as after `| head`; nor must the interpreter say so when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     if stays:
         print(
             'Both clusters are up: eval "$(scripts/testbed env)" enters C1, scripts/testbed down stops them.'

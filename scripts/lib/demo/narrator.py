@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -14,7 +15,11 @@ class Narrator:
 
     def __init__(self) -> None:
         self._start = time.monotonic()
-        self._colours = sys.stdout.isatty()
+        self._colours = (
+            sys.stdout.isatty()
+            and os.environ.get("TERM", "dumb") != "dumb"
+            and not os.environ.get("NO_COLOR")
+        )
 
     def elapsed_s(self) -> float:
         """Seconds since the demo began."""

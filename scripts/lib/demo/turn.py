@@ -1,0 +1,79 @@
+"""Whose the clusters are: one demo at a time in a checkout, which takes down what it brought up, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TextIO
+
+from testbed import Testbed
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a demo early: Ctrl-C, a supervisor, a terminal that is closed."""
+
+BROUGHT_UP = "a demo has brought both clusters up and not taken them down yet\n"
+
+
+@contextmanager
+def turn(testbed: Testbed, *, keep: bool) -> Iterator[bool]:
+    """Wait until no other demo runs in this checkout; yields whether the clusters stay up after this one.
+
+    They stay if somebody wants them: with `keep`, or when they were up before. What a demo that was killed
+    left up is nobody's. If they don't stay they are taken down at the end, which no signal interrupts.
+    """
+    with (testbed.layout.state / f"demo-{testbed.name}.lock").open("a+") as note:
+        _lock(note)
+        note.seek(0)
+        nobodys = note.read() == BROUGHT_UP
+        stays = keep or (not nobodys and any(one.state == "running" for one in testbed.status()))
+        _rewrite(note, "" if stays else BROUGHT_UP)
+        with _interruptible():
+            try:
+                yield stays
+            finally:
+                _be_deaf()
+                if not stays:
+                    testbed.down()
+                    _rewrite(note, "")
+
+
+def _lock(note: TextIO) -> None:
+    try:
+        fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another demo runs in this checkout; this one begins when it has ended.", file=sys.stderr)
+        fcntl.flock(note, fcntl.LOCK_EX)
+
+
+def _rewrite(note: TextIO, text: str) -> None:
+    note.truncate(0)  # opened to append: what is written next is at the start
+    note.write(text)
+    note.flush()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let each of them interrupt us once, but those that we were told to ignore, as by nohup."""
+    before = {number: signal.getsignal(number) for number in ENDS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    _be_deaf()  # the second one must not stop what the first one began
+    raise KeyboardInterrupt
+
+
+def _be_deaf() -> None:
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)

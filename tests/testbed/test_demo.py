@@ -1,0 +1,82 @@
+"""What the demo leaves, however it ends: what it brought up it takes down, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from demo.turn import turn
+from testbed import Testbed
+from testbed.layout import CHECKOUT
+
+pytestmark = pytest.mark.slurm
+
+LITTLE = ["munged-c1"]
+"""As much of a testbed as these tests need."""
+
+DEMO = f"""
+import sys, time
+from demo.turn import turn
+from testbed import Testbed
+testbed = Testbed(sys.argv[1])
+try:
+    with turn(testbed, keep=False):
+        testbed.up({LITTLE})
+        print("up", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def demo(testbed: Testbed) -> subprocess.Popen[str]:
+    """Another process in the middle of its demo."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEMO, testbed.name],
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT / "scripts" / "lib")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+def test_what_was_up_before_stays(other: Testbed) -> None:
+    other.up(LITTLE)
+    with turn(other, keep=False) as stays:
+        assert stays
+    assert other.pid("munged-c1")
+
+
+def test_what_the_demo_brought_up_is_taken_down(other: Testbed) -> None:
+    with turn(other, keep=False) as stays:
+        other.up(LITTLE)
+        assert not stays
+    assert not other.pid("munged-c1")
+
+
+def test_what_a_killed_demo_left_up_is_taken_down_by_the_next(other: Testbed) -> None:
+    with demo(other) as process:
+        process.kill()
+    assert other.pid("munged-c1")
+    with turn(other, keep=False) as stays:
+        assert not stays
+    assert not other.pid("munged-c1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_takes_everything_down_though_interrupted_again(
+    other: Testbed, number: signal.Signals
+) -> None:
+    with demo(other) as process:
+        assert process.stdout
+        process.send_signal(number)
+        for _ in range(20):
+            process.send_signal(number)
+        assert process.stdout.read() == "interrupted\n"
+    assert process.returncode == 0
+    assert not other.pid("munged-c1")
