@@ -27,7 +27,7 @@ from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encod
 from qslurm.errors import InvalidInputError
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
-from qslurm.runtimes.process import command
+from qslurm.runtimes.process import command, ran_out_of_memory
 from qslurm.runtimes.quantum import Setup
 
 if TYPE_CHECKING:
@@ -157,8 +157,11 @@ class Pool:
         runtime = next(r for r in self.runtimes.values() if r.pidfd == pidfd)
         status = runtime.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        tail = _tail(runtime)
+        if runtime.joined and ran_out_of_memory(tail):
+            runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
         why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
-        self._note_failure(runtime, how)
+        self._note_failure(runtime, how, tail)
         self._forget(runtime)
         return runtime, why
 
@@ -249,9 +252,8 @@ class Pool:
         if report.backend_type is not None:
             self.backend_types[runtime.backend] = report.backend_type
 
-    def _note_failure(self, runtime: Runtime, how: str) -> None:
-        tail = os.pread(runtime.stderr, _STDERR_TAIL, max(0, os.fstat(runtime.stderr).st_size - _STDERR_TAIL))
-        last = tail.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+    def _note_failure(self, runtime: Runtime, how: str, tail: str) -> None:
+        last = tail.strip().rsplit("\n", 1)[-1]
         log.warning(
             "runtime=%d backend=%s ended: %s", runtime.number, runtime.backend, runtime.killed_because or how
         )
@@ -274,6 +276,12 @@ class Pool:
             self.router.unbind(runtime.endpoint)
         except zmq.ZMQError as error:
             log.debug("unbind: %s", error)
+
+
+def _tail(runtime: Runtime) -> str:
+    """What a process said last on its standard error."""
+    start = max(0, os.fstat(runtime.stderr).st_size - _STDERR_TAIL)
+    return os.pread(runtime.stderr, _STDERR_TAIL, start).decode(errors="replace")
 
 
 def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:

@@ -39,6 +39,21 @@ def end_with(parent: int) -> None:
         raise SystemExit(1)
 
 
+def limit_memory(more: int) -> None:
+    """Let this process have so many bytes more than it has by now: what asks for more fails, and only that.
+
+    Python raises MemoryError; a C++ library that does not expect it ends the process, see `ran_out_of_memory`.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def ran_out_of_memory(stderr: str) -> bool:
+    """Whether that is what a process says last that ended for want of memory."""
+    return "bad_alloc" in stderr or "MemoryError" in stderr
+
+
 def restrain() -> None:
     """No core dumps, no large files; and if memory runs out, this process goes first."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

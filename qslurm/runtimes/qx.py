@@ -6,6 +6,7 @@ QX holds Python's lock while it works and can end its process: call this only in
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import re
 import time
@@ -20,22 +21,34 @@ from qslurm.runtimes.circuit import CircuitFacts, check_circuit
 from qslurm.runtimes.circuit_analysis import GATES
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
+from qslurm.runtimes.process import limit_memory
 
 _SEED_BITS = 63
+_MIB = 1 << 20
+_LEAST_MEMORY_MIB = 16
+_BASE_MEMORY = 1 << 30  # bytes: the largest raw data that one execution gives, while it is put together
+_BYTES_PER_AMPLITUDE = 320  # QX 0.11 takes 215 at its peak, for a dense state of 17 to 20 qubits
 _POSITION = re.compile(r"^Error at .*?:(\d+):(\d+)[\d.]*: (.*)", re.MULTILINE)
 
 
 class QxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """There is nothing to set."""
+    """`memory_mib`: what circuits may allocate in one process; 0: what the backend's qubits can need."""
+
+    memory_mib: int = 0
+
+    def __post_init__(self) -> None:
+        if self.memory_mib < 0 or 0 < self.memory_mib < _LEAST_MEMORY_MIB:
+            raise ValueError(f"memory_mib must be 0, or at least {_LEAST_MEMORY_MIB}")
 
 
 class QxRuntime:
-    """The plug-in `qx`: executes circuits in its own process."""
+    """The plug-in `qx`: executes circuits in its own process, within a limit of memory."""
 
     Options = QxOptions
     max_workers = 0
 
-    def __init__(self, backend: BackendFacts, _options: QxOptions, /) -> None:
+    def __init__(self, backend: BackendFacts, options: QxOptions, /) -> None:
+        self._memory = options.memory_mib * _MIB or memory_for(backend.qubits)
         self.backend_type = backend_type(
             backend.name,
             qubits=backend.qubits,
@@ -44,8 +57,10 @@ class QxRuntime:
         )
 
     def open(self) -> None:
-        """Load the emulator, so that the first circuit does not wait for it."""
+        """Load the emulator, so that the first circuit does not wait for it; limit what circuits can take."""
         import qxelarator  # noqa: F401
+
+        limit_memory(self._memory)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -53,6 +68,12 @@ class QxRuntime:
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
         """See `simulate`."""
         return simulate(circuit, shots, seed=seed, raw_data=raw_data, file=file)
+
+
+def memory_for(qubits: int) -> int:
+    """Bytes that circuits of so many qubits can need, at most three quarters of what the host has."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_BASE_MEMORY + (_BYTES_PER_AMPLITUDE << qubits), host * 3 // 4)
 
 
 def simulate(

@@ -97,6 +97,7 @@ class Running:
         execution_limit_s: float = 60.0,
         log: Path | None = None,
         munge_socket: str = "",
+        backend: BackendConfig | None = None,
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
@@ -106,7 +107,7 @@ class Running:
             trusted_users=[],
             execution_limit_s=execution_limit_s,
         )
-        self.backends = [BackendConfig(name="qx", workers=workers, qubits=24)]
+        self.backends = [backend or BackendConfig(name="qx", workers=workers, qubits=24)]
         self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
         self.log = log or folder / "log"
         self.process = self.start()
