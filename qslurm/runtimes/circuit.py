@@ -1,5 +1,7 @@
 """Is this a circuit that can be executed, and what does it measure? Reads cQASM 3.0 with libqasm.
 
+A program of cQASM 1.0 is translated first; messages then name the lines of the original.
+
 QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
 keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
 end, and, where a qubit is measured again before that, a program that first copies the measured value to a
@@ -17,10 +19,9 @@ import msgspec
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit_analysis import FIRST_LINES, analyze
-from qslurm.runtimes.circuit_text import Text, place, read_text
+from qslurm.runtimes.circuit_text import MAX_QUBITS, Text, place, read_text
+from qslurm.runtimes.cqasm1 import Translation, is_cqasm1, translate
 
-MAX_QUBITS = 64
-"""QX's own limit, spare qubits included."""
 MAX_BITS = 4096
 """Bits of one result key; QX itself would take a million."""
 _REMEMBERED_CHARACTERS = 16_384
@@ -46,13 +47,19 @@ class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the rest of qslurm needs to know of a circuit.
 
     `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all, and
-    `readout` is what to execute and how to read its result.
+    `readout` is what to execute and how to read its result. `translation` is there if the circuit was written
+    in another version of cQASM.
     """
 
     qubits: int
     bits: int
     measurements: int
     readout: Readout
+    translation: Translation | None = None
+
+    def relocated(self, text: str, file: str) -> str:
+        """A message about the program that is executed, with the places of the circuit as it was written."""
+        return text if self.translation is None else self.translation.relocated(text, file)
 
 
 def check_circuit(
@@ -90,6 +97,18 @@ def _remembered_facts(text: str, file: str) -> CircuitFacts:
 
 
 def _facts(text: str, file: str) -> CircuitFacts:
+    if not is_cqasm1(text):
+        return _facts_of_cqasm3(text, file)
+    translation = translate(text, file)
+    try:
+        facts = _facts_of_cqasm3(translation.program, file)
+    except CircuitError as error:
+        message, hint = (translation.relocated(each, file) for each in (error.message, error.hint))
+        raise CircuitError(message, hint=hint) from error
+    return msgspec.structs.replace(facts, translation=translation)
+
+
+def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
     if not text.strip():
         raise CircuitError(f"{file}: the circuit is empty.", hint=FIRST_LINES + ".")
     read = read_text(text, file)

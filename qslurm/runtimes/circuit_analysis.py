@@ -20,7 +20,7 @@ GATES = [
 ]
 FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
 
-_OLD = re.compile(r"^[ \t]*(?:version[ \t]+[12]\b|qubits[ \t]+\d|measure_all\b|prep_z\b)", re.MULTILINE)
+_OLD = re.compile(r"^[ \t]*(?:version[ \t]+2\b|qubits[ \t]+\d|measure_all\b|prep_z\b)", re.MULTILINE)
 _ANALYSIS_LIMIT_S = 60.0
 _ANALYSIS_MEMORY = 512 * 1024**2
 _ANALYZE = (
@@ -96,7 +96,7 @@ def _hint(message: str, program: str) -> str:
     if program.lstrip().startswith("OPENQASM"):
         return "This is OpenQASM; convert it to cQASM 3.0 first."
     if _OLD.search(program):
-        return f"This looks like cQASM 1.0. {FIRST_LINES} (then e.g. H q[0]; b = measure q)."
+        return f"A circuit in cQASM 1.0 begins with: version 1.0; qubits 2. {FIRST_LINES}."
     if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:
         by_folded = {
             gate.casefold(): gate for gate in [*GATES, "measure", "reset", "init", "barrier", "wait"]

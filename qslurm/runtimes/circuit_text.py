@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from qslurm.errors import CircuitError
 
+MAX_QUBITS = 64
+"""QX's own limit, spare qubits included."""
 MAX_CHARACTERS = 4_000_000
 MAX_STATEMENT = 4_000
 """Characters of one statement without its comments: libqasm recurses on what it holds."""

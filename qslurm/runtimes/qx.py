@@ -118,7 +118,7 @@ def backend_type(
 def _all_at_once(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Counter[str]:
     own = None if seed is None else next(_seeds(seed))
     counts: Counter[str] = Counter()
-    for key, count in _run(facts.readout.program, shots, own, file).results.items():
+    for key, count in _run(facts, shots, own, file).results.items():
         counts[facts.readout.key(key)] += count
     return counts
 
@@ -126,7 +126,7 @@ def _all_at_once(facts: CircuitFacts, shots: int, seed: int | None, file: str) -
 def _shot_by_shot(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> list[str]:
     strings: list[str] = []
     for own in itertools.islice(_seeds(seed), shots):
-        (key,) = _run(facts.readout.program, 1, own, file).results
+        (key,) = _run(facts, 1, own, file).results
         strings.append(facts.readout.key(key))
     return strings
 
@@ -138,14 +138,14 @@ def _seeds(seed: int | None) -> Iterator[int]:
         yield stream.getrandbits(63)
 
 
-def _run(program: str, shots: int, seed: int | None, file: str) -> Any:
+def _run(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Any:
     """QX's result. Its errors are returned, not raised; libqasm 1.6 has let them pass before."""
     import qxelarator
 
-    result = qxelarator.execute_string(program, iterations=shots, seed=seed)
+    result = qxelarator.execute_string(facts.readout.program, iterations=shots, seed=seed)
     if not isinstance(result, qxelarator.SimulationError):
         return result
     if (found := _POSITION.search(result.message)) is not None:
         line, column, message = found.groups()
-        raise CircuitError(f"{file}:{line}:{column}: {message}.")
+        raise CircuitError(facts.relocated(f"{file}:{line}:{column}: {message}.", file))
     raise CircuitError(f"{file}: the QX emulator refuses the circuit: {result.message}.")
