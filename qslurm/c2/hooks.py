@@ -91,7 +91,7 @@ def request(start: Start, script: str, prefix: str) -> Admit:
         envelope = unpack(script)
     except InvalidInputError as error:
         raise HopelessError(error.message) from error
-    return Admit(
+    admit = Admit(
         job_id=start.job_id,
         restart=start.restart,
         user=start.user,
@@ -105,6 +105,11 @@ def request(start: Start, script: str, prefix: str) -> Admit:
         origin=start.comment.origin,
         envelope=envelope,
     )
+    try:
+        msgspec.msgpack.encode(admit)
+    except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
+        raise HopelessError(f"The job's data can't be sent to the dispatcher: {error}.") from error
+    return admit
 
 
 def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:

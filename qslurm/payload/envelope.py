@@ -7,13 +7,18 @@ that no shell ever reads.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from qslurm.errors import InvalidInputError
 
 Kind = Literal["circuit", "hybrid", "script"]
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""The bound keeps a number within what every part on the way can carry: without it, one that MessagePack can't
+hold would send its job back to the queue for ever.
+"""
 
 MARKER = "#QSLURM-DATA "
 """Starts the line that carries the envelope; the last such line of a script counts."""
@@ -29,15 +34,23 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["circuit", "hybrid"]
     source: str
     file: str = "job"
-    shots: int | None = None
-    seed: int | None = None
+    shots: Number | None = None
+    seed: Number | None = None
     raw_data: bool = False
     version: Literal[1] = 1
 
 
 def pack(envelope: Envelope) -> str:
-    """The marker line (without a newline) that carries the envelope in a batch script."""
-    return MARKER + msgspec.json.encode(envelope).decode()
+    """The marker line (without a newline) that carries the envelope in a batch script.
+
+    InvalidInputError for one that C2 would not read: a number out of bounds, what is no Unicode text.
+    """
+    try:
+        line = msgspec.json.encode(envelope)
+        msgspec.json.decode(line, type=Envelope)
+    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
+        raise InvalidInputError(f"The job's data can't be sent: {error}.") from error
+    return MARKER + line.decode()
 
 
 def unpack(script: str) -> Envelope | None:

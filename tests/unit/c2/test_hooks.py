@@ -99,3 +99,16 @@ def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (1, "last words")
+
+
+@pytest.mark.parametrize("number", [-1, 2**53, 2**64, 10**30])
+def test_a_number_that_nobody_can_carry_is_hopeless_and_not_tried_for_ever(number: int) -> None:
+    script = f'#!/bin/bash\n#QSLURM-DATA {{"kind":"circuit","source":"version 3","seed":{number}}}\n'
+    with pytest.raises(HopelessError, match="can't be read"):
+        request(read_start(ENVIRONMENT), script, "center_")
+
+
+def test_a_name_that_is_no_text_is_hopeless() -> None:
+    # what is not UTF-8 stands in the environment like this
+    with pytest.raises(HopelessError, match="can't be sent"):
+        request(read_start(ENVIRONMENT | {"SLURM_JOB_NAME": "\udcff"}), "#!/bin/bash\n", "center_")
