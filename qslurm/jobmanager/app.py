@@ -85,7 +85,9 @@ def make_app(config: C2Config) -> ASGIApp:
         HTTPException: lambda _, error: _http_error(error),
         Exception: lambda _, error: error_response(_bug(error)),
     }
-    return _with_headers(Starlette(routes=routes, exception_handlers=handlers))
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a redirect would name whatever host the request named
+    return _with_headers(app)
 
 
 class _JobManager:
@@ -149,22 +151,31 @@ class _SharedStatus:
     def __init__(self, config: C2Config) -> None:
         self._socket = config.dispatcher.socket
         self._lock = threading.Lock()
-        self._status: Status | None = None
+        self._status: Status | UnreachableError | None = None
         self._asked = float("-inf")
 
     def get(self) -> Status:
         """The status; UnreachableError if the dispatcher is silent."""
-        from qslurm.dispatcher.client import DispatcherClient
-
         with self._lock:
             if self._status is None or time.monotonic() - self._asked > STATUS_AGE_S:
-                self._status = None
-                with DispatcherClient(self._socket, timeout_s=2.0) as client:
-                    answer = client.ask(GetStatus())
-                if not isinstance(answer, Status):
-                    raise UnreachableError("The dispatcher does not say how it is.")
-                self._status, self._asked = answer, time.monotonic()
+                # A silence is remembered, too: who waits for it one after the other keeps threads from all others.
+                self._status = self._ask()
+                self._asked = time.monotonic()
+            if isinstance(self._status, UnreachableError):
+                raise UnreachableError(self._status.message, hint=self._status.hint)
             return self._status
+
+    def _ask(self) -> Status | UnreachableError:
+        from qslurm.dispatcher.client import DispatcherClient
+
+        try:
+            with DispatcherClient(self._socket, timeout_s=2.0) as client:
+                answer = client.ask(GetStatus())
+        except UnreachableError as error:
+            return error
+        if not isinstance(answer, Status):
+            return UnreachableError("The dispatcher does not say how it is.")
+        return answer
 
 
 def error_response(error: QslurmError) -> Response:

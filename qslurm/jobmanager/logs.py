@@ -24,7 +24,7 @@ def read_log(folder: str | Path, user: str, job_id: int, offset: int) -> tuple[b
     except FileNotFoundError:
         raise _no_log(job_id) from None
     except OSError as error:
-        if error.errno in {errno.ENOTDIR, errno.ELOOP}:  # somebody put a link there
+        if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENXIO}:  # somebody put a link or a socket there
             raise _no_log(job_id) from error
         raise QslurmError(f"The log of job {job_id} can't be read on C2: {error.strerror}.") from error
     try:

@@ -45,6 +45,7 @@ def serve(config: C2Config) -> None:
     import uvicorn
 
     from qslurm.jobmanager.app import make_app
+    from qslurm.jobmanager.connection import ImpatientProtocol
 
     host, port = parse_listen(config.jobmanager.listen)
     server = uvicorn.Server(
@@ -52,6 +53,7 @@ def serve(config: C2Config) -> None:
             make_app(config),
             host=host,
             port=port,
+            http=ImpatientProtocol,
             lifespan="off",
             access_log=False,  # paths are harmless, but a log of who asks what is the proxy's
             server_header=False,

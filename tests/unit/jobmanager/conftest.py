@@ -17,6 +17,7 @@ from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.jobmanager.app import make_app
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.store import statements
+from qslurm.jobmanager.connection import ImpatientProtocol
 from qslurm.store.store import Store
 from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.issue import issue_token
@@ -104,7 +105,13 @@ def serve() -> Iterator[Callable[[C2Config], str]]:
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(config: C2Config) -> str:
-        options = {"port": 0, "lifespan": "off", "log_level": "critical", "server_header": False}
+        options = {
+            "port": 0,
+            "http": ImpatientProtocol,
+            "lifespan": "off",
+            "log_level": "critical",
+            "server_header": False,
+        }
         server = uvicorn.Server(uvicorn.Config(make_app(config), host="127.0.0.1", **options))  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.errors import UnreachableError
+from qslurm.jobmanager import app
 from qslurm.tokens.keys import create_key, remove_key
 
 if TYPE_CHECKING:
@@ -126,6 +129,21 @@ def test_a_revoked_center_is_out_at_once_and_the_other_is_not(manager: Manager) 
     remove_key(manager.config.tokens, "jsc")
     assert manager.get("/v1/jobs", token=token).status_code == 401
     assert manager.get("/v1/jobs").status_code == 200
+
+
+def test_a_silent_dispatcher_is_waited_for_once_and_not_by_everybody_in_turn(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def ask(client: DispatcherClient, message: object) -> NoReturn:
+        asked.append(message)
+        raise UnreachableError("Silence.")
+
+    monkeypatch.setattr(DispatcherClient, "ask", ask)
+    monkeypatch.setattr(app, "STATUS_AGE_S", 1000.0)
+    assert [manager.get("/v1/backends").status_code for _ in range(3)] == [503] * 3
+    assert len(asked) == 1
 
 
 def test_a_silent_dispatcher_is_said_so(manager: Manager) -> None:
