@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from qslurm.bounded import read_bounded
 from qslurm.errors import ConfigError, TokenError
 from qslurm.payload.templates import user_folder
 from qslurm.tokens.secret import Secret
@@ -26,6 +27,8 @@ from qslurm.tokens.secret import Secret
 SYSTEM_FILE = Path("/etc/qslurm/config.toml")
 TOKEN_VARIABLE = "SLURM_JWT"  # noqa: S105 - the variable's name
 FILE_VARIABLE = "QSLURM_CONFIG"
+LARGEST = 1024 * 1024
+"""Bytes of a configuration file."""
 
 
 def _said(doc: str, *, env: str = "", example: object = None, **limits: Any) -> msgspec.Meta:
@@ -77,7 +80,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     timeout_s: Annotated[
-        float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0)
+        float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0, le=3600)
     ] = 30.0
 
 
@@ -192,7 +195,7 @@ def load_token(config: Config) -> Secret:
             hint="Set QSLURM_TOKEN_FILE to the token's file, or token_file under [c2] in the configuration,"
             " or SLURM_JWT to the token itself.",
         )
-    refuse_expired(inspect(token.reveal()), time.time())
+    refuse_expired(inspect(token.reveal(), user=config.c2.user), time.time())
     return token
 
 
@@ -215,8 +218,11 @@ def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> list[tu
 
 def _read(file: Path, needed: bool) -> dict[str, dict[str, Any]]:
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        data = read_bounded(file, LARGEST)
+        if len(data) > LARGEST:
+            raise ConfigError(f"{file} is no configuration file: it is larger than {LARGEST >> 20} MiB.")
+        document = tomllib.loads(data.decode("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError) as error:
         if not needed:
             return {}
         raise ConfigError(
@@ -224,6 +230,8 @@ def _read(file: Path, needed: bool) -> dict[str, dict[str, Any]]:
         ) from error
     except OSError as error:
         raise ConfigError(f"The configuration file {file} can't be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"The configuration file {file} is nested too deeply.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration file {file} is not TOML: {error}.") from error
     for section, names in document.items():

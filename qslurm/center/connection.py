@@ -49,4 +49,5 @@ class Center:
             self.token,
             timeout_s=self.config.c2.timeout_s,
             ca_file=self.config.c2.ca_file or None,
+            proxy=self.config.c2.proxy or None,
         )

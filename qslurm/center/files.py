@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from qslurm.bounded import read_bounded
 from qslurm.errors import InvalidInputError
 
 FileKind = Literal["circuit", "hybrid", "script", "payload"]
@@ -29,8 +30,7 @@ LARGEST_FILE = 4 * 1024 * 1024
 def read_source(path: Path) -> str:
     """The text of a job's file; InvalidInputError if it is missing, unreadable, empty, too large or not text."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+        data = read_bounded(path, LARGEST_FILE)
     except OSError as error:
         raise InvalidInputError(
             f"{path} can't be read: {(error.strerror or str(error)).lower()}.",
@@ -43,7 +43,7 @@ def read_source(path: Path) -> str:
     if not data.strip():
         raise InvalidInputError(f"{path} is empty.")
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # editors on Windows write a mark (BOM) first
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     if "\0" in text:

@@ -32,17 +32,26 @@ class JobManagerClient:
     """A center's connection to the job manager at `url`, authenticated by the center's Slurm token."""
 
     def __init__(
-        self, url: str, token: Secret, *, timeout_s: float = 30.0, ca_file: str | None = None
+        self,
+        url: str,
+        token: Secret,
+        *,
+        timeout_s: float = 30.0,
+        ca_file: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         import requests
 
-        self._url = url.rstrip("/")
+        from qslurm.slurmrest.transport import check_url
+
+        self._url = check_url(url)
         self._token = token
         self._timeout_s = timeout_s
         self._session = requests.Session()
-        self._session.max_redirects = 0  # a token follows nobody elsewhere
-        if ca_file:
-            self._session.verify = ca_file
+        self._session.trust_env = False  # a .netrc would replace the token, a proxy would see it
+        self._session.verify = ca_file or True
+        if proxy:
+            self._session.proxies = {"http": proxy, "https": proxy}
 
     def job(self, job_id: int) -> dict[str, Any]:
         """What the platform knows of a job: state, reason, times, executions; UnknownJobError before its start."""

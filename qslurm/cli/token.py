@@ -167,10 +167,11 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     from qslurm.tokens.claims import Claims
 
     config = center.config()
-    path = _configured_file(center)
-    if path is None:
+    source = config.token or _configured_file(center)  # as every other command chooses
+    if source is None:
         raise InvalidInputError(
-            "Nobody said where the token is.", hint="Say --token-file, or set token_file in the config."
+            "Nobody said where the token is.",
+            hint="Say --token-file, set token_file in the config, or SLURM_JWT.",
         )
 
     def connect(claims: Claims, secret: Secret) -> Pings:
@@ -178,7 +179,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
 
         return connect_center(config, secret, user=claims.user)
 
-    report = check_token(path, connect=None if offline else connect)
+    report = check_token(source, connect=None if offline else connect, user=config.c2.user)
     if as_json:
         print_json(msgspec.to_builtins(report))
         return

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.bounded import read_bounded
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admit, TurnedAway
 from qslurm.errors import InvalidInputError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _JOB = 1
 _LONGEST_FOLDER = 80  # bytes
+_LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 _ENDPOINT = "inproc://dispatcher"
 
 
@@ -130,11 +132,14 @@ def _folder() -> Path:
 
 def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        data = read_bounded(path, _LARGEST_FILE)
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not a text file: byte {error.start} is not UTF-8.") from error
+    if len(data) > _LARGEST_FILE:
+        raise InvalidInputError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB.")
     if not text.strip():
         raise InvalidInputError(
             f"{path} is empty.", hint="Give a circuit in cQASM 3.0 or a hybrid Python file."
@@ -143,5 +148,5 @@ def _text(path: Path) -> str:
 
 
 def _say(reason: str) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         print(f"qslurm: waiting: {reason.rstrip('.')}.", file=sys.stderr, flush=True)

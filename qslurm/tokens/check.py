@@ -11,12 +11,16 @@ import msgspec
 
 from qslurm.errors import TokenError
 from qslurm.tokens.claims import Claims, inspect
-from qslurm.tokens.files import read_token
+from qslurm.tokens.files import clean, read_token
 from qslurm.tokens.lifetime import describe_expiry
 from qslurm.tokens.secret import Secret
 
 WARN_BEFORE_S = 7 * 86400
 """Seconds before its end from which on a token is worth a warning."""
+
+
+ENVIRONMENT = "SLURM_JWT in the environment"
+"""Where a token is that is in no file."""
 
 
 class Pings(Protocol):
@@ -38,23 +42,29 @@ class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_token(
-    path: str | Path, *, connect: Callable[[Claims, Secret], Pings] | None = None, now: float | None = None
+    source: str | Path | Secret,
+    *,
+    connect: Callable[[Claims, Secret], Pings] | None = None,
+    now: float | None = None,
+    user: str = "",
 ) -> TokenReport:
-    """Check a token file; `connect` makes a client from what the token says, and C2 is asked as well.
+    """Check a token in a file, or one that the environment gave; `user` is whom it is for if it names nobody.
+
+    `connect` makes a client from what the token says, and C2 is asked as well.
 
     TokenError if the file is unsafe, the token malformed or expired, or C2 refuses it; UnreachableError if
     C2 does not answer.
     """
     moment = time.time() if now is None else now
-    token = read_token(path)
-    claims = inspect(token.reveal())
+    token = clean(source.reveal()) if isinstance(source, Secret) else read_token(source)
+    claims = inspect(token.reveal(), user=user)
     refuse_expired(claims, moment)
     answer = ""
     if connect is not None:
         connect(claims, token).ping()
         answer = f"C2 accepts it for {claims.user}"
     return TokenReport(
-        path=str(path),
+        path=ENVIRONMENT if isinstance(source, Secret) else str(source),
         claims=claims,
         expiry="never expires" if claims.expires is None else describe_expiry(claims.expires, moment),
         seconds_left=None if claims.expires is None else claims.expires - moment,

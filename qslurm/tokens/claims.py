@@ -37,17 +37,22 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires is not None and self.expires <= now
 
 
-def inspect(token: str) -> Claims:
-    """What a token says; TokenError, without a word of the token in it, if it isn't one."""
+def inspect(token: str, *, user: str = "") -> Claims:
+    """What a token says; TokenError, without a word of the token in it, if it isn't one.
+
+    `user` is whom it stands for if it does not say so itself: Slurm can be told to read another claim than `sun`.
+    """
     parts = token.split(".")
     if len(token) > LIMIT or len(parts) != 3 or not all(parts):
         raise TokenError("This is not a token: a JWT has three parts with dots between them.", hint=_HINT)
     header, body = _decode(parts[0], "header"), _decode(parts[1], "claims")
-    user = body.get("sun", body.get("username"))
-    if not isinstance(user, str) or not user:
+    claimed = body.get("sun", body.get("username"))
+    if claimed is None and user:
+        claimed = user
+    if not isinstance(claimed, str) or not claimed:
         raise TokenError("The token does not say for which Slurm user it stands (claim `sun`).", hint=_HINT)
     return Claims(
-        user=user,
+        user=claimed,
         issued=_time(body, "iat"),
         expires=_time(body, "exp"),
         key_id=_text(header, "kid"),

@@ -73,3 +73,12 @@ def test_any_claims_give_claims_or_a_token_error(claims: dict[str, object]) -> N
     part = urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=").decode()
     with suppress(TokenError):
         inspect(f"{part}.{part}.x")
+
+
+def test_a_token_with_another_claim_is_for_whom_the_configuration_says() -> None:
+    # AuthAltParameters=userclaimfield=… lets Slurm read another claim than sun
+    assert (
+        inspect(token({"preferred_username": "x", "exp": 5}), user="center_snellius").user
+        == "center_snellius"
+    )
+    assert inspect(token({"sun": "center_lumi", "exp": 5}), user="center_snellius").user == "center_lumi"

@@ -138,3 +138,9 @@ def test_check_refuses_an_expired_token_before_asking_c2(tmp_path: Path) -> None
 def test_a_secret_shows_itself_to_nobody() -> None:
     secret = Secret("topsecret")
     assert "topsecret" not in f"{secret} {secret!r} {secret!s} {[secret]} {secret:>20}"
+
+
+def test_a_token_of_the_environment_is_checked_as_well() -> None:
+    text = jwt.encode({"sun": "center_snellius", "exp": int(time.time()) + 99}, "k" * 32, algorithm="HS256")
+    report = check_token(Secret(f" {text}\n"))
+    assert (report.path, report.claims.user) == ("SLURM_JWT in the environment", "center_snellius")
