@@ -83,6 +83,11 @@ def _rendered(
             hint="Say --backend NAME, or set one in the config ([job] backend).",
         )
     file = request.file.name if request.file else ""
+    if kind == "script" and text.partition("\n")[0].endswith("\r"):
+        raise InvalidInputError(
+            f"{file} has Windows line ends, with which no program of its first line is found on C2.",
+            hint=f"Take them out: `sed -i 's/\\r$//' {file}`.",
+        )
     if kind == "circuit":
         from qslurm.runtimes.circuit import check_circuit
 
@@ -125,11 +130,20 @@ def submit(center: Center, payload: dict[str, Any]) -> Submitted:
         if found is None:
             raise UncertainError(
                 f"{error.message} Nobody can say yet whether C2 has the job.",
-                hint=f"Look with `qslurm queue --key {key}` before you submit again." if key else error.hint,
+                hint=how_to_look(payload),
             ) from error
         return found
     except RefusedError as error:
         raise _with_backends(center, error) from error
+
+
+def how_to_look(payload: Mapping[str, Any]) -> str:
+    """How its user finds out whether C2 has a job of which nobody knows."""
+    from qslurm.payload.comment import Comment
+
+    key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
+    key_option = f" --key {key}" if key else ""
+    return f"Look with `qslurm queue{key_option}` before you submit again."
 
 
 def _look_up(center: Center, key: str) -> Submitted | None:
@@ -165,21 +179,29 @@ def wait(
     """Wait until a job has ended; see `wait_until_final`."""
     from qslurm.center.waiting import wait_until_final
 
-    return wait_until_final(lambda: look(center, job_id), on_poll=on_poll, timeout_s=timeout_s)
+    try:
+        return wait_until_final(
+            lambda: look(center, job_id), on_poll=on_poll, timeout_s=timeout_s, what=f"Job {job_id}"
+        )
+    except TimedOutError as error:
+        raise TimedOutError(error.message, hint=f"`qslurm wait {job_id}` waits on.") from error
 
 
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
+    from qslurm.slurmrest.states import explain
+
     how = job.outcome
     if how == "completed":
         return None
-    reason = (platform_facts(center, job.job_id) or {}).get("reason") or job.why
+    reason = explain(str((platform_facts(center, job.job_id) or {}).get("reason") or "")) or job.why
     said = f": {str(reason).rstrip('.')}" if reason else ""
     if how == "cancelled":
         return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
     if how == "timed_out":
+        own = "" if "time limit" in said else said
         return TimedOutError(
-            f"Job {job.job_id} ran into its time limit{said}.",
+            f"Job {job.job_id} ran into its time limit{own}.",
             hint="Ask for more with --time, or fewer shots.",
         )
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""

@@ -40,32 +40,35 @@ def wait_until_final(
     *,
     on_poll: Callable[[Poll], None],
     timeout_s: float | None = None,
+    what: str = "The job",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> JobInfo:
     """Ask until the job has ended, and return how.
 
     `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
-    TimedOutError after `timeout_s`.
+    TimedOutError, with `what` as its subject, after `timeout_s`.
     """
     start = heard = clock()
     while True:
         try:
             job = ask()
         except UnreachableError as error:
-            silent = clock() - heard
+            heard_now, silent = False, clock() - heard
             if silent > PATIENCE_S:
                 raise UnreachableError(
                     f"C2 has not answered for {silent:.0f} s; the job itself goes on.", hint=error.hint
                 ) from error
             on_poll(Poll(None, silent, clock() - start))
         else:
-            heard = clock()
+            heard_now, heard = True, clock()
             on_poll(Poll(job, 0.0, heard - start))
             if job.is_final:
                 return job
         waited = clock() - start
         if timeout_s is not None and waited >= timeout_s:
-            raise TimedOutError(f"The job had not ended after {timeout_s:g} s; it goes on.")
+            if not heard_now:
+                raise TimedOutError(f"{what}: C2 does not answer, and {timeout_s:g} s are over.")
+            raise TimedOutError(f"{what} had not ended after {timeout_s:g} s; it goes on.")
         delay = next_delay(waited)
         sleep(delay if timeout_s is None else min(delay, max(0.0, timeout_s - waited)))

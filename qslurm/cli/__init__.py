@@ -7,6 +7,10 @@ def main() -> None:
     """Run `qslurm` with the process's arguments, and exit with the contract's code."""
     import sys
 
-    from qslurm.cli.app import run
+    try:
+        from qslurm.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was being imported
+        code = 128 + 2
+    sys.exit(code)

@@ -7,6 +7,7 @@ every job on C2, and a researcher's `qslurm submit` should feel like sbatch.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,9 @@ from qslurm.errors import InvalidInputError, QslurmError
 
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
+
+COMPLETION = "_QSLURM_COMPLETE"
+"""Set by a shell's completion (click's way)."""
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     # name: (module, one line for the overview)
@@ -107,9 +111,15 @@ def run(arguments: Sequence[str]) -> int:
 
     Every error ends as one sentence on stderr (with --json also as a document on stdout), never as a traceback.
     """
+    return _settled(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     as_json = wants_json(arguments)
     try:
-        result = qslurm.main(args=list(arguments), prog_name="qslurm", standalone_mode=False)
+        result = _call(arguments)
+    except click.exceptions.Exit as stopped:
+        return stopped.exit_code
     except QslurmError as error:
         print_error(error, as_json=as_json)
         return error.exit_code
@@ -119,17 +129,37 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         _print_usage_error(error, as_json=as_json)
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, EOFError):
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; nothing more can be said to it, not even at exit.
-        sys.stdout = None  # as the interpreter has it where there is no stdout
-        return 0
+        return 0  # the reader (head, less) has seen enough
     except ModuleNotFoundError as error:
         return _report_missing(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
         return _report_bug(error, as_json=as_json)
     return result if isinstance(result, int) else 0
+
+
+def _call(arguments: Sequence[str]) -> object:
+    """What click's own `main` does, without its opinion on closed pipes and interrupts."""
+    if COMPLETION in os.environ:  # a shell asks what could come next
+        return qslurm.main(args=list(arguments), prog_name="qslurm", standalone_mode=False)
+    with qslurm.make_context("qslurm", list(arguments)) as context:
+        return qslurm.invoke(context)
+
+
+def _settled(code: int) -> int:
+    """The exit code, after everything printed has left: a full disk is a failure, a closed pipe is none."""
+    for name in ("stdout", "stderr"):
+        try:
+            if (stream := getattr(sys, name)) is not None:
+                stream.flush()
+        except OSError as error:
+            # Nothing more can be said there, not even by the interpreter at its end, which would make it exit 120.
+            setattr(sys, name, None)
+            if name == "stdout" and not isinstance(error, BrokenPipeError) and not code:
+                code = QslurmError.exit_code
+    return code
 
 
 def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
@@ -153,8 +183,10 @@ def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:
-    import os
-
+    if isinstance(error, OSError) and (why := _unwritten()):
+        full = QslurmError(f"The output can't be written: {why}.", hint="Is the disk full?")
+        print_error(full, as_json=False)
+        return full.exit_code
     if os.environ.get("QSLURM_TRACEBACK"):
         raise error
     wrapped = QslurmError(
@@ -163,3 +195,13 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     )
     print_error(wrapped, as_json=as_json)
     return wrapped.exit_code
+
+
+def _unwritten() -> str:
+    """Why what was printed can't leave, or nothing if it has."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.options import CenterFlags, center_options, job_id_argument, json_option
+from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_id_argument, json_option
 from qslurm.cli.output import ProgressLine, error_document, note, print_facts, print_json, print_table
 from qslurm.cli.times import clock_time, duration
-from qslurm.errors import NotReadyError, QslurmError, RefusedError
+from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -99,7 +99,7 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Wait no longer.",
 )
@@ -117,7 +117,7 @@ def wait(job_id: int, timeout_s: float | None, as_json: bool, center: CenterFlag
 
 
 @click.command()
-@click.argument("job_ids", type=click.IntRange(min=1), nargs=-1, required=True, metavar="JOBID...")
+@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
 @json_option
 @center_options
 def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
@@ -131,12 +131,14 @@ def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None
     answers: list[dict[str, Any]] = []
     for job_id in job_ids:
         try:
-            connection.slurm.cancel(job_id)
+            warnings = connection.slurm.cancel(job_id)
         except RefusedError as error:
             failures.append(error)
             answers.append({"job_id": job_id, "cancelled": False, "error": error_document(error)})
         else:
-            answers.append({"job_id": job_id, "cancelled": True})
+            answers.append({"job_id": job_id, "cancelled": not warnings, "warnings": warnings})
+            for warning in warnings:
+                note(f"Job {job_id}: {warning}")
     for failure in failures[:-1]:
         note(f"qslurm: {failure}")
     if failures:
@@ -182,12 +184,12 @@ def wait_and_print(
 
 
 def _results_or_none(center: Center, job_id: int) -> dict[str, Any] | None:
-    """Results of a completed job, where the center knows a job manager and that knows the job."""
+    """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
     if not center.config.c2.results_url:
         return None
     try:
         return center.results.results(job_id)
-    except (RefusedError, NotReadyError) as error:
+    except QslurmError as error:
         note(f"qslurm: {error}")
         return None
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import json_option
+from qslurm.cli.options import LARGEST, json_option
 from qslurm.cli.output import print_json
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
-@click.option("--shots", "-s", type=click.IntRange(min=1), show_default="1024", help="Shots of a circuit.")
-@click.option("--seed", type=click.IntRange(min=0), help="Make the emulator repeat itself.")
+@click.option(
+    "--shots", "-s", type=click.IntRange(1, LARGEST), show_default="1024", help="Shots of a circuit."
+)
+@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make the emulator repeat itself.")
 @json_option
 def run(file: Path, shots: int | None, seed: int | None, as_json: bool) -> None:
     """Run FILE, a circuit (.cq) or a hybrid Python file (.py), on the QX emulator here.

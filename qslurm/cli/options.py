@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -24,7 +25,42 @@ c2_config_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
-job_id_argument = click.argument("job_id", type=click.IntRange(min=1), metavar="JOBID")
+
+class JobId(click.ParamType[int]):
+    """A Slurm job id. Slurm keeps it in 32 bits and takes a longer one for another: 2**32 + 12 for 12."""
+
+    name = "job id"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; a usage error for anything else."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= LAST_JOB_ID):
+            self.fail(f"{text[:40]!r} is not a job id.", param, ctx)
+        return int(text)
+
+
+LAST_JOB_ID = 2**32 - 3
+"""The two above it are Slurm's words for "none" and "no limit" (slurm.h: NO_VAL, INFINITE)."""
+
+job_id_argument = click.argument("job_id", type=JobId(), metavar="JOBID")
+
+
+class Seconds(click.FloatRange):
+    """A time to wait; "nan" is none."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds; a usage error for anything else."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+LARGEST = 2**53 - 1
+"""The largest number that every part on a job's way can carry (JSON, SQLite)."""
 
 
 class CenterFlags:

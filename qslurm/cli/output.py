@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,9 @@ def print_json(document: object) -> None:
 def print_error(error: QslurmError, *, as_json: bool) -> None:
     """The error's sentence and hint on stderr; with --json its document on stdout as well."""
     if as_json:
-        print_json({"error": error_document(error)})
-    click.echo(f"qslurm: {error}", err=True)
+        with suppress(OSError):  # a full disk or a closed pipe; the sentence is still to be said
+            print_json({"error": error_document(error)})
+    note(f"qslurm: {error}")
 
 
 def error_document(error: QslurmError) -> dict[str, Any]:
@@ -45,12 +47,13 @@ def error_document(error: QslurmError) -> dict[str, Any]:
 
 def note(text: str) -> None:
     """A sentence for the user beside the output (stderr)."""
-    click.echo(text, err=True)
+    with suppress(OSError):  # whoever closes stderr does not want to hear it
+        click.echo(text, err=True)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns as squeue prints them; the last column is never padded."""
-    lines = [tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
+    lines = [tuple(header), *(tuple("" if cell is None else plain(cell) for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
@@ -62,7 +65,12 @@ def print_facts(facts: Mapping[str, object]) -> None:
     shown = {name: value for name, value in facts.items() if value not in (None, "")}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        click.echo(f"{name.rjust(width)}  {value}")
+        click.echo(f"{name.rjust(width)}  {plain(value)}")
+
+
+def plain(value: object) -> str:
+    """A value as text that does nothing to a terminal: a job's name is what another user wrote."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
 
 def bars(counts: Mapping[str, int], *, width: int = BAR_WIDTH) -> list[str]:
@@ -87,7 +95,7 @@ class ProgressLine:
     """One line on a terminal's stderr that is written over and over; nothing at all in a pipe."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
         self._dirty = False
 
     def __enter__(self) -> ProgressLine:
@@ -105,7 +113,7 @@ class ProgressLine:
         import shutil
 
         room = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\033[K{text[:room]}")
+        sys.stderr.write(f"\r\033[K{plain(text)[:room]}")
         sys.stderr.flush()
         self._dirty = True
 

@@ -34,8 +34,9 @@ def results(job_id: int, as_json: bool, center: CenterFlags) -> None:
 
 @click.command()
 @job_id_argument
+@json_option
 @center_options
-def logs(job_id: int, center: CenterFlags) -> None:
+def logs(job_id: int, as_json: bool, center: CenterFlags) -> None:
     """Print what job JOBID has written to its output so far.
 
     \b
@@ -43,7 +44,13 @@ def logs(job_id: int, center: CenterFlags) -> None:
     """
     import sys
 
-    for piece in center.open().results.log(job_id):
+    pieces = center.open().results.log(job_id)
+    if as_json:
+        print_json({"job_id": job_id, "log": b"".join(pieces).decode(errors="replace")})
+        return
+    if sys.stdout is None:
+        return
+    for piece in pieces:
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qslurm.cli.options import CenterFlags, center_options, json_option
+from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
 from qslurm.cli.output import note, print_json
 
 
@@ -29,9 +29,9 @@ from qslurm.cli.output import note, print_json
     "--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name."
 )
 @click.option(
-    "--shots", "-s", type=click.IntRange(min=1), show_default="the backend's", help="Shots of a circuit."
+    "--shots", "-s", type=click.IntRange(1, LARGEST), show_default="the backend's", help="Shots of a circuit."
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Make an emulator repeat itself.")
+@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make an emulator repeat itself.")
 @click.option("--raw-data", is_flag=True, help="Keep each shot's bits, not only their counts.")
 @click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
 @click.option("--account", "-A", metavar="NAME", help="The account on C2.")
@@ -41,7 +41,7 @@ from qslurm.cli.output import note, print_json
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Wait no longer than this.",
 )
@@ -79,7 +79,11 @@ def submit(
         return
     connection = center.open()
     payload = jobs.prepare(connection.config, request, os.environ)
-    submitted = jobs.submit(connection, payload)
+    try:
+        submitted = jobs.submit(connection, payload)
+    except KeyboardInterrupt:
+        note(f"\nThe job was being sent, and C2 may have it. {jobs.how_to_look(payload)}")
+        raise
     for warning in submitted.warnings:
         note(f"C2 says: {warning}")
     document: dict[str, Any] = {
@@ -88,20 +92,25 @@ def submit(
         "api_version": connection.slurm.api_version,
         "warnings": submitted.warnings,
     }
-    if parsable:
-        click.echo(submitted.job_id)
-    elif not as_json:
-        click.echo(f"Submitted job {submitted.job_id} to {document['partition']} on C2")
+    said = f"Submitted job {submitted.job_id} to {document['partition']} on C2"
+    try:
+        if parsable:
+            click.echo(submitted.job_id)
+        elif not as_json:
+            click.echo(said)
+        elif not wait:
+            print_json(document)
+    except OSError:  # whatever has become of stdout: the job is there, and this is its only name
+        note(said)
+        raise
     if wait:
         from qslurm.cli.jobs import wait_and_print
 
         wait_and_print(connection, submitted.job_id, timeout_s, as_json=as_json, quiet=parsable)
-    elif as_json:
-        print_json(document)
 
 
 def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
-        if "=" not in pair:
+        if pair.find("=") < 1:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
     return dict(pair.split("=", 1) for pair in pairs)

@@ -62,6 +62,13 @@ def test_a_timeout_is_kept_to():
         wait(answers("PENDING"), timeout_s=30)
 
 
+def test_a_timeout_does_not_say_of_a_silent_c2_that_the_job_goes_on():
+    with pytest.raises(TimedOutError, match="Job 7: C2 does not answer"):
+        wait(answers("RUNNING", None), timeout_s=5, what="Job 7")
+    with pytest.raises(TimedOutError, match="Job 7 had not ended after 5 s; it goes on"):
+        wait(answers("RUNNING"), timeout_s=5, what="Job 7")
+
+
 @given(st.floats(0, 10**6))
 def test_delays_stay_within_their_bounds(waited):
     assert 0 < next_delay(waited) <= LONGEST_DELAY_S < PATIENCE_S

@@ -37,3 +37,24 @@ def test_an_error_is_a_sentence_on_stderr_and_with_json_a_document_on_stdout(cap
 def test_a_file_that_is_not_there_is_bad_input_not_a_traceback(capsys):
     assert run(["submit", "missing.cq", "--backend", "qx", "--dry-run"]) == 2
     assert "missing.cq can't be read: no such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "job_id", ["0", "-1", "abc", "1_0", "\uff11", " 1", "4294967294", "4294967308", "9" * 30]
+)
+def test_what_is_no_job_id_never_reaches_c2(job_id, capsys):
+    # slurmrestd keeps 32 bits of it: 4294967308 would cancel job 12
+    assert run(["cancel", "--", job_id]) == 2
+    assert f"{job_id!r} is not a job id." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "0", "-1", "x"])
+def test_a_wait_has_a_length(seconds, capsys):
+    assert run(["wait", "1", "--timeout", seconds]) == 2
+    assert "--timeout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--shots", "--seed"])
+def test_a_number_that_c2_could_not_carry_is_bad_input(option, capsys):
+    assert run(["submit", "bell.cq", "--backend", "qx", option, str(2**53)]) == 2
+    assert option in capsys.readouterr().err

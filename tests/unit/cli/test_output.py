@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.cli.output import BAR_WIDTH, bars, wants_json
+from qslurm.cli.output import BAR_WIDTH, bars, print_facts, print_table, wants_json
 from qslurm.cli.times import duration
 
 
@@ -44,3 +44,9 @@ def test_durations_have_two_units_at_most(seconds, text):
 )
 def test_json_is_asked_for_by_the_option_alone(arguments, expected):
     assert wants_json(arguments) is expected
+
+
+def test_what_another_user_wrote_does_nothing_to_a_terminal(capsys):
+    print_table(("NAME",), [("\033[31mred\r\n",)])
+    print_facts({"name": "\033]0;title\a"})
+    assert capsys.readouterr().out == "NAME\n�[31mred��\nname  �]0;title�\n"
