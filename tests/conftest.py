@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,14 @@ from types import FrameType
 from typing import NoReturn
 
 import pytest
-from hypothesis import settings
-from hypothesis.database import DirectoryBasedExampleDatabase
-from testbed import Testbed, TestbedError
+from hypothesis.configuration import set_hypothesis_home_dir
+from testbed import Testbed, TestbedError, base
+from testbed.layout import CHECKOUT
 
 INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 """Runs at the same time need instances of different names."""
+
+set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,9 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
         # short, since there are sockets in it, and gone at the end: nothing may be left outside .state
         config.option.basetemp = tempfile.mkdtemp(prefix="qslurm-tests-")
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
-    found_before = config.rootpath / ".state" / "cache" / "hypothesis"
-    settings.register_profile("qslurm", database=DirectoryBasedExampleDatabase(found_before))
-    settings.load_profile("qslurm")
     signal.signal(signal.SIGTERM, _end_as_if_interrupted)
 
 
@@ -43,6 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("slurm"):
                 item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def open_checkout() -> Iterator[Path]:
+    """The checkout by a path that every user can reach, also where it lies below /root."""
+    path = base.choose(CHECKOUT, INSTANCE)
+    base.bind(CHECKOUT, path)
+    yield path
+    base.release(CHECKOUT, path)
+
+
+@pytest.fixture(scope="session")
+def open_python(open_checkout: Path) -> Path:
+    """This Python by a path that every user can reach."""
+    python = Path(sys.executable)
+    return open_checkout / python.relative_to(CHECKOUT) if python.is_relative_to(CHECKOUT) else python
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,10 @@ _FORM = re.compile(
     r"|(?P<hours>\d+):(?P<hm>\d+):(?P<hs>\d+)"
     r"|(?P<minutes>\d+)(?::(?P<ms>\d+))?)"
 )
-HINT = 'Write it as sbatch does: "minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours[:minutes[:seconds]]".'
+HINT = (
+    'Write it as sbatch does: "minutes", "minutes:seconds", "hours:minutes:seconds", '
+    '"days-hours[:minutes[:seconds]]".'
+)
 
 
 def parse_time_limit(text: str) -> int:

@@ -27,7 +27,14 @@ def command(module: str) -> list[str]:
     """
     root = str(Path(qslurm.__file__).parent.parent)
     code = f"import sys; sys.path.insert(0, {root!r}); from {module} import main; main()"
-    return [sys.executable, "-I", "-c", code]
+    return [sys.executable, "-I", *_where_bytecode_goes(), "-c", code]
+
+
+def _where_bytecode_goes() -> list[str]:
+    """As for this process, which may have been told by its environment: nowhere, or to a folder of its own."""
+    if sys.dont_write_bytecode:
+        return ["-B"]
+    return ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
 
 
 def end_with(parent: int) -> None:

@@ -36,8 +36,12 @@ bootstrap() {
   fi
   # a subshell, so that no daemon inherits the lock
   (
-    flock 9
+    if ! flock -n 9; then
+      echo "  waiting for another program of this checkout to end its preparations" >&2
+      flock 9
+    fi
     set -e
+    : >"$BOOTSTRAP_LOG"
     if [[ $1 == system ]]; then bootstrap_packages; fi
     bootstrap_environment
     bootstrap_project
@@ -49,10 +53,11 @@ bootstrap_step() {
   local what=$1 began=$EPOCHREALTIME status=0
   shift
   printf '  %s ' "$what" >&2
-  "$@" >"$BOOTSTRAP_LOG" 2>&1 </dev/null || status=$?
+  "$@" >>"$BOOTSTRAP_LOG" 2>&1 </dev/null || status=$?
   if [[ $status -ne 0 ]]; then
     printf 'failed. The end of %s:\n' "$BOOTSTRAP_LOG" >&2
     tail -n 20 "$BOOTSTRAP_LOG" | sed 's/^/    /' >&2
+    echo "error: $what failed, see above. Is there a network, and room on the disk? Run this again: it goes on from here." >&2
     exit 1
   fi
   printf '(%d s)\n' "$(((${EPOCHREALTIME/[.,]/} - ${began/[.,]/} + 500000) / 1000000))" >&2
@@ -70,6 +75,7 @@ bootstrap_packages() {
     exit 1
   fi
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+  bootstrap_wait_for_apt
   bootstrap_step "reading the list of Debian's packages" apt-get -q -o DPkg::Lock::Timeout=600 update
   trap bootstrap_remove_guard EXIT
   bootstrap_make_guard
@@ -87,9 +93,31 @@ bootstrap_missing_packages() {
   done
 }
 
+# A fresh Debian updates itself soon after it has started, and apt-get does not wait for each of these locks.
+bootstrap_wait_for_apt() {
+  local deadline=$((SECONDS + 600)) told=
+  while bootstrap_apt_is_busy && ((SECONDS < deadline)); do
+    if [[ -z $told ]]; then echo "  waiting for another program that installs Debian's packages" >&2; fi
+    told=1
+    sleep 0.5
+  done
+}
+
+bootstrap_apt_is_busy() {
+  local file inode
+  for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
+    if inode=$(stat -c %i "$file" 2>/dev/null) && grep -q "POSIX.*:$inode " /proc/locks; then return 0; fi
+  done
+  return 1
+}
+
 bootstrap_install() {
-  dpkg --configure -a && # an interrupted installation, ours or another's
-    apt-get -y -q -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold --no-install-recommends install "$@"
+  # the second try is for an installation that was interrupted, ours or another's
+  bootstrap_apt_install "$@" || { dpkg --configure -a && bootstrap_apt_install "$@"; }
+}
+
+bootstrap_apt_install() {
+  apt-get -y -q -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold --no-install-recommends install "$@"
 }
 
 bootstrap_make_guard() {

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from qslurm.dispatcher.credentials import Munge, OwnFolder
 from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
-from tests.unit.dispatcher.running import ROOT, Running, circuit_job, until
+from tests.unit.dispatcher.running import Running, circuit_job, until
 
 MUNGED = shutil.which("munged", path="/usr/sbin:/usr/bin:/sbin")
 
@@ -74,9 +73,11 @@ sys.stdout.buffer.write(Munge(sys.argv[2]).sign(b"body"))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_another_users_credential_says_so(munge: Munge, home: Path) -> None:
+def test_another_users_credential_says_so(
+    munge: Munge, home: Path, open_checkout: Path, open_python: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _SIGN, str(ROOT), f"{home}/s"],
+        [open_python, "-B", "-c", _SIGN, open_checkout, f"{home}/s"],
         user=65533, group=65533, extra_groups=[], capture_output=True, timeout=20, check=True,
     )  # fmt: skip
     assert munge.verify(done.stdout, b"body") == 65533
@@ -107,11 +108,11 @@ sys.exit(run_step(Path("job.sh"), config))
 """
 
 
-def step_as(uid: int, running: Running) -> tuple[int, str, str]:
+def step_as(uid: int, running: Running, python: Path, checkout: Path) -> tuple[int, str, str]:
     """A job step of another user, who also tries to cancel the job as if he were Slurm."""
     config = msgspec.json.encode(running.config).decode()
     done = subprocess.run(
-        [sys.executable, "-c", _STEP, str(ROOT), config],
+        [python, "-B", "-c", _STEP, checkout, config],
         user=uid, group=uid, extra_groups=[], capture_output=True, text=True, timeout=40, check=False,
         env={"SLURM_JOB_ID": "1", "PATH": os.environ["PATH"]},
     )  # fmt: skip
@@ -119,13 +120,15 @@ def step_as(uid: int, running: Running) -> tuple[int, str, str]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_a_step_does_its_own_users_work_and_nothing_else(munge: Munge, home: Path) -> None:
+def test_a_step_does_its_own_users_work_and_nothing_else(
+    munge: Munge, home: Path, open_checkout: Path, open_python: Path
+) -> None:
     with Running(home, munge_socket=f"{home}/s") as running:
         running.ready().ask(circuit_job(1, uid=65533, shots=64))
-        stranger = step_as(65532, running)
+        stranger = step_as(65532, running, open_python, open_checkout)
         assert stranger[0] == 1
         assert "another user's" in stranger[2]
-        status, out, err = step_as(65533, running)
+        status, out, err = step_as(65533, running, open_python, open_checkout)
         assert (status, err) == (0, "")
         assert out.startswith(
             "denied: Only this platform's operators may do that, not the user with uid 65533."

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from qslurm.store.statements import (
     set_backend,
 )
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import ROOT, circuit_job
+from tests.unit.dispatcher.running import circuit_job
 
 JOB = circuit_job(7, uid=1000, key="k1")
 
@@ -144,7 +143,6 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
 
 
 _READ = """
-import sys
 sys.path.insert(0, sys.argv[1])
 from qslurm.store import Reader
 print(Reader(sys.argv[2]).task("a", 7).state)
@@ -153,7 +151,16 @@ print(Reader(sys.argv[2]).task("a", 7).state)
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 @pytest.mark.parametrize("after", ["serving", "killed", "stopped"])
-def test_a_member_of_the_group_reads_and_a_stranger_does_not(after: str) -> None:
+def test_a_member_of_the_group_reads_and_a_stranger_does_not(
+    after: str, open_checkout: Path, open_python: Path
+) -> None:
+    def read_as(uid: int, gid: int) -> str:
+        done = subprocess.run(
+            [open_python, "-B", "-c", _READ, open_checkout, path],
+            user=uid, group=gid, extra_groups=[], capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        return done.stdout.strip()
+
     group = 54321
     folder = Path(tempfile.mkdtemp(prefix="qs-"))
     try:
@@ -175,17 +182,9 @@ def test_a_member_of_the_group_reads_and_a_stranger_does_not(after: str) -> None
                 file.rename(file.with_suffix(""))
             assert path.with_name("store.db-wal").exists()
         # SQLite gives its files the owner of the database when root makes them
-        assert read_as(path, uid=65533, gid=group) == "admitted"
-        assert read_as(path, uid=65533, gid=65533) == ""
+        assert read_as(uid=65533, gid=group) == "admitted"
+        assert read_as(uid=65533, gid=65533) == ""
         if after == "serving":
             store.close()
     finally:
         shutil.rmtree(folder)
-
-
-def read_as(path: Path, *, uid: int, gid: int) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", _READ, str(ROOT), str(path)],
-        user=uid, group=gid, extra_groups=[], capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
-    return done.stdout.strip()
