@@ -22,9 +22,14 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One backend: what it can do, and how many quantum runtimes (worker processes) serve it.
+    """One backend: what it can do, how many quantum runtimes (worker processes) serve it, and who is next.
 
     `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings.
+
+    `policy` is fifo, priority or fair. With priority, jobs that couple often get a lead of up to `ageing_s`. With
+    fair, centers share QPU-seconds by `weights` (1 for a center not named), and use counts half after each
+    `half_life_s`. With `session_idle_s` more than 0, a hybrid job's place is kept for so long after an outcome,
+    for `session_max_s` in all while others wait.
     """
 
     name: str
@@ -34,3 +39,9 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     max_shots: int = 1_000_000
     default_shots: int = 1024
     options: dict[str, Any] = {}
+    policy: str = "fifo"
+    ageing_s: float = 30.0
+    weights: dict[str, float] = {}
+    half_life_s: float = 86_400.0
+    session_idle_s: float = 0.0
+    session_max_s: float = 60.0

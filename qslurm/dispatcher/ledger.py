@@ -11,14 +11,15 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admit, Executed, Message
-from qslurm.dispatcher.policy import Waiting, fifo
-from qslurm.dispatcher.states import ExecutionState, TaskState, is_open, move_execution, move_task
+from qslurm.dispatcher.policy import Waiting
+from qslurm.dispatcher.queues import Queue
+from qslurm.dispatcher.states import ExecutionState, TaskState, move_execution, move_task
 from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
@@ -26,8 +27,6 @@ from qslurm.store.statements import Statement
 from qslurm.store.store import Row, Store
 
 log = logging.getLogger(__name__)
-
-Policy = Callable[[Sequence[Waiting]], Waiting]
 
 
 class Ledger:
@@ -38,10 +37,11 @@ class Ledger:
         backends: Iterable[BackendConfig],
         store: Store,
         *,
-        policy: Policy = fifo,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.backends = {backend.name: backend for backend in backends}
+        self.queues = {name: Queue(backend) for name, backend in self.backends.items()}
         self.tasks: dict[int, Task] = {}
         self.changes: list[Statement] = []
         self.settled: list[tuple[int, int, Message]] = []
@@ -50,20 +50,22 @@ class Ledger:
         self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
         self.trouble = ""  # why nothing can be stored
         self.store = store
-        self.policy = policy
         self.clock = clock
+        self.timer = timer
         self.running: dict[int, tuple[int, Execution]] = {}  # order -> quantum runtime, execution
         self.orders = itertools.count(1)
         self._numbers = itertools.count(1)
         self._last_task = store.last_task()
+        self._ended: list[int] = []  # tasks, since changes were last stored
         for row in store.open_tasks():
             self._reload(task_from_row(row))
 
     def stored(self) -> None:
         """All changes have been stored: forget them, and the tasks that have ended."""
         self.changes.clear()
-        for task in [task for task in self.tasks.values() if not is_open(task.state)]:
-            del self.tasks[task.id]
+        for task_id in self._ended:
+            del self.tasks[task_id]
+        self._ended.clear()
 
     def why_not_stored(self) -> str:
         """What those are told who wait because the store takes nothing."""
@@ -87,13 +89,12 @@ class Ledger:
 
     def queued(self, backend: str) -> list[Waiting]:
         """What waits for a backend, in no particular order."""
-        return [
-            task.waiting(execution)
-            for task in self.tasks.values()
-            if task.job.backend == backend
-            for execution in task.executions.values()
-            if execution.state is ExecutionState.QUEUED
-        ]
+        return self.queues[backend].waiting()
+
+    def next_event(self) -> float:
+        """When something may start that may not now (the timer's seconds)."""
+        now, at = self.timer(), self.clock()
+        return min((queue.next_event(now, at) for queue in self.queues.values()), default=float("inf"))
 
     def begin(self, job: Admit) -> Task:
         """A new task."""
@@ -128,6 +129,9 @@ class Ledger:
         for execution in list(task.executions.values()):
             self._withdraw(execution)
             self.settled.append((task.id, execution.seq, ended(task)))
+        self._ended.append(task.id)
+        if task.job.backend in self.queues:
+            self.queues[task.job.backend].forget(task.job.job_id)
 
     def queue_circuit_job(self, task: Task) -> None:
         """Queue the one circuit of a circuit job."""
@@ -143,11 +147,24 @@ class Ledger:
         """Queue a circuit for the task's backend."""
         execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest())
         task.executions[seq] = execution
+        job = task.job
+        waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=job.kind == "hybrid")
+        self.queues[job.backend].add(waiting, self.timer())
         state, sha256, shots = execution.state, execution.circuit_sha256, circuit.shots
         self.changes.append(
             statements.put_execution(task.id, seq, circuit_sha256=sha256, shots=shots, state=state)
         )
         self.changes.append(statements.note(self.clock(), task.id, seq, state))
+
+    def next_execution(self, backend: str) -> Execution | None:
+        """The execution that is next at a backend, under its policy; it is not waiting any more."""
+        waiting = self.queues[backend].take(self.timer(), self.clock())
+        return None if waiting is None else self.tasks[waiting.task].executions[waiting.seq]
+
+    def requeue(self, execution: Execution) -> None:
+        """The execution has lost its quantum runtime: it waits again, where it stood."""
+        self._queue(execution).give_back(execution.task, execution.seq)
+        self.move(execution, ExecutionState.QUEUED)
 
     def move(self, execution: Execution, state: ExecutionState) -> None:
         """The execution's state changes, without an outcome."""
@@ -157,6 +174,7 @@ class Ledger:
 
     def end_execution(self, execution: Execution, outcome: Executed) -> None:
         """The execution has its outcome; a circuit job ends with it."""
+        self._queue(execution).finish(execution.task, execution.seq, outcome.seconds, self.timer())
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
         execution.state = move_execution(execution.state, state)
         raw_data = outcome.raw_data
@@ -183,7 +201,11 @@ class Ledger:
         if task.job.kind == "circuit":
             self.end(task, TaskState.FAILED if outcome.error else TaskState.FINISHED, outcome.error)
 
+    def _queue(self, execution: Execution) -> Queue:
+        return self.queues[self.tasks[execution.task].job.backend]
+
     def _withdraw(self, execution: Execution) -> None:
+        self._queue(execution).withdraw(execution.task, execution.seq, self.timer())
         for order, (runtime, running) in list(self.running.items()):
             if running is execution:
                 del self.running[order]

@@ -151,6 +151,7 @@ class Server:
         first = min(now + _IDLE_S, self._answers.next_event(), self._pool.next_event())
         if self._ledger.changes:
             first = min(first, self._store_again)
+        first = min(first, self._ledger.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.pool import ENDPOINT_LENGTH
+from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.errors import ConfigError, QslurmError
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
         if backend.default_shots > backend.max_shots:
             raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
         check_runtime(backend)
+        check_scheduling(backend)
     if config.execution_limit_s <= 0:
         raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
     folder = os.fsencode(Path(config.socket).parent)

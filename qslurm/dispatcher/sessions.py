@@ -10,6 +10,7 @@ import msgspec
 
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Attach, Conclude, Done, Execute, Executed, Message, Pending, Refused
+from qslurm.dispatcher.positions import reason
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.task import Circuit, Task, attached, ended, outcome_from_row
 from qslurm.store import statements
@@ -103,12 +104,11 @@ def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
     execution = task.executions.get(seq)
     if execution is None or execution.state is ExecutionState.RUNNING:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
-    queue = ledger.queued(task.job.backend)
-    position = 1 + sum(1 for waiting in queue if waiting.number < execution.number)
-    why = ledger.unavailable.get(task.job.backend, "")
-    return Pending(
-        reason=why or f"{position} of {len(queue)} in the queue of {task.job.backend}", position=position
-    )
+    backend = task.job.backend
+    queue = ledger.queues[backend]
+    waiting = queue.numbered(execution.number)
+    why, position = reason(queue, backend, waiting, ledger.timer(), ledger.clock())
+    return Pending(reason=ledger.unavailable.get(backend, "") or why, position=position)
 
 
 def conclude(ledger: Ledger, message: Conclude) -> Message:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from qslurm.dispatcher.messages import Admit, Attached, Executed, Refused
-from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.states import ExecutionState, TaskState
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.interface import BackendType
@@ -77,10 +76,6 @@ class Task:
         asked = {name: getattr(job, name) for name in TASK_COLUMNS if hasattr(job, name)}
         packed = None if envelope is None else msgspec.msgpack.encode(envelope)
         return asked | own | {"state": str(self.state), "envelope": packed}
-
-    def waiting(self, execution: Execution) -> Waiting:
-        """The execution as policies see it."""
-        return Waiting(self.id, execution.seq, execution.number, self.job.center)
 
 
 def task_from_row(row: Row) -> Task:

@@ -13,15 +13,13 @@ LOSSES = 2
 
 def assign(ledger: Ledger, backend: str, runtime: int) -> Run | None:
     """The next execution for an idle quantum runtime; None while there is none, or nothing can be stored."""
-    queue = [] if ledger.trouble else ledger.queued(backend)
-    if not queue:
+    execution = None if ledger.trouble else ledger.next_execution(backend)
+    if execution is None:
         return None
-    chosen = ledger.policy(queue)
-    execution = ledger.tasks[chosen.task].executions[chosen.seq]
     order = next(ledger.orders)
     ledger.running[order] = (runtime, execution)
     ledger.move(execution, ExecutionState.RUNNING)
-    task = ledger.tasks[chosen.task]
+    task = ledger.tasks[execution.task]
     if task.state is TaskState.ADMITTED:
         ledger.start(task)
     circuit = execution.circuit
@@ -67,7 +65,7 @@ def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
         del ledger.running[order]
         execution.losses += 1
         if not fail and execution.losses < LOSSES:
-            ledger.move(execution, ExecutionState.QUEUED)
+            ledger.requeue(execution)
             continue
         again = "" if fail else " twice"
         outcome = Executed(
@@ -84,5 +82,5 @@ def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
 
 def load(ledger: Ledger, backend: str) -> tuple[int, int]:
     """How many executions are queued at a backend, and how many run."""
-    running = sum(1 for _, e in ledger.running.values() if ledger.tasks[e.task].job.backend == backend)
-    return len(ledger.queued(backend)), running
+    queue = ledger.queues[backend]
+    return len(queue), queue.running

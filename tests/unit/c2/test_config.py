@@ -42,6 +42,7 @@ def test_every_section_is_read() -> None:
     [
         ("[dispatcher]\nsokcet = 'x'", "dispatcher.sokcet", "'socket'"),
         ("[[backend]]\nname='a'\nqbits = 3", "backend.qbits", "'qubits'"),
+        ("[[backend]]\nname='a'\nwieghts = {lumi = 2}", "backend.wieghts", "'weights'"),
         ("[gates]\n", "gates", "'gate'"),
         ("[gate]\nzzz = 1", "gate.zzz", "admit_timeout_s"),
     ],
