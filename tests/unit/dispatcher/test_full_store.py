@@ -105,9 +105,8 @@ def test_nobody_is_told_what_is_not_stored_and_all_goes_on_when_there_is_space(
     here.store.limit_pages(here.store.limit_pages(1_000_000))
     answer = client.exchange(raw_question(attached), secret=attached.secret)
     assert isinstance(answer, Pending)
-    now = status(client)
-    assert not now.ready
-    assert "full" in now.reason
+    until(lambda: not status(client).ready)  # the answer says that it waits, not yet for what
+    assert "full" in status(client).reason
     turned = client.ask(circuit_job(2, uid=UID))
     assert isinstance(turned, TurnedAway)
     assert turned.retry
