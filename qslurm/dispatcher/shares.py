@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+_DIGITS = 9
+
 MINIMUM_S = 0.001
 """What an execution costs at least: work that takes no time could otherwise keep everybody else waiting."""
 
@@ -36,4 +38,6 @@ class Shares:
 
     def standing(self, center: str) -> float:
         """What the center has used for its weight, as a number to compare: the lowest goes first."""
-        return self._logs.get(center, -math.inf) - math.log2(self.weight(center))
+        log = self._logs.get(center, -math.inf)
+        # Rounded, so that centers which have used as much for their weight stand equal.
+        return log if log == -math.inf else round(log - math.log2(self.weight(center)), _DIGITS)
