@@ -16,8 +16,8 @@ from qslurm.c2.config import C2Config
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.jobmanager.app import make_app
 from qslurm.jobmanager.config import JobManagerConfig
-from qslurm.store import statements
 from qslurm.jobmanager.connection import ImpatientProtocol
+from qslurm.store import statements
 from qslurm.store.store import Store
 from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.issue import issue_token
