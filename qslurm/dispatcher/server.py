@@ -9,6 +9,7 @@ What may take its time (munged, reading a job's circuit) is done by a few thread
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from qslurm.dispatcher import jobs, sessions, work
 from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.credentials import Identity
+from qslurm.dispatcher.doorkeeper import Doorkeeper
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     Admit,
@@ -90,6 +92,7 @@ class Server:
         self._backends = Backends(ledger)
         self._answers = Answers(self._send)
         self._threads = Threads()
+        self._door: Doorkeeper | None = None
         self._checks = 0
         self._failed_stores = 0
         self._store_again = 0.0
@@ -100,6 +103,11 @@ class Server:
 
     def bind(self, endpoint: str) -> None:
         """Listen at a ZeroMQ endpoint."""
+        import zmq
+
+        if endpoint.startswith("ipc:"):
+            self._door = Doorkeeper(self._front, self._trusted | {0, os.getuid()})
+            self._poller.register(self._door.ear, zmq.POLLIN)
         self._front.bind(endpoint)
 
     @property
@@ -121,6 +129,8 @@ class Server:
         finally:
             self._pool.close()
             self._threads.close()
+            if self._door is not None:
+                self._door.close()
             self._front.close()
 
     def _round(self) -> None:
@@ -134,6 +144,8 @@ class Server:
         if ready.pop(self._pool.router, None):
             for result in self._pool.hear():
                 work.result(self._ledger, result)
+        if self._door is not None and ready.pop(self._door.ear, None):
+            self._door.hear()
         if ready.pop(self._front, None):
             self._hear()
         for pidfd in ready:  # nothing else is registered

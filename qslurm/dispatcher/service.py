@@ -14,6 +14,7 @@ from pathlib import Path
 
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import Identity, Munge
+from qslurm.dispatcher.doorkeeper import allow_many_descriptors
 from qslurm.dispatcher.pool import ENDPOINT_LENGTH
 from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.errors import ConfigError, QslurmError
@@ -34,6 +35,7 @@ def serve(
     """
     check_config(config, backends)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
     with _alone(config.socket):
         _serve_alone(config, backends, identity or Munge(config.munge_socket), trusted)
