@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from qslurm import errors
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.messages import Admit, Attach, Finish, Message, Refused, SetBackend
-from qslurm.dispatcher.wire import decode_reply, encode
-from qslurm.errors import QslurmError, UnreachableError
+from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
+from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     import zmq
@@ -46,8 +46,8 @@ class DispatcherClient:
     def ask(self, message: Message, *, timeout_s: float | None = None) -> Message:
         """Ask, and wait for the answer.
 
-        No answer in time is UnreachableError; a refusal is the error it names (PermissionDeniedError,
-        InvalidInputError … or plain QslurmError).
+        No answer in time is UnreachableError, too large a message InvalidInputError; a refusal is the error it
+        names (PermissionDeniedError, InvalidInputError … or plain QslurmError).
         """
         answer = self.exchange(message, timeout_s=timeout_s)
         if isinstance(answer, Refused):
@@ -60,6 +60,12 @@ class DispatcherClient:
         """As `ask`, with a session's secret instead of a credential; a refusal is given back as it is."""
         until = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         body = encode(message)
+        if len(body) > BODY_LIMIT:
+            # ZeroMQ would end the connection without a word, and whoever asks would ask again and again.
+            raise InvalidInputError(
+                f"{len(body) / 2**20:.1f} MiB are more than can be sent to the dispatcher at once"
+                f" ({BODY_LIMIT // 2**20} MiB)."
+            )
         credential = secret
         if credential is None:
             credential = self._identity.sign(body) if isinstance(message, _SIGNED) else b""

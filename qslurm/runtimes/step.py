@@ -14,9 +14,15 @@ from pathlib import Path
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.credentials import Identity
-from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.session import Session
+
+LARGEST_RESULT = 6 * 1024 * 1024
+"""Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
+
+LONGEST_REASON = 4000
+"""Characters of what a file failed with."""
 
 
 def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity | None = None) -> int:
@@ -62,13 +68,23 @@ def _run_hybrid(session: Session) -> str:
     if envelope is None:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
     try:
-        final_result = json.dumps(run_hybrid(envelope.source, envelope.file, session, shots=envelope.shots))
+        result = run_hybrid(envelope.source, envelope.file, session, shots=envelope.shots)
+        final_result = _not_too_large(json.dumps(result))
     except QslurmError as error:
         sys.stdout.flush()
-        session.conclude(failure=str(error))
+        session.conclude(failure=str(error)[:LONGEST_REASON])
         raise
     sys.stdout.flush()  # what the user printed comes before what we print
     session.conclude(final_result=final_result)
+    return final_result
+
+
+def _not_too_large(final_result: str) -> str:
+    if len(final_result) > LARGEST_RESULT:
+        raise JobFailedError(
+            f"The final result is {len(final_result) / 2**20:.1f} MiB long; {LARGEST_RESULT // 2**20} MiB are kept.",
+            hint="Return less of it, or write the rest to a file.",
+        )
     return final_result
 
 

@@ -100,6 +100,34 @@ def test_a_hybrid_file_that_fails_is_a_failed_job_with_its_reason_in_the_store(s
     assert "ZeroDivisionError" in task.reason
 
 
+@pytest.mark.parametrize(
+    ("job_id", "source", "reason"),
+    [
+        (
+            20,
+            "def execute(qi): pass\ndef finalize(m): return {'x': 'y' * 9_000_000}\n",
+            "8.6 MiB long; 6 MiB are kept",
+        ),
+        (
+            21,
+            "def execute(qi): raise ValueError('y' * 9_000_000)\ndef finalize(m): return {}\n",
+            "ValueError",
+        ),
+    ],
+)
+def test_what_is_too_large_to_be_handed_in_fails_the_job_instead_of_hanging_it(
+    shared: Running, job_id: int, source: str, reason: str
+) -> None:
+    shared.ask(hybrid_job(job_id, source, uid=UID))
+    status, _, err = end(begin(shared, job_id))
+    assert status == 1
+    assert reason in err
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert task.state == "failed"
+    assert reason in task.reason
+
+
 def test_a_bad_circuit_can_be_caught_by_the_users_code(shared: Running) -> None:
     source = f"""
 def execute(qi):
