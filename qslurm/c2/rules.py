@@ -63,7 +63,8 @@ def _trouble(backend: BackendStatus) -> str:
     if backend.state == "offline":
         return backend.reason or f"backend {backend.name} is offline"
     if backend.state == "calibrating":
-        return backend.reason or f"backend {backend.name} is calibrating"
+        more = f": {backend.reason}" if backend.reason else ""
+        return f"backend {backend.name} is calibrating{more}"
     return ""
 
 

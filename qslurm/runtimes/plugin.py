@@ -20,6 +20,7 @@ from qslurm.runtimes.interface import BackendType, Outcome
 GROUP = "qslurm.runtimes"
 
 BUILT_IN = {
+    "hardware": "qslurm.runtimes.hardware:HardwareRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
 """Those of this package, found without a look at what is installed: that look takes longer than a circuit."""

@@ -1,0 +1,130 @@
+"""A backend of hardware behind a real dispatcher: what its jobs see, and what is left when processes are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.messages import Admitted, Attach, Attached, BackendStatus, TurnedAway
+from qslurm.store.records import TaskRecord
+from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, until
+from tests.unit.hardware.qpu_simulator import Qpu
+
+UID = os.getuid()
+
+
+@pytest.fixture
+def running(qpu: Qpu, home: Path) -> Iterator[Running]:
+    backend = BackendConfig(name="qx", runtime="hardware", qubits=5, options=qpu.options)
+    with Running(home, backend=backend) as running:
+        until(lambda: _backend(running).state == "idle")
+        yield running
+        running.stop()
+        until(lambda: not qpu.do()["session"])  # the guards have done their work
+
+
+def _backend(running: Running) -> BackendStatus:
+    running.ready()
+    return running.status().backends[0]
+
+
+def _ended(running: Running, job_id: int) -> TaskRecord:
+    def found() -> TaskRecord | None:
+        record = running.reader().task("a", job_id)
+        return record if record is not None and record.state in {"finished", "failed"} else None
+
+    record = until(found)
+    assert record is not None
+    return record
+
+
+def test_jobs_run_on_it_and_are_told_what_it_is(running: Running, qpu: Qpu) -> None:
+    assert running.ask(circuit_job(1, uid=UID)) == Admitted()
+    assert _ended(running, 1).state == "finished"
+    running.ask(hybrid_job(2, "def execute(qi): return {}", uid=UID))
+    attached = running.ask(Attach(job_id=2, restart=0, client="step"))
+    assert isinstance(attached, Attached)
+    assert attached.backend_type is not None
+    assert (attached.backend_type.description, attached.backend_type.is_hardware) == ("simulated", True)
+
+
+def test_a_calibration_keeps_what_is_queued_and_turns_new_jobs_away_for_now(
+    running: Running, qpu: Qpu
+) -> None:
+    qpu.do(execute_s=0.5)
+    running.ask(circuit_job(1, uid=UID))
+    running.ask(circuit_job(2, uid=UID))
+    until(running.executing)
+    qpu.do(calibrating=True)
+    status = until(lambda: (found := _backend(running)).state == "calibrating" and found)
+    assert status.reason.startswith("since ")
+    answer = running.ask(circuit_job(3, uid=UID))
+    assert isinstance(answer, TurnedAway)
+    assert answer.retry
+    assert answer.reason.startswith("Backend qx is calibrating: since ")
+    assert _backend(running).queued == 1
+    qpu.do(calibrating=False)
+    assert [_ended(running, job_id).state for job_id in (1, 2)] == ["finished", "finished"]
+
+
+def test_an_execution_that_gets_lost_is_done_once_more_and_then_fails_with_the_reason(
+    running: Running, qpu: Qpu
+) -> None:
+    qpu.do(faults={"execute": ["rubbish", None, "wrong job", "wrong session"]})
+    for job_id in (1, 2, 3):
+        until(lambda job=job_id: running.ask(circuit_job(job, uid=UID)) == Admitted())
+        _ended(running, job_id)
+    once, twice, later = (_ended(running, job_id) for job_id in (1, 2, 3))
+    assert (once.state, later.state, twice.state) == ("finished", "finished", "failed")
+    assert twice.reason.startswith("The hardware did not execute the circuit: ")
+    assert qpu.commands().count("execute") == 5
+
+
+def test_a_runtime_that_is_killed_in_a_session_leaves_no_lock_behind(running: Running, qpu: Qpu) -> None:
+    running.ask(circuit_job(1, uid=UID))
+    _ended(running, 1)
+    assert qpu.do()["state"] == "EXECUTING"
+    (worker,) = running.workers()
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: qpu.do()["state"] == "IDLE")
+    until(lambda: running.ask(circuit_job(2, uid=UID)) == Admitted())
+    assert _ended(running, 2).state == "finished"
+
+
+def test_a_dispatcher_that_is_killed_in_a_circuit_leaves_no_lock_and_the_next_one_goes_on(
+    running: Running, qpu: Qpu
+) -> None:
+    qpu.do(execute_s=0.5)
+    running.ask(circuit_job(1, uid=UID))
+    until(running.executing)
+    until(lambda: qpu.do()["session"])
+    running.kill()
+    until(lambda: qpu.do()["state"] == "IDLE")
+    running.start()
+    assert _ended(running, 1).state == "finished"
+
+
+def test_a_cancelled_job_s_circuit_ends_its_process_and_gives_the_lock_back(
+    running: Running, qpu: Qpu
+) -> None:
+    from qslurm.dispatcher.messages import Finish
+
+    qpu.do(execute_s=1.0)
+    running.ask(circuit_job(1, uid=UID))
+    until(lambda: qpu.do()["session"])
+    running.ask(Finish(job_id=1, restart=0, state="CANCELLED"))
+    until(lambda: qpu.do()["state"] == "IDLE")
+    until(lambda: running.ask(circuit_job(2, uid=UID)) == Admitted())
+    assert _ended(running, 2).state == "finished"
+
+
+def test_a_dispatcher_that_stops_gives_the_lock_back(running: Running, qpu: Qpu) -> None:
+    running.ask(circuit_job(1, uid=UID))
+    _ended(running, 1)
+    assert running.stop() == 0
+    until(lambda: qpu.do()["state"] == "IDLE")
