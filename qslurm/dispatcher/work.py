@@ -42,7 +42,7 @@ def result(ledger: Ledger, message: Result) -> None:
     if message.kind == TryLaterError.kind:
         execution.losses += message.begun
         if execution.losses < LOSSES:
-            ledger.move(execution, ExecutionState.QUEUED)
+            ledger.requeue(execution)
             return
     outcome = Executed(
         seq=execution.seq,
