@@ -11,6 +11,9 @@ from qslurm.slurmrest.states import explain, is_final, outcome, pick, word
 
 Record = dict[str, Any]
 
+PLATFORM_SAYS = "qslurm: "
+"""Begins an admin comment, which only C2 itself can write: why its prolog plugin has cancelled the job."""
+
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
@@ -60,6 +63,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def why(self) -> str:
         """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
+        if self.is_final and self.admin_comment.startswith(PLATFORM_SAYS):
+            return self.admin_comment.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
         return explain(self.reason)
 
     @property

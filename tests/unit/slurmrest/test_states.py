@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
-from qslurm.slurmrest.jobinfo import from_slurmctld, from_slurmdbd
+from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd
 from qslurm.slurmrest.states import STATES, explain, is_final, outcome, pick, word
 
 
@@ -92,3 +92,13 @@ def test_slurmdbds_exit_code_is_an_object():
     ended = {"status": "SIGNALED", "return_code": 0, "signal": {"signal_id": 9, "name": "Killed"}}
     job = from_slurmdbd({"job_id": 1, "state": {"current": "FAILED"}, "time": {}, "exit_code": ended})
     assert (job.exit_code, job.signal) == (None, 9)
+
+
+def test_a_job_that_the_platform_has_cancelled_says_why():
+    said = "qslurm: The job's data can't be read: it was cut. "
+    job = JobInfo(job_id=1, name="bell", state="CANCELLED", reason="None", admin_comment=said)
+    assert job.why == "The job's data can't be read: it was cut"
+    assert JobInfo(job_id=1, name="bell", state="CANCELLED", admin_comment="for Ann").why == ""
+    assert (
+        JobInfo(job_id=1, name="bell", state="PENDING", reason="Priority", admin_comment=said).why != job.why
+    )
