@@ -90,7 +90,9 @@ def _rendered(
         )
     if kind == "circuit":
         from qslurm.runtimes.circuit import check_circuit
+        from qslurm.runtimes.openqasm import as_cqasm
 
+        text = as_cqasm(text, file)
         check_circuit(text, file=file)
     elif kind == "hybrid":
         from qslurm.runtimes.hybrid_file import check_hybrid

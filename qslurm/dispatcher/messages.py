@@ -18,6 +18,9 @@ from qslurm.runtimes.interface import BackendType
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A count or an id; the bound keeps it within what SQLite and JSON can carry."""
 
+OPEN_EXECUTIONS = 16
+"""Circuits that one task may have under way at a time."""
+
 
 class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_only=True):
     """The root of all messages."""
@@ -176,7 +179,11 @@ class Attached(Message, frozen=True):
 
 
 class Execute(Message, frozen=True):
-    """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again."""
+    """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again.
+
+    The answer is its outcome, or Pending after about a second. Without `wait` it is Pending as soon as the
+    dispatcher has taken note of it: an Await asks for the outcome.
+    """
 
     task: Number
     seq: Number
@@ -184,6 +191,7 @@ class Execute(Message, frozen=True):
     shots: Number
     raw_data: bool = False
     seed: int | None = None
+    wait: bool = True
 
 
 class Await(Message, frozen=True):

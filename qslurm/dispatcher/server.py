@@ -211,6 +211,8 @@ class Server:
             answer = sessions.conclude(ledger, message)
         elif isinstance(message, Execute):
             answer = sessions.execute(ledger, message)
+            if answer is None and not message.wait:
+                answer = sessions.pending(ledger, message.task, message.seq)
         else:
             answer = sessions.outcome(ledger, message.task, message.seq)
         if answer is not None:

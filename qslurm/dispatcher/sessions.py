@@ -9,14 +9,23 @@ from typing import Any
 import msgspec
 
 from qslurm.dispatcher.ledger import Ledger
-from qslurm.dispatcher.messages import Attach, Conclude, Done, Execute, Executed, Message, Pending, Refused
+from qslurm.dispatcher.messages import (
+    OPEN_EXECUTIONS,
+    Attach,
+    Conclude,
+    Done,
+    Execute,
+    Executed,
+    Message,
+    Pending,
+    Refused,
+)
 from qslurm.dispatcher.positions import reason
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.task import Circuit, Task, attached, ended, outcome_from_row
 from qslurm.store import statements
 
-OPEN_EXECUTIONS = 16
-"""Circuits that one task may have under way at a time."""
+NO_CIRCUIT = "The hybrid file has executed no circuit."
 
 
 def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
@@ -123,7 +132,7 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
     else:
         task.final_result = message.final_result
         ledger.changes.append(statements.change_task(task.id, final_result=message.final_result))
-        ledger.end(task, TaskState.FINISHED)
+        ledger.end(task, TaskState.FINISHED, "" if task.executions or task.ended else NO_CIRCUIT)
     return Done()
 
 

@@ -94,7 +94,7 @@ def _error(errors: list[dict[str, Any]], read: Text, file: str) -> CircuitError:
 
 def _hint(message: str, program: str) -> str:
     if program.lstrip().startswith("OPENQASM"):
-        return "This is OpenQASM; convert it to cQASM 3.0 first."
+        return "This is OpenQASM: qslurm run, qslurm submit and qi.execute_circuit translate it to cQASM."
     if _OLD.search(program):
         return f"A circuit in cQASM 1.0 begins with: version 1.0; qubits 2. {FIRST_LINES}."
     if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:

@@ -167,7 +167,7 @@ def _parameter(instruction: Instruction, parameter: str, words: Words) -> str:
     number = instruction.operands[-1] if parameter else None
     if parameter == _K and not (isinstance(number, int) and 0 <= number <= _LARGEST_K):
         raise words.error(instruction.at, f"the k of crk has to be a whole number from 0 to {_LARGEST_K}")
-    return f"({_number(number)})" if isinstance(number, int | float) else ""
+    return f"({as_number(number)})" if isinstance(number, int | float) else ""
 
 
 def _qubits(instruction: Instruction, count: int, words: Words, parameter: str = "") -> list[Qubits]:
@@ -238,7 +238,7 @@ def _operand(register: str, qubits: Qubits) -> str:
     return f"{register}[{', '.join(map(str, qubits.indices))}]"
 
 
-def _number(number: float) -> str:
-    """As libqasm reads it: 1e-05 has to be 1.0e-05."""
+def as_number(number: float) -> str:
+    """A number as libqasm reads it: 1e-05 has to be 1.0e-05."""
     text = repr(number)
     return text.replace("e", ".0e") if "e" in text and "." not in text else text

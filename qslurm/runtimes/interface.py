@@ -7,7 +7,8 @@ The names are those of Quantum Inspire's published interface (`qi2_shared.hybrid
 from __future__ import annotations
 
 import operator
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -104,6 +105,15 @@ class Transport(Protocol):
         """Execute one circuit and wait for its outcome; what can't be executed is a QslurmError."""
         ...
 
+    def execute_many(
+        self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
+    ) -> Iterator[Outcome]:
+        """Execute circuits without waiting for one before the next is sent; their outcomes come in order.
+
+        At the first that can't be executed its QslurmError is raised, and no others are begun.
+        """
+        ...
+
 
 class ExecuteCircuitResult(msgspec.Struct, frozen=True, eq=False):
     """What `qi.execute_circuit` returns. It can be awaited, for files whose `execute` is a coroutine.
@@ -118,6 +128,15 @@ class ExecuteCircuitResult(msgspec.Struct, frozen=True, eq=False):
 
     def __await__(self) -> Generator[None, None, ExecuteCircuitResult]:
         """Give itself: the circuit has been executed already."""
+        return self
+        yield  # makes this a generator, which is what `await` asks for
+
+
+class ExecuteCircuitResults(list[ExecuteCircuitResult]):
+    """What `qi.execute_circuits` returns: a list that can be awaited too."""
+
+    def __await__(self) -> Generator[None, None, ExecuteCircuitResults]:
+        """Give itself: the circuits have been executed already."""
         return self
         yield  # makes this a generator, which is what `await` asks for
 
@@ -140,18 +159,45 @@ class QuantumInterface:
     def execute_circuit(
         self, circuit: str, number_of_shots: int | None = None, raw_data_enabled: bool | None = False
     ) -> ExecuteCircuitResult:
-        """Execute a circuit (cQASM 3.0) and wait for what it measured.
+        """Execute a circuit (cQASM 3.0 or 1.0, or OpenQASM) and wait for what it measured.
 
         Without `number_of_shots` the backend's default is taken. `raw_data_enabled` asks for each shot's
         bits. A circuit that isn't valid is a CircuitError, what isn't a circuit at all an InvalidInputError.
         """
-        if not isinstance(circuit, str):
+        shots = self._shots(number_of_shots)
+        outcome = self._transport.execute(_as_circuit(circuit), shots, bool(raw_data_enabled))
+        return self._note(outcome)
+
+    def execute_circuits(
+        self,
+        circuits: Iterable[str],
+        number_of_shots: int | None = None,
+        raw_data_enabled: bool | None = False,
+    ) -> ExecuteCircuitResults:
+        """Execute several circuits, each with so many shots, and wait for all; the results come in their order.
+
+        This is `execute_circuit` for each of them, only faster: the next ones are sent while the first are
+        executed, and a backend with several runtimes executes them at once. If one can't be executed its
+        error is raised; `results` then holds what those before it gave.
+        """
+        if isinstance(circuits, str):
             raise InvalidInputError(
-                f"A circuit is a string of cQASM, not {type(circuit).__name__}.",
-                hint="Convert it first: a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
+                "execute_circuits takes a list of circuits, not one circuit.",
+                hint="Call execute_circuit(circuit, number_of_shots), or put the circuit in a list.",
             )
-        shots = self.backend_type.default_number_of_shots if number_of_shots is None else number_of_shots
-        outcome = self._transport.execute(circuit, as_shots(shots), bool(raw_data_enabled))
+        ready = [_as_circuit(circuit) for circuit in circuits]
+        outcomes = self._transport.execute_many(ready, self._shots(number_of_shots), bool(raw_data_enabled))
+        return ExecuteCircuitResults(self._note(outcome) for outcome in outcomes)
+
+    def _shots(self, asked: int | None) -> int:
+        shots = self._offered.default_number_of_shots if asked is None else asked
+        return as_shots(shots, max_shots=self._offered.max_number_of_shots)
+
+    @cached_property
+    def _offered(self) -> BackendType:
+        return self._transport.backend_type
+
+    def _note(self, outcome: Outcome) -> ExecuteCircuitResult:
         self.results.append(outcome.counts)
         return ExecuteCircuitResult(
             results=outcome.counts,
@@ -159,6 +205,17 @@ class QuantumInterface:
             shots_requested=outcome.shots_requested,
             shots_done=outcome.shots_done,
         )
+
+
+def _as_circuit(circuit: Any) -> str:
+    from qslurm.runtimes.openqasm import as_cqasm
+
+    if not isinstance(circuit, str):
+        raise InvalidInputError(
+            f"A circuit is a string of cQASM, not {type(circuit).__name__}.",
+            hint="Convert it first: a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
+        )
+    return as_cqasm(circuit, "circuit")
 
 
 def as_shots(shots: Any, *, max_shots: int | None = None) -> int:

@@ -58,6 +58,10 @@ def run_file(path: Path, shots: int | None = None, seed: int | None = None) -> L
         from qslurm.runtimes.hybrid_file import check_hybrid
 
         check_hybrid(source, path.name)
+    else:
+        from qslurm.runtimes.openqasm import as_cqasm
+
+        source = as_cqasm(source, path.name)
     envelope = Envelope(kind=kind, source=source, file=path.name, shots=shots, seed=seed)  # type: ignore[arg-type]
     with _dispatcher(envelope) as session:
         if kind == "circuit":

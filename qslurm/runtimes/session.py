@@ -6,12 +6,17 @@ So whatever is unclear (no answer, an unknown session) ends in attaching again a
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
 
 from qslurm.dispatcher.client import DispatcherClient, error_of
 from qslurm.dispatcher.messages import (
+    OPEN_EXECUTIONS,
     Attach,
     Attached,
     Await,
@@ -33,13 +38,15 @@ ADMISSION_S = 15.0
 """How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
 
 _SEEDS = 2**63
+_ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that say that the job is over
 
 
 class Session:
     """The work of one start of one job. It is the transport of a hybrid job's `qi`.
 
     `say` gets a sentence whenever the reason for waiting changes. Without `patient`, a dispatcher that does not
-    answer is an UnreachableError instead of something to wait for.
+    answer is an UnreachableError instead of something to wait for. `leave` is called when the user's code goes on
+    asking after it was told that the job is over: it has caught the error, whatever that was.
     """
 
     def __init__(
@@ -50,11 +57,14 @@ class Session:
         *,
         say: Callable[[str], None],
         patient: bool = True,
+        leave: Callable[[QslurmError], None] | None = None,
     ) -> None:
         self._client = client
         self._attach = Attach(job_id=job_id, restart=restart, client=secrets.token_hex(16))
         self._say = say
         self._patient = patient
+        self._leave = leave
+        self._over = False
         self._said = ""
         self._seq = 0
         self._shots = 0
@@ -89,10 +99,37 @@ class Session:
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
+        return self._outcome_of(self._order(circuit, number_of_shots, raw_data))
+
+    def execute_many(
+        self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
+    ) -> Iterator[Outcome]:
+        """As `execute` for each circuit, with as many under way at a time as the dispatcher allows.
+
+        The first that can't be executed ends it with its error; those under way by then are seen through.
+        """
+        waiting = iter(circuits)
+        under_way: deque[Execute] = deque()
+        while True:
+            for circuit in itertools.islice(waiting, OPEN_EXECUTIONS - len(under_way)):
+                order = self._order(circuit, number_of_shots, raw_data)
+                self._insist(msgspec.structs.replace(order, wait=False))
+                under_way.append(order)
+            if not under_way:
+                return
+            try:
+                outcome = self._outcome_of(under_way.popleft(), begun=True)
+            except QslurmError:
+                for order in () if self._over else under_way:
+                    self._await(order, order.seq, begun=True)
+                raise
+            yield outcome
+
+    def _order(self, circuit: str, number_of_shots: int, raw_data: bool) -> Execute:
         envelope = self._attached.envelope
         seed = envelope.seed if envelope is not None else None
         seq, self._seq = self._seq, self._seq + 1
-        message = Execute(
+        return Execute(
             task=self._attached.task,
             seq=seq,
             circuit=circuit,
@@ -100,7 +137,9 @@ class Session:
             raw_data=raw_data,
             seed=None if seed is None else (seed + seq) % _SEEDS,  # repeatable, but no two circuits alike
         )
-        outcome = _outcome(self._await(message, seq))
+
+    def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
+        outcome = _outcome(self._await(order, order.seq, begun=begun))
         self._shots += outcome.shots_done
         return outcome
 
@@ -119,8 +158,8 @@ class Session:
         if not isinstance(answer, Done | Refused):
             raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a final result.")
 
-    def _await(self, message: Execute | Await, seq: int) -> Executed:
-        question: Execute | Await = message
+    def _await(self, message: Execute | Await, seq: int, *, begun: bool = False) -> Executed:
+        question = Await(task=self._attached.task, seq=seq) if begun else message
         while True:
             answer = self._insist(question)
             if isinstance(answer, Executed):
@@ -131,13 +170,22 @@ class Session:
             elif isinstance(answer, Refused):
                 if self._attached.outcome is not None:
                     return self._attached.outcome
-                raise error_of(answer.kind, answer.reason)
+                raise self._refusal(answer)
             elif isinstance(answer, Pending):
                 if answer.position or "stored" in answer.reason:
                     self._tell(answer.reason)
                 question = Await(task=self._attached.task, seq=seq)
             else:
                 raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a circuit.")
+
+    def _refusal(self, answer: Refused) -> QslurmError:
+        """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
+        error = error_of(answer.kind, answer.reason)
+        if answer.kind in _ENDS:
+            if self._over and self._leave is not None:
+                self._leave(error)
+            self._over = True
+        return error
 
     def _insist(self, message: Execute | Await | Conclude) -> Message:
         """Ask until there is an answer that means something; a session that is unknown is opened again."""

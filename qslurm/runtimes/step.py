@@ -34,7 +34,7 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
-            session = Session(client, job_id, restart, say=_say)
+            session = Session(client, job_id, restart, say=_say, leave=_leave)
             if session.attached.kind == "circuit":
                 print(counts_table(session.circuit_outcome()), flush=True)
             else:
@@ -74,6 +74,8 @@ def _run_hybrid(session: Session) -> str:
         sys.stdout.flush()
         session.conclude(failure=str(error)[:LONGEST_REASON])
         raise
+    if not session.executions:
+        print("qslurm: the hybrid file has executed no circuit.", file=sys.stderr)
     sys.stdout.flush()  # what the user printed comes before what we print
     session.conclude(final_result=final_result)
     return final_result
@@ -96,6 +98,13 @@ def _which_job(script_path: Path) -> tuple[int, int]:
             f"{script_path} is a job step, but this is no Slurm job: SLURM_JOB_ID is not set.",
             hint="Submit it with qslurm submit, or run the circuit or hybrid file itself with qslurm run.",
         ) from error
+
+
+def _leave(error: QslurmError) -> None:
+    """End this process at once: the user's code catches whatever is raised in it."""
+    sys.stdout.flush()
+    print(f"qslurm: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _say(reason: str) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ class Local:
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         return simulate(circuit, number_of_shots, seed=1, raw_data=raw_data)
+
+    def execute_many(
+        self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
+    ) -> Iterator[Outcome]:
+        return (self.execute(circuit, number_of_shots, raw_data) for circuit in circuits)
 
 
 class Unreachable(Local):
@@ -65,6 +71,116 @@ def finalize(list_of_measurements):
     return {"shots": [sum(counts.values()) for counts in list_of_measurements]}
 """)
     assert result == {"shots": [3, 4, 5]}
+
+
+def test_many_circuits_at_once_are_what_a_loop_over_them_gives() -> None:
+    result = run("""
+def execute(qi):
+    done = qi.execute_circuits((COIN for _ in range(3)), 5, raw_data_enabled=True)
+    assert [each.results for each in done] == qi.results
+    assert all(len(each.raw_data) == each.shots_done == 5 for each in done)
+    assert qi.execute_circuits([]) == []
+    assert qi.execute_circuits([COIN])[0].shots_done == 50
+
+def finalize(list_of_measurements):
+    return {"shots": [sum(counts.values()) for counts in list_of_measurements]}
+""")
+    assert result == {"shots": [5, 5, 5, 50]}
+
+
+def test_many_circuits_can_be_awaited_too() -> None:
+    result = run("""
+async def execute(qi):
+    qi.seen = [each.shots_done for each in await qi.execute_circuits([COIN, COIN], 5)]
+def finalize(list_of_measurements):
+    return {"n": len(list_of_measurements)}
+""")
+    assert result == {"n": 2}
+
+
+@pytest.mark.parametrize("circuits", ["COIN", "[COIN, None]", "[COIN, b'version 3.0']"])
+def test_what_is_no_list_of_circuits_is_refused_before_anything_runs(circuits: str) -> None:
+    source = f"""
+def execute(qi):
+    try:
+        qi.execute_circuits({circuits}, 5)
+    finally:
+        assert qi.results == []
+def finalize(list_of_measurements): return {{}}
+"""
+    with pytest.raises(InvalidInputError, match="circuit"):
+        run(source)
+
+
+def test_the_first_circuit_of_many_that_cannot_be_executed_is_the_error_and_those_before_it_count() -> None:
+    result = run("""
+def execute(qi):
+    try:
+        qi.execute_circuits([COIN, COIN, "version 3.0; nonsense", COIN], 5)
+    except Exception as error:
+        qi.results.append({type(error).__name__: 0})
+def finalize(list_of_measurements):
+    return {"m": [sum(counts.values()) for counts in list_of_measurements], "e": list(list_of_measurements[-1])}
+""")
+    assert result == {"m": [5, 5, 0], "e": ["CircuitError"]}
+
+
+def test_circuits_in_older_cqasm_run() -> None:
+    result = run("""
+def execute(qi):
+    qi.execute_circuit("version 1.0; qubits 2; X q[1]; measure_all", 5)
+def finalize(list_of_measurements):
+    return list_of_measurements[0]
+""")
+    assert result == {"10": 5}
+
+
+@pytest.mark.parametrize("shots", [10**12, 10**30])
+def test_shots_that_no_backend_does_are_refused(shots: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"{shots} shots are more"):
+        run(f"def execute(qi): qi.execute_circuit(COIN, {shots})\ndef finalize(m): return {{}}")
+
+
+def test_65_qubits_are_refused_with_the_line_of_the_file_that_asked_for_them() -> None:
+    circuit = "version 3.0; qubit[65] q; bit b; b = measure q[0]"
+    with pytest.raises(CircuitError, match=r"65 qubits.*Asked for in algorithm\.py:3") as caught:
+        run(f"\ndef execute(qi):\n qi.execute_circuit({circuit!r}, 1)\ndef finalize(m): return {{}}")
+    assert caught.value.kind == "invalid_circuit"
+
+
+def test_returning_from_execute_ends_the_algorithm_whenever_it_likes() -> None:
+    result = run("""
+def execute(qi):
+    for step in range(100):
+        done = qi.execute_circuit(COIN, 5)
+        if step == 2:
+            return done  # good enough; what is returned does not matter
+def finalize(list_of_measurements):
+    return {"n": len(list_of_measurements)}
+""")
+    assert result == {"n": 3}
+
+
+def test_a_life_cycle_that_has_no_first_circuit_ends_at_once() -> None:
+    result = run("""
+def initialize(): return None
+def execute(results, shots_requested, shots_done): raise AssertionError
+def finalize(list_of_measurements): return {"n": len(list_of_measurements)}
+""")
+    assert result == {"n": 0}
+
+
+def test_a_file_that_catches_its_own_exit_goes_on() -> None:
+    result = run("""
+import sys
+def execute(qi):
+    try:
+        sys.exit(3)
+    except SystemExit:
+        qi.execute_circuit(COIN, 5)
+def finalize(list_of_measurements): return {"n": len(list_of_measurements)}
+""")
+    assert result == {"n": 1}
 
 
 def test_the_life_cycle_runs_until_execute_has_no_circuit_left() -> None:
@@ -140,7 +256,7 @@ if __name__ == "__main__":
     raise SystemExit("this is for debugging by hand")
 """)
     assert result == {"n": 1}
-    assert "qi2_shared" not in sys.modules
+    assert "qi2_shared" not in sys.modules or importlib.util.find_spec("qi2_shared") is not None
 
 
 def test_dataclasses_and_pickle_find_the_module() -> None:

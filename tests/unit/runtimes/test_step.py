@@ -145,6 +145,110 @@ def finalize(measurements):
     assert out.splitlines()[0] == "CircuitError"
 
 
+def numbered(number: int) -> str:
+    """A circuit of six qubits that measures this number."""
+    flips = "".join(f"X q[{i}]; " for i in range(6) if number >> i & 1)
+    return f"version 3.0; qubit[6] q; bit[6] b; {flips}b = measure q"
+
+
+def test_many_circuits_come_back_in_order_however_many_they_are(shared: Running) -> None:
+    source = f"""
+def execute(qi):
+    done = qi.execute_circuits({[numbered(i) for i in range(50)]!r}, 3)
+    qi.results.append([int(next(iter(each.results)), 2) for each in done])
+def finalize(measurements):
+    return {{"order": measurements[-1]}}
+"""
+    shared.ask(hybrid_job(20, source, uid=UID))
+    status, out, _ = end(begin(shared, 20))
+    assert (status, json.loads(out)) == (0, {"order": list(range(50))})
+    task = shared.reader().task("a", 20)
+    assert task is not None
+    assert (task.state, task.executions, task.shots) == ("finished", 50, 150)
+
+
+def test_after_a_bad_circuit_among_many_nothing_is_left_under_way(shared: Running) -> None:
+    circuits = [numbered(i) for i in range(40)]
+    circuits[2] = "version 3.0; nonsense"
+    source = f"""
+def execute(qi):
+    try:
+        qi.execute_circuits({circuits!r}, 3)
+    except Exception as error:
+        print(type(error).__name__, len(qi.results))
+    qi.execute_circuits({circuits[3:]!r}, 3)
+def finalize(measurements):
+    return {{"n": len(measurements)}}
+"""
+    shared.ask(hybrid_job(21, source, uid=UID))
+    status, out, _ = end(begin(shared, 21))
+    assert status == 0
+    assert out.splitlines() == ["CircuitError 2", '{"n": 39}']
+
+
+def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Running) -> None:
+    shared.ask(hybrid_job(22, "def execute(qi): pass\ndef finalize(m): return {'n': len(m)}\n", uid=UID))
+    status, out, err = end(begin(shared, 22))
+    assert (status, json.loads(out)) == (0, {"n": 0})
+    assert "no circuit" in err
+    task = shared.reader().task("a", 22)
+    assert task is not None
+    assert (task.state, task.reason) == ("finished", "The hybrid file has executed no circuit.")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "call", "reason"),
+    [
+        (23, "qi.execute_circuit('version 3.0; qubit[65] q; bit b; b = measure q[0]', 1)", "65 qubits"),
+        (
+            24,
+            "qi.execute_circuit('version 1.0; qubits 65; measure_all', 1)",
+            "circuit:1:14: the circuit has 65 qubits",
+        ),
+        (25, f"qi.execute_circuit({BELL!r}, 10**12)", "1000000000000 shots are more"),
+        (26, f"qi.execute_circuits([{BELL!r}] * 3, 10**12)", "1000000000000 shots are more"),
+    ],
+)
+def test_what_no_backend_can_do_fails_the_job_with_its_reason(
+    shared: Running, job_id: int, call: str, reason: str
+) -> None:
+    source = f"def execute(qi):\n    {call}\ndef finalize(m): return {{}}\n"
+    shared.ask(hybrid_job(job_id, source, uid=UID))
+    status, _, err = end(begin(shared, job_id))
+    assert status == 1
+    assert reason in err
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert task.state == "failed"
+    assert reason in task.reason
+    assert "job.py:2" in task.reason
+
+
+def test_code_that_catches_everything_cannot_outlive_its_job(shared: Running) -> None:
+    source = f"""
+def execute(qi):
+    while True:
+        try:
+            qi.execute_circuit({BELL!r}, 10)
+            print("going on", flush=True)
+        except BaseException:
+            pass
+def finalize(measurements):
+    return {{}}
+"""
+    shared.ask(hybrid_job(27, source, uid=UID))
+    step = begin(shared, 27)
+    assert step.stdout is not None
+    assert step.stdout.readline() == "going on\n"
+    shared.ask(Finish(job_id=27, restart=0, state="CANCELLED"))
+    status, _, err = end(step)
+    assert status == 1
+    assert "cancelled" in err
+    task = shared.reader().task("a", 27)
+    assert task is not None
+    assert task.state == "cancelled"
+
+
 def test_outside_a_slurm_job_the_step_says_what_to_do(shared: Running) -> None:
     status, out, err = end(begin(shared, None))
     assert (status, out) == (1, "")
@@ -190,6 +294,28 @@ def finalize(measurements):
         task = running.reader().task("a", 7)
         assert task is not None
         assert (task.state, task.executions, task.shots) == ("finished", 2, 11)
+
+
+def test_many_circuits_go_on_when_the_dispatcher_is_killed_and_none_is_run_twice(home: Path) -> None:
+    circuits = [slow_circuit(18), *(numbered(i) for i in range(30)), slow_circuit(18), numbered(30)]
+    source = f"""
+def execute(qi):
+    done = qi.execute_circuits({circuits!r}, 1)
+    qi.results.append([int(next(iter(each.results)), 2) for each in done if len(next(iter(each.results))) == 6])
+def finalize(measurements):
+    return {{"order": measurements[-1]}}
+"""
+    with Running(home) as running:
+        running.ready().ask(hybrid_job(9, source, uid=UID))
+        step = begin(running, 9)
+        until(running.executing)
+        running.kill()
+        running.start()
+        status, out, _ = end(step)
+        assert (status, json.loads(out)) == (0, {"order": list(range(31))})
+        task = running.reader().task("a", 9)
+        assert task is not None
+        assert (task.state, task.executions, task.shots) == ("finished", 33, 33)
 
 
 def test_a_circuit_job_goes_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
