@@ -297,7 +297,10 @@ def test_a_syntax_error_is_shown_with_line_and_column() -> None:
         ("def finalize(m): pass\nclass A:\n    def execute(self, qi): pass", "'execute'"),
         ("def execute(): pass\ndef finalize(m): pass", r"execute\(qi\)"),
         ("def execute(qi): pass\ndef finalize(m): pass\ndef initialize(): pass", "shots_requested"),
-        ("def execute(qi): pass\0", "can't read"),
+        (
+            "def execute(qi): pass\0",
+            "can't read|null bytes",
+        ),  # ends in one error or another, by Python's version
     ],
 )
 def test_a_file_that_is_no_hybrid_algorithm_is_refused_with_an_example(source: str, missing: str) -> None:

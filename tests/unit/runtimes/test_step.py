@@ -159,10 +159,10 @@ def execute(qi):
 def finalize(measurements):
     return {{"order": measurements[-1]}}
 """
-    shared.ask(hybrid_job(20, source, uid=UID))
-    status, out, _ = end(begin(shared, 20))
+    shared.ask(hybrid_job(120, source, uid=UID))
+    status, out, _ = end(begin(shared, 120))
     assert (status, json.loads(out)) == (0, {"order": list(range(50))})
-    task = shared.reader().task("a", 20)
+    task = shared.reader().task("a", 120)
     assert task is not None
     assert (task.state, task.executions, task.shots) == ("finished", 50, 150)
 
@@ -180,18 +180,18 @@ def execute(qi):
 def finalize(measurements):
     return {{"n": len(measurements)}}
 """
-    shared.ask(hybrid_job(21, source, uid=UID))
-    status, out, _ = end(begin(shared, 21))
+    shared.ask(hybrid_job(121, source, uid=UID))
+    status, out, _ = end(begin(shared, 121))
     assert status == 0
     assert out.splitlines() == ["CircuitError 2", '{"n": 39}']
 
 
 def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Running) -> None:
-    shared.ask(hybrid_job(22, "def execute(qi): pass\ndef finalize(m): return {'n': len(m)}\n", uid=UID))
-    status, out, err = end(begin(shared, 22))
+    shared.ask(hybrid_job(122, "def execute(qi): pass\ndef finalize(m): return {'n': len(m)}\n", uid=UID))
+    status, out, err = end(begin(shared, 122))
     assert (status, json.loads(out)) == (0, {"n": 0})
     assert "no circuit" in err
-    task = shared.reader().task("a", 22)
+    task = shared.reader().task("a", 122)
     assert task is not None
     assert (task.state, task.reason) == ("finished", "The hybrid file has executed no circuit.")
 
@@ -199,14 +199,14 @@ def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Ru
 @pytest.mark.parametrize(
     ("job_id", "call", "reason"),
     [
-        (23, "qi.execute_circuit('version 3.0; qubit[65] q; bit b; b = measure q[0]', 1)", "65 qubits"),
+        (123, "qi.execute_circuit('version 3.0; qubit[65] q; bit b; b = measure q[0]', 1)", "65 qubits"),
         (
-            24,
+            124,
             "qi.execute_circuit('version 1.0; qubits 65; measure_all', 1)",
             "circuit:1:14: the circuit has 65 qubits",
         ),
-        (25, f"qi.execute_circuit({BELL!r}, 10**12)", "1000000000000 shots are more"),
-        (26, f"qi.execute_circuits([{BELL!r}] * 3, 10**12)", "1000000000000 shots are more"),
+        (125, f"qi.execute_circuit({BELL!r}, 10**12)", "1000000000000 shots are more"),
+        (126, f"qi.execute_circuits([{BELL!r}] * 3, 10**12)", "1000000000000 shots are more"),
     ],
 )
 def test_what_no_backend_can_do_fails_the_job_with_its_reason(
@@ -236,15 +236,15 @@ def execute(qi):
 def finalize(measurements):
     return {{}}
 """
-    shared.ask(hybrid_job(27, source, uid=UID))
-    step = begin(shared, 27)
+    shared.ask(hybrid_job(127, source, uid=UID))
+    step = begin(shared, 127)
     assert step.stdout is not None
     assert step.stdout.readline() == "going on\n"
-    shared.ask(Finish(job_id=27, restart=0, state="CANCELLED"))
+    shared.ask(Finish(job_id=127, restart=0, state="CANCELLED"))
     status, _, err = end(step)
     assert status == 1
     assert "cancelled" in err
-    task = shared.reader().task("a", 27)
+    task = shared.reader().task("a", 127)
     assert task is not None
     assert task.state == "cancelled"
 
