@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from qslurm.cli import reservations
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.cli.times import clock_time
@@ -136,11 +137,15 @@ def online(name: str, config_file: Path | None) -> None:
     _set_backend(name, online=True, reason="", config_file=config_file)
 
 
+for command in (reservations.reserve, reservations.release, reservations.list_reservations):
+    backend.add_command(command)
+
+
 def ask_status(config_file: Path | None) -> Status:
     """What the dispatcher says of itself."""
     from qslurm.dispatcher.messages import GetStatus, Status
 
-    answer = _ask(GetStatus(), config_file)
+    answer = ask(GetStatus(), config_file)
     assert isinstance(answer, Status)
     return answer
 
@@ -156,7 +161,8 @@ def print_backends(backends: Sequence[BackendStatus]) -> None:
     )  # fmt: skip
 
 
-def _ask(message: Message, config_file: Path | None) -> Message:
+def ask(message: Message, config_file: Path | None) -> Message:
+    """The dispatcher's answer; what it refuses is an error."""
     from qslurm.c2.config import load_c2_config
     from qslurm.dispatcher.client import DispatcherClient
 
@@ -168,7 +174,7 @@ def _ask(message: Message, config_file: Path | None) -> Message:
 def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | None) -> None:
     from qslurm.dispatcher.messages import SetBackend
 
-    _ask(SetBackend(backend=name, online=online, reason=reason), config_file)
+    ask(SetBackend(backend=name, online=online, reason=reason), config_file)
     click.echo(f"{name} is back in service" if online else f"{name} is out of service")
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from qslurm import errors
 from qslurm.dispatcher.credentials import Identity, Munge
-from qslurm.dispatcher.messages import Admit, Attach, Finish, Message, Refused, SetBackend
+from qslurm.dispatcher.messages import Admit, Attach, Finish, Message, Refused, Release, Reserve, SetBackend
 from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     import zmq
 
-_SIGNED = (Admit, Attach, Finish, SetBackend)
+_SIGNED = (Admit, Attach, Finish, SetBackend, Reserve, Release)
 
 
 class DispatcherClient:

@@ -19,6 +19,7 @@ from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admit, Executed, Message
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.queues import Queue
+from qslurm.dispatcher.reservations import Reservation
 from qslurm.dispatcher.states import ExecutionState, TaskState, move_execution, move_task
 from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.runtimes.interface import BackendType
@@ -57,6 +58,7 @@ class Ledger:
         self._numbers = itertools.count(1)
         self._last_task = store.last_task()
         self._ended: list[int] = []  # tasks, since changes were last stored
+        self._remember()
         for row in store.open_tasks():
             self._reload(task_from_row(row))
 
@@ -96,6 +98,16 @@ class Ledger:
         now, at = self.timer(), self.clock()
         return min((queue.next_event(now, at) for queue in self.queues.values()), default=float("inf"))
 
+    def reserve(self, reservation: Reservation) -> None:
+        """A window begins to count."""
+        self.queues[reservation.backend].reservations[reservation.id] = reservation
+        self.changes.append(statements.put_reservation(msgspec.structs.asdict(reservation)))
+
+    def release(self, reservation: Reservation) -> None:
+        """A window does not count any more."""
+        del self.queues[reservation.backend].reservations[reservation.id]
+        self.changes.append(statements.drop_reservation(reservation.id))
+
     def begin(self, job: Admit) -> Task:
         """A new task."""
         self._last_task += 1
@@ -130,8 +142,12 @@ class Ledger:
             self._withdraw(execution)
             self.settled.append((task.id, execution.seq, ended(task)))
         self._ended.append(task.id)
-        if task.job.backend in self.queues:
-            self.queues[task.job.backend].forget(task.job.job_id)
+        queue = self.queues.get(task.job.backend)
+        if queue is not None:
+            queue.forget(task.job.job_id)
+            if state is not TaskState.WITHDRAWN:  # a job that Slurm took back will come again
+                for one in queue.reservations_of_job(task.job.job_id, self.clock()):
+                    self.release(one)
 
     def queue_circuit_job(self, task: Task) -> None:
         """Queue the one circuit of a circuit job."""
@@ -213,6 +229,18 @@ class Ledger:
         self.move(execution, ExecutionState.WITHDRAWN)
         task = self.tasks[execution.task]
         del task.executions[execution.seq]
+
+    def _remember(self) -> None:
+        """Take up reservations, and what centers have used, from the store."""
+        now, at = self.timer(), self.clock()
+        for row in self.store.reservations():
+            if row["backend"] in self.queues:
+                self.queues[row["backend"]].reservations[row["id"]] = Reservation(**row)
+        for name, queue in self.queues.items():
+            if queue.policy.by_center:
+                since = at - 10 * self.backends[name].half_life_s  # before that a thousandth is left
+                for row in self.store.used(name, since):
+                    queue.charge(row["center"], row["seconds"], now - max(0.0, at - row["at"]))
 
     def _reload(self, task: Task) -> None:
         self.tasks[task.id] = task

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from qslurm.dispatcher.reservations import Reservation
 from qslurm.payload.envelope import Envelope, Kind
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
@@ -81,6 +82,30 @@ class SetBackend(Message, frozen=True):
     reason: str = ""
 
 
+class Reserve(Message, frozen=True):
+    """An operator reserves a backend from `begins` until `ends`, for a center or for a job (C2's job id)."""
+
+    backend: str
+    begins: float
+    ends: float
+    center: str = ""
+    job_id: Number = 0
+    reason: str = ""
+
+
+class Reserved(Message, frozen=True):
+    """It is reserved, under this number; `note` is what its maker may want to know."""
+
+    reservation: Number
+    note: str = ""
+
+
+class Release(Message, frozen=True):
+    """An operator takes a reservation back."""
+
+    reservation: Number
+
+
 class GetStatus(Message, frozen=True):
     """What is going on? Anybody on the host may ask; names of users and circuits are not in the answer."""
 
@@ -123,6 +148,7 @@ class Status(Message, frozen=True):
     reason: str
     backends: list[BackendStatus]
     tasks: list[TaskStatus]
+    reservations: list[Reservation] = []
 
 
 class Refused(Message, frozen=True):
@@ -262,6 +288,18 @@ class Result(Message, frozen=True):
 
 
 Request = (
-    Admit | Finish | SetBackend | GetStatus | Attach | Execute | Await | Conclude | Join | Report | Result
+    Admit
+    | Finish
+    | SetBackend
+    | Reserve
+    | Release
+    | GetStatus
+    | Attach
+    | Execute
+    | Await
+    | Conclude
+    | Join
+    | Report
+    | Result
 )  # what the dispatcher answers
-Reply = Admitted | TurnedAway | Done | Status | Refused | Attached | Pending | Executed | Run
+Reply = Admitted | TurnedAway | Done | Reserved | Status | Refused | Attached | Pending | Executed | Run

@@ -100,7 +100,7 @@ class Queue:
         """An execution that ran is over, after so many seconds of the backend."""
         given = self._given.pop((task, seq))
         took = max(seconds, MINIMUM_S)
-        self._mean_s = self._mean_s + _LAST_COUNTS * (took - self._mean_s) if self._mean_s else took
+        self._learn(took)
         self._charge(given.waiting.center, took - given.charged, given.since)
         self._rest(given.waiting.job, now)
 
@@ -130,6 +130,13 @@ class Queue:
             self._holds.end(job)
             del self._rhythms[job]
 
+    def note_leased(self, job: int, center: str, seconds: float, now: float) -> None:
+        """A job has executed something that did not go through this queue."""
+        took = max(seconds, MINIMUM_S)
+        self._learn(took)
+        self._charge(center, took, now)
+        self._rhythms.setdefault(job, Rhythm(center)).ended_at = now
+
     def charge(self, center: str, seconds: float, when: float) -> None:
         """Note what a center has used before."""
         self._charge(center, seconds, when)
@@ -154,10 +161,10 @@ class Queue:
         keys = self.reserved_keys(window)
         return self._waiting[keys.first()[1]] if keys else None
 
-    def find(self, task: int, seq: int) -> Waiting | None:
-        """An execution that waits."""
-        number = self._numbers.get((task, seq))
-        return None if number is None else self._waiting[number]
+    def admits(self, job: int, center: str, at: float) -> bool:
+        """Whether a job may have the backend at all: it is not reserved, or reserved for it."""
+        window = in_force(self.reservations.values(), at)
+        return window is None or window.admits(center, job)
 
     def numbered(self, number: int) -> Waiting:
         """The execution with that number, which waits."""
@@ -186,6 +193,10 @@ class Queue:
     def reserved_keys(self, window: Reservation) -> Ordered[Rank]:
         """What waits of those whom a reservation is for."""
         return self.job_keys(window.job_id) if window.job_id else self.center_keys(window.center)
+
+    def reservations_of_job(self, job: int, at: float) -> list[Reservation]:
+        """The windows that are open for this very job."""
+        return [one for one in self.reservations.values() if one.job_id == job and one.begins <= at]
 
     def first_jobs(self, at: float) -> list[int]:
         """The jobs whose sessions let them go before the others."""
@@ -248,6 +259,9 @@ class Queue:
                 self._groups.remove(before)
             if after is not None:
                 self._groups.add(after)
+
+    def _learn(self, took: float) -> None:
+        self._mean_s = self._mean_s + _LAST_COUNTS * (took - self._mean_s) if self._mean_s else took
 
     def _charge(self, center: str, seconds: float, when: float) -> None:
         self.shares.charge(center, seconds, when)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qslurm.dispatcher import jobs, sessions, work
+from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.doorkeeper import Doorkeeper
@@ -32,6 +32,8 @@ from qslurm.dispatcher.messages import (
     Message,
     Pending,
     Refused,
+    Release,
+    Reserve,
     SetBackend,
     TurnedAway,
 )
@@ -54,7 +56,7 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to store
 _IDLE_S = 10.0
 
 ReadJob = Callable[[Envelope, int], str]
-Signed = Admit | Finish | SetBackend | Attach
+Signed = Admit | Finish | SetBackend | Reserve | Release | Attach
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Server:
                 self._send(parcel.address, self._backends.status(self._pool))
             case Execute() | Await() | Conclude():
                 self._take_from_session(parcel, message)
-            case Admit() | Finish() | SetBackend() | Attach():
+            case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach():
                 self._check(parcel, message)
             case _:
                 self._send(parcel.address, Refused(kind="permission", reason="That is not for this socket."))
@@ -261,8 +263,10 @@ class Server:
             self._admit(address, message, None if self._read else "")
         elif isinstance(message, Finish):
             self._answer(address, jobs.finish(ledger, message))
-        else:
+        elif isinstance(message, SetBackend):
             self._answer(address, self._backends.set(message))
+        else:
+            self._answer(address, reserving.order(ledger, message))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None) -> None:
         self._backends.look(self._pool)

@@ -7,7 +7,7 @@ import os
 import time
 
 import qslurm
-from qslurm.dispatcher import work
+from qslurm.dispatcher import reserving, work
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     BackendStatus,
@@ -74,6 +74,7 @@ class Backends:
             reason=f"Results can't be stored: {self._ledger.trouble}." if self._ledger.trouble else "",
             backends=[self._backend(name, pool) for name in self._ledger.backends],
             tasks=[_task(task) for task in self._ledger.tasks.values()],
+            reservations=reserving.listed(self._ledger),
         )
 
     def _backend(self, name: str, pool: Pool) -> BackendStatus:

@@ -6,7 +6,7 @@ from typing import Any
 
 Statement = tuple[str, tuple[Any, ...]]
 
-VERSION = 1
+VERSION = 2
 """Kept in the file as `user_version`; grows with every change of the schema."""
 
 SCHEMA = """
@@ -42,6 +42,16 @@ CREATE TABLE backends (
     name TEXT PRIMARY KEY, offline INTEGER NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL
 );
 """
+
+RESERVATIONS = """
+CREATE TABLE reservations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, backend TEXT NOT NULL, begins REAL NOT NULL, ends REAL NOT NULL,
+    center TEXT NOT NULL, job_id INTEGER NOT NULL, reason TEXT NOT NULL
+);
+"""
+
+STEPS = {0: SCHEMA + RESERVATIONS, 1: RESERVATIONS}
+"""From a version of the schema to the newest one; version 0 is an empty file."""
 
 TASK_COLUMNS = (
     "id", "center", "job_id", "restart", "key", "kind", "backend", "name", "user", "uid", "account", "origin",
@@ -118,3 +128,14 @@ def note(at: float, task: int, seq: int | None, state: str, reason: str = "") ->
 def set_backend(name: str, *, offline: bool, reason: str, since: float) -> Statement:
     """What an operator wants of a backend; outlives the dispatcher."""
     return "INSERT OR REPLACE INTO backends VALUES (?, ?, ?, ?)", (name, offline, reason, since)
+
+
+def put_reservation(values: dict[str, Any]) -> Statement:
+    """A window in which a backend is somebody's; `values` are those of a Reservation."""
+    names = ("id", "backend", "begins", "ends", "center", "job_id", "reason")
+    return "INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(values[name] for name in names)
+
+
+def drop_reservation(number: int) -> Statement:
+    """The window is over, or was released; its number is never used again."""
+    return "DELETE FROM reservations WHERE id = ?", (number,)

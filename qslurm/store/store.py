@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qslurm.errors import QslurmError
-from qslurm.store.statements import SCHEMA, VERSION, Statement
+from qslurm.store.statements import STEPS, VERSION, Statement
 
 Row = dict[str, Any]
 
@@ -75,6 +75,30 @@ class Store:
         """What operators have set."""
         return self._rows("SELECT * FROM backends")
 
+    def reservations(self) -> list[Row]:
+        """The windows that operators have reserved."""
+        return self._rows("SELECT * FROM reservations ORDER BY id")
+
+    def last_reservation(self) -> int:
+        """The highest number ever given to a reservation, or 0."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'reservations'")
+        return int(rows[0]["seq"]) if rows else 0
+
+    def knows_center(self, center: str) -> bool:
+        """Whether a job of that center has ever been here."""
+        return bool(self._rows("SELECT 1 FROM tasks WHERE center = ? LIMIT 1", center))
+
+    def used(self, backend: str, since: float) -> list[Row]:
+        """The QPU-seconds of each task at a backend that ended after a time, or goes on: center, at, seconds."""
+        return self._rows(
+            "SELECT center, coalesce(finished_at, started_at, admitted_at) AS at, sum(seconds) AS seconds "
+            "FROM tasks JOIN executions ON task = tasks.id "
+            "WHERE backend = ? AND coalesce(finished_at, started_at, admitted_at) > ? "
+            "GROUP BY tasks.id HAVING sum(seconds) > 0",
+            backend,
+            since,
+        )
+
     def last_task(self) -> int:
         """The highest task id ever given, or 0."""
         return int(self._rows("SELECT coalesce(max(id), 0) AS id FROM tasks")[0]["id"])
@@ -111,8 +135,8 @@ def _open(path: str) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version == 0:
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    if version in STEPS:
+        connection.executescript(f"BEGIN; {STEPS[version]} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
         connection.close()
         raise QslurmError(

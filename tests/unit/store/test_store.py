@@ -17,6 +17,7 @@ from qslurm.dispatcher.task import Task, task_from_row
 from qslurm.errors import QslurmError
 from qslurm.store import Reader
 from qslurm.store.statements import (
+    SCHEMA,
     change_task,
     copy_executions,
     end_execution,
@@ -131,6 +132,17 @@ def test_a_store_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         Reader(tmp_path / "none.db").task("a", 1)
     with pytest.raises(QslurmError, match="can't be opened"):
         Store(str(tmp_path / "none" / "store.db"))
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = 1; COMMIT;")
+    connection.close()
+    store = Store(str(path))
+    store.commit([put_task(a_task().row())])
+    assert store.reservations() == []
+    assert len(store.open_tasks()) == 1
+    store.close()
 
 
 def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:

@@ -1,0 +1,142 @@
+"""`qslurm backend reserve|release|reservations`: windows in which a backend is somebody's."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import click
+
+from qslurm.cli.options import JobId, c2_config_option, json_option
+from qslurm.cli.output import print_json, print_table
+from qslurm.cli.times import clock_time
+
+
+class Moment(click.ParamType[float]):
+    """A time of this host's clock, as Unix seconds: `now`, 14:30 (the next one), 2026-11-22 14:30."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """What the words say; a usage error if they say nothing."""
+        text = str(value).strip()
+        if text == "now":
+            return time.time()
+        try:
+            if len(text) <= len("14:30:00") and ":" in text:
+                return _next(datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S"))
+            return datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time. Write now, 14:30, or 2026-11-22 14:30.", param, ctx)
+
+
+class Span(click.ParamType[int]):
+    """A duration in seconds, written 90m, 2h, 1d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """What the words say; a usage error if they say nothing."""
+        from qslurm.errors import InvalidInputError
+        from qslurm.tokens.lifetime import parse_lifetime
+
+        try:
+            return parse_lifetime(str(value))
+        except InvalidInputError:
+            self.fail(f"{value!r} is no duration. Write 90m, 2h or 1d.", param, ctx)
+
+
+@click.command()
+@click.argument("name", metavar="BACKEND")
+@click.option("--center", metavar="CENTER", default="", help="For this center's jobs.")
+@click.option("--job", "job_id", type=JobId(), metavar="JOBID", help="For this one job of C2.")
+@click.option(
+    "--start", type=Moment(), default="now", metavar="TIME", help="now, 14:30, or 2026-11-22 14:30."
+)
+@click.option("--duration", type=Span(), required=True, metavar="TIME", help="How long: 90m, 2h, 1d.")
+@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for whoever looks.")
+@c2_config_option
+@json_option
+def reserve(
+    name: str,
+    *,
+    center: str,
+    job_id: int | None,
+    start: float,
+    duration: int,
+    reason: str,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Reserve BACKEND for one center or one job: nothing else starts there within the window.
+
+    A circuit that runs when the window opens is finished first. What is kept out waits and is told until when; a
+    job's reservation ends with the job.
+
+    \b
+    Example:  qslurm backend reserve spin2 --center snellius --start 14:00 --duration 2h
+    """
+    from qslurm.cli.operator import ask
+    from qslurm.dispatcher.messages import Reserve, Reserved
+
+    if bool(center) == (job_id is not None):
+        raise click.UsageError("Say either --center or --job.")
+    message = Reserve(
+        backend=name, begins=start, ends=start + duration, center=center, job_id=job_id or 0, reason=reason
+    )
+    answer = ask(message, config_file)
+    assert isinstance(answer, Reserved)
+    if as_json:
+        print_json({"reservation": answer.reservation, "note": answer.note})
+        return
+    holder = f"center {center}" if center else f"job {job_id}"
+    until = clock_time(start + duration)
+    click.echo(f"reservation {answer.reservation}: {name} is {holder}'s from {clock_time(start)} to {until}")
+    if answer.note:
+        click.echo(f"qslurm: {answer.note}", err=True)
+
+
+@click.command()
+@click.argument("number", metavar="NUMBER", type=click.IntRange(min=1, max=2**53 - 1))
+@c2_config_option
+def release(number: int, config_file: Path | None) -> None:
+    """Take reservation NUMBER back, before or within its window.
+
+    \b
+    Example:  qslurm backend release 3
+    """
+    from qslurm.cli.operator import ask
+    from qslurm.dispatcher.messages import Release
+
+    ask(Release(reservation=number), config_file)
+    click.echo(f"reservation {number} is released")
+
+
+@click.command("reservations")
+@c2_config_option
+@json_option
+def list_reservations(config_file: Path | None, as_json: bool) -> None:
+    """List the windows that are open or to come.
+
+    \b
+    Example:  qslurm backend reservations
+    """
+    import msgspec
+
+    from qslurm.cli.operator import ask_status
+
+    found = ask_status(config_file).reservations
+    if as_json:
+        print_json({"reservations": msgspec.to_builtins(found)})
+        return
+    print_table(
+        ("NUMBER", "BACKEND", "FOR", "BEGINS", "ENDS", "REASON"),
+        [(r.id, r.backend, r.holder, clock_time(r.begins), clock_time(r.ends), r.reason) for r in found],
+    )
+
+
+def _next(clock: datetime) -> float:
+    now = datetime.now()  # people mean the clock on their wall
+    then = now.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
+    return (then if then >= now else then + timedelta(days=1)).timestamp()

@@ -1,0 +1,61 @@
+"""Operators reserve backends and release them again."""
+
+from __future__ import annotations
+
+import logging
+
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import Done, Message, Refused, Release, Reserve, Reserved
+from qslurm.dispatcher.reservations import Reservation, complaint
+
+log = logging.getLogger(__name__)
+
+
+def order(ledger: Ledger, message: Reserve | Release) -> Message:
+    """What an operator asks for; windows that are over are forgotten on the way."""
+    for one in _all(ledger):
+        if one.ends <= ledger.clock():
+            ledger.release(one)
+    if isinstance(message, Reserve):
+        return _reserve(ledger, message)
+    found = next((one for one in _all(ledger) if one.id == message.reservation), None)
+    if found is None:
+        return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
+    log.info("reservation=%d backend=%s released", found.id, found.backend)
+    ledger.release(found)
+    return Done()
+
+
+def listed(ledger: Ledger) -> list[Reservation]:
+    """The windows that are open or to come, first the one that begins first."""
+    now = ledger.clock()
+    return sorted((one for one in _all(ledger) if one.ends > now), key=lambda one: (one.begins, one.id))
+
+
+def _reserve(ledger: Ledger, message: Reserve) -> Message:
+    queue = ledger.queues.get(message.backend)
+    if queue is None:
+        return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
+    now = ledger.clock()
+    new = Reservation(
+        id=1 + max([ledger.store.last_reservation(), *(one.id for one in _all(ledger))]),
+        backend=message.backend,
+        begins=max(message.begins, now),
+        ends=message.ends,
+        center=message.center,
+        job_id=message.job_id,
+        reason=message.reason,
+    )
+    wrong = complaint(new, list(queue.reservations.values()), now)
+    if wrong:
+        return Refused(kind="invalid_input", reason=wrong)
+    ledger.reserve(new)
+    log.info("reservation=%d backend=%s from=%.0f until=%.0f", new.id, new.backend, new.begins, new.ends)
+    known = not new.center or new.center in ledger.backends[new.backend].weights
+    if known or ledger.store.knows_center(new.center):
+        return Reserved(reservation=new.id)
+    return Reserved(reservation=new.id, note=f"No job of a center {new.center!r} has been here so far.")
+
+
+def _all(ledger: Ledger) -> list[Reservation]:
+    return [one for queue in ledger.queues.values() for one in queue.reservations.values()]
