@@ -155,6 +155,7 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
 
 
 _READ = """
+import sys
 sys.path.insert(0, sys.argv[1])
 from qslurm.store import Reader
 print(Reader(sys.argv[2]).task("a", 7).state)
