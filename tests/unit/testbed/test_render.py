@@ -127,3 +127,12 @@ def test_units_are_what_systemd_takes(unit: str, tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True, check=False
     )
     assert unit not in done.stderr, done.stderr
+
+
+def test_a_backend_s_options_reach_its_runtime_as_they_were_given() -> None:
+    from qslurm.c2.config import parse_c2_config
+
+    given = {"host": "qpu1", "missed_heartbeats": 4, "heartbeat_s": 0.5, "exclusive": False}
+    values = merged(defaults(), {"backend": [{"name": "spin2", "runtime": "hardware", "options": given}]})
+    (backend,) = parse_c2_config(render("c2/c2.toml.j2", values)).backend
+    assert backend.options == given
