@@ -160,7 +160,9 @@ class HardwareRuntime:
                 f"{file}: the circuit needs {facts.qubits} qubits{more}; {known.name} has {known.nqubits}.",
                 hint="Declare only the qubits you use, and measure each at the end.",
             )
-        return facts.readout.program if by_qubit else circuit
+        if by_qubit:
+            return facts.readout.program
+        return circuit if facts.translation is None else facts.translation.program
 
     def _widths(self, facts: CircuitFacts) -> set[int]:
         """How long a result's strings may be: as the circuit's qubits, or as all that the hardware has."""

@@ -68,6 +68,7 @@ def test_results_by_bit_are_taken_as_they_are(qpu: Qpu, make: Make) -> None:
     runtime = make(results="bits")
     circuit = "version 3.0; qubit[2] q; bit[2] b; X q[0]; b = measure q"  # as many bits as qubits
     assert execute(runtime, circuit, 5).counts == {"01": 5}
+    assert execute(runtime, "version 1.0; qubits 2; X q[1]; measure_all", 5).counts == {"10": 5}
 
 
 def test_a_server_may_tell_of_the_most_frequent_results_only(qpu: Qpu, runtime: HardwareRuntime) -> None:
