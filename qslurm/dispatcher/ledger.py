@@ -162,6 +162,9 @@ class Ledger:
     def queue(self, task: Task, seq: int, circuit: Circuit) -> None:
         """Queue a circuit for the task's backend."""
         execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest())
+        if seq in task.lost_by_lane:
+            task.lost_by_lane.discard(seq)
+            execution.losses = 1
         task.executions[seq] = execution
         job = task.job
         waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=job.kind == "hybrid")
@@ -193,20 +196,7 @@ class Ledger:
         self._queue(execution).finish(execution.task, execution.seq, outcome.seconds, self.timer())
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
         execution.state = move_execution(execution.state, state)
-        raw_data = outcome.raw_data
-        self.changes.append(
-            statements.end_execution(
-                execution.task,
-                execution.seq,
-                state=state,
-                shots_done=outcome.shots_done,
-                counts=msgspec.json.encode(outcome.counts).decode(),
-                raw_data=None if raw_data is None else msgspec.json.encode(raw_data).decode(),
-                seconds=outcome.seconds,
-                reason=outcome.error,
-                error_kind=outcome.kind,
-            )
-        )
+        self.changes.append(_end_execution(execution.task, outcome, state))
         self.changes.append(
             statements.note(self.clock(), execution.task, execution.seq, state, outcome.error)
         )
@@ -219,6 +209,28 @@ class Ledger:
 
     def _queue(self, execution: Execution) -> Queue:
         return self.queues[self.tasks[execution.task].job.backend]
+
+    def record(self, task_id: int, circuit_sha256: str, outcome: Executed) -> bool:
+        """Take over an execution that went by lane; False if it is known already."""
+        task = self.tasks.get(task_id)
+        if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
+            return False
+        state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
+        self.changes += [
+            statements.put_execution(
+                task_id,
+                outcome.seq,
+                circuit_sha256=circuit_sha256,
+                shots=outcome.shots_requested,
+                state=state,
+            ),
+            _end_execution(task_id, outcome, state),
+            statements.note(self.clock(), task_id, outcome.seq, state, outcome.error),
+        ]
+        task.ended.add(outcome.seq)
+        self.settled.append((task_id, outcome.seq, outcome))
+        self.queues[task.job.backend].charge(task.job.center, outcome.seconds, self.timer())
+        return True
 
     def _withdraw(self, execution: Execution) -> None:
         self._queue(execution).withdraw(execution.task, execution.seq, self.timer())
@@ -255,6 +267,21 @@ class Ledger:
     def _with_stored(self, here: list[Task], rows: list[Row]) -> list[Task]:
         stored = [task_from_row(row) for row in rows if row["id"] not in self.tasks]
         return sorted(here + stored, key=lambda task: -task.id)
+
+
+def _end_execution(task: int, outcome: Executed, state: ExecutionState) -> Statement:
+    raw_data = outcome.raw_data
+    return statements.end_execution(
+        task,
+        outcome.seq,
+        state=state,
+        shots_done=outcome.shots_done,
+        counts=msgspec.json.encode(outcome.counts).decode(),
+        raw_data=None if raw_data is None else msgspec.json.encode(raw_data).decode(),
+        seconds=outcome.seconds,
+        reason=outcome.error,
+        error_kind=outcome.kind,
+    )
 
 
 def _log(task: Task) -> None:

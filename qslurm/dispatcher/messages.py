@@ -7,6 +7,7 @@ Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `resta
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -219,6 +220,10 @@ class Execute(Message, frozen=True):
     seed: int | None = None
     wait: bool = True
 
+    def digest(self) -> str:
+        """What the execution is recognised by when it is asked for again."""
+        return circuit_digest(self.circuit, self.shots, raw_data=self.raw_data, seed=self.seed)
+
 
 class Await(Message, frozen=True):
     """What has become of that execution? Answered with Executed, or with Pending after about a second."""
@@ -240,6 +245,11 @@ class Conclude(Message, frozen=True):
     task: Number
     final_result: str | None = None
     failure: str = ""
+
+
+def circuit_digest(circuit: str, shots: int, *, raw_data: bool, seed: int | None) -> str:
+    """The SHA-256 of all that an execution was asked with, in hexadecimal digits."""
+    return hashlib.sha256(f"{shots} {raw_data} {seed}\n{circuit}".encode()).hexdigest()
 
 
 # --- said by quantum runtimes, and to them -----------------------------------------------------------
@@ -287,6 +297,20 @@ class Result(Message, frozen=True):
     begun: bool = False
 
 
+class Lease(Message, frozen=True):
+    """A task has the runtime for a while: serve the lane whose descriptors come beside this message."""
+
+    task: Number
+    backend: str
+    max_shots: Number
+
+
+class LeaseOver(Message, frozen=True):
+    """The runtime serves no lane any more, and wants work."""
+
+    runtime: Number
+
+
 Request = (
     Admit
     | Finish
@@ -301,5 +325,8 @@ Request = (
     | Join
     | Report
     | Result
+    | LeaseOver
 )  # what the dispatcher answers
-Reply = Admitted | TurnedAway | Done | Reserved | Status | Refused | Attached | Pending | Executed | Run
+Reply = (
+    Admitted | TurnedAway | Done | Reserved | Status | Refused | Attached | Pending | Executed | Run | Lease
+)

@@ -11,10 +11,11 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Join, Message, Report, Result
+from qslurm.dispatcher.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
+from qslurm.runtimes.logbook import SUFFIX, Logbook, memory_logbook, open_logbook
 from qslurm.runtimes.process import command, ran_out_of_memory
 from qslurm.runtimes.quantum import Setup
 
@@ -58,6 +60,9 @@ class Runtime:
     endpoint: str
     folder: Path
     deadline: float
+    wire: socket.socket
+    logbook: Logbook
+    logbook_path: Path | None
     joined: bool = False
     address: Address | None = None
     killed_because: str = ""
@@ -65,7 +70,10 @@ class Runtime:
 
 
 class Pool:
-    """Keeps `workers` processes alive for each backend. `folder` is where endpoints are made for a moment."""
+    """Keeps `workers` processes alive for each backend. `folder` is where endpoints are made for a moment.
+
+    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process).
+    """
 
     def __init__(
         self,
@@ -74,9 +82,12 @@ class Pool:
         folder: Path,
         *,
         limit_s: float,
+        logbooks: str | None = None,
     ) -> None:
         import zmq
 
+        self.limit_s = limit_s
+        self._logbooks = logbooks
         self.router = context.socket(zmq.ROUTER)
         self.router.linger = 0
         self.router.maxmsgsize = RUNTIME_LIMIT
@@ -85,7 +96,6 @@ class Pool:
         self.backend_types: dict[str, BackendType] = {}  # as the processes have last reported them
         self._backends = {backend.name: backend for backend in backends}
         self._folder = folder
-        self._limit_s = limit_s
         self._failed_starts = dict.fromkeys(self._backends, 0)
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._last = 0
@@ -101,18 +111,18 @@ class Pool:
                 started += [self._start(backend, now) for _ in range(missing)]
         return started
 
-    def hear(self) -> list[Result]:
+    def hear(self) -> list[Result | LeaseOver]:
         """Take in what the processes say; each of them is idle after that."""
         import zmq
 
-        results: list[Result] = []
+        results: list[Result | LeaseOver] = []
         while True:
             try:
                 frames = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return results
             message = self._take_in(frames)
-            if isinstance(message, Result):
+            if isinstance(message, Result | LeaseOver):
                 results.append(message)
 
     def idle(self) -> list[Runtime]:
@@ -135,13 +145,26 @@ class Pool:
             raise ValueError(f"runtime {runtime.number} is not idle")
         self.router.send_multipart([*runtime.address, b"", encode(message)])
         runtime.address = None
-        runtime.deadline = now + self._limit_s
+        runtime.deadline = now + self.limit_s
+
+    def lend(self, runtime: Runtime, lease: Lease, lane: tuple[int, ...]) -> None:
+        """Give an idle process a lane to serve; LeaseOver follows, or its end."""
+        if runtime.address is None:
+            raise ValueError(f"runtime {runtime.number} is not idle")
+        try:
+            socket.send_fds(runtime.wire, [b"L"], lane)
+        except OSError as error:
+            log.debug("runtime=%d takes no lane: %s", runtime.number, error)
+            return  # it is about to be found dead
+        self.router.send_multipart([*runtime.address, b"", encode(lease)])
+        runtime.address = None
+        runtime.deadline = float("inf")
 
     def kill_overdue(self, now: float) -> None:
         """Kill what works for longer than it may, or has not joined in time."""
         for runtime in list(self.runtimes.values()):
             if runtime.address is None and now >= runtime.deadline:
-                late = f"The circuit took longer than {self._limit_s:g} s"
+                late = f"The circuit took longer than {self.limit_s:g} s"
                 self.kill(runtime.number, late if runtime.joined else "It did not join in time")
 
     def kill(self, number: int, why: str) -> None:
@@ -152,8 +175,8 @@ class Pool:
             runtime.address = None
             runtime.process.kill()
 
-    def lost(self, pidfd: int) -> tuple[Runtime, str]:
-        """A process has ended: forget it, and say why as the beginning of a sentence."""
+    def dead(self, pidfd: int) -> tuple[Runtime, str]:
+        """A process has ended: why, as the beginning of a sentence. `forget` it once its logbook has been read."""
         runtime = next(r for r in self.runtimes.values() if r.pidfd == pidfd)
         status = runtime.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
@@ -162,7 +185,6 @@ class Pool:
             runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
         why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
         self._note_failure(runtime, how, tail)
-        self._forget(runtime)
         return runtime, why
 
     def next_event(self) -> float:
@@ -173,13 +195,15 @@ class Pool:
                 times.append(self._not_before[name])
         return min(times, default=float("inf"))
 
-    def close(self) -> None:
-        """End every process, and leave nothing behind."""
+    def close(self, before_forgetting: Callable[[], None]) -> None:
+        """End every process, and leave nothing behind; logbooks can be read until `before_forgetting` returns."""
         for runtime in self.runtimes.values():
             runtime.process.kill()
-        for runtime in list(self.runtimes.values()):
+        for runtime in self.runtimes.values():
             runtime.process.wait()
-            self._forget(runtime)
+        before_forgetting()
+        for runtime in list(self.runtimes.values()):
+            self.forget(runtime)
         self.router.close()
 
     def _start(self, backend: BackendConfig, now: float) -> Runtime:
@@ -189,15 +213,21 @@ class Pool:
         self.router.bind(endpoint)
         secret = secrets.token_bytes(32)
         stderr = os.memfd_create(f"qslurm-runtime-{self._last}")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours.setblocking(False)
+        logbook_path, logbook = self._logbook()
         process = subprocess.Popen(
             command("qslurm.runtimes.quantum"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             start_new_session=True,  # Ctrl-C on a terminal is not for it
+            pass_fds=(theirs.fileno(), logbook),
         )
-        limit_s = None if self._limit_s == float("inf") else self._limit_s
-        setup = Setup(endpoint, self._last, secret, os.getpid(), backend, limit_s)
+        limit_s = None if self.limit_s == float("inf") else self.limit_s
+        setup = Setup(
+            endpoint, self._last, secret, os.getpid(), backend, limit_s, wire=theirs.fileno(), logbook=logbook
+        )
         _tell(process, msgspec.json.encode(setup) + b"\n")
         runtime = Runtime(
             number=self._last,
@@ -209,9 +239,31 @@ class Pool:
             endpoint=endpoint,
             folder=folder,
             deadline=now + JOIN_LIMIT_S,
+            wire=ours,
+            logbook=Logbook(logbook),
+            logbook_path=logbook_path,
         )
+        theirs.close()
+        os.close(logbook)
         self.runtimes[runtime.number] = runtime
         return runtime
+
+    def _logbook(self) -> tuple[Path | None, int]:
+        """A new process's logbook: its path, if it has one, and its descriptor."""
+        if self._logbooks is None:
+            return None, memory_logbook()
+        path = Path(f"{self._logbooks}{self._last}{SUFFIX}")
+        path.unlink(missing_ok=True)
+        try:
+            return path, open_logbook(path)
+        except OSError as error:
+            log.warning("no logbook at %s: %s; this runtime gets no leases", path, error.strerror)
+            path.unlink(missing_ok=True)
+            return None, memory_logbook()
+
+    def may_be_lent(self, runtime: Runtime) -> bool:
+        """Whether what a process executes by lane is safe from the end of this one, where it must be."""
+        return self._logbooks is None or runtime.logbook_path is not None
 
     def _take_in(self, frames: list[bytes]) -> Message | None:
         parcel = open_parcel(frames)
@@ -220,7 +272,7 @@ class Pool:
         except InvalidInputError:
             log.warning("a quantum runtime said something that can't be understood")
             return None
-        if parcel is None or not isinstance(message, Join | Report | Result):
+        if parcel is None or not isinstance(message, Join | Report | Result | LeaseOver):
             return None
         runtime = self.runtimes.get(message.runtime)
         if runtime is None or not hmac.compare_digest(runtime.secret, parcel.credential):
@@ -265,12 +317,17 @@ class Pool:
         pause = _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)]
         self._not_before[runtime.backend] = time.monotonic() + pause
 
-    def _forget(self, runtime: Runtime) -> None:
+    def forget(self, runtime: Runtime) -> None:
+        """A process has ended, and nobody needs anything of it."""
         import zmq
 
         del self.runtimes[runtime.number]
         os.close(runtime.pidfd)
         os.close(runtime.stderr)
+        runtime.wire.close()
+        runtime.logbook.close()
+        if runtime.logbook_path is not None:
+            runtime.logbook_path.unlink(missing_ok=True)
         shutil.rmtree(runtime.folder, ignore_errors=True)
         try:
             self.router.unbind(runtime.endpoint)

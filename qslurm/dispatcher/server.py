@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.credentials import Identity
+from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.doorkeeper import Doorkeeper
+from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     Admit,
@@ -29,6 +31,7 @@ from qslurm.dispatcher.messages import (
     Execute,
     Finish,
     GetStatus,
+    LeaseOver,
     Message,
     Pending,
     Refused,
@@ -43,8 +46,11 @@ from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.wire import BODY_LIMIT, Address, Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.envelope import Envelope
+from qslurm.runtimes.lane_client import door_of
 
 if TYPE_CHECKING:
+    import socket
+
     import zmq
 
 log = logging.getLogger(__name__)
@@ -79,6 +85,7 @@ class Server:
         context: zmq.Context[zmq.Socket[bytes]],
         folder: Path,
         read: ReadJob | None,
+        logbooks: str | None = None,
     ) -> None:
         import zmq
 
@@ -90,11 +97,17 @@ class Server:
         self._front.linger = 200
         self._front.maxmsgsize = BODY_LIMIT
         self._front.rcvhwm = _CONNECTION_BACKLOG
-        self._pool = Pool(context, ledger.backends.values(), folder, limit_s=limits.execution_limit_s)
+        self._pool = Pool(
+            context, ledger.backends.values(), folder, limit_s=limits.execution_limit_s, logbooks=logbooks
+        )
+        self._door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
+        self._leases = Leases(ledger, self._pool, self._door)
+        self._after_lease: dict[int, list[tuple[Parcel, Execute]]] = {}
+        self._watched: set[int] = set()
         self._backends = Backends(ledger)
         self._answers = Answers(self._send)
         self._threads = Threads()
-        self._door: Doorkeeper | None = None
+        self._doorkeeper: Doorkeeper | None = None
         self._checks = 0
         self._failed_stores = 0
         self._store_again = 0.0
@@ -104,13 +117,19 @@ class Server:
             self._poller.register(source, zmq.POLLIN)
 
     def bind(self, endpoint: str) -> None:
-        """Listen at a ZeroMQ endpoint."""
+        """Listen at a ZeroMQ endpoint; beside one that has a path, lanes are handed out."""
         import zmq
 
         if endpoint.startswith("ipc:"):
-            self._door = Doorkeeper(self._front, self._trusted | {0, os.getuid()})
-            self._poller.register(self._door.ear, zmq.POLLIN)
+            self._doorkeeper = Doorkeeper(self._front, self._trusted | {0, os.getuid()})
+            self._poller.register(self._doorkeeper.ear, zmq.POLLIN)
         self._front.bind(endpoint)
+        if endpoint.startswith("ipc://"):
+            self._door.listen(door_of(endpoint.removeprefix("ipc://")))
+
+    def let_in(self, connection: socket.socket) -> None:
+        """Hand out lanes over this connection, too; only before `run`."""
+        self._door.let_in(connection)
 
     @property
     def bell(self) -> int:
@@ -127,12 +146,13 @@ class Server:
         try:
             while not self._stopping:
                 self._round()
-            self._store(time.monotonic())
         finally:
-            self._pool.close()
+            self._pool.close(self._leases.close)
+            self._store(time.monotonic())
+            self._door.close()
             self._threads.close()
-            if self._door is not None:
-                self._door.close()
+            if self._doorkeeper is not None:
+                self._doorkeeper.close()
             self._front.close()
 
     def _round(self) -> None:
@@ -140,20 +160,29 @@ class Server:
 
         for runtime in self._pool.fill(time.monotonic()):
             self._poller.register(runtime.pidfd, zmq.POLLIN)
+        self._watch_door()
         ready = dict(self._poller.poll(self._patience_ms()))
+        self._leases.read()
+        for descriptor in self._watched & ready.keys():
+            del ready[descriptor]
+            self._end_lease_of(self._door.hear(descriptor))
         if ready.pop(self._threads.ear, None):
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
             for result in self._pool.hear():
-                work.result(self._ledger, result)
-        if self._door is not None and ready.pop(self._door.ear, None):
-            self._door.hear()
+                if isinstance(result, LeaseOver):
+                    self._resume(self._leases.over(result.runtime))
+                else:
+                    work.result(self._ledger, result)
+        if self._doorkeeper is not None and ready.pop(self._doorkeeper.ear, None):
+            self._doorkeeper.hear()
         if ready.pop(self._front, None):
             self._hear()
         for pidfd in ready:  # nothing else is registered
             self._lose(int(pidfd))
         now = time.monotonic()
         self._pool.kill_overdue(now)
+        self._leases.look(now)
         self._backends.look(self._pool)
         self._assign(now)
         self._store(now)
@@ -162,7 +191,9 @@ class Server:
 
     def _patience_ms(self) -> int:
         now = time.monotonic()
-        first = min(now + _IDLE_S, self._answers.next_event(), self._pool.next_event())
+        first = min(
+            now + _IDLE_S, self._answers.next_event(), self._pool.next_event(), self._leases.next_event(now)
+        )
         if self._ledger.changes:
             first = min(first, self._store_again)
         first = min(first, self._ledger.next_event())
@@ -212,6 +243,12 @@ class Server:
         if isinstance(message, Conclude):
             answer = sessions.conclude(ledger, message)
         elif isinstance(message, Execute):
+            given = self._leases.of_task(message.task)
+            if given is not None:  # what it asks for may just be executing: wait until nothing is
+                self._after_lease.setdefault(message.task, []).append((parcel, message))
+                self._leases.stop(given)
+                return
+            self._leases.couple(message.task)
             answer = sessions.execute(ledger, message)
             if answer is None and not message.wait:
                 answer = sessions.pending(ledger, message.task, message.seq)
@@ -221,6 +258,28 @@ class Server:
             self._answer_step(address, answer)
         elif not isinstance(message, Conclude):
             self._answers.wait((message.task, message.seq), address, time.monotonic())
+
+    # --- lanes ---------------------------------------------------------------------------------------
+
+    def _watch_door(self) -> None:
+        import zmq
+
+        there = self._door.descriptors()
+        for descriptor in self._watched - there:
+            self._poller.unregister(descriptor)
+        for descriptor in there - self._watched:
+            self._poller.register(descriptor, zmq.POLLIN)
+        self._watched = there
+
+    def _end_lease_of(self, task: int | None) -> None:
+        given = None if task is None else self._leases.of_task(task)
+        if given is not None:
+            self._leases.stop(given)
+
+    def _resume(self, task: int | None) -> None:
+        """A lease has ended: take what its task has asked for meanwhile."""
+        for parcel, message in self._after_lease.pop(task or 0, []):
+            self._take_from_session(parcel, message)
 
     # --- who says so? --------------------------------------------------------------------------------
 
@@ -296,11 +355,17 @@ class Server:
             run = work.assign(self._ledger, runtime.backend, runtime.number)
             if run is not None:
                 self._pool.send(runtime, run, now)
+            else:
+                self._leases.grant(runtime, now)
 
     def _lose(self, pidfd: int) -> None:
         self._poller.unregister(pidfd)
-        runtime, why = self._pool.lost(pidfd)
-        work.lost(self._ledger, runtime.number, why, fail=bool(runtime.killed_because))
+        runtime, why = self._pool.dead(pidfd)
+        fail = bool(runtime.killed_because)
+        work.lost(self._ledger, runtime.number, why, fail=fail)
+        task = self._leases.lost(runtime, why, fail=fail)
+        self._pool.forget(runtime)
+        self._resume(task)
 
     # --- what goes out -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from qslurm.dispatcher.doorkeeper import allow_many_descriptors
 from qslurm.dispatcher.pool import ENDPOINT_LENGTH
 from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.errors import ConfigError, QslurmError
+from qslurm.runtimes.lane_client import door_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
     if config.execution_limit_s <= 0:
         raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
     folder = os.fsencode(Path(config.socket).parent)
-    if max(len(os.fsencode(config.socket)), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
+    if max(len(os.fsencode(door_of(config.socket))), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
         raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
@@ -85,6 +86,7 @@ def _serve_alone(
 ) -> None:
     import zmq
 
+    from qslurm.dispatcher.leases import recover
     from qslurm.dispatcher.ledger import Ledger
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.runtimes.reading import complaint
@@ -98,7 +100,11 @@ def _serve_alone(
         with zmq.Context() as context:
             limits = Limits(trusted, config.execution_limit_s)
             ledger = Ledger(backends, store)
-            server = Server(ledger, identity, limits, context=context, folder=folder, read=complaint)
+            logbooks = f"{config.store}-"
+            recover(ledger, logbooks)
+            server = Server(
+                ledger, identity, limits, context=context, folder=folder, read=complaint, logbooks=logbooks
+            )
             with _signals_stop(server.stop, server.bell):
                 server.bind(f"ipc://{config.socket}")
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials

@@ -63,6 +63,17 @@ def is_session(ledger: Ledger, task: int, secret: bytes) -> bool:
     return known is not None and known.secret != b"" and hmac.compare_digest(known.secret, secret)
 
 
+def may_have_lane(ledger: Ledger, task: int, secret: bytes, uid: int) -> bool:
+    """Whether somebody may wait for a lane of this task: who has its secret, is its user, and works for it."""
+    known = ledger.tasks.get(task)
+    return (
+        known is not None
+        and known.job.uid == uid
+        and known.job.kind == "hybrid"
+        and is_session(ledger, task, secret)
+    )
+
+
 def execute(ledger: Ledger, message: Execute) -> Message | None:
     """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
     task = ledger.tasks[message.task]

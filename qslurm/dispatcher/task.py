@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from qslurm.dispatcher.messages import Admit, Attached, Executed, Refused
+from qslurm.dispatcher.messages import Admit, Attached, Executed, Refused, circuit_digest
 from qslurm.dispatcher.states import ExecutionState, TaskState
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.interface import BackendType
@@ -28,8 +27,7 @@ class Circuit:
 
     def digest(self) -> str:
         """What an execution is recognised by when it is asked for again."""
-        rest = f"{self.shots} {self.raw_data} {self.seed}\n"
-        return hashlib.sha256(rest.encode() + self.text.encode()).hexdigest()
+        return circuit_digest(self.text, self.shots, raw_data=self.raw_data, seed=self.seed)
 
 
 @dataclass
@@ -47,7 +45,11 @@ class Execution:
 
 @dataclass
 class Task:
-    """One start of one job; `ended` are the sequence numbers of executions whose outcome the store has."""
+    """One start of one job.
+
+    `ended` are the numbers of the executions whose outcome the store has, `lost_by_lane` of those that were under way
+    by lane when their quantum runtime died.
+    """
 
     id: int
     job: Admit
@@ -63,6 +65,7 @@ class Task:
     secret: bytes = b""
     executions: dict[int, Execution] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    lost_by_lane: set[int] = field(default_factory=set)
 
     @property
     def since(self) -> float:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,7 @@ def _dispatcher(envelope: Envelope) -> Iterator[Session]:
     from qslurm.dispatcher import jobs
     from qslurm.dispatcher.client import DispatcherClient
     from qslurm.dispatcher.credentials import OwnProcess
+    from qslurm.dispatcher.door import own_door
     from qslurm.dispatcher.ledger import Ledger
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.runtimes.session import Session
@@ -101,15 +102,21 @@ def _dispatcher(envelope: Envelope) -> Iterator[Session]:
         limits = Limits(frozenset(), float("inf"))
         server = Server(ledger, identity, limits, context=context, folder=_folder(), read=None)
         server.bind(_ENDPOINT)
+        inside, outside = own_door()
+        server.let_in(inside)
+        doors = iter([outside])
         thread = threading.Thread(target=server.run, name="dispatcher", daemon=True)
         thread.start()
         try:
             with DispatcherClient(_ENDPOINT, identity=identity, context=context) as client:
-                yield Session(client, _JOB, 0, say=_say, patient=False)
+                session = Session(client, _JOB, 0, say=_say, patient=False, door=lambda: next(doors, None))
+                with closing(session):
+                    yield session
         finally:
             if thread.is_alive():
                 server.stop()
             thread.join()
+            outside.close()
             store.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -16,10 +17,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Join, Message, Report, Result, Run
+from qslurm.dispatcher.messages import Execute, Join, Lease, LeaseOver, Message, Report, Result, Run
 from qslurm.dispatcher.wire import decode_reply, encode
-from qslurm.errors import QslurmError
+from qslurm.errors import JobFailedError, QslurmError
 from qslurm.runtimes.health import Health, TryLaterError
+from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lane import Lane
+from qslurm.runtimes.lane_service import serve_lane
+from qslurm.runtimes.logbook import Logbook
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.process import end_with, restrain
 
@@ -40,6 +45,8 @@ class Setup(msgspec.Struct, frozen=True):
     parent: int
     backend: BackendConfig
     execution_limit_s: float | None  # None: no limit
+    wire: int
+    logbook: int
 
 
 def main() -> None:
@@ -48,18 +55,19 @@ def main() -> None:
     end_with(setup.parent)
     signal.signal(signal.SIGTERM, _end)
     restrain()
+    import zmq
+
+    logbook = Logbook(setup.logbook)  # before memory is limited
     try:
         runtime = make_runtime(setup.backend, setup.execution_limit_s)
         runtime.open()  # ready before it joins
     except QslurmError as error:
         raise SystemExit(str(error)) from error
-    import zmq
-
     try:
         with zmq.Context() as context, context.socket(zmq.DEALER) as link:
             link.linger = 0
             link.connect(setup.endpoint)
-            _serve(_Link(link, setup), runtime, setup)
+            _serve(_Link(link, setup, logbook), runtime, setup)
     finally:
         runtime.close()
 
@@ -81,10 +89,17 @@ def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None)
 class _Link:
     """What is said to the dispatcher, and comes from it."""
 
-    def __init__(self, socket: zmq.Socket[bytes], setup: Setup) -> None:
-        self._socket = socket
+    def __init__(self, link: zmq.Socket[bytes], setup: Setup, logbook: Logbook) -> None:
+        self._socket = link
         self._setup = setup
         self._reported: Report | None = None
+        self._wire = socket.socket(fileno=setup.wire)
+        self.logbook = logbook
+
+    def lane(self) -> tuple[int, int, int]:
+        """The descriptors of the lane that came with a lease."""
+        _, (memory, wake_client, wake_runtime), _, _ = socket.recv_fds(self._wire, 1, 3)
+        return memory, wake_client, wake_runtime
 
     def say(self, message: Message) -> None:
         self._socket.send_multipart([b"", encode(message), self._setup.secret])
@@ -96,14 +111,14 @@ class _Link:
             self.say(report)
             self._reported = report
 
-    def next(self, patience_ms: int) -> Run | None:
-        """The next circuit; None if there is none for so long."""
+    def next(self, patience_ms: int) -> Run | Lease | None:
+        """The next circuit, or a lane to serve; None if there is neither for so long."""
         if not self._socket.poll(patience_ms):
             return None
-        run = decode_reply(self._socket.recv_multipart()[-1])
-        if not isinstance(run, Run):
-            raise SystemExit(f"The dispatcher answered {type(run).__name__} to a quantum runtime.")
-        return run
+        order = decode_reply(self._socket.recv_multipart()[-1])
+        if not isinstance(order, Run | Lease):
+            raise SystemExit(f"The dispatcher answered {type(order).__name__} to a quantum runtime.")
+        return order
 
 
 def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
@@ -111,12 +126,47 @@ def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
     link.report(attended.attend() if attended else Health(), runtime)
     link.say(Join(runtime=setup.runtime))
     while os.getppid() == setup.parent:
-        run = link.next(_ATTEND_MS if attended else _WATCH_MS)
-        result = perform(run, runtime, setup) if run is not None else None
+        order = link.next(_ATTEND_MS if attended else _WATCH_MS)
+        if isinstance(order, Lease):
+            _serve_lease(order, link, runtime, setup)
+            continue
+        result = perform(order, runtime, setup) if order is not None else None
         if attended is not None:
             link.report(_health_after(result, attended.attend()), runtime)
         if result is not None:
             link.say(result)
+
+
+def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
+    """Serve the lane of a lease until it is over; a target that is not ready any more ends it, too."""
+    from qslurm.runtimes.circuit import check_circuit
+
+    attended = runtime if isinstance(runtime, Attended) else None
+
+    def execute(message: Execute) -> Outcome:
+        check_circuit(message.circuit, max_qubits=setup.backend.qubits)
+        try:
+            return runtime.execute(
+                message.circuit, message.shots, seed=message.seed, raw_data=False, file="circuit"
+            )
+        except MemoryError as error:
+            raise JobFailedError("The circuit needs more memory than the quantum runtime has.") from error
+
+    def goes_on() -> bool:
+        if attended is not None:
+            health = attended.attend()
+            link.report(health, runtime)
+            if not health.ready:
+                return False
+        return os.getppid() == setup.parent
+
+    watch_ms = _ATTEND_MS if attended else _WATCH_MS
+    lane = Lane("runtime", *link.lane())
+    try:
+        serve_lane(lane, link.logbook, lease, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
+    finally:
+        lane.close()
+    link.say(LeaseOver(runtime=setup.runtime))
 
 
 def _health_after(result: Result | None, health: Health) -> Health:

@@ -24,6 +24,7 @@ from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.process import limit_memory
 
 _SEED_BITS = 63
+_WARM_UP = "version 3.0; qubit q; bit b; b = measure q"
 _MIB = 1 << 20
 _LEAST_MEMORY_MIB = 16
 _BASE_MEMORY = 1 << 30  # bytes: the largest raw data that one execution gives, while it is put together
@@ -57,9 +58,8 @@ class QxRuntime:
         )
 
     def open(self) -> None:
-        """Load the emulator, so that the first circuit does not wait for it; limit what circuits can take."""
-        import qxelarator  # noqa: F401
-
+        """Load everything, so that the first circuit does not wait for it; limit what circuits can take."""
+        simulate(_WARM_UP, 1)
         limit_memory(self._memory)
 
     def close(self) -> None:

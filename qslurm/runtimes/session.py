@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from qslurm.dispatcher.messages import (
 )
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.lane_client import LaneClient
 
 PATIENCE_S = 2.0
 """Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
@@ -46,7 +48,8 @@ class Session:
 
     `say` gets a sentence whenever the reason for waiting changes. Without `patient`, a dispatcher that does not
     answer is an UnreachableError instead of something to wait for. `leave` is called when the user's code goes on
-    asking after it was told that the job is over: it has caught the error, whatever that was.
+    asking after it was told that the job is over: it has caught the error, whatever that was. `door` connects to where
+    the dispatcher hands out lanes, or gives None.
     """
 
     def __init__(
@@ -58,8 +61,11 @@ class Session:
         say: Callable[[str], None],
         patient: bool = True,
         leave: Callable[[QslurmError], None] | None = None,
+        door: Callable[[], socket.socket | None] = lambda: None,
     ) -> None:
         self._client = client
+        self._knock = door
+        self._lane: LaneClient | None = None
         self._attach = Attach(job_id=job_id, restart=restart, client=secrets.token_hex(16))
         self._say = say
         self._patient = patient
@@ -139,7 +145,8 @@ class Session:
         )
 
     def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
-        outcome = _outcome(self._await(order, order.seq, begun=begun))
+        executed = (None if begun else self._by_lane(order)) or self._await(order, order.seq, begun=begun)
+        outcome = _outcome(executed)
         self._shots += outcome.shots_done
         return outcome
 
@@ -157,6 +164,21 @@ class Session:
             raise error_of(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):
             raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a final result.")
+
+    def close(self) -> None:
+        """Give the lane back."""
+        if self._lane is not None:
+            self._lane.close()
+            self._lane = None
+
+    def _by_lane(self, message: Execute) -> Executed | None:
+        """Execute by lane, if there is one; the first circuit of a session goes by the dispatcher in any case."""
+        if self._lane is not None and self._lane.is_open:
+            return self._lane.execute(message)
+        door = self._knock()
+        if door is not None:
+            self._lane = LaneClient(door, self._attached.task, self._attached.secret)
+        return None
 
     def _await(self, message: Execute | Await, seq: int, *, begun: bool = False) -> Executed:
         question = Await(task=self._attached.task, seq=seq) if begun else message

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from qslurm.dispatcher.client import DispatcherClient
@@ -16,6 +17,7 @@ from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.session import Session
 
 LARGEST_RESULT = 6 * 1024 * 1024
@@ -34,11 +36,14 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
-            session = Session(client, job_id, restart, say=_say, leave=_leave)
-            if session.attached.kind == "circuit":
-                print(counts_table(session.circuit_outcome()), flush=True)
-            else:
-                print(_run_hybrid(session), flush=True)
+            session = Session(
+                client, job_id, restart, say=_say, leave=_leave, door=lambda: knock(config.socket)
+            )
+            with closing(session):
+                if session.attached.kind == "circuit":
+                    print(counts_table(session.circuit_outcome()), flush=True)
+                else:
+                    print(_run_hybrid(session), flush=True)
     except QslurmError as error:
         sys.stdout.flush()
         print(f"qslurm: {error}", file=sys.stderr)

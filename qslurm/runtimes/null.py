@@ -1,0 +1,43 @@
+"""The quantum runtime `null`: executes nothing, at once. It shows what everything around a quantum target costs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from qslurm.runtimes.circuit import check_circuit
+from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.plugin import BackendFacts
+
+
+class NullOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """There is nothing to set."""
+
+
+class NullRuntime:
+    """The plug-in `null`: every bit of every shot is 0."""
+
+    Options = NullOptions
+    max_workers = 0
+
+    def __init__(self, backend: BackendFacts, _options: NullOptions, /) -> None:
+        self.backend_type = BackendType(
+            name=backend.name,
+            nqubits=backend.qubits,
+            max_number_of_shots=backend.max_shots,
+            default_number_of_shots=backend.default_shots,
+        )
+
+    def open(self) -> None:
+        """Nothing has to be ready."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
+        """All zeros; a circuit that is not valid is a CircuitError, as everywhere."""
+        del seed
+        key = "0" * check_circuit(circuit, file=file).bits
+        raw = [key] * shots if raw_data else None
+        return Outcome(
+            counts={key: shots}, raw_data=raw, shots_requested=shots, shots_done=shots, seconds=0.0
+        )

@@ -1,0 +1,42 @@
+"""`scripts/bench`: runs benches by name, each several times, and prints medians beside those of their peers."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+
+import bench
+from bench.report import Report
+
+
+def main() -> int:
+    """Run the benches that were named, or all."""
+    known = sorted(
+        module.name
+        for module in pkgutil.iter_modules(bench.__path__)
+        if module.name not in {"__main__", "report"}
+    )
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)}; default: all")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="how often each is measured; medians are printed (5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(known))
+    if unknown:
+        parser.error(f"there is no bench {unknown[0]!r}; there are {', '.join(known)}")
+    report = Report(runs=max(1, options.runs), quiet=options.json)
+    for name in options.names or known:
+        report.begin(name)
+        importlib.import_module(f"bench.{name}").run(report)
+    if options.json:
+        print(json.dumps(report.document()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

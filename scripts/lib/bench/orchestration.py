@@ -1,0 +1,249 @@
+"""One orchestration step: a circuit out, its counts back, between runtimes that compute nothing.
+
+The peer is the task manager of the paper (its Appendix A) as it is printed, without its sleeps: one process in the
+middle that answers the classical runtime's REQ and asks the quantum runtime by another, in JSON over TCP. Below both
+stand the limits of this machine: a bare pair of sockets, and bare shared memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import zmq
+
+from bench.report import Report
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.messages import Admit, Admitted, GetStatus, Status
+from qslurm.dispatcher.service import serve
+from qslurm.errors import UnreachableError
+from qslurm.payload.envelope import Envelope
+from qslurm.runtimes.lane_client import knock
+from qslurm.runtimes.session import Session
+
+BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
+HYBRID = "def execute(qi): pass\ndef finalize(measured): return {}\n"
+STEPS = 5000
+SLOW_STEPS = 1000
+SHOTS = 1024
+TIMEOUT_S = 20.0
+
+_fork = multiprocessing.get_context("fork")
+
+
+def run(report: Report) -> None:
+    """Measure the paper's loop, ours by the dispatcher, ours by lane, and the limits below."""
+    with _papers_loop() as step:
+        peer = report.measure(
+            "the paper's task manager, JSON over TCP", lambda: _steps(step, SLOW_STEPS), unit="us"
+        )
+    with _dispatcher() as session:
+        by_dispatcher, by_lane = session(lanes=False), session(lanes=True)
+        report.measure("by the dispatcher", lambda: _steps(by_dispatcher, SLOW_STEPS), unit="us", peer=peer)
+        _steps(by_lane, SLOW_STEPS)  # couples, and is given its lane
+        report.measure("by lane", lambda: _steps(by_lane, STEPS), unit="us", peer=peer)
+    with _socket_pair() as step:
+        report.measure(
+            "limit: a bare pair of sockets, there and back", lambda: _steps(step, SLOW_STEPS), unit="us"
+        )
+    with _shared_memory() as step:
+        report.measure(
+            "limit: a bare word of shared memory, spinning", lambda: _steps(step, STEPS), unit="us"
+        )
+
+
+def _steps(step: Callable[[], object], number: int) -> float:
+    """The median of many steps, in microseconds."""
+    taken = []
+    for _ in range(number):
+        began = time.perf_counter_ns()
+        step()
+        taken.append(time.perf_counter_ns() - began)
+    return median(taken) / 1000
+
+
+@contextmanager
+def _child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """A process that is ended when it is not needed any more."""
+    process = _fork.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join(TIMEOUT_S)
+
+
+# --- the paper's task manager ------------------------------------------------------------------------
+
+
+@contextmanager
+def _papers_loop() -> Iterator[Callable[[], object]]:
+    ports = [_free_port(), _free_port()]
+    with _child(_task_manager, *ports), _child(_quantum_runtime, ports[1]), zmq.Context() as context:
+        link = context.socket(zmq.REQ)
+        link.linger = 0
+        link.rcvtimeo = int(TIMEOUT_S * 1000)
+        link.connect(f"tcp://127.0.0.1:{ports[0]}")
+
+        def step() -> object:
+            link.send_json({"command": "execute", "circuit": BELL, "number_of_shots": SHOTS})
+            return link.recv_json()
+
+        step()
+        yield step
+        link.close()
+
+
+def _task_manager(port: int, quantum_port: int) -> None:
+    with zmq.Context() as context, context.socket(zmq.REP) as classical, context.socket(zmq.REQ) as quantum:
+        classical.bind(f"tcp://127.0.0.1:{port}")
+        quantum.connect(f"tcp://127.0.0.1:{quantum_port}")
+        while True:
+            quantum.send_json(classical.recv_json())
+            classical.send_json(quantum.recv_json())
+
+
+def _quantum_runtime(port: int) -> None:
+    with zmq.Context() as context, context.socket(zmq.REP) as link:
+        link.bind(f"tcp://127.0.0.1:{port}")
+        while True:
+            request = link.recv_json()
+            assert isinstance(request, dict)
+            link.send_json({"status": "success", "results": {"00": request["number_of_shots"]}})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- ours --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _dispatcher() -> Iterator[Callable[..., Callable[[], object]]]:
+    """A dispatcher in a process of its own, with a runtime that computes nothing; it gives sessions."""
+    with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
+        folder = Path(name)
+        config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
+        process = _fork.Process(target=_serve, args=(config,))
+        process.start()
+        identity = OwnFolder(folder)
+        clients: list[DispatcherClient] = []
+        try:
+
+            def session(*, lanes: bool) -> Callable[[], object]:
+                client = DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S)
+                clients.append(client)
+                number = len(clients)
+                _admit(client, number)
+                door = (lambda: knock(config.socket)) if lanes else (lambda: None)
+                step = Session(client, number, 0, say=_nobody, door=door)
+                return lambda: step.execute(BELL, SHOTS, False)
+
+            with DispatcherClient(config.socket, identity=identity, timeout_s=1.0) as client:
+                _await_ready(client)
+            yield session
+        finally:
+            for client in clients:
+                client.close()
+            process.terminate()
+            process.join(TIMEOUT_S)
+
+
+def _serve(config: DispatcherConfig) -> None:
+    import logging
+
+    logging.disable()
+    serve(
+        config, [BackendConfig(name="null", runtime="null")], identity=OwnFolder(Path(config.socket).parent)
+    )
+
+
+def _await_ready(client: DispatcherClient) -> None:
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        try:
+            status = client.ask(GetStatus())
+        except UnreachableError:
+            continue
+        if isinstance(status, Status) and status.backends[0].state != "offline":
+            return
+        time.sleep(0.01)
+    raise TimeoutError("the dispatcher did not get ready")
+
+
+def _admit(client: DispatcherClient, number: int) -> None:
+    job = Admit(
+        job_id=number,
+        restart=0,
+        user="bench",
+        uid=os.getuid(),
+        account="bench",
+        center="bench",
+        backend="null",
+        kind="hybrid",
+        envelope=Envelope(kind="hybrid", source=HYBRID),
+    )
+    answer = client.ask(job)
+    assert isinstance(answer, Admitted), answer
+
+
+def _nobody(_: str) -> None:
+    """Nobody wants to hear why a session waits."""
+
+
+# --- limits ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _socket_pair() -> Iterator[Callable[[], object]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, _child(_echo, theirs):
+
+        def step() -> object:
+            ours.send(b"x" * 100)
+            return ours.recv(200)
+
+        yield step
+
+
+def _echo(link: socket.socket) -> None:
+    while True:
+        link.send(link.recv(200))
+
+
+@contextmanager
+def _shared_memory() -> Iterator[Callable[[], object]]:
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    words = memoryview(memory).cast("Q")
+
+    def step() -> object:
+        number = words[0] + 1
+        words[0] = number
+        while words[16] != number:
+            pass
+        return number
+
+    with _child(_spin, words):
+        yield step
+
+
+def _spin(words: memoryview) -> None:
+    while True:
+        while words[16] == words[0]:
+            pass
+        words[16] = words[0]

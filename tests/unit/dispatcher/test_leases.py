@@ -1,0 +1,186 @@
+"""A hybrid job's circuits go by lane; whoever is killed meanwhile, none is lost and none is done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.leases import IDLE_S, SLICE_S, is_due
+from qslurm.dispatcher.messages import Finish
+from qslurm.errors import JobCancelledError
+from qslurm.runtimes.lane_client import door_of, knock
+from qslurm.runtimes.session import Session
+from tests.unit.dispatcher.running import BELL, Running, hybrid_job, is_gone, slow_circuit, until
+
+UID = os.getuid()
+SOURCE = "def execute(qi): pass\ndef finalize(m): return {}\n"
+
+
+@contextmanager
+def session(running: Running, job_id: int) -> Iterator[Session]:
+    """A hybrid job's step, admitted and attached."""
+    running.ask(hybrid_job(job_id, SOURCE, uid=UID))
+    with running.client() as client:
+        step = Session(client, job_id, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+        yield step
+        step.close()
+
+
+def couple(step: Session) -> None:
+    """Execute until the dispatcher has given a lane."""
+    until(lambda: step.execute(BELL, 10, False) and by_lane(step))
+
+
+def by_lane(step: Session) -> bool:
+    return step._lane is not None and step._lane._lane is not None
+
+
+def seqs(running: Running, job_id: int) -> list[int]:
+    """The numbers of the executions that the store has an outcome of."""
+    task = running.reader().task("a", job_id)
+    assert task is not None
+    return [one.seq for one in running.reader().executions(task) if one.state == "done"]
+
+
+def test_a_job_that_couples_often_gets_a_lane_and_its_results_are_stored(shared: Running) -> None:
+    with session(shared, 101) as step:
+        couple(step)
+        for _ in range(200):
+            assert step.execute(BELL, 10, False).shots_done == 10
+        assert by_lane(step)
+        step.conclude(final_result="{}")
+        assert seqs(shared, 101) == list(range(step.executions))
+    task = shared.reader().task("a", 101)
+    assert task is not None
+    assert (task.state, task.executions, task.shots) == ("finished", step.executions, 10 * step.executions)
+
+
+def test_a_wrong_circuit_fails_by_lane_as_it_does_elsewhere_and_the_next_goes_on(shared: Running) -> None:
+    with session(shared, 102) as step:
+        couple(step)
+        with pytest.raises(Exception, match="couldn't find instruction 'HH'"):
+            step.execute(BELL.replace("H ", "HH "), 10, False)
+        assert step.execute(BELL, 10, False).shots_done == 10
+        assert by_lane(step)
+
+
+def test_raw_data_and_many_shots_go_by_the_dispatcher_and_the_lane_comes_back(shared: Running) -> None:
+    with session(shared, 103) as step:
+        couple(step)
+        assert len(step.execute(BELL, 10, True).raw_data or []) == 10
+        assert step.execute(BELL, 20_000, False).shots_done == 20_000
+        couple(step)
+        step.conclude(final_result="{}")
+        assert seqs(shared, 103) == list(range(step.executions))
+
+
+def test_two_jobs_on_one_backend_both_get_on(shared: Running) -> None:
+    with session(shared, 104) as one, session(shared, 105) as other:
+        for _ in range(30):
+            assert one.execute(BELL, 10, False).shots_done == 10
+            assert other.execute(BELL, 10, False).shots_done == 10
+        for step in (one, other):
+            step.conclude(final_result="{}")
+        assert seqs(shared, 104) == seqs(shared, 105) == list(range(30))
+
+
+def test_a_dispatcher_killed_in_the_middle_has_lost_nothing_and_does_nothing_twice(home: Path) -> None:
+    with Running(home) as running, session(running.ready(), 1) as step:
+        couple(step)
+        for _ in range(50):
+            step.execute(BELL, 10, False)
+        told = step.executions
+        running.kill()
+        running.start()
+        running.ready()
+        assert seqs(running, 1) == list(range(told)), "what the client was told is there"
+        couple(step)
+        step.conclude(final_result="{}")
+        assert seqs(running, 1) == list(range(step.executions))
+
+
+def test_a_runtime_killed_in_the_middle_is_replaced_without_the_job_noticing(home: Path) -> None:
+    with Running(home) as running, session(running.ready(), 1) as step:
+        couple(step)
+        (worker,) = running.workers()
+        os.kill(worker, signal.SIGKILL)
+        for _ in range(20):
+            assert step.execute(BELL, 10, False).shots_done == 10
+        step.conclude(final_result="{}")
+        assert seqs(running, 1) == list(range(step.executions))
+        assert is_gone(worker)
+
+
+def test_a_circuit_by_lane_that_takes_too_long_fails_with_the_reason(home: Path) -> None:
+    with Running(home, execution_limit_s=1.0) as running, session(running.ready(), 1) as step:
+        couple(step)
+        with pytest.raises(Exception, match="longer than 1 s"):
+            step.execute(slow_circuit(24), 1, False)
+        assert step.execute(BELL, 10, False).shots_done == 10
+
+
+def test_cancelling_ends_what_executes_by_lane(home: Path) -> None:
+    with Running(home) as running, session(running.ready(), 1) as step:
+        couple(step)
+        (worker,) = running.workers()
+        number = step.executions
+
+        def cancel() -> None:
+            until(lambda: is_computing(worker), timeout_s=60)
+            running.ask(Finish(job_id=1, restart=0, state="CANCELLED"))
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        with pytest.raises(JobCancelledError):
+            step.execute(slow_circuit(24), 1, False)
+        canceller.join(timeout=60)
+        until(lambda: is_gone(worker), timeout_s=60)
+        assert number not in seqs(running, 1)
+
+
+def is_computing(pid: int) -> bool:
+    """Whether a process has a thread that runs, or would if it were its turn."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "R"
+
+
+def test_whoever_does_not_know_the_secret_gets_nothing_at_the_door(shared: Running) -> None:
+    with session(shared, 106) as step:
+        for hello in (b"", b"\x00" * 200, b"\x92\x01\xc4\x20" + b"x" * 32, b"\x92"):
+            stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stranger.settimeout(5)
+            stranger.connect(door_of(shared.config.socket))
+            stranger.send(hello or b"\xc1")
+            assert stranger.recv(1) == b"", "it is sent away"
+            stranger.close()
+        couple(step)
+
+
+ALONE = BackendConfig(name="qx")
+SESSIONS = BackendConfig(name="qx", session_idle_s=1.0, session_max_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "idle_s", "backend", "others_wait", "may_go_on", "due"),
+    [
+        (3600, 3600, ALONE, False, True, False),
+        (0, 0, ALONE, False, False, True),
+        (SLICE_S / 2, IDLE_S / 2, ALONE, True, True, False),
+        (SLICE_S, 0, ALONE, True, True, True),
+        (0, IDLE_S, ALONE, True, True, True),
+        (9, 0.5, SESSIONS, True, True, False),
+        (9, 1.0, SESSIONS, True, True, True),
+        (10, 0.5, SESSIONS, True, True, True),
+    ],
+)
+def test_a_lease_lasts_until_others_wait_or_its_task_may_not_go_on(
+    age_s: float, idle_s: float, backend: BackendConfig, others_wait: bool, may_go_on: bool, due: bool
+) -> None:
+    assert is_due(age_s, idle_s, backend=backend, others_wait=others_wait, may_go_on=may_go_on) is due
