@@ -18,6 +18,8 @@ GATES = [
     *["I", "H", "X", "Y", "Z", "S", "T", "Sdag", "Tdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"],
     *["Rx", "Ry", "Rz", "Rn", "U", "CNOT", "CZ", "CR", "CRk", "SWAP"],
 ]
+INSTRUCTIONS = ["measure", "reset", "init", "barrier", "wait"]
+"""What cQASM has besides gates."""
 FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
 
 _OLD = re.compile(r"^[ \t]*(?:version[ \t]+2\b|qubits[ \t]+\d|measure_all\b|prep_z\b)", re.MULTILINE)
@@ -98,9 +100,7 @@ def _hint(message: str, program: str) -> str:
     if _OLD.search(program):
         return f"A circuit in cQASM 1.0 begins with: version 1.0; qubits 2. {FIRST_LINES}."
     if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:
-        by_folded = {
-            gate.casefold(): gate for gate in [*GATES, "measure", "reset", "init", "barrier", "wait"]
-        }
+        by_folded = {gate.casefold(): gate for gate in [*GATES, *INSTRUCTIONS]}
         near = difflib.get_close_matches(unknown.group(1).casefold(), by_folded, n=1, cutoff=0.5)
         return f"Did you mean '{by_folded[near[0]]}'?" if near else f"The gates are {', '.join(GATES)}."
     if "expecting {NEW_LINE, ';', 'version'}" in message or "unsupported version" in message:

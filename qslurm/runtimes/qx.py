@@ -18,11 +18,15 @@ import msgspec
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit import CircuitFacts, check_circuit
-from qslurm.runtimes.circuit_analysis import GATES
+from qslurm.runtimes.circuit_analysis import GATES, INSTRUCTIONS
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.process import limit_memory
 
+_GATESET = [name for name in [*GATES, *INSTRUCTIONS] if name not in {"Rn", "U", "Z90", "mZ90"}]
+"""As Quantum Inspire's own backends name theirs: its Qiskit plugin complains of names that it doesn't know, and
+transpiles to nothing (no measurement even) that isn't named.
+"""
 _SEED_BITS = 63
 _WARM_UP = "version 3.0; qubit q; bit b; b = measure q"
 _MIB = 1 << 20
@@ -108,7 +112,7 @@ def backend_type(
         identifier=name,
         description="QX emulator",
         nqubits=qubits,
-        gateset=list(GATES),
+        gateset=_GATESET,
         max_number_of_shots=max_shots,
         default_number_of_shots=default_shots,
         job_execution_time_limit=time_limit_s,
