@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STALE_LOCK = 3
 """A lock that is published so often while this process holds none is a dead client's."""
+_REST_S = 0.01
 _DYNAMIC_LIMIT = 64 * 1024  # characters
 
 
@@ -122,6 +123,7 @@ class HardwareSession:
         HardwareRefusedError if the server refuses the circuit; TryLaterError if it can't execute any now, or
         the outcome is lost.
         """
+        self._try_later_unless_ready()
         old = bool(self._session)
         self._begin()
         try:
@@ -144,9 +146,25 @@ class HardwareSession:
         self._in_trouble(why)
         raise TryLaterError(f"The hardware did not execute the circuit: {why}.", begun=True)
 
-    def _begin(self) -> None:
+    def _try_later_unless_ready(self) -> None:
+        """Look once more: jobs that keep a runtime busy leave no time for `look`."""
         if self._calm.trouble:
             raise TryLaterError(f"The hardware is in trouble: {self._calm.trouble}.", begun=False)
+        if self._session and time.monotonic() > self._begun + self._options.session_limit_s:
+            self.end()
+            self._rest()
+        health = self._stream.listen()
+        if not health.ready and not (health.state == "calibrating" and self._options.interrupt_calibration):
+            raise TryLaterError(f"The hardware is {health.state} ({health.reason}).", begun=False)
+
+    def _rest(self) -> None:
+        """Wait until the machine has said what it does without a session: it may want to calibrate."""
+        end = time.monotonic() + self._options.heartbeat_s
+        while self._stream.heard.times == 0 and time.monotonic() < end:
+            time.sleep(_REST_S)
+            self._stream.listen()
+
+    def _begin(self) -> None:
         if self._session:
             return
         session = str(uuid.uuid4())

@@ -88,7 +88,8 @@ class Server:
         self.settings = settings
         self.session = ""
         self.commands: list[str] = []
-        self.offline = self.calibrating = self.mute = False
+        self.offline = self.mute = False
+        self.calibrating_until = 0.0
         self.faults: dict[str, list[Any]] = {}
         self.top = 0
         self.wide = False
@@ -97,12 +98,17 @@ class Server:
         self.held: list[bytes] | None = None
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Orders: offline, calibrating, mute (publish nothing), top (most frequent results only, 0: all),
-        wide (keys as wide as the machine), execute_s (how long a circuit takes), lock (somebody's session), and
-        faults: {command: [fault, …]} for the next of those commands, one after the other, each of: "drop",
-        "rubbish", "wrong session", "wrong job", "refuse", "narrow", "letters", "too many", "none", or seconds to
-        be late. All are set, not toggled; `publish` (bytes as text) is sent to those who listen."""
-        for name in ("offline", "calibrating", "mute", "top", "wide", "execute_s", "faults"):
+        """Orders: offline, calibrating (or for how many seconds), mute (publish nothing), top (the most frequent
+        results only, 0: all), wide (keys as wide as the machine), execute_s (how long a circuit takes), lock
+        (somebody's session), publish (text for those who listen), and faults: {command: [fault, …]} for the next
+        of those commands, one after the other, each of: "drop", "rubbish", "wrong session", "wrong job",
+        "refuse", "narrow", "letters", "too many", "none", or seconds to be late. All are set, not toggled.
+        """
+        if "calibrating" in order:
+            wanted = order["calibrating"]
+            seconds = wanted if isinstance(wanted, float) else 1e9 if wanted else -1.0
+            self.calibrating_until = time.monotonic() + seconds
+        for name in ("offline", "mute", "top", "wide", "execute_s", "faults"):
             if name in order:
                 setattr(self, name, order[name])
         if "lock" in order:
@@ -120,7 +126,7 @@ class Server:
     def state(self) -> str:
         if self.offline:
             return "OFFLINE"
-        if self.calibrating:
+        if time.monotonic() < self.calibrating_until:
             return "CALIBRATING"
         return "EXECUTING" if self.session else "IDLE"
 
@@ -186,7 +192,7 @@ class Server:
             case "initialize":
                 if self.session or self.offline:
                     return None, "somebody is using it" if self.session else "it is switched off"
-                self.session, self.calibrating = request["session_id"], False
+                self.session, self.calibrating_until = request["session_id"], 0.0
             case "terminate":
                 if self.session and not mine and self.session != "dead":
                     return None, "that is not your session"

@@ -48,12 +48,15 @@ def test_a_session_in_constant_use_is_given_back_in_time_so_that_the_hardware_ca
 ) -> None:
     runtime = make(session_limit_s=0.2)
 
-    def used() -> bool:
+    def used() -> bool:  # without a pause in which somebody would look after it
         execute(runtime)
-        runtime.attend()
-        return "terminate" in qpu.commands()
+        return qpu.commands()[-3:] == ["terminate", "initialize", "execute"]
 
     until(used)
+    qpu.do(calibrating=True)
+    with pytest.raises(TryLaterError, match="calibrating") as caught:
+        until(lambda: execute(runtime) and False)
+    assert not caught.value.begun
 
 
 def test_results_by_qubit_become_results_by_bit(qpu: Qpu, runtime: HardwareRuntime) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted, Attach, Attached, BackendStatus, TurnedAway
+from qslurm.runtimes.lane_client import knock
+from qslurm.runtimes.session import Session
 from qslurm.store.records import TaskRecord
-from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, until
 from tests.unit.hardware.qpu_simulator import Qpu
 
 UID = os.getuid()
@@ -46,7 +49,7 @@ def _ended(running: Running, job_id: int) -> TaskRecord:
 def test_jobs_run_on_it_and_are_told_what_it_is(running: Running, qpu: Qpu) -> None:
     assert running.ask(circuit_job(1, uid=UID)) == Admitted()
     assert _ended(running, 1).state == "finished"
-    running.ask(hybrid_job(2, "def execute(qi): return {}", uid=UID))
+    running.ask(hybrid_job(2, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     attached = running.ask(Attach(job_id=2, restart=0, client="step"))
     assert isinstance(attached, Attached)
     assert attached.backend_type is not None
@@ -128,3 +131,20 @@ def test_a_dispatcher_that_stops_gives_the_lock_back(running: Running, qpu: Qpu)
     _ended(running, 1)
     assert running.stop() == 0
     until(lambda: qpu.do()["state"] == "IDLE")
+
+
+def test_a_job_that_couples_often_waits_for_a_calibration_and_for_lost_answers(
+    running: Running, qpu: Qpu
+) -> None:
+    running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
+    with running.client() as client:
+        step = Session(client, 1, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+        with closing(step):
+            for number in range(60):
+                if number == 20:
+                    qpu.do(calibrating=1.0)
+                if number == 40:
+                    qpu.do(faults={"execute": ["drop"]})
+                assert step.execute(BELL, 50, raw_data=False).shots_done == 50
+            step.conclude(final_result="{}")
+    assert qpu.commands().count("execute") == 61
