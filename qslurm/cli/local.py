@@ -20,7 +20,7 @@ from qslurm.cli.output import print_json
 @click.option("--seed", type=click.IntRange(0, LARGEST), help="Make the emulator repeat itself.")
 @json_option
 def run(file: Path, shots: int | None, seed: int | None, as_json: bool) -> None:
-    """Run FILE, a circuit (.cq) or a hybrid Python file (.py), on the QX emulator here.
+    """Run FILE, a circuit (.cq, .qasm) or a hybrid Python file (.py), on the QX emulator here.
 
     \b
     Examples:

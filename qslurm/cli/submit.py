@@ -61,7 +61,7 @@ def submit(
     center: CenterFlags,
     **asked: Any,
 ) -> None:
-    """Send FILE to C2: a circuit (.cq), a hybrid Python file (.py), a batch script (.sh) or a raw payload (.json).
+    """Send FILE to C2: a circuit (.cq, .qasm), a hybrid Python file (.py), a batch script (.sh), a raw payload (.json).
 
     \b
     Examples:

@@ -115,10 +115,6 @@ def translate(text: str, file: str) -> Translation:
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     words = Words(text, file)
     program = read_program(words)
-    if not any(each.name.startswith("measure") for part in program.subcircuits for each in part.instructions):
-        raise CircuitError(
-            f"{file}: nothing is measured, so there would be no result.", hint="End it with measure_all."
-        )
     lines = [("version 3.0", 0), (f"qubit[{program.qubits}] q", 0), (f"bit[{program.qubits}] b", 0)]
     room = MAX_CHARACTERS
     for subcircuit in program.subcircuits:
@@ -127,6 +123,10 @@ def translate(text: str, file: str) -> Translation:
         if room < 0:
             raise _too_long(subcircuit, words)
         lines += body * subcircuit.iterations
+    if not any(each.name.startswith("measure") for part in program.subcircuits for each in part.instructions):
+        raise CircuitError(
+            f"{file}: nothing is measured, so there would be no result.", hint="End it with measure_all."
+        )
     return Translation("\n".join(line for line, _ in lines) + "\n", text, tuple(at for _, at in lines))
 
 

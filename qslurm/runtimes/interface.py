@@ -176,8 +176,8 @@ class QuantumInterface:
     ) -> ExecuteCircuitResults:
         """Execute several circuits, each with so many shots, and wait for all; the results come in their order.
 
-        This is `execute_circuit` for each of them, only faster: the next ones are sent while the first are
-        executed, and a backend with several runtimes executes them at once. If one can't be executed its
+        This is `execute_circuit` for each of them, only that the next ones are sent while the first are
+        executed, and that a backend with several runtimes executes them at once. If one can't be executed its
         error is raised; `results` then holds what those before it gave.
         """
         if isinstance(circuits, str):

@@ -1,7 +1,8 @@
-"""What files for Quantum Inspire import for their annotations, where the platform's packages are missing.
+"""What files for Quantum Inspire import of the platform's packages, where those are missing.
 
 `from qi2_shared.hybrid.quantum_interface import QuantumInterface` stands in most of them and says nothing
-but the type of `qi`. An environment that has the real package uses the real one.
+but the type of `qi`. Older ones import from `quantuminspire.sdk` and `quantuminspire.util`, which the package
+`quantuminspire` had before version 4. An environment that has the real modules uses the real ones.
 """
 
 from __future__ import annotations
@@ -10,30 +11,97 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, TracebackType
 
+from qslurm.errors import InvalidInputError
 from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface
 
-_NAMES = ("qi2_shared", "qi2_shared.hybrid", "qi2_shared.hybrid.quantum_interface")
+
+class Circuit:
+    """As `quantuminspire.sdk.models.circuit.Circuit`: `ir` builds a circuit with OpenSquirrel, `content` has it."""
+
+    def __init__(
+        self, platform_name: str, program_name: str, number_of_qubits: int, bit_registers: int | None = None
+    ) -> None:
+        from opensquirrel import CircuitBuilder
+
+        self.platform_name = platform_name
+        self.program_name = program_name
+        bits = number_of_qubits if bit_registers is None else bit_registers
+        self.ir = CircuitBuilder(qubit_register_size=number_of_qubits, bit_register_size=bits)
+        self.content = ""
+
+    def initialize(self) -> None:
+        """Nothing has to be done."""
+
+    def finalize(self) -> None:
+        """Write the circuit that has been built."""
+        self.content = str(self.ir.to_circuit())
+
+    def __enter__(self) -> Circuit:
+        self.initialize()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finalize()
+
+
+class LocalBackend:
+    """As the class that old files import for debugging; none may be made here."""
+
+    def __init__(self) -> None:
+        raise InvalidInputError("There is no LocalBackend here.", hint="Run the file with qslurm run.")
+
+
+_INTERFACE: dict[str, object] = {
+    "QuantumInterface": QuantumInterface,
+    "ExecuteCircuitResult": ExecuteCircuitResult,
+}
+_CONTENTS: dict[str, dict[str, object]] = {
+    "qi2_shared.hybrid.quantum_interface": _INTERFACE,
+    "quantuminspire.sdk.quantum_interface": _INTERFACE,
+    "quantuminspire.sdk.models.circuit": {"Circuit": Circuit},
+    "quantuminspire.util.api.quantum_interface": _INTERFACE,
+    "quantuminspire.util.api.local_backend": {"LocalBackend": LocalBackend},
+}
 
 
 @contextmanager
 def stand_ins() -> Iterator[None]:
-    """Make the names importable while a hybrid file runs, unless the real package is installed."""
-    if _NAMES[0] in sys.modules or importlib.util.find_spec(_NAMES[0]) is not None:
-        yield
-        return
-    modules = {name: ModuleType(name, __doc__) for name in _NAMES}
-    for name, module in modules.items():
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(modules[parent], child, module)
-        module.__path__ = []
-    last = modules[_NAMES[-1]]
-    last.__dict__.update(QuantumInterface=QuantumInterface, ExecuteCircuitResult=ExecuteCircuitResult)
-    sys.modules.update(modules)
+    """Make the names importable while a hybrid file runs, unless the real modules are installed."""
+    made: dict[str, ModuleType] = {}
+    for name, contents in _CONTENTS.items():
+        _make(name, made)
+        if name in made:
+            made[name].__dict__.update(contents)
+    sys.modules.update(made)
     try:
         yield
     finally:
-        for name in modules:
+        for name in made:
             sys.modules.pop(name, None)
+            parent, _, child = name.rpartition(".")
+            vars(sys.modules.get(parent, ModuleType(parent))).pop(
+                child, None
+            )  # a real package stays as it was
+
+
+def _make(name: str, made: dict[str, ModuleType]) -> None:
+    """A module of this name and, if they are missing too, those that it is in."""
+    parent, _, child = name.rpartition(".")
+    if parent:
+        _make(parent, made)
+    if name in made or (parent not in made and _exists(name)):
+        return
+    module = made[name] = ModuleType(name, __doc__)
+    module.__path__ = []
+    package = made.get(parent) or sys.modules.get(parent)
+    if package is not None:
+        setattr(package, child, module)
+
+
+def _exists(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None

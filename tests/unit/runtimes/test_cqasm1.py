@@ -129,6 +129,7 @@ def test_what_belongs_elsewhere_gets_a_hint() -> None:
 
 def test_a_program_that_measures_nothing_is_refused() -> None:
     assert "measure_all" in refused(HEAD + "x q[0]").hint
+    assert "foo" in refused(HEAD + "foo q[0]").message
 
 
 def test_limits_that_show_only_in_the_translation_name_the_circuit() -> None:

@@ -259,6 +259,27 @@ if __name__ == "__main__":
     assert "qi2_shared" not in sys.modules or importlib.util.find_spec("qi2_shared") is not None
 
 
+def test_the_imports_of_older_files_work() -> None:
+    result = run("""
+from quantuminspire.sdk.models.circuit import Circuit
+from quantuminspire.util.api.local_backend import LocalBackend
+from quantuminspire.util.api.quantum_interface import QuantumInterface
+import quantuminspire.sdk.quantum_interface
+
+def execute(qi: QuantumInterface) -> None:
+    assert isinstance(qi, quantuminspire.sdk.quantum_interface.QuantumInterface)
+    qi.execute_circuit(COIN, 2)
+
+def finalize(list_of_measurements):
+    return {"n": len(list_of_measurements)}
+
+if __name__ == "__main__":
+    print(execute(QuantumInterface(LocalBackend())))
+""")
+    assert result == {"n": 1}
+    assert "quantuminspire.sdk" not in sys.modules
+
+
 def test_dataclasses_and_pickle_find_the_module() -> None:
     result = run("""
 from __future__ import annotations

@@ -63,6 +63,23 @@ def finalize(list_of_measurements):
 """
 
 
+OLDER = """
+from quantuminspire.sdk.models.circuit import Circuit
+
+def execute(qi):
+    with Circuit(platform_name="spin-2", program_name="prgm", number_of_qubits=2) as circuit:
+        circuit.ir.H(0)
+        circuit.ir.H(0)
+        circuit.ir.X(1)
+        circuit.ir.measure(0, 0)
+        circuit.ir.measure(1, 1)
+    qi.execute_circuit(circuit.content, 7)
+
+def finalize(list_of_measurements):
+    return list_of_measurements[0]
+"""
+
+
 def test_qiskit_circuits_run_on_the_hybrid_backend(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "bell.py"
     file.write_text(QISKIT)
@@ -77,7 +94,8 @@ def test_qiskit_circuits_run_on_the_hybrid_backend(tmp_path: Path, caplog: pytes
     assert not [record for record in caplog.records if "native gate" in record.getMessage()]
 
 
-def test_circuits_that_opensquirrel_writes_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", [OPENSQUIRREL, OLDER], ids=["opensquirrel", "sdk"])
+def test_circuits_that_opensquirrel_writes_run(tmp_path: Path, source: str) -> None:
     file = tmp_path / "x.py"
-    file.write_text(OPENSQUIRREL)
+    file.write_text(source)
     assert run_file(file).final_result == {"10": 7}
