@@ -98,6 +98,7 @@ class Running:
         log: Path | None = None,
         munge_socket: str = "",
         backend: BackendConfig | None = None,
+        python: Path = Path(sys.executable),
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
@@ -110,6 +111,7 @@ class Running:
         self.backends = [backend or BackendConfig(name="qx", workers=workers, qubits=24)]
         self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
         self.log = log or folder / "log"
+        self.python = python
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -117,7 +119,7 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-c", _SERVE, str(ROOT),
+                    str(self.python), "-c", _SERVE, str(ROOT),
                     msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
                 ],
                 stderr=log,
