@@ -11,6 +11,8 @@ import logging
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -34,17 +36,35 @@ class Guard:
 
     def __init__(self, charge: Charge) -> None:
         self._charge = charge
+        self._session = ""
         self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def note(self, session: str) -> None:
         """Tell it of a session that is about to begin; an empty one: there is none any more."""
+        self._session = session
         try:
             self._tell(session.encode())
         except BrokenPipeError:
-            log.warning("the guard has ended; another takes its place")
-            self._process.wait()
-            self._process = self._start()
-            self._tell(session.encode())
+            self._replace()
+
+    def look(self) -> None:
+        """Replace it if it has ended: memory may run out for guards, too."""
+        if self._process.poll() is not None:
+            self._replace()
+
+    def _replace(self) -> None:
+        status = self._process.wait()
+        log.warning("the guard has ended with status %d; another takes its place", status)
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # what it was not told is told to the next one
+                self._process.stdin.close()
+        self._process = self._start()
+        self._tell(self._session.encode())
 
     def close(self) -> None:
         """Let it go; with a session noted it terminates that first."""
@@ -64,8 +84,8 @@ class Guard:
         return process
 
     def _tell(self, line: bytes) -> None:
-        if self._process.stdin is None:
-            raise ValueError("the guard has no standard input")
+        if self._process.stdin is None or self._process.stdin.closed:
+            raise BrokenPipeError("the guard does not listen any more")
         self._process.stdin.write(line + b"\n")
         self._process.stdin.flush()
 
@@ -74,6 +94,10 @@ def main() -> None:
     """What the guard does."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the one it guards, and not before
+    try:
+        Path("/proc/self/oom_score_adj").write_text("0")  # the one it guards is to go first
+    except PermissionError as error:
+        log.info("the guard stays among those that the kernel kills first: %s", error)
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     session = ""
     for line in sys.stdin.buffer:

@@ -68,6 +68,7 @@ class HardwareSession:
 
     def look(self) -> Health:
         """Look after the server, and say how it is. While it is in trouble, each look may take a reply's time."""
+        self._guard.look()
         health = self._stream.listen()
         self._stale_dynamic |= health.state == "calibrating"
         if health.state == "offline":

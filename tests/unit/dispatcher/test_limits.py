@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from qslurm.dispatcher.config import BackendConfig
+from qslurm.errors import JobFailedError
+from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.process import ran_out_of_memory
 from qslurm.runtimes.qx import memory_for
-from tests.unit.dispatcher.running import ROOT, Running, circuit_job, slow_circuit, until
+from qslurm.runtimes.session import Session
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit, until
 
 UID = os.getuid()
 
@@ -29,6 +35,19 @@ def test_a_circuit_that_exhausts_its_memory_fails_once_and_its_neighbour_goes_on
         "The circuit needs more memory than its quantum runtime has.",
     )
     assert [record.state for record in ended[1:]] == ["finished"] * 10
+
+
+def test_a_circuit_by_lane_that_exhausts_its_memory_fails_and_the_job_goes_on(home: Path) -> None:
+    backend = BackendConfig(name="qx", qubits=24, options={"memory_mib": 32})
+    with Running(home, backend=backend) as running, running.ready().client() as client:
+        running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
+        step = Session(client, 1, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+        with closing(step):
+            for _ in range(20):
+                step.execute(BELL, 10, raw_data=False)
+            with pytest.raises(JobFailedError, match="needs more memory than its quantum runtime has"):
+                step.execute(slow_circuit(19), 1, raw_data=False)
+            assert step.execute(BELL, 10, raw_data=False).shots_done == 10
 
 
 def _ended(reader: object, job_id: int) -> object:

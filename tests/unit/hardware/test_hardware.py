@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -248,6 +250,16 @@ def test_a_dead_clients_lock_is_given_back(qpu: Qpu, make: Make) -> None:
     runtime = make(wait=False)
     attend_until(runtime, "idle")
     assert qpu.commands() == ["terminate"]
+
+
+def test_a_guard_that_is_killed_is_replaced_and_knows_the_session(qpu: Qpu, runtime: HardwareRuntime) -> None:
+    execute(runtime)
+    guard = runtime._session._guard
+    first = guard.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: runtime.attend() and guard.pid != first)
+    guard.close()  # as when the one it guards is killed
+    assert qpu.do()["state"] == "IDLE"
 
 
 def test_a_living_clients_lock_is_respected_where_hardware_is_shared(qpu: Qpu, make: Make) -> None:

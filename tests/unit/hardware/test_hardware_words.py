@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qslurm.errors import ConfigError
@@ -46,6 +46,7 @@ def test_requests_are_written_as_published() -> None:
     }
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_rubbish_is_called_rubbish(text: bytes) -> None:
     with pytest.raises(RubbishError):
@@ -53,6 +54,7 @@ def test_rubbish_is_called_rubbish(text: bytes) -> None:
     assert decode_publication(text) is None
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_a_payload_is_a_result_of_the_job_or_rubbish(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "success", "payload": payload}).encode()
@@ -60,6 +62,7 @@ def test_a_payload_is_a_result_of_the_job_or_rubbish(payload: object) -> None:
         decode_reply(text, ASKED, Executed)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_a_failure_is_a_refusal_whatever_it_gives_as_reason(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "failure", "payload": payload}).encode()
@@ -67,6 +70,7 @@ def test_a_failure_is_a_refusal_whatever_it_gives_as_reason(payload: object) -> 
         decode_reply(text, ASKED, Executed)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text(alphabet="01", min_size=1, max_size=4), st.integers(-2, 20), max_size=5),
     st.none() | st.lists(st.text(alphabet="01x", max_size=3), max_size=30),
@@ -80,6 +84,7 @@ def test_results_that_pass_are_possible_ones(results: dict[str, int], raw_data: 
     assert all(re.fullmatch("[01]{2,3}", string) for string in [*results, *(raw_data or [])])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(STATES, st.floats(0, 40)), max_size=30), st.floats(0, 40))
 def test_hardware_is_offline_exactly_when_it_says_so_or_nothing(
     steps: list[tuple[str, float]], pause: float
