@@ -12,6 +12,7 @@ from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.known_keys import refuse_unknown_keys
+from qslurm.runtimes.config import RuntimesConfig
 from qslurm.tokens.config import TokensConfig
 
 DEFAULT_PATH = "/etc/qslurm/c2.toml"
@@ -50,6 +51,7 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     backend: list[BackendConfig] = []
     gate: GateConfig = GateConfig()
     jobmanager: JobManagerConfig = JobManagerConfig()
+    runtimes: RuntimesConfig = RuntimesConfig()
     tokens: TokensConfig = TokensConfig()
 
 
@@ -104,3 +106,9 @@ def _refuse_nonsense(config: C2Config, name: str) -> None:
     ):
         if not 0.05 <= seconds <= 60:
             raise ConfigError(f"{name}: {key} is {seconds}; it must be between 0.05 and 60 seconds.")
+    runtimes = config.runtimes
+    for key in ("memory_mb", "processes", "file_mb", "disk_mb", "output_mb", "tmp_mb"):
+        if getattr(runtimes, key) < 1:
+            raise ConfigError(f"{name}: runtimes.{key} is {getattr(runtimes, key)}; it must be 1 or more.")
+    if not 0 <= runtimes.warm <= 256:
+        raise ConfigError(f"{name}: runtimes.warm is {runtimes.warm}; it must be between 0 and 256.")

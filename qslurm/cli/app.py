@@ -39,13 +39,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dispatcher": ("services", "C2's task manager: serve, status."),
     "gate": ("services", "C2's gate: keeps partitions as operators and backends want them."),
     "jobmanager": ("services", "C2's HTTP service for results and logs."),
+    "runtimes": ("services", "C2's warm classical runtimes, on each node where jobs run."),
     "hook": ("hook", "What slurmctld calls when a job starts and ends."),
     "step": ("hook", "What a quantum job runs on C2's classical node."),
 }
 
 SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
     ("Jobs", ("submit", "queue", "show", "wait", "cancel", "results", "logs", "run")),
-    ("Center admins and C2 operators", ("token", "partition", "backend", "dispatcher", "gate", "jobmanager")),
+    (
+        "Center admins and C2 operators",
+        ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes"),
+    ),
     ("Called by Slurm", ("hook", "step")),
 )
 

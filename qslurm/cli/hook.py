@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,10 +37,22 @@ def epilog(config_file: Path | None) -> int:
 
 @click.command()
 @c2_config_option
+@click.option("--inside", is_flag=True, hidden=True, help="This process is confined already.")
+@click.option("--failed", metavar="REASON", hidden=True, help="Say of a step that was ended why it was.")
 @click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
-def step(config_file: Path | None, script: Path) -> int:
+def step(config_file: Path | None, script: Path, inside: bool, failed: str | None) -> int:
     """Run a quantum job's classical part on C2, as the job's user; SCRIPT is the job's own batch script."""
     from qslurm.c2.config import load_c2_config
-    from qslurm.runtimes.step import run_step
 
-    return run_step(script, load_c2_config(config_file).dispatcher)
+    config = load_c2_config(config_file)
+    if config_file is not None:
+        os.environ["QSLURM_C2_CONFIG"] = str(
+            config_file.absolute()
+        )  # for the process that is behind the wall
+    if failed is not None:
+        from qslurm.runtimes.step import fail_step
+
+        return fail_step(script, config.dispatcher, failed)
+    from qslurm.runtimes import cold
+
+    return cold.inside(script, config) if inside else cold.run(script, config)

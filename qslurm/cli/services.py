@@ -85,6 +85,25 @@ def serve_gate(config_file: Path | None) -> None:
 
 
 @click.group()
+def runtimes() -> None:
+    """C2's classical runtimes, kept warm on each node where jobs run."""
+
+
+@runtimes.command("serve")
+@c2_config_option
+def serve_runtimes(config_file: Path | None) -> None:
+    """Keep runtimes warm for jobs until SIGTERM, as root.
+
+    \b
+    Example:  qslurm runtimes serve --config /etc/qslurm/c2.toml
+    """
+    from qslurm.c2.config import load_c2_config
+    from qslurm.runtimes.warm import serve
+
+    serve(load_c2_config(config_file))
+
+
+@click.group()
 def jobmanager() -> None:
     """C2's HTTP service: it gives each center its own jobs' results and logs."""
 

@@ -49,7 +49,8 @@ class Session:
     `say` gets a sentence whenever the reason for waiting changes. Without `patient`, a dispatcher that does not
     answer is an UnreachableError instead of something to wait for. `leave` is called when the user's code goes on
     asking after it was told that the job is over: it has caught the error, whatever that was. `door` connects to where
-    the dispatcher hands out lanes, or gives None.
+    the dispatcher hands out lanes, or gives None. A second process of the same step gives the `token` of
+    the first, and has its session.
     """
 
     def __init__(
@@ -62,11 +63,12 @@ class Session:
         patient: bool = True,
         leave: Callable[[QslurmError], None] | None = None,
         door: Callable[[], socket.socket | None] = lambda: None,
+        token: str = "",
     ) -> None:
         self._client = client
         self._knock = door
         self._lane: LaneClient | None = None
-        self._attach = Attach(job_id=job_id, restart=restart, client=secrets.token_hex(16))
+        self._attach = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
         self._say = say
         self._patient = patient
         self._leave = leave

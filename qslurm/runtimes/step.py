@@ -19,6 +19,7 @@ from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.session import Session
+from qslurm.runtimes.warm_client import TOKEN
 
 LARGEST_RESULT = 6 * 1024 * 1024
 """Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
@@ -37,8 +38,9 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
             session = Session(
-                client, job_id, restart, say=_say, leave=_leave, door=lambda: knock(config.socket)
-            )
+                client, job_id, restart,
+                say=_say, leave=_leave, door=lambda: knock(config.socket), token=os.environ.pop(TOKEN, ""),
+            )  # fmt: skip
             with closing(session):
                 if session.attached.kind == "circuit":
                     print(counts_table(session.circuit_outcome()), flush=True)
@@ -49,6 +51,22 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
         print(f"qslurm: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def fail_step(
+    script_path: Path, config: DispatcherConfig, reason: str, *, identity: Identity | None = None
+) -> int:
+    """Say of a step whose process has been ended why it was; the answer is the exit code, 1."""
+    print(f"qslurm: {reason}", file=sys.stderr, flush=True)
+    try:
+        job_id, restart = _which_job(script_path)
+        with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
+            session = Session(client, job_id, restart, say=_say, token=os.environ.pop(TOKEN, ""))
+            if session.attached.kind == "hybrid" and session.attached.envelope is not None:
+                session.conclude(failure=reason)
+    except QslurmError as error:
+        print(f"qslurm: the reason could not be handed in: {error}", file=sys.stderr)
+    return 1
 
 
 def counts_table(outcome: Outcome) -> str:
@@ -72,13 +90,18 @@ def _run_hybrid(session: Session) -> str:
     envelope = attached.envelope
     if envelope is None:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
+    here = os.getpid()
     try:
         result = run_hybrid(envelope.source, envelope.file, session, shots=envelope.shots)
         final_result = _not_too_large(json.dumps(result))
     except QslurmError as error:
         sys.stdout.flush()
+        if os.getpid() != here:  # a process that the user's code has forked, and let come here
+            os._exit(1)
         session.conclude(failure=str(error)[:LONGEST_REASON])
         raise
+    if os.getpid() != here:
+        os._exit(0)
     if not session.executions:
         print("qslurm: the hybrid file has executed no circuit.", file=sys.stderr)
     sys.stdout.flush()  # what the user printed comes before what we print

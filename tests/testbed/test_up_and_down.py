@@ -29,6 +29,7 @@ DAEMONS = [
     "slurmd-c1",
     "slurmd-c2",
     "slurmrestd",
+    "runtimes",
     "dispatcher",
     "jobmanager",
     "gate",

@@ -164,7 +164,9 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
     gate_says = Said(log_of(layout, "gate"), "watching")
+    warm = Said(log_of(layout, "runtimes"), "are kept warm")
     return [
+        replace(service("runtimes", "root", warm, ("munged-c2",)), prepare=warm.forget),
         service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
         service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
         replace(

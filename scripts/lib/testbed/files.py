@@ -66,6 +66,10 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "socket": str(layout.dispatcher_socket),
             "store": str(layout.store),
             "gate_state": str(layout.gate),
+            "runtimes_socket": str(layout.runtimes_socket),
+            "job_memory_mb": 1000,  # small, so that it takes no time to reach them
+            "job_file_mb": 200,
+            "job_disk_mb": 500,
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "logs": str(layout.job_logs),
             "private_keys": str(layout.keys),

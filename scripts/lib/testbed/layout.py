@@ -149,6 +149,10 @@ class Layout:
     def dispatcher_socket(self) -> Path:
         return self.run / "qslurm" / "dispatcher.sock"
 
+    @property
+    def runtimes_socket(self) -> Path:
+        return self.run / "runtimes" / "warm.sock"
+
     def spool(self, cluster: str) -> Path:
         return self.folder / cluster / "spool"
 
@@ -167,6 +171,7 @@ class Layout:
             (self.run / "c1", slurm, slurm, 0o755),
             (self.run / "c2", slurm, slurm, 0o755),
             (self.run / "qslurm", service, service, 0o755),
+            (self.run / "runtimes", root, root, 0o755),
             (self.logs, root, root, 0o755),
             (self.logs / "c1", slurm, slurm, 0o755),
             (self.logs / "c2", slurm, slurm, 0o755),

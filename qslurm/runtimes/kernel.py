@@ -1,0 +1,115 @@
+"""What Python 3.11 has no words for: namespaces, mounts, capabilities. Every failure is an OSError."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
+
+CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SYS_PTRACE = 2, 5, 19
+
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
+_PR_SET_SECUREBITS = 28
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_SECURE = 0xEB  # no root, no ambient, no keep-caps, each locked; NO_SETUID_FIXUP stays off, locked
+_CAPABILITY_VERSION = 0x2008_0522
+_SYS_MOUNT_SETATTR = 442  # the same on every architecture
+_AT_RECURSIVE = 0x8000
+_AT_FDCWD = -100
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by CLONE_NEW… for new ones."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """Mount something; the arguments are those of the system call."""
+    texts = [os.fsencode(text) if text else None for text in (source, target, kind)]
+    done = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() if options else None)
+    _check(done, f"mount {target}")
+
+
+def set_readonly(path: str, *, readonly: bool = True, recursive: bool = False) -> None:
+    """Make a mount (with `recursive` all below it, too) read-only and without set-user-id; or writable."""
+    fields = (ctypes.c_uint64 * 4)(
+        MS_NOSUID | (MS_RDONLY if readonly else 0), 0 if readonly else MS_RDONLY, 0, 0
+    )
+    flags = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
+    done = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(_AT_FDCWD), ctypes.c_char_p(os.fsencode(path)),
+        flags, ctypes.byref(fields), ctypes.c_size_t(ctypes.sizeof(fields)),
+    )  # fmt: skip
+    _check(done, f"mount_setattr {path}")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def keep_only(*capabilities: int) -> None:
+    """Give up all capabilities but these, for good."""
+    _drop_bounding(capabilities)
+    _capset(sum(1 << one for one in capabilities))
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def become(uid: int) -> None:
+    """Become this user for good, with no capability and no way to one; groups must have been set before.
+
+    Looks at itself afterwards, and raises PermissionError when anything is left.
+    """
+    _drop_bounding(())
+    _prctl(_PR_SET_SECUREBITS, _SECURE)
+    os.setresuid(uid, uid, uid)
+    _capset(0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 1)  # the job's own again: nothing in it is another's
+    status = dict(line.split(":\t", 1) for line in _own_status().splitlines() if ":\t" in line)
+    left = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
+    if left or os.getresuid() != (uid, uid, uid) or status["NoNewPrivs"].strip() != "1":
+        raise PermissionError(f"privileges are left: {', '.join(left)}, uids {os.getresuid()}")
+
+
+def _own_status() -> str:
+    with open("/proc/self/status") as file:  # noqa: PTH123 -- this module stays light
+        return file.read()
+
+
+def _drop_bounding(kept: tuple[int, ...]) -> None:
+    with open("/proc/sys/kernel/cap_last_cap") as file:  # noqa: PTH123
+        last = int(file.read())
+    for capability in range(last + 1):
+        if capability not in kept:
+            _prctl(_PR_CAPBSET_DROP, capability)
+
+
+def _capset(bits: int) -> None:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    low, high = bits & 0xFFFF_FFFF, bits >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _check(_libc.capset(ctypes.byref(header), ctypes.byref(data)), "capset")
+
+
+def _prctl(option: int, value: int) -> None:
+    none = ctypes.c_ulong(0)
+    _check(_libc.prctl(option, ctypes.c_ulong(value), none, none, none), f"prctl {option}")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,0 +1,171 @@
+"""A job's step, as long as a warm runtime does its work: asks for one, and stays in its place within Slurm's job.
+
+It runs as the job's user, as a file and without site-packages (`python -I -S client.py SOCKET SCRIPT`), and imports
+next to nothing, because every start of a job waits for it. What the runtime prints comes through here, to be
+counted. When this process ends, for whatever reason, the runtime is ended with it; signals are passed on. Where no
+runtime is to be had, the step is run the slow way.
+"""
+
+import _signal
+import _socket
+import os
+import select
+import sys
+
+ANSWER_S = 2.0
+"""Without a runtime after so long the step starts one itself."""
+DRAIN_S = 5.0
+CHUNK = 65536
+PASSED_ON = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
+SCM_LIMIT = 4096
+TOKEN = "QSLURM_STEP_TOKEN"  # noqa: S105 -- a variable's name
+"""The variable by which a second process of a step shows that it belongs to the first."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the step; the exit code."""
+    socket_path, script = arguments
+    token = os.urandom(16).hex()
+    out, err = os.pipe(), os.pipe()
+    link = ask(socket_path, script, token, out[1], err[1])
+    for end in (out[1], err[1]):
+        os.close(end)
+    if link is None:
+        return cold(script)
+    answer = link.recv(SCM_LIMIT).decode()
+    word, _, limit = answer.partition(" ")
+    if word != "began":
+        if answer:
+            sys.stderr.write(f"qslurm: {answer}; starting a runtime of its own.\n")
+        return cold(script)
+    ended_by: list[int] = []
+    verdict = attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by)
+    word, _, rest = verdict.partition(" ")
+    if word == "exit":
+        return int(rest)
+    if word == "signal" and int(rest) in ended_by:
+        _signal.signal(int(rest), _signal.SIG_DFL)
+        os.kill(os.getpid(), int(rest))
+    reason = rest if word == "limit" else reason_of(int(rest) if word == "signal" else 9)
+    os.environ[TOKEN] = token
+    return cold(script, "--failed", reason)
+
+
+def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
+    """Hand everything the runtime needs to the service; None if it is not there."""
+    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    link.settimeout(ANSWER_S)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    words = [token, str(umask), script, *(f"{name}={value}" for name, value in os.environ.items())]
+    wishes = os.memfd_create("step")
+    os.write(wishes, "\0".join(words).encode(errors="surrogateescape"))
+    try:
+        os.fstat(0)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY)
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY)
+    fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (wishes, 0, out, err, here))
+    job = os.environ.get("SLURM_JOB_ID", "")[:20].encode() or b"-"
+    try:
+        link.connect(path)
+        link.sendmsg([job], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+        select.select([link], [], [], ANSWER_S)
+        link.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except OSError:
+        link.close()
+        return None
+    finally:
+        os.close(wishes)
+        os.close(here)
+    return link
+
+
+def attend(link: "_socket.socket", pipes: dict[int, int], limit: int, ended_by: list[int]) -> str:
+    """Carry what is printed until the runtime has ended; its last word, or one of our own.
+
+    `pipes` says where what comes out of each goes. More than `limit` bytes end the runtime.
+    """
+
+    def pass_on(number: int, _: object) -> None:
+        ended_by.append(number)
+        try:
+            link.send(bytes([number]), _socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # it has ended
+
+    for number in PASSED_ON:
+        if _signal.getsignal(number) == _signal.SIG_DFL or number == _signal.SIGINT:
+            _signal.signal(number, pass_on)
+    carry = Carrier(pipes, limit)
+    waiting = select.poll()
+    for fd in (link.fileno(), *pipes):
+        waiting.register(fd, select.POLLIN)
+    verdict = ""
+    while not verdict:
+        for fd, _ in waiting.poll():
+            if fd != link.fileno():
+                if not carry.move(fd):
+                    waiting.unregister(fd)
+            else:
+                try:
+                    verdict = link.recv(SCM_LIMIT).decode() or "lost"
+                except OSError:
+                    verdict = "lost"
+        if carry.trouble:
+            verdict = f"limit {carry.trouble}"
+    if carry.trouble:
+        link.close()
+        return verdict
+    waiting.unregister(link.fileno())
+    while carry.open and (ready := waiting.poll(DRAIN_S * 1000)):
+        for fd, _ in ready:
+            if not carry.move(fd):
+                waiting.unregister(fd)
+    return f"limit {carry.trouble}" if carry.trouble else verdict
+
+
+class Carrier:
+    """Carries bytes from pipes to files, and counts them."""
+
+    def __init__(self, pipes: dict[int, int], limit: int) -> None:
+        self.open = dict(pipes)
+        self.trouble = ""
+        self._left = limit
+        self._limit = limit
+
+    def move(self, fd: int) -> bool:
+        """Carry what there is; False when there will be no more, or no more is wanted."""
+        data = os.read(fd, CHUNK)
+        if not data:
+            del self.open[fd]
+            return False
+        allowed = memoryview(data)[: self._left]
+        self._left -= len(allowed)
+        try:
+            while allowed:
+                allowed = allowed[os.write(self.open[fd], allowed) :]
+        except OSError as error:
+            self.trouble = f"The job's output can't be written: {error.strerror}."
+            return False
+        if not self._left:
+            self.trouble = f"The job printed more than the {self._limit / 1e6:g} MB that a job may print."
+            return False
+        return True
+
+
+def reason_of(number: int) -> str:
+    """What to say of code that a signal ended."""
+    more = " Did it ask for more memory than there is?" if number == _signal.SIGKILL else ""
+    return f"The job's code was ended by signal {number}.{more}"
+
+
+def cold(script: str, *more: str) -> int:
+    """Become the step as it is without us."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-I", "-m", "qslurm", "step", *more, script])  # noqa: S606
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,290 @@
+"""Classical runtimes on real Slurm: warm, the job's user's, behind a wall, and ended when they use too much."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qslurm.payload.envelope import Envelope, pack
+
+from .conftest import HAND_OVER, Platform
+
+pytestmark = pytest.mark.slurm
+
+FINALIZE = "\ndef finalize(m):\n    return found\n"
+NOTHING = "found = {'calm': True}\ndef execute(qi):\n    pass\n" + FINALIZE
+ENDLESS = (
+    """
+def execute(qi):
+    print("begun", flush=True)
+    time.sleep(1000)
+found = {}
+"""
+    + FINALIZE
+)
+
+
+class Jobs:
+    """What a center's user sends, and what becomes of it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.layout = platform.testbed.layout
+
+    def submit(self, source: str, *options: str, user: str = "center_snellius") -> int:
+        data = pack(Envelope(kind="hybrid", source=source, file="job.py"))
+        folder = f"--chdir={self.layout.work / user}"
+        return self.platform.submit(f"{HAND_OVER}{data}\n", folder, *options, user=user, kind="hybrid")
+
+    def ended(self, job_id: int, *, center: str = "snellius") -> dict[str, object]:
+        """The job as it is stored, once it has ended."""
+        self.platform.until(lambda: self.platform.stored(job_id, center=center).get("finished_at"), 30)
+        self.platform.until(lambda: "COMPLETING" not in self.platform.state(job_id))
+        return self.platform.stored(job_id, center=center)
+
+    def found(self, source: str, *options: str, user: str = "center_snellius") -> dict[str, object]:
+        """The final result of a hybrid file, which must have one."""
+        center = user.removeprefix("center_")
+        job_id = self.submit(source, *options, user=user)
+        job = self.ended(job_id, center=center)
+        assert job["state"] == "finished", (job, self.log(job_id, user))
+        result = self.platform.ask(f"jobs/{job_id}/results", center=center).json()["final_result"]
+        assert isinstance(result, dict)
+        return result
+
+    def log(self, job_id: int, user: str = "center_snellius") -> str:
+        path = self.layout.job_logs / user / f"{job_id}.out"
+        return path.read_text()[:10_000] if path.exists() else ""
+
+    def service_log(self) -> str:
+        return (self.layout.logs / "runtimes.log").read_text()
+
+    def runtime_of(self, job_id: int) -> int:
+        """The process that watches over a job."""
+        line = next(line for line in self.service_log().splitlines() if line.startswith(f"job {job_id} of"))
+        return int(line.rsplit(" ", 1)[1])
+
+
+@pytest.fixture
+def jobs(platform: Platform) -> Jobs:
+    return Jobs(platform)
+
+
+@pytest.fixture(params=["warm", "cold"])
+def either(request: pytest.FixtureRequest, jobs: Jobs) -> Iterator[Jobs]:
+    """With the service, and without it."""
+    if request.param == "cold":
+        jobs.platform.testbed.stop("runtimes")
+    yield jobs
+    if request.param == "cold":
+        jobs.platform.testbed.start("runtimes")
+
+
+# --- warm --------------------------------------------------------------------------------------------
+
+
+def test_a_warm_runtime_is_the_jobs_user_without_any_privilege(jobs: Jobs) -> None:
+    source = (
+        """
+import os, pathlib, sys
+imported = "scipy.optimize" in sys.modules
+def execute(qi):
+    global found
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":\\t", 1) for line in lines if ":" in line)
+    found = {
+        "imported": imported, "uids": os.getresuid(), "gids": os.getresgid(), "new": status["NoNewPrivs"],
+        "capabilities": sorted({status[name] for name in status if name.startswith("Cap")}),
+        "folder": os.getcwd(), "fds": sorted(os.listdir("/proc/self/fd"))[:3], "job": os.environ["SLURM_JOB_ID"],
+        "random": __import__("numpy").random.random(), "other": __import__("random").random(),
+    }
+"""
+        + FINALIZE
+    )
+    import pwd
+
+    entry = pwd.getpwnam("center_snellius")
+    one, two = jobs.found(source), jobs.found(source)
+    for found in (one, two):
+        assert found["imported"] is True
+        assert found["uids"] == [entry.pw_uid] * 3
+        assert found["gids"] == [entry.pw_gid] * 3
+        assert found["new"] == "1"
+        assert found["capabilities"] == ["0" * 16]
+        assert found["folder"] == str(jobs.layout.work / "center_snellius")
+    assert one["job"] != two["job"]
+    assert one["random"] != two["random"]
+    assert one["other"] != two["other"]
+
+
+def test_a_job_ends_with_its_step_whatever_ends_that(jobs: Jobs) -> None:
+    """scancel, and a step that is killed: the runtime, which Slurm did not start, is gone at once."""
+    for end in ("scancel", "kill"):
+        job_id = jobs.submit(ENDLESS)
+        jobs.platform.until(lambda job_id=job_id: "begun" in jobs.log(job_id))
+        runtime = jobs.runtime_of(job_id)
+        assert Path(f"/proc/{runtime}").exists()
+        if end == "scancel":
+            jobs.platform.testbed.c2(["scancel", str(job_id)])
+        else:
+            os.kill(step_of(job_id), signal.SIGKILL)
+        jobs.platform.until(lambda runtime=runtime: not Path(f"/proc/{runtime}").exists())
+        assert jobs.ended(job_id)["state"] == ("cancelled" if end == "scancel" else "failed")
+
+
+def step_of(job_id: int) -> int:
+    """The process of a job's step, by the environment that Slurm gave it."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or b"client.py" not in (process / "cmdline").read_bytes():
+            continue
+        if f"SLURM_JOB_ID={job_id}\0".encode() in (process / "environ").read_bytes():
+            return int(process.name)
+    raise AssertionError(f"job {job_id} has no step")
+
+
+def test_signals_reach_the_users_code(jobs: Jobs) -> None:
+    source = (
+        """
+import signal, time
+found = {}
+def note(number, frame):
+    found["signal"] = number
+signal.signal(signal.SIGUSR1, note)
+def execute(qi):
+    print("begun", flush=True)
+    while not found:
+        time.sleep(0.05)
+"""
+        + FINALIZE
+    )
+    job_id = jobs.submit(source)
+    jobs.platform.until(lambda: "begun" in jobs.log(job_id))
+    jobs.platform.testbed.c2(["scancel", "--batch", "--signal=USR1", str(job_id)])
+    assert jobs.ended(job_id)["state"] == "finished"
+
+
+def test_a_restart_of_the_service_leaves_a_running_job_alone(jobs: Jobs) -> None:
+    source = (
+        "import time\ndef execute(qi):\n    print('begun', flush=True)\n    time.sleep(3)\nfound = {'n': 1}\n"
+        + FINALIZE
+    )
+    job_id = jobs.submit(source)
+    jobs.platform.until(lambda: "begun" in jobs.log(job_id))
+    service = jobs.platform.testbed.pid("runtimes")
+    assert service is not None
+    os.kill(service, signal.SIGKILL)  # the testbed's own `kill` and `up` would end the job, too
+    assert jobs.ended(job_id)["state"] == "finished"
+    jobs.platform.testbed.up()
+
+
+# --- behind the wall ---------------------------------------------------------------------------------
+
+
+def test_a_job_sees_the_system_its_own_folder_and_no_secret(either: Jobs) -> None:
+    layout = either.layout
+    port = either.platform.testbed.ports["jobmanager"]
+    secrets = [layout.keys, layout.gate / "hooks.log", layout.store, layout.job_logs / "center_lumi"]
+    source = (
+        f"""
+import os, socket
+def attempt(what):
+    try:
+        what()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+def readable(path):
+    try:
+        return os.listdir(path) if os.path.isdir(path) else open(path).read(1)
+    except OSError:
+        return False
+def execute(qi):
+    global found
+    found = {{
+        "seen": [path for path in {[str(path) for path in secrets]!r} if readable(path)],
+        "system": attempt(lambda: open("/usr/lib/qslurm-was-here", "w")),
+        "own": attempt(lambda: open("own.txt", "w").close()),
+        "tmp": os.listdir("/tmp") and attempt(lambda: open("/tmp/own.txt", "w").close()),
+        "network": attempt(lambda: socket.create_connection(("127.0.0.1", {port}), 2)),
+        "processes": sum(name.isdigit() for name in os.listdir("/proc")) < 8,
+        "devices": sorted(os.listdir("/dev"))[:2],
+    }}
+    qi.execute_circuit("version 3.0; qubit[1] q; bit[1] b; b = measure q", 10)
+"""
+        + FINALIZE
+    )
+    found = either.found(source)
+    assert found["seen"] == []
+    assert found["system"] in {"OSError", "PermissionError"}
+    assert found["own"] == "done"
+    assert found["network"] in {
+        "OSError",
+        "ConnectionRefusedError",
+    }  # there is nothing, or a loopback of its own
+    assert found["processes"] is True
+    assert not Path("/tmp/own.txt").exists()
+
+
+# --- bad input ---------------------------------------------------------------------------------------
+
+BAD = {
+    "forks": (
+        "import os, time\ndef execute(qi):\n    while True:\n        try:\n            os.fork()\n"
+        "        except OSError:\n            time.sleep(0.1)\n",
+        ("processes at a time",),
+    ),
+    "fills the disk": (
+        "def execute(qi):\n    for n in range(1000):\n        with open(f'bulk{n % 4}', 'wb') as file:\n"
+        "            for _ in range(100):\n                file.write(bytes(10**6))\n            file.flush()\n"
+        "            __import__('os').fsync(file.fileno())\n",
+        ("500 MB are allowed",),
+    ),
+    "writes one large file": (
+        "def execute(qi):\n    with open('bulk0', 'wb') as file:\n"
+        "        while True:\n            file.write(bytes(10**7))\n",
+        ("File too large", "500 MB are allowed"),
+    ),
+    "allocates everything": (
+        "def execute(qi):\n    held = []\n    while True:\n        held.append(bytearray(50_000_000))\n",
+        ("MemoryError",),
+    ),
+    "allocates everything in many processes": (
+        "import os, time\ndef execute(qi):\n    for _ in range(8):\n        if os.fork() == 0:\n"
+        "            held = bytearray(b'x') * 400_000_000\n            time.sleep(100)\n    time.sleep(100)\n",
+        ("of memory; 1000 MB are allowed",),
+    ),
+    "prints 1 GB": (
+        "def execute(qi):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n",
+        ("printed more than",),
+    ),
+    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", ("ended by signal 11",)),
+    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", ("ended by signal 9",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_job_that(what: str, jobs: Jobs) -> None:
+    """ends with a reason in its result; its neighbours, another center's and its own, don't notice."""
+    source, reasons = BAD[what]
+    bad = jobs.submit("found = {}\n" + source + FINALIZE)
+    assert jobs.found(NOTHING, user="center_lumi") == {"calm": True}
+    assert jobs.found(NOTHING) == {"calm": True}
+    job = jobs.ended(bad)
+    assert job["state"] == "failed"
+    assert any(reason in str(job["reason"]) for reason in reasons), (job, jobs.log(bad))
+    assert (jobs.layout.job_logs / "center_snellius" / f"{bad}.out").stat().st_size < 70_000_000
+    for bulk in (jobs.layout.work / "center_snellius").glob("bulk*"):
+        bulk.unlink()
+
+
+def test_without_the_service_a_job_that_prints_1_gb_ends_with_a_reason_too(jobs: Jobs) -> None:
+    jobs.platform.testbed.stop("runtimes")
+    try:
+        job = jobs.ended(jobs.submit("found = {}\n" + BAD["prints 1 GB"][0] + FINALIZE))
+    finally:
+        jobs.platform.testbed.start("runtimes")
+    assert (job["state"], "printed more than" in str(job["reason"])) == ("failed", True)
