@@ -19,6 +19,7 @@ FINALIZE = "\ndef finalize(m):\n    return found\n"
 NOTHING = "found = {'calm': True}\ndef execute(qi):\n    pass\n" + FINALIZE
 ENDLESS = (
     """
+import time
 def execute(qi):
     print("begun", flush=True)
     time.sleep(1000)
@@ -133,7 +134,8 @@ def test_a_job_ends_with_its_step_whatever_ends_that(jobs: Jobs) -> None:
         else:
             os.kill(step_of(job_id), signal.SIGKILL)
         jobs.platform.until(lambda runtime=runtime: not Path(f"/proc/{runtime}").exists())
-        assert jobs.ended(job_id)["state"] == ("cancelled" if end == "scancel" else "failed")
+        job = jobs.ended(job_id)
+        assert job["state"] == ("cancelled" if end == "scancel" else "failed"), (job, jobs.log(job_id))
 
 
 def step_of(job_id: int) -> int:
