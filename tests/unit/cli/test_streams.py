@@ -20,7 +20,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "HOME": str(folder),
         "QSLURM_CONFIG": "",
         "PYTHONPATH": str(Path(qslurm.__file__).parents[1]),
-        "Q": f"{sys.executable} -m qslurm",
+        "Q": f"{sys.executable} -B -m qslurm",
     }
     return subprocess.run(
         ["bash", "-c", command],
