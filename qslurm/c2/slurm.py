@@ -114,6 +114,12 @@ class Slurm:
         """The state of every partition."""
         return parse_partitions(self._run("scontrol", ["--oneliner", "show", "partitions"]))
 
+    def settings(self) -> dict[str, str]:
+        """What slurmctld runs with, by the names of slurm.conf."""
+        lines = self._run("scontrol", ["show", "config"]).splitlines()
+        pairs = (line.partition("=") for line in lines if "=" in line)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
     def set_partition(self, name: str, state: str) -> None:
         """Give a partition a state (UP, DOWN, DRAIN, INACTIVE)."""
         self._run("scontrol", ["update", f"PartitionName={name}", f"State={state}"])

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "gate": ("services", "C2's gate: keeps partitions as operators and backends want them."),
     "jobmanager": ("services", "C2's HTTP service for results and logs."),
     "runtimes": ("services", "C2's warm classical runtimes, on each node where jobs run."),
+    "doctor": ("doctor", "Say what is missing on this host, and what to do about it."),
     "hook": ("hook", "What slurmctld calls when a job starts and ends."),
     "step": ("hook", "What a quantum job runs on C2's classical node."),
 }
@@ -48,7 +49,7 @@ SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
     ("Jobs", ("submit", "queue", "show", "wait", "cancel", "results", "logs", "run")),
     (
         "Center admins and C2 operators",
-        ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes"),
+        ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),
     ),
     ("Called by Slurm", ("hook", "step")),
 )

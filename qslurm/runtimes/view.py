@@ -44,16 +44,13 @@ def prepare(view: View | None) -> None:
 def finish(view: View, folder: str, identity: tuple[int, int]) -> None:
     """Show the job's folder (`identity`: its device and inode) writable, hide the rest."""
     with ExitStack() as opened:
-        handle = _open(folder, opened)
-        facts = os.fstat(handle)
-        if (facts.st_dev, facts.st_ino) != identity:
-            raise PermissionError(f"{folder} has become another folder")
+        handle = _open_same(folder, identity, opened)
         kept = {path: _open(path, opened) for path in view.keep if Path(path).is_dir()}
         shown = folder if folder != "/" else ""
         if shown:
-            kernel.mount(_by(handle), folder, flags=kernel.MS_BIND)
-            kernel.set_readonly(folder, readonly=False)
-            kept[folder] = _open(folder, opened)
+            kernel.mount(_by(handle), _by(handle), flags=kernel.MS_BIND)
+            kept[folder] = _open_same(folder, identity, opened)
+            kernel.set_readonly(_by(kept[folder]), readonly=False)
         for path in _outermost([*_SECRETIVE, *_SCRATCH, *view.hide]):
             _hide(path, kept, size_mb=view.tmp_mb if path in _SCRATCH else 0)
 
@@ -109,6 +106,15 @@ def needed() -> list[str]:
 def _open(path: str, opened: ExitStack, *, folder: bool = True) -> int:
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (os.O_DIRECTORY if folder else 0))
     opened.callback(os.close, handle)
+    return handle
+
+
+def _open_same(folder: str, identity: tuple[int, int], opened: ExitStack) -> int:
+    """The job's folder; its user may put something else in its place at any moment, and that is refused."""
+    handle = _open(folder, opened)
+    facts = os.fstat(handle)
+    if (facts.st_dev, facts.st_ino) != identity:
+        raise PermissionError(f"{folder} has become another folder")
     return handle
 
 

@@ -19,6 +19,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, QslurmError
 from qslurm.runtimes import kernel, limits, warm_client
 from qslurm.runtimes.view import View, needed
-from qslurm.runtimes.warm_child import Assignment, Plan, begin
+from qslurm.runtimes.warm_child import Assignment, Plan, Step, begin
 
 REQUEST_S = 1.0
 """How long a step may take to say what it wants, and wait for a runtime when none is ready."""
@@ -52,11 +53,12 @@ class Caller(msgspec.Struct):
 
 
 class Service:
-    """The pool and its socket. `say` takes a line for the log."""
+    """The pool and its socket. `step` is what a runtime does; `say` takes a line for the log."""
 
-    def __init__(self, config: C2Config, say: Callable[[str], None]) -> None:
+    def __init__(self, config: C2Config, step: Step, say: Callable[[str], None]) -> None:
         self._config = config
         self._settings = config.runtimes
+        self._step = step
         self._say = say
         self._plan = plan_of(config)
         self._selector = selectors.DefaultSelector()
@@ -90,15 +92,19 @@ class Service:
             return
         waiting = sum(1 for caller in self._callers.values() if caller.fds)
         wanted = self._settings.warm + waiting
-        while len(self._starting) + len(self._ready) < wanted:
-            self._start_one()
+        try:
+            while len(self._starting) + len(self._ready) < wanted:
+                self._start_one()
+        except OSError as error:  # too many processes or files on this host
+            self._retry_at = time.monotonic() + RETRY_S
+            self._say(f"no runtime can be started: {error}")
 
     def _start_one(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             self._leave_service(ours)
-            begin(theirs, self._plan, partial(_step, self._config))
+            begin(theirs, self._plan, self._step)
         theirs.close()
         self._starting.append(ours)
         self._selector.register(ours, selectors.EVENT_READ, partial(self._hear, ours))
@@ -115,7 +121,10 @@ class Service:
 
     def _hear(self, runtime: socket.socket) -> None:
         """A runtime is ready, has failed, or has ended while it waited."""
-        word, _, rest = runtime.recv(4096).decode().partition(" ")
+        try:
+            word, _, rest = runtime.recv(4096).decode().partition(" ")
+        except OSError as error:
+            word, rest = "failed", str(error)
         if word == "ready":
             self._starting.remove(runtime)
             self._ready.append((runtime, int(rest)))
@@ -134,7 +143,10 @@ class Service:
     # --- those who ask -------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        link, _ = self._listener.accept()
+        try:
+            link, _ = self._listener.accept()
+        except OSError:  # it has gone again
+            return
         link.setblocking(False)
         pid, uid, _ = _CREDENTIALS.unpack(
             link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -159,7 +171,8 @@ class Service:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         caller.fds = list(fds)
         if message == b"status" and not fds:
-            caller.link.send(msgspec.json.encode(self.status()))
+            with suppress(OSError):
+                caller.link.send(msgspec.json.encode(self.status()))
         if len(fds) != _GIVEN_FDS or flags & socket.MSG_CTRUNC or not self._is_welcome(caller.uid):
             self._drop(number)
             return
@@ -225,13 +238,16 @@ class Service:
         self._drop(number)
 
 
-def serve(config: C2Config) -> None:
-    """Serve until SIGTERM; ConfigError if this is not root, or a module can't be imported."""
+def serve(config: C2Config, *, step: Step | None = None) -> None:
+    """Serve until SIGTERM, by default job steps.
+
+    ConfigError if this is not root, or a module can't be imported.
+    """
     if os.geteuid() != 0:
         raise ConfigError("Warm runtimes become other users: this service runs as root.")
     kernel.adopt_orphans()
     _preload(config.runtimes.preload)
-    service = Service(config, _say)
+    service = Service(config, step or partial(_step, config), _say)
     client = config.runtimes.client
     shutil.copyfile(warm_client.__file__, client.with_suffix(".new"))
     client.with_suffix(".new").chmod(0o644)

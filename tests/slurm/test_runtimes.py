@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -290,3 +291,34 @@ def test_without_the_service_a_job_that_prints_1_gb_ends_with_a_reason_too(jobs:
     finally:
         jobs.platform.testbed.start("runtimes")
     assert (job["state"], "printed more than" in str(job["reason"])) == ("failed", True)
+
+
+def test_rubbish_does_not_hurt_the_service(jobs: Jobs) -> None:
+    path = str(jobs.layout.runtimes_socket)
+    for message, count in ((b"", 0), (b"1", 0), (b"x" * 5000, 2), (b"1", 5), (b"1", 200), (b"status", 0)):
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        link.connect(path)
+        if message:
+            socket.send_fds(link, [message], [0] * count)
+        link.close()
+    idle = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(100)]
+    for link in idle:
+        link.setblocking(False)
+        link.connect_ex(path)
+    pid = jobs.platform.testbed.pid("runtimes")
+    assert jobs.found(NOTHING) == {"calm": True}
+    for link in idle:
+        link.close()
+    assert jobs.platform.testbed.pid("runtimes") == pid
+    assert jobs.found(NOTHING) == {"calm": True}
+
+
+def test_the_doctor_finds_nothing_wrong_and_then_what_is_missing(jobs: Jobs) -> None:
+    testbed = jobs.platform.testbed
+    assert testbed.c2(["qslurm", "doctor"]).returncode == 0
+    testbed.stop("dispatcher")
+    done = testbed.c2(["qslurm", "doctor"])
+    testbed.up()
+    assert done.returncode == 1
+    assert "dispatcher" in done.stdout
+    assert testbed.c1(["qslurm", "doctor"]).returncode == 0

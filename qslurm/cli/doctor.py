@@ -1,0 +1,46 @@
+"""`qslurm doctor`: what is missing here, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qslurm.cli.options import c2_config_option, json_option
+from qslurm.cli.output import print_json, print_table
+
+
+@click.command()
+@c2_config_option
+@json_option
+def doctor(config_file: Path | None, as_json: bool) -> int:
+    """Look at this host's part of qslurm, and say what is missing; exit 1 if something has failed.
+
+    Where C2's configuration is, C2's parts are looked at (best as root), else a center's way to C2.
+
+    \b
+    Example:  qslurm doctor
+    """
+    import msgspec
+
+    from qslurm.doctor.finding import Check, ok, run
+
+    checks: dict[str, Check]
+    if config_file is not None or Path("/etc/qslurm/c2.toml").exists():
+        from qslurm.c2.config import load_c2_config
+        from qslurm.doctor.c2 import c2_checks
+
+        c2_config = load_c2_config(config_file)
+        checks = {"config": lambda: [ok("config", "C2's is read")], **c2_checks(c2_config)}
+    else:
+        from qslurm.center.config import load_config
+        from qslurm.doctor.c1 import c1_checks
+
+        checks = c1_checks(load_config())
+    findings = list(run(checks))
+    bad = sum(one.state == "fail" for one in findings)
+    if as_json:
+        print_json({"findings": msgspec.to_builtins(findings), "ok": not bad})
+    else:
+        print_table(("", "WHAT", "IS", "DO"), [(one.state, one.name, one.what, one.do) for one in findings])
+    return 1 if bad else 0

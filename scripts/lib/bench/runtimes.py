@@ -1,0 +1,102 @@
+"""How long a job waits for a classical runtime that has numpy and scipy: handed out warm, and started cold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from bench.report import Report
+from qslurm.c2.config import C2Config, SlurmConfig
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.doctor.node import ask_service
+from qslurm.runtimes.config import RuntimesConfig
+
+NOBODY = 65534
+PAPER_S = 3.0
+READY_S = 30.0
+
+
+def run(report: Report) -> None:
+    """From the start of a step's first program to the first line of the user's file, its imports made."""
+    if os.geteuid() != 0:
+        report.note("skipped: a warm runtime becomes another user, so this needs root")
+        return
+    cold = report.measure("cold: Python, qslurm, numpy and scipy.optimize", _cold, unit="s", peer=PAPER_S)
+    for confine, walls in (("never", ""), ("auto", ", confined")):
+        with _service(confine) as folder:
+            values = [_warm(folder) for _ in range(report.runs)]
+            report.add(f"warm{walls}, handed out as the job's user", values, unit="s", peer=cold)
+
+
+@contextmanager
+def _service(confine: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="qslurm-bench-", dir="/var/lib"))
+    folder.chmod(0o755)
+    pid = os.fork()
+    if pid == 0:
+        _serve(folder, confine)
+    try:
+        yield folder
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        shutil.rmtree(folder)
+
+
+def _cold() -> float:
+    start = time.monotonic()
+    wanted = "qslurm.cli.hook, qslurm.c2.config, qslurm.runtimes.step, qslurm.runtimes.hybrid_file, zmq"
+    code = f"import {wanted}, numpy, scipy.optimize, time; print(time.monotonic())"
+    root = str(Path(sys.modules["qslurm"].__file__ or "").parent.parent)
+    argv = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=60, check=True)
+    return float(done.stdout) - start
+
+
+def _serve(folder: Path, confine: str) -> NoReturn:
+    from qslurm.runtimes import warm
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    config = C2Config(
+        slurm=SlurmConfig(user_prefix=""),
+        dispatcher=DispatcherConfig(socket=str(folder / "none")),
+        runtimes=RuntimesConfig(socket=str(folder / "warm.sock"), confine=confine),  # type: ignore[arg-type]
+    )
+    status = 1
+    try:
+        warm.serve(config, step=_say_when)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _say_when(script: Path) -> int:  # noqa: ARG001 -- what a step is called with
+    import numpy  # noqa: F401
+    import scipy.optimize  # noqa: F401
+
+    print(time.monotonic(), flush=True)
+    return 0
+
+
+def _warm(folder: Path) -> float:
+    socket = str(folder / "warm.sock")
+    until = time.monotonic() + READY_S
+    while not ((status := ask_service(socket)) and status["ready"] == status["wanted"]):
+        if time.monotonic() > until:
+            raise TimeoutError("no runtime became ready")
+        time.sleep(0.05)
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(folder / "client.py"), socket, "job.sh"],
+        stdout=subprocess.PIPE, timeout=60, check=True, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
+    return float(done.stdout) - start

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from qslurm.c2.config import C2Config
+from qslurm.center.config import C2Settings, Config
+from qslurm.cli.app import qslurm
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.doctor.c1 import c1_checks
+from qslurm.doctor.c2 import c2_checks
+from qslurm.doctor.finding import Finding, ok, run
+from qslurm.doctor.node import ask_service
+from qslurm.errors import UnreachableError
+from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.runtimes.config import RuntimesConfig
+
+
+def test_a_check_that_fails_does_not_stop_the_others() -> None:
+    def broken() -> Iterator[Finding]:
+        yield ok("a", "half")
+        raise UnreachableError("Nobody is there.", hint="Start it.")
+
+    found = list(run({"a": broken, "b": lambda: [ok("b", "well")]}))
+    assert [(one.name, one.state) for one in found] == [("a", "ok"), ("a", "fail"), ("b", "ok")]
+    assert (found[1].what, found[1].do) == ("Nobody is there.", "Start it.")
+
+
+def test_logs_that_other_centers_can_read_are_a_failure(tmp_path: Path) -> None:
+    for name, mode in (("center_a", 0o2770), ("center_b", 0o2775), ("center_c", 0o770)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    config = C2Config(jobmanager=JobManagerConfig(logs=str(tmp_path)))
+    found = list(c2_checks(config)["logs"]())
+    assert [one.state for one in found] == ["ok", "fail", "fail"]
+    assert "chmod 2770" in found[1].do
+
+
+def test_a_service_that_is_away_is_a_warning_and_jobs_start_slowly(tmp_path: Path) -> None:
+    config = C2Config(runtimes=RuntimesConfig(socket=str(tmp_path / "none")))
+    assert [one.state for one in c2_checks(config)["runtimes"]()] == ["warn"]
+    assert ask_service(str(tmp_path / "none")) is None
+
+
+def test_a_store_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    config = C2Config(dispatcher=DispatcherConfig(store=str(tmp_path / "none.db")))
+    assert [one.state for one in run({"store": c2_checks(config)["store"]})] == ["fail"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "states"), [(C2Settings(), ["fail", "warn"]), (C2Settings(url="http://c2"), ["ok", "warn"])]
+)
+def test_a_center_that_has_not_said_where_c2_is(settings: C2Settings, states: list[str]) -> None:
+    checks = c1_checks(Config(c2=settings))
+    assert [one.state for one in checks["config"]()] == states
+    assert [one.state for one in checks["token"]()] == ["fail"]
+
+
+def test_json_is_one_document_and_the_exit_code_says_whether_something_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "config.toml"
+    empty.write_text("")
+    monkeypatch.delenv("QSLURM_C2_CONFIG", raising=False)
+    monkeypatch.setenv("QSLURM_CONFIG", str(empty))
+    for name in ("SLURM_JWT", "QSLURM_C2_URL", "QSLURM_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    done = CliRunner().invoke(qslurm, ["doctor", "--json"], standalone_mode=False)
+    document = msgspec.json.decode(done.stdout)
+    assert (done.return_value, document["ok"]) == (1, False)
+    assert {"name", "state", "what", "do"} == set(document["findings"][0])
