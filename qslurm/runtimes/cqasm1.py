@@ -135,6 +135,9 @@ def _size(body: list[tuple[str, int]]) -> int:
 
 
 def _too_long(subcircuit: Subcircuit, words: Words) -> CircuitError:
+    if subcircuit.iterations == 1:
+        what = f"the circuit is longer than {MAX_CHARACTERS} characters in cQASM 3.0"
+        return words.error(subcircuit.at, what, "Split it into several circuits.")
     what = f"{subcircuit.iterations} iterations make the circuit longer than {MAX_CHARACTERS} characters"
     return words.error(subcircuit.at, what, "Repeat it less often, or ask for more shots.")
 

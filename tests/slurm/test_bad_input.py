@@ -51,6 +51,8 @@ def test_errors_are_documents_with_json(alice):
     [
         ("empty.cq", "", "is empty"),
         ("wrong.cq", "version 3.0\nqubit[2] q\nHH q[0]\n", "wrong.cq:3:1"),
+        ("old.cq", "version 1.0\nqubits 65\nmeasure_all\n", "old.cq:2:1: the circuit has 65 qubits"),
+        ("older.cq", "version 1.0\nqubits 2\nc-x b[0], q[1]\nmeasure_all\n", "older.cq:3:1"),
         ("noexecute.py", "def finalize(measured):\n    return {}\n", "no function 'execute'"),
         ("broken.py", "def execute(qi:\n    pass\n", "broken.py:1"),
     ],
@@ -69,6 +71,42 @@ def test_an_unreadable_file_says_so(alice):
     done = alice.types("submit", "secret.cq", "--backend", "qx")
     assert done.returncode == 2
     assert "permission denied" in sentence(done)
+
+
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def execute(qi):
+    while True:
+        try:
+            qi.execute_circuit("version 1.0; qubits 1; measure_all", 1)
+        except BaseException:
+            pass
+def finalize(measured):
+    return {}
+"""
+
+
+def test_code_that_catches_everything_ends_with_its_job(alice):
+    job_id = alice.submits(alice.writes("deaf.py", DEAF), "--backend", "qx")
+    alice.waits_until(job_id, "RUNNING")
+    eventually(lambda: known_of(alice, job_id).get("executions"), "the job to execute circuits")
+    assert alice.types("cancel", str(job_id)).returncode == 0
+    assert alice.ends_as(job_id) == "CANCELLED"
+    eventually(lambda: known_of(alice, job_id)["state"] == "cancelled", "the platform to know")
+    assert alice.ends_as(alice.submits("bell.cq", "--backend", "qx")) == "COMPLETED"
+
+
+def test_a_file_that_executes_nothing_says_so(alice):
+    file = alice.writes("idle.py", "def execute(qi):\n    pass\ndef finalize(measured):\n    return {}\n")
+    job_id = alice.submits(file, "--backend", "qx")
+    assert alice.ends_as(job_id) == "COMPLETED"
+    assert "no circuit" in known_of(alice, job_id)["reason"]
+
+
+def known_of(alice, job_id):
+    """What the platform, besides Slurm, knows of a job."""
+    return alice.gets("show", str(job_id))["platform"] or {}
 
 
 def test_an_expired_token_is_refused_before_anything_is_sent(alice):
