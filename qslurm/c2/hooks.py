@@ -177,6 +177,8 @@ def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
     finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
     if finish is None:
         return ended
+    if finish.state == "COMPLETED" and slurm.is_script_running(start.job_id):
+        finish = msgspec.structs.replace(finish, state="CANCELLED")
     return msgspec.structs.replace(
         ended,
         restart=finish.restart,

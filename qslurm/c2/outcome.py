@@ -9,12 +9,14 @@ stays so until the hook is over, so it can't wait for better. Measured on Slurm 
 | script ended with 3      | 3:0       | NonZeroExitCode | same          | past          |
 | script killed itself     | 0:15      | JobLaunchFailure| same          | past          |
 | cancelled while running  | 0:15      | None            | same          | past          |
+| cancelled, still running | 0:0       | None            | same          | past          |
 | cancelled in the prolog  | 0:0       | None            | same          | past          |
 | time limit               | 0:15      | TimeLimit       | same          | past          |
 | requeued, by whomever    | 0:0       | None            | **one more**  | none or future|
 
-A job that was cancelled before its script began can't be told from one that completed; the dispatcher can: nothing
-of it ran.
+A script that takes its time to end, or ignores the signal, is still among the job's steps when the hook of its
+cancelled job runs; that of a job which ended by itself is not. A job that was cancelled before its script began
+can't be told from one that completed; the dispatcher can: nothing of it ran.
 """
 
 from __future__ import annotations

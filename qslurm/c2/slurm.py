@@ -106,6 +106,11 @@ class Slurm:
         """One job, or None if slurmctld does not know it (any more)."""
         return self.jobs([job_id]).get(job_id)
 
+    def is_script_running(self, job_id: int) -> bool:
+        """Whether slurmctld has not heard of the end of a job's batch script."""
+        steps = self._run("squeue", ["--noheader", "--steps", f"--jobs={job_id}", "--Format=StepID:|"])
+        return any(line.strip().removesuffix("|").endswith(".batch") for line in steps.splitlines())
+
     def batch_script(self, job_id: int) -> str:
         """The text of a job's batch script."""
         return self._run("scontrol", ["write", "batch_script", str(job_id), "-"])

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from qslurm.c2.config import DEFAULT_PATH, PATH_VARIABLE, C2Config
-from qslurm.errors import QslurmError
 from qslurm.runtimes import limits
 from qslurm.runtimes.step import fail_step, run_step
 from qslurm.runtimes.view import View
@@ -108,7 +107,9 @@ def _attend(command: list[str], environment: dict[str, str], limit: int) -> tupl
         -code if code < 0 else code - 128 if code > 128 else 0
     )  # bubblewrap says a signal as a shell does
     if number and number in passed_on:
-        raise QslurmError(f"The job's code was ended by signal {number}, which it was sent.")
+        # As its code ended, so does the step: by the signal Slurm tells a cancelled job from a failed one.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     return code, reason_of(number) if number else ""
 
 
