@@ -167,6 +167,26 @@ def finalize(measurements):
     assert (task.state, task.executions, task.shots) == ("finished", 50, 150)
 
 
+def test_one_by_one_and_many_at_once_can_take_turns(shared: Running) -> None:
+    circuits = [numbered(i) for i in range(40)]
+    source = f"""
+circuits = {circuits!r}
+def execute(qi):
+    done = [qi.execute_circuit(circuit, 2) for circuit in circuits[:10]]
+    done += qi.execute_circuits(circuits[10:30], 2)
+    done += [qi.execute_circuit(circuit, 2) for circuit in circuits[30:]]
+    qi.results.append([int(next(iter(each.results)), 2) for each in done])
+def finalize(measurements):
+    return {{"order": measurements[-1]}}
+"""
+    shared.ask(hybrid_job(128, source, uid=UID))
+    status, out, _ = end(begin(shared, 128))
+    assert (status, json.loads(out)) == (0, {"order": list(range(40))})
+    task = shared.reader().task("a", 128)
+    assert task is not None
+    assert (task.state, task.executions, task.shots) == ("finished", 40, 80)
+
+
 def test_after_a_bad_circuit_among_many_nothing_is_left_under_way(shared: Running) -> None:
     circuits = [numbered(i) for i in range(40)]
     circuits[2] = "version 3.0; nonsense"
