@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted, Attach, Attached, BackendStatus, TurnedAway
+from qslurm.errors import UnreachableError
 from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.session import Session
 from qslurm.store.records import TaskRecord
@@ -41,7 +43,7 @@ def _ended(running: Running, job_id: int) -> TaskRecord:
         record = running.reader().task("a", job_id)
         return record if record is not None and record.state in {"finished", "failed"} else None
 
-    record = until(found)
+    record = until(found, 60.0)
     assert record is not None
     return record
 
@@ -148,3 +150,50 @@ def test_a_job_that_couples_often_waits_for_a_calibration_and_for_lost_answers(
                 assert step.execute(BELL, 50, raw_data=False).shots_done == 50
             step.conclude(final_result="{}")
     assert qpu.commands().count("execute") == 61
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_on_a_bad_day_every_job_ends_and_the_lock_is_free_in_the_evening(
+    running: Running, qpu: Qpu, seed: int
+) -> None:
+    day = random.Random(seed)
+    faults = ["drop", 1.5, "rubbish", "wrong session", "wrong job", "too many", "refuse"]
+
+    def mishap() -> None:
+        match day.randrange(6):
+            case 0:
+                qpu.do(faults={"execute": [day.choice(faults)]})
+            case 1:
+                qpu.do(
+                    faults={day.choice(["initialize", "terminate", "get_static"]): [day.choice(faults[:4])]}
+                )
+            case 2:
+                qpu.do(calibrating=0.4)
+            case 3:
+                for worker in running.workers():
+                    os.kill(worker, signal.SIGKILL)
+            case 4:
+                qpu.kill()
+                qpu.start()
+            case 5:
+                running.kill()
+                running.start()
+
+    jobs = range(1, 13)
+    for job_id in jobs:
+        until(lambda job=job_id: _admitted(running, job), 60.0)
+        if day.random() < 0.7:
+            mishap()
+    records = [_ended(running, job_id) for job_id in jobs]
+    assert [record.reason for record in records if (record.state == "failed") != bool(record.reason)] == []
+    assert sum(record.state == "finished" for record in records) >= len(jobs) // 2
+    assert {record.shots for record in records if record.state == "finished"} == {100}
+    running.stop()
+    until(lambda: qpu.do()["state"] == "IDLE")
+
+
+def _admitted(running: Running, job_id: int) -> bool:
+    try:
+        return running.ask(circuit_job(job_id, uid=UID)) == Admitted()
+    except UnreachableError:  # it was killed a moment ago
+        return False
