@@ -31,6 +31,9 @@ SLICE_S = 0.05
 IDLE_S = 0.002
 """A lease that nobody uses for so long ends at once when others wait."""
 
+STOP_LIMIT_S = 10.0
+"""A runtime that executes nothing gives its lease back at once; one that takes so long does not work any more."""
+
 _READ_S = 0.1  # between two looks into a logbook that nothing else asks for
 _WATCH_S = 0.001  # the same while others wait for the lease to end
 
@@ -43,7 +46,7 @@ class Given:
     runtime: Runtime
     lane: Lane
     since: float
-    stopping: bool = False
+    stop_asked: float | None = None
 
 
 def is_due(
@@ -123,6 +126,8 @@ class Leases:
                 self._pool.kill(
                     given.runtime.number, f"The circuit took longer than {self._pool.limit_s:g} s"
                 )
+            elif busy is None and given.stop_asked is not None and now - given.stop_asked > STOP_LIMIT_S:
+                self._pool.kill(given.runtime.number, "It did not give its lease back")
             due = is_due(
                 now - given.since,
                 given.runtime.logbook.idle_s(),
@@ -135,8 +140,8 @@ class Leases:
 
     def stop(self, given: Given) -> None:
         """Ask for a lease back; `over` or `lost` follows."""
-        if not given.stopping:
-            given.stopping = True
+        if given.stop_asked is None:
+            given.stop_asked = time.monotonic()
             given.runtime.logbook.stop()
             given.lane.nudge()
 

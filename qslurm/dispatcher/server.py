@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.answers import Answers
+from qslurm.dispatcher.checks import Checks, Sender
+from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.doorkeeper import Doorkeeper
@@ -57,8 +59,6 @@ log = logging.getLogger(__name__)
 
 _BATCH = 64  # messages taken in before anything else gets its turn
 _CONNECTION_BACKLOG = 64  # messages that one connection may have waiting
-_CHECKS = 64  # credentials being checked at a time; who comes then is asked to come again
-_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to store
 _IDLE_S = 10.0
 
 ReadJob = Callable[[Envelope, int], str]
@@ -90,7 +90,6 @@ class Server:
         import zmq
 
         self._ledger = ledger
-        self._identity = identity
         self._trusted = limits.trusted
         self._read = read
         self._front = context.socket(zmq.ROUTER)
@@ -108,9 +107,8 @@ class Server:
         self._answers = Answers(self._send)
         self._threads = Threads()
         self._doorkeeper: Doorkeeper | None = None
-        self._checks = 0
-        self._failed_stores = 0
-        self._store_again = 0.0
+        self._checks = Checks(identity, self._threads)
+        self._commits = Commits(ledger)
         self._stopping = False
         self._poller = zmq.Poller()
         for source in (self._front, self._pool.router, self._threads.ear):
@@ -191,12 +189,8 @@ class Server:
 
     def _patience_ms(self) -> int:
         now = time.monotonic()
-        first = min(
-            now + _IDLE_S, self._answers.next_event(), self._pool.next_event(), self._leases.next_event(now)
-        )
-        if self._ledger.changes:
-            first = min(first, self._store_again)
-        first = min(first, self._ledger.next_event())
+        parts = (self._answers, self._pool, self._ledger, self._commits)
+        first = min(now + _IDLE_S, self._leases.next_event(now), *(part.next_event() for part in parts))
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------
@@ -284,27 +278,11 @@ class Server:
     # --- who says so? --------------------------------------------------------------------------------
 
     def _check(self, parcel: Parcel, message: Signed) -> None:
-        if self._identity.instant:
-            self._take_signed(parcel.address, message, self._verify(parcel))
-        elif self._checks >= _CHECKS:
-            self._send(parcel.address, Refused(kind="unreachable", reason="Too many ask at once; ask again."))
-        else:
-            self._checks += 1
-            self._threads.do(
-                "verify", lambda: self._verify(parcel), lambda uid: self._checked(parcel, message, uid)
-            )
+        if not self._checks.ask(parcel, lambda sender: self._take_signed(parcel.address, message, sender)):
+            reason = "Too many ask at once; ask again."
+            self._send(parcel.address, Refused(kind="unreachable", reason=reason))
 
-    def _verify(self, parcel: Parcel) -> int | QslurmError:
-        try:
-            return self._identity.verify(parcel.credential, parcel.body)
-        except QslurmError as error:
-            return error
-
-    def _checked(self, parcel: Parcel, message: Signed, uid: int | QslurmError) -> None:
-        self._checks -= 1
-        self._take_signed(parcel.address, message, uid)
-
-    def _take_signed(self, address: Address, message: Signed, uid: int | QslurmError) -> None:
+    def _take_signed(self, address: Address, message: Signed, uid: Sender) -> None:
         ledger = self._ledger
         if isinstance(uid, QslurmError):
             log.warning("%s refused: %s", type(message).__name__, uid.message)
@@ -370,33 +348,16 @@ class Server:
     # --- what goes out -------------------------------------------------------------------------------
 
     def _store(self, now: float) -> None:
-        ledger = self._ledger
+        """Store what has changed; only then tell anybody."""
+        ledger, in_trouble = self._ledger, bool(self._ledger.trouble)
         self._answers.settle(ledger.settled, now)
         ledger.settled.clear()
-        if ledger.changes:
-            if ledger.trouble and now < self._store_again and not self._stopping:
-                self._answers.put_off(ledger.why_not_stored(), now)
-                return
-            trouble = ledger.store.commit(ledger.changes)
-            self._note_trouble(trouble, now)
-            if trouble:
-                self._answers.put_off(ledger.why_not_stored(), now)
-                return
-            ledger.stored()
-        self._answers.send_held()
-
-    def _note_trouble(self, trouble: str, now: float) -> None:
-        if trouble:
-            pause = _RETRY_S[min(self._failed_stores, len(_RETRY_S) - 1)]
-            self._failed_stores += 1
-            self._store_again = now + pause
-            if not self._ledger.trouble:
-                log.error("the store takes nothing: %s; nothing new is admitted until it does", trouble)
-        elif self._ledger.trouble:
-            log.warning("the store takes everything again")
-            self._failed_stores = 0
+        if not self._commits.commit(now, at_once=self._stopping):
+            self._answers.put_off(ledger.why_not_stored(), now)
+            return
+        if in_trouble and not ledger.trouble:
             self._threads.ring()  # what was kept from starting may start
-        self._ledger.trouble = trouble
+        self._answers.send_held()
 
     def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=False)

@@ -1,0 +1,46 @@
+"""Finds out who sent a message, without holding up the loop: munged may take its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qslurm.dispatcher.credentials import Identity
+from qslurm.dispatcher.threads import Threads
+from qslurm.dispatcher.wire import Parcel
+from qslurm.errors import QslurmError
+
+_AT_A_TIME = 64  # who comes then is asked to come again
+
+Sender = int | QslurmError
+"""The uid of whoever sent a message, or why nobody can say."""
+
+
+class Checks:
+    """Checks credentials, and hands on who sent what in the loop's own thread."""
+
+    def __init__(self, identity: Identity, threads: Threads) -> None:
+        self._identity = identity
+        self._threads = threads
+        self._under_way = 0
+
+    def ask(self, parcel: Parcel, then: Callable[[Sender], None]) -> bool:
+        """Call `then` with the sender, now or soon; False if too many ask at once, and it will not be called."""
+        if self._identity.instant:
+            then(self._verify(parcel))
+            return True
+        if self._under_way >= _AT_A_TIME:
+            return False
+
+        def found(sender: Sender) -> None:
+            self._under_way -= 1
+            then(sender)
+
+        self._under_way += 1
+        self._threads.do("verify", lambda: self._verify(parcel), found)
+        return True
+
+    def _verify(self, parcel: Parcel) -> Sender:
+        try:
+            return self._identity.verify(parcel.credential, parcel.body)
+        except QslurmError as error:
+            return error
