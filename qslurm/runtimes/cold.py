@@ -31,7 +31,7 @@ def run(script: Path, config: C2Config) -> int:
             "This node can't confine jobs (no bubblewrap), and must: tell C2's operators. (qslurm doctor)"
         )
         return fail_step(script, config.dispatcher, reason)
-    token = os.urandom(16).hex()
+    token = os.environ.get(TOKEN) or os.urandom(16).hex()
     command = [*wall, sys.executable, "-I", "-m", "qslurm", "step", "--inside", str(script)]
     code, reason = _attend(command, os.environ | {TOKEN: token}, settings.output_mb * limits.MB)
     if not reason:

@@ -30,13 +30,14 @@ def main(arguments: list[str]) -> int:
     link = ask(socket_path, script, token, out[1], err[1])
     for end in (out[1], err[1]):
         os.close(end)
+    os.environ[TOKEN] = token  # if a runtime was given after all, and too late: the step has one session
     if link is None:
+        sys.stderr.write("qslurm: no warm runtime is to be had; starting one.\n")
         return cold(script)
-    answer = link.recv(SCM_LIMIT).decode()
+    answer = link.recv(SCM_LIMIT).decode()  # nothing: the service has hung up
     word, _, limit = answer.partition(" ")
     if word != "began":
-        if answer:
-            sys.stderr.write(f"qslurm: {answer}; starting a runtime of its own.\n")
+        sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
         return cold(script)
     ended_by: list[int] = []
     verdict = attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by)
@@ -47,7 +48,6 @@ def main(arguments: list[str]) -> int:
         _signal.signal(int(rest), _signal.SIG_DFL)
         os.kill(os.getpid(), int(rest))
     reason = rest if word == "limit" else reason_of(int(rest) if word == "signal" else 9)
-    os.environ[TOKEN] = token
     return cold(script, "--failed", reason)
 
 
