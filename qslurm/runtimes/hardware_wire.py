@@ -153,4 +153,5 @@ def _words(payload: msgspec.Raw) -> str:
         said = " ".join(msgspec.json.decode(payload, type=_Failure).error_msg.split())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = ""
-    return said[:_ERROR_LIMIT].rstrip(".") or "it gives no reason"
+    said = "".join(character for character in said[:_ERROR_LIMIT] if character.isprintable())
+    return said.rstrip(".") or "it gives no reason"

@@ -70,6 +70,16 @@ def test_a_failure_is_a_refusal_whatever_it_gives_as_reason(payload: object) -> 
         decode_reply(text, ASKED, Executed)
 
 
+def test_a_machine_s_words_reach_users_as_one_short_printable_line() -> None:
+    words = "too \x1b[31mhot\n" + "x" * 1000
+    text = json.dumps({"session_id": "s", "status": "failure", "payload": {"error_msg": words}}).encode()
+    with pytest.raises(HardwareRefusedError) as caught:
+        decode_reply(text, ASKED, Executed)
+    assert caught.value.message.startswith("too [31mhot x")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) <= 500
+
+
 @settings(deadline=None)
 @given(
     st.dictionaries(st.text(alphabet="01", min_size=1, max_size=4), st.integers(-2, 20), max_size=5),
