@@ -40,7 +40,7 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     default_shots: int = 1024
     options: dict[str, Any] = {}
     policy: str = "fifo"
-    ageing_s: float = 30.0
+    ageing_s: float = 300.0
     weights: dict[str, float] = {}
     half_life_s: float = 86_400.0
     session_idle_s: float = 0.0
