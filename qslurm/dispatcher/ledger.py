@@ -229,7 +229,8 @@ class Ledger:
         ]
         task.ended.add(outcome.seq)
         self.settled.append((task_id, outcome.seq, outcome))
-        self.queues[task.job.backend].charge(task.job.center, outcome.seconds, self.timer())
+        job = task.job
+        self.queues[job.backend].note_leased(job.job_id, job.center, outcome.seconds, self.timer())
         return True
 
     def _withdraw(self, execution: Execution) -> None:

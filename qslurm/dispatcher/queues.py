@@ -135,7 +135,8 @@ class Queue:
         took = max(seconds, MINIMUM_S)
         self._learn(took)
         self._charge(center, took, now)
-        self._rhythms.setdefault(job, Rhythm(center)).ended_at = now
+        if job in self._rhythms:
+            self._rhythms[job].ended_at = now
 
     def charge(self, center: str, seconds: float, when: float) -> None:
         """Note what a center has used before."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.report import Report
-from qslurm.dispatcher.config import BackendConfig
 from simulation.day import CENTERS, LOAD, make_day
 from simulation.plot import Line, draw
 from simulation.serving import fairness, serve
+
+from bench.report import Report
+from qslurm.dispatcher.config import BackendConfig
 
 EXECUTIONS = 100_000
 SESSION_IDLE_S = 0.3

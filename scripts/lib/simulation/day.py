@@ -49,7 +49,9 @@ def make_day(executions: int, seed: int = 1) -> list[Job]:
 def calibrations(seed: int = 2) -> list[tuple[float, float]]:
     """When the backend calibrates: five minutes every two hours, and twenty times a day unforeseen for a minute."""
     random = Random(seed)  # noqa: S311
-    planned = [(at, at + 300.0) for at in itertools.takewhile(lambda at: at < DAY_S, itertools.count(7200.0, 7200.0))]
+    planned = [
+        (at, at + 300.0) for at in itertools.takewhile(lambda at: at < DAY_S, itertools.count(7200.0, 7200.0))
+    ]
     begins = [random.uniform(0, DAY_S) for _ in range(20)]
     return _merged(planned + [(begin, begin + random.uniform(30, 120)) for begin in begins])
 

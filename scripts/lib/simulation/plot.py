@@ -16,7 +16,15 @@ COLOURS = ("#6b7280", "#d97706", "#2563eb", "#a78bfa", "#0d9488")
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 LEFT, TOP, CHART_W, CHART_H = 64, 84, 500, 270
 SHORTEST_S, LONGEST_S = 0.01, 10_000.0
-TICKS = ((0.01, "10 ms"), (0.1, "0.1 s"), (1, "1 s"), (10, "10 s"), (100, "100 s"), (1000, "17 min"), (10_000, "3 h"))
+TICKS = (
+    (0.01, "10 ms"),
+    (0.1, "0.1 s"),
+    (1, "1 s"),
+    (10, "10 s"),
+    (100, "100 s"),
+    (1000, "17 min"),
+    (10_000, "3 h"),
+)
 BARS_X, BARS_W, LABEL_W = 640, 250, 118
 
 
@@ -67,7 +75,10 @@ def _axes() -> list[str]:
         parts.append(f'<path d="M{LEFT} {y:.1f}H{LEFT + CHART_W}" stroke="{GRID}"{dashes}/>')
         parts.append(_text(LEFT - 8, y + 4, f"{percent} %", size=11, colour=FAINT, anchor="end"))
     caption = "executions that have waited at most so long"
-    return [*parts, _text(LEFT + CHART_W / 2, TOP + CHART_H + 42, caption, size=12, colour=INK, anchor="middle")]
+    return [
+        *parts,
+        _text(LEFT + CHART_W / 2, TOP + CHART_H + 42, caption, size=12, colour=INK, anchor="middle"),
+    ]
 
 
 def _curve(line: Line, colour: str) -> str:

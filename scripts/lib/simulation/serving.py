@@ -30,8 +30,12 @@ class Served:
     waits: list[float] = field(default_factory=list)  # of executions
     speeds: dict[str, list[float]] = field(default_factory=dict)  # of jobs, by center
     hybrid_speeds: list[float] = field(default_factory=list)
-    presence: list[tuple[str, float, float]] = field(default_factory=list)  # from when to when a center wanted it
-    services: list[tuple[str, float, float]] = field(default_factory=list)  # to which center, when, for how long
+    presence: list[tuple[str, float, float]] = field(
+        default_factory=list
+    )  # from when to when a center wanted it
+    services: list[tuple[str, float, float]] = field(
+        default_factory=list
+    )  # to which center, when, for how long
 
 
 def serve(jobs: Sequence[Job], config: BackendConfig) -> Served:
