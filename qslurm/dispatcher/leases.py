@@ -95,6 +95,8 @@ class Leases:
             return False
         if not self._door.waits(task.id) or not self._may_start(task):
             return False
+        if not self._ledger.queues[runtime.backend].has_to_itself(task.job.job_id, now):
+            return False  # a lane that changes hands at every turn is slower than none
         try:
             lane = make_lane()
             runtime.logbook.renew()

@@ -19,6 +19,9 @@ from qslurm.dispatcher.reservations import Reservation, in_force
 from qslurm.dispatcher.shares import MINIMUM_S, Shares
 
 _LAST_COUNTS = 0.1  # of an execution's seconds, against the mean of those before
+ALONE_S = 0.1
+"""A job has a backend to itself when no other has been served for so long."""
+
 _ALL = ""  # the one group where centers do not compete
 
 
@@ -52,6 +55,8 @@ class Queue:
         self._groups: Ordered[tuple[float, float, int, str]] = Ordered()
         self._group_keys: dict[str, tuple[float, float, int, str]] = {}
         self._looked = 0.0
+        self._last_job = 0
+        self._last_at = self._other_at = float("-inf")  # when that job was served, and the one before it
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -102,6 +107,7 @@ class Queue:
         took = max(seconds, MINIMUM_S)
         self._learn(took)
         self._charge(given.waiting.center, took - given.charged, given.since)
+        self._note_served(given.waiting.job, now)
         self._rest(given.waiting.job, now)
 
     def give_back(self, task: int, seq: int) -> None:
@@ -135,6 +141,7 @@ class Queue:
         took = max(seconds, MINIMUM_S)
         self._learn(took)
         self._charge(center, took, now)
+        self._note_served(job, now)
         if job in self._rhythms:
             self._rhythms[job].ended_at = now
 
@@ -166,6 +173,11 @@ class Queue:
         """Whether a job may have the backend at all: it is not reserved, or reserved for it."""
         window = in_force(self.reservations.values(), at)
         return window is None or window.admits(center, job)
+
+    def has_to_itself(self, job: int, now: float) -> bool:
+        """Whether nobody but this job has been served lately."""
+        other_at = self._other_at if job == self._last_job else self._last_at
+        return now - other_at >= ALONE_S
 
     def numbered(self, number: int) -> Waiting:
         """The execution with that number, which waits."""
@@ -260,6 +272,11 @@ class Queue:
                 self._groups.remove(before)
             if after is not None:
                 self._groups.add(after)
+
+    def _note_served(self, job: int, now: float) -> None:
+        if job != self._last_job:
+            self._last_job, self._other_at = job, self._last_at
+        self._last_at = now
 
     def _learn(self, took: float) -> None:
         self._mean_s = self._mean_s + _LAST_COUNTS * (took - self._mean_s) if self._mean_s else took
