@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,23 @@ def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dic
         payload = _rendered(config, request, kind, text, environ)
     validate(payload)
     return payload
+
+
+def unused_options(request: Request) -> list[str]:
+    """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
+    from qslurm.center.files import SUFFIXES
+
+    if request.file is None or SUFFIXES.get(request.file.suffix.lower()) != "payload":
+        return []
+    named = {
+        **asdict(request),
+        "set": request.variables,
+        "job-name": request.name,
+        "time": request.time_limit,
+    }
+    for not_an_option in ("file", "variables", "name", "time_limit"):
+        del named[not_an_option]
+    return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)
 
 
 def _rendered(

@@ -74,6 +74,10 @@ def submit(
     from qslurm.center import jobs
 
     request = jobs.Request(file=file, variables=_variables(variables), **asked)
+    if unused := jobs.unused_options(request):
+        note(
+            f"{file} is sent as it is; {', '.join(unused)} {'say' if len(unused) > 1 else 'says'} nothing to it."
+        )
     if dry_run:
         print_json(jobs.prepare(center.config(), request, os.environ))
         return

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from qslurm.center.config import Config
+from qslurm.center.jobs import Request, prepare, unused_options
+from qslurm.errors import CircuitError, InvalidInputError
+from qslurm.payload.comment import Comment
+from qslurm.payload.envelope import unpack
+from qslurm.payload.templates import shipped_folder
+
+EXAMPLES = shipped_folder() / "examples"
+IN_A_JOB = {
+    "SLURM_JOB_ID": "77",
+    "SLURM_CLUSTER_NAME": "snellius",
+    "SLURM_JOB_USER": "ann",
+    "SLURM_JWT": "secret",
+}
+
+
+def payload_of(name, **options):
+    return prepare(Config(), Request(file=EXAMPLES / name, **options), IN_A_JOB)
+
+
+def test_a_circuit_travels_in_its_batch_script_with_all_that_was_asked():
+    payload = payload_of("bell.cq", backend="spin2", shots=77, seed=3, time_limit="5:00")
+    assert payload["job"]["partition"] == "p_spin2"
+    envelope = unpack(payload["script"])
+    assert (envelope.kind, envelope.shots, envelope.seed) == ("circuit", 77, 3)
+    assert envelope.source == (EXAMPLES / "bell.cq").read_text()
+
+
+def test_the_comment_says_whose_job_it_was_and_nothing_else_of_the_center_goes_along():
+    payload = payload_of("vqe_h2.py", backend="qx")
+    said = Comment.parse(payload["job"]["comment"])
+    assert (said.kind, said.backend, said.origin) == ("hybrid", "qx", "slurm:snellius:77:ann")
+    assert "secret" not in json.dumps(payload)
+    assert not any(word.startswith("SLURM_") for word in payload["job"]["environment"])
+
+
+def test_no_two_submissions_have_the_same_key():
+    keys = {Comment.parse(payload_of("bell.cq", backend="qx")["job"]["comment"]).key for _ in range(20)}
+    assert len(keys) == 20
+
+
+def test_a_raw_payload_is_left_as_it_is_and_options_that_say_nothing_to_it_are_named():
+    raw = json.loads((EXAMPLES / "payload.json").read_text())
+    assert payload_of("payload.json", shots=5, time_limit="3") == raw
+    request = Request(file=Path("payload.json"), shots=5, time_limit="3", name="x", variables={"a": "b"})
+    assert unused_options(request) == ["--job-name", "--set", "--shots", "--time"]
+    assert unused_options(Request(file=Path("payload.json"))) == []
+    assert unused_options(Request(file=Path("bell.cq"), shots=5)) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "words"),
+    [
+        (Request(), InvalidInputError, "Nothing to submit"),
+        (Request(file=EXAMPLES / "bell.cq"), InvalidInputError, "which backend"),
+        (
+            Request(file=EXAMPLES / "bell.cq", backend="qx", time_limit="soon"),
+            InvalidInputError,
+            "time limit",
+        ),
+        (Request(file=EXAMPLES / "none.cq", backend="qx"), InvalidInputError, "no such file"),
+    ],
+)
+def test_what_can_not_be_submitted_says_why(request_, error, words):
+    with pytest.raises(error, match=words):
+        prepare(Config(), request_, {})
+
+
+def test_a_wrong_circuit_never_leaves(tmp_path):
+    file = tmp_path / "wrong.cq"
+    file.write_text("version 3.0\nqubit[2] q\nHH q[0]\n")
+    with pytest.raises(CircuitError, match=r"wrong\.cq:3:1"):
+        prepare(Config(), Request(file=file, backend="qx"), {})
