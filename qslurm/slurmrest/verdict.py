@@ -45,6 +45,13 @@ class Verdict:
 # Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, seen
 # on 22.05.8.
 _KINDS: dict[int, Kind] = {
+    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment
+    32: "token_or_cut",  # EPIPE
+    101: "no_controller",  # ENETUNREACH
+    104: "token_or_cut",  # ECONNRESET
+    110: "lost",  # ETIMEDOUT
+    111: "no_controller",  # ECONNREFUSED
+    113: "no_controller",  # EHOSTUNREACH
     -1: "token_or_silence",  # 22.05: every GET, for a refused token and for a dead slurmctld alike
     1000: "token",  # 23.02, beside 7000
     1007: "token",  # slurmdbd's, with status 200

@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from people import eventually
 from testbed import Testbed
 
 from qslurm.errors import (
@@ -221,9 +223,15 @@ def test_a_token_of_another_center_does_not_make_one_its_user(connect, testbed):
 # --- daemons that die and freeze
 
 
+def _refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_a_dead_slurmctld_is_unreachable_and_the_token_is_not_blamed(connect, testbed):
     client = connect(api_version="v0.0.38")
     testbed.kill("slurmctld-c2")
+    eventually(lambda: _refuses(testbed.ports["c2_slurmctld"]), "the kernel to close what slurmctld had open")
     with pytest.raises(UnreachableError) as caught:
         client.submit(_payload())
     assert not isinstance(caught.value, UncertainError)

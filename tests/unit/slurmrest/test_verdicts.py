@@ -125,3 +125,19 @@ def test_what_is_no_slurmrestd_is_told_apart(status, content_type, body, said):
 
 def test_control_characters_of_an_answer_reach_no_terminal():
     assert "\x1b" not in classify(500, "text/plain", b"\x1b[2Jboo").words
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (32, "token_or_cut"),
+        (104, "token_or_cut"),
+        (110, "lost"),
+        (111, "no_controller"),
+        (113, "no_controller"),
+    ],
+)
+def test_an_error_of_the_kernels_is_about_the_way_to_slurmctld_and_refuses_nothing(number, kind):
+    # 104 was seen: slurmctld 22.05 was killed while slurmrestd spoke to it
+    body = {"errors": [{"error_code": number, "error": "Connection reset by peer"}]}
+    assert classify(500, JSON, json.dumps(body).encode()).kind == kind
