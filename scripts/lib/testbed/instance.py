@@ -17,10 +17,11 @@ from testbed.command import PATH, Done, run
 from testbed.daemons import all_daemons, dependants
 from testbed.errors import TestbedError
 from testbed.layout import CHECKOUT, Layout
-from testbed.process import Process
+from testbed.process import Process, await_reaped
 
 LOCK_S = 300.0
 JOBS_END_S = 5.0
+REAPED_S = 3.0
 
 Say = Callable[[str], None]
 
@@ -160,6 +161,7 @@ class Testbed:
         if not self.layout.home.is_dir():
             return
         with self._locked():
+            ended = [one.pid for one in self.status() if one.pid]
             if self.ports:
                 self._stop_all()
             count = sweep.sweep(self.layout)
@@ -168,6 +170,7 @@ class Testbed:
             for path in self.layout.records.glob("*.json"):
                 path.unlink()
             base.release(self.layout.state, self.layout.base)
+        await_reaped(ended, REAPED_S)
         if left := sweep.left(self.layout):
             raise TestbedError(
                 f"These processes of the testbed don't end: {', '.join(str(one.pid) for one in left)}."

@@ -139,6 +139,16 @@ def stop_all(processes: list[Process], timeout_s: float) -> list[Process]:
     return stubborn
 
 
+def await_reaped(pids: list[int], timeout_s: float) -> bool:
+    """Wait until init has taken note of the ends of these processes, so that no list shows them as zombies."""
+    deadline = time.monotonic() + timeout_s
+    while any((PROC / str(pid)).exists() and find(pid) is None for pid in pids):
+        if time.monotonic() > deadline:
+            return False  # an init that reaps nobody: some containers have one
+        time.sleep(0.02)
+    return True
+
+
 def works_below(process: Process, folder: Path) -> bool:
     """Is its working folder this one, or one in it?"""
     try:
