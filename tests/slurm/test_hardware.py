@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -43,14 +44,18 @@ def alice(testbed: Testbed, machine: Qpu) -> Researcher:
     return Researcher(testbed)
 
 
+def is_held_for_calibration(testbed: Testbed) -> bool:
+    """Whether Slurm starts nothing in p_spin2, and operators are told why."""
+    rows = json.loads(operator(testbed, "partition", "status", "--json"))["partitions"]
+    row = next(row for row in rows if row["partition"] == "p_spin2")
+    return row["slurm_state"] == "DOWN" and "backend spin2 is calibrating: since " in row["reason"]
+
+
 def test_jobs_wait_for_the_end_of_a_calibration_and_everybody_is_told(
     alice: Researcher, machine: Qpu
 ) -> None:
     machine.do(calibrating=True)
-    eventually(
-        lambda: "backend spin2 is calibrating: since " in operator(alice.testbed, "partition", "status"),
-        "the gate to hold the partition",
-    )
+    eventually(lambda: is_held_for_calibration(alice.testbed), "the gate to hold the partition")
     job_id = alice.submits(alice.writes("bell.cq", BELL), "--backend", "spin2", "--shots", "100")
     assert alice.sees(job_id) == "PENDING"
     machine.do(calibrating=False)
