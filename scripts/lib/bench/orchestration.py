@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import multiprocessing
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,19 +20,17 @@ from typing import Any
 
 import zmq
 
+from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.messages import Admit, Admitted, GetStatus, Status
+from qslurm.dispatcher.messages import Admitted
 from qslurm.dispatcher.service import serve
-from qslurm.errors import UnreachableError
-from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.session import Session
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
-HYBRID = "def execute(qi): pass\ndef finalize(measured): return {}\n"
 STEPS = 5000
 SLOW_STEPS = 1000
 SHOTS = 1024
@@ -149,13 +146,13 @@ def _dispatcher() -> Iterator[Callable[..., Callable[[], object]]]:
                 client = DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S)
                 clients.append(client)
                 number = len(clients)
-                _admit(client, number)
+                assert isinstance(client.ask(hybrid_job(number, "null")), Admitted)
                 door = (lambda: knock(config.socket)) if lanes else (lambda: None)
                 step = Session(client, number, 0, say=_nobody, door=door)
                 return lambda: step.execute(BELL, SHOTS, False)
 
             with DispatcherClient(config.socket, identity=identity, timeout_s=1.0) as client:
-                _await_ready(client)
+                await_ready(client, TIMEOUT_S)
             yield session
         finally:
             for client in clients:
@@ -171,35 +168,6 @@ def _serve(config: DispatcherConfig) -> None:
     serve(
         config, [BackendConfig(name="null", runtime="null")], identity=OwnFolder(Path(config.socket).parent)
     )
-
-
-def _await_ready(client: DispatcherClient) -> None:
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        try:
-            status = client.ask(GetStatus())
-        except UnreachableError:
-            continue
-        if isinstance(status, Status) and status.backends[0].state != "offline":
-            return
-        time.sleep(0.01)
-    raise TimeoutError("the dispatcher did not get ready")
-
-
-def _admit(client: DispatcherClient, number: int) -> None:
-    job = Admit(
-        job_id=number,
-        restart=0,
-        user="bench",
-        uid=os.getuid(),
-        account="bench",
-        center="bench",
-        backend="null",
-        kind="hybrid",
-        envelope=Envelope(kind="hybrid", source=HYBRID),
-    )
-    answer = client.ask(job)
-    assert isinstance(answer, Admitted), answer
 
 
 def _nobody(_: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,17 +19,16 @@ from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.messages import Admit, Admitted, GetStatus, Status
+from qslurm.dispatcher.messages import Admitted
 from qslurm.dispatcher.policy import POLICIES, Waiting
 from qslurm.dispatcher.positions import reason
 from qslurm.dispatcher.queues import Queue
 from qslurm.dispatcher.service import serve
-from qslurm.errors import UnreachableError
-from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.lane_client import knock
 from qslurm.runtimes.session import Session
 
@@ -38,7 +36,6 @@ FEW, MANY = 100, 100_000
 DECISIONS = 3000
 JOBS, CIRCUITS, SHOTS = 8, 100, 1024
 TIMEOUT_S = 60.0
-HYBRID = "def execute(qi): pass\ndef finalize(measured): return {}\n"
 QUBITS = 3
 LAYERS = "\n".join(f"Ry(0.{i}) q[{i}]\nCNOT q[{i}], q[{i + 1}]" for i in range(QUBITS - 1))
 CIRCUIT = f"version 3.0\nqubit[{QUBITS}] q\nbit[{QUBITS}] b\n{LAYERS}\nb = measure q\n"
@@ -196,9 +193,9 @@ def _dispatcher() -> Iterator[DispatcherConfig]:
         process.start()
         try:
             with _client(config) as client:
-                _await_ready(client)
+                await_ready(client, TIMEOUT_S)
                 for number in range(1, JOBS + 1):
-                    assert isinstance(client.ask(_admit(number)), Admitted)
+                    assert isinstance(client.ask(hybrid_job(number, "qx")), Admitted)
             yield config
         finally:
             process.terminate()
@@ -213,33 +210,6 @@ def _serve(config: DispatcherConfig) -> None:
 def _client(config: DispatcherConfig) -> DispatcherClient:
     return DispatcherClient(
         config.socket, identity=OwnFolder(Path(config.socket).parent), timeout_s=TIMEOUT_S
-    )
-
-
-def _await_ready(client: DispatcherClient) -> None:
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        try:
-            status = client.ask(GetStatus(), timeout_s=0.2)
-        except UnreachableError:
-            continue
-        if isinstance(status, Status) and status.backends[0].state != "offline":
-            return
-        time.sleep(0.01)
-    raise TimeoutError("the dispatcher did not get ready")
-
-
-def _admit(number: int) -> Admit:
-    return Admit(
-        job_id=number,
-        restart=0,
-        user="bench",
-        uid=os.getuid(),
-        account="bench",
-        center="bench",
-        backend="qx",
-        kind="hybrid",
-        envelope=Envelope(kind="hybrid", source=HYBRID),
     )
 
 
