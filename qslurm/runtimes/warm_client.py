@@ -48,6 +48,8 @@ def main(arguments: list[str]) -> int:
         _signal.signal(int(rest), _signal.SIG_DFL)
         os.kill(os.getpid(), int(rest))
     reason = rest if word == "limit" else reason_of(int(rest) if word == "signal" else 9)
+    for end in (out[0], err[0]):
+        os.set_inheritable(end, True)  # until it is killed, the runtime waits for us: it must see no broken pipe
     return cold(script, "--failed", reason)
 
 
