@@ -8,9 +8,30 @@ def main() -> None:
     import sys
 
     try:
-        from qslurm.cli.app import run
+        with _ended_quietly():
+            from qslurm.cli.app import run
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # while it was being imported
+    except KeyboardInterrupt:
         code = 128 + 2
     sys.exit(code)
+
+
+class _ended_quietly:  # noqa: N801 - it reads as a function; contextlib would be one more import on the way
+    """While nothing has begun, Ctrl-C ends the process at once, as it ends any other program.
+
+    As an exception it could come up anywhere in an import, and come out as a traceback or as another error.
+    """
+
+    def __enter__(self) -> None:
+        import _signal  # `signal` itself would take its time
+
+        self._ours = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # or it is ignored
+        if self._ours:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+    def __exit__(self, *_: object) -> None:
+        import _signal
+
+        if self._ours:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)

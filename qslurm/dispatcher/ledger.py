@@ -89,10 +89,6 @@ class Ledger:
         here = [task for task in self.tasks.values() if (task.job.center, task.job.key) == (center, key)]
         return self._with_stored(here, self.store.tasks_of_key(center, key))
 
-    def queued(self, backend: str) -> list[Waiting]:
-        """What waits for a backend, in no particular order."""
-        return self.queues[backend].waiting()
-
     def next_event(self) -> float:
         """When something may start that may not now (the timer's seconds)."""
         now, at = self.timer(), self.clock()

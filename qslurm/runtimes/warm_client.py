@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
         os.kill(os.getpid(), int(rest))
     reason = rest if word == "limit" else reason_of(int(rest) if word == "signal" else 9)
     for end in (out[0], err[0]):
-        os.set_inheritable(end, True)  # until it is killed, the runtime waits for us: it must see no broken pipe
+        # until it is killed, the runtime waits for us: it must see no broken pipe
+        os.set_inheritable(end, True)
     return cold(script, "--failed", reason)
 
 

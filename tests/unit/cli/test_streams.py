@@ -20,10 +20,10 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "HOME": str(folder),
         "QSLURM_CONFIG": "",
         "PYTHONPATH": str(Path(qslurm.__file__).parents[1]),
-        "Q": f"{sys.executable} -B -m qslurm",
+        "PYTHON": sys.executable,
     }
     return subprocess.run(
-        ["bash", "-c", command],
+        ["bash", "-c", f'Q() {{ "$PYTHON" -B -m qslurm "$@"; }}; {command}'],
         env=environment,
         capture_output=True,
         text=True,
@@ -42,24 +42,24 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("json_option", ["", "--json"])
 def test_a_full_disk_is_a_sentence_and_exit_code_1(folder: Path, json_option: str) -> None:
-    done = run(f"$Q submit s.sh -b qx --dry-run {json_option} > /dev/full", folder)
+    done = run(f"Q submit s.sh -b qx --dry-run {json_option} > /dev/full", folder)
     assert done.returncode == 1
     assert done.stderr == "qslurm: The output can't be written: No space left on device. Is the disk full?\n"
 
 
 def test_an_error_keeps_its_exit_code_when_nobody_can_read_it(folder: Path) -> None:
     for streams in ("> /dev/full", "2> /dev/full", ">&-", "2>&-", ">&- 2>&-", "> /dev/full 2> /dev/full"):
-        assert run(f"$Q submit none.sh -b qx --json {streams}", folder).returncode == 2, streams
+        assert run(f"Q submit none.sh -b qx --json {streams}", folder).returncode == 2, streams
 
 
 @pytest.mark.parametrize("command", ["submit long.sh -b qx --dry-run", "--help"])
 def test_a_reader_that_has_seen_enough_is_no_failure(folder: Path, command: str) -> None:
-    done = run(f"$Q {command} | true; exit ${{PIPESTATUS[0]}}", folder)
+    done = run(f"Q {command} | true; exit ${{PIPESTATUS[0]}}", folder)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_error_in_a_closed_pipe_is_still_said(folder: Path) -> None:
-    done = run("$Q submit none.sh -b qx --json | true; exit ${PIPESTATUS[0]}", folder)
+    done = run("Q submit none.sh -b qx --json | true; exit ${PIPESTATUS[0]}", folder)
     assert done.returncode == 2
     assert "none.sh can't be read" in done.stderr
     assert "Traceback" not in done.stderr
@@ -68,8 +68,15 @@ def test_an_error_in_a_closed_pipe_is_still_said(folder: Path) -> None:
 def test_a_fifo_and_a_device_hang_nobody(folder: Path) -> None:
     os.mkfifo(folder / "f.cq")
     for command in ("submit f.cq -b qx", "run f.cq", "submit /dev/zero -b qx", "run /dev/zero"):
-        done = run(f"$Q {command} --json", folder)
+        done = run(f"Q {command} --json", folder)
         assert done.returncode == 2, command
         assert json.loads(done.stdout)["error"]["code"] == 2
-    assert run("QSLURM_CONFIG=/dev/zero $Q queue", folder).returncode == 2
-    assert "no token" in run("QSLURM_CONFIG=f.cq $Q queue", folder).stderr  # an empty configuration
+    assert run("QSLURM_CONFIG=/dev/zero Q queue", folder).returncode == 2
+    assert "no token" in run("QSLURM_CONFIG=f.cq Q queue", folder).stderr  # an empty configuration
+
+
+def test_ctrl_c_before_anything_has_begun_is_no_traceback(folder: Path) -> None:
+    """click, which comes first of all that is imported, sends it."""
+    (folder / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n1 / 0\n")
+    done = run(f'PYTHONPATH="{folder}:$PYTHONPATH" Q --help', folder)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

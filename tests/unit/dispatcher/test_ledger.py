@@ -184,7 +184,7 @@ class Day(RuleBasedStateMachine):
         for runtime, _ in self.given.values():
             work.lost(self.ledger, runtime, "It ended", fail=True)
         self.everything_is_stored()
-        assert not self.ledger.queued("qx")
+        assert not self.ledger.queues["qx"].waiting()
         for (task, seq), outcome in self.told.items():
             row = self.store.execution(task, seq)
             assert row is not None

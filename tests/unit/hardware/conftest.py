@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -44,14 +41,6 @@ def make(qpu: Qpu) -> Iterator[Callable[..., HardwareRuntime]]:
 @pytest.fixture
 def runtime(make: Callable[..., HardwareRuntime]) -> HardwareRuntime:
     return make()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A folder with a short path that nobody else can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def attend_until(runtime: HardwareRuntime, state: str, timeout_s: float = 15.0) -> Health:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,21 +27,6 @@ from qslurm.runtimes.step import run_step
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 sys.exit(run_step(Path("job.sh"), config, identity=OwnFolder(Path(config.socket).parent)))
 """
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Running]:
-    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
-    with Running(folder) as running:
-        yield running.ready()
-    shutil.rmtree(folder)
 
 
 def begin(running: Running, job_id: int | None, restart: int = 0) -> subprocess.Popen[str]:

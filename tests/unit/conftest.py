@@ -1,3 +1,5 @@
+"""A dispatcher of one's own, for the tests that want a real one."""
+
 from __future__ import annotations
 
 import shutil
