@@ -114,3 +114,9 @@ class TimedOutError(QslurmError):
 
     exit_code = 8
     kind = "timed_out"
+
+
+class UsedUpError(TimedOutError):
+    """The job has used the QPU-seconds that it may use."""
+
+    kind = "used_up"

@@ -38,6 +38,7 @@ class Request:
     shots: int | None = None
     seed: int | None = None
     raw_data: bool = False
+    qpu_seconds: float | None = None
     time_limit: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -124,6 +125,7 @@ def _rendered(
         shots=request.shots or config.job.shots,
         seed=request.seed,
         raw_data=request.raw_data,
+        qpu_seconds=request.qpu_seconds,
         source=text,
         file=file,
         time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
@@ -213,7 +215,8 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     how = job.outcome
     if how == "completed":
         return None
-    reason = explain(str((platform_facts(center, job.job_id) or {}).get("reason") or "")) or job.why
+    facts = platform_facts(center, job.job_id) or {}
+    reason = explain(str(facts.get("reason") or "")) or job.why
     said = f": {str(reason).rstrip('.')}" if reason else ""
     if how == "cancelled":
         return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
@@ -222,6 +225,10 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
         return TimedOutError(
             f"Job {job.job_id} ran into its time limit{own}.",
             hint="Ask for more with --time, or fewer shots.",
+        )
+    if facts.get("state") == "timed_out":  # the platform's own limit: to Slurm its step has failed
+        return TimedOutError(
+            f"Job {job.job_id} was ended{said}.", hint="Ask for more with --qpu-seconds, or fewer shots."
         )
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
     return JobFailedError(

@@ -34,6 +34,12 @@ from qslurm.cli.output import note, print_json
 @click.option("--seed", type=click.IntRange(0, LARGEST), help="Make an emulator repeat itself.")
 @click.option("--raw-data", is_flag=True, help="Keep each shot's bits, not only their counts.")
 @click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
+@click.option(
+    "--qpu-seconds",
+    type=click.FloatRange(0, 1e9, min_open=True),
+    show_default="the backend's",
+    help="End the job when its circuits have kept the backend busy for so long.",
+)
 @click.option("--account", "-A", metavar="NAME", help="The account on C2.")
 @click.option("--qos", metavar="NAME", help="The quality of service on C2.")
 @click.option("--reservation", metavar="NAME", help="The reservation on C2.")

@@ -26,6 +26,8 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings.
 
+    `qpu_limit_s` is how many QPU-seconds one job may use (0: as many as it likes; a job may ask for fewer).
+
     `policy` is fifo, priority or fair. With priority, jobs that couple often get a lead of up to `ageing_s`. With
     fair, centers share QPU-seconds by `weights` (1 for a center not named), and use counts half after each
     `half_life_s`. With `session_idle_s` more than 0, a hybrid job's place is kept for so long after an outcome,
@@ -38,6 +40,7 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     workers: int = 1
     max_shots: int = 1_000_000
     default_shots: int = 1024
+    qpu_limit_s: float = 0.0
     options: dict[str, Any] = {}
     policy: str = "fifo"
     ageing_s: float = 300.0

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from qslurm.dispatcher import quota
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.door import Door, close_all
 from qslurm.dispatcher.ledger import Ledger
@@ -125,9 +126,9 @@ class Leases:
             if busy is not None and not task_open:
                 self._pool.kill(given.runtime.number, "Its work was withdrawn")
             elif busy is not None and busy.seconds > self._pool.limit_s:
-                self._pool.kill(
-                    given.runtime.number, f"The circuit took longer than {self._pool.limit_s:g} s"
-                )
+                self._pool.kill(given.runtime.number, self._pool.too_slow)
+            elif busy is not None and task is not None and busy.seconds > quota.left_s(self._ledger, task):
+                self._pool.kill(given.runtime.number, quota.reason(self._ledger, task))
             elif busy is None and given.stop_asked is not None and now - given.stop_asked > STOP_LIMIT_S:
                 self._pool.kill(given.runtime.number, "It did not give its lease back")
             due = is_due(
@@ -170,9 +171,10 @@ class Leases:
         if busy is None or task is None:
             return given.task
         if fail:
+            used_up = busy.seconds >= quota.left_s(self._ledger, task)
             failed = Executed(
                 seq=busy.seq, shots_requested=0, shots_done=0, counts={}, seconds=busy.seconds,
-                error=f"{why}.", kind="job_failed",
+                error=f"{why}.", kind=quota.KIND if used_up else "job_failed",
             )  # fmt: skip
             self._ledger.record(given.task, busy.circuit_sha256, failed)
         else:
@@ -192,9 +194,10 @@ class Leases:
             self._end(given)
 
     def _may_start(self, task: Task) -> bool:
-        """Whether no reservation keeps the backend for others."""
+        """Whether no reservation keeps the backend for others, and the task has something left to use."""
         queue = self._ledger.queues[task.job.backend]
-        return queue.admits(task.job.job_id, task.job.center, self._ledger.clock())
+        admitted = queue.admits(task.job.job_id, task.job.center, self._ledger.clock())
+        return admitted and quota.left_s(self._ledger, task) > 0
 
     def _end(self, given: Given) -> None:
         self._read_one(given)

@@ -20,8 +20,9 @@ from qslurm.dispatcher.messages import Admit, Executed, Message
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.queues import Queue
 from qslurm.dispatcher.reservations import Reservation
-from qslurm.dispatcher.states import ExecutionState, TaskState, move_execution, move_task
+from qslurm.dispatcher.states import ExecutionState, TaskState, is_open, move_execution, move_task
 from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
+from qslurm.errors import UsedUpError
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
 from qslurm.store.statements import Statement
@@ -199,8 +200,11 @@ class Ledger:
         task = self.tasks[execution.task]
         del task.executions[execution.seq]
         task.ended.add(execution.seq)
+        task.qpu_seconds += outcome.seconds
         self.settled.append((task.id, execution.seq, outcome))
-        if task.job.kind == "circuit":
+        if outcome.kind == UsedUpError.kind:
+            self.end(task, TaskState.TIMED_OUT, outcome.error)
+        elif task.job.kind == "circuit":
             self.end(task, TaskState.FAILED if outcome.error else TaskState.FINISHED, outcome.error)
 
     def _queue(self, execution: Execution) -> Queue:
@@ -224,9 +228,12 @@ class Ledger:
             statements.note(self.clock(), task_id, outcome.seq, state, outcome.error),
         ]
         task.ended.add(outcome.seq)
+        task.qpu_seconds += outcome.seconds
         self.settled.append((task_id, outcome.seq, outcome))
         job = task.job
         self.queues[job.backend].note_leased(job.job_id, job.center, outcome.seconds, self.timer())
+        if outcome.kind == UsedUpError.kind and is_open(task.state):
+            self.end(task, TaskState.TIMED_OUT, outcome.error)
         return True
 
     def _withdraw(self, execution: Execution) -> None:
@@ -258,6 +265,7 @@ class Ledger:
             return
         rows = self.store.executions(task.id)
         task.ended = {row["seq"] for row in rows if row["state"] in {"done", "failed"}}
+        task.qpu_seconds = sum(row["seconds"] for row in rows)
         if task.job.kind == "circuit":
             self.queue_circuit_job(task)
 

@@ -49,7 +49,10 @@ _STDERR_TAIL = 2000
 
 @dataclass
 class Runtime:
-    """One process. `address` is where its next circuit goes, None while it works or has not joined."""
+    """One process. `address` is where its next circuit goes, None while it works or has not joined.
+
+    `late` is what it is ended for at its `deadline`.
+    """
 
     number: int
     backend: str
@@ -65,6 +68,7 @@ class Runtime:
     logbook_path: Path | None
     joined: bool = False
     address: Address | None = None
+    late: str = ""
     killed_because: str = ""
     health: Health = field(default_factory=Health)
 
@@ -139,13 +143,27 @@ class Pool:
         reports = [r.health for r in self.runtimes.values() if r.backend == backend and r.joined]
         return min(reports, key=lambda health: not health.ready, default=None)
 
-    def send(self, runtime: Runtime, message: Message, now: float) -> None:
-        """Give an idle process its next circuit."""
+    def send(
+        self,
+        runtime: Runtime,
+        message: Message,
+        now: float,
+        *,
+        left_s: float = float("inf"),
+        used_up: str = "",
+    ) -> None:
+        """Give an idle process its next circuit; after `left_s` it is ended, because of `used_up`."""
         if runtime.address is None:
             raise ValueError(f"runtime {runtime.number} is not idle")
         self.router.send_multipart([*runtime.address, b"", encode(message)])
         runtime.address = None
-        runtime.deadline = now + self.limit_s
+        runtime.deadline = now + min(left_s, self.limit_s)
+        runtime.late = used_up if left_s < self.limit_s else self.too_slow
+
+    @property
+    def too_slow(self) -> str:
+        """What is said of a circuit that takes longer than any may."""
+        return f"The circuit took longer than {self.limit_s:g} s"
 
     def lend(self, runtime: Runtime, lease: Lease, lane: tuple[int, ...]) -> None:
         """Give an idle process a lane to serve; LeaseOver follows, or its end."""
@@ -164,8 +182,7 @@ class Pool:
         """Kill what works for longer than it may, or has not joined in time."""
         for runtime in list(self.runtimes.values()):
             if runtime.address is None and now >= runtime.deadline:
-                late = f"The circuit took longer than {self.limit_s:g} s"
-                self.kill(runtime.number, late if runtime.joined else "It did not join in time")
+                self.kill(runtime.number, runtime.late if runtime.joined else "It did not join in time")
 
     def kill(self, number: int, why: str) -> None:
         """End a process at once; `lost` follows when it has ended."""

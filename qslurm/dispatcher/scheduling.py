@@ -1,4 +1,4 @@
-"""The settings of a backend's queue: what can't work is said before anything runs."""
+"""The settings of a backend's queue and of what a job may use: what can't work is said before anything runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def check_scheduling(backend: BackendConfig) -> None:
             hint=f"Did you mean {near[0]!r}?" if near else "",
         )
     for setting, least in (
+        ("qpu_limit_s", 0.0),
         ("ageing_s", 0.0),
         ("session_idle_s", 0.0),
         ("session_max_s", 0.0),

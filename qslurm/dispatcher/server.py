@@ -332,7 +332,8 @@ class Server:
         for runtime in self._pool.idle():
             run = work.assign(self._ledger, runtime.backend, runtime.number)
             if run is not None:
-                self._pool.send(runtime, run, now)
+                left_s, used_up = work.left_s(self._ledger, run.order)
+                self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
             else:
                 self._leases.grant(runtime, now)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from qslurm.dispatcher import quota
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     OPEN_EXECUTIONS,
@@ -98,6 +99,8 @@ def execute(ledger: Ledger, message: Execute) -> Message | None:
         return Refused(
             kind="refused", reason=f"A job may have {OPEN_EXECUTIONS} circuits under way at a time."
         )
+    if quota.is_used_up(ledger, task):
+        return ended(task)
     ledger.queue(task, message.seq, circuit)
     return None
 

@@ -32,7 +32,10 @@ class Circuit:
 
 @dataclass
 class Execution:
-    """One circuit of a task, while it is under way. `losses` counts the quantum runtimes it has cost."""
+    """One circuit of a task, while it is under way. `losses` counts the quantum runtimes it has cost.
+
+    `began` is when the last of them was given it (monotonic seconds).
+    """
 
     task: int
     seq: int
@@ -41,6 +44,7 @@ class Execution:
     circuit_sha256: str
     state: ExecutionState = ExecutionState.QUEUED
     losses: int = 0
+    began: float = 0.0
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Task:
     """One start of one job.
 
     `ended` are the numbers of the executions whose outcome the store has, `lost_by_lane` of those that were under way
-    by lane when their quantum runtime died.
+    by lane when their quantum runtime died. `qpu_seconds` is what they all took.
     """
 
     id: int
@@ -66,6 +70,7 @@ class Task:
     executions: dict[int, Execution] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     lost_by_lane: set[int] = field(default_factory=set)
+    qpu_seconds: float = 0.0
 
     @property
     def since(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from qslurm.dispatcher import quota
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Executed, Result, Run
 from qslurm.dispatcher.states import ExecutionState, TaskState
+from qslurm.dispatcher.task import Execution
 from qslurm.runtimes.health import TryLaterError
 
 LOSSES = 2
@@ -18,6 +20,7 @@ def assign(ledger: Ledger, backend: str, runtime: int) -> Run | None:
         return None
     order = next(ledger.orders)
     ledger.running[order] = (runtime, execution)
+    execution.began = ledger.timer()
     ledger.move(execution, ExecutionState.RUNNING)
     task = ledger.tasks[execution.task]
     if task.state is TaskState.ADMITTED:
@@ -54,7 +57,7 @@ def result(ledger: Ledger, message: Result) -> None:
         error=message.error,
         kind="job_failed" if message.kind == TryLaterError.kind else message.kind,
     )
-    ledger.end_execution(execution, outcome)
+    _end(ledger, execution, outcome)
 
 
 def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
@@ -68,16 +71,33 @@ def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
             ledger.requeue(execution)
             continue
         again = "" if fail else " twice"
+        took = ledger.timer() - execution.began
+        used_up = fail and took >= quota.left_s(ledger, ledger.tasks[execution.task])
         outcome = Executed(
             seq=execution.seq,
             shots_requested=execution.circuit.shots,
             shots_done=0,
             counts={},
-            seconds=0.0,
+            seconds=took,
             error=f"{why}{again}.",
-            kind="job_failed",
+            kind=quota.KIND if used_up else "job_failed",
         )
-        ledger.end_execution(execution, outcome)
+        _end(ledger, execution, outcome)
+
+
+def left_s(ledger: Ledger, order: int) -> tuple[float, str]:
+    """How long an order may take until its job has used up its QPU-seconds, and what is to be said then."""
+    _, execution = ledger.running[order]
+    task = ledger.tasks[execution.task]
+    left = quota.left_s(ledger, task)
+    return left, "" if left == float("inf") else quota.reason(ledger, task)
+
+
+def _end(ledger: Ledger, execution: Execution, outcome: Executed) -> None:
+    ledger.end_execution(execution, outcome)
+    task = ledger.tasks[execution.task]
+    if task.executions:  # it wants more
+        quota.is_used_up(ledger, task)
 
 
 def load(ledger: Ledger, backend: str) -> tuple[int, int]:

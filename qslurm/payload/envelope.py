@@ -20,6 +20,8 @@ Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 hold would send its job back to the queue for ever.
 """
 
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+
 MARKER = "#QSLURM-DATA "
 """Starts the line that carries the envelope; the last such line of a script counts."""
 
@@ -28,7 +30,8 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data of a circuit or hybrid job.
 
     `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
-    shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself.
+    shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself. `qpu_seconds` is
+    how long its circuits may keep the backend busy in all (None: as long as the backend allows).
     """
 
     kind: Literal["circuit", "hybrid"]
@@ -37,6 +40,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shots: Number | None = None
     seed: Number | None = None
     raw_data: bool = False
+    qpu_seconds: Seconds | None = None
     version: Literal[1] = 1
 
 

@@ -52,6 +52,7 @@ def variables(spec: JobSpec) -> dict[str, Any]:
         "shots": spec.shots,
         "seed": spec.seed,
         "raw_data": spec.raw_data,
+        "qpu_seconds": spec.qpu_seconds,
         "time_limit_minutes": spec.time_limit_minutes,
         "account": spec.account,
         "qos": spec.qos,
@@ -99,6 +100,7 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
         shots=spec.shots,
         seed=spec.seed,
         raw_data=spec.raw_data,
+        qpu_seconds=spec.qpu_seconds,
     )
     return f"{text.rstrip()}\n{pack(envelope)}\n"
 

@@ -14,11 +14,11 @@ from qslurm.payload.envelope import Kind
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One job, as its user asked for it.
 
-    `source` is the text of the file: cQASM, Python or a batch script, by `kind`; `file` its name for
-    messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default). `partition` is
-    p_<backend> unless said otherwise. `environment` is added to a clean one: nothing of the submitting
-    machine's goes along by itself. `key` identifies the submission, `origin` says where it came from.
-    `variables` are for the template.
+    `source` is the text of the file (cQASM, Python or a batch script, by `kind`), `file` its name for
+    messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default); `qpu_seconds` limits
+    how long they may keep the backend busy in all. `partition` is p_<backend> unless said otherwise.
+    `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
+    identifies the submission, `origin` says where it came from. `variables` are for the template.
     """
 
     kind: Kind
@@ -30,6 +30,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     shots: int | None = None
     seed: int | None = None
     raw_data: bool = False
+    qpu_seconds: float | None = None
     time_limit_minutes: int | None = None
     account: str | None = None
     qos: str | None = None

@@ -73,15 +73,24 @@ def is_gone(pid: int) -> bool:
 
 
 def circuit_job(
-    job_id: int, circuit: str = BELL, *, uid: int, restart: int = 0, key: str = "", shots: int = 100
+    job_id: int,
+    circuit: str = BELL,
+    *,
+    uid: int,
+    restart: int = 0,
+    key: str = "",
+    shots: int = 100,
+    qpu_seconds: float | None = None,
 ) -> Admit:
-    envelope = Envelope(kind="circuit", source=circuit, file="job.cq", shots=shots)
+    envelope = Envelope(kind="circuit", source=circuit, file="job.cq", shots=shots, qpu_seconds=qpu_seconds)
     return Admit(job_id=job_id, restart=restart, user="center_a", uid=uid, account="a", center="a", backend="qx",
                  kind="circuit", key=key, envelope=envelope)  # fmt: skip
 
 
-def hybrid_job(job_id: int, source: str, *, uid: int, restart: int = 0, key: str = "") -> Admit:
-    envelope = Envelope(kind="hybrid", source=source, file="job.py")
+def hybrid_job(
+    job_id: int, source: str, *, uid: int, restart: int = 0, key: str = "", qpu_seconds: float | None = None
+) -> Admit:
+    envelope = Envelope(kind="hybrid", source=source, file="job.py", qpu_seconds=qpu_seconds)
     return Admit(job_id=job_id, restart=restart, user="center_a", uid=uid, account="a", center="a", backend="qx",
                  kind="hybrid", key=key, envelope=envelope)  # fmt: skip
 
