@@ -58,7 +58,7 @@ class Gate:
     def status(self) -> Status | None:
         """What the dispatcher says, or None if it is silent."""
         with self._part("dispatcher"):
-            answer = self._client.ask(GetStatus(), timeout_s=STATUS_TIMEOUT_S)
+            answer = self._client.ask(GetStatus(jobs=True), timeout_s=STATUS_TIMEOUT_S)
             if isinstance(answer, Status):
                 return answer
         return None
@@ -101,6 +101,8 @@ class Gate:
                     pass
 
     def _close_tasks(self, status: Status | None, now: float) -> None:
+        if status is not None and status.scope != "all":
+            raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
         tasks = [] if status is None else status.tasks
         jobs = self._slurm.jobs(task.job_id for task in tasks)
         for finish in self._overdue.due(tasks, jobs, now):

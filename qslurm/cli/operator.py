@@ -141,11 +141,11 @@ for command in (reservations.reserve, reservations.release, reservations.list_re
     backend.add_command(command)
 
 
-def ask_status(config_file: Path | None) -> Status:
-    """What the dispatcher says of itself."""
+def ask_status(config_file: Path | None, *, jobs: bool = False, queue: int = 0) -> Status:
+    """What the dispatcher says of itself; with `jobs` who asks shows who that is, and is told of theirs."""
     from qslurm.dispatcher.messages import GetStatus, Status
 
-    answer = ask(GetStatus(), config_file)
+    answer = ask(GetStatus(jobs=jobs, queue=queue), config_file)
     assert isinstance(answer, Status)
     return answer
 

@@ -126,7 +126,7 @@ def list_reservations(config_file: Path | None, as_json: bool) -> None:
 
     from qslurm.cli.operator import ask_status
 
-    found = ask_status(config_file).reservations
+    found = ask_status(config_file, jobs=True).reservations
     if as_json:
         print_json({"reservations": msgspec.to_builtins(found)})
         return

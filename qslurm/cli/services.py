@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.operator import ask_status, print_backends
+from qslurm.cli.operator import ask_status
 from qslurm.cli.options import c2_config_option, json_option
-from qslurm.cli.output import print_facts, print_json, print_table
+from qslurm.cli.output import print_json
 
 
 @click.group()
@@ -32,37 +32,36 @@ def serve_dispatcher(config_file: Path | None) -> None:
 
 
 @dispatcher.command("status")
+@click.option(
+    "--queue",
+    type=click.IntRange(0, 500),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="List so many of what waits at each backend.",
+)
 @c2_config_option
 @json_option
-def dispatcher_status(config_file: Path | None, as_json: bool) -> None:
-    """Show the backends and the jobs the dispatcher has open.
+def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> None:
+    """Show the backends, who holds them, the jobs that are open, and what waits, where and why.
+
+    Root and the platform's own users see every job, a center's user sees its own.
 
     \b
-    Example:  qslurm dispatcher status
+    Example:  qslurm dispatcher status --queue 100
     """
     import msgspec
 
-    from qslurm.cli.times import ago
-    from qslurm.cli.times import clock_time as clock
+    from qslurm.c2.config import load_c2_config
+    from qslurm.cli.seeing import print_status
+    from qslurm.runtimes.warm_status import ask_service
 
-    status = ask_status(config_file)
+    status = ask_status(config_file, jobs=True, queue=queue)
+    warm = ask_service(load_c2_config(config_file).runtimes.socket)
     if as_json:
-        print_json(msgspec.to_builtins(status))
-        return
-    state = "ready" if status.ready else f"not ready: {status.reason}"
-    print_facts(
-        {"dispatcher": f"{state}, version {status.version}, process {status.pid}, up {ago(status.started)}"}
-    )
-    click.echo()
-    print_backends(status.backends)
-    click.echo()
-    print_table(
-        ("JOBID", "CENTER", "BACKEND", "KIND", "STATE", "SINCE", "EXECUTIONS"),
-        [
-            (t.job_id, t.center, t.backend, t.kind, t.state, clock(t.since), t.executions)
-            for t in status.tasks
-        ],
-    )
+        print_json(msgspec.to_builtins(status) | {"runtimes": warm})
+    else:
+        print_status(status, warm)
 
 
 @click.group()

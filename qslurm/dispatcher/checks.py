@@ -18,9 +18,10 @@ Sender = int | QslurmError
 class Checks:
     """Checks credentials, and hands on who sent what in the loop's own thread."""
 
-    def __init__(self, identity: Identity, threads: Threads) -> None:
+    def __init__(self, identity: Identity, threads: Threads, kind: str = "verify") -> None:
         self._identity = identity
         self._threads = threads
+        self._kind = kind  # has threads of its own
         self._under_way = 0
 
     def ask(self, parcel: Parcel, then: Callable[[Sender], None]) -> bool:
@@ -36,7 +37,7 @@ class Checks:
             then(sender)
 
         self._under_way += 1
-        self._threads.do("verify", lambda: self._verify(parcel), found)
+        self._threads.do(self._kind, lambda: self._verify(parcel), found)
         return True
 
     def _verify(self, parcel: Parcel) -> Sender:

@@ -79,6 +79,13 @@ class Holds:
         """The job's session is over, if it had one."""
         self._holds.pop(job, None)
 
+    def until(self, hold: Hold, *, others_wait: bool) -> float | None:
+        """When a session ends at the latest, if nothing changes; None while nothing ends it."""
+        ends = [] if hold.idle_since is None else [hold.idle_since + self._idle_s]
+        if others_wait:
+            ends.append(hold.since + self._longest_s)
+        return min(ends, default=None)
+
     def overdue(self, hold: Hold, now: float, *, others_wait: bool) -> float | None:
         """End a session that has been idle too long, or that lasts too long while others wait.
 

@@ -87,6 +87,19 @@ class Leases:
         """The lease that a task has."""
         return next((given for given in self._given.values() if given.task == task), None)
 
+    def all(self) -> list[Given]:
+        """Every lease, the oldest first."""
+        return sorted(self._given.values(), key=lambda given: given.since)
+
+    def until(self, given: Given) -> float | None:
+        """When a lease ends at the latest, if nothing changes (monotonic); None while nobody else waits."""
+        if given.stop_asked is not None:
+            return given.stop_asked
+        if not len(self._ledger.queues[given.runtime.backend]):
+            return None
+        backend = self._ledger.backends[given.runtime.backend]
+        return given.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
+
     def grant(self, runtime: Runtime, now: float) -> bool:
         """Lend an idle runtime, for whose backend nothing waits, to the task that was there last, if it is ready."""
         task = self._ledger.tasks.get(self._coupled.get(runtime.backend, 0))

@@ -8,11 +8,12 @@ Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `resta
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from qslurm.dispatcher.reservations import Reservation
+from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
 from qslurm.payload.envelope import Envelope, Kind
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
@@ -108,11 +109,21 @@ class Release(Message, frozen=True):
 
 
 class GetStatus(Message, frozen=True):
-    """What is going on? Anybody on the host may ask; names of users and circuits are not in the answer."""
+    """What is going on? Anybody on the host may ask how the backends are, and how many jobs are open.
+
+    With `jobs` the asker shows who that is, and is told of the jobs that are theirs, or as an operator of all: at each
+    backend of the `queue` executions that are next. Names of users and circuits are not in the answer.
+    """
+
+    jobs: bool = False
+    queue: Number = 0
 
 
 class BackendStatus(Message, frozen=True):
-    """One backend. `state`: idle, executing, calibrating or offline; `since` is when that began."""
+    """One backend. `state`: idle, executing, calibrating or offline; `since` is when that began.
+
+    `sessions` and `lanes` say how many jobs hold it, or a place at it.
+    """
 
     name: str
     state: str
@@ -124,10 +135,13 @@ class BackendStatus(Message, frozen=True):
     runtimes: int
     queued: int
     executing: int
+    policy: str = "fifo"
+    sessions: int = 0
+    lanes: int = 0
 
 
 class TaskStatus(Message, frozen=True):
-    """One job the dispatcher has not closed yet."""
+    """One job the dispatcher has not closed yet. `executions` are those that are over."""
 
     job_id: Number
     restart: Number
@@ -137,10 +151,16 @@ class TaskStatus(Message, frozen=True):
     state: str
     since: float
     executions: int
+    queued: int = 0
+    executing: int = 0
 
 
 class Status(Message, frozen=True):
-    """The answer to GetStatus. `ready` is false, with a `reason`, while nothing can be stored."""
+    """The answer to GetStatus. `ready` is false, with a `reason`, while nothing can be stored.
+
+    `scope` says whose jobs are listed: all, own or none (`scope_reason`: why); `open_jobs` counts all. `queue_left`
+    are the executions of those jobs that wait at a backend and are not listed.
+    """
 
     version: str
     pid: int
@@ -150,6 +170,12 @@ class Status(Message, frozen=True):
     backends: list[BackendStatus]
     tasks: list[TaskStatus]
     reservations: list[Reservation] = []
+    scope: Literal["all", "own", "none"] = "none"
+    scope_reason: str = ""
+    open_jobs: int = 0
+    holds: list[HoldStatus] = []
+    queue: list[WaitingStatus] = []
+    queue_left: dict[str, int] = {}
 
 
 class Refused(Message, frozen=True):

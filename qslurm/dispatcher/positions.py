@@ -7,8 +7,11 @@ mean: from 1, the next to go.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import islice
 
-from qslurm.dispatcher.policy import Waiting
+from qslurm.dispatcher.policy import Rank, Waiting
 from qslurm.dispatcher.queues import Queue
 from qslurm.dispatcher.reservations import in_force, moment
 
@@ -49,6 +52,39 @@ def reason(queue: Queue, backend: str, waiting: Waiting, now: float, at: float) 
             place,
         )
     return words, place
+
+
+def first(queue: Queue, most: int, now: float, at: float) -> list[Waiting]:
+    """The first of what waits, at most so many, whatever the length of the queue; nearly in order of position."""
+    window = in_force(queue.reservations.values(), at)
+    privileged = [queue.job_keys(job) for job in queue.first_jobs(at)]
+    if window is not None:
+        privileged.append(queue.reserved_keys(window))
+    numbers: dict[int, None] = {}
+    for keys in privileged:
+        numbers.update((key[1], None) for key in islice(keys, most))
+    for number in islice(_by_policy(queue, now), most):
+        numbers.setdefault(number)
+    return [queue.numbered(number) for number in numbers]
+
+
+def _by_policy(queue: Queue, now: float) -> Iterator[int]:
+    """The numbers of what waits, as `_ahead` has them: each center's turn comes with what it will have used."""
+    shares, seconds = queue.shares, queue.seconds if queue.policy.by_center else 0.0
+    turns: list[tuple[float, Rank, str, Iterator[Rank]]] = []
+
+    def next_turn(used: float, group: str, keys: Iterator[Rank]) -> None:
+        key = next(keys, None)
+        if key is not None:
+            heappush(turns, (used, key, group, keys))
+
+    for group, keys in queue.groups().items():
+        used = shares.used(group, now) / shares.weight(group) if queue.policy.by_center else 0.0
+        next_turn(used, group, iter(keys))
+    while turns:
+        used, key, group, rest = heappop(turns)
+        yield key[1]
+        next_turn(used + seconds / shares.weight(group), group, rest)
 
 
 def _ahead(queue: Queue, waiting: Waiting, now: float) -> dict[str, int]:

@@ -216,6 +216,15 @@ class Queue:
         window = in_force(self.reservations.values(), at)
         return [hold.job for hold in self._holds.all() if self._admits(window, hold.job)]
 
+    def sessions(self) -> list[tuple[Hold, str, float | None]]:
+        """Every session, its job's center, and when it ends at the latest (None: nothing ends it yet)."""
+        found = []
+        for hold in self._holds.all():
+            rhythm = self._rhythms[hold.job]
+            others_wait = len(self._waiting) > rhythm.waiting
+            found.append((hold, rhythm.center, self._holds.until(hold, others_wait=others_wait)))
+        return found
+
     def is_kept_free(self) -> bool:
         """Whether what waits has to wait because places are kept for jobs that have sessions."""
         kept = sum(hold.idle_since is not None for hold in self._holds.all())

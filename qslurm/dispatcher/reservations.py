@@ -28,7 +28,9 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holder(self) -> str:
-        """For whom it is."""
+        """For whom it is; of a job that is nobody's business, neither is said."""
+        if not self.job_id and not self.center:
+            return "a job"
         return f"job {self.job_id}" if self.job_id else f"center {self.center}"
 
 

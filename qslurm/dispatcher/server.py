@@ -45,6 +45,7 @@ from qslurm.dispatcher.messages import (
 from qslurm.dispatcher.pool import Pool
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.threads import Threads
+from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
 from qslurm.dispatcher.wire import BODY_LIMIT, Address, Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.envelope import Envelope
@@ -108,6 +109,8 @@ class Server:
         self._threads = Threads()
         self._doorkeeper: Doorkeeper | None = None
         self._checks = Checks(identity, self._threads)
+        self._lookers = Checks(identity, self._threads, "look")  # who only looks must not keep hooks waiting
+        self._views = Views(ledger, self._pool, self._backends, self._leases)
         self._commits = Commits(ledger)
         self._stopping = False
         self._poller = zmq.Poller()
@@ -217,7 +220,7 @@ class Server:
     def _take(self, parcel: Parcel, message: Message) -> None:
         match message:
             case GetStatus():
-                self._send(parcel.address, self._backends.status(self._pool))
+                self._show(parcel, message)
             case Execute() | Await() | Conclude():
                 self._take_from_session(parcel, message)
             case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach():
@@ -276,6 +279,15 @@ class Server:
             self._take_from_session(parcel, message)
 
     # --- who says so? --------------------------------------------------------------------------------
+
+    def _show(self, parcel: Parcel, message: GetStatus) -> None:
+        def show(eyes: Viewer) -> None:
+            self._send(parcel.address, self._views.status(message, eyes))
+
+        if not message.jobs:
+            show(Viewer("none", why=NOT_ASKED))
+        elif not self._lookers.ask(parcel, lambda sender: show(viewer(sender, self._trusted))):
+            show(Viewer("none", why="too many ask at once"))
 
     def _check(self, parcel: Parcel, message: Signed) -> None:
         if not self._checks.ask(parcel, lambda sender: self._take_signed(parcel.address, message, sender)):

@@ -1,25 +1,14 @@
-"""What is going on: the state of backends, and of the jobs that are open."""
+"""How the backends are, and since when."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 
-import qslurm
-from qslurm.dispatcher import reserving, work
+from qslurm.dispatcher import work
 from qslurm.dispatcher.ledger import Ledger
-from qslurm.dispatcher.messages import (
-    BackendStatus,
-    Done,
-    Message,
-    Refused,
-    SetBackend,
-    Status,
-    TaskStatus,
-)
+from qslurm.dispatcher.messages import BackendStatus, Done, Message, Refused, SetBackend
 from qslurm.dispatcher.pool import Pool
-from qslurm.dispatcher.task import Task
 from qslurm.runtimes.health import Health
 
 log = logging.getLogger(__name__)
@@ -33,7 +22,7 @@ class Backends:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._started = time.time()
+        self.started = time.time()
         self._switched_off = {row["name"]: row["reason"] for row in ledger.store.backends() if row["offline"]}
         self._states: dict[str, tuple[str, float]] = {}
         self._last_joined = dict.fromkeys(ledger.backends, float("-inf"))  # monotonic
@@ -63,19 +52,9 @@ class Backends:
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, time.time())
 
-    def status(self, pool: Pool) -> Status:
-        """The answer to GetStatus."""
-        self.look(pool)
-        return Status(
-            version=qslurm.__version__,
-            pid=os.getpid(),
-            started=self._started,
-            ready=not self._ledger.trouble,
-            reason=f"Results can't be stored: {self._ledger.trouble}." if self._ledger.trouble else "",
-            backends=[self._backend(name, pool) for name in self._ledger.backends],
-            tasks=[_task(task) for task in self._ledger.tasks.values()],
-            reservations=reserving.listed(self._ledger),
-        )
+    def all(self, pool: Pool) -> list[BackendStatus]:
+        """Every backend, as it was at the last look."""
+        return [self._backend(name, pool) for name in self._ledger.backends]
 
     def _backend(self, name: str, pool: Pool) -> BackendStatus:
         config = self._ledger.backends[name]
@@ -92,6 +71,7 @@ class Backends:
             runtimes=pool.joined(name),
             queued=queued,
             executing=executing,
+            policy=config.policy,
         )
 
     def _executing(self, name: str) -> bool:
@@ -107,16 +87,3 @@ class Backends:
         if time.monotonic() < self._last_joined[name] + _REPLACEMENT_S and name not in pool.failures:
             return Health()
         return Health("offline", pool.failures.get(name, "its quantum runtime is starting"))
-
-
-def _task(task: Task) -> TaskStatus:
-    return TaskStatus(
-        job_id=task.job.job_id,
-        restart=task.job.restart,
-        center=task.job.center,
-        backend=task.job.backend,
-        kind=task.job.kind,
-        state=task.state,
-        since=task.since,
-        executions=len(task.ended),
-    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from qslurm.c2.config import C2Config
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
+from qslurm.runtimes.warm_status import ask_service
 
 PATIENCE_S = 3.0
 NEEDED_LINUX = (5, 12)
@@ -28,21 +27,6 @@ def node_checks(config: C2Config) -> dict[str, Check]:
     }
 
 
-def ask_service(path: str) -> dict[str, object] | None:
-    """What the service of warm runtimes says of itself; None if it is not there."""
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    link.settimeout(PATIENCE_S)
-    try:
-        link.connect(path)
-        link.send(b"status")
-        found = json.loads(link.recv(4096))
-    except (OSError, ValueError):
-        return None
-    finally:
-        link.close()
-    return found if isinstance(found, dict) else None
-
-
 def _service(config: C2Config) -> Iterator[Finding]:
     settings = config.runtimes
     if not settings.warm:
@@ -53,10 +37,8 @@ def _service(config: C2Config) -> Iterator[Finding]:
         do = "systemctl enable --now qslurm-runtimes, on each node where jobs run"
         yield warn("runtimes", "are not kept warm on this host: jobs start slowly", do)
         return
-    yield ok(
-        "runtimes", f"{status['ready']} of {status['wanted']} wait, {status['given']} were given to jobs"
-    )
-    if settings.confine != "never" and not status["confined"]:
+    yield ok("runtimes", f"{status.ready} of {status.wanted} wait, {status.given} were given to jobs")
+    if settings.confine != "never" and not status.confined:
         state = fail if settings.confine == "always" else warn
         yield state(
             "runtimes",

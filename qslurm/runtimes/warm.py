@@ -30,6 +30,7 @@ from qslurm.errors import ConfigError, QslurmError
 from qslurm.runtimes import kernel, limits, warm_client
 from qslurm.runtimes.view import View, needed
 from qslurm.runtimes.warm_child import Assignment, Plan, Step, begin
+from qslurm.runtimes.warm_status import QUESTION, WarmStatus
 
 REQUEST_S = 1.0
 """How long a step may take to say what it wants, and wait for a runtime when none is ready."""
@@ -65,7 +66,7 @@ class Service:
         self._starting: list[socket.socket] = []
         self._ready: list[tuple[socket.socket, int]] = []
         self._callers: dict[int, Caller] = {}
-        self._given = 0
+        self._given = self._cold = 0
         self._retry_at = 0.0
         self._listener = _listen(Path(self._settings.socket))
         self._stopped = False
@@ -160,6 +161,7 @@ class Service:
     def _receive(self, number: int) -> None:
         caller = self._callers[number]
         if caller.fds:  # it speaks twice, or has gone
+            self._cold += 1
             self._drop(number)
             return
         try:
@@ -170,7 +172,7 @@ class Service:
         for _, _, data in ancillary:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         caller.fds = list(fds)
-        if message == b"status" and not fds:
+        if message == QUESTION and not fds:
             with suppress(OSError):
                 caller.link.send(msgspec.json.encode(self.status()))
         if len(fds) != _GIVEN_FDS or flags & socket.MSG_CTRUNC or not self._is_welcome(caller.uid):
@@ -178,15 +180,17 @@ class Service:
             return
         caller.job = message.decode(errors="replace")
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> WarmStatus:
         """How the pool is."""
-        return {
-            "ready": len(self._ready),
-            "wanted": self._settings.warm,
-            "given": self._given,
-            "confined": self._plan.view is not None,
-            "pid": os.getpid(),
-        }
+        return WarmStatus(
+            ready=len(self._ready),
+            wanted=self._settings.warm,
+            starting=len(self._starting),
+            given=self._given,
+            cold=self._cold,
+            confined=self._plan.view is not None,
+            pid=os.getpid(),
+        )
 
     def _is_welcome(self, uid: int) -> bool:
         """Only centers' users get runtimes: nobody else has steps."""
@@ -205,6 +209,7 @@ class Service:
     def _forget_slow_ones(self) -> None:
         for number, caller in list(self._callers.items()):
             if time.monotonic() - caller.since > REQUEST_S:
+                self._cold += bool(caller.fds)
                 self._drop(number)
 
     def _hand_out(self) -> None:
@@ -227,6 +232,7 @@ class Service:
             finally:
                 os.close(watched)
         except (OSError, ValueError) as error:
+            self._cold += 1
             self._say(f"job {caller.job} of uid {caller.uid} gets no warm runtime: {error}")
         else:
             self._given += 1

@@ -14,10 +14,10 @@ from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.doctor.c1 import c1_checks
 from qslurm.doctor.c2 import c2_checks
 from qslurm.doctor.finding import Finding, ok, run
-from qslurm.doctor.node import ask_service
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
+from qslurm.runtimes.warm_status import ask_service
 
 
 def test_a_check_that_fails_does_not_stop_the_others() -> None:

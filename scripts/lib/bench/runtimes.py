@@ -17,8 +17,8 @@ from typing import NoReturn
 from bench.report import Report
 from qslurm.c2.config import C2Config, SlurmConfig
 from qslurm.dispatcher.config import DispatcherConfig
-from qslurm.doctor.node import ask_service
 from qslurm.runtimes.config import RuntimesConfig
+from qslurm.runtimes.warm_status import ask_service
 
 NOBODY = 65534
 PAPER_S = 3.0
@@ -90,7 +90,7 @@ def _say_when(script: Path) -> int:  # noqa: ARG001 -- what a step is called wit
 def _warm(folder: Path) -> float:
     socket = str(folder / "warm.sock")
     until = time.monotonic() + READY_S
-    while not ((status := ask_service(socket)) and status["ready"] == status["wanted"]):
+    while not ((status := ask_service(socket)) and status.ready == status.wanted):
         if time.monotonic() > until:
             raise TimeoutError("no runtime became ready")
         time.sleep(0.05)

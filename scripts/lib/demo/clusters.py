@@ -50,7 +50,9 @@ class Operator:
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
-        self._dispatcher = DispatcherClient(str(testbed.layout.dispatcher_socket))
+        self._dispatcher = DispatcherClient(
+            str(testbed.layout.dispatcher_socket), munge_socket=str(testbed.layout.munge_socket("c2"))
+        )
 
     def qslurm(self, *arguments: str) -> str:
         """A qslurm command's output."""
@@ -58,6 +60,6 @@ class Operator:
 
     def open_task(self, c2_job_id: int) -> TaskStatus | None:
         """What the dispatcher has open for a job, while it has."""
-        status = self._dispatcher.ask(GetStatus())
+        status = self._dispatcher.ask(GetStatus(jobs=True))
         assert isinstance(status, Status)
         return next((task for task in status.tasks if task.job_id == c2_job_id), None)

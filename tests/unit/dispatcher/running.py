@@ -143,7 +143,7 @@ class Running:
             return client.ask(message)
 
     def status(self) -> Status:
-        answer = self.ask(GetStatus())
+        answer = self.ask(GetStatus(jobs=True, queue=100))
         assert isinstance(answer, Status)
         return answer
 

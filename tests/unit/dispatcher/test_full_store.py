@@ -71,7 +71,7 @@ def here(home: Path) -> Iterator[Here]:
 
 
 def status(client: DispatcherClient) -> Status:
-    answer = client.ask(GetStatus())
+    answer = client.ask(GetStatus(jobs=True))
     assert isinstance(answer, Status)
     return answer
 

@@ -22,11 +22,13 @@ from qslurm.dispatcher.messages import (
     Execute,
     Executed,
     Finish,
+    GetStatus,
     Join,
     Message,
     Pending,
     Refused,
     SetBackend,
+    Status,
     TurnedAway,
 )
 from qslurm.dispatcher.wire import BODY_LIMIT
@@ -248,6 +250,24 @@ def test_the_same_submission_as_another_job_gets_the_same_results(
     assert second is not None
     assert shared.reader().executions(second)[0].counts == shared.reader().executions(first)[0].counts
     assert second.qpu_seconds == 0
+
+
+def test_who_looks_sees_what_waits_and_a_stranger_how_much(
+    client: DispatcherClient, shared: Running, job_id: int
+) -> None:
+    other = next(JOB_IDS)
+    client.ask(circuit_job(job_id, slow_circuit(24), uid=UID, shots=1))
+    until(shared.executing)
+    client.ask(circuit_job(other, uid=UID, shots=7))
+    (waiting,) = shared.status().queue
+    assert (waiting.job_id, waiting.shots, waiting.position) == (other, 7, 1)
+    assert waiting.reason == "1 of 1 in the queue of qx"
+    stranger = client.ask(GetStatus())
+    assert isinstance(stranger, Status)
+    assert (stranger.scope, stranger.tasks, stranger.queue) == ("none", [], [])
+    assert (stranger.open_jobs, stranger.backends[0].queued) == (len(shared.status().tasks), 1)
+    for one in (other, job_id):
+        client.ask(Finish(job_id=one, restart=0, state="CANCELLED"))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,198 @@
+"""Who sees what: the answer to GetStatus, as the one who asks may have it.
+
+How backends are, and how much is waiting, is everybody's business. Of jobs, a center's user sees its own; root, the
+dispatcher's user and those it trusts see all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+import qslurm
+from qslurm.dispatcher import reserving
+from qslurm.dispatcher.leases import Leases
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import BackendStatus, GetStatus, Status, TaskStatus
+from qslurm.dispatcher.policy import Waiting
+from qslurm.dispatcher.pool import Pool
+from qslurm.dispatcher.positions import first, reason
+from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
+from qslurm.dispatcher.states import ExecutionState
+from qslurm.dispatcher.status import Backends
+from qslurm.dispatcher.task import Task
+from qslurm.errors import QslurmError
+
+LONGEST_QUEUE = 500
+"""Executions of one backend that are listed at most: to place one costs some 20 us, and the others wait meanwhile."""
+
+NOT_ASKED = "who asks has not shown who that is"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who asks, and so whose jobs are shown; `why` says why none are."""
+
+    scope: Literal["all", "own", "none"]
+    uid: int = -1
+    why: str = ""
+
+    def sees(self, task: Task) -> bool:
+        """Whether a job is theirs to see."""
+        return self.scope == "all" or (self.scope == "own" and task.job.uid == self.uid)
+
+
+def viewer(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
+    """The view of whoever a credential says is asking."""
+    if isinstance(sender, QslurmError):
+        return Viewer("none", why=sender.message)
+    return Viewer("all" if sender in trusted else "own", sender)
+
+
+class Views:
+    """Makes the answers. Nothing changes by looking."""
+
+    def __init__(self, ledger: Ledger, pool: Pool, backends: Backends, leases: Leases) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._backends = backends
+        self._leases = leases
+
+    def status(self, message: GetStatus, eyes: Viewer) -> Status:
+        """The answer to GetStatus."""
+        ledger = self._ledger
+        self._backends.look(self._pool)
+        shown = [] if eyes.scope == "none" else [task for task in ledger.tasks.values() if eyes.sees(task)]
+        own = {task.job.job_id for task in shown}
+        queue, left = self._queue(shown, eyes, min(message.queue, LONGEST_QUEUE))
+        holds = self._holds()
+        return Status(
+            version=qslurm.__version__,
+            pid=os.getpid(),
+            started=self._backends.started,
+            ready=not ledger.trouble,
+            reason=f"Results can't be stored: {ledger.trouble}." if ledger.trouble else "",
+            backends=[self._with_holds(one, holds) for one in self._backends.all(self._pool)],
+            tasks=[_task(task) for task in shown],
+            reservations=[
+                one if eyes.scope == "all" or one.job_id in own or not one.job_id
+                else msgspec.structs.replace(one, job_id=0, reason="")
+                for one in reserving.listed(ledger)
+            ],
+            scope=eyes.scope,
+            scope_reason=eyes.why,
+            open_jobs=len(ledger.tasks),
+            holds=[one for one in holds if eyes.scope == "all" or one.job_id in own],
+            queue=queue,
+            queue_left=left,
+        )  # fmt: skip
+
+    def _with_holds(self, backend: BackendStatus, holds: Iterable[HoldStatus]) -> BackendStatus:
+        ways = Counter(hold.by for hold in holds if hold.backend == backend.name)
+        return msgspec.structs.replace(backend, sessions=ways["session"], lanes=ways["lane"])
+
+    def _holds(self) -> list[HoldStatus]:
+        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+
+        def unix(when: float | None) -> float | None:
+            return None if when is None else at - (now - when)
+
+        found = []
+        for name, queue in ledger.queues.items():
+            for hold, center, until in queue.sessions():
+                found.append(
+                    HoldStatus(
+                        backend=name,
+                        job_id=hold.job,
+                        center=center,
+                        by="session",
+                        since=at - (now - hold.since),
+                        idle_s=None if hold.idle_since is None else max(0.0, now - hold.idle_since),
+                        until=unix(until),
+                    )
+                )
+        for given in self._leases.all():
+            task = ledger.tasks.get(given.task)
+            if task is not None:
+                idle_s = given.runtime.logbook.idle_s()
+                found.append(
+                    HoldStatus(
+                        backend=task.job.backend,
+                        job_id=task.job.job_id,
+                        center=task.job.center,
+                        by="lane",
+                        since=at - (now - given.since),
+                        idle_s=idle_s or None,
+                        until=unix(self._leases.until(given)),
+                    )
+                )
+        return found
+
+    def _queue(
+        self, shown: list[Task], eyes: Viewer, most: int
+    ) -> tuple[list[WaitingStatus], dict[str, int]]:
+        """What waits of these jobs, at each backend what is next first, and how many are not listed."""
+        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+        listed: list[WaitingStatus] = []
+        left: dict[str, int] = {}
+        for name, queue in ledger.queues.items():
+            if eyes.scope == "all":
+                total, chosen = len(queue), first(queue, most, now, at)
+            else:
+                total, chosen = self._own(name, shown, most)
+            here = sorted(
+                (self._waiting(name, one, now, at) for one in chosen),
+                key=lambda one: (one.position, one.job_id, one.seq),
+            )[:most]
+            listed += here
+            left[name] = total - len(here)
+        return listed, left
+
+    def _own(self, backend: str, shown: list[Task], most: int) -> tuple[int, list[Waiting]]:
+        numbers = sorted(
+            execution.number
+            for task in shown
+            if task.job.backend == backend
+            for execution in task.executions.values()
+            if execution.state is ExecutionState.QUEUED
+        )
+        queue = self._ledger.queues[backend]
+        return len(numbers), [queue.numbered(number) for number in islice(numbers, most)]
+
+    def _waiting(self, backend: str, waiting: Waiting, now: float, at: float) -> WaitingStatus:
+        ledger = self._ledger
+        task = ledger.tasks[waiting.task]
+        words, position = reason(ledger.queues[backend], backend, waiting, now, at)
+        return WaitingStatus(
+            backend=backend,
+            position=position,
+            job_id=waiting.job,
+            restart=task.job.restart,
+            center=waiting.center,
+            seq=waiting.seq,
+            shots=task.executions[waiting.seq].circuit.shots,
+            since=at - (now - waiting.arrived),
+            reason=ledger.unavailable.get(backend, "") or words,
+        )
+
+
+def _task(task: Task) -> TaskStatus:
+    states = [execution.state for execution in task.executions.values()]
+    return TaskStatus(
+        job_id=task.job.job_id,
+        restart=task.job.restart,
+        center=task.job.center,
+        backend=task.job.backend,
+        kind=task.job.kind,
+        state=task.state,
+        since=task.since,
+        executions=len(task.ended),
+        queued=states.count(ExecutionState.QUEUED),
+        executing=states.count(ExecutionState.RUNNING),
+    )
