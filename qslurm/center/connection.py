@@ -51,3 +51,9 @@ class Center:
             ca_file=self.config.c2.ca_file or None,
             proxy=self.config.c2.proxy or None,
         )
+
+    def close(self) -> None:
+        """Close what is open; what is used again connects again."""
+        for name in ("slurm", "results"):
+            if name in self.__dict__:
+                getattr(self, name).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,11 @@ SUFFIXES: dict[str, FileKind] = {
     ".json": "payload",
 }
 """What a file's ending says; a file without one of these is a batch script if it begins with `#!`."""
+
+NAMES: dict[FileKind, str] = {"circuit": "circuit.cq", "hybrid": "hybrid.py", "script": "script.sh"}
+"""What a job that is given as a text is called, in messages and as its name."""
+
+_CIRCUIT = re.compile(r"(?>\s+|//[^\n]*|/\*.*?\*/|#(?!!)[^\n]*)*+(version|OPENQASM)\s+\d", re.DOTALL)
 
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes; Slurm takes no larger batch script, and every file travels in one (measured on 22.05 and 23.02)."""
@@ -62,3 +68,15 @@ def kind_of(path: Path, text: str) -> FileKind:
         f"{path} does not say what kind of job it is.",
         hint="Name it .cq (circuit), .py (hybrid), .sh (batch script) or .json (raw payload).",
     )
+
+
+def is_circuit(text: str) -> bool:
+    """Whether a text begins as a circuit does: with the version of its language, after comments."""
+    return _CIRCUIT.match(text) is not None
+
+
+def kind_of_text(text: str) -> FileKind:
+    """What kind of job a text without a file is: a batch script after `#!`, a circuit, else a hybrid file."""
+    if text.startswith("#!"):
+        return "script"
+    return "circuit" if is_circuit(text) else "hybrid"

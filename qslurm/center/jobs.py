@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks to submit. Whatever is None is left to the configuration, then to C2."""
+    """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
+
+    A job is in a file, or is given as a text.
+    """
 
     file: Path | None = None
+    text: str | None = None
     template: str | None = None
     backend: str | None = None
     partition: str | None = None
@@ -51,13 +55,19 @@ def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dic
 
     InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
     """
-    from qslurm.center.files import kind_of, read_source
+    from qslurm.center.files import NAMES, kind_of, kind_of_text, read_source
     from qslurm.payload.validate import validate
 
-    if request.file is None and request.template is None:
+    if request.text is not None:
+        kind, text = kind_of_text(request.text), request.text
+        request = replace(request, file=Path(NAMES[kind]))
+    elif request.file is not None:
+        text = read_source(request.file)
+        kind = kind_of(request.file, text)
+    elif request.template is not None:
+        kind, text = "script", ""
+    else:
         raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
-    text = read_source(request.file) if request.file else ""
-    kind = kind_of(request.file, text) if request.file else "script"
     if kind == "payload":
         from qslurm.payload.raw import parse_payload
 
@@ -80,7 +90,7 @@ def unused_options(request: Request) -> list[str]:
         "job-name": request.name,
         "time": request.time_limit,
     }
-    for not_an_option in ("file", "variables", "name", "time_limit"):
+    for not_an_option in ("file", "text", "variables", "name", "time_limit"):
         del named[not_an_option]
     return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)
 

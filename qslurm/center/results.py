@@ -53,6 +53,10 @@ class JobManagerClient:
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
 
+    def close(self) -> None:
+        """Close the kept connection; the next request opens another."""
+        self._session.close()
+
     def job(self, job_id: int) -> dict[str, Any]:
         """What the platform knows of a job: state, reason, times, executions; UnknownJobError before its start."""
         return self._json(f"/v1/jobs/{job_id}")

@@ -76,3 +76,14 @@ def test_a_wrong_circuit_never_leaves(tmp_path):
     file.write_text("version 3.0\nqubit[2] q\nHH q[0]\n")
     with pytest.raises(CircuitError, match=r"wrong\.cq:3:1"):
         prepare(Config(), Request(file=file, backend="qx"), {})
+
+
+def test_a_job_may_be_given_as_a_text():
+    payload = prepare(Config(), Request(text="version 3.0; qubit q; bit b; b = measure q", backend="qx"), {})
+    assert (payload["job"]["name"], unpack(payload["script"]).kind) == ("circuit", "circuit")
+    hybrid = "def execute(qi):\n    pass\ndef finalize(results):\n    return {}\n"
+    assert unpack(prepare(Config(), Request(text=hybrid, backend="qx"), {})["script"]).file == "hybrid.py"
+    with pytest.raises(CircuitError, match=r"circuit\.cq:1:"):
+        prepare(Config(), Request(text="version 3.0; nonsense", backend="qx"), {})
+    with pytest.raises(InvalidInputError):
+        prepare(Config(), Request(text="", backend="qx"), {})

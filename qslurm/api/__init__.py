@@ -1,0 +1,1 @@
+"""What people import: `Center`, `Job` and `Result`, also as `from qslurm import Center`."""

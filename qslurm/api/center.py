@@ -1,0 +1,215 @@
+"""A center's C2 for Python programs: submit jobs, get futures, fetch what they gave."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from qslurm.api.job import Job
+from qslurm.api.result import Result, result_of
+from qslurm.api.watcher import Watcher
+from qslurm.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from qslurm.center import connection
+    from qslurm.slurmrest import JobInfo
+
+Source = str | os.PathLike[str]
+
+
+class Center:
+    """The way from this center to C2, configured as for the command `qslurm`.
+
+    Settings given here win over the environment and the configuration files; they have the names that they have there.
+    All methods may be called from several threads. As a context manager it waits at the end for the jobs submitted
+    through it, as an executor of concurrent.futures does.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        user: str | None = None,
+        token_file: Source | None = None,
+        api_version: str | None = None,
+        results_url: str | None = None,
+        backend: str | None = None,
+    ) -> None:
+        from qslurm.center.config import load_config
+
+        flags = {
+            "url": url,
+            "user": user,
+            "token_file": None if token_file is None else os.fspath(token_file),
+            "api_version": api_version,
+            "results_url": results_url,
+            "backend": backend,
+        }
+        self._config = load_config(flags)
+        self._for_callers, self._for_watching = self._connection(), self._connection()
+        self._lock = threading.Lock()
+        self._watcher = Watcher(self._settle)
+        self._jobs: list[Job] = []
+
+    def __enter__(self) -> Center:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            for job in self._jobs:
+                job.exception()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on; a future that is still open stays so."""
+        self._watcher.close()
+        with self._lock:
+            self._for_callers.close()
+        self._for_watching.close()
+
+    def submit(
+        self,
+        source: Source,
+        *,
+        backend: str | None = None,
+        partition: str | None = None,
+        name: str | None = None,
+        shots: int | None = None,
+        seed: int | None = None,
+        raw_data: bool = False,
+        time_limit: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        reservation: str | None = None,
+        template: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
+
+        The options are those of `qslurm submit`; `time_limit` is written as for sbatch ("10:00"). A string with a line
+        break, or that begins as a circuit does ("version 3.0; …"), is a text. Raises what the command would report:
+        InvalidInputError (CircuitError with line and column), RefusedError, TokenError, UnreachableError; after an
+        UncertainError the job may be on C2.
+        """
+        from qslurm.center import jobs
+
+        text, file = _text_or_file(source)
+        request = jobs.Request(
+            file=file,
+            text=text,
+            template=template,
+            backend=backend,
+            partition=partition,
+            name=name,
+            shots=shots,
+            seed=seed,
+            raw_data=raw_data,
+            time_limit=time_limit,
+            account=account,
+            qos=qos,
+            reservation=reservation,
+            variables=dict(variables or {}),
+        )
+        payload = jobs.prepare(self._config, request, os.environ)
+        with self._lock:
+            submitted = jobs.submit(self._for_callers, payload)
+        return self.job(submitted.job_id)
+
+    def map(
+        self, sources: Iterable[Source], *, timeout: float | None = None, **options: Any
+    ) -> Iterator[Result]:
+        """Submit a job for each source at once, and give their results in this order.
+
+        `options` are those of `submit`. As with `Executor.map`, the first job that did not complete raises, and
+        there is a TimeoutError after `timeout` seconds from now. Ending the iteration early cancels what is left.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        jobs = [self.submit(source, **options) for source in sources]
+
+        def results() -> Iterator[Result]:
+            jobs.reverse()
+            try:
+                while jobs:
+                    left = None if end is None else end - time.monotonic()
+                    yield jobs[-1].result(left)
+                    jobs.pop()
+            finally:
+                for job in jobs:
+                    job.cancel()
+
+        return results()
+
+    def job(self, job_id: int) -> Job:
+        """The future of a job that has been submitted before, by whichever means."""
+        job = Job(self, job_id)
+        with self._lock:
+            self._jobs = [known for known in self._jobs if not known.done()]
+            self._jobs.append(job)
+        self._watcher.add(job)
+        return job
+
+    def jobs(self) -> list[JobInfo]:
+        """The center's jobs that C2's slurmctld knows, waiting, running or ended a moment ago."""
+        with self._lock:
+            slurm = self._for_callers.slurm
+            return [job for job in slurm.jobs() if job.user == slurm.user]
+
+    def backends(self) -> list[dict[str, Any]]:
+        """C2's backends: name, state, reason, qubits, max_shots, default_shots, queued, executing."""
+        with self._lock:
+            return self._for_callers.results.backends()
+
+    def look(self, job_id: int) -> JobInfo:
+        """A job as C2 sees it now; UnknownJobError if it is none of this center's."""
+        from qslurm.center import jobs
+
+        with self._lock:
+            return jobs.look(self._for_callers, job_id)
+
+    def cancel(self, job_id: int) -> bool:
+        """Have C2 cancel a job; False if it was over already."""
+        with self._lock:
+            return not self._for_callers.slurm.cancel(job_id)
+
+    def logs(self, job_id: int) -> str:
+        """What a job has written so far."""
+        with self._lock:
+            return b"".join(self._for_callers.results.log(job_id)).decode(errors="replace")
+
+    def _connection(self) -> connection.Center:
+        from qslurm.center.connection import Center as Connection
+
+        return Connection(self._config)
+
+    def _settle(self, job: Job) -> Result | None:
+        """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
+        from qslurm.center import jobs
+
+        center = self._for_watching
+        info = jobs.look(center, job.id)
+        if not info.is_final:
+            return None
+        failure = jobs.outcome_error(center, info)
+        if failure is not None:
+            raise failure
+        if info.marks.kind == "script" or not self._config.c2.results_url:
+            return Result(job.id, info.marks.kind or "script")
+        with suppress(NotReadyError):  # Slurm may say so a moment before the platform has written it down
+            return result_of(center.results.results(job.id))
+        return None
+
+
+def _text_or_file(source: Source) -> tuple[str | None, Path | None]:
+    from qslurm.center.files import is_circuit
+
+    if isinstance(source, str) and ("\n" in source or is_circuit(source)):
+        return source, None
+    return None, Path(source)

@@ -1,0 +1,105 @@
+"""One thread that looks after all jobs somebody has a future of, and settles each when it has ended."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from qslurm.api.job import Job
+from qslurm.api.result import Result
+from qslurm.center.waiting import PATIENCE_S, next_delay
+from qslurm.errors import UnreachableError
+
+LEAST_PAUSE_S = 0.05
+"""Between two questions to C2, however many jobs are waited for: it can answer one for many users, not all of many."""
+
+Settle = Callable[[Job], Result | None]
+"""Looks at a job: its result, None while it is under way; raises how it ended, or UnreachableError."""
+
+
+@dataclass(order=True)
+class _Watched:
+    due: float
+    number: int
+    job: Job = field(compare=False)
+    since: float = field(compare=False)
+    heard: float = field(compare=False)
+
+
+class Watcher:
+    """Asks for each job as often as `qslurm wait` does. The thread lives while there is something to wait for."""
+
+    def __init__(self, settle: Settle) -> None:
+        self._settle = settle
+        self._waiting: list[_Watched] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._number = 0
+        self._closed = False
+
+    def add(self, job: Job) -> None:
+        """Look after a job from now on."""
+        now = time.monotonic()
+        with self._changed:
+            self._number += 1
+            watched = _Watched(now + next_delay(0), self._number, job, since=now, heard=now)
+            heapq.heappush(self._waiting, watched)
+            if self._thread is None:
+                # A daemon: a program that ends does not wait for jobs that C2 keeps anyway.
+                self._thread = threading.Thread(target=self._run, name="qslurm-jobs", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Look no more, and wait until the thread has ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while (watched := self._next()) is not None:
+            if not self._is_settled(watched):
+                now = time.monotonic()
+                watched.due = now + next_delay(now - watched.since)
+                with self._changed:
+                    heapq.heappush(self._waiting, watched)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, LEAST_PAUSE_S)
+
+    def _next(self) -> _Watched | None:
+        """The job whose turn it is, when it is; None when there is nothing to do any more."""
+        with self._changed:
+            while self._waiting and not self._closed:
+                left = self._waiting[0].due - time.monotonic()
+                if left <= 0:
+                    return heapq.heappop(self._waiting)
+                self._changed.wait(left)
+            self._thread = None
+            return None
+
+    def _is_settled(self, watched: _Watched) -> bool:
+        try:
+            result = self._settle(watched.job)
+        except UnreachableError as error:
+            silent_s = time.monotonic() - watched.heard
+            if silent_s <= PATIENCE_S:
+                return False
+            watched.job.set_exception(
+                UnreachableError(
+                    f"C2 has not answered for {silent_s:.0f} s; the job goes on.", hint=error.hint
+                )
+            )
+        except Exception as error:  # noqa: BLE001 -- whoever waits must hear of it, whatever it is
+            watched.job.set_exception(error)
+        else:
+            watched.heard = time.monotonic()
+            if result is None:
+                return False
+            watched.job.set_result(result)
+        return True

@@ -1,0 +1,41 @@
+import pytest
+
+from qslurm.center.files import is_circuit, kind_of_text
+
+CIRCUITS = [
+    "version 3.0; qubit q",
+    "// Bell\n\n/* two\nlines */ version 3",
+    "# old\nversion 1.0",
+    "OPENQASM 2.0;",
+]
+OTHERS = [
+    "import numpy\n",
+    "version = 3\n",
+    "#!/bin/bash\nversion 3",
+    "",
+    "/* never ends",
+    "version",
+    "# only words",
+]
+
+
+@pytest.mark.parametrize("text", CIRCUITS)
+def test_a_circuit_begins_with_its_languages_version(text):
+    assert is_circuit(text)
+    assert kind_of_text(text) == "circuit"
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_other_texts_do_not(text):
+    assert not is_circuit(text)
+
+
+def test_what_is_neither_a_circuit_nor_a_script_is_a_hybrid_file():
+    assert kind_of_text("#!/bin/sh\nhostname\n") == "script"
+    assert kind_of_text("def execute(qi):\n    pass\n") == "hybrid"
+
+
+def test_a_long_run_of_comments_is_read_at_once():
+    assert not is_circuit("//" * 200_000)
+    assert not is_circuit(" " * 200_000 + "x")
+    assert not is_circuit("# \n" * 100_000)
