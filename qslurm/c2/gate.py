@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qslurm.c2.config import C2Config, backend_of, partition_of
-from qslurm.c2.rules import Overdue, delivery, out_of_service, release, target
+from qslurm.c2.rules import Ages, Overdue, delivery, out_of_service, release, target
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
 from qslurm.dispatcher.client import DispatcherClient
@@ -37,23 +37,27 @@ class Gate:
         self._slurm = Slurm(config.slurm)
         self._spool = Spool(config.gate.state)
         self._overdue = Overdue()
+        self._ended, self._away = Ages(), Ages()
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
 
-    def look(self, now: float) -> None:
-        """Compare what is with what should be, and act. `now` is in Unix seconds."""
+    def look(self, now: float, tick: float) -> None:
+        """Compare what is with what should be, and act.
+
+        `now` is in Unix seconds, as Slurm's times are; `tick` is in monotonic ones, by which anybody waits.
+        """
         status = self.status()
         with self._part("partitions"):
             self._set_partitions(status)
         with self._part("ends"):
-            self._deliver_ends(status, now)
+            self._deliver_ends(status, now, tick)
         with self._part("turned-away jobs"):
-            self._release_jobs(status, now)
+            self._release_jobs(status, now, tick)
         with self._part("open tasks"):
-            self._close_tasks(status, now)
+            self._close_tasks(status, tick)
         with self._part("log"):
-            self._rotate(now)
+            self._rotate(tick)
 
     def status(self) -> Status | None:
         """What the dispatcher says, or None if it is silent."""
@@ -74,24 +78,28 @@ class Gate:
                 why = f": {goal.reason}" if goal.reason else ""
                 self._say(f"partition {name} was {states[name]}, is {goal.state}{why}")
 
-    def _deliver_ends(self, status: Status | None, now: float) -> None:
+    def _deliver_ends(self, status: Status | None, now: float, tick: float) -> None:
         ended = self._spool.ended() if status is not None else []
+        ages = self._ended.of(((one.job_id, one.restart) for one in ended), tick)
         jobs = self._slurm.jobs(record.job_id for record in ended if not record.state)
         for record in ended:
-            finish = delivery(record, jobs.get(record.job_id), now)
+            age_s = ages[record.job_id, record.restart]
+            finish = delivery(record, jobs.get(record.job_id), now=now, age_s=age_s)
             if finish is not None:
                 self._finish(finish, "its epilog could not")
                 self._spool.take(record)
 
-    def _release_jobs(self, status: Status | None, now: float) -> None:
+    def _release_jobs(self, status: Status | None, now: float, tick: float) -> None:
         records = self._spool.turned_away()
+        ages = self._away.of(((one.job_id, one.restart) for one in records), tick)
         if not records:
             return
         jobs, states = self._slurm.jobs(record.job_id for record in records), self._slurm.partitions()
         for record in records:
             backend = backend_of(record.partition)
             runs = states.get(record.partition) in {"UP", "DRAIN"} and not out_of_service(status, backend)
-            match release(record, jobs.get(record.job_id), runs=runs, now=now):
+            age_s = ages[record.job_id, record.restart]
+            match release(record, jobs.get(record.job_id), runs=runs, now=now, age_s=age_s):
                 case "start":
                     self._slurm.start_now(record.job_id)
                     self._say(f"job {record.job_id} may start: it had to wait because {record.reason}")
@@ -147,7 +155,7 @@ def serve(config: C2Config) -> None:
             f"watching {', '.join(partition_of(backend.name) for backend in config.backend) or 'no partition'}"
         )
         while not stopped.is_set():
-            gate.look(time.time())
+            gate.look(time.time(), time.monotonic())
             stopped.wait(config.gate.interval_s)
     _say("stopped")
 

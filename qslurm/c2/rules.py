@@ -15,7 +15,7 @@ partition and takes the backend offline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -88,9 +88,11 @@ def patience(times: int) -> float:
 
 
 def release(
-    record: TurnedAwayJob, job: JobFacts | None, *, runs: bool, now: float
+    record: TurnedAwayJob, job: JobFacts | None, *, runs: bool, now: float, age_s: float
 ) -> Literal["start", "wait", "forget"]:
-    """What to do with a job that was turned away; `runs`: its partition starts jobs.
+    """What to do with a job that was turned away `age_s` ago; `runs`: its partition starts jobs.
+
+    `now` is in Unix seconds, as Slurm's times are.
 
     Only a job that waits because of us is started: not one that is held, and not one whose owner has asked for a
     later start.
@@ -101,11 +103,11 @@ def release(
         return "wait"
     if job.eligible > record.when + REQUEUE_DELAY_S:
         return "wait"
-    return "start" if runs and now >= record.when + patience(record.times) else "wait"
+    return "start" if runs and age_s >= patience(record.times) else "wait"
 
 
-def delivery(record: EndedJob, job: JobFacts | None, now: float) -> Finish | None:
-    """What to tell the dispatcher of an end that is still to be delivered; None: not yet known."""
+def delivery(record: EndedJob, job: JobFacts | None, *, now: float, age_s: float) -> Finish | None:
+    """What to tell the dispatcher of an end that is still to be delivered, `age_s` old; None: not yet known."""
     if record.state:
         return Finish(
             job_id=record.job_id,
@@ -116,7 +118,7 @@ def delivery(record: EndedJob, job: JobFacts | None, now: float) -> Finish | Non
             key=record.key,
         )
     finish = finish_of(record.job_id, record.restart, record.key, job, now)
-    if finish is None and now - record.when > EPILOG_GRACE_S:
+    if finish is None and age_s > EPILOG_GRACE_S:
         return _forgotten(record.job_id, record.restart, record.key)
     return finish
 
@@ -143,6 +145,21 @@ def _forgotten(job_id: int, restart: int, key: str) -> Finish:
     )
 
 
+class Ages:
+    """Since when things are there, by seconds that only go forward: a clock that is put right makes nothing old.
+
+    What a gate finds when it starts is new to it.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[Hashable, float] = {}
+
+    def of(self, names: Iterable[Hashable], now: float) -> dict[Hashable, float]:
+        """How old each of these is (seconds), by its name; what is not among them is forgotten."""
+        self._since = {name: self._since.get(name, now) for name in names}
+        return {name: now - since for name, since in self._since.items()}
+
+
 class Overdue:
     """Remembers since when tasks are overdue, so that each gets its time of grace."""
 
@@ -150,7 +167,7 @@ class Overdue:
         self._since: dict[tuple[int, int], float] = {}
 
     def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[Finish]:
-        """The tasks to close now."""
+        """The tasks to close now (monotonic seconds)."""
         late: dict[tuple[int, int], float] = {}
         closing = []
         for task in tasks:

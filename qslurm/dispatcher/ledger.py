@@ -118,7 +118,7 @@ class Ledger:
     def start(self, task: Task) -> None:
         """The task begins to run."""
         task.state = move_task(task.state, TaskState.RUNNING)
-        task.started_at = self.clock()
+        task.started_at = max(self.clock(), task.admitted_at)  # a clock may be put back meanwhile
         self.changes.append(statements.change_task(task.id, state=task.state, started_at=task.started_at))
         self.changes.append(statements.note(task.started_at, task.id, None, task.state))
         _log(task)
@@ -127,7 +127,7 @@ class Ledger:
         """The task ends; what is under way of it is withdrawn."""
         task.state = move_task(task.state, state)
         task.reason = reason
-        task.finished_at = self.clock()
+        task.finished_at = max(self.clock(), task.since)
         self.changes.append(
             statements.change_task(
                 task.id, state=state, reason=reason, finished_at=task.finished_at, envelope=None

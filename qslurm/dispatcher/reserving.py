@@ -8,17 +8,20 @@ from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Done, Message, Refused, Release, Reserve, Reserved
 from qslurm.dispatcher.reservations import Reservation, complaint
 
+KEPT_S = 86_400.0
+"""How long a window that is over is kept: a clock that was wrong for a moment must not cost one."""
+
 log = logging.getLogger(__name__)
 
 
 def order(ledger: Ledger, message: Reserve | Release) -> Message:
-    """What an operator asks for; windows that are over are forgotten on the way."""
+    """What an operator asks for; windows that have been over for a day are forgotten on the way."""
     for one in _all(ledger):
-        if one.ends <= ledger.clock():
+        if one.ends + KEPT_S <= ledger.clock():
             ledger.release(one)
     if isinstance(message, Reserve):
         return _reserve(ledger, message)
-    found = next((one for one in _all(ledger) if one.id == message.reservation), None)
+    found = next((one for one in listed(ledger) if one.id == message.reservation), None)
     if found is None:
         return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
     log.info("reservation=%d backend=%s released", found.id, found.backend)

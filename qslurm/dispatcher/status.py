@@ -22,7 +22,7 @@ class Backends:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.started = time.time()
+        self.started = ledger.clock()
         self._switched_off = {row["name"]: row["reason"] for row in ledger.store.backends() if row["offline"]}
         self._states: dict[str, tuple[str, float]] = {}
         self._last_joined = dict.fromkeys(ledger.backends, float("-inf"))  # monotonic
@@ -50,7 +50,7 @@ class Backends:
                 unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
             state = "executing" if health.ready and self._executing(name) else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
-                self._states[name] = (state, time.time())
+                self._states[name] = (state, self._ledger.clock())
 
     def all(self, pool: Pool) -> list[BackendStatus]:
         """Every backend, as it was at the last look."""

@@ -12,6 +12,7 @@ from qslurm.c2.rules import (
     EPILOG_GRACE_S,
     FORGOTTEN_GRACE_S,
     LONGEST_PATIENCE_S,
+    Ages,
     Overdue,
     delivery,
     out_of_service,
@@ -132,28 +133,28 @@ def job(
 
 
 def test_a_job_turned_away_once_starts_as_soon_as_its_partition_runs_jobs() -> None:
-    assert release(turned(), job(), runs=False, now=NOW + 50) == "wait"
-    assert release(turned(), job(), runs=True, now=NOW) == "start"
+    assert release(turned(), job(), runs=False, now=NOW + 50, age_s=50) == "wait"
+    assert release(turned(), job(), runs=True, now=NOW, age_s=0) == "start"
 
 
 def test_a_start_time_of_the_owners_own_is_left_alone() -> None:
-    assert release(turned(), job(eligible=NOW + 3600), runs=True, now=NOW) == "wait"
+    assert release(turned(), job(eligible=NOW + 3600), runs=True, now=NOW, age_s=0) == "wait"
 
 
 @pytest.mark.parametrize("eligible", [None, NOW - 1])
 def test_a_held_job_and_one_that_may_start_already_are_left_alone(eligible: float | None) -> None:
-    assert release(turned(), job(eligible=eligible), runs=True, now=NOW) == "wait"
+    assert release(turned(), job(eligible=eligible), runs=True, now=NOW, age_s=0) == "wait"
 
 
 @pytest.mark.parametrize("state", ["CONFIGURING", "COMPLETING"])
 def test_a_job_between_two_states_is_looked_at_again(state: str) -> None:
-    assert release(turned(), job(state), runs=True, now=NOW) == "wait"
+    assert release(turned(), job(state), runs=True, now=NOW, age_s=0) == "wait"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", "COMPLETED", "FAILED"])
 def test_the_record_of_a_job_that_runs_or_has_ended_is_forgotten(state: str) -> None:
-    assert release(turned(), job(state), runs=True, now=NOW) == "forget"
-    assert release(turned(), None, runs=False, now=NOW) == "forget"
+    assert release(turned(), job(state), runs=True, now=NOW, age_s=0) == "forget"
+    assert release(turned(), None, runs=False, now=NOW, age_s=0) == "forget"
 
 
 def test_a_job_turned_away_again_and_again_is_started_less_and_less_often() -> None:
@@ -161,26 +162,26 @@ def test_a_job_turned_away_again_and_again_is_started_less_and_less_often() -> N
     assert waits[:4] == [0, 2, 4, 8]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_PATIENCE_S
-    assert release(turned(times=3), job(), runs=True, now=NOW + 3) == "wait"
-    assert release(turned(times=3), job(), runs=True, now=NOW + 4) == "start"
+    assert release(turned(times=3), job(), runs=True, now=NOW + 3, age_s=3) == "wait"
+    assert release(turned(times=3), job(), runs=True, now=NOW + 4, age_s=4) == "start"
 
 
 def test_an_end_whose_state_is_known_is_delivered_as_it_is() -> None:
     record = EndedJob(
         job_id=7, restart=2, when=NOW, state="FAILED", exit_code=3, reason="NonZeroExitCode", key="k"
     )
-    assert delivery(record, None, NOW) == Finish(
+    assert delivery(record, None, now=NOW, age_s=0) == Finish(
         job_id=7, restart=2, state="FAILED", exit_code=3, reason="NonZeroExitCode", key="k"
     )
 
 
 def test_an_end_whose_state_is_unknown_waits_for_slurm_and_not_for_ever() -> None:
     record = EndedJob(job_id=7, restart=0, when=NOW)
-    assert delivery(record, None, NOW + 1) is None
-    known = delivery(record, job("CANCELLED", restart=0), NOW + 1)
+    assert delivery(record, None, now=NOW + 1, age_s=1) is None
+    known = delivery(record, job("CANCELLED", restart=0), now=NOW + 1, age_s=1)
     assert known is not None
     assert known.state == "CANCELLED"
-    given_up = delivery(record, None, NOW + EPILOG_GRACE_S + 1)
+    given_up = delivery(record, None, now=NOW + EPILOG_GRACE_S + 1, age_s=EPILOG_GRACE_S + 1)
     assert given_up is not None
     assert given_up.state == "NODE_FAIL"
 
@@ -217,3 +218,22 @@ def test_a_running_job_that_slurmctld_forgot_gets_long_because_it_may_run_on() -
     (closed,) = watch.due([task("running"), task("admitted", restart=1)], {}, NOW + EPILOG_GRACE_S)
     assert closed.restart == 1
     assert len(watch.due([task("running")], {}, NOW + FORGOTTEN_GRACE_S)) == 1
+
+
+def test_a_clock_that_jumps_makes_nobody_wait_longer_and_gives_nobody_up_sooner() -> None:
+    ages, patient = Ages(), turned(times=3)
+    assert ages.of(["job"], 100.0) == {"job": 0}
+    for seconds, verdict in ((3, "wait"), (4, "start")):
+        age_s = ages.of(["job"], 100.0 + seconds)["job"]
+        assert release(patient, job(), runs=True, now=NOW - 7200, age_s=age_s) == verdict
+    record = EndedJob(job_id=7, restart=0, when=NOW)
+    for jump in (-7200, 7200):
+        assert delivery(record, None, now=NOW + jump, age_s=1) is None
+        assert delivery(record, None, now=NOW + jump, age_s=EPILOG_GRACE_S + 1) is not None
+
+
+def test_what_is_not_there_any_more_is_new_when_it_comes_again() -> None:
+    ages = Ages()
+    assert ages.of(["a", "b"], 1.0) == {"a": 0, "b": 0}
+    assert ages.of(["b"], 3.0) == {"b": 2}
+    assert ages.of(["a", "b"], 5.0) == {"a": 0, "b": 4}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qslurm.dispatcher import jobs, sessions, work
+from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
@@ -20,11 +21,12 @@ from qslurm.dispatcher.messages import (
     Executed,
     Finish,
     Refused,
+    Reserve,
     Result,
     Run,
 )
-from qslurm.dispatcher.states import ExecutionState, is_open
-from qslurm.store.store import Store
+from qslurm.dispatcher.states import EXECUTION_MOVES, TASK_MOVES, ExecutionState, TaskState, is_open
+from qslurm.store.store import Row, Store
 from tests.unit.dispatcher.running import circuit_job, hybrid_job
 
 JOB_IDS = st.integers(1, 3)
@@ -33,13 +35,20 @@ KEYS = st.sampled_from(["", "k1", "k2"])
 ENDS = st.sampled_from(["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "REQUEUED"])
 
 
+QPU_SECONDS = st.sampled_from([None, 2.0])
+HOURS = st.integers(-48, 48)
+
+
 class Day(RuleBasedStateMachine):
-    """A dispatcher's day: jobs, steps, quantum runtimes, a store that fills up, a kill -9 now and then."""
+    """A dispatcher's day: jobs, steps, quantum runtimes, reservations, a store that fills up, a clock that is put
+    forward and back, a kill -9 now and then.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.store = Store()
-        self.clock = itertools.count(1.0)
+        self.timer = 0.0  # seconds, which only go forward
+        self.ahead = 0.0  # of the clock, against the timer
         self.runtimes = itertools.count(1)
         self.job_ids = itertools.count(10)
         self.given: dict[int, tuple[int, Run]] = {}  # order -> runtime, what it was told to run
@@ -48,18 +57,38 @@ class Day(RuleBasedStateMachine):
         self.ledger = self.new_ledger()
 
     def new_ledger(self) -> Ledger:
-        return Ledger([BackendConfig(name="qx")], self.store, clock=lambda: next(self.clock))
+        backends = [BackendConfig(name="qx", session_idle_s=1.0, session_max_s=5.0, policy="fair")]
+        return Ledger(backends, self.store, clock=self.clock, timer=lambda: self.timer)
 
-    @rule(job_id=JOB_IDS, restart=RESTARTS, key=KEYS, hybrid=st.booleans())
-    def admit(self, job_id: int, restart: int, key: str, hybrid: bool) -> None:
+    def clock(self) -> float:
+        self.timer += 0.001
+        return 1_000_000.0 + self.timer + self.ahead
+
+    @rule(seconds=st.sampled_from([0.1, 2.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.timer += seconds
+
+    @rule(hours=HOURS)
+    def the_clock_is_put(self, hours: int) -> None:
+        self.ahead = hours * 3600.0
+
+    @rule(begins=HOURS, hours=st.integers(1, 48), center=st.sampled_from("ab"))
+    def an_operator_reserves(self, begins: int, hours: int, center: str) -> None:
+        at = 1_000_000.0 + begins * 3600
+        reserving.order(self.ledger, Reserve(backend="qx", begins=at, ends=at + hours * 3600, center=center))
+
+    @rule(job_id=JOB_IDS, restart=RESTARTS, key=KEYS, hybrid=st.booleans(), qpu_seconds=QPU_SECONDS)
+    def admit(self, job_id: int, restart: int, key: str, hybrid: bool, qpu_seconds: float | None) -> None:
         make = hybrid_job if hybrid else circuit_job
-        jobs.admit(self.ledger, make(job_id, "x", uid=7, restart=restart, key=key), "")
+        job = make(job_id, "x", uid=7, restart=restart, key=key, qpu_seconds=qpu_seconds)
+        jobs.admit(self.ledger, job, "")
 
-    @rule(data=st.data(), hybrid=st.booleans(), key=KEYS)
-    def admit_anew(self, data: st.DataObject, hybrid: bool, key: str) -> None:
+    @rule(data=st.data(), hybrid=st.booleans(), key=KEYS, qpu_seconds=QPU_SECONDS)
+    def admit_anew(self, data: st.DataObject, hybrid: bool, key: str, qpu_seconds: float | None) -> None:
         """A job that nobody has seen yet, so that there is always something going on."""
         make = hybrid_job if hybrid else circuit_job
-        jobs.admit(self.ledger, make(next(self.job_ids), "x", uid=7, key=key), "")
+        job = make(next(self.job_ids), "x", uid=7, key=key, qpu_seconds=qpu_seconds)
+        jobs.admit(self.ledger, job, "")
 
     def a_job(self, data: st.DataObject) -> Admit:
         return data.draw(st.sampled_from([task.job for task in self.ledger.tasks.values()]))
@@ -95,6 +124,19 @@ class Day(RuleBasedStateMachine):
             assert answer is None or isinstance(answer, Refused)
         self.a_runtime_gets_work()
 
+    @precondition(lambda self: self.hybrid_jobs())
+    @rule(data=st.data(), seq=st.integers(0, 3))
+    def a_circuit_went_by_lane(self, data: st.DataObject, seq: int) -> None:
+        attached = self.attach(data.draw(st.sampled_from(self.hybrid_jobs())))
+        task = None if attached is None else self.ledger.tasks[attached.task]
+        if task is None or not is_open(task.state) or task.executions:
+            return  # nobody has a lane then
+        digest = Execute(task=task.id, seq=seq, circuit=f"circuit {seq}", shots=10).digest()
+        done = Executed(seq=seq, shots_requested=10, shots_done=10, counts={"0": 10}, seconds=0.5)
+        is_new = seq not in task.ended
+        assert self.ledger.record(task.id, digest, done) is is_new
+        assert not self.ledger.record(task.id, digest, done)
+
     @precondition(lambda self: self.ledger.tasks)
     @rule(data=st.data(), good=st.booleans())
     def conclude(self, data: st.DataObject, good: bool) -> None:
@@ -125,7 +167,12 @@ class Day(RuleBasedStateMachine):
         order = data.draw(st.sampled_from(sorted(self.given)))
         runtime, _ = self.given[order]
         result = Result(
-            runtime=runtime, order=order, counts={"0": 10}, shots_done=10, error="" if good else "bad"
+            runtime=runtime,
+            order=order,
+            counts={"0": 10},
+            shots_done=10,
+            seconds=1.0,
+            error="" if good else "bad",
         )
         work.result(self.ledger, result)
 
@@ -176,15 +223,55 @@ class Day(RuleBasedStateMachine):
             if task.job.kind == "circuit" and is_open(task.state):
                 assert 0 in task.executions
 
+    @invariant()
+    def nobody_waits_for_a_moment_that_has_passed(self) -> None:
+        self.ledger.next_event()
+        assert self.ledger.next_event() > self.timer
+
+    def journal_of_every_task(self) -> None:
+        """Every change of state is in the journal, and is one that the tables have."""
+        for number in range(1, self.store.last_task() + 1):
+            lines = self.store.journal(number)
+            states = [TaskState(line["state"]) for line in lines if line["seq"] is None]
+            assert states[0] is TaskState.ADMITTED
+            assert all(after in TASK_MOVES[before] for before, after in pairwise(states))
+            [row] = [row for row in self.rows() if row["id"] == number]
+            assert row["state"] == states[-1]
+            times = [row[name] for name in ("admitted_at", "started_at", "finished_at") if row[name]]
+            assert times == sorted(times)
+            for execution in self.store.executions(number):
+                self.journal_of_an_execution(execution, lines)
+
+    def rows(self) -> list[Row]:
+        return [row for job_id in range(1, next(self.job_ids)) for row in self.store.tasks_of_job(job_id)]
+
+    def journal_of_an_execution(self, row: Row, lines: list[Row]) -> None:
+        states = [ExecutionState(line["state"]) for line in lines if line["seq"] == row["seq"]]
+        if not states:  # the results of the same submission were taken over
+            assert row["state"] == ExecutionState.DONE
+            return
+        for before, after in pairwise(states):
+            if after not in EXECUTION_MOVES[before]:
+                # A dispatcher that was killed has forgotten it: it is queued anew, or found in a logbook.
+                assert EXECUTION_MOVES[before]
+                assert after in {ExecutionState.QUEUED, ExecutionState.DONE}
+        assert row["state"] == states[-1]
+
     def teardown(self) -> None:
         """In the end everything that was asked for has an outcome that can be read."""
         self.ledger.trouble = ""
-        while (run := work.assign(self.ledger, "qx", 0)) is not None:
+        self.ahead = 1e9  # no window is open then
+        self.timer += 1e6
+        while self.ledger.queues["qx"].waiting():
+            self.timer += 100  # no place is kept free for anybody
+            run = work.assign(self.ledger, "qx", 0)
+            assert run is not None
             work.result(self.ledger, Result(runtime=0, order=run.order, counts={"0": 1}, shots_done=1))
         for runtime, _ in self.given.values():
             work.lost(self.ledger, runtime, "It ended", fail=True)
         self.everything_is_stored()
         assert not self.ledger.queues["qx"].waiting()
+        self.journal_of_every_task()
         for (task, seq), outcome in self.told.items():
             row = self.store.execution(task, seq)
             assert row is not None
