@@ -54,7 +54,7 @@ def deadly_circuit() -> str:
     return f"version 3.0; qubit q; bit b; Rx({'(' * 60_000}1.0{')' * 60_000}) q; b = measure q"
 
 
-def until(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
+def until(condition: Callable[[], T], timeout_s: float = 60.0) -> T:
     """Wait until the condition gives something true, and give that."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from qslurm.dispatcher.leases import IDLE_S, SLICE_S, is_due
 from qslurm.dispatcher.messages import Finish
 from qslurm.errors import JobCancelledError
 from qslurm.runtimes.lane_client import door_of, knock
+from qslurm.runtimes.logbook import SUFFIX, Logbook, open_logbook
 from qslurm.runtimes.session import Session
 from tests.unit.dispatcher.running import BELL, Running, hybrid_job, is_gone, slow_circuit, until
 
@@ -30,8 +31,8 @@ def session(running: Running, job_id: int) -> Iterator[Session]:
     running.ask(hybrid_job(job_id, SOURCE, uid=UID))
     with running.client() as client:
         step = Session(client, job_id, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
-        yield step
-        step.close()
+        with closing(step):
+            yield step
 
 
 def couple(step: Session) -> None:
@@ -134,21 +135,29 @@ def test_cancelling_ends_what_executes_by_lane(home: Path) -> None:
         number = step.executions
 
         def cancel() -> None:
-            until(lambda: is_computing(worker), timeout_s=60)
+            until(lambda: under_way(home, number))
             running.ask(Finish(job_id=1, restart=0, state="CANCELLED"))
 
         canceller = threading.Thread(target=cancel)
         canceller.start()
         with pytest.raises(JobCancelledError):
             step.execute(slow_circuit(24), 1, False)
-        canceller.join(timeout=60)
-        until(lambda: is_gone(worker), timeout_s=60)
+        canceller.join()
+        until(lambda: is_gone(worker))
         assert number not in seqs(running, 1)
 
 
-def is_computing(pid: int) -> bool:
-    """Whether a process has a thread that runs, or would if it were its turn."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "R"
+def under_way(home: Path, seq: int) -> bool:
+    """Whether the one runtime has begun with this execution: it writes that down before it does."""
+    (path,) = home.glob(f"*{SUFFIX}")
+    descriptor = open_logbook(path)
+    logbook = Logbook(descriptor)
+    try:
+        busy = logbook.busy()
+        return busy is not None and busy.seq == seq
+    finally:
+        logbook.close()
+        os.close(descriptor)
 
 
 def test_whoever_does_not_know_the_secret_gets_nothing_at_the_door(shared: Running) -> None:
