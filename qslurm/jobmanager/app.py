@@ -62,6 +62,9 @@ LONGEST_LIST = 1000
 STATUS_AGE_S = 1.0
 """Seconds for which one answer of the dispatcher serves all centers."""
 
+STATUS_LIMIT_S = 2.0
+"""Seconds that the dispatcher may take to answer."""
+
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -169,7 +172,7 @@ class _SharedStatus:
         from qslurm.dispatcher.client import DispatcherClient
 
         try:
-            with DispatcherClient(self._socket, timeout_s=2.0) as client:
+            with DispatcherClient(self._socket, timeout_s=STATUS_LIMIT_S) as client:
                 answer = client.ask(GetStatus())
         except UnreachableError as error:
             return error

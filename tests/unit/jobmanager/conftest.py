@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qslurm.c2.config import C2Config
 from qslurm.dispatcher.config import DispatcherConfig
@@ -21,7 +22,9 @@ from qslurm.store import statements
 from qslurm.store.store import Store
 from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.issue import issue_token
-from qslurm.tokens.keys import create_key
+
+_tokens: dict[str, str] = {}
+"""Centers' tokens: every test has the same keys."""
 
 
 class Manager:
@@ -34,8 +37,10 @@ class Manager:
         self.http = requests.Session()
         self._task = 0
 
-    def token(self, center: str = "snellius", lifetime: str = "1h", now: float | None = None) -> str:
-        return issue_token(self.config.tokens, center, lifetime, now=now).token.reveal()
+    def token(self, center: str = "snellius") -> str:
+        if center not in _tokens:  # a key is checked when it is read, which takes longer than most tests
+            _tokens[center] = issue_token(self.config.tokens, center, "1h").token.reveal()
+        return _tokens[center]
 
     def get(self, path: str, token: str | None = None, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token() if token is None else token}"}
@@ -78,52 +83,56 @@ class Manager:
         return folder / f"{job_id}.out"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> TokensConfig:
-    folder = tmp_path_factory.mktemp("keys")
-    config = TokensConfig(keys=str(folder / "keys"), jwks=str(folder / "jwks.json"))
-    create_key(config, "snellius")
-    create_key(config, "lumi")
-    return config
+class Switch:
+    """An application that can be exchanged while a server serves it: starting and stopping one takes its time."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
 
 
 @pytest.fixture
-def manager(tmp_path: Path, keys: TokensConfig, serve: Callable[[C2Config], str]) -> Iterator[Manager]:
+def keys(key_pairs: Callable[..., TokensConfig]) -> TokensConfig:
+    return key_pairs("snellius", "lumi")
+
+
+@pytest.fixture
+def manager(tmp_path: Path, keys: TokensConfig, served: tuple[Switch, str]) -> Iterator[Manager]:
     config = C2Config(
         dispatcher=DispatcherConfig(socket=str(tmp_path / "none.sock"), store=str(tmp_path / "store.db")),
         jobmanager=JobManagerConfig(logs=str(tmp_path / "logs")),
         tokens=keys,
     )
-    found = Manager(config, serve(config))
+    switch, url = served
+    switch.app = make_app(config)
+    found = Manager(config, url)
     yield found
     found.http.close()
     found.store.close()
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[C2Config], str]]:
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(config: C2Config) -> str:
-        options = {
-            "port": 0,
-            "http": ImpatientProtocol,
-            "lifespan": "off",
-            "log_level": "critical",
-            "server_header": False,
-        }
-        server = uvicorn.Server(uvicorn.Config(make_app(config), host="127.0.0.1", **options))  # type: ignore[arg-type]
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        until = time.monotonic() + 20
-        while not server.started and thread.is_alive() and time.monotonic() < until:
-            thread.join(0.01)
-        assert server.started
-        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+@pytest.fixture(scope="session")
+def served() -> Iterator[tuple[Switch, str]]:
+    """A server with no application yet, and its URL."""
+    switch = Switch()
+    options = {
+        "port": 0,
+        "http": ImpatientProtocol,
+        "lifespan": "off",
+        "log_level": "critical",
+        "server_header": False,
+    }
+    server = uvicorn.Server(uvicorn.Config(switch, host="127.0.0.1", **options))  # type: ignore[arg-type]
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 60
+    while not server.started and thread.is_alive() and time.monotonic() < until:
+        thread.join(0.01)
+    assert server.started
+    yield switch, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()

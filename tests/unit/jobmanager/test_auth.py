@@ -120,7 +120,7 @@ def test_a_shared_key_works_only_when_it_is_configured(keys: TokensConfig, tmp_p
 def test_a_lost_or_damaged_key_file_lets_nobody_in(
     keys: TokensConfig, tmp_path: Path, content: str | None
 ) -> None:
-    path = tmp_path / "jwks.json"
+    path = tmp_path / "damaged.json"
     if content is not None:
         path.write_text(content)
     token = issue_token(keys, "lumi", "1h", now=NOW).token.reveal()

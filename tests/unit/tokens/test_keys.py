@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -20,6 +21,16 @@ def config(tmp_path: Path) -> TokensConfig:
     return TokensConfig(keys=str(tmp_path / "keys"), jwks=str(tmp_path / "jwks.json"), max_lifetime="90d")
 
 
+@pytest.fixture
+def lumi(key_pairs: Callable[..., TokensConfig]) -> TokensConfig:
+    return key_pairs("lumi")
+
+
+@pytest.fixture
+def both(key_pairs: Callable[..., TokensConfig]) -> TokensConfig:
+    return key_pairs("snellius", "lumi")
+
+
 def jwks(config: TokensConfig) -> dict[str, dict[str, str]]:
     document = msgspec.json.decode(Path(config.jwks).read_bytes())
     return {key["kid"]: key for key in document["keys"]}
@@ -35,29 +46,24 @@ def test_a_key_is_private_and_its_public_half_is_published(config: TokensConfig)
     assert set(entry) == {"kid", "kty", "alg", "use", "n", "e"}
 
 
-def test_asking_again_keeps_the_key_and_mends_a_lost_jwks_file(config: TokensConfig) -> None:
-    create_key(config, "snellius")
-    before = jwks(config)
-    Path(config.jwks).unlink()
-    assert not create_key(config, "snellius")
-    assert jwks(config) == before
+def test_asking_again_keeps_the_key_and_mends_a_lost_jwks_file(both: TokensConfig) -> None:
+    before = jwks(both)
+    Path(both.jwks).unlink()
+    assert not create_key(both, "snellius")
+    assert jwks(both) == before
 
 
-def test_revoking_one_center_leaves_the_other_alone(config: TokensConfig) -> None:
-    create_key(config, "snellius")
-    create_key(config, "lumi")
-    remove_key(config, "snellius")
-    assert set(jwks(config)) == {"lumi"}
-    assert [key.center for key in list_keys(config)] == ["lumi"]
+def test_revoking_one_center_leaves_the_other_alone(both: TokensConfig) -> None:
+    remove_key(both, "snellius")
+    assert set(jwks(both)) == {"lumi"}
+    assert [key.center for key in list_keys(both)] == ["lumi"]
     with pytest.raises(InvalidInputError, match="no key"):
-        remove_key(config, "snellius")
+        remove_key(both, "snellius")
 
 
-def test_a_token_is_signed_by_its_centers_key_and_by_no_other(config: TokensConfig) -> None:
-    create_key(config, "snellius")
-    create_key(config, "lumi")
-    issued = issue_token(config, "snellius", "30d", now=1_000_000)
-    text, keys = issued.token.reveal(), jwks(config)
+def test_a_token_is_signed_by_its_centers_key_and_by_no_other(both: TokensConfig) -> None:
+    issued = issue_token(both, "snellius", "30d", now=1_000_000)
+    text, keys = issued.token.reveal(), jwks(both)
     assert jwt.get_unverified_header(text)["kid"] == "snellius"
     options = {"verify_exp": False}
     claims = jwt.decode(text, jwt.PyJWK(keys["snellius"]), algorithms=["RS256"], options=options)  # type: ignore[arg-type]
@@ -66,26 +72,24 @@ def test_a_token_is_signed_by_its_centers_key_and_by_no_other(config: TokensConf
         jwt.decode(text, jwt.PyJWK(keys["lumi"]), algorithms=["RS256"], options=options)  # type: ignore[arg-type]
 
 
-def test_a_center_without_a_key_is_told_what_to_type(config: TokensConfig) -> None:
-    create_key(config, "lumi")
+def test_a_center_without_a_key_is_told_what_to_type(lumi: TokensConfig) -> None:
     with pytest.raises(
         InvalidInputError, match=r"centers with one: lumi.*qslurm token key --center snellius"
     ):
-        issue_token(config, "snellius", "30d")
+        issue_token(lumi, "snellius", "30d")
 
 
 @pytest.mark.parametrize("lifetime", ["91d", "59s", "999999999w"])
-def test_a_lifetime_out_of_bounds_is_refused(config: TokensConfig, lifetime: str) -> None:
-    create_key(config, "lumi")
+def test_a_lifetime_out_of_bounds_is_refused(lumi: TokensConfig, lifetime: str) -> None:
     with pytest.raises(InvalidInputError, match="max_lifetime"):
-        issue_token(config, "lumi", lifetime)
+        issue_token(lumi, "lumi", lifetime)
 
 
 @pytest.mark.parametrize("name", ["root", "slurm"])
-def test_a_master_key_is_never_issued(config: TokensConfig, name: str) -> None:
-    create_key(config, name)
+def test_a_master_key_is_never_issued(lumi: TokensConfig, name: str) -> None:
+    (Path(lumi.keys) / "lumi.pem").rename(Path(lumi.keys) / f"{name}.pem")
     with pytest.raises(PermissionDeniedError, match="every center"):
-        issue_token(config, name, "1d", user_prefix="", masters=["slurm"])
+        issue_token(lumi, name, "1d", user_prefix="", masters=["slurm"])
 
 
 @pytest.mark.parametrize("name", ["", "../x", "Snellius", "a b", "x" * 25, "a.pem", "-a", "é"])
@@ -94,29 +98,26 @@ def test_a_name_that_is_no_center_is_refused(name: str) -> None:
         check_center_name(name)
 
 
-def test_a_folder_of_keys_that_others_may_read_is_refused(config: TokensConfig) -> None:
-    create_key(config, "lumi")
-    Path(config.keys).chmod(0o755)
+def test_a_folder_of_keys_that_others_may_read_is_refused(lumi: TokensConfig) -> None:
+    Path(lumi.keys).chmod(0o755)
     with pytest.raises(QslurmError, match="chmod 700"):
-        issue_token(config, "lumi", "1d")
+        issue_token(lumi, "lumi", "1d")
 
 
-def test_a_private_key_that_others_may_read_is_refused(config: TokensConfig) -> None:
-    create_key(config, "lumi")
-    (Path(config.keys) / "lumi.pem").chmod(0o644)
+def test_a_private_key_that_others_may_read_is_refused(lumi: TokensConfig) -> None:
+    (Path(lumi.keys) / "lumi.pem").chmod(0o644)
     with pytest.raises(QslurmError, match="Others may read"):
-        issue_token(config, "lumi", "1d")
+        issue_token(lumi, "lumi", "1d")
 
 
-def test_a_damaged_key_is_named_and_the_published_keys_stay(config: TokensConfig) -> None:
-    create_key(config, "lumi")
-    (Path(config.keys) / "lumi.pem").write_text("nonsense")
+def test_a_damaged_key_is_named_and_the_published_keys_stay(lumi: TokensConfig) -> None:
+    (Path(lumi.keys) / "lumi.pem").write_text("nonsense")
     with pytest.raises(QslurmError, match="damaged"):
-        create_key(config, "snellius")
-    assert set(jwks(config)) == {"lumi"}
+        create_key(lumi, "snellius")
+    assert set(jwks(lumi)) == {"lumi"}
 
 
-def test_a_user_this_machine_does_not_know_is_worth_a_warning(config: TokensConfig) -> None:
-    create_key(config, "nowhere")
-    issued = issue_token(config, "nowhere", "1d")
+def test_a_user_this_machine_does_not_know_is_worth_a_warning(lumi: TokensConfig) -> None:
+    (Path(lumi.keys) / "lumi.pem").rename(Path(lumi.keys) / "nowhere.pem")
+    issued = issue_token(lumi, "nowhere", "1d")
     assert "center_nowhere" in unknown_user_warning(issued.claims)
