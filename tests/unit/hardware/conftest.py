@@ -13,11 +13,18 @@ from tests.unit.hardware.qpu_simulator import Qpu
 FACTS = BackendFacts(name="spin", qubits=5, max_shots=10_000, default_shots=100)
 
 
-@pytest.fixture
-def qpu() -> Iterator[Qpu]:
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[Qpu]:
     qpu = Qpu()
     yield qpu
     qpu.kill()
+
+
+@pytest.fixture
+def qpu(_simulator: Qpu) -> Qpu:
+    """A quantum computer as if it had just been switched on."""
+    _simulator.renew()
+    return _simulator
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def runtime(make: Callable[..., HardwareRuntime]) -> HardwareRuntime:
     return make()
 
 
-def attend_until(runtime: HardwareRuntime, state: str, timeout_s: float = 15.0) -> Health:
+def attend_until(runtime: HardwareRuntime, state: str, timeout_s: float = 60.0) -> Health:
     """Look after the hardware, as the process of a runtime does, until it is in this state."""
     end = time.monotonic() + timeout_s
     while (health := runtime.attend()).state != state:

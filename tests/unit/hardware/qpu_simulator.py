@@ -37,16 +37,16 @@ class Qpu:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a backend's `options` have to say to reach it, with times that suit tests."""
+        """What a backend's `options` have to say to reach it, with limits that no busy machine exceeds."""
         return {
             "host": "127.0.0.1",
             "command_port": self._settings["command"],
             "status_port": self._settings["status"],
             "heartbeat_s": 2 * HEARTBEAT_S,
-            "missed_heartbeats": 5,
-            "reply_timeout_s": 1.0,
-            "initialize_timeout_s": 1.0,
-            "execute_timeout_s": 2.0,
+            "missed_heartbeats": 300,
+            "reply_timeout_s": 30.0,
+            "initialize_timeout_s": 30.0,
+            "execute_timeout_s": 30.0,
             "release_after_s": 60.0,
         }
 
@@ -62,6 +62,13 @@ class Qpu:
     def commands(self) -> list[str]:
         """The commands it has been given so far, oldest first, without questions for facts."""
         return [name for name in self.do()["commands"] if not name.startswith("get_")]
+
+    def renew(self) -> None:
+        """Let it be as if it had just been started."""
+        if self._process.poll() is None:
+            self.do(renew=True)
+        else:
+            self.start()
 
     def kill(self) -> None:
         """Pull its plug."""
@@ -86,6 +93,9 @@ class Server:
         self.replies.bind(f"tcp://127.0.0.1:{settings['command'] or '*'}")
         self.status.bind(f"tcp://127.0.0.1:{settings['status'] or '*'}")
         self.settings = settings
+        self.renew()
+
+    def renew(self) -> None:
         self.session = ""
         self.commands: list[str] = []
         self.offline = self.mute = False
@@ -93,22 +103,26 @@ class Server:
         self.faults: dict[str, list[Any]] = {}
         self.top = 0
         self.wide = False
-        self.execute_s = 0.0
         self.busy_until = 0.0
         self.held: list[bytes] | None = None
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Orders: offline, calibrating (or for how many seconds), mute (publish nothing), top (the most frequent
-        results only, 0: all), wide (keys as wide as the machine), execute_s (how long a circuit takes), lock
+        results only, 0: all), wide (keys as wide as the machine), lock
         (somebody's session), publish (text for those who listen), and faults: {command: [fault, …]} for the next
         of those commands, one after the other, each of: "drop", "rubbish", "wrong session", "wrong job",
-        "refuse", "narrow", "letters", "too many", "none", or seconds to be late. All are set, not toggled.
+        "refuse", "narrow", "letters", "too many", "none", "hold" (until the order `release`), "freeze" (hold, and
+        publish nothing until then), or seconds to be late. All are set, not toggled. `renew` forgets everything first.
         """
+        if "renew" in order:
+            self.renew()
+        if "release" in order:
+            self.busy_until, self.mute = 0.0, False
         if "calibrating" in order:
             wanted = order["calibrating"]
             seconds = wanted if isinstance(wanted, float) else 1e9 if wanted else -1.0
             self.calibrating_until = time.monotonic() + seconds
-        for name in ("offline", "mute", "top", "wide", "execute_s", "faults"):
+        for name in ("offline", "mute", "top", "wide", "faults"):
             if name in order:
                 setattr(self, name, order[name])
         if "lock" in order:
@@ -181,8 +195,10 @@ class Server:
         if isinstance(payload, dict):
             spoil(payload, fault)
         text = b"\xff{" if fault == "rubbish" else json.dumps(reply).encode()
-        late = fault if isinstance(fault, int | float) else 0.0
-        self.busy_until = time.monotonic() + late + (self.execute_s if command == "execute" else 0.0)
+        held = fault in {"hold", "freeze"}
+        self.mute = self.mute or fault == "freeze"
+        late = float("inf") if held else fault if isinstance(fault, int | float) else 0.0
+        self.busy_until = time.monotonic() + late
         self.held = [*frames[:-1], text]
 
     def perform(self, command: str, request: dict[str, Any]) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +20,31 @@ from tests.unit.hardware.qpu_simulator import Qpu
 
 Make = Callable[..., HardwareRuntime]
 
+X = "version 3.0; qubit q; bit b; X q; b = measure q"
+
+HASTY = {"missed_heartbeats": 3}
+"""Options of one who takes hardware for gone after a moment's silence."""
+
 
 def execute(
     runtime: HardwareRuntime, circuit: str = BELL, shots: int = 100, *, raw_data: bool = False
 ) -> Outcome:
     return runtime.execute(circuit, shots, seed=None, raw_data=raw_data, file="job.cq")
+
+
+def execute_at_last(runtime: HardwareRuntime, circuit: str = BELL, shots: int = 100) -> Outcome:
+    """Execute with limits so short that an answer may be late on a busy machine."""
+
+    def tried() -> Outcome | None:
+        try:
+            return execute(runtime, circuit, shots)
+        except TryLaterError:
+            attend_until(runtime, "idle")
+            return None
+
+    outcome = until(tried)
+    assert outcome is not None
+    return outcome
 
 
 def test_a_session_is_one_initialize_many_executes_and_one_terminate(
@@ -140,8 +161,6 @@ def test_a_server_that_was_started_anew_is_initialised_anew(qpu: Qpu, runtime: H
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("drop", "did not answer to execute within 2 s"),
-        (3.0, "did not answer to execute within 2 s"),
         ("rubbish", "can't be understood"),
         ("wrong session", "another session"),
         ("wrong job", "result of job 2, not of 1"),
@@ -151,7 +170,7 @@ def test_a_server_that_was_started_anew_is_initialised_anew(qpu: Qpu, runtime: H
         ("none", "can't be those of 100 shots"),
     ],
 )
-def test_an_answer_that_is_late_missing_or_wrong_loses_the_execution_and_nothing_else(
+def test_an_answer_that_is_wrong_loses_the_execution_and_nothing_else(
     qpu: Qpu, runtime: HardwareRuntime, fault: Any, words: str
 ) -> None:
     qpu.do(faults={"execute": [fault]})
@@ -160,26 +179,43 @@ def test_an_answer_that_is_late_missing_or_wrong_loses_the_execution_and_nothing
     assert caught.value.begun
     attend_until(runtime, "idle")
     assert qpu.do()["session"] == ""  # the lost session was given back
-    outcome = execute(runtime, "version 3.0; qubit q; bit b; X q; b = measure q", 7)
-    assert outcome.counts == {"1": 7}  # and not the answer that came late
+    assert execute(runtime, X, 7).counts == {"1": 7}
+
+
+@pytest.mark.parametrize("fault", ["drop", "hold"])
+def test_an_answer_that_is_missing_or_late_loses_the_execution_and_nothing_else(
+    qpu: Qpu, make: Make, fault: str
+) -> None:
+    runtime = make(execute_timeout_s=0.3)
+    until(
+        lambda: runtime.attend() and runtime.backend_type.messages
+    )  # it has said all it has to say of itself
+    execute_at_last(runtime)
+    qpu.do(faults={"execute": [fault]})
+    with pytest.raises(TryLaterError, match=r"did not answer to execute within 0\.3 s") as caught:
+        execute(runtime)
+    assert caught.value.begun
+    qpu.do(release=True)
+    attend_until(runtime, "idle")
+    assert qpu.do()["session"] == ""
+    assert execute_at_last(runtime, X, 7).counts == {"1": 7}  # and not the answer that came late
 
 
 @pytest.mark.parametrize("fault", ["drop", "rubbish", "refuse", "wrong session"])
-def test_hardware_that_can_not_be_initialised_is_tried_later(
-    qpu: Qpu, runtime: HardwareRuntime, fault: str
-) -> None:
+def test_hardware_that_can_not_be_initialised_is_tried_later(qpu: Qpu, make: Make, fault: str) -> None:
+    runtime = make(**{"initialize_timeout_s": 0.3} if fault == "drop" else {})
     qpu.do(faults={"initialize": [fault]})
     with pytest.raises(TryLaterError, match="initialised") as caught:
         execute(runtime)
     assert not caught.value.begun
     attend_until(runtime, "idle")
     assert qpu.do()["session"] == ""  # even if it was taken before the answer went wrong
-    assert sum(execute(runtime).counts.values()) == 100
+    assert sum(execute_at_last(runtime).counts.values()) == 100
 
 
 def test_it_is_offline_while_it_can_not_be_reached_and_back_when_it_is(qpu: Qpu, make: Make) -> None:
     qpu.kill()
-    runtime = make(wait=False)
+    runtime = make(wait=False, reply_timeout_s=0.3, **HASTY)
     assert "not been heard yet" in attend_until(runtime, "offline").reason
     qpu.start()
     attend_until(runtime, "idle")
@@ -187,7 +223,7 @@ def test_it_is_offline_while_it_can_not_be_reached_and_back_when_it_is(qpu: Qpu,
     until(lambda: "not been heard since" in runtime.attend().reason)
     qpu.start()
     attend_until(runtime, "idle")
-    assert sum(execute(runtime).counts.values()) == 100
+    assert sum(execute_at_last(runtime).counts.values()) == 100
 
 
 def test_calibration_and_being_switched_off_are_said(qpu: Qpu, runtime: HardwareRuntime) -> None:
@@ -207,27 +243,39 @@ def test_a_circuit_may_end_a_calibration_where_that_is_wanted(qpu: Qpu, make: Ma
     assert sum(execute(runtime).counts.values()) == 100
 
 
-def test_hardware_that_goes_offline_in_the_middle_is_not_waited_for(
-    qpu: Qpu, runtime: HardwareRuntime
-) -> None:
-    qpu.do(execute_s=1.5, mute=True)
-    with pytest.raises(TryLaterError, match=r"went offline .*not been heard since") as caught:
-        execute(runtime)
-    assert caught.value.begun
+def test_hardware_that_goes_offline_in_the_middle_is_not_waited_for(qpu: Qpu, make: Make) -> None:
+    runtime = make(**HASTY)
+    qpu.do(faults={"execute": ["freeze"]})
+
+    def lost() -> str:
+        with pytest.raises(TryLaterError) as caught:
+            execute(runtime)
+        if not caught.value.begun:  # it was too silent already, as may happen on a busy machine
+            attend_until(runtime, "idle")
+        return str(caught.value) if caught.value.begun else ""
+
+    assert re.search(r"went offline .*not been heard since", until(lost))
+    qpu.do(release=True)
 
 
-def test_rubbish_on_the_status_port_is_no_sign_of_life(qpu: Qpu, runtime: HardwareRuntime) -> None:
+def test_rubbish_on_the_status_port_is_no_sign_of_life(qpu: Qpu, make: Make) -> None:
+    runtime = make(**HASTY)
     qpu.do(mute=True)
     for text in ("", "{", '{"command": "publish_state", "payload": {"state": "BORED"}}', '["IDLE"]'):
         qpu.do(publish=text)
     assert "not been heard since" in attend_until(runtime, "offline").reason
 
 
-def test_a_silent_command_port_is_trouble_even_if_the_status_is_fine(qpu: Qpu, make: Make) -> None:
-    qpu.do(faults={"get_static": ["drop", "rubbish"]})
-    runtime = make(wait=False)
-    until(lambda: "did not answer to get_static" in runtime.attend().reason)
-    until(lambda: "can't be understood" in runtime.attend().reason)
+@pytest.mark.parametrize(
+    ("fault", "reply_timeout_s", "words"),
+    [("drop", 0.3, "did not answer to get_static"), ("rubbish", 30.0, "can't be understood")],
+)
+def test_a_bad_command_port_is_trouble_even_if_the_status_is_fine(
+    qpu: Qpu, make: Make, fault: str, reply_timeout_s: float, words: str
+) -> None:
+    qpu.do(faults={"get_static": [fault]})
+    runtime = make(wait=False, reply_timeout_s=reply_timeout_s)
+    until(lambda: words in runtime.attend().reason)
     attend_until(runtime, "idle")
 
 
