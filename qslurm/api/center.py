@@ -100,9 +100,10 @@ class Center:
         UncertainError the job may be on C2.
         """
         from qslurm.center import jobs
+        from qslurm.center.request import Request, prepare
 
         text, file = _text_or_file(source)
-        request = jobs.Request(
+        request = Request(
             file=file,
             text=text,
             template=template,
@@ -118,7 +119,7 @@ class Center:
             reservation=reservation,
             variables=dict(variables or {}),
         )
-        payload = jobs.prepare(self._config, request, os.environ)
+        payload = prepare(self._config, request, os.environ)
         with self._lock:
             submitted = jobs.submit(self._for_callers, payload)
         return self.job(submitted.job_id)

@@ -1,10 +1,9 @@
-"""What a user does with jobs: prepare, submit, wait, look, fetch. One function each, on one connection."""
+"""What a user does with jobs: submit, wait, look, fetch. One function each, on one connection."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
@@ -20,133 +19,22 @@ from qslurm.errors import (
 )
 
 if TYPE_CHECKING:
-    from qslurm.center.config import Config
     from qslurm.center.connection import Center
     from qslurm.center.waiting import Poll
     from qslurm.slurmrest import JobInfo, Submitted
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
-
-    A job is in a file, or is given as a text.
-    """
-
-    file: Path | None = None
-    text: str | None = None
-    template: str | None = None
-    backend: str | None = None
-    partition: str | None = None
-    name: str | None = None
-    shots: int | None = None
-    seed: int | None = None
-    raw_data: bool = False
-    qpu_seconds: float | None = None
-    time_limit: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    reservation: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-def prepare(config: Config, request: Request, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The payload of a request, checked as far as that is possible without C2.
-
-    InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
-    """
-    from qslurm.center.files import NAMES, kind_of, kind_of_text, read_source
-    from qslurm.payload.validate import validate
-
-    if request.text is not None:
-        kind, text = kind_of_text(request.text), request.text
-        request = replace(request, file=Path(NAMES[kind]))
-    elif request.file is not None:
-        text = read_source(request.file)
-        kind = kind_of(request.file, text)
-    elif request.template is not None:
-        kind, text = "script", ""
-    else:
-        raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
-    if kind == "payload":
-        from qslurm.payload.raw import parse_payload
-
-        payload = parse_payload(text, str(request.file))
-    else:
-        payload = _rendered(config, request, kind, text, environ)
-    validate(payload)
-    return payload
-
-
-def unused_options(request: Request) -> list[str]:
-    """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
-    from qslurm.center.files import SUFFIXES
-
-    if request.file is None or SUFFIXES.get(request.file.suffix.lower()) != "payload":
-        return []
-    named = {
-        **asdict(request),
-        "set": request.variables,
-        "job-name": request.name,
-        "time": request.time_limit,
-    }
-    for not_an_option in ("file", "text", "variables", "name", "time_limit"):
-        del named[not_an_option]
-    return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)
-
-
-def _rendered(
-    config: Config, request: Request, kind: str, text: str, environ: Mapping[str, str]
-) -> dict[str, Any]:
-    from qslurm.center.origin import origin_from_environment
-    from qslurm.payload.comment import new_key
-    from qslurm.payload.render import render
-    from qslurm.payload.spec import JobSpec
-    from qslurm.payload.time_limit import parse_time_limit
-
-    backend = request.backend or config.job.backend
-    if not backend and not request.partition:
-        raise InvalidInputError(
-            "Nobody said which backend the job is for.",
-            hint="Say --backend NAME, or set one in the config ([job] backend).",
-        )
-    file = request.file.name if request.file else ""
-    if kind == "script" and text.partition("\n")[0].endswith("\r"):
-        raise InvalidInputError(
-            f"{file} has Windows line ends, with which no program of its first line is found on C2.",
-            hint=f"Take them out: `sed -i 's/\\r$//' {file}`.",
-        )
-    if kind == "circuit":
-        from qslurm.runtimes.circuit import check_circuit
-        from qslurm.runtimes.openqasm import as_cqasm
-
-        text = as_cqasm(text, file)
-        check_circuit(text, file=file)
-    elif kind == "hybrid":
-        from qslurm.runtimes.hybrid_file import check_hybrid
-
-        check_hybrid(text, file)
-    time_limit = request.time_limit or config.job.time_limit
-    spec = JobSpec(
-        kind=kind,  # type: ignore[arg-type] # the payload kind never comes here
-        name=request.name or Path(file).stem or request.template or "qslurm",
-        backend=backend or (request.partition or "").removeprefix("p_"),
-        partition=request.partition or f"p_{backend}",
-        shots=request.shots or config.job.shots,
-        seed=request.seed,
-        raw_data=request.raw_data,
-        qpu_seconds=request.qpu_seconds,
-        source=text,
-        file=file,
-        time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
-        account=request.account or config.job.account,
-        qos=request.qos or "",
-        reservation=request.reservation or "",
-        key=new_key(),
-        origin=origin_from_environment(environ).format(),
-        variables=dict(request.variables),
-    )
-    return render(spec, request.template or kind, config.template_folders())
+def refuse_unknown_dependency(center: Center, payload: Mapping[str, Any]) -> None:
+    """InvalidInputError for a dependency on a job that C2 does not know: Slurm would start the job without it."""
+    dependency = payload["job"].get("dependency")
+    for job_id in sorted({int(word) for word in re.findall(r"(?<=:)\d+", str(dependency or ""))}):
+        try:
+            center.slurm.tasks(job_id)
+        except UnknownJobError as error:
+            raise InvalidInputError(
+                f"The dependency {dependency!r}: C2 knows no job {job_id}.",
+                hint="Its ids are C2's; `qslurm queue` lists them.",
+            ) from error
 
 
 def submit(center: Center, payload: dict[str, Any]) -> Submitted:

@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("jobs", "Show one job."),
     "wait": ("jobs", "Wait for a job to end; exit with how it ended."),
     "cancel": ("jobs", "Cancel jobs."),
+    "hold": ("jobs", "Keep jobs that wait from starting."),
+    "release": ("jobs", "Let held jobs start."),
     "results": ("results", "Print what a job measured or computed."),
     "logs": ("results", "Print what a job wrote."),
     "run": ("local", "Run a circuit or a hybrid file on this machine, without Slurm."),
@@ -46,7 +48,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
-    ("Jobs", ("submit", "queue", "show", "wait", "cancel", "results", "logs", "run")),
+    ("Jobs", ("submit", "queue", "show", "wait", "cancel", "hold", "release", "results", "logs", "run")),
     (
         "Center admins and C2 operators",
         ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),

@@ -151,6 +151,40 @@ def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None
         print_json(answers[0] if len(answers) == 1 else {"jobs": answers})
 
 
+@click.command()
+@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+@json_option
+@center_options
+def hold(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+    """Keep jobs that wait from starting, until `qslurm release`.
+
+    \b
+    Example:  qslurm hold 12
+    """
+    _set_hold(center.open(), job_ids, held=True, as_json=as_json)
+
+
+@click.command()
+@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+@json_option
+@center_options
+def release(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+    """Let jobs start that were submitted with --hold, or held since.
+
+    \b
+    Example:  qslurm release 12
+    """
+    _set_hold(center.open(), job_ids, held=False, as_json=as_json)
+
+
+def _set_hold(center: Center, job_ids: tuple[int, ...], *, held: bool, as_json: bool) -> None:
+    for job_id in job_ids:
+        for warning in center.slurm.update(job_id, {"hold": held}):
+            note(f"Job {job_id}: {warning}")
+    if as_json:
+        print_json({"jobs": [{"job_id": job_id, "hold": held} for job_id in job_ids]})
+
+
 def wait_and_print(
     center: Center, job_id: int, timeout_s: float | None, *, as_json: bool, quiet: bool = False
 ) -> None:

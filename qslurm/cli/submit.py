@@ -41,8 +41,26 @@ from qslurm.cli.output import note, print_json
     help="End the job when its circuits have kept the backend busy for so long.",
 )
 @click.option("--account", "-A", metavar="NAME", help="The account on C2.")
-@click.option("--qos", metavar="NAME", help="The quality of service on C2.")
+@click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2.")
 @click.option("--reservation", metavar="NAME", help="The reservation on C2.")
+@click.option(
+    "--dependency",
+    "-d",
+    metavar="LIST",
+    help="Start after other jobs of C2, such as afterok:12; as for sbatch.",
+)
+@click.option("--array", "-a", metavar="INDEXES", help="A job for each index, such as 0-9 or 0-99%4.")
+@click.option(
+    "--begin", metavar="TIME", help="Start no earlier, such as 16:00, now+1hour or 2026-11-22T16:00."
+)
+@click.option("--hold", "-H", is_flag=True, help="Hold the job until `qslurm release`.")
+@click.option("--comment", metavar="TEXT", help="A word of yours, shown beside the job.")
+@click.option(
+    "--export",
+    metavar="NAMES",
+    show_default="none",
+    help="Variables for the job: NAME or NAME=VALUE, with commas.",
+)
 @click.option("--wait", "-W", is_flag=True, help="Wait for the job to end, and print its results.")
 @click.option(
     "--timeout",
@@ -73,22 +91,27 @@ def submit(
     Examples:
       qslurm submit bell.cq --backend qx --shots 4096 --wait
       jobid=$(qslurm submit vqe.py --backend spin2 --parsable)
+      qslurm submit bell.cq --backend qx --begin 18:00 --dependency afterok:12
       qslurm submit bell.cq --backend qx --dry-run | jq .job
+
+    Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
     import os
 
     from qslurm.center import jobs
+    from qslurm.center.request import Request, prepare, unused_options, variables_of
 
-    request = jobs.Request(file=file, variables=_variables(variables), **asked)
-    if unused := jobs.unused_options(request):
+    request = Request(file=file, variables=variables_of(variables), **asked)
+    if unused := unused_options(request):
         note(
             f"{file} is sent as it is; {', '.join(unused)} {'say' if len(unused) > 1 else 'says'} nothing to it."
         )
     if dry_run:
-        print_json(jobs.prepare(center.config(), request, os.environ))
+        print_json(prepare(center.config(), request, os.environ, note))
         return
     connection = center.open()
-    payload = jobs.prepare(connection.config, request, os.environ)
+    payload = prepare(connection.config, request, os.environ, note)
+    jobs.refuse_unknown_dependency(connection, payload)
     try:
         submitted = jobs.submit(connection, payload)
     except KeyboardInterrupt:
@@ -117,10 +140,3 @@ def submit(
         from qslurm.cli.jobs import wait_and_print
 
         wait_and_print(connection, submitted.job_id, timeout_s, as_json=as_json, quiet=parsable)
-
-
-def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
-    for pair in pairs:
-        if pair.find("=") < 1:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
-    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,8 +1,8 @@
 """The job's comment on C2: a few words that hooks, operators and other centers' tools can read.
 
-Slurm allows 1024 characters. The form is `qslurm key=… kind=… backend=… origin=…`; words that are not
-`name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
-like.
+Slurm allows 1024 bytes. The form is `qslurm key=… kind=… backend=… origin=… -- what the user wrote`; words that
+are not `name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
+like. Of a name that stands twice the first counts, as for C2's submit plugin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from dataclasses import dataclass, fields
 from qslurm.errors import InvalidInputError
 
 LIMIT = 1024
-"""Characters slurmctld accepts in a comment (measured: SLURM, "Limits")."""
+"""Bytes slurmctld accepts in a comment (measured on 22.05)."""
+
+BEFORE_NOTE = " -- "
+"""Stands between our words and the user's."""
 
 _VALUE = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
 
@@ -29,20 +32,21 @@ class Comment:
     """What the comment of a qslurm job says; an empty string stands for "not said".
 
     `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
-    from, as `system:cluster:job_id:user`.
+    from, as `system:cluster:job_id:user`. `note` is the user's own comment, on one line.
     """
 
     key: str = ""
     kind: str = ""
     backend: str = ""
     origin: str = ""
+    note: str = ""
 
     def format(self) -> str:
         """The comment's text; a value that could be read as two words is an InvalidInputError."""
         words = ["qslurm"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value:
+            if not value or field.name == "note":
                 continue
             if not _VALUE.fullmatch(value):
                 raise InvalidInputError(
@@ -50,15 +54,21 @@ class Comment:
                 )
             words.append(f"{field.name}={value}")
         text = " ".join(words)
-        if len(text) > LIMIT:
+        if self.note:
+            if not self.note.isprintable():
+                raise InvalidInputError("The job's comment must be one line of text that can be printed.")
+            text += BEFORE_NOTE + self.note
+        if (size := len(text.encode(errors="surrogatepass"))) > LIMIT:
+            room = f"; yours may be {LIMIT - size + len(self.note.encode())}" if self.note else ""
             raise InvalidInputError(
-                f"The job's comment would be {len(text)} characters long; Slurm takes {LIMIT}."
+                f"The job's comment would be {size} bytes long; Slurm takes {LIMIT}{room}."
             )
         return text
 
     @classmethod
     def parse(cls, text: str) -> Comment:
         """What a comment says; a comment that says nothing of ours gives an empty one."""
-        known = {field.name for field in fields(cls)}
-        pairs = (word.split("=", 1) for word in text.split() if "=" in word)
-        return cls(**{name: value for name, value in pairs if name in known})
+        known = {field.name for field in fields(cls)} - {"note"}
+        words, _, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
+        pairs = [word.split("=", 1) for word in words.split() if "=" in word]
+        return cls(note=note, **{name: value for name, value in reversed(pairs) if name in known})

@@ -41,7 +41,7 @@ def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] =
 
 def variables(spec: JobSpec) -> dict[str, Any]:
     """The names a template may use: what the job is, and the user's own variables."""
-    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin)
+    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin, spec.note)
     own: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -57,6 +57,10 @@ def variables(spec: JobSpec) -> dict[str, Any]:
         "account": spec.account,
         "qos": spec.qos,
         "reservation": spec.reservation,
+        "dependency": spec.dependency,
+        "array": spec.array,
+        "begin_time": spec.begin_time,
+        "hold": spec.hold,
         "workdir": spec.workdir,
         "environment": environment(spec.environment),
         "comment": comment.format(),

@@ -17,6 +17,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     `source` is the text of the file (cQASM, Python or a batch script, by `kind`), `file` its name for
     messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default); `qpu_seconds` limits
     how long they may keep the backend busy in all. `partition` is p_<backend> unless said otherwise.
+    `dependency` and `array` are as Slurm takes them, `begin_time` is a Unix time, `note` the user's own comment.
     `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
     identifies the submission, `origin` says where it came from. `variables` are for the template.
     """
@@ -35,6 +36,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    dependency: str | None = None
+    array: str | None = None
+    begin_time: int | None = None
+    hold: bool = False
+    note: str = ""
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
     environment: Mapping[str, str] = {}
     variables: Mapping[str, Any] = {}

@@ -131,25 +131,48 @@ class SlurmrestClient:
             raise self._explained(verdict, f"job {job_id}")
         return self._accounted(job_id)
 
+    def tasks(self, job_id: int) -> list[JobInfo]:
+        """What C2 knows of a job, or of each task of an array; tasks that wait may share one record."""
+        verdict = self._try("GET", f"{{control}}/job/{job_id:d}")
+        if verdict.kind == "ok" and (records := _records(verdict)):
+            return [self._spoken().job(record) for record in records]
+        if verdict.kind not in ("ok", "unknown_job"):
+            raise self._explained(verdict, f"job {job_id}")
+        return self._accounted_tasks(job_id)
+
     def jobs(self) -> list[JobInfo]:
         """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
         verdict = self._ask("GET", "{control}/jobs", "the list of jobs")
         return [self._spoken().job(record) for record in _records(verdict)]
 
-    def cancel(self, job_id: int) -> list[str]:
-        """Cancel a job, and give back C2's warnings; a job that is over already is one of them.
+    def cancel(self, job_id: int, task: int | None = None) -> list[str]:
+        """Cancel a job, or one task of an array; gives back C2's warnings, that it is over already for one.
 
         UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's.
         """
-        verdict = self._try("DELETE", f"{{control}}/job/{job_id:d}")
+        verdict = self._try("DELETE", f"{{control}}/job/{_named(job_id, task)}")
         if verdict.kind == "already_over":
             return [verdict.words]
         if verdict.kind == "unknown_job":  # slurmctld forgets a job some minutes after its end
             job = self._accounted(job_id)
             return [f"The job is over: {job.word}."]
         if verdict.kind != "ok":
+            raise self._explained(verdict, f"job {_named(job_id, task)}")
+        return list(verdict.warnings)
+
+    def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
+        """Give a job that waits other values for some of its fields (`hold`, for one); C2's warnings."""
+        verdict = self._send("POST", self._filled(f"{{control}}/job/{job_id:d}"), encode(fields))
+        if verdict.kind not in ("ok", "accepted"):
             raise self._explained(verdict, f"job {job_id}")
         return list(verdict.warnings)
+
+    def accounted(self, since: int) -> list[JobInfo]:
+        """The center's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
+        query = self._spoken().search(self.user, since)
+        verdict = self._ask("GET", f"{{accounting}}/jobs?{query}".rstrip("?"), "the accounting")
+        jobs = [self._spoken().accounted(record) for record in _records(verdict)]
+        return [job for job in jobs if job.user == self.user]
 
     def find_by_key(self, key: str) -> JobInfo | None:
         """The job submitted under this key, asked of slurmctld, then of slurmdbd (14 days back); None if
@@ -173,6 +196,9 @@ class SlurmrestClient:
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
 
     def _accounted(self, job_id: int) -> JobInfo:
+        return _latest(self._accounted_tasks(job_id))
+
+    def _accounted_tasks(self, job_id: int) -> list[JobInfo]:
         try:
             verdict = self._try("GET", f"{{accounting}}/job/{job_id:d}")
             if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting
@@ -185,7 +211,7 @@ class SlurmrestClient:
         records = _records(verdict)
         if not records:
             raise error_for(Verdict("unknown_job"), f"job {job_id}")
-        return _latest(self._spoken().accounted(record) for record in records)
+        return [self._spoken().accounted(record) for record in records]
 
     def _submit_once(self, payload: Mapping[str, Any]) -> Verdict:
         spoken = self._spoken()
@@ -241,7 +267,7 @@ class SlurmrestClient:
                 ca_file=self._ca_file,
                 proxy=self._proxy,
             )
-        answer = self._transport.send(method, path, body, submitting=method == "POST")
+        answer = self._transport.send(method, path, body, submitting=path.endswith("/job/submit"))
         return classify(answer.status, answer.content_type, answer.body)
 
     def _explained(
@@ -273,6 +299,10 @@ class SlurmrestClient:
         except UnreachableError:
             return None
         return {"token": True, "ok": False}.get(verdict.kind)
+
+
+def _named(job_id: int, task: int | None) -> str:
+    return f"{job_id:d}" if task is None else f"{job_id:d}_{task:d}"
 
 
 def _records(verdict: Verdict) -> list[dict[str, Any]]:

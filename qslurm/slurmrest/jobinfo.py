@@ -19,8 +19,11 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
 
     `exit_code` and `signal` are those of the batch script, None while it has not ended; `time_limit_minutes`
-    is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job. `state` and
-    `reason` are Slurm's own words.
+    is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job, `priority` its place
+    among those (the highest is next). `state` and `reason` are Slurm's own words.
+
+    A task of an array has the array's id as `array_job_id` and its index as `array_task_id`; the tasks that wait
+    share one record, which names them in `array_tasks` ("4-9%2") instead.
     """
 
     job_id: int
@@ -43,6 +46,10 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     signal: int | None = None
     restart_count: int = 0
     time_limit_minutes: int | None = None
+    array_job_id: int | None = None
+    array_task_id: int | None = None
+    array_tasks: str = ""
+    priority: int | None = None
     source: Literal["slurmctld", "slurmdbd"] = "slurmctld"
 
     @property
@@ -66,6 +73,15 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_final and self.admin_comment.startswith(PLATFORM_SAYS):
             return self.admin_comment.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
         return explain(self.reason)
+
+    @property
+    def shown_id(self) -> str:
+        """The id that people know: 12, 12_3 for a task of an array, 12_[4-9] for those that wait."""
+        if self.array_job_id is None:
+            return str(self.job_id)
+        if self.array_task_id is not None:
+            return f"{self.array_job_id}_{self.array_task_id}"
+        return f"{self.array_job_id}_[{self.array_tasks}]"
 
     @property
     def marks(self) -> Comment:
@@ -100,6 +116,10 @@ def from_slurmctld(record: Record) -> JobInfo:
         signal=signal,
         restart_count=number(record.get("restart_cnt")) or 0,
         time_limit_minutes=number(record.get("time_limit")),
+        array_job_id=_time(record.get("array_job_id")),
+        array_task_id=number(record.get("array_task_id")),
+        array_tasks=text(record.get("array_task_string")),
+        priority=number(record.get("priority")),
         source="slurmctld",
     )
 
@@ -111,6 +131,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
     comment = record.get("comment")
     comment = comment if isinstance(comment, dict) else {"job": comment}
     state = pick(told.get("current"))
+    array = _object(record.get("array"))
     code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
@@ -132,6 +153,9 @@ def from_slurmdbd(record: Record) -> JobInfo:
         signal=signal,
         restart_count=number(record.get("restart_cnt")) or 0,
         time_limit_minutes=number(time.get("limit")),
+        array_job_id=_time(array.get("job_id")),
+        array_task_id=number(array.get("task_id")),
+        array_tasks=text(array.get("task")),
         source="slurmdbd",
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.center.config import Config
-from qslurm.center.jobs import Request, prepare, unused_options
+from qslurm.center.request import Request, prepare, unused_options
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack

@@ -1,0 +1,92 @@
+"""When a job may begin, as sbatch takes it (sbatch(1), --begin), in this machine's local time."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+
+from qslurm.errors import InvalidInputError
+
+HINT = (
+    'Write it as sbatch does: "16:00", "now+1hour", "tomorrow", "noon", "2026-11-22", "2026-11-22T16:00", '
+    "in this machine's time."
+)
+
+NAMED_TIMES = {
+    "midnight": time(0),
+    "elevenses": time(11),
+    "noon": time(12),
+    "fika": time(15),
+    "teatime": time(16),
+}
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_AHEAD = re.compile(r"now(?:\+(\d{1,9})\s*([a-z]*))?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap]m)?")
+_DATES = (
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[t ](?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<short>\d{2}))?(?:[-t ](?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d{2})(?P<day>\d{2})(?P<short>\d{2})(?:[-t ](?P<clock>.+))?"),
+)
+
+
+def parse_begin(text: str, now: datetime) -> int:
+    """The Unix time that a text means, seen from `now`; InvalidInputError for what is no time.
+
+    A time of day that is over today is tomorrow's; a date that is over lets the job begin at once, as with sbatch.
+    """
+    words = text.strip().lower()
+    try:
+        moment = _ahead(words, now) or _day(words, now) or _clock_today(words, now)
+        if moment is None:
+            raise InvalidInputError(f"The begin time {text!r} can't be read.", hint=HINT)
+        return int(moment.timestamp())
+    except (ValueError, OverflowError) as error:  # the 31st of February, the year 99999
+        raise InvalidInputError(f"The begin time {text!r} is none: {error}.", hint=HINT) from error
+
+
+def _ahead(words: str, now: datetime) -> datetime | None:
+    match = _AHEAD.fullmatch(words)
+    if match is None:
+        return None
+    unit = match[2] or "second"
+    size = next((size for name, size in _UNITS.items() if unit in (name, f"{name}s", name[:3])), None)
+    if size is None:
+        raise ValueError(f"{unit!r} is no unit, those are {', '.join(_UNITS)}")
+    return now + timedelta(seconds=int(match[1] or 0) * size)
+
+
+def _day(words: str, now: datetime) -> datetime | None:
+    if words in ("today", "tomorrow"):
+        return now if words == "today" else now + timedelta(days=1)
+    for form in _DATES:
+        if match := form.fullmatch(words):
+            parts = match.groupdict()
+            year = int(parts.get("year") or (2000 + int(parts["short"]) if parts.get("short") else now.year))
+            clock = _clock(parts["clock"]) if parts["clock"] else time(0)
+            if clock is None:
+                return None
+            return datetime.combine(datetime(year, int(parts["month"]), int(parts["day"])), clock)
+    return None
+
+
+def _clock_today(words: str, now: datetime) -> datetime | None:
+    clock = _clock(words)
+    if clock is None:
+        return None
+    moment = datetime.combine(now.date(), clock)
+    return moment if moment > now else moment + timedelta(days=1)
+
+
+def _clock(words: str) -> time | None:
+    if words in NAMED_TIMES:
+        return NAMED_TIMES[words]
+    match = _CLOCK.fullmatch(words)
+    if match is None:
+        return None
+    hour = int(match[1])
+    if match[4]:
+        if not 1 <= hour <= 12:
+            raise ValueError(f"{hour} {match[4]} is no hour")
+        hour = hour % 12 + (12 if match[4] == "pm" else 0)
+    return time(hour, int(match[2]), int(match[3] or 0))

@@ -1,0 +1,147 @@
+"""Options that a file brings along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qslurm.center.config import Config
+from qslurm.center.directives import OPTIONS, read_directives
+from qslurm.center.request import Request, prepare
+from qslurm.cli.options import _CENTER_OPTIONS
+from qslurm.cli.submit import submit
+from qslurm.errors import InvalidInputError
+from qslurm.payload.envelope import unpack
+
+CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
+
+
+def said(text: str) -> tuple[dict[str, Any], list[str]]:
+    remarks: list[str] = []
+    return read_directives(text, "file", remarks.append), remarks
+
+
+@pytest.mark.parametrize("mark", ["#QSLURM", "// #QSLURM", "//#QSLURM"])
+def test_lines_above_the_code_are_options(mark):
+    text = f"{mark} --shots 77 -b qx  # a remark\n\n{mark} --job-name 'two words' -H\n{CIRCUIT}"
+    assert said(text) == ({"shots": 77, "backend": "qx", "name": "two words", "hold": True}, [])
+
+
+def test_of_an_option_that_stands_twice_the_last_counts_and_values_add_up():
+    text = "#!/bin/bash\n#QSLURM --time 5 --set a=1\n#QSLURM --time=10 --set b=2\n"
+    assert said(text)[0] == {"time_limit": "10", "variables": ["a=1", "b=2"]}
+
+
+def test_a_line_below_the_code_is_not_read_and_that_is_said():
+    found, remarks = said("#!/bin/bash\n#QSLURM --time 5\necho\n#QSLURM --time 10\n")
+    assert found == {"time_limit": "5"}
+    assert remarks == [
+        "file:4: a #QSLURM line is not read here; it must stand above line 3, where code begins."
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["# QSLURM --shots 5", "#QSLURM-DATA {}", "#QSLURMS --shots 5", "echo '#QSLURM -s 5'"]
+)
+def test_what_only_looks_like_one_is_none(line):
+    assert said(f"{line}\n") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--shot 5", "file:2: '--shot' is no option that a #QSLURM line may have. Did you mean --shots?"),
+        ("--wait", "'--wait' is no option"),
+        ("--token-file x", "'--token-file' is no option"),
+        ("qx", "'qx' is no option"),
+        ("--shots", "file:2: #QSLURM --shots: expected one argument."),
+        ("--shots many", "file:2: #QSLURM --shots: 'many' can't be its value."),
+        ("--shots 0", "'0' can't be its value"),
+        ("--qpu-seconds nan", "'nan' can't be its value"),
+        ("--seed -1", "--seed"),
+        ("--hold=yes", "--hold"),
+        ("--job-name 'open", "can't be read: no closing quotation"),
+    ],
+)
+def test_a_wrong_line_is_named_with_what_is_wrong(words, expected):
+    with pytest.raises(InvalidInputError) as caught:
+        said(f"#!/bin/bash\n#QSLURM {words}\n")
+    assert expected in str(caught.value)
+
+
+def test_every_option_of_a_job_can_stand_in_its_file():
+    of_the_command = {
+        name.removeprefix("--") for p in submit.params for name in p.opts if name.startswith("--")
+    }
+    probe = lambda: None  # noqa: E731
+    for option in _CENTER_OPTIONS:
+        option(probe)
+    of_the_center = {name.removeprefix("--") for p in probe.__click_params__ for name in p.opts}  # type: ignore[attr-defined]
+    of_the_call = {"wait", "timeout", "parsable", "dry-run", "json"}
+    assert set(OPTIONS) == of_the_command - of_the_center - of_the_call
+    short = {p.opts[0]: p.opts[1] for p in submit.params if len(p.opts) == 2}
+    assert {f"--{name}": f"-{short}" for name, (short, _, _) in OPTIONS.items() if short} == {
+        name: letter for name, letter in short.items() if name not in ("--wait",)
+    }
+
+
+@pytest.fixture
+def circuit(tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_text(f"// #QSLURM --shots 77 --time 5 --backend spin2 --comment mine\n{CIRCUIT}")
+    return file
+
+
+def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(circuit):
+    config = Config()
+    assert unpack(prepare(config, Request(file=circuit), {})["script"]).shots == 77
+    payload = prepare(config, Request(file=circuit, shots=5, backend="qx"), {})
+    assert unpack(payload["script"]).shots == 5
+    assert payload["job"]["partition"] == "p_qx"
+    assert payload["job"]["time_limit"]["number"] == 5
+    assert payload["job"]["comment"].endswith(" -- mine")
+
+
+def test_a_partition_of_the_command_line_is_not_mixed_with_the_files_backend(circuit):
+    payload = prepare(Config(), Request(file=circuit, partition="p_qx"), {})
+    assert "backend=qx" in payload["job"]["comment"]
+
+
+def test_all_of_sbatchs_options_reach_the_payload(circuit):
+    request = Request(
+        file=circuit,
+        dependency="afterok:12",
+        array="0-3%2",
+        begin="now+1hour",
+        hold=True,
+        export="A=1,B",
+        qos="high",
+    )
+    job = prepare(Config(), request, {"B": "2"})["job"]
+    assert (job["dependency"], job["array"], job["hold"], job["qos"]) == ("afterok:12", "0-3%2", True, "high")
+    assert job["begin_time"] > 1_700_000_000
+    assert job["environment"][-2:] == ["A=1", "B=2"]
+
+
+@pytest.mark.parametrize("name", ["SLURM_JWT", "SBATCH_PARTITION", "QSLURM_TOKEN"])
+def test_no_token_and_nothing_of_this_machines_slurm_can_be_exported(name, circuit):
+    with pytest.raises(InvalidInputError, match=name):
+        prepare(Config(), Request(file=circuit, export=name), {name: "x"})
+
+
+def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
+    (tmp_path / "bare.json.j2").write_text(
+        '{"job": {"partition": {{ partition }}, "environment": {{ environment }}}, "script": {{ script }}}'
+    )
+    config = Config(job=Config().job.__class__(template_folders=[str(tmp_path)]))
+    with pytest.raises(InvalidInputError, match="leaves out --hold"):
+        prepare(config, Request(file=circuit, template="bare", hold=True), {})
+
+
+def test_sbatch_lines_in_a_script_are_remarked_upon(tmp_path):
+    file = tmp_path / "job.sh"
+    file.write_text("#!/bin/bash\n#SBATCH --time 5\necho\n")
+    remarks: list[str] = []
+    prepare(Config(), Request(file=file, backend="qx"), {}, remarks.append)
+    assert "does not read its #SBATCH lines" in remarks[0]
