@@ -10,7 +10,7 @@ import msgspec
 
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.errors import ConfigError
-from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.jobmanager.config import JobManagerConfig, MetricsConfig
 from qslurm.known_keys import refuse_unknown_keys
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.tokens.config import TokensConfig
@@ -51,6 +51,7 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     backend: list[BackendConfig] = []
     gate: GateConfig = GateConfig()
     jobmanager: JobManagerConfig = JobManagerConfig()
+    metrics: MetricsConfig = MetricsConfig()
     runtimes: RuntimesConfig = RuntimesConfig()
     tokens: TokensConfig = TokensConfig()
 

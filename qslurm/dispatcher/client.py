@@ -13,6 +13,7 @@ from qslurm.dispatcher.messages import (
     Admit,
     Attach,
     Finish,
+    GetMetrics,
     GetStatus,
     Message,
     Refused,
@@ -26,7 +27,7 @@ from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 if TYPE_CHECKING:
     import zmq
 
-_SIGNED = (Admit, Attach, Finish, SetBackend, Reserve, Release)
+_SIGNED = (Admit, Attach, Finish, GetMetrics, SetBackend, Reserve, Release)
 
 
 class DispatcherClient:

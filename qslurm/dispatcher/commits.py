@@ -29,7 +29,9 @@ class Commits:
             return True
         if ledger.trouble and now < self._again and not at_once:
             return False
+        began = ledger.timer()
         trouble = ledger.store.commit(ledger.changes)
+        ledger.meters.observe("store_commit_seconds", ledger.timer() - began)
         self._note(trouble, now)
         if not trouble:
             ledger.stored()
@@ -41,6 +43,7 @@ class Commits:
 
     def _note(self, trouble: str, now: float) -> None:
         if trouble:
+            self._ledger.meters.add("store_failures")
             self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
             self._failures += 1
             if not self._ledger.trouble:

@@ -10,7 +10,7 @@ from qslurm.dispatcher.task import Task, task_from_row
 from qslurm.store import statements
 
 
-def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Message | None:
+def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
     verdict = admission.judge(
         job,

@@ -122,6 +122,7 @@ class Leases:
             return False
         backend = self._ledger.backends[runtime.backend]
         self._pool.lend(runtime, Lease(task=task.id, backend=backend.name, max_shots=backend.max_shots), lane)
+        self._ledger.meters.add("leases", backend.name)
         self._given[runtime.number] = Given(task.id, runtime, Lane("runtime", *lane), now)
         return True
 

@@ -17,6 +17,7 @@ import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admit, Executed, Message
+from qslurm.dispatcher.meters import Meters
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.queues import Queue
 from qslurm.dispatcher.reservations import Reservation
@@ -56,6 +57,7 @@ class Ledger:
         self.timer = timer
         self.running: dict[int, tuple[int, Execution]] = {}  # order -> quantum runtime, execution
         self.orders = itertools.count(1)
+        self.meters = Meters()
         self._numbers = itertools.count(1)
         self._last_task = store.last_task()
         self._ended: list[int] = []  # tasks, since changes were last stored
@@ -139,6 +141,7 @@ class Ledger:
             self._withdraw(execution)
             self.settled.append((task.id, execution.seq, ended(task)))
         self._ended.append(task.id)
+        self.meters.add("jobs_ended", task.job.backend, task.job.center, task.job.kind, state)
         queue = self.queues.get(task.job.backend)
         if queue is not None:
             queue.forget(task.job.job_id)
@@ -158,14 +161,15 @@ class Ledger:
 
     def queue(self, task: Task, seq: int, circuit: Circuit) -> None:
         """Queue a circuit for the task's backend."""
-        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest())
+        now = self.timer()
+        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), asked=now)
         if seq in task.lost_by_lane:
             task.lost_by_lane.discard(seq)
             execution.losses = 1
         task.executions[seq] = execution
         job = task.job
         waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=job.kind == "hybrid")
-        self.queues[job.backend].add(waiting, self.timer())
+        self.queues[job.backend].add(waiting, now)
         state, sha256, shots = execution.state, execution.circuit_sha256, circuit.shots
         self.changes.append(
             statements.put_execution(task.id, seq, circuit_sha256=sha256, shots=shots, state=state)
@@ -180,6 +184,7 @@ class Ledger:
     def requeue(self, execution: Execution) -> None:
         """The execution has lost its quantum runtime: it waits again, where it stood."""
         self._queue(execution).give_back(execution.task, execution.seq)
+        self.meters.add("executions_again", self.tasks[execution.task].job.backend)
         self.move(execution, ExecutionState.QUEUED)
 
     def move(self, execution: Execution, state: ExecutionState) -> None:
@@ -198,6 +203,9 @@ class Ledger:
             statements.note(self.clock(), execution.task, execution.seq, state, outcome.error)
         )
         task = self.tasks[execution.task]
+        self._count(task, outcome, state, "dispatcher")
+        if task.job.kind == "hybrid":
+            self.meters.until_told("step_seconds", execution.asked, task.job.backend)
         del task.executions[execution.seq]
         task.ended.add(execution.seq)
         task.qpu_seconds += outcome.seconds
@@ -227,6 +235,7 @@ class Ledger:
             _end_execution(task_id, outcome, state),
             statements.note(self.clock(), task_id, outcome.seq, state, outcome.error),
         ]
+        self._count(task, outcome, state, "lane")
         task.ended.add(outcome.seq)
         task.qpu_seconds += outcome.seconds
         self.settled.append((task_id, outcome.seq, outcome))
@@ -236,6 +245,16 @@ class Ledger:
             self.end(task, TaskState.TIMED_OUT, outcome.error)
         return True
 
+    def _count(self, task: Task, outcome: Executed, state: ExecutionState, way: str) -> None:
+        self.meters.execution(
+            task.job.backend,
+            task.job.center,
+            state,
+            way,
+            seconds=max(0.0, outcome.seconds),
+            shots=outcome.shots_done,
+        )
+
     def _withdraw(self, execution: Execution) -> None:
         self._queue(execution).withdraw(execution.task, execution.seq, self.timer())
         for order, (runtime, running) in list(self.running.items()):
@@ -244,6 +263,9 @@ class Ledger:
                 self.doomed.append(runtime)
         self.move(execution, ExecutionState.WITHDRAWN)
         task = self.tasks[execution.task]
+        self.meters.add(
+            "executions", task.job.backend, task.job.center, ExecutionState.WITHDRAWN, "dispatcher"
+        )
         del task.executions[execution.seq]
 
     def _remember(self) -> None:

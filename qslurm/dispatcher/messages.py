@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from qslurm.dispatcher.meters import Spread, Value
 from qslurm.dispatcher.reservations import Reservation
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
 from qslurm.payload.envelope import Envelope, Kind
@@ -117,6 +118,19 @@ class GetStatus(Message, frozen=True):
 
     jobs: bool = False
     queue: Number = 0
+
+
+class GetMetrics(Message, frozen=True):
+    """What has been counted, and how much of everything is there now? For the platform's own users."""
+
+
+class Metrics(Message, frozen=True):
+    """The answer to GetMetrics: numbers by the names in `meters.FAMILIES`."""
+
+    version: str
+    pid: int
+    values: dict[str, list[Value]]
+    spreads: dict[str, list[Spread]]
 
 
 class BackendStatus(Message, frozen=True):
@@ -344,6 +358,7 @@ Request = (
     | Reserve
     | Release
     | GetStatus
+    | GetMetrics
     | Attach
     | Execute
     | Await
@@ -354,5 +369,16 @@ Request = (
     | LeaseOver
 )  # what the dispatcher answers
 Reply = (
-    Admitted | TurnedAway | Done | Reserved | Status | Refused | Attached | Pending | Executed | Run | Lease
+    Admitted
+    | TurnedAway
+    | Done
+    | Reserved
+    | Status
+    | Metrics
+    | Refused
+    | Attached
+    | Pending
+    | Executed
+    | Run
+    | Lease
 )

@@ -43,6 +43,8 @@ JOIN_LIMIT_S = 30.0
 ENDPOINT_LENGTH = len("/qslurm-runtime-12345678/s")
 """Bytes that a runtime's endpoint adds to the path of its folder; a Unix socket's path has at most 107."""
 
+LANE_IN_USE_S = 1.0
+
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
 _STDERR_TAIL = 2000
 
@@ -70,6 +72,7 @@ class Runtime:
     address: Address | None = None
     late: str = ""
     killed_because: str = ""
+    lent: bool = False
     health: Health = field(default_factory=Health)
 
 
@@ -143,6 +146,13 @@ class Pool:
         reports = [r.health for r in self.runtimes.values() if r.backend == backend and r.joined]
         return min(reports, key=lambda health: not health.ready, default=None)
 
+    def in_lane(self, backend: str) -> bool:
+        """Whether a process of a backend is lent, and has been used within the last second."""
+        return any(
+            r.backend == backend and r.lent and r.address is None and r.logbook.idle_s() < LANE_IN_USE_S
+            for r in self.runtimes.values()
+        )
+
     def send(
         self,
         runtime: Runtime,
@@ -177,6 +187,7 @@ class Pool:
         self.router.send_multipart([*runtime.address, b"", encode(lease)])
         runtime.address = None
         runtime.deadline = float("inf")
+        runtime.lent = True
 
     def kill_overdue(self, now: float) -> None:
         """Kill what works for longer than it may, or has not joined in time."""
@@ -303,6 +314,7 @@ class Pool:
             self._failed_starts[runtime.backend] = 0
             self.failures.pop(runtime.backend, None)
             shutil.rmtree(runtime.folder)
+        runtime.lent = False
         if not runtime.killed_because:
             runtime.address = parcel.address
         return message

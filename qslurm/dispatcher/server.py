@@ -27,11 +27,13 @@ from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     Admit,
+    Admitted,
     Attach,
     Await,
     Conclude,
     Execute,
     Finish,
+    GetMetrics,
     GetStatus,
     LeaseOver,
     Message,
@@ -61,6 +63,8 @@ log = logging.getLogger(__name__)
 _BATCH = 64  # messages taken in before anything else gets its turn
 _CONNECTION_BACKLOG = 64  # messages that one connection may have waiting
 _IDLE_S = 10.0
+
+_TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
 ReadJob = Callable[[Envelope, int], str]
 Signed = Admit | Finish | SetBackend | Reserve | Release | Attach
@@ -221,6 +225,10 @@ class Server:
         match message:
             case GetStatus():
                 self._show(parcel, message)
+            case GetMetrics():
+                asked = self._lookers.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender))
+                if not asked:
+                    self._send(parcel.address, _TOO_MANY)
             case Execute() | Await() | Conclude():
                 self._take_from_session(parcel, message)
             case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach():
@@ -289,12 +297,22 @@ class Server:
         elif not self._lookers.ask(parcel, lambda sender: show(viewer(sender, self._trusted))):
             show(Viewer("none", why="too many ask at once"))
 
-    def _check(self, parcel: Parcel, message: Signed) -> None:
-        if not self._checks.ask(parcel, lambda sender: self._take_signed(parcel.address, message, sender)):
-            reason = "Too many ask at once; ask again."
-            self._send(parcel.address, Refused(kind="unreachable", reason=reason))
+    def _show_metrics(self, address: Address, sender: Sender) -> None:
+        if isinstance(sender, QslurmError):
+            self._send(address, Refused(kind=sender.kind, reason=sender.message))
+        elif sender not in self._trusted:
+            self._send(address, _not_trusted(sender))
+        else:
+            self._send(address, self._views.metrics())
 
-    def _take_signed(self, address: Address, message: Signed, uid: Sender) -> None:
+    def _check(self, parcel: Parcel, message: Signed) -> None:
+        began = self._ledger.timer()
+        if not self._checks.ask(
+            parcel, lambda sender: self._take_signed(parcel.address, message, sender, began)
+        ):
+            self._send(parcel.address, _TOO_MANY)
+
+    def _take_signed(self, address: Address, message: Signed, uid: Sender, began: float) -> None:
         ledger = self._ledger
         if isinstance(uid, QslurmError):
             log.warning("%s refused: %s", type(message).__name__, uid.message)
@@ -306,10 +324,9 @@ class Server:
                 self._answer_step(address, sessions.attach(ledger, message, uid))
         elif uid not in self._trusted:
             log.warning("uid=%d may not send %s", uid, type(message).__name__)
-            reason = f"Only this platform's operators may do that, not the user with uid {uid}."
-            self._send(address, Refused(kind="permission", reason=reason))
+            self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
-            self._admit(address, message, None if self._read else "")
+            self._admit(address, message, None if self._read else "", began)
         elif isinstance(message, Finish):
             self._answer(address, jobs.finish(ledger, message))
         elif isinstance(message, SetBackend):
@@ -317,19 +334,23 @@ class Server:
         else:
             self._answer(address, reserving.order(ledger, message))
 
-    def _admit(self, address: Address, job: Admit, complaint: str | None) -> None:
+    def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
         self._backends.look(self._pool)
         answer = jobs.admit(self._ledger, job, complaint)
         envelope, read = job.envelope, self._read
         if answer is None and envelope is not None and read is not None:
             qubits = self._ledger.backends[job.backend].qubits
             self._threads.do(
-                "read", lambda: read(envelope, qubits), lambda found: self._admit(address, job, found)
+                "read", lambda: read(envelope, qubits), lambda found: self._admit(address, job, found, began)
             )
             return
         if isinstance(answer, TurnedAway):
             again = "for now" if answer.retry else "for good"
             log.info("job=%d restart=%d center=%s turned away %s", job.job_id, job.restart, job.center, again)
+        if answer is not None:
+            verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
+            self._ledger.meters.add("admissions", job.backend, verdict)
+            self._ledger.meters.until_told("admission_seconds", began)
         if isinstance(answer, TurnedAway) and self._ledger.trouble:
             self._send(address, answer)  # it tells of nothing that would have to be stored first
         elif answer is not None:
@@ -353,6 +374,7 @@ class Server:
         self._poller.unregister(pidfd)
         runtime, why = self._pool.dead(pidfd)
         fail = bool(runtime.killed_because)
+        self._ledger.meters.add("runtimes_lost", runtime.backend)
         work.lost(self._ledger, runtime.number, why, fail=fail)
         task = self._leases.lost(runtime, why, fail=fail)
         self._pool.forget(runtime)
@@ -371,6 +393,7 @@ class Server:
         if in_trouble and not ledger.trouble:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()
+        ledger.meters.told(ledger.timer())
 
     def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=False)
@@ -380,3 +403,8 @@ class Server:
 
     def _send(self, address: Address, message: Message) -> None:
         self._front.send_multipart([*address, b"", encode(message)])
+
+
+def _not_trusted(uid: int) -> Refused:
+    reason = f"Only this platform's operators may do that, not the user with uid {uid}."
+    return Refused(kind="permission", reason=reason)

@@ -13,6 +13,9 @@ from qslurm.runtimes.health import Health
 
 log = logging.getLogger(__name__)
 
+STATES = ("idle", "executing", "calibrating", "offline")
+"""The states that a backend can be in."""
+
 _REPLACEMENT_S = 10.0
 """A backend without any quantum runtime still takes jobs for so long: one that was killed is being replaced."""
 
@@ -48,7 +51,8 @@ class Backends:
                 unavailable.pop(name, None)
             else:
                 unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
-            state = "executing" if health.ready and self._executing(name) else health.state
+            busy = health.ready and (self._executing(name) or pool.in_lane(name))
+            state = "executing" if busy else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, self._ledger.clock())
 

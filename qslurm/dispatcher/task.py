@@ -34,7 +34,7 @@ class Circuit:
 class Execution:
     """One circuit of a task, while it is under way. `losses` counts the quantum runtimes it has cost.
 
-    `began` is when the last of them was given it (monotonic seconds).
+    `asked` is when it was asked for, `began` when the last of them was given it (monotonic seconds).
     """
 
     task: int
@@ -44,6 +44,7 @@ class Execution:
     circuit_sha256: str
     state: ExecutionState = ExecutionState.QUEUED
     losses: int = 0
+    asked: float = 0.0
     began: float = 0.0
 
 

@@ -19,13 +19,14 @@ import qslurm
 from qslurm.dispatcher import reserving
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
-from qslurm.dispatcher.messages import BackendStatus, GetStatus, Status, TaskStatus
+from qslurm.dispatcher.messages import BackendStatus, GetStatus, Metrics, Status, TaskStatus
+from qslurm.dispatcher.meters import FAMILIES, Value
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.pool import Pool
 from qslurm.dispatcher.positions import first, reason
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
-from qslurm.dispatcher.states import ExecutionState
-from qslurm.dispatcher.status import Backends
+from qslurm.dispatcher.states import ExecutionState, is_open
+from qslurm.dispatcher.status import STATES, Backends
 from qslurm.dispatcher.task import Task
 from qslurm.errors import QslurmError
 
@@ -92,6 +93,39 @@ class Views:
             queue=queue,
             queue_left=left,
         )  # fmt: skip
+
+    def metrics(self) -> Metrics:
+        """The answer to GetMetrics."""
+        ledger = self._ledger
+        self._backends.look(self._pool)
+        values = ledger.meters.values() | {name: [] for name, one in FAMILIES.items() if one.kind == "gauge"}
+
+        def gauge(name: str, value: float, *labels: str) -> None:
+            values[name].append(Value(labels, float(value)))
+
+        holds = Counter((hold.backend, hold.by) for hold in self._holds())
+        for backend in self._backends.all(self._pool):
+            name = backend.name
+            gauge("queue_length", backend.queued, name)
+            gauge("executing", backend.executing, name)
+            gauge("backend_up", name not in ledger.unavailable, name)
+            gauge("backend_runtimes", backend.runtimes, name)
+            for state in STATES:
+                gauge("backend_state", backend.state == state, name, state)
+            for by in ("session", "lane"):
+                gauge("backend_holds", holds[name, by], name, by)
+        jobs = Counter(
+            (task.job.backend, task.job.center, task.job.kind, str(task.state))
+            for task in ledger.tasks.values()
+            if is_open(task.state)
+        )
+        for labels, number in jobs.items():
+            gauge("open_jobs", number, *labels)
+        gauge("dispatcher_ready", not ledger.trouble)
+        gauge("dispatcher_start_time_seconds", self._backends.started)
+        return Metrics(
+            version=qslurm.__version__, pid=os.getpid(), values=values, spreads=ledger.meters.spreads()
+        )
 
     def _with_holds(self, backend: BackendStatus, holds: Iterable[HoldStatus]) -> BackendStatus:
         ways = Counter(hold.by for hold in holds if hold.backend == backend.name)

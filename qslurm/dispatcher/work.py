@@ -20,7 +20,10 @@ def assign(ledger: Ledger, backend: str, runtime: int) -> Run | None:
         return None
     order = next(ledger.orders)
     ledger.running[order] = (runtime, execution)
-    execution.began = ledger.timer()
+    now = ledger.timer()
+    if not execution.began:
+        ledger.meters.observe("queue_wait_seconds", now - execution.asked, backend)
+    execution.began = now
     ledger.move(execution, ExecutionState.RUNNING)
     task = ledger.tasks[execution.task]
     if task.state is TaskState.ADMITTED:

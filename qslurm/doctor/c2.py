@@ -31,6 +31,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
         "slurm": partial(_slurm, config),
         "gate": partial(_gate, config),
         "job manager": partial(_job_manager, config),
+        "metrics": partial(_metrics, config),
         "logs": partial(_logs, config),
         "keys": partial(_keys, config),
     }
@@ -153,27 +154,31 @@ def _gate(config: C2Config) -> Iterator[Finding]:
 
 
 def _job_manager(config: C2Config) -> Iterator[Finding]:
+    yield _answer("job manager", config.jobmanager.listen, "/healthz")
+
+
+def _metrics(config: C2Config) -> Iterator[Finding]:
+    if config.metrics.listen:
+        yield _answer("metrics", config.metrics.listen, "/metrics")
+    else:
+        yield ok("metrics", "are not answered, as configured")
+
+
+def _answer(name: str, listen: str, path: str) -> Finding:
     import http.client
 
-    host, _, port = config.jobmanager.listen.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+    host, _, port = listen.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PATIENCE_S)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        yield fail(
-            "job manager",
-            f"does not answer at {config.jobmanager.listen}: {error}",
-            "systemctl status qslurm-jobmanager",
-        )
-        return
+        return fail(name, f"does not answer at {listen}: {error}", "systemctl status qslurm-jobmanager")
     finally:
         connection.close()
-    yield (
-        ok("job manager", "is healthy")
-        if status == 200
-        else fail("job manager", f"says {status}", "journalctl -u qslurm-jobmanager")
-    )
+    if status != 200:
+        return fail(name, f"says {status}", "journalctl -u qslurm-jobmanager")
+    return ok(name, f"answers at {listen}")
 
 
 def _logs(config: C2Config) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The job manager's part of C2's configuration file: section `[jobmanager]`."""
+"""The job manager's part of C2's configuration file: sections `[jobmanager]` and `[metrics]`."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     listen: str = "127.0.0.1:8042"
     logs: str = "/var/spool/qslurm/logs"
     hs256_key: str = ""
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[metrics]`: where the job manager answers /metrics to a Prometheus on this host ("": nowhere).
+
+    An address of its own, because the proxy with TLS stands before the other one; who may log in here may read it.
+    """
+
+    listen: str = ""

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, UnreachableError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from qslurm.dispatcher.credentials import Identity
 
 GRACE_S = 5
 """Seconds that requests under way get when the service stops."""
@@ -14,16 +25,16 @@ GRACE_S = 5
 MOST_CONNECTIONS = 256
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tuple[str, int]:
     """Host and port of `127.0.0.1:8042` or `[::1]:8042`; ConfigError if it is not a loopback address.
 
     Tokens must not cross a network in the clear, so a proxy with TLS stands before this service.
     """
-    host, _, port = text.rpartition(":")
+    host, _, number = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (host and port.isascii() and port.isdigit() and int(port) < 65536):
+    if not (host and number.isascii() and number.isdigit() and int(number) < 65536):
         raise ConfigError(
-            f"`listen` in [jobmanager] is {text!r}.", hint="Write an address and a port: 127.0.0.1:8042."
+            f"`listen` in [{section}] is {text!r}.", hint=f"Write an address and a port: 127.0.0.1:{port}."
         )
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -31,10 +42,10 @@ def parse_listen(text: str) -> tuple[str, int]:
         loopback = False
     if not loopback:
         raise ConfigError(
-            f"The job manager may not listen on {host}: tokens would cross the network in the clear.",
-            hint="Listen on 127.0.0.1, and put the proxy with TLS from deploy/ before it.",
+            f"`listen` in [{section}] may not be on {host}: what is said there would cross the network in the clear.",
+            hint=f"Listen on 127.0.0.1:{port}, and put a proxy with TLS before it, as deploy/ has one.",
         )
-    return host, int(port)
+    return host, int(number)
 
 
 def serve(config: C2Config) -> None:
@@ -42,15 +53,61 @@ def serve(config: C2Config) -> None:
 
     ConfigError for an address that is no loopback address, UnreachableError if it is taken.
     """
-    import uvicorn
-
     from qslurm.jobmanager.app import make_app
-    from qslurm.jobmanager.connection import ImpatientProtocol
 
     host, port = parse_listen(config.jobmanager.listen)
-    server = uvicorn.Server(
+    server = _server(make_app(config), host, port)
+    with answering_metrics(config):
+        # uvicorn raises the signal again when it is done; by then there is nothing left to interrupt.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            server.run()
+        except SystemExit as error:
+            raise UnreachableError(
+                f"The job manager can't listen on {config.jobmanager.listen}.",
+                hint="Is another one running there?",
+            ) from error
+
+
+@contextmanager
+def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> Iterator[int]:
+    """Answer /metrics meanwhile, in a thread: who fills the one address up does not close the other.
+
+    The port is given (0 if none is configured). `identity` is how the dispatcher knows us (default: MUNGE).
+    """
+    if not config.metrics.listen:
+        yield 0
+        return
+    from qslurm.jobmanager.metrics import make_metrics_app
+
+    host, port = parse_listen(config.metrics.listen, "metrics", 9042)
+    try:
+        door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise UnreachableError(
+            f"The job manager can't listen on {config.metrics.listen} for metrics: {error.strerror}.",
+            hint="Is another one running there?",
+        ) from error
+    server = _server(make_metrics_app(config, identity=identity), host, port)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="metrics")
+    thread.start()
+    try:
+        yield door.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        door.close()
+
+
+def _server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
+    import uvicorn
+
+    from qslurm.jobmanager.connection import ImpatientProtocol
+
+    return uvicorn.Server(
         uvicorn.Config(
-            make_app(config),
+            app,
             host=host,
             port=port,
             http=ImpatientProtocol,
@@ -62,13 +119,3 @@ def serve(config: C2Config) -> None:
             timeout_graceful_shutdown=GRACE_S,
         )
     )
-    # uvicorn raises the signal again when it is done; by then there is nothing left to interrupt.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    try:
-        server.run()
-    except SystemExit as error:
-        raise UnreachableError(
-            f"The job manager can't listen on {config.jobmanager.listen}.",
-            hint="Is another one running there?",
-        ) from error

@@ -71,6 +71,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "job_file_mb": 200,
             "job_disk_mb": 500,
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
+            "metrics_listen": f"{LOOPBACK}:{ports['metrics']}",
             "logs": str(layout.job_logs),
             "private_keys": str(layout.keys),
             "jwks": str(layout.jwks),

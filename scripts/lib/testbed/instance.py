@@ -75,6 +75,11 @@ class Testbed:
         """C2's job manager."""
         return f"http://{files.LOOPBACK}:{self._known_ports()['jobmanager']}"
 
+    @property
+    def metrics_url(self) -> str:
+        """Where C2 tells what it counts."""
+        return f"http://{files.LOOPBACK}:{self._known_ports()['metrics']}/metrics"
+
     def _known_ports(self) -> Mapping[str, int]:
         if not (known := self.ports):
             raise TestbedError(f"The testbed {self.name!r} was never up; `scripts/testbed up` makes it.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from testbed.layout import Layout, write
+from testbed.ports import complete
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ def recall(layout: Layout) -> Memory:
     """What was remembered; a new memory if nothing was."""
     if not layout.memory.exists():
         return Memory()
-    return Memory(**json.loads(layout.memory.read_text()))
+    found = Memory(**json.loads(layout.memory.read_text()))
+    return replace(found, ports=complete(found.ports))
 
 
 def remember(layout: Layout, memory: Memory) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,13 +19,23 @@ NAMES = (
     "c2_slurmrestd",
     "database",
     "jobmanager",
+    "metrics",
 )
+"""In the order of their numbers; a new one comes last."""
 LOWEST, HIGHEST = 20000, 32000
 """Below the kernel's ephemeral ports (32768 and up), so that no outgoing connection takes one of ours."""
 
 BLOCK = 10
 _LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""
+
+
+def complete(known: Mapping[str, int]) -> dict[str, int]:
+    """Remembered ports, with those that have got a name since: the next ones of the same block."""
+    if not known:
+        return {}
+    first = min(known.values())
+    return {name: known.get(name, first + offset) for offset, name in enumerate(NAMES)}
 
 
 def listening(port: int) -> bool:

@@ -94,6 +94,13 @@ def test_two_instances_that_start_at_once_get_different_ports() -> None:
         assert not set(one.values()) & set(third.values())
 
 
+def test_an_instance_that_was_made_before_a_port_had_a_name_has_it_too() -> None:
+    with ports.reserved({}) as block:
+        older = {name: number for name, number in block.items() if name != ports.NAMES[-1]}
+        assert ports.complete(older) == block
+    assert ports.complete({}) == {}
+
+
 def test_an_instance_keeps_its_ports_while_they_are_free() -> None:
     with ports.reserved({}) as block:
         pass
