@@ -6,30 +6,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who submits. `system` is "slurm" (or another batch system's name) inside a job, "shell" outside one."""
+    """Who submits. `system` is "slurm" (or another batch system's name) inside a job, "shell" outside one.
+
+    `inside` is the job that this one runs in, where a workflow tool runs in a batch system's job.
+    """
 
     system: str
     cluster: str = ""
     job_id: str = ""
     user: str = ""
     array_task: str = ""
+    account: str = ""
+    inside: str = ""
 
     def format(self) -> str:
-        """As it stands in a job's comment: system:cluster:job_id[_array_task]:user."""
-        job = f"{self.job_id}_{self.array_task}" if self.array_task else self.job_id
-        return ":".join(_plain(part) for part in (self.system, self.cluster, job, self.user))
+        """As it stands in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account]."""
+        job = _plain(self.job_id)
+        job += f"_{_plain(self.array_task)}" if self.array_task else ""
+        job += f"@{_plain(self.inside)}" if self.inside else ""
+        parts = [_plain(self.system), _plain(self.cluster), job, _plain(self.user)]
+        return ":".join([*parts, _plain(self.account)] if self.account else parts)
+
+
+def user_of(origin: str) -> str:
+    """The user in an origin's text; "" where it says none."""
+    parts = origin.split(":")
+    return parts[3] if len(parts) > 3 else ""
+
+
+def describe(origin: str) -> str:
+    """An origin's text in words: "slurm job 12_3 on snellius, by alice (account physics)"."""
+    system, cluster, job, user, account = [*origin.split(":"), "", "", "", "", ""][:5]
+    if not system:
+        return ""
+    job, _, inside = job.partition("@")
+    said = f"{system} job {job}" if job else system
+    said += f" in job {inside}" if inside else ""
+    said += f" on {cluster}" if cluster else ""
+    said += f", by {user}" if user else ""
+    return f"{said} (account {account})" if account else said
 
 
 @dataclass(frozen=True)
 class System:
     """The names of the environment variables in which a batch system tells its jobs who they are.
 
-    Of several names the first that is set counts. `job_id` is what marks a job of this system.
+    Of several names the first that is set counts. `job_id` is what marks a job of this system, or `mark` where jobs
+    need not be told their id.
     """
 
     name: str
@@ -37,16 +65,33 @@ class System:
     cluster: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     array_task: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
+    mark: tuple[str, ...] = ()
 
 
-# sbatch(1), "OUTPUT ENVIRONMENT VARIABLES": in an array SLURM_ARRAY_JOB_ID is the id that users know.
 SYSTEMS: tuple[System, ...] = (
+    # Seen in tasks of QCG-PilotJob 0.14.2, which leaves the Slurm job's own variables beside its own.
+    System("qcg-pilotjob", job_id=("QCG_PM_STEP_ID",)),
+    # Seen in tasks of HyperQueue 0.27.0. A job is an array of tasks; one without an array has task 0.
+    System("hyperqueue", job_id=("HQ_JOB_ID",), array_task=("HQ_TASK_ID",)),
+    # flux-environment(7): the id is in F58; a batch script is told only where its broker is. `--cc` counts jobs.
+    System("flux", job_id=("FLUX_JOB_ID",), array_task=("FLUX_JOB_CC",), mark=("FLUX_URI",)),
+    # sbatch(1), "OUTPUT ENVIRONMENT VARIABLES": in an array SLURM_ARRAY_JOB_ID is the id that users know.
     System(
         "slurm",
         job_id=("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
         cluster=("SLURM_CLUSTER_NAME",),
         user=("SLURM_JOB_USER",),
         array_task=("SLURM_ARRAY_TASK_ID",),
+        account=("SLURM_JOB_ACCOUNT",),
+    ),
+    # qsub(1B), "ENVIRONMENT VARIABLES"; after Slurm, whose plugin for PBS scripts sets some of them as well.
+    System(
+        "openpbs",
+        job_id=("PBS_JOBID",),
+        user=("PBS_O_LOGNAME",),
+        array_task=("PBS_ARRAY_INDEX",),
+        account=("PBS_ACCOUNT",),
     ),
 )
 """Looked at in this order: one that starts jobs inside another's (a workflow tool) stands before it."""
@@ -56,16 +101,37 @@ _USER = ("USER", "LOGNAME")
 
 def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origin:
     """Where a process with this environment comes from; `user` is for who knows better than the environment."""
-    for system in SYSTEMS:
-        if job_id := _first(environ, system.job_id):
-            return Origin(
-                system.name,
-                _first(environ, system.cluster),
-                job_id,
-                user or _first(environ, system.user + _USER),
-                _first(environ, system.array_task),
-            )
-    return Origin("shell", user=user or _first(environ, _USER))
+    found = [
+        _of_system(system, environ) for system in SYSTEMS if _first(environ, system.job_id + system.mark)
+    ]
+    if not found:
+        return Origin("shell", user=user or _first(environ, _USER))
+    inner, outer = found[0], found[-1]
+    if outer.job_id not in ("", inner.job_id):
+        task = f"_{outer.array_task}" if outer.array_task else ""
+        inner = replace(
+            inner,
+            cluster=inner.cluster or outer.cluster,
+            account=inner.account or outer.account,
+            user=inner.user or outer.user,
+            inside=outer.job_id + task,
+        )
+    return replace(inner, user=user or inner.user or _first(environ, _USER))
+
+
+def _of_system(system: System, environ: Mapping[str, str]) -> Origin:
+    job_id, cluster = _first(environ, system.job_id), _first(environ, system.cluster)
+    if system.name == "openpbs":  # 1234.server, and 1234[7].server for one of an array
+        job_id, _, cluster = job_id.partition(".")
+        job_id = job_id.partition("[")[0]
+    return Origin(
+        system.name,
+        cluster,
+        job_id.replace("\N{LATIN SMALL LETTER F WITH HOOK}", "f"),  # Flux's own way to write it in ASCII
+        _first(environ, system.user),
+        _first(environ, system.array_task),
+        _first(environ, system.account).replace("(null)", ""),
+    )
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:

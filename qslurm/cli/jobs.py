@@ -64,6 +64,7 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     Example:  qslurm show 12
     """
     from qslurm.center.jobs import look, platform_facts
+    from qslurm.center.origin import describe
 
     connection = center.open()
     job = look(connection, job_id)
@@ -81,7 +82,8 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
             "backend": said.backend,
             "partition": job.partition,
             "account": job.account,
-            "origin": said.origin,
+            "origin": describe(said.origin),
+            "comment": said.note,
             "submitted": clock_time(job.submit_time),
             "started": clock_time(job.start_time),
             "ended": clock_time(job.end_time),

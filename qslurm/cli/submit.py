@@ -10,6 +10,8 @@ import click
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
 from qslurm.cli.output import note, print_json
 
+HELD = "Slurm error 2042"
+
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
@@ -118,7 +120,8 @@ def submit(
         note(f"\nThe job was being sent, and C2 may have it. {jobs.how_to_look(payload)}")
         raise
     for warning in submitted.warnings:
-        note(f"C2 says: {warning}")
+        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
+            note(f"C2 says: {warning}")
     document: dict[str, Any] = {
         "job_id": submitted.job_id,
         "partition": payload["job"].get("partition"),

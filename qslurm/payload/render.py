@@ -22,7 +22,10 @@ from qslurm.payload.templates import Template, find_template
 CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """What a job has in its environment when nobody asks for more; C2's hooks add what the job step needs."""
 
-_NOT_FOR_JOBS = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SLURMD_", "QSLURM_TOKEN")
+_NOT_FOR_JOBS = (
+    *("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SLURMD_", "QSLURM_TOKEN"),
+    *("PBS_", "FLUX_", "HQ_", "QCG_PM_"),
+)
 
 
 def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] = ()) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def environment(asked: Mapping[str, str]) -> list[str]:
     if wrong := sorted(name for name in asked if name.startswith(_NOT_FOR_JOBS)):
         raise InvalidInputError(
             f"{', '.join(wrong)} can't go into the job's environment.",
-            hint="Variables of this machine's Slurm mean nothing on C2, and a token must not leave.",
+            hint="Variables of this machine's batch system mean nothing on C2, and a token must not leave.",
         )
     return [f"{name}={value}" for name, value in {**CLEAN_ENVIRONMENT, **asked}.items()]
 

@@ -124,7 +124,9 @@ def test_all_of_sbatchs_options_reach_the_payload(circuit):
     assert job["environment"][-2:] == ["A=1", "B=2"]
 
 
-@pytest.mark.parametrize("name", ["SLURM_JWT", "SBATCH_PARTITION", "QSLURM_TOKEN"])
+@pytest.mark.parametrize(
+    "name", ["SLURM_JWT", "SBATCH_PARTITION", "QSLURM_TOKEN", "HQ_ACCESS_KEY", "PBS_JOBCOOKIE"]
+)
 def test_no_token_and_nothing_of_this_machines_slurm_can_be_exported(name, circuit):
     with pytest.raises(InvalidInputError, match=name):
         prepare(Config(), Request(file=circuit, export=name), {name: "x"})

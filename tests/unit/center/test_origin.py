@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.center.origin import SYSTEMS, Origin, origin_from_environment
+from qslurm.center.origin import SYSTEMS, Origin, describe, origin_from_environment, user_of
 from qslurm.payload.comment import Comment
 
 INSIDE = {"SLURM_JOB_ID": "12", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": "alice", "USER": "root"}
@@ -34,6 +34,48 @@ def test_who_knows_the_user_better_says_so():
 
 def test_every_system_is_marked_by_a_job_id():
     assert all(system.job_id for system in SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        (
+            {"PBS_JOBID": "1234[7].pbs01", "PBS_ARRAY_INDEX": "7", "PBS_O_LOGNAME": "ann", "USER": "root"},
+            "openpbs:pbs01:1234_7:ann",
+        ),
+        (
+            {"PBS_JOBID": "99.pbs01.site.eu", "PBS_ACCOUNT": "phys", "USER": "ann"},
+            "openpbs:pbs01.site.eu:99:ann:phys",
+        ),
+        (
+            {"FLUX_JOB_ID": "ƒABc12", "FLUX_JOB_CC": "3", "FLUX_URI": "local:///x", "USER": "ann"},
+            "flux::fABc12_3:ann",
+        ),
+        ({"FLUX_URI": "local:///x", "USER": "ann"}, "flux:::ann"),
+        ({"HQ_JOB_ID": "1", "HQ_TASK_ID": "0", "USER": "ann"}, "hyperqueue::1_0:ann"),
+        ({"QCG_PM_STEP_ID": "a1a63fba", "USER": "ann"}, "qcg-pilotjob::a1a63fba:ann"),
+        ({**INSIDE, "HQ_JOB_ID": "1", "HQ_TASK_ID": "4"}, "hyperqueue:snellius:1_4@12:alice"),
+        (
+            {**INSIDE, "SLURM_JOB_ACCOUNT": "phys", "QCG_PM_STEP_ID": "x"},
+            "qcg-pilotjob:snellius:x@12:alice:phys",
+        ),
+        ({**INSIDE, "PBS_JOBID": "12"}, "slurm:snellius:12:alice"),  # by Slurm's plugin for PBS scripts
+        ({**INSIDE, "SLURM_JOB_ACCOUNT": "(null)"}, "slurm:snellius:12:alice"),
+    ],
+)
+def test_each_system_says_who_it_is_as_it_documents(inside, expected):
+    text = origin_from_environment(inside).format()
+    assert text == expected
+    assert user_of(text) == ("alice" if "SLURM_JOB_ID" in inside else "ann")
+
+
+def test_an_origin_can_be_read_by_people():
+    assert describe("slurm:snellius:12_3:alice:phys") == "slurm job 12_3 on snellius, by alice (account phys)"
+    assert (
+        describe("hyperqueue:snellius:1_4@12:alice") == "hyperqueue job 1_4 in job 12 on snellius, by alice"
+    )
+    assert describe("shell:::bob") == "shell, by bob"
+    assert describe("") == ""
 
 
 @pytest.mark.parametrize("hostile", ["a b", "x=y", "new\nline", "ü", "x" * 500, "a:b"])
