@@ -10,7 +10,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.hardware_guard import Charge, Guard
+from qslurm.runtimes.guard import Guard
+from qslurm.runtimes.hardware_guard import Charge
 from qslurm.runtimes.hardware_link import HardwareLink, SilentError
 from qslurm.runtimes.hardware_status import StatusStream
 from qslurm.runtimes.hardware_wire import (
@@ -21,14 +22,13 @@ from qslurm.runtimes.hardware_wire import (
     RubbishError,
     Static,
 )
-from qslurm.runtimes.health import Health, TryLaterError
+from qslurm.runtimes.health import Calm, Health, TryLaterError
 
 if TYPE_CHECKING:
     from qslurm.runtimes.hardware import HardwareOptions
 
 log = logging.getLogger(__name__)
 
-_BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STALE_LOCK = 3
 """A lock that is published so often while this process holds none is a dead client's."""
 _REST_S = 0.01
@@ -49,7 +49,8 @@ class HardwareSession:
         self._options = options
         self._execute_timeout_s = execute_timeout_s
         # The guard is started before there is any ZeroMQ thread, and waits for a circuit that is being executed.
-        self._guard = Guard(Charge(commands, execute_timeout_s + options.reply_timeout_s))
+        charge = Charge(commands, execute_timeout_s + options.reply_timeout_s)
+        self._guard = Guard("qslurm.runtimes.hardware_guard", charge)
         self._context = zmq.Context()
         self._context.setsockopt(zmq.IPV6, 1)
         self._link = HardwareLink(self._context, commands)
@@ -60,7 +61,7 @@ class HardwareSession:
         )
         self._session = ""  # while the lock is held, or may be
         self._begun = self._used = 0.0
-        self._calm = _Calm()
+        self._calm = Calm("the hardware")
         self._jobs = itertools.count(1)
         self._stale_dynamic = True
 
@@ -194,7 +195,7 @@ class HardwareSession:
                 Executed, self._session, "execute", job,
                 timeout_s=self._execute_timeout_s, given_up=self._is_gone,
             )  # fmt: skip
-            self._calm = _Calm()
+            self._calm = Calm("the hardware")
             return executed
         except (SilentError, RubbishError) as error:
             self.lost(error.message)
@@ -265,23 +266,3 @@ class HardwareSession:
     def _ask(self, kind: Any, command: Any, *, timeout_s: float = 0.0) -> Any:
         limit = timeout_s or self._options.reply_timeout_s
         return self._link.ask(kind, self._session or str(uuid.uuid4()), command, timeout_s=limit)
-
-
-class _Calm:
-    """For how long a server in trouble is left alone, longer each time."""
-
-    def __init__(self) -> None:
-        self.trouble = ""
-        self._times = 0
-        self._until = 0.0
-
-    def add(self, why: str) -> None:
-        self.trouble = why
-        self._until = time.monotonic() + _BACK_OFF_S[min(self._times, len(_BACK_OFF_S) - 1)]
-        self._times += 1
-
-    def over(self) -> bool:
-        return time.monotonic() >= self._until
-
-    def health(self) -> Health:
-        return Health("offline", f"the hardware is in trouble: {self.trouble}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 import msgspec
 
 from qslurm.errors import QslurmError
+
+_BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 State = Literal["idle", "executing", "calibrating", "offline"]
 
@@ -34,3 +37,27 @@ class TryLaterError(QslurmError):
     def __init__(self, message: str, *, begun: bool) -> None:
         super().__init__(message)
         self.begun = begun
+
+
+class Calm:
+    """For how long a target in trouble is left alone, longer each time. `whose` is what operators call it."""
+
+    def __init__(self, whose: str) -> None:
+        self.trouble = ""
+        self._whose = whose
+        self._times = 0
+        self._until = 0.0
+
+    def add(self, why: str) -> None:
+        """There is trouble, again or for the first time."""
+        self.trouble = why
+        self._until = time.monotonic() + _BACK_OFF_S[min(self._times, len(_BACK_OFF_S) - 1)]
+        self._times += 1
+
+    def over(self) -> bool:
+        """Whether it has been left alone for long enough."""
+        return time.monotonic() >= self._until
+
+    def health(self) -> Health:
+        """How a target in trouble is."""
+        return Health("offline", f"{self._whose} is in trouble: {self.trouble}")
