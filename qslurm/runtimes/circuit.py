@@ -113,7 +113,7 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
         raise CircuitError(f"{file}: the circuit is empty.", hint=FIRST_LINES + ".")
     read = read_text(text, file)
     program = analyze(read, file)
-    registers = _Registers.of(program["variables"])
+    registers = Registers.of(program["variables"])
     if registers.qubits == 0:
         raise CircuitError(f"{file}: the circuit has no qubits.", hint=FIRST_LINES + ".")
     if registers.qubits > MAX_QUBITS:
@@ -145,8 +145,11 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
 # --- what the program declares and measures ----------------------------------------------------------
 
 
-class _Registers(NamedTuple):
-    """Where each declared variable begins among all qubits or all bits, and how long it is."""
+class Registers(NamedTuple):
+    """Where each declared variable begins among all qubits or all bits, and how long it is.
+
+    `names` are the qubits' names, as a program can write them.
+    """
 
     starts: dict[str, tuple[int, int]]
     names: list[str]
@@ -154,7 +157,8 @@ class _Registers(NamedTuple):
     bits: int
 
     @classmethod
-    def of(cls, variables: list[dict[str, Any]]) -> _Registers:
+    def of(cls, variables: list[dict[str, Any]]) -> Registers:
+        """Those of a program's tree."""
         starts: dict[str, tuple[int, int]] = {}
         names: list[str] = []
         totals = {"Qubit": 0, "Bit": 0}
@@ -187,7 +191,7 @@ class _Measured(NamedTuple):
     qubit: int
 
 
-def _measurements(steps: list[dict[str, Any]], registers: _Registers) -> list[_Measured]:
+def _measurements(steps: list[dict[str, Any]], registers: Registers) -> list[_Measured]:
     measured: list[_Measured] = []
     for step, statement in enumerate(steps):
         instruction = statement.get("NonGateInstruction")
@@ -198,7 +202,7 @@ def _measurements(steps: list[dict[str, Any]], registers: _Registers) -> list[_M
 
 
 def _refuse_repeated_operands(
-    steps: list[dict[str, Any]], registers: _Registers, read: Text, file: str
+    steps: list[dict[str, Any]], registers: Registers, read: Text, file: str
 ) -> None:
     """A gate on one qubit twice is not unitary; QX would compute something all the same."""
     for step, statement in enumerate(steps):
@@ -214,7 +218,7 @@ def _refuse_repeated_operands(
                 )
 
 
-def _unsafe_resets(steps: list[dict[str, Any]], registers: _Registers) -> list[tuple[int, int]]:
+def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tuple[int, int]]:
     """The resets (step, qubit) that may find a qubit in superposition or entangled.
 
     QX 0.11 moves amplitudes together there, as if nothing had been lost: after H and CNOT, resetting one qubit
@@ -235,7 +239,7 @@ def _unsafe_resets(steps: list[dict[str, Any]], registers: _Registers) -> list[t
 
 
 def _plan_readout(
-    measured: list[_Measured], resets: list[tuple[int, int]], registers: _Registers, read: Text, file: str
+    measured: list[_Measured], resets: list[tuple[int, int]], registers: Registers, read: Text, file: str
 ) -> Readout:
     """Find the qubit that holds each bit's value in the end; make spare ones where there is none."""
     writes = {each.bit: each for each in measured}  # a later measurement into a bit replaces the earlier one
@@ -266,7 +270,7 @@ def _plan_readout(
 
 
 def _rewritten(
-    read: Text, lost: list[tuple[int, int]], resets: list[tuple[int, int]], registers: _Registers
+    read: Text, lost: list[tuple[int, int]], resets: list[tuple[int, int]], registers: Registers
 ) -> str:
     """The program with each lost value copied right after its measurement, and each unsafe reset made safe."""
     name = "spare"

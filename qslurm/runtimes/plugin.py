@@ -22,6 +22,7 @@ GROUP = "qslurm.runtimes"
 BUILT_IN = {
     "hardware": "qslurm.runtimes.hardware:HardwareRuntime",
     "null": "qslurm.runtimes.null:NullRuntime",
+    "quantuminspire": "qslurm.runtimes.quantum_inspire:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
 """Those of this package, found without a look at what is installed: that look takes longer than a circuit."""

@@ -1,0 +1,242 @@
+"""The credentials for Quantum Inspire: where they are kept, who may read them, and how they are renewed.
+
+The file is the one that `qi login` writes (`~/.quantuminspire/config.json`), or a copy of it. It belongs to the
+dispatcher's user and nobody else may read it. A token that is about to expire is renewed, and the file written
+anew: with most identity providers the old one is worth nothing from then on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from qslurm.atomic import write_atomically
+from qslurm.errors import ConfigError, QslurmError
+
+if TYPE_CHECKING:
+    from qi2_shared.settings import ApiSettings, TokenInfo
+
+log = logging.getLogger(__name__)
+
+_FILE_LIMIT = 256 * 1024  # bytes
+_ANSWER_LIMIT = 256 * 1024  # bytes of an identity provider's answer
+_EARLY_S = 30.0
+"""A token that lives no longer than this is renewed: it has to last for one request."""
+_LOCK_S = 0.05
+
+
+class LoginError(QslurmError):
+    """There is no valid token, or none can be had now."""
+
+
+class Tokens:
+    """What is in the credentials' file. The file is read again whenever it has changed.
+
+    It is what the official client's `Configuration` asks for a token (`refresh`, called before each request).
+    ConfigError if the file can't be used.
+    """
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        self._path = Path(path)
+        self._timeout_s = timeout_s
+        self._seen: tuple[int, int, int] | None = None
+        self._settings = self._read()
+        self.host = self._settings.default_host
+        """The platform's address. It does not change while this process lives."""
+
+    @property
+    def member(self) -> int | None:
+        """Who submits, as the platform numbers its teams' members; None if the file does not say."""
+        found: int | None = self._settings.auths[self.host].team_member_id
+        return found
+
+    def refresh(self) -> TokenInfo:
+        """A token that is valid now; LoginError if there is none to be had."""
+        try:
+            self._reread()
+            if (token := self._valid()) is not None:
+                return token
+            with self._lock():
+                self._reread()  # another process may have renewed it in the meantime
+                return self._valid() or self._renew()
+        except ConfigError as error:
+            raise LoginError(error.message.rstrip(".")) from error
+
+    # --- the file ------------------------------------------------------------------------------------
+
+    def _reread(self) -> None:
+        settings = self._read() if self._version() != self._seen else self._settings
+        if settings.default_host != self.host:
+            raise ConfigError(f"{self._path} is now for {settings.default_host}: restart the dispatcher.")
+        self._settings = settings
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            facts = self._path.stat()
+        except OSError:
+            return None  # reading it will say what is wrong
+        return facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+    def _read(self) -> ApiSettings:
+        from qi2_shared.settings import ApiSettings
+
+        self._seen = self._version()
+        data = _read_private(self._path)
+        try:
+            settings = ApiSettings.model_validate_json(data)
+            known = settings.auths[settings.default_host]
+        except (ValueError, KeyError):  # not chained: the error quotes what it has read
+            raise ConfigError(
+                f"The credentials {self._path} can't be understood.",
+                hint="Log in anew with `qi login`, and copy ~/.quantuminspire/config.json there.",
+            ) from None
+        if known.tokens is None:
+            raise ConfigError(f"There is no token for {settings.default_host} in {self._path}.")
+        refuse_clear_text(settings.default_host)
+        return settings
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Only one process renews the token: an identity provider may take a second use of the old one for theft."""
+        path = self._path.with_name(self._path.name + ".lock")
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise LoginError(f"the token can't be renewed: {path} can't be made: {error.strerror}") from error
+        try:
+            until = time.monotonic() + self._timeout_s
+            while not _locked(handle):
+                if time.monotonic() > until:
+                    raise LoginError(f"the token can't be renewed: another process holds {path}")
+                time.sleep(_LOCK_S)
+            yield
+        finally:
+            os.close(handle)
+
+    # --- the token -----------------------------------------------------------------------------------
+
+    def _valid(self) -> TokenInfo | None:
+        token = self._settings.auths[self.host].tokens
+        return token if token is not None and token.access_expires_at > time.time() + _EARLY_S else None
+
+    def _renew(self) -> TokenInfo:
+        from qi2_shared.settings import TokenInfo
+
+        known = self._settings.auths[self.host]
+        if known.tokens is None:
+            raise LoginError(f"there is no token for {self.host} in {self._path}")
+        endpoint = _fetch(known.well_known_endpoint, None, self._timeout_s).get("token_endpoint")
+        asked = {
+            "grant_type": "refresh_token",
+            "client_id": known.client_id,
+            "refresh_token": known.tokens.refresh_token,
+        }
+        answer = _fetch(str(endpoint), asked, self._timeout_s)
+        # A provider that keeps refresh tokens does not send them again.
+        answer = {"refresh_token": known.tokens.refresh_token, **answer, "generated_at": time.time()}
+        try:
+            token = TokenInfo(**answer)
+        except (ValueError, TypeError):
+            raise LoginError("the identity provider's answer makes no sense") from None
+        known.tokens = token
+        try:
+            write_atomically(self._path, self._settings.model_dump_json(indent=2).encode(), mode=0o600)
+        except OSError:
+            log.exception("the renewed token can't be kept in %s", self._path)
+        else:
+            self._seen = self._version()
+        return token
+
+
+def refuse_clear_text(url: str) -> None:
+    """ConfigError for an address to which a token would travel in the clear; this host's own are fine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise ConfigError(f"{url!r} is no https address: tokens would travel in the clear.")
+
+
+def _read_private(path: Path) -> bytes:
+    """A file of this user's own that nobody else may read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+                raise ConfigError(
+                    f"The credentials {path} are not a file of the dispatcher's user.",
+                    hint=f"chown it, and chmod 600 {path}",
+                )
+            if facts.st_mode & 0o077:
+                raise ConfigError(
+                    f"The credentials {path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o}).",
+                    hint=f"chmod 600 {path}",
+                )
+            data = file.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"The credentials {path} can't be read: {error.strerror}.",
+            hint="Log in with `qi login`, and copy ~/.quantuminspire/config.json there (mode 600).",
+        ) from error
+    if len(data) > _FILE_LIMIT:
+        raise ConfigError(f"The credentials {path} are larger than any.")
+    return data
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str, Any]:
+    """Ask the identity provider (POST with a form, else GET); LoginError with a reason that quotes no token.
+
+    The official client does this without any limit of time or size.
+    """
+    import requests
+
+    refuse_clear_text(url)
+    until = time.monotonic() + timeout_s
+    try:
+        with requests.request(
+            "GET" if form is None else "POST",
+            url,
+            data=form,
+            timeout=timeout_s,
+            stream=True,
+            allow_redirects=False,
+        ) as response:
+            data = b""
+            for piece in response.iter_content(16 * 1024):
+                data += piece
+                if len(data) > _ANSWER_LIMIT or time.monotonic() > until:
+                    raise LoginError("the identity provider's answer does not come to an end")
+            status = response.status_code
+    except requests.RequestException as error:
+        raise LoginError(f"the identity provider does not answer ({type(error).__name__})") from None
+    if status != 200:
+        raise LoginError(
+            f"the identity provider does not renew the token (HTTP {status}): log in anew with `qi login`"
+        )
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise LoginError("the identity provider's answer makes no sense") from None
