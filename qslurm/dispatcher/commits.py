@@ -30,7 +30,7 @@ class Commits:
         if ledger.trouble and now < self._again and not at_once:
             return False
         began = ledger.timer()
-        trouble = ledger.store.commit(ledger.changes)
+        trouble = ledger.store.commit(ledger.changes, last=ledger.changes_must_last)
         ledger.meters.observe("store_commit_seconds", ledger.timer() - began)
         self._note(trouble, now)
         if not trouble:

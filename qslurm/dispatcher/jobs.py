@@ -40,6 +40,7 @@ def finish(ledger: Ledger, message: Finish) -> Message:
     task = next((task for task in starts if not message.key or task.job.key == message.key), None)
     if task is None or task.slurm_state:
         return Done()
+    ledger.changes_must_last = True  # Slurm calls the job completed once we have answered
     task.slurm_state, task.exit_code = message.state, message.exit_code
     ledger.changes.append(
         statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)

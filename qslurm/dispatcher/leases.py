@@ -240,7 +240,7 @@ def recover(ledger: Ledger, logbooks: str) -> int:
         logbook.close()
         os.close(descriptor)
     if found:
-        trouble = ledger.store.commit(ledger.changes)
+        trouble = ledger.store.commit(ledger.changes, last=True)
         if trouble:
             raise QslurmError(
                 f"What is left in logbooks can't be stored: {trouble}.", hint="Make room, and start again."

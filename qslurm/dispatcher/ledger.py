@@ -47,6 +47,7 @@ class Ledger:
         self.queues = {name: Queue(backend) for name, backend in self.backends.items()}
         self.tasks: dict[int, Task] = {}
         self.changes: list[Statement] = []
+        self.changes_must_last = False  # whatever happens to the power
         self.settled: list[tuple[int, int, Message]] = []
         self.doomed: list[int] = []
         self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
@@ -68,6 +69,7 @@ class Ledger:
     def stored(self) -> None:
         """All changes have been stored: forget them, and the tasks that have ended."""
         self.changes.clear()
+        self.changes_must_last = False
         for task_id in self._ended:
             del self.tasks[task_id]
         self._ended.clear()
@@ -78,6 +80,7 @@ class Ledger:
 
     def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
         """Note what an operator wants of a backend."""
+        self.changes_must_last = True
         self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))
 
     def tasks_of_job(self, job_id: int) -> list[Task]:
@@ -99,16 +102,19 @@ class Ledger:
 
     def reserve(self, reservation: Reservation) -> None:
         """A window begins to count."""
+        self.changes_must_last = True
         self.queues[reservation.backend].reservations[reservation.id] = reservation
         self.changes.append(statements.put_reservation(msgspec.structs.asdict(reservation)))
 
     def release(self, reservation: Reservation) -> None:
         """A window does not count any more."""
+        self.changes_must_last = True
         del self.queues[reservation.backend].reservations[reservation.id]
         self.changes.append(statements.drop_reservation(reservation.id))
 
     def begin(self, job: Admit) -> Task:
         """A new task."""
+        self.changes_must_last = True
         self._last_task += 1
         task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
         self.tasks[task.id] = task

@@ -1,7 +1,7 @@
 """The store as its one writer, the dispatcher, has it: SQLite with a write-ahead log.
 
-`synchronous=NORMAL`: what was committed survives a kill -9 of any process; a power cut may cost the last
-moments, but never the file's integrity.
+What was committed survives a kill -9 of any process. A power cut may cost the last moments, but never what was
+committed to `last`, all that was committed before it, or the file's integrity (docs/decisions/durability.md).
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ class Store:
                 hint="Its folder must exist, be writable for this user, and have space.",
             ) from error
 
-    def commit(self, statements: Iterable[Statement]) -> str:
-        """Write all of them or none. The answer is empty, or the reason why the store takes nothing now."""
+    def commit(self, statements: Iterable[Statement], *, last: bool = False) -> str:
+        """Write all of them or none; with `last` they are on the disk itself when it returns.
+
+        The answer is empty, or the reason why the store takes nothing now.
+        """
         try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if last else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             for sql, values in statements:
                 self._connection.execute(sql, values)
@@ -133,7 +137,6 @@ def _open(path: str) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version in STEPS:
         connection.executescript(f"BEGIN; {STEPS[version]} PRAGMA user_version = {VERSION}; COMMIT;")

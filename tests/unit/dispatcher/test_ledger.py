@@ -281,3 +281,26 @@ class Day(RuleBasedStateMachine):
 
 Day.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestDay = Day.TestCase
+
+
+def test_a_job_that_slurm_may_call_completed_is_on_the_disk_and_circuits_are_waited_for_by_nobody() -> None:
+    ledger = Ledger([BackendConfig(name="qx")], Store())
+
+    def must_last() -> bool:
+        found = ledger.changes_must_last
+        assert ledger.store.commit(ledger.changes, last=found) == ""
+        ledger.stored()
+        return found
+
+    jobs.admit(ledger, hybrid_job(1, "x", uid=7), "")
+    assert must_last()
+    attached = sessions.attach(ledger, Attach(job_id=1, restart=0, client="step"), 7)
+    assert isinstance(attached, Attached)
+    sessions.execute(ledger, Execute(task=attached.task, seq=0, circuit="x", shots=1))
+    run = work.assign(ledger, "qx", 1)
+    assert run is not None
+    work.result(ledger, Result(runtime=1, order=run.order, shots_done=1))
+    sessions.conclude(ledger, Conclude(task=attached.task, final_result="{}"))
+    assert not must_last()
+    jobs.finish(ledger, Finish(job_id=1, restart=0, state="COMPLETED"))
+    assert must_last()
