@@ -119,6 +119,20 @@ def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origi
     return replace(inner, user=user or inner.user or _first(environ, _USER))
 
 
+def of_process(environ: Mapping[str, str]) -> Origin:
+    """Where this process comes from; a batch system need not tell its jobs who their user is, the system knows."""
+    import os
+    import pwd
+
+    origin = origin_from_environment(environ)
+    if origin.user:
+        return origin
+    try:
+        return replace(origin, user=pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:  # a user of a container, without a name
+        return origin
+
+
 def _of_system(system: System, environ: Mapping[str, str]) -> Origin:
     job_id, cluster = _first(environ, system.job_id), _first(environ, system.cluster)
     if system.name == "openpbs":  # 1234.server, and 1234[7].server for one of an array

@@ -12,7 +12,6 @@ from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
-    from qslurm.center.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -127,22 +126,6 @@ def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
             )
 
 
-def _origin(environ: Mapping[str, str]) -> Origin:
-    """Where the request comes from; a batch system need not tell its jobs who their user is."""
-    import os
-    import pwd
-
-    from qslurm.center.origin import origin_from_environment
-
-    origin = origin_from_environment(environ)
-    if origin.user:
-        return origin
-    try:
-        return replace(origin, user=pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:  # a user of a container, without a name
-        return origin
-
-
 def unused_options(request: Request) -> list[str]:
     """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
     from qslurm.center.files import SUFFIXES
@@ -165,6 +148,7 @@ def _rendered(
 ) -> dict[str, Any]:
     from datetime import datetime
 
+    from qslurm.center.origin import of_process
     from qslurm.payload.array import parse_array
     from qslurm.payload.begin import parse_begin
     from qslurm.payload.comment import new_key
@@ -219,7 +203,7 @@ def _rendered(
         note=" ".join((request.comment or "").split()),
         environment=parse_export(request.export, environ) if request.export else {},
         key=new_key(),
-        origin=_origin(environ).format(),
+        origin=of_process(environ).format(),
         variables=dict(request.variables),
     )
     return render(spec, request.template or kind, config.template_folders())

@@ -70,19 +70,31 @@ class JobManagerClient:
         backends = self._json("/v1/backends").get("backends", [])
         return list(backends)
 
+    def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The center's jobs that have started, newest first."""
+        return list(self._json("/v1/jobs", {"limit": str(limit)}).get("jobs", []))
+
+    def usage(self, since: int, until: int) -> list[dict[str, Any]]:
+        """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
+        return list(self._json("/v1/usage", {"since": str(since), "until": str(until)}).get("usage", []))
+
     def log(self, job_id: int) -> Iterator[bytes]:
         """What the job has written so far, in pieces."""
         offset = 0
         while True:
-            response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
-            after = _next_offset(response, offset)
+            piece, after = self.log_from(job_id, offset)
             if after <= offset:
                 return
-            yield response.content
+            yield piece
             offset = after
 
-    def _json(self, path: str) -> dict[str, Any]:
-        response = self._get(path, {})
+    def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
+        """A piece of what the job has written, from an offset on, and the offset behind it."""
+        response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
+        return response.content, _next_offset(response, offset)
+
+    def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
+        response = self._get(path, parameters or {})
         try:
             document = response.json()
         except ValueError as error:

@@ -26,12 +26,15 @@ COMPLETION = "_QSLURM_COMPLETE"
 COMMANDS: Mapping[str, tuple[str, str]] = {
     # name: (module, one line for the overview)
     "submit": ("submit", "Send a circuit, a hybrid Python file or a batch script to C2."),
-    "queue": ("jobs", "List your center's jobs on C2."),
+    "queue": ("lists", "List your center's jobs on C2."),
     "show": ("jobs", "Show one job."),
     "wait": ("jobs", "Wait for a job to end; exit with how it ended."),
     "cancel": ("jobs", "Cancel jobs."),
     "hold": ("jobs", "Keep jobs that wait from starting."),
     "release": ("jobs", "Let held jobs start."),
+    "info": ("lists", "Show C2's backends, and what waits for them."),
+    "history": ("lists", "List your center's jobs that have ended."),
+    "usage": ("lists", "Say who has used how much of the backends."),
     "results": ("results", "Print what a job measured or computed."),
     "logs": ("results", "Print what a job wrote."),
     "run": ("local", "Run a circuit or a hybrid file on this machine, without Slurm."),
@@ -48,7 +51,24 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
-    ("Jobs", ("submit", "queue", "show", "wait", "cancel", "hold", "release", "results", "logs", "run")),
+    (
+        "Jobs",
+        (
+            "submit",
+            "queue",
+            "show",
+            "wait",
+            "cancel",
+            "hold",
+            "release",
+            "results",
+            "logs",
+            "history",
+            "usage",
+            "info",
+            "run",
+        ),
+    ),
     (
         "Center admins and C2 operators",
         ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),

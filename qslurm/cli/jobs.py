@@ -1,4 +1,4 @@
-"""`qslurm queue`, `show`, `wait`, `cancel`: a center's jobs on C2."""
+"""`qslurm show`, `wait`, `cancel`, `hold`, `release`: one job on C2, or a few."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_id_argument, json_option
-from qslurm.cli.output import ProgressLine, error_document, note, print_facts, print_json, print_table
+from qslurm.cli.output import ProgressLine, error_document, job_document, note, print_facts, print_json
 from qslurm.cli.times import clock_time, duration
 from qslurm.errors import QslurmError, RefusedError
 
@@ -15,42 +15,6 @@ if TYPE_CHECKING:
     from qslurm.center.connection import Center
     from qslurm.center.waiting import Poll
     from qslurm.slurmrest import JobInfo
-
-
-@click.command()
-@click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
-@click.option(
-    "--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them."
-)
-@click.option("--key", metavar="KEY", help="Only the job with this submission key.")
-@json_option
-@center_options
-def queue(
-    partition: str | None, with_ended: bool, key: str | None, as_json: bool, center: CenterFlags
-) -> None:
-    """List your center's jobs on C2, as squeue would.
-
-    \b
-    Examples:
-      qslurm queue
-      qslurm queue -p p_spin2 --all
-    """
-    connection = center.open()
-    jobs = [
-        job
-        for job in connection.slurm.jobs()
-        if job.user == connection.slurm.user
-        and (partition is None or job.partition == partition)
-        and (with_ended or key or not job.is_final)
-        and (key is None or job.marks.key == key)
-    ]
-    if as_json:
-        print_json({"jobs": [_job_document(job) for job in jobs]})
-        return
-    print_table(
-        ("JOBID", "PARTITION", "NAME", "ACCOUNT", "STATE", "SUBMITTED", "REASON"),
-        [(j.job_id, j.partition, j.name, j.account, j.state, clock_time(j.submit_time), j.why) for j in jobs],
-    )
 
 
 @click.command()
@@ -71,7 +35,7 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     platform = platform_facts(connection, job_id) or {}
     if as_json:
         about = {"api_version": connection.slurm.api_version, "platform": platform or None}
-        print_json({**_job_document(job), **about})
+        print_json({**job_document(job), **about})
         return
     said = job.marks
     print_facts(
@@ -210,7 +174,7 @@ def wait_and_print(
         return
     results = _results_or_none(center, job_id)
     if as_json:
-        print_json({**_job_document(job), "results": results})
+        print_json({**job_document(job), "results": results})
     elif results is None:
         click.echo(f"Job {job_id} completed")
     else:
@@ -239,17 +203,3 @@ def _progress(job_id: int, poll: Poll) -> str:
     if poll.job is None:
         return f"job {job_id}: C2 has not answered for {duration(poll.silent_s)}; still trying"
     return f"job {job_id}: {situation(poll.job)} ({duration(poll.waited_s)})"
-
-
-def _job_document(job: JobInfo) -> dict[str, Any]:
-    """What --json says of a job: Slurm's facts, and those from its comment."""
-    import msgspec
-
-    said = job.marks
-    return {
-        **msgspec.to_builtins(job),
-        "backend": said.backend,
-        "kind": said.kind,
-        "origin": said.origin,
-        "key": said.key,
-    }

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from qslurm.errors import QslurmError
+    from qslurm.slurmrest import JobInfo
 
 BAR_WIDTH = 40
 """Characters of the longest bar."""
@@ -43,6 +44,22 @@ def print_error(error: QslurmError, *, as_json: bool) -> None:
 def error_document(error: QslurmError) -> dict[str, Any]:
     """What --json says of an error: `code` is the exit code, `type` the error's name."""
     return {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
+
+
+def job_document(job: JobInfo) -> dict[str, Any]:
+    """What --json says of a job: Slurm's facts, and those from its comment."""
+    import msgspec
+
+    said = job.marks
+    return {
+        **msgspec.to_builtins(job),
+        "id": job.shown_id,
+        "backend": said.backend,
+        "kind": said.kind,
+        "origin": said.origin,
+        "key": said.key,
+        "note": said.note,
+    }
 
 
 def note(text: str) -> None:

@@ -4,7 +4,8 @@
     GET /v1/jobs/ID           one job
     GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
-    GET /v1/backends          the backends and how they are
+    GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
+    GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET /healthz              whether this service works (no token needed)
 
 Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
@@ -42,6 +43,7 @@ from qslurm.jobmanager.documents import (
     error_document,
     job_document,
     refuse_unfinished,
+    reserved,
     result_document,
 )
 from qslurm.jobmanager.logs import read_log
@@ -78,6 +80,7 @@ def make_app(config: C2Config) -> ASGIApp:
     routes = [
         Route("/healthz", manager.health, methods=["GET"]),
         Route("/v1/backends", manager.backends, methods=["GET"]),
+        Route("/v1/usage", manager.usage, methods=["GET"]),
         Route("/v1/jobs", manager.jobs, methods=["GET"]),
         Route("/v1/jobs/{job_id}", manager.job, methods=["GET"]),
         Route("/v1/jobs/{job_id}/results", manager.results, methods=["GET"]),
@@ -109,8 +112,21 @@ class _JobManager:
         return _json({"status": "ok"})
 
     def backends(self, request: Request) -> Response:
-        self._center(request)
-        return _json({"backends": [backend_document(one) for one in self._status.get().backends]})
+        center, status = self._center(request), self._status.get()
+        return _json(
+            {
+                "backends": [
+                    backend_document(one) | {"reserved": reserved(status.reservations, one.name, center)}
+                    for one in status.backends
+                ]
+            }
+        )
+
+    def usage(self, request: Request) -> Response:
+        center = self._center(request)
+        since = _number(request, "since", default=0, low=0, high=2**40)
+        until = _number(request, "until", default=2**40, low=0, high=2**40)
+        return _json({"usage": msgspec.to_builtins(self._reader.usage(center, since, until))})
 
     def jobs(self, request: Request) -> Response:
         center = self._center(request)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qslurm.dispatcher.messages import BackendStatus
+from qslurm.dispatcher.reservations import Reservation
 from qslurm.dispatcher.states import TaskState, is_open
 from qslurm.errors import NotReadyError, QslurmError
 from qslurm.store.records import ExecutionRecord, TaskRecord
@@ -15,7 +16,7 @@ from qslurm.store.records import ExecutionRecord, TaskRecord
 def job_document(task: TaskRecord) -> dict[str, Any]:
     """What is known of a job; times are Unix seconds."""
     names = (
-        *("job_id", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
+        *("job_id", "restart", "key", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
         *("admitted_at", "started_at", "finished_at", "executions", "shots", "qpu_seconds", "origin"),
     )
     return {name: getattr(task, name) for name in names}
@@ -72,6 +73,16 @@ def backend_document(backend: BackendStatus) -> dict[str, Any]:
         "executing",
     )
     return {name: getattr(backend, name) for name in names}
+
+
+def reserved(reservations: Sequence[Reservation], backend: str, center: str) -> list[dict[str, Any]]:
+    """The windows of a backend that are to come, as a center may know them: another's are `yours: false`, no more."""
+    return [
+        {"begins": one.begins, "ends": one.ends, "yours": one.center == center}
+        | ({"reason": one.reason} if one.center == center else {})
+        for one in sorted(reservations, key=lambda one: one.begins)
+        if one.backend == backend
+    ]
 
 
 def error_document(error: QslurmError) -> dict[str, Any]:

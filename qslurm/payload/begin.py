@@ -1,4 +1,4 @@
-"""When a job may begin, as sbatch takes it (sbatch(1), --begin), in this machine's local time."""
+"""Moments as Slurm's commands take them (sbatch(1), --begin; sacct(1), --starttime), in this machine's local time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ HINT = (
     "in this machine's time."
 )
 
+PAST_HINT = 'Write it as for sacct: "2026-11-22", "11/22", "08:00" (today), "now-2days", "yesterday".'
+
 NAMED_TIMES = {
     "midnight": time(0),
     "elevenses": time(11),
@@ -20,8 +22,10 @@ NAMED_TIMES = {
     "teatime": time(16),
 }
 
+DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
-_AHEAD = re.compile(r"now(?:\+(\d{1,9})\s*([a-z]*))?")
+_AHEAD = re.compile(r"now(?:([+-])(\d{1,9})\s*([a-z]*))?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap]m)?")
 _DATES = (
     re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[t ](?P<clock>.+))?"),
@@ -35,30 +39,44 @@ def parse_begin(text: str, now: datetime) -> int:
 
     A time of day that is over today is tomorrow's; a date that is over lets the job begin at once, as with sbatch.
     """
+    return _moment(text, now, ahead=True, what="begin time", hint=HINT)
+
+
+def parse_past(text: str, now: datetime) -> int:
+    """The same for a moment that is over: a time of day is today's, and there is `now-2days`."""
+    return _moment(text, now, ahead=False, what="time", hint=PAST_HINT)
+
+
+def _moment(text: str, now: datetime, *, ahead: bool, what: str, hint: str) -> int:
     words = text.strip().lower()
     try:
-        moment = _ahead(words, now) or _day(words, now) or _clock_today(words, now)
+        moment = (
+            _from_now(words, now, ahead=ahead) or _day(words, now) or _clock_today(words, now, ahead=ahead)
+        )
         if moment is None:
-            raise InvalidInputError(f"The begin time {text!r} can't be read.", hint=HINT)
+            raise InvalidInputError(f"The {what} {text!r} can't be read.", hint=hint)
         return int(moment.timestamp())
     except (ValueError, OverflowError) as error:  # the 31st of February, the year 99999
-        raise InvalidInputError(f"The begin time {text!r} is none: {error}.", hint=HINT) from error
+        raise InvalidInputError(f"The {what} {text!r} is none: {error}.", hint=hint) from error
 
 
-def _ahead(words: str, now: datetime) -> datetime | None:
+def _from_now(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     match = _AHEAD.fullmatch(words)
-    if match is None:
+    if match is None or match[1] == ("-" if ahead else "+"):
         return None
-    unit = match[2] or "second"
+    unit = match[3] or "second"
     size = next((size for name, size in _UNITS.items() if unit in (name, f"{name}s", name[:3])), None)
     if size is None:
         raise ValueError(f"{unit!r} is no unit, those are {', '.join(_UNITS)}")
-    return now + timedelta(seconds=int(match[1] or 0) * size)
+    span = timedelta(seconds=int(match[2] or 0) * size)
+    return now + span if ahead else now - span
 
 
 def _day(words: str, now: datetime) -> datetime | None:
-    if words in ("today", "tomorrow"):
-        return now if words == "today" else now + timedelta(days=1)
+    name, _, rest = words.partition(" ")
+    if name in DAYS:
+        clock = _clock(rest.strip()) if rest else time(0)
+        return datetime.combine(now.date() + timedelta(days=DAYS[name]), clock) if clock is not None else None
     for form in _DATES:
         if match := form.fullmatch(words):
             parts = match.groupdict()
@@ -70,12 +88,12 @@ def _day(words: str, now: datetime) -> datetime | None:
     return None
 
 
-def _clock_today(words: str, now: datetime) -> datetime | None:
+def _clock_today(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     clock = _clock(words)
     if clock is None:
         return None
     moment = datetime.combine(now.date(), clock)
-    return moment if moment > now else moment + timedelta(days=1)
+    return moment if moment > now or not ahead else moment + timedelta(days=1)
 
 
 def _clock(words: str) -> time | None:

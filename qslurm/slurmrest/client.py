@@ -17,7 +17,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.slurmrest.adapters import ADAPTERS, AUTO, Adapter, parse_version
-from qslurm.slurmrest.jobinfo import JobInfo
+from qslurm.slurmrest.jobinfo import JobInfo, partition_state
 from qslurm.slurmrest.refusals import error_for
 from qslurm.slurmrest.verdict import Verdict, classify
 from qslurm.slurmrest.wire import check_token, encode
@@ -144,6 +144,11 @@ class SlurmrestClient:
         """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
         verdict = self._ask("GET", "{control}/jobs", "the list of jobs")
         return [self._spoken().job(record) for record in _records(verdict)]
+
+    def partitions(self) -> dict[str, str]:
+        """The state of each partition: UP, DOWN (accepts and holds), DRAIN, INACTIVE."""
+        verdict = self._ask("GET", "{control}/partitions", "the list of partitions")
+        return dict(partition_state(record) for record in verdict.body.get("partitions") or [])
 
     def cancel(self, job_id: int, task: int | None = None) -> list[str]:
         """Cancel a job, or one task of an array; gives back C2's warnings, that it is over already for one.

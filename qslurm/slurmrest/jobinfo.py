@@ -160,6 +160,12 @@ def from_slurmdbd(record: Record) -> JobInfo:
     )
 
 
+def partition_state(record: Record) -> tuple[str, str]:
+    """A partition's name and state; from v0.0.40 the state is a list, one level deeper."""
+    state = record.get("state") or _object(record.get("partition")).get("state")
+    return text(record.get("name")), text(state[0] if isinstance(state, list) and state else state)
+
+
 def text(value: object) -> str:
     """A text that may be missing."""
     return value if isinstance(value, str) else ""

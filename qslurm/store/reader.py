@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qslurm.errors import QslurmError
-from qslurm.store.records import ExecutionRecord, TaskRecord
+from qslurm.store.records import ExecutionRecord, TaskRecord, UsageRecord
 
 _TASK = """
 SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state, reason,
@@ -24,6 +24,16 @@ SELECT id, center, job_id, restart, key, kind, backend, name, user, account, ori
        (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id),
        (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id)
 FROM tasks
+"""
+
+_USAGE = """
+SELECT origin, account, backend, count(DISTINCT job_id || ' ' || key), sum(done), sum(shots), sum(seconds)
+FROM (SELECT tasks.*,
+             (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done') AS done,
+             (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id) AS shots,
+             (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id) AS seconds
+      FROM tasks WHERE center = ? AND coalesce(finished_at, started_at, admitted_at) BETWEEN ? AND ?)
+GROUP BY origin, account, backend
 """
 
 _EXECUTIONS = """
@@ -50,6 +60,12 @@ class Reader:
             _task(row)
             for row in self._rows(_TASK + "WHERE center = ? ORDER BY id DESC LIMIT ?", (center, limit))
         ]
+
+    def usage(self, center: str, since: float, until: float) -> list[UsageRecord]:
+        """What a center's jobs have used that ended, or were last heard of, in this time (Unix seconds)."""
+        names = UsageRecord.__struct_fields__
+        rows = self._rows(_USAGE, (center, since, until))
+        return [UsageRecord(**dict(zip(names, row, strict=True))) for row in rows]
 
     def executions(self, task: TaskRecord) -> list[ExecutionRecord]:
         """A task's executions in order, whether they gave a result or not."""

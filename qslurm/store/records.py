@@ -49,3 +49,15 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     state: str
     reason: str
+
+
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the jobs of one origin and account have used of a backend; `jobs` counts a requeued one once."""
+
+    origin: str
+    account: str
+    backend: str
+    jobs: int
+    executions: int
+    shots: int
+    qpu_seconds: float

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.reservations import Reservation
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager import app
+from qslurm.jobmanager.documents import reserved
 from qslurm.tokens.keys import remove_key
 
 if TYPE_CHECKING:
@@ -195,3 +197,38 @@ def test_a_log_is_given_in_parts(manager: Manager) -> None:
 
 def test_a_job_without_a_log_is_404(manager: Manager) -> None:
     assert manager.get("/v1/jobs/7/logs").status_code == 404
+
+
+def test_usage_adds_up_what_a_centers_jobs_have_used_in_a_time(manager: Manager) -> None:
+    for restart, key in ((0, "k"), (1, "k"), (0, "l")):  # one of them was requeued
+        task = manager.put_task(7, restart=restart, key=key, origin="shell:::ann", account="snellius")
+        manager.put_execution(task, "{}", shots=10)
+    manager.put_execution(manager.put_task(8, finished_at=900.0, origin="shell:::ann"), "{}", shots=1)
+    manager.put_execution(manager.put_task(9, center="lumi"), "{}", shots=1)
+    assert manager.get("/v1/usage?until=100").json() == {
+        "usage": [
+            {
+                "origin": "shell:::ann",
+                "account": "snellius",
+                "backend": "qx",
+                "jobs": 2,
+                "executions": 3,
+                "shots": 30,
+                "qpu_seconds": 1.5,
+            }
+        ]
+    }
+    assert manager.get("/v1/usage?since=901").json() == {"usage": []}
+    assert manager.get("/v1/usage?since=soon").status_code == 400
+
+
+def test_a_window_that_is_another_centers_says_no_more_than_when() -> None:
+    windows = [
+        Reservation(id=2, backend="qx", begins=5.0, ends=6.0, center="snellius", reason="course"),
+        Reservation(id=1, backend="qx", begins=1.0, ends=2.0, center="lumi", reason="secret"),
+        Reservation(id=3, backend="spin2", begins=1.0, ends=2.0, center="snellius"),
+    ]
+    assert reserved(windows, "qx", "snellius") == [
+        {"begins": 1.0, "ends": 2.0, "yours": False},
+        {"begins": 5.0, "ends": 6.0, "yours": True, "reason": "course"},
+    ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.array import Array, parse_array
-from qslurm.payload.begin import parse_begin
+from qslurm.payload.begin import parse_begin, parse_past
 from qslurm.payload.comment import Comment
 from qslurm.payload.dependency import parse_dependency
 from qslurm.payload.export import parse_export
@@ -103,7 +103,8 @@ def test_what_is_no_dependency_is_refused(text, words):
         ("12:00 AM", "2026-11-23 00:00:00"),
         ("teatime", "2026-11-22 16:00:00"),
         ("noon", "2026-11-23 12:00:00"),
-        ("tomorrow", "2026-11-23 12:00:00"),
+        ("tomorrow", "2026-11-23 00:00:00"),
+        ("tomorrow 16:00", "2026-11-23 16:00:00"),
         ("2026-12-24", "2026-12-24 00:00:00"),
         ("2026-12-24T18:30", "2026-12-24 18:30:00"),
         ("12/24", "2026-12-24 00:00:00"),
@@ -134,6 +135,26 @@ def test_a_begin_time_is_read_as_sbatch_reads_it(text, begins):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(InvalidInputError, match="begin time"):
         parse_begin(text, NOON)
+
+
+@pytest.mark.parametrize(
+    ("text", "was"),
+    [
+        ("now-2days", "2026-11-20 12:00:00"),
+        ("yesterday", "2026-11-21 00:00:00"),
+        ("today", "2026-11-22 00:00:00"),
+        ("13:00", "2026-11-22 13:00:00"),
+        ("2026-11-01", "2026-11-01 00:00:00"),
+    ],
+)
+def test_a_time_that_is_over_is_read_as_sacct_reads_it(text, was):
+    assert datetime.fromtimestamp(parse_past(text, NOON)) == datetime.fromisoformat(was)
+
+
+@pytest.mark.parametrize("text", ["", "now+1hour", "last week", "now-", "tomorrow morning"])
+def test_what_is_no_time_that_is_over_is_refused(text):
+    with pytest.raises(InvalidInputError, match="time"):
+        parse_past(text, NOON)
 
 
 @given(st.text(max_size=30))

@@ -1,0 +1,153 @@
+"""Many jobs at once: who waits where, what has ended, who has used what."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.center.origin import user_of
+from qslurm.errors import QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.slurmrest import JobInfo
+
+NOT_IN_LINE = ("JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied", "BeginTime")
+"""Reasons of jobs that wait for something other than their turn."""
+
+
+def positions(jobs: Iterable[JobInfo]) -> dict[str, int]:
+    """The place in line of each job that waits for its turn, by the id that people know; from 1 in each partition.
+
+    Slurm tries them by priority, then by age. Give it the jobs of all centers: what is left out is not counted.
+    """
+    lines: defaultdict[str, list[JobInfo]] = defaultdict(list)
+    for job in jobs:
+        if job.state == "PENDING" and job.reason not in NOT_IN_LINE and job.priority != 0:
+            lines[job.partition].append(job)
+    found = {}
+    for line in lines.values():
+        line.sort(key=lambda job: (-(job.priority or 0), job.job_id))
+        found.update({job.shown_id: place for place, job in enumerate(line, start=1)})
+    return found
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that has ended: Slurm's account of it, and what the platform counted (None where it has no say)."""
+
+    job: JobInfo
+    executions: int | None = None
+    shots: int | None = None
+    qpu_seconds: float | None = None
+
+
+def history(center: Center, since: int, until: int) -> list[Ended]:
+    """The center's jobs that ended in a time (Unix seconds), the last one last."""
+    jobs = [
+        job for job in center.slurm.accounted(since) if job.is_final and since <= (job.end_time or 0) <= until
+    ]
+    jobs.sort(key=lambda job: (job.end_time or 0, job.job_id))
+    counted = _counted(center)
+    return [_ended(job, counted.get((job.job_id, job.marks.key))) for job in jobs]
+
+
+def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
+    """What the platform knows of the latest jobs; empty where it can't be asked: Slurm's account stands by itself."""
+    if not center.config.c2.results_url:
+        return {}
+    try:
+        documents = center.results.jobs()
+    except QslurmError:
+        return {}
+    # The key of an array's task has its index behind it.
+    return {(doc["job_id"], str(doc.get("key", "")).partition(".")[0]): doc for doc in reversed(documents)}
+
+
+def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
+    if document is None:
+        return Ended(job=job)
+    return Ended(
+        job=job,
+        executions=document["executions"],
+        shots=document["shots"],
+        qpu_seconds=document["qpu_seconds"],
+    )
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been used by one user, account and backend, or by one of these."""
+
+    user: str = ""
+    account: str = ""
+    backend: str = ""
+    jobs: int = 0
+    executions: int = 0
+    shots: int = 0
+    qpu_seconds: float = 0.0
+
+
+GROUPS = ("user", "account", "backend")
+
+
+def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS) -> list[Usage]:
+    """The job manager's rows added up by some of user, account and backend; who used most comes first.
+
+    The user is the one who submitted on C1, as the jobs' origin says.
+    """
+    sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        known = {**row, "user": user_of(row["origin"])}
+        total = sums[tuple(str(known[name]) for name in by)]
+        for name in ("jobs", "executions", "shots", "qpu_seconds"):
+            total[name] += row[name]
+    found = [
+        msgspec.convert({**dict(zip(by, names, strict=True)), **total}, Usage)
+        for names, total in sums.items()
+    ]
+    return sorted(found, key=lambda one: (-one.qpu_seconds, -one.shots, one.user, one.account, one.backend))
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when."""
+
+    name: str
+    partition: str
+    state: str
+    reason: str = ""
+    since: float | None = None
+    qubits: int | None = None
+    max_shots: int | None = None
+    default_shots: int | None = None
+    partition_state: str = ""
+    waiting: int = 0
+    running: int = 0
+    reserved: list[dict[str, Any]] = []
+
+
+def backends(center: Center) -> list[Backend]:
+    """C2's backends, with the number of jobs (of all centers, as far as C2 shows them) in their partitions."""
+    documents = center.results.backends()
+    states = center.slurm.partitions()
+    counts = Counter(
+        (job.partition, "waiting" if job.state == "PENDING" else "running")
+        for job in center.slurm.jobs()
+        if not job.is_final
+    )
+    return [_backend(document, states, counts) for document in documents]
+
+
+def _backend(
+    document: Mapping[str, Any], states: Mapping[str, str], counts: Mapping[tuple[str, str], int]
+) -> Backend:
+    partition = f"p_{document['name']}"
+    known = {name: document[name] for name in Backend.__struct_fields__ if document.get(name) is not None}
+    return Backend(
+        **known,
+        partition=partition,
+        partition_state=states.get(partition, ""),
+        waiting=counts.get((partition, "waiting"), 0),
+        running=counts.get((partition, "running"), 0),
+    )

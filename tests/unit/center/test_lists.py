@@ -1,0 +1,135 @@
+"""Many jobs at once, from plain data."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from qslurm.center.lists import Usage, backends, history, positions, usage
+from qslurm.errors import UnreachableError
+from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd, partition_state
+
+
+def job(job_id, state="PENDING", **facts):
+    return JobInfo(job_id=job_id, name="bell", state=state, **{"partition": "p_qx", "priority": 100, **facts})
+
+
+def test_the_place_in_line_goes_by_priority_then_age_in_each_partition():
+    jobs = [job(1), job(2, priority=900), job(3), job(4, partition="p_spin2"), job(5, state="RUNNING")]
+    assert positions(jobs) == {"2": 1, "1": 2, "3": 3, "4": 1}
+
+
+@pytest.mark.parametrize(
+    "facts", [{"reason": "JobHeldUser", "priority": 0}, {"reason": "Dependency"}, {"priority": 0}]
+)
+def test_who_does_not_wait_for_a_turn_is_in_no_line(facts):
+    assert positions([job(1, **facts), job(2)]) == {"2": 1}
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({}, "12"),
+        ({"array_job_id": 10, "array_task_id": 2}, "10_2"),
+        ({"array_job_id": 12, "array_tasks": "3-9%2"}, "12_[3-9%2]"),
+    ],
+)
+def test_a_job_goes_by_the_id_that_people_know(facts, shown):
+    assert job(12, **facts).shown_id == shown
+
+
+def test_both_of_slurms_records_say_which_task_of_an_array_it_is():
+    unset = {"set": False, "infinite": False, "number": 0}
+    task = {
+        "job_id": 13,
+        "array_job_id": 12,
+        "array_task_id": {**unset, "set": True},
+        "priority": {**unset, "set": True, "number": 7},
+    }
+    assert from_slurmctld(task).shown_id == "12_0"
+    assert from_slurmctld(task).priority == 7
+    waiting = {"job_id": 12, "array_job_id": 12, "array_task_id": None, "array_task_string": "1-3%1"}
+    assert from_slurmctld(waiting).shown_id == "12_[1-3%1]"
+    assert from_slurmctld({"job_id": 12, "array_job_id": 0, "array_task_id": None}).shown_id == "12"
+    assert from_slurmdbd({"job_id": 13, "array": {"job_id": 12, "task_id": 1}}).shown_id == "12_1"
+    assert from_slurmdbd({"job_id": 13, "array": {"job_id": 0, "task_id": unset}}).shown_id == "13"
+
+
+def test_a_partitions_state_is_read_in_each_of_its_forms():
+    assert partition_state({"name": "p_qx", "state": "DOWN"}) == ("p_qx", "DOWN")
+    assert partition_state({"name": "p_qx", "partition": {"state": ["UP"]}}) == ("p_qx", "UP")
+
+
+def used(origin, account, backend, *numbers):
+    names = ("jobs", "executions", "shots", "qpu_seconds")
+    return {
+        "origin": origin,
+        "account": account,
+        "backend": backend,
+        **dict(zip(names, numbers, strict=True)),
+    }
+
+
+USED = [
+    used("slurm:s:1:ann", "a", "qx", 1, 2, 20, 1.0),
+    used("slurm:s:2:ann", "a", "qx", 1, 1, 10, 0.5),
+    used("shell:::bob", "a", "spin2", 3, 3, 5, 4.0),
+    used("", "b", "qx", 1, 0, 0, 0.0),
+]
+
+
+def test_usage_is_added_up_by_the_researcher_and_who_used_most_comes_first():
+    assert usage(USED) == [
+        Usage(user="bob", account="a", backend="spin2", jobs=3, executions=3, shots=5, qpu_seconds=4.0),
+        Usage(user="ann", account="a", backend="qx", jobs=2, executions=3, shots=30, qpu_seconds=1.5),
+        Usage(account="b", backend="qx", jobs=1),
+    ]
+    assert [(row.account, row.qpu_seconds) for row in usage(USED, ["account"])] == [("a", 5.5), ("b", 0.0)]
+    assert usage([]) == []
+
+
+def center(*jobs, documents=None, **more):
+    def platform():
+        if documents is None:
+            raise UnreachableError("away")
+        return documents
+
+    slurm = SimpleNamespace(accounted=lambda _: list(jobs), jobs=lambda: list(jobs), **more)
+    results = SimpleNamespace(jobs=platform, backends=platform)
+    return SimpleNamespace(
+        slurm=slurm, results=results, config=SimpleNamespace(c2=SimpleNamespace(results_url="https://c2"))
+    )
+
+
+def test_history_has_what_ended_in_the_time_with_what_the_platform_counted():
+    said = {"job_id": 12, "key": "k1", "executions": 1, "shots": 100, "qpu_seconds": 0.5}
+    older = {**said, "key": "k0", "shots": 7}  # the id was given away before
+    jobs = [
+        job(13, state="FAILED", end_time=60),
+        job(12, state="COMPLETED", end_time=50, comment="qslurm key=k1"),
+        job(14, state="RUNNING"),
+        job(15, state="COMPLETED", end_time=200),
+    ]
+    found = history(center(*jobs, documents=[said, older]), 10, 100)
+    assert [(one.job.job_id, one.shots) for one in found] == [(12, 100), (13, None)]
+
+
+def test_history_stands_by_itself_when_the_job_manager_is_away():
+    found = history(center(job(12, state="COMPLETED", end_time=50)), 10, 100)
+    assert [(one.job.job_id, one.qpu_seconds) for one in found] == [(12, None)]
+
+
+def test_a_backend_is_shown_with_its_partition_and_what_waits_there():
+    document = {
+        "name": "qx",
+        "state": "idle",
+        "reason": "",
+        "since": 1.0,
+        "qubits": 26,
+        "max_shots": 10,
+        "queued": 0,
+    }
+    jobs = [job(1), job(2), job(3, state="RUNNING"), job(4, state="COMPLETED"), job(5, partition="p_other")]
+    (found,) = backends(center(*jobs, documents=[document], partitions=lambda: {"p_qx": "DOWN"}))
+    assert (found.waiting, found.running, found.partition_state, found.qubits) == (2, 1, "DOWN", 26)
