@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from testbed import Testbed, TestbedError, base
 from testbed.layout import CHECKOUT
@@ -22,6 +23,14 @@ INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 """Runs at the same time need instances of different names."""
 
 set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
+
+# No test may depend on how fast something is, nor fail by chance for somebody who changed something else.
+# For other examples than the usual ones: pytest --hypothesis-profile=explore
+settings.register_profile(
+    "usual", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("usual"), derandomize=False, max_examples=1000)
+settings.load_profile("usual")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,10 +13,10 @@ CHECKOUT = Path(__file__).parents[2]
 CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 
 
-def pip(python, *arguments):
+def pip(*arguments):
     cache = CHECKOUT / ".state" / "cache" / "pip"
     command = (
-        python,
+        sys.executable,
         "-m",
         "pip",
         "--cache-dir",
@@ -33,7 +33,6 @@ def pip(python, *arguments):
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     pip(
-        sys.executable,
         "wheel",
         "--no-index",
         "--no-deps",
@@ -50,8 +49,8 @@ def wheel(tmp_path_factory):
 def installed(wheel, tmp_path_factory):
     """The bin folder of an environment with the wheel and what it depends on, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    pip(folder / "bin" / "python", "install", wheel)
+    venv.create(folder)
+    pip("--python", folder / "bin" / "python", "install", "--no-compile", wheel)
     return folder / "bin"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -159,13 +161,22 @@ class Running:
         except UnreachableError:
             return False
 
-    def executing(self) -> bool:
-        return self.status().backends[0].executing > 0
+    def executing(self) -> int:
+        """How many circuits are being executed."""
+        return self.status().backends[0].executing
 
     def workers(self) -> list[int]:
         """The ids of its child processes."""
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(word) for word in text.split()]
+
+    def freeze(self) -> list[int]:
+        """Stop its quantum runtimes once all have joined: what they are given is under way until they are killed."""
+        until(lambda: self.status().backends[0].runtimes == self.backends[0].workers)
+        workers = self.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        return workers
 
     def reader(self) -> Reader:
         return Reader(self.config.store)

@@ -279,7 +279,7 @@ class Day(RuleBasedStateMachine):
         self.store.close()
 
 
-Day.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Day.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestDay = Day.TestCase
 
 

@@ -99,7 +99,7 @@ class Keys(RuleBasedStateMachine):
             self.ordered.at(len(self.model))
 
 
-Keys.TestCase.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+Keys.TestCase.settings = settings(max_examples=40, stateful_step_count=15)
 TestKeys = Keys.TestCase
 
 
@@ -184,12 +184,11 @@ class Backend(RuleBasedStateMachine):
         assert queue.choose(self.clerk.now, 0.0) == self.expected
 
 
-Backend.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Backend.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
 TestBackend = Backend.TestCase
 
 
 @given(policy=POLICY_NAMES, jobs=st.lists(st.integers(0, 8), min_size=1, max_size=40), data=st.data())
-@settings(deadline=None)
 def test_everybody_is_told_the_place_that_the_policy_gives(
     policy: str, jobs: list[int], data: st.DataObject
 ) -> None:
@@ -214,7 +213,7 @@ def test_everybody_is_told_the_place_that_the_policy_gives(
     half_life_s=st.sampled_from([20.0, 1e4, math.inf]),
     workers=st.integers(1, 3),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_shares_converge_to_the_weights(
     weights: list[float], seconds: list[float], half_life_s: float, workers: int
 ) -> None:
@@ -240,7 +239,7 @@ def test_shares_converge_to_the_weights(
     idle_s=st.sampled_from([0.0, 0.5]),
     seconds=st.lists(st.floats(0.01, 5.0), min_size=1, max_size=9),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_nobody_starves_however_much_the_others_ask(policy: str, idle_s: float, seconds: list[float]) -> None:
     clerk = Clerk(policy, ageing_s=10.0, session_idle_s=idle_s, session_max_s=5.0, half_life_s=100.0)
     for job in range(1, 4):  # they have coupled closely, and the third center has used a lot already
@@ -269,7 +268,6 @@ def test_nobody_starves_however_much_the_others_ask(policy: str, idle_s: float, 
     asks=st.lists(st.tuples(st.integers(0, 5), SECONDS), min_size=1, max_size=40),
     idle_s=st.sampled_from([0.0, 1.0]),
 )
-@settings(deadline=None)
 def test_in_a_reserved_window_nobody_else_starts_and_afterwards_all_are_served(
     policy: str, window: tuple[float, float], job: int, asks: list[tuple[int, float]], idle_s: float
 ) -> None:

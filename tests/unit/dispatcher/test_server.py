@@ -212,7 +212,7 @@ def test_who_waits_for_a_cancelled_execution_is_told(
 ) -> None:
     client.ask(hybrid_job(job_id, HYBRID, uid=UID))
     attached = attach(client, job_id)
-    question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1)
+    question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1, wait=False)
     assert isinstance(client.exchange(question, secret=attached.secret), Pending)
     with shared.client() as hook:
         hook.ask(Finish(job_id=job_id, restart=0, state="TIMEOUT"))
@@ -270,7 +270,7 @@ def test_who_looks_sees_what_waits_and_a_stranger_how_much(
         client.ask(Finish(job_id=one, restart=0, state="CANCELLED"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=64), min_size=1, max_size=8))
 def test_rubbish_hurts_nobody(shared: Running, frames: list[bytes]) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as link:

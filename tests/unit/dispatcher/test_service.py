@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from itertools import count
 from pathlib import Path
 
 from qslurm.dispatcher.messages import Admitted, Attach, Attached, Execute, Pending, SetBackend, TurnedAway
@@ -36,9 +37,9 @@ def test_sigterm_ends_everything_and_removes_the_socket(home: Path) -> None:
 
 def test_a_killed_dispatcher_takes_its_runtimes_with_it_and_the_next_one_goes_on(home: Path) -> None:
     with Running(home) as running:
-        running.ready().ask(circuit_job(5, slow_circuit(18), uid=UID, shots=1))
+        workers = running.ready().freeze()
+        running.ask(circuit_job(5, uid=UID, shots=1))
         until(running.executing)
-        workers = running.workers()
         running.kill()
         until(lambda: all(is_gone(pid) for pid in workers))
         running.start()  # on the socket that was left behind
@@ -60,9 +61,9 @@ def test_a_second_dispatcher_on_the_socket_is_refused_in_a_sentence(home: Path) 
 
 def test_a_killed_runtime_is_replaced_and_its_circuit_executed_once_more(home: Path) -> None:
     with Running(home) as running:
-        running.ready().ask(circuit_job(5, slow_circuit(18), uid=UID, shots=1))
+        (worker,) = running.ready().freeze()
+        running.ask(circuit_job(5, uid=UID, shots=1))
         until(running.executing)
-        (worker,) = running.workers()
         os.kill(worker, signal.SIGKILL)
         task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "finished" and t)
         assert journal(running, task.id) == ["queued", "running", "queued", "running", "done"]
@@ -74,7 +75,6 @@ def test_a_circuit_that_kills_its_runtime_twice_fails_and_its_neighbour_goes_on(
         running.ready()
         until(lambda: running.status().backends[0].runtimes == 2)
         running.ask(circuit_job(4, slow_circuit(18), uid=UID, shots=1))
-        until(running.executing)
         running.ask(circuit_job(5, slow_circuit(23), uid=UID, shots=1))
         first = busiest(running)
         os.kill(first, signal.SIGKILL)
@@ -103,8 +103,17 @@ def test_a_circuit_that_takes_too_long_is_ended_with_a_reason(home: Path) -> Non
         task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "failed" and t)
         assert task.reason == "The circuit took longer than 0.3 s."
         until(lambda: running.status().backends[0].state == "idle")
-        running.ask(circuit_job(6, uid=UID))
-        until(lambda: (t := running.reader().task("a", 6)) and t.state == "finished")
+        jobs = count(6)
+        until(lambda: ends_well(running, next(jobs)))
+
+
+def ends_well(running: Running, job_id: int) -> bool:
+    """Whether a job of little work ends well; on a busy machine even that may take too long for a short limit."""
+    running.ask(circuit_job(job_id, uid=UID))
+    ends = {"finished", "failed"}
+    return (
+        until(lambda: (t := running.reader().task("a", job_id)) and t.state in ends and t).state == "finished"
+    )
 
 
 def test_an_operators_word_outlives_the_dispatcher(home: Path) -> None:
@@ -129,7 +138,7 @@ def test_a_hybrid_job_waits_for_its_step_over_a_restart(home: Path) -> None:
             attached = client.ask(Attach(job_id=5, restart=0, client="step"))
             assert isinstance(attached, Attached)
             assert attached.envelope is not None
-            question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1)
+            question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1, wait=False)
             assert isinstance(client.exchange(question, secret=attached.secret), Pending)
 
 

@@ -161,7 +161,7 @@ def test_a_long_queue_is_listed_in_part_and_counted_in_whole(make) -> None:
     assert seen.queue[0].center != seen.queue[1].center
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     policy=st.sampled_from(sorted(POLICIES)),
     asked=st.lists(st.tuples(st.integers(1, 6), st.floats(0, 3)), min_size=1, max_size=30),

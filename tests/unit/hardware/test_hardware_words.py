@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import ConfigError
@@ -46,7 +46,6 @@ def test_requests_are_written_as_published() -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_rubbish_is_called_rubbish(text: bytes) -> None:
     with pytest.raises(RubbishError):
@@ -54,7 +53,6 @@ def test_rubbish_is_called_rubbish(text: bytes) -> None:
     assert decode_publication(text) is None
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_payload_is_a_result_of_the_job_or_rubbish(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "success", "payload": payload}).encode()
@@ -62,7 +60,6 @@ def test_a_payload_is_a_result_of_the_job_or_rubbish(payload: object) -> None:
         decode_reply(text, ASKED, Executed)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_failure_is_a_refusal_whatever_it_gives_as_reason(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "failure", "payload": payload}).encode()
@@ -80,7 +77,6 @@ def test_a_machine_s_words_reach_users_as_one_short_printable_line() -> None:
     assert len(caught.value.message) <= 500
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.text(alphabet="01", min_size=1, max_size=4), st.integers(-2, 20), max_size=5),
     st.none() | st.lists(st.text(alphabet="01x", max_size=3), max_size=30),
@@ -94,7 +90,6 @@ def test_results_that_pass_are_possible_ones(results: dict[str, int], raw_data: 
     assert all(re.fullmatch("[01]{2,3}", string) for string in [*results, *(raw_data or [])])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(STATES, st.floats(0, 40)), max_size=30), st.floats(0, 40))
 def test_hardware_is_offline_exactly_when_it_says_so_or_nothing(
     steps: list[tuple[str, float]], pause: float

@@ -119,7 +119,7 @@ def test_any_text_survives_into_the_payload(name, account, source):
 
 
 @given(st.lists(texts, min_size=1, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_text_survives_a_real_bash(values):
     line = f"printf '%s\\0' {as_words(values)} # {as_words(values)}\n"
     done = _bash(environment={}, text=line.encode())
@@ -128,7 +128,7 @@ def test_any_text_survives_a_real_bash(values):
 
 
 @given(texts)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_text_becomes_a_command_even_where_an_author_put_quotes(value):
     hostile = value + "$(echo OWNED >&2)`echo OWNED >&2`';echo OWNED >&2;'\n echo OWNED >&2\n"
     for line in (

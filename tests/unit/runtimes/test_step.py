@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Finish
-from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, until
 
 UID = os.getuid()
 
@@ -273,60 +273,41 @@ def test_a_step_that_comes_before_its_job_is_admitted_waits_and_says_so(shared: 
     assert end(step)[0] == 0
 
 
-def test_a_hybrid_job_goes_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
-    source = f"""
-from pathlib import Path
+def test_jobs_go_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
+    """One waits for its circuit, one for the first of its circuits, one has many under way."""
+    one_by_one = f"""
 def execute(qi):
-    Path({str(home / "begun")!r}).touch()
-    qi.execute_circuit({slow_circuit(19)!r}, 1)
+    qi.execute_circuit({BELL!r}, 1)
     qi.execute_circuit({BELL!r}, 10)
 def finalize(measurements):
     return {{"n": len(measurements)}}
 """
-    with Running(home) as running:
-        running.ready().ask(hybrid_job(7, source, uid=UID))
-        step = begin(running, 7)
-        until(running.executing)
-        running.kill()
-        assert step.stderr is not None
-        assert "does not answer" in step.stderr.readline()
-        running.start()
-        status, out, _ = end(step)
-        assert (status, json.loads(out)) == (0, {"n": 2})
-        task = running.reader().task("a", 7)
-        assert task is not None
-        assert (task.state, task.executions, task.shots) == ("finished", 2, 11)
-
-
-def test_many_circuits_go_on_when_the_dispatcher_is_killed_and_none_is_run_twice(home: Path) -> None:
-    circuits = [slow_circuit(18), *(numbered(i) for i in range(30)), slow_circuit(18), numbered(30)]
-    source = f"""
+    many = f"""
 def execute(qi):
-    done = qi.execute_circuits({circuits!r}, 1)
-    qi.results.append([int(next(iter(each.results)), 2) for each in done if len(next(iter(each.results))) == 6])
+    done = qi.execute_circuits({[numbered(i) for i in range(33)]!r}, 1)
+    qi.results.append([int(next(iter(each.results)), 2) for each in done])
 def finalize(measurements):
     return {{"order": measurements[-1]}}
 """
-    with Running(home) as running:
-        running.ready().ask(hybrid_job(9, source, uid=UID))
-        step = begin(running, 9)
-        until(running.executing)
+    with Running(home, workers=3) as running:
+        running.ready().freeze()
+        running.ask(circuit_job(7, uid=UID, shots=1))
+        running.ask(hybrid_job(8, one_by_one, uid=UID))
+        running.ask(hybrid_job(9, many, uid=UID))
+        steps = [begin(running, job_id) for job_id in (7, 8, 9)]
+        until(lambda: running.executing() == 3)
         running.kill()
+        for step in steps:
+            assert step.stderr is not None
+            assert "does not answer" in step.stderr.readline()
         running.start()
-        status, out, _ = end(step)
-        assert (status, json.loads(out)) == (0, {"order": list(range(31))})
-        task = running.reader().task("a", 9)
-        assert task is not None
-        assert (task.state, task.executions, task.shots) == ("finished", 33, 33)
-
-
-def test_a_circuit_job_goes_on_when_the_dispatcher_is_killed_and_comes_back(home: Path) -> None:
-    with Running(home) as running:
-        running.ready().ask(circuit_job(8, slow_circuit(18), uid=UID, shots=1))
-        step = begin(running, 8)
-        until(running.executing)
-        running.kill()
-        running.start()
-        status, out, _ = end(step)
-        assert status == 0
-        assert out.endswith("1 shots\n")
+        ended = [end(step) for step in steps]
+        assert [status for status, _, _ in ended] == [0, 0, 0]
+        assert ended[0][1].endswith("1 shots\n")
+        assert [json.loads(out) for _, out, _ in ended[1:]] == [{"n": 2}, {"order": list(range(33))}]
+        tasks = [running.reader().task("a", job_id) for job_id in (7, 8, 9)]
+        assert [(task.state, task.executions, task.shots) for task in tasks if task is not None] == [
+            ("finished", 1, 1),
+            ("finished", 2, 11),
+            ("finished", 33, 33),
+        ]
