@@ -201,4 +201,11 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(alice):
 
 def is_connected(pid):
     """Whether a process holds a socket: it has begun to ask."""
-    return any(str(fd.readlink()).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return any(target_of(fd).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def target_of(fd):
+    try:
+        return str(fd.readlink())
+    except FileNotFoundError:  # closed since it was listed
+        return ""
