@@ -51,7 +51,7 @@ def parse_jobs(text: str) -> dict[int, JobFacts]:
                 partition=partition,
                 reason=reason,
                 restart=int(restart),
-                exit_code=int(exit_code),
+                exit_code=_wait_status(exit_code),
                 eligible=_time(eligible),
                 end=_time(end),
             )
@@ -73,6 +73,12 @@ def parse_partitions(text: str) -> dict[str, str]:
 
 def _time(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
+
+
+def _wait_status(text: str) -> int:
+    """22.05 prints the wait status, 24.11 and 26.05 print "code:signal"."""
+    code, colon, signal = text.partition(":")
+    return 256 * int(code) + int(signal) if colon else int(code)
 
 
 class Slurm:

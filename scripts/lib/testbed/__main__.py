@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from testbed.errors import TestbedError
 from testbed.instance import Testbed
-
-VERSIONS = ("22.05",)
+from testbed.releases import RELEASES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--name", default="default", help="which instance (default: %(default)s)")
     common.add_argument(
-        "--slurm", default="22.05", metavar="VERSION", help="Slurm's version (default: %(default)s)"
+        "--slurm",
+        choices=tuple(RELEASES),
+        help="the release that C2 runs; newer ones are fetched once (default: the last one, at first the host's own)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", parents=[common], help="bring up what is not up")
@@ -55,14 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    if options.slurm not in VERSIONS:
-        print(
-            f"error: The testbed can't run Slurm {options.slurm} yet; it has {', '.join(VERSIONS)}.",
-            file=sys.stderr,
-        )
-        return 2
     try:
-        return _run(Testbed(options.name, say=lambda line: print(f"  {line}", flush=True)), options)
+        say = partial(print, " ", flush=True)
+        return _run(Testbed(options.name, say=say, slurm=options.slurm), options)
     except (TestbedError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -100,7 +97,10 @@ def _print_environment(testbed: Testbed, *, c2: bool) -> None:
             print(f"export {name}={shlex.quote(environment[name])}")
         else:
             print(f"unset {name}")
-    print(f'export PATH={shlex.quote(str(testbed.layout.programs))}:"$PATH"')
+    folders = [testbed.layout.programs]
+    if c2 and testbed.layout.has_own_slurm("c2"):
+        folders.append(testbed.layout.slurm_programs)
+    print(f'export PATH={shlex.quote(":".join(map(str, folders)))}:"$PATH"')
 
 
 def _print_status(testbed: Testbed, *, as_json: bool) -> int:
@@ -111,6 +111,7 @@ def _print_status(testbed: Testbed, *, as_json: bool) -> int:
             "name": testbed.name,
             "up": healthy,
             "folder": str(testbed.folder),
+            "slurm": testbed.layout.slurm,
             "ports": dict(testbed.ports),
             "daemons": [asdict(one) for one in daemons],
         }

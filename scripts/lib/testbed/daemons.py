@@ -15,10 +15,6 @@ from testbed.memory import Memory
 from testbed.ports import listening
 from testbed.render import Variables
 
-SLURMCTLD, SLURMD, SLURMDBD, SLURMRESTD = (
-    Path("/usr/sbin") / name for name in ("slurmctld", "slurmd", "slurmdbd", "slurmrestd")
-)
-
 
 def all_daemons(layout: Layout, memory: Memory, variables: Variables) -> dict[str, Daemon]:
     """By name, in an order that is good to read; `after` says in which order they start."""
@@ -90,7 +86,8 @@ def _slurmdbd(layout: Layout, memory: Memory, variables: Variables) -> Daemon:
     return Daemon(
         name="slurmdbd",
         cluster="C2",
-        command=(SLURMDBD, "-D"),  # finds slurmdbd.conf beside $SLURM_CONF: 22.05 has no -f
+        # finds slurmdbd.conf beside $SLURM_CONF: 22.05 has no -f
+        command=(layout.slurm_program("c2", "slurmdbd"), "-D"),
         user=users.SLURM,
         ready=_port(memory, "c2_slurmdbd"),
         after=("munged-c2", "mariadbd"),
@@ -106,7 +103,7 @@ def _slurmctld(layout: Layout, memory: Memory, cluster: str, after: tuple[str, .
     return Daemon(
         name=f"slurmctld-{cluster}",
         cluster=cluster.upper(),
-        command=(SLURMCTLD, "-D", "-f", conf),
+        command=(layout.slurm_program(cluster, "slurmctld"), "-D", "-f", conf),
         user=users.SLURM,
         ready=lambda: serves() and slurm.controller_answers(layout, cluster),
         after=after,
@@ -121,7 +118,11 @@ def _slurmd(layout: Layout, variables: Variables, cluster: str) -> Daemon:
     return Daemon(
         name=f"slurmd-{cluster}",
         cluster=cluster.upper(),
-        command=(SLURMD, "-D", "-N", variables[cluster]["node"], "-f", conf),
+        command=(
+            layout.slurm_program(cluster, "slurmd"),
+            *("-D", "-N", variables[cluster]["node"], "-f", conf),
+            *(("-d", layout.slurm_program("c2", "slurmstepd")) if layout.has_own_slurm(cluster) else ()),
+        ),
         user="root",
         ready=slurm.node_ready(layout, cluster),
         after=(f"slurmctld-{cluster}",),
@@ -136,7 +137,7 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
         name="slurmrestd",
         cluster="C2",
         command=(
-            SLURMRESTD,
+            layout.slurm_program("c2", "slurmrestd"),
             "-f",
             layout.c2_conf,
             "-a",

@@ -16,7 +16,7 @@ def prepare(layout: Layout, memory: Memory) -> None:
     data, half = layout.database / "data", layout.database / "half"
     (layout.database / "tmp").mkdir(exist_ok=True)
     shutil.chown(layout.database / "tmp", users.SLURM, users.SLURM)
-    write(_first(layout), _sql(memory), mode=0o400, user=users.SLURM, group=users.SLURM)
+    write(_first(layout), _sql(layout, memory), mode=0o400, user=users.SLURM, group=users.SLURM)
     if data.exists():
         return
     shutil.rmtree(half, ignore_errors=True)
@@ -62,10 +62,10 @@ def _first(layout: Layout) -> Path:
     return layout.database / "first.sql"
 
 
-def _sql(memory: Memory) -> str:
+def _sql(layout: Layout, memory: Memory) -> str:
     """Done at each start, before anybody is let in; the password is hexadecimal."""
     return (
-        "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
+        f"CREATE DATABASE IF NOT EXISTS {layout.database_name};\n"
         f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{memory.password}';\n"
-        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\n"
+        f"GRANT ALL ON {layout.database_name}.* TO 'slurm'@'127.0.0.1';\n"
     )

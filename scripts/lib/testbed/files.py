@@ -28,6 +28,7 @@ NO_CGROUPS = """\
 # This plugin does nothing until it is used. Slurm 22.05 has no `disabled` yet.
 CgroupPlugin=cgroup/v1
 """
+NO_CGROUPS_NEWER = "CgroupPlugin=disabled\n"
 
 
 def values(layout: Layout, memory: Memory) -> Variables:
@@ -57,12 +58,19 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "slurmrestd_user": users.REST,
             "conf": str(layout.c2_conf.parent),
             "home": str(layout.work),
+            "plugins": str(layout.slurm_programs / "plugins") if layout.has_own_slurm("c2") else "",
         },
-        "database": {"host": LOOPBACK, "port": ports["database"], "password": memory.password},
+        "database": {
+            "host": LOOPBACK,
+            "port": ports["database"],
+            "password": memory.password,
+            "name": layout.database_name,
+        },
         "qslurm": {
             "python": str(layout.python),
             "config": str(layout.c2_qslurm),
             "hooks": str(layout.hooks),
+            "slurm_bin": str(layout.slurm_program("c2", "scontrol").parent),
             "socket": str(layout.dispatcher_socket),
             "store": str(layout.store),
             "gate_state": str(layout.gate),
@@ -120,8 +128,9 @@ def write_all(layout: Layout, variables: Variables) -> None:
         write(target, render(template, variables))
     for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
-    for conf in (layout.c1_conf, layout.c2_conf):
-        write(conf.with_name("cgroup.conf"), NO_CGROUPS)
+    for cluster, conf in (("c1", layout.c1_conf), ("c2", layout.c2_conf)):
+        text = NO_CGROUPS_NEWER if layout.has_own_slurm(cluster) else NO_CGROUPS
+        write(conf.with_name("cgroup.conf"), text)
     slurmdbd = layout.c2_conf.with_name("slurmdbd.conf")
     write(slurmdbd, render("c2/slurmdbd.conf.j2", variables), mode=0o600, user=users.SLURM, group=users.SLURM)
     # not the console script: its first line names a path that job users may not be able to reach

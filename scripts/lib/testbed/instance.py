@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from testbed import base, daemon, files, graph, memory, ports, slurm, sweep, tokens, users
+from testbed import base, daemon, files, graph, memory, ports, releases, slurm, sweep, tokens, users
 from testbed.command import PATH, Done, run
 from testbed.daemons import all_daemons, dependants
 from testbed.errors import TestbedError
@@ -41,13 +41,23 @@ class Testbed:
     """An instance by name; several may be up at once, in this checkout and in others.
 
     `state` is the folder that everything is written below (default: the checkout's .state); the environment
-    that the project is installed in is expected at <state>/venv.
+    that the project is installed in is expected at <state>/venv. `slurm` is the release that C2 runs
+    (default: the one it ran last, at first the host's own); C1 always runs the host's.
     """
 
     __test__ = False  # not a test class, whatever its name
 
-    def __init__(self, name: str = "default", *, state: Path | None = None, say: Say | None = None) -> None:
-        self.layout = Layout.of(state or CHECKOUT / ".state", name)
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        state: Path | None = None,
+        say: Say | None = None,
+        slurm: str | None = None,
+    ) -> None:
+        layout = Layout.of(state or CHECKOUT / ".state", name)
+        release = slurm or memory.recall(layout).slurm
+        self.layout = replace(layout, slurm=releases.check(release))
         self._say = say or _nobody
         self._telling = threading.Lock()
 
@@ -101,6 +111,8 @@ class Testbed:
         with self._locked():
             base.bind(self.layout.state, self.layout.base)
             self.layout.make_folders()
+            releases.ensure(self.layout, self._say)
+            self._change_release()
             with self._reserved_ports():
                 wanted = self._wanted(self._configured(), only)
                 tell = on_start or _nobody
@@ -108,6 +120,16 @@ class Testbed:
                     {name: one.after for name, one in wanted.items()},
                     lambda name: self._start(wanted[name], tell),
                 )
+
+    def _change_release(self) -> None:
+        """Stop all of C2 when it runs another Slurm than is wanted now."""
+        remembered = memory.recall(self.layout)
+        if remembered.slurm == self.layout.slurm:
+            return
+        if remembered.ports:
+            before = Testbed(self.name, state=self.layout.state, say=self._say, slurm=remembered.slurm)
+            before._stop_all(("c2",))
+        memory.remember(self.layout, replace(remembered, slurm=self.layout.slurm))
 
     def _configured(self) -> dict[str, daemon.Daemon]:
         """Write what daemons and users read; answers the daemons."""
@@ -157,7 +179,7 @@ class Testbed:
             yield
             return
         with ports.reserved(dict(remembered.ports)) as block:
-            memory.remember(self.layout, memory.Memory(block, remembered.password))
+            memory.remember(self.layout, replace(remembered, ports=block))
             yield
 
     def down(self) -> None:
@@ -181,11 +203,11 @@ class Testbed:
                 f"These processes of the testbed don't end: {', '.join(str(one.pid) for one in left)}."
             )
 
-    def _stop_all(self) -> None:
-        daemons = self._daemons()
-        clusters = [one for one in ("c1", "c2") if self.pid(f"slurmctld-{one}")]
+    def _stop_all(self, clusters: Sequence[str] = ("c1", "c2")) -> None:
+        daemons = {name: one for name, one in self._daemons().items() if one.cluster.lower() in clusters}
+        serving = [one for one in clusters if self.pid(f"slurmctld-{one}")]
         graph.each(
-            dict.fromkeys(clusters, ()), lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
+            dict.fromkeys(serving, ()), lambda one: slurm.end_jobs(self.layout, one, timeout_s=JOBS_END_S)
         )
         graph.each(dependants(daemons), self._stop)
 
@@ -264,14 +286,15 @@ class Testbed:
     def env_c2(self, user: str = "root") -> dict[str, str]:
         """The environment of an operator on C2."""
         home = self.layout.work / user if user in users.CENTER_USERS else Path("/root")
-        return self._environment(user, home) | {
+        own = (self.layout.slurm_programs,) if self.layout.has_own_slurm("c2") else ()
+        return self._environment(user, home, *own) | {
             "SLURM_CONF": str(self.layout.c2_conf),
             "QSLURM_C2_CONFIG": str(self.layout.c2_qslurm),
         }
 
-    def _environment(self, user: str, home: Path) -> dict[str, str]:
+    def _environment(self, user: str, home: Path, *programs: Path) -> dict[str, str]:
         return {
-            "PATH": f"{self.layout.programs}:{PATH}",
+            "PATH": ":".join(map(str, (self.layout.programs, *programs, PATH))),
             "LANG": "C.UTF-8",
             "HOME": str(home),
             "USER": user,

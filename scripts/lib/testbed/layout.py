@@ -12,17 +12,23 @@ from testbed import base, users
 from testbed.errors import TestbedError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+HOSTS_OWN = "22.05"
+"""The release of Slurm that the host has installed: Debian 12's."""
+
 MARK = "QSLURM_TESTBED"
 """In the environment of all that an instance starts; its value is the instance's folder."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`state` is the state folder as it is, `base` the path by which every user reaches it."""
+    """`state` is the state folder as it is, `base` the path by which every user reaches it; C2 runs release
+    `slurm` of Slurm.
+    """
 
     state: Path
     name: str
     base: Path
+    slurm: str = HOSTS_OWN
 
     @classmethod
     def of(cls, state: Path, name: str) -> Layout:
@@ -114,6 +120,11 @@ class Layout:
         return self.folder / "db"
 
     @property
+    def database_name(self) -> str:
+        """slurmdbd's; each release has its own."""
+        return f"slurm_acct_db{self._of_release('c2').translate({45: '_', 46: ''})}"
+
+    @property
     def store(self) -> Path:
         return self.folder / "store" / "store.db"
 
@@ -153,11 +164,31 @@ class Layout:
     def runtimes_socket(self) -> Path:
         return self.run / "runtimes" / "warm.sock"
 
+    @property
+    def slurm_programs(self) -> Path:
+        """C2's Slurm, when it is not the host's: all its programs, and `plugins`, the folder of its plug-ins."""
+        return self.folder / f"slurm-{self.slurm}"
+
+    def slurm_program(self, cluster: str, name: str) -> Path:
+        """One of a cluster's daemons or commands."""
+        if self.has_own_slurm(cluster):
+            return self.slurm_programs / name
+        daemons = ("slurmctld", "slurmd", "slurmdbd", "slurmrestd")
+        return Path("/usr/sbin" if name in daemons else "/usr/bin") / name
+
+    def has_own_slurm(self, cluster: str) -> bool:
+        """Does the cluster run another Slurm than the host's?"""
+        return cluster == "c2" and self.slurm != HOSTS_OWN
+
     def spool(self, cluster: str) -> Path:
-        return self.folder / cluster / "spool"
+        return self.folder / cluster / f"spool{self._of_release(cluster)}"
 
     def slurm_state(self, cluster: str) -> Path:
-        return self.folder / cluster / "state"
+        return self.folder / cluster / f"state{self._of_release(cluster)}"
+
+    def _of_release(self, cluster: str) -> str:
+        """Each release has records of its own: none reads all that another one wrote."""
+        return f"-{self.slurm}" if self.has_own_slurm(cluster) else ""
 
     def make_folders(self) -> None:
         """Every folder, with its owner and mode. Harmless when they are there already."""

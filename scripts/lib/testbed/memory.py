@@ -7,16 +7,17 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from testbed.layout import Layout, write
+from testbed.layout import HOSTS_OWN, Layout, write
 from testbed.ports import complete
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Its ports (empty before the first `up`) and the database's password."""
+    """Its ports (empty before the first `up`), the database's password, and the release of Slurm on C2."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    slurm: str = HOSTS_OWN
 
 
 def recall(layout: Layout) -> Memory:

@@ -41,8 +41,13 @@ def node_state(layout: Layout, cluster: str) -> str:
 
 def _ask(layout: Layout, cluster: str, *command: str) -> str | None:
     """What the command printed, or None if Slurm did not answer in time."""
+    name, *words = command
     try:
-        done = run(command, environment=environment(layout, cluster), timeout_s=5)
+        done = run(
+            (layout.slurm_program(cluster, name), *words),
+            environment=environment(layout, cluster),
+            timeout_s=5,
+        )
     except subprocess.TimeoutExpired:
         return None
     return done.stdout if done.returncode == 0 else None
@@ -61,7 +66,8 @@ def register(layout: Layout, cluster_name: str) -> None:
     c2 = environment(layout, "c2")
 
     def sacctmgr(*words: str) -> str:
-        return checked(run(["sacctmgr", "--immediate", "--parsable2", "--noheader", *words], environment=c2))
+        program = layout.slurm_program("c2", "sacctmgr")
+        return checked(run([program, "--immediate", "--parsable2", "--noheader", *words], environment=c2))
 
     if cluster_name not in sacctmgr("show", "cluster", "format=cluster").split():
         sacctmgr("add", "cluster", cluster_name)

@@ -17,6 +17,12 @@ SQUEUE = """\
 25|PENDING|p_qx|JobHeldUser|0|0|N/A|N/A|
 21|RUNNING|p_qx|None|1|0|1795337805|1795338106|
 """
+# The same columns from Slurm 24.11.5.
+NEWER_SQUEUE = """\
+27|CANCELLED|p_qx|None|0|0:15|1795350075|1795350077|
+26|FAILED|p_qx|NonZeroExitCode|0|3:0|1795350075|1795350077|
+28|PENDING|p_qx|JobHeldUser|0|0:0|N/A|1795350078|
+"""
 PARTITIONS = (
     "PartitionName=p_spin2 AllowGroups=ALL Default=NO QoS=N/A Nodes=qi1 PreemptMode=OFF State=INACTIVE TotalCPUs=16\n"
     "PartitionName=p_qx AllowGroups=ALL Default=YES QoS=N/A Nodes=qi1 PreemptMode=OFF State=UP TotalCPUs=16\n"
@@ -30,6 +36,10 @@ def test_jobs_are_read_with_their_times_and_codes() -> None:
     assert jobs[21].eligible == 1795337805
     assert jobs[25].eligible is None
     assert [number for number, job in jobs.items() if job.live] == [23, 25, 21]
+
+
+def test_newer_slurms_print_exit_codes_as_code_and_signal() -> None:
+    assert [job.exit_code for job in parse_jobs(NEWER_SQUEUE).values()] == [15, 768, 0]
 
 
 @given(st.text())

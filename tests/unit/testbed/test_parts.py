@@ -9,10 +9,11 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testbed import TestbedError, base, graph, ports, process
+from testbed import Testbed, TestbedError, base, graph, ports, process
 from testbed.__main__ import main
 from testbed.layout import CHECKOUT, Layout, write
 from testbed.process import Process
@@ -161,9 +162,39 @@ def test_a_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_other_versions_of_slurm_are_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["up", "--slurm", "26.05"]) == 2
-    assert "can't run Slurm 26.05 yet" in capsys.readouterr().err
+def test_other_versions_of_slurm_are_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", "--slurm", "19.05"])
+    assert "choose from '22.05', '24.11', '26.05'" in capsys.readouterr().err
+    with pytest.raises(TestbedError, match=r"can't run Slurm 19\.05"):
+        Testbed("any", state=tmp_path, slurm="19.05")
+
+
+def test_each_release_of_slurm_has_records_of_its_own_on_c2_alone(tmp_path: Path) -> None:
+    own = Layout.of(tmp_path, "any")
+    newer = replace(own, slurm="24.11")
+    for part in (Layout.slurm_state, Layout.spool):
+        assert part(own, "c1") == part(newer, "c1")
+        assert part(own, "c2") != part(newer, "c2")
+    assert own.database_name == "slurm_acct_db"
+    assert newer.database_name == "slurm_acct_db_2411"
+
+
+def test_a_newer_slurm_is_run_from_the_instance_and_c1_keeps_the_hosts(tmp_path: Path) -> None:
+    newer = replace(Layout.of(tmp_path, "any"), slurm="24.11")
+    assert newer.slurm_program("c1", "slurmctld") == Path("/usr/sbin/slurmctld")
+    assert newer.slurm_program("c1", "sinfo") == Path("/usr/bin/sinfo")
+    assert newer.slurm_program("c2", "sinfo") == newer.folder / "slurm-24.11" / "sinfo"
+
+
+def test_an_instance_goes_on_with_the_release_it_ran_last(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path, "any")
+    layout.home.mkdir(parents=True)
+    assert Testbed("any", state=tmp_path).layout.slurm == "22.05"
+    layout.memory.write_text('{"ports": {}, "password": "", "slurm": "26.05"}')
+    assert Testbed("any", state=tmp_path).layout.slurm == "26.05"
 
 
 def test_requirements_are_those_of_pyproject() -> None:

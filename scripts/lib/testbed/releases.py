@@ -1,0 +1,200 @@
+"""Which Slurm C2 runs: the host's own, or a newer one out of a folder of Debian's packages.
+
+A newer release is unpacked, never installed: no maintainer script runs, and the host keeps its own Slurm (C1 goes
+on with it). Its programs are copied into the instance with the new root's loader and libraries written into them, so
+that daemons, hooks and jobs live in the host as ever: same users, same files, same Python. Nothing is mounted and
+nothing is chrooted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.command import checked, clean, run
+from testbed.errors import TestbedError
+from testbed.layout import HOSTS_OWN, Layout, write
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of Slurm: its version's first two numbers, and the suite of Debian that has it."""
+
+    version: str
+    suite: str
+
+
+RELEASES = {
+    one.version: one
+    for one in (Release(HOSTS_OWN, "bookworm"), Release("24.11", "trixie"), Release("26.05", "sid"))
+}
+
+TOOLS = ("mmdebstrap", "patchelf")
+"""Debian's packages that a newer release needs on the host; installed when one is asked for."""
+
+PACKAGES = (
+    *("slurmctld", "slurmd", "slurmdbd", "slurmrestd", "slurm-client"),
+    *("slurm-wlm-jwt-plugin", "slurm-wlm-mysql-plugin", "libmunge2"),
+)
+DAEMONS = ("slurmctld", "slurmd", "slurmstepd", "slurmdbd", "slurmrestd")
+COMMANDS = (
+    *("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "sprio", "squeue", "sreport"),
+    *("srun", "sshare", "sstat"),
+)
+DOWNLOAD_S = 300.0
+"""How long fetching a release may take; it takes 10 s where the mirror is near."""
+
+
+def check(version: str) -> str:
+    """The version, if the testbed can run it; a TestbedError otherwise."""
+    if version not in RELEASES:
+        raise TestbedError(f"The testbed can't run Slurm {version}; it has {', '.join(RELEASES)}.")
+    return version
+
+
+def ensure(layout: Layout, say: Say) -> None:
+    """Have the layout's release ready to run; the host's own is."""
+    if layout.slurm == HOSTS_OWN:
+        return
+    root = _root(layout)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(root, ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several instances share what was fetched
+        if not root.is_dir():
+            began = time.monotonic()
+            _fetch(RELEASES[layout.slurm], root)
+            say(f"Slurm {layout.slurm} fetched after {time.monotonic() - began:.0f} s")
+        _adapt(layout, root)
+
+
+def _root(layout: Layout) -> Path:
+    return layout.state / "cache" / f"slurm-{layout.slurm}"
+
+
+def _beside(root: Path, ending: str) -> Path:
+    return root.with_name(root.name + ending)
+
+
+# --- fetching
+
+
+def _fetch(release: Release, root: Path) -> None:
+    """Unpack the release's packages, from the mirror that the host itself uses; a root is there whole or not at all."""
+    _install_tools()
+    half = _beside(root, ".half")
+    shutil.rmtree(half, ignore_errors=True)
+    options = ("APT::Install-Recommends=false", "Acquire::Check-Valid-Until=false", "Acquire::Retries=3")
+    command: tuple[str | Path, ...] = (
+        *("timeout", "--kill-after=5", f"{DOWNLOAD_S:.0f}"),  # ends all that mmdebstrap has started, too
+        *("mmdebstrap", "--quiet", "--variant=extract", "--mode=root"),
+        *(f'--aptopt={name} "{value}"' for name, _, value in (one.partition("=") for one in options)),
+        f"--include={','.join(PACKAGES)}",
+        *(release.suite, half, _mirror()),
+    )
+    done = run(command, environment=clean(TMPDIR=str(root.parent)), timeout_s=DOWNLOAD_S + 30)
+    if done.returncode == 124:  # timeout(1)
+        raise _unavailable(release, f"the download was not complete after {DOWNLOAD_S:.0f} s")
+    if done.returncode:
+        raise _unavailable(release, done.stderr.strip()[-600:])
+    found = _version_of(half)
+    if not found.startswith(f"{release.version}."):
+        shutil.rmtree(half)
+        raise _unavailable(release, f"Debian {release.suite} has {found or 'none'} now")
+    half.rename(root)
+
+
+def _unavailable(release: Release, why: str) -> TestbedError:
+    return ReleaseUnavailableError(
+        f"Slurm {release.version} can't be had from Debian {release.suite}: {why}."
+    )
+
+
+class ReleaseUnavailableError(TestbedError):
+    """The mirror can't be reached, or has another release by now."""
+
+
+def _version_of(root: Path) -> str:
+    """The version of Slurm that was unpacked ("24.11.5"), as it says itself."""
+    libraries = root / _libraries(root)
+    loaded = (_loader(libraries), "--library-path", f"{libraries / 'slurm-wlm'}:{libraries}")
+    return checked(run((*loaded, _program(root, "slurmctld"), "-V"), environment=clean())).split()[-1]
+
+
+def _mirror() -> str:
+    """Where the host gets its own packages from."""
+    command = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(ORIGIN)")
+    for line in checked(run(command, environment=clean())).splitlines():
+        uri, codename, origin = line.split(" ", 2)
+        if origin == "Debian" and codename == RELEASES[HOSTS_OWN].suite:
+            return uri
+    raise TestbedError("apt names no mirror of Debian, so no newer Slurm can be fetched.")
+
+
+def _install_tools() -> None:
+    missing = [one for one in TOOLS if not shutil.which(one, path=clean()["PATH"])]
+    if missing:
+        command = (
+            "apt-get",
+            "-y",
+            "-q",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+            "--no-install-recommends",
+            "install",
+        )
+        environment = clean(DEBIAN_FRONTEND="noninteractive", NEEDRESTART_SUSPEND="1")
+        checked(run((*command, *missing), environment=environment, timeout_s=DOWNLOAD_S))
+
+
+# --- adapting
+
+
+def _adapt(layout: Layout, root: Path) -> None:
+    """Copy the release's programs to where the instance runs them from, and lead them to their own libraries."""
+    seen_as = layout.base / root.relative_to(layout.state)  # by a path that every user can reach
+    libraries = seen_as / _libraries(root)
+    stamp = layout.slurm_programs / ".made-of"
+    identity = f"{seen_as} {root.stat().st_mtime_ns}\n"
+    if stamp.exists() and stamp.read_text() == identity:
+        return
+    shutil.rmtree(layout.slurm_programs, ignore_errors=True)
+    layout.slurm_programs.mkdir(parents=True)
+    for name in (*DAEMONS, *COMMANDS):
+        _copy_program(_program(root, name), layout.slurm_programs / name, libraries)
+    (layout.slurm_programs / "plugins").symlink_to(libraries / "slurm-wlm")
+    write(stamp, identity)
+
+
+def _copy_program(source: Path, target: Path, libraries: Path) -> None:
+    shutil.copy(source, target)
+    target.chmod(0o755)
+    # RPATH, not RUNPATH: it holds for the plugins' libraries, too
+    search = f"{libraries / 'slurm-wlm'}:{libraries}"
+    _patch("--set-interpreter", str(_loader(libraries)), "--force-rpath", "--set-rpath", search, str(target))
+
+
+def _patch(*words: str) -> None:
+    checked(run(("patchelf", *words), environment=clean()))
+
+
+def _program(root: Path, name: str) -> Path:
+    """Where the packages have it; the links by which Debian chooses among variants were never made."""
+    places = [
+        root / "usr" / folder / f"{name}{variant}" for folder in ("sbin", "bin") for variant in ("", "-wlm")
+    ]
+    return next(place for place in places if place.is_file())
+
+
+def _loader(libraries: Path) -> Path:
+    return next(libraries.glob("ld-linux*.so.*"))
+
+
+def _libraries(root: Path) -> Path:
+    found = next((root / "usr" / "lib").glob("*-linux-gnu/slurm-wlm"))
+    return found.parent.relative_to(root)
