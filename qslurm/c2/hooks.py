@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import FrameType
 
 import msgspec
@@ -68,13 +69,22 @@ def read_start(environment: Mapping[str, str]) -> Start:
             account=environment.get("SLURM_JOB_ACCOUNT", "").replace("(null)", ""),
             partition=environment["SLURM_JOB_PARTITION"],
             name=environment.get("SLURM_JOB_NAME", "")[:200],
-            comment=Comment.parse(environment.get("SLURM_JOB_COMMENT", "")),
+            comment=_comment(environment),
         )
     except (KeyError, ValueError) as error:
         raise QslurmError(
             f"This is not the environment of a Slurm hook ({error}).",
             hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
         ) from error
+
+
+def _comment(environment: Mapping[str, str]) -> Comment:
+    """The job's comment. All tasks of an array have the same one, so the key of a task gets its index."""
+    comment = Comment.parse(environment.get("SLURM_JOB_COMMENT", ""))
+    index = environment.get("SLURM_ARRAY_TASK_ID", "")
+    if not comment.key or not index:
+        return comment
+    return replace(comment, key=f"{comment.key}#{index}")  # no key that qslurm gives has a #
 
 
 def center_of(user: str, prefix: str) -> str:

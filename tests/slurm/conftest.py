@@ -65,6 +65,18 @@ class Platform:
         headers = {"Authorization": f"Bearer {token or self.testbed.token(center)}"}
         return requests.get(f"{self.testbed.results_url}/v1/{path}", headers=headers, timeout=30)
 
+    def tasks_of(self, job_id: int) -> list[int]:
+        """The C2 job ids of an array's tasks, once all of them have ended."""
+
+        def ended() -> list[str]:
+            listed = self.testbed.c2(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job_id}",
+                                      "--Format=JobID:|,State:|"]).stdout.split()  # fmt: skip
+            done = [line for line in listed if line.split("|")[1] in {"COMPLETED", "FAILED", "CANCELLED"}]
+            return done if len(done) == len(listed) else []
+
+        self.until(ended)
+        return [int(line.split("|")[0]) for line in ended()]
+
     # --- what is seen --------------------------------------------------------------------------------
 
     def job(self, job_id: int) -> dict[str, str]:

@@ -21,6 +21,22 @@ def test_a_circuit_job_is_forwarded_when_it_starts_and_closed_when_it_ends(platf
     assert platform.stored(job_id)["slurm_state"] == "COMPLETED"
 
 
+def test_every_task_of_an_array_runs_and_has_results_of_its_own(platform: Platform) -> None:
+    circuits = platform.tasks_of(platform.submit_bell("--array=0-2"))
+    assert len(set(circuits)) == 3
+    for job_id in circuits:
+        platform.until(lambda job_id=job_id: platform.stored(job_id).get("slurm_state") == "COMPLETED")
+        found = platform.stored(job_id)
+        assert (found["state"], found["reason"], found["executions"]) == (
+            "finished",
+            "",
+            1,
+        )  # not another's results
+    scripts = platform.tasks_of(platform.submit_script("true", "--array=5,7"))
+    for job_id in scripts:
+        platform.until(lambda job_id=job_id: platform.stored(job_id).get("state") == "finished")
+
+
 def assert_nothing_is_lost(platform: Platform, job_id: int) -> None:
     assert platform.state(job_id) == "PENDING"
     assert platform.job(job_id)["Priority"] != "0"  # not held

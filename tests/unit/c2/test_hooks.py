@@ -35,6 +35,12 @@ def test_the_partition_says_the_backend_and_the_script_says_the_kind() -> None:
     assert (admit.key, admit.origin) == ("abc", "slurm:snellius:4711:alice")
 
 
+def test_the_tasks_of_an_array_are_submissions_of_their_own() -> None:
+    tasks = [read_start({**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": str(index)}) for index in range(3)]
+    assert [task.comment.key for task in tasks] == ["abc#0", "abc#1", "abc#2"]
+    assert read_start({**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_COMMENT": ""}).comment.key == ""
+
+
 def test_a_script_without_an_envelope_is_a_script_job() -> None:
     admit = request(read_start(ENVIRONMENT), "#!/bin/bash\nhostname\n", "center_")
     assert (admit.kind, admit.envelope) == ("script", None)
