@@ -70,9 +70,12 @@ def prepare(
     else:
         raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
     if kind == "payload":
-        from qslurm.payload.raw import parse_payload
+        from qslurm.center.origin import of_process
+        from qslurm.payload.comment import Comment, new_key
+        from qslurm.payload.raw import parse_payload, with_key
 
-        payload = parse_payload(text, str(request.file))
+        marks = Comment(key=new_key(), origin=of_process(environ).format())
+        payload = with_key(parse_payload(text, str(request.file)), marks)
     else:
         request = with_directives(request, text, remark)
         payload = _rendered(config, request, kind, text, environ)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from qslurm.errors import InvalidInputError
@@ -31,19 +30,19 @@ def parse_payload(text: str, file: str = "payload") -> dict[str, Any]:
 
 
 def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
-    """The payload with a submission's key in its comment, so that it can be found again.
+    """The payload with a submission's key in its comment, if that is empty or one of ours without a key.
 
-    A comment that has a key keeps it; other words of it stay. Without room for the key the payload stays as
-    it is.
+    Whatever else its comment says is its user's, and is sent as it is: the job can't be looked up by a key then.
     """
     job = payload.get("job")
     said = job.get("comment", "") if isinstance(job, dict) else None
     if not isinstance(said, str) or not isinstance(job, dict) or Comment.parse(said).key:
         return payload
-    comment = f"{said} {marks.format()}".strip() if said else marks.format()
-    if len(comment.encode()) > LIMIT:
-        comment = f"{said} {replace(Comment(), key=marks.key).format()}"
-    if len(comment.encode()) > LIMIT:
+    words = said.split(maxsplit=1)
+    if words and words[0] != "qslurm":
+        return payload
+    comment = f"qslurm key={marks.key} {words[1]}" if len(words) > 1 else marks.format()
+    if len(comment.encode(errors="surrogatepass")) > LIMIT:
         return payload
     return {**payload, "job": {**job, "comment": comment}}
 

@@ -7,6 +7,7 @@ handed to the payload's template as `script`.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,10 @@ def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] =
     chosen = find_template(template or spec.kind, folders)
     names = variables(spec)
     names["script"] = _script(spec, chosen, names, folders)
-    return parse_payload(render_file(chosen.payload, names, as_json), f"{chosen.payload.name} as rendered")
+    text = render_file(chosen.payload, names, as_json)
+    payload = parse_payload(text, f"{chosen.payload.name} as rendered")
+    _refuse_unused(spec, chosen, names, folders)
+    return payload
 
 
 def variables(spec: JobSpec) -> dict[str, Any]:
@@ -94,9 +98,7 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
     """The batch script; a circuit's or hybrid job's data is its last line, whatever the template says."""
     from qslurm.payload.sandbox import render_file
 
-    file = chosen.script
-    if file is None and spec.kind != "script":
-        file = find_template(spec.kind, folders).script
+    file = _script_file(spec, chosen, folders)
     text = spec.source if file is None else render_file(file, names, as_words)
     if spec.kind == "script":
         return text
@@ -110,6 +112,36 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
         qpu_seconds=spec.qpu_seconds,
     )
     return f"{text.rstrip()}\n{pack(envelope)}\n"
+
+
+def _script_file(spec: JobSpec, chosen: Template, folders: Sequence[Path]) -> Path | None:
+    if chosen.script is None and spec.kind != "script":
+        return find_template(spec.kind, folders).script
+    return chosen.script
+
+
+def _refuse_unused(
+    spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]
+) -> None:
+    """A variable that the template does not know is one that its user has mistyped."""
+    from qslurm.payload.sandbox import names_in
+
+    if not spec.variables:
+        return
+    files = [chosen.payload, _script_file(spec, chosen, folders)]
+    asked = [names_in(file) for file in files if file is not None]
+    if None in asked:
+        return
+    wanted = frozenset[str]().union(*(one for one in asked if one is not None))
+    for name in spec.variables:
+        if name not in wanted:
+            own = sorted(wanted - names.keys() | wanted & spec.variables.keys())
+            near = difflib.get_close_matches(name, own, n=1)
+            known = f"It knows {', '.join(own)}." if own else "It has no variables of its own."
+            raise InvalidInputError(
+                f"The template {chosen.name} does not know {name!r}.",
+                hint=f"Did you mean {near[0]}?" if near else known,
+            )
 
 
 def as_json(value: object) -> str:

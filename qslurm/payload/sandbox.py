@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import jinja2
+import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from qslurm.errors import InvalidInputError
@@ -53,29 +54,20 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
     InvalidInputError for whatever goes wrong in it, with file and line. It may include files of its
     folder and shipped ones.
     """
-    environment = _Environment(
-        loader=jinja2.FileSystemLoader([path.parent, shipped_folder()]),
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: _finalized(value, escape),
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # finalize escapes, for JSON and the shell
-    )
-    environment.filters.pop("tojson")  # would encode twice; without it its use is an error with a line
+    environment = _environment(path, escape)
     try:
         template = environment.get_template(path.name)
         return _run(template, names)
     except jinja2.TemplateSyntaxError as error:
         raise InvalidInputError(
-            f"{error.filename or path}:{error.lineno}: the template can't be read: {error.message}."
+            f"{error.filename or path}:{error.lineno}: the template can't be read: {_sentence(error.message)}"
         ) from error
     except jinja2.TemplateNotFound as error:
         raise InvalidInputError(f"{path}: there is no template {error.name} beside it.") from error
     except jinja2.UndefinedError as error:
         raise InvalidInputError(
-            f"{_where(error, path)}: {error.message}.",
-            hint=f"Known are {', '.join(sorted(names))}; give others with --var NAME=VALUE.",
+            f"{_where(error, path)}: {_sentence(error.message)}",
+            hint=f"Known are {', '.join(sorted(names))}; give others with --set NAME=VALUE.",
         ) from error
     except _TooMuchError as error:
         raise InvalidInputError(f"{_where(error, path)}: the template asks for too much: {error}.") from error
@@ -91,9 +83,57 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
         ValueError,
         AttributeError,
     ) as error:
-        raise InvalidInputError(f"{_where(error, path)}: {error}.") from error
+        raise InvalidInputError(f"{_where(error, path)}: {_sentence(error)}") from error
     except (OSError, UnicodeError) as error:
-        raise InvalidInputError(f"{path}: the template can't be read: {error}.") from error
+        raise InvalidInputError(f"{path}: the template can't be read: {_sentence(error)}") from error
+
+
+def names_in(path: Path) -> frozenset[str] | None:
+    """The names that a template asks for, with those of what it includes.
+
+    None if nobody can say: it chooses what it includes while it runs, or can't be read (which rendering explains).
+    """
+    environment = _environment(path, str)
+    found: set[str] = set()
+    seen: set[str] = set()
+    todo: list[str | None] = [path.name]
+    while todo:
+        name = todo.pop()
+        if name is None:
+            return None
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            source, _, _ = _loader(path).get_source(environment, name)
+            tree = environment.parse(source)
+        except (jinja2.TemplateError, OSError, UnicodeError, RecursionError):
+            return None
+        found |= jinja2.meta.find_undeclared_variables(tree)
+        todo += jinja2.meta.find_referenced_templates(tree)
+    return frozenset(found)
+
+
+def _loader(path: Path) -> jinja2.FileSystemLoader:
+    return jinja2.FileSystemLoader([path.parent, shipped_folder()])
+
+
+def _environment(path: Path, escape: Callable[[object], str]) -> _Environment:
+    environment = _Environment(
+        loader=_loader(path),
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: _finalized(value, escape),
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # finalize escapes, for JSON and the shell
+    )
+    environment.filters.pop("tojson")  # would encode twice; without it its use is an error with a line
+    return environment
+
+
+def _sentence(words: object) -> str:
+    return f"{str(words).rstrip('.')}."
 
 
 def _finalized(value: object, escape: Callable[[object], str]) -> str:

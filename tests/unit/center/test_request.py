@@ -44,9 +44,12 @@ def test_no_two_submissions_have_the_same_key():
     assert len(keys) == 20
 
 
-def test_a_raw_payload_is_left_as_it_is_and_options_that_say_nothing_to_it_are_named():
+def test_a_raw_payload_gets_a_key_only_and_options_that_say_nothing_to_it_are_named():
     raw = json.loads((EXAMPLES / "payload.json").read_text())
-    assert payload_of("payload.json", shots=5, time_limit="3") == raw
+    sent = payload_of("payload.json", shots=5, time_limit="3")
+    marks = Comment.parse(sent["job"].pop("comment"))
+    assert marks.key
+    assert sent == raw
     request = Request(file=Path("payload.json"), shots=5, time_limit="3", name="x", variables={"a": "b"})
     assert unused_options(request) == ["--job-name", "--set", "--shots", "--time"]
     assert unused_options(Request(file=Path("payload.json"))) == []

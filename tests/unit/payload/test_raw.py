@@ -50,13 +50,21 @@ def test_a_key_that_is_there_stays():
     assert with_key(payload, Comment(key="abc")) == payload
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=LIMIT + 10))
-def test_whatever_the_comment_said_it_still_says(text):
+@pytest.mark.parametrize("said", ["", " ", "qslurm", "qslurm kind=circuit -- key to my heart"])
+def test_a_comment_that_is_empty_or_ours_gets_the_key(said):
+    keyed = with_key({"job": {"comment": said}}, Comment(key="abc"))["job"]["comment"]
+    assert Comment.parse(keyed).key == "abc"
+    assert Comment.parse(keyed).kind == Comment.parse(said).kind
+    assert Comment.parse(keyed).note == Comment.parse(said).note
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LIMIT + 10))
+def test_a_comment_of_its_users_own_is_sent_as_it_is(text):
     payload = {"job": {"comment": text}}
-    keyed = with_key(payload, Comment(key="a" * 32, origin="slurm:c:1:u"))["job"]["comment"]
-    assert keyed.startswith(text.rstrip()) or keyed.strip().startswith(text.strip())
-    if len(text.encode()) <= LIMIT:
-        assert len(keyed.encode()) <= LIMIT
+    keyed = with_key(payload, Comment(key="a" * 32, origin="slurm:c:1:u"))
+    assert keyed == payload or not text.strip() or text.split()[0] == "qslurm"
+    ours = with_key({"job": {"comment": f"qslurm {text}"}}, Comment(key="a"))["job"]["comment"]
+    assert ours.strip().endswith(text.strip())
 
 
 @pytest.mark.parametrize("payload", [{}, {"job": 3}, {"job": {"comment": 5}}])

@@ -292,3 +292,41 @@ def test_what_no_shell_can_carry_is_refused_with_its_line(value, own):
 
 def test_a_folder_that_is_not_there_is_no_error(tmp_path):
     assert render(_circuit(), None, [tmp_path / "missing"])["job"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("pionts", "Did you mean points?"), ("zzz", "It knows depth, points.")]
+)
+def test_a_variable_that_the_template_does_not_know_is_refused_with_the_nearest(own, name, hint):
+    folders = own(
+        '{% if depth is defined %}{{ depth }}{% endif %}{"job": {}, "script": {{ script }}}',
+        "#!/bin/sh\necho {{ points }}\n",
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        render(JobSpec(kind="script", source="#!", variables={"points": "1", name: "2"}), "mine", folders)
+    assert (caught.value.message, caught.value.hint) == (f"The template mine does not know {name!r}.", hint)
+
+
+def test_what_a_template_includes_knows_its_names_too(own):
+    folders = own('{% include "part.j2" %}')
+    (folders[0] / "part.j2").write_text('{"job": {"name": {{ points }}}, "script": ""}')
+    assert render(ENVELOPE_LESS, "mine", folders)["job"] == {"name": "3"}
+    with pytest.raises(InvalidInputError, match="script does not know 'points'"):
+        render(ENVELOPE_LESS)
+
+
+def test_what_a_template_chooses_while_it_runs_may_know_any_name(own):
+    folders = own("{% include which %}")
+    (folders[0] / "part.j2").write_text('{"job": {}, "script": ""}')
+    spec = JobSpec(kind="script", source="#!/bin/sh\n", variables={"which": "part.j2", "more": "1"})
+    assert render(spec, "mine", folders)["job"] == {}
+
+
+@pytest.mark.parametrize(
+    "template", ["{% nonsense %}", "{{ unknown }}", "{{ 1 / 0 }}", "{{ script.x() }}", "{{"]
+)
+def test_what_is_wrong_with_a_template_is_one_sentence(template, own):
+    with pytest.raises(InvalidInputError) as caught:
+        render(JobSpec(kind="script", source="#!/bin/sh\n"), "mine", own(template))
+    assert caught.value.message.endswith(".")
+    assert not caught.value.message.endswith("..")
