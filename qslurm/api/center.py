@@ -186,9 +186,9 @@ class Center:
             return b"".join(self._for_callers.results.log(job_id)).decode(errors="replace")
 
     def _connection(self) -> connection.Center:
-        from qslurm.center.connection import Center as Connection
+        from qslurm.center.connection import open_center
 
-        return Connection(self._config)
+        return open_center(self._config)
 
     def _settle(self, job: Job) -> Result | None:
         """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
@@ -201,7 +201,7 @@ class Center:
         failure = jobs.outcome_error(center, info)
         if failure is not None:
             raise failure
-        if info.marks.kind == "script" or not self._config.c2.results_url:
+        if info.marks.kind == "script" or not center.has_platform:
             return Result(job.id, info.marks.kind or "script")
         with suppress(NotReadyError):  # Slurm may say so a moment before the platform has written it down
             return result_of(center.results.results(job.id))

@@ -99,12 +99,50 @@ class JobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
 
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[agent]: the center's agent, which holds the token for its users. Without it commands talk to C2 themselves."""
+
+    socket: Annotated[
+        str,
+        _said(
+            "Unix socket of the center's agent; where it is set, users need no token.",
+            env="QSLURM_AGENT",
+            example="/run/qslurm-agent/agent.sock",
+        ),
+    ] = ""
+    address: Annotated[
+        str,
+        _said(
+            "Where compute nodes reach the agent, which knows them by MUNGE.",
+            env="QSLURM_AGENT_ADDRESS",
+            example="head1:8043",
+        ),
+    ] = ""
+    munge_socket: Annotated[
+        str, _said("munged's socket; by default MUNGE's own.", example="/run/munge/munge.socket.2")
+    ] = ""
+    state: Annotated[
+        str, _said("Folder in which the agent keeps what is to be sent.", example="/var/lib/qslurm-agent")
+    ] = "/var/lib/qslurm-agent"
+    max_open_jobs: Annotated[
+        int, _said("Jobs that one user may have open on C2; 0 for any number.", example=100, ge=0)
+    ] = 0
+    backends: Annotated[
+        list[str], _said("Backends that users may name; all of C2's if empty.", example=["qx", "spin2"])
+    ] = []
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings. `token` is the one that the environment gave, if it did."""
+    """All settings.
+
+    `token` is the one that the environment gave, if it did; `own_token` says that the user has named a token's file.
+    """
 
     c2: C2Settings = C2Settings()
     job: JobSettings = JobSettings()
+    agent: AgentSettings = AgentSettings()
     token: Secret | None = None
+    own_token: bool = False
     home: Path = Path()
 
     def template_folders(self) -> list[Path]:
@@ -126,7 +164,7 @@ class Setting:
 
 
 _Section = TypeVar("_Section", bound=msgspec.Struct)
-_SECTIONS: dict[str, type[msgspec.Struct]] = {"c2": C2Settings, "job": JobSettings}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {"c2": C2Settings, "job": JobSettings, "agent": AgentSettings}
 
 
 def settings() -> Iterator[Setting]:
@@ -171,9 +209,12 @@ def load_config(
     told = "the flags and the environment"
     c2 = _checked(C2Settings, "c2", values["c2"], told)
     job = _checked(JobSettings, "job", values["job"], told)
+    agent = _checked(AgentSettings, "agent", values["agent"], told)
     token = environ.get(TOKEN_VARIABLE, "").strip()
     flagged = bool(flags and flags.get("token_file"))
-    return Config(c2, job, token=Secret(token) if token and not flagged else None, home=home)
+    own_token = flagged or bool(environ.get("QSLURM_TOKEN_FILE"))
+    given = Secret(token) if token and not flagged else None
+    return Config(c2, job, agent, token=given, own_token=own_token, home=home)
 
 
 def load_token(config: Config) -> Secret:

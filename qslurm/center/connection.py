@@ -1,17 +1,63 @@
-"""A center's connection to C2: slurmrestd for jobs, the job manager for results, one token for both."""
+"""A center's connection to C2: slurmrestd for jobs, the job manager for results; directly, or by the center's agent."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qslurm.errors import ConfigError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
-    from qslurm.center.results import JobManagerClient
-    from qslurm.slurmrest import SlurmrestClient
+    from qslurm.slurmrest import JobInfo, Submitted
     from qslurm.tokens.secret import Secret
+
+
+class Slurm(Protocol):
+    """What is asked of C2's Slurm; see SlurmrestClient for what each means and raises."""
+
+    @property
+    def user(self) -> str: ...  # noqa: D102
+    @property
+    def api_version(self) -> str: ...  # noqa: D102
+    def submit(self, payload: dict[str, Any]) -> Submitted: ...  # noqa: D102
+    def job(self, job_id: int) -> JobInfo: ...  # noqa: D102
+    def jobs(self) -> list[JobInfo]: ...  # noqa: D102
+    def partitions(self) -> dict[str, str]: ...  # noqa: D102
+    def tasks(self, job_id: int) -> list[JobInfo]: ...  # noqa: D102
+    def accounted(self, since: int) -> list[JobInfo]: ...  # noqa: D102
+    def cancel(self, job_id: int, task: int | None = None) -> list[str]: ...  # noqa: D102
+    def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]: ...  # noqa: D102
+    def find_by_key(self, key: str) -> JobInfo | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Platform(Protocol):
+    """What is asked of C2's job manager; see JobManagerClient."""
+
+    def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
+    def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
+    def jobs(self, limit: int = 1000) -> list[dict[str, Any]]: ...  # noqa: D102
+    def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
+    def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
+    def log(self, job_id: int) -> Iterator[bytes]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) -> Center:
+    """The way to C2 that the configuration says; nothing is sent yet.
+
+    By the center's agent if there is one, unless the user has a token in the environment or has named its file.
+    `say` gets a sentence when something takes long.
+    """
+    if (config.agent.socket or config.agent.address) and config.token is None and not config.own_token:
+        from qslurm.agent.client import AgentConnection
+
+        return AgentConnection(config, say)
+    return Center(config)
 
 
 class Center:
@@ -28,14 +74,14 @@ class Center:
         return load_token(self.config)
 
     @cached_property
-    def slurm(self) -> SlurmrestClient:
+    def slurm(self) -> Slurm:
         """C2's slurmrestd."""
         from qslurm.center.versions import connect
 
         return connect(self.config, self.token)
 
     @cached_property
-    def results(self) -> JobManagerClient:
+    def results(self) -> Platform:
         """C2's job manager; ConfigError when nobody said where it is."""
         from qslurm.center.results import JobManagerClient
 
@@ -51,6 +97,16 @@ class Center:
             ca_file=self.config.c2.ca_file or None,
             proxy=self.config.c2.proxy or None,
         )
+
+    @property
+    def has_platform(self) -> bool:
+        """Whether somebody said where the job manager is."""
+        return bool(self.config.c2.results_url)
+
+    def pause(self, seconds: float, job: JobInfo | None) -> None:
+        """Wait before the next look at a job: so long, or less if it is known to have changed."""
+        del job
+        time.sleep(seconds)
 
     def close(self) -> None:
         """Close what is open; what is used again connects again."""

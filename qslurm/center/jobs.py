@@ -83,7 +83,7 @@ INVALID_PARTITION = 2000
 
 def _with_backends(center: Center, error: RefusedError) -> RefusedError:
     """A refusal for an unknown partition gets the backends that exist as its hint, if anybody can name them."""
-    if error.slurm_error != INVALID_PARTITION or not center.config.c2.results_url:
+    if error.slurm_error != INVALID_PARTITION or not center.has_platform:
         return error
     try:
         names = sorted(str(backend["name"]) for backend in center.results.backends())
@@ -98,9 +98,21 @@ def wait(
     """Wait until a job has ended; see `wait_until_final`."""
     from qslurm.center.waiting import wait_until_final
 
+    seen: JobInfo | None = None
+
+    def ask() -> JobInfo:
+        nonlocal seen
+        seen = None
+        seen = look(center, job_id)
+        return seen
+
     try:
         return wait_until_final(
-            lambda: look(center, job_id), on_poll=on_poll, timeout_s=timeout_s, what=f"Job {job_id}"
+            ask,
+            on_poll=on_poll,
+            timeout_s=timeout_s,
+            what=f"Job {job_id}",
+            sleep=lambda seconds: center.pause(seconds, seen),
         )
     except TimedOutError as error:
         raise TimedOutError(error.message, hint=f"`qslurm wait {job_id}` waits on.") from error
@@ -136,7 +148,7 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
 
 def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:
     """What the job manager says of a job: empty if it does not know it (yet), None if it can't be asked."""
-    if not center.config.c2.results_url:
+    if not center.has_platform:
         return None
     try:
         return center.results.job(job_id)

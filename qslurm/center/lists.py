@@ -56,7 +56,7 @@ def history(center: Center, since: int, until: int) -> list[Ended]:
 
 def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
     """What the platform knows of the latest jobs; empty where it can't be asked: Slurm's account stands by itself."""
-    if not center.config.c2.results_url:
+    if not center.has_platform:
         return {}
     try:
         documents = center.results.jobs()

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("results", "Print what a job measured or computed."),
     "logs": ("results", "Print what a job wrote."),
     "run": ("local", "Run a circuit or a hybrid file on this machine, without Slurm."),
+    "agent": ("agent", "The center's agent: holds the token, and sends what users submit."),
     "token": ("token", "Issue, install and check a center's token."),
     "partition": ("operator", "Enable, drain and close C2's quantum partitions."),
     "backend": ("operator", "List backends; take one out of service and back in."),
@@ -71,7 +72,7 @@ SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
     ),
     (
         "Center admins and C2 operators",
-        ("token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),
+        ("agent", "token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),
     ),
     ("Called by Slurm", ("hook", "step")),
 )

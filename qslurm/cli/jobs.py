@@ -185,7 +185,7 @@ def wait_and_print(
 
 def _results_or_none(center: Center, job_id: int) -> dict[str, Any] | None:
     """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
-    if not center.config.c2.results_url:
+    if not center.has_platform:
         return None
     try:
         return center.results.results(job_id)

@@ -76,10 +76,11 @@ class CenterFlags:
         return load_config(self._flags)
 
     def open(self) -> Center:
-        """The center's connection to C2; nothing is sent yet."""
-        from qslurm.center.connection import Center
+        """The center's connection to C2, or to its agent; nothing is sent yet."""
+        from qslurm.center.connection import open_center
+        from qslurm.cli.output import note
 
-        return Center(self.config())
+        return open_center(self.config(), say=note)
 
 
 _CENTER_OPTIONS = (

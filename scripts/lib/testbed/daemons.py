@@ -155,7 +155,7 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
 
 
 def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daemon]:
-    """What qslurm itself runs on C2."""
+    """What qslurm itself runs: all on C2, but for the center's agent."""
     environment = {"QSLURM_C2_CONFIG": str(layout.c2_qslurm)}
     # anew when the installed project changed
     reads = (layout.c2_qslurm, layout.state / "venv" / ".project")
@@ -164,6 +164,8 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
         command = (layout.python, "-I", "-m", "qslurm", name, "serve")
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
+    agent = (layout.python, "-I", "-m", "qslurm", "agent", "serve", "--config", layout.agent_config)
+    agent_says = Said(log_of(layout, "agent"), "listening")
     gate_says = Said(log_of(layout, "gate"), "watching")
     warm = Said(log_of(layout, "runtimes"), "are kept warm")
     return [
@@ -174,6 +176,17 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
             service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")),
             prepare=gate_says.forget,
             finish=lambda: _first_opening(layout, variables),
+        ),
+        Daemon(
+            name="agent",
+            cluster="C1",
+            command=agent,
+            user=users.AGENT,
+            ready=agent_says,
+            after=("munged-c1",),
+            reads=(layout.agent_config, layout.agent_token, layout.state / "venv" / ".project"),
+            prepare=agent_says.forget,
+            every_s=0.03,
         ),
     ]
 

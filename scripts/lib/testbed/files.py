@@ -90,9 +90,26 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "results_url": f"http://{LOOPBACK}:{ports['jobmanager']}",
             "user": f"center_{CENTER}",
             "token_file": str(layout.token),
+            "python": str(layout.python),
+            "config": str(layout.c1_qslurm),
+            "agent_socket": "",  # researchers have a token of their own here, unless a story says otherwise
+            "agent_address": "",
+            "agent_user": users.AGENT,
+            "agent_state": str(layout.agent_state),
         },
     }
     return merged(defaults(), changes)
+
+
+def agents_values(variables: Variables, layout: Layout, memory: Memory) -> Variables:
+    """The same for a center with an agent, who alone reads the token."""
+    center = {
+        "token_file": str(layout.agent_token),
+        "config": str(layout.agent_config),
+        "agent_socket": str(layout.agent_socket),
+        "agent_address": f"{LOOPBACK}:{memory.ports['agent']}",
+    }
+    return merged(variables, {"center": center})
 
 
 def _of_cluster(layout: Layout, memory: Memory, name: str) -> dict[str, Any]:
@@ -114,7 +131,7 @@ def _memory_mb() -> int:
     return min(8000, total_kb * 9 // 10 // 1024)
 
 
-def write_all(layout: Layout, variables: Variables) -> None:
+def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
     """Write every configuration file, key and wrapper that daemons and users need."""
     plain = {
         "c1/slurm.conf.j2": layout.c1_conf,
@@ -126,6 +143,7 @@ def write_all(layout: Layout, variables: Variables) -> None:
     }
     for template, target in plain.items():
         write(target, render(template, variables))
+    write(layout.agent_config, render("c1/config.toml.j2", agents_values(variables, layout, memory)))
     for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
     for cluster, conf in (("c1", layout.c1_conf), ("c2", layout.c2_conf)):

@@ -135,7 +135,7 @@ class Testbed:
         """Write what daemons and users read; answers the daemons."""
         remembered = memory.recall(self.layout)
         variables = files.values(self.layout, remembered)
-        files.write_all(self.layout, variables)
+        files.write_all(self.layout, remembered, variables)
         tokens.ensure(self.layout)
         return all_daemons(self.layout, remembered, variables)
 

@@ -104,6 +104,24 @@ class Layout:
         return self.folder / "etc" / "c1" / "token"
 
     @property
+    def agent_config(self) -> Path:
+        """C1's configuration as it is with an agent."""
+        return self.folder / "etc" / "c1" / "agent.toml"
+
+    @property
+    def agent_token(self) -> Path:
+        """The token that only the agent may read."""
+        return self.folder / "etc" / "c1" / "agent-token"
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.run / "agent" / "agent.sock"
+
+    @property
+    def agent_state(self) -> Path:
+        return self.folder / "agent"
+
+    @property
     def keys(self) -> Path:
         return self.folder / "etc" / "c2" / "keys"
 
@@ -203,6 +221,8 @@ class Layout:
             (self.run / "c2", slurm, slurm, 0o755),
             (self.run / "qslurm", service, service, 0o755),
             (self.run / "runtimes", root, root, 0o755),
+            (self.run / "agent", users.AGENT, users.AGENT, 0o755),
+            (self.agent_state, users.AGENT, users.AGENT, 0o700),
             (self.logs, root, root, 0o755),
             (self.logs / "c1", slurm, slurm, 0o755),
             (self.logs / "c2", slurm, slurm, 0o755),

@@ -20,12 +20,13 @@ NAMES = (
     "database",
     "jobmanager",
     "metrics",
+    "agent",
 )
 """In the order of their numbers; a new one comes last."""
 LOWEST, HIGHEST = 20000, 32000
 """Below the kernel's ephemeral ports (32768 and up), so that no outgoing connection takes one of ours."""
 
-BLOCK = 10
+BLOCK = 20
 _LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""
 

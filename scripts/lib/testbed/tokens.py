@@ -16,12 +16,14 @@ RENEW_BEFORE_S = 7 * 86400.0
 
 
 def ensure(layout: Layout) -> None:
-    """A key for each center, and on C1 a token good for another week, which researchers may read."""
+    """A key for each center, and on C1 a token good for another week: for researchers, and for the agent."""
     for center in users.CENTERS:
         if not (layout.keys / f"{center}.pem").exists() or center not in _published(layout):
             _qslurm(layout, "token", "key", "--center", center)
     if _seconds_left(layout) < RENEW_BEFORE_S:
-        write(layout.token, issue(layout, CENTER), mode=0o640, group=users.RESEARCH_GROUP)
+        token = issue(layout, CENTER)
+        write(layout.token, token, mode=0o640, group=users.RESEARCH_GROUP)
+        write(layout.agent_token, token, mode=0o600, user=users.AGENT, group=users.AGENT)
 
 
 def issue(layout: Layout, center: str, lifetime: str = LIFETIME) -> str:
@@ -41,7 +43,7 @@ def _published(layout: Layout) -> set[str]:
 
 
 def _seconds_left(layout: Layout) -> float:
-    if not layout.token.exists():
+    if not (layout.token.exists() and layout.agent_token.exists()):
         return 0.0
     claims = layout.token.read_text().split(".")[1]
     padded = claims + "=" * (-len(claims) % 4)

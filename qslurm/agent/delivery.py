@@ -1,0 +1,49 @@
+"""Sending one submission exactly once, whatever becomes of the link, of C2 and of us."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qslurm.errors import DuplicateError, UncertainError
+
+if TYPE_CHECKING:
+    from qslurm.slurmrest import JobInfo, Submitted
+
+
+class C2(Protocol):
+    """What delivery needs of a slurmrestd client."""
+
+    def submit(self, payload: dict[str, Any]) -> Submitted:
+        """Submit once; UncertainError when nobody knows, DuplicateError when C2 knows the key."""
+        ...
+
+    def find_by_key(self, key: str) -> JobInfo | None:
+        """The job that has this key; None only if C2 is sure."""
+        ...
+
+
+def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submitted:
+    """Have C2 accept this submission, and say as which job.
+
+    `unsure`: an earlier try may have reached C2, so it is looked up first. A request that is still under way
+    somewhere can come in later than the look-up; then C2's job_submit.lua refuses whichever of the two comes second.
+    RefusedError is C2's last word. After UncertainError (C2 may have it) try again unsure; after another
+    UnreachableError C2 has heard nothing new.
+    """
+    if unsure and (found := _found(c2, key)):
+        return found
+    try:
+        return c2.submit(payload)
+    except DuplicateError as error:
+        if found := _found(c2, key):
+            return found
+        raise UncertainError(
+            "C2 knows the submission, but not yet as which job.", hint="It is looked up again."
+        ) from error
+
+
+def _found(c2: C2, key: str) -> Submitted | None:
+    from qslurm.slurmrest import Submitted
+
+    job = c2.find_by_key(key)
+    return None if job is None else Submitted(job.job_id, [], "")

@@ -1,0 +1,267 @@
+"""Answers users' questions: whose job is it, may they, and what does C2 say?"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.agent.messages import (
+    AskPlatform,
+    CancelJob,
+    Facts,
+    Failed,
+    GetAccounted,
+    GetBackends,
+    GetEnded,
+    GetJob,
+    GetJobs,
+    GetLog,
+    GetPartitions,
+    GetTasks,
+    GetUsage,
+    Hello,
+    Piece,
+    Question,
+    Submission,
+    Submit,
+    UpdateJob,
+    error_of,
+)
+from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
+from qslurm.payload.comment import Comment
+from qslurm.payload.validate import validate
+
+if TYPE_CHECKING:
+    from qslurm.agent.follower import Follower
+    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.agent.sender import Sender
+    from qslurm.center.config import AgentSettings
+    from qslurm.center.connection import Center
+    from qslurm.slurmrest import JobInfo
+
+LISTED = 1000
+"""Submissions that a list has at most, the newest."""
+
+_KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
+_ORIGIN = re.compile(r"(?<=\sorigin=)\S*")
+
+
+@dataclass(frozen=True)
+class User:
+    """Who asks. An admin (root, and the agent's own user) may ask about everybody's jobs."""
+
+    name: str
+    uid: int
+    admin: bool
+
+
+class Desk:
+    """May be asked by several threads at once; each has its own connection to C2."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        outbox: Outbox,
+        connect: Callable[[], Center],
+        sender: Sender,
+        follower: Follower,
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._connect = connect
+        self._sender = sender
+        self._follower = follower
+        self._local = threading.local()
+
+    def answer(self, user: User, question: Question) -> Any:
+        """The answer, of the type that the question names; a QslurmError says why there is none."""
+        match question:
+            case Submit():
+                return self._submit(user, question)
+            case GetJobs():
+                return self._jobs(user, question.key)
+            case GetAccounted():
+                return self._accounted(user, question.since)
+            case GetUsage(since=since, until=until):
+                return self._used(user, self._center.results.usage(since, until))
+            case GetEnded():
+                return self._of(user, self._center.results.jobs(question.limit))
+            case Hello():
+                return Facts(self._center.slurm.user, self._center.slurm.api_version)
+            case GetBackends():
+                return self._center.results.backends()
+            case GetPartitions():
+                return self._center.slurm.partitions()
+            case _:
+                return self._about(question, self._owned(user, question.job_id))
+
+    def _about(
+        self, question: GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog, entry: Entry | None
+    ) -> Any:
+        """The answer to a question about one job, which the user may ask."""
+        match question:
+            case GetJob():
+                return self._job(question.job_id, entry)
+            case GetTasks():
+                return self._center.slurm.tasks(question.job_id)
+            case CancelJob():
+                return self._cancel(question.job_id, question.task)
+            case UpdateJob():
+                return self._center.slurm.update(question.job_id, {"hold": question.hold})
+            case AskPlatform(what=what):
+                platform = self._center.results
+                return platform.job(question.job_id) if what == "job" else platform.results(question.job_id)
+            case GetLog():
+                return Piece(*self._center.results.log_from(question.job_id, question.offset))
+
+    def submission(self, key: str) -> Submission:
+        """How a submission is; the error it was refused with, if it was."""
+        entry = self._outbox.with_key(key)
+        if entry is None:
+            raise UnknownJobError(f"The center's agent has no submission {key}.")
+        if entry.state == "refused":
+            raise error_of(msgspec.convert(entry.answer, Failed))
+        if entry.job_id is None:
+            return Submission("waiting", reason=self._sender.trouble.get(key, ""))
+        return Submission("accepted", entry.job_id, **entry.answer)
+
+    def _submit(self, user: User, question: Submit) -> Submission:
+        """Take it in, once it may be."""
+        known = self._outbox.with_key(question.key)
+        if known is None:
+            payload = self._acceptable(user, question)
+            self._outbox.take(question.key, user.name, payload)
+            self._sender.look()
+        elif known.user != user.name:
+            raise InvalidInputError("This submission's key is another's.", hint="Submit it anew.")
+        return self.submission(question.key)
+
+    def _acceptable(self, user: User, question: Submit) -> dict[str, Any]:
+        """The payload as it is sent for this user; InvalidInputError or RefusedError if it isn't."""
+        payload = question.payload
+        validate(payload)
+        job = payload["job"]
+        said = Comment.parse(str(job.get("comment", "")))
+        if said.key != question.key or not _KEY.fullmatch(question.key):
+            raise InvalidInputError("The payload's comment does not have the submission's key.")
+        allowed = self._settings.backends
+        if allowed and str(job.get("partition", "")).removeprefix("p_") not in allowed:
+            raise RefusedError(
+                f"This center's users may not use {job.get('partition')}.",
+                hint=f"Backends here are {', '.join(allowed)}.",
+            )
+        most = self._settings.max_open_jobs
+        if most and not user.admin and len(self._outbox.open(user.name)) >= most:
+            raise RefusedError(
+                f"You have {most} open jobs on C2, which is what this center allows.",
+                hint="Wait for some to end.",
+            )
+        # whatever the command says of its user, the kernel or MUNGE knows better
+        place, _, _ = said.origin.rpartition(":")
+        origin = f"{place or 'shell::'}:{user.name}"
+        return {**payload, "job": {**job, "comment": _ORIGIN.sub(origin, job["comment"], count=1)}}
+
+    def _job(self, job_id: int, entry: Entry | None) -> JobInfo:
+        from qslurm.center.jobs import look
+
+        job = self._follower.job(job_id)
+        if job is None or (entry is not None and job.marks.key != entry.key):
+            job = look(self._center, job_id)
+        if entry is not None and job.marks.key not in ("", entry.key):
+            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+        return job
+
+    def _jobs(self, user: User, key: str) -> list[JobInfo]:
+        if key:
+            one = self._outbox.with_key(key)
+            entries = [one] if one is not None and (user.admin or one.user == user.name) else []
+        else:
+            entries = self._outbox.latest(None if user.admin else user.name, LISTED)
+        own = [job for entry in entries if entry.state != "refused" and (job := self._as_job(entry))]
+        if key or user.admin:
+            return own
+        others = (entry for entry in self._outbox.open() if entry.user != user.name)
+        return own + [_faceless(job) for entry in others if (job := self._as_job(entry))]
+
+    def _as_job(self, entry: Entry) -> JobInfo | None:
+        """A submission as it was seen last; None for one that ended long ago."""
+        from qslurm.slurmrest import JobInfo
+
+        if entry.job_id is not None:
+            seen = self._follower.job(entry.job_id)
+            if seen is not None and seen.marks.key == entry.key:
+                return seen
+        if entry.ended:
+            return None
+        job = entry.payload["job"]
+        return JobInfo(
+            job_id=entry.job_id or 0,
+            name=str(job.get("name", "")),
+            state="PENDING",
+            reason="Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox"),
+            partition=str(job.get("partition", "")),
+            user=self._center.slurm.user,
+            account=str(job.get("account", "")),
+            comment=str(job["comment"]),
+            submit_time=int(entry.created),
+        )
+
+    def _accounted(self, user: User, since: int) -> list[JobInfo]:
+        jobs = self._center.slurm.accounted(since)
+        if user.admin:
+            return jobs
+        owners = self._outbox.owners()
+        return [job for job in jobs if owners.get(job.marks.key) == user.name]
+
+    def _of(self, user: User, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The documents of the user's jobs; the key of an array's task has its index behind it."""
+        if user.admin:
+            return documents
+        owners = self._outbox.owners()
+        return [
+            one for one in documents if owners.get(str(one.get("key", "")).partition(".")[0]) == user.name
+        ]
+
+    def _used(self, user: User, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from qslurm.center.origin import user_of
+
+        return rows if user.admin else [row for row in rows if user_of(row["origin"]) == user.name]
+
+    def _cancel(self, job_id: int, task: int | None) -> list[str]:
+        warnings = self._center.slurm.cancel(job_id, task)
+        self._follower.look()
+        return warnings
+
+    def _owned(self, user: User, job_id: int) -> Entry | None:
+        """The user's submission that became this job; another's is answered as one that does not exist."""
+        entry = self._outbox.of_job(job_id)
+        if not user.admin and (entry is None or entry.user != user.name):
+            raise UnknownJobError(f"You have no job {job_id} on C2.", hint="`qslurm queue` lists yours.")
+        return entry
+
+    @property
+    def _center(self) -> Center:
+        """The connection of the thread that asks."""
+        if not hasattr(self._local, "center"):
+            self._local.center = self._connect()
+        center: Center = self._local.center
+        return center
+
+
+def _faceless(job: JobInfo) -> JobInfo:
+    """Another user's job, as far as it stands before one's own."""
+    from qslurm.slurmrest import JobInfo
+
+    return JobInfo(
+        job_id=job.job_id,
+        name="",
+        state=job.state,
+        reason=job.reason,
+        partition=job.partition,
+        priority=job.priority,
+    )

@@ -1,0 +1,198 @@
+"""What users' commands and the agent say to each other: a msgpack frame each way, a credential before each question.
+
+A frame is its length (4 bytes, big-endian) and that many bytes. Over the Unix socket the kernel says who asks and the
+credential is empty; over TCP it is MUNGE's, made for this very question.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from qslurm import errors
+from qslurm.errors import QslurmError, RefusedError
+
+LARGEST_QUESTION = 8 * 1024 * 1024
+"""Bytes; a payload has at most 4 MB, and JSON in msgpack takes little more."""
+
+LARGEST_ANSWER = 256 * 1024 * 1024
+LARGEST_CREDENTIAL = 4096
+HEADER = 4
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """Who is the center on C2, and which API version is spoken? Facts."""
+
+
+class Submit(msgspec.Struct, tag="submit"):
+    """Take this payload into the outbox, if its key is not there yet, and say what has become of it. Submission.
+
+    The answer comes when C2 has accepted or refused it, or after `patience_s` with the state it is in.
+    """
+
+    key: str
+    payload: dict[str, Any]
+    patience_s: float = 20.0
+
+
+class GetJob(msgspec.Struct, tag="job"):
+    """One of the user's jobs. JobInfo; with `seen`, its state, once it is another or `patience_s` are over."""
+
+    job_id: int
+    seen: str = ""
+    patience_s: float = 0.0
+
+
+class GetJobs(msgspec.Struct, tag="jobs"):
+    """The user's jobs that C2 or the outbox knows; with `key`, the one submission that has it. JobInfos.
+
+    Of others' open jobs there is only what the user's own place in line depends on; they are of no user.
+    """
+
+    key: str = ""
+
+
+class GetTasks(msgspec.Struct, tag="tasks"):
+    """One of the user's jobs, or each task of an array. JobInfos."""
+
+    job_id: int
+
+
+class GetAccounted(msgspec.Struct, tag="accounted"):
+    """The user's jobs that C2's accounting knows, as far as they were there after `since` (Unix seconds). JobInfos."""
+
+    since: int
+
+
+class CancelJob(msgspec.Struct, tag="cancel"):
+    """Cancel one of the user's jobs, or one task of an array. C2's warnings."""
+
+    job_id: int
+    task: int | None = None
+
+
+class UpdateJob(msgspec.Struct, tag="update"):
+    """Hold one of the user's jobs that wait, or release it. C2's warnings."""
+
+    job_id: int
+    hold: bool
+
+
+class AskPlatform(msgspec.Struct, tag="platform"):
+    """What C2's job manager says of one of the user's jobs. A document."""
+
+    what: Literal["job", "results"]
+    job_id: int
+
+
+class GetBackends(msgspec.Struct, tag="backends"):
+    """C2's backends. Documents."""
+
+
+class GetPartitions(msgspec.Struct, tag="partitions"):
+    """The state of each of C2's partitions, by name."""
+
+
+class GetUsage(msgspec.Struct, tag="usage"):
+    """What the user's jobs have used in a time (Unix seconds), everybody's for an admin. Documents."""
+
+    since: int
+    until: int
+
+
+class GetEnded(msgspec.Struct, tag="ended"):
+    """The latest of the user's jobs that the platform has run. Documents."""
+
+    limit: int = 1000
+
+
+class GetLog(msgspec.Struct, tag="log"):
+    """What one of the user's jobs has written, from `offset`. A Piece."""
+
+    job_id: int
+    offset: int = 0
+
+
+Question = (
+    Hello
+    | Submit
+    | GetJob
+    | GetJobs
+    | GetTasks
+    | GetAccounted
+    | CancelJob
+    | UpdateJob
+    | AskPlatform
+    | GetBackends
+    | GetPartitions
+    | GetUsage
+    | GetEnded
+    | GetLog
+)
+
+
+class Facts(msgspec.Struct):
+    """How the agent is known on C2."""
+
+    user: str
+    api_version: str
+
+
+class Submission(msgspec.Struct):
+    """A submission in the outbox. `reason` says why it is not on C2 yet."""
+
+    state: Literal["waiting", "accepted"]
+    job_id: int = 0
+    warnings: list[str] = []
+    message: str = ""
+    reason: str = ""
+
+
+class Piece(msgspec.Struct):
+    """A piece of a log, and the offset of the next."""
+
+    data: bytes
+    next_offset: int
+
+
+class Answered(msgspec.Struct, tag="answer"):
+    """The answer, as plain data of the type that the question's docstring names."""
+
+    value: Any = None
+
+
+class Failed(msgspec.Struct, tag="error"):
+    """The question ended in an error: which of qslurm.errors, by its kind."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    slurm_error: int = 0
+
+
+Answer = Answered | Failed
+
+questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+encode = msgspec.msgpack.encode
+
+_ERRORS: dict[str, type[QslurmError]] = {
+    error.kind: error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, QslurmError)
+}
+
+
+def failure(error: QslurmError) -> Failed:
+    """An error as it travels."""
+    number = error.slurm_error if isinstance(error, RefusedError) else 0
+    return Failed(error.kind, error.message, error.hint, number)
+
+
+def error_of(failed: Failed) -> QslurmError:
+    """The error that was sent."""
+    error = _ERRORS.get(failed.kind, QslurmError)(failed.message, hint=failed.hint)
+    if isinstance(error, RefusedError):
+        error.slurm_error = failed.slurm_error
+    return error

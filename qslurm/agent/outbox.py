@@ -1,0 +1,185 @@
+"""The outbox: every submission, from before C2 has heard of it until it has ended, in SQLite.
+
+A submission is on disk before its user hears of it, and before anything is sent. What was being sent when the agent
+was killed is found as `sending`: nobody knows then whether C2 has it, until it was looked up by its key.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from qslurm.errors import QslurmError
+
+State = Literal["waiting", "sending", "accepted", "refused"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS submissions (
+    number   INTEGER PRIMARY KEY,
+    key      TEXT NOT NULL UNIQUE,
+    user     TEXT NOT NULL,
+    payload  TEXT NOT NULL,
+    state    TEXT NOT NULL,
+    job_id   INTEGER,
+    answer   TEXT NOT NULL DEFAULT '{}',
+    ended    INTEGER NOT NULL DEFAULT 0,
+    created  REAL NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
+CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
+CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
+PRAGMA user_version = 1;
+"""
+_COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with."""
+
+    number: int
+    key: str
+    user: str
+    payload: dict[str, Any]
+    state: State
+    job_id: int | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+    ended: bool = False
+    created: float = 0.0
+
+
+class Outbox:
+    """All submissions of a center. May be used by several threads; each change is on disk when its call returns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / "outbox.db"
+        path.touch(mode=0o600)
+        try:
+            self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+            self._store.execute("PRAGMA journal_mode = WAL")
+            self._store.execute("PRAGMA synchronous = FULL")
+            self._store.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise QslurmError(
+                f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._store.close()
+
+    def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
+        """The submission with this key, taken in as waiting if it is new."""
+        text = json.dumps(payload)
+        self._change(
+            "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
+            "ON CONFLICT (key) DO NOTHING",
+            (key, user, text, time.time()),
+        )
+        entry = self.with_key(key)
+        assert entry is not None
+        return entry
+
+    def sending(self, number: int) -> None:
+        """C2 may have heard of it from now on."""
+        self._change("UPDATE submissions SET state = 'sending' WHERE number = ?", (number,))
+
+    def put_back(self, number: int) -> None:
+        """C2 has certainly not heard of it."""
+        self._change("UPDATE submissions SET state = 'waiting' WHERE number = ?", (number,))
+
+    def accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
+        """C2 has it, as this job."""
+        self._change(
+            "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ? WHERE number = ?",
+            (job_id, json.dumps(answer), number),
+        )
+
+    def refused(self, number: int, answer: dict[str, Any]) -> None:
+        """C2 does not want it."""
+        self._change(
+            "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 WHERE number = ?",
+            (json.dumps(answer), number),
+        )
+
+    def ended(self, numbers: Iterable[int]) -> None:
+        """Their jobs are over."""
+        marks = [(number,) for number in numbers]
+        if marks:
+            with self._lock, _readable():
+                self._store.execute("BEGIN")
+                self._store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
+                self._store.execute("COMMIT")
+
+    def next_to_send(self, after: int = 0) -> Entry | None:
+        """The oldest submission of those after this number that C2 has not answered for."""
+        return self._one("state IN ('waiting', 'sending') AND number > ? ORDER BY number LIMIT 1", (after,))
+
+    def with_key(self, key: str) -> Entry | None:
+        """The submission that has this key."""
+        return self._one("key = ?", (key,))
+
+    def of_job(self, job_id: int) -> Entry | None:
+        """The submission that became this job: the last one, since Slurm may give an id again."""
+        return self._one("job_id = ? ORDER BY number DESC LIMIT 1", (job_id,))
+
+    def open(self, user: str | None = None) -> list[Entry]:
+        """The submissions that have not ended, of one user or of all, oldest first."""
+        if user is None:
+            return self._all("ended = 0 ORDER BY number", ())
+        return self._all("ended = 0 AND user = ? ORDER BY number", (user,))
+
+    def owners(self) -> dict[str, str]:
+        """Who submitted what, by key."""
+        with self._lock, _readable():
+            return dict(self._store.execute("SELECT key, user FROM submissions"))
+
+    def latest(self, user: str | None, limit: int) -> list[Entry]:
+        """The newest submissions, of one user or of all, oldest first."""
+        if user is None:
+            found = self._all("1 ORDER BY number DESC LIMIT ?", (limit,))
+        else:
+            found = self._all("user = ? ORDER BY number DESC LIMIT ?", (user, limit))
+        return found[::-1]
+
+    def _one(self, where: str, values: tuple[Any, ...]) -> Entry | None:
+        found = self._all(where, values)
+        return found[0] if found else None
+
+    def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
+        query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
+        with self._lock, _readable():
+            return [_entry(row) for row in self._store.execute(query, values)]
+
+    def _change(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._lock, _readable():
+            self._store.execute(statement, values)
+
+
+class _readable:  # noqa: N801 -- reads as a statement
+    """SQLite's errors as ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise QslurmError(
+                f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."
+            ) from error
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, key, user, payload, state, job_id, answer, ended, created = row
+    return Entry(
+        number, key, user, json.loads(payload), state, job_id, json.loads(answer), bool(ended), created
+    )

@@ -1,0 +1,138 @@
+"""Sends what is in the outbox, in the order in which it came."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qslurm.agent.delivery import deliver
+from qslurm.agent.messages import failure
+from qslurm.errors import (
+    InvalidInputError,
+    PermissionDeniedError,
+    QslurmError,
+    RefusedError,
+    UncertainError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.center.connection import Center
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+FINAL = (RefusedError, InvalidInputError, PermissionDeniedError)
+"""What C2 will not change its mind about; all else is tried again."""
+
+
+class Sender:
+    """A thread that sends. `done` is called with the key of each submission that C2 has answered for."""
+
+    def __init__(self, outbox: Outbox, connect: Callable[[], Center], done: Callable[[str], None]) -> None:
+        self._outbox = outbox
+        self._connect = connect
+        self._done = done
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sender")
+        self._pauses: dict[
+            int, tuple[float, float]
+        ] = {}  # number: (not before, pause) of those nobody is sure of
+        self.trouble: dict[str, str] = {}
+        """Why a submission is still here, by its key."""
+
+    def start(self) -> None:
+        """Begin, with what the last agent has left."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when the submission in hand is through."""
+        self._stopping.set()
+        self._news.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """There is something new in the outbox."""
+        self._news.set()
+
+    def _run(self) -> None:
+        center = self._connect()
+        pause = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            self._news.clear()
+            try:
+                is_there = self._send_all(center)
+            except Exception:  # a bug, or a disk that is full: nothing is lost by trying again
+                log.exception("sending stopped; it goes on in %g s", LONGEST_PAUSE_S)
+                is_there, pause = False, LONGEST_PAUSE_S
+            if is_there:
+                pause = FIRST_PAUSE_S
+                self._news.wait(self._until_next())
+            else:
+                center.close()
+                self._stopping.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        center.close()
+
+    def _send_all(self, center: Center) -> bool:
+        """Send what may be sent now; whether C2 is there."""
+        after = 0
+        while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after)):
+            after = entry.number
+            if self._pauses.get(entry.number, (0.0, 0.0))[0] > time.monotonic():
+                continue
+            if not self._send(center, entry):
+                return False
+        return True
+
+    def _send(self, center: Center, entry: Entry) -> bool:
+        """Send one; whether C2 is there."""
+        unsure = entry.state == "sending"
+        self._outbox.sending(entry.number)
+        try:
+            submitted = deliver(center.slurm, entry.payload, entry.key, unsure=unsure)
+        except UncertainError as error:
+            _, pause = self._pauses.get(entry.number, (0.0, FIRST_PAUSE_S / 2))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            self._pauses[entry.number] = (time.monotonic() + pause, pause)
+            self._wait(entry, error)
+            return True
+        except FINAL as error:
+            self._outbox.refused(entry.number, vars_of(error))
+            log.info("key=%s user=%s refused=%s", entry.key, entry.user, error.kind)
+        except QslurmError as error:  # C2 is away, or takes no token: it has heard nothing
+            if not unsure:
+                self._outbox.put_back(entry.number)
+            self._wait(entry, error)
+            return False
+        else:
+            answer = {"warnings": submitted.warnings, "message": submitted.message}
+            self._outbox.accepted(entry.number, submitted.job_id, answer)
+            log.info("key=%s user=%s job=%d accepted", entry.key, entry.user, submitted.job_id)
+        self._pauses.pop(entry.number, None)
+        self.trouble.pop(entry.key, None)
+        self._done(entry.key)
+        return True
+
+    def _wait(self, entry: Entry, error: QslurmError) -> None:
+        if self.trouble.get(entry.key) != error.message:
+            log.warning("key=%s user=%s waits=%r", entry.key, entry.user, error.message)
+        self.trouble[entry.key] = error.message
+
+    def _until_next(self) -> float | None:
+        """Seconds until something is tried again; None if nothing waits."""
+        if not self._pauses:
+            return None
+        return max(0.0, min(due for due, _ in self._pauses.values()) - time.monotonic())
+
+
+def vars_of(error: QslurmError) -> dict[str, object]:
+    """An error as it is kept."""
+    import msgspec
+
+    return dict(msgspec.to_builtins(failure(error)))

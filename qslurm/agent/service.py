@@ -1,0 +1,113 @@
+"""Serves the agent until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+from qslurm.agent.bell import Bell
+from qslurm.agent.desk import Desk
+from qslurm.agent.follower import Follower
+from qslurm.agent.outbox import Outbox
+from qslurm.agent.sender import Sender
+from qslurm.agent.server import MOST_CONNECTIONS, Server
+from qslurm.center.config import Config, load_token, require_url
+from qslurm.center.connection import Center
+from qslurm.dispatcher.credentials import Munge
+from qslurm.errors import ConfigError, UnreachableError
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT; what is under way ends first.
+
+    ConfigError when something isn't said, TokenError for a token that can't be good, UnreachableError if the socket
+    or the address is taken.
+    """
+    if not config.agent.socket:
+        raise ConfigError(
+            "Nobody said where the agent listens.", hint="Set socket under [agent] in the configuration."
+        )
+    require_url(config)
+    load_token(config)  # now, and not when the first user asks
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    bell, outbox = Bell(loop), Outbox(Path(config.agent.state))
+    follower = Follower(outbox, lambda: Center(config), lambda job_id: bell.ring(("job", job_id)))
+
+    def sent(key: str) -> None:
+        follower.look()
+        bell.ring(("submission", key))
+
+    sender = Sender(outbox, lambda: Center(config), sent)
+    desk = Desk(config.agent, outbox, lambda: Center(config), sender, follower)
+    server = Server(desk, bell, Munge(config.agent.munge_socket))
+    path = Path(config.agent.socket)
+    listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]
+    if config.agent.address:
+        listeners.append(await _network(server, config.agent.address))
+    follower.start()
+    sender.start()
+    log.info("listening socket=%s address=%s", path, config.agent.address or "-")
+    await stopping.wait()
+    log.info("stopping")
+    for listener in listeners:
+        listener.close()
+    path.unlink(missing_ok=True)
+    await asyncio.to_thread(sender.stop)
+    await asyncio.to_thread(follower.stop)
+    server.close()
+    outbox.close()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A listening socket that everybody on this host may connect to."""
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ConfigError(f"{path} is there, and no socket.", hint="Look at socket under [agent].")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise UnreachableError(f"Another agent listens at {path}.")
+            path.unlink()  # of one that was killed
+        listener.bind(str(path))
+        path.chmod(0o666)  # who may do what is decided by who they are
+        listener.listen(min(MOST_CONNECTIONS, 128))
+    except OSError as error:
+        raise UnreachableError(
+            f"The agent can't listen at {path}: {error.strerror}.",
+            hint=f"Is its folder there, and uid {os.getuid()}'s?",
+        ) from error
+    return listener
+
+
+async def _network(server: Server, address: str) -> asyncio.Server:
+    host, port = parse_address(address)
+    try:
+        return await asyncio.start_server(server.by_network, host, port)
+    except OSError as error:
+        raise UnreachableError(f"The agent can't listen on {address}: {error.strerror}.") from error
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `head1:8043` or `[::1]:8043`; ConfigError otherwise."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"{text!r} is no address.", hint="Write a host and a port: head1:8043.")
+    return host, int(port)

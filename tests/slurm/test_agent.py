@@ -1,0 +1,204 @@
+"""A center with an agent: users without a token, who have their own jobs and nobody else's."""
+
+import json
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from people import Researcher, eventually, operator
+
+pytestmark = pytest.mark.slurm
+
+
+class Client(Researcher):
+    """Somebody on C1 who reaches C2 by the agent: on its host, or from a compute node."""
+
+    by_network = False
+
+    def types(self, *words, **environment):
+        layout = self.testbed.layout
+        agent = {"QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml")}
+        if not self.by_network:
+            agent["QSLURM_AGENT"] = str(layout.agent_socket)
+        return super().types(*words, **(agent | environment))
+
+
+class OnANode(Client):
+    by_network = True
+
+
+@pytest.fixture
+def center(testbed):
+    """The center's configuration without a token, as every user may read it."""
+    layout = testbed.layout
+    config = layout.folder / "etc" / "c1" / "users.toml"
+    config.write_text(
+        f'[agent]\naddress = "127.0.0.1:{testbed.ports["agent"]}"\nmunge_socket = "{layout.munge_socket("c1")}"\n'
+    )
+    for partition in ("p_qx", "p_spin2"):
+        operator(testbed, "partition", "enable", partition)
+    return testbed
+
+
+@pytest.fixture(params=[Client, OnANode])
+def alice(request, center):
+    return request.param(center)
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def kill(testbed, name):
+    pid = testbed.pid(name)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_user_without_a_token_submits_waits_and_gets_results(alice):
+    done = alice.types("submit", alice.has_example("bell.cq"), "--backend", "qx", "--wait", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document["results"]["counts"]) == {"00", "11"}
+    assert document["origin"].endswith(":qs_alice")
+    job_id = str(document["job_id"])
+    assert alice.gets("show", job_id)["state"] == "COMPLETED"
+    assert alice.gets("results", job_id)["shots"] > 0
+    assert "shots" in alice.types("logs", job_id).stdout
+    assert job_id in alice.types("queue", "--all").stdout
+
+
+def test_the_origins_user_is_who_asks_whatever_the_environment_says(alice):
+    job_id = alice.submits(alice.has_example("bell.cq"), "--backend", "qx", "--hold")
+    environment = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_USER": "root",
+        "SLURM_CLUSTER_NAME": "snellius",
+        "USER": "root",
+    }
+    done = alice.types("submit", "bell.cq", "--backend", "qx", "--hold", "--parsable", **environment)
+    other = int(done.stdout)
+    assert alice.gets("show", str(job_id))["origin"].endswith(":qs_alice")
+    assert alice.gets("show", str(other))["origin"] == "slurm:snellius:7:qs_alice"
+    assert alice.types("cancel", str(job_id), str(other)).returncode == 0
+
+
+def test_another_users_job_does_not_exist(alice):
+    bob = type(alice)(alice.testbed, "qs_bob")
+    job_id = str(alice.submits(alice.has_example("bell.cq"), "--backend", "qx", "--hold"))
+    key = alice.gets("show", job_id)["key"]
+    try:
+        for words in (
+            ("show", job_id),
+            ("cancel", job_id),
+            ("results", job_id),
+            ("logs", job_id),
+            ("release", job_id),
+        ):
+            done = bob.types(*words)
+            assert done.returncode == 3, words
+            assert f"You have no job {job_id}" in done.stderr
+        assert job_id not in [str(job["job_id"]) for job in bob.gets("queue", "--all")["jobs"]]
+        assert bob.gets("queue", "--key", key)["jobs"] == []
+        assert alice.sees(int(job_id)) == "PENDING"
+    finally:
+        assert alice.types("cancel", job_id).returncode == 0
+    assert alice.ends_as(int(job_id)) == "CANCELLED"
+
+
+def test_the_token_is_to_be_had_by_nobody(center):
+    alice = Client(center)
+    token = center.layout.agent_token.read_text().strip()
+    reading = center.c1(("cat", center.layout.agent_token), user="qs_alice")
+    assert reading.returncode != 0
+    alice.types("submit", alice.has_example("bell.cq"), "--backend", "qx", "--wait")
+    log = (center.layout.logs / "agent.log").read_text()
+    state = b"".join(path.read_bytes() for path in center.layout.agent_state.iterdir())
+    assert token not in log
+    assert token.encode() not in state
+    pid = center.pid("agent")
+    for file in ("cmdline", "environ"):
+        assert token.encode() not in Path(f"/proc/{pid}/{file}").read_bytes()
+
+
+def test_what_is_submitted_while_c2_is_away_is_sent_when_it_is_back(center, pool):
+    alice = Client(center)
+    alice.has_example("bell.cq")
+    center.stop("slurmrestd")
+    try:
+        waiting = pool.submit(alice.types, "submit", "bell.cq", "--backend", "qx", "--wait", "--json")
+        eventually(
+            lambda: [job for job in alice.gets("queue")["jobs"] if job["job_id"] == 0],
+            "the outbox to have it",
+        )
+    finally:
+        center.up()
+    done = waiting.result()
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["results"]["counts"]) == {"00", "11"}
+
+
+def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
+    alice = Client(center)
+    source = alice.has_example("bell.cq")
+    before = {job["key"] for job in alice.gets("queue", "--all")["jobs"]}
+    running = [pool.submit(alice.types, "submit", source, "--backend", "qx", "--json") for _ in range(6)]
+    eventually(
+        lambda: {job["key"] for job in alice.gets("queue", "--all")["jobs"]} - before,
+        "the agent to have some",
+    )
+    kill(center, "agent")
+    center.up()
+    jobs, failures = [], 0
+    for done in [process.result() for process in running]:
+        if done.returncode == 0:
+            jobs.append(json.loads(done.stdout)["job_id"])
+        else:  # it had not heard of the submission yet, so its user was told to try again
+            assert "did not answer" in done.stderr
+            failures += 1
+    for job_id in jobs:
+        assert alice.ends_as(job_id) == "COMPLETED"
+    started = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%k")).stdout.split()
+    keys = [word for word in started if word.startswith("key=") and word[4:] not in before]
+    assert len(keys) == len(set(keys))
+    assert len(jobs) + failures == 6
+
+
+def test_rubbish_and_silence_hurt_nobody(center):
+    alice = Client(center)
+    path = str(center.layout.agent_socket)
+    links = []
+    for message in (
+        b"",
+        b"\xff" * 100,
+        b"\0\0\0\0\0\0\0\x03abc",
+        b"\x7f\xff\xff\xff",
+        b"\0\0\0\0" + b"\0\x10\0\0x",
+    ):
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.connect(path)
+        link.sendall(message)
+        links.append(link)
+    for _ in range(200):
+        link = socket.create_connection(("127.0.0.1", center.ports["agent"]))
+        links.append(link)
+    assert alice.gets("queue")["jobs"] is not None
+    for link in links:
+        link.close()
+
+
+def test_by_the_network_only_a_credential_of_this_centers_munge_is_taken(center):
+    from qslurm.agent.messages import GetJobs, answers, encode
+
+    body = encode(GetJobs())
+    for credential in (b"", b"MUNGE:AwQDAAB:", b"MUNGE:" + b"A" * 300):
+        with socket.create_connection(("127.0.0.1", center.ports["agent"]), timeout=30) as link:
+            for part in (credential, body):
+                link.sendall(len(part).to_bytes(4, "big") + part)
+            size = int.from_bytes(link.recv(4), "big")
+            assert answers.decode(link.recv(size)).kind == "permission"

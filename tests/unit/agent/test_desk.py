@@ -1,0 +1,119 @@
+"""Who may do what, before C2 is asked anything."""
+
+import pytest
+
+from qslurm.agent.desk import Desk, User
+from qslurm.agent.follower import Follower
+from qslurm.agent.messages import CancelJob, GetJobs, Submit, error_of, failure
+from qslurm.agent.outbox import Outbox
+from qslurm.agent.sender import Sender
+from qslurm.center.config import AgentSettings, Config
+from qslurm.center.request import Request, prepare
+from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
+from qslurm.payload.comment import Comment
+
+ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False), User("root", 0, admin=True)
+
+
+class C2:
+    """A connection to a C2 that knows nobody's job."""
+
+    def __init__(self):
+        self.slurm = self
+        self.user = "center_snellius"
+        self.cancelled = []
+
+    def cancel(self, job_id, task=None):
+        self.cancelled.append(job_id)
+        return []
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def office(tmp_path):
+    def make(**settings):
+        outbox, c2 = Outbox(tmp_path / "state"), C2()
+        sender = Sender(outbox, lambda: c2, lambda key: None)
+        follower = Follower(outbox, lambda: c2, lambda job_id: None)
+        opened.append(outbox)
+        return Desk(AgentSettings(**settings), outbox, lambda: c2, sender, follower), outbox, c2
+
+    opened = []
+    yield make
+    for outbox in opened:
+        outbox.close()
+
+
+def submission(user="ann", backend="qx"):
+    environ = {"USER": user, "SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": user}
+    payload = prepare(
+        Config(), Request(text="version 3.0; qubit q; bit b; b = measure q", backend=backend), environ
+    )
+    return Submit(Comment.parse(payload["job"]["comment"]).key, payload)
+
+
+def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
+    desk, outbox, _ = office()
+    question = submission(user="root")
+    assert desk.answer(ANN, question).state == "waiting"
+    assert desk.answer(ANN, question).state == "waiting"  # asked again, as after a lost answer
+    (entry,) = outbox.open()
+    said = Comment.parse(entry.payload["job"]["comment"])
+    assert (entry.user, said.origin, said.key) == ("ann", "slurm:snellius:7:ann", question.key)
+
+
+def test_another_users_key_and_job_are_nobodys(office):
+    desk, outbox, c2 = office()
+    question = submission()
+    desk.answer(ANN, question)
+    with pytest.raises(InvalidInputError):
+        desk.answer(BOB, question)
+    outbox.accepted(1, 12, {})
+    with pytest.raises(UnknownJobError) as others:
+        desk.answer(BOB, CancelJob(12))
+    with pytest.raises(UnknownJobError) as nobodys:
+        desk.answer(BOB, CancelJob(13))
+    assert str(others.value).replace("12", "13") == str(nobodys.value)
+    assert desk.answer(BOB, GetJobs(question.key)) == []
+    (in_line,) = desk.answer(BOB, GetJobs())  # what stands before one's own has a place and no face
+    assert (in_line.partition, in_line.name, in_line.user, in_line.comment) == ("p_qx", "", "", "")
+    assert [job.job_id for job in desk.answer(ROOT, GetJobs())] == [12]
+    desk.answer(ANN, CancelJob(12))
+    assert c2.cancelled == [12]
+
+
+def test_a_center_says_how_many_jobs_and_which_backends(office):
+    desk, _, _ = office(max_open_jobs=1, backends=["qx"])
+    with pytest.raises(RefusedError, match="may not use p_spin2"):
+        desk.answer(ANN, submission(backend="spin2"))
+    desk.answer(ANN, submission())
+    with pytest.raises(RefusedError, match="1 open jobs"):
+        desk.answer(ANN, submission())
+    assert desk.answer(BOB, submission()).state == "waiting"
+
+
+@pytest.mark.parametrize(
+    "change", [{"key": "x"}, {"key": "another-key"}, {"payload": {"job": {}}}, {"payload": {}}]
+)
+def test_what_is_no_submission_is_not_taken(office, change):
+    desk, outbox, _ = office()
+    question = submission()
+    for name, value in change.items():
+        setattr(question, name, value)
+    with pytest.raises(InvalidInputError):
+        desk.answer(ANN, question)
+    assert outbox.open() == []
+
+
+def test_errors_travel_as_what_they_are():
+    error = RefusedError("No such account.", hint="Ask.")
+    error.slurm_error = 2045
+    back = error_of(failure(error))
+    assert (type(back), back.message, back.hint, back.slurm_error) == (
+        RefusedError,
+        "No such account.",
+        "Ask.",
+        2045,
+    )
