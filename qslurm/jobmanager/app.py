@@ -7,6 +7,7 @@
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET /healthz              whether this service works (no token needed)
+    /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (compute/api.py)
 
 Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
 """
@@ -23,7 +24,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qslurm.c2.config import C2Config
@@ -77,7 +78,7 @@ HEADERS = [
 def make_app(config: C2Config) -> ASGIApp:
     """The application, ready to serve."""
     manager = _JobManager(config)
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/healthz", manager.health, methods=["GET"]),
         Route("/v1/backends", manager.backends, methods=["GET"]),
         Route("/v1/usage", manager.usage, methods=["GET"]),
@@ -86,6 +87,8 @@ def make_app(config: C2Config) -> ASGIApp:
         Route("/v1/jobs/{job_id}/results", manager.results, methods=["GET"]),
         Route("/v1/jobs/{job_id}/logs", manager.logs, methods=["GET"]),
     ]
+    if config.jobmanager.compute:
+        routes.append(Mount("/quantum-inspire", routes=manager.compute_routes()))
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
         QslurmError: lambda _, error: error_response(error),
         HTTPException: lambda _, error: _http_error(error),
@@ -104,6 +107,19 @@ class _JobManager:
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
         self._status = _SharedStatus(config)
+
+    def compute_routes(self) -> list[Route]:
+        """The Compute API's paths, for clients that were made for Quantum Inspire."""
+        from qslurm.jobmanager.compute.api import ComputeApi
+        from qslurm.jobmanager.compute.records import Records
+        from qslurm.jobmanager.compute.runner import Caller
+        from qslurm.jobmanager.compute.slurm_runner import SlurmRunner
+
+        def authenticate(request: Request) -> Caller:
+            return Caller(self._center(request), _token(request))
+
+        runner = SlurmRunner(self._config, lambda: self._status.get().backends)
+        return ComputeApi(Records(self._config.jobmanager.compute), runner, authenticate).routes()
 
     def health(self, request: Request) -> Response:
         del request

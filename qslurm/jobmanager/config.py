@@ -10,11 +10,16 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     Slurm writes a job's log to `<logs>/<user>/<job_id>.out`. `hs256_key` names a file with a shared key, for a
     cluster whose tokens are not signed by a key per center ("" for none).
+
+    `compute` is a file for what clients of Quantum Inspire's Compute API put here ("": that API is not served); their
+    jobs are submitted to `slurmrestd` with the center's token.
     """
 
     listen: str = "127.0.0.1:8042"
     logs: str = "/var/spool/qslurm/logs"
     hs256_key: str = ""
+    compute: str = ""
+    slurmrestd: str = "http://127.0.0.1:6820"
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

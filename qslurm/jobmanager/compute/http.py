@@ -45,7 +45,7 @@ class Ask:
 
     @staticmethod
     def _number(text: str, name: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
+        if not (text.isascii() and text.isdigit() and len(text) < 20):
             raise OddRequestError(f"{name} must be a number.")
         return int(text)
 

@@ -47,12 +47,13 @@ class Records:
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
         try:
+            Path(path).touch(mode=0o600)  # circuits are their center's own
             self._database = sqlite3.connect(
                 path, check_same_thread=False, isolation_level=None, timeout=10.0
             )
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise QslurmError(
                 f"The Compute API's records {path} can't be opened: {error}.",
                 hint="See `compute` in [jobmanager].",

@@ -79,6 +79,8 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "job_file_mb": 200,
             "job_disk_mb": 500,
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
+            "compute": str(layout.store.with_name("compute.db")),
+            "slurmrestd_url": f"http://{LOOPBACK}:{ports['c2_slurmrestd']}",
             "metrics_listen": f"{LOOPBACK}:{ports['metrics']}",
             "logs": str(layout.job_logs),
             "private_keys": str(layout.keys),

@@ -1,0 +1,235 @@
+"""The Compute API as the official client and others see it; the jobs' own way is in tests/slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from qslurm.errors import RefusedError, UncertainError
+from qslurm.jobmanager.compute.records import Records
+from qslurm.jobmanager.compute.runner import Caller
+from qslurm.payload.spec import JobSpec
+from qslurm.runtimes.quantum_inspire_link import AwayError, SaidNoError
+from tests.unit.quantum_inspire.official import Official
+from tests.unit.quantum_inspire.platform import BACKEND, TOKEN, Platform
+
+BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
+HYBRID = "def execute(qi):\n    pass\n\ndef finalize(results):\n    return {}\n"
+
+
+@pytest.fixture(scope="module")
+def shared_official(
+    shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Official]:
+    official = Official(shared_platform.credentials(tmp_path_factory.mktemp("keys") / "credentials.json"))
+    yield official
+    official.close()
+
+
+@pytest.fixture
+def official(platform: Platform, shared_official: Official) -> Official:
+    del platform
+    return shared_official
+
+
+def ask(platform: Platform, method: str, path: str, **options: Any) -> requests.Response:
+    headers = {"Authorization": f"Bearer {options.pop('token', TOKEN)}"}
+    return requests.request(method, platform.url + path, headers=headers, timeout=60, **options)
+
+
+def test_a_circuit_goes_in_and_its_result_comes_out(official: Official, platform: Platform) -> None:
+    job, batch = official.hands_in(BELL, BACKEND, language="cqasm", shots=50, raw_data=True)
+    assert (official.job(job).status.value, official.batch(batch).status.value) == ("planned", "planned")
+    assert platform.runner.begun == []
+    official.asks("BatchJobsApi", "enqueue_batch_job_batch_jobs_id_enqueue_patch", batch)
+    found = official.job(job)
+    assert (found.status.value, found.algorithm_type.value, found.number_of_shots) == (
+        "completed",
+        "quantum",
+        50,
+    )
+    (result,) = official.results(job)
+    assert sum(result.results.values()) == len(result.raw_data) == result.shots_done == 50
+    assert official.batch(batch).status.value == "finished"
+    assert official.batch(batch).job_ids == [job]
+
+
+def test_a_python_file_becomes_a_hybrid_job(official: Official, platform: Platform) -> None:
+    official.runs(HYBRID, BACKEND, language="python")
+    (spec,) = platform.runner.begun
+    assert (spec.kind, spec.source, spec.backend, spec.shots) == ("hybrid", HYBRID, BACKEND, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "shots", "words"),
+    [
+        ("version 3.0; qubit q; nonsense", "cqasm", 10, "1:"),
+        (BELL, "cqasm", 5000, "5000 shots are more than the backend takes"),
+        ("version 3.0; qubit[40] q; bit b; b = measure q[0]", "cqasm", 10, "40 qubits"),
+        ("print(1)", "python", None, "no function 'execute'"),
+        (BELL, "python", None, "file-"),
+    ],
+)
+def test_what_would_fail_is_refused_at_once_with_its_reason(
+    official: Official, platform: Platform, text: str, language: str, shots: int | None, words: str
+) -> None:
+    with pytest.raises(SaidNoError) as caught:
+        official.hands_in(text, BACKEND, language=language, shots=shots)
+    assert caught.value.status == 422
+    assert words in caught.value.message
+
+
+def test_an_enqueue_that_broke_off_is_gone_on_with_and_nothing_is_begun_twice(
+    official: Official, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, batch = official.hands_in(BELL, BACKEND, language="cqasm")
+    begin = platform.runner.begin
+
+    def breaks_off(caller: Caller, spec: JobSpec) -> int:
+        begin(caller, spec)
+        raise UncertainError("C2's answer was lost.")
+
+    monkeypatch.setattr(platform.runner, "begin", breaks_off)
+    enqueue = "enqueue_batch_job_batch_jobs_id_enqueue_patch"
+    with pytest.raises(AwayError, match="503"):
+        official.asks("BatchJobsApi", enqueue, batch)
+    monkeypatch.undo()
+    assert official.batch(batch).status.value == "planned"
+    official.asks("BatchJobsApi", enqueue, batch)
+    assert official.job(job).status.value == "completed"
+    assert len(platform.runner.begun) == 1
+    with pytest.raises(SaidNoError, match="has been enqueued already"):
+        official.asks("BatchJobsApi", enqueue, batch)
+
+
+def test_a_job_that_slurm_refuses_has_failed_with_its_reason(
+    official: Official, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(caller: Caller, spec: JobSpec) -> int:
+        raise RefusedError("Your account may not use it.")
+
+    monkeypatch.setattr(platform.runner, "begin", refuses)
+    job = official.runs(BELL, BACKEND, language="cqasm")
+    found = official.job(job)
+    assert (found.status.value, found.message) == ("failed", "Your account may not use it.")
+    assert official.results(job) == []
+
+
+def test_a_job_is_cancelled_once(official: Official, platform: Platform) -> None:
+    platform.runner.hold = "running"
+    job = official.runs(BELL, BACKEND, language="cqasm")
+    assert official.cancels(job).status.value == "cancelled"
+    assert platform.runner.cancelled == [1]
+    with pytest.raises(SaidNoError, match="cancelled already") as caught:
+        official.cancels(job)
+    assert caught.value.status == 409
+
+
+def test_logs_come_in_pages(official: Official, platform: Platform) -> None:
+    job = official.runs(BELL, BACKEND, language="cqasm")
+    assert official.logs(job) == [f"line {number}" for number in range(5)]
+    first = ask(platform, "GET", f"/jobs/{job}/logs?limit=3").json()
+    rest = ask(platform, "GET", f"/jobs/{job}/logs?start={first['next_start']}").json()
+    lines = [one["line"] for page in (first, rest) for one in page["logs"]]
+    assert lines == official.logs(job)
+
+
+def test_lists_are_filtered_sorted_and_in_pages(official: Official, platform: Platform) -> None:
+    jobs = [official.runs(BELL, BACKEND, language="cqasm") for _ in range(3)]
+    newest = ask(platform, "GET", "/jobs?sort_by=-id&size=2&status=completed").json()
+    assert [one["id"] for one in newest["items"]] == jobs[:0:-1]
+    assert (newest["page"], newest["size"]) == (1, 2)
+    assert newest["pages"] == -(-newest["total"] // 2)
+    assert ask(platform, "GET", f"/jobs?id={jobs[0]}&status=failed").json()["items"] == []
+
+
+def test_a_project_is_changed_and_removed_with_what_is_in_it(official: Official, platform: Platform) -> None:
+    job = official.runs(BELL, BACKEND, language="cqasm")
+    file = official.job(job).file_id
+    project = ask(platform, "GET", "/projects?sort_by=-id").json()["items"][0]["id"]
+    changed = ask(platform, "PATCH", f"/projects/{project}", json={"starred": True}).json()
+    assert (changed["starred"], changed["name"]) == (True, "a project")
+    assert ask(platform, "DELETE", f"/projects/{project}").status_code == 204
+    gone = (f"/projects/{project}", f"/files/{file}")
+    assert [ask(platform, "GET", path).status_code for path in gone] == [404, 404]
+    assert official.job(job).status.value == "completed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/projects", b"", 422),
+        ("POST", "/projects", b"[" * 100_000, 422),
+        ("POST", "/projects", b'{"owner_id": 1, "name": "\xff", "description": ""}', 422),
+        ("POST", "/projects", b'{"owner_id": "1", "name": "x", "description": ""}', 422),
+        ("POST", "/projects", b'{"owner_id": 1, "name": "' + b"x" * 256 + b'", "description": ""}', 422),
+        ("POST", "/files", b" " * (5 << 20), 422),
+        ("POST", "/algorithms", b'{"project_id": 1e9, "type": "quantum", "shared": "team", "name": ""}', 422),
+        ("POST", "/batch_jobs", b'{"backend_type_id": 1}', 404),
+        ("POST", "/jobs", b'{"file_id": 1, "batch_job_id": 1, "number_of_shots": 0}', 422),
+        ("POST", "/jobs", b'{"file_id": 999999, "batch_job_id": 999999}', 404),
+        ("PATCH", "/jobs/999999", b'{"status": "completed"}', 422),
+        ("PATCH", "/jobs/999999", b'{"status": "cancelled"}', 404),
+        ("GET", "/jobs/x", None, 422),
+        ("GET", "/jobs/99999999999999999999", None, 422),
+        ("GET", "/results/job/999999", None, 404),
+        ("GET", "/final_results/job/999999", None, 404),
+        ("GET", "/backend_types/1", None, 404),
+        ("GET", "/jobs?page=x", None, 422),
+        ("POST", "/oidc/device", b"", 400),
+    ],
+)
+def test_odd_requests_are_answered_with_the_right_status(
+    platform: Platform, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = ask(platform, method, path, data=body)
+    assert answer.status_code == status, answer.text
+    assert "error_description" in answer.json() or answer.json()["detail"]
+
+
+def test_only_the_list_of_backends_needs_no_token(platform: Platform) -> None:
+    platform.runner.reason = "a secret of the center's"
+    for path in ("/projects", "/jobs", "/members", "/languages", "/backend_types/1"):
+        assert ask(platform, "GET", path, token="another").status_code == 401
+    answer = ask(platform, "GET", "/backend_types/", token="another")
+    assert answer.status_code == 200
+    assert "secret" not in answer.text
+
+
+def test_a_login_is_told_where_it_would_be(platform: Platform) -> None:
+    config = ask(platform, "GET", "/auth_config").json()
+    assert config["well_known_endpoint"] == f"{platform.url}/oidc/.well-known/openid-configuration"
+    known = requests.get(config["well_known_endpoint"], timeout=60).json()
+    assert known["token_endpoint"] == f"{platform.url}/oidc/token"
+
+
+def test_records_belong_to_their_center_and_outlive_the_process(tmp_path: Path) -> None:
+    records = Records(tmp_path / "records.db")
+    mine = records.put("delft", "project", {"name": "x"})
+    assert records.get("leiden", "project", mine.id) is None
+    assert records.get("delft", "job", mine.id) is None
+    records.update("leiden", mine, name="stolen")
+    records.delete("leiden", mine.id)
+    records.close()
+    again = Records(tmp_path / "records.db")
+    assert again.all("delft", "project") == [mine]
+    assert again.put("delft", "project", {}).id > mine.id
+    again.close()
+    assert (tmp_path / "records.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_center_cannot_fill_the_disk_with_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qslurm.jobmanager.compute import records as module
+
+    monkeypatch.setattr(module, "MOST", 2)
+    records = Records(tmp_path / "records.db")
+    for _ in range(2):
+        records.put("delft", "project", {})
+    with pytest.raises(RefusedError, match="can't make more"):
+        records.put("delft", "project", {})
+    records.put("leiden", "project", {})
+    records.close()
