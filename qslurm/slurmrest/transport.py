@@ -7,10 +7,12 @@ sent" and "sent, and no answer".
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import time
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,53 @@ class Answer:
     body: bytes
 
 
+class _InTime(io.RawIOBase):
+    """What a server answers, until a moment: it may not keep its client by a byte now and then."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection, self.until = connection, until
+        self._patience_s = connection.gettimeout()
+        self._stream = connection.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """Whether it can be read: always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has come; TimeoutError when the time is over."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._connection.settimeout(left if self._patience_s is None else min(left, self._patience_s))
+        try:
+            return self._stream.readinto(buffer)
+        finally:
+            self._connection.settimeout(self._patience_s)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._stream.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """Begins within the connection's time-out, as a whole, and is complete within twice that."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._patience_s = sock.gettimeout()
+        if self._patience_s is not None:
+            self.fp.close()
+            self._bytes = _InTime(sock, time.monotonic() + self._patience_s)
+            self.fp = io.BufferedReader(self._bytes)
+
+    def begin(self) -> None:
+        """Read the headers."""
+        super().begin()
+        if self._patience_s is not None:
+            self._bytes.until += self._patience_s
+
+
 class _AckAtOnce:
     """Asks the kernel not to hold back the ACK of the answer.
 
@@ -58,11 +107,11 @@ class _AckAtOnce:
 
 
 class _Http(_AckAtOnce, HTTPConnection):
-    pass
+    response_class = _Response
 
 
 class _Https(_AckAtOnce, HTTPSConnection):
-    pass
+    response_class = _Response
 
 
 class _HttpPool(HTTPConnectionPool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 import traceback
 
 import pytest
@@ -311,6 +312,35 @@ def test_a_server_that_stops_talking_is_not_waited_for(answer, rude_server):
     client = SlurmrestClient(url, "u", TOKEN, api_version="39", timeout_s=0.2)
     with client, pytest.raises(UncertainError):
         client.submit(PAYLOAD)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"HTTP/1.1 200", HEAD + b"X-Endless: ", HEAD + b"Content-Length: 99999\r\n\r\n"]
+)
+def test_a_server_that_sends_a_byte_now_and_then_keeps_nobody_longer(begun):
+    left_in_time = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(begun)
+            try:
+                for _ in range(6000):  # for a minute, and each byte well within the client's patience
+                    connection.sendall(b"x")
+                    time.sleep(0.01)
+            except OSError:
+                left_in_time.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=[listener])
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = SlurmrestClient(url, "u", TOKEN, api_version="39", timeout_s=0.2)
+        with client, pytest.raises(UncertainError):
+            client.submit(PAYLOAD)
+        server.join()
+    assert left_in_time.is_set()
 
 
 def test_an_endless_answer_is_cut(rude_server, monkeypatch):
