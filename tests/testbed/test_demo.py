@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from demo.clusters import Researcher
 from demo.turn import turn
 from testbed import Testbed
 from testbed.layout import CHECKOUT
@@ -80,3 +82,14 @@ def test_an_interrupted_demo_takes_everything_down_though_interrupted_again(
         assert process.stdout.read() == "interrupted\n"
     assert process.returncode == 0
     assert not other.pid("munged-c1")
+
+
+def test_a_link_in_a_researchers_home_leads_the_demo_nowhere(testbed: Testbed, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    researcher = Researcher(testbed, "qs_alice")
+    (researcher.folder / "link.sbatch").symlink_to(precious)
+    written = researcher.write("link.sbatch", "#!/bin/bash\n")
+    assert (precious.read_text(), written.read_text()) == ("precious", "#!/bin/bash\n")
+    assert written.owner() == "qs_alice"
+    written.unlink()

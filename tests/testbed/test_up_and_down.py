@@ -85,6 +85,15 @@ def test_env_is_all_that_a_shell_needs(testbed: Testbed) -> None:
     assert done.stdout == "rome*\n", done.stderr
 
 
+def test_what_is_logged_of_jobs_is_for_nobody_else(testbed: Testbed) -> None:
+    layout = testbed.layout
+    for user in ("center_lumi", "qs_bob"):
+        found = testbed.c2(
+            ("find", layout.logs, layout.job_logs, "-type", "f", "-readable"), user=user
+        ).stdout
+        assert [line for line in found.splitlines() if f"/{user}/" not in line] == []
+
+
 @pytest.mark.parametrize("name", DAEMONS)
 def test_up_heals_what_was_killed(testbed: Testbed, name: str) -> None:
     before = testbed.pid(name)

@@ -6,7 +6,6 @@ import argparse
 import io
 import json
 import os
-import shutil
 import sys
 
 from testbed import Testbed, TestbedError
@@ -64,7 +63,7 @@ def _tell(testbed: Testbed, narrator: Narrator, document: dict[str, object]) -> 
     operator, researcher = Operator(testbed), Researcher(testbed, RESEARCHER)
     operator.qslurm("partition", "enable", PARTITION)
     for name in sorted({chapter.example for chapter in CHAPTERS}):
-        shutil.copy(shipped_folder() / "examples" / name, researcher.folder)
+        researcher.write(name, (shipped_folder() / "examples" / name).read_text())
     crossings = [play(chapter, researcher, operator, narrator) for chapter in CHAPTERS]
     document["slurm_version"] = researcher.slurm_version()
     document["api_version"] = crossings[0].api_version

@@ -113,7 +113,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     if chapter.held:
         operator.qslurm("partition", "drain", PARTITION, "--reason", "calibration")
         narrator.tell("C2", f"the operator drains {PARTITION}: start nothing more, keep accepting")
-    script, output = _written(chapter, researcher.folder)
+    script, output = _written(chapter, researcher)
     narrator.quote(line for line in script.read_text().splitlines() if "qslurm " in line)
     began = time.time()
     c1_job_id = researcher.sbatch(script)
@@ -150,12 +150,11 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     return crossing
 
 
-def _written(chapter: Chapter, folder: Path) -> tuple[Path, Path]:
+def _written(chapter: Chapter, researcher: Researcher) -> tuple[Path, Path]:
     """The chapter's sbatch script, and where it will print."""
-    script, output = folder / f"{chapter.name}.sbatch", folder / f"{chapter.name}.out"
+    output = researcher.folder / f"{chapter.name}.out"
     output.unlink(missing_ok=True)
-    script.write_text(chapter.sbatch_script(output))
-    return script, output
+    return researcher.write(f"{chapter.name}.sbatch", chapter.sbatch_script(output)), output
 
 
 def _tell_of_the_hold(c2_job_id: int, researcher: Researcher, operator: Operator, narrator: Narrator) -> None:

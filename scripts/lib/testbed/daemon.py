@@ -117,6 +117,8 @@ def _launch(layout: Layout, daemon: Daemon) -> Process:
     log = log_of(layout, daemon.name)
     if log.exists() and log.stat().st_size > LONGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
+    log.touch(mode=0o600)
+    log.chmod(0o600)  # it names users and their jobs
     pidfile = layout.records / f"{daemon.name}.pid"
     pidfile.unlink(missing_ok=True)
     marks = {MARK: str(layout.folder), DAEMON_MARK: daemon.name}
