@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig, MetricsConfig
 from qslurm.known_keys import refuse_unknown_keys
@@ -53,6 +53,7 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     jobmanager: JobManagerConfig = JobManagerConfig()
     metrics: MetricsConfig = MetricsConfig()
     runtimes: RuntimesConfig = RuntimesConfig()
+    remote: RemoteConfig = RemoteConfig()
     tokens: TokensConfig = TokensConfig()
 
 

@@ -28,7 +28,7 @@ def serve_dispatcher(config_file: Path | None) -> None:
     from qslurm.dispatcher.service import serve
 
     config = load_c2_config(config_file)
-    serve(config.dispatcher, config.backend)
+    serve(config.dispatcher, config.backend, remote=config.remote)
 
 
 @dispatcher.command("status")
@@ -85,7 +85,7 @@ def serve_gate(config_file: Path | None) -> None:
 
 @click.group()
 def runtimes() -> None:
-    """C2's classical runtimes, kept warm on each node where jobs run."""
+    """C2's runtimes: classical ones on each node where jobs run, quantum ones on other hosts than the dispatcher."""
 
 
 @runtimes.command("serve")
@@ -100,6 +100,40 @@ def serve_runtimes(config_file: Path | None) -> None:
     from qslurm.runtimes.warm import serve
 
     serve(load_c2_config(config_file))
+
+
+@runtimes.command("join")
+@click.option("--connect", required=True, metavar="ENDPOINT", help="The dispatcher: tcp://HOST:PORT.")
+@click.option("--backend", required=True, help="The backend that circuits are executed for.")
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="This host's secret key.")
+@click.option(
+    "--dispatcher-key", type=click.Path(path_type=Path), required=True, help="The dispatcher's public key."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="Circuits at a time, at most.")
+def join_runtimes(connect: str, backend: str, key: Path, dispatcher_key: Path, workers: int) -> None:
+    """Execute circuits here, for a dispatcher on another host, until SIGTERM.
+
+    \b
+    Example:  qslurm runtimes join --connect tcp://c2-head:4210 --backend spin2
+                  --key /etc/qslurm/lab-1.key --dispatcher-key /etc/qslurm/dispatcher.pub
+    """
+    from qslurm.runtimes.remote import JoinSettings, join
+
+    join(JoinSettings(connect, backend, key, dispatcher_key, workers))
+
+
+@runtimes.command("keygen")
+@click.argument("file", type=click.Path(path_type=Path))
+def make_runtime_keys(file: Path) -> None:
+    """Make a pair of keys: the secret one in FILE (mode 0600), the public one beside it, to be given to the other side.
+
+    \b
+    Example:  qslurm runtimes keygen /etc/qslurm/lab-1.key
+    """
+    from qslurm.curve.keys import PUBLIC_SUFFIX, make_keys
+
+    pair = make_keys(file)
+    click.echo(f"{pair.public.decode()}  ({file.with_suffix(PUBLIC_SUFFIX)})")
 
 
 @click.group()

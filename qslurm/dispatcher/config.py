@@ -24,7 +24,8 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One backend: what it can do, how many quantum runtimes (worker processes) serve it, and who is next.
 
-    `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings.
+    `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings. `remote` is how many
+    circuits may run at a time on other hosts (section `[remote]`), besides the `workers` of this one.
 
     `qpu_limit_s` is how many QPU-seconds one job may use (0: as many as it likes; a job may ask for fewer).
 
@@ -38,6 +39,7 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     runtime: str = "qx"
     qubits: int = 26
     workers: int = 1
+    remote: int = 0
     max_shots: int = 1_000_000
     default_shots: int = 1024
     qpu_limit_s: float = 0.0
@@ -48,3 +50,23 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     half_life_s: float = 86_400.0
     session_idle_s: float = 0.0
     session_max_s: float = 60.0
+
+    @property
+    def places(self) -> int:
+        """How many circuits may run at a time."""
+        return self.workers + self.remote
+
+
+class RemoteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[remote]`: quantum runtimes on other hosts. Without `listen` (`tcp://address:port`) there are none.
+
+    `key` is the file of the dispatcher's secret key; `allowed` is a folder of public keys, `<backend>/<name>.pub`.
+    A runtime says every `beat_s` that it is alive; what it was given is given to another when nothing has been
+    heard of it for `grace_s`.
+    """
+
+    listen: str = ""
+    key: str = "/etc/qslurm/remote/dispatcher.key"
+    allowed: str = "/etc/qslurm/remote/allowed"
+    beat_s: float = 2.0
+    grace_s: float = 60.0

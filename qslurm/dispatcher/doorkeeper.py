@@ -13,6 +13,7 @@ import resource
 import socket
 import struct
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,29 +28,39 @@ _ENOUGH = 1 << 20  # some systems have no limit, and some programs go through al
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
 
 
+Owner = int | str
+
+
 class Doorkeeper:
     """Hears of each connection that a listening socket accepts, and ends those that are too many.
 
-    `exempt` are the uids that may have any number. Poll `ear`, and call `hear` when something is there.
+    `owner_of` says whose a connection is: the uid of who is at the other end, or, with `address_of`, the host's
+    address. Those who are `exempt` may have any number. Poll `ear`, and call `hear` when something is there.
     """
 
     def __init__(
-        self, door: zmq.Socket[bytes], exempt: frozenset[int], *, most: int = MOST_CONNECTIONS
+        self,
+        door: zmq.Socket[bytes],
+        exempt: frozenset[int],
+        *,
+        most: int = MOST_CONNECTIONS,
+        owner_of: Callable[[socket.socket], Owner | None] | None = None,
     ) -> None:
         import zmq
 
         self._door = door
         self._exempt = exempt
         self._most = most
-        self._owners: dict[int, int] = {}  # descriptor: uid
-        self._connections: Counter[int] = Counter()
-        self._warned: set[int] = set()
+        self._owner_of = owner_of or uid_of
+        self._owners: dict[int, Owner] = {}  # by descriptor
+        self._connections: Counter[Owner] = Counter()
+        self._warned: set[Owner] = set()
         self._accepted = int(zmq.EVENT_ACCEPTED)
         self.ear = door.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
-    def connections(self, uid: int) -> int:
-        """How many connections a user has, as far as has been heard; 0 for who is exempt."""
-        return self._connections[uid]
+    def connections(self, owner: Owner) -> int:
+        """How many connections somebody has, as far as has been heard; 0 for who is exempt."""
+        return self._connections[owner]
 
     def hear(self) -> None:
         """Take in what has happened at the door."""
@@ -78,24 +89,27 @@ class Doorkeeper:
             log.debug("a connection was gone before it was looked at: %s", error)
             return
         with peer:
-            uid = _uid(peer)
-            if uid is None or uid in self._exempt:
+            owner = self._owner_of(peer)
+            if owner is None or owner in self._exempt:
                 return
-            self._owners[descriptor] = uid
-            self._connections[uid] += 1
-            if self._connections[uid] > self._most:
-                if uid not in self._warned:
-                    self._warned.add(uid)
-                    log.warning("uid=%d has more than %d connections; the others are ended", uid, self._most)
+            self._owners[descriptor] = owner
+            self._connections[owner] += 1
+            if self._connections[owner] > self._most:
+                if owner not in self._warned:
+                    self._warned.add(owner)
+                    what = "uid" if isinstance(owner, int) else "address"
+                    log.warning(
+                        "%s=%s has more than %d connections; the others are ended", what, owner, self._most
+                    )
                 _end(peer)
 
     def _forget(self, descriptor: int) -> None:
-        uid = self._owners.pop(descriptor, None)
-        if uid is not None:
-            self._connections[uid] -= 1
-            if not self._connections[uid]:
-                del self._connections[uid]
-                self._warned.discard(uid)  # it is worth a word again
+        owner = self._owners.pop(descriptor, None)
+        if owner is not None:
+            self._connections[owner] -= 1
+            if not self._connections[owner]:
+                del self._connections[owner]
+                self._warned.discard(owner)  # it is worth a word again
 
 
 def allow_many_descriptors() -> None:
@@ -110,11 +124,34 @@ def _duplicate(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
 
 
-def _uid(peer: socket.socket) -> int | None:
+def uid_of(peer: socket.socket) -> int | None:
+    """The user at the other end of a Unix socket."""
     if peer.family != socket.AF_UNIX:
         return None
     _, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return int(uid)
+
+
+def address_of(peer: socket.socket) -> str | None:
+    """The address at the other end of a TCP connection."""
+    if peer.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None  # the connection is gone, and its number another's
+    try:
+        return str(peer.getpeername()[0])
+    except OSError:
+        return None  # it is gone
+
+
+def end_connection(descriptor: int) -> None:
+    """End one of libzmq's TCP connections; it notices by itself."""
+    try:
+        peer = socket.socket(fileno=_duplicate(descriptor))
+    except OSError as error:
+        log.debug("the connection was gone: %s", error)
+        return
+    with peer:
+        if address_of(peer) is not None:
+            _end(peer)
 
 
 def _end(peer: socket.socket) -> None:

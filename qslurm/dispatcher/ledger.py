@@ -187,6 +187,14 @@ class Ledger:
         waiting = self.queues[backend].take(self.timer(), self.clock())
         return None if waiting is None else self.tasks[waiting.task].executions[waiting.seq]
 
+    def adopt(self, execution: Execution) -> None:
+        """An execution that waits turns out to run already, at a quantum runtime that has come back."""
+        self._queue(execution).take_this(execution.task, execution.seq, self.timer())
+        self.move(execution, ExecutionState.RUNNING)
+        task = self.tasks[execution.task]
+        if task.state is TaskState.ADMITTED:
+            self.start(task)
+
     def requeue(self, execution: Execution) -> None:
         """The execution has lost its quantum runtime: it waits again, where it stood."""
         self._queue(execution).give_back(execution.task, execution.seq)

@@ -7,6 +7,7 @@ joined, the endpoint's file is removed: nobody can come after it, and nothing is
 from __future__ import annotations
 
 import hmac
+import itertools
 import logging
 import os
 import secrets
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,7 @@ class Pool:
         *,
         limit_s: float,
         logbooks: str | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         import zmq
 
@@ -105,7 +107,7 @@ class Pool:
         self._folder = folder
         self._failed_starts = dict.fromkeys(self._backends, 0)
         self._not_before = dict.fromkeys(self._backends, 0.0)
-        self._last = 0
+        self._numbers = numbers or itertools.count(1)
 
     def fill(self, now: float) -> list[Runtime]:
         """Start what is missing, unless it failed a moment ago; the answer is what was started."""
@@ -235,15 +237,15 @@ class Pool:
         self.router.close()
 
     def _start(self, backend: BackendConfig, now: float) -> Runtime:
-        self._last += 1
+        number = next(self._numbers)
         folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=self._folder))
         endpoint = f"ipc://{folder}/s"
         self.router.bind(endpoint)
         secret = secrets.token_bytes(32)
-        stderr = os.memfd_create(f"qslurm-runtime-{self._last}")
+        stderr = os.memfd_create(f"qslurm-runtime-{number}")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
-        logbook_path, logbook = self._logbook()
+        logbook_path, logbook = self._logbook(number)
         process = subprocess.Popen(
             command("qslurm.runtimes.quantum"),
             stdin=subprocess.PIPE,
@@ -254,11 +256,11 @@ class Pool:
         )
         limit_s = None if self.limit_s == float("inf") else self.limit_s
         setup = Setup(
-            endpoint, self._last, secret, os.getpid(), backend, limit_s, wire=theirs.fileno(), logbook=logbook
+            endpoint, number, secret, os.getpid(), backend, limit_s, wire=theirs.fileno(), logbook=logbook
         )
         _tell(process, msgspec.json.encode(setup) + b"\n")
         runtime = Runtime(
-            number=self._last,
+            number=number,
             backend=backend.name,
             process=process,
             pidfd=os.pidfd_open(process.pid),
@@ -276,11 +278,11 @@ class Pool:
         self.runtimes[runtime.number] = runtime
         return runtime
 
-    def _logbook(self) -> tuple[Path | None, int]:
+    def _logbook(self, number: int) -> tuple[Path | None, int]:
         """A new process's logbook: its path, if it has one, and its descriptor."""
         if self._logbooks is None:
             return None, memory_logbook()
-        path = Path(f"{self._logbooks}{self._last}{SUFFIX}")
+        path = Path(f"{self._logbooks}{number}{SUFFIX}")
         path.unlink(missing_ok=True)
         try:
             return path, open_logbook(path)

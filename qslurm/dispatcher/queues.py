@@ -43,8 +43,8 @@ class Queue:
         self.reservations: dict[int, Reservation] = {}
         self._mean_s = 0.0  # of what executions take, the last ones counting most; 0 before the first
         self._ageing_s = config.ageing_s
-        self._workers = config.workers
-        self._holds = Holds(config.workers, idle_s=config.session_idle_s, longest_s=config.session_max_s)
+        self._places = config.places
+        self._holds = Holds(config.places, idle_s=config.session_idle_s, longest_s=config.session_max_s)
         self._waiting: dict[int, Waiting] = {}  # by number
         self._numbers: dict[tuple[int, int], int] = {}
         self._given: dict[tuple[int, int], _Given] = {}
@@ -89,17 +89,13 @@ class Queue:
     def take(self, now: float, at: float) -> Waiting | None:
         """The next execution for an idle quantum runtime; None if none may start now. It runs from now on."""
         chosen = self.choose(now, at)
-        if chosen is None:
-            return None
-        self._remove(chosen)
-        rhythm = self._rhythms[chosen.job]
-        rhythm.waiting -= 1
-        rhythm.running += 1
-        if chosen.hybrid:
-            self._holds.begin(chosen.job, now)
-        self._given[chosen.task, chosen.seq] = _Given(chosen, now, self.seconds)
-        self._charge(chosen.center, self.seconds, now)
+        if chosen is not None:
+            self._begin(chosen, now)
         return chosen
+
+    def take_this(self, task: int, seq: int, now: float) -> None:
+        """An execution that waits turns out to run already."""
+        self._begin(self._waiting[self._numbers[task, seq]], now)
 
     def finish(self, task: int, seq: int, seconds: float, now: float) -> None:
         """An execution that ran is over, after so many seconds of the backend."""
@@ -162,7 +158,7 @@ class Queue:
             if self._goes_first(hold):
                 return self._waiting[self._of_job[hold.job].first()[1]]
             kept += hold.idle_since is not None
-        if not self._waiting or (kept and self._workers - self.running <= kept):
+        if not self._waiting or (kept and self._places - self.running <= kept):
             return None
         if window is None:
             return self._waiting[self._groups.first()[2]]
@@ -228,7 +224,7 @@ class Queue:
     def is_kept_free(self) -> bool:
         """Whether what waits has to wait because places are kept for jobs that have sessions."""
         kept = sum(hold.idle_since is not None for hold in self._holds.all())
-        return 0 < self._workers - self.running <= kept
+        return 0 < self._places - self.running <= kept
 
     def next_event(self, now: float, at: float) -> float:
         """When an execution may start that may not now; `now` if such a moment has passed since the last asking."""
@@ -281,6 +277,16 @@ class Queue:
                 self._groups.remove(before)
             if after is not None:
                 self._groups.add(after)
+
+    def _begin(self, chosen: Waiting, now: float) -> None:
+        self._remove(chosen)
+        rhythm = self._rhythms[chosen.job]
+        rhythm.waiting -= 1
+        rhythm.running += 1
+        if chosen.hybrid:
+            self._holds.begin(chosen.job, now)
+        self._given[chosen.task, chosen.seq] = _Given(chosen, now, self.seconds)
+        self._charge(chosen.center, self.seconds, now)
 
     def _note_served(self, job: int, now: float) -> None:
         if job != self._last_job:

@@ -8,21 +8,24 @@ What may take its time (munged, reading a job's circuit) is done by a few thread
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.checks import Checks, Sender
 from qslurm.dispatcher.commits import Commits
+from qslurm.dispatcher.config import RemoteConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.doorkeeper import Doorkeeper
+from qslurm.dispatcher.fleet import Fleet
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
@@ -45,6 +48,7 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.pool import Pool
+from qslurm.dispatcher.remotes import Remotes
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
@@ -91,6 +95,7 @@ class Server:
         folder: Path,
         read: ReadJob | None,
         logbooks: str | None = None,
+        remote: RemoteConfig | None = None,
     ) -> None:
         import zmq
 
@@ -101,9 +106,12 @@ class Server:
         self._front.linger = 200
         self._front.maxmsgsize = BODY_LIMIT
         self._front.rcvhwm = _CONNECTION_BACKLOG
+        limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = Pool(
-            context, ledger.backends.values(), folder, limit_s=limits.execution_limit_s, logbooks=logbooks
+            context, ledger.backends.values(), folder, limit_s=limit_s, logbooks=logbooks, numbers=numbers
         )
+        self._remotes = Remotes(context, ledger, remote, limit_s=limit_s, numbers=numbers) if remote else None
+        self._fleet = Fleet(self._pool, self._remotes)
         self._door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
         self._leases = Leases(ledger, self._pool, self._door)
         self._after_lease: dict[int, list[tuple[Parcel, Execute]]] = {}
@@ -114,11 +122,13 @@ class Server:
         self._doorkeeper: Doorkeeper | None = None
         self._checks = Checks(identity, self._threads)
         self._lookers = Checks(identity, self._threads, "look")  # who only looks must not keep hooks waiting
-        self._views = Views(ledger, self._pool, self._backends, self._leases)
+        self._views = Views(ledger, self._fleet, self._backends, self._leases)
         self._commits = Commits(ledger)
         self._stopping = False
         self._poller = zmq.Poller()
         for source in (self._front, self._pool.router, self._threads.ear):
+            self._poller.register(source, zmq.POLLIN)
+        for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
 
     def bind(self, endpoint: str) -> None:
@@ -131,6 +141,10 @@ class Server:
         self._front.bind(endpoint)
         if endpoint.startswith("ipc://"):
             self._door.listen(door_of(endpoint.removeprefix("ipc://")))
+
+    def bind_remote(self) -> str:
+        """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
+        return self._remotes.bind() if self._remotes else ""
 
     def let_in(self, connection: socket.socket) -> None:
         """Hand out lanes over this connection, too; only before `run`."""
@@ -158,6 +172,8 @@ class Server:
             self._threads.close()
             if self._doorkeeper is not None:
                 self._doorkeeper.close()
+            if self._remotes is not None:
+                self._remotes.close()
             self._front.close()
 
     def _round(self) -> None:
@@ -183,12 +199,14 @@ class Server:
             self._doorkeeper.hear()
         if ready.pop(self._front, None):
             self._hear()
+        if self._remotes is not None:
+            self._look_after_remotes(self._remotes, ready)
         for pidfd in ready:  # nothing else is registered
             self._lose(int(pidfd))
         now = time.monotonic()
         self._pool.kill_overdue(now)
         self._leases.look(now)
-        self._backends.look(self._pool)
+        self._backends.look(self._fleet)
         self._assign(now)
         self._store(now)
         for (task, seq), address in self._answers.impatient(now):
@@ -198,6 +216,8 @@ class Server:
         now = time.monotonic()
         parts = (self._answers, self._pool, self._ledger, self._commits)
         first = min(now + _IDLE_S, self._leases.next_event(now), *(part.next_event() for part in parts))
+        if self._remotes is not None:
+            first = min(first, self._remotes.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------
@@ -335,7 +355,7 @@ class Server:
             self._answer(address, reserving.order(ledger, message))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
-        self._backends.look(self._pool)
+        self._backends.look(self._fleet)
         answer = jobs.admit(self._ledger, job, complaint)
         envelope, read = job.envelope, self._read
         if answer is None and envelope is not None and read is not None:
@@ -361,6 +381,8 @@ class Server:
     def _assign(self, now: float) -> None:
         for number in self._ledger.doomed:
             self._pool.kill(number, "Its work was withdrawn")
+        if self._remotes is not None:
+            self._remotes.drop(self._ledger.doomed)
         self._ledger.doomed.clear()
         for runtime in self._pool.idle():
             run = work.assign(self._ledger, runtime.backend, runtime.number)
@@ -369,6 +391,15 @@ class Server:
                 self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
             else:
                 self._leases.grant(runtime, now)
+        if self._remotes is not None:
+            self._remotes.assign(now)
+
+    def _look_after_remotes(self, remotes: Remotes, ready: dict[Any, int]) -> None:
+        for source in remotes.sources:
+            ready.pop(source, None)
+        now = time.monotonic()
+        remotes.hear(now)
+        remotes.look(now)
 
     def _lose(self, pidfd: int) -> None:
         self._poller.unregister(pidfd)
@@ -394,6 +425,8 @@ class Server:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()
         ledger.meters.told(ledger.timer())
+        if self._remotes is not None:
+            self._remotes.confirm()
 
     def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=False)

@@ -7,16 +7,17 @@ import logging
 import os
 import pwd
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.doorkeeper import allow_many_descriptors
 from qslurm.dispatcher.pool import ENDPOINT_LENGTH
+from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.scheduling import check_scheduling
+from qslurm.dispatcher.signals import signals_stop
 from qslurm.errors import ConfigError, QslurmError
 from qslurm.runtimes.lane_client import door_of
 
@@ -26,23 +27,33 @@ _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path (unix(7))."""
 
 
+_LEAST = {"qubits": 1, "workers": 0, "remote": 0, "max_shots": 1, "default_shots": 1}
+
+
 def serve(
-    config: DispatcherConfig, backends: Sequence[BackendConfig], *, identity: Identity | None = None
+    config: DispatcherConfig,
+    backends: Sequence[BackendConfig],
+    *,
+    identity: Identity | None = None,
+    remote: RemoteConfig | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then end every process that was started, and remove the socket.
 
     What can't work is a ConfigError before anything is touched; a dispatcher that is already there, or a store
     that can't be opened, is a QslurmError. `identity` is how senders are known (default: MUNGE).
     """
-    check_config(config, backends)
+    remote = remote if remote and remote.listen else None
+    check_config(config, backends, remote)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
     with _alone(config.socket):
-        _serve_alone(config, backends, identity or Munge(config.munge_socket), trusted)
+        _serve_alone(config, backends, identity or Munge(config.munge_socket), trusted, remote)
 
 
-def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) -> None:
+def check_config(
+    config: DispatcherConfig, backends: Sequence[BackendConfig], remote: RemoteConfig | None = None
+) -> None:
     """Refuse a configuration that can't work, with the name of the setting (ConfigError)."""
     names = [backend.name for backend in backends]
     if not names:
@@ -50,13 +61,21 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
     for backend in backends:
         if names.count(backend.name) > 1:
             raise ConfigError(f"Backend {backend.name!r} is configured twice.")
-        for setting in ("qubits", "workers", "max_shots", "default_shots"):
-            if getattr(backend, setting) < 1:
-                raise ConfigError(f"Backend {backend.name!r}: {setting} must be 1 or more.")
+        for setting, least in _LEAST.items():
+            if getattr(backend, setting) < least:
+                raise ConfigError(f"Backend {backend.name!r}: {setting} must be {least} or more.")
+        if backend.places < 1:
+            raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, if not `remote` is.")
+        if backend.remote and remote is None:
+            raise ConfigError(
+                f"Backend {backend.name!r}: remote is {backend.remote}, but [remote] listen is not set."
+            )
         if backend.default_shots > backend.max_shots:
             raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
         check_runtime(backend)
         check_scheduling(backend)
+    if remote is not None:
+        check_remote(remote)
     if config.execution_limit_s <= 0:
         raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
     folder = os.fsencode(Path(config.socket).parent)
@@ -64,6 +83,21 @@ def check_config(config: DispatcherConfig, backends: Sequence[BackendConfig]) ->
         raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+
+
+def check_remote(remote: RemoteConfig) -> None:
+    """Refuse settings for runtimes on other hosts that can't work (ConfigError)."""
+    from qslurm.curve.keys import read_keys
+
+    if not remote.listen.startswith("tcp://"):
+        raise ConfigError(f"[remote] listen: {remote.listen!r} is not tcp://ADDRESS:PORT.")
+    if not 0.05 <= remote.beat_s <= 60:
+        raise ConfigError(f"[remote] beat_s is {remote.beat_s}; it must be between 0.05 and 60 seconds.")
+    if not MISSED_BEATS * remote.beat_s <= remote.grace_s <= 86_400:
+        raise ConfigError(
+            f"[remote] grace_s must be at least {MISSED_BEATS} times beat_s, and at most a day."
+        )
+    read_keys(Path(remote.key))
 
 
 def check_runtime(backend: BackendConfig) -> None:
@@ -75,14 +109,19 @@ def check_runtime(backend: BackendConfig) -> None:
     except ConfigError as error:
         raise ConfigError(f"Backend {backend.name!r}: {error.message}", hint=error.hint) from error
     read_options(plugin, backend.options, f"backend {backend.name!r}")
-    if 0 < plugin.max_workers < backend.workers:
+    if 0 < plugin.max_workers < backend.places:
         raise ConfigError(
-            f"Backend {backend.name!r}: workers must be {plugin.max_workers} with runtime {backend.runtime!r}."
+            f"Backend {backend.name!r}: workers must be {plugin.max_workers} with runtime {backend.runtime!r}"
+            " (with `remote` counted)."
         )
 
 
 def _serve_alone(
-    config: DispatcherConfig, backends: Sequence[BackendConfig], identity: Identity, trusted: frozenset[int]
+    config: DispatcherConfig,
+    backends: Sequence[BackendConfig],
+    identity: Identity,
+    trusted: frozenset[int],
+    remote: RemoteConfig | None,
 ) -> None:
     import zmq
 
@@ -103,34 +142,26 @@ def _serve_alone(
             logbooks = f"{config.store}-"
             recover(ledger, logbooks)
             server = Server(
-                ledger, identity, limits, context=context, folder=folder, read=complaint, logbooks=logbooks
+                ledger,
+                identity,
+                limits,
+                context=context,
+                folder=folder,
+                read=complaint,
+                logbooks=logbooks,
+                remote=remote,
             )
-            with _signals_stop(server.stop, server.bell):
+            with signals_stop(server.stop, server.bell):
                 server.bind(f"ipc://{config.socket}")
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening at %s, %d jobs open", config.socket, len(ledger.tasks))
+                if remote is not None:
+                    log.info("quantum runtimes on other hosts may join at %s", server.bind_remote())
                 server.run()
     finally:
         store.close()
         Path(config.socket).unlink(missing_ok=True)
     log.info("stopped")
-
-
-@contextmanager
-def _signals_stop(stop: object, bell: int) -> Iterator[None]:
-    def handler(number: int, _frame: object) -> None:
-        log.info("%s: stopping", signal.Signals(number).name)
-        if callable(stop):
-            stop()
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    wakeup = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import logging
 import time
 
 from qslurm.dispatcher import work
+from qslurm.dispatcher.fleet import Fleet
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import BackendStatus, Done, Message, Refused, SetBackend
-from qslurm.dispatcher.pool import Pool
 from qslurm.runtimes.health import Health
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 STATES = ("idle", "executing", "calibrating", "offline")
 """The states that a backend can be in."""
 
-_REPLACEMENT_S = 10.0
+REPLACEMENT_S = 10.0
 """A backend without any quantum runtime still takes jobs for so long: one that was killed is being replaced."""
 
 
@@ -41,38 +41,38 @@ class Backends:
         self._ledger.set_backend(message.backend, offline=not message.online, reason=message.reason)
         return Done()
 
-    def look(self, pool: Pool) -> None:
+    def look(self, fleet: Fleet) -> None:
         """Bring the ledger's knowledge of what is available up to date."""
-        self._ledger.backend_types.update(pool.backend_types)
+        self._ledger.backend_types.update(fleet.backend_types)
         unavailable = self._ledger.unavailable
         for name in self._ledger.backends:
-            health = self._health(name, pool)
+            health = self._health(name, fleet)
             if health.ready:
                 unavailable.pop(name, None)
             else:
                 unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
-            busy = health.ready and (self._executing(name) or pool.in_lane(name))
+            busy = health.ready and (self._executing(name) or fleet.in_lane(name))
             state = "executing" if busy else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, self._ledger.clock())
 
-    def all(self, pool: Pool) -> list[BackendStatus]:
+    def all(self, fleet: Fleet) -> list[BackendStatus]:
         """Every backend, as it was at the last look."""
-        return [self._backend(name, pool) for name in self._ledger.backends]
+        return [self._backend(name, fleet) for name in self._ledger.backends]
 
-    def _backend(self, name: str, pool: Pool) -> BackendStatus:
+    def _backend(self, name: str, fleet: Fleet) -> BackendStatus:
         config = self._ledger.backends[name]
         state, since = self._states[name]
         queued, executing = work.load(self._ledger, name)
         return BackendStatus(
             name=name,
             state=state,
-            reason=self._health(name, pool).reason,
+            reason=self._health(name, fleet).reason,
             since=since,
             qubits=config.qubits,
             max_shots=config.max_shots,
             default_shots=config.default_shots,
-            runtimes=pool.joined(name),
+            runtimes=fleet.joined(name),
             queued=queued,
             executing=executing,
             policy=config.policy,
@@ -81,13 +81,15 @@ class Backends:
     def _executing(self, name: str) -> bool:
         return work.load(self._ledger, name)[1] > 0
 
-    def _health(self, name: str, pool: Pool) -> Health:
+    def _health(self, name: str, fleet: Fleet) -> Health:
         if name in self._switched_off:
             return Health("offline", self._switched_off[name] or "an operator has taken it out of service")
-        reported = pool.health(name)
+        reported = fleet.health(name)
         if reported is not None:
             self._last_joined[name] = time.monotonic()
             return reported
-        if time.monotonic() < self._last_joined[name] + _REPLACEMENT_S and name not in pool.failures:
+        if time.monotonic() < self._last_joined[name] + REPLACEMENT_S and name not in fleet.failures:
             return Health()
-        return Health("offline", pool.failures.get(name, "its quantum runtime is starting"))
+        starting = self._ledger.backends[name].workers > 0
+        why = "its quantum runtime is starting" if starting else "no quantum runtime has joined"
+        return Health("offline", fleet.failures.get(name, why))

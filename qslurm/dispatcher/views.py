@@ -17,12 +17,12 @@ import msgspec
 
 import qslurm
 from qslurm.dispatcher import reserving
+from qslurm.dispatcher.fleet import Fleet
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import BackendStatus, GetStatus, Metrics, Status, TaskStatus
 from qslurm.dispatcher.meters import FAMILIES, Value
 from qslurm.dispatcher.policy import Waiting
-from qslurm.dispatcher.pool import Pool
 from qslurm.dispatcher.positions import first, reason
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
 from qslurm.dispatcher.states import ExecutionState, is_open
@@ -59,16 +59,16 @@ def viewer(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
 class Views:
     """Makes the answers. Nothing changes by looking."""
 
-    def __init__(self, ledger: Ledger, pool: Pool, backends: Backends, leases: Leases) -> None:
+    def __init__(self, ledger: Ledger, fleet: Fleet, backends: Backends, leases: Leases) -> None:
         self._ledger = ledger
-        self._pool = pool
+        self._fleet = fleet
         self._backends = backends
         self._leases = leases
 
     def status(self, message: GetStatus, eyes: Viewer) -> Status:
         """The answer to GetStatus."""
         ledger = self._ledger
-        self._backends.look(self._pool)
+        self._backends.look(self._fleet)
         shown = [] if eyes.scope == "none" else [task for task in ledger.tasks.values() if eyes.sees(task)]
         own = {task.job.job_id for task in shown}
         queue, left = self._queue(shown, eyes, min(message.queue, LONGEST_QUEUE))
@@ -79,7 +79,7 @@ class Views:
             started=self._backends.started,
             ready=not ledger.trouble,
             reason=f"Results can't be stored: {ledger.trouble}." if ledger.trouble else "",
-            backends=[self._with_holds(one, holds) for one in self._backends.all(self._pool)],
+            backends=[self._with_holds(one, holds) for one in self._backends.all(self._fleet)],
             tasks=[_task(task) for task in shown],
             reservations=[
                 one if eyes.scope == "all" or one.job_id in own or not one.job_id
@@ -97,14 +97,14 @@ class Views:
     def metrics(self) -> Metrics:
         """The answer to GetMetrics."""
         ledger = self._ledger
-        self._backends.look(self._pool)
+        self._backends.look(self._fleet)
         values = ledger.meters.values() | {name: [] for name, one in FAMILIES.items() if one.kind == "gauge"}
 
         def gauge(name: str, value: float, *labels: str) -> None:
             values[name].append(Value(labels, float(value)))
 
         holds = Counter((hold.backend, hold.by) for hold in self._holds())
-        for backend in self._backends.all(self._pool):
+        for backend in self._backends.all(self._fleet):
             name = backend.name
             gauge("queue_length", backend.queued, name)
             gauge("executing", backend.executing, name)

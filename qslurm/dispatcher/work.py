@@ -5,7 +5,8 @@ from __future__ import annotations
 from qslurm.dispatcher import quota
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Executed, Result, Run
-from qslurm.dispatcher.states import ExecutionState, TaskState
+from qslurm.dispatcher.remote_messages import Claim
+from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.task import Execution
 from qslurm.runtimes.health import TryLaterError
 
@@ -50,9 +51,67 @@ def result(ledger: Ledger, message: Result) -> None:
         if execution.losses < LOSSES:
             ledger.requeue(execution)
             return
-    outcome = Executed(
-        seq=execution.seq,
-        shots_requested=execution.circuit.shots,
+    _end(ledger, execution, _outcome(message, execution.seq, execution.circuit.shots))
+
+
+def hand_in(ledger: Ledger, claim: Claim, message: Result) -> None:
+    """A quantum runtime has an answer to what it was given before a pause, of its own or of the dispatcher's.
+
+    It counts unless the execution has an outcome by now, or runs at another quantum runtime.
+    """
+    if claims(ledger, message.runtime, claim) or adopt(ledger, message.runtime, claim):
+        result(ledger, message)
+    elif message.kind != TryLaterError.kind:
+        task = ledger.tasks.get(claim.task)
+        if task is not None and is_open(task.state):
+            ledger.record(claim.task, claim.circuit_sha256, _outcome(message, claim.seq, claim.shots))
+
+
+def claims(ledger: Ledger, runtime: int, claim: Claim) -> bool:
+    """Whether that order is this quantum runtime's, and means this execution."""
+    holder, execution = ledger.running.get(claim.order, (0, None))
+    return execution is not None and holder == runtime and _is(execution, claim)
+
+
+def adopt(ledger: Ledger, runtime: int, claim: Claim) -> bool:
+    """Give an execution that waits to the quantum runtime that has it since before, unless there is none."""
+    task = ledger.tasks.get(claim.task)
+    execution = None if task is None else task.executions.get(claim.seq)
+    if execution is None or execution.state is not ExecutionState.QUEUED or not _is(execution, claim):
+        return False
+    execution.began = ledger.timer()
+    ledger.adopt(execution)
+    ledger.running[claim.order] = (runtime, execution)
+    return True
+
+
+def may_come(ledger: Ledger, claim: Claim) -> bool:
+    """Whether a job may still ask for that execution."""
+    task = ledger.tasks.get(claim.task)
+    known = task is None or not is_open(task.state) or claim.seq in task.executions or claim.seq in task.ended
+    return not known
+
+
+def give_back(ledger: Ledger, runtime: int, order: int) -> None:
+    """An order of a quantum runtime has not been begun: it waits again."""
+    holder, execution = ledger.running.get(order, (0, None))
+    if execution is not None and holder == runtime:
+        del ledger.running[order]
+        ledger.requeue(execution)
+
+
+def _is(execution: Execution, claim: Claim) -> bool:
+    return (execution.task, execution.seq, execution.circuit_sha256) == (
+        claim.task,
+        claim.seq,
+        claim.circuit_sha256,
+    )
+
+
+def _outcome(message: Result, seq: int, shots: int) -> Executed:
+    return Executed(
+        seq=seq,
+        shots_requested=shots,
         shots_done=0 if message.error else message.shots_done,
         counts={} if message.error else message.counts,
         seconds=message.seconds,
@@ -60,13 +119,14 @@ def result(ledger: Ledger, message: Result) -> None:
         error=message.error,
         kind="job_failed" if message.kind == TryLaterError.kind else message.kind,
     )
-    _end(ledger, execution, outcome)
 
 
-def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False) -> None:
-    """A quantum runtime has ended. Another does its work again, or it fails: at once, or the second time."""
+def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False, only: int | None = None) -> None:
+    """A quantum runtime has ended. Another does its work (or `only` this order of it) again, or it fails: at once,
+    or the second time.
+    """
     for order, (holder, execution) in list(ledger.running.items()):
-        if holder != runtime:
+        if holder != runtime or only not in {None, order}:
             continue
         del ledger.running[order]
         execution.losses += 1

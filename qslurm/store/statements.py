@@ -6,7 +6,7 @@ from typing import Any
 
 Statement = tuple[str, tuple[Any, ...]]
 
-VERSION = 2
+VERSION = 3
 """Kept in the file as `user_version`; grows with every change of the schema."""
 
 SCHEMA = """
@@ -50,7 +50,13 @@ CREATE TABLE reservations (
 );
 """
 
-STEPS = {0: SCHEMA + RESERVATIONS, 1: RESERVATIONS}
+HANDED_OUT = """
+CREATE TABLE handed_out (                -- orders under way at quantum runtimes on other hosts
+    number INTEGER PRIMARY KEY, task INTEGER NOT NULL, seq INTEGER NOT NULL, holder TEXT NOT NULL
+);
+"""
+
+STEPS = {0: SCHEMA + RESERVATIONS + HANDED_OUT, 1: RESERVATIONS + HANDED_OUT, 2: HANDED_OUT}
 """From a version of the schema to the newest one; version 0 is an empty file."""
 
 TASK_COLUMNS = (
@@ -128,6 +134,16 @@ def note(at: float, task: int, seq: int | None, state: str, reason: str = "") ->
 def set_backend(name: str, *, offline: bool, reason: str, since: float) -> Statement:
     """What an operator wants of a backend; outlives the dispatcher."""
     return "INSERT OR REPLACE INTO backends VALUES (?, ?, ?, ?)", (name, offline, reason, since)
+
+
+def hand_out(number: int, task: int, seq: int, holder: str) -> Statement:
+    """An order goes to another host; `holder` is the public key of whoever may answer it."""
+    return "INSERT OR REPLACE INTO handed_out VALUES (?, ?, ?, ?)", (number, task, seq, holder)
+
+
+def take_back(number: int) -> Statement:
+    """The order is answered, or nobody wants its answer."""
+    return "DELETE FROM handed_out WHERE number = ?", (number,)
 
 
 def put_reservation(values: dict[str, Any]) -> Statement:

@@ -79,6 +79,10 @@ class Store:
         """What operators have set."""
         return self._rows("SELECT * FROM backends")
 
+    def handed_out(self) -> list[Row]:
+        """The orders that are under way on other hosts."""
+        return self._rows("SELECT * FROM handed_out")
+
     def reservations(self) -> list[Row]:
         """The windows that operators have reserved."""
         return self._rows("SELECT * FROM reservations ORDER BY id")

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.dispatcher.credentials import Identity, Munge, OwnFolder
 from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
 from qslurm.errors import UnreachableError
@@ -30,15 +30,16 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.service import serve
 from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
+remote = msgspec.json.decode(sys.argv[4], type=RemoteConfig)
 try:
     identity = None if config.munge_socket else OwnFolder(Path(config.socket).parent)
-    serve(config, backends, identity=identity)
+    serve(config, backends, identity=identity, remote=remote)
 except QslurmError as error:
     sys.exit(str(error))
 """
@@ -110,6 +111,7 @@ class Running:
         munge_socket: str = "",
         backend: BackendConfig | None = None,
         python: Path = Path(sys.executable),
+        remote: RemoteConfig | None = None,
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
@@ -123,6 +125,7 @@ class Running:
         self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
         self.log = log or folder / "log"
         self.python = python
+        self.remote = remote or RemoteConfig()
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -132,6 +135,7 @@ class Running:
                 [
                     str(self.python), "-c", _SERVE, str(ROOT),
                     msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
+                    msgspec.json.encode(self.remote).decode(),
                 ],
                 stderr=log,
             )  # fmt: skip
