@@ -2,14 +2,16 @@
 #
 #   bootstrap system    Debian's packages for two Slurm clusters, then the Python environment; needs root
 #   bootstrap python    the Python environment alone
+#   bootstrap … extras  a second environment, too, with the extras that the first one has no place for
 #
-# Sets CHECKOUT, STATE and PYTHON. Everything it writes, apart from Debian's packages, is below STATE.
+# Sets CHECKOUT, STATE, PYTHON and EXTRAS_PYTHON. Everything it writes, apart from Debian's packages, is below STATE.
 # An interrupted run is made good by the next one; runs at the same time wait for each other.
 
 # shellcheck shell=bash
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P) || exit 1
 STATE=$CHECKOUT/.state
 PYTHON=$STATE/venv/bin/python
+EXTRAS_PYTHON=$STATE/extras/bin/python
 # su and cron leave out sbin; a pyenv in front would give job users a Python they can't reach
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH PYTHONPYCACHEPREFIX=$STATE/cache/python PYTHONPATH=$CHECKOUT/scripts/lib
@@ -43,8 +45,11 @@ bootstrap() {
     set -e
     : >"$BOOTSTRAP_LOG"
     if [[ $1 == system ]]; then bootstrap_packages; fi
-    bootstrap_environment
+    bootstrap_environment "$STATE/venv" "making the Python environment" c2 run examples group:dev
     bootstrap_project
+    if [[ ${2-} == extras ]]; then
+      bootstrap_environment "$STATE/extras" "making the environment of the extras" run qiskit quantum-inspire group:tests
+    fi
   ) 9>"$STATE/bootstrap.lock" || exit 1
 }
 
@@ -134,30 +139,37 @@ bootstrap_remove_guard() {
 
 # --- Python ---
 
+# bootstrap_environment FOLDER WHAT NAME...: a virtual environment with the named extras and groups of pyproject.toml
 bootstrap_environment() {
-  local wanted
+  local folder=$1 what=$2 wanted
+  shift 2
   if ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "error: /usr/bin/python3 must be Python 3.11 or newer, as in Debian 12." >&2
     exit 1
   fi
-  wanted=$( (/usr/bin/python3 -VV && /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" c2 run examples group:dev) | sha256sum)
-  if [[ -x $PYTHON && $(cat "$STATE/venv/.dependencies" 2>/dev/null) == "$wanted" ]]; then return; fi
+  wanted=$( (/usr/bin/python3 -VV && /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" "$@") | sha256sum)
+  if [[ -x $folder/bin/python && $(cat "$folder/.dependencies" 2>/dev/null) == "$wanted" ]]; then return; fi
   if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
     echo "error: Python's venv is missing: apt-get install python3-venv, or run this as root." >&2
     exit 1
   fi
-  rm -rf "$STATE/venv"
-  bootstrap_step "making the Python environment" bootstrap_new_environment
-  printf '%s\n' "$wanted" >"$STATE/venv/.dependencies"
+  rm -rf "$folder"
+  bootstrap_step "$what" bootstrap_new_environment "$folder" "$@"
+  printf '%s\n' "$wanted" >"$folder/.dependencies"
 }
 
 bootstrap_new_environment() {
-  /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" c2 run examples group:dev >"$STATE/requirements.txt" &&
-    (umask 022 && /usr/bin/python3 -m venv "$STATE/venv" && bootstrap_pip install -r "$STATE/requirements.txt")
+  local folder=$1
+  shift
+  /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" "$@" >"$folder.txt" &&
+    (umask 022 && /usr/bin/python3 -m venv "$folder" && bootstrap_pip "$folder/bin/python" install -r "$folder.txt")
 }
 
+# bootstrap_pip PYTHON ARGUMENT...
 bootstrap_pip() {
-  "$PYTHON" -m pip --cache-dir "$STATE/cache/pip" --disable-pip-version-check --no-input "$@"
+  local python=$1
+  shift
+  "$python" -m pip --cache-dir "$STATE/cache/pip" --disable-pip-version-check --no-input "$@"
 }
 
 # The project is copied into the environment: job users can read it there, wherever the checkout lies.
@@ -170,7 +182,7 @@ bootstrap_project() {
 }
 
 bootstrap_install_project() {
-  (umask 022 && bootstrap_pip install --no-index --no-deps --no-build-isolation --force-reinstall "$CHECKOUT")
+  (umask 022 && bootstrap_pip "$PYTHON" install --no-index --no-deps --no-build-isolation --force-reinstall "$CHECKOUT")
 }
 
 bootstrap_fingerprint() {

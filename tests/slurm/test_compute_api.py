@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,17 @@ from qslurm.runtimes.quantum_inspire_link import SaidNoError
 from tests.unit.quantum_inspire.official import Official
 
 pytestmark = pytest.mark.slurm
+
+EXTRAS = Path(__file__).parents[2] / ".state/extras/bin"
+QISKIT = """
+from qiskit import QuantumCircuit, transpile
+from qiskit_quantuminspire.qi_provider import QIProvider
+backend = QIProvider().get_backend("qx")
+circuit = QuantumCircuit(3, 2)
+circuit.x(2)
+circuit.measure([0, 2], [0, 1])
+print(backend.run(transpile(circuit, backend), shots=50).result(timeout=120).get_counts())
+"""
 
 HYBRID = f'''
 from qi2_shared.hybrid.quantum_interface import QuantumInterface
@@ -47,7 +60,7 @@ def credentials(platform: Platform, tmp_path: Path) -> Callable[[str], Path]:
             "code_verifyer_length": 64,
             "well_known_endpoint": f"{host}/oidc/.well-known/openid-configuration",
             "tokens": tokens,
-            "team_member_id": None,
+            "team_member_id": 7,
         }
         path = tmp_path / f"{center}.json"
         path.touch(mode=0o600)
@@ -119,3 +132,34 @@ def test_a_job_waits_as_any_other_and_is_cancelled_in_slurm(
     assert alice.cancels(job).status.value == "cancelled"
     platform.until(lambda: platform.state(int(found.session_id)) == "CANCELLED")
     assert alice.results(job) == []
+
+
+@pytest.mark.skipif(not (EXTRAS / "qi").exists(), reason="needs the extra qslurm[quantum-inspire]")
+def test_the_official_command_line_and_qiskit_work_unchanged(
+    platform: Platform, credentials: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / ".quantuminspire").mkdir()
+    credentials("snellius").rename(tmp_path / ".quantuminspire/config.json")
+    (tmp_path / "bell.cq").write_text(BELL)
+
+    def types(program: str, *words: str) -> str:
+        environment = {
+            "HOME": str(tmp_path),
+            "PATH": "/usr/bin:/bin",
+            "BROWSER": "/bin/true",
+            "COLUMNS": "200",
+        }
+        done = subprocess.run(
+            [str(EXTRAS / program), *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    backend = re.search(r"(\d+)\W+qx\b", types("qi", "backends", "list"))
+    assert backend is not None
+    said = types("qi", "run", "--file", "bell.cq", "--backend-type-id", backend[1], "--num-shots", "20")
+    job = re.findall(r"\d+", said)[-1]
+    platform.until(lambda: "completed" in types("qi", "jobs", "status", job))
+    assert "'shots_done': 20" in types("qi", "jobs", "results", job)
+    assert types("python", "-c", QISKIT).splitlines()[-1] == "{'10': 50}"

@@ -187,8 +187,8 @@ def backend_type(backend: BackendStatus) -> Document:
 
 
 def number_of(name: str) -> int:
-    """A backend's number: the same as long as it has its name, whatever else is configured."""
-    return zlib.crc32(name.encode()) & 0x7FFFFFFF
+    """A backend's number: the same as long as it has its name, whatever else is configured, and short to type."""
+    return zlib.crc32(name.encode()) % 1_000_000
 
 
 def member_number(center: str) -> int:
