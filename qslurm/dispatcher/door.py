@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -54,21 +53,20 @@ class Door:
         listener = set() if self._listener is None else {self._listener.fileno()}
         return listener | self._guests.keys()
 
-    def hear(self, descriptor: int) -> int | None:
-        """Take in what came; the task whose client has left, if one has."""
+    def hear(self, descriptor: int) -> None:
+        """Take in what came, or that somebody has left."""
         if self._listener is not None and descriptor == self._listener.fileno():
             self._accept(self._listener)
-            return None
+            return
         guest = self._guests[descriptor]
         try:
             data = guest.recv(HELLO_LIMIT)
         except BlockingIOError:
-            return None
+            return
         except OSError:
             data = b""
-        if data and descriptor not in self._tasks and self._is_welcome(guest, data):
-            return None
-        return self._send_away(descriptor)
+        if not (data and descriptor not in self._tasks and self._is_welcome(guest, data)):
+            self._send_away(descriptor)
 
     def waits(self, task: int) -> bool:
         """Whether somebody of this task is at the door."""
@@ -117,12 +115,11 @@ class Door:
         self._connections[hello.task] = guest.fileno()
         return True
 
-    def _send_away(self, descriptor: int) -> int | None:
+    def _send_away(self, descriptor: int) -> None:
         self._guests.pop(descriptor).close()
         task = self._tasks.pop(descriptor, None)
         if task is not None:
             del self._connections[task]
-        return task
 
 
 def _uid(guest: socket.socket) -> int:
@@ -134,9 +131,3 @@ def _uid(guest: socket.socket) -> int:
 def own_door() -> tuple[socket.socket, socket.socket]:
     """Both ends of a door within one process: the dispatcher's, and the client's."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-
-
-def close_all(descriptors: tuple[int, ...]) -> None:
-    """Close descriptors that have been handed out."""
-    for descriptor in descriptors:
-        os.close(descriptor)

@@ -1,28 +1,27 @@
-"""Leases: a task has a quantum runtime for itself, over a lane, until somebody else waits for it or the task goes.
+"""Leases: hybrid tasks have a quantum runtime for themselves, over lanes, until somebody else waits for it.
 
-The dispatcher grants a lease, reads along in the runtime's logbook, and takes it back between two circuits. What
-was executed stands in the logbook before the client hears of it, so nothing is lost with any of the three.
+The dispatcher hands out lanes, lends the runtime to those who have one, reads along in the runtime's logbook, and takes
+it back between two circuits. What was executed stands in the logbook before the client hears of it, so nothing is lost
+with any of the three. While a runtime is lent, it gives turns to those who share it by the backend's own policy.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from qslurm.dispatcher import quota
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.door import Door, close_all
+from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.ledger import Ledger
-from qslurm.dispatcher.messages import Executed, Lease
+from qslurm.dispatcher.messages import Execute, Executed, Lease, LeaseOver, Seat
 from qslurm.dispatcher.pool import Pool, Runtime
 from qslurm.dispatcher.states import TaskState, is_open
 from qslurm.dispatcher.task import Task
-from qslurm.errors import QslurmError
-from qslurm.runtimes.lane import Lane, lanes_work_here, make_lane
-from qslurm.runtimes.logbook import SUFFIX, Logbook, open_logbook
+from qslurm.runtimes.lane import OwnedLane, lanes_work_here
+from qslurm.runtimes.lane_service import fits_lane
+from qslurm.runtimes.logbook import SEATS
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,9 @@ SLICE_S = 0.05
 IDLE_S = 0.002
 """A lease that nobody uses for so long ends at once when others wait."""
 
+CROWD_S = 0.1
+"""There are no lanes at a backend for so long after it has served somebody who could have none: then all queue."""
+
 STOP_LIMIT_S = 10.0
 """A runtime that executes nothing gives its lease back at once; one that takes so long does not work any more."""
 
@@ -40,25 +42,24 @@ _WATCH_S = 0.001  # the same while others wait for the lease to end
 
 
 @dataclass
-class Given:
-    """A lease that has been given. `lane` is the dispatcher's own view, to shut it when its runtime has died."""
+class Table:
+    """A runtime, and the lanes of those who share it, by task.
 
-    task: int
+    `seats` are the tasks of the lease that it serves, in their order; none while it serves none.
+    """
+
     runtime: Runtime
-    lane: Lane
-    since: float
+    lanes: dict[int, OwnedLane] = field(default_factory=dict)
+    seats: tuple[int, ...] = ()
+    since: float = 0.0
     stop_asked: float | None = None
 
 
-def is_due(
-    age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: bool, may_go_on: bool
-) -> bool:
-    """Whether a lease must be taken back: its task is over or shut out by a reservation, or it is others' turn.
+def is_due(age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: bool) -> bool:
+    """Whether a lease must be taken back, because it is others' turn.
 
     Where jobs have sessions, a lease lasts as long as a session does.
     """
-    if not may_go_on:
-        return True
     if not others_wait:
         return False
     if backend.session_idle_s > 0:
@@ -66,191 +67,277 @@ def is_due(
     return age_s >= SLICE_S or idle_s >= IDLE_S
 
 
+def may_share(backend: BackendConfig) -> bool:
+    """Whether several jobs may have lanes at the same time.
+
+    Several runtimes would divide them unevenly, and a job that has a session shares with nobody meanwhile.
+    """
+    return backend.places == 1 and backend.session_idle_s == 0
+
+
 class Leases:
-    """All leases of a dispatcher, by the number of their runtime. Times are monotonic seconds."""
+    """All lanes and leases of a dispatcher. Times are monotonic seconds."""
 
     def __init__(self, ledger: Ledger, pool: Pool, door: Door) -> None:
         self._ledger = ledger
         self._pool = pool
         self._door = door
         self._possible = lanes_work_here()
-        self._given: dict[int, Given] = {}
-        self._coupled: dict[str, int] = {}  # backend: the task that executed there last
+        self._tables: dict[int, Table] = {}  # by the number of their runtime
+        self._crowd: dict[str, dict[int, float]] = {}  # backend: tasks without a lane: when they were served
 
-    def couple(self, task: int) -> None:
-        """A hybrid task has asked for a circuit: it is the next to get a lease at its backend."""
-        found = self._ledger.tasks.get(task)
-        if found is not None:
-            self._coupled[found.job.backend] = task
+    # --- lanes ---------------------------------------------------------------------------------------
 
-    def of_task(self, task: int) -> Given | None:
-        """The lease that a task has."""
-        return next((given for given in self._given.values() if given.task == task), None)
+    def asked(self, message: Execute) -> None:
+        """A hybrid task has asked for a circuit here: by that it shows whether a lane would be of use to it."""
+        task = self._ledger.tasks.get(message.task)
+        if task is not None:
+            task.wants_lane = message.wait and fits_lane(message)
 
-    def all(self) -> list[Given]:
-        """Every lease, the oldest first."""
-        return sorted(self._given.values(), key=lambda given: given.since)
+    def served(self, task_id: int, runtime: Runtime, now: float) -> None:
+        """A runtime has executed something from the queue: its task gets a lane, or else the others none for a while.
 
-    def until(self, given: Given) -> float | None:
-        """When a lease ends at the latest, if nothing changes (monotonic); None while nobody else waits."""
-        if given.stop_asked is not None:
-            return given.stop_asked
-        if not len(self._ledger.queues[given.runtime.backend]):
-            return None
-        backend = self._ledger.backends[given.runtime.backend]
-        return given.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
-
-    def grant(self, runtime: Runtime, now: float) -> bool:
-        """Lend an idle runtime, for whose backend nothing waits, to the task that was there last, if it is ready."""
-        task = self._ledger.tasks.get(self._coupled.get(runtime.backend, 0))
-        if task is None or task.executions or task.state is not TaskState.RUNNING or self.of_task(task.id):
-            return False
-        if not self._possible or self._ledger.trouble or not self._pool.may_be_lent(runtime):
-            return False
-        if not self._door.waits(task.id) or not self._may_start(task):
-            return False
-        if not self._ledger.queues[runtime.backend].has_to_itself(task.job.job_id, now):
-            return False  # a lane that changes hands at every turn is slower than none
-        try:
-            lane = make_lane()
-            runtime.logbook.renew()
-        except OSError as error:
-            log.warning("no lane can be made: %s", error.strerror)
-            return False
-        if not self._door.hand_out(task.id, lane):
-            close_all(lane)
-            return False
+        Who queues and who has a lane compete by no policy; so either all who ask at this time have lanes, or none.
+        """
         backend = self._ledger.backends[runtime.backend]
-        self._pool.lend(runtime, Lease(task=task.id, backend=backend.name, max_shots=backend.max_shots), lane)
+        crowd = self._crowd.setdefault(backend.name, {})
+        for one, when in list(crowd.items()):
+            if now - when >= CROWD_S:
+                del crowd[one]
+        fits = self._fits(self._ledger.tasks.get(task_id), runtime)
+        alone = not crowd.keys() - {task_id}
+        if fits and alone and self._hand_out(task_id, runtime):
+            return
+        if not fits or not may_share(backend) or alone:
+            crowd[task_id] = now
+        for table in self._at(backend.name):
+            if not table.seats:
+                self._clear(table)
+
+    def holds(self, task: int) -> bool:
+        """Whether a task has a lane that a runtime serves: what it asks for may just be executing."""
+        return any(task in table.seats for table in self._tables.values())
+
+    def all(self) -> list[Table]:
+        """Every runtime that is lent, the one that is longest lent first."""
+        return sorted((one for one in self._tables.values() if one.seats), key=lambda one: one.since)
+
+    def until(self, table: Table) -> float | None:
+        """When a lease ends at the latest, if nothing changes (monotonic); None while nobody else waits."""
+        if table.stop_asked is not None:
+            return table.stop_asked
+        if not len(self._ledger.queues[table.runtime.backend]):
+            return None
+        backend = self._ledger.backends[table.runtime.backend]
+        return table.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
+
+    def drop(self, task: int) -> None:
+        """Take a task's lane away, if it has one; no runtime serves it."""
+        for table in self._tables.values():
+            lane = table.lanes.pop(task, None)
+            if lane is not None:
+                _end(lane)
+
+    # --- leases --------------------------------------------------------------------------------------
+
+    def lend(self, runtime: Runtime, now: float) -> None:
+        """Lend an idle runtime, for which nothing in the queue may start, to those who have lanes to it."""
+        table = self._tables.get(runtime.number)
+        if table is None or not table.lanes or self._ledger.trouble:
+            return
+        if self._ledger.changes:
+            return  # what stands in the logbook is not stored yet
+        runtime.logbook.renew()
+        backend = self._ledger.backends[runtime.backend]
+        lease = Lease(
+            seats=[self._seat(task, now) for task in table.lanes],
+            backend=backend.name,
+            max_shots=backend.max_shots,
+            policy=backend.policy,
+            ageing_s=backend.ageing_s,
+        )
+        descriptors = [number for lane in table.lanes.values() for number in lane.for_runtime]
+        self._pool.lend(runtime, lease, descriptors)
         self._ledger.meters.add("leases", backend.name)
-        self._given[runtime.number] = Given(task.id, runtime, Lane("runtime", *lane), now)
-        return True
+        table.seats, table.since, table.stop_asked = tuple(table.lanes), now, None
 
     def read(self) -> None:
         """Take over what stands in the logbooks."""
-        for given in self._given.values():
-            self._read_one(given)
+        for table in self._tables.values():
+            self._read_one(table)
 
     def look(self, now: float) -> None:
         """Take back what is due, and end what takes too long or works for a task that is over."""
-        for given in self._given.values():
-            task = self._ledger.tasks.get(given.task)
-            busy = given.runtime.logbook.busy()
-            task_open = task is not None and is_open(task.state)
-            if busy is not None and not task_open:
-                self._pool.kill(given.runtime.number, "Its work was withdrawn")
-            elif busy is not None and busy.seconds > self._pool.limit_s:
-                self._pool.kill(given.runtime.number, self._pool.too_slow)
-            elif busy is not None and task is not None and busy.seconds > quota.left_s(self._ledger, task):
-                self._pool.kill(given.runtime.number, quota.reason(self._ledger, task))
-            elif busy is None and given.stop_asked is not None and now - given.stop_asked > STOP_LIMIT_S:
-                self._pool.kill(given.runtime.number, "It did not give its lease back")
-            due = is_due(
-                now - given.since,
-                given.runtime.logbook.idle_s(),
-                backend=self._ledger.backends[given.runtime.backend],
-                others_wait=len(self._ledger.queues[given.runtime.backend]) > 0,
-                may_go_on=task is not None and is_open(task.state) and self._may_start(task),
-            )
-            if due:
-                self.stop(given)
+        for table in self._tables.values():
+            if table.seats:
+                self._withdraw(table)
+                self._kill_if_wrong(table, now)
+                due = is_due(
+                    now - table.since,
+                    table.runtime.logbook.idle_s(),
+                    backend=self._ledger.backends[table.runtime.backend],
+                    others_wait=len(self._ledger.queues[table.runtime.backend]) > 0,
+                )
+                if due:
+                    self._stop(table)
+            elif table.lanes:
+                self._tidy(table)
 
-    def stop(self, given: Given) -> None:
-        """Ask for a lease back; `over` or `lost` follows."""
-        if given.stop_asked is None:
-            given.stop_asked = time.monotonic()
-            given.runtime.logbook.stop()
-            given.lane.nudge()
+    def stop(self, task: int) -> None:
+        """Ask for the lease back in which a task has a seat; `over` or `lost` follows."""
+        for table in self._tables.values():
+            if task in table.seats:
+                self._stop(table)
 
-    def over(self, number: int) -> int | None:
-        """A runtime has given its lease back: the task that had it."""
-        given = self._given.get(number)
-        if given is None:
-            return None
-        busy = given.runtime.logbook.busy()
-        self._end(given)
-        task = self._ledger.tasks.get(given.task)
+    def over(self, message: LeaseOver) -> tuple[int, ...]:
+        """A runtime has given its lease back: the tasks that had it."""
+        table = self._tables.get(message.runtime)
+        if table is None:
+            return ()
+        busy = table.runtime.logbook.busy()
+        seats = self._finish(table)
+        task = None if busy is None else self._ledger.tasks.get(busy.task)
         if busy is not None and task is not None:  # given back when it had begun
             task.lost_by_lane.add(busy.seq)
-        return given.task
+        if message.kept:
+            self._tidy(table)
+        else:
+            self._clear(table)
+        return seats
 
-    def lost(self, runtime: Runtime, why: str, *, fail: bool) -> int | None:
-        """A runtime has died; with `fail` what it was executing has failed. The task that had it on lease."""
-        given = self._given.get(runtime.number)
-        if given is None:
-            return None
-        busy = runtime.logbook.busy()
-        self._end(given)
-        task = self._ledger.tasks.get(given.task)
-        if busy is None or task is None:
-            return given.task
+    def lost(self, runtime: Runtime, why: str, *, fail: bool) -> tuple[int, ...]:
+        """A runtime has died; with `fail` what it was executing has failed. The tasks that had it on lease."""
+        table = self._tables.pop(runtime.number, None)
+        if table is None:
+            return ()
+        busy = runtime.logbook.busy() if table.seats else None
+        seats = self._finish(table)
+        self._clear(table)
+        task = None if busy is None else self._ledger.tasks.get(busy.task)
+        if busy is None or task is None or task.id not in seats:
+            return seats
         if fail:
             used_up = busy.seconds >= quota.left_s(self._ledger, task)
             failed = Executed(
                 seq=busy.seq, shots_requested=0, shots_done=0, counts={}, seconds=busy.seconds,
                 error=f"{why}.", kind=quota.KIND if used_up else "job_failed",
             )  # fmt: skip
-            self._ledger.record(given.task, busy.circuit_sha256, failed)
+            self._ledger.record(task.id, busy.circuit_sha256, failed)
         else:
             task.lost_by_lane.add(busy.seq)
-        return given.task
+        return seats
 
     def next_event(self, now: float) -> float:
         """When `read` or `look` has something to do next."""
-        if not self._given:
+        lent = [table.runtime.backend for table in self._tables.values() if table.seats]
+        if not lent:
             return float("inf")
-        waited_for = any(len(self._ledger.queues[given.runtime.backend]) for given in self._given.values())
+        waited_for = any(len(self._ledger.queues[backend]) for backend in lent)
         return now + (_WATCH_S if waited_for else _READ_S)
 
     def close(self) -> None:
         """The runtimes have ended."""
-        for given in list(self._given.values()):
-            self._end(given)
+        for table in self._tables.values():
+            self._finish(table)
+            self._clear(table)
 
-    def _may_start(self, task: Task) -> bool:
-        """Whether no reservation keeps the backend for others, and the task has something left to use."""
+    # --- who may have one ----------------------------------------------------------------------------
+
+    def _fits(self, task: Task | None, runtime: Runtime) -> bool:
+        """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
+        if task is None or task.job.kind != "hybrid" or task.executions or not task.wants_lane:
+            return False
+        if not self._possible or self._ledger.trouble or not self._pool.may_be_lent(runtime):
+            return False
+        backend = self._ledger.backends[runtime.backend]
+        neighbours = sum(len(table.lanes) for table in self._at(backend.name))
+        return neighbours < (SEATS if may_share(backend) else 1) and self._may_go_on(task.id)
+
+    def _may_go_on(self, task_id: int) -> bool:
+        """Whether the task runs and is at the door, with something left to use, and no reservation against it."""
+        task = self._ledger.tasks.get(task_id)
+        if task is None or task.state is not TaskState.RUNNING or not self._door.waits(task_id):
+            return False
         queue = self._ledger.queues[task.job.backend]
         admitted = queue.admits(task.job.job_id, task.job.center, self._ledger.clock())
         return admitted and quota.left_s(self._ledger, task) > 0
 
-    def _end(self, given: Given) -> None:
-        self._read_one(given)
-        given.lane.shut()
-        given.lane.close()
-        del self._given[given.runtime.number]
+    def _hand_out(self, task_id: int, runtime: Runtime) -> bool:
+        try:
+            lane = OwnedLane()
+        except OSError as error:
+            log.warning("no lane can be made: %s", error.strerror)
+            return False
+        if not self._door.hand_out(task_id, lane.for_client):
+            lane.close()
+            return False
+        self._tables.setdefault(runtime.number, Table(runtime)).lanes[task_id] = lane
+        return True
 
-    def _read_one(self, given: Given) -> None:
-        for record in given.runtime.logbook.read():
-            if record.task == given.task:
-                self._ledger.record(record.task, record.circuit_sha256, record.executed)
+    def _seat(self, task_id: int, now: float) -> Seat:
+        job = self._ledger.tasks[task_id].job
+        queue = self._ledger.queues[job.backend]
+        weight = queue.shares.weight(job.center)
+        used = queue.shares.used(job.center, now) / weight
+        return Seat(task_id, job.center, queue.coupling(job.job_id), used, weight)
+
+    # --- how one ends --------------------------------------------------------------------------------
+
+    def _at(self, backend: str) -> list[Table]:
+        return [table for table in self._tables.values() if table.runtime.backend == backend]
+
+    def _withdraw(self, table: Table) -> None:
+        """Let those execute nothing more who may not go on."""
+        for number, task in enumerate(table.seats):
+            if not table.runtime.logbook.withdrawn(number) and not self._may_go_on(task):
+                table.runtime.logbook.withdraw(number)
+                table.lanes[task].nudge()
+
+    def _kill_if_wrong(self, table: Table, now: float) -> None:
+        runtime = table.runtime
+        busy = runtime.logbook.busy()
+        if busy is None:
+            if table.stop_asked is not None and now - table.stop_asked > STOP_LIMIT_S:
+                self._pool.kill(runtime.number, "It did not give its lease back")
+            return
+        task = self._ledger.tasks.get(busy.task)
+        if task is None or not is_open(task.state):
+            self._pool.kill(runtime.number, "Its work was withdrawn")
+        elif busy.seconds > self._pool.limit_s:
+            self._pool.kill(runtime.number, self._pool.too_slow)
+        elif busy.seconds > quota.left_s(self._ledger, task):
+            self._pool.kill(runtime.number, quota.reason(self._ledger, task))
+
+    def _stop(self, table: Table) -> None:
+        if table.stop_asked is None:
+            table.stop_asked = time.monotonic()
+            table.runtime.logbook.stop()
+            next(iter(table.lanes.values())).nudge()
+
+    def _finish(self, table: Table) -> tuple[int, ...]:
+        """The runtime serves the lease no more."""
+        self._read_one(table)
+        seats, table.seats = table.seats, ()
+        return seats
+
+    def _tidy(self, table: Table) -> None:
+        """Take the lanes of those who may not go on; nobody keeps one whose runtime can't serve it."""
+        for task in list(table.lanes):
+            if not table.runtime.health.ready or not self._may_go_on(task):
+                _end(table.lanes.pop(task))
+
+    def _clear(self, table: Table) -> None:
+        for lane in table.lanes.values():
+            _end(lane)
+        table.lanes.clear()
+
+    def _read_one(self, table: Table) -> None:
+        if table.seats:
+            for record in table.runtime.logbook.read():
+                if record.task in table.seats:
+                    self._ledger.record(record.task, record.circuit_sha256, record.executed)
 
 
-def recover(ledger: Ledger, logbooks: str) -> int:
-    """Take over what the runtimes of a killed dispatcher have left in their logbooks, and remove these.
-
-    `logbooks` is the beginning of their paths. The answer is how many executions that were.
-    """
-    began, found = time.monotonic(), 0
-    paths = sorted(Path(logbooks).parent.glob(f"{Path(logbooks).name}*{SUFFIX}"))
-    for path in paths:
-        descriptor = open_logbook(path)
-        logbook = Logbook(descriptor)
-        for record in logbook.read():
-            found += ledger.record(record.task, record.circuit_sha256, record.executed)
-        logbook.close()
-        os.close(descriptor)
-    if found:
-        trouble = ledger.store.commit(ledger.changes, last=True)
-        if trouble:
-            raise QslurmError(
-                f"What is left in logbooks can't be stored: {trouble}.", hint="Make room, and start again."
-            )
-        ledger.stored()
-        ledger.settled.clear()
-    for path in paths:
-        path.unlink()
-    if found:
-        log.info(
-            "%d executions taken over from logbooks in %.0f ms", found, (time.monotonic() - began) * 1000
-        )
-    return found
+def _end(lane: OwnedLane) -> None:
+    lane.shut()
+    lane.close()

@@ -337,18 +337,34 @@ class Result(Message, frozen=True):
     begun: bool = False
 
 
-class Lease(Message, frozen=True):
-    """A task has the runtime for a while: serve the lane whose descriptors come beside this message."""
+class Seat(msgspec.Struct, frozen=True):
+    """One of the jobs that share a lease, and what its turns depend on, as of when the lease begins.
+
+    `coupling` is how often the job couples (0 to 1), `used` what its center has used for its `weight` (QPU-seconds).
+    """
 
     task: Number
+    center: str = ""
+    coupling: float = 0.0
+    used: float = 0.0
+    weight: float = 1.0
+
+
+class Lease(Message, frozen=True):
+    """Tasks have the runtime for a while: serve their lanes, whose descriptors come beside this message."""
+
+    seats: list[Seat]
     backend: str
     max_shots: Number
+    policy: str = "fifo"
+    ageing_s: float = 0.0
 
 
 class LeaseOver(Message, frozen=True):
-    """The runtime serves no lane any more, and wants work."""
+    """The runtime serves no lane any more, and wants work. `kept`: its lanes are not shut, and may be served again."""
 
     runtime: Number
+    kept: bool = False
 
 
 Request = (

@@ -108,6 +108,7 @@ class Pool:
         self._failed_starts = dict.fromkeys(self._backends, 0)
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
+        self._read_logbooks: list[Path] = []
 
     def fill(self, now: float) -> list[Runtime]:
         """Start what is missing, unless it failed a moment ago; the answer is what was started."""
@@ -177,14 +178,14 @@ class Pool:
         """What is said of a circuit that takes longer than any may."""
         return f"The circuit took longer than {self.limit_s:g} s"
 
-    def lend(self, runtime: Runtime, lease: Lease, lane: tuple[int, ...]) -> None:
-        """Give an idle process a lane to serve; LeaseOver follows, or its end."""
+    def lend(self, runtime: Runtime, lease: Lease, lanes: list[int]) -> None:
+        """Give an idle process lanes to serve (their descriptors); LeaseOver follows, or its end."""
         if runtime.address is None:
             raise ValueError(f"runtime {runtime.number} is not idle")
         try:
-            socket.send_fds(runtime.wire, [b"L"], lane)
+            socket.send_fds(runtime.wire, [b"L"], lanes)
         except OSError as error:
-            log.debug("runtime=%d takes no lane: %s", runtime.number, error)
+            log.debug("runtime=%d takes no lanes: %s", runtime.number, error)
             return  # it is about to be found dead
         self.router.send_multipart([*runtime.address, b"", encode(lease)])
         runtime.address = None
@@ -348,8 +349,14 @@ class Pool:
         pause = _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)]
         self._not_before[runtime.backend] = time.monotonic() + pause
 
+    def stored(self) -> None:
+        """What the logbooks of those said that have been forgotten is stored: they are not needed any more."""
+        for path in self._read_logbooks:
+            path.unlink(missing_ok=True)
+        self._read_logbooks.clear()
+
     def forget(self, runtime: Runtime) -> None:
-        """A process has ended, and nobody needs anything of it."""
+        """A process has ended, and nobody needs anything of it but its logbook's file, until that is stored."""
         import zmq
 
         del self.runtimes[runtime.number]
@@ -358,7 +365,7 @@ class Pool:
         runtime.wire.close()
         runtime.logbook.close()
         if runtime.logbook_path is not None:
-            runtime.logbook_path.unlink(missing_ok=True)
+            self._read_logbooks.append(runtime.logbook_path)
         shutil.rmtree(runtime.folder, ignore_errors=True)
         try:
             self.router.unbind(runtime.endpoint)

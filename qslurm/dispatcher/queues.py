@@ -19,8 +19,6 @@ from qslurm.dispatcher.reservations import Reservation, in_force
 from qslurm.dispatcher.shares import MINIMUM_S, Shares
 
 _LAST_COUNTS = 0.1  # of an execution's seconds, against the mean of those before
-ALONE_S = 0.1
-"""A job has a backend to itself when no other has been served for so long."""
 
 _ALL = ""  # the one group where centers do not compete
 
@@ -55,8 +53,6 @@ class Queue:
         self._groups: Ordered[tuple[float, float, int, str]] = Ordered()
         self._group_keys: dict[str, tuple[float, float, int, str]] = {}
         self._looked = 0.0
-        self._last_job = 0
-        self._last_at = self._other_at = float("-inf")  # when that job was served, and the one before it
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -103,7 +99,6 @@ class Queue:
         took = max(seconds, MINIMUM_S)
         self._learn(took)
         self._charge(given.waiting.center, took - given.charged, given.since)
-        self._note_served(given.waiting.job, now)
         self._rest(given.waiting.job, now)
 
     def give_back(self, task: int, seq: int) -> None:
@@ -137,7 +132,6 @@ class Queue:
         took = max(seconds, MINIMUM_S)
         self._learn(took)
         self._charge(center, took, now)
-        self._note_served(job, now)
         if job in self._rhythms:
             self._rhythms[job].ended_at = now
 
@@ -170,10 +164,10 @@ class Queue:
         window = in_force(self.reservations.values(), at)
         return window is None or window.admits(center, job)
 
-    def has_to_itself(self, job: int, now: float) -> bool:
-        """Whether nobody but this job has been served lately."""
-        other_at = self._other_at if job == self._last_job else self._last_at
-        return now - other_at >= ALONE_S
+    def coupling(self, job: int) -> float:
+        """How often a job couples, as far as it has gone through this queue."""
+        rhythm = self._rhythms.get(job)
+        return coupling(None if rhythm is None else rhythm.gap_s)
 
     def numbered(self, number: int) -> Waiting:
         """The execution with that number, which waits."""
@@ -287,11 +281,6 @@ class Queue:
             self._holds.begin(chosen.job, now)
         self._given[chosen.task, chosen.seq] = _Given(chosen, now, self.seconds)
         self._charge(chosen.center, self.seconds, now)
-
-    def _note_served(self, job: int, now: float) -> None:
-        if job != self._last_job:
-            self._last_job, self._other_at = job, self._last_at
-        self._last_at = now
 
     def _learn(self, took: float) -> None:
         self._mean_s = self._mean_s + _LAST_COUNTS * (took - self._mean_s) if self._mean_s else took

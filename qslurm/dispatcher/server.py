@@ -186,15 +186,11 @@ class Server:
         self._leases.read()
         for descriptor in self._watched & ready.keys():
             del ready[descriptor]
-            self._end_lease_of(self._door.hear(descriptor))
+            self._door.hear(descriptor)
         if ready.pop(self._threads.ear, None):
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
-            for result in self._pool.hear():
-                if isinstance(result, LeaseOver):
-                    self._resume(self._leases.over(result.runtime))
-                else:
-                    work.result(self._ledger, result)
+            self._hear_runtimes()
         if self._doorkeeper is not None and ready.pop(self._doorkeeper.ear, None):
             self._doorkeeper.hear()
         if ready.pop(self._front, None):
@@ -209,6 +205,8 @@ class Server:
         self._backends.look(self._fleet)
         self._assign(now)
         self._store(now)
+        for runtime in self._pool.idle():
+            self._leases.lend(runtime, now)
         for (task, seq), address in self._answers.impatient(now):
             self._send(address, sessions.pending(self._ledger, task, seq))
 
@@ -268,12 +266,12 @@ class Server:
         if isinstance(message, Conclude):
             answer = sessions.conclude(ledger, message)
         elif isinstance(message, Execute):
-            given = self._leases.of_task(message.task)
-            if given is not None:  # what it asks for may just be executing: wait until nothing is
+            if self._leases.holds(message.task):  # wait until nothing that it asks for can be executing
                 self._after_lease.setdefault(message.task, []).append((parcel, message))
-                self._leases.stop(given)
+                self._leases.stop(message.task)
                 return
-            self._leases.couple(message.task)
+            self._leases.drop(message.task)
+            self._leases.asked(message)
             answer = sessions.execute(ledger, message)
             if answer is None and not message.wait:
                 answer = sessions.pending(ledger, message.task, message.seq)
@@ -296,15 +294,11 @@ class Server:
             self._poller.register(descriptor, zmq.POLLIN)
         self._watched = there
 
-    def _end_lease_of(self, task: int | None) -> None:
-        given = None if task is None else self._leases.of_task(task)
-        if given is not None:
-            self._leases.stop(given)
-
-    def _resume(self, task: int | None) -> None:
-        """A lease has ended: take what its task has asked for meanwhile."""
-        for parcel, message in self._after_lease.pop(task or 0, []):
-            self._take_from_session(parcel, message)
+    def _resume(self, tasks: tuple[int, ...]) -> None:
+        """A lease has ended: take what its tasks have asked for meanwhile."""
+        for task in tasks:
+            for parcel, message in self._after_lease.pop(task, []):
+                self._take_from_session(parcel, message)
 
     # --- who says so? --------------------------------------------------------------------------------
 
@@ -389,8 +383,6 @@ class Server:
             if run is not None:
                 left_s, used_up = work.left_s(self._ledger, run.order)
                 self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
-            else:
-                self._leases.grant(runtime, now)
         if self._remotes is not None:
             self._remotes.assign(now)
 
@@ -401,15 +393,25 @@ class Server:
         remotes.hear(now)
         remotes.look(now)
 
+    def _hear_runtimes(self) -> None:
+        now = time.monotonic()
+        for message in self._pool.hear():
+            if isinstance(message, LeaseOver):
+                self._resume(self._leases.over(message))
+                continue
+            task = work.result(self._ledger, message)
+            if task is not None:
+                self._leases.served(task, self._pool.runtimes[message.runtime], now)
+
     def _lose(self, pidfd: int) -> None:
         self._poller.unregister(pidfd)
         runtime, why = self._pool.dead(pidfd)
         fail = bool(runtime.killed_because)
         self._ledger.meters.add("runtimes_lost", runtime.backend)
         work.lost(self._ledger, runtime.number, why, fail=fail)
-        task = self._leases.lost(runtime, why, fail=fail)
+        tasks = self._leases.lost(runtime, why, fail=fail)
         self._pool.forget(runtime)
-        self._resume(task)
+        self._resume(tasks)
 
     # --- what goes out -------------------------------------------------------------------------------
 
@@ -421,6 +423,7 @@ class Server:
         if not self._commits.commit(now, at_once=self._stopping):
             self._answers.put_off(ledger.why_not_stored(), now)
             return
+        self._pool.stored()
         if in_trouble and not ledger.trouble:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()

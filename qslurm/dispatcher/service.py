@@ -125,8 +125,8 @@ def _serve_alone(
 ) -> None:
     import zmq
 
-    from qslurm.dispatcher.leases import recover
     from qslurm.dispatcher.ledger import Ledger
+    from qslurm.dispatcher.recovery import recover
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.runtimes.reading import complaint
     from qslurm.store.store import Store

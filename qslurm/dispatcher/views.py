@@ -151,19 +151,17 @@ class Views:
                         until=unix(until),
                     )
                 )
-        for given in self._leases.all():
-            task = ledger.tasks.get(given.task)
-            if task is not None:
-                idle_s = given.runtime.logbook.idle_s()
+        for lent in self._leases.all():
+            for task in filter(None, map(ledger.tasks.get, lent.seats)):
                 found.append(
                     HoldStatus(
                         backend=task.job.backend,
                         job_id=task.job.job_id,
                         center=task.job.center,
                         by="lane",
-                        since=at - (now - given.since),
-                        idle_s=idle_s or None,
-                        until=unix(self._leases.until(given)),
+                        since=at - (now - lent.since),
+                        idle_s=lent.runtime.logbook.idle_s() or None,
+                        until=unix(self._leases.until(lent)),
                     )
                 )
         return found

@@ -40,18 +40,19 @@ def assign(ledger: Ledger, backend: str, runtime: int) -> Run | None:
     )
 
 
-def result(ledger: Ledger, message: Result) -> None:
-    """A quantum runtime has done its order; one that nobody waits for any more is dropped."""
+def result(ledger: Ledger, message: Result) -> int | None:
+    """A quantum runtime has done its order: the task that has its outcome. One that nobody waits for is dropped."""
     runtime, execution = ledger.running.get(message.order, (0, None))
     if execution is None or runtime != message.runtime:
-        return
+        return None
     del ledger.running[message.order]
     if message.kind == TryLaterError.kind:
         execution.losses += message.begun
         if execution.losses < LOSSES:
             ledger.requeue(execution)
-            return
+            return None
     _end(ledger, execution, _outcome(message, execution.seq, execution.circuit.shots))
+    return execution.task
 
 
 def hand_in(ledger: Ledger, claim: Claim, message: Result) -> None:

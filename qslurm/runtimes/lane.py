@@ -1,10 +1,12 @@
 """A lane: memory that one classical and one quantum runtime share, so that a circuit and its counts need no third.
 
 The dispatcher makes a lane, hands one end to each side, and takes no part in what goes over it. A request is bytes and
-a number; the answer is bytes and the same number. Whoever waits spins for a moment, because waking a sleeping core
-costs more than a whole exchange, and then sleeps on an eventfd, so that nobody burns a core while the other computes.
+a number; the answer is bytes and the same number. Whoever waits spins for a moment if there are cores for it, because
+waking a sleeping core costs more than a whole exchange, and then sleeps on a socket, so that nobody burns a core while
+the other computes. A runtime may serve several lanes (lanes.py).
 
-Nothing in here trusts the other side: lengths are bounded before anything is read, and what is read is a copy.
+Nothing in here trusts the other side: lengths are bounded before anything is read, what is read is a copy, and no call
+can be made to block (a socket, unlike an eventfd, lets each side say so for each call of its own).
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import mmap
 import os
 import platform
 import select
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 AREA = 4 * 1024 * 1024
@@ -24,69 +27,73 @@ _PAGE = 4096
 SIZE = _PAGE + 2 * AREA
 
 # Places in the header, in words of 8 bytes. What one side writes never shares a cache line with what the other does.
-_REQUEST, _REQUEST_LENGTH, _CLIENT_SLEEPS, _CLIENT_GONE = 0, 1, 2, 3
-_ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED = 16, 17, 18, 19
+_REQUEST, _REQUEST_LENGTH, _CLIENT_SLEEPS = 0, 1, 2
+_ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED, _CROWD = 16, 17, 18, 19, 20
 
 SPIN_S = 0.0002
 """How long a side spins before it sleeps: a few times what waking up costs (50 to 100 µs, measured)."""
 
 _SPINS = 200  # looks between two looks at the clock
-_NAP_MS = 20  # a sleeper looks again after this even unwoken: x86 may let a store pass a load (see `_rest`)
+_NAP_MS = 20  # a sleeper looks again after this even unwoken: x86 may let a store pass a load (see `sleep`)
+_CORES = len(os.sched_getaffinity(0))
 
 Side = Literal["client", "runtime"]
+Ready = Callable[[], bool]
 
 
 class Lane:
-    """One side's view of a lane, made from its three descriptors, which it closes when it is closed.
+    """One side's view of a lane, made from its memory and its own socket, which are closed when it is closed.
 
-    The client asks with `request`, then waits with `wait_answer`; the runtime waits with `wait_request` and
-    answers with `answer`. Thread-confined.
+    The client asks with `request`, then waits with `wait_answer`. The runtime looks whether it is `asked`, takes the
+    request with `take` and answers with `answer`. Thread-confined.
     """
 
-    def __init__(self, side: Side, memory: int, wake_client: int, wake_runtime: int) -> None:
-        self._descriptors = (memory, wake_client, wake_runtime)
+    def __init__(self, side: Side, memory: int, wire: int) -> None:
+        self._memory, self.wire = memory, wire
         if os.fstat(memory).st_size != SIZE:
             raise ValueError("this is no lane")
         self._map = mmap.mmap(memory, SIZE)
         self._bytes = memoryview(self._map)
-        self._words = self._bytes[:_PAGE].cast("Q")
-        self._mine, self._theirs = (
-            (wake_client, wake_runtime) if side == "client" else (wake_runtime, wake_client)
-        )
-        self._sleep_flag, self._their_flag = (
-            (_CLIENT_SLEEPS, _RUNTIME_SLEEPS) if side == "client" else (_RUNTIME_SLEEPS, _CLIENT_SLEEPS)
-        )
-        os.set_blocking(self._mine, False)
-        os.set_blocking(self._theirs, False)
-        self._poll = select.poll()
-        self._poll.register(self._mine, select.POLLIN)
-        self._number = self._words[_REQUEST if side == "client" else _ANSWER]
+        self.words = self._bytes[:_PAGE].cast("Q")
+        self._socket = socket.socket(fileno=wire)
+        flags = (_CLIENT_SLEEPS, _RUNTIME_SLEEPS)
+        self._sleep_flag, self._their_flag = flags if side == "client" else (flags[1], flags[0])
+        self._poll = poll_of([self])
+        self.hung_up = False
+        """Whether nobody holds the other side any more, or who does has shut it down."""
+        self._number = self.words[_REQUEST if side == "client" else _ANSWER]
 
     def close(self) -> None:
         """Give the memory back; the other side keeps its own view."""
-        self._words.release()
+        self.words.release()
         self._bytes.release()
         self._map.close()
-        for descriptor in self._descriptors:
-            os.close(descriptor)
+        self._socket.close()
+        os.close(self._memory)
 
     # --- the client's ------------------------------------------------------------------------------
 
     def request(self, data: bytes) -> bool:
         """Put a request; False if the lane is closed, or the request is too large for it."""
-        if self._words[_CLOSED] or len(data) > AREA:
+        if self.words[_CLOSED] or len(data) > AREA:
             return False
         self._bytes[_PAGE : _PAGE + len(data)] = data
-        self._words[_REQUEST_LENGTH] = len(data)
+        self.words[_REQUEST_LENGTH] = len(data)
         self._number += 1
-        self._words[_REQUEST] = self._number
+        self.words[_REQUEST] = self._number
         self._wake()
         return True
 
     def wait_answer(self, timeout_s: float) -> bytes | None:
         """The answer to the last request; None if there is none in time, or the lane was closed before it."""
-        words, number = self._words, self._number
-        if not self._wait(lambda: words[_ANSWER] == number or words[_CLOSED] != 0, timeout_s):
+        words, number = self.words, self._number
+
+        def ready() -> bool:
+            return words[_ANSWER] == number or words[_CLOSED] != 0
+
+        until = time.perf_counter() + timeout_s
+        spin_s = spin_for(words[_CROWD], timeout_s)
+        if not spin(ready, spin_s) and not sleep(ready, until, [self], self._poll):
             return None
         length = words[_ANSWER_LENGTH]
         if words[_ANSWER] != number or length > AREA:
@@ -97,93 +104,154 @@ class Lane:
     @property
     def closed(self) -> bool:
         """Whether the runtime takes no more requests."""
-        return self._words[_CLOSED] != 0
+        return self.words[_CLOSED] != 0 or self.hung_up
 
     # --- the runtime's -----------------------------------------------------------------------------
 
-    def wait_request(self, timeout_s: float, *, over: Callable[[], bool] = lambda: False) -> bytes | None:
-        """The next request; None if none comes in time, or `over` says that it need not be waited for."""
-        words, number = self._words, self._number + 1
-        if (
-            not self._wait(lambda: words[_REQUEST] == number or over(), timeout_s)
-            or words[_REQUEST] != number
-        ):
-            return None
-        self._number = number
-        length = words[_REQUEST_LENGTH]
+    def say_crowd(self, lanes: int) -> None:
+        """Tell the client how many lanes the runtime serves: if they are many, spinning takes others' cores."""
+        self.words[_CROWD] = lanes
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is a request that has not been taken."""
+        return self.words[_REQUEST] == self._number + 1
+
+    def take(self) -> bytes:
+        """The request that is there."""
+        self._number += 1
+        length = self.words[_REQUEST_LENGTH]
         return bytes(self._bytes[_PAGE : _PAGE + min(length, AREA)])
 
     def answer(self, data: bytes) -> None:
         """Answer the request that was taken last; at most AREA bytes."""
         start = _PAGE + AREA
         self._bytes[start : start + len(data)] = data
-        self._words[_ANSWER_LENGTH] = len(data)
-        self._words[_ANSWER] = self._number
+        self.words[_ANSWER_LENGTH] = len(data)
+        self.words[_ANSWER] = self._number
         self._wake()
 
     def shut(self) -> None:
         """Take no more requests; one that was put and not taken is not executed, and its client told so."""
-        self._words[_CLOSED] = 1
+        self.words[_CLOSED] = 1
         self._wake()
-
-    def nudge(self) -> None:
-        """Wake the runtime, so that it looks whether it is still wanted. For the dispatcher's own view of a lane."""
-        try:
-            os.eventfd_write(self._mine, 1)
-        except BlockingIOError:
-            return
 
     # --- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
-        until = time.perf_counter() + min(SPIN_S, timeout_s)
-        while True:
-            for _ in range(_SPINS):
-                if ready():
-                    return True
-            if time.perf_counter() > until:
-                break
-        return self._rest(ready, time.perf_counter() + timeout_s - SPIN_S)
+    def say_asleep(self, asleep: bool) -> None:
+        """Whether this side has to be woken."""
+        self.words[self._sleep_flag] = asleep
 
-    def _rest(self, ready: Callable[[], bool], until: float) -> bool:
-        """Sleep until woken. The flag says that waking is needed; setting it and looking again is a race that a
-        processor may let both sides lose, so a sleeper also looks by itself.
-        """
-        self._words[self._sleep_flag] = 1
+    def drain(self) -> None:
+        """Forget what this side was woken with."""
         try:
-            while not ready():
-                left = until - time.perf_counter()
-                if left <= 0:
-                    return False
-                if self._poll.poll(min(_NAP_MS, left * 1000 + 1)):
-                    os.eventfd_read(self._mine)
-            return True
-        finally:
-            self._words[self._sleep_flag] = 0
+            self.hung_up = not self._socket.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.hung_up = True
 
     def _wake(self) -> None:
-        if self._words[self._their_flag]:
-            try:
-                os.eventfd_write(self._theirs, 1)
-            except BlockingIOError:
-                return  # the counter is full: the sleeper has been woken more than enough
+        if self.words[self._their_flag]:
+            poke(self._socket)
+
+
+def poke(wire: socket.socket) -> None:
+    """Wake the other side of a lane."""
+    try:
+        wire.send(b"w", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return  # it has been woken more than enough, or is gone
+
+
+def spin_for(lanes: int, timeout_s: float) -> float:
+    """How long to spin when so many lanes are in use: not at all if that takes the core of one who could work."""
+    return min(SPIN_S, timeout_s) if max(lanes, 1) < _CORES else 0.0
+
+
+def spin(ready: Ready, spin_s: float) -> bool:
+    """Look for so long; whether it became ready."""
+    if spin_s <= 0:
+        return ready()
+    until = time.perf_counter() + spin_s
+    while True:
+        for _ in range(_SPINS):
+            if ready():
+                return True
+        if time.perf_counter() > until:
+            return False
+
+
+def poll_of(lanes: Sequence[Lane]) -> select.poll:
+    """What `sleep` sleeps on."""
+    poll = select.poll()
+    for lane in lanes:
+        poll.register(lane.wire, select.POLLIN)
+    return poll
+
+
+def sleep(ready: Ready, until: float, lanes: Sequence[Lane], poll: select.poll) -> bool:
+    """Sleep until woken by one of these lanes; whether it became ready by then (time.perf_counter's seconds).
+
+    It returns earlier if one of the lanes has hung up. The flag says that waking is needed; setting it and looking
+    again is a race that a processor may let both sides lose, so a sleeper also looks by itself.
+    """
+    for lane in lanes:
+        lane.say_asleep(True)
+    try:
+        while not ready():
+            left = until - time.perf_counter()
+            if left <= 0:
+                return False
+            woken = {number for number, _ in poll.poll(min(_NAP_MS, left * 1000 + 1))}
+            for lane in lanes:
+                if lane.wire in woken:
+                    lane.drain()
+            if woken and any(lane.hung_up for lane in lanes):
+                return ready()
+        return True
+    finally:
+        for lane in lanes:
+            lane.say_asleep(False)
+
+
+class OwnedLane:
+    """A new lane, held by the dispatcher: what each side needs to have its end, and the means to close it.
+
+    OSError if none can be made.
+    """
+
+    def __init__(self) -> None:
+        memory = os.memfd_create("qslurm-lane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(memory, SIZE)
+            _seal(memory)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        except OSError:
+            os.close(memory)
+            raise
+        self._clients_end = theirs
+        self.for_client = (memory, theirs.fileno())
+        self.for_runtime = (memory, ours.fileno())
+        self._view = Lane("runtime", memory, ours.detach())
+
+    def shut(self) -> None:
+        """Let the client put no more requests, and wait for nothing; only while no runtime serves it."""
+        self._view.shut()
+
+    def nudge(self) -> None:
+        """Wake the runtime, so that it looks whether it is still wanted."""
+        poke(self._clients_end)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._view.close()
+        self._clients_end.close()
 
 
 def lanes_work_here() -> bool:
     """Whether this processor shows stores in the order they were made, which is all that orders a lane."""
     return platform.machine() in {"x86_64", "AMD64"}
-
-
-def make_lane() -> tuple[int, int, int]:
-    """The descriptors of a new lane: its memory, and what wakes the client and the runtime."""
-    memory = os.memfd_create("qslurm-lane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(memory, SIZE)
-        _seal(memory)
-        return memory, os.eventfd(0, os.EFD_CLOEXEC), os.eventfd(0, os.EFD_CLOEXEC)
-    except OSError:
-        os.close(memory)
-        raise
 
 
 def _seal(memory: int) -> None:

@@ -16,7 +16,7 @@ from qslurm.runtimes.lane import Lane
 from qslurm.runtimes.lane_service import fits_lane
 
 HELLO_LIMIT = 256
-_DESCRIPTORS = 3
+_DESCRIPTORS = 2
 _WATCH_S = 1.0
 
 _encoder = msgspec.msgpack.Encoder()

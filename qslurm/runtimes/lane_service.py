@@ -1,4 +1,4 @@
-"""What a quantum runtime does while a job has it on lease: execute what comes over the lane, writing it down first."""
+"""What a quantum runtime does while jobs have it on lease: execute what comes over the lane, writing it down first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qslurm.dispatcher.messages import Execute, Executed, Lease
 from qslurm.errors import QslurmError
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lane import Lane
+from qslurm.runtimes.lanes import Lanes
 from qslurm.runtimes.logbook import Logbook, Record
 
 LANE_SHOTS = 16384
@@ -29,43 +29,64 @@ def fits_lane(message: Execute) -> bool:
     return message.shots <= LANE_SHOTS and not message.raw_data
 
 
-def serve_lane(
-    lane: Lane,
+def serve_lanes(
+    lanes: Lanes,
     logbook: Logbook,
     lease: Lease,
     perform: Perform,
     *,
     goes_on: Callable[[], bool],
     watch_s: float = WATCH_S,
-) -> None:
+) -> bool:
     """Execute until the dispatcher wants the lease back, or `goes_on` says no: it is asked whenever there is nothing to
     do for `watch_s`. A circuit that the target gives back ends the lease unanswered, and goes by the dispatcher.
+
+    The answer is whether the lanes may be served again: if not, they are shut.
     """
+    kept = False
+    wishes = 0  # of the dispatcher, as far as they have been heeded
+
+    def news() -> bool:
+        return logbook.wishes != wishes
+
     try:
-        while not logbook.stopped and logbook.has_room:
-            data = lane.wait_request(watch_s, over=lambda: logbook.stopped)
-            if data is not None:
-                lane.answer(_encoder.encode(_execute(data, logbook, lease, perform)))
+        while len(lanes):
+            if news():
+                wishes = logbook.wishes
+                for seat in lanes.seats():
+                    if logbook.withdrawn(seat):
+                        lanes.leave(seat)
+            if logbook.stopped or not logbook.has_room:
+                kept = True
+                return kept
+            asked = lanes.next(watch_s, news)
+            if asked is not None:
+                seat, data = asked
+                executed = _execute(data, logbook, lease, lease.seats[seat].task, perform)
+                lanes.answer(seat, _encoder.encode(executed), executed.seconds)
             elif not goes_on():
-                return
+                return kept
     except TryLaterError as error:
         logbook.give_back(begun=error.begun)
     finally:
-        lane.shut()
+        if not kept:
+            for seat in lanes.seats():
+                lanes.leave(seat)
+    return kept
 
 
-def _execute(data: bytes, logbook: Logbook, lease: Lease, perform: Perform) -> Executed:
+def _execute(data: bytes, logbook: Logbook, lease: Lease, task: int, perform: Perform) -> Executed:
     try:
         message = _requests.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         return _failed(0, 0, f"This is no circuit: {error}.", "invalid_input")
-    if message.task != lease.task or not fits_lane(message) or not 1 <= message.shots <= lease.max_shots:
+    if message.task != task or not fits_lane(message) or not 1 <= message.shots <= lease.max_shots:
         reason = (
             f"{message.shots} shots were asked for; backend {lease.backend} takes 1 to {lease.max_shots}."
         )
         return _failed(message.seq, message.shots, reason, "invalid_input")
     digest = message.digest()
-    logbook.begin(message.seq, digest)
+    logbook.begin(task, message.seq, digest)
     try:
         outcome = perform(message)
     except TryLaterError:
@@ -80,7 +101,7 @@ def _execute(data: bytes, logbook: Logbook, lease: Lease, perform: Perform) -> E
             counts=outcome.counts,
             seconds=outcome.seconds,
         )
-    logbook.append(Record(lease.task, digest, executed))
+    logbook.append(Record(task, digest, executed))
     return executed
 
 

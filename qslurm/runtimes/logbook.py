@@ -21,12 +21,16 @@ from qslurm.dispatcher.messages import Executed
 SIZE = 8 * 1024 * 1024
 """Bytes. A lease ends when its logbook has no room for another record."""
 
+SEATS = 16
+"""Jobs that may share a lease."""
+
 RECORD_LIMIT = 2 * 1024 * 1024
 """Bytes of a record; what may give more is not executed by lane."""
 
 _PAGE = 4096
 _HEAD = 8  # bytes before each record: its length and its checksum
-_END, _STOP, _BUSY_SINCE, _BUSY_SEQ, _LAST = range(5)  # words of the first page
+_END, _STOP, _BUSY_SINCE, _BUSY_SEQ, _LAST, _BUSY_TASK = range(6)  # words of the first page
+_ALL = 1 << 63  # in the word _STOP, beside a bit for each seat
 _DIGEST = slice(64, 128)  # bytes of the first page: what the execution under way was asked for
 
 
@@ -39,8 +43,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """An execution under way: its number, its digest, and how long it has taken."""
+    """An execution under way: its task, its number, its digest, and how long it has taken."""
 
+    task: int
     seq: int
     circuit_sha256: str
     seconds: float
@@ -67,9 +72,10 @@ class Logbook:
 
     # --- the runtime's -----------------------------------------------------------------------------
 
-    def begin(self, seq: int, circuit_sha256: str) -> None:
+    def begin(self, task: int, seq: int, circuit_sha256: str) -> None:
         """An execution begins."""
         self._bytes[_DIGEST] = circuit_sha256.encode()
+        self._words[_BUSY_TASK] = task
         self._words[_BUSY_SEQ] = seq
         self._words[_BUSY_SINCE] = time.monotonic_ns()
 
@@ -98,9 +104,18 @@ class Logbook:
         return bool(_PAGE + self._words[_END] + _HEAD + RECORD_LIMIT <= SIZE)
 
     @property
+    def wishes(self) -> int:
+        """What the dispatcher wants back: 0 for nothing. See `stopped` and `withdrawn`."""
+        return self._words[_STOP]
+
+    @property
     def stopped(self) -> bool:
         """Whether the dispatcher wants the lease back."""
-        return self._words[_STOP] != 0
+        return self._words[_STOP] & _ALL != 0
+
+    def withdrawn(self, seat: int) -> bool:
+        """Whether the job in this seat may not go on."""
+        return self._words[_STOP] & (1 << seat) != 0
 
     # --- the dispatcher's --------------------------------------------------------------------------
 
@@ -112,15 +127,19 @@ class Logbook:
 
     def stop(self) -> None:
         """Ask for the lease back; the runtime gives it between two circuits."""
-        self._words[_STOP] = 1
+        self._words[_STOP] |= _ALL
+
+    def withdraw(self, seat: int) -> None:
+        """Let the job in this seat execute nothing more; what it is executing goes on."""
+        self._words[_STOP] |= 1 << seat
 
     def busy(self) -> Busy | None:
         """The execution under way; None between two."""
-        since, seq = self._words[_BUSY_SINCE], self._words[_BUSY_SEQ]
+        since, task, seq = self._words[_BUSY_SINCE], self._words[_BUSY_TASK], self._words[_BUSY_SEQ]
         if not since:
             return None
         digest = bytes(self._bytes[_DIGEST]).decode(errors="replace")
-        return Busy(seq, digest, (time.monotonic_ns() - since) / 1e9)
+        return Busy(task, seq, digest, (time.monotonic_ns() - since) / 1e9)
 
     def idle_s(self) -> float:
         """Seconds since the last execution was over, 0 while one is under way."""

@@ -52,8 +52,15 @@ def limit_memory(more: int) -> None:
     Python raises MemoryError; a C++ library that does not expect it ends the process, see `ran_out_of_memory`.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, most))
+
+
+def allow_memory(more: int) -> None:
+    """Let this process have so many bytes more (or less) than its limit, if it has one."""
+    limit, most = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_AS, (limit + more, most))
 
 
 def ran_out_of_memory(stderr: str) -> bool:

@@ -22,11 +22,13 @@ from qslurm.dispatcher.wire import decode_reply, encode
 from qslurm.errors import JobFailedError, QslurmError
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lane import SIZE as LANE_SIZE
 from qslurm.runtimes.lane import Lane
-from qslurm.runtimes.lane_service import serve_lane
+from qslurm.runtimes.lane_service import serve_lanes
+from qslurm.runtimes.lanes import Lanes
 from qslurm.runtimes.logbook import Logbook
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
-from qslurm.runtimes.process import end_with, restrain
+from qslurm.runtimes.process import allow_memory, end_with, restrain
 
 if TYPE_CHECKING:
     import zmq
@@ -96,10 +98,10 @@ class _Link:
         self._wire = socket.socket(fileno=setup.wire)
         self.logbook = logbook
 
-    def lane(self) -> tuple[int, int, int]:
-        """The descriptors of the lane that came with a lease."""
-        _, (memory, wake_client, wake_runtime), _, _ = socket.recv_fds(self._wire, 1, 3)
-        return memory, wake_client, wake_runtime
+    def lanes(self, number: int) -> list[Lane]:
+        """The lanes that came with a lease."""
+        _, descriptors, _, _ = socket.recv_fds(self._wire, 1, 2 * number)
+        return [Lane("runtime", *pair) for pair in zip(descriptors[::2], descriptors[1::2], strict=True)]
 
     def say(self, message: Message) -> None:
         self._socket.send_multipart([b"", encode(message), self._setup.secret])
@@ -138,7 +140,7 @@ def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
 
 
 def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
-    """Serve the lane of a lease until it is over; a target that is not ready any more ends it, too."""
+    """Serve the lanes of a lease until it is over; a target that is not ready any more ends it, too."""
     from qslurm.runtimes.circuit import check_circuit
 
     attended = runtime if isinstance(runtime, Attended) else None
@@ -161,12 +163,15 @@ def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setu
         return os.getppid() == setup.parent
 
     watch_ms = _ATTEND_MS if attended else _WATCH_MS
-    lane = Lane("runtime", *link.lane())
+    room = len(lease.seats) * LANE_SIZE
+    allow_memory(room)
+    lanes = Lanes(link.lanes(len(lease.seats)), lease)
     try:
-        serve_lane(lane, link.logbook, lease, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
+        kept = serve_lanes(lanes, link.logbook, lease, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
     finally:
-        lane.close()
-    link.say(LeaseOver(runtime=setup.runtime))
+        lanes.close()
+        allow_memory(-room)
+    link.say(LeaseOver(runtime=setup.runtime, kept=kept))
 
 
 def _health_after(result: Result | None, health: Health) -> Health:

@@ -410,15 +410,3 @@ def test_a_job_that_has_ended_is_forgotten() -> None:
     assert clerk.take() is None
     clerk.queue.forget(1)
     assert clerk.take() == other
-
-
-def test_a_job_has_a_backend_to_itself_when_no_other_was_served_lately() -> None:
-    clerk = Clerk()
-    clerk.ask(1)
-    clerk.serve(0.01)
-    assert clerk.queue.has_to_itself(1, clerk.now)
-    assert not clerk.queue.has_to_itself(2, clerk.now)
-    clerk.ask(2)
-    clerk.serve(0.01)
-    assert not clerk.queue.has_to_itself(2, clerk.now)
-    assert clerk.queue.has_to_itself(2, clerk.now + 0.2)

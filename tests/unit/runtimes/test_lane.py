@@ -1,20 +1,29 @@
 import os
+import socket
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.runtimes.lane import AREA, SIZE, Lane, make_lane
+from qslurm.runtimes.lane import AREA, SIZE, Lane, OwnedLane, poll_of, sleep, spin
 
 
 class Ends:
     """Both ends of a lane in one process."""
 
     def __init__(self):
-        descriptors = make_lane()
-        self.client = Lane("client", *(os.dup(number) for number in descriptors))
-        self.runtime = Lane("runtime", *descriptors)
+        self.owned = OwnedLane()
+        self.client = Lane("client", *map(os.dup, self.owned.for_client))
+        self.runtime = Lane("runtime", *map(os.dup, self.owned.for_runtime))
+
+    def heard(self, timeout_s=1.0):
+        """The next request, as the runtime waits for it."""
+        runtime = self.runtime
+        if not spin(lambda: runtime.asked, 0.0001):
+            sleep(lambda: runtime.asked, time.perf_counter() + timeout_s, [runtime], poll_of([runtime]))
+        return runtime.take() if runtime.asked else None
 
     def __enter__(self):
         return self
@@ -22,6 +31,7 @@ class Ends:
     def __exit__(self, *_):
         self.client.close()
         self.runtime.close()
+        self.owned.close()
 
 
 @given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=10))
@@ -29,7 +39,7 @@ def test_whatever_is_asked_and_answered_arrives_in_order(exchanges):
     with Ends() as ends:
         for question, answer in exchanges:
             assert ends.client.request(question)
-            assert ends.runtime.wait_request(1.0) == question
+            assert ends.heard() == question
             ends.runtime.answer(answer)
             assert ends.client.wait_answer(1.0) == answer
 
@@ -37,18 +47,18 @@ def test_whatever_is_asked_and_answered_arrives_in_order(exchanges):
 def test_a_sleeping_runtime_is_woken_by_a_request():
     with Ends() as ends:
         heard = []
-        runtime = threading.Thread(target=lambda: heard.append(ends.runtime.wait_request(10.0)))
+        runtime = threading.Thread(target=lambda: heard.append(ends.heard(30.0)))
         runtime.start()
-        while not ends.runtime._words[18]:  # it has said that it sleeps
+        while not ends.runtime.words[18]:  # it has said that it sleeps
             pass
         ends.client.request(b"wake up")
-        runtime.join(timeout=5)
+        runtime.join(timeout=30)
         assert heard == [b"wake up"]
 
 
 def test_nobody_waits_longer_than_told():
     with Ends() as ends:
-        assert ends.runtime.wait_request(0.01) is None
+        assert ends.heard(0.01) is None
         ends.client.request(b"?")
         assert ends.client.wait_answer(0.01) is None
 
@@ -65,7 +75,7 @@ def test_a_request_that_was_put_before_the_lane_closed_is_not_answered_and_the_c
 def test_an_answer_that_was_given_before_the_lane_closed_arrives():
     with Ends() as ends:
         ends.client.request(b"?")
-        ends.runtime.wait_request(1.0)
+        ends.heard()
         ends.runtime.answer(b"!")
         ends.runtime.shut()
         assert ends.client.wait_answer(1.0) == b"!"
@@ -75,31 +85,45 @@ def test_what_is_too_large_for_a_lane_does_not_go_by_it():
     with Ends() as ends:
         assert not ends.client.request(bytes(AREA + 1))
         assert ends.client.request(bytes(AREA))
-        assert ends.runtime.wait_request(1.0) == bytes(AREA)
+        assert ends.heard() == bytes(AREA)
 
 
 def test_a_client_that_lies_about_lengths_reads_and_harms_nothing():
     with Ends() as ends:
         ends.client.request(b"?")
-        ends.client._words[1] = 2**63
-        assert len(ends.runtime.wait_request(1.0)) == AREA
+        ends.client.words[1] = 2**63
+        assert len(ends.heard()) == AREA
         ends.runtime.answer(b"!")
-        ends.client._words[17] = 2**63
+        ends.client.words[17] = 2**63
         assert ends.client.wait_answer(0.1) is None
 
 
 def test_neither_side_can_shrink_the_memory_under_the_other():
-    memory, *wakers = make_lane()
-    with pytest.raises(PermissionError):
-        os.ftruncate(memory, 0)
-    assert os.fstat(memory).st_size == SIZE
-    for number in (memory, *wakers):
-        os.close(number)
+    with Ends() as ends:
+        memory, _ = ends.owned.for_client
+        with pytest.raises(PermissionError):
+            os.ftruncate(memory, 0)
+        assert os.fstat(memory).st_size == SIZE
+
+
+def test_a_client_that_hangs_up_keeps_nobody_waiting_and_one_that_fills_its_socket_blocks_nobody():
+    with Ends() as ends:
+        _, wire = ends.owned.for_client
+        client = socket.socket(fileno=os.dup(wire))
+        client.setblocking(True)
+        ends.client.say_asleep(True)
+        ends.client.request(b"?")
+        ends.heard()
+        for _ in range(10_000):  # more than any socket holds
+            ends.runtime.answer(b"!")
+        client.shutdown(socket.SHUT_RDWR)
+        assert ends.heard(30.0) is None
+        assert ends.runtime.hung_up
+        client.close()
 
 
 def test_something_that_is_no_lane_is_refused():
-    memory, wake_client, wake_runtime = os.memfd_create("small"), os.eventfd(0), os.eventfd(0)
+    memory = os.memfd_create("small")
     with pytest.raises(ValueError, match="no lane"):
-        Lane("client", memory, wake_client, wake_runtime)
-    for number in (memory, wake_client, wake_runtime):
-        os.close(number)
+        Lane("client", memory, memory)
+    os.close(memory)

@@ -88,12 +88,12 @@ def test_a_full_logbook_says_so_before_anything_is_lost(books):
 def test_the_execution_under_way_is_known_by_its_number_and_digest(books):
     written, read = books
     assert read.busy() is None
-    written.begin(5, DIGEST)
+    written.begin(7, 5, DIGEST)
     busy = read.busy()
-    assert (busy.seq, busy.circuit_sha256) == (5, DIGEST)
+    assert (busy.task, busy.seq, busy.circuit_sha256) == (7, 5, DIGEST)
     assert read.idle_s() == 0.0
     written.append(record(5))
     assert read.busy() is None
-    written.begin(6, DIGEST)
+    written.begin(7, 6, DIGEST)
     written.give_back(begun=False)
     assert read.busy() is None
