@@ -13,12 +13,11 @@ In each, `finalize(list_of_measurements)` makes the final result from the counts
 from __future__ import annotations
 
 import ast
-import asyncio
 import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +73,7 @@ def run_hybrid(source: str, file: str, transport: Transport, *, shots: int | Non
             _drive(module, qi, shots)
             result = module.finalize(qi.results)
             if inspect.iscoroutine(result):
-                result = asyncio.run(result)
+                result = _awaited(result)
         return as_final_result(result, file)
 
 
@@ -87,7 +86,13 @@ def _drive(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
         return
     pending = module.execute(qi)
     if inspect.iscoroutine(pending):
-        asyncio.run(pending)
+        _awaited(pending)
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio  # only here: it takes 30 ms
+
+    return asyncio.run(coroutine)
 
 
 def _life_cycle(module: ModuleType, qi: QuantumInterface, shots: int | None) -> None:
