@@ -7,6 +7,7 @@ tried again at the next look.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qslurm.c2.config import C2Config, backend_of, partition_of
-from qslurm.c2.rules import Ages, Overdue, delivery, out_of_service, release, target
+from qslurm.c2.rules import SECOND_LAUNCH, Ages, Overdue, Resumes, delivery, out_of_service, release, target
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
 from qslurm.dispatcher.client import DispatcherClient
@@ -26,6 +27,7 @@ STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
 
 ROTATE_EVERY_S = 3600.0
+NODES_EVERY_S = 5.0
 
 
 class Gate:
@@ -38,6 +40,8 @@ class Gate:
         self._spool = Spool(config.gate.state)
         self._overdue = Overdue()
         self._ended, self._away = Ages(), Ages()
+        self._resumes = Resumes(os.getuid())  # SlurmUser's
+        self._looked_at_nodes = float("-inf")
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
@@ -56,6 +60,8 @@ class Gate:
             self._release_jobs(status, now, tick)
         with self._part("open tasks"):
             self._close_tasks(status, tick)
+        with self._part("nodes"):
+            self._resume_nodes(tick)
         with self._part("log"):
             self._rotate(tick)
 
@@ -121,6 +127,16 @@ class Gate:
         self._say(
             f"told the dispatcher that job {finish.job_id}.{finish.restart} ended as {finish.state}; {why}"
         )
+
+    def _resume_nodes(self, tick: float) -> None:
+        if not self._partitions or tick - self._looked_at_nodes < NODES_EVERY_S:
+            return
+        self._looked_at_nodes = tick
+        for name in self._resumes.due(self._slurm.drained(self._partitions), tick):
+            self._slurm.resume_node(name)
+            self._say(
+                f"node {name} was drained ({SECOND_LAUNCH}) by slurmctld's second launch of a job; resumed"
+            )
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated > ROTATE_EVERY_S:

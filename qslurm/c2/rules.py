@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from qslurm.c2.outcome import finish_of
-from qslurm.c2.slurm import JobFacts
+from qslurm.c2.slurm import DrainedNode, JobFacts
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
 
@@ -38,6 +38,13 @@ EPILOG_GRACE_S = 10.0
 
 FORGOTTEN_GRACE_S = 600.0
 """The same for a running job that slurmctld does not know: after a crash of slurmctld it may well run on."""
+
+
+SECOND_LAUNCH = "Duplicate jobid"
+"""Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
+
+RESUMES, RESUMES_WITHIN_S = 3, 3600.0
+"""How often such a node is put back within a time; after that an operator should look at it."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -158,6 +165,30 @@ class Ages:
         """How old each of these is (seconds), by its name; what is not among them is forgotten."""
         self._since = {name: self._since.get(name, now) for name in names}
         return {name: now - since for name, since in self._since.items()}
+
+
+class Resumes:
+    """Nodes to put back into service: a slurmctld that was killed just after it had started a job starts it again.
+
+    slurmd refuses that, since the job runs, and slurmctld then drains the node. Nothing is wrong with it.
+    """
+
+    def __init__(self, slurm_uid: int) -> None:
+        self._slurm_uid = slurm_uid
+        self._resumed: dict[str, list[float]] = {}
+
+    def due(self, nodes: Iterable[DrainedNode], now: float) -> list[str]:
+        """The nodes to put back now (monotonic seconds). One with any other reason, or by anybody else, is not ours."""
+        names = []
+        for node in nodes:
+            if node.reason != SECOND_LAUNCH or node.by != self._slurm_uid:
+                continue
+            lately = [at for at in self._resumed.get(node.name, []) if now - at < RESUMES_WITHIN_S]
+            if len(lately) < RESUMES:
+                names.append(node.name)
+                lately.append(now)
+            self._resumed[node.name] = lately
+        return names
 
 
 class Overdue:

@@ -38,6 +38,29 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
         return not is_final(self.state)
 
 
+class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that takes no new jobs, why, and who said so (`by` is a uid)."""
+
+    name: str
+    reason: str
+    by: int
+
+
+def parse_drained(text: str) -> list[DrainedNode]:
+    """Drained nodes, from sinfo's lines, one for each of their partitions.
+
+    What is not one is left out: nothing is done about it then.
+    """
+    found = {}
+    for line in text.splitlines():
+        name, _, rest = line.strip().removesuffix("|").partition("|")
+        reason, _, who = rest.rpartition("|")
+        uid = who.rpartition("(")[2].removesuffix(")")  # slurm(64030)
+        if uid.isascii() and uid.isdigit():
+            found[name] = DrainedNode(name=name, reason=reason, by=int(uid))
+    return list(found.values())
+
+
 def parse_jobs(text: str) -> dict[int, JobFacts]:
     """Jobs by id, from squeue's lines; a line that isn't one is a QslurmError."""
     jobs = {}
@@ -124,6 +147,15 @@ class Slurm:
     def partitions(self) -> dict[str, str]:
         """The state of every partition."""
         return parse_partitions(self._run("scontrol", ["--oneliner", "show", "partitions"]))
+
+    def drained(self, partitions: Iterable[str]) -> list[DrainedNode]:
+        """The nodes of these partitions that are drained."""
+        options = ["--noheader", "--Node", "--states=drain", f"--partition={','.join(partitions)}"]
+        return parse_drained(self._run("sinfo", [*options, "--Format=NodeList:|,Reason:|,UserLong:|"]))
+
+    def resume_node(self, name: str) -> None:
+        """Let a drained node take jobs again."""
+        self._run("scontrol", ["update", f"NodeName={name}", "State=RESUME"])
 
     def settings(self) -> dict[str, str]:
         """What slurmctld runs with, by the names of slurm.conf."""

@@ -136,3 +136,21 @@ def test_a_foreign_or_edited_token_is_refused_by_slurm_and_by_the_job_manager(pl
     answer = requests.get(f"{platform.testbed.rest_url}/slurm/v0.0.38/ping", headers=headers, timeout=30)
     assert answer.status_code == 200
     assert platform.ask("jobs", token=edited).status_code == 401
+
+
+def test_a_node_drained_for_a_second_launch_is_resumed_and_one_drained_by_a_person_is_not(
+    platform: Platform,
+) -> None:
+    drain = ["scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=Duplicate jobid"]
+    assert platform.testbed.c2(drain, user="slurm").returncode == 0
+    platform.until(lambda: platform.node_state() == "idle")
+    platform.scontrol("update", "NodeName=ALL", "State=DRAIN", "Reason=fan is noisy")
+    platform.testbed.restart("gate")  # it looks at nodes when it starts
+    job_id = platform.submit_script("true")
+    platform.until(lambda: platform.partition()["slurm_state"] == "UP")
+    try:
+        assert platform.node_state() in {"drain", "drng"}
+        assert platform.state(job_id) == "PENDING"
+    finally:
+        platform.scontrol("update", "NodeName=ALL", "State=RESUME")
+    platform.until_state(job_id, "COMPLETED")

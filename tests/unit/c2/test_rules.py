@@ -12,8 +12,12 @@ from qslurm.c2.rules import (
     EPILOG_GRACE_S,
     FORGOTTEN_GRACE_S,
     LONGEST_PATIENCE_S,
+    RESUMES,
+    RESUMES_WITHIN_S,
+    SECOND_LAUNCH,
     Ages,
     Overdue,
+    Resumes,
     delivery,
     out_of_service,
     overdue,
@@ -21,7 +25,7 @@ from qslurm.c2.rules import (
     release,
     target,
 )
-from qslurm.c2.slurm import JobFacts
+from qslurm.c2.slurm import DrainedNode, JobFacts
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
 
@@ -237,3 +241,36 @@ def test_what_is_not_there_any_more_is_new_when_it_comes_again() -> None:
     assert ages.of(["a", "b"], 1.0) == {"a": 0, "b": 0}
     assert ages.of(["b"], 3.0) == {"b": 2}
     assert ages.of(["a", "b"], 5.0) == {"a": 0, "b": 4}
+
+
+SLURM_UID = 64030
+
+
+def drained(name: str = "qi1", *, reason: str = SECOND_LAUNCH, by: int = SLURM_UID) -> DrainedNode:
+    return DrainedNode(name=name, reason=reason, by=by)
+
+
+def test_a_node_that_slurmctld_drained_for_its_own_second_launch_is_put_back() -> None:
+    assert Resumes(SLURM_UID).due([drained("qi1"), drained("qi2")], NOW) == ["qi1", "qi2"]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        drained(by=0),
+        drained(reason="Duplicate jobid, says olga"),
+        drained(reason="Prolog error"),
+        drained(reason="Kill task failed"),
+        drained(reason=""),
+    ],
+)
+def test_a_node_that_is_drained_for_anything_else_or_by_anybody_else_is_left_alone(node: DrainedNode) -> None:
+    assert Resumes(SLURM_UID).due([node], NOW) == []
+
+
+def test_a_node_that_is_drained_again_and_again_is_left_to_an_operator() -> None:
+    resumes = Resumes(SLURM_UID)
+    for look in range(20):
+        assert resumes.due([drained()], NOW + look) == (["qi1"] if look < RESUMES else [])
+    assert resumes.due([drained("qi2")], NOW + 20) == ["qi2"]
+    assert resumes.due([drained()], NOW + RESUMES_WITHIN_S + 1) == ["qi1"]

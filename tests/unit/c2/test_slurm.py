@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c2.config import SlurmConfig
-from qslurm.c2.slurm import Slurm, error_of, parse_jobs, parse_partitions
+from qslurm.c2.slurm import DrainedNode, Slurm, error_of, parse_drained, parse_jobs, parse_partitions
 from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 
 # Printed by Slurm 22.05.8.
@@ -76,3 +76,17 @@ def test_a_missing_program_says_where_to_name_its_folder() -> None:
 
 def test_no_jobs_are_asked_for_without_asking_slurm() -> None:
     assert Slurm(SlurmConfig(bin="/nonexistent")).jobs([]) == {}
+
+
+def test_drained_nodes_are_read_and_what_is_none_is_left_out() -> None:
+    lines = ["qi1|Duplicate jobid|slurm(64030)|"] * 2 + [
+        "qi2|a|b|root(0)|",
+        "qi3|none|Unknown|",
+        "",
+        "nonsense",
+    ]
+    text = "\n".join(lines)
+    assert parse_drained(text) == [
+        DrainedNode(name="qi1", reason="Duplicate jobid", by=64030),
+        DrainedNode(name="qi2", reason="a|b", by=0),
+    ]
