@@ -52,6 +52,9 @@ ANSWER_S = 60.0
 GIVE_UP_S = 60.0
 """A submission that the agent may have is asked for so long before nobody knows."""
 
+LOOK_BACK_S = 14 * 24 * 3600
+"""How far back the tasks of an array are looked for that slurmctld has forgotten."""
+
 T = TypeVar("T")
 
 
@@ -163,6 +166,10 @@ class AgentSlurm:
     def tasks(self, job_id: int) -> list[JobInfo]:
         """One of the user's jobs, or each task of an array."""
         return self._line.ask(GetTasks(job_id), list[JobInfo])
+
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]:
+        """What C2's accounting knows of an array of the user's."""
+        return [job for job in self.accounted(int(time.time()) - LOOK_BACK_S) if job.array_job_id == job_id]
 
     def partitions(self) -> dict[str, str]:
         """The state of each of C2's partitions."""

@@ -107,7 +107,7 @@ class Gate:
             age_s = ages[record.job_id, record.restart]
             match release(record, jobs.get(record.job_id), runs=runs, now=now, age_s=age_s):
                 case "start":
-                    self._slurm.start_now(record.job_id)
+                    self._slurm.start_now(record.slurm_id or str(record.job_id))
                     self._say(f"job {record.job_id} may start: it had to wait because {record.reason}")
                 case "forget":
                     self._spool.take(record)

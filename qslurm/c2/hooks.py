@@ -47,6 +47,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     partition: str
     name: str
     comment: Comment
+    array_job: int | None = None
+    array_task: int | None = None
+
+    @property
+    def slurm_id(self) -> str:
+        """The name that means this job only: the last task of an array to start has the array's own job id."""
+        return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
 
     def __str__(self) -> str:
         return f"job {self.job_id}.{self.restart} of {self.user} in {self.partition}"
@@ -70,12 +77,18 @@ def read_start(environment: Mapping[str, str]) -> Start:
             partition=environment["SLURM_JOB_PARTITION"],
             name=environment.get("SLURM_JOB_NAME", "")[:200],
             comment=_comment(environment),
+            array_job=_number(environment.get("SLURM_ARRAY_JOB_ID")),
+            array_task=_number(environment.get("SLURM_ARRAY_TASK_ID")),
         )
     except (KeyError, ValueError) as error:
         raise QslurmError(
             f"This is not the environment of a Slurm hook ({error}).",
             hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
         ) from error
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
 
 
 def _comment(environment: Mapping[str, str]) -> Comment:
@@ -99,6 +112,7 @@ def request(start: Start, script: str, prefix: str) -> Admit:
     """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote."""
     try:
         envelope = unpack(script)
+        envelope = envelope.of_task(start.array_task) if envelope else None
     except InvalidInputError as error:
         raise HopelessError(error.message) from error
     admit = Admit(
@@ -187,7 +201,7 @@ def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
     finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
     if finish is None:
         return ended
-    if finish.state == "COMPLETED" and slurm.is_script_running(start.job_id):
+    if finish.state == "COMPLETED" and slurm.is_script_running(start.job_id, start.slurm_id):
         finish = msgspec.structs.replace(finish, state="CANCELLED")
     return msgspec.structs.replace(
         ended,
@@ -221,7 +235,7 @@ def _back_to_the_queue(spool: Spool, slurm: Slurm, start: Start, reason: str) ->
     """Exit 1, with a record for the gate. A job with requeue off would be cancelled by that, so it is turned on."""
     _turn_away(spool, start, reason)
     try:
-        slurm.update_job(start.job_id, Requeue="1")
+        slurm.update_job(start.slurm_id, Requeue="1")
     except QslurmError as error:
         spool.log(f"prolog: {start} may be lost if it was submitted with --no-requeue: {error}")
     return REQUEUE
@@ -234,6 +248,7 @@ def _turn_away(spool: Spool, start: Start, reason: str) -> None:
         spool.put(
             TurnedAwayJob(
                 job_id=start.job_id,
+                slurm_id=start.slurm_id,
                 restart=start.restart,
                 partition=start.partition,
                 when=time.time(),
@@ -251,8 +266,8 @@ def _cancel(spool: Spool, slurm: Slurm, start: Start, reason: str) -> int:
     """Cancel the job, so that its owner reads why. slurmctld kills this very process for it, so it comes last."""
     spool.log(f"prolog: {start} cancelled: {reason}")
     try:
-        slurm.update_job(start.job_id, AdminComment=f"qslurm: {reason}"[:1000])
-        slurm.cancel(start.job_id)
+        slurm.update_job(start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
+        slurm.cancel(start.slurm_id)
     except QslurmError as error:
         return _back_to_the_queue(spool, slurm, start, f"it could not be cancelled: {error}")
     return RUN

@@ -135,10 +135,11 @@ class Slurm:
         """One job, or None if slurmctld does not know it (any more)."""
         return self.jobs([job_id]).get(job_id)
 
-    def is_script_running(self, job_id: int) -> bool:
-        """Whether slurmctld has not heard of the end of a job's batch script."""
+    def is_script_running(self, job_id: int, slurm_id: str = "") -> bool:
+        """Whether slurmctld has not heard of the end of a job's batch script; of an array, of that task's only."""
         steps = self._run("squeue", ["--noheader", "--steps", f"--jobs={job_id}", "--Format=StepID:|"])
-        return any(line.strip().removesuffix("|").endswith(".batch") for line in steps.splitlines())
+        wanted = {f"{job_id}.batch", f"{slurm_id or job_id}.batch"}
+        return any(line.strip().removesuffix("|") in wanted for line in steps.splitlines())
 
     def batch_script(self, job_id: int) -> str:
         """The text of a job's batch script."""
@@ -167,18 +168,18 @@ class Slurm:
         """Give a partition a state (UP, DOWN, DRAIN, INACTIVE)."""
         self._run("scontrol", ["update", f"PartitionName={name}", f"State={state}"])
 
-    def update_job(self, job_id: int, **values: str) -> None:
-        """Change fields of a job, named as scontrol names them."""
+    def update_job(self, slurm_id: str, **values: str) -> None:
+        """Change fields of a job (12, or 12_3 for a task of an array), named as scontrol names them."""
         pairs = [f"{name}={value}" for name, value in values.items()]
-        self._run("scontrol", ["update", f"JobId={job_id}", *pairs])
+        self._run("scontrol", ["update", f"JobId={slurm_id}", *pairs])
 
-    def start_now(self, job_id: int) -> None:
+    def start_now(self, slurm_id: str) -> None:
         """Let a requeued job start as soon as there is room, instead of after Slurm's two minutes."""
-        self.update_job(job_id, StartTime="now")
+        self.update_job(slurm_id, StartTime="now")
 
-    def cancel(self, job_id: int) -> None:
-        """Cancel a job."""
-        self._run("scancel", [str(job_id)])
+    def cancel(self, slurm_id: str) -> None:
+        """Cancel a job, or a task of an array."""
+        self._run("scancel", [slurm_id])
 
     def _run(self, program: str, arguments: Sequence[str]) -> str:
         command = [os.path.join(self._config.bin, program), *arguments]  # noqa: PTH118 # "" means: on the PATH

@@ -29,9 +29,13 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that went back to the queue: `when` the last time (Unix seconds), `times` how often in a row."""
+    """A job that went back to the queue: `when` the last time (Unix seconds), `times` how often in a row.
+
+    `slurm_id` is what Slurm's commands call it, 12_3 for a task of an array.
+    """
 
     job_id: int
+    slurm_id: str = ""
     restart: int
     partition: str
     when: float

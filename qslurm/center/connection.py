@@ -27,6 +27,7 @@ class Slurm(Protocol):
     def jobs(self) -> list[JobInfo]: ...  # noqa: D102
     def partitions(self) -> dict[str, str]: ...  # noqa: D102
     def tasks(self, job_id: int) -> list[JobInfo]: ...  # noqa: D102
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]: ...  # noqa: D102
     def accounted(self, since: int) -> list[JobInfo]: ...  # noqa: D102
     def cancel(self, job_id: int, task: int | None = None) -> list[str]: ...  # noqa: D102
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]: ...  # noqa: D102

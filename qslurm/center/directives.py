@@ -59,11 +59,12 @@ OPTIONS: Mapping[str, tuple[str, str, Callable[[str], object] | None]] = {
     "seed": ("", "seed", _seed),
     "set": ("", "variables", str),
     "shots": ("s", "shots", _count),
+    "sweep": ("", "sweep", str),
     "template": ("", "template", str),
     "time": ("t", "time_limit", str),
 }
 
-REPEATABLE = ("set",)
+REPEATABLE = ("set", "sweep")
 
 
 def read_directives(text: str, file: str, remark: Callable[[str], None]) -> dict[str, Any]:

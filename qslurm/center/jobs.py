@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
@@ -20,7 +20,6 @@ from qslurm.errors import (
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
-    from qslurm.center.waiting import Poll
     from qslurm.slurmrest import JobInfo, Submitted
 
 
@@ -92,32 +91,6 @@ def _with_backends(center: Center, error: RefusedError) -> RefusedError:
     return RefusedError(error.message, hint=f"C2's backends are {', '.join(names)}.") if names else error
 
 
-def wait(
-    center: Center, job_id: int, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
-) -> JobInfo:
-    """Wait until a job has ended; see `wait_until_final`."""
-    from qslurm.center.waiting import wait_until_final
-
-    seen: JobInfo | None = None
-
-    def ask() -> JobInfo:
-        nonlocal seen
-        seen = None
-        seen = look(center, job_id)
-        return seen
-
-    try:
-        return wait_until_final(
-            ask,
-            on_poll=on_poll,
-            timeout_s=timeout_s,
-            what=f"Job {job_id}",
-            sleep=lambda seconds: center.pause(seconds, seen),
-        )
-    except TimedOutError as error:
-        raise TimedOutError(error.message, hint=f"`qslurm wait {job_id}` waits on.") from error
-
-
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
     from qslurm.slurmrest.states import explain
@@ -160,18 +133,25 @@ def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:
 
 def look(center: Center, job_id: int) -> JobInfo:
     """A job as it is now. One that slurmctld has forgotten is judged by what the platform knows of it."""
+    return judge(center, center.slurm.job(job_id))
+
+
+def judge(center: Center, job: JobInfo) -> JobInfo:
+    """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it."""
     from qslurm.center.forgotten import is_forgotten, judged
 
-    job = center.slurm.job(job_id)
-    return judged(job, platform_facts(center, job_id)) if is_forgotten(job) else job
+    return judged(job, platform_facts(center, job.job_id)) if is_forgotten(job) else job
 
 
-def fetch_results(center: Center, job_id: int) -> dict[str, Any]:
-    """A job's results. NotReadyError says why there are none yet, UnknownJobError that there is no such job."""
+def fetch_results(center: Center, job_id: int, job: JobInfo | None = None) -> dict[str, Any]:
+    """A job's results; `job` is what is known of it already.
+
+    NotReadyError says why there are none yet, UnknownJobError that there is no such job.
+    """
     try:
         return center.results.results(job_id)
     except UnknownJobError:
-        job = look(center, job_id)  # a job that never started is known to Slurm only
+        job = job or look(center, job_id)  # a job that never started is known to Slurm only
     if job.is_final:
         raise (
             outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform.")

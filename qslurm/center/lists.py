@@ -63,7 +63,7 @@ def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
     except QslurmError:
         return {}
     # The key of an array's task has its index behind it.
-    return {(doc["job_id"], str(doc.get("key", "")).partition(".")[0]): doc for doc in reversed(documents)}
+    return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
 
 
 def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:

@@ -8,10 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.errors import InvalidInputError
+from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
+    from qslurm.payload.array import Array
+    from qslurm.payload.sweep import Sweep
+
+SWEEP_VARIABLE = "QSLURM_SWEEP"
+"""In a batch script's environment: what each task's values are. C2's TaskProlog sets those of the task."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Request:
     reservation: str | None = None
     dependency: str | None = None
     array: str | None = None
+    sweep: tuple[str, ...] = ()
     begin: str | None = None
     hold: bool = False
     comment: str | None = None
@@ -101,7 +107,7 @@ def with_directives(request: Request, text: str, remark: Callable[[str], None] =
     return replace(
         request,
         variables=variables,
-        **{name: value for name, value in said.items() if getattr(request, name) in (None, False)},
+        **{name: value for name, value in said.items() if getattr(request, name) in (None, False, ())},
     )
 
 
@@ -118,6 +124,7 @@ def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
     job = payload.get("job")
     for name, field_name in (
         ("array", "array"),
+        ("sweep", "array"),
         ("dependency", "dependency"),
         ("begin", "begin_time"),
         ("hold", "hold"),
@@ -127,6 +134,66 @@ def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
                 f"The template {request.template} leaves out --{name}.",
                 hint=f"Give its payload a field {field_name}, or include _job.j2 as the shipped templates do.",
             )
+
+
+def _tasks(request: Request) -> tuple[Sweep | None, Array | None]:
+    """The sweep and the array of a request; a sweep without an array is one of as many tasks as it has values."""
+    from qslurm.payload.array import parse_array
+    from qslurm.payload.sweep import parse_sweeps
+
+    if not request.sweep:
+        return None, parse_array(request.array) if request.array else None
+    sweep, asked = parse_sweeps(request.sweep), request.array or ""
+    array = parse_array(f"0-{len(sweep) - 1}{asked}" if not asked or asked.startswith("%") else asked)
+    if array.indices[-1] >= len(sweep):
+        raise InvalidInputError(
+            f"The array {asked!r} goes beyond the sweep, which has {len(sweep)} tasks.",
+            hint=f"Its indices are 0 to {len(sweep) - 1}; without --array all of them run.",
+        )
+    return sweep, array
+
+
+def _checked_circuit(
+    text: str, file: str, variables: Mapping[str, str], sweep: Sweep | None, array: Array | None
+) -> str:
+    """The circuit as C2 takes it, with values in place that are the same for all tasks; each task's is checked."""
+    from qslurm.payload.sweep import filled, names_in, refuse_unfilled
+    from qslurm.runtimes.circuit import check_circuit
+    from qslurm.runtimes.openqasm import as_cqasm
+
+    places = names_in(text)
+    swept = sweep.names if sweep else ()
+    if idle := [name for name in swept if name not in places]:
+        raise InvalidInputError(
+            f"{file} has no {{{{ {idle[0]} }}}}, so its tasks would all be the same.",
+            hint=f"Write {{{{ {idle[0]} }}}} where the value belongs, or use --array for repetitions.",
+        )
+    text = filled(text, {name: value for name, value in variables.items() if name not in swept})
+    refuse_unfilled(text, file, swept)
+    if sweep is None or array is None:
+        text = as_cqasm(text, file)
+        check_circuit(text, file=file)
+        return text
+    for index in array.indices:
+        circuit = filled(text, sweep.at(index))
+        if as_cqasm(circuit, file) != circuit:
+            raise InvalidInputError(
+                f"{file} is OpenQASM, which C2 can't fill in.", hint="Write it in cQASM 3.0 to sweep it."
+            )
+        try:
+            check_circuit(circuit, file=file)
+        except QslurmError as error:
+            said = ", ".join(f"{name}={value}" for name, value in sweep.at(index).items())
+            raise type(error)(f"{error.message} (with {said})", hint=error.hint) from error
+    return text
+
+
+def _for_the_shell(sweep: Sweep, array: Array) -> str:
+    """What C2's TaskProlog gives a batch script of: each task's values, `index:name=value name=value;` and so on."""
+    return "".join(
+        f"{index}:{' '.join(f'{name}={value}' for name, value in sweep.at(index).items())};"
+        for index in array.indices
+    )
 
 
 def unused_options(request: Request) -> list[str]:
@@ -152,13 +219,13 @@ def _rendered(
     from datetime import datetime
 
     from qslurm.center.origin import of_process
-    from qslurm.payload.array import parse_array
     from qslurm.payload.begin import parse_begin
     from qslurm.payload.comment import new_key
     from qslurm.payload.dependency import parse_dependency
     from qslurm.payload.export import parse_export
     from qslurm.payload.render import render
     from qslurm.payload.spec import JobSpec
+    from qslurm.payload.sweep import names_in
     from qslurm.payload.time_limit import parse_time_limit
 
     backend = request.backend or config.job.backend
@@ -173,16 +240,19 @@ def _rendered(
             f"{file} has Windows line ends, with which no program of its first line is found on C2.",
             hint=f"Take them out: `sed -i 's/\\r$//' {file}`.",
         )
+    sweep, array = _tasks(request)
+    parameters: dict[str, str] = {}
     if kind == "circuit":
-        from qslurm.runtimes.circuit import check_circuit
-        from qslurm.runtimes.openqasm import as_cqasm
-
-        text = as_cqasm(text, file)
-        check_circuit(text, file=file)
+        parameters = {name: value for name, value in request.variables.items() if name in names_in(text)}
+        text = _checked_circuit(text, file, parameters, sweep, array)
     elif kind == "hybrid":
         from qslurm.runtimes.hybrid_file import check_hybrid
 
         check_hybrid(text, file)
+        parameters = dict(request.variables)
+    environment = parse_export(request.export, environ) if request.export else {}
+    if sweep and array and kind == "script":
+        environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
     time_limit = request.time_limit or config.job.time_limit
     spec = JobSpec(
         kind=kind,  # type: ignore[arg-type] # the payload kind never comes here
@@ -200,11 +270,13 @@ def _rendered(
         qos=request.qos or "",
         reservation=request.reservation or "",
         dependency=parse_dependency(request.dependency) if request.dependency else None,
-        array=parse_array(request.array).format() if request.array else None,
+        array=array.format() if array else None,
+        sweep=sweep.text if sweep else "",
+        parameters=parameters,
         begin_time=parse_begin(request.begin, datetime.now()) if request.begin else None,
         hold=request.hold,
         note=" ".join((request.comment or "").split()),
-        environment=parse_export(request.export, environ) if request.export else {},
+        environment=environment,
         key=new_key(),
         origin=of_process(environ).format(),
         variables=dict(request.variables),

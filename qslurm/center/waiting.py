@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
-from qslurm.errors import TimedOutError, UnreachableError
-
-if TYPE_CHECKING:
-    from qslurm.slurmrest import JobInfo
+from qslurm.errors import TimedOutError, UnknownJobError, UnreachableError
 
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
@@ -18,11 +15,30 @@ PATIENCE_S = 120.0
 """Seconds without an answer after which a wait gives up; the job itself goes on."""
 
 
+class Watched(Protocol):
+    """What can be waited for: a job, or many."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether there is nothing left to wait for."""
+
+    @property
+    def word(self) -> str:
+        """How it is."""
+
+    @property
+    def why(self) -> str:
+        """Why it waits."""
+
+
+Thing = TypeVar("Thing", bound=Watched)
+
+
 @dataclass(frozen=True)
 class Poll:
-    """One look at the job: what C2 said, or for how many seconds it has said nothing."""
+    """One look: what C2 said, or for how many seconds it has said nothing."""
 
-    job: JobInfo | None
+    job: Watched | None
     silent_s: float
     waited_s: float
 
@@ -36,14 +52,14 @@ def next_delay(waited_s: float) -> float:
 
 
 def wait_until_final(
-    ask: Callable[[], JobInfo],
+    ask: Callable[[], Thing],
     *,
     on_poll: Callable[[Poll], None],
     timeout_s: float | None = None,
     what: str = "The job",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> JobInfo:
+) -> Thing:
     """Ask until the job has ended, and return how.
 
     `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
@@ -72,3 +88,41 @@ def wait_until_final(
             raise TimedOutError(f"{what} had not ended after {timeout_s:g} s; it goes on.")
         delay = next_delay(waited)
         sleep(delay if timeout_s is None else min(delay, max(0.0, timeout_s - waited)))
+
+
+def follow(
+    ended: Callable[[], bool],
+    read: Callable[[int], tuple[bytes, int]],
+    write: Callable[[bytes], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Pass on what `read` gives from an offset (a piece, and the offset behind it), as it comes, until `ended`.
+
+    Something new is looked for often while there is some, else as often as `wait_until_final` asks. UnknownJobError
+    of `read` means that there is nothing yet, or after the end that there is nothing at all. An UnreachableError is
+    tolerated for PATIENCE_S.
+    """
+    offset, changed = 0, clock()
+    heard = changed
+    while True:
+        over = False
+        try:
+            over = ended()  # first, so that what was written before the end is read after it
+            before = offset
+            while (piece := read(offset))[1] > offset:
+                write(piece[0])
+                offset = piece[1]
+            changed = clock() if offset > before else changed
+            heard = clock()
+        except UnknownJobError:
+            if over:
+                raise
+            heard = clock()
+        except UnreachableError:
+            if clock() - heard > PATIENCE_S:
+                raise
+        if over:
+            return
+        sleep(next_delay(clock() - changed))

@@ -6,43 +6,71 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_id_argument, json_option
-from qslurm.cli.output import ProgressLine, error_document, job_document, note, print_facts, print_json
+from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
+from qslurm.cli.output import (
+    ProgressLine,
+    error_document,
+    job_document,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+)
 from qslurm.cli.times import clock_time, duration
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
-    from qslurm.center.waiting import Poll
+    from qslurm.center.refs import JobRef
+    from qslurm.center.tasks import Tasks
+    from qslurm.center.waiting import Poll, Watched
     from qslurm.slurmrest import JobInfo
+
+jobs_argument = click.argument("jobs", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
 
 
 @click.command()
-@job_id_argument
+@job_argument
 @json_option
 @center_options
-def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
-    """Show all that C2 knows of job JOBID.
+def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
+    """Show all that C2 knows of job JOBID: of an array (12) each task, of a task (12_3) that one.
 
     \b
     Example:  qslurm show 12
     """
-    from qslurm.center.jobs import look, platform_facts
-    from qslurm.center.origin import describe
+    from qslurm.center.jobs import platform_facts
+    from qslurm.center.tasks import look
 
     connection = center.open()
-    job = look(connection, job_id)
-    platform = platform_facts(connection, job_id) or {}
-    if as_json:
-        about = {"api_version": connection.slurm.api_version, "platform": platform or None}
-        print_json({**job_document(job), **about})
+    tasks = look(connection, job)
+    version = connection.slurm.api_version
+    if tasks.is_array:
+        if as_json:
+            documents = [_task_document(one) for one in tasks.jobs]
+            print_json({"job_id": job.job_id, "api_version": version, "tasks": documents})
+        else:
+            _print_tasks(tasks)
         return
+    found = tasks.jobs[0]
+    platform = platform_facts(connection, found.job_id) or {}
+    if as_json:
+        print_json({**_task_document(found), "api_version": version, "platform": platform or None})
+        return
+    _print_job(found, platform)
+
+
+def _print_job(job: JobInfo, platform: dict[str, Any]) -> None:
+    from qslurm.center.origin import describe
+    from qslurm.center.tasks import parameters_of
+
     said = job.marks
     print_facts(
         {
-            "job": f"{job.job_id} {job.name}",
+            "job": f"{job.shown_id} {job.name}",
             "state": situation(job),
             "why": platform.get("reason"),
+            **parameters_of(job),
             "backend": said.backend,
             "partition": job.partition,
             "account": job.account,
@@ -60,8 +88,25 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
     )
 
 
+def _print_tasks(tasks: Tasks) -> None:
+    from qslurm.center.tasks import parameters_of
+
+    values = [parameters_of(job) for job in tasks.jobs]
+    names = list(dict.fromkeys(name for one in values for name in one))
+    print_table(
+        ("JOBID", *names, "STATE", "STARTED", "ENDED", "REASON"),
+        [
+            (
+                *(job.shown_id, *(one.get(name) for name in names), job.state),
+                *(clock_time(job.start_time), clock_time(job.end_time), job.why),
+            )
+            for job, one in zip(tasks.jobs, values, strict=True)
+        ],
+    )
+
+
 @click.command()
-@job_id_argument
+@job_argument
 @click.option(
     "--timeout",
     "timeout_s",
@@ -71,44 +116,49 @@ def show(job_id: int, as_json: bool, center: CenterFlags) -> None:
 )
 @json_option
 @center_options
-def wait(job_id: int, timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
+def wait(job: JobRef, timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
     """Wait for job JOBID to end, and print its results; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out).
 
-    Ctrl-C ends the waiting, not the job.
+    Of an array (12) all tasks are waited for, and the worst of them counts. Ctrl-C ends the waiting, not the job.
 
     \b
     Example:  qslurm wait 12 && qslurm results 12 --json
     """
-    wait_and_print(center.open(), job_id, timeout_s, as_json=as_json)
+    wait_and_print(center.open(), job, timeout_s, as_json=as_json)
 
 
 @click.command()
-@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+@jobs_argument
 @json_option
 @center_options
-def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+def cancel(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
     """Cancel jobs, pending or running. A job that has ended already stays as it is.
 
     \b
-    Example:  qslurm cancel 12 13
+    Examples:
+      qslurm cancel 12 13
+      qslurm cancel 14_3
     """
     connection = center.open()
     failures: list[QslurmError] = []
     answers: list[dict[str, Any]] = []
-    for job_id in job_ids:
+    for job in jobs:
+        about = (
+            {"job_id": job.job_id} if job.task is None else {"job_id": job.job_id, "array_task_id": job.task}
+        )
         try:
-            warnings = connection.slurm.cancel(job_id)
+            warnings = connection.slurm.cancel(job.job_id, job.task)
         except RefusedError as error:
             failures.append(error)
-            answers.append({"job_id": job_id, "cancelled": False, "error": error_document(error)})
+            answers.append({**about, "cancelled": False, "error": error_document(error)})
         else:
-            answers.append({"job_id": job_id, "cancelled": not warnings, "warnings": warnings})
+            answers.append({**about, "cancelled": not warnings, "warnings": warnings})
             for warning in warnings:
-                note(f"Job {job_id}: {warning}")
+                note(f"Job {job}: {warning}")
     for failure in failures[:-1]:
         note(f"qslurm: {failure}")
     if failures:
-        if as_json and len(job_ids) > 1:
+        if as_json and len(jobs) > 1:
             note(f"qslurm: {failures[-1]}")
             print_json({"jobs": answers})
             raise click.exceptions.Exit(failures[-1].exit_code)
@@ -118,88 +168,106 @@ def cancel(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None
 
 
 @click.command()
-@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+@jobs_argument
 @json_option
 @center_options
-def hold(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+def hold(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
     """Keep jobs that wait from starting, until `qslurm release`.
 
     \b
     Example:  qslurm hold 12
     """
-    _set_hold(center.open(), job_ids, held=True, as_json=as_json)
+    _set_hold(center.open(), jobs, held=True, as_json=as_json)
 
 
 @click.command()
-@click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+@jobs_argument
 @json_option
 @center_options
-def release(job_ids: tuple[int, ...], as_json: bool, center: CenterFlags) -> None:
+def release(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
     """Let jobs start that were submitted with --hold, or held since.
 
     \b
     Example:  qslurm release 12
     """
-    _set_hold(center.open(), job_ids, held=False, as_json=as_json)
+    _set_hold(center.open(), jobs, held=False, as_json=as_json)
 
 
-def _set_hold(center: Center, job_ids: tuple[int, ...], *, held: bool, as_json: bool) -> None:
-    for job_id in job_ids:
-        for warning in center.slurm.update(job_id, {"hold": held}):
-            note(f"Job {job_id}: {warning}")
+def _set_hold(center: Center, jobs: tuple[JobRef, ...], *, held: bool, as_json: bool) -> None:
+    from qslurm.center.tasks import set_hold
+
+    for job in jobs:
+        if job.task is not None:
+            raise click.BadParameter(f"{job} is one task; an array is held and released as a whole.")
+    for job in jobs:
+        for warning in set_hold(center, job.job_id, held=held):
+            note(f"Job {job}: {warning}")
     if as_json:
-        print_json({"jobs": [{"job_id": job_id, "hold": held} for job_id in job_ids]})
+        print_json({"jobs": [{"job_id": job.job_id, "hold": held} for job in jobs]})
 
 
 def wait_and_print(
-    center: Center, job_id: int, timeout_s: float | None, *, as_json: bool, quiet: bool = False
+    center: Center, job: JobRef, timeout_s: float | None, *, as_json: bool, quiet: bool = False
 ) -> None:
     """Wait for a job and print what came of it; raises the error of a job that did not complete."""
-    from qslurm.center import jobs
+    from qslurm.center import tasks
 
     try:
         with ProgressLine() as line:
-            job = jobs.wait(
-                center, job_id, on_poll=lambda poll: line.show(_progress(job_id, poll)), timeout_s=timeout_s
+            ended = tasks.wait(
+                center, job, on_poll=lambda poll: line.show(_progress(job, poll)), timeout_s=timeout_s
             )
     except KeyboardInterrupt:
-        note(
-            f"\nJob {job_id} goes on: `qslurm wait {job_id}` returns to it, `qslurm cancel {job_id}` ends it."
-        )
+        note(f"\nJob {job} goes on: `qslurm wait {job}` returns to it, `qslurm cancel {job}` ends it.")
         raise
-    failure = jobs.outcome_error(center, job)
+    failure = tasks.outcome_error(center, ended)
     if failure is not None:
         raise failure
     if quiet:
         return
-    results = _results_or_none(center, job_id)
+    results = _results_or_none(center, job)
     if as_json:
-        print_json({**job_document(job), "results": results})
+        print_json({**_ended_document(ended), "results": results})
     elif results is None:
-        click.echo(f"Job {job_id} completed")
+        click.echo(f"Job {job} completed")
     else:
         from qslurm.cli.results import print_results
 
         print_results(results)
 
 
-def _results_or_none(center: Center, job_id: int) -> dict[str, Any] | None:
+def _results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
     """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
+    from qslurm.center.tasks import results
+
     if not center.has_platform:
         return None
     try:
-        return center.results.results(job_id)
+        return results(center, job)
     except QslurmError as error:
         note(f"qslurm: {error}")
         return None
 
 
-def situation(job: JobInfo) -> str:
+def situation(job: Watched) -> str:
     """A job's state in words, with the reason if there is one."""
     return f"{job.word}: {job.why}" if job.why else job.word
 
 
-def _progress(job_id: int, poll: Poll) -> str:
+def _progress(job: JobRef, poll: Poll) -> str:
     if poll.job is None:
-        return f"job {job_id}: C2 has not answered for {duration(poll.silent_s)}; still trying"
-    return f"job {job_id}: {situation(poll.job)} ({duration(poll.waited_s)})"
+        return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
+    return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
+
+
+def _ended_document(ended: Tasks) -> dict[str, Any]:
+    if not ended.is_array:
+        return _task_document(ended.jobs[0])
+    return {"job_id": ended.ref.job_id, "tasks": [_task_document(job) for job in ended.jobs]}
+
+
+def _task_document(job: JobInfo) -> dict[str, Any]:
+    from qslurm.center.tasks import parameters_of
+
+    values = parameters_of(job)
+    return {**job_document(job), "parameters": values} if values else job_document(job)

@@ -55,7 +55,8 @@ def queue(
     as_json: bool,
     center: CenterFlags,
 ) -> None:
-    """List your center's jobs on C2, as squeue would: with the place in line, the reason, and when C2 thinks it starts.
+    """List your center's jobs on C2, as squeue would: with the place in line
+    (among the jobs that C2 shows to you), the reason, and when C2 thinks it starts.
 
     \b
     Examples:

@@ -18,20 +18,31 @@ from qslurm.cli.output import print_json
     "--shots", "-s", type=click.IntRange(1, LARGEST), show_default="1024", help="Shots of a circuit."
 )
 @click.option("--seed", type=click.IntRange(0, LARGEST), help="Make the emulator repeat itself.")
+@click.option(
+    "--set",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A value for {{ NAME }} in a circuit, and for qi.parameters; may be repeated.",
+)
 @json_option
-def run(file: Path, shots: int | None, seed: int | None, as_json: bool) -> None:
+def run(
+    *, file: Path, shots: int | None, seed: int | None, variables: tuple[str, ...], as_json: bool
+) -> None:
     """Run FILE, a circuit (.cq, .qasm) or a hybrid Python file (.py), on the QX emulator here.
 
     \b
     Examples:
       qslurm run bell.cq --shots 4096
+      qslurm run rabi.cq --set theta=1.57
       qslurm run vqe.py --json | jq .final_result.energy
     """
+    from qslurm.center.request import variables_of
     from qslurm.runtimes.local import run_file
 
     # What the user's own code prints must not mix with the one document that --json promises.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        result = run_file(file, shots=shots, seed=seed)
+        result = run_file(file, shots=shots, seed=seed, parameters=variables_of(variables))
     if result.kind == "circuit":
         document: dict[str, object] = {"counts": result.counts, "shots": result.shots}
     else:

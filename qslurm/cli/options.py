@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from qslurm.center.config import Config
     from qslurm.center.connection import Center
+    from qslurm.center.refs import JobRef
 
 c2_config_option = click.option(
     "--config",
@@ -26,23 +27,37 @@ c2_config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-class JobId(click.ParamType[int]):
-    """A Slurm job id. Slurm keeps it in 32 bits and takes a longer one for another: 2**32 + 12 for 12."""
+class JobId(click.ParamType["JobRef"]):
+    """A Slurm job id, or 12_3 for task 3 of array 12.
+
+    Slurm keeps an id in 32 bits and takes a longer one for another: 2**32 + 12 for 12.
+    """
 
     name = "job id"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number; a usage error for anything else."""
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> JobRef:
+        """The job; a usage error for anything else."""
+        from qslurm.center.refs import JobRef
+
         text = str(value)
-        if not (text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= LAST_JOB_ID):
+        job_id, line, task = text.partition("_")
+        if (
+            not _is_number(job_id, LAST_JOB_ID)
+            or int(job_id) == 0
+            or (line and not _is_number(task, 4_000_000))
+        ):
             self.fail(f"{text[:40]!r} is not a job id.", param, ctx)
-        return int(text)
+        return JobRef(int(job_id), int(task) if line else None)
+
+
+def _is_number(text: str, largest: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= largest
 
 
 LAST_JOB_ID = 2**32 - 3
 """The two above it are Slurm's words for "none" and "no limit" (slurm.h: NO_VAL, INFINITE)."""
 
-job_id_argument = click.argument("job_id", type=JobId(), metavar="JOBID")
+job_argument = click.argument("job", type=JobId(), metavar="JOBID")
 
 
 class Seconds(click.FloatRange):

@@ -2,64 +2,167 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.options import CenterFlags, center_options, job_id_argument, json_option
-from qslurm.cli.output import bars, note, print_json
+from qslurm.cli.options import CenterFlags, center_options, job_argument, json_option
+from qslurm.cli.output import bars, note, print_json, print_table
+from qslurm.errors import InvalidInputError, QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.center.refs import JobRef
+
+TOP = 4
+"""Outcomes of a task that the table of an array shows, the most frequent first."""
 
 
 @click.command()
-@job_id_argument
+@job_argument
+@click.option("--csv", "as_csv", is_flag=True, help="Print rows with commas, for a spreadsheet.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    help="Draw it into FILE (.svg, or .png with qslurm[plot]); `-` draws in the terminal.",
+)
+@click.option("--trace", metavar="NAME", help="Of a hybrid job's final result, draw this list of numbers.")
 @json_option
 @center_options
-def results(job_id: int, as_json: bool, center: CenterFlags) -> None:
+def results(
+    *, job: JobRef, as_csv: bool, plot: str | None, trace: str | None, as_json: bool, center: CenterFlags
+) -> None:
     """Print what job JOBID measured (a circuit's counts) or computed (a hybrid job's final result).
+
+    Of an array (12) each task's, beside its parameters; of a task (12_3) its own.
 
     \b
     Examples:
       qslurm results 12
       qslurm results 12 --json | jq .counts
+      qslurm results 12 --csv > sweep.csv
+      qslurm results 12 --plot sweep.svg
     """
-    from qslurm.center.jobs import fetch_results
+    if (as_csv, as_json).count(True) > 1:
+        raise click.UsageError("--csv and --json are two ways to print the same; choose one.")
+    if trace and not plot:
+        raise click.UsageError("--trace says what --plot draws; give that too.")
+    target = _target(plot)
+    from qslurm.center.tasks import results as results_of
 
-    document = fetch_results(center.open(), job_id)
+    document = results_of(center.open(), job)
+    if plot is not None:
+        from qslurm.plots.chart import chart_of
+
+        _draw(chart_of(document, trace), target)
     if as_json:
         print_json(document)
-    else:
+    elif as_csv:
+        from qslurm.plots.rows import as_csv as rows
+
+        click.echo(rows(document), nl=False)
+    elif plot is None:
         print_results(document)
 
 
+def _target(plot: str | None) -> Path | None:
+    """Where to draw; a usage error for a file that can't be one, before anything is asked of C2."""
+    if plot in (None, "-"):
+        return None
+    path = Path(str(plot))
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise click.BadParameter(f"{str(path)!r} is neither .svg nor .png, nor `-`.", param_hint="--plot")
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"There is no folder {str(path.parent)!r}.", param_hint="--plot")
+    return path
+
+
+def _draw(chart: Any, path: Path | None) -> None:
+    from qslurm.plots.svg import as_svg
+
+    if path is None:
+        click.echo("\n".join(in_terminal(chart)))
+        return
+    try:
+        if path.suffix.lower() == ".png":
+            from qslurm.plots.png import write_png
+
+            write_png(chart, path)
+        else:
+            path.write_text(as_svg(chart), encoding="utf-8")
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            f"A PNG needs {error.name}, which is not installed here.",
+            hint="Install qslurm[plot], or take .svg.",
+        ) from error
+    except OSError as error:
+        raise QslurmError(f"{path} can't be written: {error.strerror}.") from error
+    note(f"Drawn into {path}.")
+
+
+def in_terminal(chart: Any) -> list[str]:
+    """A chart as lines of text: bars for counts, a row of block letters for each line."""
+    from qslurm.plots.chart import Bars
+    from qslurm.plots.svg import shown
+
+    if isinstance(chart, Bars):
+        return bars(chart.counts)
+    width = max(len(name) for name in chart.lines)
+    found = [f"{chart.x_label} {min(chart.x):g} to {max(chart.x):g}"]
+    for name, line in chart.lines.items():
+        found.append(
+            f"{name.rjust(width)} {shown(line)}  {min(line):.6g} to {max(line):.6g}, last {line[-1]:.6g}"
+        )
+    return found
+
+
 @click.command()
-@job_id_argument
+@job_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on printing what the job writes, until it has ended.")
 @json_option
 @center_options
-def logs(job_id: int, as_json: bool, center: CenterFlags) -> None:
+def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     """Print what job JOBID has written to its output so far.
 
     \b
-    Example:  qslurm logs 12
+    Examples:
+      qslurm logs 12
+      qslurm logs -f 12_3
     """
     import sys
+    import time
 
-    pieces = center.open().results.log(job_id)
-    if as_json:
-        print_json({"job_id": job_id, "log": b"".join(pieces).decode(errors="replace")})
+    from qslurm.center.tasks import follow_log, log_id
+
+    if follow and as_json:
+        raise click.UsageError("--follow prints as it comes, --json one document; choose one.")
+    connection = center.open()
+
+    def write(piece: bytes) -> None:
+        if sys.stdout is not None:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+    if follow:
+        follow_log(connection, job, write, time.sleep)
         return
-    if sys.stdout is None:
+    pieces = connection.results.log(log_id(connection, job))
+    if as_json:
+        print_json({"job_id": job.job_id, "log": b"".join(pieces).decode(errors="replace")})
         return
     for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+        write(piece)
 
 
 def print_results(document: Mapping[str, Any]) -> None:
-    """A job's results for people: bars for counts, indented JSON for a final result."""
+    """A job's results for people: bars for counts, indented JSON for a final result, a row for each task."""
     import msgspec
 
-    if document["kind"] == "circuit":
+    if "tasks" in document:
+        _print_tasks(document)
+    elif document["kind"] == "circuit":
         counts = document.get("counts") or {}
         click.echo("\n".join(bars(counts)) or "no counts")
         note(f"{document.get('shots') or 0} shots")
@@ -71,3 +174,28 @@ def print_results(document: Mapping[str, Any]) -> None:
         note("A batch script has no results of its own; `qslurm logs` prints what it wrote.")
     if document.get("reason"):
         note(str(document["reason"]))
+
+
+def _print_tasks(document: Mapping[str, Any]) -> None:
+    tasks = document["tasks"]
+    names = list(dict.fromkeys(name for task in tasks for name in task["parameters"]))
+    print_table(
+        ("JOBID", *names, "STATE", "RESULT"),
+        [
+            (task["id"], *(task["parameters"].get(name) for name in names), task["state"], _in_short(task))
+            for task in tasks
+        ],
+    )
+
+
+def _in_short(task: Mapping[str, Any]) -> str:
+    if "error" in task:
+        return str(task["error"]["message"])
+    if task["kind"] == "circuit":
+        counts = Counter(task.get("counts") or {})
+        left = f" and {len(counts) - TOP} more" if len(counts) > TOP else ""
+        return "  ".join(f"{bits}: {count}" for bits, count in counts.most_common(TOP)) + left
+    result = task.get("final_result") or {}
+    return "  ".join(
+        f"{name}: {value}" for name, value in result.items() if not isinstance(value, list | dict)
+    )

@@ -23,7 +23,7 @@ HELD = "Slurm error 2042"
     "variables",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A value for the template; may be repeated.",
+    help="A value for {{ NAME }} in a circuit, for qi.parameters, for the template; may be repeated.",
 )
 @click.option("--backend", "-b", metavar="NAME", help="The quantum backend, such as qx or spin2.")
 @click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
@@ -52,6 +52,12 @@ HELD = "Slurm error 2042"
     help="Start after other jobs of C2, such as afterok:12; as for sbatch.",
 )
 @click.option("--array", "-a", metavar="INDEXES", help="A job for each index, such as 0-9 or 0-99%4.")
+@click.option(
+    "--sweep",
+    metavar="NAME=VALUES",
+    multiple=True,
+    help="A job for each value of {{ NAME }}: FROM:TO:STEP, FROM:TO/COUNT or a list; several make a grid.",
+)
 @click.option(
     "--begin", metavar="TIME", help="Start no earlier, such as 16:00, now+1hour or 2026-11-22T16:00."
 )
@@ -94,6 +100,7 @@ def submit(
       qslurm submit bell.cq --backend qx --shots 4096 --wait
       jobid=$(qslurm submit vqe.py --backend spin2 --parsable)
       qslurm submit bell.cq --backend qx --begin 18:00 --dependency afterok:12
+      qslurm submit rabi.cq --backend qx --sweep theta=0:3.14:0.1
       qslurm submit bell.cq --backend qx --dry-run | jq .job
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
@@ -140,6 +147,7 @@ def submit(
         note(said)
         raise
     if wait:
+        from qslurm.center.refs import JobRef
         from qslurm.cli.jobs import wait_and_print
 
-        wait_and_print(connection, submitted.job_id, timeout_s, as_json=as_json, quiet=parsable)
+        wait_and_print(connection, JobRef(submitted.job_id), timeout_s, as_json=as_json, quiet=parsable)

@@ -41,7 +41,13 @@ def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> 
 
     `counts` are keyed by the classical bits, as the backend gave them.
     """
-    base = {"job_id": task.job_id, "kind": task.kind, "state": task.state, "reason": task.reason}
+    base = {
+        "job_id": task.job_id,
+        "key": task.key,
+        "kind": task.kind,
+        "state": task.state,
+        "reason": task.reason,
+    }
     if task.kind == "script":
         return base
     if task.kind == "hybrid":

@@ -32,13 +32,15 @@ class Comment:
     """What the comment of a qslurm job says; an empty string stands for "not said".
 
     `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
-    from, as `system:cluster:job_id:user`. `note` is the user's own comment, on one line.
+    from, as `system:cluster:job_id:user`, `sweep` what its tasks' values are. `note` is the
+    user's own comment, on one line.
     """
 
     key: str = ""
     kind: str = ""
     backend: str = ""
     origin: str = ""
+    sweep: str = ""
     note: str = ""
 
     def format(self) -> str:

@@ -31,7 +31,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
     shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself. `qpu_seconds` is
-    how long its circuits may keep the backend busy in all (None: as long as the backend allows).
+    how long its circuits may keep the backend busy in all (None: as long as the backend allows). `parameters` are
+    values that its user gave to names; `sweep` gives each task of an array values of its own, in place of
+    `{{ name }}` in a circuit.
     """
 
     kind: Literal["circuit", "hybrid"]
@@ -41,7 +43,26 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Number | None = None
     raw_data: bool = False
     qpu_seconds: Seconds | None = None
+    parameters: dict[str, str] = {}
+    sweep: str = ""
     version: Literal[1] = 1
+
+    def of_task(self, index: int | None) -> Envelope:
+        """The data of one task of an array (None: of a job that is no array): what its sweep gives it is in place.
+
+        InvalidInputError if the sweep has nothing for it.
+        """
+        if not self.sweep:
+            return self
+        if index is None:
+            raise InvalidInputError("The job has a sweep, but is no task of an array.")
+        from qslurm.payload.sweep import filled, read_sweep
+
+        values = read_sweep(self.sweep).at(index)
+        source = filled(self.source, values) if self.kind == "circuit" else self.source
+        return msgspec.structs.replace(
+            self, source=source, parameters={**self.parameters, **values}, sweep=""
+        )
 
 
 def pack(envelope: Envelope) -> str:

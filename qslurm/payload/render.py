@@ -48,7 +48,7 @@ def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] =
 
 def variables(spec: JobSpec) -> dict[str, Any]:
     """The names a template may use: what the job is, and the user's own variables."""
-    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin, spec.note)
+    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin, spec.sweep, spec.note)
     own: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -110,6 +110,8 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
         seed=spec.seed,
         raw_data=spec.raw_data,
         qpu_seconds=spec.qpu_seconds,
+        parameters=dict(spec.parameters),
+        sweep=spec.sweep,
     )
     return f"{text.rstrip()}\n{pack(envelope)}\n"
 
@@ -134,7 +136,7 @@ def _refuse_unused(
         return
     wanted = frozenset[str]().union(*(one for one in asked if one is not None))
     for name in spec.variables:
-        if name not in wanted:
+        if name not in wanted and name not in spec.parameters:
             own = sorted(wanted - names.keys() | wanted & spec.variables.keys())
             near = difflib.get_close_matches(name, own, n=1)
             known = f"It knows {', '.join(own)}." if own else "It has no variables of its own."

@@ -18,6 +18,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default); `qpu_seconds` limits
     how long they may keep the backend busy in all. `partition` is p_<backend> unless said otherwise.
     `dependency` and `array` are as Slurm takes them, `begin_time` is a Unix time, `note` the user's own comment.
+    `parameters` are values for names in the source, `sweep` is for an array whose tasks have values of their own.
     `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
     identifies the submission, `origin` says where it came from. `variables` are for the template.
     """
@@ -41,6 +42,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     begin_time: int | None = None
     hold: bool = False
     note: str = ""
+    parameters: Mapping[str, str] = {}
+    sweep: str = ""
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
     environment: Mapping[str, str] = {}
     variables: Mapping[str, Any] = {}

@@ -17,7 +17,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -57,16 +57,23 @@ def check_hybrid(text: str, file: str) -> None:
             )
 
 
-def run_hybrid(source: str, file: str, transport: Transport, *, shots: int | None = None) -> dict[str, Any]:
+def run_hybrid(
+    source: str,
+    file: str,
+    transport: Transport,
+    *,
+    shots: int | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Run the file and give its final result, a dict that JSON can carry.
 
     Whatever the user's code raises is a JobFailedError that shows the user's own lines; errors of the
     transport that the user's code lets through (a CircuitError, an unreachable dispatcher) keep their class.
     KeyboardInterrupt passes. `shots` is for files with `initialize`, which need not say how many they want
-    (None: the backend's default).
+    (None: the backend's default). `parameters` are what its user gave values to, for `qi.parameters`.
     """
     check_hybrid(source, file)
-    qi = QuantumInterface(transport)
+    qi = QuantumInterface(transport, parameters)
     with stand_ins(), _module(source, file) as module:
         with _users_errors(file):
             exec(compile(source, str(module.__file__), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 -- the job itself

@@ -141,14 +141,28 @@ class ExecuteCircuitResults(list[ExecuteCircuitResult]):
         yield  # makes this a generator, which is what `await` asks for
 
 
+def as_value(text: str) -> int | float | str:
+    """A parameter's value: a number if it is written as one."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 class QuantumInterface:
     """The `qi` object that a hybrid file's `execute(qi)` gets.
 
-    `results` holds the counts of each execution so far, in order; `backend_type` describes the backend.
+    `results` holds the counts of each execution so far, in order; `backend_type` describes the backend; `parameters`
+    are the values of `--set` and `--sweep` by name, numbers as numbers.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, parameters: Mapping[str, str] | None = None) -> None:
         self.results: list[dict[str, Any]] = []
+        self.parameters = {name: as_value(text) for name, text in (parameters or {}).items()}
         self._transport = transport
 
     @property

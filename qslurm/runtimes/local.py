@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,13 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     executions: int
 
 
-def run_file(path: Path, shots: int | None = None, seed: int | None = None) -> LocalResult:
+def run_file(
+    path: Path, shots: int | None = None, seed: int | None = None, parameters: Mapping[str, str] | None = None
+) -> LocalResult:
     """Run a circuit (any file but `.py`) or a hybrid file (`.py`) on the QX emulator.
 
-    `shots` are a circuit's (default 1024), `seed` makes the emulator repeat itself. What can't be run is an
+    `shots` are a circuit's (default 1024), `seed` makes the emulator repeat itself, `parameters` are values for
+    `{{ name }}` in a circuit and for `qi.parameters`. What can't be run is an
     InvalidInputError or CircuitError with line and column; a file that fails is a JobFailedError.
     """
     path = Path(path)
@@ -59,8 +62,11 @@ def run_file(path: Path, shots: int | None = None, seed: int | None = None) -> L
 
         check_hybrid(source, path.name)
     else:
+        from qslurm.payload.sweep import filled, refuse_unfilled
         from qslurm.runtimes.openqasm import as_cqasm
 
+        source = filled(source, parameters or {})
+        refuse_unfilled(source, path.name)
         source = as_cqasm(source, path.name)
     envelope = Envelope(kind=kind, source=source, file=path.name, shots=shots, seed=seed)  # type: ignore[arg-type]
     with _dispatcher(envelope) as session:
@@ -71,7 +77,7 @@ def run_file(path: Path, shots: int | None = None, seed: int | None = None) -> L
             )
         from qslurm.runtimes.hybrid_file import run_hybrid
 
-        result = run_hybrid(source, path.name, session, shots=shots)
+        result = run_hybrid(source, path.name, session, shots=shots, parameters=parameters)
         return LocalResult(
             kind=kind, counts=None, shots=session.shots, final_result=result, executions=session.executions
         )

@@ -92,7 +92,9 @@ def _run_hybrid(session: Session) -> str:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
     here = os.getpid()
     try:
-        result = run_hybrid(envelope.source, envelope.file, session, shots=envelope.shots)
+        result = run_hybrid(
+            envelope.source, envelope.file, session, shots=envelope.shots, parameters=envelope.parameters
+        )
         final_result = _not_too_large(json.dumps(result))
     except QslurmError as error:
         sys.stdout.flush()

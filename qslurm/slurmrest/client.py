@@ -138,7 +138,7 @@ class SlurmrestClient:
             return [self._spoken().job(record) for record in records]
         if verdict.kind not in ("ok", "unknown_job"):
             raise self._explained(verdict, f"job {job_id}")
-        return self._accounted_tasks(job_id)
+        return self.accounted_tasks(job_id)
 
     def jobs(self) -> list[JobInfo]:
         """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
@@ -201,9 +201,10 @@ class SlurmrestClient:
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
 
     def _accounted(self, job_id: int) -> JobInfo:
-        return _latest(self._accounted_tasks(job_id))
+        return _latest(self.accounted_tasks(job_id))
 
-    def _accounted_tasks(self, job_id: int) -> list[JobInfo]:
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]:
+        """What slurmdbd knows of a job, or of each task of an array; UnknownJobError if nothing."""
         try:
             verdict = self._try("GET", f"{{accounting}}/job/{job_id:d}")
             if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting

@@ -41,6 +41,25 @@ def test_the_tasks_of_an_array_are_submissions_of_their_own() -> None:
     assert read_start({**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_COMMENT": ""}).comment.key == ""
 
 
+def test_a_task_is_asked_for_with_the_values_that_its_sweep_gives_it() -> None:
+    script = "#!/bin/bash\n" + pack(
+        Envelope(kind="circuit", source="Rx({{ theta }}) q", sweep="theta:0:1:0.5")
+    )
+    start = read_start({**ENVIRONMENT, "SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "1"})
+    envelope = request(start, script, "center_").envelope
+    assert envelope is not None
+    assert (envelope.source, envelope.parameters, envelope.sweep) == ("Rx(0.5) q", {"theta": "0.5"}, "")
+    for environment in (ENVIRONMENT, {**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "3"}):
+        with pytest.raises(HopelessError, match="sweep"):
+            request(read_start(environment), script, "center_")
+
+
+def test_slurm_is_told_of_a_task_by_its_index_since_the_last_one_has_the_arrays_id() -> None:
+    assert read_start(ENVIRONMENT).slurm_id == "11"
+    task = read_start({**ENVIRONMENT, "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "3"})
+    assert (task.job_id, task.slurm_id) == (11, "11_3")
+
+
 def test_a_script_without_an_envelope_is_a_script_job() -> None:
     admit = request(read_start(ENVIRONMENT), "#!/bin/bash\nhostname\n", "center_")
     assert (admit.kind, admit.envelope) == ("script", None)

@@ -97,9 +97,7 @@ def center(*jobs, documents=None, **more):
 
     slurm = SimpleNamespace(accounted=lambda _: list(jobs), jobs=lambda: list(jobs), **more)
     results = SimpleNamespace(jobs=platform, backends=platform)
-    return SimpleNamespace(
-        slurm=slurm, results=results, config=SimpleNamespace(c2=SimpleNamespace(results_url="https://c2"))
-    )
+    return SimpleNamespace(slurm=slurm, results=results, has_platform=True)
 
 
 def test_history_has_what_ended_in_the_time_with_what_the_platform_counted():

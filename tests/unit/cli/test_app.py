@@ -40,7 +40,22 @@ def test_a_file_that_is_not_there_is_bad_input_not_a_traceback(capsys):
 
 
 @pytest.mark.parametrize(
-    "job_id", ["0", "-1", "abc", "1_0", "\uff11", " 1", "4294967294", "4294967308", "9" * 30]
+    "job_id",
+    [
+        "0",
+        "-1",
+        "abc",
+        "1_",
+        "_1",
+        "1_-1",
+        "1_4000001",
+        "1_2_3",
+        "\uff11",
+        " 1",
+        "4294967294",
+        "4294967308",
+        "9" * 30,
+    ],
 )
 def test_what_is_no_job_id_never_reaches_c2(job_id, capsys):
     # slurmrestd keeps 32 bits of it: 4294967308 would cancel job 12

@@ -30,6 +30,7 @@ def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
     manager.put_execution(task, '{"00": 51, "11": 49}', 100)
     assert manager.get("/v1/jobs/7/results").json() == {
         "job_id": 7,
+        "key": "",
         "kind": "circuit",
         "state": "finished",
         "reason": "",
@@ -62,6 +63,7 @@ def test_a_script_job_gives_its_state(manager: Manager) -> None:
     manager.put_task(7, kind="script")
     assert manager.get("/v1/jobs/7/results").json() == {
         "job_id": 7,
+        "key": "",
         "kind": "script",
         "state": "finished",
         "reason": "",

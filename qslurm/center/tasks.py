@@ -1,0 +1,292 @@
+"""Jobs by the id that people know: 12 for a job or a whole array, 12_3 for one of the array's tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.center import jobs as one
+from qslurm.center.refs import JobRef
+from qslurm.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    JobFailedError,
+    NotReadyError,
+    QslurmError,
+    RefusedError,
+    TimedOutError,
+    UnknownJobError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.waiting import Poll
+    from qslurm.slurmrest import JobInfo
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The tasks of an array, or the one job that is none; waiting ones may share a record."""
+
+    ref: JobRef
+    jobs: tuple[JobInfo, ...]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a whole array."""
+        return self.ref.task is None and any(
+            job.array_job_id == self.ref.job_id and job.array_job_id is not None for job in self.jobs
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether all are over."""
+        return all(job.is_final for job in self.jobs)
+
+    @property
+    def word(self) -> str:
+        """The state, or how many are in which."""
+        if not self.is_array:
+            return self.jobs[0].word
+        counts = Counter(job.word for job in self.jobs)
+        return ", ".join(f"{number} {word}" for word, number in counts.items())
+
+    @property
+    def why(self) -> str:
+        """Why the first one that is not over waits."""
+        if not self.is_array:
+            return self.jobs[0].why
+        return next((job.why for job in self.jobs if not job.is_final and job.why), "")
+
+
+def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
+    """A job, or an array's tasks, as they are now; UnknownJobError for a task that the array does not have.
+
+    slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
+    """
+    if ref.task is None:
+        known = center.slurm.tasks(ref.job_id)
+        is_array = any(job.array_job_id is not None for job in known)
+        if not is_array:
+            return Tasks(ref, (one.judge(center, _latest(known)),))
+    else:
+        known = center.slurm.tasks(ref.job_id)
+    if forgotten:
+        known += _accounted(center, ref.job_id, {job.shown_id for job in known})
+    tasks = [one.judge(center, job) for job in _one_of_each(known)]
+    if ref.task is not None:
+        tasks = [_task(tasks, ref)]
+    tasks.sort(key=lambda job: (job.array_task_id is None, job.array_task_id or 0))
+    return Tasks(ref, tuple(tasks))
+
+
+def _accounted(center: Center, job_id: int, known: set[str]) -> list[JobInfo]:
+    try:
+        accounted = center.slurm.accounted_tasks(job_id)
+    except QslurmError:
+        return []  # without the accounting, what slurmctld still knows has to do
+    return [job for job in accounted if job.array_task_id is not None and job.shown_id not in known]
+
+
+def _one_of_each(jobs: list[JobInfo]) -> list[JobInfo]:
+    found: dict[str, JobInfo] = {}
+    for job in sorted(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0)):
+        found[job.shown_id] = job
+    return list(found.values())
+
+
+def _latest(jobs: list[JobInfo]) -> JobInfo:
+    return max(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0))
+
+
+def _task(jobs: list[JobInfo], ref: JobRef) -> JobInfo:
+    from qslurm.payload.array import parse_array
+
+    for job in jobs:
+        if job.array_task_id == ref.task:
+            return job
+    for job in jobs:
+        try:
+            waits = job.array_tasks and ref.task in parse_array(job.array_tasks).indices
+        except InvalidInputError:  # Slurm writes "1-9,..." for what is long
+            waits = True
+        if waits:
+            return msgspec.structs.replace(job, array_task_id=ref.task)
+    raise UnknownJobError(
+        f"Job {ref.job_id} has no task {ref.task}.", hint=f"`qslurm show {ref.job_id}` lists them."
+    )
+
+
+def wait(
+    center: Center, ref: JobRef, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
+) -> Tasks:
+    """Wait until a job, or every task of an array, has ended; see `wait_until_final`."""
+    from qslurm.center.waiting import wait_until_final
+
+    open_one: JobInfo | None = None
+
+    def ask() -> Tasks:
+        nonlocal open_one
+        open_one = None
+        seen = _look_lightly(center, ref)
+        open_one = next((job for job in seen.jobs if not job.is_final), None)
+        return seen
+
+    try:
+        return wait_until_final(
+            ask,
+            on_poll=on_poll,
+            timeout_s=timeout_s,
+            what=f"Job {ref}",
+            sleep=lambda seconds: center.pause(seconds, open_one),
+        )
+    except TimedOutError as error:
+        raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits on.") from error
+
+
+def _look_lightly(center: Center, ref: JobRef) -> Tasks:
+    """As `look`, asking the accounting only when it is over: that is slow where there are many jobs."""
+    tasks = look(center, ref, forgotten=ref.task is not None)
+    return look(center, ref) if tasks.is_final and tasks.is_array else tasks
+
+
+_WORST: tuple[tuple[str, type[QslurmError], str], ...] = (
+    ("failed", JobFailedError, "failed"),
+    ("timed_out", TimedOutError, "ran out of time"),
+    ("cancelled", JobCancelledError, "were cancelled"),
+)
+
+
+def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
+    """The error that ended tasks stand for, the worst of them; None if all have completed."""
+    if not tasks.is_array:
+        return one.outcome_error(center, tasks.jobs[0])
+    for outcome, error, words in _WORST:
+        if badly := [job.shown_id for job in tasks.jobs if job.outcome == outcome]:
+            named = ", ".join(badly[:5]) + (" …" if len(badly) > 5 else "")
+            return error(
+                f"{len(badly)} of {len(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
+                hint=f"`qslurm show {badly[0]}` says why.",
+            )
+    return None
+
+
+def parameters_of(job: JobInfo) -> dict[str, str]:
+    """The values that a sweep gave to this task; none for a job without one."""
+    from qslurm.payload.sweep import read_sweep
+
+    sweep = job.marks.sweep
+    if not sweep or job.array_task_id is None:
+        return {}
+    try:
+        return read_sweep(sweep).at(job.array_task_id)
+    except InvalidInputError:  # a comment that somebody wrote by hand
+        return {}
+
+
+def results(center: Center, ref: JobRef) -> dict[str, Any]:
+    """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
+
+    Each task says its `id`, `state` and `parameters`, and has results if there are any. NotReadyError if no task has
+    any yet.
+    """
+    if ref.task is None:
+        failure: QslurmError | None = None
+        try:
+            document = one.fetch_results(center, ref.job_id)
+            if "#" not in str(document.get("key", "")):  # the key of an array's task has its index behind it
+                return document
+        except QslurmError as error:
+            failure = error
+        tasks = _if_array(center, ref, failure)
+        if tasks is None:
+            assert failure is not None
+            raise failure
+        documents = [_result(center, job) for job in tasks.jobs]
+        if not any("error" not in document for document in documents):
+            raise NotReadyError(
+                f"No task of job {ref} has results yet: {tasks.word}.",
+                hint=f"`qslurm wait {ref}` waits for them.",
+            )
+        return {"job_id": ref.job_id, "state": tasks.word, "tasks": documents}
+    job = look(center, ref).jobs[0]
+    return _fetched(center, job)
+
+
+def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks | None:
+    try:
+        tasks = look(center, ref)
+    except QslurmError as error:
+        raise (failure or error) from error
+    return tasks if tasks.is_array else None
+
+
+def _result(center: Center, job: JobInfo) -> dict[str, Any]:
+    try:
+        return _fetched(center, job)
+    except QslurmError as error:
+        about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
+        return {**about, "error": {"type": error.kind, "message": error.message}}
+
+
+def _fetched(center: Center, job: JobInfo) -> dict[str, Any]:
+    if not job.is_final and job.start_time is None:  # its job id may be the array's
+        raise NotReadyError(
+            f"Job {job.shown_id} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
+            hint=f"`qslurm wait {job.array_job_id or job.job_id}` waits for it.",
+        )
+    document = one.fetch_results(center, job.job_id, job)
+    return {"id": job.shown_id, "parameters": parameters_of(job), **document}
+
+
+def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:
+    """Hold a job that waits, or let it go; gives back C2's warnings.
+
+    slurmrestd 22.05 calls each update of an array failed, so how its tasks are is what counts.
+    """
+    try:
+        return center.slurm.update(job_id, {"hold": held})
+    except RefusedError as error:
+        if "job array update" not in error.message:
+            raise
+        waiting = [job for job in center.slurm.tasks(job_id) if job.state == "PENDING"]
+        if any((job.reason == "JobHeldUser") != held for job in waiting):
+            raise
+        return []
+
+
+def follow_log(
+    center: Center, ref: JobRef, write: Callable[[bytes], None], sleep: Callable[[float], None]
+) -> None:
+    """Give what a job writes to `write`, as it comes, until the job has ended.
+
+    A C2 that does not answer for a while is waited for, as `wait` does.
+    """
+    from qslurm.center.waiting import follow
+
+    def ended() -> bool:
+        return look(center, ref).is_final
+
+    def read(offset: int) -> tuple[bytes, int]:
+        return center.results.log_from(log_id(center, ref), offset)
+
+    follow(ended, read, write, sleep=sleep)
+
+
+def log_id(center: Center, ref: JobRef) -> int:
+    """The job id under which a job's log is kept; InvalidInputError for a whole array, which has many."""
+    if ref.task is not None:
+        job = look(center, ref).jobs[0]
+        if not job.is_final and job.start_time is None:
+            raise UnknownJobError(f"Job {ref} has not started, so there is no log of it.")
+        return job.job_id
+    document = one.platform_facts(center, ref.job_id) or {}
+    if "#" in str(document.get("key", "")):
+        raise InvalidInputError(
+            f"Job {ref} is an array; each of its tasks has a log of its own.", hint=f"Say which: {ref}_0."
+        )
+    return ref.job_id

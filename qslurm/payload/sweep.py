@@ -1,0 +1,148 @@
+"""Parameters: values for a job's `{{ name }}`, and sweeps, in which each task of an array has values of its own.
+
+A sweep is written `theta=0:3.14:0.1` (from, to, step; the end counts when it is met), `theta=0:3.14/32` (so many
+values, both ends among them) or `theta=0.1,0.2,pi`. Several sweeps make a grid, the last one turning fastest. In a job
+it travels as one text, and a task's values follow from its index, so that one array job carries any number of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from qslurm.errors import InvalidInputError
+from qslurm.payload.array import MOST_TASKS
+
+HINT = 'Write "theta=0:3.14:0.1" (from, to, step), "theta=0:3.14/32" (so many values) or "theta=0.1,0.2,0.3".'
+
+DIGITS = 12
+"""Significant digits of a value that had to be divided."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+_PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values of some names in each task; `text` is how it travels."""
+
+    names: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    text: str
+
+    def __len__(self) -> int:
+        return math.prod(len(values) for values in self.values)
+
+    def at(self, index: int) -> dict[str, str]:
+        """The values of the task with this index; InvalidInputError if the sweep has none for it."""
+        if not 0 <= index < len(self):
+            raise InvalidInputError(f"The sweep has values for tasks 0 to {len(self) - 1}, none for {index}.")
+        found: dict[str, str] = {}
+        for name, values in zip(reversed(self.names), reversed(self.values), strict=True):
+            index, place = divmod(index, len(values))
+            found[name] = values[place]
+        return dict(reversed(found.items()))
+
+
+def parse_sweeps(words: Iterable[str]) -> Sweep:
+    """The sweep that `NAME=VALUES` words make together; InvalidInputError for what can't be read, or has no end."""
+    found: dict[str, tuple[str, ...]] = {}
+    said = []
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise InvalidInputError(f"The sweep {word!r} can't be read.", hint=HINT)
+        if name in found:
+            raise InvalidInputError(f"Two sweeps are for {name}.", hint="Give it all its values in one.")
+        found[name] = tuple(_values(word, values.replace(" ", "")))
+        said.append(f"{name}:{values.replace(' ', '')}")
+    sweep = Sweep(tuple(found), tuple(found.values()), "@".join(said))
+    if len(sweep) > MOST_TASKS:
+        raise InvalidInputError(f"The sweep has {len(sweep)} tasks; {MOST_TASKS} are the most.")
+    return sweep
+
+
+def read_sweep(text: str) -> Sweep:
+    """The sweep that travels as this text."""
+    return parse_sweeps(part.replace(":", "=", 1) for part in text.split("@"))
+
+
+def _values(word: str, text: str) -> Iterator[str]:
+    if match := re.fullmatch(r"([^:/,]+):([^:/,]+)(?:([:/])([^:/,]+))?", text):
+        first, last = _number(word, match[1]), _number(word, match[2])
+        if match[3] == "/":
+            yield from _spread(word, first, last, match[4])
+        else:
+            yield from _steps(word, first, last, _number(word, match[4] or "1"))
+        return
+    for value in text.split(","):
+        if not _WORD.fullmatch(value):
+            raise InvalidInputError(f"The sweep {word!r}: {value!r} can't be a value.", hint=HINT)
+        yield value
+
+
+def _number(word: str, text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("nan")
+    if not number.is_finite() or abs(number.adjusted()) > 30:
+        raise InvalidInputError(f"The sweep {word!r}: {text!r} is no number.", hint=HINT)
+    return number
+
+
+def _steps(word: str, first: Decimal, last: Decimal, step: Decimal) -> Iterator[str]:
+    if not step or (last - first) / step < 0:
+        raise InvalidInputError(f"The sweep {word!r} has no values: it never gets there.", hint=HINT)
+    count = int((last - first) / step) + 1
+    if count > MOST_TASKS:
+        raise InvalidInputError(f"The sweep {word!r} has {count} values; {MOST_TASKS} are the most.")
+    for number in range(count):
+        yield _plain(first + number * step)
+
+
+def _spread(word: str, first: Decimal, last: Decimal, count: str) -> Iterator[str]:
+    if not (count.isascii() and count.isdigit() and 2 <= int(count[:9]) <= MOST_TASKS and len(count) < 9):
+        raise InvalidInputError(
+            f"The sweep {word!r}: {count!r} is no number of values (2 at least).", hint=HINT
+        )
+    for number in range(int(count)):
+        value = first + (last - first) * number / (int(count) - 1)
+        yield _plain(Decimal(f"{value:.{DIGITS}g}"))
+
+
+def _plain(value: Decimal) -> str:
+    """Without an exponent, and without zeros that say nothing."""
+    text = f"{value:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text
+
+
+def names_in(source: str) -> dict[str, int]:
+    """The names that stand as `{{ name }}` in a source, each with its first line."""
+    found: dict[str, int] = {}
+    for match in _PLACE.finditer(source):
+        found.setdefault(match[1], source.count("\n", 0, match.start()) + 1)
+    return found
+
+
+def refuse_unfilled(source: str, file: str, swept: Iterable[str] = ()) -> None:
+    """InvalidInputError for a `{{ name }}` that nobody has given a value, with its line."""
+    for name, line in names_in(source).items():
+        if name not in swept:
+            raise InvalidInputError(
+                f"{file}:{line}: {{{{ {name} }}}} has no value.",
+                hint=f"Give it one with --set {name}=0.5; `qslurm submit --sweep {name}=0:3.14:0.1` gives it many.",
+            )
+
+
+def filled(source: str, values: Mapping[str, str]) -> str:
+    """The source with `{{ name }}` replaced by its value; names without one stay as they are.
+
+    Nothing but that is done with it: a value is data, never a part of a template.
+    """
+    return _PLACE.sub(lambda match: values.get(match[1], match[0]), source)
