@@ -40,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = tempfile.mkdtemp(prefix="qslurm-tests-")
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
     signal.signal(signal.SIGTERM, _end_as_if_interrupted)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # a shell starts programs in the background so, and what we start would be deaf to Ctrl-C as well
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_as_if_interrupted(number: int, frame: FrameType | None) -> NoReturn:

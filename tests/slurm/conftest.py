@@ -111,15 +111,18 @@ class Platform:
     def spooled(self, folder: str) -> list[str]:
         return sorted(path.name for path in (self.gate_folder / folder).glob("*.json"))
 
-    def until(self, question: Callable[[], object], timeout_s: float = 60) -> None:
+    def until(
+        self, question: Callable[[], object], timeout_s: float = 120, seen: Callable[[], object] = lambda: ""
+    ) -> None:
         """Wait until the answer is yes; Slurm sends no events, so it is asked again and again."""
         deadline = time.monotonic() + timeout_s
         while not question():
-            assert time.monotonic() < deadline, f"still no after {timeout_s} s:\n{self.hooks_log()[-3000:]}"
+            if time.monotonic() > deadline:
+                pytest.fail(f"still no after {timeout_s} s {seen()}\n{self.hooks_log()[-3000:]}")
             time.sleep(0.1)
 
-    def until_state(self, job_id: int, state: str, timeout_s: float = 60) -> None:
-        self.until(lambda: self.state(job_id) == state, timeout_s)
+    def until_state(self, job_id: int, state: str, timeout_s: float = 120) -> None:
+        self.until(lambda: self.state(job_id) == state, timeout_s, lambda: self.job(job_id))
 
     def until_turned_away(self, job_id: int) -> None:
         """Wait until the job's prolog has sent it back and it is in the queue again."""

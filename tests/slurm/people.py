@@ -13,7 +13,7 @@ from testbed import Testbed
 
 from qslurm.payload.templates import shipped_folder
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 POLL_S = 0.1
 
 T = TypeVar("T")
@@ -41,11 +41,20 @@ def finalize(list_of_measurements):
 """A hybrid job that is long enough to kill something in its middle."""
 
 
-def eventually(condition: Callable[[], T], what: str, *, patience_s: float = PATIENCE_S) -> T:
-    """Wait until a condition holds, and return its value; the story fails with `what` when it never does."""
+def eventually(
+    condition: Callable[[], T],
+    what: str,
+    *,
+    patience_s: float = PATIENCE_S,
+    seen: Callable[[], str] = lambda: "",
+) -> T:
+    """Wait until a condition holds, and return its value.
+
+    The story fails with `what` when it never does, and with what is `seen` instead.
+    """
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}{seen()}"
         time.sleep(POLL_S)
     return value
 
@@ -92,7 +101,11 @@ class Researcher:
 
     def waits_until(self, job_id: int, *states: str) -> None:
         """Wait until a C2 job is in one of these states."""
-        eventually(lambda: self.sees(job_id) in states, f"job {job_id} to be {' or '.join(states)}")
+        eventually(
+            lambda: self.sees(job_id) in states,
+            f"job {job_id} to be {' or '.join(states)}",
+            seen=lambda: f"; it is {self.gets('show', str(job_id))}",
+        )
 
     def ends_as(self, job_id: int) -> str:
         """Wait for a C2 job to end; its last state."""
@@ -113,6 +126,18 @@ def operator(testbed: Testbed, *words: str) -> str:
     done = testbed.c2(("qslurm", *words))
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return str(done.stdout)
+
+
+def slurmctld_has_saved(testbed: Testbed, job_id: int) -> None:
+    """Wait until C2's slurmctld has written down that a job runs: killed before, it starts the job a second time.
+
+    slurmd refuses that, and slurmctld then drains the node and holds the job. It writes within five seconds.
+    """
+    asked = time.time()
+    done = testbed.c2(("scontrol", "update", f"JobId={job_id}", "Nice=0"))
+    assert done.returncode == 0, done.stderr
+    saved = testbed.layout.slurm_state("c2") / "job_state"
+    eventually(lambda: saved.stat().st_mtime > asked, "slurmctld to save its jobs")
 
 
 def c2_nodes(testbed: Testbed) -> str:

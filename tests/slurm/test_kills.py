@@ -1,7 +1,7 @@
 """Each daemon is killed once, in the middle of a job; the job ends as it would have."""
 
 import pytest
-from people import SLOW_HYBRID, Researcher, c2_nodes, eventually, operator
+from people import SLOW_HYBRID, Researcher, c2_nodes, eventually, operator, slurmctld_has_saved
 
 pytestmark = pytest.mark.slurm
 
@@ -14,9 +14,9 @@ def alice(testbed):
     return Researcher(testbed)
 
 
-def start_of_a_long_job(alice):
+def start_of_a_long_job(alice, pause_s=0.1):
     """A hybrid job that has executed a few circuits, with most of them before it."""
-    alice.writes("long.py", SLOW_HYBRID.format(executions=EXECUTIONS, pause_s=0.1))
+    alice.writes("long.py", SLOW_HYBRID.format(executions=EXECUTIONS, pause_s=pause_s))
     job_id = alice.submits("long.py", "--backend", "qx")
     eventually(
         lambda: "executed 3" in alice.types("logs", str(job_id)).stdout, f"job {job_id} to be in its middle"
@@ -30,7 +30,9 @@ def start_of_a_long_job(alice):
      "slurmctld-c1", "slurmd-c1", "munged-c1"],
 )  # fmt: skip
 def test_a_job_survives_the_death_of(daemon, alice):
-    job_id = start_of_a_long_job(alice)
+    job_id = start_of_a_long_job(alice, pause_s=0.4 if daemon == "slurmctld-c2" else 0.1)
+    if daemon == "slurmctld-c2":
+        slurmctld_has_saved(alice.testbed, job_id)
     alice.testbed.kill(daemon)
     alice.testbed.up()
     assert alice.ends_as(job_id) == "COMPLETED"
@@ -38,7 +40,3 @@ def test_a_job_survives_the_death_of(daemon, alice):
     assert results["final_result"] == {"shots": EXECUTIONS * 100, "n": EXECUTIONS}
     assert results["executions"] == EXECUTIONS, "each circuit was executed once"
     assert "drain" not in c2_nodes(alice.testbed)
-    if daemon == "slurmctld-c2":
-        # It may have forgotten the job, and gives its id to the next one; slurmd refuses an id it remembers, and
-        # Slurm then takes two minutes to try again.
-        alice.testbed.restart("slurmd-c2")

@@ -44,7 +44,7 @@ class Jobs:
 
     def ended(self, job_id: int, *, center: str = "snellius") -> dict[str, object]:
         """The job as it is stored, once it has ended."""
-        self.platform.until(lambda: self.platform.stored(job_id, center=center).get("finished_at"), 30)
+        self.platform.until(lambda: self.platform.stored(job_id, center=center).get("finished_at"))
         self.platform.until(lambda: "COMPLETING" not in self.platform.state(job_id))
         return self.platform.stored(job_id, center=center)
 
