@@ -149,7 +149,7 @@ def _users_errors(file: str) -> Iterator[None]:
         if where := _last_line(error, file):
             error.hint = f"{error.hint} Asked for in {file}{where}.".strip()
         raise
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
     except SystemExit as error:
         raise JobFailedError(

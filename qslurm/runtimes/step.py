@@ -96,12 +96,13 @@ def _run_hybrid(session: Session) -> str:
             envelope.source, envelope.file, session, shots=envelope.shots, parameters=envelope.parameters
         )
         final_result = _not_too_large(json.dumps(result))
-    except QslurmError as error:
+    except (QslurmError, KeyboardInterrupt) as error:
         sys.stdout.flush()
         if os.getpid() != here:  # a process that the user's code has forked, and let come here
             os._exit(1)
-        session.conclude(failure=str(error)[:LONGEST_REASON])
-        raise
+        failure = _failure(error, envelope.file)
+        session.conclude(failure=str(failure)[:LONGEST_REASON])
+        raise failure from error.__cause__
     if os.getpid() != here:
         os._exit(0)
     if not session.executions:
@@ -109,6 +110,13 @@ def _run_hybrid(session: Session) -> str:
     sys.stdout.flush()  # what the user printed comes before what we print
     session.conclude(final_result=final_result)
     return final_result
+
+
+def _failure(error: QslurmError | KeyboardInterrupt, file: str) -> QslurmError:
+    """The reason of a job that has none yet: somebody interrupted its file, or it said so itself."""
+    if isinstance(error, QslurmError):
+        return error
+    return JobFailedError(f"{file} was interrupted before it had a result.")
 
 
 def _not_too_large(final_result: str) -> str:
@@ -131,10 +139,12 @@ def _which_job(script_path: Path) -> tuple[int, int]:
 
 
 def _leave(error: QslurmError) -> None:
-    """End this process at once: the user's code catches whatever is raised in it."""
-    sys.stdout.flush()
-    print(f"qslurm: {error}", file=sys.stderr, flush=True)
-    os._exit(1)
+    """End this process at once: the user's code catches whatever is raised in it, here too."""
+    try:
+        sys.stdout.flush()
+        print(f"qslurm: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
 
 
 def _say(reason: str) -> None:

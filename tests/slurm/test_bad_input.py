@@ -104,6 +104,21 @@ def test_a_file_that_executes_nothing_says_so(alice):
     assert "no circuit" in known_of(alice, job_id)["reason"]
 
 
+def test_two_jobs_with_the_same_name_and_the_same_file_are_two_jobs(alice):
+    operator(alice.testbed, "partition", "drain", "p_qx")
+    one, other = (
+        alice.submits("bell.cq", "--backend", "qx", "-J", "same", "--shots", "64") for _ in range(2)
+    )
+    operator(alice.testbed, "partition", "enable", "p_qx")
+    for job_id in (one, other):
+        assert alice.ends_as(job_id) == "COMPLETED"
+        eventually(lambda job_id=job_id: known_of(alice, job_id).get("slurm_state"), "the platform to know")
+        assert (known_of(alice, job_id)["name"], known_of(alice, job_id)["reason"]) == ("same", "")
+        results = alice.gets("results", str(job_id))
+        assert (results["job_id"], sum(results["counts"].values())) == (job_id, 64)
+    assert one != other
+
+
 def known_of(alice, job_id):
     """What the platform, besides Slurm, knows of a job."""
     return alice.gets("show", str(job_id))["platform"] or {}

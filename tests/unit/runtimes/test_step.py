@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Finish
+from qslurm.runtimes.hybrid_file import run_hybrid
+from qslurm.runtimes.session import Session
 from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, until
 
 UID = os.getuid()
@@ -41,7 +44,10 @@ def begin(running: Running, job_id: int | None, restart: int = 0) -> subprocess.
 
 
 def end(step: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = step.communicate(timeout=40)
+    try:
+        out, err = step.communicate(timeout=40)
+    finally:
+        step.kill()  # it may be what a test finds out that it goes on
     return step.returncode, out, err
 
 
@@ -249,6 +255,92 @@ def finalize(measurements):
     task = shared.reader().task("a", 127)
     assert task is not None
     assert task.state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("job_id", "raised", "reason"),
+    [
+        (130, "KeyboardInterrupt", "job.py was interrupted before it had a result."),
+        (131, "GeneratorExit", "GeneratorExit"),
+        (132, "SystemExit(0)", "ended itself with exit code 0"),
+        (133, "BaseException('enough')", "enough"),
+    ],
+)
+def test_whatever_a_file_raises_is_the_reason_of_its_job(
+    shared: Running, job_id: int, raised: str, reason: str
+) -> None:
+    source = f"def execute(qi):\n    raise {raised}\ndef finalize(m): return {{}}\n"
+    shared.ask(hybrid_job(job_id, source, uid=UID))
+    status, _, err = end(begin(shared, job_id))
+    assert status == 1
+    assert reason in err
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert task.state == "failed"
+    assert reason in task.reason
+
+
+def test_code_that_catches_everything_and_spoils_its_output_cannot_outlive_its_limit(shared: Running) -> None:
+    source = f"""
+import sys
+class Stuck:
+    def flush(self): raise ValueError("no")
+    def write(self, text): raise ValueError("no")
+def execute(qi):
+    sys.stdout = sys.stderr = Stuck()
+    while True:
+        try:
+            qi.execute_circuit({BELL!r}, 1000)
+        except BaseException:
+            pass
+def finalize(m): return {{}}
+"""
+    shared.ask(hybrid_job(134, source, uid=UID, qpu_seconds=0.1))
+    assert end(begin(shared, 134))[0] == 1
+    task = shared.reader().task("a", 134)
+    assert task is not None
+    assert (task.state, task.reason) == ("timed_out", "The job has used its 0.1 QPU-seconds.")
+
+
+CONVENTIONS = {
+    "blocking": """
+def execute(qi):
+    for _ in range(3):
+        qi.execute_circuit(BELL, 10)
+def finalize(measured):
+    return {"n": len(measured)}
+""",
+    "async": """
+async def execute(qi):
+    for _ in range(3):
+        await qi.execute_circuit(BELL, 10)
+async def finalize(measured):
+    return {"n": len(measured)}
+""",
+    "life cycle": """
+left = [2]
+def initialize():
+    return BELL
+def execute(results, shots_requested, shots_done):
+    left[0] -= 1
+    return BELL if left[0] >= 0 else None
+def finalize(measured):
+    return {"n": len(measured)}
+""",
+}
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_each_convention_goes_by_the_dispatcher_to_its_final_result(shared: Running, convention: str) -> None:
+    job_id = 140 + list(CONVENTIONS).index(convention)
+    source = f"BELL = {BELL!r}\n{CONVENTIONS[convention]}"
+    shared.ask(hybrid_job(job_id, source, uid=UID))
+    with shared.client() as client, closing(Session(client, job_id, 0, say=lambda _: None)) as session:
+        result = run_hybrid(source, "job.py", session, shots=10)
+        session.conclude(final_result=json.dumps(result))
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert (task.state, task.final_result, task.executions, task.shots) == ("finished", {"n": 3}, 3, 30)
 
 
 def test_outside_a_slurm_job_the_step_says_what_to_do(shared: Running) -> None:
