@@ -13,6 +13,9 @@ HOLD_S = 1.0
 
 _STALE_S = 5.0  # whoever asked has given up by then, and asks again
 
+To = Address | int
+"""Who gets an answer: somebody at the socket, or a task's client at the door."""
+
 Question = tuple[int, int]
 """A task and the number of one of its executions."""
 
@@ -20,7 +23,7 @@ Question = tuple[int, int]
 @dataclass(frozen=True)
 class _Held:
     since: float
-    address: Address
+    address: To
     message: Message
     to_step: bool
 
@@ -28,16 +31,16 @@ class _Held:
 class Answers:
     """Answers that must not be sent yet. Times are monotonic seconds."""
 
-    def __init__(self, send: Callable[[Address, Message], None]) -> None:
+    def __init__(self, send: Callable[[To, Message], None]) -> None:
         self._send = send
         self._held: list[_Held] = []
-        self._waiting: dict[Question, dict[Address, float]] = {}
+        self._waiting: dict[Question, dict[To, float]] = {}
 
-    def hold(self, address: Address, message: Message, now: float, *, to_step: bool) -> None:
+    def hold(self, address: To, message: Message, now: float, *, to_step: bool) -> None:
         """Send this, to a job step or to somebody else, once everything that has changed so far is stored."""
         self._held.append(_Held(now, address, message, to_step))
 
-    def wait(self, question: Question, address: Address, now: float) -> None:
+    def wait(self, question: Question, address: To, now: float) -> None:
         """Somebody waits for an execution's outcome."""
         self._waiting.setdefault(question, {})[address] = now + HOLD_S
 
@@ -63,7 +66,7 @@ class Answers:
                 kept.append(held)
         self._held = kept
 
-    def impatient(self, now: float) -> Iterator[tuple[Question, Address]]:
+    def impatient(self, now: float) -> Iterator[tuple[Question, To]]:
         """Who has waited long enough, and for what; they are not waiting any more."""
         for question, addresses in list(self._waiting.items()):
             for address in [address for address, until in addresses.items() if until <= now]:

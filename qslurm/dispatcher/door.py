@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.runtimes.lane_client import HELLO_LIMIT, Hello
+from qslurm.runtimes.lane_client import DOOR_LIMIT, HELLO_LIMIT, Hello
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +53,24 @@ class Door:
         listener = set() if self._listener is None else {self._listener.fileno()}
         return listener | self._guests.keys()
 
-    def hear(self, descriptor: int) -> None:
-        """Take in what came, or that somebody has left."""
+    def hear(self, descriptor: int) -> tuple[int, bytes] | None:
+        """Take in what came, or that somebody has left; what a task's client says once it is known, and whose it is."""
         if self._listener is not None and descriptor == self._listener.fileno():
             self._accept(self._listener)
-            return
+            return None
         guest = self._guests[descriptor]
         try:
-            data = guest.recv(HELLO_LIMIT)
+            data = guest.recv(DOOR_LIMIT)
         except BlockingIOError:
-            return
+            return None
         except OSError:
             data = b""
-        if not (data and descriptor not in self._tasks and self._is_welcome(guest, data)):
+        task = self._tasks.get(descriptor)
+        if data and task is not None:
+            return task, data
+        if not data or len(data) > HELLO_LIMIT or not self._is_welcome(guest, data):
             self._send_away(descriptor)
+        return None
 
     def waits(self, task: int) -> bool:
         """Whether somebody of this task is at the door."""
@@ -82,6 +86,22 @@ class Door:
             self._send_away(number)
             return False
         return True
+
+    def tell(self, task: int, data: bytes) -> None:
+        """Say something to a task's client, if it is still there."""
+        number = self._connections.get(task)
+        if number is None:
+            return
+        try:
+            self._guests[number].send(data)
+        except OSError as error:
+            log.debug("task=%d listens no more: %s", task, error)
+            self._send_away(number)
+
+    def send_away(self, task: int) -> None:
+        """Let a task's client go, for what it has said."""
+        if task in self._connections:
+            self._send_away(self._connections[task])
 
     def close(self) -> None:
         """Close everything, and take the path away."""

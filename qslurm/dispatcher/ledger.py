@@ -138,7 +138,12 @@ class Ledger:
         task.finished_at = max(self.clock(), task.since)
         self.changes.append(
             statements.change_task(
-                task.id, state=state, reason=reason, finished_at=task.finished_at, envelope=None
+                task.id,
+                state=state,
+                reason=reason,
+                finished_at=task.finished_at,
+                final_result=task.final_result,
+                envelope=None,
             )
         )
         self.changes.append(statements.note(task.finished_at, task.id, None, state, reason))

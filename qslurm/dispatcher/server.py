@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.dispatcher import jobs, reserving, sessions, work
-from qslurm.dispatcher.answers import Answers
+from qslurm.dispatcher.answers import Answers, To
 from qslurm.dispatcher.checks import Checks, Sender
 from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.config import RemoteConfig
@@ -186,7 +186,9 @@ class Server:
         self._leases.read()
         for descriptor in self._watched & ready.keys():
             del ready[descriptor]
-            self._door.hear(descriptor)
+            said = self._door.hear(descriptor)
+            if said is not None:
+                self._take_from_guest(*said)
         if ready.pop(self._threads.ear, None):
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
@@ -201,10 +203,10 @@ class Server:
             self._lose(int(pidfd))
         now = time.monotonic()
         self._pool.kill_overdue(now)
-        self._leases.look(now)
-        self._backends.look(self._fleet)
         self._assign(now)
         self._store(now)
+        self._leases.look(now)
+        self._backends.look(self._fleet)
         for runtime in self._pool.idle():
             self._leases.lend(runtime, now)
         for (task, seq), address in self._answers.impatient(now):
@@ -281,6 +283,17 @@ class Server:
             self._answer_step(address, answer)
         elif not isinstance(message, Conclude):
             self._answers.wait((message.task, message.seq), address, time.monotonic())
+
+    def _take_from_guest(self, task: int, data: bytes) -> None:
+        """Who has shown at the door whose client it is may hand in the task's final result there, and nothing else."""
+        try:
+            message: Message | None = decode_request(data)
+        except InvalidInputError:
+            message = None
+        if not isinstance(message, Conclude) or message.task != task or self._ledger.trouble:
+            self._door.send_away(task)  # if it meant well, it asks again elsewhere
+        elif task in self._ledger.tasks:
+            self._answer_step(task, sessions.conclude(self._ledger, message))
 
     # --- lanes ---------------------------------------------------------------------------------------
 
@@ -434,10 +447,13 @@ class Server:
     def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=False)
 
-    def _answer_step(self, address: Address, message: Message) -> None:
+    def _answer_step(self, address: To, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=True)
 
-    def _send(self, address: Address, message: Message) -> None:
+    def _send(self, address: To, message: Message) -> None:
+        if isinstance(address, int):
+            self._door.tell(address, encode(message))
+            return
         self._front.send_multipart([*address, b"", encode(message)])
 
 

@@ -145,7 +145,6 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
         ledger.end(task, TaskState.FAILED, message.failure or "The hybrid file gave no final result.")
     else:
         task.final_result = message.final_result
-        ledger.changes.append(statements.change_task(task.id, final_result=message.final_result))
         ledger.end(task, TaskState.FINISHED, "" if task.executions or task.ended else NO_CIRCUIT)
     return Done()
 

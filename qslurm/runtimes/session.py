@@ -161,7 +161,9 @@ class Session:
     def conclude(self, *, final_result: str | None = None, failure: str = "") -> None:
         """Hand in the final result (JSON) of a hybrid job, or why it failed; returns when it is stored."""
         message = Conclude(task=self._attached.task, final_result=final_result, failure=failure)
-        answer = self._insist(message)
+        answer = None if self._lane is None else self._lane.conclude(message, PATIENCE_S)
+        if not isinstance(answer, Done):
+            answer = self._insist(message)
         if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
             raise error_of(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):

@@ -23,6 +23,7 @@ class Store:
     def __init__(self, path: str = "") -> None:
         try:
             self._connection = _open(path)
+            self._lasting: bool | None = None  # how the last commit was made
         except (sqlite3.Error, OSError) as error:
             raise QslurmError(
                 f"The store {path or 'in memory'} can't be opened: {error}.",
@@ -35,7 +36,9 @@ class Store:
         The answer is empty, or the reason why the store takes nothing now.
         """
         try:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if last else 'NORMAL'}")
+            if last != self._lasting:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if last else 'NORMAL'}")
+                self._lasting = last
             self._connection.execute("BEGIN IMMEDIATE")
             for sql, values in statements:
                 self._connection.execute(sql, values)
