@@ -45,6 +45,7 @@ HINTS: dict[int, str] = {
     2127: "The payload needs an environment, such as PATH.",
     9001: "A field of the payload is not one that this C2 knows.",
     9200: "The payload needs an environment, such as PATH.",
+    9202: "A field of the payload has the wrong type.",
     9209: "A field of the payload has the wrong type.",
 }
 _TOKEN_HINT = "Look at it with `qslurm token check`; C2's operators issue a new one."  # noqa: S105
@@ -57,6 +58,7 @@ _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     "token": (TokenError, "C2 refused the token.", _TOKEN_HINT),
     "token_or_cut": (TokenError, "C2 refused the token.", _TOKEN_HINT),
     "token_or_silence": (UnreachableError, "C2's slurmrestd got no answer from its slurmctld.", _AGAIN),
+    "no_accounting": (UnreachableError, "C2's accounting (slurmdbd) does not answer.", _AGAIN),
     "duplicate": (
         DuplicateError,
         "C2 has accepted this submission before (Slurm error 2011).",

@@ -23,6 +23,7 @@ Kind = Literal[
     "duplicate",
     "refused",
     "no_controller",  # slurmctld was never reached
+    "no_accounting",  # slurmdbd was never reached, or refused the token without saying so
     "lost",  # sent on to slurmctld, and no answer came: it may have acted
     "broken",  # an answer, but not one slurmrestd gives
 ]
@@ -42,8 +43,8 @@ class Verdict:
     body: dict[str, Any] = field(default_factory=dict)
 
 
-# Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, seen
-# on 22.05.8.
+# Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, 24.11.5
+# and 26.05.5, seen on 22.05.8.
 _KINDS: dict[int, Kind] = {
     # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment
     32: "token_or_cut",  # EPIPE
@@ -80,6 +81,7 @@ _RANK: tuple[Kind, ...] = (
     "token_or_cut",
     "no_controller",
     "lost",
+    "no_accounting",
     "permission",
     "unknown_job",
     "already_over",
@@ -88,7 +90,20 @@ _RANK: tuple[Kind, ...] = (
     "token_or_silence",
 )
 
-NO_SUCH_PATH = "Unable find requested URL"
+# By number and where it was said: the same number means something else elsewhere.
+_KINDS_AT: dict[tuple[int, str], Kind] = {
+    (1, "slurm_kill_jobs()"): "no_controller",  # 24.11, 26.05: EPERM, when there is no slurmctld to tell
+    (2010, "slurm_update_job2()"): "permission",  # of a submission it is about user_id
+}
+
+_ACCOUNTING_AWAY = "Failed to open slurmdbd connection"
+"""What 24.11 and 26.05 say beside 7000 when slurmdbd is not there; 26.05 says it of a refused token, too."""
+
+_UNREADABLE = ("Unable to parse", "Failure during parsing", "Requested REST method")
+"""Begins what slurmrestd says, as plain text, of a request that it could make nothing of."""
+
+_NON_ZERO = "Job submission resulted in non-zero return code: "
+"""Begins a warning of 24.11 and 26.05 that only repeats the next one."""
 
 
 def classify(status: int, content_type: str, body: bytes) -> Verdict:
@@ -108,9 +123,10 @@ def classify(status: int, content_type: str, body: bytes) -> Verdict:
 
 def _without_json(status: int, body: bytes) -> Verdict:
     text = _first_line(body)
-    if status == 404 and text.startswith(NO_SUCH_PATH):
+    # slurmrestd's own words differ by version, and a proxy before it has others; what is about a job is JSON
+    if status in (404, 410):
         return Verdict("no_such_path", words=text)
-    if status in (400, 405) and text.startswith(("Unable to parse", "Requested REST method")):
+    if status in (400, 405) and text.startswith(_UNREADABLE):
         return Verdict("refused", number=status, words=text)
     if 300 <= status < 400:
         return Verdict("broken", words=f"a redirect (HTTP {status})")
@@ -120,8 +136,8 @@ def _without_json(status: int, body: bytes) -> Verdict:
 
 
 def _with_json(status: int, document: dict[str, Any]) -> Verdict:
-    errors = _entries(document, "errors")
-    notes = tuple(note for note in (_words(entry) for entry in _entries(document, "warnings")) if note)
+    errors = [*_entries(document, "errors"), *_told_by_job(document)]
+    notes = _notes(document)
     job_id = document.get("job_id")
     if type(job_id) is int and job_id > 0:
         told = tuple(f"{_words(entry)} (Slurm error {_number(entry)})" for entry in errors)
@@ -141,6 +157,22 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
     return Verdict(_kind(worst), number, _sentence(worst, real), warnings=notes, body=document)
 
 
+def _notes(document: dict[str, Any]) -> tuple[str, ...]:
+    """The warnings' words, each once."""
+    words = (_words(entry).removeprefix(_NON_ZERO) for entry in _entries(document, "warnings"))
+    return tuple(dict.fromkeys(note for note in words if note))
+
+
+def _told_by_job(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """From v0.0.42 on, what went wrong with the job that was to be cancelled stands in `status`, with HTTP 200."""
+    told = (entry.get("error") for entry in _entries(document, "status"))
+    return [
+        {"error_number": error.get("code"), "error": error.get("message") or error.get("string")}
+        for error in told
+        if isinstance(error, dict) and error.get("code")
+    ]
+
+
 def _entries(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
     entries = document.get(name)
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
@@ -158,7 +190,10 @@ def _kind(entry: dict[str, Any]) -> Kind:
         return "refused"
     if _number(entry) == -1 and entry.get("source") == "slurm_process_option_data":
         return "refused"
-    return _KINDS.get(_number(entry), "refused")
+    if _number(entry) == 7000 and entry.get("description") == _ACCOUNTING_AWAY:
+        return "no_accounting"
+    at = (_number(entry), str(entry.get("source", "")))
+    return _KINDS_AT.get(at) or _KINDS.get(_number(entry), "refused")
 
 
 def _words(entry: dict[str, Any]) -> str:
@@ -180,7 +215,12 @@ def _sentence(worst: dict[str, Any], entries: list[dict[str, Any]]) -> str:
 
 
 def _pinged_up(document: dict[str, Any]) -> bool:
-    return any(entry.get("pinged", entry.get("ping")) == "UP" for entry in _entries(document, "pings"))
+    return any(answers(entry) for entry in _entries(document, "pings"))
+
+
+def answers(ping: dict[str, Any]) -> bool:
+    """Whether the slurmctld that an entry of a ping speaks of answers; v0.0.45 no longer says "UP"."""
+    return ping.get("responding") is True or ping.get("pinged", ping.get("ping")) == "UP"
 
 
 def _first_line(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """One small adapter per API version step of slurmrestd, newest first.
 
 The canonical payload is that of v0.0.39, so an older version is reached by a chain of steps downwards (39 ->
-38), a newer one will be by a chain upwards (39 -> 40 -> …). To add a version: write its module, put it into
+38), a newer one by a chain upwards (39 -> 40 -> … -> 45). To add a version: write its module, put it into
 `ADAPTERS`.
 """
 
@@ -10,10 +10,21 @@ from __future__ import annotations
 import re
 
 from qslurm.errors import ConfigError
-from qslurm.slurmrest.adapters import v0_0_38, v0_0_39
+from qslurm.slurmrest.adapters import (
+    v0_0_38,
+    v0_0_39,
+    v0_0_40,
+    v0_0_41,
+    v0_0_42,
+    v0_0_43,
+    v0_0_44,
+    v0_0_45,
+)
 from qslurm.slurmrest.adapters.base import Adapter
 
-ADAPTERS: dict[str, Adapter] = {adapter.version: adapter for adapter in (v0_0_39.ADAPTER, v0_0_38.ADAPTER)}
+_STEPS = (v0_0_45, v0_0_44, v0_0_43, v0_0_42, v0_0_41, v0_0_40, v0_0_39, v0_0_38)
+
+ADAPTERS: dict[str, Adapter] = {step.ADAPTER.version: step.ADAPTER for step in _STEPS}
 """By version, the newest first: the order in which they are tried."""
 
 AUTO = "auto"

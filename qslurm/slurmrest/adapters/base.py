@@ -19,6 +19,7 @@ class Adapter:
     `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
     say); `job` and `accounted` read a record of slurmctld's and of slurmdbd's. `search` is the query that
     narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far as the version can.
+    With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or not.
     """
 
     version: str
@@ -26,6 +27,7 @@ class Adapter:
     job: Callable[[Record], JobInfo]
     accounted: Callable[[Record], JobInfo]
     search: Callable[[str, int], str]
+    cancels_in_silence: bool = False
 
     @property
     def control(self) -> str:
@@ -36,3 +38,12 @@ class Adapter:
     def accounting(self) -> str:
         """Where slurmdbd's paths begin."""
         return f"/slurmdb/{self.version}"
+
+
+def with_numbers(given: Payload, *names: str) -> Payload:
+    """The payload with these fields of its job as {set, infinite, number}; what is given is not changed."""
+    job = dict(given["job"])
+    for name in names:
+        if type(job.get(name)) is int:
+            job[name] = {"set": True, "infinite": False, "number": job[name]}
+    return {**given, "job": job}

@@ -5,7 +5,8 @@ Differences between what people write and what this version documents (recorded 
 - `environment` is a list of "K=V". An object is accepted with a warning; it is turned into the list.
 - `nodes` is a text ("1", "1-4"). An integer is accepted with a warning; it is turned into a text.
 - `time_limit` and its like are {set, infinite, number}. A number is accepted with a warning; it is turned
-  into one.
+  into one. `begin_time` and `distribution_plane_size` are still plain; an object, as newer versions want it, is
+  turned into a number.
 - `script` may stand inside the job or beside it. It is left where it is, unless it stands in both places.
 - Unknown fields are ignored, wrong types only warned about: that is for the payload's validation, not for
   here.
@@ -16,11 +17,14 @@ Differences between what people write and what this version documents (recorded 
 
 from __future__ import annotations
 
-from qslurm.slurmrest.adapters.base import Adapter, Payload
+from qslurm.slurmrest.adapters.base import Adapter, Payload, with_numbers
 from qslurm.slurmrest.jobinfo import from_slurmctld, from_slurmdbd
 
 NUMBER_OBJECTS = ("kill_warning_delay", "priority", "required_switches", "time_limit", "time_minimum")
 """Fields that are {set, infinite, number} in this version."""
+
+PLAIN_NUMBERS = ("begin_time", "distribution_plane_size")
+"""Fields that are plain numbers in this version, and {set, infinite, number} in a later one."""
 
 
 def payload(given: Payload) -> Payload:
@@ -31,10 +35,10 @@ def payload(given: Payload) -> Payload:
         job["environment"] = [f"{name}={value}" for name, value in environment.items()]
     if type(job.get("nodes")) is int:
         job["nodes"] = str(job["nodes"])
-    for name in NUMBER_OBJECTS:
-        if type(job.get(name)) is int:
-            job[name] = {"set": True, "infinite": False, "number": job[name]}
-    return {**given, "job": job}
+    for name in PLAIN_NUMBERS:
+        if isinstance(job.get(name), dict) and job[name].get("set"):
+            job[name] = job[name].get("number")
+    return with_numbers({**given, "job": job}, *NUMBER_OBJECTS)
 
 
 def search(user: str, since: int) -> str:

@@ -39,6 +39,19 @@ def replay(network: responses.RequestsMock) -> Callable[[str, str], Exchange]:
 
 
 @pytest.fixture
+def unserved(network: responses.RequestsMock) -> Callable[..., None]:
+    """Answer the pings of these versions as a slurmrestd does that has never heard of them, or as another server."""
+
+    def register(
+        *versions: str, words: str = "Unable find requested URL.", status: int = 404, kind: str = "text/plain"
+    ) -> None:
+        for version in versions:
+            network.get(f"{URL}/slurm/{version}/ping", body=words, status=status, content_type=kind)
+
+    return register
+
+
+@pytest.fixture
 def client() -> Iterator[Callable[..., SlurmrestClient]]:
     """Makes clients of the recorded C2."""
     made: list[SlurmrestClient] = []

@@ -1,4 +1,6 @@
-"""Exchanges recorded with real slurmrestds: v0.0.39 on Slurm 23.02.8, v0.0.38 on Slurm 22.05.8."""
+"""Exchanges recorded with real slurmrestds: v0.0.38 on Slurm 22.05.8, v0.0.39 on 23.02.8, v0.0.40 to 42 on 24.11.5,
+v0.0.43 to 45 on 26.05.5. `scripts/record` records them.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 
 import pytest
@@ -71,6 +72,68 @@ def test_what_v0_0_38_has_no_field_for_is_refused_and_named(name):
 
 def test_every_field_that_v0_0_38_takes_is_one_of_the_canonical_ones():
     assert set(JOB_FIELDS) | {"signal"} >= FIELDS
+
+
+NUMBER = {"set": True, "infinite": False, "number": 7}
+
+
+def _sent(version, **job):
+    return ADAPTERS[version].payload({"job": {"environment": ["A=1"], **job}, "script": "#!"})["job"]
+
+
+@pytest.mark.parametrize(
+    ("field", "object_since"),
+    [("time_limit", "v0.0.39"), ("begin_time", "v0.0.40"), ("distribution_plane_size", "v0.0.41")],
+)
+@pytest.mark.parametrize("version", [version for version in ADAPTERS if version > "v0.0.38"])
+def test_a_number_becomes_an_object_in_the_version_that_wants_one(field, object_since, version):
+    wanted = NUMBER if version >= object_since else 7
+    assert _sent(version, **{field: 7})[field] == wanted
+    assert _sent(version, **{field: NUMBER})[field] == wanted
+
+
+@pytest.mark.parametrize("version", ADAPTERS)
+def test_who_may_share_the_node_is_said_in_the_versions_own_word(version):
+    job = _sent(version, exclusive=["user"])
+    if version >= "v0.0.42":
+        assert (job["shared"], "exclusive" in job) == (["user"], False)
+    else:
+        assert job["exclusive"] == ("user" if version == "v0.0.38" else ["user"])
+
+
+@pytest.mark.parametrize(
+    ("given_job", "shared"),
+    [
+        ({"exclusive": ["true"]}, ["none"]),
+        ({"exclusive": ["false"]}, ["oversubscribe"]),
+        ({"exclusive": "mcs"}, ["mcs"]),
+        ({"oversubscribe": True}, ["oversubscribe"]),
+        ({"oversubscribe": False}, None),
+        ({"shared": ["user"], "exclusive": ["true"]}, ["user"]),
+        ({}, None),
+    ],
+)
+def test_v0_0_42_gets_shared_instead_of_exclusive_and_oversubscribe(given_job, shared):
+    job = _sent("v0.0.42", **given_job)
+    assert job.get("shared") == shared
+    assert not {"exclusive", "oversubscribe"} & set(job)
+
+
+def test_each_version_from_v0_0_40_on_is_one_step_from_the_one_before():
+    full = {"begin_time": 7, "distribution_plane_size": 4, "exclusive": ["true"], "time_limit": 5, "nodes": 1}
+    sent = {version: _sent(version, **full) for version in sorted(ADAPTERS) if version > "v0.0.38"}
+    steps = [
+        {name for name in {*before, *after} if before.get(name) != after.get(name)}
+        for before, after in itertools.pairwise(sent.values())
+    ]
+    assert steps == [
+        {"begin_time"},
+        {"distribution_plane_size"},
+        {"exclusive", "shared"},
+        set(),
+        set(),
+        set(),
+    ]
 
 
 names = st.text(st.characters(exclude_characters="=\0", exclude_categories=["Cs"]), min_size=1)

@@ -22,6 +22,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.slurmrest import SlurmrestClient
+from qslurm.slurmrest.adapters import ADAPTERS
 from qslurm.tokens.secret import Secret
 
 PAYLOAD = {"job": {"partition": "p_qx", "environment": ["PATH=/bin"]}, "script": "#!/bin/sh\n"}
@@ -31,16 +32,16 @@ OK = {"errors": [], "job_id": 7, "step_id": "batch", "job_submit_user_msg": "wel
 # --- finding the version
 
 
-def test_the_newest_version_both_speak_is_found_and_told(client, replay, network):
-    unknown = load("v0.0.38", "version_unknown")["response"]
-    network.get(f"{URL}/slurm/v0.0.39/ping", body=unknown["body"], status=404, content_type="text/plain")
-    replay("v0.0.38", "ping")
+@pytest.mark.parametrize("version", ADAPTERS)
+def test_the_newest_version_both_speak_is_found_and_told(version, client, replay, unserved, network):
+    unserved(*(other for other in ADAPTERS if other != version))
+    replay(version, "ping")
     told: list[str] = []
     found = client("auto", on_version=told.append)
-    assert found.api_version == "v0.0.38"
-    assert found.api_version == "v0.0.38"
-    assert told == ["v0.0.38"]
-    assert len(network.calls) == 2
+    assert found.api_version == version
+    assert found.api_version == version
+    assert told == [version]
+    assert len(network.calls) == 1 + list(ADAPTERS).index(version)
 
 
 def test_a_remembered_version_is_not_asked_for(client, network):
@@ -49,14 +50,63 @@ def test_a_remembered_version_is_not_asked_for(client, network):
     assert len(network.calls) == 1
 
 
-def test_a_remembered_version_that_is_gone_is_found_again(client, replay, network):
-    unknown = load("v0.0.38", "version_unknown")["response"]
-    network.post(
-        f"{URL}/slurm/v0.0.38/job/submit", body=unknown["body"], status=404, content_type="text/plain"
-    )
-    replay("v0.0.39", "ping")
-    network.post(f"{URL}/slurm/v0.0.39/job/submit", json=OK)
-    assert client("auto", known_version="v0.0.38").submit(PAYLOAD).job_id == 7
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (404, "text/plain", load("v0.0.38", "version_unknown")["response"]["body"]),
+        (404, "text/plain", load("v0.0.45", "version_unknown")["response"]["body"]),
+        (404, "text/html", "<html>a proxy's page</html>"),
+        (410, "text/plain", "Gone"),
+    ],
+)
+def test_a_remembered_version_that_is_gone_is_found_again(
+    status, kind, words, client, replay, unserved, network
+):
+    network.post(f"{URL}/slurm/v0.0.38/job/submit", body=words, status=status, content_type=kind)
+    unserved("v0.0.45", "v0.0.44", "v0.0.43", status=status, kind=kind, words=words)
+    replay("v0.0.42", "ping")
+    network.post(f"{URL}/slurm/v0.0.42/job/submit", json=OK)
+    told: list[str] = []
+    center = client("auto", known_version="v0.0.38", on_version=told.append)
+    assert center.submit(PAYLOAD).job_id == 7
+    assert told == ["v0.0.42"]
+    assert json.loads(network.calls[-1].request.body)["job"]["environment"] == ["PATH=/bin"]
+    assert center.submit(PAYLOAD).job_id == 7
+    assert len(network.calls) == 7, "the new version is remembered"
+
+
+def test_an_accounting_that_lost_its_version_is_asked_in_the_new_one(client, replay, unserved, network):
+    unknown = load("v0.0.42", "version_unknown")["response"]
+    for path in ("slurmdb/v0.0.38/jobs", "slurm/v0.0.38/ping"):
+        network.get(f"{URL}/{path}", body=unknown["body"], status=404, content_type="text/plain")
+    unserved("v0.0.45", "v0.0.44", "v0.0.43")
+    replay("v0.0.42", "ping")
+    network.get(f"{URL}/slurmdb/v0.0.42/jobs", json={"jobs": [], "errors": []})
+    assert client("auto", known_version="v0.0.38").accounted(0) == []
+
+
+def test_a_missing_accounting_is_no_reason_to_look_for_another_version(client, replay, network):
+    unknown = load("v0.0.42", "path_unknown")["response"]
+    network.get(f"{URL}/slurmdb/v0.0.42/jobs", body=unknown["body"], status=404, content_type="text/plain")
+    replay("v0.0.42", "ping")
+    center = client("auto", known_version="v0.0.42")
+    with pytest.raises(UnreachableError, match="does not serve this"):
+        center.accounted(0)
+    assert len(network.calls) == 2
+    assert center.api_version == "v0.0.42"
+
+
+def test_a_server_that_is_away_while_the_version_is_looked_for_is_asked_again_later(
+    client, replay, unserved, network
+):
+    network.get(f"{URL}/slurm/v0.0.45/ping", body=requests.exceptions.ConnectionError("refused"))
+    center = client("auto")
+    with pytest.raises(UnreachableError):
+        center.ping()
+    network.remove("GET", f"{URL}/slurm/v0.0.45/ping")
+    replay("v0.0.45", "ping")
+    center.ping()
+    assert center.api_version == "v0.0.45"
 
 
 def test_a_version_that_was_asked_for_stays(client, network):
@@ -69,15 +119,9 @@ def test_a_version_that_was_asked_for_stays(client, network):
     assert len(network.calls) == 1
 
 
-def test_a_server_that_speaks_none_of_the_versions_says_so(client, network):
-    for version in ("v0.0.38", "v0.0.39"):
-        network.get(
-            f"{URL}/slurm/{version}/ping",
-            body="Unable find requested URL.",
-            status=404,
-            content_type="text/plain",
-        )
-    with pytest.raises(UnreachableError, match=r"none of the API versions v0\.0\.39, v0\.0\.38"):
+def test_a_server_that_speaks_none_of_the_versions_says_so(client, unserved):
+    unserved(*ADAPTERS)
+    with pytest.raises(UnreachableError, match=r"none of the API versions v0\.0\.45, .*, v0\.0\.38"):
         client("auto").ping()
 
 

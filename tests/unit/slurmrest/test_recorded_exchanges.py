@@ -261,7 +261,9 @@ def test_cancelling_an_unknown_job_says_so(client, replay):
         client().cancel(999999)
 
 
-@pytest.mark.parametrize("version", ADAPTERS)
+@pytest.mark.parametrize(
+    "version", [name for name, adapter in ADAPTERS.items() if not adapter.cancels_in_silence]
+)
 def test_another_centers_job_can_not_be_cancelled(version, client, replay):
     exchange = replay(version, "job_running_other_user_cancel")
     with pytest.raises(PermissionDeniedError, match="2002"):
@@ -298,12 +300,14 @@ def test_no_recorded_exchange_is_forgotten_here():
     assert names <= told
 
 
-@pytest.mark.parametrize(
-    "path", sorted(RECORDED.glob("v*/*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
-def test_every_recorded_answer_has_a_meaning(path):
-    exchange = json.loads(path.read_text())
-    answer = exchange["response"]
-    verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
-    assert verdict.kind != "broken"
-    assert "eyJ" not in path.read_text(), "a token was recorded"
+@pytest.mark.parametrize("version", ADAPTERS)
+def test_every_recorded_answer_has_a_meaning(version):
+    paths = sorted((RECORDED / version).glob("*.json"))
+    assert paths
+    for path in paths:
+        text = path.read_text()
+        exchange = json.loads(text)
+        answer = exchange["response"]
+        verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
+        assert verdict.kind != "broken", path
+        assert "eyJ" not in text, f"a token was recorded in {path}"

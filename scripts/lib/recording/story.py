@@ -1,0 +1,299 @@
+"""What is recorded of an API version: what the client does, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from testbed import TestbedError
+from testbed.command import checked
+
+from qslurm.payload.comment import Comment, new_key
+from recording.exchanges import Answer, Recorder
+
+PARTITION, NODE = "p_qx", "qi1"
+LONGEST_WAIT_S = 150.0
+
+
+def tell(recorder: Recorder) -> None:
+    """Record everything. Leaves C2 as it was, with no job of ours."""
+    _platform(recorder, "enable")
+    try:
+        late = _submitted(recorder, "submit_times_out", payload("sleep 300", time_limit=1))
+        for chapter in (_who, _what_a_payload_may_be, _what_slurm_refuses, _jobs, _keys, _closed):
+            chapter(recorder)
+        _until(recorder, late, "TIMEOUT")
+        _job(recorder, "job_timeout", late)
+        _accounting(recorder, late)
+        _silence(recorder)
+    finally:
+        _platform(recorder, "enable")
+        recorder.testbed.c2(("scancel", "--user=center_snellius"))
+
+
+def payload(line: str = "echo hello", **job: Any) -> dict[str, Any]:
+    """A payload that every version from v0.0.39 on takes; a field given as None is left out."""
+    full = {
+        "partition": PARTITION,
+        "name": "t",
+        "current_working_directory": "/tmp",  # noqa: S108 # a folder on C2
+        "environment": ["PATH=/bin:/usr/bin"],
+        "tasks": 1,
+        "comment": Comment(key=new_key(), kind="script").format(),
+        **job,
+    }
+    return {
+        "job": {name: value for name, value in full.items() if value is not None},
+        "script": f"#!/bin/bash\n{line}\n",
+    }
+
+
+# --- chapters
+
+
+def _who(recorder: Recorder) -> None:
+    """Tokens: none, no name beside it, as a bearer, forged, another center's name."""
+    recorder.exchange("ping", "GET", "{control}/ping")
+    recorder.exchange("version_unknown", "GET", "/slurm/v0.0.12/ping")
+    recorder.exchange("path_unknown", "GET", "{control}/nonsense")
+    recorder.exchange("method_not_allowed", "PUT", "{control}/ping")
+    recorder.exchange("auth_none", "GET", "{control}/ping", headers={})
+    token = recorder.headers()["X-SLURM-USER-TOKEN"]
+    recorder.exchange("auth_only_token", "GET", "{control}/ping", headers={"X-SLURM-USER-TOKEN": token})
+    recorder.exchange("auth_bearer", "GET", "{control}/ping", headers={"Authorization": f"Bearer {token}"})
+    forged = recorder.forged()
+    recorder.exchange("auth_other_key", "GET", "{control}/ping", headers=forged)
+    recorder.submit("auth_other_key_submit", payload(), headers=forged)
+    recorder.exchange("auth_other_key_job", "GET", "{control}/job/1", headers=forged)
+    recorder.exchange("auth_other_key_cancel", "DELETE", "{control}/job/1", headers=forged)
+    recorder.exchange("slurmdb_auth_other_key", "GET", "{accounting}/job/1", headers=forged)
+    other = recorder.headers() | {"X-SLURM-USER-NAME": "center_lumi"}
+    recorder.submit("auth_other_user", payload(), headers=other)
+
+
+def _what_a_payload_may_be(recorder: Recorder) -> None:
+    """Shapes: what one version takes, and the next does not."""
+    number = {"set": True, "infinite": False, "number": 5}
+    begin = int(time.time()) + 3600
+    held = {"hold": True}
+    shapes: dict[str, dict[str, Any]] = {
+        "submit_environment_dict": {"environment": {"PATH": "/bin"}, **held},
+        "submit_no_environment": {"environment": None, **held},
+        "submit_environment_empty_list": {"environment": [], **held},
+        "submit_time_limit_number": {"time_limit": 5, **held},
+        "submit_time_limit_object": {"time_limit": number, **held},
+        "submit_time_limit_string": {"time_limit": "00:05:00", **held},
+        "submit_nodes_integer": {"nodes": 1, **held},
+        "submit_nodes_text": {"nodes": "1", **held},
+        "submit_begin": {"begin_time": begin},
+        "submit_begin_object": {"begin_time": {"set": True, "infinite": False, "number": begin}},
+        "submit_plane_size": {"distribution_plane_size": 4, **held},
+        "submit_exclusive": {"exclusive": ["true"], **held},
+        "submit_oversubscribe": {"oversubscribe": True, **held},
+        "submit_shared": {"shared": ["none"], **held},
+        "submit_unknown_field": {"nonsense": 1, **held},
+        "submit_bad_type": {"tasks": "many", **held},
+        "submit_hold": held,
+        "submit_priority_number": {"priority": 5, **held},
+        "submit_no_cwd": {"current_working_directory": None, **held},
+        "submit_unicode": {"name": "Grüße-量子", **held},
+        "submit_array": {"array": "1-3", **held},
+        "submit_signal": {"kill_warning_signal": "TERM", "kill_warning_delay": 60, **held},
+    }
+    for name, job in shapes.items():
+        _cancel(recorder, recorder.submit(name, payload(**job)))
+    inside = payload(hold=True)
+    inside["job"]["script"] = inside.pop("script")
+    _cancel(recorder, recorder.submit("submit_script_inside_job", inside))
+    recorder.submit("submit_no_script", {"job": payload()["job"]})
+    recorder.submit("submit_empty_script", payload() | {"script": ""})
+    recorder.submit("submit_bad_json", '{"job": ')
+    recorder.submit("submit_empty_body", "")
+    recorder.submit("submit_not_object", [1])
+
+
+def _what_slurm_refuses(recorder: Recorder) -> None:
+    hopeless: dict[str, dict[str, Any]] = {
+        "submit_bad_partition": {"partition": "p_nowhere"},
+        "submit_bad_account": {"account": "lumi"},
+        "submit_bad_qos": {"qos": "gold"},
+        "submit_bad_reservation": {"reservation": "nobodys"},
+        "submit_dependency_bad": {"dependency": "afterok:999999"},
+        "submit_time_limit_too_long": {"time_limit": 60 * 24 * 30},
+        "submit_too_many_nodes": {"minimum_nodes": 5},
+        "submit_user_id_other": {"user_id": "root"},
+    }
+    for name, job in hopeless.items():
+        _cancel(recorder, recorder.submit(name, payload(**job)))
+
+
+def _jobs(recorder: Recorder) -> None:
+    """A job's life, in slurmctld's words."""
+    done = _submitted(recorder, "submit_ok", payload())
+    failed = _submitted(recorder, "submit_fails", payload("exit 3"))
+    running = _submitted(recorder, "submit_running", payload("sleep 300"))
+    _until(recorder, done, "COMPLETED")
+    _job(recorder, "job_completed", done)
+    recorder.exchange("cancel_finished", "DELETE", f"{{control}}/job/{done}")
+    _until(recorder, failed, "FAILED")
+    _job(recorder, "job_failed", failed)
+    _until(recorder, running, "RUNNING")
+    _job(recorder, "job_running", running)
+    lumi = recorder.headers("lumi")
+    recorder.exchange("job_running_other_user", "GET", f"{{control}}/job/{running}", headers=lumi)
+    recorder.exchange("job_running_other_user_cancel", "DELETE", f"{{control}}/job/{running}", headers=lumi)
+    recorder.exchange("jobs", "GET", "{control}/jobs", jobs=3, note="cut to the last three jobs")
+    recorder.exchange("cancel_running", "DELETE", f"{{control}}/job/{running}")
+    _until(recorder, running, "CANCELLED")
+    _job(recorder, "job_cancelled", running)
+    held = _submitted(recorder, "submit_to_update", payload("sleep 300", hold=True))
+    for name, job_id, headers in (
+        ("update_release", held, None),
+        ("update_running", held, None),
+        ("update_unknown", 999999, None),
+        ("update_other_user", held, lumi),
+    ):
+        hold = {"hold": name == "update_running"}
+        recorder.exchange(name, "POST", f"{{control}}/job/{job_id}", hold, headers=headers)
+        _until(recorder, held, "RUNNING")
+    recorder.exchange("", "DELETE", f"{{control}}/job/{held}")
+    array = _submitted(recorder, "submit_to_cut", payload("sleep 300", array="1-3"))
+    _until(recorder, array, "RUNNING")
+    _job(recorder, "job_array", array)
+    recorder.exchange("cancel_task", "DELETE", f"{{control}}/job/{array}_2")
+    recorder.exchange("cancel_task_unknown", "DELETE", f"{{control}}/job/{array}_9")
+    recorder.exchange("", "DELETE", f"{{control}}/job/{array}")
+    recorder.exchange("job_unknown", "GET", "{control}/job/999999")
+    recorder.exchange("job_bad_id", "GET", "{control}/job/nonsense")
+    recorder.exchange("cancel_unknown", "DELETE", "{control}/job/999999")
+
+
+def _keys(recorder: Recorder) -> None:
+    keyed = payload(hold=True)
+    first = recorder.submit("submit_key", keyed)
+    recorder.submit("submit_key_duplicate", keyed, note="the same key again: job_submit.lua refuses it")
+    _cancel(recorder, first)
+
+
+def _closed(recorder: Recorder) -> None:
+    """A partition that holds, one that refuses, and a node that is out of service."""
+    _platform(recorder, "drain")
+    job_id = _submitted(recorder, "submit_partition_down", payload())
+    _until(recorder, job_id, "PENDING")
+    _job(recorder, "job_pending_partition_down", job_id)
+    recorder.exchange("cancel_pending", "DELETE", f"{{control}}/job/{job_id}")
+    _job(recorder, "job_cancelled_pending", job_id)
+    with _gate_stopped(recorder):
+        for state in ("DRAIN", "INACTIVE"):
+            _scontrol(recorder, f"PartitionName={PARTITION}", f"State={state}")
+            recorder.submit(f"submit_partition_{state.lower()}", payload())
+        _scontrol(recorder, f"PartitionName={PARTITION}", "State=UP")
+        _scontrol(recorder, f"NodeName={NODE}", "State=DRAIN", "Reason=recording")
+        try:
+            _cancel(recorder, recorder.submit("submit_node_drained", payload()))
+        finally:
+            _scontrol(recorder, f"NodeName={NODE}", "State=RESUME")
+    _platform(recorder, "enable")
+
+
+def _accounting(recorder: Recorder, job_id: int) -> None:
+    recorder.exchange("slurmdb_job", "GET", f"{{accounting}}/job/{job_id}")
+    recorder.exchange("slurmdb_job_unknown", "GET", "{accounting}/job/999999")
+    recorder.exchange("slurmdb_jobs_of_user", "GET", "{accounting}/jobs?users=center_snellius&state=TIMEOUT")
+    recorder.exchange(
+        "slurmdb_jobs_of_nobody", "GET", "{accounting}/jobs?users=center_snellius&job_name=none"
+    )
+
+
+def _silence(recorder: Recorder) -> None:
+    """slurmctld frozen, and dead."""
+    pid = recorder.testbed.pid("slurmctld-c2")
+    if pid is None:
+        raise TestbedError("slurmctld is not running.")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        recorder.submit("submit_controller_frozen", payload(hold=True), note="slurmctld is stopped meanwhile")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    recorder.testbed.stop("slurmctld-c2")
+    try:
+        recorder.submit("submit_controller_dead", payload())
+        recorder.exchange("ping_controller_dead", "GET", "{control}/ping")
+        recorder.exchange("job_controller_dead", "GET", "{control}/job/1")
+        recorder.exchange("cancel_controller_dead", "DELETE", "{control}/job/1")
+    finally:
+        recorder.testbed.start("slurmctld-c2")
+    recorder.testbed.stop("slurmdbd")
+    try:
+        recorder.exchange("slurmdb_dead", "GET", "{accounting}/job/1")
+    finally:
+        recorder.testbed.up()
+
+
+# --- hands
+
+
+def _submitted(recorder: Recorder, name: str, given: dict[str, Any]) -> int:
+    answer = recorder.submit(name, given)
+    job_id = _job_id(answer)
+    if job_id is None:
+        raise TestbedError(f"{recorder.version}: {name} was refused: {answer['body']}")
+    return job_id
+
+
+def _job_id(answer: Answer) -> int | None:
+    body = answer["body"]
+    return body.get("job_id") or None if isinstance(body, dict) else None
+
+
+def _cancel(recorder: Recorder, answer: Answer) -> None:
+    if job_id := _job_id(answer):
+        recorder.exchange("", "DELETE", f"{{control}}/job/{job_id}")
+
+
+def _job(recorder: Recorder, name: str, job_id: int) -> None:
+    recorder.exchange(name, "GET", f"{{control}}/job/{job_id}")
+
+
+def _until(recorder: Recorder, job_id: int, state: str) -> None:
+    """Wait for a job's state, asked of scontrol."""
+    _wait(
+        lambda: f"JobState={state} " in recorder.testbed.c2(("scontrol", "show", "job", str(job_id))).stdout,
+        f"job {job_id} to be {state}",
+    )
+
+
+def _wait(question: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while not question():
+        if time.monotonic() > deadline:
+            raise TestbedError(f"Waited too long for {what}.")
+        time.sleep(0.1)
+
+
+def _platform(recorder: Recorder, wish: str) -> None:
+    """Enable or drain the partition, as C2's operator, and wait until Slurm has it so."""
+    checked(recorder.testbed.c2(("qslurm", "partition", wish, PARTITION)))
+    state = {"enable": "UP", "drain": "DOWN"}[wish]
+    _wait(
+        lambda: f"State={state} " in recorder.testbed.c2(("scontrol", "show", "partition", PARTITION)).stdout,
+        f"{PARTITION} to be {state}",
+    )
+
+
+def _scontrol(recorder: Recorder, *words: str) -> None:
+    checked(recorder.testbed.c2(("scontrol", "update", *words)))
+
+
+@contextmanager
+def _gate_stopped(recorder: Recorder) -> Iterator[None]:
+    """Without the gate, which would put the partition back."""
+    recorder.testbed.stop("gate")
+    try:
+        yield
+    finally:
+        recorder.testbed.start("gate")
