@@ -23,6 +23,19 @@ BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure 
 HAND_OVER = '#!/bin/bash\nexec "$QSLURM_STEP" "$0"\n'
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stories about other Slurms are told release by release: each change of Slurm takes some seconds."""
+    places = [index for index, item in enumerate(items) if _release(item)]
+    told = sorted((items[index] for index in places), key=_release)
+    for index, item in zip(places, told, strict=True):
+        items[index] = item
+
+
+def _release(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("c2", "")) if callspec else ""
+
+
 class Platform:
     """C2's partition p_qx, with the eyes and hands of an operator and of two centers."""
 
@@ -169,3 +182,9 @@ def platform(testbed: Testbed) -> Platform:
     found = Platform(testbed)
     found.clean()
     return found
+
+
+@pytest.fixture(scope="session")
+def platform_of() -> type[Platform]:
+    """Makes the platform of another testbed than the shared one."""
+    return Platform

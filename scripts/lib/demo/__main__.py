@@ -65,7 +65,7 @@ def _tell(testbed: Testbed, narrator: Narrator, document: dict[str, object]) -> 
     for name in sorted({chapter.example for chapter in CHAPTERS}):
         researcher.write(name, (shipped_folder() / "examples" / name).read_text())
     crossings = [play(chapter, researcher, operator, narrator) for chapter in CHAPTERS]
-    document["slurm_version"] = researcher.slurm_version()
+    document["slurm_version"] = operator.slurm_version()
     document["api_version"] = crossings[0].api_version
     document["jobs"] = [crossing.report() for crossing in crossings]
     right = sum(crossing.wrong is None for crossing in crossings)

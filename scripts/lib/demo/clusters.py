@@ -39,10 +39,6 @@ class Researcher:
         states = dict(line.split() for line in listed.splitlines())
         return states.get(str(c1_job_id)) in WAITING_OR_RUNNING
 
-    def slurm_version(self) -> str:
-        """C1's Slurm, as sinfo names it."""
-        return self._run("sinfo", "--version").split()[-1]
-
     def qslurm(self, *arguments: str) -> Any:
         """A qslurm command's JSON."""
         return json.loads(self._run("qslurm", *arguments, "--json"))
@@ -63,6 +59,10 @@ class Operator:
     def qslurm(self, *arguments: str) -> str:
         """A qslurm command's output."""
         return checked(self._testbed.c2(("qslurm", *arguments)))
+
+    def slurm_version(self) -> str:
+        """C2's Slurm, as sinfo names it; C1 always has the host's."""
+        return checked(self._testbed.c2(("sinfo", "--version"))).split()[-1]
 
     def open_task(self, c2_job_id: int) -> TaskStatus | None:
         """What the dispatcher has open for a job, while it has."""
