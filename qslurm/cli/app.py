@@ -10,12 +10,16 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from qslurm import __version__
 from qslurm.cli.output import print_error, print_json, wants_json
 from qslurm.errors import InvalidInputError, QslurmError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
@@ -47,6 +51,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "jobmanager": ("services", "C2's HTTP service for results and logs."),
     "runtimes": ("services", "C2's warm classical runtimes, on each node where jobs run."),
     "doctor": ("doctor", "Say what is missing on this host, and what to do about it."),
+    "completion": ("manual", "Print what makes your shell complete qslurm."),
+    "man": ("manual", "Show or install the manual pages."),
     "hook": ("hook", "What slurmctld calls when a job starts and ends."),
     "step": ("hook", "What a quantum job runs on C2's classical node."),
 }
@@ -74,6 +80,7 @@ SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
         "Center admins and C2 operators",
         ("agent", "token", "partition", "backend", "dispatcher", "gate", "jobmanager", "runtimes", "doctor"),
     ),
+    ("At the prompt", ("completion", "man")),
     ("Called by Slurm", ("hook", "step")),
 )
 
@@ -103,6 +110,14 @@ class LazyGroup(click.Group):
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so, without importing their commands."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        own = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=COMMANDS[name][1]) for name in names] + own
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -63,8 +63,8 @@ job_argument = click.argument("job", type=JobId(), metavar="JOBID")
 class Seconds(click.FloatRange):
     """A time to wait; "nan" is none."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    def __init__(self, most: float | None = None) -> None:
+        super().__init__(min=0, min_open=True, max=most)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number of seconds; a usage error for anything else."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
-from qslurm.cli.output import note, print_json
+from qslurm.cli.output import error_document, note, print_error, print_json
+from qslurm.errors import QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.request import Request
+    from qslurm.slurmrest import Submitted
 
 HELD = "Slurm error 2042"
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[FILE]...")
 @click.option(
     "--template", metavar="NAME", help="Render this payload template instead of the file kind's own."
 )
@@ -38,7 +47,7 @@ HELD = "Slurm error 2042"
 @click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
 @click.option(
     "--qpu-seconds",
-    type=click.FloatRange(0, 1e9, min_open=True),
+    type=Seconds(1e9),
     show_default="the backend's",
     help="End the job when its circuits have kept the backend busy for so long.",
 )
@@ -83,7 +92,7 @@ HELD = "Slurm error 2042"
 @center_options
 def submit(
     *,
-    file: Path | None,
+    files: tuple[Path, ...],
     variables: tuple[str, ...],
     wait: bool,
     timeout_s: float | None,
@@ -95,41 +104,36 @@ def submit(
 ) -> None:
     """Send FILE to C2: a circuit (.cq, .qasm), a hybrid Python file (.py), a batch script (.sh), a raw payload (.json).
 
+    Several files are several jobs with the same options; nothing is sent unless all of them are good.
+
     \b
     Examples:
       qslurm submit bell.cq --backend qx --shots 4096 --wait
       jobid=$(qslurm submit vqe.py --backend spin2 --parsable)
       qslurm submit bell.cq --backend qx --begin 18:00 --dependency afterok:12
       qslurm submit rabi.cq --backend qx --sweep theta=0:3.14:0.1
+      qslurm submit circuits/*.cq --backend qx --parsable > ids
       qslurm submit bell.cq --backend qx --dry-run | jq .job
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
-    import os
+    from qslurm.center.request import Request, variables_of
 
-    from qslurm.center import jobs
-    from qslurm.center.request import Request, prepare, unused_options, variables_of
-
-    request = Request(file=file, variables=variables_of(variables), **asked)
-    if unused := unused_options(request):
-        note(
-            f"{file} is sent as it is; {', '.join(unused)} {'say' if len(unused) > 1 else 'says'} nothing to it."
-        )
+    values = variables_of(variables)
+    requests = [Request(file=file, variables=values, **asked) for file in files or (None,)]
+    if len(requests) > 1:
+        if wait or timeout_s is not None:
+            raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
+        _submit_many(requests, parsable=parsable, dry_run=dry_run, as_json=as_json, center=center)
+        return
     if dry_run:
-        print_json(prepare(center.config(), request, os.environ, note))
+        print_json(_prepared(center.config(), requests[0]))
         return
     connection = center.open()
-    payload = prepare(connection.config, request, os.environ, note)
-    jobs.refuse_unknown_dependency(connection, payload)
-    try:
-        submitted = jobs.submit(connection, payload)
-    except KeyboardInterrupt:
-        note(f"\nThe job was being sent, and C2 may have it. {jobs.how_to_look(payload)}")
-        raise
-    for warning in submitted.warnings:
-        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
-            note(f"C2 says: {warning}")
-    document: dict[str, Any] = {
+    payload = _prepared(connection.config, requests[0])
+    submitted = _send(connection, payload)
+    _say_warnings(payload, submitted.warnings)
+    document = {
         "job_id": submitted.job_id,
         "partition": payload["job"].get("partition"),
         "api_version": connection.slurm.api_version,
@@ -151,3 +155,120 @@ def submit(
         from qslurm.cli.jobs import wait_and_print
 
         wait_and_print(connection, JobRef(submitted.job_id), timeout_s, as_json=as_json, quiet=parsable)
+
+
+def _prepared(config: Any, request: Request) -> dict[str, Any]:
+    """The payload of a request; what its user may not have meant is said."""
+    import os
+
+    from qslurm.center.request import prepare, unused_options
+
+    if unused := unused_options(request):
+        says = "say" if len(unused) > 1 else "says"
+        note(f"{request.file} is sent as it is; {', '.join(unused)} {says} nothing to it.")
+    return prepare(config, request, os.environ, note)
+
+
+def _send(connection: Center, payload: dict[str, Any]) -> Submitted:
+    from qslurm.center import jobs
+
+    jobs.refuse_unknown_dependency(connection, payload)
+    try:
+        return jobs.submit(connection, payload)
+    except KeyboardInterrupt:
+        note(f"\nThe job was being sent, and C2 may have it. {jobs.how_to_look(payload)}")
+        raise
+
+
+def _say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
+            note(f"C2 says: {warning}")
+
+
+def _submit_many(
+    requests: Sequence[Request], *, parsable: bool, dry_run: bool, as_json: bool, center: CenterFlags
+) -> None:
+    """Submit several files; exits with the code of the worst error after what could be sent has been."""
+    from qslurm.center.jobs import refuse_unknown_dependency
+    from qslurm.center.many import submit_many
+
+    connection = center.open()
+    payloads = _all_prepared(connection.config, requests)
+    files = [str(request.file) for request in requests]
+    if dry_run:
+        print_json(
+            {"jobs": [{"file": file, "payload": one} for file, one in zip(files, payloads, strict=True)]}
+        )
+        return
+    for payload in {str(one["job"].get("dependency")): one for one in payloads}.values():
+        refuse_unknown_dependency(connection, payload)
+    # On a terminal only: a pipe gets results, and no progress.
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    bar = (
+        click.progressbar(length=len(payloads), label="Submitting", file=sys.stderr)
+        if watched
+        else nullcontext()
+    )
+    with bar as progress:
+        try:
+            outcomes = submit_many(
+                center.open, payloads, on_done=lambda: progress.update(1) if progress is not None else None
+            )
+        except KeyboardInterrupt:
+            note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
+            raise
+    _print_many(files, payloads, outcomes, parsable=parsable, as_json=as_json)
+
+
+def _all_prepared(config: Any, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """The payloads of all requests; if some can't be made, each is said, and nothing is sent."""
+    payloads, failures = [], []
+    for request in requests:
+        try:
+            payloads.append(_prepared(config, request))
+        except QslurmError as error:
+            failures.append(error)
+    if not failures:
+        return payloads
+    for failure in failures[:-1]:
+        print_error(failure, as_json=False)
+    if len(requests) > 1:
+        last = failures[-1]
+        hint = f"{last.hint} Nothing was sent: {len(failures)} of {len(requests)} files can't be.".strip()
+        raise type(last)(last.message, hint=hint) from last
+    raise failures[-1]
+
+
+def _print_many(
+    files: Sequence[str],
+    payloads: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Submitted | QslurmError | None],
+    *,
+    parsable: bool,
+    as_json: bool,
+) -> None:
+    documents: list[dict[str, Any]] = []
+    failures: list[QslurmError] = []
+    for file, payload, outcome in zip(files, payloads, outcomes, strict=True):
+        partition = payload["job"].get("partition")
+        if outcome is None:
+            documents.append({"file": file, "job_id": None, "error": None})
+        elif isinstance(outcome, QslurmError):
+            failures.append(outcome)
+            note(f"qslurm: {file}: {outcome}")
+            documents.append({"file": file, "job_id": None, "error": error_document(outcome)})
+        else:
+            _say_warnings(payload, outcome.warnings)
+            about = {"job_id": outcome.job_id, "partition": partition, "warnings": outcome.warnings}
+            documents.append({"file": file, **about})
+            if parsable:
+                click.echo(outcome.job_id)
+            elif not as_json:
+                click.echo(f"Submitted job {outcome.job_id} to {partition} on C2: {file}")
+    if as_json:
+        print_json({"jobs": documents})
+    if failures:
+        sent = sum(document["job_id"] is not None for document in documents)
+        note(f"{sent} of {len(files)} files were submitted.")
+        raise click.exceptions.Exit(max(failure.exit_code for failure in failures))

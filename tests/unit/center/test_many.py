@@ -1,0 +1,62 @@
+"""Many submissions at once."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+from qslurm.center.many import submit_many
+from qslurm.errors import RefusedError, TokenError
+from qslurm.slurmrest import Submitted
+
+PAYLOADS = [{"job": {"name": f"job{number}", "comment": ""}, "script": ""} for number in range(20)]
+
+
+class C2:
+    """Takes what it is sent; `answers` are errors by the name of a job."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.taken = []
+        self.connections = []
+        self._lock = threading.Lock()
+
+    def connect(self):
+        center = SimpleNamespace(slurm=SimpleNamespace(submit=self._submit), has_platform=False, closed=False)
+        center.close = lambda: setattr(center, "closed", True)
+        with self._lock:
+            self.connections.append(center)
+        return center
+
+    def _submit(self, payload):
+        name = payload["job"]["name"]
+        with self._lock:
+            if name in self.answers:
+                raise self.answers[name]
+            self.taken.append(name)
+            return Submitted(int(name.removeprefix("job")) + 100)
+
+
+def test_each_is_sent_once_over_a_few_connections_and_answered_in_order():
+    c2, ticks = C2(), []
+    outcomes = submit_many(c2.connect, PAYLOADS, on_done=lambda: ticks.append(1))
+    assert [outcome.job_id for outcome in outcomes] == list(range(100, 120))
+    assert sorted(c2.taken) == sorted(payload["job"]["name"] for payload in PAYLOADS)
+    assert len(ticks) == 20
+    assert 1 <= len(c2.connections) <= 4
+    assert all(center.closed for center in c2.connections)
+
+
+def test_a_refusal_is_that_jobs_own():
+    outcomes = submit_many(C2(job3=RefusedError("no")).connect, PAYLOADS, on_done=lambda: None)
+    assert [type(outcome) for outcome in outcomes].count(Submitted) == 19
+    assert str(outcomes[3]) == "no"
+
+
+def test_what_would_fail_for_all_ends_the_sending():
+    c2 = C2(job3=TokenError("expired"))
+    outcomes = submit_many(c2.connect, PAYLOADS, on_done=lambda: None, connections=1)
+    assert [getattr(outcome, "job_id", outcome) for outcome in outcomes[:3]] == [100, 101, 102]
+    assert isinstance(outcomes[3], TokenError)
+    assert outcomes[4:] == [None] * 16
+    assert c2.taken == ["job0", "job1", "job2"]

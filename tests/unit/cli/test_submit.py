@@ -1,0 +1,63 @@
+"""`qslurm submit` as it is typed, as far as nothing is sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qslurm.cli.app import run
+
+BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.cq", "b.cq"):
+        (tmp_path / name).write_text(BELL)
+    (tmp_path / "config.toml").write_text('[c2]\nurl = "http://127.0.0.1:9"\n')
+    monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
+    return tmp_path
+
+
+def test_several_files_are_several_payloads(capsys):
+    assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--dry-run"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [job["file"] for job in jobs] == ["a.cq", "b.cq"]
+    assert [job["payload"]["job"]["name"] for job in jobs] == ["a", "b"]
+    assert len({job["payload"]["job"]["comment"] for job in jobs}) == 2
+
+
+def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsys):
+    (here / "bad.cq").write_text("version 3.0\nHH q\n")
+    assert run(["submit", "a.cq", "bad.cq", "none.cq", "-b", "qx", "--json"]) == 2
+    said = capsys.readouterr()
+    assert "bad.cq:2" in said.err
+    assert "none.cq can't be read" in said.err
+    error = json.loads(said.out)["error"]
+    assert error["hint"].endswith("Nothing was sent: 2 of 3 files can't be.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a.cq", "b.cq", "-b", "qx", "--wait"], "--wait is for one file"),
+        (["-b", "qx"], "Nothing to submit"),
+        (["a.cq", "-b", "qx", "--array", "5-1"], "array"),
+        (["a.cq", "-b", "qx", "--dependency", "later"], "dependency"),
+        (["a.cq", "-b", "qx", "--begin", "soon"], "begin time"),
+        (["a.cq", "-b", "qx", "--export", "ALL"], "all of this machine's environment"),
+        (["a.cq", "-b", "qx", "--sweep", "theta"], "sweep"),
+        (["a.cq", "-b", "qx", "--comment", "x" * 2000], "comment would be"),
+        (["a.cq", "-b", "qx", "--shots", "0"], "--shots"),
+        (["a.cq", "-b", "qx", "--qpu-seconds", "nan"], "--qpu-seconds"),
+        (["a.cq", "-b", "qx", "--time", "-5"], "time limit"),
+        (["a.cq", "-b", "qx", "--set", "theta"], "NAME=VALUE"),
+    ],
+)
+def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
+    assert run(["submit", *words, "--dry-run"]) == 2
+    found = capsys.readouterr().err
+    assert said in found
+    assert "Traceback" not in found
