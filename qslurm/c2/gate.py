@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from qslurm.c2.spool import Spool
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.messages import Finish, GetStatus, Status
 from qslurm.errors import QslurmError
+from qslurm.logfmt import Field, say
 
 STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
@@ -31,9 +31,9 @@ NODES_EVERY_S = 5.0
 
 
 class Gate:
-    """One look at a time. `say` takes a line for the log whenever something changes."""
+    """One look at a time. `say` takes an event for the log, with its fields, whenever something changes."""
 
-    def __init__(self, config: C2Config, client: DispatcherClient, say: Callable[[str], None]) -> None:
+    def __init__(self, config: C2Config, client: DispatcherClient, say: Callable[..., None]) -> None:
         self._partitions = [partition_of(backend.name) for backend in config.backend]
         self._client = client
         self._slurm = Slurm(config.slurm)
@@ -81,8 +81,13 @@ class Gate:
             goal = target(wishes.get(name), out_of_service(status, backend_of(name)))
             if states[name] != goal.state:
                 self._slurm.set_partition(name, goal.state)
-                why = f": {goal.reason}" if goal.reason else ""
-                self._say(f"partition {name} was {states[name]}, is {goal.state}{why}")
+                self._say(
+                    "partition set",
+                    partition=name,
+                    was=states[name],
+                    state=goal.state,
+                    why=goal.reason or None,
+                )
 
     def _deliver_ends(self, status: Status | None, now: float, tick: float) -> None:
         ended = self._spool.ended() if status is not None else []
@@ -92,7 +97,7 @@ class Gate:
             age_s = ages[record.job_id, record.restart]
             finish = delivery(record, jobs.get(record.job_id), now=now, age_s=age_s)
             if finish is not None:
-                self._finish(finish, "its epilog could not")
+                self._finish(finish, "its epilog could not", record.center)
                 self._spool.take(record)
 
     def _release_jobs(self, status: Status | None, now: float, tick: float) -> None:
@@ -108,7 +113,14 @@ class Gate:
             match release(record, jobs.get(record.job_id), runs=runs, now=now, age_s=age_s):
                 case "start":
                     self._slurm.start_now(record.slurm_id or str(record.job_id))
-                    self._say(f"job {record.job_id} may start: it had to wait because {record.reason}")
+                    self._say(
+                        "job may start",
+                        job=record.job_id,
+                        restart=record.restart,
+                        center=record.center,
+                        partition=record.partition,
+                        waited_because=record.reason,
+                    )
                 case "forget":
                     self._spool.take(record)
                 case "wait":
@@ -120,13 +132,13 @@ class Gate:
         tasks = [] if status is None else status.tasks
         jobs = self._slurm.jobs(task.job_id for task in tasks)
         for finish in self._overdue.due(tasks, jobs, now):
-            self._finish(finish, "its epilog did not")
+            center = next(task.center for task in tasks if task.job_id == finish.job_id)
+            self._finish(finish, "its epilog did not", center)
 
-    def _finish(self, finish: Finish, why: str) -> None:
+    def _finish(self, finish: Finish, why: str, center: str | None) -> None:
         self._client.ask(finish)
-        self._say(
-            f"told the dispatcher that job {finish.job_id}.{finish.restart} ended as {finish.state}; {why}"
-        )
+        about = {"job": finish.job_id, "restart": finish.restart, "center": center}
+        self._say("told the dispatcher of an end", **about, state=finish.state, why=why)
 
     def _resume_nodes(self, tick: float) -> None:
         if not self._partitions or tick - self._looked_at_nodes < NODES_EVERY_S:
@@ -135,7 +147,9 @@ class Gate:
         for name in self._resumes.due(self._slurm.drained(self._partitions), tick):
             self._slurm.resume_node(name)
             self._say(
-                f"node {name} was drained ({SECOND_LAUNCH}) by slurmctld's second launch of a job; resumed"
+                "node resumed",
+                node=name,
+                why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
 
     def _rotate(self, now: float) -> None:
@@ -151,10 +165,10 @@ class Gate:
         except (QslurmError, OSError) as error:
             if self._troubles.get(name) != str(error):
                 self._troubles[name] = str(error)
-                self._say(f"{name}: {error}")
+                self._say("trouble", "warning", about=name, why=str(error))
         else:
             if self._troubles.pop(name, None) is not None:
-                self._say(f"{name}: all is well again")
+                self._say("all is well again", about=name)
 
 
 def serve(config: C2Config) -> None:
@@ -167,15 +181,13 @@ def serve(config: C2Config) -> None:
         dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
     ) as client:
         gate = Gate(config, client, _say)
-        _say(
-            f"watching {', '.join(partition_of(backend.name) for backend in config.backend) or 'no partition'}"
-        )
+        partitions = ",".join(partition_of(backend.name) for backend in config.backend)
+        _say("watching", partitions=partitions or "none")
         while not stopped.is_set():
             gate.look(time.time(), time.monotonic())
             stopped.wait(config.gate.interval_s)
     _say("stopped")
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} gate: {text}\n")
-    sys.stderr.flush()
+def _say(event: str, level: str = "info", **fields: Field) -> None:
+    say("gate", event, level, **fields)

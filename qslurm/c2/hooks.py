@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import msgspec
@@ -23,6 +23,7 @@ from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import EndedJob, Spool, TurnedAwayJob
 from qslurm.dispatcher.messages import Admit, Finish, Message, TurnedAway
 from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.logfmt import Field
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 
@@ -55,8 +56,37 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         """The name that means this job only: the last task of an array to start has the array's own job id."""
         return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
 
-    def __str__(self) -> str:
-        return f"job {self.job_id}.{self.restart} of {self.user} in {self.partition}"
+
+@dataclass(frozen=True)
+class Hook:
+    """One of the two, for one start of a job: with the gate's folder, and Slurm's commands."""
+
+    part: str
+    config: C2Config
+    start: Start
+    spool: Spool
+    slurm: Slurm
+
+    @property
+    def center(self) -> str:
+        """Whose job it is."""
+        return self.start.user.removeprefix(self.config.slurm.user_prefix)
+
+    def say(self, event: str, *, level: str = "info", **fields: Field) -> None:
+        """A line in the hooks' log, about this job."""
+        start = self.start
+        about: dict[str, Field] = {
+            "job": start.job_id,
+            "restart": start.restart,
+            "center": self.center,
+            "user": start.user,
+            "partition": start.partition,
+        }
+        self.spool.log(self.part, event, about | fields, level=level)
+
+
+def _hook(part: str, config: C2Config, start: Start) -> Hook:
+    return Hook(part, config, start, Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S))
 
 
 class HopelessError(QslurmError):
@@ -146,22 +176,22 @@ def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     if not backend_of(start.partition):
         return RUN
     began = time.monotonic()
-    spool, slurm = Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S)
+    hook = _hook("prolog", config, start)
     limit_s = config.gate.admit_timeout_s + SPARE_S
-    _no_longer_than(limit_s, lambda: _turn_away(spool, start, f"the prolog took longer than {limit_s:g} s"))
+    _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog took longer than {limit_s:g} s"))
     try:
-        admit = request(start, slurm.batch_script(start.job_id), config.slurm.user_prefix)
+        admit = request(start, hook.slurm.batch_script(start.job_id), config.slurm.user_prefix)
         answer = _ask(config, admit)
     except HopelessError as error:
-        return _cancel(spool, slurm, start, error.message)
+        return _cancel(hook, error.message)
     except QslurmError as error:
-        return _back_to_the_queue(spool, slurm, start, error.message)
+        return _back_to_the_queue(hook, error.message)
     except OSError as error:
-        return _back_to_the_queue(spool, slurm, start, str(error))
+        return _back_to_the_queue(hook, str(error))
     if isinstance(answer, TurnedAway):
         away = _back_to_the_queue if answer.retry else _cancel
-        return away(spool, slurm, start, answer.reason)
-    spool.log(f"prolog: {start} admitted ({admit.kind}) in {_ms(began)} ms")
+        return away(hook, answer.reason)
+    hook.say("admitted", kind=admit.kind, ms=_ms(began))
     return RUN
 
 
@@ -175,14 +205,20 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     if not backend_of(start.partition):
         return 0
     began = time.monotonic()
-    spool, slurm = Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S)
-    ended = EndedJob(job_id=start.job_id, restart=start.restart, when=time.time(), key=start.comment.key)
-    _no_longer_than(config.gate.admit_timeout_s + SPARE_S, lambda: spool.put(ended))
+    hook = _hook("epilog", config, start)
+    ended = EndedJob(
+        job_id=start.job_id,
+        restart=start.restart,
+        when=time.time(),
+        key=start.comment.key,
+        center=hook.center,
+    )
+    _no_longer_than(config.gate.admit_timeout_s + SPARE_S, lambda: hook.spool.put(ended))
     try:
-        ended = _how_it_ended(slurm, start, ended)
+        ended = _how_it_ended(hook.slurm, start, ended)
         if ended.state:
             _ask(config, _finish(ended))
-            spool.log(f"epilog: {start} ended as {ended.state} (start {ended.restart}) in {_ms(began)} ms")
+            hook.say("ended", state=ended.state, start=ended.restart, ms=_ms(began))
             return 0
         why = "Slurm can't say how it ended"
     except QslurmError as error:
@@ -190,10 +226,10 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     except OSError as error:
         why = str(error)
     try:
-        spool.put(ended)
-        spool.log(f"epilog: {start} ended; the gate will tell the dispatcher: {why}")
+        hook.spool.put(ended)
+        hook.say("ended; the gate will tell the dispatcher", level="warning", why=why)
     except QslurmError as error:
-        spool.log(f"epilog: {start} ended and nobody was told: {why} {error}")
+        hook.say("ended, and nobody was told", level="error", why=f"{why} {error}")
     return 0
 
 
@@ -231,21 +267,22 @@ def _ask(config: C2Config, message: Message) -> Message:
         return client.ask(message)
 
 
-def _back_to_the_queue(spool: Spool, slurm: Slurm, start: Start, reason: str) -> int:
+def _back_to_the_queue(hook: Hook, reason: str) -> int:
     """Exit 1, with a record for the gate. A job with requeue off would be cancelled by that, so it is turned on."""
-    _turn_away(spool, start, reason)
+    _turn_away(hook, reason)
     try:
-        slurm.update_job(start.slurm_id, Requeue="1")
+        hook.slurm.update_job(hook.start.slurm_id, Requeue="1")
     except QslurmError as error:
-        spool.log(f"prolog: {start} may be lost if it was submitted with --no-requeue: {error}")
+        hook.say("it may be lost if it was submitted with --no-requeue", level="warning", why=str(error))
     return REQUEUE
 
 
-def _turn_away(spool: Spool, start: Start, reason: str) -> None:
+def _turn_away(hook: Hook, reason: str) -> None:
+    start = hook.start
     try:
-        before = spool.turned_away_job(start.job_id)
+        before = hook.spool.turned_away_job(start.job_id)
         times = before.times + 1 if before is not None and before.restart < start.restart else 1
-        spool.put(
+        hook.spool.put(
             TurnedAwayJob(
                 job_id=start.job_id,
                 slurm_id=start.slurm_id,
@@ -254,22 +291,23 @@ def _turn_away(spool: Spool, start: Start, reason: str) -> None:
                 when=time.time(),
                 times=times,
                 reason=reason,
+                center=hook.center,
             )
         )
     except QslurmError as error:
         # Without the record Slurm itself starts the job again, after two minutes.
-        spool.log(f"prolog: {start}: no record for the gate: {error}")
-    spool.log(f"prolog: {start} back into the queue: {reason}")
+        hook.say("no record for the gate", level="error", why=str(error))
+    hook.say("back into the queue", level="warning", why=reason)
 
 
-def _cancel(spool: Spool, slurm: Slurm, start: Start, reason: str) -> int:
+def _cancel(hook: Hook, reason: str) -> int:
     """Cancel the job, so that its owner reads why. slurmctld kills this very process for it, so it comes last."""
-    spool.log(f"prolog: {start} cancelled: {reason}")
+    hook.say("cancelled", why=reason)
     try:
-        slurm.update_job(start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
-        slurm.cancel(start.slurm_id)
+        hook.slurm.update_job(hook.start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
+        hook.slurm.cancel(hook.start.slurm_id)
     except QslurmError as error:
-        return _back_to_the_queue(spool, slurm, start, f"it could not be cancelled: {error}")
+        return _back_to_the_queue(hook, f"it could not be cancelled: {error}")
     return RUN
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -21,6 +20,7 @@ import msgspec
 
 from qslurm.atomic import write_atomically
 from qslurm.errors import PermissionDeniedError, QslurmError
+from qslurm.logfmt import Field, line
 
 LOG_LIMIT = 8 * 1024 * 1024
 """Bytes of hooks.log at which it becomes hooks.log.1."""
@@ -41,6 +41,7 @@ class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
     when: float
     times: int
     reason: str
+    center: str = ""
 
 
 class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     reason: str = ""
     key: str = ""
+    center: str = ""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,19 +116,26 @@ class Spool:
 
     # --- the hooks' log ------------------------------------------------------------------------------
 
-    def log(self, text: str, *, now: float | None = None) -> None:
+    def log(
+        self,
+        part: str,
+        event: str,
+        fields: Mapping[str, Field],
+        *,
+        level: str = "info",
+        now: float | None = None,
+    ) -> None:
         """Add a line to hooks.log. Without a place to write, the line goes to stderr."""
-        moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
-        line = f"{moment:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z " + " ".join(text.split()) + "\n"
+        data = line(part, level, event, fields, now=now).encode()
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
             handle = os.open(self.folder / "hooks.log", flags, 0o640)
             try:
-                os.write(handle, line.encode())
+                os.write(handle, data)
             finally:
                 os.close(handle)
         except OSError:
-            os.write(2, line.encode())
+            os.write(2, data)
 
     def rotate_log(self) -> None:
         """Start hooks.log anew when it has grown; one old one is kept."""
@@ -173,7 +182,9 @@ class Spool:
         place = self.folder / "unreadable"
         place.mkdir(mode=0o755, exist_ok=True)
         path.replace(place / f"{path.name}.{int(time.time())}")
-        self.log(f"gate: {path.name} is damaged ({why}) and was set aside in {place}")
+        job = path.name.split(".")[0]
+        about = {"job": job if job.isdigit() else None, "file": path.name, "why": why, "folder": str(place)}
+        self.log("gate", "a damaged file was set aside", about, level="warning")
 
 
 @contextmanager

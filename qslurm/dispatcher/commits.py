@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from qslurm.dispatcher.ledger import Ledger
+from qslurm.eventlog import EventLog
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts
 
@@ -47,7 +46,7 @@ class Commits:
             self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
             self._failures += 1
             if not self._ledger.trouble:
-                log.error("the store takes nothing: %s; nothing new is admitted until it does", trouble)
+                log.error("the store takes nothing; nothing new is admitted until it does", why=trouble)
         elif self._ledger.trouble:
             log.warning("the store takes everything again")
             self._failures = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -10,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.lane_client import DOOR_LIMIT, HELLO_LIMIT, Hello
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 GUESTS = 512
 """Connections at a time; who comes then does without a lane."""
@@ -82,7 +82,7 @@ class Door:
         try:
             socket.send_fds(self._guests[number], [b"L"], descriptors)
         except OSError as error:
-            log.debug("task=%d takes no lane: %s", task, error)
+            log.debug("a step takes no lane", task=task, why=str(error))
             self._send_away(number)
             return False
         return True
@@ -95,7 +95,7 @@ class Door:
         try:
             self._guests[number].send(data)
         except OSError as error:
-            log.debug("task=%d listens no more: %s", task, error)
+            log.debug("a step listens no more", task=task, why=str(error))
             self._send_away(number)
 
     def send_away(self, task: int) -> None:
@@ -116,7 +116,7 @@ class Door:
         try:
             guest, _ = listener.accept()
         except OSError as error:
-            log.debug("nobody came in: %s", error)
+            log.debug("nobody came in", why=str(error))
             return
         if len(self._guests) >= GUESTS:
             guest.close()

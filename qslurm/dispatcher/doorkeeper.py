@@ -8,7 +8,6 @@ have as many as the system allows, and no user more than its part.
 from __future__ import annotations
 
 import errno
-import logging
 import resource
 import socket
 import struct
@@ -16,10 +15,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qslurm.eventlog import EventLog
+from qslurm.logfmt import Field
+
 if TYPE_CHECKING:
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 MOST_CONNECTIONS = 1024
 """Of one user at a time; a job step has one."""
@@ -86,7 +88,7 @@ class Doorkeeper:
         try:
             peer = socket.socket(fileno=_duplicate(descriptor))
         except OSError as error:
-            log.debug("a connection was gone before it was looked at: %s", error)
+            log.debug("a connection was gone before it was looked at", why=str(error))
             return
         with peer:
             owner = self._owner_of(peer)
@@ -97,10 +99,10 @@ class Doorkeeper:
             if self._connections[owner] > self._most:
                 if owner not in self._warned:
                     self._warned.add(owner)
-                    what = "uid" if isinstance(owner, int) else "address"
-                    log.warning(
-                        "%s=%s has more than %d connections; the others are ended", what, owner, self._most
+                    whose: dict[str, Field] = (
+                        {"uid": owner} if isinstance(owner, int) else {"address": str(owner)}
                     )
+                    log.warning("too many connections of one; the others are ended", **whose, most=self._most)
                 _end(peer)
 
     def _forget(self, descriptor: int) -> None:
@@ -147,7 +149,7 @@ def end_connection(descriptor: int) -> None:
     try:
         peer = socket.socket(fileno=_duplicate(descriptor))
     except OSError as error:
-        log.debug("the connection was gone: %s", error)
+        log.debug("the connection was gone", why=str(error))
         return
     with peer:
         if address_of(peer) is not None:

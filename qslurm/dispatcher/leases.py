@@ -7,7 +7,6 @@ with any of the three. While a runtime is lent, it gives turns to those who shar
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 
@@ -19,11 +18,12 @@ from qslurm.dispatcher.messages import Execute, Executed, Lease, LeaseOver, Seat
 from qslurm.dispatcher.pool import Pool, Runtime
 from qslurm.dispatcher.states import TaskState, is_open
 from qslurm.dispatcher.task import Task
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.lane import OwnedLane, lanes_work_here
 from qslurm.runtimes.lane_service import fits_lane
 from qslurm.runtimes.logbook import SEATS
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 SLICE_S = 0.05
 """A lease lasts at least so long while it is used, though others wait: changing hands costs a circuit's time."""
@@ -216,6 +216,10 @@ class Leases:
         task = None if busy is None else self._ledger.tasks.get(busy.task)
         if busy is None or task is None or task.id not in seats:
             return seats
+        names, again = task.names(), not fail
+        log.warning(
+            "execution lost by lane", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why
+        )
         if fail:
             used_up = busy.seconds >= quota.left_s(self._ledger, task)
             failed = Executed(
@@ -266,13 +270,18 @@ class Leases:
         try:
             lane = OwnedLane()
         except OSError as error:
-            log.warning("no lane can be made: %s", error.strerror)
+            log.warning("no lane can be made", **self._names(task_id), why=error.strerror)
             return False
         if not self._door.hand_out(task_id, lane.for_client):
             lane.close()
             return False
         self._tables.setdefault(runtime.number, Table(runtime)).lanes[task_id] = lane
+        log.debug("job has a lane", **self._names(task_id), runtime=runtime.number)
         return True
+
+    def _names(self, task_id: int) -> dict[str, str | int]:
+        task = self._ledger.tasks.get(task_id)
+        return {} if task is None else task.names()
 
     def _seat(self, task_id: int, now: float) -> Seat:
         job = self._ledger.tasks[task_id].job

@@ -9,7 +9,6 @@ nobody wants any more.
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -24,12 +23,13 @@ from qslurm.dispatcher.reservations import Reservation
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open, move_execution, move_task
 from qslurm.dispatcher.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.errors import UsedUpError
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
 from qslurm.store.statements import Statement
 from qslurm.store.store import Row, Store
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 class Ledger:
@@ -332,14 +332,4 @@ def _end_execution(task: int, outcome: Executed, state: ExecutionState) -> State
 
 def _log(task: Task) -> None:
     # Reasons are left out: they may quote a user's circuit.
-    job = task.job
-    log.info(
-        "job=%d restart=%d center=%s task=%d backend=%s kind=%s state=%s",
-        job.job_id,
-        job.restart,
-        job.center,
-        task.id,
-        job.backend,
-        job.kind,
-        task.state,
-    )
+    log.info("job changes", **task.names(), task=task.id, kind=task.job.kind, state=task.state)

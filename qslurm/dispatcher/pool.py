@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import itertools
-import logging
 import os
 import secrets
 import shutil
@@ -27,6 +26,7 @@ from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.logbook import SUFFIX, Logbook, memory_logbook, open_logbook
@@ -36,7 +36,7 @@ from qslurm.runtimes.quantum import Setup
 if TYPE_CHECKING:
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 JOIN_LIMIT_S = 30.0
 """A process that has not joined by then is replaced."""
@@ -185,7 +185,7 @@ class Pool:
         try:
             socket.send_fds(runtime.wire, [b"L"], lanes)
         except OSError as error:
-            log.debug("runtime=%d takes no lanes: %s", runtime.number, error)
+            log.debug("runtime takes no lanes", runtime=runtime.number, why=str(error))
             return  # it is about to be found dead
         self.router.send_multipart([*runtime.address, b"", encode(lease)])
         runtime.address = None
@@ -288,7 +288,7 @@ class Pool:
         try:
             return path, open_logbook(path)
         except OSError as error:
-            log.warning("no logbook at %s: %s; this runtime gets no leases", path, error.strerror)
+            log.warning("no logbook, and so no leases", path=str(path), why=error.strerror)
             path.unlink(missing_ok=True)
             return None, memory_logbook()
 
@@ -307,7 +307,7 @@ class Pool:
             return None
         runtime = self.runtimes.get(message.runtime)
         if runtime is None or not hmac.compare_digest(runtime.secret, parcel.credential):
-            log.warning("somebody who is no quantum runtime of ours spoke as number %d", message.runtime)
+            log.warning("somebody who is no quantum runtime of ours spoke", runtime=message.runtime)
             return None
         if isinstance(message, Report):
             self._note_report(runtime, message)
@@ -326,11 +326,11 @@ class Pool:
         if report.health != runtime.health:
             health = report.health
             log.info(
-                "runtime=%d backend=%s is %s %s",
-                runtime.number,
-                runtime.backend,
-                health.state,
-                health.reason,
+                "target reports",
+                backend=runtime.backend,
+                runtime=runtime.number,
+                state=health.state,
+                why=health.reason,
             )
         runtime.health = report.health
         if report.backend_type is not None:
@@ -338,14 +338,13 @@ class Pool:
 
     def _note_failure(self, runtime: Runtime, how: str, tail: str) -> None:
         last = tail.strip().rsplit("\n", 1)[-1]
-        log.warning(
-            "runtime=%d backend=%s ended: %s", runtime.number, runtime.backend, runtime.killed_because or how
-        )
+        why = runtime.killed_because or how
+        log.warning("quantum runtime ended", backend=runtime.backend, runtime=runtime.number, why=why)
         failed = 0 if runtime.joined else self._failed_starts[runtime.backend] + 1
         self._failed_starts[runtime.backend] = failed
         if failed:
             self.failures[runtime.backend] = f"its quantum runtime can't start: {last or how}"
-            log.error("backend=%s %s", runtime.backend, self.failures[runtime.backend])
+            log.error("no quantum runtime", backend=runtime.backend, why=self.failures[runtime.backend])
         pause = _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)]
         self._not_before[runtime.backend] = time.monotonic() + pause
 
@@ -370,7 +369,7 @@ class Pool:
         try:
             self.router.unbind(runtime.endpoint)
         except zmq.ZMQError as error:
-            log.debug("unbind: %s", error)
+            log.debug("unbind failed", why=str(error))
 
 
 def _tail(runtime: Runtime) -> str:
@@ -386,4 +385,4 @@ def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
         process.stdin.write(line)
         process.stdin.close()
     except BrokenPipeError:
-        log.debug("process %d ended before it was told anything", process.pid)
+        log.debug("a runtime ended before it was told anything", pid=process.pid)

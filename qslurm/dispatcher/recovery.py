@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from pathlib import Path
 
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.errors import QslurmError
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.logbook import SUFFIX, Logbook, open_logbook
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 def recover(ledger: Ledger, logbooks: str) -> int:
@@ -39,7 +39,6 @@ def recover(ledger: Ledger, logbooks: str) -> int:
     for path in paths:
         path.unlink()
     if found:
-        log.info(
-            "%d executions taken over from logbooks in %.0f ms", found, (time.monotonic() - began) * 1000
-        )
+        took = (time.monotonic() - began) * 1000
+        log.info("executions taken over from logbooks", executions=found, ms=round(took))
     return found

@@ -7,7 +7,6 @@ is what they are known by. A runtime whose connection breaks keeps its work for 
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ from qslurm.dispatcher.remote_messages import (
     from_runtime,
 )
 from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
@@ -50,7 +50,7 @@ from qslurm.store import statements
 if TYPE_CHECKING:
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 MISSED_BEATS = 3
 """So many, and a runtime is given nothing more until it is heard of again."""
@@ -184,7 +184,7 @@ class Remotes:
                 self._lose(remote, "Its quantum runtime, on another host, was not heard of any more")
             elif not remote.away and silent > self._away_s:
                 remote.away = True
-                log.warning("runtime=%s backend=%s is away", remote.holder.name, remote.holder.group)
+                log.warning("runtime is away", **_names(remote.holder))
             self._give_up_overdue(remote, now)
             self._match_later(remote)
 
@@ -248,7 +248,9 @@ class Remotes:
         try:
             message = from_runtime([frame.buffer for frame in frames])
         except InvalidInputError as error:
-            log.warning("key=%s says something that can't be understood: %s", key.decode(), error.message)
+            log.warning(
+                "a runtime said something that can't be understood", key=key.decode(), why=error.message
+            )
             return
         if not isinstance(message, Beat):
             self._allowed.look()
@@ -269,8 +271,8 @@ class Remotes:
     def _take_from(self, remote: Remote, message: FromRuntime) -> None:
         if isinstance(message, Beat):
             if message.health != remote.health:
-                name, backend = remote.holder.name, remote.holder.group
-                log.info("runtime=%s backend=%s is %s", name, backend, message.health.state)
+                state, why = message.health.state, message.health.reason
+                log.info("target reports", **_names(remote.holder), state=state, why=why)
             remote.health = message.health
             if message.backend_type is not None:
                 self.backend_types[remote.holder.group] = message.backend_type
@@ -309,7 +311,7 @@ class Remotes:
                 health=Health("offline", "its quantum runtime is starting"),
             )
             self._remotes[way.key] = known
-            log.info("runtime=%s backend=%s has joined", holder.name, holder.group)
+            log.info("runtime has joined", **_names(holder))
         known.descriptor = way.descriptor
         self._note_heard(known, way.address, now)
         drop = [claim.order for claim in message.claims if not self._takes_up(known, claim, now)]
@@ -327,7 +329,7 @@ class Remotes:
         remote.heard = now
         if remote.away:
             remote.away = False
-            log.info("runtime=%s backend=%s is back", remote.holder.name, remote.holder.group)
+            log.info("runtime is back", **_names(remote.holder))
 
     # --- what they do --------------------------------------------------------------------------------
 
@@ -382,7 +384,7 @@ class Remotes:
             result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
             work.hand_in(self._ledger, claim, result)
         else:  # said twice, if not out of malice
-            log.info("runtime=%s answers order %d, which it was not given", remote.holder.name, claim.order)
+            log.info("runtime answers what it was not given", **_names(remote.holder), order=claim.order)
         remote.orders.pop(claim.order, None)
         remote.later.pop(claim.order, None)
         self._take_back(claim.order, remote)
@@ -408,7 +410,7 @@ class Remotes:
         self._send(remote.address, Drop(order=order))
 
     def _lose(self, remote: Remote, why: str) -> None:
-        log.warning("runtime=%s backend=%s is lost: %s", remote.holder.name, remote.holder.group, why)
+        log.warning("runtime is lost", **_names(remote.holder), why=why)
         del self._remotes[remote.key]
         work.lost(self._ledger, remote.number, why)
 
@@ -434,3 +436,7 @@ def _descriptor(frame: zmq.Frame) -> int:
 
     found = frame.get(zmq.SRCFD)
     return found if isinstance(found, int) else -1
+
+
+def _names(holder: Holder) -> dict[str, str]:
+    return {"backend": holder.group, "runtime": holder.name}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Done, Message, Refused, Release, Reserve, Reserved
-from qslurm.dispatcher.reservations import Reservation, complaint
+from qslurm.dispatcher.reservations import Reservation, complaint, moment
+from qslurm.eventlog import EventLog
 
 KEPT_S = 86_400.0
 """How long a window that is over is kept: a clock that was wrong for a moment must not cost one."""
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 def order(ledger: Ledger, message: Reserve | Release) -> Message:
@@ -24,7 +23,7 @@ def order(ledger: Ledger, message: Reserve | Release) -> Message:
     found = next((one for one in listed(ledger) if one.id == message.reservation), None)
     if found is None:
         return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
-    log.info("reservation=%d backend=%s released", found.id, found.backend)
+    log.info("reservation released", **_names(found))
     ledger.release(found)
     return Done()
 
@@ -53,11 +52,17 @@ def _reserve(ledger: Ledger, message: Reserve) -> Message:
     if wrong:
         return Refused(kind="invalid_input", reason=wrong)
     ledger.reserve(new)
-    log.info("reservation=%d backend=%s from=%.0f until=%.0f", new.id, new.backend, new.begins, new.ends)
+    log.info("reserved", **_names(new), begins=moment(new.begins), ends=moment(new.ends))
     known = not new.center or new.center in ledger.backends[new.backend].weights
     if known or ledger.store.knows_center(new.center):
         return Reserved(reservation=new.id)
     return Reserved(reservation=new.id, note=f"No job of a center {new.center!r} has been here so far.")
+
+
+def _names(one: Reservation) -> dict[str, str | int | None]:
+    return {
+        "reservation": one.id, "job": one.job_id or None, "center": one.center or None, "backend": one.backend,
+    }  # fmt: skip
 
 
 def _all(ledger: Ledger) -> list[Reservation]:

@@ -9,7 +9,6 @@ What may take its time (munged, reading a job's circuit) is done by a few thread
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -54,6 +53,8 @@ from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
 from qslurm.dispatcher.wire import BODY_LIMIT, Address, Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.eventlog import EventLog
+from qslurm.logfmt import Field
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.lane_client import door_of
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 _BATCH = 64  # messages taken in before anything else gets its turn
 _CONNECTION_BACKLOG = 64  # messages that one connection may have waiting
@@ -342,7 +343,7 @@ class Server:
     def _take_signed(self, address: Address, message: Signed, uid: Sender, began: float) -> None:
         ledger = self._ledger
         if isinstance(uid, QslurmError):
-            log.warning("%s refused: %s", type(message).__name__, uid.message)
+            log.warning("refused", **_names(message), why=uid.message)
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
         elif isinstance(message, Attach):
             if ledger.trouble:
@@ -350,7 +351,7 @@ class Server:
             else:
                 self._answer_step(address, sessions.attach(ledger, message, uid))
         elif uid not in self._trusted:
-            log.warning("uid=%d may not send %s", uid, type(message).__name__)
+            log.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
             self._admit(address, message, None if self._read else "", began)
@@ -368,12 +369,17 @@ class Server:
         if answer is None and envelope is not None and read is not None:
             qubits = self._ledger.backends[job.backend].qubits
             self._threads.do(
-                "read", lambda: read(envelope, qubits), lambda found: self._admit(address, job, found, began)
+                "read",
+                lambda: read(envelope, qubits),
+                lambda found: self._admit(address, job, found, began),
+                job=job.job_id,
+                center=job.center,
             )
             return
         if isinstance(answer, TurnedAway):
-            again = "for now" if answer.retry else "for good"
-            log.info("job=%d restart=%d center=%s turned away %s", job.job_id, job.restart, job.center, again)
+            # Why a job can never run may quote its circuit.
+            why = answer.reason if answer.retry else None
+            log.info("job turned away", **_names(job), again=answer.retry, why=why)
         if answer is not None:
             verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
             self._ledger.meters.add("admissions", job.backend, verdict)
@@ -455,6 +461,13 @@ class Server:
             self._door.tell(address, encode(message))
             return
         self._front.send_multipart([*address, b"", encode(message)])
+
+
+def _names(message: Signed) -> dict[str, Field]:
+    """What a line of the log calls a message, and the job it is about."""
+    about = ("job_id", "restart", "center", "backend", "reservation")
+    found: dict[str, Field] = {name.removesuffix("_id"): getattr(message, name, None) for name in about}
+    return {"message": type(message).__name__} | found
 
 
 def _not_trusted(uid: int) -> Refused:

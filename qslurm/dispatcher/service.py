@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import pwd
 import shutil
@@ -19,9 +18,10 @@ from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.dispatcher.signals import signals_stop
 from qslurm.errors import ConfigError, QslurmError
+from qslurm.eventlog import EventLog, configure
 from qslurm.runtimes.lane_client import door_of
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path (unix(7))."""
@@ -44,7 +44,7 @@ def serve(
     """
     remote = remote if remote and remote.listen else None
     check_config(config, backends, remote)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    configure("dispatcher")
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
     with _alone(config.socket):
@@ -154,9 +154,9 @@ def _serve_alone(
             with signals_stop(server.stop, server.bell):
                 server.bind(f"ipc://{config.socket}")
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
-                log.info("listening at %s, %d jobs open", config.socket, len(ledger.tasks))
+                log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
                 if remote is not None:
-                    log.info("quantum runtimes on other hosts may join at %s", server.bind_remote())
+                    log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
                 server.run()
     finally:
         store.close()

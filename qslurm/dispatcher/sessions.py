@@ -24,7 +24,10 @@ from qslurm.dispatcher.messages import (
 from qslurm.dispatcher.positions import reason
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.task import Circuit, Task, attached, ended, outcome_from_row
+from qslurm.eventlog import EventLog
 from qslurm.store import statements
+
+log = EventLog(__name__)
 
 NO_CIRCUIT = "The hybrid file has executed no circuit."
 
@@ -32,6 +35,14 @@ NO_CIRCUIT = "The hybrid file has executed no circuit."
 def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
     """A job step asks for its work."""
     task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    answer = _attach(ledger, task, message, uid)
+    refused = answer.reason if isinstance(answer, Refused) else None
+    names = {"job": message.job_id, "restart": message.restart} if task is None else task.names()
+    log.info("step attaches", **names, uid=uid, refused=refused)
+    return answer
+
+
+def _attach(ledger: Ledger, task: Task | None, message: Attach, uid: int) -> Message:
     if task is None or task.job.restart < message.restart:
         return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
     if task.job.uid != uid:

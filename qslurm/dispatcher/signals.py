@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-log = logging.getLogger(__name__)
+from qslurm.eventlog import EventLog
+
+log = EventLog(__name__)
 
 
 @contextmanager
@@ -15,7 +16,7 @@ def signals_stop(stop: Callable[[], None], bell: int) -> Iterator[None]:
     """Let SIGTERM and SIGINT call `stop`, and write a byte to `bell`, so that a poll wakes up."""
 
     def handler(number: int, _frame: object) -> None:
-        log.info("%s: stopping", signal.Signals(number).name)
+        log.info("stopping", signal=signal.Signals(number).name)
         stop()
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from qslurm.dispatcher import work
 from qslurm.dispatcher.fleet import Fleet
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import BackendStatus, Done, Message, Refused, SetBackend
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 STATES = ("idle", "executing", "calibrating", "offline")
 """The states that a backend can be in."""
@@ -37,7 +37,8 @@ class Backends:
         self._switched_off.pop(message.backend, None)
         if not message.online:
             self._switched_off[message.backend] = message.reason
-        log.info("backend=%s set %s", message.backend, "online" if message.online else "offline")
+        state = "online" if message.online else "offline"
+        log.info("backend set", backend=message.backend, state=state, why=message.reason)
         self._ledger.set_backend(message.backend, offline=not message.online, reason=message.reason)
         return Done()
 

@@ -80,6 +80,11 @@ class Task:
         """When the state began."""
         return self.finished_at or self.started_at or self.admitted_at
 
+    def names(self) -> dict[str, str | int]:
+        """What lines of the log call it by."""
+        job = self.job
+        return {"job": job.job_id, "restart": job.restart, "center": job.center, "backend": job.backend}
+
     def row(self) -> Row:
         """The task as a row of the store."""
         job, envelope = self.job, self.job.envelope

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+
+from qslurm.eventlog import EventLog
+from qslurm.logfmt import Field
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 T = TypeVar("T")
 
@@ -28,10 +31,10 @@ class Threads:
         self._done: deque[Callable[[], None]] = deque()
         self.ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def do(self, kind: str, work: Callable[[], T], then: Callable[[T], None]) -> None:
+    def do(self, kind: str, work: Callable[[], T], then: Callable[[T], None], **about: Field) -> None:
         """Call `work` in one of the threads for its kind, and `then` with its answer in the loop.
 
-        If `work` raises, that is logged, and nobody is answered: whoever asked will ask again.
+        If `work` raises, that is logged with what it is `about`, and nobody is answered: whoever asked will ask again.
         """
         if kind not in self._executors:
             from concurrent.futures import ThreadPoolExecutor
@@ -43,14 +46,14 @@ class Threads:
             self._done.append(lambda: then(answer))
             self.ring()
 
-        self._executors[kind].submit(both).add_done_callback(_log_failure)
+        self._executors[kind].submit(both).add_done_callback(partial(_log_failure, kind, about))
 
     def ring(self) -> None:
         """Wake the loop; from any thread, and from a signal handler."""
         try:
             os.write(self.bell, b"\0")
         except OSError as error:  # full: it wakes anyway; closed: it has stopped
-            log.debug("the bell was not rung: %s", error)
+            log.debug("the bell was not rung", why=str(error))
 
     def hand_over(self) -> None:
         """Call what the threads have left; only the loop does this."""
@@ -69,6 +72,6 @@ class Threads:
         os.close(self.bell)
 
 
-def _log_failure(future: Future[None]) -> None:
+def _log_failure(kind: str, about: Mapping[str, Field], future: Future[None]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("a thread has failed", exc_info=error)
+        log.crashed("a thread has failed", error, **about, thread=kind)

@@ -8,7 +8,10 @@ from qslurm.dispatcher.messages import Executed, Result, Run
 from qslurm.dispatcher.remote_messages import Claim
 from qslurm.dispatcher.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.task import Execution
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import TryLaterError
+
+log = EventLog(__name__)
 
 LOSSES = 2
 """Quantum runtimes that one execution may cost before it fails."""
@@ -48,7 +51,10 @@ def result(ledger: Ledger, message: Result) -> int | None:
     del ledger.running[message.order]
     if message.kind == TryLaterError.kind:
         execution.losses += message.begun
-        if execution.losses < LOSSES:
+        names = ledger.tasks[execution.task].names()
+        once_more = execution.losses < LOSSES
+        log.info("execution given back", **names, seq=execution.seq, runtime=runtime, again=once_more)
+        if once_more:
             ledger.requeue(execution)
             return None
     _end(ledger, execution, _outcome(message, execution.seq, execution.circuit.shots))
@@ -131,7 +137,10 @@ def lost(ledger: Ledger, runtime: int, why: str, *, fail: bool = False, only: in
             continue
         del ledger.running[order]
         execution.losses += 1
-        if not fail and execution.losses < LOSSES:
+        once_more = not fail and execution.losses < LOSSES
+        names = ledger.tasks[execution.task].names()
+        log.warning("execution lost", **names, seq=execution.seq, runtime=runtime, again=once_more, why=why)
+        if once_more:
             ledger.requeue(execution)
             continue
         again = "" if fail else " twice"

@@ -38,6 +38,7 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
+from qslurm.eventlog import EventLog
 from qslurm.jobmanager.auth import Keyring, verify
 from qslurm.jobmanager.documents import (
     backend_document,
@@ -48,6 +49,7 @@ from qslurm.jobmanager.documents import (
     result_document,
 )
 from qslurm.jobmanager.logs import read_log
+from qslurm.logfmt import Field
 from qslurm.store.reader import Reader
 from qslurm.store.records import TaskRecord
 
@@ -60,6 +62,8 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (UnreachableError, 503),
 ]
 """HTTP statuses by error, the first that fits; all else is 500."""
+
+log = EventLog(__name__)
 
 LONGEST_LIST = 1000
 STATUS_AGE_S = 1.0
@@ -79,18 +83,18 @@ def make_app(config: C2Config) -> ASGIApp:
     """The application, ready to serve."""
     manager = _JobManager(config)
     routes: list[BaseRoute] = [
-        Route("/healthz", manager.health, methods=["GET"]),
-        Route("/v1/backends", manager.backends, methods=["GET"]),
-        Route("/v1/usage", manager.usage, methods=["GET"]),
-        Route("/v1/jobs", manager.jobs, methods=["GET"]),
-        Route("/v1/jobs/{job_id}", manager.job, methods=["GET"]),
-        Route("/v1/jobs/{job_id}/results", manager.results, methods=["GET"]),
-        Route("/v1/jobs/{job_id}/logs", manager.logs, methods=["GET"]),
+        Route("/healthz", _guarded(manager.health), methods=["GET"]),
+        Route("/v1/backends", _guarded(manager.backends), methods=["GET"]),
+        Route("/v1/usage", _guarded(manager.usage), methods=["GET"]),
+        Route("/v1/jobs", _guarded(manager.jobs), methods=["GET"]),
+        Route("/v1/jobs/{job_id}", _guarded(manager.job), methods=["GET"]),
+        Route("/v1/jobs/{job_id}/results", _guarded(manager.results), methods=["GET"]),
+        Route("/v1/jobs/{job_id}/logs", _guarded(manager.logs), methods=["GET"]),
     ]
     if config.jobmanager.compute:
         routes.append(Mount("/quantum-inspire", routes=manager.compute_routes()))
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
-        QslurmError: lambda _, error: error_response(error),
+        QslurmError: _answer_error,
         HTTPException: lambda _, error: _http_error(error),
         Exception: lambda _, error: error_response(_bug(error)),
     }
@@ -177,7 +181,9 @@ class _JobManager:
         return task
 
     def _center(self, request: Request) -> str:
-        return verify(_token(request), self._keyring, self._config.slurm.user_prefix, time.time())
+        center = verify(_token(request), self._keyring, self._config.slurm.user_prefix, time.time())
+        request.state.center = center
+        return center
 
 
 class _SharedStatus:
@@ -211,6 +217,33 @@ class _SharedStatus:
         if not isinstance(answer, Status):
             return UnreachableError("The dispatcher does not say how it is.")
         return answer
+
+
+def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """What nobody expected is logged with the job it is about; a center is not told how we look inside."""
+
+    def answer(request: Request) -> Response:
+        try:
+            return endpoint(request)
+        except (QslurmError, HTTPException):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be said, and answered
+            log.crashed("request failed", error, **_about(request))
+            return error_response(_bug(error))
+
+    return answer
+
+
+def _answer_error(request: Request, error: QslurmError) -> Response:
+    answer = error_response(error)
+    if answer.status_code >= 500:
+        log.warning("request failed", **_about(request), status=answer.status_code, why=error.message)
+    return answer
+
+
+def _about(request: Request) -> dict[str, Field]:
+    center = getattr(request.state, "center", None)
+    return {"job": request.path_params.get("job_id"), "center": center, "path": request.url.path}
 
 
 def error_response(error: QslurmError) -> Response:

@@ -5,7 +5,6 @@ The numbers are the dispatcher's, asked for when somebody asks here, at most onc
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,9 +31,10 @@ from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.messages import GetMetrics, Metrics
 from qslurm.dispatcher.meters import FAMILIES, Spread, Value
 from qslurm.errors import QslurmError
+from qslurm.eventlog import EventLog
 from qslurm.runtimes.warm_status import WarmStatus, ask_service
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 PREFIX = "qslurm_"
 PATIENCE_S = 2.0
@@ -103,7 +103,7 @@ class Source:
                 answer = client.ask(GetMetrics())
         except QslurmError as error:  # which is what `dispatcher_up` says
             if error.message != self._trouble:
-                log.warning("the dispatcher tells no metrics: %s", error.message)
+                log.warning("the dispatcher tells no metrics", why=error.message)
             self._trouble = error.message
             return None
         self._trouble = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, UnreachableError
+from qslurm.eventlog import configure
 
 if TYPE_CHECKING:
     import uvicorn
@@ -55,6 +56,7 @@ def serve(config: C2Config) -> None:
     """
     from qslurm.jobmanager.app import make_app
 
+    configure("jobmanager")
     host, port = parse_listen(config.jobmanager.listen)
     server = _server(make_app(config), host, port)
     with answering_metrics(config):
@@ -114,6 +116,7 @@ def _server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
             lifespan="off",
             access_log=False,  # paths are harmless, but a log of who asks what is the proxy's
             server_header=False,
+            log_config=None,  # what it says goes where our own lines go
             log_level="warning",
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_S,

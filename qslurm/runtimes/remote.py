@@ -41,6 +41,7 @@ from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.signals import signals_stop
 from qslurm.dispatcher.status import REPLACEMENT_S
 from qslurm.errors import InvalidInputError, QslurmError, UsedUpError
+from qslurm.eventlog import configure
 from qslurm.runtimes.health import Health, TryLaterError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def join(settings: JoinSettings) -> None:
     import zmq
 
     keys, server = read_keys(settings.key), read_public(settings.dispatcher_key)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    configure("quantum-runtime")
     with tempfile.TemporaryDirectory(prefix="qslurm-") as folder, zmq.Context() as context:
         link = context.socket(zmq.DEALER)
         zap.connect(link, keys, server)

@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +26,7 @@ import msgspec
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, QslurmError
+from qslurm.logfmt import Field, say
 from qslurm.runtimes import kernel, limits, warm_client
 from qslurm.runtimes.view import View, needed
 from qslurm.runtimes.warm_child import Assignment, Plan, Step, begin
@@ -54,9 +54,9 @@ class Caller(msgspec.Struct):
 
 
 class Service:
-    """The pool and its socket. `step` is what a runtime does; `say` takes a line for the log."""
+    """The pool and its socket. `step` is what a runtime does; `say` takes an event for the log, with its fields."""
 
-    def __init__(self, config: C2Config, step: Step, say: Callable[[str], None]) -> None:
+    def __init__(self, config: C2Config, step: Step, say: Callable[..., None]) -> None:
         self._config = config
         self._settings = config.runtimes
         self._step = step
@@ -98,7 +98,7 @@ class Service:
                 self._start_one()
         except OSError as error:  # too many processes or files on this host
             self._retry_at = time.monotonic() + RETRY_S
-            self._say(f"no runtime can be started: {error}")
+            self._say("no runtime can be started", "warning", why=str(error))
 
     def _start_one(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -135,10 +135,10 @@ class Service:
         self._starting = [one for one in self._starting if one is not runtime]
         self._ready = [one for one in self._ready if one[0] is not runtime]
         self._retry_at = time.monotonic() + RETRY_S
-        self._say(f"a runtime could not be made ready: {rest or 'it ended'}")
+        self._say("a runtime could not be made ready", "warning", why=rest or "it ended")
         settings = self._settings
         if word == "failed" and settings.confine == "auto" and self._plan.view is not None:
-            self._say("jobs are not confined: this host can't; see qslurm doctor")
+            self._say("jobs are not confined: this host can't; see qslurm doctor", "warning")
             self._plan = msgspec.structs.replace(self._plan, view=None)
 
     # --- those who ask -------------------------------------------------------------------------------
@@ -192,6 +192,18 @@ class Service:
             pid=os.getpid(),
         )
 
+    def _about(self, caller: Caller) -> dict[str, Field]:
+        """The job as it says itself, and whose process it is as the kernel says."""
+        try:
+            center = pwd.getpwuid(caller.uid).pw_name.removeprefix(self._config.slurm.user_prefix)
+        except KeyError:
+            center = None
+        return {
+            "job": caller.job if caller.job.isdecimal() else "unknown",
+            "center": center,
+            "uid": caller.uid,
+        }
+
     def _is_welcome(self, uid: int) -> bool:
         """Only centers' users get runtimes: nobody else has steps."""
         try:
@@ -209,7 +221,10 @@ class Service:
     def _forget_slow_ones(self) -> None:
         for number, caller in list(self._callers.items()):
             if time.monotonic() - caller.since > REQUEST_S:
-                self._cold += bool(caller.fds)
+                if caller.fds:
+                    self._cold += 1
+                    why = f"none was ready within {REQUEST_S:g} s"
+                    self._say("job gets no warm runtime", "warning", **self._about(caller), why=why)
                 self._drop(number)
 
     def _hand_out(self) -> None:
@@ -218,6 +233,7 @@ class Service:
                 self._give(number, caller)
 
     def _give(self, number: int, caller: Caller) -> None:
+        about = self._about(caller)
         runtime, pid = self._ready.pop(0)
         self._selector.unregister(runtime)
         try:
@@ -233,13 +249,11 @@ class Service:
                 os.close(watched)
         except (OSError, ValueError) as error:
             self._cold += 1
-            self._say(f"job {caller.job} of uid {caller.uid} gets no warm runtime: {error}")
+            self._say("job gets no warm runtime", "warning", **about, why=str(error))
         else:
             self._given += 1
             took = (time.monotonic() - caller.since) * 1000
-            self._say(
-                f"job {caller.job} of uid {caller.uid} has a warm runtime after {took:.1f} ms: process {pid}"
-            )
+            self._say("job has a warm runtime", **about, ms=round(took, 1), pid=pid)
         runtime.close()
         self._drop(number)
 
@@ -260,7 +274,7 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
     client.with_suffix(".new").replace(client)
     signal.signal(signal.SIGTERM, service.stop)
     signal.signal(signal.SIGINT, service.stop)
-    _say(f"{config.runtimes.warm} runtimes are kept warm at {config.runtimes.socket}")
+    _say("runtimes are kept warm", runtimes=config.runtimes.warm, socket=config.runtimes.socket)
     try:
         service.run()
     finally:
@@ -382,5 +396,5 @@ def _reap() -> None:
             return
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _say(event: str, level: str = "info", **fields: Field) -> None:
+    say("runtimes", event, level, **fields)

@@ -204,6 +204,6 @@ def test_a_job_that_is_not_for_a_backend_is_none_of_ours(platform: Platform) -> 
     try:
         job_id = platform.submit_script("true", "--partition=classical", "--output=/dev/null")
         platform.until_state(job_id, "COMPLETED")
-        assert f"job {job_id}." not in platform.hooks_log()
+        assert f"job={job_id} " not in platform.hooks_log()
     finally:
         platform.scontrol("delete", "PartitionName=classical")

@@ -67,8 +67,9 @@ class Jobs:
 
     def runtime_of(self, job_id: int) -> int:
         """The process that watches over a job."""
-        line = next(line for line in self.service_log().splitlines() if line.startswith(f"job {job_id} of"))
-        return int(line.rsplit(" ", 1)[1])
+        words = f'event="job has a warm runtime" job={job_id} '
+        line = next(line for line in self.service_log().splitlines() if words in line)
+        return int(line.rsplit("pid=", 1)[1])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from there. Nothing is executed past Slurm. docs/decisions/compute-api.md says w
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from qslurm.errors import QslurmError, RefusedError
+from qslurm.eventlog import EventLog
 from qslurm.jobmanager.compute import bodies
 from qslurm.jobmanager.compute.bodies import Document
 from qslurm.jobmanager.compute.http import Ask, auth_config, no_login, page, well_known
@@ -27,7 +27,7 @@ from qslurm.jobmanager.compute.records import Kind, Record, Records
 from qslurm.jobmanager.compute.runner import OVER, Caller, Progress, Runner
 from qslurm.jobmanager.compute.submission import check_job, job_spec
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 _BODY_LIMIT = 4 * 1024 * 1024  # bytes; a batch script of Slurm's is no longer
 _LOG_PAGE = 200
@@ -88,12 +88,15 @@ class ComputeApi:
         self, method: str, path: str, answer: Callable[[Ask], Any], status: int = 200, *, public: bool = False
     ) -> Route:
         def work(request: Request, body: bytes) -> Response:
+            caller = Caller("", "")
             try:
-                caller = Caller("", "") if public else self._authenticate(request)
+                if not public:
+                    caller = self._authenticate(request)
                 return respond(answer(Ask(caller, request, body)), status)
             except QslurmError as error:
                 if error.kind == QslurmError.kind:
-                    log.warning("%s %s: %s", method, path, error)
+                    about = {"center": caller.center, "record": request.path_params.get("id")}
+                    log.warning("request failed", **about, method=method, path=path, why=str(error))
                 return error_response(error)
 
         async def endpoint(request: Request) -> Response:

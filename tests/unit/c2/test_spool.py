@@ -43,7 +43,8 @@ def test_a_damaged_record_is_set_aside_and_logged_and_the_others_are_read(spool:
     (spool.folder / "turned-away" / "8.json").write_text('{"job_id": 8')
     assert spool.turned_away() == [turned(9)]
     assert [path.name.split(".")[0] for path in (spool.folder / "unreadable").iterdir()] == ["8"]
-    assert "8.json is damaged" in (spool.folder / "hooks.log").read_text()
+    (line,) = (spool.folder / "hooks.log").read_text().splitlines()
+    assert 'event="a damaged file was set aside" job=8 file=8.json' in line
     assert spool.turned_away() == [turned(9)]
 
 
@@ -66,11 +67,11 @@ def test_damaged_wishes_are_set_aside_and_nothing_is_wished(spool: Spool) -> Non
 
 
 def test_a_line_of_the_log_is_one_line(spool: Spool) -> None:
-    spool.log("first\nstill first", now=0.0)
-    spool.log("second", now=1.0)
+    spool.log("prolog", "first\nstill first", {"job": 7, "why": 'a "b" = c'}, now=0.0)
+    spool.log("epilog", "second", {}, level="warning", now=1.0)
     assert (spool.folder / "hooks.log").read_text().splitlines() == [
-        "1970-01-01T00:00:00.000Z first still first",
-        "1970-01-01T00:00:01.000Z second",
+        'time=1970-01-01T00:00:00.000Z level=info part=prolog event="first\\nstill first" job=7 why="a \\"b\\" = c"',
+        "time=1970-01-01T00:00:01.000Z level=warning part=epilog event=second",
     ]
 
 
@@ -78,14 +79,14 @@ def test_a_grown_log_is_started_anew_and_the_old_one_kept(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "LOG_LIMIT", 10)
-    spool.log("long enough")
+    spool.log("prolog", "long enough", {})
     spool.rotate_log()
     assert not (spool.folder / "hooks.log").exists()
     assert "long enough" in (spool.folder / "hooks.log.1").read_text()
 
 
 def test_without_a_folder_the_log_goes_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Spool(tmp_path / "none").log("nobody listens")
+    Spool(tmp_path / "none").log("prolog", "nobody listens", {})
     assert "nobody listens" in capfd.readouterr().err
 
 

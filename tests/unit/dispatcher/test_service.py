@@ -8,9 +8,22 @@ import stat
 from itertools import count
 from pathlib import Path
 
-from qslurm.dispatcher.messages import Admitted, Attach, Attached, Execute, Pending, SetBackend, TurnedAway
+import pytest
+
+from qslurm.dispatcher.messages import (
+    Admitted,
+    Attach,
+    Attached,
+    Execute,
+    Finish,
+    Pending,
+    SetBackend,
+    TurnedAway,
+)
+from qslurm.errors import PermissionDeniedError
 from qslurm.store.store import Store
 from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, is_gone, slow_circuit, until
+from tests.unit.logfmt import read_all
 
 UID = os.getuid()
 HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"
@@ -142,11 +155,35 @@ def test_a_hybrid_job_waits_for_its_step_over_a_restart(home: Path) -> None:
             assert isinstance(client.exchange(question, secret=attached.secret), Pending)
 
 
-def test_the_log_has_a_line_for_each_step_of_a_job_and_nothing_of_its_circuit(home: Path) -> None:
+def test_the_log_has_a_line_for_each_event_with_its_job_and_nothing_secret(home: Path) -> None:
     with Running(home) as running:
         assert running.ready().ask(circuit_job(5, uid=UID)) == Admitted()
         until(lambda: (t := running.reader().task("a", 5)) and t.state == "finished")
+        running.ask(circuit_job(6, "version 3.0\nqubit q\nNonsense q\n", uid=UID))
+        running.ask(hybrid_job(7, HYBRID, uid=UID))
+        with running.client() as client:
+            attached = client.ask(Attach(job_id=7, restart=0, client="step"))
+            assert isinstance(attached, Attached)
+            question = Execute(task=attached.task, seq=0, circuit=slow_circuit(24), shots=1)
+            client.exchange(question, secret=attached.secret)
+            until(running.executing)
+            (worker,) = running.workers()
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: running.workers() not in ([], [worker]))
+            client.ask(Finish(job_id=7, restart=0, state="CANCELLED"))
+        running.ask(hybrid_job(8, HYBRID, uid=UID + 1))
+        with running.client() as client, pytest.raises(PermissionDeniedError):
+            client.ask(Attach(job_id=8, restart=0, client="step"))
         running.stop()
-        log = running.log.read_text()
-        assert "job=5 restart=0 center=a task=1 backend=qx kind=circuit state=finished" in log
-        assert "CNOT" not in log
+        text = running.log.read_text()
+        events = [(line["event"], line.get("job")) for line in read_all(text)]
+        for job, expected in (
+            ("5", ["job changes"] * 3),
+            ("6", ["job changes"] * 2 + ["job turned away"]),
+            ("7", ["job changes"] * 2 + ["step attaches", "execution lost", "job changes"]),
+            ("8", ["job changes", "step attaches"]),
+        ):
+            assert [event for event, about in events if about == job] == expected
+        assert {"listening", "quantum runtime ended", "stopped"} <= {one for one, _ in events}
+        for secret in ("CNOT", "Nonsense", attached.secret.hex(), repr(attached.secret)[2:-1]):
+            assert secret not in text

@@ -120,7 +120,7 @@ class Site:
         def said() -> str:
             assert self.dispatcher.process.poll() is None, self.dispatcher.log.read_text()
             *_, last = self.dispatcher.log.read_text().split("process-started\n")
-            return last.partition("may join at tcp://127.0.0.1:")[2].partition("\n")[0]
+            return last.partition('may join" address=tcp://127.0.0.1:')[2].partition("\n")[0]
 
         return int(until(said))
 

@@ -126,9 +126,7 @@ def test_a_revoked_key_is_shut_out_at_once_and_its_answers_do_not_count(bare: Si
         given = lab.hear(Assign)
         bare.revoke("lab")
         lab.say(answer_to(given.claim, lab.instance))
-        until(
-            lambda: "is lost: Its quantum runtime is not allowed any more" in bare.dispatcher.log.read_text()
-        )
+        until(lambda: 'why="Its quantum runtime is not allowed any more' in bare.dispatcher.log.read_text())
         bare.key("other")
         bare.join("other")
         bare.let_go()

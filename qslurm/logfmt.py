@@ -1,0 +1,69 @@
+"""Log lines that people and programs read: one event a line, as `key=value` (logfmt). Light: hooks import it.
+
+    time=2026-11-22T12:26:00.123Z level=info part=gate event="told the dispatcher of an end" job=12 center=snellius
+
+Whatever stands in a value, it stays one value in one line, and does nothing to a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+LONGEST = 4000
+"""Characters of a value; what is longer is cut, and says so."""
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+,()[]*!?;&#~^$<>|'")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+Field = str | int | float | bool | None
+
+
+def line(part: str, level: str, event: str, fields: Mapping[str, Field], *, now: float | None = None) -> str:
+    """A whole line, with its end. `part` is who says it; a field that is None or "" is left out."""
+    at = time.time() if now is None else now
+    head = {"time": _moment(at), "level": level, "part": part, "event": event}
+    return pairs(head | dict(fields)) + "\n"
+
+
+def pairs(fields: Mapping[str, Field]) -> str:
+    """The fields as `key=value`, with spaces between them."""
+    return " ".join(f"{name}={value(one)}" for name, one in fields.items() if one is not None and one != "")
+
+
+def value(one: Field) -> str:
+    """A value, in quotes (as in JSON) unless it is a plain word."""
+    if isinstance(one, bool):
+        return "true" if one else "false"
+    if isinstance(one, float):
+        return f"{one:.6g}"
+    text = str(one)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} … ({len(text)} characters)"
+    if text and _PLAIN.issuperset(text):
+        return text
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def say(part: str, event: str, level: str = "info", **fields: Field) -> None:
+    """A line on stderr, where systemd takes it up."""
+    sys.stderr.write(line(part, level, event, fields))
+    sys.stderr.flush()
+
+
+def _moment(at: float) -> str:
+    whole, milliseconds = divmod(round(at * 1000), 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{milliseconds:03d}Z"
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if number > 0xFFFF:  # as JSON has it
+        number -= 0x10000
+        return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+    return f"\\u{number:04x}"
