@@ -5,7 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run `qslurm` with the process's arguments, and exit with the contract's code."""
-    import gc
     import sys
 
     try:
@@ -15,8 +14,9 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 128 + 2
-    gc.freeze()  # what is left needs no search for cycles: with scipy loaded, that takes 0.1 s
-    sys.exit(code)
+    from qslurm.leaving import leave
+
+    leave(code)
 
 
 class _ended_quietly:  # noqa: N801 - it reads as a function; contextlib would be one more import on the way

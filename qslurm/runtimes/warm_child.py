@@ -8,7 +8,6 @@ touches a file or a descriptor of the job's. The third becomes the job's user an
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import os
@@ -16,7 +15,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import NoReturn
 
 import msgspec
 
+from qslurm.leaving import leave
 from qslurm.runtimes import kernel, limits, view
 from qslurm.runtimes.config import RuntimesConfig
 
@@ -249,17 +248,6 @@ def _third(job: Assignment, step: Step, wishes: int, stdio: list[int]) -> NoRetu
     except BaseException:  # noqa: BLE001 -- shown as Python shows it
         sys.excepthook(*sys.exc_info())
     leave(code)
-
-
-def leave(code: int) -> NoReturn:
-    """End this process as the interpreter would, without returning to whom it was forked from."""
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def _fresh_randomness() -> None:

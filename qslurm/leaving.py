@@ -1,0 +1,24 @@
+"""How a process ends that has nothing more to do."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from typing import NoReturn
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as the interpreter would, without taking apart what is in memory: with scipy, that takes 0.1 s.
+
+    It is also the way out for a fork, which must not return to whom it was forked from.
+    """
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
