@@ -97,6 +97,29 @@ def test_code_that_catches_everything_ends_with_its_job(alice):
     assert alice.ends_as(alice.submits("bell.cq", "--backend", "qx")) == "COMPLETED"
 
 
+HUNGRY = """
+SLOW = "version 3.0; qubit[22] q; bit[22] b; H q; b = measure q"
+def execute(qi):
+    while True:
+        try:
+            qi.execute_circuit(SLOW, 1)
+        except BaseException:
+            pass
+def finalize(measured):
+    return {}
+"""
+
+
+def test_a_job_that_has_used_its_qpu_seconds_ends_and_its_neighbour_runs(alice):
+    job_id = alice.submits(alice.writes("hungry.py", HUNGRY), "--backend", "qx", "--qpu-seconds", "2")
+    neighbour = alice.submits("bell.cq", "--backend", "qx")
+    done = alice.types("wait", str(job_id))
+    assert done.returncode == 8
+    assert "has used its 2 QPU-seconds" in done.stderr
+    assert known_of(alice, job_id)["state"] == "timed_out"
+    assert alice.ends_as(neighbour) == "COMPLETED"
+
+
 def test_a_file_that_executes_nothing_says_so(alice):
     file = alice.writes("idle.py", "def execute(qi):\n    pass\ndef finalize(measured):\n    return {}\n")
     job_id = alice.submits(file, "--backend", "qx")
