@@ -225,7 +225,7 @@ def test_a_result_may_come_after_the_end(runtime: QuantumInspireRuntime, platfor
 def test_a_job_without_a_result_fails(make: Make, platform: Platform) -> None:
     platform.runner.silent_results = FOR_EVER
     with pytest.raises(JobFailedError, match="completed without a result"):
-        execute(make(request_timeout_s=0.5))
+        execute_at_last(make(request_timeout_s=0.5))
 
 
 def test_a_lost_outcome_is_fetched_when_the_circuit_comes_again(make: Make, platform: Platform) -> None:
