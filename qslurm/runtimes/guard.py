@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 _END_S = 2.0
 
+_at_work: list[subprocess.Popen[bytes]] = []
+"""Guards that were let go and had not ended yet: kept, since Python warns of processes that nobody holds."""
+
 
 class Guard:
     """The guard process, from the side of the one that is guarded.
@@ -69,6 +72,7 @@ class Guard:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             log.warning("the guard is still at work")
+            _at_work.append(self._process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
