@@ -50,6 +50,25 @@ def test_a_circuit_by_lane_that_exhausts_its_memory_fails_and_the_job_goes_on(ho
             assert step.execute(BELL, 10, raw_data=False).shots_done == 10
 
 
+def test_a_circuit_by_lane_that_hangs_fails_with_that_reason_and_the_job_goes_on(home: Path) -> None:
+    with Running(home, execution_limit_s=1.0) as running, running.ready().client() as client:
+        running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
+        step = Session(client, 1, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+
+        def executes(circuit: str, shots: int) -> bool:
+            try:
+                step.execute(circuit, shots, raw_data=False)
+            except JobFailedError as error:  # on a busy machine also little work may take too long
+                assert "took longer than 1 s" in error.message
+                return False
+            return True
+
+        with closing(step):
+            until(lambda: executes(BELL, 10) and step._lane is not None and step._lane._lane is not None)
+            assert not executes(slow_circuit(24), 1)
+            until(lambda: executes(BELL, 10))
+
+
 def _ended(reader: object, job_id: int) -> object:
     record = reader.task("a", job_id)  # type: ignore[attr-defined]
     return record if record is not None and record.state in {"finished", "failed"} else None
