@@ -92,15 +92,15 @@ def prepare(
 
 def with_directives(request: Request, text: str, remark: Callable[[str], None] = _unsaid) -> Request:
     """The request, and where it says nothing, what the `#QSLURM` lines of its file say."""
-    from qslurm.center.directives import read_directives
-
     if re.search(r"^#SBATCH\s", text, re.MULTILINE):
         remark(
             f"{request.file}: C2 does not read its #SBATCH lines; write #QSLURM lines for qslurm's own options."
         )
-    said = read_directives(text, str(request.file), remark)
-    if not said:
+    if "#QSLURM" not in text:
         return request
+    from qslurm.center.directives import read_directives
+
+    said = read_directives(text, str(request.file), remark)
     if request.backend or request.partition:  # one says where; the file's other would say something else
         said = {name: value for name, value in said.items() if name not in ("backend", "partition")}
     variables = {**variables_of(said.pop("variables", ())), **request.variables}
