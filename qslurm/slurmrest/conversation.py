@@ -80,7 +80,8 @@ class Conversation:
             if self._send("GET", path).kind == "token":
                 verdict = Verdict("token")
         if verdict.kind in ("token_or_silence", "token_or_cut"):
-            refused = self._token_is_refused(adapter or self.adapter)
+            spoken = adapter or self.adapter
+            refused = not spoken.names_refused_tokens and self._token_is_refused(spoken)
             if refused:
                 return TokenError("C2 refused the token.", hint=error_for(Verdict("token"), what).hint)
             if refused is False and submitting:

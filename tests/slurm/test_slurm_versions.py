@@ -257,7 +257,7 @@ def test_daemons_that_are_away_are_told_from_a_bad_token(c2, connect):
     c2.kill("slurmdbd")
     with pytest.raises(UnreachableError, match="accounting"):
         center.accounted(0)
-    c2.kill("slurmctld-c2")
+    c2.stop("slurmctld-c2")
     with pytest.raises(UnreachableError) as caught:
         center.submit(_payload())
     assert not isinstance(caught.value, UncertainError)

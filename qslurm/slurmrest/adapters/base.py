@@ -19,7 +19,8 @@ class Adapter:
     `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
     say); `job` and `accounted` read a record of slurmctld's and of slurmdbd's. `search` is the query that
     narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far as the version can.
-    With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or not.
+    With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or not; with
+    `names_refused_tokens` a refused token is never mistaken for a slurmctld that is away.
     """
 
     version: str
@@ -28,6 +29,7 @@ class Adapter:
     accounted: Callable[[Record], JobInfo]
     search: Callable[[str, int], str]
     cancels_in_silence: bool = False
+    names_refused_tokens: bool = False
 
     @property
     def control(self) -> str:

@@ -11,8 +11,9 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 24.11.5):
 - Cancelling: **the answer is the same for every job**, also one that is over, another center's, or not there. So
   the job is asked for first.
 - A refused token is 511 and 1007 everywhere but in a ping, which says "DOWN" instead, as for a dead slurmctld. So
-  another question follows such a ping. slurmdbd's paths say 7000 for a refused token and for a dead slurmdbd;
-  their `description` tells which.
+  another question follows such a ping. What may be a refused token on 22.05 (-1, 5005) is none here, but a slurmctld
+  that is away, that hung up, or that is of another release while C2 is being upgraded.
+- slurmdbd's paths say 7000 for a refused token and for a dead slurmdbd; their `description` tells which.
 - A dead slurmctld: -1 for questions (as 22.05), 1800 for a submission, 1 (EPERM) for a cancellation.
 - Jobs: `job_state` is a list, times, too, are {set, infinite, number}, exit codes {return_code, signal}. One
   reader serves all versions.
@@ -31,4 +32,10 @@ def payload(given: Payload) -> Payload:
     return with_numbers(v0_0_39.payload(given), "begin_time")
 
 
-ADAPTER = replace(v0_0_39.ADAPTER, version="v0.0.40", payload=payload, cancels_in_silence=True)
+ADAPTER = replace(
+    v0_0_39.ADAPTER,
+    version="v0.0.40",
+    payload=payload,
+    cancels_in_silence=True,
+    names_refused_tokens=True,
+)

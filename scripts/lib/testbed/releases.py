@@ -35,7 +35,7 @@ RELEASES = {
     for one in (Release(HOSTS_OWN, "bookworm"), Release("24.11", "trixie"), Release("26.05", "sid"))
 }
 
-TOOLS = ("mmdebstrap", "patchelf")
+TOOLS = ("mmdebstrap", "patchelf", "gpg")
 """Debian's packages that a newer release needs on the host; installed when one is asked for."""
 
 PACKAGES = (
@@ -86,7 +86,7 @@ def _beside(root: Path, ending: str) -> Path:
 
 def _fetch(release: Release, root: Path) -> None:
     """Unpack the release's packages, from the mirror that the host itself uses; a root is there whole or not at all."""
-    _install_tools()
+    _install_tools(release)
     half = _beside(root, ".half")
     shutil.rmtree(half, ignore_errors=True)
     options = ("APT::Install-Recommends=false", "Acquire::Check-Valid-Until=false", "Acquire::Retries=3")
@@ -136,20 +136,17 @@ def _mirror() -> str:
     raise TestbedError("apt names no mirror of Debian, so no newer Slurm can be fetched.")
 
 
-def _install_tools() -> None:
+def _install_tools(release: Release) -> None:
     missing = [one for one in TOOLS if not shutil.which(one, path=clean()["PATH"])]
-    if missing:
-        command = (
-            "apt-get",
-            "-y",
-            "-q",
-            "-o",
-            "DPkg::Lock::Timeout=120",
-            "--no-install-recommends",
-            "install",
-        )
-        environment = clean(DEBIAN_FRONTEND="noninteractive", NEEDRESTART_SUSPEND="1")
-        checked(run((*command, *missing), environment=environment, timeout_s=DOWNLOAD_S))
+    if not missing:
+        return
+    environment = clean(DEBIAN_FRONTEND="noninteractive", NEEDRESTART_SUSPEND="1")
+    apt = ("timeout", "--kill-after=5", f"{DOWNLOAD_S:.0f}", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120")
+    for words in (("update",), ("-y", "--no-install-recommends", "install", *missing)):
+        done = run((*apt, *words), environment=environment, timeout_s=DOWNLOAD_S + 30)
+        if done.returncode:
+            why = done.stderr.strip()[-600:] or f"apt-get ended with exit code {done.returncode}"
+            raise _unavailable(release, f"{' and '.join(missing)} can't be installed: {why}")
 
 
 # --- adapting

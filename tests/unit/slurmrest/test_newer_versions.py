@@ -308,6 +308,22 @@ def test_a_dead_slurmctld_is_unreachable_and_the_token_is_not_blamed(
         getattr(client(version), ask)(1)
 
 
+@pytest.mark.parametrize("number", [5005, 104, 32])
+def test_a_slurmctld_that_hangs_up_leaves_a_doubt_and_the_token_is_not_blamed(
+    number, version, client, network
+):
+    """Seen: a slurmrestd 24.11 before a slurmctld 22.05, as in the midst of an upgrade."""
+    broken_off = {"errors": [{"error_number": number, "error": "Zero Bytes were transmitted or received"}]}
+    network.post(f"{URL}/slurm/{version}/job/submit", json=broken_off, status=502)
+    network.get(f"{URL}/slurm/{version}/jobs", json=broken_off, status=502)
+    with pytest.raises(UncertainError):
+        client(version).submit(PAYLOAD)
+    with pytest.raises(UnreachableError) as caught:
+        client(version).jobs()
+    assert not isinstance(caught.value, UncertainError)
+    assert len(network.calls) == 2
+
+
 def test_an_accounting_that_is_away_is_told_from_a_refused_token(version, client, replay, network):
     for accounting, control, kind in (
         ("slurmdb_auth_other_key", "auth_other_key_job", TokenError),
