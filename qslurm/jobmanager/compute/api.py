@@ -114,15 +114,15 @@ class ComputeApi:
     def _members(self, ask: Ask) -> Document:
         number = bodies.member_number(ask.center)
         member = {"id": number, "team_id": number, "user_id": number, "role": "member", "is_active": True}
-        return page(ask, [member])
+        return page(ask, [member], dict)
 
     def _languages(self, ask: Ask) -> Document:
-        return page(ask, list(bodies.LANGUAGES))
+        return page(ask, bodies.LANGUAGES, dict)
 
     def _backend_types(self, ask: Ask) -> Document:
         """All backends. The official client asks without a token, and so is told no reasons."""
         types = [bodies.backend_type(one) | {"messages": {}} for one in self._runner.backends()]
-        return page(ask, types)
+        return page(ask, sorted(types, key=lambda one: int(one["id"])), dict)
 
     def _backend_type(self, ask: Ask) -> Document:
         return bodies.backend_type(self._backend(ask.id))
@@ -158,7 +158,7 @@ class ComputeApi:
                 kept = [one] if one is not None else []
             else:
                 kept = self._records.all(ask.center, kind)
-            return page(ask, [self._document(ask, kind, one) for one in kept])
+            return page(ask, kept, lambda one: self._document(ask, kind, one))
 
         return listed
 
@@ -273,7 +273,7 @@ class ComputeApi:
     def _results(self, ask: Ask) -> Document:
         job = self._record(ask, "job", ask.id)
         found = [] if job["run"] is None else self._runner.measured(ask.caller, job["run"])
-        return page(ask, [bodies.result(one, job.id) for one in found])
+        return page(ask, found, lambda one: bodies.result(one, job.id))
 
     def _final_result(self, ask: Ask) -> Document:
         job = self._record(ask, "job", ask.id)
@@ -313,8 +313,9 @@ class ComputeApi:
         if kind == "commit":
             return bodies.commit(kept)
         if kind == "job":
-            batch = self._record(ask, "batch_job", kept["batch_job_id"])
-            return bodies.job(kept, self._progress(ask, kept), self._type(ask, kept), batch["queued_at"])
+            batch = self._records.get(ask.center, "batch_job", kept["batch_job_id"])
+            queued_at = None if batch is None else batch["queued_at"]
+            return bodies.job(kept, self._progress(ask, kept), self._type(ask, kept), queued_at)
         if kind == "batch_job":
             jobs = self._jobs_of(ask, kept)
             progress = {job.id: self._progress(ask, job) for job in jobs}

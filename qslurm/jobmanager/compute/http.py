@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +13,8 @@ from qslurm.jobmanager.compute.bodies import Document
 from qslurm.jobmanager.compute.problems import OddRequestError, respond
 from qslurm.jobmanager.compute.runner import Caller
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 _PAGE, _LONGEST_PAGE = 50, 100
 
@@ -36,7 +38,7 @@ class Ask:
         """A number of the query."""
         return min(self._number(self.query.get(name, str(default)), name), most)
 
-    def read(self, kind: type[T]) -> T:
+    def read(self, kind: type[S]) -> S:
         """The body; OddRequestError for one that is no such document."""
         try:
             return msgspec.json.decode(self._body, type=kind)
@@ -50,19 +52,31 @@ class Ask:
         return int(text)
 
 
-def page(ask: Ask, items: list[Document]) -> Document:
-    """The page that was asked for, of those that match the query's fields."""
+def page(ask: Ask, items: Sequence[T], shown: Callable[[T], Document]) -> Document:
+    """The page that was asked for, of those that match the query's fields. Items come by their numbers.
+
+    A list that is only gone through, page by page, is not shown but for the page: each item may cost a question.
+    """
+    order = ask.query.get("sort_by", "")
+    if set(ask.query) <= {"page", "size", "sort_by"} and order in {"", "id", "-id"}:
+        ordered = items[::-1] if order == "-id" else items
+        return _page(ask, len(items), lambda part: [shown(one) for one in ordered[part]])
+    found = [shown(one) for one in items]
     for name, text in ask.query.items():
-        if items and name in items[0]:
-            items = [one for one in items if str(one[name]).lower() == text.lower()]
-    order = ask.query.get("sort_by", "").lstrip("-")
-    if items and order in items[0]:
-        items.sort(key=lambda one: (one[order] is None, one[order]), reverse=ask.query["sort_by"][0] == "-")
+        if found and name in found[0]:
+            found = [one for one in found if str(one[name]).lower() == text.lower()]
+    field = order.lstrip("-")
+    if found and field in found[0]:
+        found.sort(key=lambda one: (one[field] is None, one[field]), reverse=order[0] == "-")
+    return _page(ask, len(found), lambda part: found[part])
+
+
+def _page(ask: Ask, total: int, cut: Callable[[slice], list[Document]]) -> Document:
     size = max(1, ask.number("size", _PAGE, _LONGEST_PAGE))
     number = max(1, ask.number("page", 1, 2**40))
-    shown = items[(number - 1) * size : number * size]
-    pages = max(1, -(-len(items) // size))
-    return {"items": shown, "total": len(items), "page": number, "size": size, "pages": pages}
+    pages = max(1, -(-total // size))
+    shown = cut(slice((number - 1) * size, number * size))
+    return {"items": shown, "total": total, "page": number, "size": size, "pages": pages}
 
 
 async def auth_config(request: Request) -> Response:

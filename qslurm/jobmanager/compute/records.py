@@ -19,7 +19,11 @@ from qslurm.errors import QslurmError, RefusedError
 Kind = Literal["project", "algorithm", "commit", "file", "batch_job", "job"]
 
 MOST = 100_000
-"""Records that one center may have."""
+MOST_BYTES = 1 << 30
+"""Records that one center may have, and their size in all."""
+KEEP_S = 90 * 24 * 3600.0
+"""Seconds for which what was made for one job stays, even when a center has no room for more."""
+_OF_ONE_JOB = ("commit", "file", "batch_job", "job")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -46,6 +50,9 @@ class Records:
 
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
+        self._totals: dict[
+            str, tuple[int, int]
+        ] = {}  # by center; records that grow a little later don't count
         try:
             Path(path).touch(mode=0o600)  # circuits are their center's own
             self._database = sqlite3.connect(
@@ -64,15 +71,35 @@ class Records:
         self._database.close()
 
     def put(self, center: str, kind: Kind, fields: dict[str, Any]) -> Record:
-        """Keep a new record; RefusedError when the center has too many."""
-        now = time.time()
-        if self._do("SELECT count(*) FROM records WHERE center = ?", center)[0][0] >= MOST:
-            raise RefusedError(
-                f"Your center has {MOST} records here, and can't make more.", hint="Delete projects."
-            )
+        """Keep a new record. Where there is no room, old jobs' make some; RefusedError when that is not enough."""
+        now, body = time.time(), msgspec.json.encode(fields)
+        if not self._has_room(center, len(body)):
+            self._forget_old(center, now - KEEP_S)
+            if not self._has_room(center, len(body)):
+                raise RefusedError(
+                    f"Your center can't keep more than {MOST} records, or {MOST_BYTES >> 20} MiB, here.",
+                    hint="Delete projects that nobody needs any more.",
+                )
         sql = "INSERT INTO records (center, kind, created, body) VALUES (?, ?, ?, ?) RETURNING id"
-        rows = self._do(sql, center, kind, now, msgspec.json.encode(fields))
+        rows = self._do(sql, center, kind, now, body)
+        if (known := self._totals.get(center)) is not None:
+            self._totals[center] = (known[0] + 1, known[1] + len(body))
         return Record(rows[0][0], now, fields)
+
+    def _has_room(self, center: str, more: int) -> bool:
+        known = self._totals.get(center)
+        if known is None:
+            sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM records WHERE center = ?"
+            known = self._totals[center] = self._do(sql, center)[0]
+        count, size = known
+        return count < MOST and size + more <= MOST_BYTES
+
+    def _forget_old(self, center: str, before: float) -> None:
+        self._totals.pop(center, None)
+        for kind in _OF_ONE_JOB:
+            self._do(
+                "DELETE FROM records WHERE center = ? AND kind = ? AND created < ?", center, kind, before
+            )
 
     def get(self, center: str, kind: Kind, number: int) -> Record | None:
         """A record, if the center has it."""
@@ -101,6 +128,7 @@ class Records:
 
     def delete(self, center: str, number: int) -> None:
         """Remove a record."""
+        self._totals.pop(center, None)
         self._do("DELETE FROM records WHERE id = ? AND center = ?", number, center)
 
     def _do(self, sql: str, *values: Any) -> list[Any]:

@@ -145,6 +145,9 @@ def test_lists_are_filtered_sorted_and_in_pages(official: Official, platform: Pl
     assert (newest["page"], newest["size"]) == (1, 2)
     assert newest["pages"] == -(-newest["total"] // 2)
     assert ask(platform, "GET", f"/jobs?id={jobs[0]}&status=failed").json()["items"] == []
+    (last,) = ask(platform, "GET", "/jobs?sort_by=-id&size=1").json()["items"]
+    (first,) = ask(platform, "GET", "/jobs?size=1").json()["items"]
+    assert first["id"] < jobs[-1] == last["id"]
 
 
 def test_a_project_is_changed_and_removed_with_what_is_in_it(official: Official, platform: Platform) -> None:
@@ -222,14 +225,21 @@ def test_records_belong_to_their_center_and_outlive_the_process(tmp_path: Path) 
     assert (tmp_path / "records.db").stat().st_mode & 0o077 == 0
 
 
-def test_a_center_cannot_fill_the_disk_with_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", [{"MOST": 2}, {"MOST_BYTES": 2 * len('{"name":"x"}')}], ids=str)
+def test_a_center_cannot_fill_the_disk_with_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
+) -> None:
     from qslurm.jobmanager.compute import records as module
 
-    monkeypatch.setattr(module, "MOST", 2)
+    for name, value in limit.items():
+        monkeypatch.setattr(module, name, value)
     records = Records(tmp_path / "records.db")
-    for _ in range(2):
-        records.put("delft", "project", {})
-    with pytest.raises(RefusedError, match="can't make more"):
-        records.put("delft", "project", {})
-    records.put("leiden", "project", {})
+    kept = [records.put("delft", kind, {"name": "x"}) for kind in ("project", "job")]
+    with pytest.raises(RefusedError, match="can't keep more"):
+        records.put("delft", "job", {"name": "x"})
+    records.put("leiden", "project", {"name": "x"})
+    monkeypatch.setattr(module, "KEEP_S", -60.0)  # from now on all is old
+    records.put("delft", "job", {"name": "x"})
+    assert records.all("delft", "project") == kept[:1]
+    assert len(records.all("delft", "job")) == 1
     records.close()
