@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from qslurm.center.request import Request
     from qslurm.slurmrest import Submitted
 
-HELD = "Slurm error 2042"
+HELD = "held state"
+"""In Slurm's warning, of every version, that a job is held."""
 
 
 @click.command()

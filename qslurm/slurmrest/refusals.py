@@ -41,6 +41,7 @@ HINTS: dict[int, str] = {
     2066: "Ask C2's operators which qualities of service your center has.",
     2068: "The nodes are down or reserved; try again later.",
     2070: "The partition is closed to new jobs; ask C2's operators when it opens.",
+    2081: "C2 has no index so high in an array (1000 by default); give a sweep fewer values, or submit it in parts.",
     2105: "C2 takes no jobs at the moment; try again later.",
     2127: "The payload needs an environment, such as PATH.",
     9001: "A field of the payload is not one that this C2 knows.",

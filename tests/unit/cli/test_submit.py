@@ -61,3 +61,23 @@ def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
     found = capsys.readouterr().err
     assert said in found
     assert "Traceback" not in found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["results", "1", "--csv", "--json"], "choose one"),
+        (["results", "1", "--trace", "energies"], "--plot"),
+        (["results", "1", "--plot", "x.pdf"], "neither .svg nor .png"),
+        (["results", "1", "--plot", "none/x.svg"], "no folder 'none'"),
+        (["logs", "1", "-f", "--json"], "choose one"),
+        (["hold", "1_2"], "as a whole"),
+        (["queue", "-t", "WAITING"], "'WAITING' is no state"),
+        (["history", "-S", "someday"], "can't be read"),
+        (["history", "-S", "today", "-E", "yesterday"], "is before"),
+        (["usage", "--by", "center"], "'center' is none of"),
+    ],
+)
+def test_nonsense_about_jobs_is_said_before_c2_is_asked(words, said, capsys):
+    assert run(words) == 2
+    assert said in capsys.readouterr().err
