@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -59,13 +59,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         say = partial(print, " ", flush=True)
-        return _run(Testbed(options.name, say=say, slurm=options.slurm), options)
+        return _run(_testbed(options, say), options)
     except (TestbedError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. `scripts/testbed down` stops what runs; `up` goes on.", file=sys.stderr)
         return 130
+
+
+def _testbed(options: argparse.Namespace, say: Callable[[str], None]) -> Testbed:
+    """The instance; only `up` changes the release that it runs."""
+    if options.command == "up":
+        return Testbed(options.name, say=say, slurm=options.slurm)
+    testbed = Testbed(options.name, say=say)
+    if options.slurm not in (None, testbed.layout.slurm):
+        now = testbed.layout.slurm
+        raise TestbedError(
+            f"{testbed.name} runs Slurm {now}; `scripts/testbed up --slurm {options.slurm}` changes it."
+        )
+    return testbed
 
 
 def _run(testbed: Testbed, options: argparse.Namespace) -> int:

@@ -172,6 +172,13 @@ def test_other_versions_of_slurm_are_refused_in_a_sentence(
         Testbed("any", state=tmp_path, slurm="19.05")
 
 
+def test_only_up_changes_the_release_of_slurm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["down", "--name", "never-was", "--slurm", "26.05"]) == 1
+    assert (
+        "never-was runs Slurm 22.05; `scripts/testbed up --slurm 26.05` changes it" in capsys.readouterr().err
+    )
+
+
 def test_each_release_of_slurm_has_records_of_its_own_on_c2_alone(tmp_path: Path) -> None:
     own = Layout.of(tmp_path, "any")
     newer = replace(own, slurm="24.11")
