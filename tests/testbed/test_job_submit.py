@@ -131,7 +131,7 @@ def test_a_job_that_the_prolog_turns_away_goes_back_into_the_queue(c2: Testbed) 
         c2.stop("dispatcher")
     job_id = submitted(c2, "--no-requeue", new_key())
     set_partition(c2, "UP")
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while (facts := job(c2, job_id))["Restarts"] == "0" or facts["JobState"] == "COMPLETING":
         assert facts["JobState"] != "CANCELLED"
         assert time.monotonic() < deadline, facts

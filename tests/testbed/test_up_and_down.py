@@ -79,7 +79,7 @@ def test_env_is_all_that_a_shell_needs(testbed: Testbed) -> None:
         env=os.environ | {"PYTHONPATH": str(CHECKOUT / "scripts" / "lib")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.stdout == "rome*\n", done.stderr
@@ -169,7 +169,7 @@ def test_down_leaves_nothing(other: Testbed) -> None:
     assert str(other.layout.base) not in mounts() or other.layout.base == other.layout.state
 
 
-def wait_for(path: Path, timeout_s: float = 20) -> None:
+def wait_for(path: Path, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
