@@ -33,6 +33,8 @@ _ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED, _CROWD = 16, 17, 18, 19, 20
 SPIN_S = 0.0002
 """How long a side spins before it sleeps: a few times what waking up costs (50 to 100 µs, measured)."""
 
+_MISSES = 2  # spins in vain after which a side sleeps at once ...
+_TRY_AGAIN = 64  # ... and so many waits later looks whether that has changed
 _SPINS = 200  # looks between two looks at the clock
 _NAP_MS = 20  # a sleeper looks again after this even unwoken: x86 may let a store pass a load (see `sleep`)
 _CORES = len(os.sched_getaffinity(0))
@@ -59,6 +61,7 @@ class Lane:
         flags = (_CLIENT_SLEEPS, _RUNTIME_SLEEPS)
         self._sleep_flag, self._their_flag = flags if side == "client" else (flags[1], flags[0])
         self._poll = poll_of([self])
+        self._spinner = Spinner()
         self.hung_up = False
         """Whether nobody holds the other side any more, or who does has shut it down."""
         self._number = self.words[_REQUEST if side == "client" else _ANSWER]
@@ -92,8 +95,9 @@ class Lane:
             return words[_ANSWER] == number or words[_CLOSED] != 0
 
         until = time.perf_counter() + timeout_s
-        spin_s = spin_for(words[_CROWD], timeout_s)
-        if not spin(ready, spin_s) and not sleep(ready, until, [self], self._poll):
+        if not self._spinner.spin(ready, words[_CROWD], timeout_s) and not sleep(
+            ready, until, [self], self._poll
+        ):
             return None
         length = words[_ANSWER_LENGTH]
         if words[_ANSWER] != number or length > AREA:
@@ -164,15 +168,33 @@ def poke(wire: socket.socket) -> None:
         return  # it has been woken more than enough, or is gone
 
 
-def spin_for(lanes: int, timeout_s: float) -> float:
-    """How long to spin when so many lanes are in use: not at all if that takes the core of one who could work."""
-    return min(SPIN_S, timeout_s) if max(lanes, 1) < _CORES else 0.0
+class Spinner:
+    """Looks again and again for a moment, as long as that is of use.
+
+    It is of none if there are no cores for all who use the runtime, if the other side computes, or if it waits for
+    the very core that this one spins on.
+    """
+
+    def __init__(self) -> None:
+        self._misses = 0
+        self._waits = 0
+
+    def spin(self, ready: Ready, lanes: int, timeout_s: float) -> bool:
+        """Whether it became ready, while so many lanes are in use."""
+        if max(lanes, 1) >= _CORES or not self._is_of_use():
+            found = ready()
+        elif (found := _spin(ready, min(SPIN_S, timeout_s))) is False:
+            self._misses += 1
+        if found:
+            self._misses = 0
+        return found
+
+    def _is_of_use(self) -> bool:
+        self._waits += 1
+        return self._misses < _MISSES or self._waits % _TRY_AGAIN == 0
 
 
-def spin(ready: Ready, spin_s: float) -> bool:
-    """Look for so long; whether it became ready."""
-    if spin_s <= 0:
-        return ready()
+def _spin(ready: Ready, spin_s: float) -> bool:
     until = time.perf_counter() + spin_s
     while True:
         for _ in range(_SPINS):

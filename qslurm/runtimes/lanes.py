@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from qslurm.dispatcher.messages import Lease
-from qslurm.runtimes.lane import Lane, poll_of, sleep, spin, spin_for
+from qslurm.runtimes.lane import Lane, Spinner, poll_of, sleep
 from qslurm.runtimes.turns import Turns
 
 
@@ -18,6 +18,7 @@ class Lanes:
         self._open = dict(enumerate(lanes))
         self._turns = Turns(lease)
         self._poll = poll_of(lanes)
+        self._spinner = Spinner()
         for seat, lane in enumerate(lanes):
             lane.say_crowd(len(lanes))
             if lane.closed:
@@ -76,7 +77,7 @@ class Lanes:
             return news()
 
         until = time.perf_counter() + timeout_s
-        if not spin(ready, spin_for(len(lanes), timeout_s)):
+        if not self._spinner.spin(ready, len(lanes), timeout_s):
             sleep(ready, until, lanes, self._poll)
         for seat, lane in list(self._open.items()):
             if lane.hung_up:

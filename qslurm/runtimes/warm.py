@@ -37,6 +37,9 @@ REQUEST_S = 1.0
 MOST_AT_ONCE = 64
 """Steps that are being served at a time; others start without us."""
 RETRY_S = 5.0
+LOOK_S = 0.5
+REFILL_AFTER_S = 0.05
+"""A job that begins makes processes, too; forks of one ancestor at the same time hold each other up."""
 _OWN = ("qslurm.runtimes.step", "qslurm.runtimes.hybrid_file", "zmq", "asyncio", "json", "subprocess")
 _GIVEN_FDS = 5
 _CREDENTIALS = struct.Struct("3i")
@@ -67,7 +70,7 @@ class Service:
         self._ready: list[tuple[socket.socket, int]] = []
         self._callers: dict[int, Caller] = {}
         self._given = self._cold = 0
-        self._retry_at = 0.0
+        self._retry_at = self._refill_at = 0.0
         self._listener = _listen(Path(self._settings.socket))
         self._stopped = False
 
@@ -76,7 +79,8 @@ class Service:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         while not self._stopped:
             self._refill()
-            for key, _ in self._selector.select(0.5):
+            soon = self._refill_at - time.monotonic()
+            for key, _ in self._selector.select(soon if 0 < soon < LOOK_S else LOOK_S):
                 key.data()
             self._hand_out()
             self._forget_slow_ones()
@@ -92,6 +96,8 @@ class Service:
         if time.monotonic() < self._retry_at:
             return
         waiting = sum(1 for caller in self._callers.values() if caller.fds)
+        if not waiting and time.monotonic() < self._refill_at:
+            return
         wanted = self._settings.warm + waiting
         try:
             while len(self._starting) + len(self._ready) < wanted:
@@ -252,6 +258,7 @@ class Service:
             self._say("job gets no warm runtime", "warning", **about, why=str(error))
         else:
             self._given += 1
+            self._refill_at = time.monotonic() + REFILL_AFTER_S
             took = (time.monotonic() - caller.since) * 1000
             self._say("job has a warm runtime", **about, ms=round(took, 1), pid=pid)
         runtime.close()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.runtimes.lane import AREA, SIZE, Lane, OwnedLane, poll_of, sleep, spin
+from qslurm.runtimes.lane import AREA, SIZE, Lane, OwnedLane, Spinner, poll_of, sleep
 
 
 class Ends:
@@ -21,7 +21,7 @@ class Ends:
     def heard(self, timeout_s=30.0):
         """The next request, as the runtime waits for it."""
         runtime = self.runtime
-        if not spin(lambda: runtime.asked, 0.0001):
+        if not Spinner().spin(lambda: runtime.asked, 1, timeout_s):
             sleep(lambda: runtime.asked, time.perf_counter() + timeout_s, [runtime], poll_of([runtime]))
         return runtime.take() if runtime.asked else None
 
@@ -127,3 +127,37 @@ def test_something_that_is_no_lane_is_refused():
     with pytest.raises(ValueError, match="no lane"):
         Lane("client", memory, memory)
     os.close(memory)
+
+
+def looks(spinner, answers, lanes=1):
+    """How often it looked, waiting once for something that is there at the given look (None: never)."""
+    found = []
+
+    def ready():
+        found.append(None)
+        return len(found) == answers
+
+    spinner.spin(ready, lanes, 0.0001)
+    return len(found)
+
+
+def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_been_in_vain(monkeypatch):
+    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 2)
+    spinner = Spinner()
+    assert looks(spinner, 5) == 5
+    assert looks(spinner, None) > 1
+    assert looks(spinner, 5) == 5, "once in vain is no reason"
+    assert looks(spinner, None) > 1
+    assert looks(spinner, None) > 1
+    rare = [looks(spinner, None) for _ in range(128)]
+    assert sum(number > 1 for number in rare) == 2, "now and then it tries again"
+    until_of_use = [looks(spinner, 5) for _ in range(64)]
+    assert until_of_use.count(5) > 0
+    assert looks(spinner, 5) == 5, "and goes on once that was of use"
+
+
+def test_nobody_spins_where_others_need_the_core(monkeypatch):
+    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 2)
+    assert looks(Spinner(), 5, lanes=2) == 1
+    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 1)
+    assert looks(Spinner(), 5, lanes=1) == 1
