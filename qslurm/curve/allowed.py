@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import msgspec
 
 from qslurm.curve.keys import PUBLIC_SUFFIX, read_public
 from qslurm.errors import ConfigError
+from qslurm.eventlog import EventLog
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -37,6 +37,6 @@ class Allowed:
             except ConfigError as error:
                 complaints.add(str(error))
         for complaint in complaints - self._complaints:
-            log.warning("%s", complaint)
+            log.warning("a key is not allowed", why=complaint)
         self._complaints = complaints
         self.keys = found

@@ -6,17 +6,17 @@ taken from it, and notes with each message whose key it came by (`sender`).
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qslurm.curve.keys import KeyPair
+from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 HANDSHAKE_MS = 5000
 """Who has not proven itself by then is disconnected."""
@@ -79,9 +79,8 @@ class Zap:
                 return [b"1.0", request, b"200", b"OK", key, b""]
             if time.monotonic() >= self._quiet_until:
                 self._quiet_until = time.monotonic() + _WORD_S
-                log.warning(
-                    "address=%s key=%s is not let in", frames[3].decode(errors="replace"), key.decode()
-                )
+                address = frames[3].decode(errors="replace")
+                log.warning("somebody is not let in", address=address, key=key.decode())
         return [b"1.0", request, b"400", b"Not known here", b"", b""]
 
 

@@ -20,7 +20,7 @@ from qslurm.curve.keys import read_keys
 from qslurm.curve.zap import Zap, sender
 from qslurm.dispatcher import work
 from qslurm.dispatcher.config import RemoteConfig
-from qslurm.dispatcher.doorkeeper import Doorkeeper, address_of, end_connection
+from qslurm.dispatcher.doorkeeper import Doorkeeper, end_connection
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Message
 from qslurm.dispatcher.remote_messages import (
@@ -58,7 +58,6 @@ MISSED_BEATS = 3
 LOOK_S = 0.5
 """Between two looks into the folder of allowed keys."""
 
-_CONNECTIONS = 16  # from one address
 _DOMAIN = "runtimes"
 
 
@@ -139,7 +138,7 @@ class Remotes:
         self._socket.heartbeat_ivl = round(config.beat_s * 1000)
         self._socket.heartbeat_timeout = round(self._away_s * 1000)
         self._zap.guard(self._socket, read_keys(Path(config.key)), _DOMAIN, self._admits)
-        self._doorkeeper = Doorkeeper(self._socket, frozenset(), most=_CONNECTIONS, owner_of=address_of)
+        self._doorkeeper = Doorkeeper(self._socket)
         self.sources = (self._socket, self._zap.ear, self._doorkeeper.ear)
 
     def bind(self) -> str:

@@ -23,8 +23,8 @@ from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.config import RemoteConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.door import Door
-from qslurm.dispatcher.doorkeeper import Doorkeeper
 from qslurm.dispatcher.fleet import Fleet
+from qslurm.dispatcher.front import Front, InProcess, Listener
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
@@ -51,7 +51,7 @@ from qslurm.dispatcher.remotes import Remotes
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
-from qslurm.dispatcher.wire import BODY_LIMIT, Address, Parcel, decode_request, encode, open_parcel
+from qslurm.dispatcher.wire import Address, Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog
 from qslurm.logfmt import Field
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 _BATCH = 64  # messages taken in before anything else gets its turn
-_CONNECTION_BACKLOG = 64  # messages that one connection may have waiting
 _IDLE_S = 10.0
 
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
@@ -103,10 +102,7 @@ class Server:
         self._ledger = ledger
         self._trusted = limits.trusted
         self._read = read
-        self._front = context.socket(zmq.ROUTER)
-        self._front.linger = 200
-        self._front.maxmsgsize = BODY_LIMIT
-        self._front.rcvhwm = _CONNECTION_BACKLOG
+        self._context = context
         limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = Pool(
             context, ledger.backends.values(), folder, limit_s=limit_s, logbooks=logbooks, numbers=numbers
@@ -120,28 +116,30 @@ class Server:
         self._backends = Backends(ledger)
         self._answers = Answers(self._send)
         self._threads = Threads()
-        self._doorkeeper: Doorkeeper | None = None
         self._checks = Checks(identity, self._threads)
+        self._trusted_checks = Checks(identity, self._threads, "trust")  # nor must anybody else
         self._lookers = Checks(identity, self._threads, "look")  # who only looks must not keep hooks waiting
         self._views = Views(ledger, self._fleet, self._backends, self._leases)
         self._commits = Commits(ledger)
         self._stopping = False
+        self._front: Front
         self._poller = zmq.Poller()
-        for source in (self._front, self._pool.router, self._threads.ear):
+        for source in (self._pool.router, self._threads.ear):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
 
     def bind(self, endpoint: str) -> None:
-        """Listen at a ZeroMQ endpoint; beside one that has a path, lanes are handed out."""
+        """Listen at a ZeroMQ endpoint, ipc: or inproc:; beside one that has a path, lanes are handed out."""
         import zmq
 
-        if endpoint.startswith("ipc:"):
-            self._doorkeeper = Doorkeeper(self._front, self._trusted | {0, os.getuid()})
-            self._poller.register(self._doorkeeper.ear, zmq.POLLIN)
-        self._front.bind(endpoint)
         if endpoint.startswith("ipc://"):
-            self._door.listen(door_of(endpoint.removeprefix("ipc://")))
+            path = endpoint.removeprefix("ipc://")
+            self._front = Listener(path, self._trusted | {0, os.getuid()})
+            self._door.listen(door_of(path))
+        else:
+            self._front = InProcess(self._context, endpoint)
+        self._poller.register(self._front.ear, zmq.POLLIN)
 
     def bind_remote(self) -> str:
         """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
@@ -171,8 +169,6 @@ class Server:
             self._store(time.monotonic())
             self._door.close()
             self._threads.close()
-            if self._doorkeeper is not None:
-                self._doorkeeper.close()
             if self._remotes is not None:
                 self._remotes.close()
             self._front.close()
@@ -194,9 +190,7 @@ class Server:
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
             self._hear_runtimes()
-        if self._doorkeeper is not None and ready.pop(self._doorkeeper.ear, None):
-            self._doorkeeper.hear()
-        if ready.pop(self._front, None):
+        if ready.pop(self._front.ear, None) or self._front.waiting:
             self._hear()
         if self._remotes is not None:
             self._look_after_remotes(self._remotes, ready)
@@ -214,9 +208,16 @@ class Server:
             self._send(address, sessions.pending(self._ledger, task, seq))
 
     def _patience_ms(self) -> int:
+        if self._front.waiting:
+            return 0
         now = time.monotonic()
         parts = (self._answers, self._pool, self._ledger, self._commits)
-        first = min(now + _IDLE_S, self._leases.next_event(now), *(part.next_event() for part in parts))
+        first = min(
+            now + _IDLE_S,
+            self._front.look(now),
+            self._leases.next_event(now),
+            *(part.next_event() for part in parts),
+        )
         if self._remotes is not None:
             first = min(first, self._remotes.next_event())
         return max(0, int((first - now) * 1000) + 1)
@@ -224,13 +225,7 @@ class Server:
     # --- what comes in -------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        import zmq
-
-        for _ in range(_BATCH):
-            try:
-                frames = self._front.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        for frames in self._front.hear(_BATCH):
             parcel = open_parcel(frames)
             if parcel is None:
                 log.debug("something came that is no message")
@@ -247,8 +242,8 @@ class Server:
             case GetStatus():
                 self._show(parcel, message)
             case GetMetrics():
-                asked = self._lookers.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender))
-                if not asked:
+                checks, owner = self._who_checks(parcel, self._lookers)
+                if not checks.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender), owner):
                     self._send(parcel.address, _TOO_MANY)
             case Execute() | Await() | Conclude():
                 self._take_from_session(parcel, message)
@@ -320,10 +315,18 @@ class Server:
         def show(eyes: Viewer) -> None:
             self._send(parcel.address, self._views.status(message, eyes))
 
+        checks, owner = self._who_checks(parcel, self._lookers)
         if not message.jobs:
             show(Viewer("none", why=NOT_ASKED))
-        elif not self._lookers.ask(parcel, lambda sender: show(viewer(sender, self._trusted))):
+        elif not checks.ask(parcel, lambda sender: show(viewer(sender, self._trusted)), owner):
             show(Viewer("none", why="too many ask at once"))
+
+    def _who_checks(self, parcel: Parcel, checks: Checks) -> tuple[Checks, int | None]:
+        """Who checks a credential, and the user whose turn that is."""
+        owner = self._front.owner(parcel.address[0])
+        if owner in self._trusted:
+            return self._trusted_checks, None
+        return checks, owner
 
     def _show_metrics(self, address: Address, sender: Sender) -> None:
         if isinstance(sender, QslurmError):
@@ -335,8 +338,9 @@ class Server:
 
     def _check(self, parcel: Parcel, message: Signed) -> None:
         began = self._ledger.timer()
-        if not self._checks.ask(
-            parcel, lambda sender: self._take_signed(parcel.address, message, sender, began)
+        checks, owner = self._who_checks(parcel, self._checks)
+        if not checks.ask(
+            parcel, lambda sender: self._take_signed(parcel.address, message, sender, began), owner
         ):
             self._send(parcel.address, _TOO_MANY)
 
@@ -460,7 +464,7 @@ class Server:
         if isinstance(address, int):
             self._door.tell(address, encode(message))
             return
-        self._front.send_multipart([*address, b"", encode(message)])
+        self._front.send([*address, b"", encode(message)])
 
 
 def _names(message: Signed) -> dict[str, Field]:

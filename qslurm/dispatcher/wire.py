@@ -23,6 +23,12 @@ _CREDENTIAL_LIMIT = 4096
 _ADDRESS_LIMIT = 3  # frames: the connection, and what a REQ socket adds to match answers to questions
 _FRAME_LIMIT = 512  # bytes in each of them
 
+MESSAGE_FRAMES = _ADDRESS_LIMIT - 1 + 3
+"""Frames of a message, without the name of its connection."""
+
+MESSAGE_SLACK = _CREDENTIAL_LIMIT + (_ADDRESS_LIMIT - 1) * _FRAME_LIMIT
+"""Bytes of a message besides its body."""
+
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _encoder = msgspec.msgpack.Encoder()

@@ -7,7 +7,6 @@ goes on, and what came out is kept until the dispatcher has it.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import time
@@ -41,17 +40,18 @@ from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.signals import signals_stop
 from qslurm.dispatcher.status import REPLACEMENT_S
 from qslurm.errors import InvalidInputError, QslurmError, UsedUpError
-from qslurm.eventlog import configure
+from qslurm.eventlog import EventLog, configure
 from qslurm.runtimes.health import Health, TryLaterError
 
 if TYPE_CHECKING:
     import zmq
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 _ENLIST_S = 0.5
 _LINGER_MS = 500
 _RECONNECT_MS = (100, 2000)
+_HEARTBEAT_MS = (1000, 4000)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class Agent:
         link.maxmsgsize = FRAME_LIMIT
         link.reconnect_ivl, link.reconnect_ivl_max = _RECONNECT_MS
         link.handshake_ivl = zap.HANDSHAKE_MS
+        link.heartbeat_ivl, link.heartbeat_timeout = _HEARTBEAT_MS  # TCP alone may take a quarter of an hour
         self._changes = link.get_monitor_socket(
             zmq.EVENT_DISCONNECTED
             | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -147,7 +148,7 @@ class Agent:
             self._link.connect(self._settings.connect)
         except zmq.ZMQError as error:
             raise InvalidInputError(f"{self._settings.connect} can't be connected to: {error}.") from error
-        log.info("looking for the dispatcher at %s", self._settings.connect)
+        log.info("looking for the dispatcher", at=self._settings.connect)
         try:
             while not self._stopping:
                 self._round()
@@ -281,7 +282,7 @@ class Agent:
             try:
                 message = to_runtime(frames)
             except QslurmError as error:
-                log.warning("%s", error.message)
+                log.warning("rubbish from the dispatcher", why=error.message)
                 continue
             self._heard = time.monotonic()
             self._take(message)
@@ -302,7 +303,7 @@ class Agent:
                 self._enlisted = False
 
     def _begin(self, welcome: Welcome) -> None:
-        log.info("joined: backend=%s workers=%d", welcome.backend.name, welcome.workers)
+        log.info("joined", backend=welcome.backend.name, workers=welcome.workers)
         self._enlisted, self._complaint, self._reported = True, "", None
         for order in welcome.drop:
             self._drop(order)
@@ -318,7 +319,7 @@ class Agent:
         self._enlisted = False
         if what != self._complaint:
             self._complaint = what
-            log.warning("the dispatcher does not let us in: %s; asking again", what)
+            log.warning("the dispatcher does not let us in; asking again", why=what)
 
     # --- what is done --------------------------------------------------------------------------------
 

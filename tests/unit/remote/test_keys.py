@@ -66,7 +66,7 @@ def test_the_folder_says_who_is_allowed_and_what_can_not_be_trusted_allows_nothi
         allowed.look()
         allowed.look()
     assert allowed.keys == {pair.public: Holder("spin2", "lab")}
-    assert caplog.text.count("others may change it") == 1
+    assert caplog.text.count("a key is not allowed") == 1
     (tmp_path / "spin2" / "open.pub").chmod(0o644)
     (tmp_path / "spin2" / "lab.pub").unlink()
     allowed.look()

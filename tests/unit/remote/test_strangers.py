@@ -98,7 +98,7 @@ def test_a_key_that_is_not_allowed_does_not_come_in_until_it_is(place: Site) -> 
     place.join("stranger")
     until(lambda: "it does not know our key" in place.log("stranger"))
     assert place.dispatcher.status().backends[0].runtimes == 0
-    assert f"key={keys.public.decode()} is not let in" in place.dispatcher.log.read_text()
+    assert "somebody is not let in" in place.dispatcher.log.read_text()
     (place.allowed / "stranger.pub").write_bytes(keys.public)
     until(lambda: place.joined(1))
     place.end_agents()

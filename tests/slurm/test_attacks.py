@@ -1,0 +1,218 @@
+"""One user of the host does all they can to the dispatcher's socket, and another's job goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.messages import Admitted, Attach
+from qslurm.dispatcher.wire import encode
+from qslurm.dispatcher.zmtp import GREETING, pack
+from qslurm.runtimes.session import Session
+from tests.unit.dispatcher.running import BELL, Running, hybrid_job, until
+from tests.unit.dispatcher.test_credentials import MUNGED
+from tests.unit.dispatcher.test_zmtp import READY
+
+pytestmark = pytest.mark.slurm
+
+ATTACKER, VICTIM = 65_001, 65_002  # users that nobody is
+STEPS = 200
+MEMORY_MB = 400
+"""What the dispatcher may take at the worst, with all attacks at once: 64 MB of halves and what Python needs."""
+
+_fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
+    folder.chmod(0o711)
+    backend = BackendConfig(name="qx", runtime="null")
+    with munged(folder) as socket_, Running(folder, munge_socket=socket_, backend=backend) as running:
+        yield running.ready()
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def munged(folder: Path) -> Iterator[str]:
+    """A munged with a key of its own; its socket."""
+    assert MUNGED is not None
+    (folder / "key").write_bytes(os.urandom(128))
+    (folder / "key").chmod(0o600)
+    process = subprocess.Popen(
+        [
+            MUNGED, "--foreground", "--force", f"--socket={folder}/s", f"--key-file={folder}/key",
+            f"--pid-file={folder}/pid", f"--seed-file={folder}/seed", f"--log-file={folder}/munge.log",
+        ],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: (folder / "s").exists() or process.poll() is not None)
+        yield f"{folder}/s"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def as_user(uid: int, work: Callable[..., None], *arguments: object) -> multiprocessing.Process:
+    """A process of that user's; it is killed when this one ends."""
+
+    def become() -> None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        work(*arguments)
+
+    process = _fork.Process(target=become, daemon=True)
+    process.start()
+    return process
+
+
+def connection(path: str, data: bytes = GREETING + READY) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX)
+    link.settimeout(5)
+    link.connect(path)
+    link.sendall(data)
+    return link
+
+
+def again_and_again(path: str, attack: Callable[[str], None]) -> None:
+    while True:
+        try:
+            attack(path)
+        except OSError:
+            continue  # it was thrown out; it comes again
+
+
+def a_gigabyte(path: str) -> None:
+    """A message of 1 GB, in frames that are small enough."""
+    with connection(path) as link:
+        for _ in range(1024):
+            link.sendall(b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20))
+
+
+def a_million_frames(path: str) -> None:
+    with connection(path) as link:
+        for _ in range(1000):
+            link.sendall(b"\x01\x01x" * 1000)
+
+
+def by_libzmq(path: str) -> None:
+    """The same as libzmq sends it."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
+        link.linger = 0
+        link.sndtimeo = 1000
+        link.connect(f"ipc://{path}")
+        link.send_multipart([b"x" * (1 << 20)] * 256)
+
+
+def halves(path: str) -> None:
+    """As many connections as there can be, each with most of a large message."""
+    links = []
+    half = pack([b"", bytes(7 << 20), b""])[:-10]
+    try:
+        for _ in range(1200):
+            links.append(connection(path))
+            links[-1].setblocking(False)
+            links[-1].send(half)
+    except OSError:
+        pass
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        for link in links:
+            try:
+                link.send(half)
+            except OSError:
+                continue
+    for link in links:
+        link.close()
+
+
+def silence(path: str) -> None:
+    links = []
+    for _ in range(1200):
+        try:
+            links.append(connection(path, b""))
+        except OSError:
+            break
+    time.sleep(3)
+    for link in links:
+        link.close()
+
+
+def bad_credentials(path: str) -> None:
+    body = encode(Attach(job_id=1, restart=0, client="me"))
+    question = pack([b"", body, b"MUNGE:AwQFAAC:"]) * 50
+    with connection(path) as link:
+        while True:
+            link.sendall(question)
+            link.recv(1 << 16)
+
+
+ATTACKS = [a_gigabyte, a_million_frames, by_libzmq, halves, silence, bad_credentials]
+
+
+def work(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
+    """A hybrid job of the victim's: it attaches, with MUNGE, and executes circuits."""
+    client = DispatcherClient(running.config.socket, identity=running.identity, timeout_s=30.0)
+    step = Session(client, job_id, 0, say=lambda _: None, door=lambda: None)
+    with client, closing(step):
+        for _ in range(STEPS):
+            began = time.perf_counter()
+            assert step.execute(BELL, 10, raw_data=False).shots_done == 10
+            taken.put(time.perf_counter() - began)
+
+
+def memory_mb(pid: int) -> int:
+    """The most that a process has ever had."""
+    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+@pytest.mark.parametrize(
+    "attack", [*ATTACKS, None], ids=lambda attack: attack.__name__ if attack else "all at once"
+)
+def test_a_job_goes_on_while_another_user_does_all_they_can(
+    running: Running, attack: Callable[[str], None] | None
+) -> None:
+    path = running.config.socket
+    attackers = [
+        as_user(ATTACKER, again_and_again, path, one) for one in (ATTACKS if attack is None else [attack])
+    ]
+    try:
+        assert (
+            running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=VICTIM))
+            == Admitted()
+        )
+        taken: multiprocessing.Queue = _fork.Queue()
+        victim = as_user(VICTIM, work, running, 1, taken)
+        times = sorted(taken.get(timeout=60) for _ in range(STEPS))
+        victim.join(30)
+        assert victim.exitcode == 0
+        assert running.process.poll() is None
+        most = memory_mb(running.process.pid)
+        print(
+            f"\n{attack.__name__ if attack else 'all'}: step median {times[STEPS // 2] * 1e3:.2f} ms, "
+            f"worst {times[-1] * 1e3:.0f} ms; dispatcher {most} MB",
+            file=sys.stderr,
+        )
+        assert most < MEMORY_MB
+    finally:
+        for attacker in attackers:
+            attacker.kill()
+            attacker.join()
+    assert running.status().ready
