@@ -33,6 +33,9 @@ from qslurm.errors import QslurmError
 LONGEST_QUEUE = 500
 """Executions of one backend that are listed at most: to place one costs some 20 us, and the others wait meanwhile."""
 
+LONGEST_OWN = 100
+"""The same for those who see only their own: whoever runs jobs here may ask as often as they like."""
+
 NOT_ASKED = "who asks has not shown who that is"
 
 
@@ -71,7 +74,9 @@ class Views:
         self._backends.look(self._fleet)
         shown = [] if eyes.scope == "none" else [task for task in ledger.tasks.values() if eyes.sees(task)]
         own = {task.job.job_id for task in shown}
-        queue, left = self._queue(shown, eyes, min(message.queue, LONGEST_QUEUE))
+        queue, left = self._queue(
+            shown, eyes, min(message.queue, LONGEST_QUEUE if eyes.scope == "all" else LONGEST_OWN)
+        )
         holds = self._holds()
         return Status(
             version=qslurm.__version__,

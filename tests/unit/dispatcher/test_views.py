@@ -159,6 +159,9 @@ def test_a_long_queue_is_listed_in_part_and_counted_in_whole(make) -> None:
     assert seen.queue_left == {"qx": 700 * 16 - views.LONGEST_QUEUE}
     assert [w.position for w in seen.queue] == list(range(1, views.LONGEST_QUEUE + 1))
     assert seen.queue[0].center != seen.queue[1].center
+    own = scene.seen(Viewer("own", 1), queue=10**9)
+    assert (len(own.queue), {w.center for w in own.queue}) == (views.LONGEST_OWN, {"b"})
+    assert own.queue_left == {"qx": 233 * 16 - views.LONGEST_OWN}
 
 
 @settings(max_examples=60)
