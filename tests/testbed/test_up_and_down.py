@@ -33,6 +33,7 @@ DAEMONS = [
     "dispatcher",
     "jobmanager",
     "gate",
+    "agent",
 ]
 
 
