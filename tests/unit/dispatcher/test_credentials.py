@@ -42,7 +42,7 @@ def munge(home: Path) -> Iterator[Munge]:
     if process.poll() is not None:
         pytest.skip("munged does not run here")
     yield Munge(f"{home}/s")
-    process.terminate()
+    process.kill()  # a SIGTERM between two of its connections it may never notice
     process.wait()
 
 
