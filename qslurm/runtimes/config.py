@@ -34,5 +34,10 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def client(self) -> Path:
-        """The program that asks for a warm runtime; the service puts it beside its socket."""
-        return Path(self.socket).with_name("client.py")
+        """The program that asks for a warm runtime, compiled; the service puts it beside its socket."""
+        return Path(self.socket).with_name("client.pyc")
+
+    @property
+    def starter(self) -> Path:
+        """The lines of shell that start it, for qslurm-step."""
+        return Path(self.socket).with_name("start.sh")

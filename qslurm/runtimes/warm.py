@@ -12,7 +12,6 @@ import importlib
 import os
 import pwd
 import selectors
-import shutil
 import signal
 import socket
 import struct
@@ -27,9 +26,10 @@ import msgspec
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, QslurmError
 from qslurm.logfmt import Field, say
-from qslurm.runtimes import kernel, limits, warm_client
+from qslurm.runtimes import kernel, limits
 from qslurm.runtimes.view import View, needed
 from qslurm.runtimes.warm_child import Assignment, Plan, Step, begin
+from qslurm.runtimes.warm_start import put_client, take_client_away
 from qslurm.runtimes.warm_status import QUESTION, WarmStatus
 
 REQUEST_S = 1.0
@@ -275,17 +275,14 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
     kernel.adopt_orphans()
     _preload(config.runtimes.preload)
     service = Service(config, step or partial(_step, config), _say)
-    client = config.runtimes.client
-    shutil.copyfile(warm_client.__file__, client.with_suffix(".new"))
-    client.with_suffix(".new").chmod(0o644)
-    client.with_suffix(".new").replace(client)
+    put_client(config.runtimes)
     signal.signal(signal.SIGTERM, service.stop)
     signal.signal(signal.SIGINT, service.stop)
     _say("runtimes are kept warm", runtimes=config.runtimes.warm, socket=config.runtimes.socket)
     try:
         service.run()
     finally:
-        client.unlink(missing_ok=True)
+        take_client_away(config.runtimes)
         Path(config.runtimes.socket).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """A job's step, as long as a warm runtime does its work: asks for one, and stays in its place within Slurm's job.
 
-It runs as the job's user, as a file and without site-packages (`python -I -S client.py SOCKET SCRIPT`), and imports
-next to nothing, because every start of a job waits for it. What the runtime prints comes through here, to be
+It runs as the job's user, compiled and without site-packages (`python -I -S client.pyc SOCKET PYTHON SCRIPT`), and
+imports next to nothing, because every start of a job waits for it. What the runtime prints comes through here, to be
 counted. When this process ends, for whatever reason, the runtime is ended with it; signals are passed on. Where no
 runtime is to be had, the step is run the slow way.
 """
@@ -24,7 +24,7 @@ TOKEN = "QSLURM_STEP_TOKEN"  # noqa: S105 -- a variable's name
 
 def main(arguments: list[str]) -> int:
     """Run the step; the exit code."""
-    socket_path, script = arguments
+    socket_path, python, script = arguments
     token = os.urandom(16).hex()
     out, err = os.pipe(), os.pipe()
     link = ask(socket_path, script, token, out[1], err[1])
@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> int:
     os.environ[TOKEN] = token  # if a runtime was given after all, and too late: the step has one session
     if link is None:
         sys.stderr.write("qslurm: no warm runtime is to be had; starting one.\n")
-        return cold(script)
+        return cold(python, script)
     answer = link.recv(SCM_LIMIT).decode()  # nothing: the service has hung up
     word, _, limit = answer.partition(" ")
     if word != "began":
         sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
-        return cold(script)
+        return cold(python, script)
     ended_by: list[int] = []
     verdict = attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by)
     word, _, rest = verdict.partition(" ")
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     for end in (out[0], err[0]):
         # until it is killed, the runtime waits for us: it must see no broken pipe
         os.set_inheritable(end, True)
-    return cold(script, "--failed", reason)
+    return cold(python, script, "--failed", reason)
 
 
 def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
@@ -163,11 +163,11 @@ def reason_of(number: int) -> str:
     return f"The job's code was ended by signal {number}.{more}"
 
 
-def cold(script: str, *more: str) -> int:
-    """Become the step as it is without us."""
+def cold(python: str, script: str, *more: str) -> int:
+    """Become the step as it is without us, in the Python that has qslurm."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-I", "-m", "qslurm", "step", *more, script])  # noqa: S606
+    os.execv(python, [python, "-I", "-m", "qslurm", "step", *more, script])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from bench.report import Report
 from qslurm.c2.config import C2Config, SlurmConfig
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.runtimes.config import RuntimesConfig
+from qslurm.runtimes.warm_start import client_command
 from qslurm.runtimes.warm_status import ask_service
 
 NOBODY = 65534
@@ -96,7 +97,7 @@ def _warm(folder: Path) -> float:
         time.sleep(0.05)
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(folder / "client.py"), socket, "job.sh"],
+        [*client_command(RuntimesConfig(socket=socket)), "job.sh"],
         stdout=subprocess.PIPE, timeout=60, check=True, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
     )  # fmt: skip
     return float(done.stdout) - start

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from qslurm.runtimes import warm_client
+from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm_client import Carrier, reason_of
+from qslurm.runtimes.warm_start import put_client, take_client_away
 
 
 def carried(data: bytes, limit: int, target: Path) -> tuple[Carrier, bytes]:
@@ -50,3 +53,18 @@ def test_it_runs_as_a_bare_file_and_imports_next_to_nothing() -> None:
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert not {"socket", "enum", "re", "subprocess", "site"} & set(done.stdout.split())
+
+
+def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path: Path) -> None:
+    settings = RuntimesConfig(socket=str(tmp_path / "it's here" / "warm.sock"))
+    settings.client.parent.mkdir()
+    put_client(settings)
+    shell = f". {shlex.quote(str(settings.starter))}; echo not started"
+    command = ["sh", "-c", shell, "sh", "no-such-job.sh"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (
+        "no warm runtime is to be had; starting one" in done.stderr
+    )  # there is no service, so it became the step
+    assert "not started" not in done.stdout
+    take_client_away(settings)
+    assert list(settings.client.parent.iterdir()) == []
