@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -10,13 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError, UnknownJobError
+from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Entry, Outbox
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 PAUSE_S = 0.5
 """Between two rounds, while they cost C2 next to nothing."""
@@ -78,10 +78,10 @@ class Follower:
                 open_ = [entry for entry in self._outbox.open() if entry.job_id is not None]
                 self._round(center, open_)
             except QslurmError as error:
-                log.warning("C2 can't be asked how jobs are: %s", error.message)
+                log.warning("C2 can't be asked how jobs are", reason=error.message)
                 center.close()
-            except Exception:  # a bug must not leave everybody waiting for ever
-                log.exception("a round of looking failed")
+            except Exception as error:  # noqa: BLE001 -- a bug must not leave everybody waiting for ever
+                log.crashed("a round of looking failed", error)
             spent = time.monotonic() - began
             pause = min(max(PAUSE_S, spent / SHARE), LONGEST_PAUSE_S)
             if not open_:

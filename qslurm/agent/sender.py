@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +16,13 @@ from qslurm.errors import (
     RefusedError,
     UncertainError,
 )
+from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Entry, Outbox
     from qslurm.center.connection import Center
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
@@ -67,8 +67,8 @@ class Sender:
             self._news.clear()
             try:
                 is_there = self._send_all(center)
-            except Exception:  # a bug, or a disk that is full: nothing is lost by trying again
-                log.exception("sending stopped; it goes on in %g s", LONGEST_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 -- a bug, or a full disk: nothing is lost by trying again
+                log.crashed("sending failed", error, pause_s=LONGEST_PAUSE_S)
                 is_there, pause = False, LONGEST_PAUSE_S
             if is_there:
                 pause = FIRST_PAUSE_S
@@ -104,7 +104,7 @@ class Sender:
             return True
         except FINAL as error:
             self._outbox.refused(entry.number, vars_of(error))
-            log.info("key=%s user=%s refused=%s", entry.key, entry.user, error.kind)
+            log.info("refused", key=entry.key, user=entry.user, reason=error.message)
         except QslurmError as error:  # C2 is away, or takes no token: it has heard nothing
             if not unsure:
                 self._outbox.put_back(entry.number)
@@ -113,7 +113,7 @@ class Sender:
         else:
             answer = {"warnings": submitted.warnings, "message": submitted.message}
             self._outbox.accepted(entry.number, submitted.job_id, answer)
-            log.info("key=%s user=%s job=%d accepted", entry.key, entry.user, submitted.job_id)
+            log.info("accepted", job=submitted.job_id, key=entry.key, user=entry.user)
         self._pauses.pop(entry.number, None)
         self.trouble.pop(entry.key, None)
         self._done(entry.key)
@@ -121,7 +121,7 @@ class Sender:
 
     def _wait(self, entry: Entry, error: QslurmError) -> None:
         if self.trouble.get(entry.key) != error.message:
-            log.warning("key=%s user=%s waits=%r", entry.key, entry.user, error.message)
+            log.warning("waits", key=entry.key, user=entry.user, reason=error.message)
         self.trouble[entry.key] = error.message
 
     def _until_next(self) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pwd
 import socket
@@ -34,12 +33,13 @@ from qslurm.agent.messages import (
     questions,
 )
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
+from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
     from qslurm.dispatcher.credentials import Identity
     from qslurm.slurmrest import JobInfo
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 THREADS = 8
 """Questions that are put to C2 at a time."""
@@ -94,7 +94,7 @@ class Server:
                 self._connections[whence] -= 1
                 self._connections += Counter()  # forget those that are zero
         except (OSError, TimeoutError, EOFError, QslurmError) as error:
-            log.info("from=%r hung up: %s", whence, error or type(error).__name__)
+            log.info("hung up", whence=whence, reason=str(error) or type(error).__name__)
         finally:
             writer.close()
             with suppress(OSError):
@@ -112,8 +112,8 @@ class Server:
             )
         except QslurmError as error:
             answer = failure(error)
-        except Exception:  # a bug must not end the agent; the user is told where to look
-            log.exception("question=%s failed", asked)
+        except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
+            log.crashed("a question failed", error, asked=asked)
             answer = Failed(
                 "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
             )
@@ -193,15 +193,14 @@ def _frame(body: bytes) -> bytes:
 
 def _audit(user: User | None, asked: str, body: bytes, answer: Answer) -> None:
     """One line for each question that does or shows something: who, what, of which job, and whether they got it."""
-    about = {}
+    question = None
     with suppress(msgspec.DecodeError):
         question = questions.decode(body)
-        about = {name: getattr(question, name, None) for name in ("job_id", "key")}
-    facts = [
-        f"user={user.name if user else '?'}",
-        f"asked={asked}",
-        f"job={about['job_id']}" if about.get("job_id") else "",
-        f"key={about['key']}" if about.get("key") else "",
-        f"refused={answer.kind}" if isinstance(answer, Failed) else "",
-    ]
-    log.info("%s", " ".join(fact for fact in facts if fact))
+    log.info(
+        "asked",
+        user=user.name if user else None,
+        what=asked,
+        job=getattr(question, "job_id", None),
+        key=getattr(question, "key", None),
+        refused=answer.kind if isinstance(answer, Failed) else None,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -20,8 +19,9 @@ from qslurm.center.config import Config, load_token, require_url
 from qslurm.center.connection import Center
 from qslurm.dispatcher.credentials import Munge
 from qslurm.errors import ConfigError, UnreachableError
+from qslurm.eventlog import EventLog
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 def serve(config: Config) -> None:
@@ -60,7 +60,7 @@ async def _serve(config: Config) -> None:
         listeners.append(await _network(server, config.agent.address))
     follower.start()
     sender.start()
-    log.info("listening socket=%s address=%s", path, config.agent.address or "-")
+    log.info("listening", socket=str(path), address=config.agent.address)
     await stopping.wait()
     log.info("stopping")
     for listener in listeners:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
@@ -30,7 +29,8 @@ def serve(config_file: Path | None) -> None:
     """
     from qslurm.agent.service import serve as serve_agent
     from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.eventlog import configure
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure("agent")
     environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}
     serve_agent(load_config(environ=environment))
