@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
+from qslurm.errors import JobFailedError
+from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.hardware_wire import (
     PROTOCOL_VERSION,
     Executed,
@@ -147,19 +148,11 @@ class HardwareRuntime:
 
     def _program(self, circuit: str, facts: CircuitFacts, file: str, *, raw_data: bool) -> str:
         known = self.backend_type
-        if raw_data and not known.supports_raw_data:
-            raise InvalidInputError(
-                f"Backend {known.name} gives no raw data.", hint="Ask for the counts alone."
-            )
+        if raw_data:
+            refuse_raw_data(known)
         by_qubit = self._options.results == "qubits"
         needed = facts.readout.qubits if by_qubit else facts.qubits
-        if needed > known.nqubits:
-            spare = needed - facts.qubits
-            more = f" and {spare} more to keep values that are measured before the end" if spare else ""
-            raise CircuitError(
-                f"{file}: the circuit needs {facts.qubits} qubits{more}; {known.name} has {known.nqubits}.",
-                hint="Declare only the qubits you use, and measure each at the end.",
-            )
+        refuse_too_wide(known, facts, needed, file)
         if by_qubit:
             return facts.readout.program
         return circuit if facts.translation is None else facts.translation.program

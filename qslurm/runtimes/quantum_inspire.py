@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.errors import CircuitError, InvalidInputError, QslurmError
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.health import Calm, Health, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
 
@@ -155,21 +156,13 @@ class QuantumInspireRuntime:
 
     def _refuse_impossible(self, facts: CircuitFacts, shots: int, file: str, *, raw_data: bool) -> None:
         known = self.backend_type
-        if raw_data and not known.supports_raw_data:
-            raise InvalidInputError(
-                f"Backend {known.name} gives no raw data.", hint="Ask for the counts alone."
-            )
+        if raw_data:
+            refuse_raw_data(known)
         if shots > known.max_number_of_shots:
             raise InvalidInputError(
                 f"{file}: {known.name} runs {known.max_number_of_shots} shots at most, not {shots}."
             )
-        if facts.readout.qubits > known.nqubits:
-            spare = facts.readout.qubits - facts.qubits
-            more = f" and {spare} more to keep values that are measured before the end" if spare else ""
-            raise CircuitError(
-                f"{file}: the circuit needs {facts.qubits} qubits{more}; {known.name} has {known.nqubits}.",
-                hint="Declare only the qubits you use, and measure each at the end.",
-            )
+        refuse_too_wide(known, facts, facts.readout.qubits, file)
 
 
 def health_of(theirs: Any) -> Health:

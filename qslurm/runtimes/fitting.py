@@ -1,0 +1,31 @@
+"""What a machine can't do is refused before it is asked; the words are the same for all machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qslurm.errors import CircuitError, InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.runtimes.circuit import CircuitFacts
+    from qslurm.runtimes.interface import BackendType
+
+
+def refuse_raw_data(known: BackendType) -> None:
+    """InvalidInputError for a backend that gives no raw data."""
+    if not known.supports_raw_data:
+        raise InvalidInputError(f"Backend {known.name} gives no raw data.", hint="Ask for the counts alone.")
+
+
+def refuse_too_wide(known: BackendType, facts: CircuitFacts, needed: int, file: str) -> None:
+    """CircuitError for a circuit that needs more qubits than the backend has.
+
+    `needed` may be more than the circuit declares: a value that is measured before the end is kept in a spare qubit.
+    """
+    if needed > known.nqubits:
+        spare = needed - facts.qubits
+        more = f" and {spare} more to keep values that are measured before the end" if spare else ""
+        raise CircuitError(
+            f"{file}: the circuit needs {facts.qubits} qubits{more}; {known.name} has {known.nqubits}.",
+            hint="Declare only the qubits you use, and measure each at the end.",
+        )
