@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -226,16 +226,6 @@ class AgentPlatform:
     def backends(self) -> list[dict[str, Any]]:
         """The platform's backends and how they are."""
         return self._line.ask(GetBackends(), list[dict[str, Any]])
-
-    def log(self, job_id: int) -> Iterator[bytes]:
-        """What the job has written so far, in pieces."""
-        offset = 0
-        while True:
-            piece, after = self.log_from(job_id, offset)
-            if after <= offset:
-                return
-            yield piece
-            offset = after
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """What the job has written from `offset` on, as much as comes at once, and the offset of what follows."""

@@ -184,8 +184,10 @@ class Center:
 
     def logs(self, job_id: int) -> str:
         """What a job has written so far."""
+        from qslurm.center.results import log_pieces
+
         with self._lock:
-            return b"".join(self._for_callers.results.log(job_id)).decode(errors="replace")
+            return b"".join(log_pieces(self._for_callers.results, job_id)).decode(errors="replace")
 
     def _connection(self) -> connection.Center:
         from qslurm.center.connection import open_center

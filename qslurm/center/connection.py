@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,7 +44,6 @@ class Platform(Protocol):
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
-    def log(self, job_id: int) -> Iterator[bytes]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
 

@@ -18,6 +18,8 @@ from qslurm.tokens.secret import Secret
 if TYPE_CHECKING:
     import requests
 
+    from qslurm.center.connection import Platform
+
 NEXT_OFFSET = "X-Qslurm-Next-Offset"
 
 _ERRORS: dict[int, type[QslurmError]] = {
@@ -78,16 +80,6 @@ class JobManagerClient:
         """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
         return list(self._json("/v1/usage", {"since": str(since), "until": str(until)}).get("usage", []))
 
-    def log(self, job_id: int) -> Iterator[bytes]:
-        """What the job has written so far, in pieces."""
-        offset = 0
-        while True:
-            piece, after = self.log_from(job_id, offset)
-            if after <= offset:
-                return
-            yield piece
-            offset = after
-
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """A piece of what the job has written, from an offset on, and the offset behind it."""
         response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
@@ -122,6 +114,17 @@ class JobManagerClient:
         if response.status_code != requests.codes.ok:
             raise _error(response, self._url)
         return response
+
+
+def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
+    """What a job has written so far, in pieces, whoever is asked for it."""
+    offset = 0
+    while True:
+        piece, after = platform.log_from(job_id, offset)
+        if after <= offset:
+            return
+        yield piece
+        offset = after
 
 
 def _next_offset(response: requests.Response, offset: int) -> int:

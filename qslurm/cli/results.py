@@ -134,6 +134,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     import sys
     import time
 
+    from qslurm.center.results import log_pieces
     from qslurm.center.tasks import follow_log, log_id
 
     if follow and as_json:
@@ -148,7 +149,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     if follow:
         follow_log(connection, job, write, time.sleep)
         return
-    pieces = connection.results.log(log_id(connection, job))
+    pieces = log_pieces(connection.results, log_id(connection, job))
     if as_json:
         print_json({"job_id": job.job_id, "log": b"".join(pieces).decode(errors="replace")})
         return
