@@ -156,7 +156,7 @@ class Desk:
                 hint=f"Backends here are {', '.join(allowed)}.",
             )
         most = self._settings.max_open_jobs
-        if most and not user.admin and len(self._outbox.open(user.name)) >= most:
+        if most and not user.admin and self._outbox.count_open(user.name) >= most:
             raise RefusedError(
                 f"You have {most} open jobs on C2, which is what this center allows.",
                 hint="Wait for some to end.",

@@ -12,7 +12,7 @@ from qslurm.errors import QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
-    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.agent.outbox import Outbox
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
 
@@ -71,12 +71,13 @@ class Follower:
 
     def _run(self) -> None:
         center = self._connect()
-        while not self._stopping:
+        while True:
             self._news.clear()
-            began = time.monotonic()
+            if self._stopping:  # looked at after the bell is reset, or its last ring is missed
+                break
+            began, idle = time.monotonic(), False
             try:
-                open_ = [entry for entry in self._outbox.open() if entry.job_id is not None]
-                self._round(center, open_)
+                idle = not self._round(center)
             except QslurmError as error:
                 log.warning("C2 can't be asked how jobs are", reason=error.message)
                 center.close()
@@ -84,7 +85,7 @@ class Follower:
                 log.crashed("a round of looking failed", error)
             spent = time.monotonic() - began
             pause = min(max(PAUSE_S, spent / SHARE), LONGEST_PAUSE_S)
-            if not open_:
+            if idle:
                 self._news.wait()
             elif pause > PAUSE_S:
                 time.sleep(PAUSE_S)
@@ -93,30 +94,32 @@ class Follower:
                 time.sleep(pause)
         center.close()
 
-    def _round(self, center: Center, entries: list[Entry]) -> None:
+    def _round(self, center: Center) -> int:
+        """Look at every open job once, as far as it costs C2 little; how many there are."""
         from qslurm.center.jobs import look
 
+        followed = self._outbox.on_c2()
         listed: dict[int, JobInfo] = {}
-        if len(entries) > FEW:
+        if len(followed) > FEW:
             slurm = center.slurm
             listed = {job.job_id: job for job in slurm.jobs() if job.user == slurm.user}
         one_by_one = FEW
         ended = []
-        for entry in entries:
-            assert entry.job_id is not None
-            job = listed.get(entry.job_id)
-            if job is None or job.marks.key != entry.key:
+        for number, key, job_id in followed:
+            job = listed.get(job_id)
+            if job is None or job.marks.key != key:
                 if not one_by_one:
                     continue
                 one_by_one -= 1
                 try:
-                    job = look(center, entry.job_id)
+                    job = look(center, job_id)
                 except UnknownJobError:
                     continue  # slurmdbd hears of a job some seconds late
             self._see(job)
             if job.is_final:
-                ended.append(entry.number)
+                ended.append(number)
         self._outbox.ended(ended)
+        return len(followed)
 
     def _see(self, job: JobInfo) -> None:
         with self._lock:

@@ -138,6 +138,18 @@ class Outbox:
             return self._all("ended = 0 ORDER BY number", ())
         return self._all("ended = 0 AND user = ? ORDER BY number", (user,))
 
+    def count_open(self, user: str) -> int:
+        """How many submissions of a user have not ended."""
+        query = "SELECT count(*) FROM submissions WHERE ended = 0 AND user = ?"
+        with self._lock, _readable():
+            return int(self._store.execute(query, (user,)).fetchone()[0])
+
+    def on_c2(self) -> list[tuple[int, str, int]]:
+        """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk."""
+        query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id IS NOT NULL ORDER BY number"
+        with self._lock, _readable():
+            return self._store.execute(query).fetchall()
+
     def owners(self) -> dict[str, str]:
         """Who submitted what, by key."""
         with self._lock, _readable():

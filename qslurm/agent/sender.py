@@ -63,8 +63,10 @@ class Sender:
     def _run(self) -> None:
         center = self._connect()
         pause = FIRST_PAUSE_S
-        while not self._stopping.is_set():
+        while True:
             self._news.clear()
+            if self._stopping.is_set():  # looked at after the bell is reset, or its last ring is missed
+                break
             try:
                 is_there = self._send_all(center)
             except Exception as error:  # noqa: BLE001 -- a bug, or a full disk: nothing is lost by trying again

@@ -26,6 +26,7 @@ from qslurm.agent.messages import (
     Answered,
     Failed,
     GetJob,
+    Hello,
     Question,
     Submit,
     encode,
@@ -101,24 +102,23 @@ class Server:
                 await writer.wait_closed()
 
     async def _answer(self, credential: bytes, body: bytes, who: Callable[[bytes, bytes], int]) -> Answer:
-        asked = "?"
-        user = None
+        user: User | None = None
+        question: Question | None = None
         try:
             user = user_of(await self._in_thread(who, credential, body))
             question = _read(body)
-            asked = type(question).__name__
             answer: Answer = Answered(
                 msgspec.to_builtins(await self._settled(user, question), builtin_types=(bytes,))
             )
         except QslurmError as error:
             answer = failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
-            log.crashed("a question failed", error, asked=asked)
+            log.crashed("a question failed", error, asked=type(question).__name__)
             answer = Failed(
                 "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
             )
-        if asked not in {"Hello", "GetJob"} or isinstance(answer, Failed):
-            _audit(user, asked, body, answer)
+        if not isinstance(question, Hello | GetJob) or isinstance(answer, Failed):
+            _audit(user, question, answer)
         return answer
 
     async def _settled(self, user: User, question: Question) -> Any:
@@ -191,15 +191,12 @@ def _frame(body: bytes) -> bytes:
     return len(body).to_bytes(HEADER, "big") + body
 
 
-def _audit(user: User | None, asked: str, body: bytes, answer: Answer) -> None:
+def _audit(user: User | None, question: Question | None, answer: Answer) -> None:
     """One line for each question that does or shows something: who, what, of which job, and whether they got it."""
-    question = None
-    with suppress(msgspec.DecodeError):
-        question = questions.decode(body)
     log.info(
         "asked",
         user=user.name if user else None,
-        what=asked,
+        what=type(question).__name__ if question else "?",
         job=getattr(question, "job_id", None),
         key=getattr(question, "key", None),
         refused=answer.kind if isinstance(answer, Failed) else None,
