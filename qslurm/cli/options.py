@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.errors import QslurmError
+
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from qslurm.center.config import Config
     from qslurm.center.connection import Center
     from qslurm.center.refs import JobRef
@@ -98,7 +102,36 @@ class CenterFlags:
         return open_center(self.config(), say=note)
 
 
+class PlatformName(click.ParamType[str]):
+    """The name of a configured platform; a shell completes it."""
+
+    name = "platform"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The platforms whose names begin so; none where the configuration can't be read."""
+        from click.shell_completion import CompletionItem
+
+        from qslurm.center.platforms import load_platforms
+
+        try:
+            names = load_platforms().names
+        except QslurmError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+platform_option = click.option(
+    "--platform",
+    "-M",
+    type=PlatformName(),
+    metavar="NAME",
+    help="The platform, where several are configured (else QSLURM_PLATFORM, or the config).",
+)
+
 _CENTER_OPTIONS = (
+    platform_option,
     click.option("--url", metavar="URL", help="C2's slurmrestd (else QSLURM_C2_URL, or the config)."),
     click.option("--user", metavar="NAME", help="The center's user on C2 (else QUSER, or the config)."),
     click.option(
@@ -118,6 +151,7 @@ def center_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def with_center(
         *args: object,
+        platform: str | None,
         url: str | None,
         user: str | None,
         token_file: str | None,
@@ -126,7 +160,12 @@ def center_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **options: object,
     ) -> Any:
         flags = CenterFlags(
-            url=url, user=user, token_file=token_file, api_version=api_version, results_url=results_url
+            platform=platform,
+            url=url,
+            user=user,
+            token_file=token_file,
+            api_version=api_version,
+            results_url=results_url,
         )
         return command(*args, center=flags, **options)
 

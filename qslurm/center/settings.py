@@ -1,0 +1,211 @@
+"""Every setting of a center, declared once: type, default, meaning, environment variable, example.
+
+Whoever documents them, or writes a configuration for others, asks `settings()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+
+from qslurm.payload.templates import user_folder
+from qslurm.tokens.secret import Secret
+
+FIRST = "c2"
+"""The name of the platform that [c2] and [agent] are about."""
+
+
+def _said(doc: str, *, env: str = "", example: object = None, **limits: Any) -> msgspec.Meta:
+    """What is written beside a setting: its meaning, its environment variable, an example, limits to its
+    value.
+    """
+    return msgspec.Meta(
+        description=doc, extra={"env": env}, examples=[example] if example is not None else None, **limits
+    )
+
+
+class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[c2], or [platform.NAME] where there are several: the way to a C2."""
+
+    url: Annotated[
+        str, _said("URL of C2's slurmrestd.", env="QSLURM_C2_URL", example="https://c2.example.org:6820")
+    ] = ""
+    results_url: Annotated[
+        str,
+        _said("URL of C2's job manager.", env="QSLURM_RESULTS_URL", example="https://c2.example.org:8042"),
+    ] = ""
+    user: Annotated[
+        str, _said("The center's user on C2; by default the token's.", env="QUSER", example="center_a")
+    ] = ""
+    token_file: Annotated[
+        str,
+        _said(
+            "File with the center's token, mode 0600 or 0640.",
+            env="QSLURM_TOKEN_FILE",
+            example="/etc/qslurm/token",
+        ),
+    ] = ""
+    api_version: Annotated[
+        str,
+        _said("API version of C2's slurmrestd; auto asks it.", env="QSLURM_API_VERSION", example="v0.0.39"),
+    ] = "auto"
+    ca_file: Annotated[
+        str,
+        _said(
+            "Certificate authority that C2's certificate is checked with.",
+            env="QSLURM_CA_FILE",
+            example="/etc/qslurm/ca.pem",
+        ),
+    ] = ""
+    proxy: Annotated[
+        str,
+        _said(
+            "HTTP proxy on the way to C2; none is taken from the environment.", example="http://proxy:3128"
+        ),
+    ] = ""
+    timeout_s: Annotated[
+        float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0, le=3600)
+    ] = 30.0
+
+
+class PlatformJobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[platform.NAME.job]: what a job for this platform is given, where it differs from [job]."""
+
+    backend: Annotated[str, _said("Backend that jobs go to.", env="QSLURM_BACKEND", example="spin2")] = ""
+    shots: Annotated[
+        Annotated[int, msgspec.Meta(gt=0)] | None,
+        _said("Shots of a circuit; by default the backend's.", example=1024),
+    ] = None
+    time_limit: Annotated[str, _said("Time limit, as sbatch takes it.", example="10:00")] = ""
+    account: Annotated[str, _said("Slurm account on C2.", example="center_a")] = ""
+    template_folders: Annotated[
+        list[str], _said("Folders with templates of your own.", example=["/home/ann/templates"])
+    ] = []
+
+
+class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
+    """[job]: what a job is given when its submitter does not say."""
+
+    platform: Annotated[
+        str,
+        _said(
+            "Platform that jobs go to, where there are several ([platform.NAME]); [c2] is called c2.",
+            env="QSLURM_PLATFORM",
+            example="tuna",
+        ),
+    ] = ""
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[agent], or [platform.NAME.agent]: the center's agent, which holds the token for its users.
+
+    Without it commands talk to C2 themselves.
+    """
+
+    socket: Annotated[
+        str,
+        _said(
+            "Unix socket of the center's agent; where it is set, users need no token.",
+            env="QSLURM_AGENT",
+            example="/run/qslurm-agent/agent.sock",
+        ),
+    ] = ""
+    address: Annotated[
+        str,
+        _said(
+            "Where compute nodes reach the agent, which knows them by MUNGE.",
+            env="QSLURM_AGENT_ADDRESS",
+            example="head1:8043",
+        ),
+    ] = ""
+    munge_socket: Annotated[
+        str, _said("munged's socket; by default MUNGE's own.", example="/run/munge/munge.socket.2")
+    ] = ""
+    state: Annotated[
+        str, _said("Folder in which the agent keeps what is to be sent.", example="/var/lib/qslurm-agent")
+    ] = "/var/lib/qslurm-agent"
+    max_open_jobs: Annotated[
+        int, _said("Jobs that one user may have open on C2; 0 for any number.", example=100, ge=0)
+    ] = 0
+    backends: Annotated[
+        list[str], _said("Backends that users may name; all of C2's if empty.", example=["qx", "spin2"])
+    ] = []
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, as documentation needs it."""
+
+    section: str
+    name: str
+    doc: str
+    default: object
+    env: str = ""
+    example: object = None
+
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {"c2": C2Settings, "job": JobSettings, "agent": AgentSettings}
+
+OF_A_PLATFORM: Mapping[str, type[msgspec.Struct]] = {
+    "": C2Settings,
+    "agent": AgentSettings,
+    "job": PlatformJobSettings,
+}
+"""What [platform.NAME] and the tables under it hold."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings as they hold for one platform.
+
+    `token` is the one that the environment gave, if it did; `own_token` says that the user has named a token's file.
+    `prefix` is what stands before a job's id of this platform so that commands find it ("tuna:"; nothing where an id
+    by itself is this platform's). `platforms` are the names of all that are configured.
+    """
+
+    c2: C2Settings = C2Settings()
+    job: JobSettings = JobSettings()
+    agent: AgentSettings = AgentSettings()
+    token: Secret | None = None
+    own_token: bool = False
+    home: Path = Path()
+    platform: str = FIRST
+    prefix: str = ""
+    platforms: tuple[str, ...] = (FIRST,)
+
+    @property
+    def section(self) -> str:
+        """The section of a configuration file that says where this platform is."""
+        return section_of(self.platform)
+
+    def template_folders(self) -> list[Path]:
+        """Where templates are looked for, before the shipped ones."""
+        own = user_folder(self.home)
+        return [*(Path(folder).expanduser() for folder in self.job.template_folders), own]
+
+
+def section_of(platform: str, table: str = "") -> str:
+    """The section in which a platform's settings stand, or one of its tables (`agent`, `job`)."""
+    if platform == FIRST:
+        return table or FIRST
+    return f"platform.{platform}.{table}" if table else f"platform.{platform}"
+
+
+def settings() -> Iterator[Setting]:
+    """All settings there are, in the order in which they are documented."""
+    for section, struct in SECTIONS.items():
+        hints = get_type_hints(struct, include_extras=True)
+        for field in msgspec.structs.fields(struct):
+            said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))
+            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+            yield Setting(
+                section,
+                field.name,
+                said.description or "",
+                default,
+                (said.extra or {}).get("env", ""),
+                said.examples[0] if said.examples else None,
+            )
