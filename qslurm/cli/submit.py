@@ -134,20 +134,19 @@ def submit(
     payload = _prepared(connection.config, requests[0])
     submitted = _send(connection, payload)
     _say_warnings(payload, submitted.warnings)
-    document = {
-        "job_id": submitted.job_id,
-        "partition": payload["job"].get("partition"),
-        "api_version": connection.slurm.api_version,
-        "warnings": submitted.warnings,
-    }
-    said = f"Submitted job {submitted.job_id} to {document['partition']} on C2"
+    partition = payload["job"].get("partition")
+    said = f"Submitted job {submitted.job_id} to {partition} on C2"
     try:
         if parsable:
             click.echo(submitted.job_id)
         elif not as_json:
             click.echo(said)
         elif not wait:
-            print_json(document)
+            about = {"job_id": submitted.job_id, "partition": partition}
+            version = (
+                connection.slurm.api_version
+            )  # with an agent another question, so only where it is shown
+            print_json({**about, "api_version": version, "warnings": submitted.warnings})
     except OSError:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
         raise

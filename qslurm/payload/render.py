@@ -1,4 +1,4 @@
-"""From a job to a payload, through a template. Imports jinja2 when it is called.
+"""From a job to a payload, through a template. Imports jinja2 when a template needs it.
 
 Two environments, so that a template's author can't forget to escape: in a payload's template every expression
 becomes JSON, in a script's every expression becomes one word of the shell. The script is rendered first and
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.plain import NotPlainError, names_in_plain, render_plain
 from qslurm.payload.raw import parse_payload
 from qslurm.payload.spec import JobSpec
-from qslurm.payload.templates import Template, find_template
+from qslurm.payload.templates import Template, find_template, shipped_folder
 
 CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """What a job has in its environment when nobody asks for more; C2's hooks add what the job step needs."""
@@ -35,12 +36,10 @@ def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] =
     `template` is a name (None: the job's kind), looked for in `folders`, then among the shipped ones. What is
     wrong with a template is an InvalidInputError that names the file, the line and the name.
     """
-    from qslurm.payload.sandbox import render_file
-
     chosen = find_template(template or spec.kind, folders)
     names = variables(spec)
     names["script"] = _script(spec, chosen, names, folders)
-    text = render_file(chosen.payload, names, as_json)
+    text = _text(chosen.payload, names, as_json)
     payload = parse_payload(text, f"{chosen.payload.name} as rendered")
     _refuse_unused(spec, chosen, names, folders)
     return payload
@@ -96,10 +95,8 @@ def environment(asked: Mapping[str, str]) -> list[str]:
 
 def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]) -> str:
     """The batch script; a circuit's or hybrid job's data is its last line, whatever the template says."""
-    from qslurm.payload.sandbox import render_file
-
     file = _script_file(spec, chosen, folders)
-    text = spec.source if file is None else render_file(file, names, as_words)
+    text = spec.source if file is None else _text(file, names, as_words)
     if spec.kind == "script":
         return text
     envelope = Envelope(
@@ -126,12 +123,10 @@ def _refuse_unused(
     spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]
 ) -> None:
     """A variable that the template does not know is one that its user has mistyped."""
-    from qslurm.payload.sandbox import names_in
-
     if not spec.variables:
         return
     files = [chosen.payload, _script_file(spec, chosen, folders)]
-    asked = [names_in(file) for file in files if file is not None]
+    asked = [_names_in(file) for file in files if file is not None]
     if None in asked:
         return
     wanted = frozenset[str]().union(*(one for one in asked if one is not None))
@@ -144,6 +139,25 @@ def _refuse_unused(
                 f"The template {chosen.name} does not know {name!r}.",
                 hint=f"Did you mean {near[0]}?" if near else known,
             )
+
+
+def _text(file: Path, names: Mapping[str, Any], escape: Callable[[object], str]) -> str:
+    """What a template gives; whatever is wrong with it, or too much for `plain`, Jinja says or does."""
+    try:
+        return render_plain(file, (file.parent, shipped_folder()), names, escape)
+    except (NotPlainError, InvalidInputError):
+        from qslurm.payload.sandbox import render_file
+
+        return render_file(file, names, escape)
+
+
+def _names_in(file: Path) -> frozenset[str] | None:
+    try:
+        return names_in_plain(file, (file.parent, shipped_folder()))
+    except NotPlainError:
+        from qslurm.payload.sandbox import names_in
+
+        return names_in(file)
 
 
 def as_json(value: object) -> str:

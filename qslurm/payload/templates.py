@@ -6,12 +6,12 @@ A template is `NAME.json.j2`, the payload, and may have a `NAME.sh.j2` beside it
 from __future__ import annotations
 
 import difflib
-import importlib.resources
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import qslurm
 from qslurm.errors import InvalidInputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -31,7 +31,7 @@ class Template:
 
 def shipped_folder() -> Path:
     """The folder of the templates that come with qslurm: in the package, or at the top of a checkout."""
-    package = Path(str(importlib.resources.files("qslurm")))
+    package = Path(qslurm.__file__).parent
     folder = package / "_templates"
     return folder if folder.is_dir() else package.parent / "templates"
 

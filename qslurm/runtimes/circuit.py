@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit_analysis import FIRST_LINES, analyze
-from qslurm.runtimes.circuit_text import MAX_QUBITS, Text, place, read_text
-from qslurm.runtimes.cqasm1 import Translation, is_cqasm1, translate
+from qslurm.runtimes.circuit_text import MAX_QUBITS, Text, is_cqasm1, place, read_text
+
+if TYPE_CHECKING:
+    from qslurm.runtimes.cqasm1 import Translation
 
 MAX_BITS = 4096
 """Bits of one result key; QX itself would take a million."""
@@ -99,6 +101,8 @@ def _remembered_facts(text: str, file: str) -> CircuitFacts:
 def _facts(text: str, file: str) -> CircuitFacts:
     if not is_cqasm1(text):
         return _facts_of_cqasm3(text, file)
+    from qslurm.runtimes.cqasm1 import translate
+
     translation = translate(text, file)
     try:
         facts = _facts_of_cqasm3(translation.program, file)

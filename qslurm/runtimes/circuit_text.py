@@ -27,6 +27,9 @@ _PLAIN_INDEX = re.compile(r"(?:\d{1,6}(?!\d)|[\s,:+-])*")
 _DIVISION = re.compile(
     r"[/%](?!\s*(?:(?!0+\b(?!\.))\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|pi|tau|eu)\b(?!\s*\*\*)(?!\.))"
 )
+_VERSION_1 = re.compile(
+    r"(?>[\s;]|\\\n|\#[^\n]*+|//[^\n]*+|/\*.*?\*/)*+version[ \t]+1\b", re.DOTALL | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Text:
     def steps(self) -> list[Statement]:
         """The statements that do something: gates, measurements, resets, `asm` blocks."""
         return [statement for statement in self.statements if not statement.declares]
+
+
+def is_cqasm1(text: str) -> bool:
+    """Whether a program says that it is of version 1 (1.0, and 1.1 and 1.2, which have it inside)."""
+    return _VERSION_1.match(text) is not None
 
 
 def read_text(text: str, file: str) -> Text:

@@ -74,10 +74,6 @@ _STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
 }
 
-_VERSION = re.compile(
-    r"(?>[\s;]|\\\n|\#[^\n]*+|//[^\n]*+|/\*.*?\*/)*+version[ \t]+1\b", re.DOTALL | re.IGNORECASE
-)
-
 
 @dataclass(frozen=True)
 class Translation:
@@ -99,11 +95,6 @@ class Translation:
             return f"{file}:{line}:{column}:"
 
         return re.sub(rf"(?<!\S){re.escape(file)}:(\d+):\d+:", original, text)
-
-
-def is_cqasm1(text: str) -> bool:
-    """Whether a program says that it is of version 1 (1.0, and 1.1 and 1.2, which have it inside)."""
-    return _VERSION.match(text) is not None
 
 
 def translate(text: str, file: str) -> Translation:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit_text import MAX_CHARACTERS
-from qslurm.runtimes.cqasm1 import as_number
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -148,6 +147,8 @@ def _written(circuit: QuantumCircuit, file: str) -> str:
 def _statements(operation: Any, qubits: str, bits: str, file: str) -> list[str]:
     name = operation.name
     if name in _GATES:
+        from qslurm.runtimes.cqasm1 import as_number
+
         numbers = ", ".join(as_number(float(each)) for each in operation.params)
         return [f"{_GATES[name]}{f'({numbers})' if numbers else ''} {qubits}"]
     if name == "measure":

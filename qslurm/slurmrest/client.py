@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import ConfigError, RefusedError, UnreachableError
@@ -13,6 +12,7 @@ from qslurm.slurmrest.adapters import AUTO
 from qslurm.slurmrest.conversation import SUBMIT, Conversation
 from qslurm.slurmrest.jobinfo import JobInfo, partition_state
 from qslurm.slurmrest.refusals import error_for
+from qslurm.slurmrest.submitted import Submitted
 from qslurm.slurmrest.verdict import Verdict, answers
 from qslurm.slurmrest.wire import check_token, encode
 from qslurm.tokens.secret import Secret
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 _USER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _LOOK_BACK_S = 14 * 24 * 3600
 """How far back slurmdbd is searched for a key."""
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A job that C2 accepted. `warnings` are Slurm's, `message` is what C2's submit plugin had to say."""
-
-    job_id: int
-    warnings: list[str] = field(default_factory=list)
-    message: str = ""
 
 
 class SlurmrestClient:

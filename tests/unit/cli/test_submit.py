@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import qslurm
 from qslurm.cli.app import run
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
@@ -81,3 +85,29 @@ def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
 def test_nonsense_about_jobs_is_said_before_c2_is_asked(words, said, capsys):
     assert run(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
+    heavy = [
+        "jinja2",
+        "requests",
+        "ssl",
+        "jwt",
+        "asyncio",
+        "qslurm.runtimes.cqasm1",
+        "qslurm.slurmrest.client",
+    ]
+    code = (
+        "import sys; from qslurm.cli.app import run\n"
+        "code = run(['submit', 'a.cq', '--backend', 'qx', '--parsable'])\n"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"QSLURM_AGENT": "no.sock", "HOME": "/", "PYTHONPATH": str(Path(qslurm.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "5 []\n", done.stderr  # 5: nobody is there to take it

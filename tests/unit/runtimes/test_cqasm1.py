@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from qslurm.errors import CircuitError
 from qslurm.runtimes.circuit import check_circuit
-from qslurm.runtimes.cqasm1 import is_cqasm1, translate
+from qslurm.runtimes.circuit_text import is_cqasm1
+from qslurm.runtimes.cqasm1 import translate
 
 HEAD = "version 1.0\nqubits 3\n"
 

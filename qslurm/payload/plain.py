@@ -1,0 +1,149 @@
+"""Templates that use names, `if` and `include` only, as the shipped ones do, without Jinja, whose import takes 50 ms.
+
+What such a template gives is what Jinja gives, to the letter. Whatever else a template uses, or whatever is wrong with
+one, is left to Jinja and its messages: then there is no text from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DEPTH = 8
+"""Files that include one another; a template that includes itself is Jinja's to refuse."""
+
+LARGEST = 1024 * 1024
+"""Characters of a rendered text: beyond, Jinja counts."""
+
+_TAG = re.compile(
+    r"(?:^[^\S\n]+(?=\{[%#]))?(\{\{.*?\}\}|\{%.*?%\}\n?|\{#.*?#\}\n?)", re.DOTALL | re.MULTILINE
+)
+_COMMENT = re.compile(r"\{#(?![-+])(?:(?!#\}).)*?(?<!\+)(?P<strip>-?)#\}\n?", re.DOTALL)
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VALUE = re.compile(rf"\{{\{{\s*(?P<name>{_NAME})\s*\}}\}}")
+_IF = re.compile(rf"\{{%\s+if\s+(?P<name>{_NAME})(?P<given>\s+is\s+not\s+none)?\s+%\}}\n?")
+_ENDIF = re.compile(r"\{%\s+endif\s+%\}\n?")
+_INCLUDE = re.compile(r'\{%\s+include\s+"(?P<file>[A-Za-z0-9_][A-Za-z0-9_.-]*)"\s+%\}\n?')
+_KEYWORDS = frozenset(
+    {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"}
+)
+_OTHERS = frozenset(
+    {"range", "dict", "lipsum", "cycler", "joiner", "namespace", "self", "loop", "caller", "varargs"}
+)
+"""Names that Jinja knows by itself."""
+
+
+class NotPlainError(Exception):
+    """The template needs Jinja."""
+
+
+class Value(NamedTuple):
+    """{{ name }}"""
+
+    name: str
+
+
+class Condition(NamedTuple):
+    """{% if name %}, or {% if name is not none %}."""
+
+    name: str
+    given: bool
+    parts: Sequence[Part]
+
+
+Part = str | Value | Condition
+
+
+def render_plain(
+    path: Path, folders: Sequence[Path], names: Mapping[str, Any], escape: Callable[[object], str]
+) -> str:
+    """The text that a template gives, every value passed through `escape`. NotPlainError if it needs Jinja.
+
+    What it includes is looked for in `folders`.
+    """
+    text = "".join(_texts(read_plain(path, folders), names, escape))
+    if len(text) > LARGEST:
+        raise NotPlainError
+    return text
+
+
+def names_in_plain(path: Path, folders: Sequence[Path]) -> frozenset[str]:
+    """The names that a template asks for, with those of what it includes. NotPlainError if it needs Jinja."""
+    return frozenset(_names(read_plain(path, folders)))
+
+
+def read_plain(path: Path, folders: Sequence[Path], depth: int = 0) -> list[Part]:
+    """A template's parts, with those of what it includes. NotPlainError if it needs Jinja."""
+    if depth > DEPTH:
+        raise NotPlainError
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotPlainError from error
+    found: list[Part] = []
+    stack: list[list[Part]] = [found]
+    at, strip = 0, False
+    for match in _TAG.finditer(source):
+        stack[-1].append(_literal(source[at : match.start()], strip=strip))
+        at, strip = match.end(), False
+        tag = match[1]
+        if comment := _COMMENT.fullmatch(tag):
+            strip = bool(comment["strip"])
+        elif value := _VALUE.fullmatch(tag):
+            stack[-1].append(Value(_own(value["name"])))
+        elif condition := _IF.fullmatch(tag):
+            inner: list[Part] = []
+            stack[-1].append(Condition(_own(condition["name"]), bool(condition["given"]), inner))
+            stack.append(inner)
+        elif _ENDIF.fullmatch(tag) and len(stack) > 1:
+            stack.pop()
+        elif included := _INCLUDE.fullmatch(tag):
+            stack[-1] += read_plain(_found(included["file"], folders), folders, depth + 1)
+        else:
+            raise NotPlainError
+    if len(stack) > 1:
+        raise NotPlainError
+    found.append(_literal(source[at:], strip=strip))
+    return found
+
+
+def _literal(text: str, *, strip: bool) -> str:
+    if "{{" in text or "{%" in text or "{#" in text:
+        raise NotPlainError
+    return text.lstrip() if strip else text
+
+
+def _own(name: str) -> str:
+    if name in _KEYWORDS or name in _OTHERS:
+        raise NotPlainError
+    return name
+
+
+def _found(name: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        if (path := folder / name).is_file():
+            return path
+    raise NotPlainError
+
+
+def _texts(parts: Sequence[Part], names: Mapping[str, Any], escape: Callable[[object], str]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif part.name not in names:
+            raise NotPlainError  # Jinja says where
+        elif isinstance(part, Value):
+            yield escape(names[part.name])
+        elif names[part.name] is not None if part.given else names[part.name]:
+            yield from _texts(part.parts, names, escape)
+
+
+def _names(parts: Sequence[Part]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, Value):
+            yield part.name
+        elif isinstance(part, Condition):
+            yield part.name
+            yield from _names(part.parts)
