@@ -88,7 +88,8 @@ class Center:
         if not self.config.c2.results_url:
             raise ConfigError(
                 "Nobody said where C2's job manager is, which keeps results and logs.",
-                hint="Set results_url in the config, QSLURM_RESULTS_URL, or --results-url.",
+                hint=f"Set results_url under [{self.config.section}] in the config, QSLURM_RESULTS_URL,"
+                " or --results-url.",
             )
         return JobManagerClient(
             self.config.c2.results_url,
@@ -97,6 +98,11 @@ class Center:
             ca_file=self.config.c2.ca_file or None,
             proxy=self.config.c2.proxy or None,
         )
+
+    @property
+    def prefix(self) -> str:
+        """What stands before an id of this platform's jobs, so that commands find them; often nothing."""
+        return self.config.prefix
 
     @property
     def has_platform(self) -> bool:

@@ -95,27 +95,27 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
     from qslurm.slurmrest.states import explain
 
-    how = job.outcome
+    how, name = job.outcome, f"{center.prefix}{job.job_id}"
     if how == "completed":
         return None
     facts = platform_facts(center, job.job_id) or {}
     reason = explain(str(facts.get("reason") or "")) or job.why
     said = f": {str(reason).rstrip('.')}" if reason else ""
     if how == "cancelled":
-        return JobCancelledError(f"Job {job.job_id} was cancelled{said}.")
+        return JobCancelledError(f"Job {name} was cancelled{said}.")
     if how == "timed_out":
         own = "" if "time limit" in said else said
         return TimedOutError(
-            f"Job {job.job_id} ran into its time limit{own}.",
+            f"Job {name} ran into its time limit{own}.",
             hint="Ask for more with --time, or fewer shots.",
         )
     if facts.get("state") == "timed_out":  # the platform's own limit: to Slurm its step has failed
         return TimedOutError(
-            f"Job {job.job_id} was ended{said}.", hint="Ask for more with --qpu-seconds, or fewer shots."
+            f"Job {name} was ended{said}.", hint="Ask for more with --qpu-seconds, or fewer shots."
         )
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
     return JobFailedError(
-        f"Job {job.job_id} failed{said}{code}.", hint=f"`qslurm logs {job.job_id}` prints what it wrote."
+        f"Job {name} failed{said}{code}.", hint=f"`qslurm logs {name}` prints what it wrote."
     )
 
 
@@ -148,15 +148,14 @@ def fetch_results(center: Center, job_id: int, job: JobInfo | None = None) -> di
 
     NotReadyError says why there are none yet, UnknownJobError that there is no such job.
     """
+    name = f"{center.prefix}{job_id}"
     try:
         return center.results.results(job_id)
     except UnknownJobError:
         job = job or look(center, job_id)  # a job that never started is known to Slurm only
     if job.is_final:
-        raise (
-            outcome_error(center, job) or UnknownJobError(f"Job {job_id} has no results on this platform.")
-        )
+        raise (outcome_error(center, job) or UnknownJobError(f"Job {name} has no results on this platform."))
     raise NotReadyError(
-        f"Job {job_id} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
-        hint=f"`qslurm wait {job_id}` waits for it.",
+        f"Job {name} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
+        hint=f"`qslurm wait {name}` waits for it.",
     )

@@ -78,8 +78,9 @@ def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What has been used by one user, account and backend, or by one of these."""
+    """What has been used on one platform by one user, account and backend, or by one of these."""
 
+    platform: str = ""
     user: str = ""
     account: str = ""
     backend: str = ""
@@ -89,11 +90,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     qpu_seconds: float = 0.0
 
 
-GROUPS = ("user", "account", "backend")
+GROUPS = ("platform", "user", "account", "backend")
 
 
-def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS) -> list[Usage]:
-    """The job manager's rows added up by some of user, account and backend; who used most comes first.
+def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> list[Usage]:
+    """The job managers' rows added up by some of platform, user, account and backend; who used most comes first.
 
     The user is the one who submitted on C1, as the jobs' origin says.
     """
@@ -107,7 +108,9 @@ def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS) -> list
         msgspec.convert({**dict(zip(by, names, strict=True)), **total}, Usage)
         for names, total in sums.items()
     ]
-    return sorted(found, key=lambda one: (-one.qpu_seconds, -one.shots, one.user, one.account, one.backend))
+    return sorted(
+        found, key=lambda one: (-one.qpu_seconds, -one.shots, *(getattr(one, name) for name in GROUPS))
+    )
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):

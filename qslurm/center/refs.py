@@ -1,16 +1,45 @@
-"""How people name a job: 12, or 12_3 for a task of an array."""
+"""How people name a job: 12, or 12_3 for a task of an array; tuna:12 if it is of another platform than usual."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qslurm.errors import InvalidInputError
+
+LAST_JOB_ID = 2**32 - 3
+"""The two above it are Slurm's words for "none" and "no limit" (slurm.h: NO_VAL, INFINITE)."""
+
+LAST_TASK = 4_000_000
+
 
 @dataclass(frozen=True)
 class JobRef:
-    """A job's id, and the index of a task if it means one of an array only."""
+    """A job's id, the index of a task if it means one of an array only, and the platform if it is not the usual one."""
 
     job_id: int
     task: int | None = None
+    platform: str = ""
 
     def __str__(self) -> str:
-        return f"{self.job_id}" if self.task is None else f"{self.job_id}_{self.task}"
+        return self.beside(f"{self.job_id}" if self.task is None else f"{self.job_id}_{self.task}")
+
+    def beside(self, shown_id: str) -> str:
+        """The name of another job of this job's platform."""
+        return f"{self.platform}:{shown_id}" if self.platform else shown_id
+
+
+def parse_ref(text: str) -> JobRef:
+    """The job that is named so; InvalidInputError for anything else. Whether there is such a platform is not looked at.
+
+    Slurm keeps an id in 32 bits and takes a longer one for another: 2**32 + 12 for 12.
+    """
+    platform, colon, shown_id = text.rpartition(":")
+    job_id, line, task = shown_id.partition("_")
+    good = _is_number(job_id, LAST_JOB_ID) and int(job_id) > 0 and (not line or _is_number(task, LAST_TASK))
+    if not good or (colon and not platform.replace("-", "_").isidentifier()):
+        raise InvalidInputError(f"{text[:40]!r} is not a job id.")
+    return JobRef(int(job_id), int(task) if line else None, platform)
+
+
+def _is_number(text: str, largest: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= largest

@@ -117,7 +117,8 @@ def _task(jobs: list[JobInfo], ref: JobRef) -> JobInfo:
         if waits:
             return msgspec.structs.replace(job, array_task_id=ref.task)
     raise UnknownJobError(
-        f"Job {ref.job_id} has no task {ref.task}.", hint=f"`qslurm show {ref.job_id}` lists them."
+        f"Job {ref.job_id} has no task {ref.task}.",
+        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists them.",
     )
 
 
@@ -166,7 +167,7 @@ def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
     if not tasks.is_array:
         return one.outcome_error(center, tasks.jobs[0])
     for outcome, error, words in _WORST:
-        if badly := [job.shown_id for job in tasks.jobs if job.outcome == outcome]:
+        if badly := [tasks.ref.beside(job.shown_id) for job in tasks.jobs if job.outcome == outcome]:
             named = ", ".join(badly[:5]) + (" …" if len(badly) > 5 else "")
             return error(
                 f"{len(badly)} of {len(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
@@ -236,8 +237,9 @@ def _result(center: Center, job: JobInfo) -> dict[str, Any]:
 def _fetched(center: Center, job: JobInfo) -> dict[str, Any]:
     if not job.is_final and job.start_time is None:  # its job id may be the array's
         raise NotReadyError(
-            f"Job {job.shown_id} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
-            hint=f"`qslurm wait {job.array_job_id or job.job_id}` waits for it.",
+            f"Job {center.prefix}{job.shown_id} has no results yet, it is {job.word}"
+            f"{f' ({job.why})' if job.why else ''}.",
+            hint=f"`qslurm wait {center.prefix}{job.array_job_id or job.job_id}` waits for it.",
         )
     document = one.fetch_results(center, job.job_id, job)
     return {"id": job.shown_id, "parameters": parameters_of(job), **document}

@@ -22,11 +22,12 @@ from qslurm.errors import QslurmError, RefusedError
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
     from qslurm.center.refs import JobRef
+    from qslurm.center.settings import Config
     from qslurm.center.tasks import Tasks
     from qslurm.center.waiting import Poll, Watched
     from qslurm.slurmrest import JobInfo
 
-jobs_argument = click.argument("jobs", type=JobId(), nargs=-1, required=True, metavar="JOBID...")
+jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, required=True, metavar="JOBID...")
 
 
 @click.command()
@@ -42,12 +43,12 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     from qslurm.center.jobs import platform_facts
     from qslurm.center.tasks import look
 
-    connection = center.open()
+    connection, job = center.of(job)
     tasks = look(connection, job)
     version = connection.slurm.api_version
     if tasks.is_array:
         if as_json:
-            documents = [_task_document(one) for one in tasks.jobs]
+            documents = [_task_document(one, connection.prefix) for one in tasks.jobs]
             print_json({"job_id": job.job_id, "api_version": version, "tasks": documents})
         else:
             _print_tasks(tasks)
@@ -55,19 +56,21 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     found = tasks.jobs[0]
     platform = platform_facts(connection, found.job_id) or {}
     if as_json:
-        print_json({**_task_document(found), "api_version": version, "platform": platform or None})
+        document = _task_document(found, connection.prefix)
+        print_json({**document, "api_version": version, "platform": platform or None})
         return
-    _print_job(found, platform)
+    _print_job(found, connection.config, platform)
 
 
-def _print_job(job: JobInfo, platform: dict[str, Any]) -> None:
+def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
     from qslurm.center.origin import describe
     from qslurm.center.tasks import parameters_of
 
     said = job.marks
     print_facts(
         {
-            "job": f"{job.shown_id} {job.name}",
+            "job": f"{config.prefix}{job.shown_id} {job.name}",
+            "platform": config.platform if len(config.platforms) > 1 else None,
             "state": situation(job),
             "why": platform.get("reason"),
             **parameters_of(job),
@@ -97,7 +100,7 @@ def _print_tasks(tasks: Tasks) -> None:
         ("JOBID", *names, "STATE", "STARTED", "ENDED", "REASON"),
         [
             (
-                *(job.shown_id, *(one.get(name) for name in names), job.state),
+                *(tasks.ref.beside(job.shown_id), *(one.get(name) for name in names), job.state),
                 *(clock_time(job.start_time), clock_time(job.end_time), job.why),
             )
             for job, one in zip(tasks.jobs, values, strict=True)
@@ -124,7 +127,8 @@ def wait(job: JobRef, timeout_s: float | None, as_json: bool, center: CenterFlag
     \b
     Example:  qslurm wait 12 && qslurm results 12 --json
     """
-    wait_and_print(center.open(), job, timeout_s, as_json=as_json)
+    connection, job = center.of(job)
+    wait_and_print(connection, job, timeout_s, as_json=as_json)
 
 
 @click.command()
@@ -138,14 +142,15 @@ def cancel(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None
     Examples:
       qslurm cancel 12 13
       qslurm cancel 14_3
+      qslurm cancel tuna:12
     """
-    connection = center.open()
+    found = [center.of(job) for job in jobs]
     failures: list[QslurmError] = []
     answers: list[dict[str, Any]] = []
-    for job in jobs:
-        about = (
-            {"job_id": job.job_id} if job.task is None else {"job_id": job.job_id, "array_task_id": job.task}
-        )
+    for connection, job in found:
+        about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
+        if job.task is not None:
+            about["array_task_id"] = job.task
         try:
             warnings = connection.slurm.cancel(job.job_id, job.task)
         except RefusedError as error:
@@ -177,7 +182,7 @@ def hold(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
     \b
     Example:  qslurm hold 12
     """
-    _set_hold(center.open(), jobs, held=True, as_json=as_json)
+    _set_hold(center, jobs, held=True, as_json=as_json)
 
 
 @click.command()
@@ -190,20 +195,21 @@ def release(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> Non
     \b
     Example:  qslurm release 12
     """
-    _set_hold(center.open(), jobs, held=False, as_json=as_json)
+    _set_hold(center, jobs, held=False, as_json=as_json)
 
 
-def _set_hold(center: Center, jobs: tuple[JobRef, ...], *, held: bool, as_json: bool) -> None:
+def _set_hold(center: CenterFlags, jobs: tuple[JobRef, ...], *, held: bool, as_json: bool) -> None:
     from qslurm.center.tasks import set_hold
 
     for job in jobs:
         if job.task is not None:
             raise click.BadParameter(f"{job} is one task; an array is held and released as a whole.")
-    for job in jobs:
-        for warning in set_hold(center, job.job_id, held=held):
+    found = [center.of(job) for job in jobs]
+    for connection, job in found:
+        for warning in set_hold(connection, job.job_id, held=held):
             note(f"Job {job}: {warning}")
     if as_json:
-        print_json({"jobs": [{"job_id": job.job_id, "hold": held} for job in jobs]})
+        print_json({"jobs": [{"job_id": job.job_id, "id": str(job), "hold": held} for _, job in found]})
 
 
 def wait_and_print(
@@ -227,7 +233,7 @@ def wait_and_print(
         return
     results = _results_or_none(center, job)
     if as_json:
-        print_json({**_ended_document(ended), "results": results})
+        print_json({**_ended_document(ended, center.prefix), "results": results})
     elif results is None:
         click.echo(f"Job {job} completed")
     else:
@@ -260,14 +266,14 @@ def _progress(job: JobRef, poll: Poll) -> str:
     return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
 
 
-def _ended_document(ended: Tasks) -> dict[str, Any]:
+def _ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
     if not ended.is_array:
-        return _task_document(ended.jobs[0])
-    return {"job_id": ended.ref.job_id, "tasks": [_task_document(job) for job in ended.jobs]}
+        return _task_document(ended.jobs[0], prefix)
+    return {"job_id": ended.ref.job_id, "tasks": [_task_document(job, prefix) for job in ended.jobs]}
 
 
-def _task_document(job: JobInfo) -> dict[str, Any]:
+def _task_document(job: JobInfo, prefix: str) -> dict[str, Any]:
     from qslurm.center.tasks import parameters_of
 
-    values = parameters_of(job)
-    return {**job_document(job), "parameters": values} if values else job_document(job)
+    document, values = job_document(job, prefix), parameters_of(job)
+    return {**document, "parameters": values} if values else document

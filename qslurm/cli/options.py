@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import update_wrapper
+from dataclasses import replace
+from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.errors import QslurmError
+from qslurm.errors import InvalidInputError, QslurmError, UnknownJobError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from qslurm.center.config import Config
     from qslurm.center.connection import Center
+    from qslurm.center.platforms import Platforms
     from qslurm.center.refs import JobRef
 
 c2_config_option = click.option(
@@ -32,36 +34,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 class JobId(click.ParamType["JobRef"]):
-    """A Slurm job id, or 12_3 for task 3 of array 12.
-
-    Slurm keeps an id in 32 bits and takes a longer one for another: 2**32 + 12 for 12.
-    """
+    """A Slurm job id, or 12_3 for task 3 of array 12; with `anywhere` also tuna:12, of the platform tuna."""
 
     name = "job id"
 
+    def __init__(self, *, anywhere: bool = False) -> None:
+        self._anywhere = anywhere
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> JobRef:
         """The job; a usage error for anything else."""
-        from qslurm.center.refs import JobRef
+        from qslurm.center.refs import parse_ref
 
-        text = str(value)
-        job_id, line, task = text.partition("_")
-        if (
-            not _is_number(job_id, LAST_JOB_ID)
-            or int(job_id) == 0
-            or (line and not _is_number(task, 4_000_000))
-        ):
-            self.fail(f"{text[:40]!r} is not a job id.", param, ctx)
-        return JobRef(int(job_id), int(task) if line else None)
+        try:
+            job = parse_ref(str(value))
+        except InvalidInputError as error:
+            self.fail(error.message, param, ctx)
+        if job.platform and not self._anywhere:
+            self.fail(f"{str(job)[:40]!r} is not a job id.", param, ctx)
+        return job
 
 
-def _is_number(text: str, largest: int) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= largest
-
-
-LAST_JOB_ID = 2**32 - 3
-"""The two above it are Slurm's words for "none" and "no limit" (slurm.h: NO_VAL, INFINITE)."""
-
-job_argument = click.argument("job", type=JobId(), metavar="JOBID")
+job_argument = click.argument("job", type=JobId(anywhere=True), metavar="JOBID")
 
 
 class Seconds(click.FloatRange):
@@ -87,19 +80,52 @@ class CenterFlags:
 
     def __init__(self, **flags: str | None) -> None:
         self._flags = {name: value for name, value in flags.items() if value is not None}
+        self._opened: dict[str, Center] = {}
+        self._asked: JobRef | None = None
+
+    @cached_property
+    def platforms(self) -> Platforms:
+        """Flags over environment over the user's file over the center's file."""
+        from qslurm.center.platforms import load_platforms
+
+        return load_platforms(self._flags)
 
     def config(self) -> Config:
-        """Flags over environment over the user's file over the center's file."""
-        from qslurm.center.config import load_config
+        """What holds for the platform that is meant."""
+        return self.platforms.config()
 
-        return load_config(self._flags)
-
-    def open(self) -> Center:
+    def open(self, platform: str = "") -> Center:
         """The center's connection to C2, or to its agent; nothing is sent yet."""
         from qslurm.center.connection import open_center
         from qslurm.cli.output import note
 
-        return open_center(self.config(), say=note)
+        return open_center(self.platforms.config(platform), say=note)
+
+    def of(self, job: JobRef) -> tuple[Center, JobRef]:
+        """The connection to a job's platform, and the job as commands without these flags know it.
+
+        InvalidInputError if --platform names another platform than the job does.
+        """
+        said = self._flags.get("platform")
+        if job.platform and said and job.platform != said:
+            raise InvalidInputError(
+                f"Job {job} is of platform {job.platform}, and --platform says {said}.",
+                hint="Leave one of them out.",
+            )
+        config = self.platforms.config(job.platform)
+        if config.platform not in self._opened:
+            self._opened[config.platform] = self.open(config.platform)
+        self._asked = replace(job, platform=config.prefix.rstrip(":"))
+        return self._opened[config.platform], self._asked
+
+    def located(self, error: UnknownJobError) -> UnknownJobError:
+        """The error for a job that is unknown, with where it was looked for if there are several platforms."""
+        if self._asked is None or len(self.platforms.names) < 2:
+            return error
+        here = self._asked.platform or self.platforms.usual
+        other = next(name for name in self.platforms.names if name != here)
+        there = f"only platform {here} was asked; a job of {other} is called {other}:{self._asked.job_id}."
+        return UnknownJobError(error.message, hint=f"{error.hint} {there[0].upper()}{there[1:]}".strip())
 
 
 class PlatformName(click.ParamType[str]):
@@ -167,7 +193,10 @@ def center_options(command: Callable[..., Any]) -> Callable[..., Any]:
             api_version=api_version,
             results_url=results_url,
         )
-        return command(*args, center=flags, **options)
+        try:
+            return command(*args, center=flags, **options)
+        except UnknownJobError as error:
+            raise flags.located(error) from error
 
     wrapped = update_wrapper(with_center, command)
     for option in reversed(_CENTER_OPTIONS):

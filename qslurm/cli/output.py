@@ -46,14 +46,14 @@ def error_document(error: QslurmError) -> dict[str, Any]:
     return {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
 
 
-def job_document(job: JobInfo) -> dict[str, Any]:
-    """What --json says of a job: Slurm's facts, and those from its comment."""
+def job_document(job: JobInfo, prefix: str = "") -> dict[str, Any]:
+    """What --json says of a job: Slurm's facts, and those from its comment. `prefix` is that of its platform."""
     import msgspec
 
     said = job.marks
     return {
         **msgspec.to_builtins(job),
-        "id": job.shown_id,
+        "id": f"{prefix}{job.shown_id}",
         "backend": said.backend,
         "kind": said.kind,
         "origin": said.origin,

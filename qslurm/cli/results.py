@@ -52,7 +52,7 @@ def results(
     target = _target(plot)
     from qslurm.center.tasks import results as results_of
 
-    document = results_of(center.open(), job)
+    document = results_of(*center.of(job))
     if plot is not None:
         from qslurm.plots.chart import chart_of
 
@@ -139,7 +139,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
 
     if follow and as_json:
         raise click.UsageError("--follow prints as it comes, --json one document; choose one.")
-    connection = center.open()
+    connection, job = center.of(job)
 
     def write(piece: bytes) -> None:
         if sys.stdout is not None:

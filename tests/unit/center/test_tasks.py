@@ -50,7 +50,7 @@ class C2:
             tasks=self._tasks, accounted_tasks=lambda _: list(accounted), job=self._job
         )
         self.results = SimpleNamespace(results=self._document, job=self._document, log_from=self._log_from)
-        self.has_platform = True
+        self.has_platform, self.prefix = True, ""
         self.paused = []
 
     def _tasks(self, _):

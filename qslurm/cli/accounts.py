@@ -1,0 +1,161 @@
+"""`qslurm history` and `qslurm usage`: what sacct and sreport are for Slurm."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qslurm.cli.choosing import (
+    account_option,
+    chooser,
+    end_option,
+    me_option,
+    name_option,
+    span,
+    start_option,
+    states_in,
+    submitter,
+)
+from qslurm.cli.everywhere import ask_all
+from qslurm.cli.options import CenterFlags, center_options, json_option
+from qslurm.cli.output import job_document, note, print_json, print_table
+from qslurm.cli.times import clock_time, duration
+
+if TYPE_CHECKING:
+    from qslurm.center.lists import Ended
+    from qslurm.center.settings import Config
+    from qslurm.slurmrest import JobInfo
+
+
+@click.command()
+@start_option
+@end_option
+@click.option("--states", "-s", metavar="STATES", help="Only jobs that ended so, such as FAILED,TIMEOUT.")
+@name_option
+@account_option
+@me_option
+@json_option
+@center_options
+def history(
+    *,
+    starttime: str,
+    endtime: str,
+    states: str | None,
+    name: str | None,
+    account: str | None,
+    me: bool,
+    as_json: bool,
+    center: CenterFlags,
+) -> None:
+    """List your center's jobs on C2 that have ended, as sacct would, with what they used of the quantum backend.
+
+    \b
+    Examples:
+      qslurm history
+      qslurm history -S now-7days -s FAILED,TIMEOUT
+      qslurm history -S 2026-11-01 -E 2026-12-01 --json
+    """
+    from qslurm.center.lists import history as ended_jobs
+
+    since, until = span(starttime, endtime)
+    wanted, chosen = states_in(states), chooser(name, account, me)
+    found = ask_all(center, lambda connection: ended_jobs(connection, since, until))
+    ended = [
+        (config, one)
+        for config, jobs in found.answers
+        for one in jobs
+        if (not wanted or one.job.state in wanted) and chosen(one.job)
+    ]
+    ended.sort(key=lambda row: row[1].job.end_time or 0)
+    if as_json:
+        print_json(found.document(jobs=[_ended_document(config, one) for config, one in ended]))
+    else:
+        print_table(
+            (
+                *("JOBID", *(("PLATFORM",) if found.several else ()), "NAME", "BACKEND", "ACCOUNT", "USER"),
+                *("STATE", "EXIT", "ENDED", "ELAPSED", "SHOTS", "QPU"),
+            ),
+            [
+                (
+                    *(f"{config.prefix}{one.job.shown_id}", *((config.platform,) if found.several else ())),
+                    *(one.job.name, one.job.marks.backend, one.job.account, submitter(one.job)),
+                    *(one.job.state, _exit(one.job), clock_time(one.job.end_time), _elapsed(one.job)),
+                    *(one.shots, None if one.qpu_seconds is None else f"{one.qpu_seconds:.3f} s"),
+                )
+                for config, one in ended
+            ],
+        )
+    found.finish()
+
+
+@click.command()
+@click.option(
+    *("--starttime", "-S"), metavar="TIME", show_default="this month", help="From then on, as for sacct."
+)
+@end_option
+@click.option(
+    "--by",
+    metavar="WHAT",
+    show_default="user,account,backend",
+    help="Add up by these: platform, user, account, backend, with commas.",
+)
+@json_option
+@center_options
+def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, center: CenterFlags) -> None:
+    """Say who of your center has used what of C2's quantum backends: jobs, shots and QPU-seconds.
+
+    Where several platforms are configured, on each of them; `--by user` adds up over all.
+
+    \b
+    Examples:
+      qslurm usage
+      qslurm usage -S 2026-01-01 --by account
+      qslurm usage --by user --json | jq '.usage[0]'
+    """
+    import msgspec
+
+    from qslurm.center.lists import GROUPS
+    from qslurm.center.lists import usage as added_up
+
+    groups = by.split(",") if by is not None else []
+    if wrong := [word for word in groups if word not in GROUPS]:
+        raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
+    month = datetime.now().strftime("%Y-%m-01")
+    since, until = span(starttime or month, endtime)
+    found = ask_all(center, lambda connection: connection.results.usage(since, until))
+    used = [{**row, "platform": config.platform} for config, rows in found.answers for row in rows]
+    groups = groups or [name for name in GROUPS if found.several or name != "platform"]
+    totals = added_up(used, groups)
+    if as_json:
+        print_json(found.document(since=since, until=until, usage=msgspec.to_builtins(totals)))
+    else:
+        print_table(
+            (*(name.upper() for name in groups), "JOBS", "EXECUTIONS", "SHOTS", "QPU"),
+            [
+                (
+                    *(getattr(row, name) for name in groups),
+                    row.jobs,
+                    row.executions,
+                    row.shots,
+                    f"{row.qpu_seconds:.3f} s",
+                )
+                for row in totals
+            ],
+        )
+        note(f"{clock_time(since)} to {clock_time(until)}")
+    found.finish()
+
+
+def _ended_document(config: Config, one: Ended) -> dict[str, Any]:
+    counted = {"executions": one.executions, "shots": one.shots, "qpu_seconds": one.qpu_seconds}
+    return {**job_document(one.job, config.prefix), "platform": config.platform, **counted}
+
+
+def _exit(job: JobInfo) -> str:
+    return f"{job.exit_code or 0}:{job.signal or 0}"
+
+
+def _elapsed(job: JobInfo) -> str:
+    return duration(job.end_time - job.start_time) if job.end_time and job.start_time else ""

@@ -1,0 +1,76 @@
+"""Which jobs a list is to have, and of which time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.slurmrest import JobInfo
+
+name_option = click.option("--name", "-n", metavar="NAME", help="Only jobs of this name.")
+account_option = click.option("--account", "-A", metavar="NAME", help="Only jobs of this account.")
+me_option = click.option("--me", is_flag=True, help="Only jobs that you have submitted from C1.")
+start_option = click.option(
+    "--starttime",
+    "-S",
+    metavar="TIME",
+    default="today",
+    help="From then on, as for sacct: 2026-11-22, now-7days.",
+)
+end_option = click.option("--endtime", "-E", metavar="TIME", default="now", help="Until then.")
+
+
+def states_in(text: str | None) -> set[str]:
+    """Slurm's states in an option's value; a usage error for one that Slurm does not have."""
+    from qslurm.slurmrest.states import STATES
+
+    if not text:
+        return set()
+    names = {word.strip().upper() for word in text.split(",")}
+    for name in sorted(names - set(STATES)):
+        raise click.BadParameter(
+            f"{name!r} is no state. There are {', '.join(STATES)}.", param_hint="--states"
+        )
+    return names
+
+
+def chooser(name: str | None, account: str | None, me: bool) -> Callable[[JobInfo], bool]:
+    """Whether a job has this name, this account, and this user, as far as they are said."""
+    mine = _this_user() if me else ""
+    return lambda job: (
+        (name is None or job.name == name)
+        and (account is None or job.account == account)
+        and (not me or submitter(job) == mine)
+    )
+
+
+def submitter(job: JobInfo) -> str:
+    """Who has submitted a job on C1."""
+    from qslurm.center.origin import user_of
+
+    return user_of(job.marks.origin)
+
+
+def span(starttime: str, endtime: str) -> tuple[int, int]:
+    """Two moments in Unix seconds; InvalidInputError if the first is not before the second."""
+    from qslurm.payload.begin import parse_past
+
+    now = datetime.now()
+    since, until = parse_past(starttime, now), parse_past(endtime, now)
+    if until < since:
+        raise InvalidInputError(f"{endtime} is before {starttime}.", hint="Give -S the earlier one.")
+    return since, until + 1
+
+
+def _this_user() -> str:
+    import os
+
+    from qslurm.center.origin import of_process
+
+    return of_process(os.environ).user
