@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from qslurm import errors
 from qslurm.dispatcher.credentials import Identity, Munge
+from qslurm.dispatcher.link import Link, LinkError, connect
 from qslurm.dispatcher.messages import (
     Admit,
     Attach,
@@ -24,16 +25,14 @@ from qslurm.dispatcher.messages import (
 from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 
-if TYPE_CHECKING:
-    import zmq
-
 _SIGNED = (Admit, Attach, Finish, GetMetrics, SetBackend, Reserve, Release)
 
 
 class DispatcherClient:
     """Asks the dispatcher one thing at a time. Use it as a context manager, in one thread.
 
-    `socket` is the path of the dispatcher's socket, `identity` says how to prove who asks (default: MUNGE).
+    `socket` is the path of the dispatcher's socket, `identity` says how to prove who asks (default: MUNGE). `link`
+    connects by a time (monotonic seconds) or raises LinkError; the default connects to that path.
     """
 
     def __init__(
@@ -43,17 +42,13 @@ class DispatcherClient:
         munge_socket: str = "",
         timeout_s: float = 5.0,
         identity: Identity | None = None,
-        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        link: Callable[[float], Link] | None = None,
     ) -> None:
-        import zmq
-
-        self._endpoint = socket if "://" in socket else f"ipc://{socket}"
         self._place = socket
+        self._connect = link or (lambda until: connect(socket, until))
         self._timeout_s = timeout_s
         self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
-        self._context = context or zmq.Context()
-        self._owns_context = context is None
-        self._link: zmq.Socket[bytes] | None = None
+        self._link: Link | None = None
 
     def ask(self, message: Message, *, timeout_s: float | None = None) -> Message:
         """Ask, and wait for the answer.
@@ -91,42 +86,26 @@ class DispatcherClient:
         return b""
 
     def _roundtrip(self, body: bytes, credential: bytes, until: float) -> bytes:
-        import zmq
-
-        link = self._link or self._connect()
-        if link.poll(_left_ms(until), zmq.POLLOUT):
-            link.send_multipart([body, credential])
-            if link.poll(_left_ms(until), zmq.POLLIN):
-                return link.recv()
-        # The question may still be under way: a late answer must not be taken for that of the next one.
-        self._disconnect()
-        raise UnreachableError(
-            f"The dispatcher at {self._place} does not answer.",
-            hint="Is it running (qslurm dispatcher status), and may this user reach its socket?",
-        )
-
-    def _connect(self) -> zmq.Socket[bytes]:
-        import zmq
-
-        link = self._context.socket(zmq.REQ)
-        link.linger = 0
-        link.immediate = 1  # nothing is sent before somebody is there to take it
-        link.reconnect_ivl = 20
-        link.reconnect_ivl_max = 500
-        link.connect(self._endpoint)
-        self._link = link
-        return link
-
-    def _disconnect(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        if self._link is not None and not self._link.is_ours:
+            self._link = None  # our parent's, which goes on with it
+        try:
+            self._link = self._link or self._connect(until)
+            return self._link.ask(body, credential, until)
+        except LinkError as error:
+            self.close()
+            raise UnreachableError(
+                f"The dispatcher at {self._place} does not answer.",
+                hint="Is it running (qslurm dispatcher status), and may this user reach its socket?",
+            ) from error
+        except BaseException:
+            self.close()  # the question may still be under way
+            raise
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._disconnect()
-        if self._owns_context:
-            self._context.term()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def __enter__(self) -> DispatcherClient:
         return self
@@ -142,7 +121,3 @@ def error_of(kind: str, reason: str) -> QslurmError:
     classes = [found for found in vars(errors).values() if isinstance(found, type)]
     known = {found.kind: found for found in classes if issubclass(found, QslurmError)}
     return known.get(kind, QslurmError)(reason)
-
-
-def _left_ms(until: float) -> int:
-    return max(0, round((until - time.monotonic()) * 1000))

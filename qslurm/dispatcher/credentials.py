@@ -2,7 +2,7 @@
 
 On C2 it is MUNGE: the credential carries the SHA-256 of the message, so it proves this message only, and
 munged itself refuses to decode it a second time. A dispatcher that serves one user alone listens in a folder that
-nobody else can enter, or only within its own process (`qslurm run`), and needs no credential.
+nobody else can enter, or has been given its one connection (`qslurm run`), and needs no credential.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class Identity(Protocol):
         ...
 
 
-class OwnProcess:
-    """Whoever can reach the endpoint (`inproc://…`) is this process."""
+class OwnConnection:
+    """Whoever has the connection is this process's user: it was inherited."""
 
     instant = True
 
-    def sign(self, body: bytes) -> bytes:  # noqa: ARG002 - the place says who it is
+    def sign(self, body: bytes) -> bytes:  # noqa: ARG002 - the connection says who it is
         """Nothing."""
         return b""
 
-    def verify(self, credential: bytes, body: bytes) -> int:  # noqa: ARG002 - the place says who it is
+    def verify(self, credential: bytes, body: bytes) -> int:  # noqa: ARG002 - the connection says who it is
         """The own uid."""
         return os.getuid()
 
 
-class OwnFolder(OwnProcess):
+class OwnFolder(OwnConnection):
     """Whoever can reach the socket is this process's user: its folder is that user's and closed to others."""
 
     def __init__(self, folder: Path) -> None:

@@ -44,7 +44,7 @@ class Door:
         self._listener.listen(64)
 
     def let_in(self, connection: socket.socket) -> None:
-        """Somebody is there already (`qslurm run`, where both sides are one process)."""
+        """Somebody is connected already, as the user of `qslurm run`."""
         connection.setblocking(False)
         self._guests[connection.fileno()] = connection
 
@@ -146,8 +146,3 @@ def _uid(guest: socket.socket) -> int:
     """Who is at the other end, as the kernel knows it (SO_PEERCRED, unix(7))."""
     _, uid, _ = struct.unpack("3i", guest.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(uid)
-
-
-def own_door() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a door within one process: the dispatcher's, and the client's."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

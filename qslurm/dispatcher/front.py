@@ -1,6 +1,6 @@
-"""Where everybody may speak to the dispatcher: by its Unix socket, or, within one process, by libzmq.
+"""Where everybody may speak to the dispatcher: its Unix socket.
 
-The Unix socket is read here and not by libzmq, so that everything that somebody else can make this process keep is
+It is read here and not by libzmq, so that everything that somebody else can make this process keep is
 counted and bounded: bytes, frames, messages, connections and time, for each connection and for each user. ZeroMQ's
 clients don't notice. Who has too much under way is not read from until it is less; who breaks a rule is disconnected.
 """
@@ -8,7 +8,6 @@ clients don't notice. Who has too much under way is not read from until it is le
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import struct
@@ -17,14 +16,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from qslurm.dispatcher.wire import BODY_LIMIT, MESSAGE_FRAMES, MESSAGE_SLACK
 from qslurm.dispatcher.zmtp import Wire, WireError, pack
 from qslurm.eventlog import EventLog
-
-if TYPE_CHECKING:
-    import zmq
 
 log = EventLog(__name__)
 
@@ -49,81 +44,6 @@ _ACCEPT_AGAIN_S = 0.2
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
 
 
-class Front(Protocol):
-    """What the dispatcher's loop needs: poll `ear`, and `hear` when something is there or `waiting` is true."""
-
-    @property
-    def ear(self) -> int | zmq.Socket[bytes]:
-        """What to poll."""
-        ...
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take that `ear` does not tell of."""
-        ...
-
-    def hear(self, most: int) -> Iterator[list[bytes]]:
-        """Messages that have come, each with the name of its connection before it."""
-        ...
-
-    def send(self, frames: Sequence[bytes]) -> None:
-        """Send to the connection that the first frame names, if it is still there."""
-        ...
-
-    def owner(self, name: bytes) -> int | None:
-        """The uid at the other end of a connection; None if nobody can say."""
-        ...
-
-    def look(self, now: float) -> float:
-        """End what takes too long; the answer is when to look again."""
-        ...
-
-    def close(self) -> None:
-        """Take nothing more."""
-        ...
-
-
-class InProcess:
-    """By libzmq: both sides are one process."""
-
-    waiting = False
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
-        import zmq
-
-        self.ear = context.socket(zmq.ROUTER)
-        self.ear.linger = 200
-        self.ear.bind(endpoint)
-
-    def hear(self, most: int) -> Iterator[list[bytes]]:
-        """See Front."""
-        import zmq
-
-        for _ in range(most):
-            try:
-                yield self.ear.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-
-    def send(self, frames: Sequence[bytes]) -> None:
-        """See Front."""
-        self.ear.send_multipart(frames)
-
-    def owner(self, name: bytes) -> int | None:
-        """See Front."""
-        del name
-        return os.getuid()
-
-    def look(self, now: float) -> float:
-        """See Front."""
-        del now
-        return float("inf")
-
-    def close(self) -> None:
-        """See Front."""
-        self.ear.close()
-
-
 @dataclass(eq=False)
 class _Guest:
     """A connection. `since` is when what is not finished was begun, None while everything is."""
@@ -140,13 +60,15 @@ class _Guest:
     events: int = select.EPOLLIN
 
 
-class Listener:
-    """By a Unix socket, for everybody on the host. Those who are `exempt` are not counted, only bounded."""
+class Front:
+    """Whoever is connected: poll `ear`, and `hear` when something is there or `waiting` is true.
 
-    def __init__(
-        self, path: str, exempt: frozenset[int], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._path = Path(path)
+    Those who are `exempt` (uids) are not counted, only bounded.
+    """
+
+    def __init__(self, exempt: frozenset[int], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path: Path | None = None
+        self._listener: socket.socket | None = None
         self._exempt = exempt
         self._clock = clock
         self._guests: dict[int, _Guest] = {}  # by descriptor
@@ -160,24 +82,31 @@ class Listener:
         self._unfinished: set[_Guest] = set()
         self._warned: set[tuple[int, str]] = set()
         self._accept_again: float | None = None
+        self._epoll = select.epoll()
+        self.ear = self._epoll.fileno()
+
+    def listen(self, path: str) -> None:
+        """Take connections at this path."""
+        self._path = Path(path)
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(path)
         self._listener.listen(512)
-        self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
-        self.ear = self._epoll.fileno()
 
     @property
     def waiting(self) -> bool:
-        """See Front."""
+        """Whether there is something to take that `ear` does not tell of."""
         return bool(self._buffered)
 
     def hear(self, most: int) -> Iterator[list[bytes]]:
-        """Messages, one of each connection at a time, so that nobody has to wait for somebody else's many."""
+        """Messages that have come, each with the name of its connection before it.
+
+        One of each connection at a time, so that nobody has to wait for somebody else's many.
+        """
         for descriptor, events in self._epoll.poll(0):
-            if descriptor == self._listener.fileno():
-                self._accept()
+            if self._listener is not None and descriptor == self._listener.fileno():
+                self._accept(self._listener)
                 continue
             guest = self._guests.get(descriptor)
             if guest is not None and events & select.EPOLLOUT:
@@ -199,20 +128,20 @@ class Listener:
                 yield [guest.name, *message]
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """See Front."""
+        """Send to the connection that the first frame names, if it is still there."""
         guest = self._names.get(frames[0])
         if guest is not None:
             guest.unanswered = max(0, guest.unanswered - 1)
             self._send(guest, pack(frames[1:]))
 
     def owner(self, name: bytes) -> int | None:
-        """See Front."""
+        """The uid at the other end of a connection; None if it is gone."""
         guest = self._names.get(name)
         return None if guest is None else guest.uid
 
     def look(self, now: float) -> float:
-        """See Front."""
-        if self._accept_again is not None and now >= self._accept_again:
+        """End what takes too long; the answer is when to look again."""
+        if self._listener is not None and self._accept_again is not None and now >= self._accept_again:
             self._accept_again = None
             self._epoll.modify(self._listener, select.EPOLLIN)
         begun = [(guest.since, guest) for guest in self._unfinished if guest.since is not None]
@@ -224,32 +153,34 @@ class Listener:
         return min(first + UNFINISHED_S, again)
 
     def close(self) -> None:
-        """See Front; what has been answered is sent as far as it is taken at once."""
+        """Take nothing more; what has been answered is sent as far as it is taken at once."""
         for guest in list(self._guests.values()):
             self._end(guest)
         self._epoll.close()
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
+        if self._listener is not None and self._path is not None:
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
 
     # --- who comes and goes --------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(64):
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                     log.warning("nobody else can come in", why=error.strerror)
-                    self._epoll.modify(self._listener, 0)
+                    self._epoll.modify(listener, 0)
                     self._accept_again = self._clock() + _ACCEPT_AGAIN_S
                     return
                 log.debug("nobody came in", why=str(error))
                 continue
-            self._welcome(connection)
+            self.welcome(connection)
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def welcome(self, connection: socket.socket) -> None:
+        """Take what comes over this connection, unless its user has too many."""
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         uid = int(_PEER.unpack(peer)[1])
         if self._connections[uid] >= MOST_CONNECTIONS and uid not in self._exempt:

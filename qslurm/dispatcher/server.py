@@ -24,7 +24,7 @@ from qslurm.dispatcher.config import RemoteConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.fleet import Fleet
-from qslurm.dispatcher.front import Front, InProcess, Listener
+from qslurm.dispatcher.front import Front
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
@@ -122,32 +122,26 @@ class Server:
         self._views = Views(ledger, self._fleet, self._backends, self._leases)
         self._commits = Commits(ledger)
         self._stopping = False
-        self._front: Front
+        self._front = Front(self._trusted | {0, os.getuid()})
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._threads.ear):
+        for source in (self._pool.router, self._threads.ear, self._front.ear):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
 
-    def bind(self, endpoint: str) -> None:
-        """Listen at a ZeroMQ endpoint, ipc: or inproc:; beside one that has a path, lanes are handed out."""
-        import zmq
-
-        if endpoint.startswith("ipc://"):
-            path = endpoint.removeprefix("ipc://")
-            self._front = Listener(path, self._trusted | {0, os.getuid()})
-            self._door.listen(door_of(path))
-        else:
-            self._front = InProcess(self._context, endpoint)
-        self._poller.register(self._front.ear, zmq.POLLIN)
+    def listen(self, path: str) -> None:
+        """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
+        self._front.listen(path)
+        self._door.listen(door_of(path))
 
     def bind_remote(self) -> str:
         """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
         return self._remotes.bind() if self._remotes else ""
 
-    def let_in(self, connection: socket.socket) -> None:
-        """Hand out lanes over this connection, too; only before `run`."""
-        self._door.let_in(connection)
+    def let_in(self, connection: socket.socket, door: socket.socket) -> None:
+        """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
+        self._front.welcome(connection)
+        self._door.let_in(door)
 
     @property
     def bell(self) -> int:

@@ -152,7 +152,7 @@ def _serve_alone(
                 remote=remote,
             )
             with signals_stop(server.stop, server.bell):
-                server.bind(f"ipc://{config.socket}")
+                server.listen(config.socket)
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
                 if remote is not None:

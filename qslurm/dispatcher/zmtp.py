@@ -1,7 +1,7 @@
-"""ZeroMQ's wire (ZMTP 3, RFC 23) as one that answers sees it: NULL mechanism, with a limit for everything.
+"""ZeroMQ's wire (ZMTP 3, RFC 23) over a Unix socket: NULL mechanism, with a limit for everything.
 
 libzmq bounds the size of a frame and not of a message, takes any number of frames, and lets who connects say nothing.
-Clients are libzmq's all the same: for a REQ or a DEALER this side is a ROUTER.
+For a REQ or a DEALER, of libzmq or of ours, the dispatcher is a ROUTER.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ _COMMAND_LIMIT = 512
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _SIGNATURE_END = 10
 _SIZE = len(GREETING)
-_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER\x08Identity\x00\x00\x00\x00"
-_CLIENTS = (b"REQ", b"DEALER")
+
+
+def ready(kind: bytes) -> bytes:
+    """The command that ends a handshake, as it travels: this side is a socket of that kind."""
+    command = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind + b"\x08Identity" + bytes(4)
+    return bytes((_COMMAND, len(command))) + command
 
 
 class WireError(Exception):
@@ -25,16 +29,20 @@ class WireError(Exception):
 class Wire:
     """What comes from one connection, taken apart. `reply` collects what has to be sent without being asked.
 
-    A frame has up to `limit` bytes, a message up to `slack` bytes more and up to `frames` frames.
+    A frame has up to `limit` bytes, a message up to `slack` bytes more and up to `frames` frames. `peers` are the kinds
+    of sockets that may be at the other end.
     """
 
-    def __init__(self, *, limit: int, slack: int, frames: int) -> None:
+    def __init__(
+        self, *, limit: int, slack: int, frames: int, peers: Sequence[bytes] = (b"REQ", b"DEALER")
+    ) -> None:
         self.reply = bytearray(GREETING)
         self.ready = False
         self._greeted = False
         self._limit = limit
         self._total = limit + slack
         self._most = frames
+        self._peers = peers
         self._data = bytearray()
         self._frames: list[bytes] = []
         self._taken = 0  # bytes in these frames
@@ -79,7 +87,7 @@ class Wire:
             raise WireError("another version or mechanism of ZeroMQ")
         del data[:_SIZE]
         self._greeted = True
-        self.reply += bytes((_COMMAND, len(_READY))) + _READY
+        self.reply += ready(b"ROUTER")
         return True
 
     def _head(self) -> tuple[int, int, int] | None:
@@ -108,7 +116,7 @@ class Wire:
             command[1 + command[0] :] if command else b"",
         )
         if name == b"READY":
-            if _property(rest, b"socket-type") not in _CLIENTS:
+            if _property(rest, b"socket-type") not in self._peers:
                 raise WireError("a socket of another type")
             self.ready = True
         elif name == b"PING":

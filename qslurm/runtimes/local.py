@@ -1,35 +1,32 @@
 """`qslurm run`: the whole quantum side on this machine, for one file, without Slurm and without root.
 
-The dispatcher is a thread of this process, its quantum runtime a process that ends with this one; a hybrid file
-runs in the main thread. Nothing is written to disk, and nobody else can reach any of it.
+The dispatcher is a process of its own that ends with this one; a hybrid file runs in the main thread, and what
+it imports is read from the disk while the dispatcher and QX get ready. Nothing is written to disk, and nobody else can
+reach any of it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qslurm.bounded import read_bounded
-from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Admit, TurnedAway
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import Envelope
+from qslurm.runtimes.interface import as_shots
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from qslurm.runtimes.interface import BackendType, Outcome
     from qslurm.runtimes.session import Session
 
-_JOB = 1
-_LONGEST_FOLDER = 80  # bytes
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
-_ENDPOINT = "inproc://dispatcher"
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,83 +65,93 @@ def run_file(
         source = filled(source, parameters or {})
         refuse_unfilled(source, path.name)
         source = as_cqasm(source, path.name)
+    shots = None if shots is None else as_shots(shots)
     envelope = Envelope(kind=kind, source=source, file=path.name, shots=shots, seed=seed)  # type: ignore[arg-type]
-    with _dispatcher(envelope) as session:
+    with _Job(envelope) as job:
         if kind == "circuit":
-            outcome = session.circuit_outcome()
+            outcome = job.session.circuit_outcome()
             return LocalResult(
                 kind=kind, counts=outcome.counts, shots=outcome.shots_done, final_result=None, executions=1
             )
         from qslurm.runtimes.hybrid_file import run_hybrid
 
-        result = run_hybrid(source, path.name, session, shots=shots, parameters=parameters)
+        result = run_hybrid(source, path.name, job, shots=shots, parameters=parameters)
         return LocalResult(
-            kind=kind, counts=None, shots=session.shots, final_result=result, executions=session.executions
+            kind=kind, counts=None, shots=job.shots, final_result=result, executions=job.executions
         )
 
 
-@contextmanager
-def _dispatcher(envelope: Envelope) -> Iterator[Session]:
-    """A dispatcher with this one job admitted, and the job's session; all of it is gone afterwards."""
-    import zmq
+class _Job:
+    """The one job of a dispatcher of its own, and the transport of its `qi`.
 
-    from qslurm.dispatcher import jobs
-    from qslurm.dispatcher.client import DispatcherClient
-    from qslurm.dispatcher.credentials import OwnProcess
-    from qslurm.dispatcher.door import own_door
-    from qslurm.dispatcher.ledger import Ledger
-    from qslurm.dispatcher.server import Limits, Server
-    from qslurm.runtimes.session import Session
-    from qslurm.store.store import Store
+    Its session is opened when it first asks for something: until then the dispatcher and QX get ready by themselves.
+    """
 
-    backend = BackendConfig(name="qx")
-    store = Store()
-    ledger = Ledger([backend], store)
-    answer = jobs.admit(ledger, _job(envelope), "")
-    if isinstance(answer, TurnedAway):
-        raise InvalidInputError(answer.reason)
-    identity = OwnProcess()
-    with zmq.Context() as context:
-        limits = Limits(frozenset(), float("inf"))
-        server = Server(ledger, identity, limits, context=context, folder=_folder(), read=None)
-        server.bind(_ENDPOINT)
-        inside, outside = own_door()
-        server.let_in(inside)
-        doors = iter([outside])
-        thread = threading.Thread(target=server.run, name="dispatcher", daemon=True)
-        thread.start()
-        try:
-            with DispatcherClient(_ENDPOINT, identity=identity, context=context) as client:
-                session = Session(client, _JOB, 0, say=_say, patient=False, door=lambda: next(doors, None))
-                with closing(session):
-                    yield session
-        finally:
-            if thread.is_alive():
-                server.stop()
-            thread.join()
-            outside.close()
-            store.close()
+    def __init__(self, envelope: Envelope) -> None:
+        import socket
 
+        from qslurm.runtimes.local_dispatcher import start
 
-def _job(envelope: Envelope) -> Admit:
-    return Admit(
-        job_id=_JOB,
-        restart=0,
-        user="",
-        uid=os.getuid(),
-        account="",
-        center="",
-        backend="qx",
-        kind=envelope.kind,
-        name=envelope.file,
-        envelope=envelope,
-    )
+        self._connection, theirs = socket.socketpair()
+        self._door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, their_door:
+            self._process = start(theirs, their_door, envelope)
 
+    @cached_property
+    def session(self) -> Session:
+        """The job's session; InvalidInputError for a job that no dispatcher would admit."""
+        from qslurm.dispatcher.client import DispatcherClient
+        from qslurm.dispatcher.credentials import OwnConnection
+        from qslurm.dispatcher.link import Link
+        from qslurm.runtimes.local_dispatcher import JOB
+        from qslurm.runtimes.session import Session
 
-def _folder() -> Path:
-    """Where the quantum runtime's socket is for a moment; a long TMPDIR has no room for it."""
-    folder = tempfile.gettempdir()
-    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
+        links, doors = iter([Link(self._connection)]), iter([self._door])
+        client = DispatcherClient(
+            f"process {self._process.pid}", identity=OwnConnection(), link=lambda _: next(links)
+        )
+        session = Session(client, JOB, 0, say=_say, patient=False, door=lambda: next(doors, None))
+        if session.attached.state == "failed":
+            raise InvalidInputError(session.attached.reason)
+        return session
+
+    @property
+    def executions(self) -> int:
+        """How many circuits have been asked for."""
+        return self.session.executions if "session" in self.__dict__ else 0
+
+    @property
+    def shots(self) -> int:
+        """How many shots have been done in all."""
+        return self.session.shots if "session" in self.__dict__ else 0
+
+    @property
+    def backend_type(self) -> BackendType:
+        """See Transport."""
+        return self.session.backend_type
+
+    def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
+        """See Transport."""
+        return self.session.execute(circuit, number_of_shots, raw_data)
+
+    def execute_many(
+        self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
+    ) -> Iterator[Outcome]:
+        """See Transport."""
+        return self.session.execute_many(circuits, number_of_shots, raw_data)
+
+    def __enter__(self) -> _Job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "session" in self.__dict__:
+            self.session.close()
+        self._door.close()
+        self._connection.close()
+        self._process.terminate()
+        self._process.wait()
 
 
 def _text(path: Path) -> str:

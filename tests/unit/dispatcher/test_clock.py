@@ -51,7 +51,7 @@ def dispatcher(home: Path, clock: Clock) -> Iterator[DispatcherClient]:
             folder=home,
             read=None,
         )
-        server.bind(f"ipc://{home}/s")
+        server.listen(f"{home}/s")
         thread = threading.Thread(target=server.run)
         thread.start()
         try:

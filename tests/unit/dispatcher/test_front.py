@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from qslurm.dispatcher import front as fronts
-from qslurm.dispatcher.front import Listener
+from qslurm.dispatcher.front import Front
 from qslurm.dispatcher.wire import BODY_LIMIT
 from qslurm.dispatcher.zmtp import GREETING, pack
 from tests.unit.dispatcher.test_zmtp import READY
@@ -26,7 +26,8 @@ class Desk:
         self.now = 0.0
         self.path = str(folder / "s")
         self.exempt: frozenset[int] = frozenset()
-        self.listener = Listener(self.path, self.exempt, clock=lambda: self.now)
+        self.listener = Front(self.exempt, clock=lambda: self.now)
+        self.listener.listen(self.path)
         self.clients: list[socket.socket] = []
 
     def connect(self, data: bytes = b"") -> socket.socket:

@@ -59,7 +59,7 @@ def here(home: Path) -> Iterator[Here]:
             folder=home,
             read=None,
         )
-        server.bind(f"ipc://{home}/s")
+        server.listen(f"{home}/s")
         thread = threading.Thread(target=server.run)
         thread.start()
         with DispatcherClient(f"{home}/s", identity=OwnFolder(home)) as client:

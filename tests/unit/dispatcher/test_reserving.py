@@ -200,7 +200,7 @@ def test_only_operators_reserve(home: Path) -> None:
             folder=home,
             read=None,
         )
-        server.bind(f"ipc://{home}/s")
+        server.listen(f"{home}/s")
         thread = threading.Thread(target=server.run)
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""`qslurm run` without its command line: real dispatcher thread, real quantum runtime process."""
+"""`qslurm run` without its command line: a real dispatcher, a real quantum runtime, each in its process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
+from qslurm.errors import CircuitError, InvalidInputError, JobFailedError, UnreachableError
 from qslurm.runtimes.local import run_file
 from tests.unit.dispatcher.running import BELL, ROOT, is_gone, slow_circuit, until
 
@@ -90,6 +90,22 @@ def test_a_failing_hybrid_file_is_a_failed_job(tmp_path: Path) -> None:
         run_file(a_file(tmp_path, "h.py", "def execute(qi): 1 / 0\ndef finalize(m): return {}\n"))
 
 
+def test_a_dispatcher_that_is_killed_is_said(tmp_path: Path) -> None:
+    source = f"""
+import os, signal
+from pathlib import Path
+def execute(qi):
+    qi.execute_circuit({BELL!r}, 8)
+    for child in Path(f"/proc/self/task/{{os.getpid()}}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    qi.execute_circuits([{BELL!r}], 8)
+def finalize(measurements):
+    return {{}}
+"""
+    with pytest.raises(UnreachableError, match="does not answer"):
+        run_file(a_file(tmp_path, "h.py", source))
+
+
 _RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -99,8 +115,8 @@ run_file(Path(sys.argv[2]))
 """
 
 
-def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(word) for task in tasks for word in task.read_text().split()]
 
 
@@ -113,9 +129,10 @@ def test_however_it_is_ended_no_process_and_no_file_is_left(
     process = subprocess.Popen(
         [sys.executable, "-c", _RUN, str(ROOT), str(path)], stderr=subprocess.DEVNULL, env=environment
     )
-    (worker,) = until(lambda: workers_of(process))
+    (dispatcher,) = until(lambda: children(process.pid))
+    (worker,) = until(lambda: children(dispatcher))
     until(lambda: int(Path(f"/proc/{worker}/statm").read_text().split()[1]) > 20_000)  # it is executing
     process.send_signal(number)
     process.wait(timeout=20)
-    until(lambda: is_gone(worker))
+    until(lambda: is_gone(worker) and is_gone(dispatcher))
     assert list(home.iterdir()) == []
