@@ -46,6 +46,8 @@ ENDPOINT_LENGTH = len("/qslurm-runtime-12345678/s")
 
 LANE_IN_USE_S = 1.0
 
+_LONGEST_FOLDER = 107 - ENDPOINT_LENGTH
+
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
 _STDERR_TAIL = 2000
 
@@ -386,3 +388,9 @@ def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
         process.stdin.close()
     except BrokenPipeError:
         log.debug("a runtime ended before it was told anything", pid=process.pid)
+
+
+def temporary_folder() -> Path:
+    """Where endpoints can be made if no folder is set aside for them; a long TMPDIR has no room for them."""
+    folder = tempfile.gettempdir()
+    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within

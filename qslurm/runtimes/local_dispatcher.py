@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 JOB = 1
 
 _BACKEND = "qx"
-_LONGEST_FOLDER = 80  # bytes
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -62,6 +60,7 @@ def main() -> None:
     from qslurm.dispatcher.config import BackendConfig
     from qslurm.dispatcher.credentials import OwnConnection
     from qslurm.dispatcher.ledger import Ledger
+    from qslurm.dispatcher.pool import temporary_folder
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.dispatcher.signals import signals_stop
     from qslurm.leaving import leave
@@ -77,7 +76,7 @@ def main() -> None:
         OwnConnection(),
         Limits(frozenset(), float("inf")),
         context=zmq.Context(),
-        folder=_folder(),
+        folder=temporary_folder(),
         read=None,
     )
     with signals_stop(server.stop, server.bell):
@@ -101,11 +100,3 @@ def _job(envelope: Envelope) -> Admit:
         name=envelope.file,
         envelope=envelope,
     )
-
-
-def _folder() -> Path:
-    """Where the quantum runtime's socket is for a moment; a long TMPDIR has no room for it."""
-    import tempfile
-
-    folder = tempfile.gettempdir()
-    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within

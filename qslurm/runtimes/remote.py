@@ -8,7 +8,6 @@ goes on, and what came out is kept until the dispatcher has it.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qslurm.curve import zap
 from qslurm.curve.keys import read_keys, read_public
 from qslurm.dispatcher.messages import Message, Result
-from qslurm.dispatcher.pool import Pool
+from qslurm.dispatcher.pool import Pool, temporary_folder
 from qslurm.dispatcher.remote_messages import (
     FRAME_LIMIT,
     PROTOCOL,
@@ -74,10 +73,10 @@ def join(settings: JoinSettings) -> None:
 
     keys, server = read_keys(settings.key), read_public(settings.dispatcher_key)
     configure("quantum-runtime")
-    with tempfile.TemporaryDirectory(prefix="qslurm-") as folder, zmq.Context() as context:
+    with zmq.Context() as context:
         link = context.socket(zmq.DEALER)
         zap.connect(link, keys, server)
-        agent = Agent(context, link, settings, Path(folder))
+        agent = Agent(context, link, settings, temporary_folder())
         with signals_stop(agent.stop, agent.bell):
             agent.run()
 
