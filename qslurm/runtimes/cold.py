@@ -48,7 +48,7 @@ def inside(script: Path, config: C2Config) -> int:
 
 def bubblewrap(config: C2Config) -> list[str]:
     """The command that confines what follows it; empty if this node or this user can't."""
-    from qslurm.runtimes.warm import plan_of
+    from qslurm.runtimes.warm_plan import plan_of
 
     program, plan = shutil.which("bwrap", path="/usr/bin:/usr/local/bin"), plan_of(config)
     if program is None or plan.view is None:

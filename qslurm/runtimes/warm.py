@@ -7,8 +7,6 @@ passed on, as descriptors, to a runtime that becomes that user before it looks. 
 from __future__ import annotations
 
 import array
-import gc
-import importlib
 import os
 import pwd
 import selectors
@@ -24,12 +22,13 @@ from pathlib import Path
 import msgspec
 
 from qslurm.c2.config import C2Config
-from qslurm.errors import ConfigError, QslurmError
+from qslurm.errors import ConfigError
 from qslurm.logfmt import Field, say
-from qslurm.runtimes import kernel, limits
-from qslurm.runtimes.view import View, needed
-from qslurm.runtimes.warm_child import Assignment, Plan, Step, begin
-from qslurm.runtimes.warm_start import put_client, take_client_away
+from qslurm.runtimes import kernel
+from qslurm.runtimes.warm_caller import Caller, assignment, join_cgroups
+from qslurm.runtimes.warm_child import Step, begin
+from qslurm.runtimes.warm_plan import plan_of, preload
+from qslurm.runtimes.warm_start import listen, put_client, take_client_away
 from qslurm.runtimes.warm_status import QUESTION, WarmStatus
 
 REQUEST_S = 1.0
@@ -40,20 +39,8 @@ RETRY_S = 5.0
 LOOK_S = 0.5
 REFILL_AFTER_S = 0.05
 """A job that begins makes processes, too; forks of one ancestor at the same time hold each other up."""
-_OWN = ("qslurm.runtimes.step", "qslurm.runtimes.hybrid_file", "zmq", "asyncio", "json", "subprocess")
 _GIVEN_FDS = 5
 _CREDENTIALS = struct.Struct("3i")
-
-
-class Caller(msgspec.Struct):
-    """A step that asks: the link to it, since when, and, once it has said, its descriptors."""
-
-    link: socket.socket
-    since: float
-    pid: int
-    uid: int
-    job: str = ""
-    fds: list[int] = []
 
 
 class Service:
@@ -71,7 +58,7 @@ class Service:
         self._callers: dict[int, Caller] = {}
         self._given = self._cold = 0
         self._retry_at = self._refill_at = 0.0
-        self._listener = _listen(Path(self._settings.socket))
+        self._listener = listen(Path(self._settings.socket), MOST_AT_ONCE)
         self._stopped = False
 
     def run(self) -> None:
@@ -245,8 +232,8 @@ class Service:
         try:
             watched = os.pidfd_open(caller.pid)
             try:
-                job = _assignment(caller)
-                _join_cgroups(caller.pid, pid)
+                job = assignment(caller)
+                join_cgroups(caller.pid, pid)
                 signal.pidfd_send_signal(watched, 0)  # it has been that process all the time
                 wishes, *stdio, _ = caller.fds
                 order = [caller.link.fileno(), watched, wishes, *stdio]
@@ -273,7 +260,7 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
     if os.geteuid() != 0:
         raise ConfigError("Warm runtimes become other users: this service runs as root.")
     kernel.adopt_orphans()
-    _preload(config.runtimes.preload)
+    preload(config.runtimes.preload)
     service = Service(config, step or partial(_step, config), _say)
     put_client(config.runtimes)
     signal.signal(signal.SIGTERM, service.stop)
@@ -286,108 +273,10 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
         Path(config.runtimes.socket).unlink(missing_ok=True)
 
 
-def plan_of(config: C2Config) -> Plan:
-    """What each runtime is made like."""
-    settings, socket_path = config.runtimes, config.dispatcher.socket
-    if settings.confine == "never":
-        return Plan(config=settings, view=None, keep_network=True)
-    munge = config.dispatcher.munge_socket
-    keep = [
-        *needed(),
-        os.path.realpath(Path(socket_path).parent),
-        os.path.realpath(Path(munge).parent if munge else "/run/munge"),
-    ]
-    hide = [
-        config.tokens.keys, config.gate.state, str(Path(config.dispatcher.store).parent), config.jobmanager.logs,
-        str(Path(settings.socket).parent), *settings.hide,
-    ]  # fmt: skip
-    view = View(hide=hide, keep=keep, tmp_mb=settings.tmp_mb)
-    remote = "://" in socket_path and not socket_path.startswith("ipc://")
-    return Plan(config=settings, view=view, keep_network=settings.network or remote)
-
-
 def _step(config: C2Config, script: Path) -> int:
     from qslurm.runtimes.step import run_step
 
     return run_step(script, config.dispatcher)
-
-
-def _preload(names: list[str]) -> None:
-    """Import what jobs will want. Libraries that start threads must not: a fork has none of them."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    for name in (*_OWN, *names):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"runtimes.preload names {name!r}, which can't be imported: {error}.",
-                hint="Install it beside qslurm, or take it out of the list.",
-            ) from error
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise QslurmError("A preloaded module has started threads, and a forked runtime would not have them.")
-    gc.collect()
-    gc.freeze()  # so that no runtime copies what it only reads
-
-
-def _listen(path: Path) -> socket.socket:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    facts = path.parent.stat()
-    if facts.st_uid != 0 or facts.st_mode & 0o022:
-        raise ConfigError(
-            f"{path.parent} must be root's and writable by nobody else: steps run a program there."
-        )
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(str(path))
-    path.chmod(0o666)
-    listener.listen(MOST_AT_ONCE)
-    listener.setblocking(False)
-    return listener
-
-
-def _assignment(caller: Caller) -> Assignment:
-    lines = Path(f"/proc/{caller.pid}/status").read_text().splitlines()
-    facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
-    uids = {int(word) for word in facts["Uid"]}
-    if uids != {caller.uid}:
-        raise PermissionError(f"process {caller.pid} is not of uid {caller.uid} alone")
-    here = caller.fds[-1]
-    folder = os.fstat(here)
-    return Assignment(
-        uid=caller.uid,
-        gid=int(facts["Gid"][0]),
-        groups=[int(word) for word in facts["Groups"]],
-        folder=str(Path(f"/proc/self/fd/{here}").readlink()),
-        identity=(folder.st_dev, folder.st_ino),
-        cpus=sorted(os.sched_getaffinity(caller.pid)),
-        limits=limits.of_process(caller.pid),
-    )
-
-
-def _join_cgroups(step: int, runtime: int) -> None:
-    """Put the runtime where Slurm counts, limits and ends its step's processes."""
-    mounts = _cgroup_mounts()
-    ours = Path("/proc/self/cgroup").read_text().splitlines()
-    for line in Path(f"/proc/{step}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if line not in ours and controllers in mounts:
-            (mounts[controllers] / path.lstrip("/") / "cgroup.procs").write_text(str(runtime))
-
-
-def _cgroup_mounts() -> dict[str, Path]:
-    """Where each hierarchy is mounted, by its controllers ("" for cgroup v2)."""
-    found = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split()[:3]
-        if kind in {"cgroup", "cgroup2"}:
-            known = {"rw", "ro", "xattr", "clone_children", "noprefix"}
-            names = [
-                word for word in options.split(",") if word not in known and not word.startswith("release")
-            ]
-            found[",".join(names) if kind == "cgroup" else ""] = Path(left.split()[4])
-    return found
 
 
 def _reap() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import py_compile
 import shlex
+import socket
 import sys
+from pathlib import Path
 
+from qslurm.errors import ConfigError
 from qslurm.runtimes import warm_client
 from qslurm.runtimes.config import RuntimesConfig
 
@@ -40,3 +43,20 @@ def take_client_away(settings: RuntimesConfig) -> None:
     """From now on steps start a Python of their own."""
     settings.starter.unlink(missing_ok=True)
     settings.client.unlink(missing_ok=True)
+
+
+def listen(path: Path, most: int) -> socket.socket:
+    """The socket at which steps ask, with room for so many; ConfigError for a folder that others can write to."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    facts = path.parent.stat()
+    if facts.st_uid != 0 or facts.st_mode & 0o022:
+        raise ConfigError(
+            f"{path.parent} must be root's and writable by nobody else: steps run a program there."
+        )
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o666)
+    listener.listen(most)
+    listener.setblocking(False)
+    return listener
