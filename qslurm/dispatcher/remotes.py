@@ -1,4 +1,4 @@
-"""Quantum runtimes on other hosts: who they are, what they have been given, and when they count as lost.
+"""Quantum runtimes on other hosts: who they are, how they are, and when they count as lost.
 
 They come by TCP, encrypted, each with a key that an operator has allowed for one backend, and the key they came by
 is what they are known by. A runtime whose connection breaks keeps its work for a while: it may finish it and come back.
@@ -6,14 +6,10 @@ is what they are known by. A runtime whose connection breaks keeps its work for 
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from qslurm.curve.allowed import Allowed, Holder
 from qslurm.curve.keys import read_keys
@@ -27,25 +23,21 @@ from qslurm.dispatcher.remote_messages import (
     FRAME_LIMIT,
     PROTOCOL,
     Answer,
-    Assign,
     Beat,
-    Claim,
     Declined,
-    Drop,
     Enlist,
     FromRuntime,
     Heard,
     Leave,
-    Taken,
     Welcome,
     cut,
     from_runtime,
 )
+from qslurm.dispatcher.remote_orders import Remote, RemoteOrders, names_of
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
-from qslurm.store import statements
 
 if TYPE_CHECKING:
     import zmq
@@ -61,27 +53,6 @@ LOOK_S = 0.5
 _DOMAIN = "runtimes"
 
 
-@dataclass
-class Remote:
-    """A runtime that has enlisted. `orders` are what it was given, and until when each must be answered.
-
-    `later` are those of them that nobody has asked for yet, since the dispatcher was started anew.
-    """
-
-    number: int
-    key: bytes
-    holder: Holder
-    instance: bytes
-    workers: int
-    address: bytes
-    descriptor: int
-    heard: float
-    health: Health
-    away: bool = False
-    orders: dict[int, float] = field(default_factory=dict)
-    later: dict[int, Claim] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class _Way:
     """How a message came: by whose key, and where an answer goes."""
@@ -90,14 +61,6 @@ class _Way:
     holder: Holder
     address: bytes
     descriptor: int
-
-
-@dataclass(frozen=True)
-class _Handed:
-    """An order that another host may answer, and nobody else."""
-
-    key: bytes
-    task: int
 
 
 class Remotes:
@@ -122,12 +85,8 @@ class Remotes:
         self._away_s = config.beat_s * MISSED_BEATS
         self._limit_s = limit_s
         self._numbers = numbers
-        ledger.orders = itertools.count(time.time_ns() // 1000)  # other hosts may know orders from before
         self._remotes: dict[bytes, Remote] = {}
-        self._confirmations: list[tuple[bytes, int]] = []
-        self._handed = {
-            row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in ledger.store.handed_out()
-        }
+        self._orders = RemoteOrders(ledger, self._send, limit_s=limit_s, grace_s=config.grace_s)
         self._allowed = Allowed(Path(config.allowed))
         self._next_look = 0.0
         self._zap = Zap(context)
@@ -173,7 +132,7 @@ class Remotes:
         if now >= self._next_look:
             self._next_look = now + LOOK_S
             self._allowed.look()
-            self._tidy()
+            self._orders.tidy()
         for remote in list(self._remotes.values()):
             silent = now - remote.heard
             if self._allowed.keys.get(remote.key) != remote.holder:
@@ -183,15 +142,15 @@ class Remotes:
                 self._lose(remote, "Its quantum runtime, on another host, was not heard of any more")
             elif not remote.away and silent > self._away_s:
                 remote.away = True
-                log.warning("runtime is away", **_names(remote.holder))
-            self._give_up_overdue(remote, now)
-            self._match_later(remote)
+                log.warning("runtime is away", **names_of(remote.holder))
+            self._orders.give_up_overdue(remote, now)
+            self._orders.match_later(remote)
 
     def assign(self, now: float) -> None:
         """Give work to all who can take some."""
         for remote in self._remotes.values():
             while not remote.away and remote.health.ready and len(remote.orders) < remote.workers:
-                if not self._assign_one(remote, now):
+                if not self._orders.assign_one(remote, now):
                     break
 
     def drop(self, numbers: Iterable[int]) -> None:
@@ -201,13 +160,11 @@ class Remotes:
             if remote.number in numbers:
                 for order in [order for order in remote.orders if order not in wanted]:
                     if order not in remote.later:
-                        self._drop(remote, order)
+                        self._orders.drop(remote, order)
 
     def confirm(self) -> None:
         """Everything is stored: the answers that are in it need not be kept elsewhere."""
-        for address, order in self._confirmations:
-            self._send(address, Taken(order=order))
-        self._confirmations.clear()
+        self._orders.confirm()
 
     def joined(self, backend: str) -> int:
         """How many runtimes of a backend are there."""
@@ -271,13 +228,13 @@ class Remotes:
         if isinstance(message, Beat):
             if message.health != remote.health:
                 state, why = message.health.state, message.health.reason
-                log.info("target reports", **_names(remote.holder), state=state, why=why)
+                log.info("target reports", **names_of(remote.holder), state=state, why=why)
             remote.health = message.health
             if message.backend_type is not None:
                 self.backend_types[remote.holder.group] = message.backend_type
             self._send(remote.address, Heard(known=True))
         elif isinstance(message, Answer):
-            self._take_answer(remote, message)
+            self._orders.take_answer(remote, message)
         elif isinstance(message, Leave):
             self._lose(remote, "Its quantum runtime was stopped")
 
@@ -310,11 +267,11 @@ class Remotes:
                 health=Health("offline", "its quantum runtime is starting"),
             )
             self._remotes[way.key] = known
-            log.info("runtime has joined", **_names(holder))
+            log.info("runtime has joined", **names_of(holder))
         known.descriptor = way.descriptor
         self._note_heard(known, way.address, now)
-        drop = [claim.order for claim in message.claims if not self._takes_up(known, claim, now)]
-        drop += self._not_received(known, {claim.order for claim in message.claims})
+        drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
+        drop += self._orders.not_received(known, {claim.order for claim in message.claims})
         return Welcome(
             backend=backend,
             workers=known.workers,
@@ -328,102 +285,12 @@ class Remotes:
         remote.heard = now
         if remote.away:
             remote.away = False
-            log.info("runtime is back", **_names(remote.holder))
-
-    # --- what they do --------------------------------------------------------------------------------
-
-    def _assign_one(self, remote: Remote, now: float) -> bool:
-        run = work.assign(self._ledger, remote.holder.group, remote.number)
-        if run is None:
-            return False
-        _, execution = self._ledger.running[run.order]
-        claim = Claim(
-            run.order, execution.task, execution.seq, execution.circuit_sha256, execution.circuit.shots
-        )
-        remote.orders[run.order] = self._deadline(now)
-        self._handed[run.order] = _Handed(remote.key, execution.task)
-        holder = remote.key.decode()
-        self._ledger.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
-        left_s, used_up = work.left_s(self._ledger, run.order)
-        self._send(remote.address, Assign(claim=claim, run=run, left_s=left_s, used_up=used_up))
-        return True
-
-    def _takes_up(self, remote: Remote, claim: Claim, now: float) -> bool:
-        """Whether a runtime that came back may go on with something."""
-        ledger = self._ledger
-        if not self._is_its(remote, claim):
-            return False
-        if not work.claims(ledger, remote.number, claim) and not work.adopt(ledger, remote.number, claim):
-            if not work.may_come(ledger, claim):
-                return False
-            remote.later[claim.order] = claim
-        remote.orders.setdefault(claim.order, self._deadline(now))
-        return True
-
-    def _match_later(self, remote: Remote) -> None:
-        """A hybrid job asks again for what it had asked of a dispatcher before this one: it is under way."""
-        for order, claim in list(remote.later.items()):
-            if work.adopt(self._ledger, remote.number, claim):
-                del remote.later[order]
-            elif not work.may_come(self._ledger, claim):
-                self._drop(remote, order)
-
-    def _not_received(self, remote: Remote, claimed: set[int]) -> list[int]:
-        """Orders that were given, and have not arrived; they wait again, and are dropped if they arrive now."""
-        missing = [order for order in remote.orders if order not in claimed]
-        for order in missing:
-            del remote.orders[order]
-            work.give_back(self._ledger, remote.number, order)
-            self._take_back(order)
-        return missing
-
-    def _take_answer(self, remote: Remote, message: Answer) -> None:
-        claim = message.claim
-        if self._is_its(remote, claim):
-            result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
-            work.hand_in(self._ledger, claim, result)
-        else:  # said twice, if not out of malice
-            log.info("runtime answers what it was not given", **_names(remote.holder), order=claim.order)
-        remote.orders.pop(claim.order, None)
-        remote.later.pop(claim.order, None)
-        self._take_back(claim.order, remote)
-        self._confirmations.append((remote.address, claim.order))
-
-    def _is_its(self, remote: Remote, claim: Claim) -> bool:
-        return self._handed.get(claim.order) == _Handed(remote.key, claim.task)
-
-    def _deadline(self, now: float) -> float:
-        """Runtimes keep to the limit themselves; here it is for those that don't."""
-        return now + self._limit_s + self._config.grace_s
-
-    def _give_up_overdue(self, remote: Remote, now: float) -> None:
-        for order in [order for order, until in remote.orders.items() if until <= now]:
-            why = f"The circuit took longer than {self._limit_s:g} s"
-            work.lost(self._ledger, remote.number, why, fail=True, only=order)
-            self._drop(remote, order)
-
-    def _drop(self, remote: Remote, order: int) -> None:
-        del remote.orders[order]
-        remote.later.pop(order, None)
-        self._take_back(order)
-        self._send(remote.address, Drop(order=order))
+            log.info("runtime is back", **names_of(remote.holder))
 
     def _lose(self, remote: Remote, why: str) -> None:
-        log.warning("runtime is lost", **_names(remote.holder), why=why)
+        log.warning("runtime is lost", **names_of(remote.holder), why=why)
         del self._remotes[remote.key]
         work.lost(self._ledger, remote.number, why)
-
-    def _take_back(self, order: int, remote: Remote | None = None) -> None:
-        handed = self._handed.get(order)
-        if handed is not None and (remote is None or handed.key == remote.key):
-            del self._handed[order]
-            self._ledger.changes.append(statements.take_back(order))
-
-    def _tidy(self) -> None:
-        """Forget orders of tasks that have ended."""
-        tasks = self._ledger.tasks
-        for order in [order for order, handed in self._handed.items() if handed.task not in tasks]:
-            self._take_back(order)
 
     def _send(self, address: bytes, message: Message) -> None:
         self._socket.send_multipart([address, *cut(message)])
@@ -435,7 +302,3 @@ def _descriptor(frame: zmq.Frame) -> int:
 
     found = frame.get(zmq.SRCFD)
     return found if isinstance(found, int) else -1
-
-
-def _names(holder: Holder) -> dict[str, str]:
-    return {"backend": holder.group, "runtime": holder.name}
