@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.curve import zap
 from qslurm.curve.keys import read_keys, read_public
-from qslurm.dispatcher.messages import Message, Result
-from qslurm.dispatcher.pool import Pool, temporary_folder
+from qslurm.dispatcher.messages import Message
 from qslurm.dispatcher.remote_messages import (
     FRAME_LIMIT,
     PROTOCOL,
     Answer,
     Assign,
     Beat,
-    Claim,
     Declined,
     Drop,
     Enlist,
@@ -37,10 +34,10 @@ from qslurm.dispatcher.remote_messages import (
 )
 from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.signals import signals_stop
-from qslurm.dispatcher.status import REPLACEMENT_S
-from qslurm.errors import InvalidInputError, QslurmError, UsedUpError
+from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog, configure
-from qslurm.runtimes.health import Health, TryLaterError
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.remote_work import Work
 
 if TYPE_CHECKING:
     import zmq
@@ -76,18 +73,9 @@ def join(settings: JoinSettings) -> None:
     with zmq.Context() as context:
         link = context.socket(zmq.DEALER)
         zap.connect(link, keys, server)
-        agent = Agent(context, link, settings, temporary_folder())
+        agent = Agent(context, link, settings)
         with signals_stop(agent.stop, agent.bell):
             agent.run()
-
-
-@dataclass(frozen=True)
-class _Running:
-    """What a worker process executes, and since when."""
-
-    number: int
-    given: Assign
-    since: float
 
 
 class Agent:
@@ -98,24 +86,16 @@ class Agent:
         context: zmq.Context[zmq.Socket[bytes]],
         link: zmq.Socket[bytes],
         settings: JoinSettings,
-        folder: Path,
     ) -> None:
         import zmq
 
-        self._context = context
         self._settings = settings
-        self._folder = folder
         self._instance = os.urandom(16)
         self._welcome: Welcome | None = None
         self._enlisted = self._refused = False
         self._heard = self._next_word = 0.0
-        self._last_ready = float("-inf")
         self._complaint = ""
         self._reported: Health | None = None
-        self._pool: Pool | None = None
-        self._waiting: deque[Assign] = deque()
-        self._running: dict[int, _Running] = {}  # by order
-        self._answers: dict[int, Answer] = {}
         self._stopping = False
         self._ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._link = link
@@ -134,6 +114,7 @@ class Agent:
         self._poller = zmq.Poller()
         for source in (link, self._changes, self._ear):
             self._poller.register(source, zmq.POLLIN)
+        self._work = Work(context, self._poller, self._instance, self._tell)
 
     def stop(self) -> None:
         """Let `run` return; may be called from a signal handler."""
@@ -153,18 +134,15 @@ class Agent:
                 self._round()
             self._say(Leave(instance=self._instance))
         finally:
-            self._close_pool()
+            self._work.close()
             self._link.disable_monitor()
             self._changes.close(linger=0)
             self._link.close()
 
     def _round(self) -> None:
-        import zmq
 
         now = time.monotonic()
-        if self._pool is not None:
-            for runtime in self._pool.fill(now):
-                self._poller.register(runtime.pidfd, zmq.POLLIN)
+        self._work.fill(now)
         self._speak(now)
         ready: dict[Any, int] = dict(self._poller.poll(self._patience_ms(now)))
         if ready.pop(self._changes, None):
@@ -173,27 +151,10 @@ class Agent:
             os.read(self._ear, 4096)
         if ready.pop(self._link, None):
             self._hear()
-        if self._pool is not None:
-            self._look_after(self._pool, ready)
-
-    def _look_after(self, pool: Pool, ready: dict[Any, int]) -> None:
-        ready.pop(pool.router, None)
-        for result in pool.hear():
-            if isinstance(result, Result):
-                self._note_result(result)
-        for pidfd in ready:
-            if pidfd in {runtime.pidfd for runtime in pool.runtimes.values()}:  # it may be an old pool's
-                self._lose(pool, int(pidfd))
-        now = time.monotonic()
-        pool.kill_overdue(now)
-        for runtime in pool.idle():
-            if self._waiting:
-                given = self._waiting.popleft()
-                self._running[given.claim.order] = _Running(runtime.number, given, time.monotonic())
-                pool.send(runtime, given.run, now, left_s=given.left_s, used_up=given.used_up)
+        self._work.look_after(ready)
 
     def _patience_ms(self, now: float) -> int:
-        first = self._next_word if self._pool is None else min(self._next_word, self._pool.next_event())
+        first = min(self._next_word, self._work.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what is said --------------------------------------------------------------------------------
@@ -202,7 +163,7 @@ class Agent:
         welcome = self._welcome
         if welcome is not None and now - self._heard > welcome.beat_s * MISSED_BEATS:
             self._enlisted = False
-        health = self._health()
+        health = self._work.health()
         if now < self._next_word and (not self._enlisted or health == self._reported):
             return
         if welcome is None or not self._enlisted:
@@ -215,32 +176,16 @@ class Agent:
             return
         self._next_word = now + welcome.beat_s
         self._reported = health
-        backend_type = self._pool.backend_types.get(welcome.backend.name) if self._pool else None
-        self._say(Beat(instance=self._instance, health=health, backend_type=backend_type))
+        self._say(Beat(instance=self._instance, health=health, backend_type=self._work.backend_type))
 
     def _enlistment(self) -> Enlist:
-        claims = [assign.claim for assign in self._waiting]
-        claims += [running.given.claim for running in self._running.values()]
-        claims += [answer.claim for answer in self._answers.values()]
         return Enlist(
             protocol=PROTOCOL,
             backend=self._settings.backend,
             instance=self._instance,
             workers=self._settings.workers,
-            claims=claims,
+            claims=self._work.claims(),
         )
-
-    def _health(self) -> Health:
-        if self._pool is None or self._welcome is None:
-            return Health("offline", "its quantum runtime is starting")
-        backend = self._welcome.backend.name
-        health = self._pool.health(backend)
-        if health is not None:
-            self._last_ready = time.monotonic()
-            return health
-        if time.monotonic() < self._last_ready + REPLACEMENT_S and backend not in self._pool.failures:
-            return Health()
-        return Health("offline", self._pool.failures.get(backend, "its quantum runtime is starting"))
 
     def _say(self, message: Message) -> None:
         import zmq
@@ -293,25 +238,23 @@ class Agent:
             case Declined():
                 self._complain(message.reason)
             case Assign():
-                self._waiting.append(message)
+                self._work.take(message)
             case Drop():
-                self._drop(message.order)
+                self._work.drop(message.order)
             case Taken():
-                self._answers.pop(message.order, None)
+                self._work.taken(message.order)
             case Heard() if not message.known:
                 self._enlisted = False
 
     def _begin(self, welcome: Welcome) -> None:
         log.info("joined", backend=welcome.backend.name, workers=welcome.workers)
         self._enlisted, self._complaint, self._reported = True, "", None
-        for order in welcome.drop:
-            self._drop(order)
-        asked = (welcome.backend, welcome.workers, welcome.execution_limit_s)
-        known = self._welcome
         self._welcome = welcome
-        if known is None or asked != (known.backend, known.workers, known.execution_limit_s):
-            self._start_pool(welcome)
-        for answer in self._answers.values():
+        self._work.begin(welcome)
+        self._work.tell_again()
+
+    def _tell(self, answer: Answer) -> None:
+        if self._enlisted:
             self._say(answer)
 
     def _complain(self, what: str) -> None:
@@ -319,67 +262,3 @@ class Agent:
         if what != self._complaint:
             self._complaint = what
             log.warning("the dispatcher does not let us in; asking again", why=what)
-
-    # --- what is done --------------------------------------------------------------------------------
-
-    def _start_pool(self, welcome: Welcome) -> None:
-        import msgspec
-        import zmq
-
-        self._close_pool()
-        for running in list(self._running.values()):
-            self._answer(running.given.claim, _lost("Its quantum runtime was started anew"))
-        backend = msgspec.structs.replace(welcome.backend, workers=welcome.workers)
-        self._pool = Pool(self._context, [backend], self._folder, limit_s=welcome.execution_limit_s)
-        self._poller.register(self._pool.router, zmq.POLLIN)
-
-    def _close_pool(self) -> None:
-        pool = self._pool
-        if pool is None:
-            return
-        self._pool = None
-        self._poller.unregister(pool.router)
-        for runtime in pool.runtimes.values():
-            self._poller.unregister(runtime.pidfd)
-        pool.close(lambda: None)
-
-    def _note_result(self, result: Result) -> None:
-        running = self._running.get(result.order)
-        if running is not None:
-            self._answer(running.given.claim, result)
-
-    def _answer(self, claim: Claim, result: Result) -> None:
-        self._running.pop(claim.order, None)
-        answer = Answer(instance=self._instance, claim=claim, result=result)
-        self._answers[claim.order] = answer
-        if self._enlisted:
-            self._say(answer)
-
-    def _lose(self, pool: Pool, pidfd: int) -> None:
-        self._poller.unregister(pidfd)
-        runtime, why = pool.dead(pidfd)
-        pool.forget(runtime)
-        for running in list(self._running.values()):
-            if running.number == runtime.number:
-                self._answer(
-                    running.given.claim, _ended(running, why) if runtime.killed_because else _lost(why)
-                )
-
-    def _drop(self, order: int) -> None:
-        self._answers.pop(order, None)
-        self._waiting = deque(assign for assign in self._waiting if assign.claim.order != order)
-        running = self._running.pop(order, None)
-        if running is not None and self._pool is not None:
-            self._pool.kill(running.number, "Its work was withdrawn")
-
-
-def _ended(running: _Running, why: str) -> Result:
-    """Its process was ended, because of what it did."""
-    kind = UsedUpError.kind if why == running.given.used_up else "job_failed"
-    seconds = time.monotonic() - running.since
-    return Result(runtime=0, order=0, error=f"{why}.", kind=kind, seconds=seconds)
-
-
-def _lost(why: str) -> Result:
-    """It counts as a try, and is tried once more."""
-    return Result(runtime=0, order=0, error=f"{why}.", kind=TryLaterError.kind, begun=True)
