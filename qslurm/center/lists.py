@@ -114,7 +114,10 @@ def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> 
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when."""
+    """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when.
+
+    `waiting` and `running` are jobs; `queued` and `executing` are circuits of the running ones.
+    """
 
     name: str
     partition: str
@@ -127,6 +130,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     partition_state: str = ""
     waiting: int = 0
     running: int = 0
+    queued: int = 0
+    executing: int = 0
     reserved: list[dict[str, Any]] = []
 
 

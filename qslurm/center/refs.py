@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from qslurm.errors import InvalidInputError
@@ -10,6 +11,9 @@ LAST_JOB_ID = 2**32 - 3
 """The two above it are Slurm's words for "none" and "no limit" (slurm.h: NO_VAL, INFINITE)."""
 
 LAST_TASK = 4_000_000
+
+_IN_A_LIST = re.compile(r"(?<=:)(?:([A-Za-z][A-Za-z0-9_-]*):)?(\d)")
+"""The "tuna" and the 1 of "afterok:tuna:12:34"; and of the 34 the nothing before it, and the 3."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ def parse_ref(text: str) -> JobRef:
     if not good or (colon and not platform.replace("-", "_").isidentifier()):
         raise InvalidInputError(f"{text[:40]!r} is not a job id.")
     return JobRef(int(job_id), int(task) if line else None, platform)
+
+
+def platforms_in(dependency: str) -> set[str]:
+    """The platforms that a dependency (afterok:tuna:12:13) names; "" for jobs by their id alone."""
+    return {platform for platform, _ in _IN_A_LIST.findall(dependency)}
+
+
+def without_platforms(dependency: str) -> str:
+    """The dependency as Slurm reads it."""
+    return _IN_A_LIST.sub(r"\2", dependency)
 
 
 def _is_number(text: str, largest: int) -> bool:

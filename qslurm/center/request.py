@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qslurm.center.asked import Request, settle, unsaid
 from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
@@ -15,67 +14,26 @@ if TYPE_CHECKING:
     from qslurm.payload.array import Array
     from qslurm.payload.sweep import Sweep
 
+__all__ = ["Request", "needed_qubits", "prepare"]
+
 SWEEP_VARIABLE = "QSLURM_SWEEP"
 """In a batch script's environment: what each task's values are. C2's TaskProlog sets those of the task."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
-
-    A job is in a file, or is given as a text.
-    """
-
-    file: Path | None = None
-    text: str | None = None
-    template: str | None = None
-    backend: str | None = None
-    partition: str | None = None
-    name: str | None = None
-    shots: int | None = None
-    seed: int | None = None
-    raw_data: bool = False
-    qpu_seconds: float | None = None
-    time_limit: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    reservation: str | None = None
-    dependency: str | None = None
-    array: str | None = None
-    sweep: tuple[str, ...] = ()
-    begin: str | None = None
-    hold: bool = False
-    comment: str | None = None
-    export: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-def _unsaid(_: str) -> None:
-    """Where remarks go that nobody wants to hear."""
-
-
 def prepare(
-    config: Config, request: Request, environ: Mapping[str, str], remark: Callable[[str], None] = _unsaid
+    config: Config, request: Request, environ: Mapping[str, str], remark: Callable[[str], None] = unsaid
 ) -> dict[str, Any]:
     """The payload of a request, checked as far as that is possible without C2.
 
     InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
     `remark` is told what is not wrong, but may not be what its user meant.
     """
-    from qslurm.center.files import NAMES, kind_of, kind_of_text, read_source
     from qslurm.payload.validate import validate
 
-    if request.text is not None:
-        kind, text = kind_of_text(request.text), request.text
-        request = replace(request, file=Path(NAMES[kind]))
-    elif request.file is not None:
-        text = read_source(request.file)
-        kind = kind_of(request.file, text)
-    elif request.template is not None:
-        kind, text = "script", ""
-    else:
-        raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
-    if kind == "payload":
+    request = settle(request, remark)
+    _refuse_another_platform(config, request)
+    text = request.text or ""
+    if request.kind == "payload":
         from qslurm.center.origin import of_process
         from qslurm.payload.comment import Comment, new_key
         from qslurm.payload.raw import parse_payload, with_key
@@ -83,40 +41,10 @@ def prepare(
         marks = Comment(key=new_key(), origin=of_process(environ).format())
         payload = with_key(parse_payload(text, str(request.file)), marks)
     else:
-        request = with_directives(request, text, remark)
-        payload = _rendered(config, request, kind, text, environ)
+        payload = _rendered(config, request, text, environ)
         _refuse_lost_options(request, payload)
     validate(payload)
     return payload
-
-
-def with_directives(request: Request, text: str, remark: Callable[[str], None] = _unsaid) -> Request:
-    """The request, and where it says nothing, what the `#QSLURM` lines of its file say."""
-    if re.search(r"^#SBATCH\s", text, re.MULTILINE):
-        remark(
-            f"{request.file}: C2 does not read its #SBATCH lines; write #QSLURM lines for qslurm's own options."
-        )
-    if "#QSLURM" not in text:
-        return request
-    from qslurm.center.directives import read_directives
-
-    said = read_directives(text, str(request.file), remark)
-    if request.backend or request.partition:  # one says where; the file's other would say something else
-        said = {name: value for name, value in said.items() if name not in ("backend", "partition")}
-    variables = {**variables_of(said.pop("variables", ())), **request.variables}
-    return replace(
-        request,
-        variables=variables,
-        **{name: value for name, value in said.items() if getattr(request, name) in (None, False, ())},
-    )
-
-
-def variables_of(pairs: Iterable[str]) -> dict[str, str]:
-    """The values that NAME=VALUE words give; InvalidInputError for what is none."""
-    for pair in pairs:
-        if pair.find("=") < 1:
-            raise InvalidInputError(f"--set {pair!r} is not NAME=VALUE.")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
@@ -134,6 +62,48 @@ def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
                 f"The template {request.template} leaves out --{name}.",
                 hint=f"Give its payload a field {field_name}, or include _job.j2 as the shipped templates do.",
             )
+
+
+def needed_qubits(request: Request) -> int | None:
+    """How many qubits a settled request needs: what its circuit declares, or what its user says; None if neither does.
+
+    CircuitError, InvalidInputError as from `prepare`.
+    """
+    if request.kind != "circuit":
+        return request.qubits
+    sweep, array = _tasks(request)
+    file, text = request.file.name if request.file else "", request.text or ""
+    _, qubits = _checked_circuit(text, file, _values_for(text, request), sweep, array)
+    return max(qubits, request.qubits or 0)
+
+
+def _values_for(text: str, request: Request) -> dict[str, str]:
+    """The values that have a place in a circuit; the others are the template's."""
+    from qslurm.payload.sweep import names_in
+
+    places = names_in(text)
+    return {name: value for name, value in request.variables.items() if name in places}
+
+
+def _refuse_another_platform(config: Config, request: Request) -> None:
+    if request.platform and request.platform != config.platform:
+        raise InvalidInputError(
+            f"{request.file} is for platform {request.platform}, and would go to {config.platform}.",
+            hint=f"Say --platform {request.platform}.",
+        )
+
+
+def _dependency(config: Config, asked: str) -> str:
+    """A dependency as C2 reads it; InvalidInputError for one on another platform's job."""
+    from qslurm.center.refs import platforms_in, without_platforms
+    from qslurm.payload.dependency import parse_dependency
+
+    for name in platforms_in(asked) - {"", config.platform}:
+        raise InvalidInputError(
+            f"The dependency {asked!r} is on a job of {name}, and this one would go to {config.platform}.",
+            hint="C2 knows its own jobs only; wait for the other with `qslurm wait`.",
+        )
+    return parse_dependency(without_platforms(asked))
 
 
 def _tasks(request: Request) -> tuple[Sweep | None, Array | None]:
@@ -155,8 +125,11 @@ def _tasks(request: Request) -> tuple[Sweep | None, Array | None]:
 
 def _checked_circuit(
     text: str, file: str, variables: Mapping[str, str], sweep: Sweep | None, array: Array | None
-) -> str:
-    """The circuit as C2 takes it, with values in place that are the same for all tasks; each task's is checked."""
+) -> tuple[str, int]:
+    """The circuit as C2 takes it, with values in place that are the same for all tasks, and its qubits.
+
+    Each task's circuit is checked.
+    """
     from qslurm.payload.sweep import filled, names_in, refuse_unfilled
     from qslurm.runtimes.circuit import check_circuit
     from qslurm.runtimes.openqasm import as_cqasm
@@ -172,8 +145,8 @@ def _checked_circuit(
     refuse_unfilled(text, file, swept)
     if sweep is None or array is None:
         text = as_cqasm(text, file)
-        check_circuit(text, file=file)
-        return text
+        return text, check_circuit(text, file=file).qubits
+    qubits = 0
     for index in array.indices:
         circuit = filled(text, sweep.at(index))
         if as_cqasm(circuit, file) != circuit:
@@ -181,11 +154,11 @@ def _checked_circuit(
                 f"{file} is OpenQASM, which C2 can't fill in.", hint="Write it in cQASM 3.0 to sweep it."
             )
         try:
-            check_circuit(circuit, file=file)
+            qubits = max(qubits, check_circuit(circuit, file=file).qubits)
         except QslurmError as error:
             said = ", ".join(f"{name}={value}" for name, value in sweep.at(index).items())
             raise type(error)(f"{error.message} (with {said})", hint=error.hint) from error
-    return text
+    return text, qubits
 
 
 def _for_the_shell(sweep: Sweep, array: Array) -> str:
@@ -196,39 +169,18 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
     )
 
 
-def unused_options(request: Request) -> list[str]:
-    """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
-    from qslurm.center.files import SUFFIXES
-
-    if request.file is None or SUFFIXES.get(request.file.suffix.lower()) != "payload":
-        return []
-    named = {
-        **asdict(request),
-        "set": request.variables,
-        "job-name": request.name,
-        "time": request.time_limit,
-    }
-    for not_an_option in ("file", "text", "variables", "name", "time_limit"):
-        del named[not_an_option]
-    return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)
-
-
-def _rendered(
-    config: Config, request: Request, kind: str, text: str, environ: Mapping[str, str]
-) -> dict[str, Any]:
+def _rendered(config: Config, request: Request, text: str, environ: Mapping[str, str]) -> dict[str, Any]:
     from datetime import datetime
 
     from qslurm.center.origin import of_process
     from qslurm.payload.begin import parse_begin
     from qslurm.payload.comment import new_key
-    from qslurm.payload.dependency import parse_dependency
     from qslurm.payload.export import parse_export
     from qslurm.payload.render import render
     from qslurm.payload.spec import JobSpec
-    from qslurm.payload.sweep import names_in
     from qslurm.payload.time_limit import parse_time_limit
 
-    backend = request.backend or config.job.backend
+    backend, kind = request.backend or config.job.backend, request.kind
     if not backend and not request.partition:
         raise InvalidInputError(
             "Nobody said which backend the job is for.",
@@ -243,8 +195,8 @@ def _rendered(
     sweep, array = _tasks(request)
     parameters: dict[str, str] = {}
     if kind == "circuit":
-        parameters = {name: value for name, value in request.variables.items() if name in names_in(text)}
-        text = _checked_circuit(text, file, parameters, sweep, array)
+        parameters = _values_for(text, request)
+        text, _ = _checked_circuit(text, file, parameters, sweep, array)
     elif kind == "hybrid":
         from qslurm.runtimes.hybrid_file import check_hybrid
 
@@ -269,7 +221,7 @@ def _rendered(
         account=request.account or config.job.account,
         qos=request.qos or "",
         reservation=request.reservation or "",
-        dependency=parse_dependency(request.dependency) if request.dependency else None,
+        dependency=_dependency(config, request.dependency) if request.dependency else None,
         array=array.format() if array else None,
         sweep=sweep.text if sweep else "",
         parameters=parameters,

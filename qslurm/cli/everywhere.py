@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -43,10 +43,12 @@ class Gathered(Generic[T]):
             raise click.exceptions.Exit(max(error.exit_code for error in self.failures.values()))
 
 
-def ask_all(center: CenterFlags, question: Callable[[Center], T]) -> Gathered[T]:
-    """Ask every platform that is wanted, all at once. If none answers, the last one's error is raised."""
+def ask_all(
+    center: CenterFlags, question: Callable[[Center], T], names: Sequence[str] | None = None
+) -> Gathered[T]:
+    """Ask every platform that is wanted, or those named, all at once. If none answers, one error is raised."""
     gathered: Gathered[T] = Gathered()
-    names = center.platforms.wanted
+    names = center.platforms.wanted if names is None else names
     if len(names) == 1:
         connection = center.open(names[0])
         gathered.answers.append((connection.config, question(connection)))

@@ -37,7 +37,7 @@ def run(
       qslurm run rabi.cq --set theta=1.57
       qslurm run vqe.py --json | jq .final_result.energy
     """
-    from qslurm.center.request import variables_of
+    from qslurm.center.asked import variables_of
     from qslurm.runtimes.local import run_file
 
     # What the user's own code prints must not mix with the one document that --json promises.

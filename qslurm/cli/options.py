@@ -83,6 +83,11 @@ class CenterFlags:
         self._opened: dict[str, Center] = {}
         self._asked: JobRef | None = None
 
+    @property
+    def platform(self) -> str | None:
+        """The platform that --platform names."""
+        return self._flags.get("platform")
+
     @cached_property
     def platforms(self) -> Platforms:
         """Flags over environment over the user's file over the center's file."""
@@ -106,7 +111,7 @@ class CenterFlags:
 
         InvalidInputError if --platform names another platform than the job does.
         """
-        said = self._flags.get("platform")
+        said = self.platform
         if job.platform and said and job.platform != said:
             raise InvalidInputError(
                 f"Job {job} is of platform {job.platform}, and --platform says {said}.",

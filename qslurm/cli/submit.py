@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
-from qslurm.cli.output import error_document, note, print_error, print_json
+from qslurm.cli.output import error_document, note, print_json
+from qslurm.cli.placing import each, place, settled
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
+    from qslurm.center.asked import Request
     from qslurm.center.connection import Center
-    from qslurm.center.request import Request
+    from qslurm.center.settings import Config
     from qslurm.slurmrest import Submitted
 
 HELD = "held state"
@@ -35,7 +37,19 @@ HELD = "held state"
     multiple=True,
     help="A value for {{ NAME }} in a circuit, for qi.parameters, for the template; may be repeated.",
 )
-@click.option("--backend", "-b", metavar="NAME", help="The quantum backend, such as qx or spin2.")
+@click.option(
+    "--backend",
+    "-b",
+    metavar="NAME",
+    help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
+)
+@click.option(
+    "--qubits",
+    type=click.IntRange(1, LARGEST),
+    metavar="N",
+    show_default="the circuit's",
+    help="For --backend any: how many qubits the job needs.",
+)
 @click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
 @click.option(
     "--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name."
@@ -114,39 +128,45 @@ def submit(
       qslurm submit bell.cq --backend qx --begin 18:00 --dependency afterok:12
       qslurm submit rabi.cq --backend qx --sweep theta=0:3.14:0.1
       qslurm submit circuits/*.cq --backend qx --parsable > ids
+      qslurm submit bell.cq --backend any --platform tuna
       qslurm submit bell.cq --backend qx --dry-run | jq .job
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
-    from qslurm.center.request import Request, variables_of
+    from qslurm.center.asked import Request, variables_of
 
     values = variables_of(variables)
-    requests = [Request(file=file, variables=values, **asked) for file in files or (None,)]
+    requests = [
+        Request(file=file, variables=values, platform=center.platform, **asked) for file in files or (None,)
+    ]
     if len(requests) > 1:
         if wait or timeout_s is not None:
             raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
         _submit_many(requests, parsable=parsable, dry_run=dry_run, as_json=as_json, center=center)
         return
+    platform, requests = place(center, _settled(center, requests))
     if dry_run:
-        print_json(_prepared(center.config(), requests[0]))
+        print_json(_prepared(center.platforms.config(platform), requests[0]))
         return
-    connection = center.open()
-    payload = _prepared(connection.config, requests[0])
+    connection = center.open(platform)
+    config = connection.config
+    payload = _prepared(config, requests[0])
     submitted = _send(connection, payload)
     _say_warnings(payload, submitted.warnings)
-    partition = payload["job"].get("partition")
-    said = f"Submitted job {submitted.job_id} to {partition} on C2"
+    partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
+    said = f"Submitted job {shown_id} to {partition} on {_where(config)}"
     try:
         if parsable:
-            click.echo(submitted.job_id)
+            click.echo(shown_id)
         elif not as_json:
             click.echo(said)
         elif not wait:
-            about = {"job_id": submitted.job_id, "partition": partition}
+            about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
             version = (
                 connection.slurm.api_version
             )  # with an agent another question, so only where it is shown
-            print_json({**about, "api_version": version, "warnings": submitted.warnings})
+            warnings = submitted.warnings
+            print_json({**about, "partition": partition, "api_version": version, "warnings": warnings})
     except OSError:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
         raise
@@ -154,18 +174,26 @@ def submit(
         from qslurm.center.refs import JobRef
         from qslurm.cli.jobs import wait_and_print
 
-        wait_and_print(connection, JobRef(submitted.job_id), timeout_s, as_json=as_json, quiet=parsable)
+        job = JobRef(submitted.job_id, platform=config.prefix.rstrip(":"))
+        wait_and_print(connection, job, timeout_s, as_json=as_json, quiet=parsable)
 
 
-def _prepared(config: Any, request: Request) -> dict[str, Any]:
-    """The payload of a request; what its user may not have meant is said."""
+def _settled(center: CenterFlags, requests: Sequence[Request]) -> list[Request]:
+    return settled(
+        requests, lambda request: _prepared(center.platforms.config(request.platform or ""), request)
+    )
+
+
+def _where(config: Config) -> str:
+    return config.platform if len(config.platforms) > 1 else "C2"
+
+
+def _prepared(config: Config, request: Request) -> dict[str, Any]:
+    """The payload of a settled request."""
     import os
 
-    from qslurm.center.request import prepare, unused_options
+    from qslurm.center.request import prepare
 
-    if unused := unused_options(request):
-        says = "say" if len(unused) > 1 else "says"
-        note(f"{request.file} is sent as it is; {', '.join(unused)} {says} nothing to it.")
     return prepare(config, request, os.environ, note)
 
 
@@ -193,8 +221,9 @@ def _submit_many(
     from qslurm.center.jobs import refuse_unknown_dependency
     from qslurm.center.many import submit_many
 
-    connection = center.open()
-    payloads = _all_prepared(connection.config, requests)
+    platform, requests = place(center, _settled(center, requests))
+    connection = center.open(platform)
+    payloads = each(requests, lambda request: _prepared(connection.config, request))
     files = [str(request.file) for request in requests]
     if dry_run:
         print_json(
@@ -213,34 +242,18 @@ def _submit_many(
     with bar as progress:
         try:
             outcomes = submit_many(
-                center.open, payloads, on_done=lambda: progress.update(1) if progress is not None else None
+                lambda: center.open(platform),
+                payloads,
+                on_done=lambda: progress.update(1) if progress is not None else None,
             )
         except KeyboardInterrupt:
             note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
             raise
-    _print_many(files, payloads, outcomes, parsable=parsable, as_json=as_json)
-
-
-def _all_prepared(config: Any, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """The payloads of all requests; if some can't be made, each is said, and nothing is sent."""
-    payloads, failures = [], []
-    for request in requests:
-        try:
-            payloads.append(_prepared(config, request))
-        except QslurmError as error:
-            failures.append(error)
-    if not failures:
-        return payloads
-    for failure in failures[:-1]:
-        print_error(failure, as_json=False)
-    if len(requests) > 1:
-        last = failures[-1]
-        hint = f"{last.hint} Nothing was sent: {len(failures)} of {len(requests)} files can't be.".strip()
-        raise type(last)(last.message, hint=hint) from last
-    raise failures[-1]
+    _print_many(connection.config, files, payloads, outcomes, parsable=parsable, as_json=as_json)
 
 
 def _print_many(
+    config: Config,
     files: Sequence[str],
     payloads: Sequence[Mapping[str, Any]],
     outcomes: Sequence[Submitted | QslurmError | None],
@@ -260,12 +273,13 @@ def _print_many(
             documents.append({"file": file, "job_id": None, "error": error_document(outcome)})
         else:
             _say_warnings(payload, outcome.warnings)
-            about = {"job_id": outcome.job_id, "partition": partition, "warnings": outcome.warnings}
-            documents.append({"file": file, **about})
+            shown_id = f"{config.prefix}{outcome.job_id}"
+            about = {"job_id": outcome.job_id, "id": shown_id, "platform": config.platform}
+            documents.append({"file": file, **about, "partition": partition, "warnings": outcome.warnings})
             if parsable:
-                click.echo(outcome.job_id)
+                click.echo(shown_id)
             elif not as_json:
-                click.echo(f"Submitted job {outcome.job_id} to {partition} on C2: {file}")
+                click.echo(f"Submitted job {shown_id} to {partition} on {_where(config)}: {file}")
     if as_json:
         print_json({"jobs": documents})
     if failures:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from qslurm.center.asked import Request, unused_options
 from qslurm.center.config import Config
-from qslurm.center.request import Request, prepare, unused_options
+from qslurm.center.request import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack

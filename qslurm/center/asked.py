@@ -1,0 +1,114 @@
+"""What a user asks to submit: the command line, and where it says nothing the `#QSLURM` lines of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source
+from qslurm.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
+
+    A job is in a file, or is given as a text. `kind` is there once the file has been read (`settle`).
+    """
+
+    file: Path | None = None
+    text: str | None = None
+    template: str | None = None
+    platform: str | None = None
+    backend: str | None = None
+    qubits: int | None = None
+    partition: str | None = None
+    name: str | None = None
+    shots: int | None = None
+    seed: int | None = None
+    raw_data: bool = False
+    qpu_seconds: float | None = None
+    time_limit: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    dependency: str | None = None
+    array: str | None = None
+    sweep: tuple[str, ...] = ()
+    begin: str | None = None
+    hold: bool = False
+    comment: str | None = None
+    export: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    kind: FileKind | None = None
+
+
+def unsaid(_: str) -> None:
+    """Where remarks go that nobody wants to hear."""
+
+
+def settle(request: Request, remark: Callable[[str], None] = unsaid) -> Request:
+    """The request with its file read, and with what the file says of itself; once is enough.
+
+    InvalidInputError for a file that can't be read or used. `remark` is told of what its user may not have meant.
+    """
+    if request.kind is not None:
+        return request
+    if request.text is not None:
+        kind = kind_of_text(request.text)
+        request = replace(request, file=Path(NAMES[kind]), kind=kind)
+    elif request.file is not None:
+        text = read_source(request.file)
+        request = replace(request, text=text, kind=kind_of(request.file, text))
+    elif request.template is not None:
+        request = replace(request, text="", kind="script")
+    else:
+        raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
+    return request if request.kind == "payload" else with_directives(request, request.text or "", remark)
+
+
+def with_directives(request: Request, text: str, remark: Callable[[str], None] = unsaid) -> Request:
+    """The request, and where it says nothing, what the `#QSLURM` lines of its file say."""
+    if re.search(r"^#SBATCH\s", text, re.MULTILINE):
+        remark(
+            f"{request.file}: C2 does not read its #SBATCH lines; write #QSLURM lines for qslurm's own options."
+        )
+    if "#QSLURM" not in text:
+        return request
+    from qslurm.center.directives import read_directives
+
+    said = read_directives(text, str(request.file), remark)
+    elsewhere = request.platform and said.get("platform", request.platform) != request.platform
+    if request.backend or request.partition or elsewhere:  # the file's other would say something else
+        said = {name: value for name, value in said.items() if name not in ("backend", "partition")}
+    variables = {**variables_of(said.pop("variables", ())), **request.variables}
+    return replace(
+        request,
+        variables=variables,
+        **{name: value for name, value in said.items() if getattr(request, name) in (None, False, ())},
+    )
+
+
+def variables_of(pairs: Iterable[str]) -> dict[str, str]:
+    """The values that NAME=VALUE words give; InvalidInputError for what is none."""
+    for pair in pairs:
+        if pair.find("=") < 1:
+            raise InvalidInputError(f"--set {pair!r} is not NAME=VALUE.")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def unused_options(request: Request) -> list[str]:
+    """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
+    if request.file is None or SUFFIXES.get(request.file.suffix.lower()) != "payload":
+        return []
+    named = {
+        **asdict(request),
+        "set": request.variables,
+        "job-name": request.name,
+        "time": request.time_limit,
+    }
+    for not_an_option in ("file", "text", "kind", "platform", "variables", "name", "time_limit"):
+        del named[not_an_option]
+    return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)

@@ -1,0 +1,62 @@
+"""What stands between `--backend any` and a backend: who asks for it, what the job needs, what the platforms offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qslurm.center.asked import Request
+from qslurm.center.choice import ANY, Choice, Need, Offer
+from qslurm.center.refs import platforms_in
+from qslurm.center.request import needed_qubits
+from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.center.lists import Backend
+    from qslurm.center.settings import Config
+
+
+def wants_any(config: Config, request: Request) -> bool:
+    """Whether a settled request leaves its backend open; InvalidInputError if it says a partition all the same."""
+    if request.kind == "payload":
+        return False
+    if request.backend == ANY and request.partition:
+        raise InvalidInputError(
+            f"--partition {request.partition} says where, and --backend {ANY} leaves it open.",
+            hint="Leave one of them out.",
+        )
+    return (request.backend or ("" if request.partition else config.job.backend)) == ANY
+
+
+def need_of(config: Config, requests: Sequence[Request]) -> Need:
+    """What a backend must have for all of some settled requests. Raises what is wrong with their circuits."""
+    qubits = [needed for request in requests if (needed := needed_qubits(request)) is not None]
+    shots = [wanted for request in requests if (wanted := request.shots or config.job.shots)]
+    return Need(max(qubits, default=None), max(shots, default=None))
+
+
+def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
+    """A platform's backends, as far as this center's users may name them."""
+    of = f" of {config.platform}" if len(config.platforms) > 1 else ""
+    allowed = config.agent.backends
+    return [
+        Offer(config.platform, f"{one.name}{of}", one, allowed=not allowed or one.name in allowed)
+        for one in backends
+    ]
+
+
+def placed(request: Request, choice: Choice) -> Request:
+    """The request for the backend that was chosen."""
+    return replace(request, platform=choice.offer.platform, backend=choice.offer.backend.name)
+
+
+def within(names: Sequence[str], usual: str, requests: Iterable[Request]) -> list[str]:
+    """The platforms among some that know the jobs which requests depend on; `usual` knows those without a name."""
+    needed = {name or usual for one in requests for name in platforms_in(one.dependency or "")}
+    if len(needed) > 1 or not needed <= set(names):
+        raise InvalidInputError(
+            f"No platform knows all jobs of the dependency: they are of {', '.join(sorted(needed))}.",
+            hint="C2 knows its own jobs only; wait for others with `qslurm wait`.",
+        )
+    return [name for name in names if not needed or name in needed]
