@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 LISTED = 1000
 """Submissions that a list has at most, the newest."""
 
+REMEMBERED = 100_000
+"""Tasks of arrays of which is known whose they are."""
+
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
 _ORIGIN = re.compile(r"(?<=\sorigin=)\S*")
 
@@ -77,6 +81,8 @@ class Desk:
         self._sender = sender
         self._follower = follower
         self._local = threading.local()
+        self._of_tasks: dict[int, str] = {}
+        """The keys of arrays, by the job ids of their tasks."""
 
     def answer(self, user: User, question: Question) -> Any:
         """The answer, of the type that the question names; a QslurmError says why there is none."""
@@ -108,7 +114,7 @@ class Desk:
             case GetJob():
                 return self._job(question.job_id, entry)
             case GetTasks():
-                return self._center.slurm.tasks(question.job_id)
+                return self._tasks(question.job_id, entry)
             case CancelJob():
                 return self._cancel(question.job_id, question.task)
             case UpdateJob():
@@ -224,7 +230,7 @@ class Desk:
             return documents
         owners = self._outbox.owners()
         return [
-            one for one in documents if owners.get(str(one.get("key", "")).partition(".")[0]) == user.name
+            one for one in documents if owners.get(str(one.get("key", "")).partition("#")[0]) == user.name
         ]
 
     def _used(self, user: User, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -239,10 +245,27 @@ class Desk:
 
     def _owned(self, user: User, job_id: int) -> Entry | None:
         """The user's submission that became this job; another's is answered as one that does not exist."""
-        entry = self._outbox.of_job(job_id)
+        entry = self._outbox.of_job(job_id) or (None if user.admin else self._of_task(job_id))
         if not user.admin and (entry is None or entry.user != user.name):
             raise UnknownJobError(f"You have no job {job_id} on C2.", hint="`qslurm queue` lists yours.")
         return entry
+
+    def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
+        tasks = self._center.slurm.tasks(job_id)
+        if entry is not None:  # whose tasks will be asked for one by one
+            if len(self._of_tasks) > REMEMBERED:
+                self._of_tasks.clear()
+            self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
+        return tasks
+
+    def _of_task(self, job_id: int) -> Entry | None:
+        """The submission of the array that a job is a task of; the outbox knows an array's own id only."""
+        key = self._of_tasks.get(job_id, "")
+        if not key:
+            with suppress(UnknownJobError):
+                job = self._center.slurm.job(job_id)
+                key = job.marks.key if job.array_job_id is not None else ""
+        return self._outbox.with_key(key) if key else None
 
     @property
     def _center(self) -> Center:

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -142,6 +143,7 @@ def request(start: Start, script: str, prefix: str) -> Admit:
     """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote."""
     try:
         envelope = unpack(script)
+        has_own_file = envelope is not None and bool(envelope.sources)
         envelope = envelope.of_task(start.array_task) if envelope else None
     except InvalidInputError as error:
         raise HopelessError(error.message) from error
@@ -154,7 +156,7 @@ def request(start: Start, script: str, prefix: str) -> Admit:
         center=center_of(start.user, prefix),
         backend=backend_of(start.partition),
         kind="script" if envelope is None else envelope.kind,
-        name=start.name,
+        name=Path(envelope.file).stem[:200] if envelope and has_own_file else start.name,
         key=start.comment.key,
         origin=start.comment.origin,
         envelope=envelope,

@@ -22,10 +22,11 @@ def submit_many(
     connect: Callable[[], Center],
     payloads: Sequence[dict[str, Any]],
     *,
-    on_done: Callable[[], None],
+    on_done: Callable[[int], None],
     connections: int = CONNECTIONS,
 ) -> list[Submitted | QslurmError | None]:
-    """Send payloads, each once; what came of each, in their order. `on_done` is called (by any thread) after each.
+    """Send payloads, each once; what came of each, in their order. `on_done` is called (by any thread) with the
+    place of each that is through.
 
     A refusal is that job's own. Any other error (no answer, a refused token) keeps those from being sent that were not
     yet: they are None. Ctrl-C does the same, and raises when what was under way has been answered.
@@ -34,25 +35,25 @@ def submit_many(
     opened: list[Center] = []
     stop = threading.Event()
 
-    def send(payload: dict[str, Any]) -> Submitted | QslurmError | None:
+    def send(place: int) -> Submitted | QslurmError | None:
         if stop.is_set():
             return None
         try:
             if not hasattr(local, "center"):
                 local.center = connect()
                 opened.append(local.center)
-            return submit(local.center, payload)
+            return submit(local.center, payloads[place])
         except RefusedError as error:
             return error
         except QslurmError as error:
             stop.set()
             return error
         finally:
-            on_done()
+            on_done(place)
 
     try:
         with ThreadPoolExecutor(min(connections, len(payloads)) or 1) as threads:
-            futures = [threads.submit(send, payload) for payload in payloads]
+            futures = [threads.submit(send, place) for place in range(len(payloads))]
             try:
                 return [future.result() for future in futures]
             except KeyboardInterrupt:

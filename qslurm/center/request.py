@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from qslurm.errors import InvalidInputError, QslurmError
 if TYPE_CHECKING:
     from qslurm.center.config import Config
     from qslurm.payload.array import Array
+    from qslurm.payload.spec import JobSpec
     from qslurm.payload.sweep import Sweep
 
 __all__ = ["Request", "needed_qubits", "prepare"]
@@ -28,8 +30,22 @@ def prepare(
     InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
     `remark` is told what is not wrong, but may not be what its user meant.
     """
-    from qslurm.payload.validate import validate
+    return payload_of(config, checked(config, request, environ, remark))
 
+
+@dataclass(frozen=True)
+class Checked:
+    """A settled request that is good: the job, or the payload as its user wrote it."""
+
+    request: Request
+    job: JobSpec | None = None
+    payload: dict[str, Any] | None = None
+
+
+def checked(
+    config: Config, request: Request, environ: Mapping[str, str], remark: Callable[[str], None] = unsaid
+) -> Checked:
+    """The first half of `prepare`: the job that a request stands for."""
     request = settle(request, remark)
     _refuse_another_platform(config, request)
     text = request.text or ""
@@ -39,27 +55,36 @@ def prepare(
         from qslurm.payload.raw import parse_payload, with_key
 
         marks = Comment(key=new_key(), origin=of_process(environ).format())
-        payload = with_key(parse_payload(text, str(request.file)), marks)
-    else:
-        payload = _rendered(config, request, text, environ)
-        _refuse_lost_options(request, payload)
+        return Checked(request, payload=with_key(parse_payload(text, str(request.file)), marks))
+    return Checked(request, _job(config, request, text, environ))
+
+
+def payload_of(config: Config, ready: Checked) -> dict[str, Any]:
+    """The second half of `prepare`: the payload that a template makes of a job."""
+    from qslurm.payload.validate import validate
+
+    payload = ready.payload or {}
+    if ready.job is not None:
+        from qslurm.payload.render import render
+
+        payload = render(ready.job, ready.request.template or ready.job.kind, config.template_folders())
+        _refuse_lost_options(ready.request, ready.job, payload)
     validate(payload)
     return payload
 
 
-def _refuse_lost_options(request: Request, payload: Mapping[str, Any]) -> None:
+def _refuse_lost_options(request: Request, job: JobSpec, payload: Mapping[str, Any]) -> None:
     """InvalidInputError for an option that would change when a job runs, and that its template leaves out."""
-    job = payload.get("job")
+    made = payload.get("job")
     for name, field_name in (
-        ("array", "array"),
-        ("sweep", "array"),
+        ("sweep" if request.sweep else "array", "array"),
         ("dependency", "dependency"),
         ("begin", "begin_time"),
         ("hold", "hold"),
     ):
-        if getattr(request, name) and isinstance(job, dict) and not job.get(field_name):
+        if getattr(job, field_name) and isinstance(made, dict) and not made.get(field_name):
             raise InvalidInputError(
-                f"The template {request.template} leaves out --{name}.",
+                f"The template {request.template or job.kind} leaves out --{name}.",
                 hint=f"Give its payload a field {field_name}, or include _job.j2 as the shipped templates do.",
             )
 
@@ -169,14 +194,13 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
     )
 
 
-def _rendered(config: Config, request: Request, text: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]) -> JobSpec:
     from datetime import datetime
 
     from qslurm.center.origin import of_process
     from qslurm.payload.begin import parse_begin
     from qslurm.payload.comment import new_key
     from qslurm.payload.export import parse_export
-    from qslurm.payload.render import render
     from qslurm.payload.spec import JobSpec
     from qslurm.payload.time_limit import parse_time_limit
 
@@ -206,7 +230,7 @@ def _rendered(config: Config, request: Request, text: str, environ: Mapping[str,
     if sweep and array and kind == "script":
         environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
     time_limit = request.time_limit or config.job.time_limit
-    spec = JobSpec(
+    return JobSpec(
         kind=kind,  # type: ignore[arg-type] # the payload kind never comes here
         name=request.name or Path(file).stem or request.template or "qslurm",
         backend=backend or (request.partition or "").removeprefix("p_"),
@@ -233,4 +257,3 @@ def _rendered(config: Config, request: Request, text: str, environ: Mapping[str,
         origin=of_process(environ).format(),
         variables=dict(request.variables),
     )
-    return render(spec, request.template or kind, config.template_folders())

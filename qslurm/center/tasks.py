@@ -192,8 +192,8 @@ def parameters_of(job: JobInfo) -> dict[str, str]:
 def results(center: Center, ref: JobRef) -> dict[str, Any]:
     """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
 
-    Each task says its `id`, `state` and `parameters`, and has results if there are any. NotReadyError if no task has
-    any yet.
+    Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results if there are any.
+    NotReadyError if no task has any yet.
     """
     if ref.task is None:
         failure: QslurmError | None = None
@@ -242,7 +242,12 @@ def _fetched(center: Center, job: JobInfo) -> dict[str, Any]:
             hint=f"`qslurm wait {center.prefix}{job.array_job_id or job.job_id}` waits for it.",
         )
     document = one.fetch_results(center, job.job_id, job)
-    return {"id": job.shown_id, "parameters": parameters_of(job), **document}
+    parameters = parameters_of(job)
+    if (
+        document.get("name", job.name) != job.name
+    ):  # on C2 a task that has a file of its own is called after it
+        parameters["file"] = str(document["name"])
+    return {"id": job.shown_id, "parameters": parameters, **document}
 
 
 def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:

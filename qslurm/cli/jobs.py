@@ -69,7 +69,7 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
     said = job.marks
     print_facts(
         {
-            "job": f"{config.prefix}{job.shown_id} {job.name}",
+            "job": f"{config.prefix}{job.shown_id} {platform.get('name') or job.name}",
             "platform": config.platform if len(config.platforms) > 1 else None,
             "state": situation(job),
             "why": platform.get("reason"),

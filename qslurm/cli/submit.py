@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
-from qslurm.cli.output import error_document, note, print_json
-from qslurm.cli.placing import each, place, settled
-from qslurm.errors import QslurmError
+from qslurm.cli.output import note, print_json
+from qslurm.cli.placing import place, settled
 
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
@@ -101,6 +98,9 @@ HELD = "held state"
     metavar="SECONDS",
     help="Wait no longer than this.",
 )
+@click.option(
+    "--separate", is_flag=True, help="Make each of many files a job of its own, and no array of them."
+)
 @click.option("--parsable", is_flag=True, help="Print only the job id.")
 @click.option("--dry-run", is_flag=True, help="Print the payload and send nothing.")
 @json_option
@@ -111,6 +111,7 @@ def submit(
     variables: tuple[str, ...],
     wait: bool,
     timeout_s: float | None,
+    separate: bool,
     parsable: bool,
     dry_run: bool,
     as_json: bool,
@@ -119,7 +120,8 @@ def submit(
 ) -> None:
     """Send FILE to C2: a circuit (.cq, .qasm), a hybrid Python file (.py), a batch script (.sh), a raw payload (.json).
 
-    Several files are several jobs with the same options; nothing is sent unless all of them are good.
+    Several files are several jobs with the same options; nothing is sent unless all of them are good. From 20 on they
+    are the tasks of an array (12_0, 12_1 …), which C2 takes in one request.
 
     \b
     Examples:
@@ -139,12 +141,15 @@ def submit(
     requests = [
         Request(file=file, variables=values, platform=center.platform, **asked) for file in files or (None,)
     ]
-    if len(requests) > 1:
-        if wait or timeout_s is not None:
-            raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
-        _submit_many(requests, parsable=parsable, dry_run=dry_run, as_json=as_json, center=center)
-        return
+    if len(requests) > 1 and (wait or timeout_s is not None):
+        raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
     platform, requests = place(center, _settled(center, requests))
+    if len(requests) > 1:
+        from qslurm.cli.submit_many import submit_files
+
+        how = {"separate": separate, "dry_run": dry_run, "parsable": parsable, "as_json": as_json}
+        submit_files(requests, center, platform, **how)
+        return
     if dry_run:
         print_json(_prepared(center.platforms.config(platform), requests[0]))
         return
@@ -152,9 +157,9 @@ def submit(
     config = connection.config
     payload = _prepared(config, requests[0])
     submitted = _send(connection, payload)
-    _say_warnings(payload, submitted.warnings)
+    say_warnings(payload, submitted.warnings)
     partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
-    said = f"Submitted job {shown_id} to {partition} on {_where(config)}"
+    said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
     try:
         if parsable:
             click.echo(shown_id)
@@ -162,10 +167,8 @@ def submit(
             click.echo(said)
         elif not wait:
             about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
-            version = (
-                connection.slurm.api_version
-            )  # with an agent another question, so only where it is shown
-            warnings = submitted.warnings
+            # with an agent the version is another question, so it is asked only where it is shown
+            version, warnings = connection.slurm.api_version, submitted.warnings
             print_json({**about, "partition": partition, "api_version": version, "warnings": warnings})
     except OSError:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
@@ -184,7 +187,8 @@ def _settled(center: CenterFlags, requests: Sequence[Request]) -> list[Request]:
     )
 
 
-def _where(config: Config) -> str:
+def shown_place(config: Config) -> str:
+    """What a platform is called in a sentence."""
     return config.platform if len(config.platforms) > 1 else "C2"
 
 
@@ -208,81 +212,8 @@ def _send(connection: Center, payload: dict[str, Any]) -> Submitted:
         raise
 
 
-def _say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
+def say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
+    """Tell what C2 said of a job that it took."""
     for warning in warnings:
         if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
             note(f"C2 says: {warning}")
-
-
-def _submit_many(
-    requests: Sequence[Request], *, parsable: bool, dry_run: bool, as_json: bool, center: CenterFlags
-) -> None:
-    """Submit several files; exits with the code of the worst error after what could be sent has been."""
-    from qslurm.center.jobs import refuse_unknown_dependency
-    from qslurm.center.many import submit_many
-
-    platform, requests = place(center, _settled(center, requests))
-    connection = center.open(platform)
-    payloads = each(requests, lambda request: _prepared(connection.config, request))
-    files = [str(request.file) for request in requests]
-    if dry_run:
-        print_json(
-            {"jobs": [{"file": file, "payload": one} for file, one in zip(files, payloads, strict=True)]}
-        )
-        return
-    for payload in {str(one["job"].get("dependency")): one for one in payloads}.values():
-        refuse_unknown_dependency(connection, payload)
-    # On a terminal only: a pipe gets results, and no progress.
-    watched = sys.stderr is not None and sys.stderr.isatty()
-    bar = (
-        click.progressbar(length=len(payloads), label="Submitting", file=sys.stderr)
-        if watched
-        else nullcontext()
-    )
-    with bar as progress:
-        try:
-            outcomes = submit_many(
-                lambda: center.open(platform),
-                payloads,
-                on_done=lambda: progress.update(1) if progress is not None else None,
-            )
-        except KeyboardInterrupt:
-            note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
-            raise
-    _print_many(connection.config, files, payloads, outcomes, parsable=parsable, as_json=as_json)
-
-
-def _print_many(
-    config: Config,
-    files: Sequence[str],
-    payloads: Sequence[Mapping[str, Any]],
-    outcomes: Sequence[Submitted | QslurmError | None],
-    *,
-    parsable: bool,
-    as_json: bool,
-) -> None:
-    documents: list[dict[str, Any]] = []
-    failures: list[QslurmError] = []
-    for file, payload, outcome in zip(files, payloads, outcomes, strict=True):
-        partition = payload["job"].get("partition")
-        if outcome is None:
-            documents.append({"file": file, "job_id": None, "error": None})
-        elif isinstance(outcome, QslurmError):
-            failures.append(outcome)
-            note(f"qslurm: {file}: {outcome}")
-            documents.append({"file": file, "job_id": None, "error": error_document(outcome)})
-        else:
-            _say_warnings(payload, outcome.warnings)
-            shown_id = f"{config.prefix}{outcome.job_id}"
-            about = {"job_id": outcome.job_id, "id": shown_id, "platform": config.platform}
-            documents.append({"file": file, **about, "partition": partition, "warnings": outcome.warnings})
-            if parsable:
-                click.echo(shown_id)
-            elif not as_json:
-                click.echo(f"Submitted job {shown_id} to {partition} on {_where(config)}: {file}")
-    if as_json:
-        print_json({"jobs": documents})
-    if failures:
-        sent = sum(document["job_id"] is not None for document in documents)
-        note(f"{sent} of {len(files)} files were submitted.")
-        raise click.exceptions.Exit(max(failure.exit_code for failure in failures))

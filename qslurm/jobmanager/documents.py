@@ -45,6 +45,7 @@ def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> 
         "job_id": task.job_id,
         "key": task.key,
         "kind": task.kind,
+        "name": task.name,
         "state": task.state,
         "reason": task.reason,
     }

@@ -26,14 +26,21 @@ MARKER = "#QSLURM-DATA "
 """Starts the line that carries the envelope; the last such line of a script counts."""
 
 
-class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file of one task, where the tasks of an array have files of their own: its name, and its text."""
+
+    file: str
+    source: str
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The data of a circuit or hybrid job.
 
     `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
     shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself. `qpu_seconds` is
     how long its circuits may keep the backend busy in all (None: as long as the backend allows). `parameters` are
     values that its user gave to names; `sweep` gives each task of an array values of its own, in place of
-    `{{ name }}` in a circuit.
+    `{{ name }}` in a circuit. `sources` gives each task, by its index, a file of its own instead of the one.
     """
 
     kind: Literal["circuit", "hybrid"]
@@ -45,13 +52,19 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     qpu_seconds: Seconds | None = None
     parameters: dict[str, str] = {}
     sweep: str = ""
+    sources: list[Source] = []
     version: Literal[1] = 1
 
     def of_task(self, index: int | None) -> Envelope:
         """The data of one task of an array (None: of a job that is no array): what its sweep gives it is in place.
 
-        InvalidInputError if the sweep has nothing for it.
+        InvalidInputError if the sweep, or the list of files, has nothing for it.
         """
+        if self.sources:
+            if index is None or index >= len(self.sources):
+                raise InvalidInputError(f"The job has {len(self.sources)} files, and none for task {index}.")
+            one = self.sources[index]
+            return msgspec.structs.replace(self, file=one.file, source=one.source, sources=[])
         if not self.sweep:
             return self
         if index is None:

@@ -110,7 +110,7 @@ def read_plain(path: Path, folders: Sequence[Path], depth: int = 0) -> list[Part
 
 
 def _literal(text: str, *, strip: bool) -> str:
-    if "{{" in text or "{%" in text or "{#" in text:
+    if text.endswith("{") or any(opening in text for opening in ("{{", "{%", "{#")):
         raise NotPlainError
     return text.lstrip() if strip else text
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import Comment
-from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.envelope import Envelope, Source, pack
 from qslurm.payload.plain import NotPlainError, names_in_plain, render_plain
 from qslurm.payload.raw import parse_payload
 from qslurm.payload.spec import JobSpec
@@ -109,6 +109,7 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
         qpu_seconds=spec.qpu_seconds,
         parameters=dict(spec.parameters),
         sweep=spec.sweep,
+        sources=[Source(file, source) for file, source in spec.sources],
     )
     return f"{text.rstrip()}\n{pack(envelope)}\n"
 

@@ -19,6 +19,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     how long they may keep the backend busy in all. `partition` is p_<backend> unless said otherwise.
     `dependency` and `array` are as Slurm takes them, `begin_time` is a Unix time, `note` the user's own comment.
     `parameters` are values for names in the source, `sweep` is for an array whose tasks have values of their own.
+    `sources` are the files of an array whose tasks have one each: name and text, by index, instead of `source`.
     `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
     identifies the submission, `origin` says where it came from. `variables` are for the template.
     """
@@ -44,6 +45,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     note: str = ""
     parameters: Mapping[str, str] = {}
     sweep: str = ""
+    sources: tuple[tuple[str, str], ...] = ()
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
     environment: Mapping[str, str] = {}
     variables: Mapping[str, Any] = {}

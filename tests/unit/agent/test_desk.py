@@ -4,24 +4,36 @@ import pytest
 
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.follower import Follower
-from qslurm.agent.messages import CancelJob, GetJobs, Submit, error_of, failure
+from qslurm.agent.messages import CancelJob, GetJobs, GetTasks, Submit, error_of, failure
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.sender import Sender
 from qslurm.center.config import AgentSettings, Config
 from qslurm.center.request import Request, prepare
 from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
 from qslurm.payload.comment import Comment
+from qslurm.slurmrest import JobInfo
 
 ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False), User("root", 0, admin=True)
 
 
 class C2:
-    """A connection to a C2 that knows nobody's job."""
+    """A connection to a C2 that knows nobody's job, but for what is in `records`, by id."""
 
     def __init__(self):
         self.slurm = self
         self.user = "center_snellius"
         self.cancelled = []
+        self.records = {}
+        self.asked = []
+
+    def job(self, job_id):
+        self.asked.append(job_id)
+        if job_id not in self.records:
+            raise UnknownJobError(f"C2 knows no job {job_id}.")
+        return self.records[job_id]
+
+    def tasks(self, job_id):
+        return [job for job in self.records.values() if job_id in (job.job_id, job.array_job_id)]
 
     def cancel(self, job_id, task=None):
         self.cancelled.append(job_id)
@@ -82,6 +94,35 @@ def test_another_users_key_and_job_are_nobodys(office):
     assert [job.job_id for job in desk.answer(ROOT, GetJobs())] == [12]
     desk.answer(ANN, CancelJob(12))
     assert c2.cancelled == [12]
+
+
+def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
+    desk, outbox, c2 = office()
+    question = submission()
+    desk.answer(ANN, question)
+    outbox.accepted(1, 12, {})
+    comment = question.payload["job"]["comment"]
+    for job_id, array in ((13, 12), (14, 12), (15, None), (16, 99)):
+        key = "" if job_id == 16 else comment
+        c2.records[job_id] = JobInfo(
+            job_id=job_id,
+            name="",
+            state="RUNNING",
+            comment=key,
+            array_job_id=array,
+            array_task_id=array and 1,
+        )
+    desk.answer(ANN, CancelJob(13))
+    with pytest.raises(UnknownJobError):
+        desk.answer(BOB, CancelJob(13))
+    for stray in (15, 16):  # not a task; a task of an array that is none of the center's agent's
+        with pytest.raises(UnknownJobError):
+            desk.answer(ANN, CancelJob(stray))
+    assert c2.cancelled == [13]
+    assert len(desk.answer(ANN, GetTasks(12))) == 2
+    c2.asked.clear()
+    desk.answer(ANN, CancelJob(14))
+    assert c2.asked == []  # seen among the array's tasks: C2 is not asked whose it is
 
 
 def test_a_center_says_how_many_jobs_and_which_backends(office):

@@ -7,10 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import qslurm
+from qslurm.center.packing import Package
+from qslurm.center.settings import Config
 from qslurm.cli.app import run
+from qslurm.cli.submit_many import _print_all
+from qslurm.errors import RefusedError
+from qslurm.slurmrest import Submitted
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -111,3 +117,33 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         check=True,
     )
     assert done.stdout == "5 []\n", done.stderr  # 5: nobody is there to take it
+
+
+def test_many_files_are_one_payload_unless_they_shall_be_separate(here, capsys):
+    names = [f"c{number:02}.cq" for number in range(20)]
+    for name in names:
+        (here / name).write_text(BELL)
+    assert run(["submit", *names, "-b", "qx", "--dry-run"]) == 0
+    (job,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert (job["files"], job["payload"]["job"]["array"]) == (names, "0-19")
+    assert run(["submit", *names, "-b", "qx", "--dry-run", "--separate"]) == 0
+    assert [job["file"] for job in json.loads(capsys.readouterr().out)["jobs"]] == names
+
+
+def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
+    packages = [Package({"job": {"partition": "p_qx"}}, members) for members in ((0, 2), (1,), (3, 4))]
+    outcomes = [Submitted(12), Submitted(13), RefusedError("Invalid job array specification.")]
+    files = ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"]
+    with pytest.raises(click.exceptions.Exit):
+        _print_all(Config(), files, packages, outcomes, parsable=True, as_json=False)
+    said = capsys.readouterr()
+    assert said.out.split() == ["12_0", "13", "12_1"]
+    assert "d.cq and 1 more: Invalid job array specification. With --separate" in said.err
+    assert "3 of 5 files were submitted." in said.err
+    with pytest.raises(click.exceptions.Exit):
+        _print_all(Config(), files, packages, outcomes, parsable=False, as_json=True)
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [(one.get("id"), one["job_id"], one.get("task")) for one in jobs] == [
+        *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
+        *((None, None, None), (None, None, None)),
+    ]

@@ -32,6 +32,7 @@ def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
         "job_id": 7,
         "key": "",
         "kind": "circuit",
+        "name": "bell",
         "state": "finished",
         "reason": "",
         "counts": {"00": 51, "11": 49},
@@ -65,6 +66,7 @@ def test_a_script_job_gives_its_state(manager: Manager) -> None:
         "job_id": 7,
         "key": "",
         "kind": "script",
+        "name": "",
         "state": "finished",
         "reason": "",
     }
