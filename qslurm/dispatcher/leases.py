@@ -15,9 +15,10 @@ from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Execute, Executed, Lease, LeaseOver, Seat
-from qslurm.dispatcher.pool import Pool, Runtime
+from qslurm.dispatcher.pool import Pool
 from qslurm.dispatcher.states import TaskState, is_open
 from qslurm.dispatcher.task import Task
+from qslurm.dispatcher.worker import Runtime
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.lane import OwnedLane, lanes_work_here
 from qslurm.runtimes.lane_service import fits_lane

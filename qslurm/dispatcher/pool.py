@@ -1,37 +1,25 @@
-"""The quantum runtimes of this host: worker processes that are started, watched, killed and replaced.
-
-Each has a ZeroMQ endpoint of its own, in a folder that only this user can enter, and a secret. Once it has
-joined, the endpoint's file is removed: nobody can come after it, and nothing is left behind whatever happens.
-"""
+"""The quantum runtimes of this host: worker processes that are started, watched, killed and replaced."""
 
 from __future__ import annotations
 
 import hmac
 import itertools
-import os
-import secrets
 import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Join, Lease, LeaseOver, Message, Report, Result
-from qslurm.dispatcher.wire import RUNTIME_LIMIT, Address, decode_request, encode, open_parcel
+from qslurm.dispatcher.wire import RUNTIME_LIMIT, decode_request, encode, open_parcel
+from qslurm.dispatcher.worker import Place, Runtime, clear_away, start
 from qslurm.errors import InvalidInputError
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
-from qslurm.runtimes.logbook import SUFFIX, Logbook, memory_logbook, open_logbook
-from qslurm.runtimes.process import command, ran_out_of_memory
-from qslurm.runtimes.quantum import Setup
+from qslurm.runtimes.process import ran_out_of_memory
 
 if TYPE_CHECKING:
     import zmq
@@ -41,42 +29,10 @@ log = EventLog(__name__)
 JOIN_LIMIT_S = 30.0
 """A process that has not joined by then is replaced."""
 
-ENDPOINT_LENGTH = len("/qslurm-runtime-12345678/s")
-"""Bytes that a runtime's endpoint adds to the path of its folder; a Unix socket's path has at most 107."""
-
 LANE_IN_USE_S = 1.0
 
-_LONGEST_FOLDER = 107 - ENDPOINT_LENGTH
 
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
-_STDERR_TAIL = 2000
-
-
-@dataclass
-class Runtime:
-    """One process. `address` is where its next circuit goes, None while it works or has not joined.
-
-    `late` is what it is ended for at its `deadline`.
-    """
-
-    number: int
-    backend: str
-    process: subprocess.Popen[bytes]
-    pidfd: int
-    stderr: int
-    secret: bytes
-    endpoint: str
-    folder: Path
-    deadline: float
-    wire: socket.socket
-    logbook: Logbook
-    logbook_path: Path | None
-    joined: bool = False
-    address: Address | None = None
-    late: str = ""
-    killed_because: str = ""
-    lent: bool = False
-    health: Health = field(default_factory=Health)
 
 
 class Pool:
@@ -213,7 +169,7 @@ class Pool:
         runtime = next(r for r in self.runtimes.values() if r.pidfd == pidfd)
         status = runtime.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        tail = _tail(runtime)
+        tail = runtime.last_words
         if runtime.joined and ran_out_of_memory(tail):
             runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
         why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
@@ -240,59 +196,10 @@ class Pool:
         self.router.close()
 
     def _start(self, backend: BackendConfig, now: float) -> Runtime:
-        number = next(self._numbers)
-        folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=self._folder))
-        endpoint = f"ipc://{folder}/s"
-        self.router.bind(endpoint)
-        secret = secrets.token_bytes(32)
-        stderr = os.memfd_create(f"qslurm-runtime-{number}")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        ours.setblocking(False)
-        logbook_path, logbook = self._logbook(number)
-        process = subprocess.Popen(
-            command("qslurm.runtimes.quantum"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,  # Ctrl-C on a terminal is not for it
-            pass_fds=(theirs.fileno(), logbook),
-        )
-        limit_s = None if self.limit_s == float("inf") else self.limit_s
-        setup = Setup(
-            endpoint, number, secret, os.getpid(), backend, limit_s, wire=theirs.fileno(), logbook=logbook
-        )
-        _tell(process, msgspec.json.encode(setup) + b"\n")
-        runtime = Runtime(
-            number=number,
-            backend=backend.name,
-            process=process,
-            pidfd=os.pidfd_open(process.pid),
-            stderr=stderr,
-            secret=secret,
-            endpoint=endpoint,
-            folder=folder,
-            deadline=now + JOIN_LIMIT_S,
-            wire=ours,
-            logbook=Logbook(logbook),
-            logbook_path=logbook_path,
-        )
-        theirs.close()
-        os.close(logbook)
+        place = Place(self.router, self._folder, self.limit_s, self._logbooks)
+        runtime = start(next(self._numbers), backend, place, now + JOIN_LIMIT_S)
         self.runtimes[runtime.number] = runtime
         return runtime
-
-    def _logbook(self, number: int) -> tuple[Path | None, int]:
-        """A new process's logbook: its path, if it has one, and its descriptor."""
-        if self._logbooks is None:
-            return None, memory_logbook()
-        path = Path(f"{self._logbooks}{number}{SUFFIX}")
-        path.unlink(missing_ok=True)
-        try:
-            return path, open_logbook(path)
-        except OSError as error:
-            log.warning("no logbook, and so no leases", path=str(path), why=error.strerror)
-            path.unlink(missing_ok=True)
-            return None, memory_logbook()
 
     def may_be_lent(self, runtime: Runtime) -> bool:
         """Whether what a process executes by lane is safe from the end of this one, where it must be."""
@@ -358,39 +265,7 @@ class Pool:
 
     def forget(self, runtime: Runtime) -> None:
         """A process has ended, and nobody needs anything of it but its logbook's file, until that is stored."""
-        import zmq
-
         del self.runtimes[runtime.number]
-        os.close(runtime.pidfd)
-        os.close(runtime.stderr)
-        runtime.wire.close()
-        runtime.logbook.close()
         if runtime.logbook_path is not None:
             self._read_logbooks.append(runtime.logbook_path)
-        shutil.rmtree(runtime.folder, ignore_errors=True)
-        try:
-            self.router.unbind(runtime.endpoint)
-        except zmq.ZMQError as error:
-            log.debug("unbind failed", why=str(error))
-
-
-def _tail(runtime: Runtime) -> str:
-    """What a process said last on its standard error."""
-    start = max(0, os.fstat(runtime.stderr).st_size - _STDERR_TAIL)
-    return os.pread(runtime.stderr, _STDERR_TAIL, start).decode(errors="replace")
-
-
-def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
-    if process.stdin is None:
-        raise ValueError("the process has no standard input")
-    try:
-        process.stdin.write(line)
-        process.stdin.close()
-    except BrokenPipeError:
-        log.debug("a runtime ended before it was told anything", pid=process.pid)
-
-
-def temporary_folder() -> Path:
-    """Where endpoints can be made if no folder is set aside for them; a long TMPDIR has no room for them."""
-    folder = tempfile.gettempdir()
-    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
+        clear_away(runtime, self.router)

@@ -13,10 +13,10 @@ from pathlib import Path
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.doorkeeper import allow_many_descriptors
-from qslurm.dispatcher.pool import ENDPOINT_LENGTH
 from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.dispatcher.signals import signals_stop
+from qslurm.dispatcher.worker import ENDPOINT_LENGTH
 from qslurm.errors import ConfigError, QslurmError
 from qslurm.eventlog import EventLog, configure
 from qslurm.runtimes.lane_client import door_of

@@ -60,9 +60,9 @@ def main() -> None:
     from qslurm.dispatcher.config import BackendConfig
     from qslurm.dispatcher.credentials import OwnConnection
     from qslurm.dispatcher.ledger import Ledger
-    from qslurm.dispatcher.pool import temporary_folder
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.dispatcher.signals import signals_stop
+    from qslurm.dispatcher.worker import temporary_folder
     from qslurm.leaving import leave
     from qslurm.runtimes.process import end_with
     from qslurm.store.store import Store
