@@ -18,13 +18,14 @@ from qslurm.errors import NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.center import connection
+    from qslurm.center.asked import Request
     from qslurm.slurmrest import JobInfo
 
 Source = str | os.PathLike[str]
 
 
 class Center:
-    """The way from this center to C2, configured as for the command `qslurm`.
+    """The way from this center to C2, or to one of several platforms, configured as for the command `qslurm`.
 
     Settings given here win over the environment and the configuration files; they have the names that they have there.
     All methods may be called from several threads. As a context manager it waits at the end for the jobs submitted
@@ -34,6 +35,7 @@ class Center:
     def __init__(
         self,
         *,
+        platform: str | None = None,
         url: str | None = None,
         user: str | None = None,
         token_file: Source | None = None,
@@ -44,6 +46,7 @@ class Center:
         from qslurm.center.config import load_config
 
         flags = {
+            "platform": platform,
             "url": url,
             "user": user,
             "token_file": None if token_file is None else os.fspath(token_file),
@@ -80,6 +83,7 @@ class Center:
         source: Source,
         *,
         backend: str | None = None,
+        qubits: int | None = None,
         partition: str | None = None,
         name: str | None = None,
         shots: int | None = None,
@@ -96,12 +100,16 @@ class Center:
         """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
 
         The options are those of `qslurm submit`; `time_limit` is written as for sbatch ("10:00"). A string with a line
-        break, or that begins as a circuit does ("version 3.0; …"), is a text. Raises what the command would report:
-        InvalidInputError (CircuitError with line and column), RefusedError, TokenError, UnreachableError; after an
-        UncertainError the job may be on C2.
+        break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the first free
+        one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs.
+
+        Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
+        TokenError, UnreachableError; after an UncertainError the job may be on C2.
         """
         from qslurm.center import jobs
-        from qslurm.center.request import Request, prepare
+        from qslurm.center.asked import Request, settle
+        from qslurm.center.placing import wants_any
+        from qslurm.center.request import prepare
 
         text, file = _text_or_file(source)
         request = Request(
@@ -109,6 +117,7 @@ class Center:
             text=text,
             template=template,
             backend=backend,
+            qubits=qubits,
             partition=partition,
             name=name,
             shots=shots,
@@ -121,10 +130,23 @@ class Center:
             reservation=reservation,
             variables=dict(variables or {}),
         )
+        request = settle(request)
+        if wants_any(self._config, request):
+            request = self._placed(request)
         payload = prepare(self._config, request, os.environ)
         with self._lock:
             submitted = jobs.submit(self._for_callers, payload)
         return self.job(submitted.job_id)
+
+    def _placed(self, request: Request) -> Request:
+        from qslurm.center.choice import choose
+        from qslurm.center.lists import backends
+        from qslurm.center.placing import need_of, offers_of, placed
+
+        need = need_of(self._config, [request])
+        with self._lock:
+            listed = backends(self._for_callers)
+        return placed(request, choose(need, offers_of(self._config, listed), time.time()))
 
     def map(
         self, sources: Iterable[Source], *, timeout: float | None = None, **options: Any
@@ -152,7 +174,7 @@ class Center:
 
     def job(self, job_id: int) -> Job:
         """The future of a job that has been submitted before, by whichever means."""
-        job = Job(self, job_id)
+        job = Job(self, job_id, self._config.prefix)
         with self._lock:
             self._jobs = [known for known in self._jobs if not known.done()]
             self._jobs.append(job)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -194,18 +195,22 @@ def section_of(platform: str, table: str = "") -> str:
     return f"platform.{platform}.{table}" if table else f"platform.{platform}"
 
 
-def settings() -> Iterator[Setting]:
+@cache
+def settings() -> tuple[Setting, ...]:
     """All settings there are, in the order in which they are documented."""
-    for section, struct in SECTIONS.items():
-        hints = get_type_hints(struct, include_extras=True)
-        for field in msgspec.structs.fields(struct):
-            said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))
-            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-            yield Setting(
-                section,
-                field.name,
-                said.description or "",
-                default,
-                (said.extra or {}).get("env", ""),
-                said.examples[0] if said.examples else None,
-            )
+    return tuple(setting for section, struct in SECTIONS.items() for setting in _settings(section, struct))
+
+
+def _settings(section: str, struct: type[msgspec.Struct]) -> Iterator[Setting]:
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))
+        default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+        yield Setting(
+            section,
+            field.name,
+            said.description or "",
+            default,
+            (said.extra or {}).get("env", ""),
+            said.examples[0] if said.examples else None,
+        )

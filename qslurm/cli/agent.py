@@ -21,11 +21,20 @@ def agent() -> None:
     show_default="/etc/qslurm/config.toml",
     help="The center's configuration.",
 )
-def serve(config_file: Path | None) -> None:
+@click.option(
+    "--platform",
+    "-M",
+    metavar="NAME",
+    show_default="as [job] says",
+    help="The platform that it is the agent of.",
+)
+def serve(config_file: Path | None, platform: str | None) -> None:
     """Run the agent until SIGTERM, as a user of its own who alone may read the token.
 
     \b
-    Example:  qslurm agent serve --config /etc/qslurm/config.toml
+    Examples:
+      qslurm agent serve --config /etc/qslurm/config.toml
+      qslurm agent serve --platform tuna
     """
     from qslurm.agent.service import serve as serve_agent
     from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE, load_config
@@ -33,4 +42,4 @@ def serve(config_file: Path | None) -> None:
 
     configure("agent")
     environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}
-    serve_agent(load_config(environ=environment))
+    serve_agent(load_config({"platform": platform}, environ=environment))

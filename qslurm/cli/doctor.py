@@ -6,20 +6,24 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import c2_config_option, json_option
+from qslurm.cli.options import c2_config_option, json_option, platform_option
 from qslurm.cli.output import print_json, print_table
 
 
 @click.command()
 @c2_config_option
+@platform_option
 @json_option
-def doctor(config_file: Path | None, as_json: bool) -> int:
+def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int:
     """Look at this host's part of qslurm, and say what is missing; exit 1 if something has failed.
 
-    Where C2's configuration is, C2's parts are looked at (best as root), else a center's way to C2.
+    Where C2's configuration is, C2's parts are looked at (best as root), else a center's way to C2, or to each of
+    its platforms.
 
     \b
-    Example:  qslurm doctor
+    Examples:
+      qslurm doctor
+      qslurm doctor --platform tuna
     """
     import msgspec
 
@@ -33,10 +37,13 @@ def doctor(config_file: Path | None, as_json: bool) -> int:
         c2_config = load_c2_config(config_file)
         checks = {"config": lambda: [ok("config", "C2's is read")], **c2_checks(c2_config)}
     else:
-        from qslurm.center.config import load_config
+        from qslurm.center.platforms import load_platforms
         from qslurm.doctor.c1 import c1_checks
 
-        checks = c1_checks(load_config())
+        platforms = load_platforms({"platform": platform})
+        checks = {}
+        for name in platforms.wanted:
+            checks |= c1_checks(platforms.config(name))
     findings = list(run(checks))
     bad = sum(one.state == "fail" for one in findings)
     if as_json:

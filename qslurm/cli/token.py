@@ -11,7 +11,7 @@ import click
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json, print_table
 from qslurm.cli.times import clock_time
-from qslurm.errors import InvalidInputError
+from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.tokens.secret import Secret
@@ -146,7 +146,7 @@ def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
         text = click.prompt("The center's token (not shown)", hide_input=True)
     else:
         text = sys.stdin.buffer.read(1 << 16)
-    target = path or _configured_file(center) or DEFAULT_TOKEN_FILE
+    target = path or _configured_file(center) or _default_file(center)
     claims = install_token(text, target, group=group)
     click.echo(f"Installed the token of {claims.user} in {target}; it ends on {clock_time(claims.expires)}.")
 
@@ -199,3 +199,14 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
 def _configured_file(center: CenterFlags) -> Path | None:
     name = center.config().c2.token_file
     return Path(name) if name else None
+
+
+def _default_file(center: CenterFlags) -> Path:
+    """Where the one platform's token is kept; among several there is no default, which would be another's, too."""
+    config = center.config()
+    if len(config.platforms) > 1:
+        raise ConfigError(
+            f"Nobody said where the token for platform {config.platform} is kept.",
+            hint=f"Set token_file under [{config.section}] in the configuration, or say --file.",
+        )
+    return DEFAULT_TOKEN_FILE

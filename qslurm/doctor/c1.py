@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from qslurm.center.config import Config
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
@@ -17,12 +19,16 @@ SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
 
 
 def c1_checks(config: Config) -> dict[str, Check]:
-    """What there is to look at, in the order of a submission's way."""
-    return {
-        "config": partial(_settings, config),
-        "token": partial(_token, config),
-        "clock": partial(_clock, config),
-    }
+    """What there is to look at, in the order of a submission's way; of one of several platforms with its name."""
+    looks = {"config": _settings, "token": _token, "clock": _clock}
+    if len(config.platforms) == 1:
+        return {name: partial(look, config) for name, look in looks.items()}
+    return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
+
+
+def _named(look: Callable[[Config], Iterable[Finding]], config: Config) -> Iterator[Finding]:
+    for finding in look(config):
+        yield msgspec.structs.replace(finding, name=f"{config.platform}: {finding.name}")
 
 
 def _settings(config: Config) -> Iterator[Finding]:
@@ -32,10 +38,10 @@ def _settings(config: Config) -> Iterator[Finding]:
         yield fail(
             "config",
             "nobody said where C2 is",
-            "Set url in [c2] of /etc/qslurm/config.toml, or QSLURM_C2_URL.",
+            f"Set url in [{config.section}] of /etc/qslurm/config.toml, or QSLURM_C2_URL.",
         )
     if not config.c2.results_url:
-        do = "Set results_url in [c2] of /etc/qslurm/config.toml, or QSLURM_RESULTS_URL."
+        do = f"Set results_url in [{config.section}] of /etc/qslurm/config.toml, or QSLURM_RESULTS_URL."
         yield warn("config", "nobody said where C2's job manager is: no results, no logs", do)
 
 
@@ -45,7 +51,8 @@ def _token(config: Config) -> Iterator[Finding]:
 
     source = config.token or (Path(config.c2.token_file) if config.c2.token_file else None)
     if source is None:
-        yield fail("token", "nobody said where the token is", "Set token_file in [c2], or SLURM_JWT.")
+        do = f"Set token_file in [{config.section}], or SLURM_JWT."
+        yield fail("token", "nobody said where the token is", do)
         return
     report = check_token(source, user=config.c2.user)
     for warning in report.warnings:

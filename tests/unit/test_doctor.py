@@ -73,3 +73,22 @@ def test_json_is_one_document_and_the_exit_code_says_whether_something_failed(
     document = msgspec.json.decode(done.stdout)
     assert (done.return_value, document["ok"]) == (1, False)
     assert {"name", "state", "what", "do"} == set(document["findings"][0])
+
+
+def test_each_of_several_platforms_is_looked_at_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[c2]\n[platform.tuna]\n[platform.spin]\n")
+    monkeypatch.delenv("QSLURM_C2_CONFIG", raising=False)
+    monkeypatch.setenv("QSLURM_CONFIG", str(file))
+    for name in ("SLURM_JWT", "QSLURM_C2_URL", "QSLURM_TOKEN_FILE", "QSLURM_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+
+    def findings(*words: str) -> list[tuple[str, str]]:
+        done = CliRunner().invoke(qslurm, ["doctor", "--json", *words], standalone_mode=False)
+        return [(one["name"], one["do"]) for one in msgspec.json.decode(done.stdout)["findings"]]
+
+    looked_at = [name for name, _ in findings()]
+    assert {name.partition(":")[0] for name in looked_at} == {"tuna", "spin"}
+    assert all("[platform.tuna]" in do for _, do in findings("--platform", "tuna"))

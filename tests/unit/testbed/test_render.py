@@ -113,6 +113,18 @@ def test_c1s_configuration_is_toml() -> None:
     assert tomllib.loads(render("c1/config.toml.j2", defaults()))["c2"]["user"] == "center_snellius"
 
 
+def test_each_platforms_agent_has_folders_of_its_own() -> None:
+    one, each = (render(f"c1/systemd/qslurm-agent{kind}.service.j2", defaults()) for kind in ("", "@"))
+    changed = set(each.splitlines()) - set(one.splitlines())
+    assert {line.partition("=")[0] for line in changed} == {
+        "Description",
+        "ExecStart",
+        "RuntimeDirectory",
+        "StateDirectory",
+    }
+    assert all("%i" in line for line in changed)
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
 @pytest.mark.parametrize("unit", ["qslurm-dispatcher", "qslurm-gate", "qslurm-jobmanager", "slurmrestd"])
 def test_units_are_what_systemd_takes(unit: str, tmp_path: Path) -> None:
