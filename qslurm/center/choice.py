@@ -107,7 +107,7 @@ def rank(backend: Backend, now: float) -> Rank:
 
 def line(backend: Backend) -> tuple[int, int]:
     """What stands before a new job: jobs, and circuits of those that run."""
-    return backend.waiting + backend.running, backend.queued + backend.executing
+    return backend.in_line + backend.running, backend.queued + backend.executing
 
 
 def _what_there_is(need: Need, offers: Sequence[Offer]) -> str:

@@ -26,13 +26,18 @@ def positions(jobs: Iterable[JobInfo]) -> dict[str, int]:
     """
     lines: defaultdict[str, list[JobInfo]] = defaultdict(list)
     for job in jobs:
-        if job.state == "PENDING" and job.reason not in NOT_IN_LINE and job.priority != 0:
+        if is_in_line(job):
             lines[job.partition].append(job)
     found = {}
     for line in lines.values():
         line.sort(key=lambda job: (-(job.priority or 0), job.job_id))
         found.update({job.shown_id: place for place, job in enumerate(line, start=1)})
     return found
+
+
+def is_in_line(job: JobInfo) -> bool:
+    """Whether a job waits for its turn, and for nothing else."""
+    return job.state == "PENDING" and job.reason not in NOT_IN_LINE and job.priority != 0
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +121,8 @@ def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when.
 
-    `waiting` and `running` are jobs; `queued` and `executing` are circuits of the running ones.
+    `waiting` and `running` are jobs, `in_line` those of the waiting ones that wait for nothing but their turn; `queued`
+    and `executing` are circuits of the running ones.
     """
 
     name: str
@@ -129,6 +135,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     default_shots: int | None = None
     partition_state: str = ""
     waiting: int = 0
+    in_line: int = 0
     running: int = 0
     queued: int = 0
     executing: int = 0
@@ -139,11 +146,11 @@ def backends(center: Center) -> list[Backend]:
     """C2's backends, with the number of jobs (of all centers, as far as C2 shows them) in their partitions."""
     documents = center.results.backends()
     states = center.slurm.partitions()
-    counts = Counter(
-        (job.partition, "waiting" if job.state == "PENDING" else "running")
-        for job in center.slurm.jobs()
-        if not job.is_final
-    )
+    counts: Counter[tuple[str, str]] = Counter()
+    for job in center.slurm.jobs():
+        if not job.is_final:
+            counts[job.partition, "waiting" if job.state == "PENDING" else "running"] += 1
+            counts[job.partition, "in_line"] += is_in_line(job)
     return [_backend(document, states, counts) for document in documents]
 
 
@@ -157,5 +164,6 @@ def _backend(
         partition=partition,
         partition_state=states.get(partition, ""),
         waiting=counts.get((partition, "waiting"), 0),
+        in_line=counts.get((partition, "in_line"), 0),
         running=counts.get((partition, "running"), 0),
     )

@@ -62,10 +62,10 @@ def ask_all(
         else:
             gathered.answers.append((connection.config, answer))
     unsaid = list(gathered.failures.items())
-    if not gathered.answers:
-        _, last = unsaid.pop()
+    worst = None if gathered.answers else unsaid.pop()
     for name, error in unsaid:
         note(f"qslurm: {name}: {error}")
-    if not gathered.answers:
-        raise last
+    if worst is not None:
+        name, error = worst
+        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error
     return gathered

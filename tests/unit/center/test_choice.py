@@ -34,7 +34,7 @@ def chosen(need, *offers):
 
 
 def test_the_first_free_one_that_fits_is_taken():
-    small, busy, free = offer("small", qubits=2), offer("busy", waiting=1), offer("free")
+    small, busy, free = offer("small", qubits=2), offer("busy", in_line=1), offer("free")
     later = offer("later", qubits=5)
     found = chosen(Need(qubits=4), small, busy, free, later)
     assert (found.offer, found.why) == (free, "free is free")
@@ -45,7 +45,7 @@ def test_the_first_free_one_that_fits_is_taken():
 @pytest.mark.parametrize(
     "facts",
     [
-        {"waiting": 1},
+        {"in_line": 1},
         {"running": 1},
         {"queued": 1},
         {"state": "executing"},
@@ -73,7 +73,7 @@ def test_a_window_of_ones_own_or_of_another_time_keeps_nobody_out(window):
 
 def test_when_none_is_free_the_shortest_line_is_taken():
     found = chosen(
-        Need(), offer("long", waiting=5, running=1), offer("short", waiting=1), offer("even", running=1)
+        Need(), offer("long", in_line=5, running=1), offer("short", in_line=1), offer("even", running=1)
     )
     assert found.offer.name == "short"
     assert found.why == "none is free; short has the shortest line, 1 job there"
@@ -89,12 +89,12 @@ def test_when_none_is_free_the_shortest_line_is_taken():
             "is calibrating (until 10:30)",
         ),
         ({"reserved": [{"begins": 0, "ends": 2 * NOW, "yours": False}]}, "is reserved for others"),
-        ({"partition_state": "DOWN", "waiting": 2}, "is held, 2 jobs there"),
+        ({"partition_state": "DOWN", "in_line": 2}, "is held, 2 jobs there"),
         ({"state": "offline", "reason": "no helium"}, "is offline (no helium)"),
     ],
 )
 def test_when_none_is_in_service_the_job_waits_where_it_will_begin_first(facts, why):
-    held = offer("held", partition_state="DOWN", waiting=3)
+    held = offer("held", partition_state="DOWN", in_line=3)
     found = chosen(Need(), held, offer("taken", **facts))
     assert found.offer.name == "taken"
     assert found.why.startswith("none is in service; taken is")
@@ -140,7 +140,7 @@ OFFERS = st.lists(
         partition_state=st.sampled_from(["UP", "DOWN", "DRAIN", "INACTIVE", ""]),
         qubits=st.none() | st.integers(1, 5),
         max_shots=st.none() | st.integers(1, 5),
-        waiting=st.integers(0, 3),
+        in_line=st.integers(0, 3),
         running=st.integers(0, 3),
         queued=st.integers(0, 3),
         reserved=st.lists(

@@ -128,6 +128,8 @@ def test_a_backend_is_shown_with_its_partition_and_what_waits_there():
         "max_shots": 10,
         "queued": 0,
     }
-    jobs = [job(1), job(2), job(3, state="RUNNING"), job(4, state="COMPLETED"), job(5, partition="p_other")]
+    held = job(2, reason="JobHeldUser")
+    jobs = [job(1), held, job(3, state="RUNNING"), job(4, state="COMPLETED"), job(5, partition="p_other")]
     (found,) = backends(center(*jobs, documents=[document], partitions=lambda: {"p_qx": "DOWN"}))
-    assert (found.waiting, found.running, found.partition_state, found.qubits) == (2, 1, "DOWN", 26)
+    assert (found.waiting, found.in_line, found.running) == (2, 1, 1)
+    assert (found.partition_state, found.qubits) == ("DOWN", 26)

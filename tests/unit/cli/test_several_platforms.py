@@ -121,7 +121,7 @@ def test_a_platform_that_is_away_is_said_and_the_others_are_shown(command, world
     assert code == 5
     if command == "info":
         assert said.out == ""
-        assert said.err.splitlines() == ["qslurm: c2: No.", "qslurm: tuna's C2 does not answer."]
+        assert said.err.splitlines() == ["qslurm: c2: No.", "qslurm: tuna: tuna's C2 does not answer."]
         return
     assert "qslurm: tuna: tuna's C2 does not answer." in said.err
     assert "PLATFORM" in said.out
