@@ -27,13 +27,13 @@ class Job(Future[Result]):
         super().__init__()
         self.id = job_id
         """The job id on C2."""
-        self.name = f"{prefix}{job_id}"
+        self.ref = f"{prefix}{job_id}"
         """How the command `qslurm` calls the job: its id, behind the name of another platform than usual (tuna:12)."""
         self._center = center
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
-        return f"<Job {self.name}{', ended' if self.done() else ''}>"
+        return f"<Job {self.ref}{', ended' if self.done() else ''}>"
 
     def info(self) -> JobInfo:
         """The job as C2 sees it now: state, reason, times, partition, account."""

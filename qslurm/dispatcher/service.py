@@ -61,6 +61,8 @@ def check_config(
     for backend in backends:
         if names.count(backend.name) > 1:
             raise ConfigError(f"Backend {backend.name!r} is configured twice.")
+        if backend.name == "any":
+            raise ConfigError("A backend can't be called 'any': to centers that means whichever is free.")
         for setting, least in _LEAST.items():
             if getattr(backend, setting) < least:
                 raise ConfigError(f"Backend {backend.name!r}: {setting} must be {least} or more.")

@@ -49,7 +49,7 @@ def sent(tmp_path, monkeypatch):
 
 def test_a_job_knows_what_the_command_calls_it(sent):
     job = Center(platform="tuna").submit(BELL, backend="five")
-    assert (job.id, job.name, repr(job)) == (12, "tuna:12", "<Job tuna:12>")
+    assert (job.id, job.ref, repr(job)) == (12, "tuna:12", "<Job tuna:12>")
     assert repr(Center().submit(BELL, backend="five")) == "<Job 12>"
     assert sent == [("tuna", "p_five"), ("c2", "p_five")]
 

@@ -20,6 +20,7 @@ def test_the_usual_configuration_is_fine(tmp_path: Path) -> None:
     [
         ([], "No backend"),
         ([QX, QX], "twice"),
+        ([BackendConfig(name="any")], "whichever is free"),
         ([BackendConfig(name="a", runtime="abacus")], "abacus"),
         ([BackendConfig(name="a", workers=0)], "workers"),
         ([BackendConfig(name="a", max_shots=10)], "default_shots"),
