@@ -61,21 +61,7 @@ def check_config(
     for backend in backends:
         if names.count(backend.name) > 1:
             raise ConfigError(f"Backend {backend.name!r} is configured twice.")
-        if backend.name == "any":
-            raise ConfigError("A backend can't be called 'any': to centers that means whichever is free.")
-        for setting, least in _LEAST.items():
-            if getattr(backend, setting) < least:
-                raise ConfigError(f"Backend {backend.name!r}: {setting} must be {least} or more.")
-        if backend.places < 1:
-            raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, if not `remote` is.")
-        if backend.remote and remote is None:
-            raise ConfigError(
-                f"Backend {backend.name!r}: remote is {backend.remote}, but [remote] listen is not set."
-            )
-        if backend.default_shots > backend.max_shots:
-            raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
-        check_runtime(backend)
-        check_scheduling(backend)
+        _check_backend(backend, remote)
     if remote is not None:
         check_remote(remote)
     if config.execution_limit_s <= 0:
@@ -85,6 +71,24 @@ def check_config(
         raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+
+
+def _check_backend(backend: BackendConfig, remote: RemoteConfig | None) -> None:
+    if backend.name == "any":
+        raise ConfigError("A backend can't be called 'any': to centers that means whichever is free.")
+    for setting, least in _LEAST.items():
+        if getattr(backend, setting) < least:
+            raise ConfigError(f"Backend {backend.name!r}: {setting} must be {least} or more.")
+    if backend.places < 1:
+        raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, if not `remote` is.")
+    if backend.remote and remote is None:
+        raise ConfigError(
+            f"Backend {backend.name!r}: remote is {backend.remote}, but [remote] listen is not set."
+        )
+    if backend.default_shots > backend.max_shots:
+        raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
+    check_runtime(backend)
+    check_scheduling(backend)
 
 
 def check_remote(remote: RemoteConfig) -> None:
