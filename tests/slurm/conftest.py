@@ -70,6 +70,15 @@ class Platform:
     def submit_script(self, line: str, *options: str, user: str = "center_snellius") -> int:
         return self.submit(f"#!/bin/bash\n{line}\n", *options, user=user)
 
+    def submit_endless(self) -> int:
+        """A job whose script has begun, and does not end by itself."""
+        job_id = self.submit_script("echo begun; sleep 300")
+        self.until(
+            lambda: job_id in self.open_tasks() and "begun" in self.ask(f"jobs/{job_id}/logs").text,
+            seen=lambda: self.job(job_id),
+        )
+        return job_id
+
     def submit_bell(self, *options: str, user: str = "center_snellius") -> int:
         data = pack(Envelope(kind="circuit", source=BELL, shots=100))
         return self.submit(f"{HAND_OVER}{data}\n", *options, user=user, kind="circuit")

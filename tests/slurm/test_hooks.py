@@ -131,8 +131,7 @@ def test_a_script_that_fails_is_closed_as_failed(platform: Platform) -> None:
 
 
 def test_cancelling_a_running_job_closes_it(platform: Platform) -> None:
-    job_id = platform.submit_script("sleep 300")
-    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    job_id = platform.submit_endless()
     platform.scontrol("show", "job", str(job_id))
     platform.testbed.c2(["scancel", str(job_id)], user="center_snellius")
     platform.until(lambda: job_id not in platform.open_tasks())
@@ -164,8 +163,7 @@ def test_a_requeued_job_is_two_starts_of_one_job(platform: Platform) -> None:
 
 
 def test_an_end_the_dispatcher_could_not_be_told_is_told_later(platform: Platform) -> None:
-    job_id = platform.submit_script("sleep 300")
-    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    job_id = platform.submit_endless()
     platform.testbed.kill("dispatcher")
     platform.testbed.c2(["scancel", str(job_id)])
     platform.until(lambda: f"{job_id}.0.json" in platform.spooled("finish"))
@@ -175,8 +173,7 @@ def test_an_end_the_dispatcher_could_not_be_told_is_told_later(platform: Platfor
 
 
 def test_an_end_nobody_told_is_found_out(platform: Platform) -> None:
-    job_id = platform.submit_script("sleep 300")
-    platform.until(lambda: job_id in platform.open_tasks() and platform.state(job_id) == "RUNNING")
+    job_id = platform.submit_endless()
     with platform.without_gate():
         platform.testbed.kill("dispatcher")
         platform.testbed.c2(["scancel", str(job_id)])
