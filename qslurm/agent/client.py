@@ -15,6 +15,7 @@ import msgspec
 from qslurm.agent.messages import (
     HEADER,
     LARGEST_ANSWER,
+    AgentStatus,
     AskPlatform,
     CancelJob,
     Facts,
@@ -26,6 +27,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetStatus,
     GetTasks,
     GetUsage,
     Hello,
@@ -80,6 +82,10 @@ class AgentConnection(Center):
     def has_platform(self) -> bool:
         """The agent knows whether there is a job manager."""
         return True
+
+    def status(self) -> AgentStatus:
+        """How the agent is, and the token it holds."""
+        return self._line.ask(GetStatus(), AgentStatus)
 
     def pause(self, seconds: float, job: JobInfo | None) -> None:
         """Wait until the job is another than it was, but no longer than so many seconds."""

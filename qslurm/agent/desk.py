@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.agent.limits import limits_of, within_limits
 from qslurm.agent.messages import (
+    AgentStatus,
     AskPlatform,
     CancelJob,
     Facts,
@@ -23,6 +25,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetStatus,
     GetTasks,
     GetUsage,
     Hello,
@@ -30,10 +33,11 @@ from qslurm.agent.messages import (
     Question,
     Submission,
     Submit,
+    TokenState,
     UpdateJob,
     error_of,
 )
-from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
+from qslurm.errors import InvalidInputError, UnknownJobError
 from qslurm.payload.comment import Comment
 from qslurm.payload.validate import validate
 
@@ -74,12 +78,15 @@ class Desk:
         connect: Callable[[], Center],
         sender: Sender,
         follower: Follower,
+        *,
+        token: Callable[[], TokenState] | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._connect = connect
         self._sender = sender
         self._follower = follower
+        self._token = token
         self._local = threading.local()
         self._of_tasks: dict[int, str] = {}
         """The keys of arrays, by the job ids of their tasks."""
@@ -103,6 +110,8 @@ class Desk:
                 return self._center.results.backends()
             case GetPartitions():
                 return self._center.slurm.partitions()
+            case GetStatus():
+                return self._status()
             case _:
                 return self._about(question, self._owned(user, question.job_id))
 
@@ -155,18 +164,8 @@ class Desk:
         said = Comment.parse(str(job.get("comment", "")))
         if said.key != question.key or not _KEY.fullmatch(question.key):
             raise InvalidInputError("The payload's comment does not have the submission's key.")
-        allowed = self._settings.backends
-        if allowed and str(job.get("partition", "")).removeprefix("p_") not in allowed:
-            raise RefusedError(
-                f"This center's users may not use {job.get('partition')}.",
-                hint=f"Backends here are {', '.join(allowed)}.",
-            )
-        most = self._settings.max_open_jobs
-        if most and not user.admin and self._outbox.count_open(user.name) >= most:
-            raise RefusedError(
-                f"You have {most} open jobs on C2, which is what this center allows.",
-                hint="Wait for some to end.",
-            )
+        open_jobs = 0 if user.admin else self._outbox.count_open(user.name)
+        job = within_limits(limits_of(self._settings, user.name), job, open_jobs)
         # whatever the command says of its user, the kernel or MUNGE knows better
         place, _, _ = said.origin.rpartition(":")
         origin = f"{place or 'shell::'}:{user.name}"
@@ -237,6 +236,12 @@ class Desk:
         from qslurm.center.origin import user_of
 
         return rows if user.admin else [row for row in rows if user_of(row["origin"]) == user.name]
+
+    def _status(self) -> AgentStatus:
+        assert self._token is not None
+        submissions = self._outbox.open()
+        waiting = sum(entry.job_id is None for entry in submissions)
+        return AgentStatus(self._token(), waiting=waiting, open=len(submissions) - waiting)
 
     def _cancel(self, job_id: int, task: int | None) -> list[str]:
         warnings = self._center.slurm.cancel(job_id, task)

@@ -114,6 +114,10 @@ class GetLog(msgspec.Struct, tag="log"):
     offset: int = 0
 
 
+class GetStatus(msgspec.Struct, tag="status"):
+    """How is the agent? AgentStatus."""
+
+
 Question = (
     Hello
     | Submit
@@ -129,6 +133,7 @@ Question = (
     | GetUsage
     | GetEnded
     | GetLog
+    | GetStatus
 )
 
 
@@ -137,6 +142,30 @@ class Facts(msgspec.Struct):
 
     user: str
     api_version: str
+
+
+class TokenState(msgspec.Struct):
+    """The center's token: times are Unix seconds by C2's clock, `clock_off_s` is how far ours is ahead of that.
+
+    `trouble` says why it can't be kept fresh; `renewable_until` None: C2 has not said yet. `ends_soon`: renewals end
+    before the next token would have lived as long as this one.
+    """
+
+    user: str
+    expires: int | None
+    renew_at: float
+    renewable_until: int | None = None
+    trouble: str = ""
+    ends_soon: bool = False
+    clock_off_s: float = 0.0
+
+
+class AgentStatus(msgspec.Struct):
+    """How the agent is; `waiting` submissions are not on C2 yet, `open` jobs have not ended there."""
+
+    token: TokenState
+    waiting: int
+    open: int
 
 
 class Submission(msgspec.Struct):

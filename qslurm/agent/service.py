@@ -13,6 +13,7 @@ from qslurm.agent.bell import Bell
 from qslurm.agent.desk import Desk
 from qslurm.agent.follower import Follower
 from qslurm.agent.outbox import Outbox
+from qslurm.agent.renewer import Renewer
 from qslurm.agent.sender import Sender
 from qslurm.agent.server import MOST_CONNECTIONS, Server
 from qslurm.center.config import Config, load_token, require_url
@@ -20,6 +21,7 @@ from qslurm.center.connection import Center
 from qslurm.dispatcher.credentials import Munge
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.eventlog import EventLog
+from qslurm.tokens.secret import HeldToken
 
 log = EventLog(__name__)
 
@@ -35,39 +37,43 @@ def serve(config: Config) -> None:
             "Nobody said where the agent listens.", hint="Set socket under [agent] in the configuration."
         )
     require_url(config)
-    load_token(config)  # now, and not when the first user asks
-    asyncio.run(_serve(config))
+    asyncio.run(_serve(config, HeldToken(load_token(config).reveal())))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, token: HeldToken) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     bell, outbox = Bell(loop), Outbox(Path(config.agent.state))
-    follower = Follower(outbox, lambda: Center(config), lambda job_id: bell.ring(("job", job_id)))
+
+    def connect() -> Center:
+        return Center(config, token)
+
+    renewer = Renewer.of(config, token)
+    follower = Follower(outbox, connect, lambda job_id: bell.ring(("job", job_id)))
 
     def sent(key: str) -> None:
         follower.look()
         bell.ring(("submission", key))
 
-    sender = Sender(outbox, lambda: Center(config), sent)
-    desk = Desk(config.agent, outbox, lambda: Center(config), sender, follower)
+    sender = Sender(outbox, connect, sent)
+    desk = Desk(config.agent, outbox, connect, sender, follower, token=renewer.state)
     server = Server(desk, bell, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
     listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]
     if config.agent.address:
         listeners.append(await _network(server, config.agent.address))
-    follower.start()
-    sender.start()
+    for thread in (renewer, follower, sender):
+        thread.start()
     log.info("listening", socket=str(path), address=config.agent.address)
     await stopping.wait()
     log.info("stopping")
     for listener in listeners:
         listener.close()
     path.unlink(missing_ok=True)
-    await asyncio.to_thread(sender.stop)
-    await asyncio.to_thread(follower.stop)
+    for thread in (sender, follower, renewer):
+        await asyncio.to_thread(thread.stop)
     server.close()
     outbox.close()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from qslurm.center.configfile import FILE_VARIABLE
 from qslurm.center.platforms import PLATFORM_VARIABLE, SYSTEM_FILE, TOKEN_VARIABLE, load_platforms
-from qslurm.center.settings import AgentSettings, C2Settings, Config, JobSettings, Setting, settings
+from qslurm.center.settings import (
+    AgentSettings,
+    C2Settings,
+    Config,
+    JobSettings,
+    Setting,
+    UserLimits,
+    settings,
+)
 from qslurm.errors import ConfigError, TokenError
 from qslurm.tokens.secret import Secret
 
@@ -25,6 +33,7 @@ __all__ = [
     "Config",
     "JobSettings",
     "Setting",
+    "UserLimits",
     "load_config",
     "load_token",
     "require_url",

@@ -11,6 +11,7 @@ from qslurm.errors import ConfigError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
+    from qslurm.center.results import JobManagerClient
     from qslurm.slurmrest import JobInfo, Submitted
     from qslurm.tokens.secret import Secret
 
@@ -53,18 +54,28 @@ def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) 
     By the center's agent if there is one, unless the user has a token in the environment or has named its file.
     `say` gets a sentence when something takes long.
     """
-    if (config.agent.socket or config.agent.address) and config.token is None and not config.own_token:
+    if by_agent(config):
         from qslurm.agent.client import AgentConnection
 
         return AgentConnection(config, say)
     return Center(config)
 
 
-class Center:
-    """A center as C2 sees it. Connections are made when they are first used."""
+def by_agent(config: Config) -> bool:
+    """Whether commands ask the center's agent, and not C2 itself."""
+    return bool(config.agent.socket or config.agent.address) and config.token is None and not config.own_token
 
-    def __init__(self, config: Config) -> None:
+
+class Center:
+    """A center as C2 sees it. Connections are made when they are first used.
+
+    `token` is shown to C2, if it is given, instead of the one that the configuration names.
+    """
+
+    def __init__(self, config: Config, token: Secret | None = None) -> None:
         self.config = config
+        if token is not None:
+            self.token = token
 
     @cached_property
     def token(self) -> Secret:
@@ -83,6 +94,11 @@ class Center:
     @cached_property
     def results(self) -> Platform:
         """C2's job manager; ConfigError when nobody said where it is."""
+        return self.job_manager
+
+    @cached_property
+    def job_manager(self) -> JobManagerClient:
+        """The same, as it answers centers and no users: it renews tokens, too."""
         from qslurm.center.results import JobManagerClient
 
         if not self.config.c2.results_url:
@@ -97,6 +113,7 @@ class Center:
             timeout_s=self.config.c2.timeout_s,
             ca_file=self.config.c2.ca_file or None,
             proxy=self.config.c2.proxy or None,
+            pinned_key=self.config.c2.pinned_key or None,
         )
 
     @property
@@ -116,6 +133,6 @@ class Center:
 
     def close(self) -> None:
         """Close what is open; what is used again connects again."""
-        for name in ("slurm", "results"):
+        for name in ("slurm", "results", "job_manager"):
             if name in self.__dict__:
                 getattr(self, name).close()

@@ -41,19 +41,15 @@ class JobManagerClient:
         timeout_s: float = 30.0,
         ca_file: str | None = None,
         proxy: str | None = None,
+        pinned_key: str | None = None,
     ) -> None:
-        import requests
-
+        from qslurm.slurmrest.session import open_session
         from qslurm.slurmrest.transport import check_url
 
         self._url = check_url(url)
         self._token = token
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        self._session.trust_env = False  # a .netrc would replace the token, a proxy would see it
-        self._session.verify = ca_file or True
-        if proxy:
-            self._session.proxies = {"http": proxy, "https": proxy}
+        self._session = open_session(self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key)
 
     def close(self) -> None:
         """Close the kept connection; the next request opens another."""
@@ -86,7 +82,9 @@ class JobManagerClient:
         return response.content, _next_offset(response, offset)
 
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
-        response = self._get(path, parameters or {})
+        return self._document(self._get(path, parameters or {}))
+
+    def _document(self, response: requests.Response) -> dict[str, Any]:
         try:
             document = response.json()
         except ValueError as error:
@@ -95,18 +93,43 @@ class JobManagerClient:
             raise _not_a_job_manager(self._url)
         return document
 
+    def renewal(self, *, only_look: bool) -> dict[str, Any]:
+        """A fresh token for this one, or (`only_look`) whether there would be one; TokenError if there is none."""
+        return self._document(self._send("GET" if only_look else "POST", "/v1/token", {}))
+
+    def clock(self) -> float:
+        """C2's time in Unix seconds, to the second, by its answer's Date; no token is shown for it."""
+        from email.utils import parsedate_to_datetime
+
+        date = self._send("GET", "/healthz", {}, token=False).headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp()
+        except ValueError as error:
+            raise _not_a_job_manager(self._url) from error
+
     def _get(self, path: str, parameters: dict[str, str]) -> requests.Response:
+        return self._send("GET", path, parameters)
+
+    def _send(
+        self, method: str, path: str, parameters: dict[str, str], *, token: bool = True
+    ) -> requests.Response:
         import requests
 
+        from qslurm.slurmrest.session import distrust
+        from qslurm.slurmrest.transport import causes_of
+
         try:
-            response = self._session.get(
+            response = self._session.request(
+                method,
                 self._url + path,
                 params=parameters,
-                headers={"Authorization": f"Bearer {self._token.reveal()}"},
+                headers={"Authorization": f"Bearer {self._token.reveal()}"} if token else None,
                 timeout=self._timeout_s,
                 allow_redirects=False,
             )
         except (requests.RequestException, ValueError) as error:
+            if (distrusted := distrust(self._url, causes_of(error))) is not None:
+                raise distrusted from error
             raise UnreachableError(
                 f"C2's job manager at {self._url} did not answer ({_reason(error)}).",
                 hint="Results are kept there; ask again later, or check results_url.",

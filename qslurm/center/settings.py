@@ -62,6 +62,14 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             example="/etc/qslurm/ca.pem",
         ),
     ] = ""
+    pinned_key: Annotated[
+        str,
+        _said(
+            "C2's public key, as curl's --pinnedpubkey takes it: it is believed, and no other. Without ca_file"
+            " nothing else is looked at.",
+            example="sha256//YhKJKSzoTt2b5FP18fvpHo7fJYqQCjAa3HWY3tvRMwE=",
+        ),
+    ] = ""
     proxy: Annotated[
         str,
         _said(
@@ -101,6 +109,14 @@ class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class UserLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[agent.users.NAME]: what holds for one user in place of what holds for all; what is not said stays."""
+
+    max_open_jobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    backends: list[str] | None = None
+    accounts: list[str] | None = None
+
+
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[agent], or [platform.NAME.agent]: the center's agent, which holds the token for its users.
 
@@ -135,6 +151,20 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backends: Annotated[
         list[str], _said("Backends that users may name; all of C2's if empty.", example=["qx", "spin2"])
     ] = []
+    accounts: Annotated[
+        list[str],
+        _said(
+            "Accounts on C2 that users may name, the first for those who name none; any if empty.",
+            example=["snellius"],
+        ),
+    ] = []
+    users: Annotated[
+        dict[str, UserLimits],
+        _said(
+            "The same three limits for one user, as [agent.users.NAME].",
+            example={"ann": {"max_open_jobs": 500}},
+        ),
+    ] = {}
 
 
 @dataclass(frozen=True)

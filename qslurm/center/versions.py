@@ -42,6 +42,7 @@ def connect(config: Config, token: Secret, *, user: str | None = None) -> Slurmr
         known_version=cache.get(url),
         ca_file=config.c2.ca_file or None,
         proxy=config.c2.proxy or None,
+        pinned_key=config.c2.pinned_key or None,
         on_version=lambda version: cache.put(url, version),
     )
 

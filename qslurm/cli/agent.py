@@ -6,6 +6,13 @@ from pathlib import Path
 
 import click
 
+from qslurm.cli.options import CenterFlags, center_options, json_option
+from qslurm.cli.output import note, print_facts, print_json
+from qslurm.cli.times import clock_time
+
+CLOCK_OFF_S = 10.0
+"""A clock that is more than this off is worth a word."""
+
 
 @click.group()
 def agent() -> None:
@@ -43,3 +50,51 @@ def serve(config_file: Path | None, platform: str | None) -> None:
     configure("agent")
     environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}
     serve_agent(load_config({"platform": platform}, environ=environment))
+
+
+@agent.command("status")
+@json_option
+@center_options
+def status(as_json: bool, center: CenterFlags) -> int:
+    """Say how the agent is: whose token it holds, until when, whether it can renew it, and what waits for C2.
+
+    Exit 1 if the token can't be kept fresh.
+
+    \b
+    Example:  qslurm agent status
+    """
+    import msgspec
+
+    from qslurm.agent.client import AgentConnection
+    from qslurm.errors import ConfigError
+
+    config = center.config()
+    if not (config.agent.socket or config.agent.address):
+        raise ConfigError(
+            "Nobody said where the center's agent is.",
+            hint="Set socket under [agent] in the configuration, or QSLURM_AGENT.",
+        )
+    connection = AgentConnection(config, note)
+    try:
+        found = connection.status()
+    finally:
+        connection.close()
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        token = found.token
+        until = clock_time(token.renewable_until)
+        print_facts(
+            {
+                "token": f"{token.user}, ends on {clock_time(token.expires)}",
+                "renewed": f"about {clock_time(token.renew_at)}"
+                + (f", C2 allows it until {until}" if until else ""),
+                "trouble": token.trouble,
+                "clock": f"is {token.clock_off_s:+.0f} s off C2's"
+                if abs(token.clock_off_s) > CLOCK_OFF_S
+                else "",
+                "open jobs": found.open,
+                "waiting for C2": found.waiting,
+            }
+        )
+    return 1 if found.token.trouble else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ import click
 
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json, print_table
+from qslurm.cli.renewal import renew, renewal, serve
 from qslurm.cli.times import clock_time
-from qslurm.errors import ConfigError, InvalidInputError
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
     from qslurm.tokens.secret import Secret
@@ -21,7 +23,11 @@ DEFAULT_TOKEN_FILE = Path("/etc/qslurm/token")
 
 @click.group()
 def token() -> None:
-    """Tokens: an operator issues them on C2, a center admin installs and checks them on C1."""
+    """Tokens: an operator issues them on C2, a center admin installs, checks and renews them on C1."""
+
+
+for _command in (renew, renewal, serve):
+    token.add_command(_command)
 
 
 @token.command()
@@ -31,8 +37,14 @@ def token() -> None:
     "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), show_default="a pipe, or <center>.token",
     help="Write it to this file (0600).",
 )  # fmt: skip
+@click.option(
+    "--renewable", metavar="TIME", show_default="renewable in [tokens]",
+    help="The center may renew it for so long, or never.",
+)  # fmt: skip
 @c2_config_option
-def issue(center: str, lifetime: str, output: Path | None, config_file: Path | None) -> None:
+def issue(
+    center: str, lifetime: str, output: Path | None, renewable: str | None, config_file: Path | None
+) -> None:
     """Give a center its token. It goes to a file or into a pipe, never onto a screen.
 
     \b
@@ -44,6 +56,7 @@ def issue(center: str, lifetime: str, output: Path | None, config_file: Path | N
     from qslurm.tokens.claims import Claims
     from qslurm.tokens.files import install_token
     from qslurm.tokens.issue import issue_token, unknown_user_warning
+    from qslurm.tokens.terms import Terms, read_terms, until, write_terms
 
     config = load_c2_config(config_file)
     issued = issue_token(
@@ -53,6 +66,10 @@ def issue(center: str, lifetime: str, output: Path | None, config_file: Path | N
         user_prefix=config.slurm.user_prefix,
         masters=config.dispatcher.trusted_users,
     )
+    terms = Terms(
+        until(renewable or config.tokens.renewable, time.time()), read_terms(config.tokens, center).lifetime
+    )
+    write_terms(config.tokens, center, terms)
     claims: Claims = issued.claims
     if output is None and not sys.stdout.isatty():
         click.echo(issued.token.reveal())
@@ -60,7 +77,8 @@ def issue(center: str, lifetime: str, output: Path | None, config_file: Path | N
         output = output or Path(f"{center}.token")
         install_token(issued.token, output)
         note(f"Written to {output}; send it to the center's admins over a channel that nobody else reads.")
-    note(f"The token is for {claims.user} and ends on {clock_time(claims.expires)}.")
+    renewals = f"can be renewed until {clock_time(terms.until)}" if terms.until else "can't be renewed"
+    note(f"The token is for {claims.user}, ends on {clock_time(claims.expires)}, and {renewals}.")
     if warning := unknown_user_warning(claims):
         note(f"qslurm: {warning}")
 
@@ -99,14 +117,17 @@ def keys(config_file: Path | None, as_json: bool) -> None:
 
     from qslurm.c2.config import load_c2_config
     from qslurm.tokens.keys import list_keys
+    from qslurm.tokens.terms import read_terms
 
-    listed = list_keys(load_c2_config(config_file).tokens)
+    config = load_c2_config(config_file).tokens
+    listed = [(key, read_terms(config, key.center).until) for key in list_keys(config)]
     if as_json:
-        print_json({"keys": msgspec.to_builtins(listed)})
+        rows = [msgspec.to_builtins(key) | {"renewable_until": until or None} for key, until in listed]
+        print_json({"keys": rows})
         return
     print_table(
-        ("CENTER", "FINGERPRINT", "CREATED"),
-        [(k.center, k.fingerprint, clock_time(k.created)) for k in listed],
+        ("CENTER", "FINGERPRINT", "CREATED", "RENEWABLE UNTIL"),
+        [(k.center, k.fingerprint, clock_time(k.created), clock_time(until or None)) for k, until in listed],
     )
 
 
@@ -115,6 +136,8 @@ def keys(config_file: Path | None, as_json: bool) -> None:
 @c2_config_option
 def revoke(center: str, config_file: Path | None) -> None:
     """Cut a center off: its key goes, and with it every token it has. No other center is touched.
+
+    Nothing is renewed any more, at once. `qslurm token renewal --stop` only ends renewals.
 
     \b
     Example:  qslurm token revoke --center snellius
@@ -179,6 +202,18 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
 
         return connect_center(config, secret, user=claims.user)
 
+    def renewal() -> str:
+        from qslurm.center.connection import Center
+        from qslurm.center.renewal import renewable_until
+
+        if offline or not config.c2.results_url:
+            return "not asked"
+        try:
+            until = renewable_until(Center(config).job_manager)
+        except QslurmError as error:
+            return str(error)
+        return f"C2 renews it until {clock_time(until)}" if until else "C2 renews it"
+
     report = check_token(source, connect=None if offline else connect, user=config.c2.user)
     if as_json:
         print_json(msgspec.to_builtins(report))
@@ -190,6 +225,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
             "key": f"{report.claims.key_id} ({report.claims.algorithm})",
             "expiry": report.expiry,
             "C2": report.c2 or "not asked",
+            "renewal": renewal(),
         }
     )
     for warning in report.warnings:

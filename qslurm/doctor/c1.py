@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import email.utils
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from qslurm.center.config import Config
+from qslurm.center.connection import by_agent
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
+from qslurm.errors import TokenError, UnreachableError
+from qslurm.tokens.lifetime import describe_expiry
 
 PATIENCE_S = 10.0
 SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
@@ -19,11 +23,20 @@ SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
 
 
 def c1_checks(config: Config) -> dict[str, Check]:
-    """What there is to look at, in the order of a submission's way; of one of several platforms with its name."""
-    looks = {"config": _settings, "token": _token, "clock": _clock}
+    """What there is to look at, in the order of a submission's way; of one of several platforms with its name.
+
+    Who asks the agent and may not read the token looks at the agent only.
+    """
+    looks = {"config": _settings, "token": _token, "renewal": _renewal, "clock": _clock}
+    if by_agent(config):
+        looks = looks | {"agent": _agent} if _reads_token(config) else {"agent": _agent}
     if len(config.platforms) == 1:
         return {name: partial(look, config) for name, look in looks.items()}
     return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
+
+
+def _reads_token(config: Config) -> bool:
+    return bool(config.c2.token_file) and os.access(Path(config.c2.token_file).expanduser(), os.R_OK)
 
 
 def _named(look: Callable[[Config], Iterable[Finding]], config: Config) -> Iterator[Finding]:
@@ -67,37 +80,89 @@ def _token(config: Config) -> Iterator[Finding]:
         yield ok("C2", checked.c2)
 
 
+def _renewal(config: Config) -> Iterator[Finding]:
+    """Whether C2 would renew the token, and for how long still."""
+    from qslurm.center.config import load_token
+    from qslurm.center.connection import Center
+    from qslurm.center.renewal import ends_soon, renewable_until
+    from qslurm.tokens.claims import inspect
+
+    if not config.c2.results_url or not (config.token or config.c2.token_file):
+        return
+    token = load_token(config)
+    center = Center(config, token)
+    try:
+        until = renewable_until(center.job_manager)
+    except TokenError as error:
+        yield warn("renewal", error.message, error.hint)
+        return
+    finally:
+        center.close()
+    yield _renewable(until, soon=ends_soon(inspect(token.reveal(), user=config.c2.user), until))
+
+
+def _renewable(until: int | None, *, soon: bool) -> Finding:
+    if until is None:
+        return ok("renewal", "C2 renews the token")
+    day = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
+    if soon:
+        return warn("renewal", f"C2 renews the token only until {day}", "Ask C2's operators for more.")
+    return ok("renewal", f"C2 renews the token until {day}")
+
+
+def _agent(config: Config) -> Iterator[Finding]:
+    from qslurm.agent.client import AgentConnection
+
+    connection = AgentConnection(config, lambda _: None)
+    try:
+        status = connection.status()
+    finally:
+        connection.close()
+    token = status.token
+    yield ok("agent", f"answers; {status.waiting} submissions wait for C2, {status.open} jobs are open there")
+    ends = (
+        "never ends"
+        if token.expires is None
+        else describe_expiry(token.expires, time.time() - token.clock_off_s)
+    )
+    yield ok("token", f"{token.user}, {ends}")
+    if token.trouble:
+        yield fail("renewal", token.trouble, "journalctl -u qslurm-agent, at the host of the agent")
+    else:
+        yield _renewable(token.renewable_until, soon=token.ends_soon)
+    if abs(token.clock_off_s) >= SKEW_WARN_S:
+        yield _skew(token.clock_off_s)
+
+
 def _clock(config: Config) -> Iterator[Finding]:
-    import requests
+    from qslurm.center.results import JobManagerClient
+    from qslurm.tokens.secret import Secret
 
     url = config.c2.results_url
     if not url:
         return
+    client = JobManagerClient(
+        url,
+        Secret(""),  # for its time nobody needs one
+        timeout_s=PATIENCE_S,
+        ca_file=config.c2.ca_file or None,
+        proxy=config.c2.proxy or None,
+        pinned_key=config.c2.pinned_key or None,
+    )
     try:
-        with requests.Session() as session:
-            session.trust_env = False
-            proxies = {"http": config.c2.proxy, "https": config.c2.proxy} if config.c2.proxy else {}
-            answer = session.get(
-                f"{url.rstrip('/')}/healthz",
-                timeout=PATIENCE_S,
-                proxies=proxies,
-                verify=config.c2.ca_file or True,
-            )
-    except requests.RequestException as error:
-        yield fail(
-            "job manager",
-            f"{url} does not answer: {type(error).__name__}",
-            "Ask C2's operators, or look at the network.",
-        )
+        ahead = time.time() - client.clock()
+    except UnreachableError as error:
+        yield fail("job manager", error.message, error.hint)
         return
+    finally:
+        client.close()
     yield ok("job manager", f"{url} answers")
-    date = answer.headers.get("Date", "")
-    if not date:
-        return
-    ahead = time.time() - email.utils.parsedate_to_datetime(date).timestamp()
+    yield _skew(ahead)
+
+
+def _skew(ahead: float) -> Finding:
     if abs(ahead) < SKEW_WARN_S:
-        yield ok("clock", "goes as C2's does")
-        return
+        return ok("clock", "goes as C2's does")
     state = fail if abs(ahead) > SKEW_FAIL_S else warn
     way = "ahead of" if ahead > 0 else "behind"
-    yield state("clock", f"is {abs(ahead):.0f} s {way} C2's: good tokens look expired", "Let NTP set it.")
+    return state("clock", f"is {abs(ahead):.0f} s {way} C2's: good tokens look expired", "Let NTP set it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 import sys
@@ -14,6 +15,7 @@ from qslurm.c2.config import C2Config, partition_of
 from qslurm.c2.slurm import Slurm
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
 from qslurm.doctor.node import node_checks
+from qslurm.errors import TokenError, UnreachableError
 
 PATIENCE_S = 3.0
 SPARE_S = 10.0
@@ -34,6 +36,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
         "metrics": partial(_metrics, config),
         "logs": partial(_logs, config),
         "keys": partial(_keys, config),
+        "renewals": partial(_renewals, config),
     }
     return head | node_checks(config)
 
@@ -203,10 +206,17 @@ def _logs(config: C2Config) -> Iterator[Finding]:
 def _keys(config: C2Config) -> Iterator[Finding]:
     folder, public = Path(config.tokens.keys), Path(config.tokens.jwks)
     facts = folder.stat()
-    if facts.st_mode & 0o077 or facts.st_uid != 0:
-        yield fail("keys", f"{folder} is not root's alone", f"chown root {folder}; chmod 700 {folder}")
+    owner = pwd.getpwuid(facts.st_uid).pw_name
+    others = sorted(key.name for key in folder.glob("*.pem") if key.stat().st_uid != facts.st_uid)
+    if facts.st_mode & 0o077 or owner in config.tokens.clients:
+        whose = "the renewal service's user, or root"
+        yield fail("keys", f"{folder} is not its owner's alone", f"Give it to {whose}; chmod 700 {folder}")
+    elif others:
+        yield fail(
+            "keys", f"{others[0]} is not {owner}'s, as its folder is", "qslurm token key --center NAME"
+        )
     else:
-        yield ok("keys", f"{folder} is root's alone")
+        yield ok("keys", f"{folder} is {owner}'s alone")
     if not public.is_file():
         yield fail(
             "keys",
@@ -219,6 +229,23 @@ def _keys(config: C2Config) -> Iterator[Finding]:
             f"{sys.prefix} can be changed by others than root, and root runs it",
             f"chown -R root {sys.prefix}",
         )
+
+
+def _renewals(config: C2Config) -> Iterator[Finding]:
+    from qslurm.tokens.door import ask
+    from qslurm.tokens.secret import Secret
+
+    if not config.tokens.socket:
+        do = "Set socket in [tokens], and start qslurm-tokens."
+        yield warn("renewals", "tokens are not renewed: somebody has to bring each center a new one", do)
+        return
+    try:
+        ask(config.tokens.socket, Secret("not.a.token"), only_look=True, patience_s=PATIENCE_S)
+    except TokenError:  # as it should say to this
+        yield ok("renewals", f"the service answers at {config.tokens.socket}")
+    except UnreachableError:
+        do = "systemctl status qslurm-tokens"
+        yield fail("renewals", f"the service does not answer at {config.tokens.socket}", do)
 
 
 def _leading_number(text: str) -> float | None:

@@ -6,6 +6,7 @@
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/backends          the backends and how they are, with the windows reserved for some
+    GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)
     /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (compute/api.py)
 
@@ -49,9 +50,11 @@ from qslurm.jobmanager.documents import (
     result_document,
 )
 from qslurm.jobmanager.logs import read_log
+from qslurm.jobmanager.renewal import renewal_document
 from qslurm.logfmt import Field
 from qslurm.store.reader import Reader
 from qslurm.store.records import TaskRecord
+from qslurm.tokens.door import TooOftenError
 
 STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (TokenError, 401),
@@ -59,6 +62,7 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (UnknownJobError, 404),
     (NotReadyError, 409),
     (InvalidInputError, 400),
+    (TooOftenError, 429),
     (UnreachableError, 503),
 ]
 """HTTP statuses by error, the first that fits; all else is 500."""
@@ -86,6 +90,7 @@ def make_app(config: C2Config) -> ASGIApp:
         Route("/healthz", _guarded(manager.health), methods=["GET"]),
         Route("/v1/backends", _guarded(manager.backends), methods=["GET"]),
         Route("/v1/usage", _guarded(manager.usage), methods=["GET"]),
+        Route("/v1/token", _guarded(manager.renewal), methods=["GET", "POST"]),
         Route("/v1/jobs", _guarded(manager.jobs), methods=["GET"]),
         Route("/v1/jobs/{job_id}", _guarded(manager.job), methods=["GET"]),
         Route("/v1/jobs/{job_id}/results", _guarded(manager.results), methods=["GET"]),
@@ -140,6 +145,13 @@ class _JobManager:
                     for one in status.backends
                 ]
             }
+        )
+
+    def renewal(self, request: Request) -> Response:
+        center = self._center(request)
+        only_look = request.method != "POST"
+        return _json(
+            renewal_document(self._config.tokens.socket, center, _token(request), only_look=only_look)
         )
 
     def usage(self, request: Request) -> Response:

@@ -33,7 +33,8 @@ class SlurmrestClient:
     `known_version`, remembered from an earlier time, is tried first. `timeout_s` is how long an answer may
     take to begin: slurmrestd gives up on its slurmctld after 10 s, so less than that turns answers into
     doubts. Proxies and `.netrc` of the environment are ignored: a token goes where the configuration says,
-    and nowhere else; a proxy is given as `proxy`. `on_version` is told the version that was found by asking.
+    and nowhere else; a proxy is given as `proxy`, the one key that C2 may have as `pinned_key`. `on_version`
+    is told the version that was found by asking.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class SlurmrestClient:
         known_version: str | None = None,
         ca_file: str | None = None,
         proxy: str | None = None,
+        pinned_key: str | None = None,
         on_version: Callable[[str], None] | None = None,
     ) -> None:
         if user and not _USER.fullmatch(user):
@@ -55,7 +57,7 @@ class SlurmrestClient:
         self.user = user
         self.timeout_s = timeout_s
         self._token = check_token(token)
-        self._ca_file, self._proxy = ca_file, proxy
+        self._ca_file, self._proxy, self._pinned_key = ca_file, proxy, pinned_key
         self._conversation = Conversation(
             url, self._transport, api_version=api_version, known_version=known_version, on_version=on_version
         )
@@ -224,6 +226,7 @@ class SlurmrestClient:
             timeout_s=self.timeout_s,
             ca_file=self._ca_file,
             proxy=self._proxy,
+            pinned_key=self._pinned_key,
         )
 
 

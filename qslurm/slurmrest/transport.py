@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import io
 import socket
-import ssl
 import time
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import parse_url
 
 from qslurm.errors import ConfigError, UncertainError, UnreachableError
+from qslurm.slurmrest.session import distrust, open_session
 from qslurm.tokens.secret import Secret
 
 MAX_ANSWER = 256 * 1024 * 1024
@@ -114,20 +111,6 @@ class _Https(_AckAtOnce, HTTPSConnection):
     response_class = _Response
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-
-
 class _TokenAuth(requests.auth.AuthBase):
     """Adds slurmrestd's two headers when a request leaves, so that no object shown on the way has them."""
 
@@ -145,21 +128,23 @@ class Transport:
     """Sends requests to one slurmrestd. Thread-confined, because a requests.Session is."""
 
     def __init__(
-        self, url: str, user: str, token: Secret, *, timeout_s: float, ca_file: str | None, proxy: str | None
+        self,
+        url: str,
+        user: str,
+        token: Secret,
+        *,
+        timeout_s: float,
+        ca_file: str | None,
+        proxy: str | None,
+        pinned_key: str | None = None,
     ) -> None:
         self._url = check_url(url)
         self._timeout_s = timeout_s
-        if ca_file and not Path(ca_file).is_file():
-            raise ConfigError(f"The certificate authority {ca_file} is no file.", hint="Check ca_file.")
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._session = open_session(
+            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=_Http, https=_Https
+        )
         self._session.auth = _TokenAuth(user, token)
         self._session.headers["Accept"] = "application/json"
-        self._session.verify = ca_file or True
-        if proxy:
-            self._session.proxies = {"http": proxy, "https": proxy}
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(max_retries=0))
 
     def close(self) -> None:
         """Close the kept connection."""
@@ -214,11 +199,8 @@ class Transport:
         return b"".join(pieces)
 
     def _no_answer(self, error: Exception, submitting: bool) -> UnreachableError:
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-            return UnreachableError(
-                f"C2's certificate at {self._url} is not to be trusted.",
-                hint="Set ca_file to the certificate authority that C2's operators use.",
-            )
+        if (distrusted := distrust(self._url, causes_of(error))) is not None:
+            return distrusted
         if _never_sent(error):
             return UnreachableError(
                 f"C2's slurmrestd at {self._url} can't be reached: {_why(error)}.",
@@ -261,11 +243,11 @@ def _never_sent(error: BaseException) -> bool:
         return True
     return any(
         isinstance(cause, NewConnectionError | ConnectionRefusedError | socket.gaierror)
-        for cause in _causes(error)
+        for cause in causes_of(error)
     )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes_of(error: BaseException) -> list[BaseException]:
     """The error and all it wraps; urllib3 keeps some in `reason`, requests some in `args`."""
     found: list[BaseException] = []
     todo: list[object] = [error]
@@ -280,7 +262,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _innermost(error: BaseException) -> BaseException:
     """What the operating system said, if it said anything; a time-out before everything else."""
-    causes = _causes(error)
+    causes = causes_of(error)
     said = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     late = [cause for cause in causes if isinstance(cause, TimeoutError)]
     heard: list[BaseException] = [error, *said, *late]

@@ -62,8 +62,42 @@ def clean(raw: bytes | str) -> Secret:
     return Secret(text)
 
 
+def replace_token(path: str | Path, token: Secret) -> None:
+    """Put another token into a file that is there: at once, with its mode, owner and group kept.
+
+    TokenError if it can't be.
+    """
+    path = Path(path).resolve()
+    try:
+        facts = path.stat()
+        write_atomically(
+            path,
+            f"{token.reveal()}\n".encode(),
+            mode=stat.S_IMODE(facts.st_mode) & 0o640,
+            owner=facts.st_uid if facts.st_uid != os.geteuid() else -1,
+            group=facts.st_gid,
+        )
+    except OSError as error:
+        raise TokenError(
+            f"The token in {path} can't be replaced: {error.strerror}.",
+            hint=f"Whoever renews it must own the file and may write in {path.parent}.",
+        ) from error
+
+
+def check_replaceable(path: str | Path) -> None:
+    """TokenError if `replace_token` would fail here for want of rights."""
+    folder = Path(path).resolve().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TokenError(
+            f"The token in {path} can't be renewed: {folder} is not ours to write in.",
+            hint="Keep it in a folder of the agent's own, such as /var/lib/qslurm-agent.",
+        )
+
+
 def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | None = None) -> Claims:
     """Put a token into its file, whole or not at all, readable by its owner (0600), or by a group too (0640).
+
+    What root puts into another user's folder, such as the agent's, is that user's.
 
     Gives what the token says. TokenError if it is no token or has expired, InvalidInputError if there is no
     such group or the file can't be written there.
@@ -80,7 +114,8 @@ def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | 
     gid, mode = (-1, 0o600) if group is None else (_group_id(group), 0o640)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        write_atomically(path, f"{token.reveal()}\n".encode(), mode=mode, group=gid)
+        owner = path.parent.stat().st_uid if os.geteuid() == 0 else -1
+        write_atomically(path, f"{token.reveal()}\n".encode(), mode=mode, owner=owner, group=gid)
     except OSError as error:
         raise InvalidInputError(
             f"The token can't be written to {path}: {error.strerror}.",

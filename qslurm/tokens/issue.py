@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +15,9 @@ from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.keys import check_center_name, private_key
 from qslurm.tokens.lifetime import describe_lifetime, parse_lifetime
 from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 SHORTEST_S = 60
 
@@ -40,14 +44,19 @@ def issue_token(
     InvalidInputError for a center without a key, and a lifetime out of bounds; PermissionDeniedError for root
     and `masters` (SlurmUser), because slurmctld takes a token of these for anybody.
     """
-    import jwt
-
     user = user_prefix + check_center_name(center)
     seconds = _bounded(parse_lifetime(lifetime), config)
-    _refuse_masters(user, masters)
+    refuse_masters(user, masters)
     issued = int(time.time() if now is None else now)
-    claims = {"sun": user, "iat": issued, "exp": issued + seconds}
-    text = jwt.encode(claims, private_key(config, center), algorithm="RS256", headers={"kid": center})
+    return sign(private_key(config, center), center, user, issued, issued + seconds)
+
+
+def sign(key: RSAPrivateKey, center: str, user: str, issued: int, expires: int) -> Issued:
+    """The token that says so, signed; the times are Unix seconds."""
+    import jwt
+
+    claims = {"sun": user, "iat": issued, "exp": expires}
+    text = jwt.encode(claims, key, algorithm="RS256", headers={"kid": center})
     return Issued(token=Secret(text), claims=inspect(text))
 
 
@@ -71,7 +80,8 @@ def _bounded(seconds: int, config: TokensConfig) -> int:
     return seconds
 
 
-def _refuse_masters(user: str, masters: Sequence[str]) -> None:
+def refuse_masters(user: str, masters: Sequence[str]) -> None:
+    """PermissionDeniedError for root and SlurmUser, by name or by number."""
     ids = {0}.union(*(_uid(name) for name in masters))
     if user in {"root", *masters} or _uid(user) & ids:
         raise PermissionDeniedError(

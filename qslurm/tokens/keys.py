@@ -1,8 +1,9 @@
 """One key pair per center, on C2: the private half signs its tokens, the public half stands in the JWKS file.
 
 Slurm does not bind a key to a user: whoever has a private key can be anybody. So they stay in one folder (0700)
-on C2. The JWKS file is made from that folder each time, which makes it true again if it was lost or edited.
-Slurm 22.05 reads `alg`, `kid`, `n` and `e` of each key and nothing else (measured); `kty` and `use` are for others.
+on C2, of the user that the renewal service runs as, or of root. The JWKS file is made from that folder each time,
+which makes it true again if it was lost or edited. Slurm 22.05 reads `alg`, `kid`, `n` and `e` of each key and
+nothing else (measured); `kty` and `use` are for others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 from qslurm.atomic import write_atomically
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
 from qslurm.tokens.config import TokensConfig
+from qslurm.tokens.terms import forget_terms
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -57,8 +59,12 @@ def create_key(config: TokensConfig, center: str) -> bool:
     path = _key_path(config, check_center_name(center))
     with _locked(config):
         new = not path.exists()
+        # root makes the key, and it is the folder's owner's: the renewal service's, which must read it
+        folder = path.parent.stat()
         if new:
-            write_atomically(path, _new_private_key(), mode=0o600)
+            write_atomically(path, _new_private_key(), mode=0o600, owner=folder.st_uid, group=folder.st_gid)
+        elif os.geteuid() == 0:
+            os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
         _write_jwks(config)
     return new
 
@@ -66,13 +72,14 @@ def create_key(config: TokensConfig, center: str) -> bool:
 def remove_key(config: TokensConfig, center: str) -> None:
     """Revoke a center: none of its tokens is worth anything once slurmctld and slurmdbd have been restarted.
 
-    The job manager notices at once. InvalidInputError if the center has no key.
+    The job manager and the renewal service notice at once. InvalidInputError if the center has no key.
     """
     path = _key_path(config, check_center_name(center))
     with _locked(config):
         if not path.exists():
             raise _no_key(config, center)
         path.unlink()
+        forget_terms(config, center)
         _write_jwks(config)
 
 
@@ -92,6 +99,27 @@ def private_key(config: TokensConfig, center: str) -> RSAPrivateKey:
         if not path.exists():
             raise _no_key(config, center)
         return _load(path)
+
+
+class KeyHolder:
+    """Centers' private keys as they are now: a key is read and checked once (0.1 s), and is gone when its file is."""
+
+    def __init__(self, config: TokensConfig) -> None:
+        self._config = config
+        self._keys: dict[str, tuple[tuple[int, int, int], RSAPrivateKey]] = {}
+
+    def key(self, center: str) -> RSAPrivateKey:
+        """See `private_key`."""
+        try:
+            facts = _key_path(self._config, check_center_name(center)).stat()
+            version = (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+        except OSError:
+            self._keys.pop(center, None)
+            return private_key(self._config, center)  # which says what is wrong
+        held = self._keys.get(center)
+        if held is None or held[0] != version:
+            held = self._keys[center] = version, private_key(self._config, center)
+        return held[1]
 
 
 def _key_path(config: TokensConfig, center: str) -> Path:

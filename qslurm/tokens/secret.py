@@ -43,3 +43,13 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not written anywhere")
+
+
+class HeldToken(Secret):
+    """A center's token that is replaced while connections show it: each request reveals the one of the moment."""
+
+    __slots__ = ()
+
+    def replace(self, token: Secret) -> None:
+        """From now on it is this one."""
+        self._text = token.reveal()

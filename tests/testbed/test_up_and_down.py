@@ -31,6 +31,7 @@ DAEMONS = [
     "slurmrestd",
     "runtimes",
     "dispatcher",
+    "tokens",
     "jobmanager",
     "gate",
     "agent",

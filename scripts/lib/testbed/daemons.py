@@ -160,17 +160,21 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
     # anew when the installed project changed
     reads = (layout.c2_qslurm, layout.state / "venv" / ".project")
 
-    def service(name: str, user: str, ready: Callable[[], bool], after: tuple[str, ...]) -> Daemon:
-        command = (layout.python, "-I", "-m", "qslurm", name, "serve")
+    def service(
+        name: str, user: str, ready: Callable[[], bool], after: tuple[str, ...], *, called: str = ""
+    ) -> Daemon:
+        command = (layout.python, "-I", "-m", "qslurm", called or name, "serve")
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
     agent = (layout.python, "-I", "-m", "qslurm", "agent", "serve", "--config", layout.agent_config)
     agent_says = Said(log_of(layout, "agent"), "listening")
     gate_says = Said(log_of(layout, "gate"), "watching")
+    tokens_say = Said(log_of(layout, "tokens"), "listening")
     warm = Said(log_of(layout, "runtimes"), "are kept warm")
     return [
         replace(service("runtimes", "root", warm, ("munged-c2",)), prepare=warm.forget),
         service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
+        replace(service("tokens", users.TOKENS, tokens_say, (), called="token"), prepare=tokens_say.forget),
         service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
         replace(
             service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")),
@@ -184,7 +188,7 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
             user=users.AGENT,
             ready=agent_says,
             after=("munged-c1",),
-            reads=(layout.agent_config, layout.agent_token, layout.state / "venv" / ".project"),
+            reads=(layout.agent_config, layout.state / "venv" / ".project"),
             prepare=agent_says.forget,
             every_s=0.03,
         ),

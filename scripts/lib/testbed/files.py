@@ -85,6 +85,8 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "logs": str(layout.job_logs),
             "private_keys": str(layout.keys),
             "jwks": str(layout.jwks),
+            "tokens_user": users.TOKENS,
+            "tokens_socket": str(layout.tokens_socket),
         },
         "backend": list(BACKENDS),
         "center": {

@@ -111,7 +111,7 @@ class Layout:
     @property
     def agent_token(self) -> Path:
         """The token that only the agent may read."""
-        return self.folder / "etc" / "c1" / "agent-token"
+        return self.folder / "etc" / "c1" / "agent" / "token"
 
     @property
     def agent_socket(self) -> Path:
@@ -128,6 +128,10 @@ class Layout:
     @property
     def jwks(self) -> Path:
         return self.folder / "etc" / "c2" / "jwks.json"
+
+    @property
+    def tokens_socket(self) -> Path:
+        return self.run / "tokens" / "tokens.sock"
 
     @property
     def hooks(self) -> Path:
@@ -222,6 +226,7 @@ class Layout:
             (self.run / "qslurm", service, service, 0o755),
             (self.run / "runtimes", root, root, 0o755),
             (self.run / "agent", users.AGENT, users.AGENT, 0o755),
+            (self.run / "tokens", users.TOKENS, users.TOKENS, 0o755),
             (self.agent_state, users.AGENT, users.AGENT, 0o700),
             (self.logs, root, root, 0o755),
             (self.logs / "c1", slurm, slurm, 0o755),
@@ -229,9 +234,10 @@ class Layout:
             (self.logs / "munge", munge, munge, 0o700),
             (self.folder / "etc", root, root, 0o755),
             (self.folder / "etc" / "c1", root, root, 0o755),
+            (self.agent_token.parent, users.AGENT, users.AGENT, 0o700),
             (self.folder / "etc" / "c2", root, root, 0o755),
             (self.folder / "etc" / "munge", munge, munge, 0o700),
-            (self.keys, root, root, 0o700),
+            (self.keys, users.TOKENS, users.TOKENS, 0o700),
             (self.hooks, root, root, 0o755),
             (self.database, slurm, slurm, 0o700),
             (self.store.parent, service, service, 0o755),

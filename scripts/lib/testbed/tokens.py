@@ -18,7 +18,8 @@ RENEW_BEFORE_S = 7 * 86400.0
 def ensure(layout: Layout) -> None:
     """A key for each center, and on C1 a token good for another week: for researchers, and for the agent."""
     for center in users.CENTERS:
-        if not (layout.keys / f"{center}.pem").exists() or center not in _published(layout):
+        key = layout.keys / f"{center}.pem"
+        if not key.exists() or key.owner() != users.TOKENS or center not in _published(layout):
             _qslurm(layout, "token", "key", "--center", center)
     if _seconds_left(layout) < RENEW_BEFORE_S:
         token = issue(layout, CENTER)

@@ -1,0 +1,88 @@
+"""Knowing a server by its public key: pins as curl's --pinnedpubkey has them, `sha256//BASE64`, with `;` between.
+
+The pin is the SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, 2.4), so it stays when the certificate is
+renewed for the same key. Light: it runs where there is no `cryptography`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+
+from qslurm.errors import ConfigError
+
+_PREFIX = "sha256//"
+_SEQUENCE, _VERSION = b"\x30", 0xA0
+
+
+class WrongKeyError(ssl.SSLError):
+    """The server has shown another key than the pinned one; `shown` is its pin."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(f"the server's key is {shown}")
+        self.shown = shown
+
+
+def parse_pins(text: str) -> frozenset[bytes]:
+    """The digests of `sha256//BASE64`, or of several with `;` between them; ConfigError for anything else."""
+    pins = set()
+    for part in text.split(";"):
+        word = part.strip()
+        try:
+            digest = b64decode(word.removeprefix(_PREFIX), validate=True)
+        except (Base64Error, ValueError):
+            digest = b""
+        if not word.startswith(_PREFIX) or len(digest) != hashlib.sha256().digest_size:
+            raise ConfigError(
+                f"{word[:80]!r} is no pinned key.",
+                hint=f"It looks like {_PREFIX} and 44 characters of base64; two may stand there with ; between them.",
+            )
+        pins.add(digest)
+    return frozenset(pins)
+
+
+def check_pin(certificate: bytes | None, pins: frozenset[bytes]) -> None:
+    """WrongKeyError unless the certificate (DER) is of one of the keys."""
+    if not certificate:
+        raise WrongKeyError("none")
+    shown = hashlib.sha256(public_key_info(certificate)).digest()
+    if not any(hmac.compare_digest(shown, pin) for pin in pins):
+        raise WrongKeyError(_PREFIX + b64encode(shown).decode())
+
+
+def public_key_info(certificate: bytes) -> bytes:
+    """A certificate's SubjectPublicKeyInfo (both DER); ssl.SSLError if it is no certificate (RFC 5280, 4.1)."""
+    try:
+        whole, _ = _inside(certificate, 0)
+        at, end = _inside(certificate, whole)  # of what is signed
+        if certificate[at] == _VERSION:
+            at = _behind(certificate, at)
+        for _ in ("serial number", "signature", "issuer", "validity", "subject"):
+            at = _behind(certificate, at)
+        after = _behind(certificate, at)
+        info = certificate[at:after]
+    except (IndexError, ValueError) as error:
+        raise ssl.SSLError("the server's certificate can't be read") from error
+    if info[:1] != _SEQUENCE or after > end:
+        raise ssl.SSLError("the server's certificate has no key where one should be")
+    return info
+
+
+def _inside(data: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the DER element at `at` begins and ends."""
+    first = data[at + 1]
+    if first < 0x80:
+        begin, length = at + 2, first
+    else:
+        begin = at + 2 + (first & 0x7F)
+        length = int.from_bytes(data[at + 2 : begin], "big")
+    if begin + length > len(data):
+        raise ValueError("an element is longer than the data")
+    return begin, begin + length
+
+
+def _behind(data: bytes, at: int) -> int:
+    return _inside(data, at)[1]

@@ -1,0 +1,106 @@
+"""HTTP sessions to C2: how its certificate is believed, by which proxy it is reached; nothing from the environment."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.slurmrest.pins import WrongKeyError, check_pin, parse_pins
+
+
+class _Pinned:
+    """A connection on which nothing is said before the server has shown a pinned key, through a proxy or without."""
+
+    pins: frozenset[bytes]
+    sock: Any
+    is_verified: bool
+
+    def connect(self) -> None:
+        """Connect; WrongKeyError if it is somebody else who answers."""
+        super().connect()  # type: ignore[misc]
+        try:
+            check_pin(self.sock.getpeercert(binary_form=True), self.pins)
+        except ssl.SSLError:
+            self.sock.close()
+            self.sock = None
+            raise
+        self.is_verified = True
+
+
+class Adapter(HTTPAdapter):
+    """Makes connections of the given classes, also those through a proxy."""
+
+    def __init__(self, http: type[HTTPConnection], https: type[HTTPSConnection]) -> None:
+        self._pools = {
+            "http": type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
+            "https": type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
+        }
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """The pools of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def open_session(
+    url: str,
+    *,
+    ca_file: str | None,
+    proxy: str | None,
+    pinned_key: str | None,
+    http: type[HTTPConnection] = HTTPConnection,
+    https: type[HTTPSConnection] = HTTPSConnection,
+) -> requests.Session:
+    """A session for this URL; ConfigError for settings that can't be.
+
+    A server is believed by `ca_file`, or by the authorities that requests brings; one with a pinned key by that key,
+    and by `ca_file` as well if there is one: a key says more than a name.
+    """
+    if ca_file and not Path(ca_file).is_file():
+        raise ConfigError(f"The certificate authority {ca_file} is no file.", hint="Check ca_file.")
+    session = requests.Session()
+    session.trust_env = False  # a .netrc would replace the token, a proxy would see it
+    session.verify = ca_file or True
+    if pinned_key:
+        pins = parse_pins(pinned_key)
+        if not url.startswith("https://"):
+            raise ConfigError(
+                f"There is a pinned key, but {url} is not https.", hint="Without TLS no key is shown."
+            )
+        https = type("PinnedHttps", (_Pinned, https), {"pins": pins})
+        session.verify = ca_file or False
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter(http, https))
+    return session
+
+
+def distrust(url: str, causes: list[BaseException]) -> UnreachableError | None:
+    """The error for a server that is not believed; None if that is not what went wrong."""
+    for cause in causes:
+        if isinstance(cause, WrongKeyError):
+            return UnreachableError(
+                f"Who answers at {url} is not C2: its key is not the pinned one, but {cause.shown}.",
+                hint="Nothing was sent. If C2's operators say that they have a new key, change pinned_key.",
+            )
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return UnreachableError(
+            f"C2's certificate at {url} is not to be trusted.",
+            hint="Set ca_file to the certificate authority that C2's operators use, or pinned_key to C2's key.",
+        )
+    return None
