@@ -31,11 +31,13 @@ from qslurm.agent.messages import (
     GetTasks,
     GetUsage,
     Hello,
+    LetGo,
     Piece,
     Question,
     Submission,
     Submit,
     UpdateJob,
+    WhoReleases,
     answers,
     encode,
     error_of,
@@ -100,6 +102,23 @@ class AgentConnection(Center):
         except UnreachableError:
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
 
+    @cached_property
+    def follow_ups(self) -> str:
+        """Under which name the agent's releaser knows follow-ups; nothing if there is no releaser."""
+        return self._line.ask(WhoReleases(), str)
+
+    def depend(self, *, waits: str = "", followed: bool = False) -> None:
+        """What is submitted from now on is waited for by a job of C1, or has a follow-up there."""
+        self.slurm.waits, self.slurm.followed = waits, followed
+
+    def let_go(self, key: str) -> None:
+        """A submission goes on without the job of C1 that waited for it."""
+        self._line.ask(LetGo(key), type(None))
+
+    def ask(self, question: Question, answer: type[T]) -> T:
+        """The agent's answer to any question."""
+        return self._line.ask(question, answer)
+
     def close(self) -> None:
         """Hang up; what is used again connects again."""
         self._line.close()
@@ -111,6 +130,7 @@ class AgentSlurm:
     def __init__(self, line: _Line, say: Callable[[str], None]) -> None:
         self._line = line
         self._say = say
+        self.waits, self.followed = "", False
 
     @cached_property
     def _facts(self) -> Facts:
@@ -138,7 +158,8 @@ class AgentSlurm:
                 "The payload's comment has no key, by which the center's agent knows a submission from another.",
                 hint="Begin the comment with `qslurm key=…`, any word of 8 to 128 letters that was never used.",
             )
-        question, heard = Submit(key, payload), time.monotonic()
+        question = Submit(key, payload, waits=self.waits, followed=self.followed)
+        heard = time.monotonic()
         may_have_it, said = False, ""
         while True:
             try:

@@ -16,11 +16,13 @@ from qslurm.agent.messages import (
     AgentStatus,
     AskPlatform,
     CancelJob,
+    EndBound,
     Facts,
     Failed,
     GetAccounted,
     GetBackends,
     GetEnded,
+    GetEndings,
     GetJob,
     GetJobs,
     GetLog,
@@ -29,12 +31,14 @@ from qslurm.agent.messages import (
     GetTasks,
     GetUsage,
     Hello,
+    LetGo,
     Piece,
     Question,
     Submission,
     Submit,
     TokenState,
     UpdateJob,
+    WhoReleases,
     error_of,
 )
 from qslurm.errors import InvalidInputError, UnknownJobError
@@ -42,6 +46,7 @@ from qslurm.payload.comment import Comment
 from qslurm.payload.validate import validate
 
 if TYPE_CHECKING:
+    from qslurm.agent.endings import Dependants
     from qslurm.agent.follower import Follower
     from qslurm.agent.outbox import Entry, Outbox
     from qslurm.agent.sender import Sender
@@ -80,6 +85,7 @@ class Desk:
         follower: Follower,
         *,
         token: Callable[[], TokenState] | None = None,
+        dependants: Dependants,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -87,6 +93,7 @@ class Desk:
         self._sender = sender
         self._follower = follower
         self._token = token
+        self._dependants = dependants
         self._local = threading.local()
         self._of_tasks: dict[int, str] = {}
         """The keys of arrays, by the job ids of their tasks."""
@@ -112,6 +119,8 @@ class Desk:
                 return self._center.slurm.partitions()
             case GetStatus():
                 return self._status()
+            case WhoReleases() | LetGo() | GetEndings() | EndBound():
+                return self._dependants.answer(user, question, self._center)
             case _:
                 return self._about(question, self._owned(user, question.job_id))
 
@@ -150,6 +159,7 @@ class Desk:
         known = self._outbox.with_key(question.key)
         if known is None:
             payload = self._acceptable(user, question)
+            self._dependants.expect(question)
             self._outbox.take(question.key, user.name, payload)
             self._sender.look()
         elif known.user != user.name:
@@ -188,6 +198,8 @@ class Desk:
         else:
             entries = self._outbox.latest(None if user.admin else user.name, LISTED)
         own = [job for entry in entries if entry.state != "refused" and (job := self._as_job(entry))]
+        if key and entries and not own and entries[0].job_id is not None:  # it has ended long ago
+            own = [self._job(entries[0].job_id, entries[0])]
         if key or user.admin:
             return own
         others = (entry for entry in self._outbox.open() if entry.user != user.name)

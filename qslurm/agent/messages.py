@@ -29,11 +29,15 @@ class Submit(msgspec.Struct, tag="submit"):
     """Take this payload into the outbox, if its key is not there yet, and say what has become of it. Submission.
 
     The answer comes when C2 has accepted or refused it, or after `patience_s` with the state it is in.
+    `waits` is the job of C1 (`cluster:id:restarts`) without which it is cancelled; `followed` says that a job is held
+    on C1 until it has ended.
     """
 
     key: str
     payload: dict[str, Any]
     patience_s: float = 20.0
+    waits: str = ""
+    followed: bool = False
 
 
 class GetJob(msgspec.Struct, tag="job"):
@@ -118,6 +122,34 @@ class GetStatus(msgspec.Struct, tag="status"):
     """How is the agent? AgentStatus."""
 
 
+class WhoReleases(msgspec.Struct, tag="who_releases"):
+    """Under which name does the releaser know follow-ups of this agent? Nothing, if there is no releaser."""
+
+
+class LetGo(msgspec.Struct, tag="let_go"):
+    """The user's submission goes on when the job of C1 that waited for it has ended."""
+
+    key: str
+
+
+class GetEndings(msgspec.Struct, tag="endings"):
+    """How have these submissions ended, and which jobs of C1 in `cluster` wait for one? Endings; for the releaser.
+
+    The answer comes when one has ended, when there are `news` that the asker does not know, or after `patience_s`.
+    """
+
+    keys: list[str]
+    cluster: str
+    news: int = -1
+    patience_s: float = 0.0
+
+
+class EndBound(msgspec.Struct, tag="end_bound"):
+    """The job of C1 that waited for this submission is gone: cancel its job on C2. For the releaser."""
+
+    key: str
+
+
 Question = (
     Hello
     | Submit
@@ -134,6 +166,10 @@ Question = (
     | GetEnded
     | GetLog
     | GetStatus
+    | WhoReleases
+    | LetGo
+    | GetEndings
+    | EndBound
 )
 
 
@@ -176,6 +212,24 @@ class Submission(msgspec.Struct):
     warnings: list[str] = []
     message: str = ""
     reason: str = ""
+
+
+class Ending(msgspec.Struct):
+    """How a submission is: unknown, open, refused, lost, or its job's outcome; whose, as which job, and why."""
+
+    key: str
+    how: str
+    user: str = ""
+    job_id: int = 0
+    why: str = ""
+
+
+class Endings(msgspec.Struct):
+    """`bound` has the jobs of C1 that wait, by the key of what they wait for."""
+
+    endings: list[Ending]
+    bound: dict[str, str]
+    news: int
 
 
 class Piece(msgspec.Struct):

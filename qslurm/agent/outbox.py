@@ -115,7 +115,7 @@ class Outbox:
         """Their jobs are over."""
         marks = [(number,) for number in numbers]
         if marks:
-            with self._lock, _readable():
+            with self._lock, readable():
                 self._store.execute("BEGIN")
                 self._store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
                 self._store.execute("COMMIT")
@@ -141,18 +141,18 @@ class Outbox:
     def count_open(self, user: str) -> int:
         """How many submissions of a user have not ended."""
         query = "SELECT count(*) FROM submissions WHERE ended = 0 AND user = ?"
-        with self._lock, _readable():
+        with self._lock, readable():
             return int(self._store.execute(query, (user,)).fetchone()[0])
 
     def on_c2(self) -> list[tuple[int, str, int]]:
         """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk."""
         query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id IS NOT NULL ORDER BY number"
-        with self._lock, _readable():
+        with self._lock, readable():
             return self._store.execute(query).fetchall()
 
     def owners(self) -> dict[str, str]:
         """Who submitted what, by key."""
-        with self._lock, _readable():
+        with self._lock, readable():
             return dict(self._store.execute("SELECT key, user FROM submissions"))
 
     def latest(self, user: str | None, limit: int) -> list[Entry]:
@@ -169,15 +169,15 @@ class Outbox:
 
     def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
-        with self._lock, _readable():
+        with self._lock, readable():
             return [_entry(row) for row in self._store.execute(query, values)]
 
     def _change(self, statement: str, values: tuple[Any, ...]) -> None:
-        with self._lock, _readable():
+        with self._lock, readable():
             self._store.execute(statement, values)
 
 
-class _readable:  # noqa: N801 -- reads as a statement
+class readable:  # noqa: N801 -- reads as a statement
     """SQLite's errors as ours."""
 
     def __enter__(self) -> None:

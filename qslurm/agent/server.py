@@ -17,6 +17,7 @@ import msgspec
 
 from qslurm.agent.bell import Bell, within
 from qslurm.agent.desk import Desk, User
+from qslurm.agent.endings import OPEN
 from qslurm.agent.follower import mark
 from qslurm.agent.messages import (
     HEADER,
@@ -24,11 +25,14 @@ from qslurm.agent.messages import (
     LARGEST_QUESTION,
     Answer,
     Answered,
+    Endings,
     Failed,
+    GetEndings,
     GetJob,
     Hello,
     Question,
     Submit,
+    WhoReleases,
     encode,
     failure,
     questions,
@@ -52,6 +56,12 @@ READ_S = 30.0
 """For a question to arrive, once it has begun."""
 
 LONGEST_PATIENCE_S = 30.0
+
+ENDINGS = "endings"
+"""Rings when a job or a submission has changed, or something begins to depend on one."""
+
+QUIET_S = 0.2
+"""Between two looks at what the releaser asks for, however often that rings."""
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -117,7 +127,7 @@ class Server:
             answer = Failed(
                 "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
             )
-        if not isinstance(question, Hello | GetJob) or isinstance(answer, Failed):
+        if not isinstance(question, Hello | GetJob | GetEndings | WhoReleases) or isinstance(answer, Failed):
             _audit(user, question, answer)
         return answer
 
@@ -127,6 +137,7 @@ class Server:
             case Submit(key=key, patience_s=patience_s):
                 with self._bell.listening(("submission", key)) as event:
                     submission = await self._in_thread(self._desk.answer, user, question)
+                    self._bell.ring(ENDINGS)
                     if submission.state == "waiting" and await within(
                         event, min(patience_s, LONGEST_PATIENCE_S)
                     ):
@@ -138,8 +149,23 @@ class Server:
                     if mark(job) == seen and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
                         job = await self._in_thread(self._desk.answer, user, question)
                     return job
+            case GetEndings():
+                return await self._endings(user, question)
             case _:
                 return await self._in_thread(self._desk.answer, user, question)
+
+    async def _endings(self, user: User, question: GetEndings) -> Endings:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(question.patience_s, LONGEST_PATIENCE_S)
+        with self._bell.listening(ENDINGS) as event:
+            while True:
+                event.clear()
+                found: Endings = await self._in_thread(self._desk.answer, user, question)
+                if found.news != question.news or any(one.how not in OPEN for one in found.endings):
+                    return found
+                if not await within(event, max(0.0, until - loop.time())):
+                    return found
+                await asyncio.sleep(QUIET_S)
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -10,12 +10,14 @@ import stat
 from pathlib import Path
 
 from qslurm.agent.bell import Bell
+from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk
+from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
 from qslurm.agent.sender import Sender
-from qslurm.agent.server import MOST_CONNECTIONS, Server
+from qslurm.agent.server import ENDINGS, MOST_CONNECTIONS, Server
 from qslurm.center.config import Config, load_token, require_url
 from qslurm.center.connection import Center
 from qslurm.dispatcher.credentials import Munge
@@ -51,14 +53,22 @@ async def _serve(config: Config, token: HeldToken) -> None:
         return Center(config, token)
 
     renewer = Renewer.of(config, token)
-    follower = Follower(outbox, connect, lambda job_id: bell.ring(("job", job_id)))
+    bonds = Bonds(Path(config.agent.state))
+    bonds.forget_ended()
+
+    def changed(job_id: int) -> None:
+        bell.ring(("job", job_id))
+        bell.ring(ENDINGS)
 
     def sent(key: str) -> None:
         follower.look()
         bell.ring(("submission", key))
+        bell.ring(ENDINGS)
 
+    follower = Follower(outbox, connect, changed)
     sender = Sender(outbox, connect, sent)
-    desk = Desk(config.agent, outbox, connect, sender, follower, token=renewer.state)
+    dependants = Dependants(config, outbox, bonds, follower)
+    desk = Desk(config.agent, outbox, connect, sender, follower, token=renewer.state, dependants=dependants)
     server = Server(desk, bell, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
     listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]
@@ -75,6 +85,7 @@ async def _serve(config: Config, token: HeldToken) -> None:
     for thread in (sender, follower, renewer):
         await asyncio.to_thread(thread.stop)
     server.close()
+    bonds.close()
     outbox.close()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()

@@ -131,6 +131,19 @@ class Center:
         del job
         time.sleep(seconds)
 
+    @property
+    def follow_ups(self) -> str:
+        """Under which name follow-ups are known to who releases them; nothing without an agent that has a releaser."""
+        return ""
+
+    def depend(self, *, waits: str = "", followed: bool = False) -> None:
+        """What is submitted from now on has dependants on C1, which only an agent can look after."""
+        del waits, followed
+
+    def let_go(self, key: str) -> None:
+        """What `depend` has said of this submission holds no more."""
+        del key
+
     def close(self) -> None:
         """Close what is open; what is used again connects again."""
         for name in ("slurm", "results", "job_manager"):

@@ -76,6 +76,16 @@ def _look_up(center: Center, key: str) -> Submitted | None:
     return Submitted(job.job_id, ["C2's answer was lost on the way; the job was found by its key."], "")
 
 
+def with_key(center: Center, key: str) -> int:
+    """The id of the job that was submitted under a key; UnknownJobError, or NotReadyError if it has none yet."""
+    job = center.slurm.find_by_key(key)
+    if job is None:
+        raise UnknownJobError(f"C2 knows no job that was submitted as {key}.")
+    if not job.job_id:
+        raise NotReadyError(f"The job that was submitted as {key} is not on C2 yet.", hint="Try again later.")
+    return job.array_job_id or job.job_id
+
+
 INVALID_PARTITION = 2000
 """Slurm's error number for a partition it does not have (slurm_errno.h)."""
 

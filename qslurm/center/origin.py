@@ -133,6 +133,19 @@ def of_process(environ: Mapping[str, str]) -> Origin:
         return origin
 
 
+def slurm_job(environ: Mapping[str, str]) -> str:
+    """The Slurm job that a process with this environment runs in, in this very run: `cluster:12_3:0`, or nothing.
+
+    The last number says how often the job was restarted.
+    """
+    job_id, cluster = environ.get("SLURM_JOB_ID"), environ.get("SLURM_CLUSTER_NAME")
+    if not job_id or not cluster:
+        return ""
+    array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    shown = f"{array}_{task}" if array and task else job_id
+    return f"{_plain(cluster)}:{_plain(shown)}:{environ.get('SLURM_RESTART_COUNT') or 0}"
+
+
 def _of_system(system: System, environ: Mapping[str, str]) -> Origin:
     job_id, cluster = _first(environ, system.job_id), _first(environ, system.cluster)
     if system.name == "openpbs":  # 1234.server, and 1234[7].server for one of an array

@@ -1,4 +1,7 @@
-"""How people name a job: 12, or 12_3 for a task of an array; tuna:12 if it is of another platform than usual."""
+"""How people name a job: 12, or 12_3 for a task of an array; tuna:12 if it is of another platform than usual.
+
+Instead of its id it may have its key, as a follow-up knows it: its id was not known yet when that was submitted.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,25 @@ LAST_TASK = 4_000_000
 _IN_A_LIST = re.compile(r"(?<=:)(?:([A-Za-z][A-Za-z0-9_-]*):)?(\d)")
 """The "tuna" and the 1 of "afterok:tuna:12:34"; and of the 34 the nothing before it, and the 3."""
 
+KEY = re.compile(r"[0-9a-f]{32}")
+"""A submission's key, as qslurm makes them."""
+
 
 @dataclass(frozen=True)
 class JobRef:
-    """A job's id, the index of a task if it means one of an array only, and the platform if it is not the usual one."""
+    """A job's id, the index of a task if it means one of an array only, and the platform if it is not the usual one.
+
+    With a `key` the id is to be looked up.
+    """
 
     job_id: int
     task: int | None = None
     platform: str = ""
+    key: str = ""
 
     def __str__(self) -> str:
-        return self.beside(f"{self.job_id}" if self.task is None else f"{self.job_id}_{self.task}")
+        name = self.key or f"{self.job_id}"
+        return self.beside(name if self.task is None else f"{name}_{self.task}")
 
     def beside(self, shown_id: str) -> str:
         """The name of another job of this job's platform."""
@@ -39,10 +50,12 @@ def parse_ref(text: str) -> JobRef:
     """
     platform, colon, shown_id = text.rpartition(":")
     job_id, line, task = shown_id.partition("_")
-    good = _is_number(job_id, LAST_JOB_ID) and int(job_id) > 0 and (not line or _is_number(task, LAST_TASK))
+    key = job_id if KEY.fullmatch(job_id) else ""
+    good = bool(key) or (_is_number(job_id, LAST_JOB_ID) and int(job_id) > 0)
+    good = good and (not line or _is_number(task, LAST_TASK))
     if not good or (colon and not platform.replace("-", "_").isidentifier()):
         raise InvalidInputError(f"{text[:40]!r} is not a job id.")
-    return JobRef(int(job_id), int(task) if line else None, platform)
+    return JobRef(0 if key else int(job_id), int(task) if line else None, platform, key)
 
 
 def platforms_in(dependency: str) -> set[str]:

@@ -145,6 +145,12 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: Annotated[
         str, _said("Folder in which the agent keeps what is to be sent.", example="/var/lib/qslurm-agent")
     ] = "/var/lib/qslurm-agent"
+    releaser: Annotated[
+        str,
+        _said(
+            "User of `qslurm agent releaser`, which releases follow-up jobs; none if empty.", example="slurm"
+        ),
+    ] = ""
     max_open_jobs: Annotated[
         int, _said("Jobs that one user may have open on C2; 0 for any number.", example=100, ge=0)
     ] = 0

@@ -19,8 +19,7 @@ def agent() -> None:
     """The center's agent: it holds the token, sends what users submit, and keeps it until C2 has it."""
 
 
-@agent.command("serve")
-@click.option(
+config_option = click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -28,13 +27,18 @@ def agent() -> None:
     show_default="/etc/qslurm/config.toml",
     help="The center's configuration.",
 )
-@click.option(
+platform_option = click.option(
     "--platform",
     "-M",
     metavar="NAME",
     show_default="as [job] says",
-    help="The platform that it is the agent of.",
+    help="The platform whose agent is meant.",
 )
+
+
+@agent.command("serve")
+@config_option
+@platform_option
 def serve(config_file: Path | None, platform: str | None) -> None:
     """Run the agent until SIGTERM, as a user of its own who alone may read the token.
 
@@ -98,3 +102,24 @@ def status(as_json: bool, center: CenterFlags) -> int:
             }
         )
     return 1 if found.token.trouble else 0
+
+
+@agent.command("releaser")
+@config_option
+@platform_option
+def releaser(config_file: Path | None, platform: str | None) -> None:
+    """Release and cancel follow-up jobs (`qslurm submit --then`) on C1, until SIGTERM.
+
+    It runs as a user who may do that: C1's SlurmUser, or one with AdminLevel=Operator. The agent's configuration names
+    this user ([agent] releaser). It listens to nobody, holds no token, and keeps nothing.
+
+    \b
+    Example:  qslurm agent releaser --config /etc/qslurm/config.toml
+    """
+    from qslurm.agent.releaser import serve as serve_releaser
+    from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.eventlog import configure
+
+    configure("releaser")
+    environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}
+    serve_releaser(load_config({"platform": platform}, environ=environment))

@@ -49,7 +49,7 @@ class JobId(click.ParamType["JobRef"]):
             job = parse_ref(str(value))
         except InvalidInputError as error:
             self.fail(error.message, param, ctx)
-        if job.platform and not self._anywhere:
+        if (job.platform or job.key) and not self._anywhere:
             self.fail(f"{str(job)[:40]!r} is not a job id.", param, ctx)
         return job
 
@@ -109,7 +109,8 @@ class CenterFlags:
     def of(self, job: JobRef) -> tuple[Center, JobRef]:
         """The connection to a job's platform, and the job as commands without these flags know it.
 
-        InvalidInputError if --platform names another platform than the job does.
+        InvalidInputError if --platform names another platform than the job does. A key is looked up: UnknownJobError
+        if there is no such job.
         """
         said = self.platform
         if job.platform and said and job.platform != said:
@@ -120,8 +121,13 @@ class CenterFlags:
         config = self.platforms.config(job.platform)
         if config.platform not in self._opened:
             self._opened[config.platform] = self.open(config.platform)
+        connection = self._opened[config.platform]
+        if job.key:
+            from qslurm.center.jobs import with_key
+
+            job = replace(job, job_id=with_key(connection, job.key), key="")
         self._asked = replace(job, platform=config.prefix.rstrip(":"))
-        return self._opened[config.platform], self._asked
+        return connection, self._asked
 
     def located(self, error: UnknownJobError) -> UnknownJobError:
         """The error for a job that is unknown, with where it was looked for if there are several platforms."""

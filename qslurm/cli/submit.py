@@ -15,6 +15,7 @@ from qslurm.cli.placing import place, settled
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
     from qslurm.center.connection import Center
+    from qslurm.center.follow_up import Condition
     from qslurm.center.settings import Config
     from qslurm.slurmrest import Submitted
 
@@ -92,6 +93,24 @@ HELD = "held state"
 )
 @click.option("--wait", "-W", is_flag=True, help="Wait for the job to end, and print its results.")
 @click.option(
+    "--keep",
+    is_flag=True,
+    help="With --wait: let the job live when the job on C1 that waits for it is ended.",
+)
+@click.option(
+    "--then",
+    "then_script",
+    type=click.Path(path_type=Path),
+    metavar="SCRIPT",
+    help="Submit SCRIPT here on C1, held until the job has ended.",
+)
+@click.option(
+    "--then-if",
+    type=click.Choice(("ok", "any", "failed")),
+    show_default="ok",
+    help="How the job must end for SCRIPT to run; else it is cancelled.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=Seconds(),
@@ -110,6 +129,9 @@ def submit(
     files: tuple[Path, ...],
     variables: tuple[str, ...],
     wait: bool,
+    keep: bool,
+    then_script: Path | None,
+    then_if: Condition | None,
     timeout_s: float | None,
     separate: bool,
     parsable: bool,
@@ -132,6 +154,12 @@ def submit(
       qslurm submit circuits/*.cq --backend qx --parsable > ids
       qslurm submit bell.cq --backend any --platform tuna
       qslurm submit bell.cq --backend qx --dry-run | jq .job
+      qslurm submit vqe.py --backend spin2 --then analysis.sbatch
+
+    SCRIPT finds the job in $QSLURM_C2_JOB:  qslurm results $QSLURM_C2_JOB --json
+
+    Ctrl-C ends the waiting, not the job. In a job on C1 that is cancelled, preempted or out of time while it waits, the
+    job on C2 is cancelled, too, unless --keep is given.
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
@@ -141,8 +169,13 @@ def submit(
     requests = [
         Request(file=file, variables=values, platform=center.platform, **asked) for file in files or (None,)
     ]
-    if len(requests) > 1 and (wait or timeout_s is not None):
-        raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
+    _refuse_idle_options(
+        many=len(requests) > 1,
+        wait=wait or timeout_s is not None,
+        keep=keep,
+        then=then_script,
+        then_if=then_if,
+    )
     platform, requests = place(center, _settled(center, requests))
     if len(requests) > 1:
         from qslurm.cli.submit_many import submit_files
@@ -154,31 +187,97 @@ def submit(
         print_json(_prepared(center.platforms.config(platform), requests[0]))
         return
     connection = center.open(platform)
-    config = connection.config
-    payload = _prepared(config, requests[0])
-    submitted = _send(connection, payload)
+    payload = _prepared(connection.config, requests[0])
+    if then_script is not None:
+        from qslurm.cli.dependants import followed
+
+        with followed(connection, payload, then_script, then_if or "ok") as follow_up:
+            submitted = _send(connection, payload)
+        _say_submitted(
+            connection, payload, submitted, parsable=parsable, as_json=as_json, follow_up=follow_up
+        )
+    elif wait and not keep:
+        from qslurm.cli.dependants import Waiting
+
+        with Waiting(connection, payload) as waiting:
+            submitted = _send(connection, payload)
+            waiting.job_id = submitted.job_id
+            _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
+    else:
+        submitted = _send(connection, payload)
+        if wait:
+            _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
+        else:
+            _say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)
+
+
+def _refuse_idle_options(
+    *, many: bool, wait: bool, keep: bool, then: Path | None, then_if: Condition | None
+) -> None:
+    """UsageError for options that mean nothing beside each other."""
+    if many and wait:
+        raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
+    if many and then:
+        raise click.UsageError("--then is for one file; an array or a sweep is one job with one follow-up.")
+    if then and wait:
+        raise click.UsageError("--then is there to wait for nothing; leave out --wait.")
+    if then_if and not then:
+        raise click.UsageError("--then-if says when the script of --then runs, and there is none.")
+    if keep and not wait:
+        raise click.UsageError("--keep is about a job that is waited for, with --wait.")
+
+
+def _say_submitted(
+    connection: Center,
+    payload: Mapping[str, Any],
+    submitted: Submitted,
+    *,
+    parsable: bool,
+    as_json: bool,
+    follow_up: int | None = None,
+) -> None:
     say_warnings(payload, submitted.warnings)
+    config = connection.config
     partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
     said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
+    if follow_up is not None:
+        note(f"Job {follow_up} here is held until it has ended.")
     try:
         if parsable:
             click.echo(shown_id)
         elif not as_json:
             click.echo(said)
-        elif not wait:
+        else:
             about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
             # with an agent the version is another question, so it is asked only where it is shown
             version, warnings = connection.slurm.api_version, submitted.warnings
-            print_json({**about, "partition": partition, "api_version": version, "warnings": warnings})
+            then = {} if follow_up is None else {"follow_up": follow_up}
+            print_json(
+                {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
+            )
     except OSError:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
         raise
-    if wait:
-        from qslurm.center.refs import JobRef
-        from qslurm.cli.jobs import wait_and_print
 
-        job = JobRef(submitted.job_id, platform=config.prefix.rstrip(":"))
-        wait_and_print(connection, job, timeout_s, as_json=as_json, quiet=parsable)
+
+def _wait(
+    connection: Center,
+    payload: Mapping[str, Any],
+    submitted: Submitted,
+    timeout_s: float | None,
+    *,
+    parsable: bool,
+    as_json: bool,
+) -> None:
+    from qslurm.center.refs import JobRef
+    from qslurm.cli.jobs import wait_and_print
+
+    if as_json:  # one document, at the end
+        say_warnings(payload, submitted.warnings)
+    else:
+        _say_submitted(connection, payload, submitted, parsable=parsable, as_json=False)
+    job = JobRef(submitted.job_id, platform=connection.config.prefix.rstrip(":"))
+    wait_and_print(connection, job, timeout_s, as_json=as_json, quiet=parsable)
 
 
 def _settled(center: CenterFlags, requests: Sequence[Request]) -> list[Request]:

@@ -35,6 +35,7 @@ DAEMONS = [
     "jobmanager",
     "gate",
     "agent",
+    "releaser",
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from testbed import database, slurm, users
-from testbed.command import checked, clean, run
+from testbed.command import PATH, checked, clean, run
 from testbed.daemon import Daemon, log_of
 from testbed.layout import Layout
 from testbed.memory import Memory
@@ -168,6 +168,8 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
 
     agent = (layout.python, "-I", "-m", "qslurm", "agent", "serve", "--config", layout.agent_config)
     agent_says = Said(log_of(layout, "agent"), "listening")
+    releaser = (layout.python, "-I", "-m", "qslurm", "agent", "releaser", "--config", layout.agent_config)
+    releaser_says = Said(log_of(layout, "releaser"), "ready")
     gate_says = Said(log_of(layout, "gate"), "watching")
     tokens_say = Said(log_of(layout, "tokens"), "listening")
     warm = Said(log_of(layout, "runtimes"), "are kept warm")
@@ -190,6 +192,18 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
             after=("munged-c1",),
             reads=(layout.agent_config, layout.state / "venv" / ".project"),
             prepare=agent_says.forget,
+            every_s=0.03,
+        ),
+        Daemon(
+            name="releaser",
+            cluster="C1",
+            command=releaser,
+            user=users.SLURM,
+            ready=releaser_says,
+            after=("munged-c1",),
+            environment={"SLURM_CONF": str(layout.c1_conf), "PATH": PATH},
+            reads=(layout.agent_config, layout.state / "venv" / ".project"),
+            prepare=releaser_says.forget,
             every_s=0.03,
         ),
     ]

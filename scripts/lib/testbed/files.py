@@ -100,6 +100,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "agent_address": "",
             "agent_user": users.AGENT,
             "agent_state": str(layout.agent_state),
+            "releaser_user": users.SLURM,
         },
     }
     return merged(defaults(), changes)

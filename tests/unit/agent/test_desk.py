@@ -2,7 +2,9 @@
 
 import pytest
 
+from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk, User
+from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.messages import CancelJob, GetJobs, GetTasks, Submit, error_of, failure
 from qslurm.agent.outbox import Outbox
@@ -49,13 +51,17 @@ def office(tmp_path):
         outbox, c2 = Outbox(tmp_path / "state"), C2()
         sender = Sender(outbox, lambda: c2, lambda key: None)
         follower = Follower(outbox, lambda: c2, lambda job_id: None)
-        opened.append(outbox)
-        return Desk(AgentSettings(**settings), outbox, lambda: c2, sender, follower), outbox, c2
+        bonds = Bonds(tmp_path / "state")
+        opened.extend((outbox, bonds))
+        config = Config(agent=AgentSettings(**settings))
+        dependants = Dependants(config, outbox, bonds, follower)
+        desk = Desk(config.agent, outbox, lambda: c2, sender, follower, dependants=dependants)
+        return desk, outbox, c2
 
     opened = []
     yield make
-    for outbox in opened:
-        outbox.close()
+    for store in opened:
+        store.close()
 
 
 def submission(user="ann", backend="qx"):

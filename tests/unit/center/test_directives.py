@@ -78,7 +78,7 @@ def test_every_option_of_a_job_can_stand_in_its_file():
     for option in _CENTER_OPTIONS:
         option(probe)
     of_the_center = {name.removeprefix("--") for p in probe.__click_params__ for name in p.opts}  # type: ignore[attr-defined]
-    of_the_call = {"wait", "timeout", "separate", "parsable", "dry-run", "json"}
+    of_the_call = {"wait", "keep", "then", "then-if", "timeout", "separate", "parsable", "dry-run", "json"}
     assert set(OPTIONS) == of_the_command - (of_the_center - {"platform"}) - of_the_call
     short = {p.opts[0]: p.opts[1] for p in submit.params if len(p.opts) == 2}
     assert {f"--{name}": f"-{short}" for name, (short, _, _) in OPTIONS.items() if short} == {

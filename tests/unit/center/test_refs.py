@@ -54,3 +54,13 @@ def test_what_slurm_would_take_for_another_is_no_job(text):
 )
 def test_a_dependency_may_name_the_platform_of_its_jobs(dependency, platforms, plain):
     assert (platforms_in(dependency), without_platforms(dependency)) == (platforms, plain)
+
+
+def test_a_job_may_be_named_by_its_key():
+    key = "0123456789abcdef" * 2
+    assert parse_ref(key) == JobRef(0, key=key)
+    assert parse_ref(f"tuna:{key}_3") == JobRef(0, 3, "tuna", key)
+    assert str(parse_ref(f"tuna:{key}_3")) == f"tuna:{key}_3"
+    for no_key in (key[1:], key.upper(), f"{key}_", f"{key}_x"):
+        with pytest.raises(InvalidInputError):
+            parse_ref(no_key)

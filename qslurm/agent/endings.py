@@ -1,0 +1,135 @@
+"""How submissions end, for those on C1 that depend on it: follow-ups that are held, and jobs that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, LetGo, Submit, WhoReleases
+from qslurm.errors import (
+    JobCancelledError,
+    PermissionDeniedError,
+    QslurmError,
+    TimedOutError,
+    UnknownJobError,
+)
+from qslurm.eventlog import EventLog
+
+if TYPE_CHECKING:
+    from qslurm.agent.bonds import Bonds
+    from qslurm.agent.desk import User
+    from qslurm.agent.follower import Follower
+    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.center.config import Config
+    from qslurm.center.connection import Center
+
+log = EventLog(__name__)
+
+AT_ONCE = 50
+"""Endings that are told in one answer, at most: each is asked of C2 once more."""
+
+OPEN = ("open", "unknown")
+
+
+class Dependants:
+    """What depends on submissions. May be used by several threads; `center` is the connection of the one that asks."""
+
+    def __init__(self, config: Config, outbox: Outbox, bonds: Bonds, follower: Follower) -> None:
+        self._releaser, self._platform = config.agent.releaser, config.platform
+        self._outbox = outbox
+        self._bonds = bonds
+        self._follower = follower
+        self._news = 0
+
+    def expect(self, question: Submit) -> None:
+        """A submission is about to be taken in, on which something on C1 depends."""
+        if question.waits:
+            self._bonds.tie(question.key, question.waits)
+        if question.followed or question.waits:
+            self._news += 1
+
+    def answer(
+        self, user: User, question: WhoReleases | LetGo | GetEndings | EndBound, center: Center
+    ) -> Any:
+        """The answer to a question about them; all but the first two are the releaser's, and an admin's."""
+        match question:
+            case WhoReleases():
+                return self._platform if self._releaser else ""
+            case LetGo(key=key):
+                entry = self._outbox.with_key(key)
+                return self._bonds.untie(key) if entry is not None and entry.user == user.name else None
+        if not user.admin and (not self._releaser or user.name != self._releaser):
+            raise PermissionDeniedError(
+                f"{user.name} is not this center's releaser.",
+                hint="The agent's configuration names it ([agent] releaser).",
+            )
+        return (
+            self._end(center, question.key)
+            if isinstance(question, EndBound)
+            else self._endings(center, question)
+        )
+
+    def _endings(self, center: Center, question: GetEndings) -> Endings:
+        """How the submissions are now."""
+        news = self._news  # first: what comes while we look is told next time
+        found: list[Ending] = []
+        over = 0
+        for key in question.keys:
+            if over == AT_ONCE:
+                break
+            found.append(self._ending(center, key))
+            over += found[-1].how not in OPEN
+        return Endings(found, self._bonds.of(question.cluster), news)
+
+    def _end(self, center: Center, key: str) -> None:
+        """Cancel a submission's job, since nobody waits for it any more.
+
+        What C2 has not answered for yet can't be cancelled; the releaser asks again.
+        """
+        entry = self._outbox.with_key(key)
+        if entry is not None and not entry.ended:
+            if entry.job_id is None:
+                return
+            center.slurm.cancel(entry.job_id)
+            self._follower.look()
+            log.info(
+                "cancelled", job=entry.job_id, key=key, user=entry.user, reason="who waited for it is gone"
+            )
+        self._bonds.untie(key)
+
+    def _ending(self, center: Center, key: str) -> Ending:
+        entry = self._outbox.with_key(key)
+        if entry is None:
+            return Ending(key, "unknown")
+        if entry.state == "refused":
+            return Ending(key, "refused", entry.user, why=str(entry.answer.get("message", "")))
+        if entry.job_id is None or not self._is_over(entry, entry.job_id):
+            return Ending(key, "open", entry.user, entry.job_id or 0)
+        try:
+            how, why = _outcome(center, entry.job_id, key)
+        except UnknownJobError:
+            how, why = "lost", ""
+        except QslurmError as error:  # C2 is away: what is known now would be half of it
+            log.warning("C2 can't be asked how a job has ended", job=entry.job_id, reason=error.message)
+            how, why = "open", ""
+        return Ending(key, how, entry.user, entry.job_id, why)
+
+    def _is_over(self, entry: Entry, job_id: int) -> bool:
+        seen = self._follower.job(job_id)
+        return entry.ended or (seen is not None and seen.is_final and seen.marks.key == entry.key)
+
+
+def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:
+    """How a job has ended, or all tasks of an array, and why; "open" if some have not."""
+    from qslurm.center.refs import JobRef
+    from qslurm.center.tasks import look, outcome_error
+
+    tasks = look(center, JobRef(job_id))
+    if any(job.marks.key not in ("", key) for job in tasks.jobs):
+        raise UnknownJobError(f"Job {job_id} is another by now.")
+    if not tasks.is_final:
+        return "open", ""
+    error = outcome_error(center, tasks)
+    if error is None:
+        return "completed", ""
+    how = {JobCancelledError: "cancelled", TimedOutError: "timed_out"}.get(type(error), "failed")
+    return how, error.message

@@ -1,0 +1,142 @@
+"""Follow-up jobs: on C1, held until a C2 job has ended as asked.
+
+What is to become of a follow-up stands in its own comment in C1's queue, and nowhere else: whoever reads the queue
+knows it, whatever was killed or restarted in between.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from qslurm.errors import InvalidInputError, RefusedError
+
+Condition = Literal["ok", "any", "failed"]
+CONDITIONS: tuple[Condition, ...] = ("ok", "any", "failed")
+
+VARIABLE = "QSLURM_C2_JOB"
+"""In a follow-up's environment: the C2 job that it follows, by its key; sbatch takes it before C2 has an id for it."""
+
+SBATCH_S = 60.0
+"""For C1's slurmctld to take a job; sbatch itself gives up earlier."""
+
+_MARK = re.compile(
+    r"qslurm then=(ok|any|failed) at=([\w.-]{1,64}) key=([A-Za-z0-9_.:/@+,-]{8,128})", re.ASCII
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a follow-up's comment says: which job of which platform it follows, and how that must end."""
+
+    key: str
+    condition: Condition
+    platform: str
+
+    def format(self) -> str:
+        """The comment's text."""
+        return f"qslurm then={self.condition} at={self.platform} key={self.key}"
+
+    @classmethod
+    def parse(cls, comment: str) -> Mark | None:
+        """What a comment says; None for one that is no follow-up's."""
+        match = _MARK.fullmatch(comment)
+        return cls(match[3], match[1], match[2]) if match else None  # type: ignore[arg-type] # one of the three
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a follow-up, and the reason, for its user to read."""
+
+    do: Literal["wait", "release", "cancel"]
+    reason: str = ""
+
+
+WAIT = Decision("wait")
+
+
+def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> Decision:
+    """What a C2 job's end means for its follow-up.
+
+    `how` is "open", "refused" (C2 never took it), "lost" (it has ended, and nobody knows how) or an outcome, `why` a
+    sentence about it. As with sbatch's afterok, afternotok and afterany all but "completed" is a failure.
+    """
+    if how == "open":
+        return WAIT
+    if how == "refused":
+        return Decision("cancel", f"C2 refused the job that it follows. {why}".strip())
+    said = (
+        f"On C2: {why or f'Job {job_id} {how}.'}" if how != "lost" else f"C2 forgot how job {job_id} ended."
+    )
+    if condition == "any" or (how != "lost" and (condition == "ok") == (how == "completed")):
+        return Decision("release", said)
+    wanted = "completed" if condition == "ok" else "failed"
+    return Decision("cancel", f"{said} This one was to follow if it {wanted}.")
+
+
+def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) -> tuple[int, str]:
+    """Hand a script to C1's sbatch, held; the job's id on C1, and what sbatch had to say beside it.
+
+    `job` is how the script's commands name the job that it follows.
+    InvalidInputError if there is no script or no sbatch; RefusedError with sbatch's words.
+    """
+    if not script.is_file():
+        raise InvalidInputError(
+            f"There is no script {script} to follow the job.", hint="--then names an sbatch script."
+        )
+    command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", os.fspath(script)]
+    done = _run(command, {**environ, VARIABLE: job})
+    job_id = done.stdout.strip().partition(";")[0]
+    if done.returncode or not job_id.isdigit():
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise RefusedError(
+            f"{script} can't follow the job: {said.removeprefix('sbatch: error: ').rstrip('.')}.",
+            hint="Nothing was sent to C2.",
+        )
+    return int(job_id), done.stderr.strip()
+
+
+def remarks(script: Path) -> list[str]:
+    """What its user may not have meant, in a script that is to follow a job."""
+    said = []
+    with script.open(errors="replace") as file:
+        options = "".join(line for line in islice(file, 1000) if line.startswith("#SBATCH"))
+    if "--comment" in options:
+        said.append(f"{script}: its own --comment gives way to qslurm's.")
+    if "--export" in options and VARIABLE not in options:
+        said.append(f"{script}: name {VARIABLE} in its --export, or the job is not told what it follows.")
+    return said
+
+
+def take_back(job_id: int, environ: Mapping[str, str]) -> None:
+    """Cancel one's own follow-up that has nothing to follow; if that can't be done now, the releaser does it later."""
+    _run(["scancel", "--state=PENDING", str(job_id)], environ)
+
+
+def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SBATCH_S,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"There is no {command[0]} here: follow-up jobs need Slurm on this host.",
+            hint="--wait waits for the job.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise RefusedError(
+            f"{command[0]} has not ended after {SBATCH_S:.0f} s.", hint="Is this cluster's slurmctld there?"
+        ) from error

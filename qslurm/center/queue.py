@@ -1,0 +1,128 @@
+"""C1's own queue, as the releaser reads and changes it with Slurm's commands: no shell, a time limit for each."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from qslurm.center.follow_up import Mark
+from qslurm.errors import QslurmError, RefusedError, UnreachableError
+
+COMMAND_S = 60.0
+
+_GONE = ("Invalid job id", "already completing or completed", "already finished")
+_AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
+_HELD = ("JobHeldUser", "0")
+
+Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A follow-up that its user holds, in C1's queue."""
+
+    job_id: int
+    user: str
+    mark: Mark
+
+
+def parse_held(text: str, sign: str) -> list[Held]:
+    """Follow-ups that are held, from squeue's lines.
+
+    A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
+    when they wrote one, begins those of squeue.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split(" ", 5)
+        if len(words) < 6 or words[0] != sign:
+            continue
+        _, job_id, user, reason, priority, comment = words
+        mark = Mark.parse(comment)
+        if mark is not None and (reason, priority) == _HELD and job_id.isdigit():
+            found.append(Held(int(job_id), user, mark))
+    return found
+
+
+def parse_running(text: str) -> set[str]:
+    """The jobs of squeue's lines that run, or are suspended: `12:0` or `12_3:0`, with how often each was restarted."""
+    running = set()
+    for line in text.splitlines():
+        job_id, state, restarts, *_ = [*line.strip().split("|"), "", ""]
+        if state in ("RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING"):
+            running.add(f"{job_id}:{restarts}")
+    return running
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_S,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise QslurmError(
+            f"There is no {command[0]} here.",
+            hint="The releaser runs where Slurm's commands of this cluster do.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise UnreachableError(f"{command[0]} has not ended after {COMMAND_S:.0f} s.") from error
+
+
+class Queue:
+    """C1's queue. Each raises UnreachableError when slurmctld is away, RefusedError when it says no.
+
+    A job that is not there any more, or has been started by its user, is no error.
+    """
+
+    def __init__(self, run: Run = _run) -> None:
+        self._run = run
+
+    def cluster(self) -> str:
+        """The cluster's name, as its jobs know it."""
+        for line in self._asked(["scontrol", "show", "config"]).splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "ClusterName":
+                return value.strip()
+        raise QslurmError("scontrol does not say what this cluster's name is.")
+
+    def held(self) -> list[Held]:
+        """All follow-ups whose users hold them."""
+        sign = secrets.token_hex(16)
+        form = f"--format={sign} %A %u %r %Q %k"
+        return parse_held(self._asked(["squeue", "--noheader", "--states=PENDING", form]), sign)
+
+    def running(self, jobs: Iterable[str]) -> set[str]:
+        """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run."""
+        wanted = set(jobs)
+        ids = ",".join(sorted(job.partition(":")[0] for job in wanted))
+        form = "--Format=JobArrayID:|,State:|,RestartCnt:|"
+        return wanted & parse_running(
+            self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
+        )
+
+    def release(self, job_id: int, comment: str) -> None:
+        """Let a held job go; what its comment says from then on can't be taken for a follow-up's."""
+        self._asked(["scontrol", "release", str(job_id)])
+        self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+
+    def cancel(self, job_id: int, reason: str) -> None:
+        """Cancel a job that has not begun; `scontrol show job` and the accounting show the reason."""
+        self._asked(["scontrol", "update", f"JobId={job_id}", f"AdminComment={reason}"])
+        self._asked(["scancel", "--state=PENDING", str(job_id)])
+
+    def _asked(self, command: Sequence[str]) -> str:
+        done = self._run(command)
+        said = " ".join(done.stderr.split())
+        if not done.returncode or any(word in said for word in _GONE):
+            return done.stdout
+        if any(word in said for word in _AWAY):
+            raise UnreachableError(f"This cluster's slurmctld does not answer: {said}.")
+        raise RefusedError(f"{command[0]} {command[1]}: {said or f'exit code {done.returncode}'}.")

@@ -1,0 +1,152 @@
+"""What on C1 depends on a submission: the job that waits for it, and the one that follows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from qslurm.cli.output import note
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError, UncertainError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.follow_up import Condition
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""What batch systems send before they kill. Slurm: SIGCONT, SIGTERM, and SIGKILL after KillWait, to every process of
+the job, when it is cancelled, preempted, or out of time (seen on 22.05)."""
+
+
+@contextmanager
+def followed(
+    connection: Center, payload: Mapping[str, Any], script: Path, condition: Condition
+) -> Iterator[int]:
+    """Hand a script to C1's sbatch, held until this payload's job has ended; its id on C1.
+
+    ConfigError without an agent that releases it. If the payload turns out to be refused, it is taken back.
+    """
+    from qslurm.center.follow_up import Mark, remarks, submit_held, take_back
+    from qslurm.center.refs import KEY
+    from qslurm.payload.comment import Comment
+
+    platform = connection.follow_ups
+    if not platform:
+        raise ConfigError(
+            "Nobody here releases follow-up jobs: that takes the center's agent, and its releaser.",
+            hint="Use --wait, or ask the center's admins for `qslurm agent releaser`.",
+        )
+    key = Comment.parse(str(payload["job"].get("comment", ""))).key
+    if not KEY.fullmatch(key):
+        raise InvalidInputError(
+            "A payload with a comment of its own can't be followed: its job has no key to be known by.",
+            hint="Leave the comment out.",
+        )
+    environ = dict(os.environ)
+    name = f"{connection.config.prefix}{key}"
+    job_id, said = submit_held(script, Mark(key, condition, platform), name, environ)
+    for remark in (said, *remarks(script)):
+        if remark:
+            note(remark)
+    connection.depend(followed=True)
+    try:
+        yield job_id
+    except UncertainError:
+        note(
+            f"The follow-up, job {job_id}, stays held until the center's agent knows what came of the submission."
+        )
+        raise
+    except QslurmError:
+        with suppress(QslurmError):
+            take_back(job_id, environ)
+            note(f"The follow-up, job {job_id}, is cancelled.")
+        raise
+
+
+class _Ended(BaseException):
+    """A batch system ends the job that this process is part of."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Waiting:
+    """While its body runs, this process and what it has submitted end together, if it is part of a job on C1.
+
+    When a batch system ends that job, the one on C2 is cancelled, and the command exits as one ended by a signal does.
+    What no process notices (SIGKILL, a node that fails) the center's agent does. A Ctrl-C at a terminal ends the
+    waiting only, and so does everything else that is no such signal.
+    """
+
+    def __init__(
+        self, connection: Center, payload: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    ) -> None:
+        from qslurm.center.origin import of_process, slurm_job
+        from qslurm.payload.comment import Comment
+
+        environ = os.environ if environ is None else environ
+        self._connection = connection
+        self._key = Comment.parse(str(payload["job"].get("comment", ""))).key
+        self._in_a_job = of_process(environ).system != "shell"
+        self._slurm_job = slurm_job(environ)
+        self._tied = False
+        self._before: dict[int, Any] = {}
+        self.job_id: int | None = None
+        """The job on C2, once it has an id."""
+
+    def __enter__(self) -> Waiting:
+        if not self._in_a_job:
+            return self
+        for number in ENDING:
+            if number != signal.SIGINT or not (sys.stdin is not None and sys.stdin.isatty()):
+                self._before[number] = signal.signal(number, _end)
+        if self._key and self._slurm_job and self._connection.follow_ups:
+            self._connection.depend(waits=self._slurm_job)
+            self._tied = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if isinstance(error, _Ended) else handler)
+        if isinstance(error, _Ended):
+            self._cancel(str(error))
+            raise click.exceptions.Exit(128 + error.number) from error
+        if error is not None and self._tied:
+            with suppress(QslurmError):  # an agent that does not answer has said so already
+                self._connection.let_go(self._key)
+
+    def _cancel(self, why: str) -> None:
+        """Cancel what was submitted: first that, then words."""
+        self._connection.close()  # it may be in the middle of an answer
+        job_id = self.job_id
+        try:
+            if job_id is None and self._key:
+                found = self._connection.slurm.find_by_key(self._key)
+                job_id = found.job_id if found else None
+            if not job_id:
+                if self._tied:
+                    note(
+                        f"This job is being ended ({why}); what it submitted is cancelled by the center's agent."
+                    )
+                return
+            self._connection.slurm.cancel(job_id)
+        except QslurmError as error:
+            note(
+                f"qslurm: This job is being ended ({why}), and job {job_id or ''} on C2 can't be cancelled: {error}"
+            )
+        else:
+            note(f"This job is being ended ({why}), so job {job_id} on C2 is cancelled; --keep lets it live.")
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise _Ended(number)

@@ -1,0 +1,239 @@
+"""What depends on a C2 job on C1: the job that follows it, held meanwhile, and the one that waits for it."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from people import Researcher, eventually, operator
+
+from qslurm.payload.comment import new_key
+
+pytestmark = pytest.mark.slurm
+
+NEXT = "#!/bin/bash\n#SBATCH --mem=10 --output=next-%j.out\nqslurm results $QSLURM_C2_JOB --json\n"
+FAILS = "#!/bin/bash\nexit 3\n"
+
+
+class Client(Researcher):
+    """Somebody on C1 who reaches C2 by the agent."""
+
+    @property
+    def environment(self):
+        layout = self.testbed.layout
+        return {
+            "QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml"),
+            "QSLURM_AGENT": str(layout.agent_socket),
+        }
+
+    def types(self, *words, **environment):
+        return super().types(*words, **(self.environment | environment))
+
+    def submits_followed(self, *words, script="next.sbatch"):
+        """Submit something with a follow-up; the ids on C2 and on C1."""
+        document = self.gets("submit", *words, "--then", script)
+        return document["job_id"], document["follow_up"]
+
+    def waits_in_a_job(self, *options, environment=None):
+        """A job on C1 that waits for a job on C2, which is held there; the ids on C2 and on C1."""
+        self.has_example("bell.cq")
+        exports = "".join(
+            f"export {name}={value}\n" for name, value in (environment or self.environment).items()
+        )
+        name = f"wait-{new_key()}"
+        script = (
+            f"#!/bin/bash\n#SBATCH --mem=10\n{exports}"
+            f"qslurm submit bell.cq --backend qx --hold --wait {' '.join(options)} --job-name {name}\n"
+        )
+        c1_job = self.sbatches(f"{name}.sbatch", script)
+        said = self.folder / f"{name}.sbatch.out"
+        found = eventually(
+            lambda: re.search(r"Submitted job (\d+)", said.read_text() if said.exists() else ""),
+            "the job to submit",
+            seen=lambda: f"; it said {said.read_text() if said.exists() else 'nothing'}",
+        )
+        return int(found[1]), c1_job
+
+    def on_c1(self, c1_job):
+        """What C1's Slurm says of a job."""
+        done = self.testbed.c1(("scontrol", "show", "job", "--oneliner", str(c1_job)))
+        return dict(re.findall(r"(\w+)=(.*?)(?= \w+=|$)", done.stdout.strip()))
+
+    def sees_on_c1(self, c1_job, *states):
+        eventually(
+            lambda: self.on_c1(c1_job)["JobState"] in states,
+            f"job {c1_job} of C1 to be {' or '.join(states)}",
+            seen=lambda: f"; it is {self.on_c1(c1_job)}",
+        )
+
+
+@pytest.fixture
+def alice(testbed):
+    testbed.up()
+    layout = testbed.layout
+    config = layout.folder / "etc" / "c1" / "users.toml"
+    config.write_text(
+        f'[agent]\naddress = "127.0.0.1:{testbed.ports["agent"]}"\nmunge_socket = "{layout.munge_socket("c1")}"\n'
+    )
+    operator(testbed, "partition", "enable", "p_qx")
+    alice = Client(testbed)
+    alice.has_example("bell.cq")
+    alice.writes("next.sbatch", NEXT)
+    alice.writes("fails.sh", FAILS)
+    return alice
+
+
+def kill(testbed, name):
+    os.kill(testbed.pid(name), signal.SIGKILL)
+
+
+def test_a_follow_up_runs_when_its_job_has_ended_and_finds_its_results(alice):
+    job_id, c1_job = alice.submits_followed("bell.cq", "--backend", "qx")
+    alice.sees_on_c1(c1_job, "COMPLETED")
+    results = json.loads((alice.folder / f"next-{c1_job}.out").read_text())
+    assert results["job_id"] == job_id
+    assert set(results["counts"]) == {"00", "11"}
+
+
+def test_a_follow_up_runs_as_asked_and_is_cancelled_with_a_reason_otherwise(alice):
+    jobs = {
+        (end, condition): alice.submits_followed(*words, "--backend", "qx", "--then-if", condition)[1]
+        for end, words in (("completes", ("bell.cq",)), ("fails", ("fails.sh",)))
+        for condition in ("ok", "any", "failed")
+    }
+    array = alice.submits_followed("bell.cq", "--backend", "qx", "--array", "0-2")
+    for (end, condition), c1_job in jobs.items():
+        runs = condition == "any" or (condition == "ok") == (end == "completes")
+        alice.sees_on_c1(c1_job, *(("COMPLETED", "FAILED") if runs else ("CANCELLED",)))
+    assert "failed" in alice.on_c1(jobs["fails", "ok"])["AdminComment"]
+    assert "completed" in alice.on_c1(jobs["completes", "failed"])["AdminComment"]
+    alice.sees_on_c1(array[1], "COMPLETED", "FAILED")
+    assert alice.gets("queue", "--all", "--json")["jobs"] is not None
+    assert {task["state"] for task in alice.gets("show", str(array[0]))["tasks"]} == {"COMPLETED"}
+
+
+def test_a_cancelled_job_counts_as_failed(alice):
+    job_id, ok = alice.submits_followed("bell.cq", "--backend", "qx", "--hold")
+    other, failed = alice.submits_followed("bell.cq", "--backend", "qx", "--hold", "--then-if", "failed")
+    assert alice.on_c1(ok)["Reason"] == "JobHeldUser"
+    assert alice.types("cancel", str(job_id), str(other)).returncode == 0
+    alice.sees_on_c1(ok, "CANCELLED")
+    assert f"Job {job_id} was cancelled" in alice.on_c1(ok)["AdminComment"]
+    alice.sees_on_c1(failed, "COMPLETED", "FAILED")
+
+
+def test_a_follow_up_survives_whatever_is_killed_in_between(alice):
+    testbed = alice.testbed
+    job_id, c1_job = alice.submits_followed("bell.cq", "--backend", "qx", "--hold")
+    for name in ("agent", "releaser"):
+        kill(testbed, name)
+    testbed.stop("slurmctld-c1")
+    done = testbed.c2(("scontrol", "release", str(job_id)))
+    assert done.returncode == 0, done.stderr
+    eventually(
+        lambda: "COMPLETED" in testbed.c2(("scontrol", "show", "job", str(job_id))).stdout,
+        "the C2 job to end",
+    )
+    testbed.start("agent")
+    testbed.start("releaser")  # C1's slurmctld is still away
+    testbed.start("slurmctld-c1")
+    alice.sees_on_c1(c1_job, "COMPLETED")
+
+
+def test_another_users_jobs_can_neither_be_followed_nor_released(alice):
+    testbed = alice.testbed
+    bob = Client(testbed, "qs_bob")
+    job_id, _ = alice.submits_followed("bell.cq", "--backend", "qx")
+    key = alice.gets("show", str(job_id))["key"]
+    held = alice.sbatches("held.sbatch", "#!/bin/bash\n#SBATCH --hold --mem=10\ntrue\n")
+
+    def marked(comment):
+        bob.writes("x.sbatch", "#!/bin/bash\n#SBATCH --mem=10\ntrue\n")
+        done = testbed.c1(
+            ("sbatch", "--parsable", "--hold", f"--comment={comment}", "x.sbatch"), user="qs_bob"
+        )
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    line = f"{held} qs_alice JobHeldUser 0 qslurm then=any at=c2 key={key}"
+    forged = marked(f"x\n{line}\n {line}")
+    follows = marked(f"qslurm then=any at=c2 key={key}")
+    kill(testbed, "releaser")
+    testbed.up()
+    alice.sees_on_c1(follows, "CANCELLED")
+    assert "somebody else" in alice.on_c1(follows)["AdminComment"]
+    assert alice.on_c1(held)["Reason"] == "JobHeldUser"
+    done = testbed.c1(("scancel", str(forged), str(held)), user="root")
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_releaser_is_told_how_others_jobs_ended(alice):
+    program = (
+        "import sys; from qslurm.center.config import load_config; from qslurm.agent.client import AgentConnection\n"
+        "from qslurm.agent.messages import EndBound, GetEndings\n"
+        "agent = AgentConnection(load_config(), print)\n"
+        "for question in (GetEndings([], 'snellius'), EndBound('x' * 32)):\n"
+        "    try: agent.ask(question, object)\n"
+        "    except Exception as error: print(error.kind)\n"
+    )
+    done = alice.testbed.c1((alice.testbed.layout.python, "-I", "-c", program), **alice.environment)
+    assert done.stdout.split() == ["permission", "permission"], done.stderr
+
+
+def test_what_sbatch_refuses_is_not_sent(alice):
+    alice.writes("bad.sbatch", "#!/bin/bash\n#SBATCH --partition=nowhere\n")
+    before = len(alice.gets("queue", "--all")["jobs"])
+    done = alice.types("submit", "bell.cq", "--backend", "qx", "--then", "bad.sbatch")
+    assert done.returncode == 3
+    assert "invalid partition" in done.stderr
+    assert len(alice.gets("queue", "--all")["jobs"]) == before
+
+
+def test_what_c2_refuses_takes_its_follow_up_along(alice):
+    done = alice.types("submit", "bell.cq", "--backend", "nowhere", "--then", "next.sbatch")
+    assert done.returncode == 3
+    c1_job = int(re.search(r"The follow-up, job (\d+), is cancelled", done.stderr)[1])
+    assert alice.on_c1(c1_job)["JobState"] == "CANCELLED"
+
+
+def test_without_an_agent_there_are_no_follow_ups(alice):
+    done = Researcher.types(alice, "submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
+    assert done.returncode == 2
+    assert "releaser" in done.stderr
+
+
+def test_a_waiting_job_takes_its_c2_job_along_with_and_without_an_agent(alice):
+    direct = {"QSLURM_CONFIG": str(alice.testbed.layout.c1_qslurm)}
+    ways = [None, direct]
+    cancelled = [alice.waits_in_a_job(environment=way) for way in ways]
+    timed_out = [alice.waits_in_a_job(environment=way) for way in ways]
+    kept = [alice.waits_in_a_job("--keep", environment=way) for way in ways]
+    sees = Researcher(alice.testbed)  # by the center's token: the agent knows only what it has sent
+    alice.testbed.c1(("scancel", *(str(c1_job) for _, c1_job in cancelled + kept)))
+    for _, c1_job in timed_out:
+        done = alice.testbed.c1(("scontrol", "update", f"JobId={c1_job}", "EndTime=now"), user="root")
+        assert done.returncode == 0, done.stderr
+    for job_id, _ in cancelled + timed_out:
+        assert sees.ends_as(job_id) == "CANCELLED"
+    for _, c1_job in timed_out:
+        alice.sees_on_c1(c1_job, "TIMEOUT")
+    for job_id, c1_job in kept:
+        alice.sees_on_c1(c1_job, "CANCELLED")
+        assert sees.sees(job_id) == "PENDING"
+        assert sees.types("cancel", str(job_id)).returncode == 0
+
+
+def test_a_waiting_process_that_is_killed_at_once_takes_its_c2_job_along(alice):
+    job_id, c1_job = alice.waits_in_a_job()
+    kept, other = alice.waits_in_a_job("--keep")
+    pids = alice.testbed.c1(("scontrol", "listpids", str(c1_job)), user="root").stdout
+    for pid in re.findall(r"^(\d+)", pids, re.MULTILINE):
+        if Path(f"/proc/{pid}").exists():
+            os.kill(int(pid), signal.SIGKILL)
+    for one in (c1_job, other):
+        assert alice.testbed.c1(("scancel", "--full", "--signal=KILL", str(one))).returncode in (0, 1)
+    assert alice.ends_as(job_id) == "CANCELLED"
+    assert alice.sees(kept) == "PENDING"
+    assert alice.types("cancel", str(kept)).returncode == 0
