@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig, MetricsConfig
 from qslurm.known_keys import refuse_unknown_keys
@@ -54,6 +54,7 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics: MetricsConfig = MetricsConfig()
     runtimes: RuntimesConfig = RuntimesConfig()
     remote: RemoteConfig = RemoteConfig()
+    sessions: SessionsConfig = SessionsConfig()
     tokens: TokensConfig = TokensConfig()
 
 

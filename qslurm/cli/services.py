@@ -28,7 +28,7 @@ def serve_dispatcher(config_file: Path | None) -> None:
     from qslurm.dispatcher.service import serve
 
     config = load_c2_config(config_file)
-    serve(config.dispatcher, config.backend, remote=config.remote)
+    serve(config.dispatcher, config.backend, remote=config.remote, callers=config.sessions)
 
 
 @dispatcher.command("status")

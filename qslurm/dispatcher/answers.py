@@ -40,9 +40,9 @@ class Answers:
         """Send this, to a job step or to somebody else, once everything that has changed so far is stored."""
         self._held.append(_Held(now, address, message, to_step))
 
-    def wait(self, question: Question, address: To, now: float) -> None:
-        """Somebody waits for an execution's outcome."""
-        self._waiting.setdefault(question, {})[address] = now + HOLD_S
+    def wait(self, question: Question, address: To, now: float, hold_s: float = HOLD_S) -> None:
+        """Somebody waits for an execution's outcome, or for a task's end; after `hold_s` they are impatient."""
+        self._waiting.setdefault(question, {})[address] = now + hold_s
 
     def settle(self, outcomes: Iterable[tuple[int, int, Message]], now: float) -> None:
         """These outcomes are there: whoever waits for one gets it once it is stored."""
@@ -61,7 +61,7 @@ class Answers:
         kept = []
         for held in self._held:
             if held.to_step:
-                self._send(held.address, Pending(reason=reason, position=0))
+                self._send(held.address, Pending(reason=reason, position=0, again=True))
             elif now - held.since < _STALE_S:
                 kept.append(held)
         self._held = kept

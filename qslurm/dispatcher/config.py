@@ -57,6 +57,18 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return self.workers + self.remote
 
 
+class SessionsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[sessions]`: loops that run on a center's nodes. Without `listen` (`ADDRESS:PORT`) there are none.
+
+    `address` is what centers are told to connect to ("": `listen`). `key` is the file of the door's secret key; the
+    dispatcher makes it when it is not there, and its certificate beside it (`.crt`), which centers are told.
+    """
+
+    listen: str = ""
+    address: str = ""
+    key: str = "/var/lib/qslurm/sessions.key"
+
+
 class RemoteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Section `[remote]`: quantum runtimes on other hosts. Without `listen` (`tcp://address:port`) there are none.
 

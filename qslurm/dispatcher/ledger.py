@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Admit, Executed, Message
+from qslurm.dispatcher.messages import END, Admit, Executed, Message
 from qslurm.dispatcher.meters import Meters
 from qslurm.dispatcher.policy import Waiting
 from qslurm.dispatcher.queues import Queue
@@ -151,6 +151,8 @@ class Ledger:
         for execution in list(task.executions.values()):
             self._withdraw(execution)
             self.settled.append((task.id, execution.seq, ended(task)))
+        if task.job.kind == "session":
+            self.settled.append((task.id, END, ended(task)))
         self._ended.append(task.id)
         self.meters.add("jobs_ended", task.job.backend, task.job.center, task.job.kind, state)
         queue = self.queues.get(task.job.backend)
@@ -179,7 +181,7 @@ class Ledger:
             execution.losses = 1
         task.executions[seq] = execution
         job = task.job
-        waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=job.kind == "hybrid")
+        waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=task.couples)
         self.queues[job.backend].add(waiting, now)
         state, sha256, shots = execution.state, execution.circuit_sha256, circuit.shots
         self.changes.append(
@@ -223,7 +225,7 @@ class Ledger:
         )
         task = self.tasks[execution.task]
         self._count(task, outcome, state, "dispatcher")
-        if task.job.kind == "hybrid":
+        if task.couples:
             self.meters.until_told("step_seconds", execution.asked, task.job.backend)
         del task.executions[execution.seq]
         task.ended.add(execution.seq)

@@ -25,6 +25,15 @@ Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 OPEN_EXECUTIONS = 16
 """Circuits that one task may have under way at a time."""
 
+OPEN_IN_SESSION = 64
+"""The same for a session whose client is elsewhere: what is on its way there and back counts, too."""
+
+CIRCUIT_BYTES_IN_SESSION = 32 * 1024 * 1024
+"""Of all circuits that a session has under way; one may be as large as any."""
+
+END = -1
+"""In place of an execution's number: the end of a task is waited for."""
+
 
 class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_only=True):
     """The root of all messages."""
@@ -273,14 +282,26 @@ class Await(Message, frozen=True):
 
 
 class Pending(Message, frozen=True):
-    """Not yet: `reason` says why; `position` is the place in the queue, from 1, or 0 once it runs."""
+    """Not yet: `reason` says why; `position` is the place in the queue, from 1, or 0 once it runs.
+
+    To the client of a session, which is told without asking, `again` says that it has to ask once more.
+    """
 
     reason: str
     position: int
+    again: bool = False
+
+
+class Attend(Message, frozen=True):
+    """The step of a session asks for its end. Answered with Refused when it has ended, with Pending until then."""
+
+    task: Number
 
 
 class Conclude(Message, frozen=True):
-    """The hybrid algorithm is over: with its final result (a JSON object), or with why it failed."""
+    """The hybrid algorithm is over: with its final result (a JSON object; a session may have none), or with why it
+    failed.
+    """
 
     task: Number
     final_result: str | None = None
@@ -379,6 +400,7 @@ Request = (
     | Execute
     | Await
     | Conclude
+    | Attend
     | Join
     | Report
     | Result

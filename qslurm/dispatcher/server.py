@@ -18,19 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.dispatcher import jobs, reserving, sessions, work
 from qslurm.dispatcher.answers import Answers, To
+from qslurm.dispatcher.callers import Callers
 from qslurm.dispatcher.checks import Checks, Sender
 from qslurm.dispatcher.commits import Commits
-from qslurm.dispatcher.config import RemoteConfig
+from qslurm.dispatcher.config import RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.door import Door
 from qslurm.dispatcher.fleet import Fleet
 from qslurm.dispatcher.front import Front
+from qslurm.dispatcher.idle import Idle
 from qslurm.dispatcher.leases import Leases
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
+    END,
     Admit,
     Admitted,
     Attach,
+    Attend,
     Await,
     Conclude,
     Execute,
@@ -67,7 +71,9 @@ log = EventLog(__name__)
 
 _BATCH = 64  # messages taken in before anything else gets its turn
 _IDLE_S = 10.0
+_WORD_S = 5.0  # between two words to a session's client about a circuit that waits
 
+_NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
 ReadJob = Callable[[Envelope, int], str]
@@ -96,6 +102,7 @@ class Server:
         read: ReadJob | None,
         logbooks: str | None = None,
         remote: RemoteConfig | None = None,
+        callers: SessionsConfig | None = None,
     ) -> None:
         import zmq
 
@@ -111,7 +118,15 @@ class Server:
         self._fleet = Fleet(self._pool, self._remotes)
         self._door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
         self._leases = Leases(ledger, self._pool, self._door)
-        self._after_lease: dict[int, list[tuple[Parcel, Execute]]] = {}
+        self._idle = Idle(ledger)
+        self._callers: Callers | None = None
+        if callers is not None:
+            self._callers = Callers(
+                callers,
+                enter=lambda secret: sessions.enter(ledger, secret),
+                is_open=lambda task: task in ledger.tasks,
+            )
+        self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
         self._watched: set[int] = set()
         self._backends = Backends(ledger)
         self._answers = Answers(self._send)
@@ -128,6 +143,8 @@ class Server:
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
+        if self._callers is not None:
+            self._poller.register(self._callers.ear, zmq.POLLIN)
 
     def listen(self, path: str) -> None:
         """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
@@ -137,6 +154,11 @@ class Server:
     def bind_remote(self) -> str:
         """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
         return self._remotes.bind() if self._remotes else ""
+
+    @property
+    def place_of_callers(self) -> str:
+        """Where sessions' clients come to, or nothing."""
+        return self._callers.place if self._callers else ""
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
@@ -165,6 +187,8 @@ class Server:
             self._threads.close()
             if self._remotes is not None:
                 self._remotes.close()
+            if self._callers is not None:
+                self._callers.close()
             self._front.close()
 
     def _round(self) -> None:
@@ -186,12 +210,15 @@ class Server:
             self._hear_runtimes()
         if ready.pop(self._front.ear, None) or self._front.waiting:
             self._hear()
+        if self._callers is not None and (ready.pop(self._callers.ear, None) or self._callers.waiting):
+            self._hear_callers(self._callers)
         if self._remotes is not None:
             self._look_after_remotes(self._remotes, ready)
         for pidfd in ready:  # nothing else is registered
             self._lose(int(pidfd))
         now = time.monotonic()
         self._pool.kill_overdue(now)
+        self._idle.look(now)
         self._assign(now)
         self._store(now)
         self._leases.look(now)
@@ -200,12 +227,14 @@ class Server:
             self._leases.lend(runtime, now)
         for (task, seq), address in self._answers.impatient(now):
             self._send(address, sessions.pending(self._ledger, task, seq))
+            if self._callers is not None and isinstance(address, tuple) and self._callers.owns(address):
+                self._answers.wait((task, seq), address, now, _WORD_S)  # it is told without asking again
 
     def _patience_ms(self) -> int:
-        if self._front.waiting:
+        if self._front.waiting or (self._callers is not None and self._callers.waiting):
             return 0
         now = time.monotonic()
-        parts = (self._answers, self._pool, self._ledger, self._commits)
+        parts = (self._answers, self._pool, self._ledger, self._commits, self._idle)
         first = min(
             now + _IDLE_S,
             self._front.look(now),
@@ -214,6 +243,8 @@ class Server:
         )
         if self._remotes is not None:
             first = min(first, self._remotes.next_event())
+        if self._callers is not None:
+            first = min(first, self._callers.look(now))
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------
@@ -239,18 +270,39 @@ class Server:
                 checks, owner = self._who_checks(parcel, self._lookers)
                 if not checks.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender), owner):
                     self._send(parcel.address, _TOO_MANY)
-            case Execute() | Await() | Conclude():
-                self._take_from_session(parcel, message)
+            case Execute() | Await() | Conclude() | Attend():
+                self._take_from_step(parcel, message)
             case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach():
                 self._check(parcel, message)
             case _:
                 self._send(parcel.address, Refused(kind="permission", reason="That is not for this socket."))
 
-    def _take_from_session(self, parcel: Parcel, message: Execute | Await | Conclude) -> None:
-        ledger, address = self._ledger, parcel.address
-        if not sessions.is_session(ledger, message.task, parcel.credential):
-            self._send(address, Refused(kind="session", reason="This session is not known: attach again."))
-            return
+    def _hear_callers(self, callers: Callers) -> None:
+        for address, task, body in callers.hear(_BATCH):
+            try:
+                message: Message | None = decode_request(body)
+            except InvalidInputError:
+                message = None
+            if not isinstance(message, Execute | Await | Conclude) or message.task != task:
+                self._send(address, Refused(kind="permission", reason="That is not for this session."))
+            elif task not in self._ledger.tasks:
+                self._send(address, _NOT_KNOWN)
+            else:
+                self._idle.used(task, time.monotonic())
+                self._take_from_session(address, message)
+
+    def _take_from_step(self, parcel: Parcel, message: Execute | Await | Conclude | Attend) -> None:
+        if not sessions.is_session(self._ledger, message.task, parcel.credential):
+            self._send(parcel.address, _NOT_KNOWN)
+        elif isinstance(message, Attend):
+            now = time.monotonic()
+            self._idle.begin(message.task, now)
+            self._answers.wait((message.task, END), parcel.address, now)
+        else:
+            self._take_from_session(parcel.address, message)
+
+    def _take_from_session(self, address: Address, message: Execute | Await | Conclude) -> None:
+        ledger = self._ledger
         if ledger.trouble and not isinstance(message, Await):
             self._send(address, sessions.pending(ledger, message.task, -1))
             return
@@ -259,7 +311,7 @@ class Server:
             answer = sessions.conclude(ledger, message)
         elif isinstance(message, Execute):
             if self._leases.holds(message.task):  # wait until nothing that it asks for can be executing
-                self._after_lease.setdefault(message.task, []).append((parcel, message))
+                self._after_lease.setdefault(message.task, []).append((address, message))
                 self._leases.stop(message.task)
                 return
             self._leases.drop(message.task)
@@ -300,8 +352,11 @@ class Server:
     def _resume(self, tasks: tuple[int, ...]) -> None:
         """A lease has ended: take what its tasks have asked for meanwhile."""
         for task in tasks:
-            for parcel, message in self._after_lease.pop(task, []):
-                self._take_from_session(parcel, message)
+            for address, message in self._after_lease.pop(task, []):
+                if task in self._ledger.tasks:
+                    self._take_from_session(address, message)
+                else:
+                    self._send(address, _NOT_KNOWN)
 
     # --- who says so? --------------------------------------------------------------------------------
 
@@ -435,6 +490,7 @@ class Server:
     def _store(self, now: float) -> None:
         """Store what has changed; only then tell anybody."""
         ledger, in_trouble = self._ledger, bool(self._ledger.trouble)
+        self._note_settled(now)
         self._answers.settle(ledger.settled, now)
         ledger.settled.clear()
         if not self._commits.commit(now, at_once=self._stopping):
@@ -448,6 +504,14 @@ class Server:
         if self._remotes is not None:
             self._remotes.confirm()
 
+    def _note_settled(self, now: float) -> None:
+        """What concerns sessions whose clients are elsewhere: they are in use, or their clients hear of the end."""
+        for task, seq, message in self._ledger.settled:
+            self._idle.used(task, now)
+            address = self._callers.address_of(task) if self._callers and seq == END else None
+            if address is not None:
+                self._answer_step(address, message)
+
     def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=False)
 
@@ -457,6 +521,9 @@ class Server:
     def _send(self, address: To, message: Message) -> None:
         if isinstance(address, int):
             self._door.tell(address, encode(message))
+            return
+        if self._callers is not None and self._callers.owns(address):
+            self._callers.send(address, message, final=not isinstance(message, Pending))
             return
         self._front.send([*address, b"", encode(message)])
 

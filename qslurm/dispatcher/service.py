@@ -8,16 +8,17 @@ import pwd
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.doorkeeper import allow_many_descriptors
 from qslurm.dispatcher.remotes import MISSED_BEATS
 from qslurm.dispatcher.scheduling import check_scheduling
 from qslurm.dispatcher.signals import signals_stop
 from qslurm.dispatcher.worker import ENDPOINT_LENGTH
-from qslurm.errors import ConfigError, QslurmError
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog, configure
 from qslurm.runtimes.lane_client import door_of
 
@@ -30,12 +31,21 @@ _SOCKET_PATH_LIMIT = 107
 _LEAST = {"qubits": 1, "workers": 0, "remote": 0, "max_shots": 1, "default_shots": 1}
 
 
+@dataclass(frozen=True)
+class _Doors:
+    """What others come by over the network, as far as it is configured."""
+
+    remote: RemoteConfig | None
+    callers: SessionsConfig | None
+
+
 def serve(
     config: DispatcherConfig,
     backends: Sequence[BackendConfig],
     *,
     identity: Identity | None = None,
     remote: RemoteConfig | None = None,
+    callers: SessionsConfig | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then end every process that was started, and remove the socket.
 
@@ -43,12 +53,17 @@ def serve(
     that can't be opened, is a QslurmError. `identity` is how senders are known (default: MUNGE).
     """
     remote = remote if remote and remote.listen else None
+    callers = callers if callers and callers.listen else None
     check_config(config, backends, remote)
+    if callers is not None:
+        check_callers(callers)
     configure("dispatcher")
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
     with _alone(config.socket):
-        _serve_alone(config, backends, identity or Munge(config.munge_socket), trusted, remote)
+        _serve_alone(
+            config, backends, identity or Munge(config.munge_socket), trusted, _Doors(remote, callers)
+        )
 
 
 def check_config(
@@ -106,6 +121,18 @@ def check_remote(remote: RemoteConfig) -> None:
     read_keys(Path(remote.key))
 
 
+def check_callers(callers: SessionsConfig) -> None:
+    """Refuse settings for sessions' clients that can't work (ConfigError)."""
+    from qslurm.sessions.wire import host_and_port
+
+    for name in ("listen", "address"):
+        if place := getattr(callers, name):
+            try:
+                host_and_port(place)
+            except InvalidInputError as error:
+                raise ConfigError(f"[sessions] {name}: {error.message}", hint=error.hint) from error
+
+
 def check_runtime(backend: BackendConfig) -> None:
     """Refuse a backend whose quantum runtime is unknown, or can't make sense of its options (ConfigError)."""
     from qslurm.runtimes.plugin import find_plugin, read_options
@@ -127,7 +154,7 @@ def _serve_alone(
     backends: Sequence[BackendConfig],
     identity: Identity,
     trusted: frozenset[int],
-    remote: RemoteConfig | None,
+    doors: _Doors,
 ) -> None:
     import zmq
 
@@ -155,14 +182,17 @@ def _serve_alone(
                 folder=folder,
                 read=complaint,
                 logbooks=logbooks,
-                remote=remote,
+                remote=doors.remote,
+                callers=doors.callers,
             )
             with signals_stop(server.stop, server.bell):
                 server.listen(config.socket)
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
-                if remote is not None:
+                if doors.remote is not None:
                     log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
+                if doors.callers is not None:
+                    log.info("sessions' clients may come", address=server.place_of_callers)
                 server.run()
     finally:
         store.close()

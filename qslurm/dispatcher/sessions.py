@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from typing import Any
@@ -11,8 +12,12 @@ import msgspec
 from qslurm.dispatcher import quota
 from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
+    CIRCUIT_BYTES_IN_SESSION,
+    END,
     OPEN_EXECUTIONS,
+    OPEN_IN_SESSION,
     Attach,
+    Attached,
     Conclude,
     Done,
     Execute,
@@ -30,6 +35,7 @@ from qslurm.store import statements
 log = EventLog(__name__)
 
 NO_CIRCUIT = "The hybrid file has executed no circuit."
+NO_CIRCUIT_IN_SESSION = "The session has executed no circuit."
 
 
 def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
@@ -54,11 +60,16 @@ def _attach(ledger: Ledger, task: Task | None, message: Attach, uid: int) -> Mes
         return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
     outcome = None
     if is_open(task.state):
-        if task.job.kind == "hybrid" and task.client not in {"", message.client}:
+        if task.couples and task.client not in {"", message.client}:
             return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")
         _open_session(ledger, task, message.client)
     elif task.job.kind == "circuit":
         outcome = _stored_outcome(ledger, task.id, 0)
+    return _attached(ledger, task, outcome)
+
+
+def _attached(ledger: Ledger, task: Task, outcome: Executed | None) -> Attached:
+    backend = ledger.backends[task.job.backend]
     return attached(
         task,
         outcome,
@@ -89,7 +100,7 @@ def may_have_lane(ledger: Ledger, task: int, secret: bytes, uid: int) -> bool:
 def execute(ledger: Ledger, message: Execute) -> Message | None:
     """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
     task = ledger.tasks[message.task]
-    if not is_open(task.state) or task.job.kind != "hybrid":
+    if not is_open(task.state) or not task.couples:
         return ended(task)
     backend = ledger.backends[task.job.backend]
     circuit = Circuit(message.circuit, message.shots, message.raw_data, message.seed)
@@ -106,10 +117,8 @@ def execute(ledger: Ledger, message: Execute) -> Message | None:
             f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
         )
         return Refused(kind="invalid_input", reason=reason)
-    if len(task.executions) >= OPEN_EXECUTIONS:
-        return Refused(
-            kind="refused", reason=f"A job may have {OPEN_EXECUTIONS} circuits under way at a time."
-        )
+    if complaint := _too_many(task, message):
+        return Refused(kind="refused", reason=complaint)
     if quota.is_used_up(ledger, task):
         return ended(task)
     ledger.queue(task, message.seq, circuit)
@@ -131,10 +140,12 @@ def outcome(ledger: Ledger, task_id: int, seq: int) -> Message | None:
 def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
     """Why an execution has no outcome yet."""
     if ledger.trouble:
-        return Pending(reason=ledger.why_not_stored(), position=0)
+        return Pending(reason=ledger.why_not_stored(), position=0, again=True)
     task = ledger.tasks.get(task_id)
     if task is None:
         return Pending(reason="the job has ended", position=0)
+    if seq == END:
+        return Pending(reason="the session is open", position=0)
     execution = task.executions.get(seq)
     if execution is None or execution.state is ExecutionState.RUNNING:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
@@ -145,19 +156,48 @@ def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
     return Pending(reason=ledger.unavailable.get(backend, "") or why, position=position)
 
 
+def enter(ledger: Ledger, secret: bytes) -> Attached | None:
+    """Somebody comes by the network with a secret: the session that it opens, while that is held on C2."""
+    digest = hashlib.sha256(secret).hexdigest()
+    for task in ledger.tasks.values():
+        envelope = task.job.envelope
+        if (
+            task.job.kind == "session"
+            and task.state is TaskState.RUNNING
+            and envelope is not None
+            and hmac.compare_digest(envelope.session, digest)
+        ):
+            return msgspec.structs.replace(_attached(ledger, task, None), secret=b"")
+    return None
+
+
 def conclude(ledger: Ledger, message: Conclude) -> Message:
     """The hybrid algorithm has ended; asked again, nothing changes."""
     task = ledger.tasks[message.task]
-    if not is_open(task.state) or task.job.kind != "hybrid":
+    if not is_open(task.state) or not task.couples:
         return ended(task)
     if message.final_result is not None and not _is_json_object(message.final_result):
         return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
-    if message.failure or message.final_result is None:
+    if message.failure or (message.final_result is None and task.job.kind != "session"):
         ledger.end(task, TaskState.FAILED, message.failure or "The hybrid file gave no final result.")
     else:
         task.final_result = message.final_result
-        ledger.end(task, TaskState.FINISHED, "" if task.executions or task.ended else NO_CIRCUIT)
+        nothing = NO_CIRCUIT_IN_SESSION if task.job.kind == "session" else NO_CIRCUIT
+        ledger.end(task, TaskState.FINISHED, "" if task.executions or task.ended else nothing)
     return Done()
+
+
+def _too_many(task: Task, message: Execute) -> str:
+    """Why a task may not have one circuit more under way, or nothing."""
+    session = task.job.kind == "session"
+    most = OPEN_IN_SESSION if session else OPEN_EXECUTIONS
+    if len(task.executions) >= most:
+        return f"A job may have {most} circuits under way at a time."
+    if session and task.executions:
+        size = len(message.circuit) + sum(len(one.circuit.text) for one in task.executions.values())
+        if size > CIRCUIT_BYTES_IN_SESSION:
+            return f"A session may have {CIRCUIT_BYTES_IN_SESSION >> 20} MiB of circuits under way at a time."
+    return ""
 
 
 def _is_json_object(text: str) -> bool:
@@ -174,7 +214,7 @@ def _open_session(ledger: Ledger, task: Task, client: str) -> None:
     if task.client != client:
         task.client = client
         ledger.changes.append(statements.change_task(task.id, client=client))
-    if task.state is TaskState.ADMITTED and task.job.kind == "hybrid":
+    if task.state is TaskState.ADMITTED and task.couples:
         ledger.start(task)
 
 

@@ -80,6 +80,11 @@ class Task:
         """When the state began."""
         return self.finished_at or self.started_at or self.admitted_at
 
+    @property
+    def couples(self) -> bool:
+        """Whether it asks for one circuit after the other: the job is hybrid, or a session."""
+        return self.job.kind in {"hybrid", "session"}
+
     def names(self) -> dict[str, str | int]:
         """What lines of the log call it by."""
         job = self.job

@@ -13,7 +13,7 @@ import msgspec
 
 from qslurm.errors import InvalidInputError
 
-Kind = Literal["circuit", "hybrid", "script"]
+Kind = Literal["circuit", "hybrid", "script", "session"]
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """The bound keeps a number within what every part on the way can carry: without it, one that MessagePack can't
@@ -21,6 +21,8 @@ hold would send its job back to the queue for ever.
 """
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+
+Digest = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 
 MARKER = "#QSLURM-DATA "
 """Starts the line that carries the envelope; the last such line of a script counts."""
@@ -34,16 +36,18 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The data of a circuit or hybrid job.
+    """The data of a circuit job, a hybrid job or a session.
 
     `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
     shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself. `qpu_seconds` is
     how long its circuits may keep the backend busy in all (None: as long as the backend allows). `parameters` are
     values that its user gave to names; `sweep` gives each task of an array values of its own, in place of
     `{{ name }}` in a circuit. `sources` gives each task, by its index, a file of its own instead of the one.
+    A session has no source: `session` is the SHA-256 (hexadecimal) of the secret that its
+    client comes with, `idle_limit_s` how long nothing may be asked of it.
     """
 
-    kind: Literal["circuit", "hybrid"]
+    kind: Literal["circuit", "hybrid", "session"]
     source: str
     file: str = "job"
     shots: Number | None = None
@@ -53,6 +57,8 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     parameters: dict[str, str] = {}
     sweep: str = ""
     sources: list[Source] = []
+    session: Digest = ""
+    idle_limit_s: Seconds | None = None
     version: Literal[1] = 1
 
     def of_task(self, index: int | None) -> Envelope:

@@ -110,6 +110,8 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
         parameters=dict(spec.parameters),
         sweep=spec.sweep,
         sources=[Source(file, source) for file, source in spec.sources],
+        session=spec.session,
+        idle_limit_s=spec.idle_limit_s,
     )
     return f"{text.rstrip()}\n{pack(envelope)}\n"
 

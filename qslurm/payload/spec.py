@@ -21,7 +21,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     `parameters` are values for names in the source, `sweep` is for an array whose tasks have values of their own.
     `sources` are the files of an array whose tasks have one each: name and text, by index, instead of `source`.
     `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
-    identifies the submission, `origin` says where it came from. `variables` are for the template.
+    identifies the submission, `origin` says where it came from. `variables` are for the template. `session` and
+    `idle_limit_s` are a session's (see Envelope).
     """
 
     kind: Kind
@@ -46,6 +47,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     parameters: Mapping[str, str] = {}
     sweep: str = ""
     sources: tuple[tuple[str, str], ...] = ()
+    session: str = ""
+    idle_limit_s: float | None = None
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
     environment: Mapping[str, str] = {}
     variables: Mapping[str, Any] = {}

@@ -28,6 +28,8 @@ class _Task(msgspec.Struct):
 
 def complaint(envelope: Envelope, max_qubits: int) -> str:
     """Why the job's data can't be executed, with line and column; empty if nothing speaks against it."""
+    if envelope.kind == "session":
+        return "" if envelope.session else "The session names no key of a client."
     task = _Task(os.getpid(), max_qubits, envelope)
     try:
         done = subprocess.run(
@@ -59,7 +61,7 @@ def main() -> None:
             from qslurm.runtimes.circuit import check_circuit
 
             check_circuit(envelope.source, file=envelope.file, max_qubits=task.max_qubits)
-        else:
+        elif envelope.kind == "hybrid":
             from qslurm.runtimes.hybrid_file import check_hybrid
 
             check_hybrid(envelope.source, envelope.file)

@@ -20,6 +20,7 @@ from qslurm.dispatcher.messages import (
     OPEN_EXECUTIONS,
     Attach,
     Attached,
+    Attend,
     Await,
     Conclude,
     Done,
@@ -158,6 +159,14 @@ class Session:
             return _outcome(self._attached.outcome)
         return _outcome(self._await(Await(task=self._attached.task, seq=0), 0))
 
+    def hold(self) -> Attached:
+        """Keep a session job's session open until it has ended; what the dispatcher says of it then."""
+        while self._attached.state in {"admitted", "running"}:
+            answer = self._insist(Attend(task=self._attached.task))
+            if isinstance(answer, Refused) and self._attached.state in {"admitted", "running"}:
+                self._attached = self._attach_once_admitted()
+        return self._attached
+
     def conclude(self, *, final_result: str | None = None, failure: str = "") -> None:
         """Hand in the final result (JSON) of a hybrid job, or why it failed; returns when it is stored."""
         message = Conclude(task=self._attached.task, final_result=final_result, failure=failure)
@@ -213,7 +222,7 @@ class Session:
             self._over = True
         return error
 
-    def _insist(self, message: Execute | Await | Conclude) -> Message:
+    def _insist(self, message: Execute | Await | Conclude | Attend) -> Message:
         """Ask until there is an answer that means something; a session that is unknown is opened again."""
         while True:
             answer = self._exchange(message, self._attached.secret)

@@ -44,6 +44,8 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
             with closing(session):
                 if session.attached.kind == "circuit":
                     print(counts_table(session.circuit_outcome()), flush=True)
+                elif session.attached.kind == "session":
+                    _hold(session)
                 else:
                     print(_run_hybrid(session), flush=True)
     except QslurmError as error:
@@ -79,6 +81,15 @@ def counts_table(outcome: Outcome) -> str:
         for bits, count in sorted(outcome.counts.items())
     ]
     return "\n".join([*lines, f"{outcome.shots_done} shots"])
+
+
+def _hold(session: Session) -> None:
+    """Stay in Slurm's job for as long as its session lasts; the loop runs elsewhere."""
+    print("The session is open.", flush=True)
+    ended = session.hold()
+    if ended.state != "finished":
+        raise JobFailedError(ended.reason or f"The session has ended: {ended.state}.")
+    print("The session has ended.", flush=True)
 
 
 def _run_hybrid(session: Session) -> str:

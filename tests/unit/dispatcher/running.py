@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity, Munge, OwnFolder
 from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
 from qslurm.errors import UnreachableError
@@ -30,16 +30,17 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.service import serve
 from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
 remote = msgspec.json.decode(sys.argv[4], type=RemoteConfig)
+callers = msgspec.json.decode(sys.argv[5], type=SessionsConfig)
 try:
     identity = None if config.munge_socket else OwnFolder(Path(config.socket).parent)
-    serve(config, backends, identity=identity, remote=remote)
+    serve(config, backends, identity=identity, remote=remote, callers=callers)
 except QslurmError as error:
     sys.exit(str(error))
 """
@@ -112,6 +113,7 @@ class Running:
         backend: BackendConfig | None = None,
         python: Path = Path(sys.executable),
         remote: RemoteConfig | None = None,
+        callers: SessionsConfig | None = None,
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
@@ -126,6 +128,7 @@ class Running:
         self.log = log or folder / "log"
         self.python = python
         self.remote = remote or RemoteConfig()
+        self.callers = callers or SessionsConfig()
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -135,7 +138,7 @@ class Running:
                 [
                     str(self.python), "-c", _SERVE, str(ROOT),
                     msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
-                    msgspec.json.encode(self.remote).decode(),
+                    msgspec.json.encode(self.remote).decode(), msgspec.json.encode(self.callers).decode(),
                 ],
                 stderr=log,
             )  # fmt: skip

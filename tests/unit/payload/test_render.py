@@ -218,7 +218,7 @@ def test_ones_own_template_hides_a_shipped_one(own):
 
 def test_the_shipped_templates_are_listed_with_what_they_are_for():
     listed = {template.name: template.summary for template in list_templates()}
-    assert set(listed) == {"circuit", "hybrid", "script"}
+    assert set(listed) == {"circuit", "hybrid", "script", "session"}
     assert all(listed.values())
 
 

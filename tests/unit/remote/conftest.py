@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import site
 import subprocess
 import tempfile
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,36 +15,6 @@ from qslurm.dispatcher.config import BackendConfig, RemoteConfig
 from tests.unit.dispatcher.running import ROOT, Running, until
 from tests.unit.remote.forwarder import Forwarder
 
-_PLUGIN = '''
-import pathlib
-import time
-import msgspec
-from qslurm.runtimes.interface import BackendType, Outcome
-
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    folder: str
-
-class Turnstile:
-    """Notes each circuit that it begins in a file, and ends it when there is a file `go`."""
-    Options = Options
-    max_workers = 0
-    def __init__(self, backend, options):
-        self.backend_type = BackendType(name=backend.name, nqubits=backend.qubits,
-            max_number_of_shots=backend.max_shots, default_number_of_shots=backend.default_shots)
-        self.folder = pathlib.Path(options.folder)
-    def open(self):
-        pass
-    def close(self):
-        pass
-    def execute(self, circuit, shots, *, seed, raw_data, file):
-        with (self.folder / "begun").open("a") as begun:
-            begun.write(".")
-        while not (self.folder / "go").exists():
-            time.sleep(0.002)
-        raw = ["01"] * shots if raw_data else None
-        return Outcome(counts={"01": shots}, shots_requested=shots, shots_done=shots, seconds=0.5, raw_data=raw)
-'''
-
 _JOIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -54,22 +22,6 @@ from qslurm.cli import main
 sys.argv = ["qslurm", "runtimes", "join", *sys.argv[2:]]
 sys.exit(main())
 """
-
-
-@pytest.fixture(scope="session")
-def python() -> Iterator[Path]:
-    """A Python that has all that this one has, and the plug-in `turnstile`."""
-    folder = Path(tempfile.mkdtemp(prefix="qs-", dir="/dev/shm"))
-    venv.create(folder, symlinks=True)
-    (packages,) = folder.glob("lib/python3*/site-packages")
-    (packages / "these.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    (packages / "turnstile.py").write_text(_PLUGIN)
-    about = packages / "turnstile-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: turnstile\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[qslurm.runtimes]\nturnstile = turnstile:Turnstile\n")
-    yield folder / "bin" / "python"
-    shutil.rmtree(folder)
 
 
 class Site:

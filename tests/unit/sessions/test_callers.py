@@ -1,0 +1,90 @@
+"""What strangers at the door for sessions may cost; with a clock of our own."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qslurm.dispatcher.callers import HANDSHAKES_A_SECOND, STRANGERS_OF_ONE, UNPROVEN_S, Callers
+from qslurm.dispatcher.certificate import have_certificate
+from qslurm.dispatcher.config import SessionsConfig
+from qslurm.errors import ConfigError
+from qslurm.sessions.wire import host_and_port
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def callers(tmp_path: Path, clock: Clock) -> Iterator[Callers]:
+    config = SessionsConfig(listen="127.0.0.1:0", key=str(tmp_path / "sessions.key"))
+    callers = Callers(config, enter=lambda _: None, is_open=lambda _: True, clock=clock)
+    yield callers
+    callers.close()
+
+
+def come(callers: Callers) -> socket.socket:
+    link = socket.create_connection(host_and_port(callers.place), 30)
+    assert list(callers.hear(64)) == []
+    return link
+
+
+def is_ended(link: socket.socket) -> bool:
+    link.settimeout(0.0)
+    try:
+        return link.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_one_address_has_few_strangers_and_they_do_not_stay(callers: Callers, clock: Clock) -> None:
+    links = [come(callers) for _ in range(STRANGERS_OF_ONE + 1)]
+    assert [is_ended(link) for link in links] == [False] * STRANGERS_OF_ONE + [True]
+    assert callers.look(clock.now) <= clock.now + UNPROVEN_S + 0.1
+    clock.now += UNPROVEN_S + 0.1
+    callers.look(clock.now)
+    assert all(is_ended(link) for link in links)
+    links.append(come(callers))
+    assert not is_ended(links[-1])
+    for link in links:
+        link.close()
+
+
+def test_handshakes_that_are_too_many_wait_for_their_second(callers: Callers, clock: Clock) -> None:
+    for _ in range(HANDSHAKES_A_SECOND):
+        with come(callers) as link:
+            link.sendall(b"this is no handshake")
+            list(callers.hear(64))
+    with come(callers) as link:
+        link.sendall(b"nor is this")
+        list(callers.hear(64))
+        assert not is_ended(link)
+        clock.now += 0.1
+        callers.look(clock.now)
+        list(callers.hear(64))
+        assert is_ended(link)
+
+
+def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
+    key = tmp_path / "sessions.key"
+    have_certificate(key)
+    have_certificate(key)  # it is kept
+    key.chmod(0o644)
+    with pytest.raises(ConfigError, match="others may use it"):
+        have_certificate(key)
