@@ -27,6 +27,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetSessions,
     GetStatus,
     GetTasks,
     GetUsage,
@@ -253,6 +254,10 @@ class AgentPlatform:
     def backends(self) -> list[dict[str, Any]]:
         """The platform's backends and how they are."""
         return self._line.ask(GetBackends(), list[dict[str, Any]])
+
+    def sessions(self) -> dict[str, Any]:
+        """Where C2 lets the clients of sessions in, and the certificate by which that is known."""
+        return self._line.ask(GetSessions(), dict[str, Any])
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """What the job has written from `offset` on, as much as comes at once, and the offset of what follows."""

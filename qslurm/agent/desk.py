@@ -27,6 +27,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetSessions,
     GetStatus,
     GetTasks,
     GetUsage,
@@ -115,6 +116,8 @@ class Desk:
                 return Facts(self._center.slurm.user, self._center.slurm.api_version)
             case GetBackends():
                 return self._center.results.backends()
+            case GetSessions():
+                return self._center.results.sessions()
             case GetPartitions():
                 return self._center.slurm.partitions()
             case GetStatus():

@@ -94,6 +94,10 @@ class GetBackends(msgspec.Struct, tag="backends"):
     """C2's backends. Documents."""
 
 
+class GetSessions(msgspec.Struct, tag="sessions"):
+    """Where C2 lets the clients of sessions in. A document."""
+
+
 class GetPartitions(msgspec.Struct, tag="partitions"):
     """The state of each of C2's partitions, by name."""
 
@@ -161,6 +165,7 @@ Question = (
     | UpdateJob
     | AskPlatform
     | GetBackends
+    | GetSessions
     | GetPartitions
     | GetUsage
     | GetEnded

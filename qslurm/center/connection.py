@@ -44,6 +44,7 @@ class Platform(Protocol):
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]: ...  # noqa: D102
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def sessions(self) -> dict[str, Any]: ...  # noqa: D102
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -68,6 +68,10 @@ class JobManagerClient:
         backends = self._json("/v1/backends").get("backends", [])
         return list(backends)
 
+    def sessions(self) -> dict[str, Any]:
+        """Where the clients of sessions come to (`address`, "" if nowhere), and its `certificate`."""
+        return self._json("/v1/sessions")
+
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The center's jobs that have started, newest first."""
         return list(self._json("/v1/jobs", {"limit": str(limit)}).get("jobs", []))

@@ -167,9 +167,10 @@ def print_results(document: Mapping[str, Any]) -> None:
         counts = document.get("counts") or {}
         click.echo("\n".join(bars(counts)) or "no counts")
         note(f"{document.get('shots') or 0} shots")
-    elif document["kind"] == "hybrid":
+    elif document["kind"] in {"hybrid", "session"}:
         final_result = document.get("final_result")
-        click.echo(msgspec.json.format(msgspec.json.encode(final_result)).decode())
+        if final_result is not None or document["kind"] == "hybrid":  # a session need not have one
+            click.echo(msgspec.json.format(msgspec.json.encode(final_result)).decode())
         note(f"{document.get('executions') or 0} executions")
     else:
         note("A batch script has no results of its own; `qslurm logs` prints what it wrote.")

@@ -131,6 +131,11 @@ def check_callers(callers: SessionsConfig) -> None:
                 host_and_port(place)
             except InvalidInputError as error:
                 raise ConfigError(f"[sessions] {name}: {error.message}", hint=error.hint) from error
+    if host_and_port(callers.address or callers.listen)[0] in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
+        raise ConfigError(
+            "[sessions] address: nobody said where centers reach this host.",
+            hint='Set it, such as address = "c2.example.org:8044".',
+        )
 
 
 def check_runtime(backend: BackendConfig) -> None:

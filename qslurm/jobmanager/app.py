@@ -5,6 +5,7 @@
     GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
+    GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)
@@ -18,6 +19,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qslurm.c2.config import C2Config
+from qslurm.dispatcher.certificate import read_certificate
 from qslurm.dispatcher.messages import GetStatus, Status
 from qslurm.errors import (
     InvalidInputError,
@@ -89,6 +92,7 @@ def make_app(config: C2Config) -> ASGIApp:
     routes: list[BaseRoute] = [
         Route("/healthz", _guarded(manager.health), methods=["GET"]),
         Route("/v1/backends", _guarded(manager.backends), methods=["GET"]),
+        Route("/v1/sessions", _guarded(manager.sessions), methods=["GET"]),
         Route("/v1/usage", _guarded(manager.usage), methods=["GET"]),
         Route("/v1/token", _guarded(manager.renewal), methods=["GET", "POST"]),
         Route("/v1/jobs", _guarded(manager.jobs), methods=["GET"]),
@@ -153,6 +157,14 @@ class _JobManager:
         return _json(
             renewal_document(self._config.tokens.socket, center, _token(request), only_look=only_look)
         )
+
+    def sessions(self, request: Request) -> Response:
+        self._center(request)
+        sessions = self._config.sessions
+        if not sessions.listen:
+            return _json({"address": "", "certificate": ""})
+        certificate = read_certificate(Path(sessions.key))
+        return _json({"address": sessions.address or sessions.listen, "certificate": certificate})
 
     def usage(self, request: Request) -> Response:
         center = self._center(request)

@@ -51,7 +51,7 @@ def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> 
     }
     if task.kind == "script":
         return base
-    if task.kind == "hybrid":
+    if task.kind in {"hybrid", "session"}:
         return base | {
             "final_result": task.final_result,
             "executions": task.executions,

@@ -50,7 +50,7 @@ def chart_of(document: Mapping[str, Any], trace: str | None = None) -> Chart:
     title = f"job {document.get('id') or document['job_id']}" if document.get("job_id") else ""
     if document["kind"] == "circuit":
         return _bars(title, document.get("counts") or {})
-    if document["kind"] == "hybrid":
+    if document["kind"] in {"hybrid", "session"}:
         name, values = _trace(document.get("final_result") or {}, trace)
         return Lines(title, "step", name, [float(step) for step in range(len(values))], {name: values})
     raise InvalidInputError("A batch script has no results to draw.")

@@ -40,7 +40,7 @@ def _of_one(document: Document, names: Sequence[str]) -> tuple[list[str], list[R
         return ["bits", "count", "share"], [
             [bits, count, count / total] for bits, count in sorted(counts.items())
         ]
-    if document["kind"] == "hybrid":
+    if document["kind"] in {"hybrid", "session"}:
         result = document.get("final_result") or {}
         return list(names), [[_cell(result.get(name)) for name in names]]
     raise InvalidInputError(
