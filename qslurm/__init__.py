@@ -8,12 +8,18 @@ if TYPE_CHECKING:
     from qslurm.api.center import Center as Center
     from qslurm.api.job import Job as Job
     from qslurm.api.result import Result as Result
+    from qslurm.api.session import Session as Session
 
 __version__ = "0.1.0"
 
-__all__ = ["Center", "Job", "Result", "__version__"]
+__all__ = ["Center", "Job", "Result", "Session", "__version__"]
 
-_HOMES = {"Center": "qslurm.api.center", "Job": "qslurm.api.job", "Result": "qslurm.api.result"}
+_HOMES = {
+    "Center": "qslurm.api.center",
+    "Job": "qslurm.api.job",
+    "Result": "qslurm.api.result",
+    "Session": "qslurm.api.session",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from qslurm.api.watcher import Watcher
 from qslurm.errors import NotReadyError
 
 if TYPE_CHECKING:
+    from qslurm.api.session import Session
     from qslurm.center import connection
     from qslurm.center.asked import Request
     from qslurm.slurmrest import JobInfo
@@ -172,6 +174,53 @@ class Center:
 
         return results()
 
+    def session(
+        self,
+        *,
+        backend: str | None = None,
+        partition: str | None = None,
+        name: str | None = None,
+        idle_limit_s: float = 60.0,
+        wait_limit_s: float | None = None,
+        time_limit: str | None = None,
+        qpu_seconds: float | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        reservation: str | None = None,
+        seed: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Session:
+        """Have C2 hold a backend for a loop that runs here, and give its `qi`: `with center.session(…) as qi:`.
+
+        Returns when C2 holds it. `say` is told why that takes its time, and when the link breaks (default: a line on
+        stderr). The session ends with the block; when nothing was asked of it for `idle_limit_s`, which is also what a
+        program that was killed leaves behind; or at its time limit. TimedOutError if it has not begun
+        after `wait_limit_s`. The other options, and errors, are those of `submit`.
+        """
+        from qslurm.api.session import Session
+        from qslurm.sessions.opening import Wish, open_session
+
+        wish = Wish(
+            backend=backend,
+            partition=partition,
+            name=name,
+            idle_limit_s=idle_limit_s,
+            wait_limit_s=wait_limit_s,
+            time_limit=time_limit,
+            qpu_seconds=qpu_seconds,
+            account=account,
+            qos=qos,
+            reservation=reservation,
+            seed=seed,
+        )
+        connection = self._connection()
+        try:
+            opened = open_session(connection, wish, os.environ, say or _say)
+        except BaseException:
+            connection.close()
+            raise
+        return Session(opened.client, opened.job_id, then=connection.close)
+
     def job(self, job_id: int) -> Job:
         """The future of a job that has been submitted before, by whichever means."""
         job = Job(self, job_id, self._config.prefix)
@@ -232,6 +281,11 @@ class Center:
         with suppress(NotReadyError):  # Slurm may say so a moment before the platform has written it down
             return result_of(center.results.results(job.id))
         return None
+
+
+def _say(reason: str) -> None:
+    if sys.stderr is not None:
+        print(f"qslurm: {reason}", file=sys.stderr, flush=True)
 
 
 def _text_or_file(source: Source) -> tuple[str | None, Path | None]:

@@ -120,9 +120,11 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
             hint="Ask for more with --time, or fewer shots.",
         )
     if facts.get("state") == "timed_out":  # the platform's own limit: to Slurm its step has failed
-        return TimedOutError(
-            f"Job {name} was ended{said}.", hint="Ask for more with --qpu-seconds, or fewer shots."
+        idle = "idle limit" in said
+        more = (
+            "Ask for more with --idle-limit." if idle else "Ask for more with --qpu-seconds, or fewer shots."
         )
+        return TimedOutError(f"Job {name} was ended{said}.", hint=more)
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
     return JobFailedError(
         f"Job {name} failed{said}{code}.", hint=f"`qslurm logs {name}` prints what it wrote."

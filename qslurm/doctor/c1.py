@@ -14,7 +14,7 @@ import msgspec
 from qslurm.center.config import Config
 from qslurm.center.connection import by_agent
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
-from qslurm.errors import TokenError, UnreachableError
+from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
 
 PATIENCE_S = 10.0
@@ -27,9 +27,17 @@ def c1_checks(config: Config) -> dict[str, Check]:
 
     Who asks the agent and may not read the token looks at the agent only.
     """
-    looks = {"config": _settings, "token": _token, "renewal": _renewal, "clock": _clock}
+    looks = {
+        "config": _settings,
+        "token": _token,
+        "renewal": _renewal,
+        "clock": _clock,
+        "sessions": _sessions,
+    }
     if by_agent(config):
-        looks = looks | {"agent": _agent} if _reads_token(config) else {"agent": _agent}
+        looks = (
+            looks | {"agent": _agent} if _reads_token(config) else {"agent": _agent, "sessions": _sessions}
+        )
     if len(config.platforms) == 1:
         return {name: partial(look, config) for name, look in looks.items()}
     return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
@@ -132,6 +140,29 @@ def _agent(config: Config) -> Iterator[Finding]:
         yield _renewable(token.renewable_until, soon=token.ends_soon)
     if abs(token.clock_off_s) >= SKEW_WARN_S:
         yield _skew(token.clock_off_s)
+
+
+def _sessions(config: Config) -> Iterator[Finding]:
+    """Whether a loop on this node could have a session; that C2 holds none is no fault."""
+    from qslurm.center.connection import open_center
+    from qslurm.sessions.opening import find_door
+
+    connection = open_center(config)
+    if not connection.has_platform:
+        return
+    try:
+        door = find_door(connection)
+    except QslurmError:  # there is none, or what is wrong is said beside this
+        return
+    finally:
+        connection.close()
+    try:
+        door.connect().close()
+    except (OSError, UnreachableError) as error:
+        do = "Let this node reach it, or set proxy in [c2]; only `qslurm session` needs it."
+        yield warn("sessions", f"{door.address} can't be reached from here: {error}", do)
+    else:
+        yield ok("sessions", f"{door.address} can be reached from here")
 
 
 def _clock(config: Config) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
         "slurm": partial(_slurm, config),
         "gate": partial(_gate, config),
         "job manager": partial(_job_manager, config),
+        "sessions": partial(_sessions, config),
         "metrics": partial(_metrics, config),
         "logs": partial(_logs, config),
         "keys": partial(_keys, config),
@@ -158,6 +159,19 @@ def _gate(config: C2Config) -> Iterator[Finding]:
 
 def _job_manager(config: C2Config) -> Iterator[Finding]:
     yield _answer("job manager", config.jobmanager.listen, "/healthz")
+
+
+def _sessions(config: C2Config) -> Iterator[Finding]:
+    from qslurm.dispatcher.certificate import read_certificate
+    from qslurm.sessions.door import Door
+
+    sessions = config.sessions
+    if not sessions.listen:
+        yield ok("sessions", "are not held for loops at centers, as configured")
+        return
+    address = sessions.address or sessions.listen
+    Door(address, read_certificate(Path(sessions.key))).connect().close()
+    yield ok("sessions", f"clients may come to {address}")
 
 
 def _metrics(config: C2Config) -> Iterator[Finding]:

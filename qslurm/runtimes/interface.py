@@ -179,7 +179,7 @@ class QuantumInterface:
         bits. A circuit that isn't valid is a CircuitError, what isn't a circuit at all an InvalidInputError.
         """
         shots = self._shots(number_of_shots)
-        outcome = self._transport.execute(_as_circuit(circuit), shots, bool(raw_data_enabled))
+        outcome = self._transport.execute(as_circuit(circuit), shots, bool(raw_data_enabled))
         return self._note(outcome)
 
     def execute_circuits(
@@ -199,7 +199,7 @@ class QuantumInterface:
                 "execute_circuits takes a list of circuits, not one circuit.",
                 hint="Call execute_circuit(circuit, number_of_shots), or put the circuit in a list.",
             )
-        ready = [_as_circuit(circuit) for circuit in circuits]
+        ready = [as_circuit(circuit) for circuit in circuits]
         outcomes = self._transport.execute_many(ready, self._shots(number_of_shots), bool(raw_data_enabled))
         return ExecuteCircuitResults(self._note(outcome) for outcome in outcomes)
 
@@ -221,7 +221,8 @@ class QuantumInterface:
         )
 
 
-def _as_circuit(circuit: Any) -> str:
+def as_circuit(circuit: Any) -> str:
+    """A circuit of the user's as cQASM; InvalidInputError for what is none."""
     from qslurm.runtimes.openqasm import as_cqasm
 
     if not isinstance(circuit, str):

@@ -81,6 +81,8 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "compute": str(layout.store.with_name("compute.db")),
             "slurmrestd_url": f"http://{LOOPBACK}:{ports['c2_slurmrestd']}",
+            "sessions_listen": f"{LOOPBACK}:{ports['sessions']}",
+            "sessions_key": str(layout.store.with_name("sessions.key")),
             "metrics_listen": f"{LOOPBACK}:{ports['metrics']}",
             "logs": str(layout.job_logs),
             "private_keys": str(layout.keys),

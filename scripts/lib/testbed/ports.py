@@ -21,6 +21,7 @@ NAMES = (
     "jobmanager",
     "metrics",
     "agent",
+    "sessions",
 )
 """In the order of their numbers; a new one comes last."""
 LOWEST, HIGHEST = 20000, 32000

@@ -32,12 +32,12 @@ NUMBERS = count(1)
 class Held:
     """A session job on C2: admitted, and its step holds it, in a thread, until it ends."""
 
-    def __init__(self, place: Place, idle_limit_s: float) -> None:
+    def __init__(self, place: Place, idle_limit_s: float, digest: str = "") -> None:
         self.place = place
         self.secret = secrets.token_bytes(32)
         self.job_id = next(NUMBERS)
         self.ended: Attached | None = None
-        digest = hashlib.sha256(self.secret).hexdigest()
+        digest = digest or hashlib.sha256(self.secret).hexdigest()
         envelope = Envelope(kind="session", source="", session=digest, idle_limit_s=idle_limit_s)
         job = Admit(job_id=self.job_id, restart=0, user="center_a", uid=os.getuid(), account="a", center="a",
                     backend="qx", kind="session", key=f"session-{self.job_id}", envelope=envelope)  # fmt: skip
@@ -110,8 +110,8 @@ class Place:
         self.dispatcher.ready()
         self.port = self.cable.target = self._listens()
 
-    def hold(self, *, idle_limit_s: float = 600.0) -> Held:
-        self.sessions.append(Held(self, idle_limit_s))
+    def hold(self, *, idle_limit_s: float = 600.0, digest: str = "") -> Held:
+        self.sessions.append(Held(self, idle_limit_s, digest))
         return self.sessions[-1]
 
     def begun(self) -> int:

@@ -1,0 +1,139 @@
+"""A session as Python programs hold it: the `qi` of a loop that runs here, while C2 holds the backend for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.runtimes.interface import ExecuteCircuitResult, Outcome, QuantumInterface, as_circuit
+
+if TYPE_CHECKING:
+    from qslurm.sessions.client import SessionClient
+
+LONGEST_REASON = 4000
+"""Characters of what a loop failed with."""
+
+
+class Session(QuantumInterface):
+    """A `qi` as hybrid files get it, for a loop in this process. `Center.session` and `Session.current` make them.
+
+    May be used by several threads. As a context manager it ends the session with the block, as failed if that raises.
+    `job_id` is the job on C2 that holds it (0 if another process does), `final_result` what is kept as the job's
+    result.
+    """
+
+    def __init__(
+        self,
+        client: SessionClient,
+        job_id: int = 0,
+        *,
+        then: Callable[[], None] = lambda: None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(client, parameters)
+        self.job_id = job_id
+        self.final_result: Mapping[str, Any] | None = None
+        self._client = client
+        self._then = then
+        self._closed = False
+
+    @property
+    def transport(self) -> SessionClient:
+        """What carries its circuits, for who runs a hybrid file with it."""
+        return self._client
+
+    @property
+    def executions(self) -> int:
+        """How many circuits have been asked for."""
+        return self._client.executions
+
+    @classmethod
+    def current(cls) -> Session:
+        """The session of the command that this process was started by, `qslurm session … -- COMMAND`.
+
+        InvalidInputError if there is none. Leaving its block ends nothing: the session ends with the command.
+        """
+        from qslurm.sessions.client import SessionClient
+        from qslurm.sessions.door import connect_unix
+        from qslurm.sessions.handover import VARIABLE
+
+        path = os.environ.get(VARIABLE, "")
+        if not path:
+            raise InvalidInputError(
+                "This process has no session.",
+                hint="Start it with `qslurm session --backend NAME -- COMMAND`, or use Center().session(…).",
+            )
+        try:
+            client = SessionClient(
+                lambda: connect_unix(path), b"", say=lambda _: None, ended=lambda: None, link_limit_s=5.0
+            )
+        except OSError as error:
+            raise InvalidInputError(
+                f"The session of this process, at {path}, can't be reached: {error.strerror or error}.",
+                hint="Has the `qslurm session` that holds it ended?",
+            ) from error
+        return cls(client)
+
+    def submit(
+        self, circuit: str, number_of_shots: int | None = None, raw_data_enabled: bool | None = False
+    ) -> Future[ExecuteCircuitResult]:
+        """As `execute_circuit`, without waiting: the future of what it measures. Any number may be under way."""
+        asked = self._client.submit(as_circuit(circuit), self._shots(number_of_shots), bool(raw_data_enabled))
+        result: Future[ExecuteCircuitResult] = Future()
+        result.set_running_or_notify_cancel()
+
+        def settle(outcome: Future[Outcome]) -> None:
+            error = outcome.exception()
+            if error is None:
+                result.set_result(self._note(outcome.result()))
+            else:
+                result.set_exception(error)
+
+        asked.add_done_callback(settle)
+        return result
+
+    def close(self, failure: str = "") -> None:
+        """End the session on C2, as failed if a reason is given; it is closed already if it has ended by itself."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._client.over is None:
+                self._conclude(failure)
+        finally:
+            self._client.close()
+            self._then()
+
+    def _conclude(self, failure: str) -> None:
+        from qslurm.runtimes.final_result import as_final_result
+
+        result = None
+        if self.final_result is not None and not failure:
+            result = json.dumps(as_final_result(dict(self.final_result), "final_result"))
+        try:
+            self._client.conclude(final_result=result, failure=failure[:LONGEST_REASON])
+        except QslurmError:
+            if not failure:
+                raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close("" if error is None else reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a loop failed, in a line or two."""
+    if isinstance(error, QslurmError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "The loop was interrupted."
+    return f"{type(error).__name__}: {error}"

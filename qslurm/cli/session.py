@@ -1,0 +1,205 @@
+"""`qslurm session`: the loop runs on the center's node, and C2 holds the backend for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
+from qslurm.cli.output import note, print_json
+from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.api.session import Session
+    from qslurm.sessions.opening import Wish
+
+_BY_SIGNAL = 128
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
+
+
+@click.command()
+@click.argument(
+    "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE.py | -- COMMAND [WORD]..."
+)
+@click.option("--backend", "-b", metavar="NAME", help="The quantum backend, such as qx or spin2.")
+@click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
+@click.option("--job-name", "-J", "name", metavar="NAME", show_default="the file's", help="The job's name.")
+@click.option(
+    "--idle-limit",
+    "idle_limit_s",
+    type=Seconds(1e9),
+    default=60.0,
+    metavar="SECONDS",
+    help="End the session when nothing was asked of it for so long.",
+)
+@click.option(
+    "--wait-limit",
+    "wait_limit_s",
+    type=Seconds(1e9),
+    metavar="SECONDS",
+    show_default="none",
+    help="Give up if C2 does not hold the session after so long.",
+)
+@click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
+@click.option(
+    "--qpu-seconds",
+    type=Seconds(1e9),
+    show_default="the backend's",
+    help="End the session when its circuits have kept the backend busy for so long.",
+)
+@click.option(
+    "--shots", "-s", type=click.IntRange(1, LARGEST), help="Shots for a FILE that leaves them open."
+)
+@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make an emulator repeat itself.")
+@click.option(
+    "--set",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A value for qi.parameters of FILE; may be repeated.",
+)
+@click.option("--account", "-A", metavar="NAME", help="The account on C2.")
+@click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2.")
+@click.option("--reservation", metavar="NAME", help="The reservation on C2.")
+@json_option
+@center_options
+def session(
+    *,
+    words: tuple[str, ...],
+    shots: int | None,
+    variables: tuple[str, ...],
+    as_json: bool,
+    center: CenterFlags,
+    **asked: Any,
+) -> int:
+    """Run a loop here while C2 holds the backend for it; each circuit goes straight there, encrypted.
+
+    A hybrid FILE.py is run as `qslurm submit` would have it run on C2. Any other COMMAND gets the session by its
+    environment: in Python `qi = qslurm.Session.current()`, in as many processes as it likes. The session is a job on
+    C2: it waits, is accounted, and can be cancelled like any other.
+
+    \b
+    Examples, in an sbatch script:
+      qslurm session --backend spin2 --idle-limit 30 vqe.py
+      qslurm session --backend spin2 --time 30:00 -- python loop.py
+      qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
+    """
+    from qslurm.center.request import variables_of
+    from qslurm.sessions.opening import Wish
+
+    values = variables_of(variables)
+    file = Path(words[0]) if len(words) == 1 and words[0].endswith(".py") else None
+    if file is None and (shots or values):
+        raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
+    source = None if file is None else _hybrid(file)
+    wish = Wish(**{**asked, "name": asked["name"] or Path(words[0]).stem})
+    with _sigterm_interrupts(), _opened(center, wish, values) as opened:
+        if file is None or source is None:
+            return _run_command(opened, words)
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            opened.final_result = _run_file(opened, source, file, shots, values)
+    document = {
+        "job_id": opened.job_id,
+        "kind": "session",
+        "final_result": opened.final_result,
+        "executions": opened.executions,
+    }
+    if as_json:
+        print_json(document)
+    else:
+        from qslurm.cli.results import print_results
+
+        print_results(document)
+    return 0
+
+
+def _hybrid(file: Path) -> str:
+    from qslurm.center.files import read_source
+    from qslurm.runtimes.hybrid_file import check_hybrid
+
+    source = read_source(file)
+    try:
+        check_hybrid(source, file.name)
+    except InvalidInputError as error:
+        said = f"{error.hint} A file that is no hybrid one is a command: `qslurm session … -- python {file}`."
+        raise InvalidInputError(error.message, hint=said.strip()) from error
+    return source
+
+
+@contextmanager
+def _opened(center: CenterFlags, wish: Wish, values: dict[str, str]) -> Iterator[Session]:
+    from qslurm.api.session import Session
+    from qslurm.sessions.opening import open_session
+
+    connection = center.open()
+    opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
+    with Session(opened.client, opened.job_id, then=connection.close, parameters=values) as held:
+        note(f"qslurm: C2 holds the session, by job {connection.prefix}{held.job_id}.")
+        yield held
+
+
+def _run_file(
+    opened: Session, source: str, file: Path, shots: int | None, values: dict[str, str]
+) -> dict[str, Any]:
+    from qslurm.runtimes.hybrid_file import run_hybrid
+
+    return run_hybrid(source, file.name, opened.transport, shots=shots, parameters=values)
+
+
+def _run_command(opened: Session, words: tuple[str, ...]) -> int:
+    """Run a command with the session in its environment; its exit code."""
+    from qslurm.sessions.handover import VARIABLE, handed_over
+
+    with handed_over(opened.transport) as handover:
+        environment = {**os.environ, VARIABLE: str(handover.path)}
+        try:
+            child = subprocess.Popen(words, env=environment)
+        except OSError as error:
+            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+            note(f"qslurm: {words[0]} can't be run: {error.strerror}.")
+            opened.close(f"{words[0]} could not be run: {error.strerror}.")
+            return code
+        code = _wait(child)
+        if handover.final_result is not None:
+            import json
+
+            opened.final_result = json.loads(handover.final_result)
+    if code < 0:
+        opened.close(f"{words[0]} was ended by signal {-code}.")
+        return _BY_SIGNAL - code
+    if code:
+        opened.close(f"{words[0]} ended with exit code {code}.")
+    return code
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for the command; what interrupts us, it has been told, or is told now."""
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

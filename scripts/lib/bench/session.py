@@ -1,0 +1,225 @@
+"""A session whose loop runs far away: what an execution costs beside one round trip, at several lengths of the way.
+
+The way is a process that hands everything on after a delay, in both directions, as much as comes. Its peer is a bare
+echo over the same way, of about as many bytes; the quantum runtime computes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from bench.hybrid import await_ready, hybrid_job
+from bench.report import Report
+from qslurm.dispatcher.certificate import have_certificate, read_certificate
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, SessionsConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.messages import Admitted
+from qslurm.dispatcher.service import serve
+from qslurm.payload.envelope import Envelope
+from qslurm.runtimes.session import Session
+from qslurm.sessions.client import SessionClient
+from qslurm.sessions.door import Door
+
+BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
+SHOTS = 1024
+DELAYS_MS = (0, 10, 50)
+MANY = 64
+SECONDS = 2.0
+"""About how long one measurement takes, at most."""
+
+TIMEOUT_S = 20.0
+
+_fork = multiprocessing.get_context("fork")
+
+
+def run(report: Report) -> None:
+    """Measure one execution after the other, and many at once, over ways of several lengths."""
+    with _door() as (door, secret, step), _child(_echo) as echo:
+        for delay_ms in DELAYS_MS:
+            with _child(_way, delay_ms, door.address) as far, _child(_way, delay_ms, echo) as bare:
+                _over(report, f"{delay_ms} ms each way", bare, Door(far, door.certificate), secret)
+        report.measure("an execution by the dispatcher's socket on C2", lambda: _each(step, 500), unit="ms")
+
+
+def _over(report: Report, name: str, bare: str, door: Door, secret: bytes) -> None:
+    """Measure over one way: an echo, an execution, many at once."""
+    with socket.create_connection(_place(bare), TIMEOUT_S) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        times = int(min(500, max(10, SECONDS / _each(lambda: _ping(link), 3) * 1000)))
+        peer = report.measure(f"{name}: a bare echo", lambda: _each(lambda: _ping(link), times), unit="ms")
+    with closing(SessionClient(door.connect, secret, say=report.note, ended=lambda: None)) as client:
+        report.measure(
+            f"{name}: an execution",
+            lambda: _each(lambda: client.execute(BELL, SHOTS, False), times),
+            unit="ms",
+            peer=peer,
+        )
+        report.measure(
+            f"{name}: {MANY} executions at once, all of them",
+            lambda: _each(lambda: list(client.execute_many([BELL] * MANY, SHOTS, False)), 5),
+            unit="ms",
+            peer=peer,
+        )
+
+
+def _each(once: Callable[[], object], times: int) -> float:
+    """The median of so many, in milliseconds."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter_ns()
+        once()
+        taken.append(time.perf_counter_ns() - began)
+    return median(taken) / 1e6
+
+
+def _ping(link: socket.socket) -> None:
+    link.sendall(b"x" * 300)
+    left = 300
+    while left:
+        left -= len(link.recv(left))
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+@contextmanager
+def _door() -> Iterator[tuple[Door, bytes, Callable[[], object]]]:
+    """A dispatcher that holds a session, the way in, and a step beside it of a job on its own host."""
+    with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
+        folder = Path(name)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
+        callers = SessionsConfig(listen=address, key=str(folder / "sessions.key"))
+        have_certificate(Path(callers.key))
+        process = _fork.Process(target=_serve, args=(config, callers))
+        process.start()
+        identity = OwnFolder(folder)
+        secret = secrets.token_bytes(32)
+        try:
+            with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
+                await_ready(client, TIMEOUT_S)
+                digest = hashlib.sha256(secret).hexdigest()
+                held = Envelope(kind="session", source="", session=digest, idle_limit_s=3600.0)
+                job = msgspec.structs.replace(hybrid_job(1, "null"), kind="session", envelope=held)
+                assert isinstance(client.ask(job), Admitted)
+                assert isinstance(client.ask(hybrid_job(2, "null")), Admitted)
+            step = Session(
+                DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S), 1, 0, say=_nobody
+            )
+            threading.Thread(target=step.hold, daemon=True).start()
+            with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
+                beside = Session(client, 2, 0, say=_nobody)
+                door = Door(address, read_certificate(Path(callers.key)))
+                yield door, secret, lambda: beside.execute(BELL, SHOTS, False)
+        finally:
+            process.terminate()
+            process.join(TIMEOUT_S)
+
+
+def _serve(config: DispatcherConfig, callers: SessionsConfig) -> None:
+    import logging
+
+    logging.disable()
+    backend = BackendConfig(name="null", runtime="null")
+    serve(config, [backend], identity=OwnFolder(Path(config.socket).parent), callers=callers)
+
+
+def _nobody(_: str) -> None:
+    """Nobody wants to hear why a session waits."""
+
+
+# --- the way ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _child(target: Callable[..., None], *arguments: object) -> Iterator[str]:
+    """A process that listens, and where; it is ended when it is not needed any more."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    process = _fork.Process(target=target, args=(listener, *arguments), daemon=True)
+    process.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        process.terminate()
+        process.join(TIMEOUT_S)
+        listener.close()
+
+
+def _echo(listener: socket.socket) -> None:
+    while True:
+        link, _ = listener.accept()
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := link.recv(4096):
+            link.sendall(data)
+
+
+class _Side(asyncio.Protocol):
+    """One end of a connection: what comes is handed to the other one, later."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self.other: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+        self.own: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.own.set_result(transport)
+
+    def data_received(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        if self._delay_s:
+            loop.call_later(self._delay_s, self._hand_on, data)
+        else:
+            self._hand_on(data)
+
+    def _hand_on(self, data: bytes) -> None:
+        if self.other.done():
+            self.other.result().write(data)
+        else:
+            self.other.add_done_callback(lambda other: other.result().write(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self.other.done():
+            self.other.result().close()
+
+
+def _way(listener: socket.socket, delay_ms: int, target: str) -> None:
+    asyncio.run(_carry(listener, delay_ms / 1000, target))
+
+
+async def _carry(listener: socket.socket, delay_s: float, target: str) -> None:
+    loop = asyncio.get_running_loop()
+    kept = set()
+
+    async def connect(near: _Side) -> None:
+        far = _Side(delay_s)
+        near_transport = await near.own
+        far_transport, _ = await loop.create_connection(lambda: far, *_place(target))
+        near.other.set_result(far_transport)
+        far.other.set_result(near_transport)
+
+    def accept() -> _Side:
+        near = _Side(delay_s)
+        kept.add(asyncio.ensure_future(connect(near)))
+        return near
+
+    server = await loop.create_server(accept, sock=listener)
+    await server.serve_forever()
