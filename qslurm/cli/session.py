@@ -93,7 +93,7 @@ def session(
       qslurm session --backend spin2 --time 30:00 -- python loop.py
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
-    from qslurm.center.request import variables_of
+    from qslurm.center.asked import variables_of
     from qslurm.sessions.opening import Wish
 
     values = variables_of(variables)

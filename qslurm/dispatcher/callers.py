@@ -51,7 +51,7 @@ UNPROVEN_S = 5.0
 """For so long."""
 
 HANDSHAKES_A_SECOND = 200
-"""Pieces of handshakes that are computed in a second; each takes some 0.2 ms. The others wait."""
+"""Pieces of handshakes that are computed in a second; each takes some 0.1 ms. The others wait."""
 
 _STRANGERS_BYTES = 16 * 1024  # all that a handshake and a Hello may have
 _DEAD_MS = 10_000  # a sign of life that nobody acknowledges for so long ends the connection

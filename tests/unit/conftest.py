@@ -16,7 +16,6 @@ from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.keys import create_key
 from tests.unit.dispatcher.running import Running
 
-
 _PLUGIN = '''
 import pathlib
 import time
