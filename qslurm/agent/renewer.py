@@ -31,7 +31,7 @@ CLOCK_S = 3600.0
 """For so long C2's time is believed."""
 
 TERMS_S = 86400.0
-"""Between two questions whether C2 would renew the token; a minute if it did not answer."""
+"""Between two questions whether C2 would renew the token; half a minute if it did not answer."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
 """Between two tries."""
@@ -159,9 +159,8 @@ class Renewer:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
             self._renew(platform)
         elif now >= self._terms_at:
-            self._terms_at = now + 60
+            self._terms_at = now + FIRST_PAUSE_S * 6
             self._ask_terms(platform)
-            self._terms_at = now + TERMS_S
 
     def _ask_terms(self, platform: Renews) -> None:
         """Would the token be renewed? Better to know now than when it is due."""
@@ -170,6 +169,7 @@ class Renewer:
         except UnreachableError as error:
             log.info("C2 did not say whether it would renew the token", reason=error.message)
             return
+        self._terms_at = self._clock.now() + TERMS_S
         check_replaceable(self._path)
         self._trouble = ""
         if ends_soon(self._claims, self._until):

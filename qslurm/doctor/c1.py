@@ -43,6 +43,13 @@ def c1_checks(config: Config) -> dict[str, Check]:
     return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
 
 
+def reach_checks(config: Config) -> dict[str, Check]:
+    """What can be looked at without a token: is C2 there?"""
+    if not config.c2.url:
+        return {}
+    return {"config": partial(_settings, config), "clock": partial(_clock, config)}
+
+
 def _reads_token(config: Config) -> bool:
     return bool(config.c2.token_file) and os.access(Path(config.c2.token_file).expanduser(), os.R_OK)
 
@@ -137,7 +144,9 @@ def _agent(config: Config) -> Iterator[Finding]:
     if token.trouble:
         yield fail("renewal", token.trouble, "journalctl -u qslurm-agent, at the host of the agent")
     else:
-        yield _renewable(token.renewable_until, soon=token.ends_soon)
+        asked = token.renewable_until is not None
+        unsaid = ok("renewal", "C2 has not said yet whether it renews the token")
+        yield _renewable(token.renewable_until, soon=token.ends_soon) if asked else unsaid
     if abs(token.clock_off_s) >= SKEW_WARN_S:
         yield _skew(token.clock_off_s)
 

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from qslurm.agent.client import AgentConnection
+from qslurm.agent.messages import AgentStatus, TokenState
 from qslurm.c2.config import C2Config
-from qslurm.center.config import C2Settings, Config
+from qslurm.center.config import AgentSettings, C2Settings, Config
 from qslurm.cli.app import qslurm
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.doctor.c1 import c1_checks
@@ -18,6 +20,7 @@ from qslurm.errors import UnreachableError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm_status import ask_service
+from qslurm.tokens.config import TokensConfig
 
 
 def test_a_check_that_fails_does_not_stop_the_others() -> None:
@@ -58,6 +61,47 @@ def test_a_center_that_has_not_said_where_c2_is(settings: C2Settings, states: li
     checks = c1_checks(Config(c2=settings))
     assert [one.state for one in checks["config"]()] == states
     assert [one.state for one in checks["token"]()] == ["fail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "said"),
+    [
+        ({"trouble": "Revoked."}, "fail", "Revoked."),
+        ({}, "ok", "not said yet"),
+        ({"renewable_until": 1_800_000_000}, "ok", "until 2027-01-15"),
+        ({"renewable_until": 1_800_000_000, "ends_soon": True}, "warn", "only until 2027-01-15"),
+    ],
+)
+def test_who_has_an_agent_and_no_token_asks_how_the_agents_is(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], state: str, said: str
+) -> None:
+    token = TokenState("center_a", expires=2_000_000_000, renew_at=1.9e9, **changes)  # type: ignore[arg-type]
+    monkeypatch.setattr(AgentConnection, "status", lambda _: AgentStatus(token, waiting=3, open=1))
+    config = Config(c2=C2Settings(token_file="/nonexistent"), agent=AgentSettings(socket="/x"))
+    found = {one.name: one for one in run(c1_checks(config))}
+    assert set(found) == {"agent", "token", "renewal"}
+    assert "3 submissions wait" in found["agent"].what
+    assert (found["renewal"].state, said in found["renewal"].what) == (state, True)
+
+
+def test_an_agents_clock_that_is_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = TokenState("center_a", expires=2_000_000_000, renew_at=1.9e9, clock_off_s=-600.0)
+    monkeypatch.setattr(AgentConnection, "status", lambda _: AgentStatus(token, waiting=0, open=0))
+    found = list(run(c1_checks(Config(agent=AgentSettings(socket="/x")))))
+    assert ("clock", "fail", True) in [(one.name, one.state, "600 s behind" in one.what) for one in found]
+
+
+def test_keys_that_their_service_can_not_read_or_others_can_are_a_failure(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    (tmp_path / "jwks.json").touch()
+    tokens = TokensConfig(keys=str(keys), jwks=str(tmp_path / "jwks.json"), socket=str(tmp_path / "none"))
+    checks = c2_checks(C2Config(tokens=tokens))
+    assert next(iter(checks["keys"]())).state == "ok"
+    keys.chmod(0o750)
+    assert next(iter(checks["keys"]())).state == "fail"
+    assert [one.state for one in checks["renewals"]()] == ["fail"]
+    assert [one.state for one in c2_checks(C2Config())["renewals"]()] == ["warn"]
 
 
 def test_json_is_one_document_and_the_exit_code_says_whether_something_failed(

@@ -9,7 +9,7 @@ from qslurm.agent.follower import Follower
 from qslurm.agent.messages import CancelJob, GetJobs, GetTasks, Submit, error_of, failure
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.sender import Sender
-from qslurm.center.config import AgentSettings, Config
+from qslurm.center.config import AgentSettings, Config, UserLimits
 from qslurm.center.request import Request, prepare
 from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
 from qslurm.payload.comment import Comment
@@ -139,6 +139,35 @@ def test_a_center_says_how_many_jobs_and_which_backends(office):
     with pytest.raises(RefusedError, match="1 open jobs"):
         desk.answer(ANN, submission())
     assert desk.answer(BOB, submission()).state == "waiting"
+
+
+def test_accounts_are_limited_and_the_first_is_who_names_nones(office):
+    desk, outbox, _ = office(accounts=["snellius", "guests"])
+    desk.answer(ANN, submission())
+    named = submission()
+    named.payload["job"]["account"] = "guests"
+    desk.answer(ANN, named)
+    assert [entry.payload["job"]["account"] for entry in outbox.open()] == ["snellius", "guests"]
+    named = submission()
+    named.payload["job"]["account"] = "lumi"
+    with pytest.raises(RefusedError, match="may not use the account lumi"):
+        desk.answer(ANN, named)
+
+
+def test_what_is_said_for_one_user_holds_in_place_of_what_is_said_for_all(office):
+    anns = UserLimits(max_open_jobs=2, backends=[])
+    desk, _, _ = office(
+        max_open_jobs=1, backends=["qx"], accounts=["a"], users={"ann": anns, "bob": UserLimits()}
+    )
+    desk.answer(ANN, submission(backend="spin2"))
+    desk.answer(ANN, submission())
+    with pytest.raises(RefusedError, match="allows you 2"):
+        desk.answer(ANN, submission())
+    with pytest.raises(RefusedError, match="may not use p_spin2"):
+        desk.answer(BOB, submission(backend="spin2"))
+    desk.answer(BOB, submission())
+    with pytest.raises(RefusedError, match="allows you 1"):
+        desk.answer(BOB, submission())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""A center's first configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tomllib
+
+import pytest
+
+from qslurm.center.config import load_config, settings
+from qslurm.center.newfile import config_text, toml
+from qslurm.cli.app import run
+
+URL = "http://127.0.0.1:9/slurm"  # where nobody is
+
+
+@pytest.fixture(autouse=True)
+def shell(tmp_path, monkeypatch):
+    """A user's shell, in which nothing is said."""
+    for name in [setting.env for setting in settings()] + ["QSLURM_CONFIG", "SLURM_JWT"]:
+        if name:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def read(path):
+    return load_config(environ={"QSLURM_CONFIG": str(path)})
+
+
+def test_every_setting_stands_there_with_its_meaning_and_works_when_it_is_uncommented(tmp_path):
+    text = config_text({})
+    for setting in settings():
+        assert f"# {setting.doc}" in text
+        assert not setting.env or f"[{setting.env}]" in text
+    assert tomllib.loads(text) == {"c2": {}, "job": {}, "agent": {}}
+    path = tmp_path / "all.toml"
+    path.write_text(
+        re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE).replace("platform =", "#platform =")
+    )
+    config = read(path)
+    for setting in settings():
+        if setting.name not in ("platform", "users"):
+            assert getattr(getattr(config, setting.section), setting.name) == setting.example
+    assert config.agent.users["ann"].max_open_jobs == 500
+
+
+def test_what_was_said_is_set_and_all_else_as_it_would_be(tmp_path, capsys):
+    path = tmp_path / "new" / "config.toml"
+    words = ["center", "init", "--file", str(path), "--url", URL, "--user", "center_a", "--backend", "qx"]
+    assert run([*words, "--timeout-s", "5", "--set", "job.shots=7", "--set", "agent.state=/x", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    config = read(path)
+    assert (config.c2.url, config.c2.user, config.c2.timeout_s) == (URL, "center_a", 5)
+    assert (config.job.backend, config.job.shots, config.agent.state) == ("qx", 7, "/x")
+    assert config.c2.token_file == str(path.parent / "token")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert document["file"] == str(path)
+    assert document["next"][0].startswith(f"qslurm token install --file {path.parent}/token")
+    assert ("token", "fail") in [(one["name"], one["state"]) for one in document["findings"]]
+
+
+def test_a_user_gets_one_at_home_and_root_gets_the_centers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert run(["center", "init", "--url", URL, "--no-check"]) == 0
+    path = tmp_path / "home" / ".config" / "qslurm" / "config.toml"
+    assert f"Written: {path}" in capsys.readouterr().out
+    assert read(path).c2.url == URL
+    from qslurm.cli.center import _usual_file
+
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert str(_usual_file()) == "/etc/qslurm/config.toml"
+
+
+def test_with_an_agent_the_token_is_the_agents(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    assert run(["center", "init", "--file", str(path), "--url", URL, "--agent", str(tmp_path / "sock")]) == 0
+    said = capsys.readouterr().out
+    assert read(path).c2.token_file == "/var/lib/qslurm-agent/token"
+    assert "systemctl enable --now qslurm-agent" in said
+    assert "did not answer" in said
+
+
+def test_what_is_there_is_kept_unless_force_is_said(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n")
+    words = ["center", "init", "--file", str(path), "--url", URL, "--no-check"]
+    assert run(words) == 2
+    assert "already" in capsys.readouterr().err
+    assert path.read_text() == "# mine\n"
+    assert run([*words, "--force"]) == 0
+    assert read(path).c2.url == URL
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Nobody said where C2 is"),
+        (["--url", "c2.example.org"], "URL of C2 is none"),
+        (["--url", "https://u:p@c2.example.org"], "carries a name or password"),
+        (["--url", URL, "--results-url", "ftp://x"], "URL of C2 is none"),
+        (["--url", URL, "--pinned-key", "sha256//x"], "is no pinned key"),
+        (["--url", URL, "--set", "agent.max_open_job=3"], "Did you mean max_open_jobs?"),
+        (["--url", URL, "--set", "agent.max_open_jobs=many"], "max_open_jobs under [agent]: expected"),
+        (["--url", URL, "--set", "agents.socket=x"], "sets nothing"),
+        (["--url", URL, "--set", "socket"], "sets nothing"),
+        (["--url", URL, "--timeout-s", "-1"], "timeout_s under [c2]: expected"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_nothing_is_written(words, said, tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    assert run(["center", "init", "--file", str(path), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_folder_that_can_not_be_written_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(["center", "init", "--file", str(tmp_path / "file" / "c.toml"), "--url", URL]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", 'a"b\\c\n\x7f\x1f', "é\U0001f600", 7, 1.5, True, ["a", "b"], [], {"ann": {"max_open_jobs": 3}}],
+)
+def test_values_are_written_as_toml_reads_them(value):
+    assert tomllib.loads(f"x = {toml(value)}")["x"] == value
