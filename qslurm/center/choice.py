@@ -79,6 +79,11 @@ def choose(need: Need, offers: Sequence[Offer], now: float) -> Choice:
     return Choice(best, f"none is in service; {best.name} is {_state(best.backend, found)}{reason}, {ahead}")
 
 
+def is_free(need: Need, offer: Offer, now: float) -> bool:
+    """Whether the job could begin there at once, so that nothing after it need be looked at."""
+    return not misfit(need, offer) and rank(offer.backend, now) is Rank.FREE
+
+
 def misfit(need: Need, offer: Offer) -> str:
     """Why a backend can't take the job at all, in words; nothing if it can."""
     backend = offer.backend

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def ask_each(centers: Sequence[Center], question: Callable[[Center], T]) -> list[T | QslurmError]:
+def ask_each(
+    centers: Sequence[Center], question: Callable[[Center], T], enough: Callable[[T], bool] | None = None
+) -> list[T | QslurmError]:
     """What each says, in their order, or the error for which it says nothing.
 
-    The threads are daemons: Ctrl-C does not wait for a platform that does not answer.
+    With `enough`, those after the first answer that is enough are not waited for, and left out. The threads are
+    daemons: neither that nor Ctrl-C waits for a platform that does not answer.
     """
     answers: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
 
@@ -33,9 +36,15 @@ def ask_each(centers: Sequence[Center], question: Callable[[Center], T]) -> list
     for place, center in enumerate(centers):
         threading.Thread(target=ask, args=(place, center), name=f"ask-{place}", daemon=True).start()
     found: dict[int, T | QslurmError] = {}
-    for _ in centers:
+    known: list[T | QslurmError] = []
+    while len(known) < len(centers):
         place, answer = answers.get()
         if isinstance(answer, BaseException) and not isinstance(answer, QslurmError):
             raise answer
         found[place] = answer
-    return [found[place] for place in range(len(centers))]
+        while len(known) in found:
+            known.append(found[len(known)])
+            latest = known[-1]
+            if enough is not None and not isinstance(latest, QslurmError) and enough(latest):
+                return known
+    return known

@@ -44,9 +44,15 @@ class Gathered(Generic[T]):
 
 
 def ask_all(
-    center: CenterFlags, question: Callable[[Center], T], names: Sequence[str] | None = None
+    center: CenterFlags,
+    question: Callable[[Center], T],
+    names: Sequence[str] | None = None,
+    enough: Callable[[T], bool] | None = None,
 ) -> Gathered[T]:
-    """Ask every platform that is wanted, or those named, all at once. If none answers, one error is raised."""
+    """Ask every platform that is wanted, or those named, all at once. If none answers, one error is raised.
+
+    Those after the first answer that is `enough` are not waited for.
+    """
     gathered: Gathered[T] = Gathered()
     names = center.platforms.wanted if names is None else names
     if len(names) == 1:
@@ -56,7 +62,8 @@ def ask_all(
     from qslurm.center.everywhere import ask_each
 
     connections = [center.open(name) for name in names]
-    for connection, answer in zip(connections, ask_each(connections, question), strict=True):
+    answers = ask_each(connections, question, enough)
+    for connection, answer in zip(connections, answers, strict=False):
         if isinstance(answer, QslurmError):
             gathered.failures[connection.config.platform] = answer
         else:

@@ -37,8 +37,12 @@ jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, requ
 def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     """Show all that C2 knows of job JOBID: of an array (12) each task, of a task (12_3) that one.
 
+    A job of another platform than usual has its name in front, here and wherever a JOBID is taken: tuna:12.
+
     \b
-    Example:  qslurm show 12
+    Examples:
+      qslurm show 12
+      qslurm show tuna:12_3
     """
     from qslurm.center.jobs import platform_facts
     from qslurm.center.tasks import look

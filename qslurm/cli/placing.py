@@ -89,7 +89,7 @@ def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[R
 def _chosen(
     center: CenterFlags, requests: Sequence[Request], left_open: Sequence[bool], names: list[str]
 ) -> tuple[str, list[Request]]:
-    from qslurm.center.choice import choose
+    from qslurm.center.choice import choose, is_free
     from qslurm.center.lists import backends
     from qslurm.center.placing import need_of, offers_of, placed, within
     from qslurm.cli.everywhere import ask_all
@@ -101,9 +101,14 @@ def _chosen(
     need = need_of(config, open_ones)
     if need.qubits is None:
         note("How many qubits the job needs is not known, so any backend has enough; --qubits says it.")
-    found = ask_all(center, backends, names)
-    offers = [offer for one, listed in found.answers for offer in offers_of(one, listed)]
-    choice = choose(need, offers, time.time())
+    now = time.time()
+    found = ask_all(
+        center,
+        lambda connection: offers_of(connection.config, backends(connection)),
+        names,
+        lambda offers: any(is_free(need, offer, now) for offer in offers),
+    )
+    choice = choose(need, [offer for _, offers in found.answers for offer in offers], now)
     note(f"--backend any: {choice.why}.")
     return choice.offer.platform, [
         placed(request, choice) if is_open else request
