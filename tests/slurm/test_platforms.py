@@ -1,6 +1,7 @@
 """One researcher, several platforms: two centers' accounts on C2 stand for two, and one is not there."""
 
 import json
+import shutil
 import socket
 import subprocess
 from contextlib import closing, contextmanager
@@ -130,6 +131,16 @@ def test_any_backend_is_one_that_is_free_and_fits(alice, nobody_there):
     assert "qx of lumi" in done.stderr
 
 
+@pytest.fixture
+def agents_folder(testbed):
+    """A folder of the agent's user, into which everybody may look."""
+    folder = testbed.layout.run / "agent-lumi"
+    folder.mkdir()
+    shutil.chown(folder, users.AGENT, users.AGENT)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @contextmanager
 def agent_of(testbed, name, config):
     """The agent of one platform, as its unit starts it."""
@@ -154,35 +165,30 @@ def agent_of(testbed, name, config):
         assert process.wait(60) == 0
 
 
-def test_each_platform_has_an_agent_of_its_own(alice):
+def test_each_platform_has_an_agent_of_its_own(alice, agents_folder):
     testbed, layout = alice.testbed, alice.testbed.layout
-    folder = layout.agent_state / "lumi"
-    token, served = folder / "token", folder / "agent.sock"
-    testbed.c1(("install", "-d", "-o", users.AGENT, "-g", users.AGENT, "-m", "755", str(folder)), user="root")
-    layout.agent_state.chmod(0o711)  # so that users find the socket
+    token, served = agents_folder / "token", agents_folder / "agent.sock"
     write(token, testbed.token("lumi"), mode=0o600, user=users.AGENT)
     agents = f'[agent]\nsocket = "{layout.agent_socket}"\n[platform.lumi.agent]\nsocket = "{served}"\n'
-    config = layout.folder / "etc" / "c1" / "platforms.toml"
-    write(config, platform(testbed, "platform.lumi", token) + agents + f'state = "{folder}"\n', mode=0o644)
+    config = agents_folder / "config.toml"
+    state = f'state = "{agents_folder}"\n'
+    write(config, platform(testbed, "platform.lumi", token) + agents + state, mode=0o644)
     alice.configures(agents)
-    try:
-        with agent_of(testbed, "lumi", config):
-            eventually(served.exists, "the agent to listen")
-            there = alice.name_of("bell.cq", "--backend", "qx", "--platform", "lumi")
-            here = alice.name_of("bell.cq", "--backend", "qx")
-            number = there.removeprefix("lumi:")
-            assert user_on_c2(testbed, number) == "center_lumi"
-            for name in (here, there):
-                assert alice.types("wait", name).returncode == 0
-            listed = {one["id"]: one["platform"] for one in alice.gets("queue", "--all")["jobs"]}
-            assert (listed[here], listed[there]) == ("c2", "lumi")
-            assert alice.types("show", f"c2:{number}").returncode == 3
-            bob = Traveller(testbed, "qs_bob")
-            bob.configures(agents)
-            assert "You have no job" in bob.types("show", there).stderr
-        done = alice.types("queue", "--all")
-        assert done.returncode == 5
-        assert "qslurm: lumi: The center's agent at" in done.stderr
-        assert here in done.stdout
-    finally:
-        layout.agent_state.chmod(0o700)
+    with agent_of(testbed, "lumi", config):
+        eventually(served.exists, "the agent to listen")
+        there = alice.name_of("bell.cq", "--backend", "qx", "--platform", "lumi")
+        here = alice.name_of("bell.cq", "--backend", "qx")
+        number = there.removeprefix("lumi:")
+        assert user_on_c2(testbed, number) == "center_lumi"
+        for name in (here, there):
+            assert alice.types("wait", name).returncode == 0
+        listed = {one["id"]: one["platform"] for one in alice.gets("queue", "--all")["jobs"]}
+        assert (listed[here], listed[there]) == ("c2", "lumi")
+        assert alice.types("show", f"c2:{number}").returncode == 3
+        bob = Traveller(testbed, "qs_bob")
+        bob.configures(agents)
+        assert "You have no job" in bob.types("show", there).stderr
+    done = alice.types("queue", "--all")
+    assert done.returncode == 5
+    assert "qslurm: lumi: The center's agent at" in done.stderr
+    assert here in done.stdout
