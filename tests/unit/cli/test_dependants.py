@@ -7,7 +7,7 @@ import pytest
 
 from qslurm.center.config import Config
 from qslurm.center.connection import Center
-from qslurm.cli.dependants import Waiting, followed
+from qslurm.cli.dependants import ENDING, Waiting, followed
 from qslurm.errors import ConfigError, RefusedError, UncertainError, UnreachableError
 
 KEY = "0123456789abcdef" * 2
@@ -48,6 +48,15 @@ def ended_by(number, agent, environ=IN_A_JOB, job_id=12):
     with Waiting(agent, PAYLOAD, environ) as waiting:
         waiting.job_id = job_id
         signal.raise_signal(number)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Who is ended ignores all that could end it again; the tests that follow, and their processes, must not."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
