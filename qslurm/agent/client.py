@@ -27,6 +27,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetQueue,
     GetSessions,
     GetStatus,
     GetTasks,
@@ -44,15 +45,22 @@ from qslurm.agent.messages import (
     error_of,
 )
 from qslurm.center.connection import Center
-from qslurm.errors import InvalidInputError, UncertainError, UnreachableError
+from qslurm.errors import InvalidInputError, UncertainError, UnknownJobError, UnreachableError
 from qslurm.payload.comment import Comment
 from qslurm.slurmrest import JobInfo, Submitted
 
 if TYPE_CHECKING:
     from qslurm.center.config import AgentSettings, Config
+    from qslurm.feed.pages import Line, Page
 
 ANSWER_S = 60.0
 """The agent answers within its patience, or C2's time-out."""
+
+AGAIN_S = 1.0
+"""Between two questions to an agent that does not answer."""
+
+AT_LEAST_S = 0.1
+"""Between two looks at a job, however often it changes."""
 
 GIVE_UP_S = 60.0
 """A submission that the agent may have is asked for so long before nobody knows."""
@@ -90,18 +98,25 @@ class AgentConnection(Center):
         """How the agent is, and the token it holds."""
         return self._line.ask(GetStatus(), AgentStatus)
 
+    def delay(self, waited_s: float) -> float:
+        """The agent says when the job changes: it is asked again only to be sure."""
+        from qslurm.center.waiting import LONGEST_DELAY_S
+
+        del waited_s
+        return LONGEST_DELAY_S
+
     def pause(self, seconds: float, job: JobInfo | None) -> None:
         """Wait until the job is another than it was, but no longer than so many seconds."""
-        from qslurm.agent.follower import mark
+        from qslurm.agent.table import mark
 
-        if job is None:
-            time.sleep(seconds)
-            return
-        began = time.monotonic()
-        try:
-            self._line.ask(GetJob(job.job_id, mark(job), seconds), JobInfo)
-        except UnreachableError:
-            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        began, least = time.monotonic(), min(seconds, AGAIN_S)
+        if job is not None:
+            try:
+                self._line.ask(GetJob(job.job_id, mark(job), seconds), JobInfo)
+                least = min(seconds, AT_LEAST_S)
+            except UnreachableError:
+                pass  # whoever waits asks again, and knows for how long
+        time.sleep(max(0.0, least - (time.monotonic() - began)))
 
     @cached_property
     def follow_ups(self) -> str:
@@ -246,6 +261,21 @@ class AgentPlatform:
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The latest of the user's jobs that the platform has run."""
         return self._line.ask(GetEnded(limit), list[dict[str, Any]])
+
+    def queue(self) -> Line:
+        """The user's jobs, with their places in line."""
+        from qslurm.feed.pages import Line
+
+        return self._line.ask(GetQueue(), Line)
+
+    def places(self) -> list[tuple[int, int]]:
+        """The places in line of the user's jobs."""
+        return self.queue().places
+
+    def changes(self, since: str, wait_s: int) -> Page:
+        """Only the agent itself follows what changes."""
+        del since, wait_s
+        raise UnknownJobError("The center's agent has no list of changes; it is asked for jobs.")
 
     def usage(self, since: int, until: int) -> list[dict[str, Any]]:
         """What the user's jobs have used in a time (Unix seconds)."""

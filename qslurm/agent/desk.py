@@ -27,6 +27,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLog,
     GetPartitions,
+    GetQueue,
     GetSessions,
     GetStatus,
     GetTasks,
@@ -42,6 +43,7 @@ from qslurm.agent.messages import (
     WhoReleases,
     error_of,
 )
+from qslurm.agent.queue import line_of
 from qslurm.errors import InvalidInputError, UnknownJobError
 from qslurm.payload.comment import Comment
 from qslurm.payload.validate import validate
@@ -104,14 +106,8 @@ class Desk:
         match question:
             case Submit():
                 return self._submit(user, question)
-            case GetJobs():
-                return self._jobs(user, question.key)
-            case GetAccounted():
-                return self._accounted(user, question.since)
-            case GetUsage(since=since, until=until):
-                return self._used(user, self._center.results.usage(since, until))
-            case GetEnded():
-                return self._of(user, self._center.results.jobs(question.limit))
+            case GetJobs() | GetQueue() | GetAccounted() | GetUsage() | GetEnded():
+                return self._listed(user, question)
             case Hello():
                 return Facts(self._center.slurm.user, self._center.slurm.api_version)
             case GetBackends():
@@ -126,6 +122,21 @@ class Desk:
                 return self._dependants.answer(user, question, self._center)
             case _:
                 return self._about(question, self._owned(user, question.job_id))
+
+    def _listed(self, user: User, question: GetJobs | GetQueue | GetAccounted | GetUsage | GetEnded) -> Any:
+        """The answer to a question about many jobs: the user's, or all for an admin."""
+        match question:
+            case GetJobs(key=key):
+                return self._jobs(user, key)
+            case GetQueue():
+                whose = None if user.admin else user.name
+                return line_of(whose, self._outbox, self._follower, self._center, self._as_job)
+            case GetAccounted(since=since):
+                return self._accounted(user, since)
+            case GetUsage(since=since, until=until):
+                return self._used(user, self._center.results.usage(since, until))
+            case GetEnded(limit=limit):
+                return self._of(user, self._center.results.jobs(limit))
 
     def _about(
         self, question: GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog, entry: Entry | None
@@ -190,6 +201,7 @@ class Desk:
         job = self._follower.job(job_id)
         if job is None or (entry is not None and job.marks.key != entry.key):
             job = look(self._center, job_id)
+            self._saw(entry, [job])
         if entry is not None and job.marks.key not in ("", entry.key):
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
         return job
@@ -235,17 +247,16 @@ class Desk:
         jobs = self._center.slurm.accounted(since)
         if user.admin:
             return jobs
-        owners = self._outbox.owners()
+        owners = self._outbox.owners([job.marks.key for job in jobs])
         return [job for job in jobs if owners.get(job.marks.key) == user.name]
 
     def _of(self, user: User, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The documents of the user's jobs; the key of an array's task has its index behind it."""
         if user.admin:
             return documents
-        owners = self._outbox.owners()
-        return [
-            one for one in documents if owners.get(str(one.get("key", "")).partition("#")[0]) == user.name
-        ]
+        keys = [str(one.get("key", "")).partition("#")[0] for one in documents]
+        owners = self._outbox.owners(keys)
+        return [one for one, key in zip(documents, keys, strict=True) if owners.get(key) == user.name]
 
     def _used(self, user: User, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from qslurm.center.origin import user_of
@@ -271,12 +282,20 @@ class Desk:
         return entry
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
-        tasks = self._center.slurm.tasks(job_id)
+        tasks = self._follower.tasks(job_id, entry.key) if entry else []
+        if not tasks:
+            tasks = self._center.slurm.tasks(job_id)
+            self._saw(entry, tasks)
         if entry is not None:  # whose tasks will be asked for one by one
             if len(self._of_tasks) > REMEMBERED:
                 self._of_tasks.clear()
             self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
         return tasks
+
+    def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
+        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that."""
+        if entry is not None and not entry.ended:
+            self._follower.saw([job for job in jobs if job.marks.key == entry.key])
 
     def _of_task(self, job_id: int) -> Entry | None:
         """The submission of the array that a job is a task of; the outbox knows an array's own id only."""

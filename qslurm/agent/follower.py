@@ -1,15 +1,20 @@
-"""Follows the center's open jobs on C2, for everybody who waits for one of them."""
+"""Follows the center's open jobs on C2, for everybody who waits for one of them.
+
+C2's job manager says what has changed, in one question that waits for an answer. While it can't be asked, slurmrestd
+is, at most once a second, and more rarely where its answers take long.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qslurm.agent.table import JobTable
 from qslurm.errors import QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
+from qslurm.feed.rows import JobRow
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Outbox
@@ -18,47 +23,61 @@ if TYPE_CHECKING:
 
 log = EventLog(__name__)
 
-PAUSE_S = 0.5
-"""Between two rounds, while they cost C2 next to nothing."""
+WAIT_S = 25
+"""A question to the job manager waits so long for something to change."""
+
+RETRY_S = 5.0
+"""Between two tries to follow the job manager again."""
+
+PAUSE_S = 1.0
+"""Between two questions to slurmrestd, at least."""
 
 SHARE = 0.1
-"""Of the time, at most, C2 is busy with our rounds."""
+"""Of the time, at most, slurmrestd is busy with our questions."""
 
 LONGEST_PAUSE_S = 60.0
 FEW = 5
-"""So many jobs are asked for one by one; of more the list is fetched, which has every center's open jobs."""
+"""So many jobs are asked for one by one, unless the list of all is quick."""
 
-REMEMBERED = 10_000
-"""Jobs that have ended lately, and are asked for still."""
+QUICK_S = 0.1
+MISSING_S = 10.0
+"""How often it is looked for submissions whose jobs the job manager does not tell of."""
 
-
-def mark(job: JobInfo) -> str:
-    """What a waiting user sees of a job: when it changes, they are told."""
-    return f"{job.state} {job.reason}"
+STOP_S = 1.0
 
 
 class Follower:
     """A thread that looks. `changed` is called with the id of each job that is seen to be another than before."""
 
     def __init__(self, outbox: Outbox, connect: Callable[[], Center], changed: Callable[[int], None]) -> None:
+        self.jobs = JobTable()
+        self.is_live = False
+        """Whether C2's job manager says at once what changes."""
+
         self._outbox = outbox
         self._connect = connect
         self._changed = changed
-        self._jobs: OrderedDict[int, JobInfo] = OrderedDict()
-        self._lock = threading.Lock()
         self._news = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="follower")
+        self._since = ""
+        self._follow_at = 0.0
+        self._missing_at = 0.0
+        self._is_missing_some = False
+        self._list_s = 0.0
+        self._trouble = ""
+        self._turn = 0
+        # A daemon: a question that waits for its answer must not keep the agent from ending.
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after this round."""
+        """End; what is heard later is not taken in any more."""
         self._stopping = True
         self._news.set()
-        self._thread.join()
+        self._thread.join(STOP_S)
 
     def look(self) -> None:
         """There is a new job, or somebody has cancelled one."""
@@ -66,8 +85,20 @@ class Follower:
 
     def job(self, job_id: int) -> JobInfo | None:
         """A job as it was seen last; None if nobody has looked yet."""
-        with self._lock:
-            return self._jobs.get(job_id)
+        row = self.jobs.row(job_id)
+        return row.info() if row else None
+
+    def tasks(self, job_id: int, key: str) -> list[JobInfo]:
+        """A submission's tasks, or its one job, as they were seen last; none if slurmrestd must be asked."""
+        rows = self.jobs.tasks(job_id, key)
+        known = self.is_live or not any(row.array_job for row in rows)
+        return [row.info() for row in rows] if known else []
+
+    def saw(self, jobs: list[JobInfo]) -> None:
+        """Somebody else has asked slurmrestd for jobs."""
+        for job in jobs:
+            if self.jobs.see(JobRow.of(job)):
+                self._changed(job.job_id)
 
     def _run(self) -> None:
         center = self._connect()
@@ -75,58 +106,131 @@ class Follower:
             self._news.clear()
             if self._stopping:  # looked at after the bell is reset, or its last ring is missed
                 break
-            began, idle = time.monotonic(), False
+            pause = 0.0
             try:
-                idle = not self._round(center)
+                pause = self._round(center)
             except QslurmError as error:
-                log.warning("C2 can't be asked how jobs are", reason=error.message)
+                self._say_trouble(error.message)
+                pause = max(PAUSE_S, self._pause())
                 center.close()
+                center = self._connect()  # with the token that is installed now
             except Exception as error:  # noqa: BLE001 -- a bug must not leave everybody waiting for ever
                 log.crashed("a round of looking failed", error)
-            spent = time.monotonic() - began
-            pause = min(max(PAUSE_S, spent / SHARE), LONGEST_PAUSE_S)
-            if idle:
+                pause = LONGEST_PAUSE_S
+            if pause == float("inf"):
                 self._news.wait()
-            elif pause > PAUSE_S:
-                time.sleep(PAUSE_S)
-                self._news.wait(pause - PAUSE_S)
-            else:
-                time.sleep(pause)
+            elif pause and not self._stopping:
+                time.sleep(min(pause, PAUSE_S))
+                self._news.wait(max(0.0, pause - PAUSE_S))
         center.close()
 
-    def _round(self, center: Center) -> int:
-        """Look at every open job once, as far as it costs C2 little; how many there are."""
+    def _round(self, center: Center) -> float:
+        """Hear once how jobs are; seconds until the next time."""
+        if not self._outbox.has_open():
+            return float("inf")
+        if center.has_platform and (self.is_live or time.monotonic() >= self._follow_at):
+            try:
+                self._follow(center)
+            except QslurmError as error:
+                self._lose(error)
+            else:
+                return 0.0
+        self._ask(center)
+        self._trouble = ""
+        return self._pause()
+
+    # --- by the job manager --------------------------------------------------------------------------
+
+    def _follow(self, center: Center) -> None:
+        wait_s = (int(PAUSE_S) if self._is_missing_some else WAIT_S) if self.is_live else 0
+        page = center.results.changes(self._since, wait_s)
+        if self._stopping:
+            return
+        if not self.is_live:
+            log.info("follows C2's job manager")
+            self.is_live, self._trouble = True, ""
+        self._since = page.since
+        self._tell(self.jobs.apply(page))
+        if not page.more and time.monotonic() >= self._missing_at:
+            self._missing_at = time.monotonic() + MISSING_S
+            self._find_missing(center)
+
+    def _lose(self, error: QslurmError) -> None:
+        if self.is_live or not self._follow_at:
+            log.warning("C2's job manager can't be followed; slurmrestd is asked", reason=error.message)
+        self.is_live, self._since = False, ""
+        self._follow_at = time.monotonic() + RETRY_S
+
+    def _find_missing(self, center: Center) -> None:
+        """Ask slurmrestd for a submission whose job has ended, and was forgotten, while nobody followed."""
+        missing = [
+            (number, key, job_id)
+            for number, key, job_id in self._outbox.on_c2()
+            if not self.jobs.tasks(job_id, key)
+        ]
+        self._is_missing_some = bool(missing)
+        if missing:
+            self._look_at(center, *missing[self._turn % len(missing)])
+            self._turn += 1
+            self._missing_at = time.monotonic() + max(PAUSE_S, MISSING_S / len(missing))
+
+    # --- by slurmrestd -------------------------------------------------------------------------------
+
+    def _ask(self, center: Center) -> None:
+        """Ask for all jobs at once, or for the next of a few."""
+        followed = self._outbox.on_c2()
+        if not followed:
+            return
+        if len(followed) > FEW or (len(followed) > 1 and self._list_s < QUICK_S):
+            began = time.monotonic()
+            slurm = center.slurm
+            rows = [JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user]
+            self._list_s = time.monotonic() - began
+            self._tell([row for row in rows if self.jobs.see(row)])
+            followed = [one for one in followed if not self.jobs.tasks(one[2], one[1])]
+        if followed:
+            self._look_at(center, *followed[self._turn % len(followed)])
+            self._turn += 1
+
+    def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
         from qslurm.center.jobs import look
 
-        followed = self._outbox.on_c2()
-        listed: dict[int, JobInfo] = {}
-        if len(followed) > FEW:
-            slurm = center.slurm
-            listed = {job.job_id: job for job in slurm.jobs() if job.user == slurm.user}
-        one_by_one = FEW
+        try:
+            row = JobRow.of(look(center, job_id))
+        except UnknownJobError:
+            return  # slurmdbd hears of a job some seconds late
+        if row.comment and not key_is(row, key):
+            return
+        if row.is_final:
+            self._outbox.ended([number])
+        if self.jobs.see(row):
+            self._changed(job_id)
+
+    def _pause(self) -> float:
+        return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)
+
+    # --- both ----------------------------------------------------------------------------------------
+
+    def _tell(self, changed: list[JobRow]) -> None:
+        """Write down what is over, and then wake who waits: they may look what is written."""
+        over = {row.array_job or row.job_id for row in changed if row.is_final}
         ended = []
-        for number, key, job_id in followed:
-            job = listed.get(job_id)
-            if job is None or job.marks.key != key:
-                if not one_by_one:
-                    continue
-                one_by_one -= 1
-                try:
-                    job = look(center, job_id)
-                except UnknownJobError:
-                    continue  # slurmdbd hears of a job some seconds late
-            self._see(job)
-            if job.is_final:
+        for number, key, job_id in self._outbox.on_c2(over) if over else []:
+            tasks = self.jobs.tasks(job_id, key)
+            if tasks and all(row.is_final for row in tasks):
                 ended.append(number)
         self._outbox.ended(ended)
-        return len(followed)
+        for row in changed:
+            self._changed(row.job_id)
 
-    def _see(self, job: JobInfo) -> None:
-        with self._lock:
-            before = self._jobs.get(job.job_id)
-            self._jobs[job.job_id] = job
-            self._jobs.move_to_end(job.job_id)
-            while len(self._jobs) > REMEMBERED:
-                self._jobs.popitem(last=False)
-        if before is None or mark(before) != mark(job):
-            self._changed(job.job_id)
+    def _say_trouble(self, message: str) -> None:
+        if message != self._trouble:
+            log.warning("C2 can't be asked how jobs are", reason=message)
+        self._trouble = message
+
+
+def key_is(row: JobRow, key: str) -> bool:
+    """Whether a job is this submission's."""
+    from qslurm.payload.comment import Comment
+
+    return Comment.parse(row.comment).key == key

@@ -57,6 +57,10 @@ class GetJobs(msgspec.Struct, tag="jobs"):
     key: str = ""
 
 
+class GetQueue(msgspec.Struct, tag="queue"):
+    """The user's jobs with their places in line, all of the center's for an admin. A Line (feed/pages.py)."""
+
+
 class GetTasks(msgspec.Struct, tag="tasks"):
     """One of the user's jobs, or each task of an array. JobInfos."""
 
@@ -159,6 +163,7 @@ Question = (
     | Submit
     | GetJob
     | GetJobs
+    | GetQueue
     | GetTasks
     | GetAccounted
     | CancelJob

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,14 @@ CREATE TABLE IF NOT EXISTS submissions (
     created  REAL NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
+CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
 CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
 CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
 PRAGMA user_version = 1;
 """
+AT_ONCE = 500
+"""Values in one query; SQLite has a limit."""
+
 _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
 
 
@@ -144,16 +148,55 @@ class Outbox:
         with self._lock, readable():
             return int(self._store.execute(query, (user,)).fetchone()[0])
 
-    def on_c2(self) -> list[tuple[int, str, int]]:
-        """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk."""
-        query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id IS NOT NULL ORDER BY number"
+    def has_open(self) -> bool:
+        """Whether C2 has a job that has not ended."""
+        query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
         with self._lock, readable():
-            return self._store.execute(query).fetchall()
+            return self._store.execute(query).fetchone() is not None
 
-    def owners(self) -> dict[str, str]:
-        """Who submitted what, by key."""
+    def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
+        """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk.
+
+        `job_ids`: of these only.
+        """
+        query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id"
+        if job_ids is None:
+            with self._lock, readable():
+                return self._store.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
+        return self._of_many(f"{query} IN", job_ids)
+
+    def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
+        """Number, key, job id and whether it has ended, of one user's submissions or of all, oldest first.
+
+        All that have not ended, and the newest of those that have.
+        """
+        columns = "SELECT number, key, job_id, ended FROM submissions WHERE"
+        whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
+        ended = f"{columns} {whose} ended = 1 AND state = 'accepted' ORDER BY number DESC LIMIT ?"
         with self._lock, readable():
-            return dict(self._store.execute("SELECT key, user FROM submissions"))
+            found = self._store.execute(f"{columns} {whose} ended = 0", values).fetchall()
+            found += self._store.execute(ended, (*values, limit)).fetchall()
+        return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
+
+    def numbered(self, numbers: Collection[int]) -> list[Entry]:
+        """The submissions with these numbers."""
+        return [
+            _entry(row)
+            for row in self._of_many(f"SELECT {_COLUMNS} FROM submissions WHERE number IN", numbers)  # noqa: S608
+        ]
+
+    def owners(self, keys: Collection[str]) -> dict[str, str]:
+        """Who submitted these, by key."""
+        return dict(self._of_many("SELECT key, user FROM submissions WHERE key IN", keys))
+
+    def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
+        """The rows of a query that ends with IN, for many values."""
+        found, wanted = [], list(values)
+        with self._lock, readable():
+            for begin in range(0, len(wanted), AT_ONCE):
+                part = wanted[begin : begin + AT_ONCE]
+                found += self._store.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
+        return found
 
     def latest(self, user: str | None, limit: int) -> list[Entry]:
         """The newest submissions, of one user or of all, oldest first."""

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.agent.bell import Bell, within
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.endings import OPEN
-from qslurm.agent.follower import mark
 from qslurm.agent.messages import (
     HEADER,
     LARGEST_CREDENTIAL,
@@ -37,6 +35,8 @@ from qslurm.agent.messages import (
     failure,
     questions,
 )
+from qslurm.agent.table import mark
+from qslurm.bell import Bell, within
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
 from qslurm.eventlog import EventLog
 

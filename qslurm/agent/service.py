@@ -9,7 +9,6 @@ import socket
 import stat
 from pathlib import Path
 
-from qslurm.agent.bell import Bell
 from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk
 from qslurm.agent.endings import Dependants
@@ -18,6 +17,7 @@ from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
 from qslurm.agent.sender import Sender
 from qslurm.agent.server import ENDINGS, MOST_CONNECTIONS, Server
+from qslurm.bell import Bell
 from qslurm.center.config import Config, load_token, require_url
 from qslurm.center.connection import Center
 from qslurm.dispatcher.credentials import Munge

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qslurm.c2.config import C2Config, backend_of, partition_of
+from qslurm.c2.feeder import Feeder
 from qslurm.c2.rules import SECOND_LAUNCH, Ages, Overdue, Resumes, delivery, out_of_service, release, target
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
@@ -180,12 +181,14 @@ def serve(config: C2Config) -> None:
     with DispatcherClient(
         dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
     ) as client:
-        gate = Gate(config, client, _say)
+        gate, feeder = Gate(config, client, _say), Feeder(config, _say)
+        feeder.start()
         partitions = ",".join(partition_of(backend.name) for backend in config.backend)
         _say("watching", partitions=partitions or "none")
         while not stopped.is_set():
             gate.look(time.time(), time.monotonic())
             stopped.wait(config.gate.interval_s)
+        feeder.stop()
     _say("stopped")
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 
 import msgspec
 
+from qslurm.c2.bell import ring
 from qslurm.c2.config import C2Config, backend_of
 from qslurm.c2.outcome import finish_of
 from qslurm.c2.slurm import Slurm
@@ -177,6 +178,13 @@ def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     start = read_start(os.environ if environment is None else environment)
     if not backend_of(start.partition):
         return RUN
+    try:
+        return _prolog(config, start)
+    finally:
+        ring(config.gate.state)
+
+
+def _prolog(config: C2Config, start: Start) -> int:
     began = time.monotonic()
     hook = _hook("prolog", config, start)
     limit_s = config.gate.admit_timeout_s + SPARE_S
@@ -206,6 +214,13 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     start = read_start(os.environ if environment is None else environment)
     if not backend_of(start.partition):
         return 0
+    try:
+        return _epilog(config, start)
+    finally:
+        ring(config.gate.state)
+
+
+def _epilog(config: C2Config, start: Start) -> int:
     began = time.monotonic()
     hook = _hook("epilog", config, start)
     ended = EndedJob(

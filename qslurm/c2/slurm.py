@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,9 @@ from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 
 _FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "EligibleTime", "EndTime")
 _FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
+
+MOST_NAMED = 2000
+"""Jobs that are asked for by their ids; of more all are listed."""
 
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +134,40 @@ class Slurm:
                 return {}
             raise
 
+    def listing(self) -> bytes:
+        """All jobs, as feed/listing.py reads them: what Slurm itself says of each."""
+        from qslurm.feed.listing import FACTS_FORMAT
+
+        return self._output("squeue", ["--noheader", "--states=all", f"--Format={FACTS_FORMAT}"])
+
+    def words(self, job_ids: Collection[int]) -> bytes:
+        """What people wrote on these jobs, and maybe on others, as feed/listing.py reads it."""
+        from qslurm.feed.listing import WORDS_FORMAT
+
+        options = ["--noheader", "--states=all", f"--Format={WORDS_FORMAT}"]
+        if len(job_ids) <= MOST_NAMED:
+            options.append(f"--jobs={','.join(map(str, job_ids))}")
+        try:
+            return self._output("squeue", options)
+        except QslurmError as error:
+            if "Invalid job id" in error.message:
+                return b""
+            raise
+
+    def watch(self, terminal: int) -> subprocess.Popen[bytes]:
+        """A squeue that writes to this terminal, each second, when slurmctld has last changed a job.
+
+        It asks only whether anything has changed, which costs slurmctld next to nothing. It ends with the terminal.
+        """
+        squeue = [*self._command("squeue"), "--iterate=1", "--verbose", "--noheader", "--states=BOOT_FAIL"]
+        return subprocess.Popen(
+            ["setsid", "--ctty", *squeue],
+            env=self._environment(),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=subprocess.DEVNULL,
+        )
+
     def job(self, job_id: int) -> JobFacts | None:
         """One job, or None if slurmctld does not know it (any more)."""
         return self.jobs([job_id]).get(job_id)
@@ -182,7 +219,13 @@ class Slurm:
         self._run("scancel", [slurm_id])
 
     def _run(self, program: str, arguments: Sequence[str]) -> str:
-        command = [os.path.join(self._config.bin, program), *arguments]  # noqa: PTH118 # "" means: on the PATH
+        return self._output(program, arguments).decode(errors="replace")
+
+    def _command(self, program: str) -> list[str]:
+        return [os.path.join(self._config.bin, program)]  # noqa: PTH118 # "" means: on the PATH
+
+    def _output(self, program: str, arguments: Sequence[str]) -> bytes:
+        command = [*self._command(program), *arguments]
         try:
             done = subprocess.run(
                 command,
@@ -204,7 +247,7 @@ class Slurm:
             ) from error
         if done.returncode != 0:
             raise error_of(program, done.stderr.decode(errors="replace"))
-        return done.stdout.decode(errors="replace")
+        return done.stdout
 
     def _environment(self) -> Mapping[str, str]:
         # Nothing is inherited: an SQUEUE_FORMAT or SLURM_* of the caller's must not change what Slurm says.

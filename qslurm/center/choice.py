@@ -9,6 +9,7 @@ from enum import IntEnum
 from qslurm.center.lists import Backend
 from qslurm.errors import InvalidInputError
 
+ANY = "any"
 NAMED = 8
 """Backends that a refusal names."""
 

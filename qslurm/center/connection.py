@@ -12,6 +12,7 @@ from qslurm.errors import ConfigError
 if TYPE_CHECKING:
     from qslurm.center.config import Config
     from qslurm.center.results import JobManagerClient
+    from qslurm.feed.pages import Line, Page
     from qslurm.slurmrest import JobInfo, Submitted
     from qslurm.tokens.secret import Secret
 
@@ -45,6 +46,9 @@ class Platform(Protocol):
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def sessions(self) -> dict[str, Any]: ...  # noqa: D102
+    def changes(self, since: str, wait_s: int) -> Page: ...  # noqa: D102
+    def queue(self) -> Line: ...  # noqa: D102
+    def places(self) -> list[tuple[int, int]]: ...  # noqa: D102
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -126,6 +130,12 @@ class Center:
     def has_platform(self) -> bool:
         """Whether somebody said where the job manager is."""
         return bool(self.config.c2.results_url)
+
+    def delay(self, waited_s: float) -> float:
+        """How long to pause before the next look, after so many seconds of waiting."""
+        from qslurm.center.waiting import next_delay
+
+        return next_delay(waited_s)
 
     def pause(self, seconds: float, job: JobInfo | None) -> None:
         """Wait before the next look at a job: so long, or less if it is known to have changed."""

@@ -10,13 +10,11 @@ import msgspec
 
 from qslurm.center.origin import user_of
 from qslurm.errors import QslurmError
+from qslurm.slurmrest.states import NOT_IN_LINE
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
-
-NOT_IN_LINE = ("JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied", "BeginTime")
-"""Reasons of jobs that wait for something other than their turn."""
 
 
 def positions(jobs: Iterable[JobInfo]) -> dict[str, int]:

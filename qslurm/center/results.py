@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qslurm.errors import (
     NotReadyError,
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import requests
 
     from qslurm.center.connection import Platform
+    from qslurm.feed.pages import Line, Page
+
+T = TypeVar("T")
 
 NEXT_OFFSET = "X-Qslurm-Next-Offset"
 
@@ -80,10 +83,42 @@ class JobManagerClient:
         """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
         return list(self._json("/v1/usage", {"since": str(since), "until": str(until)}).get("usage", []))
 
+    def changes(self, since: str, wait_s: int) -> Page:
+        """What has changed of the center's jobs since; waits so long for something to change.
+
+        UnreachableError while nobody there knows, UnknownJobError where there is no such list.
+        """
+        from qslurm.feed.pages import Page
+
+        return self._packed("/v1/changes", Page, {"since": since, "wait": str(wait_s)}, wait_s)
+
+    def queue(self) -> Line:
+        """All of the center's jobs, with their places in line; errors as for `changes`."""
+        from qslurm.feed.pages import Line
+
+        return self._packed("/v1/queue", Line)
+
+    def places(self) -> list[tuple[int, int]]:
+        """The places in line of the center's jobs; errors as for `changes`."""
+        from qslurm.feed.pages import Line
+
+        return self._packed("/v1/places", Line).places
+
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """A piece of what the job has written, from an offset on, and the offset behind it."""
         response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
         return response.content, _next_offset(response, offset)
+
+    def _packed(
+        self, path: str, type_: type[T], parameters: dict[str, str] | None = None, wait_s: int = 0
+    ) -> T:
+        import msgspec
+
+        response = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
+        try:
+            return msgspec.msgpack.decode(response.content, type=type_)
+        except msgspec.DecodeError as error:
+            raise _not_a_job_manager(self._url) from error
 
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
         return self._document(self._get(path, parameters or {}))
@@ -115,7 +150,14 @@ class JobManagerClient:
         return self._send("GET", path, parameters)
 
     def _send(
-        self, method: str, path: str, parameters: dict[str, str], *, token: bool = True
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str],
+        *,
+        token: bool = True,
+        accept: str = "*/*",
+        wait_s: int = 0,
     ) -> requests.Response:
         import requests
 
@@ -127,8 +169,9 @@ class JobManagerClient:
                 method,
                 self._url + path,
                 params=parameters,
-                headers={"Authorization": f"Bearer {self._token.reveal()}"} if token else None,
-                timeout=self._timeout_s,
+                headers={"Accept": accept}
+                | ({"Authorization": f"Bearer {self._token.reveal()}"} if token else {}),
+                timeout=self._timeout_s + wait_s,
                 allow_redirects=False,
             )
         except (requests.RequestException, ValueError) as error:

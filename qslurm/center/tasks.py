@@ -144,6 +144,7 @@ def wait(
             timeout_s=timeout_s,
             what=f"Job {ref}",
             sleep=lambda seconds: center.pause(seconds, open_one),
+            delay=center.delay,
         )
     except TimedOutError as error:
         raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits on.") from error

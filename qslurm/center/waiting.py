@@ -59,8 +59,11 @@ def wait_until_final(
     what: str = "The job",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    delay: Callable[[float], float] = next_delay,
 ) -> Thing:
     """Ask until the job has ended, and return how.
+
+    `delay` says how long to sleep, by the seconds waited so far.
 
     `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
     TimedOutError, with `what` as its subject, after `timeout_s`.
@@ -86,8 +89,8 @@ def wait_until_final(
             if not heard_now:
                 raise TimedOutError(f"{what}: C2 does not answer, and {timeout_s:g} s are over.")
             raise TimedOutError(f"{what} had not ended after {timeout_s:g} s; it goes on.")
-        delay = next_delay(waited)
-        sleep(delay if timeout_s is None else min(delay, max(0.0, timeout_s - waited)))
+        pause = delay(waited)
+        sleep(pause if timeout_s is None else min(pause, max(0.0, timeout_s - waited)))
 
 
 def follow(

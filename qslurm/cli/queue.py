@@ -57,15 +57,12 @@ def queue(
 
     def listed(connection: Center) -> list[tuple[JobInfo, int | None]]:
         """The platform's jobs that are asked for, each with its place in line."""
-        from qslurm.center.lists import positions
+        from qslurm.center.line import line
 
-        known = connection.slurm.jobs()
-        places = positions(known)
         return [
-            (job, places.get(job.shown_id))
-            for job in known
-            if job.user == connection.slurm.user
-            and (partition is None or job.partition == partition)
+            (job, place)
+            for job, place in line(connection)
+            if (partition is None or job.partition == partition)
             and (job.state in wanted if wanted else with_ended or key or not job.is_final)
             and (key is None or job.marks.key == key)
             and chosen(job)

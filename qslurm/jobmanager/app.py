@@ -6,6 +6,7 @@
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
+    GET /v1/changes, /v1/queue, /v1/places    how its jobs wait and run, as it changes (following.py)
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -59,6 +60,9 @@ from qslurm.store.reader import Reader
 from qslurm.store.records import TaskRecord
 from qslurm.tokens.door import TooOftenError
 
+if TYPE_CHECKING:
+    from qslurm.jobmanager.following import Following
+
 STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (TokenError, 401),
     (PermissionDeniedError, 403),
@@ -86,8 +90,8 @@ HEADERS = [
 ]
 
 
-def make_app(config: C2Config) -> ASGIApp:
-    """The application, ready to serve."""
+def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
+    """The application, ready to serve; `following` has the endpoints for who follows jobs."""
     manager = _JobManager(config)
     routes: list[BaseRoute] = [
         Route("/healthz", _guarded(manager.health), methods=["GET"]),
@@ -100,6 +104,8 @@ def make_app(config: C2Config) -> ASGIApp:
         Route("/v1/jobs/{job_id}/results", _guarded(manager.results), methods=["GET"]),
         Route("/v1/jobs/{job_id}/logs", _guarded(manager.logs), methods=["GET"]),
     ]
+    if following is not None:
+        routes += following.routes(manager.center)
     if config.jobmanager.compute:
         routes.append(Mount("/quantum-inspire", routes=manager.compute_routes()))
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
@@ -129,7 +135,7 @@ class _JobManager:
         from qslurm.jobmanager.compute.slurm_runner import SlurmRunner
 
         def authenticate(request: Request) -> Caller:
-            return Caller(self._center(request), _token(request))
+            return Caller(self.center(request), _token(request))
 
         runner = SlurmRunner(self._config, lambda: self._status.get().backends)
         return ComputeApi(Records(self._config.jobmanager.compute), runner, authenticate).routes()
@@ -141,7 +147,7 @@ class _JobManager:
         return _json({"status": "ok"})
 
     def backends(self, request: Request) -> Response:
-        center, status = self._center(request), self._status.get()
+        center, status = self.center(request), self._status.get()
         return _json(
             {
                 "backends": [
@@ -152,14 +158,14 @@ class _JobManager:
         )
 
     def renewal(self, request: Request) -> Response:
-        center = self._center(request)
+        center = self.center(request)
         only_look = request.method != "POST"
         return _json(
             renewal_document(self._config.tokens.socket, center, _token(request), only_look=only_look)
         )
 
     def sessions(self, request: Request) -> Response:
-        self._center(request)
+        self.center(request)
         sessions = self._config.sessions
         if not sessions.listen:
             return _json({"address": "", "certificate": ""})
@@ -167,13 +173,13 @@ class _JobManager:
         return _json({"address": sessions.address or sessions.listen, "certificate": certificate})
 
     def usage(self, request: Request) -> Response:
-        center = self._center(request)
+        center = self.center(request)
         since = _number(request, "since", default=0, low=0, high=2**40)
         until = _number(request, "until", default=2**40, low=0, high=2**40)
         return _json({"usage": msgspec.to_builtins(self._reader.usage(center, since, until))})
 
     def jobs(self, request: Request) -> Response:
-        center = self._center(request)
+        center = self.center(request)
         limit = _number(request, "limit", default=100, low=1, high=LONGEST_LIST)
         return _json({"jobs": [job_document(task) for task in self._reader.tasks(center, limit)]})
 
@@ -187,7 +193,7 @@ class _JobManager:
         return _json(result_document(task, executions))
 
     def logs(self, request: Request) -> Response:
-        center, job_id = self._center(request), _job_id(request)
+        center, job_id = self.center(request), _job_id(request)
         offset = _number(request, "offset", default=0, low=0, high=2**62)
         user = self._config.slurm.user_prefix + center
         data, next_offset = read_log(self._config.jobmanager.logs, user, job_id, offset)
@@ -195,7 +201,7 @@ class _JobManager:
         return Response(data, media_type="text/plain", headers=headers)
 
     def _task(self, request: Request) -> TaskRecord:
-        center, job_id = self._center(request), _job_id(request)
+        center, job_id = self.center(request), _job_id(request)
         task = self._reader.task(center, job_id)
         if task is None:
             raise UnknownJobError(
@@ -204,7 +210,8 @@ class _JobManager:
             )
         return task
 
-    def _center(self, request: Request) -> str:
+    def center(self, request: Request) -> str:
+        """Whose token it is; TokenError for nobody's."""
         center = verify(_token(request), self._keyring, self._config.slurm.user_prefix, time.time())
         request.state.center = center
         return center

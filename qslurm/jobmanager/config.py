@@ -13,6 +13,8 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     `compute` is a file for what clients of Quantum Inspire's Compute API put here ("": that API is not served); their
     jobs are submitted to `slurmrestd` with the center's token.
+
+    `feed` is a Unix socket at which the gate tells how all jobs are ("": nowhere; centers ask slurmrestd).
     """
 
     listen: str = "127.0.0.1:8042"
@@ -20,6 +22,7 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     hs256_key: str = ""
     compute: str = ""
     slurmrestd: str = "http://127.0.0.1:6820"
+    feed: str = ""
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

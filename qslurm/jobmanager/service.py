@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from qslurm.dispatcher.credentials import Identity
+    from qslurm.jobmanager.following import Following
 
 GRACE_S = 5
 """Seconds that requests under way get when the service stops."""
@@ -58,8 +59,9 @@ def serve(config: C2Config) -> None:
 
     configure("jobmanager")
     host, port = parse_listen(config.jobmanager.listen)
-    server = _server(make_app(config), host, port)
-    with answering_metrics(config):
+    with _followed(config) as following, answering_metrics(config):
+        dismiss = following.dismiss if following else _nobody_waits
+        server = _server(make_app(config, following), host, port, dismiss)
         # uvicorn raises the signal again when it is done; by then there is nothing left to interrupt.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -70,6 +72,25 @@ def serve(config: C2Config) -> None:
                 f"The job manager can't listen on {config.jobmanager.listen}.",
                 hint="Is another one running there?",
             ) from error
+
+
+@contextmanager
+def _followed(config: C2Config) -> Iterator[Following | None]:
+    """What centers follow their jobs by, if the configuration has it."""
+    if not config.jobmanager.feed:
+        yield None
+        return
+    from qslurm.jobmanager.following import Following
+
+    following = Following(config)
+    try:
+        yield following
+    finally:
+        following.close()
+
+
+def _nobody_waits() -> None:
+    """All answers come at once."""
 
 
 @contextmanager
@@ -102,12 +123,20 @@ def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> 
         door.close()
 
 
-def _server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
+def _server(
+    app: ASGIApp, host: str, port: int, dismiss: Callable[[], None] = _nobody_waits
+) -> uvicorn.Server:
+    """A server that has those who wait for something answered, by `dismiss`, before it waits for their answers."""
     import uvicorn
 
     from qslurm.jobmanager.connection import ImpatientProtocol
 
-    return uvicorn.Server(
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            dismiss()
+            await super().shutdown(sockets)
+
+    return Server(
         uvicorn.Config(
             app,
             host=host,

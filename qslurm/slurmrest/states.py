@@ -91,6 +91,10 @@ REASONS: dict[str, str] = {
 }
 
 
+NOT_IN_LINE = ("JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied", "BeginTime")
+"""Reasons of jobs that wait for something other than their turn."""
+
+
 def known_state(name: str) -> State:
     """What a state's name means; a QslurmError for one that Slurm has not documented."""
     try:

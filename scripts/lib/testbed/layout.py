@@ -183,6 +183,10 @@ class Layout:
         return self.run / "qslurm" / "dispatcher.sock"
 
     @property
+    def feed_socket(self) -> Path:
+        return self.dispatcher_socket.with_name("feed.sock")
+
+    @property
     def runtimes_socket(self) -> Path:
         return self.run / "runtimes" / "warm.sock"
 

@@ -70,6 +70,9 @@ class C2:
             raise piece
         return piece, offset + len(piece)
 
+    def delay(self, waited):
+        return 0.0
+
     def pause(self, seconds, job):
         self.paused.append(job)
 

@@ -27,7 +27,12 @@ class Platform:
     def __call__(self, config):
         if self.away:
             return SimpleNamespace(
-                config=config, slurm=Away(self.away), results=Away(self.away), close=lambda: None
+                config=config,
+                slurm=Away(self.away),
+                results=Away(self.away),
+                has_platform=False,
+                delay=lambda waited: 0.0,
+                close=lambda: None,
             )
         slurm = SimpleNamespace(
             user="me",
@@ -45,6 +50,7 @@ class Platform:
             slurm=slurm,
             results=results,
             has_platform=False,
+            delay=lambda waited: 0.0,
             close=lambda: None,
         )
 

@@ -15,16 +15,18 @@ class Bell:
         self._listening: dict[Hashable, set[asyncio.Event]] = {}
 
     @contextmanager
-    def listening(self, what: Hashable) -> Iterator[asyncio.Event]:
-        """An event that is set when the bell of `what` rings. In the loop's thread only."""
+    def listening(self, *what: Hashable) -> Iterator[asyncio.Event]:
+        """An event that is set when a bell of `what` rings. In the loop's thread only."""
         event = asyncio.Event()
-        self._listening.setdefault(what, set()).add(event)
+        for one in what:
+            self._listening.setdefault(one, set()).add(event)
         try:
             yield event
         finally:
-            self._listening[what].discard(event)
-            if not self._listening[what]:
-                del self._listening[what]
+            for one in what:
+                self._listening[one].discard(event)
+                if not self._listening[one]:
+                    del self._listening[one]
 
     def ring(self, what: Hashable) -> None:
         """Wake everybody who listens for `what`. From any thread."""

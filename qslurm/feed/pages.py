@@ -1,0 +1,24 @@
+"""What the job manager answers to who follows jobs, or lists them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from qslurm.feed.rows import JobRow
+
+
+class Page(msgspec.Struct, kw_only=True):
+    """What has changed since. With `reset`, forget all you know first; with `more`, ask on at once."""
+
+    since: str
+    reset: bool = False
+    more: bool = False
+    jobs: list[JobRow] = []
+    gone: list[int] = []
+
+
+class Line(msgspec.Struct, kw_only=True):
+    """Jobs, and the places in line of those that wait, as (job id, place)."""
+
+    jobs: list[JobRow] = []
+    places: list[tuple[int, int]] = []

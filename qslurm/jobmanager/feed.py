@@ -1,0 +1,181 @@
+"""Takes in what the gate says of C2's jobs, while somebody wants to know, and wakes who waits for a change."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.eventlog import EventLog
+from qslurm.feed import frames
+from qslurm.feed.line import places
+from qslurm.jobmanager.table import Table
+
+log = EventLog(__name__)
+
+DEAD_S = 10.0
+"""So long without a word of the gate, and it is not believed to know how the jobs are."""
+
+REST_S = 90.0
+"""So long after the last question the gate may rest."""
+
+TICK_S = 2.0
+
+T = TypeVar("T")
+
+
+class Feed:
+    """A thread that listens to the gate. `changed` is called with each center whose jobs have changed.
+
+    `changed("")` says that everybody should look again: there is a feed now, or none any more.
+    """
+
+    def __init__(
+        self, path: str, prefix: str, trusted: Iterable[str], changed: Callable[[str], None]
+    ) -> None:
+        self._path = Path(path)
+        self._trusted = {0, os.getuid(), *_uids(trusted)}
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._table = Table(prefix)
+        self._link: socket.socket | None = None
+        self._is_wanted = False
+        self._is_live = False
+        self._asked = self._heard = float("-inf")
+        self._trouble = "The gate has not said anything yet."
+        self._listener = _listener(self._path)
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            if self._link is not None:
+                with suppress(OSError):
+                    self._link.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def read(self, question: Callable[[Table], T]) -> T | None:
+        """The answer of the table to a question; None while the gate does not say how the jobs are."""
+        with self._lock:
+            self._asked = time.monotonic()
+            self._want(True)
+            return question(self._table) if self._is_live else None
+
+    def places(self) -> dict[int, int] | None:
+        """The place in line of each job that waits, among those of all centers; None while nobody knows."""
+        rows = self.read(lambda table: list(table.all.values()))
+        return None if rows is None else places(rows)
+
+    def silence(self) -> UnreachableError:
+        """Why there is no answer."""
+        return UnreachableError(
+            f"The job manager does not know how the jobs are: {self._trouble}", hint="slurmrestd may."
+        )
+
+    # --- in the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            with link:
+                self._serve(link)
+
+    def _serve(self, link: socket.socket) -> None:
+        _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in self._trusted:
+            log.warning("somebody else than the gate was here", uid=uid)
+            return
+        link.settimeout(DEAD_S)
+        with self._lock:
+            self._link, self._is_wanted = link, False
+            self._want(time.monotonic() - self._asked < REST_S)
+        log.info("the gate tells of jobs")
+        try:
+            while True:
+                self._hear(link)
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            why = "it hung up" if isinstance(error, EOFError) else str(error)
+            log.warning("the gate tells of jobs no more", reason=why)
+        with self._lock:
+            self._link = None
+            self._lose("The gate is away.")
+
+    def _hear(self, link: socket.socket) -> None:
+        ready, _, _ = select.select([link], [], [], TICK_S)
+        message = frames.said.decode(frames.receive(link)) if ready else None
+        now = time.monotonic()
+        touched: set[str] = set()
+        with self._lock:
+            if message is not None:
+                self._heard = now
+            elif self._is_wanted and now - self._heard > DEAD_S:
+                raise TimeoutError("it says nothing")
+            if isinstance(message, frames.Update):
+                touched = self._table.apply(message)
+            if isinstance(message, frames.Trouble):
+                self._lose(message.reason)
+            elif message is not None and self._is_wanted and not self._is_live:
+                self._is_live = True
+                touched.add("")
+            if self._is_wanted and now - self._asked > REST_S:
+                self._want(False)
+                self._lose("Nobody has asked for long.")
+        for center in touched:
+            self._changed(center)
+
+    def _lose(self, why: str) -> None:
+        self._trouble = why
+        if self._is_live:
+            self._is_live = False
+            self._changed("")
+
+    def _want(self, is_wanted: bool) -> None:
+        if self._link is None or is_wanted == self._is_wanted:
+            return
+        self._is_wanted, self._heard = is_wanted, time.monotonic()
+        with suppress(OSError):  # the thread notices that the link is gone
+            frames.send(self._link, frames.Wanted(is_wanted))
+
+
+def _uids(names: Iterable[str]) -> set[int]:
+    try:
+        return {pwd.getpwnam(name).pw_uid for name in names}
+    except KeyError as error:
+        raise ConfigError(
+            f"This host has no user {error.args[0]}.", hint="Look at trusted_users in [dispatcher]."
+        ) from error
+
+
+def _listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o666)  # who may speak is decided by who they are
+        listener.listen(8)
+    except OSError as error:
+        listener.close()
+        raise UnreachableError(
+            f"The job manager can't listen at {path}: {error.strerror}.",
+            hint=f"It is `feed` in [jobmanager]. Is its folder there, and uid {os.getuid()}'s?",
+        ) from error
+    return listener

@@ -1,0 +1,168 @@
+"""The job manager's endpoints for who follows jobs: what has changed, and who is next.
+
+    GET /v1/changes   the center's jobs that have changed (?since=, of the last answer; ?wait=, seconds until one does)
+    GET /v1/queue     all of the center's jobs, with their places in line
+    GET /v1/places    only the places
+
+Each job is an array, of the fields of JobRow (feed/rows.py). Answers are JSON, or MessagePack for who accepts
+application/msgpack. 503 while nobody can say how the jobs are; slurmrestd may know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from qslurm.bell import Bell, within
+from qslurm.c2.config import C2Config
+from qslurm.errors import InvalidInputError
+from qslurm.feed.pages import Line
+from qslurm.jobmanager.feed import Feed
+from qslurm.jobmanager.table import Table
+
+LONGEST_WAIT_S = 50.0
+"""A proxy gives up on an answer after 60 s, as a rule."""
+
+BEGIN_S = 5.0
+"""For the gate to look, after it has rested."""
+
+MOST_WAITING = 8
+"""Questions of one center that wait; one more, and the oldest is answered at once."""
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """A question that waits; one that is dismissed is answered at once."""
+
+    event: asyncio.Event
+    is_dismissed: bool = False
+
+    def dismiss(self) -> None:
+        self.is_dismissed = True
+        self.event.set()
+
+
+class Following:
+    """The endpoints. They wait, so they run in the event loop. It listens to the gate until it is closed."""
+
+    def __init__(self, config: C2Config) -> None:
+        self._bell: Bell | None = None
+        self._waiting: defaultdict[str, list[_Waiter]] = defaultdict(list)
+        self._is_closing = False
+        trusted = config.dispatcher.trusted_users
+        self._feed = Feed(config.jobmanager.feed, config.slurm.user_prefix, trusted, self._ring)
+        self._authenticate: Callable[[Request], str]
+
+    def routes(self, authenticate: Callable[[Request], str]) -> list[Route]:
+        """Their paths. `authenticate` says which center asks."""
+        self._authenticate = authenticate
+        return [
+            Route("/v1/changes", self.changes, methods=["GET"]),
+            Route("/v1/queue", self.queue, methods=["GET"]),
+            Route("/v1/places", self.places, methods=["GET"]),
+        ]
+
+    def dismiss(self) -> None:
+        """Answer all who wait. In the loop's thread only."""
+        self._is_closing = True
+        for waiting in self._waiting.values():
+            for waiter in waiting:
+                waiter.dismiss()
+        self._ring("")
+
+    def close(self) -> None:
+        """Listen to the gate no more."""
+        self._feed.close()
+
+    async def changes(self, request: Request) -> Response:
+        """What has changed since; as soon as something has."""
+        center = await run_in_threadpool(self._authenticate, request)
+        since = request.query_params.get("since", "")[:64]
+        deadline = asyncio.get_running_loop().time() + _seconds(request)
+        with self._waits(center) as waiter:
+            page = await self._ask(lambda table: table.page(center, since))
+            while not (page.jobs or page.gone or page.reset or waiter.is_dismissed):
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0 or not await within(waiter.event, left):
+                    break
+                waiter.event.clear()
+                page = await self._ask(lambda table: table.page(center, since))
+        return _answer(request, page)
+
+    async def queue(self, request: Request) -> Response:
+        """All jobs of the center, and their places."""
+        center = await run_in_threadpool(self._authenticate, request)
+        rows = await self._ask(lambda table: table.rows(center))
+        places = await run_in_threadpool(self._feed.places) or {}
+        return _answer(request, Line(jobs=rows, places=_of(places, [row.job_id for row in rows])))
+
+    async def places(self, request: Request) -> Response:
+        """The center's places."""
+        center = await run_in_threadpool(self._authenticate, request)
+        ids = await self._ask(lambda table: [row.job_id for row in table.rows(center)])
+        places = await run_in_threadpool(self._feed.places) or {}
+        return _answer(request, Line(places=_of(places, ids)))
+
+    async def _ask(self, question: Callable[[Table], T]) -> T:
+        """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BEGIN_S
+        with self._rings().listening("") as event:
+            while (answer := self._feed.read(question)) is None:
+                left = deadline - loop.time()
+                if self._is_closing or left <= 0 or not await within(event, left):
+                    raise self._feed.silence()
+                event.clear()
+        return answer
+
+    @contextmanager
+    def _waits(self, center: str) -> Iterator[_Waiter]:
+        with self._rings().listening(center, "") as event:
+            waiter, waiting = _Waiter(event), self._waiting[center]
+            waiting.append(waiter)
+            if len(waiting) > MOST_WAITING:
+                waiting[0].dismiss()
+                del waiting[0]
+            try:
+                yield waiter
+            finally:
+                if waiter in waiting:
+                    waiting.remove(waiter)
+
+    def _rings(self) -> Bell:
+        if self._bell is None:
+            self._bell = Bell(asyncio.get_running_loop())
+        return self._bell
+
+    def _ring(self, center: str) -> None:
+        if self._bell is not None:
+            self._bell.ring(center)
+
+
+def _of(places: Mapping[int, int], job_ids: Sequence[int]) -> list[tuple[int, int]]:
+    return [(job_id, places[job_id]) for job_id in job_ids if job_id in places]
+
+
+def _seconds(request: Request) -> float:
+    text = request.query_params.get("wait", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise InvalidInputError("wait must be a number of seconds.", hint="Such as ?wait=25.")
+    return min(float(text), LONGEST_WAIT_S)
+
+
+def _answer(request: Request, document: object) -> Response:
+    if "application/msgpack" in request.headers.get("accept", ""):
+        return Response(msgspec.msgpack.encode(document), media_type="application/msgpack")
+    return Response(msgspec.json.encode(document), media_type="application/json")

@@ -1,0 +1,177 @@
+"""The gate tells how the jobs are: everything once, and then what changes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qslurm.c2 import bell, feeder
+from qslurm.c2.config import C2Config, GateConfig, SlurmConfig
+from qslurm.c2.feeder import Feeder, Jobs
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.feed import frames
+from qslurm.feed.frames import Trouble, Update, Wanted
+from qslurm.feed.listing import WORDS
+from qslurm.jobmanager.config import JobManagerConfig
+
+LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||\n"
+
+
+class Slurm:
+    """Has jobs, and prints them as squeue does."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, tuple[str, str, int, str]] = {}
+        self.asked: list[list[int]] = []
+        self.away = False
+        self.forgets: int | None = None
+
+    def put(self, job_id: int, state: str, *, submit: int = 1, name: str = "bell", reason: str = "") -> None:
+        self.jobs[job_id] = (state, reason, submit, name)
+
+    def listing(self) -> bytes:
+        if self.away:
+            raise UnreachableError("slurmctld does not answer")
+        lines = [
+            LINE.format(job_id, state, reason or "None", submit, job_id)
+            for job_id, (state, reason, submit, _) in self.jobs.items()
+        ]
+        if self.forgets is not None:
+            self.jobs.pop(self.forgets, None)
+        return "".join(lines).encode()
+
+    def words(self, job_ids: list[int]) -> bytes:
+        self.asked.append(sorted(job_ids))
+        sizes = [size for _, size in WORDS]
+        return b"".join(
+            f"{job_id}|{name:{sizes[0]}}{f'qslurm key=k{job_id}':{sizes[1]}}{'':{sizes[2]}}\n".encode()
+            for job_id, (_, _, _, name) in self.jobs.items()
+        )
+
+
+def told(update: Update | None) -> list[tuple[int, str, str]]:
+    assert update is not None
+    return [(row.job_id, row.state, row.name) for row in update.rows]
+
+
+def test_what_has_not_changed_is_not_told_again() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    slurm.put(2, "PENDING")
+    assert told(jobs.look()) == [(1, "PENDING", "bell"), (2, "PENDING", "bell")]
+    assert jobs.look() is None
+    slurm.put(2, "RUNNING")
+    assert told(jobs.look()) == [(2, "RUNNING", "bell")]
+    del slurm.jobs[1]
+    update = jobs.look()
+    assert update is not None
+    assert (update.rows, update.gone) == ([], [1])
+    assert told(jobs.everything()) == [(2, "RUNNING", "bell")]
+
+
+def test_names_are_asked_for_once_and_when_the_job_is_another_or_was_cancelled() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    jobs.look()
+    slurm.put(1, "RUNNING")
+    jobs.look()
+    assert slurm.asked == [[1]]
+    slurm.put(1, "PENDING", submit=2, name="another")
+    assert told(jobs.look()) == [(1, "PENDING", "another")]
+    slurm.put(1, "CANCELLED", submit=2, name="another")
+    jobs.look()
+    assert slurm.asked == [[1], [1], [1]]
+
+
+def test_a_job_that_is_forgotten_between_two_questions_is_not_told_of() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    slurm.put(2, "PENDING")
+    slurm.forgets = 2
+    assert told(jobs.look()) == [(1, "PENDING", "bell")]
+    slurm.forgets = None
+    assert jobs.look() is None
+
+
+@pytest.fixture
+def gate(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Slurm, socket.socket, Callable[[], None]]]:
+    """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
+    slurm = Slurm()
+    monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
+    monkeypatch.setattr(feeder, "WATCHES", 0)
+    monkeypatch.setattr(feeder, "STILL_S", 0.02)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(home / "feed.sock"))
+    listener.listen()
+    config = C2Config(
+        slurm=SlurmConfig(),
+        gate=GateConfig(state=str(home)),
+        jobmanager=JobManagerConfig(feed=str(home / "feed.sock")),
+    )
+    one = Feeder(config, lambda *_, **__: None)
+    one.start()
+    link, _ = listener.accept()
+    link.settimeout(60)
+    yield slurm, link, lambda: bell.ring(str(home))
+    link.close()
+    one.stop()
+    listener.close()
+    assert threading.active_count() < 100
+
+
+def hear(link: socket.socket, *kinds: type) -> frames.Said:
+    """The next message of these kinds."""
+    while not isinstance(message := frames.said.decode(frames.receive(link)), kinds):
+        pass
+    return message
+
+
+def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]],
+) -> None:
+    slurm, link, ring = gate
+    slurm.put(1, "PENDING")
+    frames.send(link, Wanted(True))
+    first = hear(link, Update)
+    assert isinstance(first, Update)
+    assert first.reset
+    assert told(first) == [(1, "PENDING", "bell")]
+    slurm.put(1, "RUNNING")
+    ring()
+    second = hear(link, Update)
+    assert isinstance(second, Update)
+    assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
+    slurm.away = True
+    ring()
+    assert hear(link, Trouble) == Trouble("slurmctld does not answer")
+    slurm.away = False
+    slurm.put(1, "COMPLETED")
+    third = hear(link, Update)
+    assert isinstance(third, Update)
+    assert told(third) == [(1, "COMPLETED", "bell")]
+
+
+def test_a_bell_without_a_gate_hurts_no_hook(tmp_path: Path) -> None:
+    bell.ring(str(tmp_path))
+    bell.ring("/nowhere")
+    listener = bell.listen(str(tmp_path))
+    for _ in range(5000):  # more than fit: nobody waits until they are read
+        bell.ring(str(tmp_path))
+    assert listener.recv(16)
+    listener.close()
+
+
+def test_lines_that_are_no_jobs_are_trouble() -> None:
+    slurm = Slurm()
+    slurm.listing = lambda: b"squeue: something else\n"  # type: ignore[method-assign]
+    with pytest.raises(QslurmError):
+        Jobs(slurm).look()  # type: ignore[arg-type]

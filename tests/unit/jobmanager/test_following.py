@@ -1,0 +1,249 @@
+"""A center follows its jobs: what the gate says is at the center at once, and nobody else's."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import requests
+
+from qslurm.c2.config import C2Config
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.feed import frames
+from qslurm.feed.frames import Said, Still, Trouble, Update
+from qslurm.feed.rows import JobRow
+from qslurm.jobmanager import following as module
+from qslurm.jobmanager.app import make_app
+from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.jobmanager.feed import Feed
+from qslurm.jobmanager.following import Following
+
+if TYPE_CHECKING:
+    from qslurm.tokens.config import TokensConfig
+    from tests.unit.jobmanager.conftest import Manager, Switch
+
+
+def row(job_id: int, center: str = "snellius", state: str = "PENDING", priority: int = 5) -> JobRow:
+    facts = (
+        job_id,
+        state,
+        "",
+        "p_qx",
+        f"center_{center}",
+        center,
+        "normal",
+        1,
+        0,
+        0,
+        0,
+        0,
+        5,
+        0,
+        "",
+        priority,
+    )
+    return msgspec.convert(facts, JobRow)
+
+
+class Gate:
+    """Stands in for the gate, at the socket's other end."""
+
+    def __init__(self, path: Path) -> None:
+        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._link.settimeout(60)
+        self._link.connect(str(path))
+
+    def is_wanted(self) -> bool:
+        return frames.wanted.decode(frames.receive(self._link)).wanted
+
+    def says(self, *messages: Said) -> None:
+        for message in messages:
+            frames.send(self._link, message)
+
+    def has(self, *rows: JobRow) -> threading.Thread:
+        """Say these when it is wanted."""
+
+        def say() -> None:
+            assert self.is_wanted()
+            self.says(Update(list(rows), reset=True))
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        return thread
+
+    def hangs_up(self) -> None:
+        self._link.close()
+
+
+class Center:
+    """A center with its token, whose questions are asked in the background."""
+
+    def __init__(self, manager: Manager, name: str, pool: ThreadPoolExecutor) -> None:
+        self._manager, self._token, self._pool = manager, manager.token(name), pool
+        self.since = ""
+
+    def asks(self, path: str, **parameters: Any) -> Future[requests.Response]:
+        return self._pool.submit(self._get, path, parameters)
+
+    def hears(self, wait: int = 0) -> dict[str, Any]:
+        answer = self.asks("/v1/changes", since=self.since, wait=wait).result(60)
+        assert answer.status_code == 200, answer.text
+        page: dict[str, Any] = answer.json()
+        self.since = page["since"]
+        return page
+
+    def _get(self, path: str, parameters: dict[str, Any]) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        return requests.get(self._manager.url + path, params=parameters, headers=headers, timeout=60)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as threads:
+        yield threads
+
+
+@pytest.fixture
+def feed(manager: Manager, served: tuple[Switch, str], home: Path, keys: TokensConfig) -> Iterator[Path]:
+    """A job manager with a feed; the path of its socket."""
+    path = home / "feed.sock"
+    config = C2Config(
+        dispatcher=DispatcherConfig(
+            socket=str(home / "none"), store=manager.config.dispatcher.store, trusted_users=[]
+        ),
+        jobmanager=JobManagerConfig(feed=str(path)),
+        tokens=keys,
+    )
+    following = Following(config)
+    served[0].app = make_app(config, following)
+    yield path
+    following.close()
+    assert not path.exists()
+
+
+@pytest.fixture
+def alice(manager: Manager, feed: Path, pool: ThreadPoolExecutor) -> Center:
+    return Center(manager, "snellius", pool)
+
+
+@pytest.fixture
+def lumi(manager: Manager, feed: Path, pool: ThreadPoolExecutor) -> Center:
+    return Center(manager, "lumi", pool)
+
+
+def ids(page: dict[str, Any]) -> list[int]:
+    return [job[0] for job in page["jobs"]]
+
+
+def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_once(
+    feed: Path, alice: Center
+) -> None:
+    gate = Gate(feed)
+    first = alice.asks("/v1/changes")
+    assert gate.is_wanted()
+    gate.says(Update([row(1), row(2, "lumi")], reset=True))
+    page = first.result(60).json()
+    assert (page["reset"], ids(page)) == (True, [1])
+    alice.since = page["since"]
+    waiting = alice.asks("/v1/changes", since=alice.since, wait=50)
+    gate.says(Still(), Update([row(2, "lumi", "RUNNING")]), Update([row(1, state="RUNNING")]))
+    page = waiting.result(60).json()
+    assert [(job[0], job[1]) for job in page["jobs"]] == [(1, "RUNNING")]
+    gate.says(Update(gone=[1]))
+    assert alice.hears(wait=50)["gone"] == [1]
+    gate.hangs_up()
+
+
+def test_a_center_hears_of_its_own_jobs_only(feed: Path, alice: Center, lumi: Center) -> None:
+    gate = Gate(feed)
+    telling = gate.has(row(1), row(2, "lumi", priority=9), row(3, "stranger"))
+    assert (ids(alice.hears()), ids(lumi.hears())) == ([1], [2])
+    listed = alice.asks("/v1/queue").result(60).json()
+    assert (ids(listed), listed["places"]) == (
+        [1],
+        [[1, 2]],
+    )  # in line behind lumi's, of which nothing is said
+    assert lumi.asks("/v1/places").result(60).json() == {"jobs": [], "places": [[2, 1]]}
+    telling.join(60)
+    gate.hangs_up()
+
+
+def test_without_a_gate_nobody_waits_long_and_all_is_well_when_it_is_back(
+    feed: Path, alice: Center, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN_S", 0.05)
+    answer = alice.asks("/v1/changes", wait=50).result(60)
+    assert answer.status_code == 503
+    assert "slurmrestd may" in answer.json()["error"]["hint"]
+    monkeypatch.setattr(module, "BEGIN_S", 60.0)
+    gate = Gate(feed)
+    telling = gate.has(row(1))
+    assert ids(alice.hears()) == [1]
+    gate.says(Trouble("slurmctld does not answer"))
+    monkeypatch.setattr(module, "BEGIN_S", 0.05)
+    while (answer := alice.asks("/v1/changes", since=alice.since).result(60)).status_code == 200:
+        pass  # the gate's word is on its way
+    assert "slurmctld does not answer" in answer.json()["error"]["message"]
+    telling.join(60)
+    gate.hangs_up()
+
+
+def test_one_question_too_many_has_the_oldest_answered(feed: Path, alice: Center, lumi: Center) -> None:
+    gate = Gate(feed)
+    telling = gate.has(row(1))
+    alice.hears()
+    lumi.hears()
+    others = lumi.asks("/v1/changes", since=lumi.since, wait=50)
+    asked = [alice.asks("/v1/changes", since=alice.since, wait=50) for _ in range(module.MOST_WAITING + 1)]
+    early = next(one for one in _done_first(asked))
+    assert early.json()["jobs"] == []
+    gate.says(Update([row(1, state="RUNNING"), row(2, "lumi")]))
+    assert sorted(len(one.result(60).json()["jobs"]) for one in asked) == [0] + [1] * module.MOST_WAITING
+    assert ids(others.result(60).json()) == [2]
+    telling.join(60)
+    gate.hangs_up()
+
+
+def _done_first(asked: list[Future[requests.Response]]) -> Iterator[requests.Response]:
+    from concurrent.futures import as_completed
+
+    for one in as_completed(asked, timeout=60):
+        yield one.result()
+
+
+@pytest.mark.parametrize("wait", ["soon", "-1", "1e3", "9999999"])
+def test_a_wait_that_is_no_number_is_said(alice: Center, wait: str) -> None:
+    answer = alice.asks("/v1/changes", wait=wait).result(60)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        400,
+        "wait must be a number of seconds.",
+    )
+
+
+def test_nobody_without_a_token_follows(manager: Manager, feed: Path) -> None:
+    for path in ("/v1/changes", "/v1/queue", "/v1/places"):
+        assert manager.get(path, token="x").status_code == 401
+
+
+def test_only_the_gate_is_listened_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed(str(home / "feed.sock"), "center_", [], lambda _: None)
+    monkeypatch.setattr(feed, "_trusted", set())
+    gate = Gate(home / "feed.sock")
+    with pytest.raises((EOFError, OSError)):
+        gate.is_wanted()
+    gate.hangs_up()
+    feed.close()
+
+
+def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
+    with pytest.raises(UnreachableError, match="can't listen"):
+        Feed(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
+    with pytest.raises(ConfigError, match="no user"):
+        Feed(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)
