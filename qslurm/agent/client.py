@@ -36,6 +36,7 @@ from qslurm.agent.messages import (
     LetGo,
     Piece,
     Question,
+    Releasing,
     Submission,
     Submit,
     UpdateJob,
@@ -64,6 +65,9 @@ AT_LEAST_S = 0.1
 
 GIVE_UP_S = 60.0
 """A submission that the agent may have is asked for so long before nobody knows."""
+
+SILENT_S = 120.0
+"""The releaser asks the agent every 30 s, or oftener."""
 
 LOOK_BACK_S = 14 * 24 * 3600
 """How far back the tasks of an array are looked for that slurmctld has forgotten."""
@@ -121,7 +125,12 @@ class AgentConnection(Center):
     @cached_property
     def follow_ups(self) -> str:
         """Under which name the agent's releaser knows follow-ups; nothing if there is no releaser."""
-        return self._line.ask(WhoReleases(), str)
+        found = self._line.ask(WhoReleases(), Releasing)
+        if found.name and found.silent_s > SILENT_S:
+            self._say(
+                f"The center's releaser was not heard for {found.silent_s / 60:.0f} min: tell the center's admins."
+            )
+        return found.name
 
     def depend(self, *, waits: str = "", followed: bool = False) -> None:
         """What is submitted from now on is waited for by a job of C1, or has a follow-up there."""

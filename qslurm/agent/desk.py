@@ -267,7 +267,8 @@ class Desk:
         assert self._token is not None
         submissions = self._outbox.open()
         waiting = sum(entry.job_id is None for entry in submissions)
-        return AgentStatus(self._token(), waiting=waiting, open=len(submissions) - waiting)
+        open_there, releaser = len(submissions) - waiting, self._dependants.releasing()
+        return AgentStatus(self._token(), waiting, open_there, releaser if releaser.name else None)
 
     def _cancel(self, job_id: int, task: int | None) -> list[str]:
         warnings = self._center.slurm.cancel(job_id, task)

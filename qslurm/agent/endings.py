@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, LetGo, Submit, WhoReleases
+from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, LetGo, Releasing, Submit, WhoReleases
 from qslurm.errors import (
     JobCancelledError,
     PermissionDeniedError,
@@ -39,6 +40,13 @@ class Dependants:
         self._bonds = bonds
         self._follower = follower
         self._news = 0
+        self._heard = time.monotonic()
+
+    def releasing(self) -> Releasing:
+        """Who releases follow-ups, and whether anybody does."""
+        if not self._releaser:
+            return Releasing("")
+        return Releasing(self._platform, time.monotonic() - self._heard)
 
     def expect(self, question: Submit) -> None:
         """A submission is about to be taken in, on which something on C1 depends."""
@@ -53,7 +61,7 @@ class Dependants:
         """The answer to a question about them; all but the first two are the releaser's, and an admin's."""
         match question:
             case WhoReleases():
-                return self._platform if self._releaser else ""
+                return self.releasing()
             case LetGo(key=key):
                 entry = self._outbox.with_key(key)
                 return self._bonds.untie(key) if entry is not None and entry.user == user.name else None
@@ -70,6 +78,7 @@ class Dependants:
 
     def _endings(self, center: Center, question: GetEndings) -> Endings:
         """How the submissions are now."""
+        self._heard = time.monotonic()
         news = self._news  # first: what comes while we look is told next time
         found: list[Ending] = []
         over = 0

@@ -131,7 +131,7 @@ class GetStatus(msgspec.Struct, tag="status"):
 
 
 class WhoReleases(msgspec.Struct, tag="who_releases"):
-    """Under which name does the releaser know follow-ups of this agent? Nothing, if there is no releaser."""
+    """Who releases follow-up jobs of this agent? Releasing."""
 
 
 class LetGo(msgspec.Struct, tag="let_go"):
@@ -212,6 +212,7 @@ class AgentStatus(msgspec.Struct):
     token: TokenState
     waiting: int
     open: int
+    releaser: Releasing | None = None
 
 
 class Submission(msgspec.Struct):
@@ -222,6 +223,13 @@ class Submission(msgspec.Struct):
     warnings: list[str] = []
     message: str = ""
     reason: str = ""
+
+
+class Releasing(msgspec.Struct):
+    """Under which name the releaser knows follow-ups (nothing: there is none), and for how long it was not heard."""
+
+    name: str
+    silent_s: float = 0.0
 
 
 class Ending(msgspec.Struct):

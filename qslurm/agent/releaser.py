@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, Question, WhoReleases
+from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, Question, Releasing, WhoReleases
 from qslurm.center.follow_up import decide
 from qslurm.errors import ConfigError, QslurmError, RefusedError
 from qslurm.eventlog import EventLog
@@ -105,7 +105,7 @@ class Releaser:
         if not self._cluster:
             self._cluster = self._queue.cluster()
             log.info("watching", cluster=self._cluster)
-        name = self._agent.ask(WhoReleases(), str)
+        name = self._agent.ask(WhoReleases(), Releasing).name
         held = [job for job in self._queue.held() if job.mark.platform == name]
         patience_s = WATCHING_S if self._watching else PATIENCE_S
         keys = sorted({job.mark.key for job in held})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qslurm.api.session import Session
     from qslurm.center import connection
     from qslurm.center.asked import Request
+    from qslurm.center.follow_up import Condition
     from qslurm.slurmrest import JobInfo
 
 Source = str | os.PathLike[str]
@@ -98,18 +99,22 @@ class Center:
         reservation: str | None = None,
         template: str | None = None,
         variables: Mapping[str, str] | None = None,
+        then: str | Path | None = None,
+        then_if: Condition = "ok",
     ) -> Job:
         """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
 
         The options are those of `qslurm submit`; `time_limit` is written as for sbatch ("10:00"). A string with a line
         break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the first free
-        one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs.
+        one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs. `then` is a script for
+        sbatch here, held until the job has ended; its id is `job.follow_up`.
 
         Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
         TokenError, UnreachableError; after an UncertainError the job may be on C2.
         """
         from qslurm.center import jobs
         from qslurm.center.asked import Request, settle
+        from qslurm.center.follow_up import followed
         from qslurm.center.placing import wants_any
         from qslurm.center.request import prepare
 
@@ -136,9 +141,12 @@ class Center:
         if wants_any(self._config, request):
             request = self._placed(request)
         payload = prepare(self._config, request, os.environ)
-        with self._lock:
-            submitted = jobs.submit(self._for_callers, payload)
-        return self.job(submitted.job_id)
+        script, center = Path(then) if then else None, self._for_callers
+        with self._lock, followed(center, payload, script, then_if) as follow_up:
+            submitted = jobs.submit(center, payload)
+        job = self.job(submitted.job_id)
+        job.follow_up = follow_up
+        return job
 
     def _placed(self, request: Request) -> Request:
         from qslurm.center.choice import choose

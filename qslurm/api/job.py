@@ -29,6 +29,8 @@ class Job(Future[Result]):
         """The job id on C2."""
         self.ref = f"{prefix}{job_id}"
         """How the command `qslurm` calls the job: its id, behind the name of another platform than usual (tuna:12)."""
+        self.follow_up: int | None = None
+        """The id, here on C1, of the job that follows it, where `submit` was given one."""
         self._center = center
         self.set_running_or_notify_cancel()
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from qslurm.errors import InvalidInputError, RefusedError
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError, RefusedError, UncertainError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
 
 Condition = Literal["ok", "any", "failed"]
 CONDITIONS: tuple[Condition, ...] = ("ok", "any", "failed")
@@ -80,6 +84,64 @@ def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> De
     return Decision("cancel", f"{said} This one was to follow if it {wanted}.")
 
 
+def _unsaid(_: str) -> None:
+    """Where remarks go that nobody wants to hear."""
+
+
+@contextmanager
+def followed(
+    connection: Center,
+    payload: Mapping[str, Any],
+    script: Path | None,
+    condition: Condition,
+    say: Callable[[str], None] = _unsaid,
+) -> Iterator[int | None]:
+    """Hand a script to C1's sbatch, if there is one, held until this payload's job has ended; its id on C1.
+
+    The body submits the payload. ConfigError without an agent that releases the script; if the body finds that C2 will
+    not have the job, it is taken back. `say` is told what its user may want to know.
+    """
+    from qslurm.center.refs import KEY
+    from qslurm.payload.comment import Comment
+
+    if script is None:
+        yield None
+        return
+    platform = connection.follow_ups
+    if not platform:
+        raise ConfigError(
+            "Nobody here releases follow-up jobs: that takes the center's agent, and its releaser.",
+            hint="Use --wait, or ask the center's admins for `qslurm agent releaser`.",
+        )
+    key = Comment.parse(str(payload["job"].get("comment", ""))).key
+    if not KEY.fullmatch(key):
+        raise InvalidInputError(
+            "A payload with a comment of its own can't be followed: its job has no key to be known by.",
+            hint="Leave the comment out.",
+        )
+    environ = dict(os.environ)
+    name = f"{connection.config.prefix}{key}"
+    job_id, said = submit_held(script, Mark(key, condition, platform), name, environ)
+    for remark in (said, *remarks(script)):
+        if remark:
+            say(remark)
+    connection.depend(followed=True)
+    try:
+        yield job_id
+    except UncertainError:
+        say(
+            f"The follow-up, job {job_id}, stays held until the center's agent knows what came of the submission."
+        )
+        raise
+    except QslurmError:
+        with suppress(QslurmError):
+            take_back(job_id, environ)
+            say(f"The follow-up, job {job_id}, is cancelled.")
+        raise
+    finally:
+        connection.depend()
+
+
 def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) -> tuple[int, str]:
     """Hand a script to C1's sbatch, held; the job's id on C1, and what sbatch had to say beside it.
 
@@ -91,7 +153,7 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
             f"There is no script {script} to follow the job.", hint="--then names an sbatch script."
         )
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", os.fspath(script)]
-    done = _run(command, {**environ, VARIABLE: job})
+    done = _run(command, {**_of_nobodys_job(environ), VARIABLE: job})
     job_id = done.stdout.strip().partition(";")[0]
     if done.returncode or not job_id.isdigit():
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
@@ -100,6 +162,17 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
             hint="Nothing was sent to C2.",
         )
     return int(job_id), done.stderr.strip()
+
+
+def _of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what Slurm has told the job that submits, such as its memory, which steps obey; and
+    without a token: SLURM_JWT would be C2's, and the follow-up's environment is seen by whoever may see the job.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("SLURM_") or name == "SLURM_CONF"
+    }
 
 
 def remarks(script: Path) -> list[str]:

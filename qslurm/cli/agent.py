@@ -99,6 +99,7 @@ def status(as_json: bool, center: CenterFlags) -> int:
                 else "",
                 "open jobs": found.open,
                 "waiting for C2": found.waiting,
+                "releaser": f"was heard {found.releaser.silent_s:.0f} s ago" if found.releaser else "",
             }
         )
     return 1 if found.token.trouble else 0

@@ -189,15 +189,15 @@ def submit(
     connection = center.open(platform)
     payload = _prepared(connection.config, requests[0])
     if then_script is not None:
-        from qslurm.cli.dependants import followed
+        from qslurm.center.follow_up import followed
 
-        with followed(connection, payload, then_script, then_if or "ok") as follow_up:
+        with followed(connection, payload, then_script, then_if or "ok", note) as follow_up:
             submitted = _send(connection, payload)
         _say_submitted(
             connection, payload, submitted, parsable=parsable, as_json=as_json, follow_up=follow_up
         )
     elif wait and not keep:
-        from qslurm.cli.dependants import Waiting
+        from qslurm.cli.waiting import Waiting
 
         with Waiting(connection, payload) as waiting:
             submitted = _send(connection, payload)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 from people import Researcher, eventually, operator
@@ -90,10 +90,17 @@ def kill(testbed, name):
 
 
 def test_a_follow_up_runs_when_its_job_has_ended_and_finds_its_results(alice):
-    job_id, c1_job = alice.submits_followed("bell.cq", "--backend", "qx")
-    alice.sees_on_c1(c1_job, "COMPLETED")
-    results = json.loads((alice.folder / f"next-{c1_job}.out").read_text())
-    assert results["job_id"] == job_id
+    exports = f"export QSLURM_CONFIG={alice.environment['QSLURM_CONFIG']}\n"  # as on a node: by the network
+    first = alice.sbatches(
+        "first.sbatch",
+        f"#!/bin/bash\n#SBATCH --mem=10\n{exports}"
+        "qslurm submit bell.cq --backend qx --then next.sbatch --json 2> first.err\n",
+    )
+    alice.sees_on_c1(first, "COMPLETED")
+    document = json.loads((alice.folder / "first.sbatch.out").read_text())
+    alice.sees_on_c1(document["follow_up"], "COMPLETED")
+    results = json.loads((alice.folder / f"next-{document['follow_up']}.out").read_text())
+    assert results["job_id"] == document["job_id"]
     assert set(results["counts"]) == {"00", "11"}
 
 
@@ -205,17 +212,22 @@ def test_without_an_agent_there_are_no_follow_ups(alice):
 
 
 def test_a_waiting_job_takes_its_c2_job_along_with_and_without_an_agent(alice):
-    direct = {"QSLURM_CONFIG": str(alice.testbed.layout.c1_qslurm)}
-    ways = [None, direct]
+    testbed = alice.testbed
+    ways = [None, {"QSLURM_CONFIG": str(testbed.layout.c1_qslurm)}]
     cancelled = [alice.waits_in_a_job(environment=way) for way in ways]
     timed_out = [alice.waits_in_a_job(environment=way) for way in ways]
     kept = [alice.waits_in_a_job("--keep", environment=way) for way in ways]
-    sees = Researcher(alice.testbed)  # by the center's token: the agent knows only what it has sent
-    alice.testbed.c1(("scancel", *(str(c1_job) for _, c1_job in cancelled + kept)))
+    killed = alice.waits_in_a_job()  # at once, so that only the agent can know
+    pids = testbed.c1(("scontrol", "listpids", str(killed[1])), user="root").stdout
+    for pid in re.findall(r"^(\d+)", pids, re.MULTILINE):
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    testbed.c1(("scancel", *(str(c1_job) for _, c1_job in cancelled + kept)))
     for _, c1_job in timed_out:
-        done = alice.testbed.c1(("scontrol", "update", f"JobId={c1_job}", "EndTime=now"), user="root")
+        done = testbed.c1(("scontrol", "update", f"JobId={c1_job}", "EndTime=now"), user="root")
         assert done.returncode == 0, done.stderr
-    for job_id, _ in cancelled + timed_out:
+    sees = Researcher(testbed)  # by the center's token: the agent knows only what it has sent
+    for job_id, _ in [*cancelled, killed, *timed_out]:
         assert sees.ends_as(job_id) == "CANCELLED"
     for _, c1_job in timed_out:
         alice.sees_on_c1(c1_job, "TIMEOUT")
@@ -223,17 +235,3 @@ def test_a_waiting_job_takes_its_c2_job_along_with_and_without_an_agent(alice):
         alice.sees_on_c1(c1_job, "CANCELLED")
         assert sees.sees(job_id) == "PENDING"
         assert sees.types("cancel", str(job_id)).returncode == 0
-
-
-def test_a_waiting_process_that_is_killed_at_once_takes_its_c2_job_along(alice):
-    job_id, c1_job = alice.waits_in_a_job()
-    kept, other = alice.waits_in_a_job("--keep")
-    pids = alice.testbed.c1(("scontrol", "listpids", str(c1_job)), user="root").stdout
-    for pid in re.findall(r"^(\d+)", pids, re.MULTILINE):
-        if Path(f"/proc/{pid}").exists():
-            os.kill(int(pid), signal.SIGKILL)
-    for one in (c1_job, other):
-        assert alice.testbed.c1(("scancel", "--full", "--signal=KILL", str(one))).returncode in (0, 1)
-    assert alice.ends_as(job_id) == "CANCELLED"
-    assert alice.sees(kept) == "PENDING"
-    assert alice.types("cancel", str(kept)).returncode == 0

@@ -140,7 +140,7 @@ def test_only_the_releaser_and_admins_may_ask(office):
 
 def test_without_a_releaser_nobody_is_one(tmp_path):
     office = Office(tmp_path / "state", releaser="")
-    assert office.asked(WhoReleases(), ANN) == ""
+    assert office.asked(WhoReleases(), ANN).name == ""
     with pytest.raises(PermissionDeniedError):
         office.asked(EndBound(KEY), User("", 1003, admin=False))
     office.close()

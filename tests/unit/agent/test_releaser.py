@@ -1,6 +1,6 @@
 import pytest
 
-from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, WhoReleases
+from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, Releasing, WhoReleases
 from qslurm.agent.releaser import ORPHANED_S, Releaser
 from qslurm.center.follow_up import Mark
 from qslurm.center.queue import Held
@@ -23,7 +23,7 @@ class Agent:
         self.asked.append(question)
         match question:
             case WhoReleases():
-                return "c2"
+                return Releasing("c2")
             case GetEndings(keys=keys):
                 unknown = [Ending(key, "unknown") for key in keys if key not in self.endings]
                 return Endings(

@@ -1,13 +1,16 @@
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.center.follow_up import CONDITIONS, Mark, decide, remarks, submit_held, take_back
-from qslurm.errors import InvalidInputError, RefusedError
+from qslurm.center.config import Config
+from qslurm.center.connection import Center
+from qslurm.center.follow_up import CONDITIONS, Mark, decide, followed, remarks, submit_held, take_back
+from qslurm.errors import ConfigError, InvalidInputError, RefusedError, UncertainError, UnreachableError
 
 KEY = "0123456789abcdef" * 2
 
@@ -79,6 +82,17 @@ def test_a_script_is_submitted_held_with_its_mark_and_the_name_of_the_job(comman
     assert said == f"--parsable|--hold|--comment=qslurm then=any at=c2 key={KEY}|{script}|tuna:{KEY}|"
 
 
+def test_a_script_inherits_neither_the_job_that_submits_it_nor_a_token(commands, script):
+    environ = commands('env > "$SAID"; echo 17')
+    told = {"SLURM_MEM_PER_NODE": "10", "SLURM_JWT": "eyJ", "SLURM_CONF": "/etc/c1.conf", "SBATCH_QOS": "low"}
+    submit_held(script, Mark(KEY, "ok", "c2"), KEY, environ | told)
+    said = dict(line.partition("=")[::2] for line in Path(environ["SAID"]).read_text().splitlines())
+    assert {name: value for name, value in said.items() if name.startswith("S") and name in told} == {
+        "SLURM_CONF": "/etc/c1.conf",
+        "SBATCH_QOS": "low",
+    }
+
+
 def test_what_sbatch_refuses_is_said_in_its_words(commands, script):
     environ = commands('echo "sbatch: error: Batch job submission failed: Invalid partition" >&2; exit 1')
     with pytest.raises(RefusedError, match="Batch job submission failed: Invalid partition"):
@@ -100,3 +114,60 @@ def test_only_what_has_not_begun_is_taken_back(commands):
 
 def test_a_script_that_undoes_what_qslurm_says_is_remarked(script):
     assert [remark.partition(": ")[2][:12] for remark in remarks(script)] == ["its own --co", "name QSLURM_"]
+
+
+PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}
+
+
+class Agent(Center):
+    """A connection to an agent that has a releaser."""
+
+    follow_ups = "c2"
+
+    def __init__(self):
+        super().__init__(Config())
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A sbatch and a scancel, the script, and what they were asked."""
+    for name in ("sbatch", "scancel"):
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/asked; echo 17\n")
+        path.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "next.sbatch").write_text("#!/bin/bash\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (None, "sbatch\n"),
+        (RefusedError("no"), "sbatch\nscancel\n"),
+        (UnreachableError("the agent is away"), "sbatch\nscancel\n"),
+        (UncertainError("the agent may have it"), "sbatch\n"),
+    ],
+)
+def test_a_follow_up_is_taken_back_only_if_there_is_certainly_nothing_to_follow(slurm, error, asked):
+    said = []
+    with (
+        suppress(RefusedError, UnreachableError),
+        followed(Agent(), PAYLOAD, slurm / "next.sbatch", "ok", said.append) as job_id,
+    ):
+        assert job_id == 17
+        if error:
+            raise error
+    assert (slurm / "asked").read_text() == asked
+    assert bool(said) == bool(error)
+
+
+def test_without_a_releaser_nothing_is_submitted(slurm):
+    agent = Agent()
+    agent.follow_ups = ""
+    with (
+        pytest.raises(ConfigError, match="releaser"),
+        followed(agent, PAYLOAD, slurm / "next.sbatch", "ok", print),
+    ):
+        pytest.fail("nothing may be sent")
+    assert not (slurm / "asked").exists()

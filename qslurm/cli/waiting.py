@@ -1,73 +1,26 @@
-"""What on C1 depends on a submission: the job that waits for it, and the one that follows it."""
+"""A job on C1 that waits for one on C2, which it takes along when it is ended."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from qslurm.cli.output import note
-from qslurm.errors import ConfigError, InvalidInputError, QslurmError, UncertainError
+from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
-    from qslurm.center.follow_up import Condition
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """What batch systems send before they kill. Slurm: SIGCONT, SIGTERM, and SIGKILL after KillWait, to every process of
 the job, when it is cancelled, preempted, or out of time (seen on 22.05)."""
-
-
-@contextmanager
-def followed(
-    connection: Center, payload: Mapping[str, Any], script: Path, condition: Condition
-) -> Iterator[int]:
-    """Hand a script to C1's sbatch, held until this payload's job has ended; its id on C1.
-
-    ConfigError without an agent that releases it. If the payload turns out to be refused, it is taken back.
-    """
-    from qslurm.center.follow_up import Mark, remarks, submit_held, take_back
-    from qslurm.center.refs import KEY
-    from qslurm.payload.comment import Comment
-
-    platform = connection.follow_ups
-    if not platform:
-        raise ConfigError(
-            "Nobody here releases follow-up jobs: that takes the center's agent, and its releaser.",
-            hint="Use --wait, or ask the center's admins for `qslurm agent releaser`.",
-        )
-    key = Comment.parse(str(payload["job"].get("comment", ""))).key
-    if not KEY.fullmatch(key):
-        raise InvalidInputError(
-            "A payload with a comment of its own can't be followed: its job has no key to be known by.",
-            hint="Leave the comment out.",
-        )
-    environ = dict(os.environ)
-    name = f"{connection.config.prefix}{key}"
-    job_id, said = submit_held(script, Mark(key, condition, platform), name, environ)
-    for remark in (said, *remarks(script)):
-        if remark:
-            note(remark)
-    connection.depend(followed=True)
-    try:
-        yield job_id
-    except UncertainError:
-        note(
-            f"The follow-up, job {job_id}, stays held until the center's agent knows what came of the submission."
-        )
-        raise
-    except QslurmError:
-        with suppress(QslurmError):
-            take_back(job_id, environ)
-            note(f"The follow-up, job {job_id}, is cancelled.")
-        raise
 
 
 class _Ended(BaseException):

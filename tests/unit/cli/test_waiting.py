@@ -1,14 +1,12 @@
 import signal
-import stat
-from contextlib import suppress
 
 import click
 import pytest
 
 from qslurm.center.config import Config
 from qslurm.center.connection import Center
-from qslurm.cli.dependants import ENDING, Waiting, followed
-from qslurm.errors import ConfigError, RefusedError, UncertainError, UnreachableError
+from qslurm.cli.waiting import ENDING, Waiting
+from qslurm.errors import UnreachableError
 
 KEY = "0123456789abcdef" * 2
 PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}
@@ -62,24 +60,16 @@ def handlers():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_job_that_is_ended_takes_its_c2_job_along(number, capsys):
     agent = Agent()
-    handler = signal.getsignal(number)
-    try:
-        with pytest.raises(click.exceptions.Exit) as ended:
-            ended_by(number, agent)
-    finally:
-        signal.signal(number, handler)
+    with pytest.raises(click.exceptions.Exit) as ended:
+        ended_by(number, agent)
     assert ended.value.exit_code == 128 + number
     assert agent.told == [("depend", "snellius:7:0", False), ("cancelled", 12)]
     assert "job 12 on C2 is cancelled" in capsys.readouterr().err
 
 
 def test_what_can_not_be_cancelled_is_said(capsys):
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(click.exceptions.Exit):
-            ended_by(signal.SIGTERM, Agent(cancel_fails=True))
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    with pytest.raises(click.exceptions.Exit):
+        ended_by(signal.SIGTERM, Agent(cancel_fails=True))
     assert "can't be cancelled: C2 is away." in capsys.readouterr().err
 
 
@@ -103,43 +93,3 @@ def test_a_job_that_has_ended_needs_no_word():
     with Waiting(agent, PAYLOAD, IN_A_JOB):
         pass
     assert agent.told == [("depend", "snellius:7:0", False)]
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """A sbatch and a scancel, the script, and what they were asked."""
-    for name in ("sbatch", "scancel"):
-        path = tmp_path / name
-        path.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/asked; echo 17\n")
-        path.chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    (tmp_path / "next.sbatch").write_text("#!/bin/bash\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("error", "asked"),
-    [
-        (None, "sbatch\n"),
-        (RefusedError("no"), "sbatch\nscancel\n"),
-        (UnreachableError("the agent is away"), "sbatch\nscancel\n"),
-        (UncertainError("the agent may have it"), "sbatch\n"),
-    ],
-)
-def test_a_follow_up_is_taken_back_only_if_there_is_certainly_nothing_to_follow(slurm, error, asked):
-    with (
-        suppress(RefusedError, UnreachableError),
-        followed(Agent(), PAYLOAD, slurm / "next.sbatch", "ok") as job_id,
-    ):
-        assert job_id == 17
-        if error:
-            raise error
-    assert (slurm / "asked").read_text() == asked
-
-
-def test_without_a_releaser_nothing_is_submitted(slurm):
-    agent = Agent()
-    agent.follow_ups = ""
-    with pytest.raises(ConfigError, match="releaser"), followed(agent, PAYLOAD, slurm / "next.sbatch", "ok"):
-        pytest.fail("nothing may be sent")
-    assert not (slurm / "asked").exists()
