@@ -111,6 +111,29 @@ def test_another_users_job_does_not_exist(alice):
     assert alice.ends_as(int(job_id)) == "CANCELLED"
 
 
+def test_many_files_are_one_array_and_each_has_a_result_of_its_own(center):
+    alice, bob = Client(center), Client(center, "qs_bob")
+    circuits = {f"bits_{number:02}.cq": number for number in range(20)}
+    for name, number in circuits.items():
+        flips = "".join(f"X q[{bit}]\n" for bit in range(5) if number >> bit & 1)
+        alice.writes(name, f"version 3.0\nqubit[5] q\nbit[5] b\n{flips}b = measure q\n")
+    jobs = alice.gets("submit", *circuits, "--backend", "qx", "--shots", "10")["jobs"]
+    (array,) = {job["job_id"] for job in jobs}
+    assert [(job["file"], job["id"]) for job in jobs] == [
+        (name, f"{array}_{number}") for name, number in circuits.items()
+    ]
+    waited = alice.types("wait", str(array))
+    assert waited.returncode == 0, waited.stderr
+    tasks = alice.gets("results", str(array))["tasks"]
+    assert {(f"{task['parameters']['file']}.cq", *task["counts"].items()) for task in tasks} == {
+        (name, (f"{number:05b}", 10)) for name, number in circuits.items()
+    }
+    assert "10 shots" in alice.types("results", jobs[7]["id"]).stderr
+    assert "shots" in alice.types("logs", jobs[7]["id"]).stdout
+    for words in (("results", f"{array}_7"), ("logs", str(tasks[7]["job_id"]))):
+        assert "You have no job" in bob.types(*words).stderr
+
+
 def test_the_token_is_to_be_had_by_nobody(center):
     alice = Client(center)
     token = center.layout.agent_token.read_text().strip()
