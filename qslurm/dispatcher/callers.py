@@ -58,6 +58,7 @@ _DEAD_MS = 10_000  # a sign of life that nobody acknowledges for so long ends th
 _READ = 256 * 1024
 _RECORD = 64 * 1024
 _AGAIN_S = 0.02
+_WORD_S = 1.0  # between two words in the log about those who were not let in
 
 _NOT_OPEN = Refused(kind="session", reason="No session is open for this client.")
 _OTHER_VERSION = Refused(
@@ -114,7 +115,7 @@ class Callers:
         self._room = float(HANDSHAKES_A_SECOND)
         self._room_at = clock()
         self._number = 0
-        self._next_beat = 0.0
+        self._next_beat = self._quiet_until = 0.0
         self._context = _context(Path(config.key))
         self._listener = _listen(config.listen)
         self._epoll = select.epoll()
@@ -272,7 +273,7 @@ class Callers:
             return
         attached = self._enter(hello.secret)
         if attached is None:
-            log.info("somebody is not let in", address=guest.host)
+            self._note_refused(guest.host)
             self._send_away(guest, _NOT_OPEN)
             return
         before = self._clients.get(attached.task)
@@ -283,6 +284,12 @@ class Callers:
         self._clients[attached.task] = guest
         log.info("a session's client is there", task=attached.task, address=guest.host)
         self._send(guest, frame(NO_QUESTION, encode(attached)))
+
+    def _note_refused(self, host: str) -> None:
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _WORD_S
+            log.info("somebody is not let in", address=host)
 
     def _send_away(self, guest: _Guest, why: Refused) -> None:
         self._send(guest, frame(NO_QUESTION, encode(why)))

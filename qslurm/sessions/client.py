@@ -49,6 +49,7 @@ _READ = 256 * 1024
 _CHUNK = 16 * 1024  # what TLS sends at once
 _PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
 _AGAIN_S = 1.0
+_CUT = "The link to C2 is cut"
 _SEEDS = 2**63
 
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -252,7 +253,8 @@ class SessionClient:
                     self._outbox = deque(self._questions)  # everything that has no answer is asked again
                     self._under_way.clear()
                     self._later.clear()
-                self._tell("The link to C2 is back.")
+                if self._said.startswith(_CUT):
+                    self._tell("The link to C2 is back.")
         except QslurmError as found:
             error = found
         except Exception as found:  # noqa: BLE001 - whatever it is, nobody may wait for ever
@@ -308,7 +310,7 @@ class SessionClient:
             except OSError as error:
                 why = error.strerror or str(error)
             if attempts > 1:
-                self._tell(f"The link to C2 is cut ({why}); trying again.")
+                self._tell(f"{_CUT} ({why}); trying again.")
             if time.monotonic() - began > self._link_limit_s:
                 raise UnreachableError(
                     f"C2 has not been reached for {self._link_limit_s:g} s ({why}).",

@@ -32,7 +32,7 @@ IDLE_LIMIT_S = 60.0
 COME_IN_S = 45.0
 """How long the way in is looked for once the job runs; C2 waits for a minute."""
 
-_LOOK_S = 1.0  # at most, between two looks at a job that waits: from its start on it holds the backend
+_LOOK_S = 5.0  # at most, between two looks at a job that waits; the agent tells of its start
 _PLACE_S = 60.0  # between two looks at the whole line
 
 
@@ -81,7 +81,6 @@ def open_session(
     job_id = jobs.submit(center, payload).job_id
     say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
     try:
-        _wait(center, job_id, wish, say)
 
         def enter() -> SessionClient:
             return SessionClient(
@@ -93,7 +92,11 @@ def open_session(
                 link_limit_s=max(LINK_LIMIT_S, 2 * wish.idle_limit_s),
             )
 
-        return Opened(job_id, _come_in(enter, lambda: _look(center, job_id), door.address))
+        while True:
+            _wait(center, job_id, wish, say)
+            client = _come_in(enter, lambda: _look(center, job_id), door.address)
+            if client is not None:
+                return Opened(job_id, client)
     except BaseException:
         _cancel(center, job_id)
         raise
@@ -216,8 +219,13 @@ def _place(center: Center, info: JobInfo) -> int:
         return 0  # the wait goes on without it
 
 
-def _come_in(enter: Callable[[], SessionClient], look: Callable[[], object], address: str) -> SessionClient:
-    """Enter, once the job's step holds the session; `look` raises how the job has ended, if it has."""
+def _come_in(
+    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str
+) -> SessionClient | None:
+    """Enter, once the job's step holds the session; None if the job is back in the queue.
+
+    `look` raises how the job has ended, if it has.
+    """
     until = time.monotonic() + COME_IN_S
     why, pause = "", 0.05
     while True:
@@ -236,7 +244,11 @@ def _come_in(enter: Callable[[], SessionClient], look: Callable[[], object], add
             )
         time.sleep(pause)
         pause = min(2 * pause, 1.0)
-        look()
+        try:
+            if look().word == "waiting":
+                return None
+        except UnreachableError:
+            continue  # it is the door that has to be reached
 
 
 def ended(center: Center, job_id: int) -> QslurmError | None:

@@ -53,6 +53,20 @@ if __name__ == "__main__":
 """
 
 
+LONG_LOOP = """
+import pathlib
+from qslurm import Session
+
+FLIP = "version 3.0; qubit q; bit b; X q; b = measure q"
+with Session.current() as qi:
+    qi.execute_circuit(FLIP, 10)
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("enough").exists():
+        qi.execute_circuit(FLIP, 10)
+    print(len(qi.results), {tuple(counts.items()) for counts in qi.results})
+"""
+
+
 def test_a_loop_in_an_sbatch_script_is_a_job_on_c2_and_accounted(testbed):
     operator(testbed, "partition", "enable", "p_qx")
     alice = Researcher(testbed)
@@ -149,3 +163,50 @@ def _read(path: Path) -> str:
 def _results(alice: Researcher, job_id: int):
     done = alice.types("results", str(job_id), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def test_a_killed_dispatcher_interrupts_a_loop_and_nothing_runs_twice(testbed):
+    operator(testbed, "partition", "enable", "p_qx")
+    alice = Researcher(testbed)
+    begun, enough, output = (alice.folder / name for name in ("begun", "enough", "long.sh.out"))
+    for path in (begun, enough, output):
+        path.unlink(missing_ok=True)
+    alice.writes("long.py", LONG_LOOP)
+    python = testbed.layout.python
+    alice.sbatches("long.sh", f"#!/bin/bash\nqslurm session --backend qx -- {python} -I long.py 2>&1\n")
+    eventually(begun.exists, "the loop to have begun", seen=lambda: _read(output))
+    testbed.kill("dispatcher")
+    testbed.up()
+    enough.touch()
+    job_id = _job_of(_read(output))
+    assert alice.ends_as(job_id) == "COMPLETED"
+    said = eventually(
+        lambda: re.search(r"^(\d+) (.*)$", _read(output), re.MULTILINE), "what the loop has seen"
+    )
+    assert said[2] == "{(('1', 10),)}"
+    assert alice.gets("show", str(job_id))["platform"]["executions"] == int(said[1])
+
+
+def test_a_user_of_the_centers_agent_needs_no_token_for_a_session(testbed):
+    operator(testbed, "partition", "enable", "p_qx")
+    layout, bob = testbed.layout, Researcher(testbed, "qs_bob")
+    config = layout.folder / "etc" / "c1" / "agents-users.toml"
+    place, munge = f"127.0.0.1:{testbed.ports['agent']}", layout.munge_socket("c1")
+    config.write_text(f'[agent]\naddress = "{place}"\nmunge_socket = "{munge}"\n')
+    bob.writes("worker.py", WORKER)
+    agent = {"QSLURM_CONFIG": str(config), "QSLURM_AGENT": str(layout.agent_socket)}
+    words = ("session", "--backend", "qx", "--", str(layout.python), "worker.py")
+    done = bob.types(*words, **agent)
+    assert (done.returncode, done.stdout) == (0, "worked []\n"), done.stderr
+    job_id = str(_job_of(done.stderr))
+    eventually(
+        lambda: json.loads(bob.types("show", job_id, "--json", **agent).stdout)["state"] == "COMPLETED",
+        f"job {job_id} to be completed",
+    )
+    found = bob.types("doctor", **agent)
+    assert "sessions" in found.stdout
+    assert "can be reached from here" in found.stdout
+
+
+def test_the_operator_sees_that_sessions_can_be_entered(testbed):
+    assert "clients may come to" in operator(testbed, "doctor")

@@ -6,7 +6,7 @@ from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
-from qslurm.agent.messages import CancelJob, GetJobs, GetTasks, Submit, error_of, failure
+from qslurm.agent.messages import CancelJob, GetJobs, GetSessions, GetTasks, Submit, error_of, failure
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.sender import Sender
 from qslurm.center.config import AgentSettings, Config, UserLimits
@@ -36,6 +36,13 @@ class C2:
 
     def tasks(self, job_id):
         return [job for job in self.records.values() if job_id in (job.job_id, job.array_job_id)]
+
+    @property
+    def results(self):
+        return self
+
+    def sessions(self):
+        return {"address": "c2:8044", "certificate": "PEM"}
 
     def cancel(self, job_id, task=None):
         self.cancelled.append(job_id)
@@ -193,3 +200,8 @@ def test_errors_travel_as_what_they_are():
         "Ask.",
         2045,
     )
+
+
+def test_every_user_is_told_where_sessions_are_entered(office):
+    desk, _, _ = office()
+    assert desk.answer(BOB, GetSessions()) == {"address": "c2:8044", "certificate": "PEM"}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
-from qslurm.dispatcher.service import check_config, serve
+from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, SessionsConfig
+from qslurm.dispatcher.service import check_callers, check_config, serve
 from qslurm.errors import ConfigError, QslurmError
 
 QX = BackendConfig(name="qx")
@@ -51,3 +51,24 @@ def test_an_unknown_trusted_user_and_a_store_without_a_folder_are_said_before_an
     with pytest.raises(QslurmError, match="store"):
         serve(DispatcherConfig(socket=socket, store=f"{home}/none/store.db", trusted_users=[]), [QX])
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sessions", "word"),
+    [
+        (SessionsConfig(listen="8044"), "listen: '8044' is not ADDRESS:PORT"),
+        (SessionsConfig(listen="127.0.0.1:http"), "listen"),
+        (SessionsConfig(listen="127.0.0.1:99999"), "listen"),
+        (SessionsConfig(listen="127.0.0.1:8044", address="c2"), "address: 'c2' is not"),
+        (SessionsConfig(listen="0.0.0.0:8044"), "where centers reach this host"),
+        (SessionsConfig(listen="[::]:8044"), "where centers reach this host"),
+    ],
+)
+def test_a_door_for_sessions_that_nobody_could_enter_is_refused(sessions: SessionsConfig, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        check_callers(sessions)
+
+
+def test_a_door_for_sessions_needs_a_place_and_a_name(tmp_path: Path) -> None:
+    check_callers(SessionsConfig(listen="127.0.0.1:0"))
+    check_callers(SessionsConfig(listen="[::]:8044", address="c2.example.org:8044"))

@@ -30,8 +30,9 @@ _tokens: dict[str, str] = {}
 class Manager:
     """The service, and what a test does beside it."""
 
-    def __init__(self, config: C2Config, url: str) -> None:
+    def __init__(self, config: C2Config, url: str, switch: Switch) -> None:
         self.config = config
+        self._switch = switch
         self.url = url
         self.store = Store(config.dispatcher.store)
         self.http = requests.Session()
@@ -45,6 +46,10 @@ class Manager:
     def get(self, path: str, token: str | None = None, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token() if token is None else token}"}
         return self.http.get(self.url + path, headers=headers, timeout=20, **options)
+
+    def serve(self, config: C2Config) -> None:
+        """Be configured so from now on."""
+        self._switch.app = make_app(config)
 
     def put_task(self, job_id: int, **values: Any) -> int:
         self._task += 1
@@ -108,7 +113,7 @@ def manager(tmp_path: Path, keys: TokensConfig, served: tuple[Switch, str]) -> I
     )
     switch, url = served
     switch.app = make_app(config)
-    found = Manager(config, url)
+    found = Manager(config, url, switch)
     yield found
     found.http.close()
     found.store.close()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
 import pytest
 
+from qslurm.dispatcher.certificate import have_certificate
 from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import SessionsConfig
 from qslurm.dispatcher.reservations import Reservation
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager import app
@@ -15,6 +18,8 @@ from qslurm.jobmanager.documents import reserved
 from qslurm.tokens.keys import remove_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.jobmanager.conftest import Manager
 
 
@@ -236,3 +241,25 @@ def test_a_window_that_is_another_centers_says_no_more_than_when() -> None:
         {"begins": 1.0, "ends": 2.0, "yours": False},
         {"begins": 5.0, "ends": 6.0, "yours": True, "reason": "course"},
     ]
+
+
+def test_a_center_is_told_where_sessions_are_entered(manager: Manager, tmp_path: Path) -> None:
+    assert manager.get("/v1/sessions").json() == {"address": "", "certificate": ""}
+    assert manager.get("/v1/sessions", token="none").status_code == 401
+    key = tmp_path / "sessions.key"
+    sessions = SessionsConfig(listen="127.0.0.1:8044", address="c2.example.org:8044", key=str(key))
+    manager.serve(msgspec.structs.replace(manager.config, sessions=sessions))
+    early = manager.get("/v1/sessions")
+    assert early.status_code == 400
+    assert "The dispatcher makes it" in error(early)["hint"]
+    have_certificate(key)
+    said = manager.get("/v1/sessions").json()
+    assert said["address"] == "c2.example.org:8044"
+    assert said["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+    assert "PRIVATE" not in said["certificate"]
+
+
+def test_a_session_has_the_result_that_its_loop_gave_it(manager: Manager) -> None:
+    manager.put_task(7, kind="session", final_result='{"energy": -1.1}')
+    document = manager.get("/v1/jobs/7/results").json()
+    assert (document["kind"], document["final_result"]) == ("session", {"energy": -1.1})

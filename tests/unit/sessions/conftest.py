@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -57,8 +58,15 @@ class Held:
         port = self.place.cable.port if by_cable else self.place.port
         door = Door(f"127.0.0.1:{port}", self.place.certificate)
         self.said: list[str] = []
+        self.links = 0
+
+        def connect() -> socket.socket:
+            link = door.connect()
+            self.links += 1
+            return link
+
         return SessionClient(
-            door.connect, self.secret, say=self.said.append, ended=self._why_ended, link_limit_s=link_limit_s
+            connect, self.secret, say=self.said.append, ended=self._why_ended, link_limit_s=link_limit_s
         )
 
     def _why_ended(self) -> QslurmError | None:

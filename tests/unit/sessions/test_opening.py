@@ -75,7 +75,7 @@ class Stage:
         return []
 
     def pause(self, seconds: float, job: JobInfo | None) -> None:
-        assert seconds <= 1.0
+        assert seconds <= 5.0
         self.paused += 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from qslurm.dispatcher.wire import decode_reply, encode
 from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, TimedOutError, UnreachableError
 from qslurm.runtimes.interface import QuantumInterface
 from qslurm.sessions.door import Door, EndedError, NotOpenError, enter
-from qslurm.sessions.wire import PROTOCOL, Hello, frame, frames
+from qslurm.sessions.wire import PROTOCOL, Hello, frame, frames, host_and_port
 from tests.unit.dispatcher.running import until
 from tests.unit.sessions.conftest import Place
 
@@ -75,6 +76,19 @@ def test_a_link_that_is_cut_costs_nothing(place: Place, times: int) -> None:
         client.conclude()
     assert held.wait().state == "finished"
     assert place.begun() == 3  # nothing ran twice
+
+
+def test_links_that_are_given_up_again_and_again_cost_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = place.hold()
+    with closing(held.client(by_cable=True)) as client:
+        monkeypatch.setattr("qslurm.sessions.client.SILENCE_S", 0.05)  # no sign of life comes in that time
+        futures = [client.submit(CIRCUIT, shots, False) for shots in range(1, 41)]
+        until(lambda: held.links > 5)
+        place.let_go()
+        assert [future.result(60).shots_done for future in futures] == list(range(1, 41))
+    assert place.begun() == 40
 
 
 def test_what_comes_out_while_the_link_is_cut_arrives(place: Place) -> None:
@@ -213,6 +227,51 @@ def test_what_strangers_say_ends_their_connection(place: Place, said: bytes, *, 
         except ConnectionError:
             pass
     assert place.dispatcher.status().ready
+
+
+def _proxy(listener: socket.socket, answer: bytes, asked: list[bytes]) -> None:
+    """A proxy for one connection."""
+    near, _ = listener.accept()
+    with near:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += near.recv(1000)
+        asked.append(head)
+        near.sendall(answer)
+        if b" 200 " in answer:
+            with socket.create_connection(host_and_port(head.split()[1].decode())) as far:
+                back = threading.Thread(target=_carry, args=(far, near))
+                back.start()
+                _carry(near, far)
+                back.join()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 Connected\r\n\r\n", b"HTTP/1.1 403 Forbidden\r\n\r\n"])
+def test_a_session_goes_through_the_proxy_of_a_center(place: Place, answer: bytes) -> None:
+    held = place.hold()
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_proxy, args=(listener, answer, asked))
+        thread.start()
+        proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        door = Door(f"127.0.0.1:{place.port}", place.certificate, proxy)
+        if b" 200 " in answer:
+            with door.connect() as link:
+                assert enter(link, held.secret)[0].backend == "qx"
+        else:
+            with pytest.raises(UnreachableError, match="403 Forbidden"):
+                door.connect()
+        thread.join(60)
+    assert asked[0].startswith(f"CONNECT 127.0.0.1:{place.port} HTTP/1.1\r\n".encode())
 
 
 def test_another_door_is_not_taken_for_the_right_one(place: Place, home: Path) -> None:
