@@ -55,6 +55,12 @@ def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tupl
     return sorted(found, key=lambda each: each[0])
 
 
+def halved(ready: Sequence[Checked], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], Checked]]:
+    """The two halves of an array, each as an array or, of one file only, as a job of its own."""
+    middle = len(members) // 2
+    return [(half, _together(ready, half)) for half in (members[:middle], members[middle:])]
+
+
 def _options(one: Checked) -> bytes | None:
     """What a job must have in common with others to share an array with them; None if it can't."""
     job = one.job

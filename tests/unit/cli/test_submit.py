@@ -11,11 +11,14 @@ import click
 import pytest
 
 import qslurm
+from qslurm.center.config import load_config
 from qslurm.center.packing import Package
 from qslurm.center.settings import Config
 from qslurm.cli.app import run
-from qslurm.cli.submit_many import _print_all
+from qslurm.cli.options import CenterFlags
+from qslurm.cli.submit_many import INVALID_ARRAY, _print_all
 from qslurm.errors import RefusedError
+from qslurm.payload.envelope import unpack
 from qslurm.slurmrest import Submitted
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
@@ -132,18 +135,55 @@ def test_many_files_are_one_payload_unless_they_shall_be_separate(here, capsys):
 
 def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
     packages = [Package({"job": {"partition": "p_qx"}}, members) for members in ((0, 2), (1,), (3, 4))]
-    outcomes = [Submitted(12), Submitted(13), RefusedError("Invalid job array specification.")]
+    sent = list(zip(packages, [Submitted(12), Submitted(13), RefusedError("No such account.")], strict=True))
     files = ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"]
     with pytest.raises(click.exceptions.Exit):
-        _print_all(Config(), files, packages, outcomes, parsable=True, as_json=False)
+        _print_all(Config(), files, sent, parsable=True, as_json=False)
     said = capsys.readouterr()
     assert said.out.split() == ["12_0", "13", "12_1"]
-    assert "d.cq and 1 more: Invalid job array specification. With --separate" in said.err
+    assert "d.cq and 1 more: No such account." in said.err
     assert "3 of 5 files were submitted." in said.err
     with pytest.raises(click.exceptions.Exit):
-        _print_all(Config(), files, packages, outcomes, parsable=False, as_json=True)
+        _print_all(Config(), files, sent, parsable=False, as_json=True)
     jobs = json.loads(capsys.readouterr().out)["jobs"]
     assert [(one.get("id"), one["job_id"], one.get("task")) for one in jobs] == [
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
         *((None, None, None), (None, None, None)),
     ]
+
+
+class SmallC2:
+    """Takes arrays of at most five tasks."""
+
+    has_platform = False
+
+    def __init__(self, config):
+        self.config, self.slurm = config, self
+        self.taken = []
+
+    def submit(self, payload):
+        _, _, last = payload["job"].get("array", "0-0").partition("-")
+        if int(last) > 4:
+            error = RefusedError("Invalid job array specification.")
+            error.slurm_error = INVALID_ARRAY
+            raise error
+        self.taken.append([one.file for one in unpack(payload["script"]).sources] or [payload["job"]["name"]])
+        return Submitted(len(self.taken))
+
+    def close(self):
+        pass
+
+
+def test_an_array_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, capsys):
+    names = [f"c{number:02}.cq" for number in range(21)]
+    for name in names:
+        (here / name).write_text(BELL)
+    c2 = SmallC2(load_config({}))
+    monkeypatch.setattr(CenterFlags, "open", lambda _, __="": c2)
+    assert run(["submit", *names, "-b", "qx", "--json"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [job["file"] for job in jobs] == names
+    assert sorted(name for array in c2.taken for name in array) == names
+    assert len({job["id"] for job in jobs}) == 21
+    for job in jobs:
+        assert job["file"] in c2.taken[job["job_id"] - 1][job["task"]]
