@@ -53,6 +53,11 @@ class Bonds:
         with self._lock, readable():
             self._store.execute("DELETE FROM bonds WHERE key = ?", (key,))
 
+    def has(self, key: str) -> bool:
+        """Whether a job of C1 waits for this submission."""
+        with self._lock, readable():
+            return self._store.execute("SELECT 1 FROM bonds WHERE key = ?", (key,)).fetchone() is not None
+
     def of(self, cluster: str) -> dict[str, str]:
         """The jobs of a cluster that wait, by the key of what they wait for and is not over."""
         query = (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qslurm.agent.bonds import Bonds
     from qslurm.agent.desk import User
     from qslurm.agent.follower import Follower
-    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.agent.outbox import Facts, Outbox
     from qslurm.center.config import Config
     from qslurm.center.connection import Center
 
@@ -40,6 +40,7 @@ class Dependants:
         self._bonds = bonds
         self._follower = follower
         self._news = 0
+        self._watched = False  # the releaser knows of somebody who waits, so it looks often
         self._heard = time.monotonic()
 
     def releasing(self) -> Releasing:
@@ -52,7 +53,7 @@ class Dependants:
         """A submission is about to be taken in, on which something on C1 depends."""
         if question.waits:
             self._bonds.tie(question.key, question.waits)
-        if question.followed or question.waits:
+        if question.followed or (question.waits and not self._watched):
             self._news += 1
 
     def answer(
@@ -63,8 +64,8 @@ class Dependants:
             case WhoReleases():
                 return self.releasing()
             case LetGo(key=key):
-                entry = self._outbox.with_key(key)
-                return self._bonds.untie(key) if entry is not None and entry.user == user.name else None
+                facts = self._outbox.facts([key]).get(key)
+                return self._bonds.untie(key) if facts is not None and facts.user == user.name else None
         if not user.admin and (not self._releaser or user.name != self._releaser):
             raise PermissionDeniedError(
                 f"{user.name} is not this center's releaser.",
@@ -81,50 +82,47 @@ class Dependants:
         self._heard = time.monotonic()
         news = self._news  # first: what comes while we look is told next time
         found: list[Ending] = []
-        over = 0
+        known, over = self._outbox.facts(question.keys), 0
         for key in question.keys:
             if over == AT_ONCE:
                 break
-            found.append(self._ending(center, key))
+            found.append(self._ending(center, key, known.get(key)))
             over += found[-1].how not in OPEN
-        return Endings(found, self._bonds.of(question.cluster), news)
+        bound = self._bonds.of(question.cluster)
+        self._watched = bool(bound)
+        return Endings(found, bound, news)
 
     def _end(self, center: Center, key: str) -> None:
         """Cancel a submission's job, since nobody waits for it any more.
 
         What C2 has not answered for yet can't be cancelled; the releaser asks again.
         """
-        entry = self._outbox.with_key(key)
-        if entry is not None and not entry.ended:
-            if entry.job_id is None:
+        facts = self._outbox.facts([key]).get(key)
+        if facts is not None and not facts.ended and self._bonds.has(key):
+            if facts.job_id is None:
                 return
-            center.slurm.cancel(entry.job_id)
+            center.slurm.cancel(facts.job_id)
             self._follower.look()
             log.info(
-                "cancelled", job=entry.job_id, key=key, user=entry.user, reason="who waited for it is gone"
+                "cancelled", job=facts.job_id, key=key, user=facts.user, reason="who waited for it is gone"
             )
         self._bonds.untie(key)
 
-    def _ending(self, center: Center, key: str) -> Ending:
-        entry = self._outbox.with_key(key)
-        if entry is None:
+    def _ending(self, center: Center, key: str, facts: Facts | None) -> Ending:
+        if facts is None:
             return Ending(key, "unknown")
-        if entry.state == "refused":
-            return Ending(key, "refused", entry.user, why=str(entry.answer.get("message", "")))
-        if entry.job_id is None or not self._is_over(entry, entry.job_id):
-            return Ending(key, "open", entry.user, entry.job_id or 0)
+        if facts.state == "refused":
+            return Ending(key, "refused", facts.user, why=str(facts.answer.get("message", "")))
+        if facts.job_id is None or not facts.ended:
+            return Ending(key, "open", facts.user, facts.job_id or 0)
         try:
-            how, why = _outcome(center, entry.job_id, key)
+            how, why = _outcome(center, facts.job_id, key)
         except UnknownJobError:
             how, why = "lost", ""
         except QslurmError as error:  # C2 is away: what is known now would be half of it
-            log.warning("C2 can't be asked how a job has ended", job=entry.job_id, reason=error.message)
+            log.warning("C2 can't be asked how a job has ended", job=facts.job_id, reason=error.message)
             how, why = "open", ""
-        return Ending(key, how, entry.user, entry.job_id, why)
-
-    def _is_over(self, entry: Entry, job_id: int) -> bool:
-        seen = self._follower.job(job_id)
-        return entry.ended or (seen is not None and seen.is_final and seen.marks.key == entry.key)
+        return Ending(key, how, facts.user, facts.job_id, why)
 
 
 def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:

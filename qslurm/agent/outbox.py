@@ -58,6 +58,17 @@ class Entry:
     created: float = 0.0
 
 
+@dataclass(frozen=True)
+class Facts:
+    """An entry without its payload."""
+
+    user: str
+    state: State
+    job_id: int | None
+    ended: bool
+    answer: dict[str, Any]
+
+
 class Outbox:
     """All submissions of a center. May be used by several threads; each change is on disk when its call returns."""
 
@@ -184,6 +195,14 @@ class Outbox:
             _entry(row)
             for row in self._of_many(f"SELECT {_COLUMNS} FROM submissions WHERE number IN", numbers)  # noqa: S608
         ]
+
+    def facts(self, keys: Collection[str]) -> dict[str, Facts]:
+        """How these submissions are, by key, without their payloads; those that are not here are left out."""
+        query = "SELECT key, user, state, job_id, ended, answer FROM submissions WHERE key IN"
+        return {
+            key: Facts(user, state, job_id, bool(ended), json.loads(answer))
+            for key, user, state, job_id, ended, answer in self._of_many(query, keys)
+        }
 
     def owners(self, keys: Collection[str]) -> dict[str, str]:
         """Who submitted these, by key."""

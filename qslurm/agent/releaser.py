@@ -31,6 +31,12 @@ WATCHING_S = 10.0
 """The agent's patience, while jobs on C1 wait for submissions; who is gone is noticed after so long."""
 
 LONGEST_PAUSE_S = 15.0
+SHARE = 0.1
+"""Of the time, at most, C1's slurmctld is busy with our looks."""
+
+REFUSED_S = 60.0
+"""Until something is tried again that slurmctld has refused for one job."""
+
 ORPHANED_S = 600.0
 """A follow-up of a submission that the agent does not get in this time has lost it: its command was killed."""
 
@@ -83,7 +89,8 @@ class Releaser:
         self._news = -1
         self._watching = False
         self._cluster = ""
-        self._refusal: RefusedError | None = None
+        self._refused: dict[int, float] = {}  # not before: what slurmctld refuses is not tried at once again
+        self._busy_s = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set; whatever goes wrong is tried again."""
@@ -91,7 +98,7 @@ class Releaser:
         while not stopping.wait(pause):
             try:
                 self.round()
-                pause = SHORTEST_PAUSE_S
+                pause = max(SHORTEST_PAUSE_S, self._busy_s / SHARE)
             except Exception as error:  # noqa: BLE001 -- a bug must not hold everybody's follow-ups
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 if isinstance(error, QslurmError):
@@ -106,7 +113,7 @@ class Releaser:
             self._cluster = self._queue.cluster()
             log.info("watching", cluster=self._cluster)
         name = self._agent.ask(WhoReleases(), Releasing).name
-        held = [job for job in self._queue.held() if job.mark.platform == name]
+        held = self._held(name)
         patience_s = WATCHING_S if self._watching else PATIENCE_S
         keys = sorted({job.mark.key for job in held})
         said = self._agent.ask(GetEndings(keys, self._cluster, self._news, patience_s), Endings)
@@ -117,9 +124,14 @@ class Releaser:
             if job.mark.key in endings:
                 self._settle(job, endings[job.mark.key])
         self._end_unwaited(said.bound)
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:  # after all that could be done, so that it is not tried again at once
-            raise refusal
+
+    def _held(self, platform: str) -> list[Held]:
+        began = self._clock()
+        held = [job for job in self._queue.held() if job.mark.platform == platform]
+        now = self._clock()
+        self._busy_s = now - began
+        self._refused = {job_id: due for job_id, due in self._refused.items() if due > now}
+        return [job for job in held if job.job_id not in self._refused]
 
     def _settle(self, job: Held, ending: Ending) -> None:
         if ending.how == "unknown":
@@ -136,21 +148,22 @@ class Releaser:
             self._cancel(job, decision.reason)
         elif decision.do == "release":
             comment = f"qslurm after={ending.job_id} key={ending.key}"
-            if self._done(lambda: self._queue.release(job.job_id, comment)):
+            if self._done(job, lambda: self._queue.release(job.job_id, comment)):
                 log.info(
                     "released", c1_job=job.job_id, job=ending.job_id, user=job.user, reason=decision.reason
                 )
 
     def _cancel(self, job: Held, reason: str) -> None:
-        if self._done(lambda: self._queue.cancel(job.job_id, f"qslurm: {reason}")):
+        if self._done(job, lambda: self._queue.cancel(job.job_id, f"qslurm: {reason}")):
             log.info("cancelled", c1_job=job.job_id, key=job.mark.key, user=job.user, reason=reason)
 
-    def _done(self, act: Callable[[], None]) -> bool:
+    def _done(self, job: Held, act: Callable[[], None]) -> bool:
         """Whether it could be done; what slurmctld refuses for one job must not hold up the others."""
         try:
             act()
         except RefusedError as error:
-            self._refusal = error
+            log.warning("refused", c1_job=job.job_id, user=job.user, reason=error.message, pause_s=REFUSED_S)
+            self._refused[job.job_id] = self._clock() + REFUSED_S
             return False
         return True
 

@@ -60,7 +60,7 @@ LONGEST_PATIENCE_S = 30.0
 ENDINGS = "endings"
 """Rings when a job or a submission has changed, or something begins to depend on one."""
 
-QUIET_S = 0.2
+QUIET_S = 0.5
 """Between two looks at what the releaser asks for, however often that rings."""
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -58,7 +58,9 @@ async def _serve(config: Config, token: HeldToken) -> None:
 
     def changed(job_id: int) -> None:
         bell.ring(("job", job_id))
-        bell.ring(ENDINGS)
+        row = follower.jobs.row(job_id)
+        if row is not None and row.is_final:
+            bell.ring(ENDINGS)
 
     def sent(key: str) -> None:
         follower.look()

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -75,8 +74,13 @@ class Waiting:
             self._cancel(str(error))
             raise click.exceptions.Exit(128 + error.number) from error
         if error is not None and self._tied:
-            with suppress(QslurmError):  # an agent that does not answer has said so already
-                self._connection.let_go(self._key)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            self._connection.let_go(self._key)
+        except QslurmError as failure:
+            note(f"qslurm: {failure} When this job on C1 ends, job {self.job_id or ''} on C2 is cancelled.")
 
     def _cancel(self, why: str) -> None:
         """Cancel what was submitted: first that, then words."""

@@ -171,6 +171,13 @@ def test_a_submission_that_is_let_go_or_has_ended_is_bound_no_more(office, tmp_p
     assert office.c2.cancelled == []
 
 
+def test_only_what_is_waited_for_ends_with_who_waits(office):
+    office.takes()
+    office.accepted()
+    office.asked(EndBound(KEY))
+    assert office.c2.cancelled == []
+
+
 def test_bonds_are_there_after_a_restart_as_long_as_they_hold_something(office, tmp_path):
     office.takes(waits="snellius:7:0")
     office.bonds.tie("0" * 32, "snellius:8:0")

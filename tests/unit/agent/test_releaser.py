@@ -1,7 +1,7 @@
 import pytest
 
 from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, Releasing, WhoReleases
-from qslurm.agent.releaser import ORPHANED_S, Releaser
+from qslurm.agent.releaser import ORPHANED_S, REFUSED_S, Releaser
 from qslurm.center.follow_up import Mark
 from qslurm.center.queue import Held
 from qslurm.errors import RefusedError, UnreachableError
@@ -129,12 +129,19 @@ def test_a_submission_that_came_late_is_followed_all_the_same(agent, c1):
     assert c1.done == []
 
 
-def test_one_job_that_slurm_refuses_does_not_hold_up_others_and_is_said(agent, c1):
-    c1.jobs, c1.refuses = [held(7), held(8)], (7,)
-    agent.endings = {KEY: Ending(KEY, "completed", "ann", 12)}
-    with pytest.raises(RefusedError):
-        Releaser(agent, c1).round()
+def test_one_job_that_slurm_refuses_does_not_hold_up_others_and_is_tried_later(agent, c1):
+    now = [0.0]
+    releaser = Releaser(agent, c1, clock=lambda: now[0])
+    c1.jobs, c1.refuses = [held(7), held(8, OTHER)], (7,)
+    agent.endings = {key: Ending(key, "completed", "ann", 12) for key in (KEY, OTHER)}
+    releaser.round()
     assert [job_id for _, job_id, _ in c1.done] == [8]
+    c1.jobs, c1.refuses = [held(7)], ()
+    releaser.round()
+    assert agent.asked[-1].keys == []  # an answer that is final already would come at once, again and again
+    now[0] = REFUSED_S + 1
+    releaser.round()
+    assert [job_id for _, job_id, _ in c1.done] == [8, 7]
 
 
 def test_who_waits_no_more_is_told_to_the_agent(agent, c1):
