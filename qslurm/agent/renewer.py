@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -202,11 +203,19 @@ class Renewer:
         """Say it when it is new, and again each time half of what was left is over."""
         now = self._clock.now()
         left = (self._claims.expires or now) - now
-        if error.message != self._trouble or 0 < left <= self._warned_left / 2:
+        if (
+            _without_times(error.message) != _without_times(self._trouble)
+            or 0 < left <= self._warned_left / 2
+        ):
             self._warned_left = left
             ends = describe_expiry(self._claims.expires or now, now)
             log.warning("the token can't be kept fresh", reason=error.message, do=error.hint, token=ends)
         self._trouble = error.message
+
+
+def _without_times(message: str) -> str:
+    """What stays the same when the same is said a moment later (`… expired 5 seconds ago`)."""
+    return re.split(r"\d", message, maxsplit=1)[0]
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

@@ -143,7 +143,7 @@ class JobManagerClient:
         date = self._send("GET", "/healthz", {}, token=False).headers.get("Date", "")
         try:
             return parsedate_to_datetime(date).timestamp()
-        except ValueError as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise _not_a_job_manager(self._url) from error
 
     def _get(self, path: str, parameters: dict[str, str]) -> requests.Response:

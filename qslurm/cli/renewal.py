@@ -92,14 +92,14 @@ def renewal(  # noqa: PLR0917 - click names them
     import msgspec
 
     from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.keys import private_key
+    from qslurm.tokens.keys import require_key
     from qslurm.tokens.lifetime import parse_lifetime
     from qslurm.tokens.terms import NEVER, read_terms, until, write_terms
 
     if (period is not None) + (date is not None) + stop > 1:
         raise click.UsageError("Say one of --for, --until and --stop.")
     config = load_c2_config(config_file).tokens
-    private_key(config, center)  # a center without a key has no token to renew
+    require_key(config, center)  # without one it has no token to renew
     terms = before = read_terms(config, center)
     if date is not None:
         terms = msgspec.structs.replace(terms, until=int(date.timestamp()))  # type: ignore[attr-defined]

@@ -86,11 +86,17 @@ def replace_token(path: str | Path, token: Secret) -> None:
 
 def check_replaceable(path: str | Path) -> None:
     """TokenError if `replace_token` would fail here for want of rights."""
-    folder = Path(path).resolve().parent
-    if not os.access(folder, os.W_OK | os.X_OK):
+    path = Path(path).resolve()
+    facts = path.stat()
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise TokenError(
-            f"The token in {path} can't be renewed: {folder} is not ours to write in.",
+            f"The token in {path} can't be renewed: {path.parent} is not ours to write in.",
             hint="Keep it in a folder of the agent's own, such as /var/lib/qslurm-agent.",
+        )
+    if os.geteuid() and (facts.st_uid != os.geteuid() or facts.st_gid not in {os.getegid(), *os.getgroups()}):
+        raise TokenError(
+            f"The token in {path} can't be renewed: its owner or group is not ours.",
+            hint="Give the file to who renews it, and a group that this user is in.",
         )
 
 

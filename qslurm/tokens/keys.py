@@ -92,6 +92,14 @@ def list_keys(config: TokensConfig) -> list[CenterKey]:
         ]
 
 
+def require_key(config: TokensConfig, center: str) -> None:
+    """InvalidInputError for a center that has no key."""
+    path = _key_path(config, check_center_name(center))
+    with _locked(config):
+        if not path.exists():
+            raise _no_key(config, center)
+
+
 def private_key(config: TokensConfig, center: str) -> RSAPrivateKey:
     """A center's private key; InvalidInputError if it has none or the key file is not safe."""
     path = _key_path(config, check_center_name(center))

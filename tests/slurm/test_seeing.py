@@ -94,7 +94,7 @@ def test_what_holds_a_backend_and_what_waits_is_shown_to_those_it_concerns(platf
 def written(platform: Platform) -> Iterator[Callable[[], list[dict[str, str]]]]:
     """What all services have written since the test began, line by line."""
     logs = platform.testbed.layout.logs
-    files = [logs / f"{name}.log" for name in ("dispatcher", "gate", "jobmanager", "runtimes")]
+    files = [logs / f"{name}.log" for name in ("dispatcher", "gate", "jobmanager", "runtimes", "tokens")]
     files.append(platform.gate_folder / "hooks.log")
     begins = {file: file.stat().st_size if file.exists() else 0 for file in files}
 
