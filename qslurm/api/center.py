@@ -97,6 +97,13 @@ class Center:
         account: str | None = None,
         qos: str | None = None,
         reservation: str | None = None,
+        dependency: str | None = None,
+        array: str | None = None,
+        sweep: Mapping[str, str | Iterable[float]] | None = None,
+        begin: str | None = None,
+        hold: bool = False,
+        comment: str | None = None,
+        export: str | None = None,
         template: str | None = None,
         variables: Mapping[str, str] | None = None,
         then: str | Path | None = None,
@@ -107,7 +114,8 @@ class Center:
         The options are those of `qslurm submit`; `time_limit` is written as for sbatch ("10:00"). A string with a line
         break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the first free
         one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs. `then` is a script for
-        sbatch here, held until the job has ended; its id is `job.follow_up`.
+        sbatch here, held until the job has ended; its id is `job.follow_up`. `sweep` gives names their values, such as
+        {"theta": "0:3.14:0.1"} or {"theta": [0.1, 0.2]}; the result of a sweep, or of an array, has `tasks`.
 
         Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
         TokenError, UnreachableError; after an UncertainError the job may be on C2.
@@ -135,6 +143,13 @@ class Center:
             account=account,
             qos=qos,
             reservation=reservation,
+            dependency=dependency,
+            array=array,
+            sweep=tuple(f"{swept}={_values(values)}" for swept, values in (sweep or {}).items()),
+            begin=begin,
+            hold=hold,
+            comment=comment,
+            export=export,
             variables=dict(variables or {}),
         )
         request = settle(request)
@@ -256,6 +271,14 @@ class Center:
         with self._lock:
             return jobs.look(self._for_callers, job_id)
 
+    def tasks(self, job_id: int) -> list[JobInfo]:
+        """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
+        from qslurm.center import tasks
+        from qslurm.center.refs import JobRef
+
+        with self._lock:
+            return list(tasks.look(self._for_callers, JobRef(job_id)).jobs)
+
     def cancel(self, job_id: int) -> bool:
         """Have C2 cancel a job; False if it was over already."""
         with self._lock:
@@ -279,6 +302,8 @@ class Center:
 
         center = self._for_watching
         info = jobs.look(center, job.id)
+        if info.array_job_id == job.id:
+            return _settle_array(center, job.id)
         if not info.is_final:
             return None
         failure = jobs.outcome_error(center, info)
@@ -289,6 +314,31 @@ class Center:
         with suppress(NotReadyError):  # Slurm may say so a moment before the platform has written it down
             return result_of(center.results.results(job.id))
         return None
+
+
+def _settle_array(center: connection.Center, job_id: int) -> Result | None:
+    from qslurm.center import tasks
+    from qslurm.center.refs import JobRef
+
+    array = JobRef(job_id)
+    found = tasks.look(center, array)
+    if not found.is_final:
+        return None
+    failure = tasks.outcome_error(center, found)
+    if failure is not None:
+        raise failure
+    kind = found.jobs[0].marks.kind or "script"
+    if kind == "script" or not center.has_platform:
+        return Result(job_id, kind)
+    with suppress(NotReadyError):
+        documents = tasks.results(center, array)["tasks"]
+        if not any("error" in document for document in documents):
+            return Result(job_id, kind, tasks=[result_of(document) for document in documents])
+    return None
+
+
+def _values(values: str | Iterable[float]) -> str:
+    return values if isinstance(values, str) else ",".join(str(value) for value in values)
 
 
 def _say(reason: str) -> None:

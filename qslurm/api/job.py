@@ -41,6 +41,10 @@ class Job(Future[Result]):
         """The job as C2 sees it now: state, reason, times, partition, account."""
         return self._center.look(self.id)
 
+    def tasks(self) -> list[JobInfo]:
+        """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
+        return self._center.tasks(self.id)
+
     def status(self) -> str:
         """The state in one word: waiting, starting, running, completed, failed, cancelled, timed out, …"""
         return self.info().word

@@ -12,7 +12,8 @@ class Result:
 
     `counts` says how often a circuit's classical bits had each value, `raw_data` holds the value of each shot if it was
     asked for. `final_result` is what a hybrid file's `finalize` returned, `executions` how many circuits it had
-    executed. `shots` are those of all circuits together.
+    executed. `shots` are those of all circuits together. An array or a sweep has `tasks`, a result for each by index,
+    with the `parameters` that the sweep gave it.
     """
 
     job_id: int
@@ -22,6 +23,8 @@ class Result:
     raw_data: list[str] | None = None
     final_result: Any = None
     executions: int = 0
+    parameters: dict[str, str] = field(default_factory=dict)
+    tasks: list[Result] = field(default_factory=list)
 
 
 def result_of(document: dict[str, Any]) -> Result:
@@ -34,4 +37,5 @@ def result_of(document: dict[str, Any]) -> Result:
         raw_data=document.get("raw_data"),
         final_result=document.get("final_result"),
         executions=int(document.get("executions") or (document["kind"] == "circuit")),
+        parameters=dict(document.get("parameters") or {}),
     )

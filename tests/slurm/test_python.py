@@ -29,6 +29,12 @@ with Center(backend="qx") as center:
 
     found["map"] = [r.counts for r in center.map([FLIP, SAME, FLIP], shots=10, timeout=90)]
 
+    turned = FLIP.replace("X q", "Rx({{ theta }}) q")
+    swept = center.submit(turned, sweep={"theta": [0, 3.14159265]})
+    tasks = swept.result(90).tasks
+    found["sweep"] = [[task.parameters, max(task.counts, key=task.counts.get)] for task in tasks]
+    found["tasks"] = sorted(task.word for task in swept.tasks())
+
     hybrid = center.submit(HYBRID)
     done, _ = concurrent.futures.wait([hybrid], 60)
     result = hybrid.result(0)
@@ -79,6 +85,8 @@ def test_a_program_submits_waits_maps_awaits_and_cancels(testbed):
         "after": [True, False, False, "completed"],
         "again": 100,
         "map": [{"1": 10}, {"0": 10}, {"1": 10}],
+        "sweep": [[{"theta": "0"}, "0"], [{"theta": "3.14159265"}, "1"]],
+        "tasks": ["completed", "completed"],
         "hybrid": [{"measured": [{"1": 10}]}, 1, True],
         "script": "script",
         "failed": True,

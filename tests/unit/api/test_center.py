@@ -6,10 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm import Center
+from qslurm import Center, Job
 from qslurm.errors import ConfigError, InvalidInputError
+from qslurm.slurmrest import JobInfo
 
 BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
+
+
+class Sent(list):
+    """Where each payload went, and the last one."""
+
+    payload = None
 
 
 class C2:
@@ -29,6 +36,7 @@ class C2:
 
     def _take(self, payload):
         self._sent.append((self.config.platform, payload["job"]["partition"]))
+        self._sent.payload = payload
         return SimpleNamespace(job_id=12, warnings=[], message="")
 
     def close(self):
@@ -41,7 +49,7 @@ def sent(tmp_path, monkeypatch):
     (tmp_path / "config.toml").write_text('[c2]\nurl = "http://c2"\n[platform.tuna]\nurl = "http://tuna"\n')
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.delenv("QSLURM_PLATFORM", raising=False)
-    sent = []
+    sent = Sent()
     monkeypatch.setattr("qslurm.center.connection.open_center", lambda config: C2(config, sent))
     monkeypatch.setattr("qslurm.api.watcher.Watcher.add", lambda self, job: None)
     return sent
@@ -69,3 +77,51 @@ def test_a_file_for_another_platform_is_not_sent(sent):
     with pytest.raises(ConfigError, match="Did you mean tuna"):
         Center(platform="tunna")
     assert sent == []
+
+
+def test_a_program_has_the_commands_options(sent, monkeypatch):
+    monkeypatch.setenv("LEVEL", "3")
+    Center().submit(
+        BELL.replace("H q[0]", "Rx({{ theta }}) q[{{ at }}]"),
+        backend="five",
+        sweep={"theta": [0, 0.5], "at": "0:3"},
+        dependency="afterok:7",
+        begin="2030-01-01",
+        hold=True,
+        comment="mine",
+        export="LEVEL",
+    )
+    job = sent.payload["job"]
+    assert (job["array"], job["dependency"], job["hold"]) == ("0-7", "afterok:7", True)
+    assert job["begin_time"] > 1_800_000_000
+    assert job["comment"].endswith(" sweep=theta:0,0.5@at:0:3 -- mine")
+    assert "LEVEL=3" in job["environment"]
+
+
+@pytest.mark.parametrize(("last", "settled"), [("RUNNING", None), ("COMPLETED", [{"0": 5}, {"1": 5}])])
+def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, settled):
+    comment = "qslurm key=0123456789 kind=circuit sweep=theta:0,0.5"
+    records = [
+        JobInfo(job_id=12 + task, name="x", state=state, comment=comment, array_job_id=12, array_task_id=task)
+        for task, state in enumerate(["COMPLETED", last])
+    ]
+    counts = {12: {"0": 5}, 13: {"1": 5}}
+    center = Center()
+    c2 = center._for_watching
+    c2.slurm = SimpleNamespace(
+        job=lambda _: records[0], tasks=lambda _: records, accounted_tasks=lambda _: records
+    )
+    c2.results = SimpleNamespace(
+        results=lambda job_id: {
+            "job_id": job_id,
+            "key": f"k#{job_id}",
+            "kind": "circuit",
+            "counts": counts[job_id],
+        }
+    )
+    result = center._settle(Job(center, 12))
+    if settled is None:
+        assert result is None
+    else:
+        assert [task.counts for task in result.tasks] == settled
+        assert [task.parameters for task in result.tasks] == [{"theta": "0"}, {"theta": "0.5"}]
