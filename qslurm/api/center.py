@@ -201,6 +201,7 @@ class Center:
         self,
         *,
         backend: str | None = None,
+        qubits: int | None = None,
         partition: str | None = None,
         name: str | None = None,
         idle_limit_s: float = 60.0,
@@ -221,14 +222,17 @@ class Center:
         after `wait_limit_s`. The other options, and errors, are those of `submit`.
         """
         from qslurm.api.session import Session
+        from qslurm.center.asked import Request
+        from qslurm.center.placing import wants_any
         from qslurm.sessions.opening import Wish, open_session
 
-        wish = Wish(
+        request = Request(
+            text="",
+            kind="hybrid",
             backend=backend,
+            qubits=qubits,
             partition=partition,
             name=name,
-            idle_limit_s=idle_limit_s,
-            wait_limit_s=wait_limit_s,
             time_limit=time_limit,
             qpu_seconds=qpu_seconds,
             account=account,
@@ -236,6 +240,9 @@ class Center:
             reservation=reservation,
             seed=seed,
         )
+        if wants_any(self._config, request):
+            request = self._placed(request)
+        wish = Wish(request, idle_limit_s, wait_limit_s)
         connection = self._connection()
         try:
             opened = open_session(connection, wish, os.environ, say or _say)

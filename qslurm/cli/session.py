@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +21,8 @@ from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.api.session import Session
+    from qslurm.center.asked import Request
+    from qslurm.center.connection import Center
     from qslurm.sessions.opening import Wish
 
 _BY_SIGNAL = 128
@@ -30,7 +33,18 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 @click.argument(
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE.py | -- COMMAND [WORD]..."
 )
-@click.option("--backend", "-b", metavar="NAME", help="The quantum backend, such as qx or spin2.")
+@click.option(
+    "--backend",
+    "-b",
+    metavar="NAME",
+    help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
+)
+@click.option(
+    "--qubits",
+    type=click.IntRange(1, LARGEST),
+    metavar="N",
+    help="For --backend any: how many the loop needs.",
+)
 @click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
 @click.option("--job-name", "-J", "name", metavar="NAME", show_default="the file's", help="The job's name.")
 @click.option(
@@ -75,7 +89,8 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 def session(
     *,
     words: tuple[str, ...],
-    shots: int | None,
+    idle_limit_s: float,
+    wait_limit_s: float | None,
     variables: tuple[str, ...],
     as_json: bool,
     center: CenterFlags,
@@ -83,9 +98,9 @@ def session(
 ) -> int:
     """Run a loop here while C2 holds the backend for it; each circuit goes straight there, encrypted.
 
-    A hybrid FILE.py is run as `qslurm submit` would have it run on C2. Any other COMMAND gets the session by its
-    environment: in Python `qi = qslurm.Session.current()`, in as many processes as it likes. The session is a job on
-    C2: it waits, is accounted, and can be cancelled like any other.
+    A hybrid FILE.py is run as `qslurm submit` would have it run on C2, with its #QSLURM lines. Any other COMMAND gets
+    the session by its environment: in Python `qi = qslurm.Session.current()`, in as many processes as it likes. The
+    session is a job on C2: it waits, is accounted, and can be cancelled like any other.
 
     \b
     Examples, in an sbatch script:
@@ -93,20 +108,17 @@ def session(
       qslurm session --backend spin2 --time 30:00 -- python loop.py
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
-    from qslurm.center.asked import variables_of
+    from qslurm.cli.placing import place
     from qslurm.sessions.opening import Wish
 
-    values = variables_of(variables)
-    file = Path(words[0]) if len(words) == 1 and words[0].endswith(".py") else None
-    if file is None and (shots or values):
-        raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
-    source = None if file is None else _hybrid(file)
-    wish = Wish(**{**asked, "name": asked["name"] or Path(words[0]).stem})
-    with _sigterm_interrupts(), _opened(center, wish, values) as opened:
-        if file is None or source is None:
+    request = _asked(words, center, variables, asked)
+    platform, (request,) = place(center, [request])
+    wish = Wish(request, idle_limit_s, wait_limit_s)
+    with _sigterm_interrupts(), _opened(center.open(platform), wish) as opened:
+        if request.file is None:
             return _run_command(opened, words)
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            opened.final_result = _run_file(opened, source, file, shots, values)
+            opened.final_result = _run_file(opened, request)
     document = {
         "job_id": opened.job_id,
         "kind": "session",
@@ -122,37 +134,52 @@ def session(
     return 0
 
 
-def _hybrid(file: Path) -> str:
-    from qslurm.center.files import read_source
+def _asked(
+    words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
+) -> Request:
+    """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
+    from qslurm.center.asked import Request, settle, variables_of
+
+    values = variables_of(variables)
+    name = Path(words[0]).stem
+    request = Request(platform=center.platform, variables=values, **asked)
+    if len(words) == 1 and words[0].endswith(".py"):
+        request = settle(replace(request, file=Path(words[0])), note)
+        _check(request)
+        return replace(request, name=request.name or name)
+    if request.shots or values:
+        raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
+    return replace(request, text="", kind="hybrid", name=request.name or name)
+
+
+def _check(request: Request) -> None:
     from qslurm.runtimes.hybrid_file import check_hybrid
 
-    source = read_source(file)
     try:
-        check_hybrid(source, file.name)
+        check_hybrid(request.text or "", str(request.file))
     except InvalidInputError as error:
-        said = f"{error.hint} A file that is no hybrid one is a command: `qslurm session … -- python {file}`."
+        said = f"{error.hint} Another file is a command: `qslurm session … -- python {request.file}`."
         raise InvalidInputError(error.message, hint=said.strip()) from error
-    return source
 
 
 @contextmanager
-def _opened(center: CenterFlags, wish: Wish, values: dict[str, str]) -> Iterator[Session]:
+def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
     from qslurm.api.session import Session
     from qslurm.sessions.opening import open_session
 
-    connection = center.open()
     opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
-    with Session(opened.client, opened.job_id, then=connection.close, parameters=values) as held:
+    with Session(opened.client, opened.job_id, then=connection.close) as held:
         note(f"qslurm: C2 holds the session, by job {connection.prefix}{held.job_id}.")
         yield held
 
 
-def _run_file(
-    opened: Session, source: str, file: Path, shots: int | None, values: dict[str, str]
-) -> dict[str, Any]:
+def _run_file(opened: Session, request: Request) -> dict[str, Any]:
     from qslurm.runtimes.hybrid_file import run_hybrid
 
-    return run_hybrid(source, file.name, opened.transport, shots=shots, parameters=values)
+    file = request.file.name if request.file else ""
+    return run_hybrid(
+        request.text or "", file, opened.transport, shots=request.shots, parameters=request.variables
+    )
 
 
 def _run_command(opened: Session, words: tuple[str, ...]) -> int:

@@ -106,6 +106,13 @@ class Server:
     ) -> None:
         import zmq
 
+        self._callers: Callers | None = None  # first: its port may be taken
+        if callers is not None:
+            self._callers = Callers(
+                callers,
+                enter=lambda secret: sessions.enter(ledger, secret),
+                is_open=lambda task: task in ledger.tasks,
+            )
         self._ledger = ledger
         self._trusted = limits.trusted
         self._read = read
@@ -119,13 +126,6 @@ class Server:
         self._door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
         self._leases = Leases(ledger, self._pool, self._door)
         self._idle = Idle(ledger)
-        self._callers: Callers | None = None
-        if callers is not None:
-            self._callers = Callers(
-                callers,
-                enter=lambda secret: sessions.enter(ledger, secret),
-                is_open=lambda task: task in ledger.tasks,
-            )
         self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
         self._watched: set[int] = set()
         self._backends = Backends(ledger)

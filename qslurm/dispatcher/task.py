@@ -158,5 +158,7 @@ def attached(
 def ended(task: Task) -> Refused:
     """What a step is told that still works for a task that has ended."""
     kinds = {TaskState.CANCELLED: "job_cancelled", TaskState.TIMED_OUT: "timed_out"}
+    if task.job.kind == "session":
+        kinds[TaskState.WITHDRAWN] = "session"  # it goes on when the job has started anew
     reason = task.reason or f"The job has ended: {task.state}."
     return Refused(kind=kinds.get(task.state, "job_failed"), reason=reason)

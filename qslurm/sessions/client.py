@@ -395,7 +395,9 @@ class SessionClient:
 
     def _take(self, number: int, message: Message) -> None:
         if number == NO_QUESTION:
-            if isinstance(message, Refused) and message.kind != NotOpenError.kind:
+            if isinstance(message, Refused):
+                if message.kind == NotOpenError.kind:
+                    raise NotOpenError(message.reason)
                 self._end(error_of(message.kind, message.reason))
             return
         if isinstance(message, Pending):

@@ -23,6 +23,7 @@ from qslurm.sessions.door import Door, EndedError, NotOpenError
 from qslurm.sessions.wire import SECRET_BYTES
 
 if TYPE_CHECKING:
+    from qslurm.center.asked import Request
     from qslurm.center.connection import Center
     from qslurm.center.settings import Config
     from qslurm.slurmrest import JobInfo
@@ -38,22 +39,14 @@ _PLACE_S = 60.0  # between two looks at the whole line
 
 @dataclass(frozen=True)
 class Wish:
-    """What a session is asked with; None leaves it to the configuration, then to C2.
+    """What a session is asked with: the backend and limits of a request, settled and placed as those of other jobs.
 
     `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
     """
 
-    backend: str | None = None
-    partition: str | None = None
-    name: str | None = None
+    request: Request
     idle_limit_s: float = IDLE_LIMIT_S
     wait_limit_s: float | None = None
-    time_limit: str | None = None
-    qpu_seconds: float | None = None
-    account: str | None = None
-    qos: str | None = None
-    reservation: str | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def open_session(
                 secret,
                 say=say,
                 ended=lambda: ended(center, job_id),
-                seed=wish.seed,
+                seed=wish.request.seed,
                 link_limit_s=max(LINK_LIMIT_S, 2 * wish.idle_limit_s),
             )
 
@@ -128,26 +121,28 @@ def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str])
     for name, seconds in (("idle_limit_s", wish.idle_limit_s), ("wait_limit_s", wish.wait_limit_s)):
         if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
             raise InvalidInputError(f"{name} is {seconds}; it must be a number of seconds, more than 0.")
-    backend = wish.backend or config.job.backend
-    if not backend and not wish.partition:
+    request = wish.request
+    backend = request.backend or config.job.backend
+    if not backend and not request.partition:
         raise InvalidInputError(
             "Nobody said which backend the session is for.",
             hint="Say --backend NAME (backend=… in Python), or set one in the config ([job] backend).",
         )
-    time_limit = wish.time_limit or config.job.time_limit
+    time_limit = request.time_limit or config.job.time_limit
     spec = JobSpec(
         kind="session",
         source="",
         file="session",
-        name=wish.name or "session",
-        backend=backend or (wish.partition or "").removeprefix("p_"),
-        partition=wish.partition or f"p_{backend}",
-        seed=wish.seed,
-        qpu_seconds=wish.qpu_seconds,
+        name=request.name or "session",
+        backend=backend or (request.partition or "").removeprefix("p_"),
+        partition=request.partition or f"p_{backend}",
+        seed=request.seed,
+        qpu_seconds=request.qpu_seconds,
         time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
-        account=wish.account or config.job.account,
-        qos=wish.qos or "",
-        reservation=wish.reservation or "",
+        account=request.account or config.job.account,
+        qos=request.qos or "",
+        reservation=request.reservation or "",
+        note=" ".join((request.comment or "").split()),
         key=new_key(),
         origin=of_process(environ).format(),
         session=digest,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,12 @@ def test_a_door_for_sessions_that_nobody_could_enter_is_refused(sessions: Sessio
 def test_a_door_for_sessions_needs_a_place_and_a_name(tmp_path: Path) -> None:
     check_callers(SessionsConfig(listen="127.0.0.1:0"))
     check_callers(SessionsConfig(listen="[::]:8044", address="c2.example.org:8044"))
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_is_left(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        callers = SessionsConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}", key=str(home / "sessions.key"))
+        config = DispatcherConfig(socket=f"{home}/d.sock", store=f"{home}/s.db", trusted_users=[])
+        with pytest.raises(QslurmError, match="can't be listened at"):
+            serve(config, [QX], callers=callers)
+    assert not (home / "d.sock").exists()

@@ -37,12 +37,18 @@ class Held:
         self.place = place
         self.secret = secrets.token_bytes(32)
         self.job_id = next(NUMBERS)
-        self.ended: Attached | None = None
+        self.restart = -1
         digest = digest or hashlib.sha256(self.secret).hexdigest()
-        envelope = Envelope(kind="session", source="", session=digest, idle_limit_s=idle_limit_s)
-        job = Admit(job_id=self.job_id, restart=0, user="center_a", uid=os.getuid(), account="a", center="a",
-                    backend="qx", kind="session", key=f"session-{self.job_id}", envelope=envelope)  # fmt: skip
-        assert place.dispatcher.ask(job) == Admitted()
+        self._envelope = Envelope(kind="session", source="", session=digest, idle_limit_s=idle_limit_s)
+        self.start()
+
+    def start(self) -> None:
+        """Slurm starts the job, for the first time or once more."""
+        self.restart += 1
+        self.ended: Attached | None = None
+        job = Admit(job_id=self.job_id, restart=self.restart, user="center_a", uid=os.getuid(), account="a", center="a",
+                    backend="qx", kind="session", key=f"session-{self.job_id}", envelope=self._envelope)  # fmt: skip
+        assert self.place.dispatcher.ask(job) == Admitted()
         self._attached = threading.Event()
         self._thread = threading.Thread(target=self._hold)
         self._thread.start()
@@ -50,7 +56,7 @@ class Held:
 
     def _hold(self) -> None:
         with self.place.dispatcher.client() as client:
-            step = Session(client, self.job_id, 0, say=lambda _: None)
+            step = Session(client, self.job_id, self.restart, say=lambda _: None)
             self._attached.set()
             self.ended = step.hold()
 
@@ -71,11 +77,12 @@ class Held:
 
     def _why_ended(self) -> QslurmError | None:
         task = self.place.dispatcher.reader().task("a", self.job_id)
-        return None if task is None or task.finished_at is None else QslurmError(f"ended: {task.reason}")
+        over = task is not None and task.finished_at is not None and task.state != "withdrawn"
+        return QslurmError(f"ended: {task.reason}") if over and task else None
 
     def finish(self, state: str = "CANCELLED") -> None:
         """Slurm says that the job is over."""
-        self.place.dispatcher.ask(Finish(job_id=self.job_id, restart=0, state=state))
+        self.place.dispatcher.ask(Finish(job_id=self.job_id, restart=self.restart, state=state))
 
     def wait(self) -> Attached:
         """How it ended, as its step is told."""

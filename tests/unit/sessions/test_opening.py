@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from qslurm.center.asked import Request
 from qslurm.center.connection import Center
 from qslurm.center.settings import Config
 from qslurm.cli.app import qslurm, run
@@ -79,9 +80,13 @@ class Stage:
         self.paused += 1
 
 
-def open_on(stage: Stage, wish: Wish | None = None) -> tuple[Any, list[str]]:
+def wish(*, idle_limit_s: float = 60.0, wait_limit_s: float | None = None, **asked: Any) -> Wish:
+    return Wish(Request(text="", kind="hybrid", **asked), idle_limit_s, wait_limit_s)
+
+
+def open_on(stage: Stage, asked: Wish | None = None) -> tuple[Any, list[str]]:
     said: list[str] = []
-    opened = open_session(cast(Center, stage), wish or Wish(backend="qx"), {}, said.append)
+    opened = open_session(cast(Center, stage), asked or wish(backend="qx"), {}, said.append)
     return opened, said
 
 
@@ -101,7 +106,7 @@ def test_a_session_is_a_job_that_is_waited_for_and_entered(place: Place) -> None
 def test_a_wait_that_lasts_too_long_ends_and_leaves_no_job() -> None:
     stage = Stage(waits=10**9, doors={"address": "127.0.0.1:1", "certificate": "x"})
     with pytest.raises(TimedOutError, match="had not begun"):
-        open_on(stage, Wish(backend="qx", wait_limit_s=1e-9))
+        open_on(stage, wish(backend="qx", wait_limit_s=1e-9))
     assert stage.cancelled == [4711]
 
 
@@ -125,24 +130,24 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("asked", "said"),
     [
-        (Wish(), "which backend"),
-        (Wish(backend="qx", idle_limit_s=0), "idle_limit_s is 0"),
-        (Wish(backend="qx", idle_limit_s=math.nan), "idle_limit_s"),
-        (Wish(backend="qx", idle_limit_s=math.inf), "idle_limit_s"),
-        (Wish(backend="qx", wait_limit_s=-1), "wait_limit_s"),
-        (Wish(backend="qx", time_limit="soon"), "soon"),
+        (wish(), "which backend"),
+        (wish(backend="qx", idle_limit_s=0), "idle_limit_s is 0"),
+        (wish(backend="qx", idle_limit_s=math.nan), "idle_limit_s"),
+        (wish(backend="qx", idle_limit_s=math.inf), "idle_limit_s"),
+        (wish(backend="qx", wait_limit_s=-1), "wait_limit_s"),
+        (wish(backend="qx", time_limit="soon"), "soon"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused(wish: Wish, said: str) -> None:
+def test_a_wish_that_makes_no_sense_is_refused(asked: Wish, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        prepare(Config(), wish, "0" * 64, {})
+        prepare(Config(), asked, "0" * 64, {})
 
 
 def test_what_travels_is_a_digest_and_no_secret() -> None:
     digest = hashlib.sha256(b"x").hexdigest()
-    payload = prepare(Config(), Wish(backend="qx", idle_limit_s=30, seed=1), digest, {"SLURM_JOB_ID": "5"})
+    payload = prepare(Config(), wish(backend="qx", idle_limit_s=30, seed=1), digest, {"SLURM_JOB_ID": "5"})
     envelope = unpack(payload["script"])
     assert envelope is not None
     assert (envelope.session, envelope.idle_limit_s, envelope.source) == (digest, 30, "")

@@ -157,6 +157,22 @@ def test_a_cancelled_job_ends_its_session_at_once(place: Place) -> None:
         assert isinstance(until(lambda: client.over), JobCancelledError)
 
 
+def test_a_job_that_slurm_puts_back_in_its_queue_goes_on_when_it_starts_again(place: Place) -> None:
+    held = place.hold()
+    with closing(held.client()) as client:
+        future = client.submit(CIRCUIT, 3, False)
+        until(lambda: place.begun() == 1)
+        held.finish("REQUEUED")
+        until(lambda: "does not hold the session" in " ".join(held.said))
+        assert client.over is None
+        held.start()
+        until(lambda: place.begun() == 2)
+        place.let_go()
+        assert future.result(60).counts == {"01": 3}
+        client.conclude()
+    assert held.wait().state == "finished"
+
+
 def test_a_failed_loop_is_a_failed_job(place: Place) -> None:
     held = place.hold()
     with closing(held.client()) as client:
