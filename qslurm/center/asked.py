@@ -10,6 +10,9 @@ from pathlib import Path
 from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source
 from qslurm.errors import InvalidInputError
 
+ANY = "any"
+"""The backend of a request that leaves it open which."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -9,7 +9,6 @@ from enum import IntEnum
 from qslurm.center.lists import Backend
 from qslurm.errors import InvalidInputError
 
-ANY = "any"
 NAMED = 8
 """Backends that a refusal names."""
 

@@ -43,7 +43,7 @@ def read_file(file: Path, *, needed: bool) -> Sections:
 
 def checked(struct: type[_Section], section: str, values: Mapping[str, Any], where: str) -> _Section:
     """A section's values as its struct; ConfigError that says which name, in which place, and what is wrong."""
-    known = [field.name for field in msgspec.structs.fields(struct)]
+    known = list(struct.__struct_fields__)
     for name in values:
         if name not in known:
             raise ConfigError(

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qslurm.center.asked import Request
-from qslurm.center.choice import ANY, Choice, Need, Offer
+from qslurm.center.asked import ANY, Request
 from qslurm.center.refs import platforms_in
 from qslurm.center.request import needed_qubits
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from qslurm.center.choice import Choice, Need, Offer
     from qslurm.center.lists import Backend
     from qslurm.center.settings import Config
 
@@ -31,6 +31,8 @@ def wants_any(config: Config, request: Request) -> bool:
 
 def need_of(config: Config, requests: Sequence[Request]) -> Need:
     """What a backend must have for all of some settled requests. Raises what is wrong with their circuits."""
+    from qslurm.center.choice import Need
+
     qubits = [needed for request in requests if (needed := needed_qubits(request)) is not None]
     shots = [wanted for request in requests if (wanted := request.shots or config.job.shots)]
     return Need(max(qubits, default=None), max(shots, default=None))
@@ -38,6 +40,8 @@ def need_of(config: Config, requests: Sequence[Request]) -> Need:
 
 def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
     """A platform's backends, as far as this center's users may name them."""
+    from qslurm.center.choice import Offer
+
     of = f" of {config.platform}" if len(config.platforms) > 1 else ""
     allowed = config.agent.backends
     return [

@@ -17,7 +17,7 @@ def main() -> int:
     known = sorted(
         module.name
         for module in pkgutil.iter_modules(bench.__path__)
-        if module.name not in {"__main__", "hybrid", "report"}
+        if module.name not in {"__main__", "clusters", "hybrid", "report"}
     )
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)}; default: all")

@@ -1,0 +1,35 @@
+"""One submission, as a process from start to end: `qslurm submit` of a circuit by the center's agent.
+
+Its peers are curl with a payload that is ready, straight to slurmrestd, and sbatch on C2 itself.
+"""
+
+from __future__ import annotations
+
+from bench.clusters import center
+from bench.report import Report
+
+EACH = 5
+"""Submissions in a row, of which one is measured at a time."""
+
+AIM_S = 0.12
+
+
+def run(report: Report) -> None:
+    """Measure the three in turn."""
+    with center(report) as c1:
+        if c1 is None:
+            return
+        circuits = c1.circuits(1)
+        taken: dict[str, list[float]] = {"curl": [], "sbatch on C2": [], "qslurm submit": []}
+        for warm_up in (True, *[False] * (report.runs * EACH)):
+            payloads = c1.payloads(circuits)
+            seconds = (c1.curls(payloads), c1.sbatches(payloads), c1.submits(circuits))
+            for values, one in zip(taken.values(), seconds, strict=True):
+                if not warm_up:
+                    values.append(one)
+        c1.clear()
+        curl = report.add(f"curl, its payload ready ({c1.api_version})", taken["curl"], unit="s")
+        report.add("sbatch, on C2 itself", taken["sbatch on C2"], unit="s", peer=curl)
+        report.add("qslurm submit, by the agent", taken["qslurm submit"], unit="s", peer=curl)
+        above = [ours - peer for ours, peer in zip(taken["qslurm submit"], taken["curl"], strict=True)]
+        report.add(f"qslurm submit above curl (aim: {AIM_S:g})", above, unit="s")
