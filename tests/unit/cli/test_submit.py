@@ -104,6 +104,7 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         "jwt",
         "asyncio",
         "qslurm.runtimes.cqasm1",
+        "qslurm.center.lists",
         "qslurm.slurmrest.client",
     ]
     code = (
