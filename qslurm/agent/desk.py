@@ -111,7 +111,9 @@ class Desk:
             case Hello():
                 return Facts(self._center.slurm.user, self._center.slurm.api_version)
             case GetBackends():
-                return self._center.results.backends()
+                named = limits_of(self._settings, user.name).backends
+                known = self._center.results.backends()
+                return [{**one, "allowed": not named or one["name"] in named} for one in known]
             case GetSessions():
                 return self._center.results.sessions()
             case GetPartitions():

@@ -59,11 +59,12 @@ def serve(config: Config) -> None:
     """Work until SIGTERM or SIGINT; ConfigError where there is no agent to ask."""
     from qslurm.agent.client import AgentConnection
     from qslurm.center.queue import Queue
+    from qslurm.center.settings import section_of
 
     if not config.agent.socket and not config.agent.address:
         raise ConfigError(
             "Nobody said where the agent is.",
-            hint="Set socket or address under [agent] in the configuration.",
+            hint=f"Set socket or address under [{section_of(config.platform, 'agent')}] in the configuration.",
         )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

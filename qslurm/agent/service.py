@@ -20,6 +20,7 @@ from qslurm.agent.server import ENDINGS, MOST_CONNECTIONS, Server
 from qslurm.bell import Bell
 from qslurm.center.config import Config, load_token, require_url
 from qslurm.center.connection import Center
+from qslurm.center.settings import section_of
 from qslurm.dispatcher.credentials import Munge
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.eventlog import EventLog
@@ -36,7 +37,8 @@ def serve(config: Config) -> None:
     """
     if not config.agent.socket:
         raise ConfigError(
-            "Nobody said where the agent listens.", hint="Set socket under [agent] in the configuration."
+            "Nobody said where the agent listens.",
+            hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration.",
         )
     require_url(config)
     # With an expired one it takes submissions all the same, says so, and takes up the next; and our clock may be wrong.
@@ -98,7 +100,9 @@ async def _serve(config: Config, token: HeldToken) -> None:
 def _unix_socket(path: Path) -> socket.socket:
     """A listening socket that everybody on this host may connect to."""
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
-        raise ConfigError(f"{path} is there, and no socket.", hint="Look at socket under [agent].")
+        raise ConfigError(
+            f"{path} is there, and no socket.", hint="Look at the agent's socket in the configuration."
+        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists():

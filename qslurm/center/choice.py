@@ -31,12 +31,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Offer:
-    """A backend that might take the job: its platform, how commands call it, and whether the center allows it."""
+    """A backend that might take the job, its platform, and how commands call it."""
 
     platform: str
     name: str
     backend: Backend
-    allowed: bool = True
 
 
 class Rank(IntEnum):
@@ -87,8 +86,8 @@ def is_free(need: Need, offer: Offer, now: float) -> bool:
 def misfit(need: Need, offer: Offer) -> str:
     """Why a backend can't take the job at all, in words; nothing if it can."""
     backend = offer.backend
-    if not offer.allowed:
-        return "not allowed at this center"
+    if not backend.allowed:
+        return "not for you, says this center"
     if backend.partition_state not in ("UP", "DOWN"):
         return "closed"
     if need.qubits is not None and backend.qubits is not None and backend.qubits < need.qubits:

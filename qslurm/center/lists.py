@@ -120,7 +120,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when.
 
     `waiting` and `running` are jobs, `in_line` those of the waiting ones that wait for nothing but their turn; `queued`
-    and `executing` are circuits of the running ones.
+    and `executing` are circuits of the running ones. `allowed` says whether the center lets this user name it.
     """
 
     name: str
@@ -137,6 +137,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     queued: int = 0
     executing: int = 0
+    allowed: bool = True
     reserved: list[dict[str, Any]] = []
 
 

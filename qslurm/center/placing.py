@@ -39,15 +39,11 @@ def need_of(config: Config, requests: Sequence[Request]) -> Need:
 
 
 def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
-    """A platform's backends, as far as this center's users may name them."""
+    """A platform's backends, as they are called among those of several platforms."""
     from qslurm.center.choice import Offer
 
     of = f" of {config.platform}" if len(config.platforms) > 1 else ""
-    allowed = config.agent.backends
-    return [
-        Offer(config.platform, f"{one.name}{of}", one, allowed=not allowed or one.name in allowed)
-        for one in backends
-    ]
+    return [Offer(config.platform, f"{one.name}{of}", one) for one in backends]
 
 
 def placed(request: Request, choice: Choice) -> Request:

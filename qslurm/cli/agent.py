@@ -70,13 +70,14 @@ def status(as_json: bool, center: CenterFlags) -> int:
     import msgspec
 
     from qslurm.agent.client import AgentConnection
+    from qslurm.center.settings import section_of
     from qslurm.errors import ConfigError
 
     config = center.config()
     if not (config.agent.socket or config.agent.address):
         raise ConfigError(
             "Nobody said where the center's agent is.",
-            hint="Set socket under [agent] in the configuration, or QSLURM_AGENT.",
+            hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration, or QSLURM_AGENT.",
         )
     connection = AgentConnection(config, note)
     try:

@@ -168,7 +168,7 @@ def _sessions(config: Config) -> Iterator[Finding]:
     try:
         door.connect().close()
     except (OSError, UnreachableError) as error:
-        do = "Let this node reach it, or set proxy in [c2]; only `qslurm session` needs it."
+        do = f"Let this node reach it, or set proxy in [{config.section}]; only `qslurm session` needs it."
         yield warn("sessions", f"{door.address} can't be reached from here: {error}", do)
     else:
         yield ok("sessions", f"{door.address} can be reached from here")

@@ -6,7 +6,16 @@ from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
-from qslurm.agent.messages import CancelJob, GetJobs, GetSessions, GetTasks, Submit, error_of, failure
+from qslurm.agent.messages import (
+    CancelJob,
+    GetBackends,
+    GetJobs,
+    GetSessions,
+    GetTasks,
+    Submit,
+    error_of,
+    failure,
+)
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.sender import Sender
 from qslurm.center.config import AgentSettings, Config, UserLimits
@@ -43,6 +52,9 @@ class C2:
 
     def sessions(self):
         return {"address": "c2:8044", "certificate": "PEM"}
+
+    def backends(self):
+        return [{"name": "qx"}, {"name": "spin2"}]
 
     def cancel(self, job_id, task=None):
         self.cancelled.append(job_id)
@@ -136,6 +148,12 @@ def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
     c2.asked.clear()
     desk.answer(ANN, CancelJob(14))
     assert c2.asked == []  # seen among the array's tasks: C2 is not asked whose it is
+
+
+def test_a_user_is_told_which_backends_are_for_them(office):
+    desk, _, _ = office(backends=["qx"], users={"ann": UserLimits(backends=[])})
+    allowed = lambda user: [one["allowed"] for one in desk.answer(user, GetBackends())]  # noqa: E731
+    assert (allowed(ANN), allowed(BOB)) == ([True, True], [True, False])
 
 
 def test_a_center_says_how_many_jobs_and_which_backends(office):

@@ -25,8 +25,8 @@ def backend(name="qx", state="idle", partition_state="UP", qubits=26, max_shots=
     )
 
 
-def offer(name="qx", platform="c2", allowed=True, **facts):
-    return Offer(platform, name, backend(name, **facts), allowed=allowed)
+def offer(name="qx", platform="c2", **facts):
+    return Offer(platform, name, backend(name, **facts))
 
 
 def chosen(need, *offers):
@@ -107,7 +107,7 @@ def test_when_none_is_in_service_the_job_waits_where_it_will_begin_first(facts, 
         (Need(qubits=27), {}, "26 qubits"),
         (Need(qubits=2), {"qubits": 1}, "1 qubit"),
         (Need(shots=10_001), {}, "at most 10000 shots"),
-        (Need(), {"allowed": False}, "not allowed at this center"),
+        (Need(), {"allowed": False}, "not for you, says this center"),
         (Need(), {"partition_state": "DRAIN"}, "closed"),
         (Need(), {"partition_state": ""}, "closed"),
     ],

@@ -319,8 +319,8 @@ def test_the_configuration_may_leave_the_backend_open(files, tmp_path, capsys):
     assert files == [("tuna", "p_tuna5"), ("c2", "p_qx")]
 
 
-def test_what_the_center_does_not_allow_is_not_chosen(files, tmp_path, capsys):
-    (tmp_path / "config.toml").write_text(TWO + '[platform.tuna.agent]\nbackends = ["big"]\n')
+def test_what_the_center_does_not_allow_is_not_chosen(world, files, capsys):
+    world["tuna"].backends[0]["allowed"] = False  # as the center's agent says
     assert run(["submit", "small.cq", "-b", "any", "-M", "tuna", "--parsable"]) == 0
     assert files == [("tuna", "p_big")]
 

@@ -113,15 +113,19 @@ def test_c1s_configuration_is_toml() -> None:
     assert tomllib.loads(render("c1/config.toml.j2", defaults()))["c2"]["user"] == "center_snellius"
 
 
-def test_each_platforms_agent_has_folders_of_its_own() -> None:
-    one, each = (render(f"c1/systemd/qslurm-agent{kind}.service.j2", defaults()) for kind in ("", "@"))
+@pytest.mark.parametrize(
+    ("unit", "own"),
+    [
+        ("qslurm-agent{}.service", {"ExecStart", "RuntimeDirectory", "StateDirectory"}),
+        ("qslurm-releaser{}.service", {"ExecStart"}),
+        ("qslurm-token-renew{}.service", {"ExecStart"}),
+        ("qslurm-token-renew{}.timer", set()),
+    ],
+)
+def test_what_a_center_runs_can_be_run_for_each_platform(unit: str, own: set[str]) -> None:
+    one, each = (render(f"c1/systemd/{unit.format(kind)}.j2", defaults()) for kind in ("", "@"))
     changed = set(each.splitlines()) - set(one.splitlines())
-    assert {line.partition("=")[0] for line in changed} == {
-        "Description",
-        "ExecStart",
-        "RuntimeDirectory",
-        "StateDirectory",
-    }
+    assert {line.partition("=")[0] for line in changed} == {"Description", *own}
     assert all("%i" in line for line in changed)
 
 
