@@ -56,6 +56,11 @@ def test_what_is_enough_waits_for_those_before_it(three):
     assert len(ask_each(three.centers, three.say, enough=lambda place: place == 2)) == 3
 
 
+def test_nobody_is_waited_for_for_ever(three):
+    answers = ask_each(three.centers, three.say, patience_s=0.01)
+    assert [str(answer).partition(" s.")[0] for answer in answers] == ["C2 has said nothing for 0.01"] * 3
+
+
 def test_what_nobody_expected_is_raised_where_somebody_hears_it():
     with pytest.raises(ZeroDivisionError):
         ask_each([SimpleNamespace(close=lambda: None)], lambda _: 1 / 0)
