@@ -24,6 +24,7 @@ from qslurm.eventlog import EventLog
 from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.door import Answer, Given, Refused, ask_decoder, receive, send
 from qslurm.tokens.keys import list_keys
+from qslurm.tokens.lifetime import parse_lifetime
 from qslurm.tokens.renewal import Renewals, Renewed
 
 log = EventLog(__name__)
@@ -35,13 +36,15 @@ QUESTION_S = 2.0
 def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT; a question under way is answered first.
 
-    ConfigError if there is no socket or no such client, PermissionDeniedError without a right to the keys,
-    UnreachableError if the socket is taken.
+    ConfigError if there is no socket or no such client, InvalidInputError for a lifetime that is none,
+    PermissionDeniedError without a right to the keys, UnreachableError if the socket is taken.
     """
     if not config.socket:
         raise ConfigError(
             "Nobody said where the renewal service listens.", hint="Set socket under [tokens] in c2.toml."
         )
+    for period in (config.max_lifetime, config.renewed_lifetime):
+        parse_lifetime(period)
     service = Service(config, Renewals(config, user_prefix=user_prefix, masters=masters))
     centers = [key.center for key in list_keys(config)]  # now, and not when the first center asks
     ear, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -130,13 +133,13 @@ def _listening(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                if probe.connect_ex(str(path)) == 0:
-                    raise UnreachableError(f"Another renewal service listens at {path}.")
-            path.unlink()  # of one that was killed
+            _take_away(path)
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen(64)
+    except UnreachableError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         raise UnreachableError(
@@ -144,3 +147,11 @@ def _listening(path: Path) -> socket.socket:
             hint=f"Is its folder there, and uid {os.getuid()}'s?",
         ) from error
     return listener
+
+
+def _take_away(path: Path) -> None:
+    """Remove the socket of a service that was killed; UnreachableError if it lives."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise UnreachableError(f"Another renewal service listens at {path}.")
+    path.unlink()

@@ -270,16 +270,17 @@ def test_what_is_no_pin_is_said_to_be_none(text):
 
 
 @pytest.mark.parametrize(
-    "key",
+    "make",
     [
-        ec.generate_private_key(ec.SECP384R1()),
-        ed25519.Ed25519PrivateKey.generate(),
-        rsa.generate_private_key(65537, 1024),
+        lambda: ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate,
+        lambda: rsa.generate_private_key(65537, 2048),
     ],
     ids=["ec", "ed25519", "rsa"],
 )
 @pytest.mark.parametrize("subject", ["x", "x" * 64])
-def test_the_key_is_found_in_certificates_of_each_kind(key, subject):
+def test_the_key_is_found_in_certificates_of_each_kind(make, subject):
+    key = make()
     der = certificate(key, subject=subject).public_bytes(serialization.Encoding.DER)
     check_pin(der, parse_pins(pin_of(key)))
     with pytest.raises(WrongKeyError):

@@ -11,14 +11,21 @@ import jwt
 import msgspec
 import pytest
 
-from qslurm.errors import ConfigError, PermissionDeniedError, QslurmError, TokenError, UnreachableError
+from qslurm.errors import (
+    ConfigError,
+    InvalidInputError,
+    PermissionDeniedError,
+    QslurmError,
+    TokenError,
+    UnreachableError,
+)
 from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.door import LARGEST, TooOftenError, ask, send
 from qslurm.tokens.issue import sign
 from qslurm.tokens.keys import KeyHolder, remove_key
 from qslurm.tokens.renewal import BURST, EVERY_S, Allowance, Renewals
 from qslurm.tokens.secret import Secret
-from qslurm.tokens.service import Service
+from qslurm.tokens.service import Service, _listening, serve
 from qslurm.tokens.terms import Terms, read_terms, until, write_terms
 
 NOW = 1_800_000_000
@@ -275,3 +282,29 @@ def test_a_client_that_is_no_user_here_is_a_mistake_in_the_configuration(office:
     config = msgspec.structs.replace(office.config, clients=("qs-nobody-of-this-name",))
     with pytest.raises(ConfigError, match="no user qs-nobody"):
         Service(config, office.renewals)
+
+
+def test_what_a_killed_service_has_left_is_no_hindrance_and_a_live_one_is(home: Path, office: Office) -> None:
+    path = home / "tokens.sock"
+    _listening(path).close()
+    assert path.is_socket()
+    with _listening(path):
+        assert path.stat().st_mode & 0o777 == 0o666
+        with pytest.raises(UnreachableError, match="Another renewal service"):
+            _listening(path)
+    path.unlink()
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="no socket"):
+        _listening(path)
+    assert path.read_text() == "mine"
+    with pytest.raises(UnreachableError, match="can't listen"):
+        _listening(home / "none" / "tokens.sock")
+
+
+@pytest.mark.parametrize("changes", [{"renewed_lifetime": "soon"}, {"max_lifetime": ""}, {"socket": ""}])
+def test_a_configuration_that_says_nonsense_is_refused_before_anybody_asks(
+    office: Office, changes: dict[str, str]
+) -> None:
+    config = msgspec.structs.replace(office.config, **{"socket": "/nonexistent/x", "clients": ()} | changes)
+    with pytest.raises(InvalidInputError):
+        serve(config, user_prefix="center_", masters=[])
