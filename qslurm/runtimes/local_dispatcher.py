@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 JOB = 1
 
 _BACKEND = "qx"
+_NEEDED = ("zmq", "qxelarator")  # those of the extra `run` that are not imported here
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -33,8 +35,11 @@ class Setup(msgspec.Struct, frozen=True):
 def start(connection: socket.socket, door: socket.socket, envelope: Envelope) -> subprocess.Popen[bytes]:
     """Start the process, which admits this job, and ends with this thread.
 
-    It takes questions over `connection`, and hands out lanes at `door`.
+    It takes questions over `connection`, and hands out lanes at `door`. ModuleNotFoundError if it could not begin.
     """
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     setup = Setup(os.getpid(), connection.fileno(), door.fileno(), envelope)
     process = subprocess.Popen(
         command("qslurm.runtimes.local_dispatcher"),
