@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from qslurm.agent.endings import Dependants
     from qslurm.agent.follower import Follower
     from qslurm.agent.outbox import Entry, Outbox
-    from qslurm.agent.sender import Sender
+    from qslurm.agent.senders import Senders
     from qslurm.center.config import AgentSettings
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
@@ -84,7 +84,7 @@ class Desk:
         settings: AgentSettings,
         outbox: Outbox,
         connect: Callable[[], Center],
-        sender: Sender,
+        sender: Senders,
         follower: Follower,
         *,
         token: Callable[[], TokenState] | None = None,

@@ -135,9 +135,12 @@ class Outbox:
                 self._store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
                 self._store.execute("COMMIT")
 
-    def next_to_send(self, after: int = 0) -> Entry | None:
-        """The oldest submission of those after this number that C2 has not answered for."""
-        return self._one("state IN ('waiting', 'sending') AND number > ? ORDER BY number LIMIT 1", (after,))
+    def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
+        """The oldest submission after this number that C2 has not answered for, of one lane of so many."""
+        return self._one(
+            "state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1",
+            (after, lanes, lane),
+        )
 
     def with_key(self, key: str) -> Entry | None:
         """The submission that has this key."""

@@ -1,4 +1,4 @@
-"""Sends what is in the outbox, in the order in which it came."""
+"""Sends what is in the outbox, or every n-th of it, in the order in which it came."""
 
 from __future__ import annotations
 
@@ -31,9 +31,21 @@ FINAL = (RefusedError, InvalidInputError, PermissionDeniedError)
 
 
 class Sender:
-    """A thread that sends. `done` is called with the key of each submission that C2 has answered for."""
+    """A thread that sends. `done` is called with the key of each submission that C2 has answered for.
 
-    def __init__(self, outbox: Outbox, connect: Callable[[], Center], done: Callable[[str], None]) -> None:
+    It takes every submission, or those of one lane: of `lanes`, the one that their numbers fall into.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Callable[[], Center],
+        done: Callable[[str], None],
+        *,
+        lane: int = 0,
+        lanes: int = 1,
+    ) -> None:
+        self._lane = (lane, lanes)
         self._outbox = outbox
         self._connect = connect
         self._done = done
@@ -50,10 +62,14 @@ class Sender:
         """Begin, with what the last agent has left."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End when the submission in hand is through."""
+    def stop_soon(self) -> None:
+        """Begin nothing more."""
         self._stopping.set()
         self._news.set()
+
+    def stop(self) -> None:
+        """End when the submission in hand is through."""
+        self.stop_soon()
         self._thread.join()
 
     def look(self) -> None:
@@ -84,7 +100,7 @@ class Sender:
     def _send_all(self, center: Center) -> bool:
         """Send what may be sent now; whether C2 is there."""
         after = 0
-        while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after)):
+        while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._lane)):
             after = entry.number
             if self._pauses.get(entry.number, (0.0, 0.0))[0] > time.monotonic():
                 continue

@@ -15,7 +15,7 @@ from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
-from qslurm.agent.sender import Sender
+from qslurm.agent.senders import Senders
 from qslurm.agent.server import ENDINGS, MOST_CONNECTIONS, Server
 from qslurm.bell import Bell
 from qslurm.center.config import Config, load_token, require_url
@@ -72,7 +72,7 @@ async def _serve(config: Config, token: HeldToken) -> None:
         bell.ring(ENDINGS)
 
     follower = Follower(outbox, connect, changed)
-    sender = Sender(outbox, connect, sent)
+    sender = Senders(outbox, connect, sent)
     dependants = Dependants(config, outbox, bonds, follower)
     desk = Desk(config.agent, outbox, connect, sender, follower, token=renewer.state, dependants=dependants)
     server = Server(desk, bell, Munge(config.agent.munge_socket))

@@ -166,13 +166,19 @@ def test_what_is_submitted_while_c2_is_away_is_sent_when_it_is_back(center, pool
     assert set(json.loads(done.stdout)["results"]["counts"]) == {"00", "11"}
 
 
+def _keys_on(center):
+    """The keys of all jobs that C2 knows, once for each; an array's tasks have the same one."""
+    comments = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%k")).stdout
+    return [word for word in comments.split() if word.startswith("key=")]
+
+
 def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
     alice = Client(center)
     source = alice.has_example("bell.cq")
-    before = {job["key"] for job in alice.gets("queue", "--all")["jobs"]}
+    before = set(_keys_on(center))
     running = [pool.submit(alice.types, "submit", source, "--backend", "qx", "--json") for _ in range(6)]
     eventually(
-        lambda: {job["key"] for job in alice.gets("queue", "--all")["jobs"]} - before,
+        lambda: {f"key={job['key']}" for job in alice.gets("queue", "--all")["jobs"]} - before,
         "the agent to have some",
     )
     kill(center, "agent")
@@ -186,8 +192,7 @@ def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
             failures += 1
     for job_id in jobs:
         assert alice.ends_as(job_id) == "COMPLETED"
-    started = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%k")).stdout.split()
-    keys = [word for word in started if word.startswith("key=") and word[4:] not in before]
+    keys = [key for key in _keys_on(center) if key not in before]
     assert len(keys) == len(set(keys))
     assert len(jobs) + failures == 6
 

@@ -17,7 +17,7 @@ from qslurm.agent.messages import (
     failure,
 )
 from qslurm.agent.outbox import Outbox
-from qslurm.agent.sender import Sender
+from qslurm.agent.senders import Senders
 from qslurm.center.config import AgentSettings, Config, UserLimits
 from qslurm.center.request import Request, prepare
 from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
@@ -68,7 +68,7 @@ class C2:
 def office(tmp_path):
     def make(**settings):
         outbox, c2 = Outbox(tmp_path / "state"), C2()
-        sender = Sender(outbox, lambda: c2, lambda key: None)
+        sender = Senders(outbox, lambda: c2, lambda key: None)
         follower = Follower(outbox, lambda: c2, lambda job_id: None)
         bonds = Bonds(tmp_path / "state")
         opened.extend((outbox, bonds))
