@@ -155,7 +155,7 @@ class Releaser:
                 )
 
     def _cancel(self, job: Held, reason: str) -> None:
-        if self._done(job, lambda: self._queue.cancel(job.job_id, f"qslurm: {reason}")):
+        if self._done(job, lambda: self._queue.cancel(job, reason)):
             log.info("cancelled", c1_job=job.job_id, key=job.mark.key, user=job.user, reason=reason)
 
     def _done(self, job: Held, act: Callable[[], None]) -> bool:

@@ -30,8 +30,11 @@ VARIABLE = "QSLURM_C2_JOB"
 SBATCH_S = 60.0
 """For C1's slurmctld to take a job; sbatch itself gives up earlier."""
 
+BEFORE_NOTE = " -- "
+"""Stands between a mark and what people may read behind it."""
+
 _MARK = re.compile(
-    r"qslurm then=(ok|any|failed) at=([\w.-]{1,64}) key=([A-Za-z0-9_.:/@+,-]{8,128})", re.ASCII
+    r"qslurm then=(ok|any|failed) at=([\w.-]{1,64}) key=([A-Za-z0-9_.:/@+,-]{8,128})(?: -- .*)?", re.ASCII
 )
 
 
@@ -128,7 +131,7 @@ def followed(
     connection.depend(followed=True)
     try:
         yield job_id
-    except UncertainError:
+    except (UncertainError, KeyboardInterrupt):
         say(
             f"The follow-up, job {job_id}, stays held until the center's agent knows what came of the submission."
         )

@@ -7,10 +7,12 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from qslurm.center.follow_up import Mark
+from qslurm.center.follow_up import BEFORE_NOTE, Mark
 from qslurm.errors import QslurmError, RefusedError, UnreachableError
 
 COMMAND_S = 60.0
+LONGEST_REASON = 500
+"""Letters; a comment has room for 1024 bytes."""
 
 _GONE = ("Invalid job id", "already completing or completed", "already finished")
 _AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
@@ -113,10 +115,18 @@ class Queue:
         self._asked(["scontrol", "release", str(job_id)])
         self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
-    def cancel(self, job_id: int, reason: str) -> None:
-        """Cancel a job that has not begun; `scontrol show job` and the accounting show the reason."""
-        self._asked(["scontrol", "update", f"JobId={job_id}", f"AdminComment={reason}"])
-        self._asked(["scancel", "--state=PENDING", str(job_id)])
+    def cancel(self, held: Held, reason: str) -> None:
+        """Cancel a job that has not begun; `scontrol show job` and the accounting show the reason.
+
+        SlurmUser and administrators write it as AdminComment; an operator may not, but may write the user's comment
+        (22.05), in which the mark stays: the job is still held until it has been cancelled.
+        """
+        job, reason = f"JobId={held.job_id}", f"qslurm: {reason}"[:LONGEST_REASON]
+        try:
+            self._asked(["scontrol", "update", job, f"AdminComment={reason}"])
+        except RefusedError:
+            self._asked(["scontrol", "update", job, f"Comment={held.mark.format()}{BEFORE_NOTE}{reason}"])
+        self._asked(["scancel", "--state=PENDING", str(held.job_id)])
 
     def _asked(self, command: Sequence[str]) -> str:
         done = self._run(command)

@@ -57,8 +57,10 @@ class Waiting:
     def __enter__(self) -> Waiting:
         if not self._in_a_job:
             return self
+        at_a_terminal = sys.stdin is not None and sys.stdin.isatty()
         for number in ENDING:
-            if number != signal.SIGINT or not (sys.stdin is not None and sys.stdin.isatty()):
+            ignored = signal.getsignal(number) == signal.SIG_IGN  # as under nohup
+            if not ignored and not (number == signal.SIGINT and at_a_terminal):
                 self._before[number] = signal.signal(number, _end)
         if self._key and self._slurm_job and self._connection.follow_ups:
             self._connection.depend(waits=self._slurm_job)

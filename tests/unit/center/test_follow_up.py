@@ -41,6 +41,7 @@ def script(tmp_path):
 def test_what_is_marked_is_read_again(condition):
     mark = Mark(KEY, condition, "tuna-2")
     assert Mark.parse(mark.format()) == mark
+    assert Mark.parse(f"{mark.format()} -- a note") == mark
 
 
 @pytest.mark.parametrize(

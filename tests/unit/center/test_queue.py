@@ -69,14 +69,24 @@ def test_a_job_that_is_gone_is_no_error_and_a_slurmctld_that_is_away_is():
         with pytest.raises(UnreachableError):
             Queue(Slurm((1, "", words))).release(12, "x")
     with pytest.raises(RefusedError, match="permission denied"):
-        Queue(Slurm((1, "", "Access/permission denied for job 12"))).cancel(12, "because")
+        Queue(Slurm((1, "", "Access/permission denied for job 12"))).release(12, "x")
 
 
 def test_a_reason_is_there_before_the_job_is_cancelled():
     slurm = Slurm()
-    Queue(slurm).cancel(12, "because")
-    assert [command[0] for command in slurm.asked] == ["scontrol", "scancel"]
-    assert "--state=PENDING" in slurm.asked[1]
+    Queue(slurm).cancel(Held(12, "ann", MARK), "because")
+    assert slurm.asked[0][-1] == "AdminComment=qslurm: because"
+    assert slurm.asked[1] == ["scancel", "--state=PENDING", "12"]
+
+
+def test_an_operator_writes_the_reason_into_the_comment_behind_the_mark():
+    slurm = Slurm((1, "", "Access/permission denied for job 12"))
+    Queue(slurm).cancel(Held(12, "ann", MARK), "because " * 200)
+    comment = slurm.asked[1][-1].removeprefix("Comment=")
+    assert Mark.parse(comment) == MARK
+    assert "because" in comment
+    assert len(comment) < 1000
+    assert slurm.asked[2][0] == "scancel"
 
 
 def test_the_clusters_name_is_as_slurm_has_it():

@@ -93,3 +93,11 @@ def test_a_job_that_has_ended_needs_no_word():
     with Waiting(agent, PAYLOAD, IN_A_JOB):
         pass
     assert agent.told == [("depend", "snellius:7:0", False)]
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup qslurm submit --wait
+    agent = Agent()
+    with Waiting(agent, PAYLOAD, IN_A_JOB):
+        signal.raise_signal(signal.SIGHUP)
+    assert agent.told == [("depend", "snellius:7:0", False)]
