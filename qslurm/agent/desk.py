@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.agent.limits import limits_of, within_limits
+from qslurm.agent.limits import jobs_in, limits_of, within_limits
 from qslurm.agent.messages import (
     AgentStatus,
     AskPlatform,
@@ -190,12 +191,15 @@ class Desk:
         said = Comment.parse(str(job.get("comment", "")))
         if said.key != question.key or not _KEY.fullmatch(question.key):
             raise InvalidInputError("The payload's comment does not have the submission's key.")
-        open_jobs = 0 if user.admin else self._outbox.count_open(user.name)
+        open_jobs = None if user.admin else partial(self._open_jobs, user.name)
         job = within_limits(limits_of(self._settings, user.name), job, open_jobs)
         # whatever the command says of its user, the kernel or MUNGE knows better
         place, _, _ = said.origin.rpartition(":")
         origin = f"{place or 'shell::'}:{user.name}"
         return {**payload, "job": {**job, "comment": _ORIGIN.sub(origin, job["comment"], count=1)}}
+
+    def _open_jobs(self, user: str) -> int:
+        return sum(jobs_in(array) for array in self._outbox.open_arrays(user))
 
     def _job(self, job_id: int, entry: Entry | None) -> JobInfo:
         from qslurm.center.jobs import look

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qslurm.errors import RefusedError
+from qslurm.errors import InvalidInputError, RefusedError
 
 if TYPE_CHECKING:
     from qslurm.center.config import AgentSettings, UserLimits
@@ -22,10 +23,24 @@ def limits_of(settings: AgentSettings, user: str) -> UserLimits:
     )
 
 
-def within_limits(limits: UserLimits, job: dict[str, Any], open_jobs: int) -> dict[str, Any]:
+def jobs_in(array: object) -> int:
+    """How many jobs an array is, or a job by itself (None); what can't be read is as many as there can be."""
+    from qslurm.payload.array import MOST_TASKS, parse_array
+
+    if not array:
+        return 1
+    try:
+        return len(parse_array(str(array)).indices)
+    except InvalidInputError:
+        return MOST_TASKS
+
+
+def within_limits(
+    limits: UserLimits, job: dict[str, Any], open_jobs: Callable[[], int] | None
+) -> dict[str, Any]:
     """The payload's job, with the account it gets if it names none; RefusedError if it may not be submitted.
 
-    `open_jobs` is how many the user has; an admin has none.
+    `open_jobs` counts those that the user has, tasks of arrays one by one; None for an admin, who may have any number.
     """
     partition = str(job.get("partition", ""))
     if limits.backends and partition.removeprefix("p_") not in limits.backends:
@@ -33,11 +48,16 @@ def within_limits(limits: UserLimits, job: dict[str, Any], open_jobs: int) -> di
             f"You may not use {partition} from this center.",
             hint=f"Your backends are {', '.join(limits.backends)}.",
         )
-    if limits.max_open_jobs and open_jobs >= limits.max_open_jobs:
-        raise RefusedError(
-            f"You have {open_jobs} open jobs on C2; this center allows you {limits.max_open_jobs}.",
-            hint="Wait for some to end.",
-        )
+    if limits.max_open_jobs and open_jobs is not None:
+        has, more = open_jobs(), jobs_in(job.get("array"))
+        if has + more > limits.max_open_jobs:
+            these = f", and these are {more}" if more > 1 else ""
+            raise RefusedError(
+                f"You have {has} open jobs on C2{these}; this center allows you {limits.max_open_jobs}.",
+                hint="Wait for some to end."
+                if more == 1
+                else "Wait for some to end, or submit fewer at once.",
+            )
     if not limits.accounts:
         return job
     account = str(job.get("account") or limits.accounts[0])

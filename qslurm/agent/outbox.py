@@ -156,11 +156,11 @@ class Outbox:
             return self._all("ended = 0 ORDER BY number", ())
         return self._all("ended = 0 AND user = ? ORDER BY number", (user,))
 
-    def count_open(self, user: str) -> int:
-        """How many submissions of a user have not ended."""
-        query = "SELECT count(*) FROM submissions WHERE ended = 0 AND user = ?"
+    def open_arrays(self, user: str) -> list[str | None]:
+        """The array that each submission of a user is which has not ended; None for a job by itself."""
+        query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
         with self._lock, readable():
-            return int(self._store.execute(query, (user,)).fetchone()[0])
+            return [array for (array,) in self._store.execute(query, (user,))]
 
     def has_open(self) -> bool:
         """Whether C2 has a job that has not ended."""

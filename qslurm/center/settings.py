@@ -152,7 +152,12 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     max_open_jobs: Annotated[
-        int, _said("Jobs that one user may have open on C2; 0 for any number.", example=100, ge=0)
+        int,
+        _said(
+            "Jobs (of an array: its tasks) that one user may have open on C2; 0 for any number.",
+            example=100,
+            ge=0,
+        ),
     ] = 0
     backends: Annotated[
         list[str], _said("Backends that users may name; all of C2's if empty.", example=["qx", "spin2"])

@@ -166,6 +166,27 @@ def test_a_center_says_how_many_jobs_and_which_backends(office):
     assert desk.answer(BOB, submission()).state == "waiting"
 
 
+@pytest.mark.parametrize(
+    ("array", "fits"), [("0-8", True), ("0-9", False), ("0-99:50", True), ("0-4000000", False)]
+)
+def test_each_task_of_an_array_is_an_open_job(office, array, fits):
+    desk, _, _ = office(max_open_jobs=10)
+    desk.answer(ANN, submission())
+    many = submission()
+    many.payload["job"]["array"] = array
+    if fits:
+        assert desk.answer(ANN, many).state == "waiting"
+    else:
+        with pytest.raises(RefusedError, match="You have 1 open jobs on C2, and these are"):
+            desk.answer(ANN, many)
+        assert desk.answer(ROOT, many).state == "waiting"
+    many = submission()
+    many.payload["job"]["array"] = "0-6"
+    if array == "0-8":
+        with pytest.raises(RefusedError, match="You have 10 open jobs on C2, and these are 7"):
+            desk.answer(ANN, many)
+
+
 def test_accounts_are_limited_and_the_first_is_who_names_nones(office):
     desk, outbox, _ = office(accounts=["snellius", "guests"])
     desk.answer(ANN, submission())
