@@ -113,7 +113,7 @@ def _print_tasks(tasks: Tasks) -> None:
 
 
 @click.command()
-@job_argument
+@jobs_argument
 @click.option(
     "--timeout",
     "timeout_s",
@@ -123,16 +123,24 @@ def _print_tasks(tasks: Tasks) -> None:
 )
 @json_option
 @center_options
-def wait(job: JobRef, timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
-    """Wait for job JOBID to end, and print its results; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out).
+def wait(jobs: tuple[JobRef, ...], timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
+    """Wait for jobs to end; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out). Of one job its results are printed.
 
-    Of an array (12) all tasks are waited for, and the worst of them counts. Ctrl-C ends the waiting, not the job.
+    Of several jobs, and of an array's tasks (12), all are waited for, and the worst of them counts. Ctrl-C ends the
+    waiting, not the jobs.
 
     \b
-    Example:  qslurm wait 12 && qslurm results 12 --json
+    Examples:
+      qslurm wait 12 && qslurm results 12 --json
+      qslurm submit a.cq b.cq c.cq --backend qx --parsable | xargs qslurm wait
     """
-    connection, job = center.of(job)
-    wait_and_print(connection, job, timeout_s, as_json=as_json)
+    if len(jobs) == 1:
+        connection, job = center.of(jobs[0])
+        wait_and_print(connection, job, timeout_s, as_json=as_json)
+        return
+    from qslurm.cli.wait_many import wait_for_all
+
+    wait_for_all([center.of(job) for job in jobs], timeout_s, as_json=as_json)
 
 
 @click.command()
@@ -225,7 +233,7 @@ def wait_and_print(
     try:
         with ProgressLine() as line:
             ended = tasks.wait(
-                center, job, on_poll=lambda poll: line.show(_progress(job, poll)), timeout_s=timeout_s
+                center, job, on_poll=lambda poll: line.show(progress(job, poll)), timeout_s=timeout_s
             )
     except KeyboardInterrupt:
         note(f"\nJob {job} goes on: `qslurm wait {job}` returns to it, `qslurm cancel {job}` ends it.")
@@ -235,9 +243,9 @@ def wait_and_print(
         raise failure
     if quiet:
         return
-    results = _results_or_none(center, job)
+    results = results_or_none(center, job)
     if as_json:
-        print_json({**_ended_document(ended, center.prefix), "results": results})
+        print_json({**ended_document(ended, center.prefix), "results": results})
     elif results is None:
         click.echo(f"Job {job} completed")
     else:
@@ -246,7 +254,7 @@ def wait_and_print(
         print_results(results)
 
 
-def _results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
+def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
     """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
     from qslurm.center.tasks import results
 
@@ -264,13 +272,15 @@ def situation(job: Watched) -> str:
     return f"{job.word}: {job.why}" if job.why else job.word
 
 
-def _progress(job: JobRef, poll: Poll) -> str:
+def progress(job: JobRef, poll: Poll) -> str:
+    """How a job is that is waited for, in a line."""
     if poll.job is None:
         return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
     return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
 
 
-def _ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
+def ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
+    """A job that has ended, or an array's tasks, as a document."""
     if not ended.is_array:
         return _task_document(ended.jobs[0], prefix)
     return {"job_id": ended.ref.job_id, "tasks": [_task_document(job, prefix) for job in ended.jobs]}

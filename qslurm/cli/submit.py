@@ -216,7 +216,7 @@ def _refuse_idle_options(
 ) -> None:
     """UsageError for options that mean nothing beside each other."""
     if many and wait:
-        raise click.UsageError("--wait is for one file; `qslurm wait` waits for each of many.")
+        raise click.UsageError("--wait is for one file; `qslurm wait` takes the ids of many jobs.")
     if many and then:
         raise click.UsageError("--then is for one file; an array or a sweep is one job with one follow-up.")
     if then and wait:

@@ -1,0 +1,90 @@
+"""`qslurm wait` for several jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qslurm.cli.jobs import ended_document, progress, results_or_none
+from qslurm.cli.output import ProgressLine, error_document, note, print_json, print_table
+from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError, UnreachableError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.refs import JobRef
+    from qslurm.center.tasks import Tasks
+
+WORST: tuple[type[QslurmError], ...] = (JobFailedError, TimedOutError, JobCancelledError)
+"""The worst first, as among an array's tasks; what else there may be (no such job) is worse."""
+
+
+def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None, *, as_json: bool) -> None:
+    """Wait for each, and say how each ended; exits as the worst of them.
+
+    After `timeout_s` in all, what has not ended has timed out. UnreachableError if C2 is away for long.
+    """
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    found = []
+    try:
+        for number, (center, job) in enumerate(jobs, 1):
+            left = None if until is None else max(0.0, until - time.monotonic())
+            found.append(_waited(center, job, left, f"{number} of {len(jobs)}, "))
+    except KeyboardInterrupt:
+        note(f"\nThe jobs go on; {len(found)} of {len(jobs)} were seen to end.")
+        raise
+    failures = [failure for _, failure in found if failure is not None]
+    if as_json:
+        print_json({"jobs": [_document(*one, *how) for one, how in zip(jobs, found, strict=True)]})
+    else:
+        for failure in failures:
+            note(f"qslurm: {failure}")
+        print_table(
+            ("JOBID", "STATE"),
+            [
+                (str(job), ended.word if ended else "unknown")
+                for (_, job), (ended, _) in zip(jobs, found, strict=True)
+            ],
+        )
+    if failures:
+        raise click.exceptions.Exit(min(failures, key=_badness).exit_code)
+
+
+def _badness(failure: QslurmError) -> int:
+    return next((place for place, kind in enumerate(WORST) if isinstance(failure, kind)), -1)
+
+
+def _waited(
+    center: Center, job: JobRef, timeout_s: float | None, place: str
+) -> tuple[Tasks | None, QslurmError | None]:
+    """How a job is in the end, or at the end of our patience, and the error that this stands for."""
+    from qslurm.center import tasks
+
+    try:
+        with ProgressLine() as line:
+            ended = tasks.wait(
+                center, job, on_poll=lambda poll: line.show(place + progress(job, poll)), timeout_s=timeout_s
+            )
+        return ended, tasks.outcome_error(center, ended)
+    except UnreachableError:
+        raise
+    except TimedOutError as error:
+        try:
+            return tasks.look(center, job), error
+        except QslurmError:
+            return None, error
+    except QslurmError as error:
+        return None, error
+
+
+def _document(
+    center: Center, job: JobRef, ended: Tasks | None, failure: QslurmError | None
+) -> dict[str, Any]:
+    about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
+    if ended is not None:
+        about |= ended_document(ended, center.prefix)
+    if failure is not None:
+        return {**about, "error": error_document(failure)}
+    return {**about, "results": results_or_none(center, job)}
