@@ -199,7 +199,7 @@ class TokenState(msgspec.Struct):
 
     user: str
     expires: int | None
-    renew_at: float
+    renew_at: float | None
     renewable_until: int | None = None
     trouble: str = ""
     ends_soon: bool = False

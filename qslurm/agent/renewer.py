@@ -15,7 +15,7 @@ from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.eventlog import EventLog
 from qslurm.tokens.check import refuse_expired
 from qslurm.tokens.claims import inspect
-from qslurm.tokens.files import check_replaceable, read_token, replace_token
+from qslurm.tokens.files import check_replaceable, read_token, replace_token, version_of
 from qslurm.tokens.lifetime import describe_expiry
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Renewer:
         self._clock = clock or C2Clock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewer")
-        self._seen = _version(path)
+        self._seen: tuple[int, int, int] | None = (
+            None  # looked at once more: it may have changed since it was read
+        )
         self._pending: Fresh | None = None  # given, and not shown to anybody yet
         self._unwritten = False
         self._until: int | None = None
@@ -95,7 +97,7 @@ class Renewer:
         return TokenState(
             user=self._claims.user,
             expires=self._claims.expires,
-            renew_at=self._renew_at,
+            renew_at=None if self._claims.expires is None else self._renew_at,
             renewable_until=self._until,
             ends_soon=ends_soon(self._claims, self._until),
             trouble=self._trouble,
@@ -105,7 +107,7 @@ class Renewer:
     def step(self) -> float:
         """Do what is due, and say for how many seconds nothing is."""
         try:
-            if (version := _version(self._path)) != self._seen:
+            if (version := version_of(self._path)) != self._seen:
                 self._seen = version
                 self._take_up()
             self._look_after()
@@ -196,8 +198,7 @@ class Renewer:
 
     def _write(self) -> None:
         replace_token(self._path, self._held)
-        self._unwritten = False
-        self._seen = _version(self._path)
+        self._unwritten, self._seen = False, None
 
     def _warn(self, error: QslurmError) -> None:
         """Say it when it is new, and again each time half of what was left is over."""
@@ -216,12 +217,3 @@ class Renewer:
 def _without_times(message: str) -> str:
     """What stays the same when the same is said a moment later (`… expired 5 seconds ago`)."""
     return re.split(r"\d", message, maxsplit=1)[0]
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """Changes when the file does; None if it can't be seen."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size

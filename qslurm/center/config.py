@@ -63,12 +63,12 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     """
     from qslurm.tokens.check import refuse_expired
     from qslurm.tokens.claims import inspect
-    from qslurm.tokens.files import clean, read_token
+    from qslurm.tokens.files import FileToken, clean
 
     if config.token is not None:
         token = clean(config.token.reveal())
     elif config.c2.token_file:
-        token = read_token(Path(config.c2.token_file).expanduser())
+        token = FileToken(Path(config.c2.token_file).expanduser())
     else:
         raise TokenError(
             f"There is no token for {_c2(config)}.",

@@ -54,7 +54,7 @@ from qslurm.jobmanager.documents import (
     result_document,
 )
 from qslurm.jobmanager.logs import read_log
-from qslurm.jobmanager.renewal import renewal_document
+from qslurm.jobmanager.renewal import Renewing
 from qslurm.logfmt import Field
 from qslurm.store.reader import Reader
 from qslurm.store.records import TaskRecord
@@ -125,6 +125,7 @@ class _JobManager:
         self._config = config
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
+        self._renewing = Renewing(config.tokens.socket)
         self._status = _SharedStatus(config)
 
     def compute_routes(self) -> list[Route]:
@@ -160,9 +161,7 @@ class _JobManager:
     def renewal(self, request: Request) -> Response:
         center = self.center(request)
         only_look = request.method != "POST"
-        return _json(
-            renewal_document(self._config.tokens.socket, center, _token(request), only_look=only_look)
-        )
+        return _json(self._renewing.document(center, _token(request), only_look=only_look))
 
     def sessions(self, request: Request) -> Response:
         self.center(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from qslurm.atomic import write_atomically
@@ -42,6 +43,37 @@ def read_token(path: str | Path) -> Secret:
         return clean(os.read(handle, LIMIT + 1))
     finally:
         os.close(handle)
+
+
+class FileToken(Secret):
+    """The token in a file, whichever that is when it is shown: it may be renewed while a job is waited for.
+
+    The errors of `read_token` at first; later what can't be read leaves the last one that could.
+    """
+
+    __slots__ = ("_path", "_seen")
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._seen = version_of(self._path)
+        super().__init__(read_token(self._path).reveal())
+
+    def reveal(self) -> str:
+        """The text itself."""
+        if (version := version_of(self._path)) != self._seen:
+            self._seen = version
+            with suppress(TokenError):
+                self._text = read_token(self._path).reveal()
+        return self._text
+
+
+def version_of(path: Path) -> tuple[int, int, int] | None:
+    """Changes when the file does; None if it can't be seen."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def clean(raw: bytes | str) -> Secret:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import requests
 from starlette.types import ASGIApp
 
 from qslurm.jobmanager.app import make_app
+from qslurm.jobmanager.renewal import AT_A_TIME
 from qslurm.tokens.claims import inspect
 from qslurm.tokens.keys import KeyHolder
 from qslurm.tokens.renewal import BURST, Renewals
@@ -84,6 +86,31 @@ def test_refusals_have_the_right_status_and_no_token_in_them(manager: Manager, s
     assert "token" not in answers[-1].json()
     for answer in (lumi, answers[-1]):
         assert manager.token().split(".")[2] not in answer.text
+
+
+def test_a_service_that_hangs_keeps_nobody_elses_threads(
+    manager: Manager, home: Path, served: tuple[Switch, str]
+) -> None:
+    path = str(home / "hangs.sock")
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(AT_A_TIME) as threads:
+        listener.bind(path)
+        listener.listen(AT_A_TIME + 1)
+        listener.settimeout(60)
+        config = msgspec.structs.replace(manager.config.tokens, socket=path)
+        served[0].app = make_app(msgspec.structs.replace(manager.config, tokens=config))
+        token = manager.token()
+        headers = {"Authorization": f"Bearer {token}"}
+        waiting = [
+            threads.submit(requests.get, f"{manager.url}/v1/token", headers=headers, timeout=60)
+            for _ in range(AT_A_TIME)
+        ]
+        taken = [listener.accept()[0] for _ in waiting]  # each of them waits for an answer
+        assert (answer := post(manager, token)).status_code == 503
+        assert "busy" in answer.text
+        assert manager.get("/v1/jobs").status_code == 200
+        for connection in taken:
+            connection.close()
+        assert {one.result().status_code for one in waiting} == {503}
 
 
 def test_without_a_service_there_is_nobody_to_ask(manager: Manager, served: tuple[Switch, str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from qslurm.errors import InvalidInputError, TokenError
 from qslurm.tokens.check import check_token
 from qslurm.tokens.claims import Claims
-from qslurm.tokens.files import clean, install_token, read_token
+from qslurm.tokens.files import FileToken, clean, install_token, read_token, replace_token
 from qslurm.tokens.secret import Secret
 
 KEY = "a-key-that-is-long-enough-for-hmac-sha-256"
@@ -144,3 +144,32 @@ def test_a_token_of_the_environment_is_checked_as_well() -> None:
     text = jwt.encode({"sun": "center_snellius", "exp": int(time.time()) + 99}, "k" * 32, algorithm="HS256")
     report = check_token(Secret(f" {text}\n"))
     assert (report.path, report.claims.user) == ("SLURM_JWT in the environment", "center_snellius")
+
+
+def test_a_token_that_is_renewed_meanwhile_is_the_new_one_at_the_next_request(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "token", token(3600), token(7200)
+    install_token(old, path)
+    held = FileToken(path)
+    assert held == Secret(old)
+    replace_token(path, Secret(new))
+    assert held.reveal() == new
+    path.chmod(0o666)
+    path.write_text("others wrote this")
+    assert held.reveal() == new
+    path.unlink()
+    assert held.reveal() == new
+    assert new not in repr(held)
+
+
+def test_a_replaced_token_keeps_its_rights_and_a_link_its_place(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    old, new = token(3600), token(7200)
+    install_token(old, tmp_path / "real" / "token")
+    (tmp_path / "real" / "token").chmod(0o640)
+    (tmp_path / "token").symlink_to(tmp_path / "real" / "token")
+    replace_token(tmp_path / "token", Secret(new))
+    assert (tmp_path / "token").is_symlink()
+    assert mode(tmp_path / "real" / "token") == 0o640
+    assert read_token(tmp_path / "token") == Secret(new)
+    with pytest.raises(TokenError, match="can't be replaced"):
+        replace_token(tmp_path / "none", Secret(new))
