@@ -110,6 +110,10 @@ def followed(
     if script is None:
         yield None
         return
+    if not script.is_file():
+        raise InvalidInputError(
+            f"There is no script {script} to follow the job.", hint="--then names an sbatch script."
+        )
     platform = connection.follow_ups
     if not platform:
         raise ConfigError(
@@ -149,12 +153,8 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     """Hand a script to C1's sbatch, held; the job's id on C1, and what sbatch had to say beside it.
 
     `job` is how the script's commands name the job that it follows.
-    InvalidInputError if there is no script or no sbatch; RefusedError with sbatch's words.
+    InvalidInputError if there is no sbatch; RefusedError with sbatch's words.
     """
-    if not script.is_file():
-        raise InvalidInputError(
-            f"There is no script {script} to follow the job.", hint="--then names an sbatch script."
-        )
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", os.fspath(script)]
     done = _run(command, {**_of_nobodys_job(environ), VARIABLE: job})
     job_id = done.stdout.strip().partition(";")[0]

@@ -100,7 +100,7 @@ HELD = "held state"
 @click.option(
     "--then",
     "then_script",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="SCRIPT",
     help="Submit SCRIPT here on C1, held until the job has ended.",
 )

@@ -100,11 +100,9 @@ def test_what_sbatch_refuses_is_said_in_its_words(commands, script):
         submit_held(script, Mark(KEY, "ok", "c2"), KEY, environ)
 
 
-def test_without_slurm_or_a_script_nothing_is_submitted(script, tmp_path):
+def test_without_slurm_nothing_is_submitted(script, tmp_path):
     with pytest.raises(InvalidInputError, match="no sbatch here"):
         submit_held(script, Mark(KEY, "ok", "c2"), KEY, {"PATH": str(tmp_path)})
-    with pytest.raises(InvalidInputError, match="no script"):
-        submit_held(tmp_path, Mark(KEY, "ok", "c2"), KEY, {})
 
 
 def test_only_what_has_not_begun_is_taken_back(commands):

@@ -56,6 +56,13 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
     ("words", "said"),
     [
         (["a.cq", "b.cq", "-b", "qx", "--wait"], "--wait is for one file"),
+        (["a.cq", "b.cq", "-b", "qx", "--then", "a.cq"], "--then is for one file"),
+        (["a.cq", "-b", "qx", "--then", "a.cq", "--wait"], "leave out --wait"),
+        (["a.cq", "-b", "qx", "--then-if", "any"], "there is none"),
+        (["a.cq", "-b", "qx", "--then", "a.cq", "--then-if", "never"], "'never' is not one of"),
+        (["a.cq", "-b", "qx", "--then", "next.sbatch"], "'next.sbatch' does not exist"),
+        (["a.cq", "-b", "qx", "--then", "."], "is a directory"),
+        (["a.cq", "-b", "qx", "--keep"], "with --wait"),
         (["-b", "qx"], "Nothing to submit"),
         (["a.cq", "-b", "qx", "--array", "5-1"], "array"),
         (["a.cq", "-b", "qx", "--dependency", "later"], "dependency"),
@@ -94,6 +101,11 @@ def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
 def test_nonsense_about_jobs_is_said_before_c2_is_asked(words, said, capsys):
     assert run(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_without_an_agent_a_follow_up_is_refused_with_what_there_is_instead(capsys):
+    assert run(["submit", "a.cq", "-b", "qx", "--then", "a.cq"]) == 2
+    assert "Use --wait" in capsys.readouterr().err
 
 
 def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
