@@ -19,6 +19,7 @@ class Request:
     """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
 
     A job is in a file, or is given as a text. `kind` is there once the file has been read (`settle`).
+    `skip` is how many of a sweep's tasks another request has.
     """
 
     file: Path | None = None
@@ -40,6 +41,7 @@ class Request:
     dependency: str | None = None
     array: str | None = None
     sweep: tuple[str, ...] = ()
+    skip: int = 0
     begin: str | None = None
     hold: bool = False
     comment: str | None = None
@@ -112,6 +114,6 @@ def unused_options(request: Request) -> list[str]:
         "job-name": request.name,
         "time": request.time_limit,
     }
-    for not_an_option in ("file", "text", "kind", "platform", "variables", "name", "time_limit"):
+    for not_an_option in ("file", "text", "kind", "platform", "skip", "variables", "name", "time_limit"):
         del named[not_an_option]
     return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)

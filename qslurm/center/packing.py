@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.center.asked import Request
 from qslurm.center.request import Checked
 from qslurm.payload.comment import new_key
 
@@ -53,6 +54,22 @@ def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tupl
         else:
             found += [(members, _together(ready, members)) for members in _chunks(ready, places)]
     return sorted(found, key=lambda each: each[0])
+
+
+def swept_in_parts(request: Request) -> list[Request]:
+    """A sweep as several arrays of the size that Slurm usually takes; itself if it is no larger, or has an array."""
+    from qslurm.payload.sweep import parse_sweeps
+
+    at_once = request.array or ""
+    if not request.sweep or (at_once and not at_once.startswith("%")):
+        return [request]
+    tasks = len(parse_sweeps(request.sweep))
+    if tasks <= MOST_TASKS:
+        return [request]
+    return [
+        replace(request, skip=first, array=f"0-{min(MOST_TASKS, tasks - first) - 1}{at_once}")
+        for first in range(0, tasks, MOST_TASKS)
+    ]
 
 
 def halved(ready: Sequence[Checked], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], Checked]]:

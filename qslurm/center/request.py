@@ -138,7 +138,7 @@ def _tasks(request: Request) -> tuple[Sweep | None, Array | None]:
 
     if not request.sweep:
         return None, parse_array(request.array) if request.array else None
-    sweep, asked = parse_sweeps(request.sweep), request.array or ""
+    sweep, asked = parse_sweeps(request.sweep).after(request.skip), request.array or ""
     array = parse_array(f"0-{len(sweep) - 1}{asked}" if not asked or asked.startswith("%") else asked)
     if array.indices[-1] >= len(sweep):
         raise InvalidInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -168,13 +168,28 @@ def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
     if not tasks.is_array:
         return one.outcome_error(center, tasks.jobs[0])
     for outcome, error, words in _WORST:
-        if badly := [tasks.ref.beside(job.shown_id) for job in tasks.jobs if job.outcome == outcome]:
-            named = ", ".join(badly[:5]) + (" …" if len(badly) > 5 else "")
+        if badly := [job for job in tasks.jobs if job.outcome == outcome]:
+            ids = [tasks.ref.beside(job.shown_id) for job in badly]
+            named = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")
+            shown = tasks.ref if badly[0].array_tasks else ids[0]
             return error(
-                f"{len(badly)} of {len(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
-                hint=f"`qslurm show {badly[0]}` says why.",
+                f"{_count(badly)} of {_count(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
+                hint=f"`qslurm show {shown}` says why.",
             )
     return None
+
+
+def _count(jobs: Iterable[JobInfo]) -> int:
+    """How many tasks some records are of: those that never started share one."""
+    from qslurm.payload.array import parse_array
+
+    number = 0
+    for job in jobs:
+        try:
+            number += len(parse_array(job.array_tasks).indices) if job.array_tasks else 1
+        except InvalidInputError:  # Slurm writes "1-9,..." for what is long
+            number += 1
+    return number
 
 
 def parameters_of(job: JobInfo) -> dict[str, str]:

@@ -11,6 +11,7 @@ import click
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
 from qslurm.cli.output import note, print_json
 from qslurm.cli.placing import place, settled
+from qslurm.errors import RefusedError
 
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
@@ -203,12 +204,31 @@ def submit(
             submitted = _send(connection, payload)
             waiting.job_id = submitted.job_id
             _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
-    else:
+    elif wait:
         submitted = _send(connection, payload)
-        if wait:
-            _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
+        _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
+    else:
+        try:
+            submitted = _send(connection, payload)
+        except RefusedError as error:
+            from qslurm.cli.submit_many import submit_files
+
+            how = {"separate": True, "dry_run": False, "parsable": parsable, "as_json": as_json}
+            submit_files(_parts(requests[0], error), center, platform, **how)
         else:
             _say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)
+
+
+def _parts(request: Request, error: RefusedError) -> list[Request]:
+    """A sweep in parts that C2 has refused as one array; the refusal if it was about something else."""
+    from qslurm.center.packing import swept_in_parts
+    from qslurm.cli.submit_many import INVALID_ARRAY
+
+    parts = swept_in_parts(request)
+    if error.slurm_error != INVALID_ARRAY or len(parts) == 1:
+        raise error
+    note(f"C2 takes no array of so many tasks, so the sweep is sent as {len(parts)} arrays.")
+    return parts
 
 
 def _refuse_idle_options(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
 from qslurm.errors import InvalidInputError
@@ -23,24 +23,34 @@ DIGITS = 12
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+_SKIPPED = re.compile(r"\+(\d{1,6})@(?!\+)")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The values of some names in each task; `text` is how it travels."""
+    """The values of some names in each task; `text` is how it travels.
+
+    One that goes on where another array has ended has `skipped` so many tasks, and task 0 comes after them.
+    """
 
     names: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     text: str
+    skipped: int = 0
 
     def __len__(self) -> int:
-        return math.prod(len(values) for values in self.values)
+        return max(0, math.prod(len(values) for values in self.values) - self.skipped)
+
+    def after(self, skipped: int) -> Sweep:
+        """What is left of it behind so many tasks; itself behind none."""
+        return replace(self, text=f"+{skipped}@{self.text}", skipped=skipped) if skipped else self
 
     def at(self, index: int) -> dict[str, str]:
         """The values of the task with this index; InvalidInputError if the sweep has none for it."""
         if not 0 <= index < len(self):
             raise InvalidInputError(f"The sweep has values for tasks 0 to {len(self) - 1}, none for {index}.")
+        index += self.skipped
         found: dict[str, str] = {}
         for name, values in zip(reversed(self.names), reversed(self.values), strict=True):
             index, place = divmod(index, len(values))
@@ -68,6 +78,8 @@ def parse_sweeps(words: Iterable[str]) -> Sweep:
 
 def read_sweep(text: str) -> Sweep:
     """The sweep that travels as this text."""
+    if match := _SKIPPED.match(text):
+        return read_sweep(text[match.end() :]).after(int(match[1]))
     return parse_sweeps(part.replace(":", "=", 1) for part in text.split("@"))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from qslurm.center.refs import JobRef
 from qslurm.center.tasks import (
+    Tasks,
     follow_log,
     log_id,
     look,
@@ -194,3 +195,10 @@ def test_what_slurmrestd_says_of_an_arrays_update_is_judged_by_its_tasks():
     assert set_hold(c2, 12, held=True) == []
     with pytest.raises(RefusedError):
         set_hold(c2, 12, held=False)
+
+
+def test_tasks_that_were_cancelled_before_they_began_are_counted_one_by_one():
+    never = task(None, "CANCELLED", job_id=12, array_tasks="2-9%1")
+    failure = outcome_error(None, Tasks(JobRef(12), (task(0), task(1), never)))
+    assert failure.message == "8 of 10 tasks of job 12 were cancelled: 12_[2-9%1]."
+    assert failure.hint == "`qslurm show 12` says why."

@@ -11,6 +11,7 @@ import click
 import pytest
 
 import qslurm
+from qslurm.center import packing
 from qslurm.center.config import load_config
 from qslurm.center.packing import Package
 from qslurm.center.settings import Config
@@ -172,15 +173,17 @@ class SmallC2:
 
     def __init__(self, config):
         self.config, self.slurm = config, self
-        self.taken = []
+        self.taken, self.tasks = [], []
 
     def submit(self, payload):
-        _, _, last = payload["job"].get("array", "0-0").partition("-")
+        last = payload["job"].get("array", "0-0").partition("-")[2].partition("%")[0]
         if int(last) > 4:
             error = RefusedError("Invalid job array specification.")
             error.slurm_error = INVALID_ARRAY
             raise error
-        self.taken.append([one.file for one in unpack(payload["script"]).sources] or [payload["job"]["name"]])
+        envelope = unpack(payload["script"])
+        self.taken.append([one.file for one in envelope.sources] or [payload["job"]["name"]])
+        self.tasks += [envelope.of_task(index) for index in range(int(last) + 1) if envelope.sweep]
         return Submitted(len(self.taken))
 
     def close(self):
@@ -200,3 +203,19 @@ def test_an_array_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, ca
     assert len({job["id"] for job in jobs}) == 21
     for job in jobs:
         assert job["file"] in c2.taken[job["job_id"] - 1][job["task"]]
+
+
+def test_a_sweep_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, capsys):
+    (here / "rabi.cq").write_text(BELL.replace("H q[0]", "Rx({{ theta }}) q[0]"))
+    monkeypatch.setattr(packing, "MOST_TASKS", 5)
+    c2 = SmallC2(load_config({}))
+    monkeypatch.setattr(CenterFlags, "open", lambda _, __="": c2)
+    words = ("submit", "rabi.cq", "-b", "qx", "--sweep", "theta=0:11:1")
+    assert run([*words, "--array", "%2", "--parsable"]) == 0
+    said = capsys.readouterr()
+    assert (sorted(said.out.split()), "3 arrays" in said.err) == (["1", "2", "3"], True)
+    assert sorted(int(task.parameters["theta"]) for task in c2.tasks) == list(range(12))
+    assert all(f"Rx({task.parameters['theta']})" in task.source for task in c2.tasks)
+    for alone in (("--array", "0-11"), ("--wait",)):  # whose user has said which, or waits for one job
+        assert run([*words, *alone]) == 3
+    assert len(c2.taken) == 3

@@ -135,3 +135,24 @@ def test_a_sweep_that_somebody_else_wrote_is_bad_input_or_has_values(sweep):
         envelope.of_task(0)
     except InvalidInputError as error:
         assert error.message
+
+
+@given(skipped=st.integers(0, 11), index=st.integers(0, 12))
+def test_a_part_of_a_sweep_goes_on_where_the_others_end(skipped, index):
+    whole = parse_sweeps(["theta=0:1:0.5", "phi=a,b,c,d"])
+    part = whole.after(skipped)
+    assert read_sweep(part.text) == part
+    assert len(part) == 12 - skipped
+    if index < len(part):
+        assert part.at(index) == whole.at(skipped + index)
+    else:
+        with pytest.raises(InvalidInputError):
+            part.at(index)
+
+
+@pytest.mark.parametrize(
+    "text", ["+1@+1@theta:0:1", "+@theta:0:1", "+x@theta:0:1", "+1", "+1234567@theta:0:1"]
+)
+def test_nonsense_before_a_part_is_refused(text):
+    with pytest.raises(InvalidInputError):
+        read_sweep(text)
