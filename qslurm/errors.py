@@ -23,6 +23,12 @@ class QslurmError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class NoRoomError(QslurmError):
+    """The disk that something has to be kept on is full."""
+
+    kind = "no_room"
+
+
 class InvalidInputError(QslurmError):
     """What the user gave can't be used: a file, an option, a payload (exit code 2)."""
 

@@ -29,6 +29,7 @@ from qslurm.agent.messages import (
     GetPartitions,
     GetQueue,
     GetSessions,
+    GetStarts,
     GetStatus,
     GetTasks,
     GetUsage,
@@ -285,6 +286,10 @@ class AgentPlatform:
         """Only the agent itself follows what changes."""
         del since, wait_s
         raise UnknownJobError("The center's agent has no list of changes; it is asked for jobs.")
+
+    def starts(self, key: str) -> list[dict[str, Any]]:
+        """Every start of one of the user's submissions that the platform knows, newest first."""
+        return self._line.ask(GetStarts(key), list[dict[str, Any]])
 
     def usage(self, since: int, until: int) -> list[dict[str, Any]]:
         """What the user's jobs have used in a time (Unix seconds)."""

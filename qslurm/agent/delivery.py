@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qslurm.errors import DuplicateError, UncertainError
+from qslurm.errors import (
+    DuplicateError,
+    InvalidInputError,
+    PermissionDeniedError,
+    RefusedError,
+    UncertainError,
+)
 
 if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo, Submitted
@@ -43,7 +51,33 @@ def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submi
 
 
 def _found(c2: C2, key: str) -> Submitted | None:
+    from qslurm.center.forgotten import is_forgotten
     from qslurm.slurmrest import Submitted
 
-    job = c2.find_by_key(key)
-    return None if job is None else Submitted(job.job_id, [], "")
+    try:
+        job = c2.find_by_key(key)
+    except (RefusedError, InvalidInputError, PermissionDeniedError) as error:
+        # C2's last word about a look-up is none about the submission, which it may have
+        raise UncertainError(
+            f"Nobody can say whether C2 has the job: {error.message}", hint=error.hint
+        ) from error
+    if job is None or is_forgotten(
+        job
+    ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
+        return None
+    return Submitted(job.job_id, [], "")
+
+
+def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:
+    """The payload with the ids that the jobs it depends on have by now; None while one of them has none.
+
+    A job that C2 had forgotten comes back under another id, and Slurm starts a job whose dependency it does not know.
+    """
+    dependency = payload["job"].get("dependency")
+    if not dependency:
+        return payload
+    present = {number: now(int(number)) for number in re.findall(r"(?<=:)\d+", str(dependency))}
+    if None in present.values():
+        return None
+    renumbered = re.sub(r"(?<=:)\d+", lambda found: str(present[found[0]]), str(dependency))
+    return {**payload, "job": {**payload["job"], "dependency": renumbered}}

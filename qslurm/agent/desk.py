@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.agent.limits import jobs_in, limits_of, within_limits
+from qslurm.agent.lost import LOST, Lost, pending
 from qslurm.agent.messages import (
     AgentStatus,
     AskPlatform,
@@ -30,6 +32,7 @@ from qslurm.agent.messages import (
     GetPartitions,
     GetQueue,
     GetSessions,
+    GetStarts,
     GetStatus,
     GetTasks,
     GetUsage,
@@ -45,7 +48,9 @@ from qslurm.agent.messages import (
     error_of,
 )
 from qslurm.agent.queue import line_of
-from qslurm.errors import InvalidInputError, UnknownJobError
+from qslurm.agent.sender import vars_of
+from qslurm.center.forgotten import FORGOTTEN, is_forgotten
+from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, UnknownJobError
 from qslurm.payload.comment import Comment
 from qslurm.payload.validate import validate
 
@@ -63,6 +68,8 @@ LISTED = 1000
 
 REMEMBERED = 100_000
 """Tasks of arrays of which is known whose they are."""
+AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
+"""Questions about one job."""
 
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
 _ORIGIN = re.compile(r"(?<=\sorigin=)\S*")
@@ -90,8 +97,10 @@ class Desk:
         *,
         token: Callable[[], TokenState] | None = None,
         dependants: Dependants,
+        lost: Lost | None = None,
     ) -> None:
         self._settings = settings
+        self._lost = Lost(outbox, sender.look) if lost is None else lost
         self._outbox = outbox
         self._connect = connect
         self._sender = sender
@@ -111,6 +120,20 @@ class Desk:
                 return self._listed(user, question)
             case Hello():
                 return Facts(self._center.slurm.user, self._center.slurm.api_version)
+            case GetBackends() | GetSessions() | GetPartitions():
+                return self._about_c2(user, question)
+            case GetStatus():
+                return self._status()
+            case WhoReleases() | LetGo() | GetEndings() | EndBound():
+                return self._dependants.answer(user, question, self._center)
+            case GetStarts(key=key):
+                return self._starts(user, key)
+            case _:
+                return self._about(question, self._owned(user, question.job_id))
+
+    def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions) -> Any:
+        """The answer to a question that is about nobody's jobs."""
+        match question:
             case GetBackends():
                 named = limits_of(self._settings, user.name).backends
                 known = self._center.results.backends()
@@ -119,12 +142,6 @@ class Desk:
                 return self._center.results.sessions()
             case GetPartitions():
                 return self._center.slurm.partitions()
-            case GetStatus():
-                return self._status()
-            case WhoReleases() | LetGo() | GetEndings() | EndBound():
-                return self._dependants.answer(user, question, self._center)
-            case _:
-                return self._about(question, self._owned(user, question.job_id))
 
     def _listed(self, user: User, question: GetJobs | GetQueue | GetAccounted | GetUsage | GetEnded) -> Any:
         """The answer to a question about many jobs: the user's, or all for an admin."""
@@ -141,24 +158,70 @@ class Desk:
             case GetEnded(limit=limit):
                 return self._of(user, self._center.results.jobs(limit))
 
-    def _about(
-        self, question: GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog, entry: Entry | None
-    ) -> Any:
+    def _starts(self, user: User, key: str) -> list[dict[str, Any]]:
+        entry = self._outbox.with_key(key)
+        may = user.admin or (entry is not None and entry.user == user.name)
+        return self._center.results.starts(key) if may else []
+
+    def _about(self, question: AboutJob, entry: Entry | None) -> Any:
         """The answer to a question about one job, which the user may ask."""
+        if entry is not None:
+            if self._is_gone(entry):
+                return self._about_gone(question, entry)
+            if entry.job_id and self._outbox.formerly(entry.number, question.job_id):
+                question = msgspec.structs.replace(question, job_id=entry.job_id)
         match question:
             case GetJob():
                 return self._job(question.job_id, entry)
             case GetTasks():
                 return self._tasks(question.job_id, entry)
             case CancelJob():
-                return self._cancel(question.job_id, question.task)
+                return self._cancel(question.job_id, question.task, entry)
             case UpdateJob():
+                self._refuse_another(question.job_id, entry)
                 return self._center.slurm.update(question.job_id, {"hold": question.hold})
             case AskPlatform(what=what):
                 platform = self._center.results
                 return platform.job(question.job_id) if what == "job" else platform.results(question.job_id)
             case GetLog():
                 return Piece(*self._center.results.log_from(question.job_id, question.offset))
+
+    def _is_gone(self, entry: Entry) -> bool:
+        """Whether C2 does not have this submission's job (any more), as far as is known; its id may be another's."""
+        if entry.ended and entry.state != "refused":
+            return False
+        return entry.job_id is None or self._lost.is_suspect(entry.number)
+
+    def _about_gone(self, question: AboutJob, entry: Entry) -> Any:
+        """The answer about a job that C2 has lost: it waits to be sent again."""
+        if entry.state == "refused":
+            raise error_of(msgspec.convert(entry.answer, Failed))
+        match question:
+            case GetJob():
+                return self._lost_job(entry, question.job_id)
+            case GetTasks():
+                return [self._lost_job(entry, question.job_id)]
+            case CancelJob(task=None):
+                why = JobCancelledError(
+                    f"Job {question.job_id} was cancelled before it was sent to C2 again."
+                )
+                if self._outbox.given_up(entry.number, vars_of(why)):
+                    return ["C2 had forgotten the job; it is not sent again."]
+        raise NotReadyError(
+            f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
+            hint="Ask again in a minute.",
+        )
+
+    def _lost_job(self, entry: Entry, job_id: int) -> JobInfo:
+        seen = self._follower.job(job_id)
+        if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
+            return msgspec.structs.replace(
+                seen, source="slurmctld"
+            )  # as it was; the agent judges, not who asks
+        reason = LOST if self._is_gone(entry) else "Submitted"
+        if entry.job_id is None:
+            reason = self._sender.trouble.get(entry.key, LOST)
+        return msgspec.structs.replace(pending(entry, reason), job_id=job_id, user=self._center.slurm.user)
 
     def submission(self, key: str) -> Submission:
         """How a submission is; the error it was refused with, if it was."""
@@ -206,11 +269,48 @@ class Desk:
 
         job = self._follower.job(job_id)
         if job is None or (entry is not None and job.marks.key != entry.key):
-            job = look(self._center, job_id)
+            try:
+                job = look(self._center, job_id)
+            except UnknownJobError:  # slurmdbd hears of a job some seconds late, or C2 has forgotten it
+                if entry is None or entry.ended:
+                    raise
+                self._lost.suspect(entry.number, time.monotonic())
+                return self._lost_job(entry, job_id)
             self._saw(entry, [job])
         if entry is not None and job.marks.key not in ("", entry.key):
-            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            if entry.ended:
+                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            self._suspect(entry)
+            return self._lost_job(entry, job_id)
+        if entry is not None and not entry.ended and job.reason == FORGOTTEN:
+            self._suspect(entry)
+            return self._lost_job(entry, job_id)
         return job
+
+    def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
+        tasks = self._follower.tasks(job_id, entry.key) if entry else []
+        if not tasks:
+            with suppress(UnknownJobError):
+                tasks = self._center.slurm.tasks(job_id)
+            if not tasks:
+                return [self._job(job_id, entry)]
+            if entry and any(job.marks.key not in ("", entry.key) or is_forgotten(job) for job in tasks):
+                return [self._job(job_id, entry)]
+            self._saw(entry, tasks)
+        if entry is not None:  # whose tasks will be asked for one by one
+            if len(self._of_tasks) > REMEMBERED:
+                self._of_tasks.clear()
+            self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
+        return tasks
+
+    def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
+        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that."""
+        if entry is not None and not entry.ended:
+            self._follower.saw([job for job in jobs if job.marks.key == entry.key])
+
+    def _suspect(self, entry: Entry) -> None:
+        self._lost.suspect(entry.number, time.monotonic(), sure=True)
+        self._follower.look()
 
     def _jobs(self, user: User, key: str) -> list[JobInfo]:
         if key:
@@ -228,26 +328,17 @@ class Desk:
 
     def _as_job(self, entry: Entry) -> JobInfo | None:
         """A submission as it was seen last; None for one that ended long ago."""
-        from qslurm.slurmrest import JobInfo
-
         if entry.job_id is not None:
             seen = self._follower.job(entry.job_id)
             if seen is not None and seen.marks.key == entry.key:
                 return seen
         if entry.ended:
             return None
-        job = entry.payload["job"]
-        return JobInfo(
-            job_id=entry.job_id or 0,
-            name=str(job.get("name", "")),
-            state="PENDING",
-            reason="Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox"),
-            partition=str(job.get("partition", "")),
-            user=self._center.slurm.user,
-            account=str(job.get("account", "")),
-            comment=str(job["comment"]),
-            submit_time=int(entry.created),
-        )
+        if self._lost.is_suspect(entry.number):
+            reason = LOST
+        else:
+            reason = "Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox")
+        return msgspec.structs.replace(pending(entry, reason), user=self._center.slurm.user)
 
     def _accounted(self, user: User, since: int) -> list[JobInfo]:
         jobs = self._center.slurm.accounted(since)
@@ -276,33 +367,37 @@ class Desk:
         open_there, releaser = len(submissions) - waiting, self._dependants.releasing()
         return AgentStatus(self._token(), waiting, open_there, releaser if releaser.name else None)
 
-    def _cancel(self, job_id: int, task: int | None) -> list[str]:
+    def _cancel(self, job_id: int, task: int | None, entry: Entry | None) -> list[str]:
+        self._refuse_another(job_id, entry)
         warnings = self._center.slurm.cancel(job_id, task)
         self._follower.look()
         return warnings
 
+    def _refuse_another(self, job_id: int, entry: Entry | None) -> None:
+        """Touch no job that has this id only because C2 has forgotten the user's and given its id again."""
+        if entry is None:
+            return
+        try:
+            tasks = self._center.slurm.tasks(job_id)
+        except UnknownJobError:
+            tasks = []
+        if any(job.marks.key not in ("", entry.key) for job in tasks):
+            self._suspect(entry)
+            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+
     def _owned(self, user: User, job_id: int) -> Entry | None:
         """The user's submission that became this job; another's is answered as one that does not exist."""
-        entry = self._outbox.of_job(job_id) or (None if user.admin else self._of_task(job_id))
+        entry = self._outbox.of_job(job_id, None if user.admin else user.name)
+        if entry is None and not user.admin:
+            entry = self._of_task(job_id)
         if not user.admin and (entry is None or entry.user != user.name):
             raise UnknownJobError(f"You have no job {job_id} on C2.", hint="`qslurm queue` lists yours.")
+        last = self._outbox.of_job(job_id)
+        if entry and last and last.job_id == job_id == entry.job_id and last.number != entry.number:
+            if entry.ended:
+                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            self._suspect(entry)
         return entry
-
-    def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
-        tasks = self._follower.tasks(job_id, entry.key) if entry else []
-        if not tasks:
-            tasks = self._center.slurm.tasks(job_id)
-            self._saw(entry, tasks)
-        if entry is not None:  # whose tasks will be asked for one by one
-            if len(self._of_tasks) > REMEMBERED:
-                self._of_tasks.clear()
-            self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
-        return tasks
-
-    def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
-        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that."""
-        if entry is not None and not entry.ended:
-            self._follower.saw([job for job in jobs if job.marks.key == entry.key])
 
     def _of_task(self, job_id: int) -> Entry | None:
         """The submission of the array that a job is a task of; the outbox knows an array's own id only."""

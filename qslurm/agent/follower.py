@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qslurm.agent.lost import Lost
 from qslurm.agent.table import JobTable
 from qslurm.errors import QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
 from qslurm.feed.rows import JobRow
+from qslurm.payload.comment import Comment
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Outbox
@@ -49,11 +51,18 @@ STOP_S = 1.0
 class Follower:
     """A thread that looks. `changed` is called with the id of each job that is seen to be another than before."""
 
-    def __init__(self, outbox: Outbox, connect: Callable[[], Center], changed: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Callable[[], Center],
+        changed: Callable[[int], None],
+        lost: Lost | None = None,
+    ) -> None:
         self.jobs = JobTable()
         self.is_live = False
         """Whether C2's job manager says at once what changes."""
 
+        self._lost = Lost(outbox, lambda: None) if lost is None else lost
         self._outbox = outbox
         self._connect = connect
         self._changed = changed
@@ -163,16 +172,24 @@ class Follower:
 
     def _find_missing(self, center: Center) -> None:
         """Ask slurmrestd for a submission whose job has ended, and was forgotten, while nobody followed."""
-        missing = [
-            (number, key, job_id)
-            for number, key, job_id in self._outbox.on_c2()
-            if not self.jobs.tasks(job_id, key)
-        ]
+        missing = self._suspected(lambda job_id, key: bool(self.jobs.tasks(job_id, key)))
         self._is_missing_some = bool(missing)
         if missing:
             self._look_at(center, *missing[self._turn % len(missing)])
             self._turn += 1
             self._missing_at = time.monotonic() + max(PAUSE_S, MISSING_S / len(missing))
+            self.saw(self._lost.look(center, time.monotonic()))
+
+    def _suspected(self, is_shown: Callable[[int, str], bool]) -> list[tuple[int, str, int]]:
+        """Number, key and job id of the open submissions whose jobs C2 does not show."""
+        missing, now = [], time.monotonic()
+        for number, key, job_id in self._outbox.on_c2():
+            if is_shown(job_id, key):
+                self._lost.clear(number)
+            else:
+                self._lost.suspect(number, now)
+                missing.append((number, key, job_id))
+        return missing
 
     # --- by slurmrestd -------------------------------------------------------------------------------
 
@@ -187,20 +204,30 @@ class Follower:
             rows = [JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user]
             self._list_s = time.monotonic() - began
             self._tell([row for row in rows if self.jobs.see(row)])
-            followed = [one for one in followed if not self.jobs.tasks(one[2], one[1])]
+            shown = {(row.array_job or row.job_id, Comment.parse(row.comment).key) for row in rows}
+            followed = self._suspected(lambda job_id, key: (job_id, key) in shown)
         if followed:
             self._look_at(center, *followed[self._turn % len(followed)])
             self._turn += 1
+        self.saw(self._lost.look(center, time.monotonic()))
 
     def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
+        from qslurm.center.forgotten import FORGOTTEN
         from qslurm.center.jobs import look
 
         try:
-            row = JobRow.of(look(center, job_id))
+            job = look(center, job_id)
         except UnknownJobError:
-            return  # slurmdbd hears of a job some seconds late
-        if row.comment and not key_is(row, key):
+            self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
+        row = JobRow.of(job)
+        if (row.comment and not key_is(row, key)) or job.reason == FORGOTTEN:
+            self._lost.suspect(number, time.monotonic())
+            return
+        if job.source == "slurmdbd" and not row.is_final:  # it may run on, though slurmctld has forgotten it
+            self._lost.suspect(number, time.monotonic())
+        else:
+            self._lost.clear(number)
         if row.is_final:
             self._outbox.ended([number])
         if self.jobs.see(row):
@@ -231,6 +258,4 @@ class Follower:
 
 def key_is(row: JobRow, key: str) -> bool:
     """Whether a job is this submission's."""
-    from qslurm.payload.comment import Comment
-
     return Comment.parse(row.comment).key == key

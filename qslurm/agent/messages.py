@@ -94,6 +94,12 @@ class AskPlatform(msgspec.Struct, tag="platform"):
     job_id: int
 
 
+class GetStarts(msgspec.Struct, tag="starts"):
+    """Every start of one of the user's submissions that C2's platform knows, newest first. Documents."""
+
+    key: str
+
+
 class GetBackends(msgspec.Struct, tag="backends"):
     """C2's backends. Documents."""
 
@@ -169,6 +175,7 @@ Question = (
     | CancelJob
     | UpdateJob
     | AskPlatform
+    | GetStarts
     | GetBackends
     | GetSessions
     | GetPartitions

@@ -10,12 +10,13 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from qslurm.errors import QslurmError
+from qslurm.errors import NoRoomError, QslurmError
 
 State = Literal["waiting", "sending", "accepted", "refused"]
 
@@ -35,11 +36,16 @@ CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
 CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
 CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
 CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
+    job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;
 """
 AT_ONCE = 500
 """Values in one query; SQLite has a limit."""
 
+VERSION = 2
+NEWEST = " ORDER BY number DESC LIMIT 1"
 _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
 
 
@@ -81,7 +87,10 @@ class Outbox:
             self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._store.execute("PRAGMA journal_mode = WAL")
             self._store.execute("PRAGMA synchronous = FULL")
-            self._store.executescript(_SCHEMA)
+            if (
+                self._store.execute("PRAGMA user_version").fetchone()[0] < VERSION
+            ):  # a full disk can still be read
+                self._store.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise QslurmError(
                 f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
@@ -93,20 +102,31 @@ class Outbox:
             self._store.close()
 
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
-        """The submission with this key, taken in as waiting if it is new."""
+        """The submission with this key, taken in as waiting if it is new; NoRoomError if it can't be kept."""
         text = json.dumps(payload)
-        self._change(
-            "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
-            "ON CONFLICT (key) DO NOTHING",
-            (key, user, text, time.time()),
-        )
+        try:
+            self._change(
+                "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
+                "ON CONFLICT (key) DO NOTHING",
+                (key, user, text, time.time()),
+            )
+        except NoRoomError as error:
+            raise NoRoomError(
+                "The disk of the center's agent is full; nothing was submitted.",
+                hint="Tell the center's admins, and submit it again when there is room.",
+            ) from error
         entry = self.with_key(key)
         assert entry is not None
         return entry
 
-    def sending(self, number: int) -> None:
-        """C2 may have heard of it from now on."""
-        self._change("UPDATE submissions SET state = 'sending' WHERE number = ?", (number,))
+    def sending(self, number: int) -> bool:
+        """C2 may have heard of it from now on; False if it was given up meanwhile."""
+        with self._lock, readable():
+            changed = self._store.execute(
+                "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
+                (number,),
+            )
+            return changed.rowcount == 1
 
     def put_back(self, number: int) -> None:
         """C2 has certainly not heard of it."""
@@ -119,6 +139,29 @@ class Outbox:
             (job_id, json.dumps(answer), number),
         )
 
+    def forgotten(self, number: int) -> None:
+        """C2 has forgotten the job, and has not run it: it is to be sent again, under another id."""
+        with self._lock, readable(), self._transaction():
+            self._store.execute(
+                "INSERT OR IGNORE INTO former SELECT job_id, number FROM submissions "
+                "WHERE number = ? AND job_id IS NOT NULL",
+                (number,),
+            )
+            self._store.execute(
+                "UPDATE submissions SET state = 'waiting', job_id = NULL WHERE number = ? AND state = 'accepted'",
+                (number,),
+            )
+
+    def given_up(self, number: int, answer: dict[str, Any]) -> bool:
+        """It is not sent any more; False if it was sent already, or is being sent."""
+        with self._lock, readable():
+            changed = self._store.execute(
+                "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 "
+                "WHERE number = ? AND state = 'waiting'",
+                (json.dumps(answer), number),
+            )
+            return changed.rowcount == 1
+
     def refused(self, number: int, answer: dict[str, Any]) -> None:
         """C2 does not want it."""
         self._change(
@@ -130,10 +173,8 @@ class Outbox:
         """Their jobs are over."""
         marks = [(number,) for number in numbers]
         if marks:
-            with self._lock, readable():
-                self._store.execute("BEGIN")
+            with self._lock, readable(), self._transaction():
                 self._store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
-                self._store.execute("COMMIT")
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
         """The oldest submission after this number that C2 has not answered for, of one lane of so many."""
@@ -146,9 +187,35 @@ class Outbox:
         """The submission that has this key."""
         return self._one("key = ?", (key,))
 
-    def of_job(self, job_id: int) -> Entry | None:
-        """The submission that became this job: the last one, since Slurm may give an id again."""
-        return self._one("job_id = ? ORDER BY number DESC LIMIT 1", (job_id,))
+    def of_job(self, job_id: int, user: str | None = None) -> Entry | None:
+        """The submission that became this job, of one user or of all: the last one, since Slurm may give an id again.
+
+        One that had this id until C2 forgot it counts, too, where no other has it.
+        """
+        formerly = "number IN (SELECT number FROM former WHERE job_id = ?)"
+        for where in ("job_id = ?", formerly):
+            if user is None:
+                entry = self._one(where + NEWEST, (job_id,))
+            else:
+                entry = self._one(where + " AND user = ?" + NEWEST, (job_id, user))
+            if entry is not None:
+                return entry
+        return None
+
+    def formerly(self, number: int, job_id: int) -> bool:
+        """Whether the job of this submission had this id until C2 forgot it."""
+        query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
+        with self._lock, readable():
+            return self._store.execute(query, (number, job_id)).fetchone() is not None
+
+    def now(self, job_id: int, before: int) -> int | None:
+        """The id that a job has now which had this id when submission `before` was made; None while it has none."""
+        entry = self._one(
+            "number < ? AND (job_id = ? OR number IN (SELECT number FROM former WHERE job_id = ?)) "
+            "ORDER BY number DESC LIMIT 1",
+            (before, job_id, job_id),
+        )
+        return job_id if entry is None else entry.job_id
 
     def open(self, user: str | None = None) -> list[Entry]:
         """The submissions that have not ended, of one user or of all, oldest first."""
@@ -228,6 +295,17 @@ class Outbox:
             found = self._all("user = ? ORDER BY number DESC LIMIT ?", (user, limit))
         return found[::-1]
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._store.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            if self._store.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                self._store.execute("ROLLBACK")
+            raise
+        self._store.execute("COMMIT")
+
     def _one(self, where: str, values: tuple[Any, ...]) -> Entry | None:
         found = self._all(where, values)
         return found[0] if found else None
@@ -242,6 +320,10 @@ class Outbox:
             self._store.execute(statement, values)
 
 
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
+"""What SQLite says when there is no room in the file system, or the user's quota is used up."""
+
+
 class readable:  # noqa: N801 -- reads as a statement
     """SQLite's errors as ours."""
 
@@ -249,6 +331,10 @@ class readable:  # noqa: N801 -- reads as a statement
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
+            raise NoRoomError(
+                "The disk of the center's agent is full.", hint="Tell the center's admins."
+            ) from error
         if isinstance(error, sqlite3.Error):
             raise QslurmError(
                 f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qslurm.agent.delivery import deliver
+from qslurm.agent.delivery import deliver, with_present_ids
 from qslurm.agent.messages import failure
 from qslurm.errors import (
     InvalidInputError,
+    NoRoomError,
     PermissionDeniedError,
     QslurmError,
     RefusedError,
@@ -85,7 +86,10 @@ class Sender:
                 break
             try:
                 is_there = self._send_all(center)
-            except Exception as error:  # noqa: BLE001 -- a bug, or a full disk: nothing is lost by trying again
+            except NoRoomError as error:  # what was sent meanwhile is looked up by its key when there is room
+                log.warning("can't send", reason=error.message, pause_s=LONGEST_PAUSE_S)
+                is_there, pause = False, LONGEST_PAUSE_S
+            except Exception as error:  # noqa: BLE001 -- a bug: nothing is lost by trying again
                 log.crashed("sending failed", error, pause_s=LONGEST_PAUSE_S)
                 is_there, pause = False, LONGEST_PAUSE_S
             if is_there:
@@ -111,13 +115,15 @@ class Sender:
     def _send(self, center: Center, entry: Entry) -> bool:
         """Send one; whether C2 is there."""
         unsure = entry.state == "sending"
-        self._outbox.sending(entry.number)
+        payload = with_present_ids(entry.payload, lambda job_id: self._outbox.now(job_id, entry.number))
+        if payload is None:
+            self._wait(entry, UncertainError("A job that it depends on is being sent again."))
+            return True
+        if not self._outbox.sending(entry.number):
+            return True
         try:
-            submitted = deliver(center.slurm, entry.payload, entry.key, unsure=unsure)
+            submitted = deliver(center.slurm, payload, entry.key, unsure=unsure)
         except UncertainError as error:
-            _, pause = self._pauses.get(entry.number, (0.0, FIRST_PAUSE_S / 2))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-            self._pauses[entry.number] = (time.monotonic() + pause, pause)
             self._wait(entry, error)
             return True
         except FINAL as error:
@@ -138,6 +144,10 @@ class Sender:
         return True
 
     def _wait(self, entry: Entry, error: QslurmError) -> None:
+        if isinstance(error, UncertainError):
+            _, pause = self._pauses.get(entry.number, (0.0, FIRST_PAUSE_S / 2))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            self._pauses[entry.number] = (time.monotonic() + pause, pause)
         if self.trouble.get(entry.key) != error.message:
             log.warning("waits", key=entry.key, user=entry.user, reason=error.message)
         self.trouble[entry.key] = error.message

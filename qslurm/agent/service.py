@@ -13,6 +13,7 @@ from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
+from qslurm.agent.lost import Lost
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
 from qslurm.agent.senders import Senders
@@ -66,15 +67,19 @@ async def _serve(config: Config, token: HeldToken) -> None:
         if row is not None and row.is_final:
             bell.ring(ENDINGS)
 
+    lost = Lost(outbox, lambda: sender.look())  # noqa: PLW0108 -- the sender is made below
+
     def sent(key: str) -> None:
         follower.look()
         bell.ring(("submission", key))
         bell.ring(ENDINGS)
 
-    follower = Follower(outbox, connect, changed)
+    follower = Follower(outbox, connect, changed, lost)
     sender = Senders(outbox, connect, sent)
     dependants = Dependants(config, outbox, bonds, follower)
-    desk = Desk(config.agent, outbox, connect, sender, follower, token=renewer.state, dependants=dependants)
+    desk = Desk(
+        config.agent, outbox, connect, sender, follower, lost=lost, token=renewer.state, dependants=dependants
+    )
     server = Server(desk, bell, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
     listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]

@@ -36,11 +36,14 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Section `[gate]`: `state` is a folder of SlurmUser's, `interval_s` the time between two looks.
 
     `admit_timeout_s` is how long a hook waits for the dispatcher; PrologEpilogTimeout must be 10 s longer.
+    `forgotten_s` is how long a job that runs, and that slurmctld does not know any more, may run on before it counts
+    as lost.
     """
 
     state: str = "/var/lib/qslurm/gate"
     interval_s: float = 1.0
     admit_timeout_s: float = 5.0
+    forgotten_s: float = 600.0
 
 
 class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,6 +112,10 @@ def _refuse_nonsense(config: C2Config, name: str) -> None:
     ):
         if not 0.05 <= seconds <= 60:
             raise ConfigError(f"{name}: {key} is {seconds}; it must be between 0.05 and 60 seconds.")
+    if not 1 <= config.gate.forgotten_s <= 30 * 86400:
+        raise ConfigError(
+            f"{name}: gate.forgotten_s is {config.gate.forgotten_s}; it must be between 1 s and 30 days."
+        )
     runtimes = config.runtimes
     for key in ("memory_mb", "processes", "file_mb", "disk_mb", "output_mb", "tmp_mb"):
         if getattr(runtimes, key) < 1:

@@ -16,7 +16,18 @@ from contextlib import contextmanager
 
 from qslurm.c2.config import C2Config, backend_of, partition_of
 from qslurm.c2.feeder import Feeder
-from qslurm.c2.rules import SECOND_LAUNCH, Ages, Overdue, Resumes, delivery, out_of_service, release, target
+from qslurm.c2.rules import (
+    RAN_TO_ITS_END,
+    SECOND_LAUNCH,
+    Ages,
+    Overdue,
+    Resumes,
+    Stuck,
+    delivery,
+    out_of_service,
+    release,
+    target,
+)
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
 from qslurm.dispatcher.client import DispatcherClient
@@ -39,7 +50,8 @@ class Gate:
         self._client = client
         self._slurm = Slurm(config.slurm)
         self._spool = Spool(config.gate.state)
-        self._overdue = Overdue()
+        self._overdue = Overdue(config.gate.forgotten_s)
+        self._stuck = Stuck()
         self._ended, self._away = Ages(), Ages()
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
@@ -132,6 +144,15 @@ class Gate:
             raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
         tasks = [] if status is None else status.tasks
         jobs = self._slurm.jobs(task.job_id for task in tasks)
+        for task in self._stuck.due(tasks, jobs, now):
+            self._slurm.update_job(str(task.job_id), AdminComment=f"qslurm: {RAN_TO_ITS_END}")
+            self._slurm.cancel(str(task.job_id))
+            self._say(
+                "job ended",
+                job=task.job_id,
+                center=task.center,
+                why="its script is over, and slurmctld lost that",
+            )
         for finish in self._overdue.due(tasks, jobs, now):
             center = next(task.center for task in tasks if task.job_id == finish.job_id)
             self._finish(finish, "its epilog did not", center)
@@ -152,6 +173,9 @@ class Gate:
                 node=name,
                 why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
+            for job in self._slurm.held_after_launch(self._partitions):
+                self._slurm.release(job)  # what of it has run already, the dispatcher knows
+                self._say("job released", job=job, why="slurmctld held it after that")
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated > ROTATE_EVERY_S:

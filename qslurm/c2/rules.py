@@ -36,9 +36,12 @@ LONGEST_PATIENCE_S = 60.0
 EPILOG_GRACE_S = 10.0
 """Seconds in which a job's own epilog should have told the dispatcher of its end."""
 
-FORGOTTEN_GRACE_S = 600.0
-"""The same for a running job that slurmctld does not know: after a crash of slurmctld it may well run on."""
 
+OVER_GRACE_S = 15.0
+"""Seconds in which slurmctld should hear from the node that a script has ended."""
+
+RAN_TO_ITS_END = "It ran to its end, but C2's Slurm was killed before it heard how; its log says what it did"
+"""Why a job is cancelled that runs for ever as far as slurmctld knows."""
 
 SECOND_LAUNCH = "Duplicate jobid"
 """Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
@@ -130,11 +133,14 @@ def delivery(record: EndedJob, job: JobFacts | None, *, now: float, age_s: float
     return finish
 
 
-def overdue(task: TaskStatus, job: JobFacts | None) -> tuple[Finish, float] | None:
-    """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None: it runs."""
+def overdue(task: TaskStatus, job: JobFacts | None, forgotten_s: float) -> tuple[Finish, float] | None:
+    """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None: it runs.
+
+    A running job that slurmctld does not know gets `forgotten_s`: after a crash of slurmctld it may well run on.
+    """
     if job is None:
         patient = task.state == "running"
-        return _forgotten(task.job_id, task.restart, ""), FORGOTTEN_GRACE_S if patient else EPILOG_GRACE_S
+        return _forgotten(task.job_id, task.restart, ""), forgotten_s if patient else EPILOG_GRACE_S
     if job.restart > task.restart:
         return Finish(job_id=task.job_id, restart=task.restart, state="REQUEUED"), EPILOG_GRACE_S
     if job.live:
@@ -194,7 +200,8 @@ class Resumes:
 class Overdue:
     """Remembers since when tasks are overdue, so that each gets its time of grace."""
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten_s: float) -> None:
+        self._forgotten_s = forgotten_s
         self._since: dict[tuple[int, int], float] = {}
 
     def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[Finish]:
@@ -202,7 +209,7 @@ class Overdue:
         late: dict[tuple[int, int], float] = {}
         closing = []
         for task in tasks:
-            verdict = overdue(task, jobs.get(task.job_id))
+            verdict = overdue(task, jobs.get(task.job_id), self._forgotten_s)
             if verdict is None:
                 continue
             finish, grace_s = verdict
@@ -212,3 +219,21 @@ class Overdue:
                 closing.append(finish)
         self._since = late
         return closing
+
+
+class Stuck:
+    """Remembers since when slurmctld calls jobs running whose scripts have ended."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[int, int], float] = {}
+
+    def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[TaskStatus]:
+        """The tasks whose jobs slurmctld will never see end by itself (monotonic seconds)."""
+        stuck = {}
+        for task in tasks:
+            job = jobs.get(task.job_id)
+            if task.over and job is not None and (job.state, job.restart) == ("RUNNING", task.restart):
+                name = (task.job_id, task.restart)
+                stuck[name] = self._since.get(name, now)
+        self._since = stuck
+        return [task for task in tasks if now - stuck.get((task.job_id, task.restart), now) >= OVER_GRACE_S]

@@ -15,6 +15,9 @@ from qslurm.c2.config import SlurmConfig
 from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 
 _FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "EligibleTime", "EndTime")
+LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
+"""The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
+
 _FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
 
 MOST_NAMED = 2000
@@ -213,6 +216,18 @@ class Slurm:
     def start_now(self, slurm_id: str) -> None:
         """Let a requeued job start as soon as there is room, instead of after Slurm's two minutes."""
         self.update_job(slurm_id, StartTime="now")
+
+    def held_after_launch(self, partitions: Iterable[str]) -> list[str]:
+        """The jobs of these partitions that slurmctld has put back and holds because their launch went wrong."""
+        options = ["--noheader", "--array", "--states=PENDING", f"--partition={','.join(partitions)}"]
+        lines = self._run("squeue", [*options, "--Format=JobID:|,Reason:|"]).splitlines()
+        cells = [line.strip().split("|") for line in lines]
+        return [cell[0] for cell in cells if len(cell) > 1 and cell[1] in LAUNCH_FAILED]
+
+    def release(self, slurm_id: str) -> None:
+        """Let a held job run, as soon as there is room."""
+        self._run("scontrol", ["release", slurm_id])
+        self.start_now(slurm_id)
 
     def cancel(self, slurm_id: str) -> None:
         """Cancel a job, or a task of an array."""

@@ -43,6 +43,7 @@ class Platform(Protocol):
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
     def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]: ...  # noqa: D102
+    def starts(self, key: str) -> list[dict[str, Any]]: ...  # noqa: D102
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def sessions(self) -> dict[str, Any]: ...  # noqa: D102

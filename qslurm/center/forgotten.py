@@ -2,13 +2,14 @@
 
 A slurmctld that is killed within seconds of accepting a job, or starting it, comes back without it (measured on
 22.05; it saves its state about every 5 s). slurmdbd then shows the job as pending or running for ever, while in truth
-it may run on to its end. The platform knows: every job that was let in has a task in its store.
+it may run on to its end. The platform knows: every job that was let in has a task in its store, under its key; a job's
+id may be another job's by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 FORGOTTEN = "ForgottenBySlurmctld"
 """The reason of a job that nothing has run and nothing will."""
+
+OPEN = ("admitted", "running")
+"""States of a start that is not over."""
 
 STATES: Mapping[str, str] = {
     # the store's word for a task: Slurm's word for its job
@@ -28,6 +32,39 @@ STATES: Mapping[str, str] = {
     "timed_out": "TIMEOUT",
     "withdrawn": "PENDING",
 }
+
+
+Start = Mapping[str, Any]
+"""One start of a submission, as the job manager tells it."""
+
+Fate = Literal["never ran", "may run", "ran"]
+
+
+def fate(starts: Sequence[Start]) -> Fate:
+    """What became of a submission that slurmctld does not know, from all its starts, newest first.
+
+    One that never ran may be sent again: no start of it has begun, or Slurm has taken back those that had. Of an array
+    whose circuits have run in part that is so, too: the platform gives the tasks that come again the results it has.
+    """
+    if any(start["state"] in OPEN for start in starts):
+        return "may run"
+    ran = [start for start in starts if _ran(start)]
+    parts = {str(start["key"]) for start in ran}
+    if any("#" in part for part in parts) and all(start["kind"] == "circuit" for start in ran):
+        return "never ran"
+    return "ran" if ran else "never ran"
+
+
+def standing(starts: Sequence[Start]) -> Start:
+    """The start that says how a submission is that may run, or ran."""
+    return next((start for start in starts if start["state"] in OPEN or _ran(start)), starts[0])
+
+
+def _ran(start: Start) -> bool:
+    if start["state"] == "cancelled":  # by somebody who does not want it to run
+        return True
+    begun = start["started_at"] is not None or start["state"] == "finished"
+    return start["state"] != "withdrawn" and begun
 
 
 def is_forgotten(job: JobInfo) -> bool:

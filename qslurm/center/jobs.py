@@ -152,7 +152,23 @@ def judge(center: Center, job: JobInfo) -> JobInfo:
     """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it."""
     from qslurm.center.forgotten import is_forgotten, judged
 
-    return judged(job, platform_facts(center, job.job_id)) if is_forgotten(job) else job
+    return judged(job, _what_ran(center, job)) if is_forgotten(job) else job
+
+
+def _what_ran(center: Center, job: JobInfo) -> Mapping[str, Any] | None:
+    """What the platform has run of a job: {} for nothing, None if it can't be asked. The id may be another's by now."""
+    from qslurm.center.forgotten import fate, standing
+
+    key = job.marks.key
+    if not key:
+        return platform_facts(center, job.job_id)
+    if not center.has_platform:
+        return None
+    try:
+        starts = center.results.starts(key if job.array_task_id is None else f"{key}#{job.array_task_id}")
+    except QslurmError:
+        return None  # Slurm's own account of the job stands by itself
+    return standing(starts) if fate(starts) != "never ran" else {}
 
 
 def fetch_results(center: Center, job_id: int, job: JobInfo | None = None) -> dict[str, Any]:

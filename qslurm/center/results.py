@@ -66,6 +66,12 @@ class JobManagerClient:
         """Counts of a circuit job, final result of a hybrid job; NotReadyError while it runs."""
         return self._json(f"/v1/jobs/{job_id}/results")
 
+    def starts(self, key: str) -> list[dict[str, Any]]:
+        """Every start of the submission with this key that the platform knows, newest first."""
+        from urllib.parse import quote
+
+        return list(self._json(f"/v1/keys/{quote(key, safe='')}").get("jobs", []))
+
     def backends(self) -> list[dict[str, Any]]:
         """The platform's backends and how they are."""
         backends = self._json("/v1/backends").get("backends", [])

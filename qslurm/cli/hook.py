@@ -35,6 +35,26 @@ def epilog(config_file: Path | None) -> int:
     return hooks.epilog(load_c2_config(config_file))
 
 
+@hook.command()
+@c2_config_option
+def begin(config_file: Path | None) -> int:
+    """Ask the dispatcher whether the job's script may run, which it may once (TaskProlog)."""
+    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.launch import may_begin
+
+    return may_begin(load_c2_config(config_file).dispatcher)
+
+
+@hook.command()
+@c2_config_option
+def end(config_file: Path | None) -> int:
+    """Tell the dispatcher that the job's script has ended (TaskEpilog)."""
+    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.launch import has_ended
+
+    return has_ended(load_c2_config(config_file).dispatcher)
+
+
 @click.command()
 @c2_config_option
 @click.option("--inside", is_flag=True, hidden=True, help="This process is confined already.")

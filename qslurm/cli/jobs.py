@@ -58,6 +58,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
             _print_tasks(tasks)
         return
     found = tasks.jobs[0]
+    _say_if_sent_again(job, found)
     platform = platform_facts(connection, found.job_id) or {}
     if as_json:
         document = _task_document(found, connection.prefix)
@@ -238,6 +239,8 @@ def wait_and_print(
     except KeyboardInterrupt:
         note(f"\nJob {job} goes on: `qslurm wait {job}` returns to it, `qslurm cancel {job}` ends it.")
         raise
+    if not ended.is_array:
+        _say_if_sent_again(job, ended.jobs[0])
     failure = tasks.outcome_error(center, ended)
     if failure is not None:
         raise failure
@@ -252,6 +255,12 @@ def wait_and_print(
         from qslurm.cli.results import print_results
 
         print_results(results)
+
+
+def _say_if_sent_again(job: JobRef, found: JobInfo) -> None:
+    """The center's agent keeps the id that its user knows of a job that C2 has forgotten."""
+    if job.task is None and found.job_id not in (0, job.job_id):
+        note(f"qslurm: C2 had forgotten job {job}; it was sent again, and is job {found.job_id} now.")
 
 
 def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:

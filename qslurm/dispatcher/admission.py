@@ -16,7 +16,10 @@ from qslurm.dispatcher.states import TaskState, is_open
 
 @dataclass(frozen=True)
 class Start:
-    """What matters of another task: `started` if anything of it ran, `closed` if Slurm said it is over."""
+    """What matters of another task: `started` if anything of it ran, `closed` if Slurm said it is over.
+
+    Of a script it is known that it began if its TaskProlog has said so (messages.Begin).
+    """
 
     task: int
     job_id: int
@@ -29,6 +32,11 @@ class Start:
     reason: str
     started: bool
     closed: bool
+
+    @property
+    def ran(self) -> bool:
+        """Whether a run of it has begun, and was not taken back by Slurm."""
+        return self.state is not TaskState.WITHDRAWN and (self.started or self.state is TaskState.FINISHED)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,9 @@ class Turn:
 
 Verdict = Known | Take | Turn
 
+HAS_RUN = "The same submission has run already"
+"""Begins the reason of a job that is turned away because the dispatcher knows its key."""
+
 
 def judge(
     job: Admit,
@@ -77,6 +88,8 @@ def judge(
     """
     known = next((start for start in same_id if _is_same_start(job, start)), None)
     if known is not None:
+        if job.kind == "script" and known.ran:  # slurmctld was killed, and has forgotten that it started it
+            return Turn(f"{HAS_RUN}, as job {known.job_id}.", retry=False)
         refused = known.state is TaskState.FAILED and not known.started
         return Turn(known.reason, retry=False) if refused else Known()
     if backend is None:
@@ -100,8 +113,9 @@ def _among_starts(
     finished = next((s for s in same_key if s.state is TaskState.FINISHED and s.kind == job.kind), None)
     if finished is not None and job.kind != "script":
         return Take(instead_of, reuse=finished.task)
-    if finished is not None and finished.job_id != job.job_id:
-        return Turn(f"The same submission has run already, as job {finished.job_id}.", retry=False)
+    ran = next((s for s in same_key if s.ran and not is_open(s.state) and s.job_id != job.job_id), None)
+    if ran is not None and job.kind != "circuit":
+        return Turn(f"{HAS_RUN}, as job {ran.job_id}.", retry=False)
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)
     if rival is not None:
         # Not for good: when that job has ended, this one takes over its results, or runs if there are none.
@@ -116,8 +130,9 @@ def _is_same_job(job: Admit, start: Start) -> bool:
 
 
 def _is_same_start(job: Admit, start: Start) -> bool:
-    # A job without a key that Slurm has closed, and that comes again, is another job with a reused id.
-    gone = start.state is TaskState.WITHDRAWN or (start.closed and not job.key)
+    # A job that Slurm has closed, and that comes again, is another job with a reused id; with the same key it is the
+    # same submission, sent again because slurmctld had forgotten it before it ran.
+    gone = start.state is TaskState.WITHDRAWN or (start.closed and not (job.key and start.ran))
     return start.restart == job.restart and _is_same_job(job, start) and not gone
 
 

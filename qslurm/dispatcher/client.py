@@ -13,6 +13,8 @@ from qslurm.dispatcher.link import Link, LinkError, connect
 from qslurm.dispatcher.messages import (
     Admit,
     Attach,
+    Begin,
+    End,
     Finish,
     GetMetrics,
     GetStatus,
@@ -25,7 +27,7 @@ from qslurm.dispatcher.messages import (
 from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 
-_SIGNED = (Admit, Attach, Finish, GetMetrics, SetBackend, Reserve, Release)
+_SIGNED = (Admit, Attach, Begin, End, Finish, GetMetrics, SetBackend, Reserve, Release)
 
 
 class DispatcherClient:

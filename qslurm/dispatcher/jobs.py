@@ -9,6 +9,17 @@ from qslurm.dispatcher.states import TaskState, is_open, slurm_end
 from qslurm.dispatcher.task import Task, task_from_row
 from qslurm.store import statements
 
+ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
+LOST_ENDS = (TaskState.WITHDRAWN, TaskState.CANCELLED)
+"""What Slurm, or the gate, makes of a job that still runs as far as slurmctld knows, and whose script is not there."""
+
+KILLED_S = 5.0
+"""Seconds between the end of a script that Slurm puts back or cancels, and its saying so, at most."""
+
+END_UNKNOWN = (
+    "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
+)
+
 
 def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
@@ -27,8 +38,8 @@ def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | Turne
         if complaint:
             verdict = admission.Turn(complaint, retry=False)
     if isinstance(verdict, admission.Turn):
-        if not verdict.retry and not ledger.trouble and not _is_noted_refusal(ledger, job):
-            ledger.end(ledger.begin(job), TaskState.FAILED, verdict.reason)  # so that its owner can read why
+        if not verdict.retry and not ledger.trouble:
+            _note_refusal(ledger, job, verdict.reason)
         return TurnedAway(reason=verdict.reason, retry=verdict.retry)
     _take(ledger, job, verdict)
     return Admitted()
@@ -48,6 +59,8 @@ def finish(ledger: Ledger, message: Finish) -> Message:
     if is_open(task.state):
         state = slurm_end(message.state)
         reason = message.reason
+        if state in LOST_ENDS and _was_over(task, ledger.clock()):
+            state, reason = TaskState.FAILED, END_UNKNOWN
         if state is TaskState.FINISHED and task.job.kind != "script":
             state, reason = TaskState.FAILED, "The job ended before its result was there."
         elif state is TaskState.FAILED and not reason:
@@ -56,14 +69,21 @@ def finish(ledger: Ledger, message: Finish) -> Message:
     return Done()
 
 
+def _was_over(task: Task, now: float) -> bool:
+    """Whether the task's script had ended by itself when Slurm spoke of its end."""
+    return task.finished_at is not None and now - task.finished_at > KILLED_S
+
+
 def _take(ledger: Ledger, job: Admit, verdict: admission.Take) -> None:
     for task_id in verdict.instead_of:
-        ledger.end(ledger.tasks[task_id], TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+        before = ledger.tasks[task_id]
+        if (before.job.center, before.job.key) == (job.center, job.key):
+            ledger.end(before, TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+        else:
+            ledger.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
     task = ledger.begin(job)
     if verdict.reuse is not None:
         _reuse(ledger, task, verdict.reuse)
-    elif job.kind == "script":
-        ledger.start(task)
     elif job.kind == "circuit":
         ledger.queue_circuit_job(task)
 
@@ -87,9 +107,15 @@ def _facts(ledger: Ledger, name: str) -> admission.BackendFacts | None:
     return admission.BackendFacts(name, backend.max_shots, ledger.unavailable.get(name, ""))
 
 
-def _is_noted_refusal(ledger: Ledger, job: Admit) -> bool:
-    newest = next(iter(ledger.tasks_of_job(job.job_id)), None)
-    return newest is not None and newest.state is TaskState.FAILED and newest.job.restart == job.restart
+def _note_refusal(ledger: Ledger, job: Admit, reason: str) -> None:
+    """Keep why a job may never run, so that its owner can read it; what is known of its run stays as it is."""
+    starts = [task for task in ledger.tasks_of_job(job.job_id) if task.job.restart == job.restart]
+    began = next((task for task in starts if job.key and task.job.key == job.key and _start(task).ran), None)
+    if began is not None:
+        if is_open(began.state):
+            ledger.end(began, TaskState.FAILED, END_UNKNOWN)
+    elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
+        ledger.end(ledger.begin(job), TaskState.FAILED, reason)
 
 
 def _start(task: Task) -> admission.Start:

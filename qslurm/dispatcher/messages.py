@@ -176,6 +176,8 @@ class TaskStatus(Message, frozen=True):
     executions: int
     queued: int = 0
     executing: int = 0
+    over: bool = False
+    """Its script has ended on its node, and nobody has said how."""
 
 
 class Status(Message, frozen=True):
@@ -217,6 +219,24 @@ class Attach(Message, frozen=True):
     job_id: Number
     restart: Number
     client: str
+
+
+class Begin(Message, frozen=True):
+    """A job's batch script is about to run, says its TaskProlog: may it? A script runs once.
+
+    `launch` is a word that tells this launch from others, so that asking again changes nothing.
+    """
+
+    job_id: Number
+    restart: Number
+    launch: str
+
+
+class End(Message, frozen=True):
+    """The job's batch script has ended, says its TaskEpilog, which does not know how."""
+
+    job_id: Number
+    restart: Number
 
 
 class Executed(Message, frozen=True):
@@ -397,6 +417,8 @@ Request = (
     | GetStatus
     | GetMetrics
     | Attach
+    | Begin
+    | End
     | Execute
     | Await
     | Conclude

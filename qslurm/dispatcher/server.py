@@ -36,7 +36,9 @@ from qslurm.dispatcher.messages import (
     Attach,
     Attend,
     Await,
+    Begin,
     Conclude,
+    End,
     Execute,
     Finish,
     GetMetrics,
@@ -77,7 +79,7 @@ _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach a
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
 ReadJob = Callable[[Envelope, int], str]
-Signed = Admit | Finish | SetBackend | Reserve | Release | Attach
+Signed = Admit | Finish | SetBackend | Reserve | Release | Attach | Begin | End
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ class Server:
                     self._send(parcel.address, _TOO_MANY)
             case Execute() | Await() | Conclude() | Attend():
                 self._take_from_step(parcel, message)
-            case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach():
+            case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach() | Begin() | End():
                 self._check(parcel, message)
             case _:
                 self._send(parcel.address, Refused(kind="permission", reason="That is not for this socket."))
@@ -398,11 +400,15 @@ class Server:
         if isinstance(uid, QslurmError):
             log.warning("refused", **_names(message), why=uid.message)
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
-        elif isinstance(message, Attach):
+        elif isinstance(message, Attach | Begin | End):
             if ledger.trouble:
                 self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
-            else:
+            elif isinstance(message, Attach):
                 self._answer_step(address, sessions.attach(ledger, message, uid))
+            elif isinstance(message, Begin):
+                self._answer_step(address, sessions.begin(ledger, message, uid))
+            else:
+                self._answer_step(address, sessions.over(ledger, message, uid))
         elif uid not in self._trusted:
             log.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))

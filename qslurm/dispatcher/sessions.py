@@ -18,8 +18,10 @@ from qslurm.dispatcher.messages import (
     OPEN_IN_SESSION,
     Attach,
     Attached,
+    Begin,
     Conclude,
     Done,
+    End,
     Execute,
     Executed,
     Message,
@@ -48,13 +50,60 @@ def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
     return answer
 
 
-def _attach(ledger: Ledger, task: Task | None, message: Attach, uid: int) -> Message:
-    if task is None or task.job.restart < message.restart:
-        return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
+def begin(ledger: Ledger, message: Begin, uid: int) -> Message:
+    """A batch script is about to run. Of a script job only the first launch may: Slurm may have forgotten that one."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    answer: Message | None = _not_admitted(message) if task is None else _complaint(task, message, uid)
+    if answer is None and task is not None and task.job.kind == "script" and task.client != message.launch:
+        answer = _begin(ledger, task, message)
+    refused = answer.reason if isinstance(answer, Refused) else None
+    log.info("script begins", job=message.job_id, restart=message.restart, uid=uid, refused=refused)
+    return answer or Done()
+
+
+def _begin(ledger: Ledger, task: Task, message: Begin) -> Refused | None:
+    if task.client or not is_open(task.state):
+        reason = f"The script of job {message.job_id} has begun before, and is not run a second time."
+        return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
+    task.client = message.launch
+    ledger.changes_must_last = True
+    ledger.changes.append(statements.change_task(task.id, client=message.launch))
+    ledger.start(task)
+    return None
+
+
+def over(ledger: Ledger, message: End, uid: int) -> Message:
+    """A batch script has ended on its node. How, Slurm says, unless it is killed before it has heard it."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    complaint = _not_admitted(message) if task is None else _complaint(task, message, uid)
+    if complaint is not None or task is None:
+        return complaint or Done()
+    if task.job.kind == "script" and task.client and is_open(task.state) and task.finished_at is None:
+        task.finished_at = max(ledger.clock(), task.since)
+        ledger.changes.append(statements.change_task(task.id, finished_at=task.finished_at))
+    return Done()
+
+
+def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused | None:
+    """What is wrong with somebody who comes for this task."""
+    if task.job.restart < message.restart:
+        return _not_admitted(message)
     if task.job.uid != uid:
         return Refused(kind="permission", reason=f"Job {message.job_id} is another user's.")
     if task.job.restart > message.restart:
         return Refused(kind="refused", reason=f"A later start of job {message.job_id} has been admitted.")
+    return None
+
+
+def _not_admitted(message: Attach | Begin | End) -> Refused:
+    return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
+
+
+def _attach(ledger: Ledger, task: Task | None, message: Attach, uid: int) -> Message:
+    if task is None:
+        return _not_admitted(message)
+    if complaint := _complaint(task, message, uid):
+        return complaint
     backend = ledger.backends.get(task.job.backend)
     if task.job.kind == "script" or backend is None:
         return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")

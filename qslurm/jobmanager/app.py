@@ -4,6 +4,7 @@
     GET /v1/jobs/ID           one job
     GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
+    GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
     GET /v1/changes, /v1/queue, /v1/places    how its jobs wait and run, as it changes (following.py)
@@ -17,6 +18,7 @@ Another center's job is answered exactly as one that does not exist. Errors are 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +78,9 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
 
 log = EventLog(__name__)
 
+KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
+"""The key of a submission, as its comment may have it."""
+
 LONGEST_LIST = 1000
 STATUS_AGE_S = 1.0
 """Seconds for which one answer of the dispatcher serves all centers."""
@@ -99,6 +104,7 @@ def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
         Route("/v1/sessions", _guarded(manager.sessions), methods=["GET"]),
         Route("/v1/usage", _guarded(manager.usage), methods=["GET"]),
         Route("/v1/token", _guarded(manager.renewal), methods=["GET", "POST"]),
+        Route("/v1/keys/{key:path}", _guarded(manager.key), methods=["GET"]),
         Route("/v1/jobs", _guarded(manager.jobs), methods=["GET"]),
         Route("/v1/jobs/{job_id}", _guarded(manager.job), methods=["GET"]),
         Route("/v1/jobs/{job_id}/results", _guarded(manager.results), methods=["GET"]),
@@ -184,6 +190,12 @@ class _JobManager:
 
     def job(self, request: Request) -> Response:
         return _json(job_document(self._task(request)))
+
+    def key(self, request: Request) -> Response:
+        center, key = self.center(request), request.path_params["key"]
+        if not KEY.fullmatch(key):
+            raise InvalidInputError(f"{key[:40]!r} is no key of a submission.")
+        return _json({"jobs": [job_document(task) for task in self._reader.starts(center, key)]})
 
     def results(self, request: Request) -> Response:
         task = self._task(request)

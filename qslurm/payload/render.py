@@ -24,6 +24,9 @@ from qslurm.payload.templates import Template, find_template, shipped_folder
 CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """What a job has in its environment when nobody asks for more; C2's hooks add what the job step needs."""
 
+HANDS_OVER = "QSLURM_HANDS_OVER=1"
+"""In a circuit's or hybrid job's environment: its script only starts the job step, which asks the dispatcher itself."""
+
 _NOT_FOR_JOBS = (
     *("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SLURMD_", "QSLURM_TOKEN"),
     *("PBS_", "FLUX_", "HQ_", "QCG_PM_"),
@@ -68,7 +71,7 @@ def variables(spec: JobSpec) -> dict[str, Any]:
         "begin_time": spec.begin_time,
         "hold": spec.hold,
         "workdir": spec.workdir,
-        "environment": environment(spec.environment),
+        "environment": ([] if spec.kind == "script" else [HANDS_OVER]) + environment(spec.environment),
         "comment": comment.format(),
         "key": spec.key,
         "origin": spec.origin,

@@ -46,10 +46,17 @@ class Verdict:
 # Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, 24.11.5
 # and 26.05.5, seen on 22.05.8.
 _KINDS: dict[int, Kind] = {
-    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment
+    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment, and 11,
+    # from a slurmdbd that was
+    4: "lost",  # EINTR
+    11: "lost",  # EAGAIN
+    12: "lost",  # ENOMEM
     32: "token_or_cut",  # EPIPE
     101: "no_controller",  # ENETUNREACH
+    103: "lost",  # ECONNABORTED
     104: "token_or_cut",  # ECONNRESET
+    105: "lost",  # ENOBUFS
+    107: "lost",  # ENOTCONN
     110: "lost",  # ETIMEDOUT
     111: "no_controller",  # ECONNREFUSED
     113: "no_controller",  # EHOSTUNREACH

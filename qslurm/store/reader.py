@@ -41,6 +41,9 @@ SELECT seq, shots_requested, shots_done, counts, raw_data, seconds, state, reaso
 FROM executions WHERE task = ? ORDER BY seq
 """
 
+MOST_STARTS = 2000
+"""Starts of one submission that are read, the newest: an array has 1000 tasks, each of which may start again."""
+
 
 class Reader:
     """Answers questions about tasks; a store that isn't there, or can't be read, is a QslurmError."""
@@ -60,6 +63,14 @@ class Reader:
             _task(row)
             for row in self._rows(_TASK + "WHERE center = ? ORDER BY id DESC LIMIT ?", (center, limit))
         ]
+
+    def starts(self, center: str, key: str) -> list[TaskRecord]:
+        """Every start of a submission, or of any task of an array, newest first; the key of a task is `KEY#INDEX`."""
+        where = (
+            "WHERE center = ? AND key <> '' AND (key = ? OR (key >= ? AND key < ?)) ORDER BY id DESC LIMIT ?"
+        )
+        values = (center, key, f"{key}#", f"{key}$", MOST_STARTS)  # $ is the letter after #
+        return [_task(row) for row in self._rows(_TASK + where, values)]
 
     def usage(self, center: str, since: float, until: float) -> list[UsageRecord]:
         """What a center's jobs have used that ended, or were last heard of, in this time (Unix seconds)."""

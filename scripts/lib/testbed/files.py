@@ -75,6 +75,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "store": str(layout.store),
             "gate_state": str(layout.gate),
             "runtimes_socket": str(layout.runtimes_socket),
+            "forgotten_s": 30,
             "job_memory_mb": 1000,  # small, so that it takes no time to reach them
             "job_file_mb": 200,
             "job_disk_mb": 500,
@@ -152,7 +153,7 @@ def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
     for template, target in plain.items():
         write(target, render(template, variables))
     write(layout.agent_config, render("c1/config.toml.j2", agents_values(variables, layout, memory)))
-    for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"):
+    for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "task-epilog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
     for cluster, conf in (("c1", layout.c1_conf), ("c2", layout.c2_conf)):
         text = NO_CGROUPS_NEWER if layout.has_own_slurm(cluster) else NO_CGROUPS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qslurm.agent.delivery import deliver
+from qslurm.agent.delivery import deliver, with_present_ids
 from qslurm.errors import DuplicateError, RefusedError, UncertainError, UnreachableError
 from qslurm.slurmrest import JobInfo, Submitted
 
@@ -90,3 +90,29 @@ def test_a_key_that_c2_knows_but_nobody_finds_stays_in_doubt():
 
     with pytest.raises(UncertainError):
         deliver(Slow([]), {}, "key", unsure=False)
+
+
+def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
+    class Forgetful(Link):
+        def find_by_key(self, key):
+            return JobInfo(job_id=7, name="x", state="PENDING", source="slurmdbd")
+
+    link = Forgetful([])
+    assert deliver(link, {"key": "key"}, "key", unsure=True) == Submitted(100)
+
+
+def test_a_dependency_goes_by_the_ids_that_jobs_have_now():
+    payload = {"job": {"dependency": "afterok:12:13,afterany:14"}}
+    now = {12: 15, 13: 13, 14: 16}
+    assert with_present_ids(payload, now.get)["job"]["dependency"] == "afterok:15:13,afterany:16"
+    assert with_present_ids(payload, {12: 15, 13: 13}.get) is None
+    assert with_present_ids({"job": {}}, {}.get) == {"job": {}}
+
+
+def test_a_look_up_that_c2_refuses_says_nothing_about_the_submission():
+    class Unwilling(Link):
+        def find_by_key(self, key):
+            raise RefusedError("C2 refused the accounting")
+
+    with pytest.raises(UncertainError, match="refused the accounting"):
+        deliver(Unwilling([]), {"key": "key"}, "key", unsure=True)

@@ -6,13 +6,16 @@ from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
+from qslurm.agent.lost import LOST, Lost
 from qslurm.agent.messages import (
     CancelJob,
     GetBackends,
+    GetJob,
     GetJobs,
     GetSessions,
     GetTasks,
     Submit,
+    UpdateJob,
     error_of,
     failure,
 )
@@ -20,7 +23,7 @@ from qslurm.agent.outbox import Outbox
 from qslurm.agent.senders import Senders
 from qslurm.center.config import AgentSettings, Config, UserLimits
 from qslurm.center.request import Request, prepare
-from qslurm.errors import InvalidInputError, RefusedError, UnknownJobError
+from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, RefusedError, UnknownJobError
 from qslurm.payload.comment import Comment
 from qslurm.slurmrest import JobInfo
 
@@ -74,7 +77,9 @@ def office(tmp_path):
         opened.extend((outbox, bonds))
         config = Config(agent=AgentSettings(**settings))
         dependants = Dependants(config, outbox, bonds, follower)
-        desk = Desk(config.agent, outbox, lambda: c2, sender, follower, dependants=dependants)
+        lost = Lost(outbox, sender.look)
+        desk = Desk(config.agent, outbox, lambda: c2, sender, follower, lost=lost, dependants=dependants)
+        desk.lost = lost
         return desk, outbox, c2
 
     opened = []
@@ -244,3 +249,69 @@ def test_errors_travel_as_what_they_are():
 def test_every_user_is_told_where_sessions_are_entered(office):
     desk, _, _ = office()
     assert desk.answer(BOB, GetSessions()) == {"address": "c2:8044", "certificate": "PEM"}
+
+
+def in_the_queue(job_id, key, state="PENDING", source="slurmctld"):
+    return JobInfo(job_id=job_id, name="x", state=state, comment=f"qslurm key={key}", source=source)
+
+
+def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_it_is_back(office):
+    desk, outbox, c2 = office()
+    ours, others = submission(), submission(user="bob")
+    desk.answer(ANN, ours)
+    desk.answer(BOB, others)
+    outbox.accepted(1, 12, {})
+    outbox.accepted(2, 12, {})  # C2 was killed, and gave the id again
+    c2.records = {12: in_the_queue(12, others.key)}
+    (waiting,) = desk.answer(ANN, GetTasks(12))
+    assert (waiting.job_id, waiting.state, waiting.reason, waiting.marks.key) == (
+        12,
+        "PENDING",
+        LOST,
+        ours.key,
+    )
+    with pytest.raises(NotReadyError):
+        desk.answer(ANN, CancelJob(12))
+    assert c2.cancelled == []
+    outbox.forgotten(1)
+    outbox.accepted(1, 15, {})
+    desk.lost.clear(1)
+    c2.records[15] = in_the_queue(15, ours.key)
+    assert [job.job_id for job in desk.answer(ANN, GetTasks(12))] == [15]
+    assert [job.job_id for job in desk.answer(BOB, GetTasks(12))] == [12]
+    desk.answer(ANN, CancelJob(12))
+    assert c2.cancelled == [15]
+
+
+def test_a_lost_job_that_is_cancelled_is_not_sent_again(office):
+    desk, outbox, c2 = office()
+    desk.answer(ANN, submission())
+    outbox.accepted(1, 12, {})
+    outbox.forgotten(1)
+    assert desk.answer(ANN, CancelJob(12)) == ["C2 had forgotten the job; it is not sent again."]
+    assert outbox.next_to_send() is None
+    with pytest.raises(JobCancelledError):
+        desk.answer(ANN, GetJob(12))
+    assert c2.cancelled == []
+
+
+def test_no_job_is_touched_that_only_has_the_users_id(office):
+    desk, outbox, c2 = office()
+    desk.answer(ANN, submission())
+    outbox.accepted(1, 12, {})
+    c2.records = {12: in_the_queue(12, "somebody-elses-from-elsewhere")}
+    for question in (CancelJob(12), UpdateJob(12, hold=True)):
+        with pytest.raises((UnknownJobError, NotReadyError)):
+            desk.answer(ANN, question)
+    assert c2.cancelled == []
+
+
+def test_a_job_that_c2_does_not_know_yet_waits(office):
+    desk, outbox, _ = office()
+    desk.answer(ANN, submission())
+    outbox.accepted(1, 12, {})
+    (waiting,) = desk.answer(ANN, GetTasks(12))
+    assert (waiting.job_id, waiting.state, waiting.reason) == (12, "PENDING", "Submitted")
+    outbox.ended([1])
+    with pytest.raises(UnknownJobError):
+        desk.answer(ANN, GetTasks(12))

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from qslurm.agent.outbox import Outbox
-from qslurm.errors import QslurmError
+from qslurm.errors import NoRoomError, QslurmError
 
 PAYLOAD = {"job": {"name": "bell"}, "script": "#!/bin/sh\n"}
 
@@ -68,3 +68,47 @@ def test_a_folder_that_is_none_is_said(tmp_path):
     (tmp_path / "outbox.db").write_text("this is no database, it is a letter to somebody")
     with pytest.raises(QslurmError, match="can't be opened"):
         Outbox(tmp_path)
+
+
+def test_a_submission_whose_job_c2_forgot_keeps_its_old_id_as_another_name(outbox):
+    number = outbox.take("key-1", "ann", PAYLOAD).number
+    outbox.accepted(number, 12, {})
+    outbox.forgotten(number)
+    assert (outbox.next_to_send().key, outbox.of_job(12).job_id, outbox.on_c2()) == ("key-1", None, [])
+    outbox.accepted(outbox.take("key-2", "bob", PAYLOAD).number, 12, {})
+    assert (outbox.of_job(12).user, outbox.of_job(12, "ann").key) == ("bob", "key-1")
+    assert outbox.now(12, before=2) is None
+    outbox.accepted(number, 15, {})
+    assert (outbox.of_job(12, "ann").job_id, outbox.of_job(15).key) == (15, "key-1")
+    assert [outbox.now(12, before=2), outbox.now(12, before=3), outbox.now(99, before=3)] == [15, 12, 99]
+
+
+def test_only_what_waits_can_be_given_up(outbox):
+    number = outbox.take("key-1", "ann", PAYLOAD).number
+    outbox.sending(number)
+    assert not outbox.given_up(number, {"kind": "job_cancelled", "message": "cancelled"})
+    outbox.put_back(number)
+    assert outbox.given_up(number, {"kind": "job_cancelled", "message": "cancelled"})
+    assert not outbox.sending(number)
+    assert outbox.next_to_send() is None
+
+
+def test_a_full_disk_is_said_and_loses_nothing(folder):
+    """The file may not grow: SQLite then says what it says of a full disk."""
+    outbox = Outbox(folder)
+    large = {"job": {}, "script": "x" * 20_000}
+    number = outbox.take("key-0", "ann", large).number
+    pages = outbox._store.execute("PRAGMA page_count").fetchone()[0]
+    outbox._store.execute(f"PRAGMA max_page_count = {pages + 10}")
+    with pytest.raises(NoRoomError, match="full; nothing was submitted"):
+        for count in range(1, 10):
+            outbox.take(f"key-{count}", "ann", large)
+    taken = outbox.open()
+    assert [entry.key for entry in taken] == [f"key-{count}" for count in range(len(taken))]
+    outbox.accepted(number, 12, {})
+    outbox._store.execute("PRAGMA max_page_count = 1000000")
+    assert outbox.take("key-late", "ann", large).state == "waiting"
+    outbox.close()
+    again = Outbox(folder)
+    assert [entry.key for entry in again.open()] == [*(entry.key for entry in taken), "key-late"]
+    again.close()

@@ -61,6 +61,7 @@ def test_a_typo_names_the_key_and_the_nearest_valid_one(text: str, key: str, nea
         ("[[backend]]\nqubits = 3", "name"),
         ("[gate]\ninterval_s = 'soon'", "interval_s"),
         ("[gate]\ninterval_s = 0", "interval_s"),
+        ("[gate]\nforgotten_s = 0", "forgotten_s"),
         ("[[backend]]\nname='a'\n[[backend]]\nname='a'", "twice"),
         ("slurm = 3", "slurm"),
         ("backend = [1]", "backend"),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c2.rules import (
     EPILOG_GRACE_S,
-    FORGOTTEN_GRACE_S,
     LONGEST_PATIENCE_S,
+    OVER_GRACE_S,
     RESUMES,
     RESUMES_WITHIN_S,
     SECOND_LAUNCH,
     Ages,
     Overdue,
     Resumes,
+    Stuck,
     delivery,
     out_of_service,
     overdue,
@@ -30,6 +32,7 @@ from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
 
 NOW = 1_000_000.0
+FORGOTTEN_S = 600.0
 
 
 def wish(state: Literal["enabled", "drained", "closed"]) -> Wish:
@@ -192,17 +195,17 @@ def test_an_end_whose_state_is_unknown_waits_for_slurm_and_not_for_ever() -> Non
 
 @pytest.mark.parametrize("state", ["RUNNING", "CONFIGURING", "COMPLETING", "PENDING", "SUSPENDED"])
 def test_a_task_whose_job_lives_is_left_open(state: str) -> None:
-    assert overdue(task(restart=1), job(state, restart=1)) is None
+    assert overdue(task(restart=1), job(state, restart=1), FORGOTTEN_S) is None
 
 
 def test_a_task_of_an_earlier_start_is_withdrawn() -> None:
-    verdict = overdue(task(restart=0), job("RUNNING", restart=1))
+    verdict = overdue(task(restart=0), job("RUNNING", restart=1), FORGOTTEN_S)
     assert verdict is not None
     assert verdict[0] == Finish(job_id=7, restart=0, state="REQUEUED")
 
 
 def test_a_lost_epilog_is_made_good_after_its_time_of_grace() -> None:
-    watch, ended = Overdue(), {7: job("FAILED", restart=0, code=512)}
+    watch, ended = Overdue(FORGOTTEN_S), {7: job("FAILED", restart=0, code=512)}
     assert watch.due([task()], ended, NOW) == []
     assert watch.due([task()], ended, NOW + EPILOG_GRACE_S - 1) == []
     (finish,) = watch.due([task()], ended, NOW + EPILOG_GRACE_S)
@@ -210,18 +213,18 @@ def test_a_lost_epilog_is_made_good_after_its_time_of_grace() -> None:
 
 
 def test_a_job_that_lives_again_starts_its_time_of_grace_anew() -> None:
-    watch, ended = Overdue(), {7: job("FAILED", restart=0)}
+    watch, ended = Overdue(FORGOTTEN_S), {7: job("FAILED", restart=0)}
     watch.due([task()], ended, NOW)
     watch.due([task()], {7: job("RUNNING", restart=0)}, NOW + 5)
     assert watch.due([task()], ended, NOW + EPILOG_GRACE_S) == []
 
 
 def test_a_running_job_that_slurmctld_forgot_gets_long_because_it_may_run_on() -> None:
-    watch = Overdue()
+    watch = Overdue(FORGOTTEN_S)
     assert watch.due([task("running"), task("admitted", restart=1)], {}, NOW) == []
     (closed,) = watch.due([task("running"), task("admitted", restart=1)], {}, NOW + EPILOG_GRACE_S)
     assert closed.restart == 1
-    assert len(watch.due([task("running")], {}, NOW + FORGOTTEN_GRACE_S)) == 1
+    assert len(watch.due([task("running")], {}, NOW + FORGOTTEN_S)) == 1
 
 
 def test_a_clock_that_jumps_makes_nobody_wait_longer_and_gives_nobody_up_sooner() -> None:
@@ -274,3 +277,17 @@ def test_a_node_that_is_drained_again_and_again_is_left_to_an_operator() -> None
         assert resumes.due([drained()], NOW + look) == (["qi1"] if look < RESUMES else [])
     assert resumes.due([drained("qi2")], NOW + 20) == ["qi2"]
     assert resumes.due([drained()], NOW + RESUMES_WITHIN_S + 1) == ["qi1"]
+
+
+def test_a_job_whose_script_is_over_is_ended_if_slurmctld_goes_on_calling_it_running() -> None:
+    over = msgspec.structs.replace(task("running"), over=True)
+    running = {over.job_id: job("RUNNING", restart=over.restart)}
+    stuck = Stuck()
+    assert stuck.due([over], running, NOW) == []
+    assert stuck.due([over], running, NOW + OVER_GRACE_S - 1) == []
+    assert stuck.due([over], running, NOW + OVER_GRACE_S) == [over]
+    for other in ("COMPLETING", "PENDING"):
+        assert stuck.due([over], {over.job_id: job(other, restart=over.restart)}, NOW + 100) == []
+    assert stuck.due([over], running, NOW + 200) == []
+    assert stuck.due([task("running")], running, NOW + 300) == []
+    assert stuck.due([over], {}, NOW + 400) == []

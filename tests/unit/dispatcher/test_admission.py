@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from qslurm.dispatcher.admission import BackendFacts, Known, Start, Take, Turn, judge
+from qslurm.dispatcher.admission import HAS_RUN, BackendFacts, Known, Start, Take, Turn, judge
 from qslurm.dispatcher.messages import Admit
 from qslurm.dispatcher.states import TaskState
 from qslurm.payload.envelope import Envelope
@@ -108,3 +108,47 @@ def test_a_reused_job_id_is_another_job() -> None:
 def test_a_start_that_slurm_took_back_may_come_again() -> None:
     withdrawn = start(state=TaskState.WITHDRAWN, closed=True)
     assert judge(JOB, QX, [withdrawn], [withdrawn]) == Take()
+
+
+SCRIPT = job(kind="script", envelope=None)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        start(SCRIPT),
+        start(SCRIPT, state=TaskState.FINISHED, closed=True),
+        start(SCRIPT, state=TaskState.FAILED, closed=True),
+    ],
+)
+def test_a_script_that_has_begun_is_not_started_again_by_a_slurmctld_that_has_forgotten_it(
+    known: Start,
+) -> None:
+    verdict = judge(SCRIPT, QX, [known], [known])
+    assert isinstance(verdict, Turn)
+    assert (verdict.reason.startswith(HAS_RUN), verdict.retry) == (True, False)
+
+
+def test_a_script_whose_prolog_is_run_again_before_it_began_is_admitted_again() -> None:
+    known = start(SCRIPT, state=TaskState.ADMITTED, started=False)
+    assert judge(SCRIPT, QX, [known], [known]) == Known()
+
+
+@pytest.mark.parametrize("kind", ["script", "circuit", "hybrid"])
+def test_a_submission_that_was_lost_before_it_ran_may_come_again_also_under_its_old_id(kind: str) -> None:
+    again = job(kind=kind, envelope=None if kind == "script" else Envelope(kind=kind, source="x"))  # type: ignore[arg-type]
+    lost = start(
+        again, state=TaskState.FAILED, started=False, closed=True, reason="Slurm no longer knows the job"
+    )
+    assert judge(again, QX, [lost], [lost]) == Take()
+    assert judge(msgspec.structs.replace(again, job_id=9), QX, [], [lost]) == Take()
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELLED, TaskState.TIMED_OUT])
+def test_what_has_run_as_another_job_and_ended_badly_is_not_run_again(state: TaskState) -> None:
+    ended = start(msgspec.structs.replace(SCRIPT, job_id=3), state=state, closed=True)
+    verdict = judge(SCRIPT, QX, [], [ended])
+    assert isinstance(verdict, Turn)
+    assert not verdict.retry
+    taken_back = msgspec.structs.replace(SCRIPT, job_id=3)
+    assert judge(SCRIPT, QX, [], [start(taken_back, state=TaskState.WITHDRAWN, closed=True)]) == Take()

@@ -263,3 +263,19 @@ def test_a_session_has_the_result_that_its_loop_gave_it(manager: Manager) -> Non
     manager.put_task(7, kind="session", final_result='{"energy": -1.1}')
     document = manager.get("/v1/jobs/7/results").json()
     assert (document["kind"], document["final_result"]) == ("session", {"energy": -1.1})
+
+
+def test_a_key_gives_every_start_of_its_submission_and_of_its_tasks(manager: Manager) -> None:
+    manager.put_task(7, key="k/1", state="withdrawn")
+    manager.put_task(7, key="k/1", restart=1, state="running", finished_at=None)
+    manager.put_task(8, key="k/1#0")
+    manager.put_task(9, key="k/12")
+    manager.put_task(10, key="k/1", center="lumi")
+    found = manager.get("/v1/keys/k%2F1").json()["jobs"]
+    assert [(job["job_id"], job["restart"], job["state"]) for job in found] == [
+        (8, 0, "finished"),
+        (7, 1, "running"),
+        (7, 0, "withdrawn"),
+    ]
+    assert manager.get("/v1/keys/nobodys").json() == {"jobs": []}
+    assert error(manager.get("/v1/keys/k%201"))["code"] == 2

@@ -71,7 +71,11 @@ def test_the_environment_is_clean_but_for_what_was_asked_for(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_JWT", "secret")
     job = render(_circuit(environment={"OMP_NUM_THREADS": "2"}))["job"]
-    assert job["environment"] == ["PATH=/usr/local/bin:/usr/bin:/bin", "OMP_NUM_THREADS=2"]
+    assert job["environment"] == [
+        "QSLURM_HANDS_OVER=1",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "OMP_NUM_THREADS=2",
+    ]
 
 
 @pytest.mark.parametrize("name", ["SLURM_JWT", "SLURM_JOB_ID", "SBATCH_PARTITION", "QSLURM_TOKEN_FILE"])

@@ -76,7 +76,9 @@ def test_hooks_quote_what_they_are_given() -> None:
     )
 
 
-@pytest.mark.parametrize("hook", ["prolog-slurmctld", "epilog-slurmctld", "task-prolog", "qslurm-step"])
+@pytest.mark.parametrize(
+    "hook", ["prolog-slurmctld", "epilog-slurmctld", "task-prolog", "task-epilog", "qslurm-step"]
+)
 def test_hooks_are_shell_scripts(hook: str) -> None:
     text = render(f"c2/hooks/{hook}.j2", defaults())
     done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, check=False)

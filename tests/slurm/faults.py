@@ -1,0 +1,328 @@
+"""What goes wrong between a center and C2: links that cut, agents and daemons that die; and who submits meanwhile."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from people import eventually
+from testbed import Testbed, users
+
+GIVES_UP_S = 4
+"""How long the agent under fire waits for an answer of C2."""
+
+Choose = Callable[[str], str]
+"""What happens to a request, from its first line: one of FAULTS, or "" for nothing."""
+
+FAULTS = ("before", "during", "after", "late", "slow")
+
+
+class Relay:
+    """The link to slurmrestd. It takes HTTP requests apart, so that it can break off where it hurts.
+
+    before: C2 hears nothing; during: half of the request; after: it answers, and nobody hears it; late: the center has
+    given up when C2 hears it; slow: it takes a while.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.choose: Choose = lambda _: ""
+        self.done: Counter[str] = Counter()
+        self._late: list[threading.Thread] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Let nobody through any more."""
+        self._listener.close()
+        for thread in self._late:
+            thread.join()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                guest, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(guest,), daemon=True).start()
+
+    def _serve(self, guest: socket.socket) -> None:
+        with guest, suppress(OSError, EOFError):
+            while True:
+                request = _message(guest)
+                fault = self.choose(request.partition(b"\r\n")[0].decode())
+                self.done[fault] += 1
+                answer = self._passed(request, fault)
+                if answer is None:
+                    return
+                guest.sendall(answer)
+
+    def _passed(self, request: bytes, fault: str) -> bytes | None:
+        if fault == "before":
+            return None
+        if fault == "late":
+            thread = threading.Thread(target=self._deliver_late, args=(request,))
+            self._late.append(thread)
+            thread.start()
+            return None
+        if fault == "slow":
+            time.sleep(1.0)
+        with socket.create_connection(self._target, 30) as c2:
+            if fault == "during":
+                c2.sendall(request[: len(request) // 2])
+                return None
+            c2.sendall(request)
+            answer = _message(c2)
+        return None if fault == "after" else answer
+
+    def _deliver_late(self, request: bytes) -> None:
+        time.sleep(2.0)
+        with suppress(OSError, EOFError), socket.create_connection(self._target, 30) as c2:
+            c2.sendall(request)
+            _message(c2)
+
+
+def _message(link: socket.socket) -> bytes:
+    """A whole HTTP request or answer."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _piece(link)
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += _piece(link)
+    return head + b"\r\n\r\n" + body
+
+
+def _piece(link: socket.socket) -> bytes:
+    piece = link.recv(1 << 16)
+    if not piece:
+        raise EOFError
+    return piece
+
+
+class Agent:
+    """An agent of the center's, with an outbox of its own, which reaches C2 by a link that may break.
+
+    With `room` its outbox lies on a disk of that size, which nobody else sees.
+    """
+
+    def __init__(self, testbed: Testbed, port: int, *, room: str = "") -> None:
+        layout = testbed.layout
+        self._python = layout.python
+        self.folder = layout.folder / "fire"
+        self.socket = self.folder / "agent.sock"
+        self.outbox = self.folder / "state" / "outbox.db"
+        self.config = self.folder / "agent.toml"
+        self._user = pwd.getpwnam(users.AGENT)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._disk: subprocess.Popen[bytes] | None = None
+        self.deaths = 0
+        self.folder.mkdir(exist_ok=True)
+        os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
+        self.folder.chmod(0o755)
+        self.config.write_text(
+            f'[c2]\nurl = "http://127.0.0.1:{port}"\nresults_url = "{testbed.results_url}"\n'
+            f'user = "center_snellius"\ntoken_file = "{layout.agent_token}"\ntimeout_s = {GIVES_UP_S}\n'
+            f'[agent]\nsocket = "{self.socket}"\nstate = "{self.outbox.parent}"\n'
+        )
+        if room:
+            self._disk = self._mounted(room)
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        enter = [] if self._disk is None else ["nsenter", f"--mount=/proc/{self._disk.pid}/ns/mnt"]
+        become = ["setpriv", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
+        serve = [self._python, "-I", "-m", "qslurm", "agent", "serve", "--config", self.config]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*enter, *become, *serve], stdout=log, stderr=log, cwd="/",
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            )  # fmt: skip
+        eventually(self._listens, "the agent to listen", seen=lambda: self.log()[-2000:])
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+        self.deaths += 1
+
+    def stop(self) -> None:
+        """As its administrator would."""
+        self._end(signal.SIGTERM)
+        if self._disk is not None:
+            self._disk.kill()
+            self._disk.wait()
+        shutil.rmtree(self.folder)
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Somebody else has used up all the room."""
+        assert self._disk is not None
+        filler = Path(f"/proc/{self._disk.pid}/root{self.outbox.parent}/filler")
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 1024)
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    def _mounted(self, room: str) -> subprocess.Popen[bytes]:
+        """A process that has a small disk where the outbox will be."""
+        self.outbox.parent.mkdir(exist_ok=True)
+        options = f"size={room},mode=0700,uid={self._user.pw_uid},gid={self._user.pw_gid}"
+        script = 'mount -t tmpfs -o "$1" outbox "$2" && echo mounted && exec sleep infinity'
+        command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", options]
+        disk = subprocess.Popen([*command, self.outbox.parent], stdout=subprocess.PIPE)
+        assert disk.stdout is not None
+        assert disk.stdout.readline() == b"mounted\n"
+        disk.stdout.close()
+        return disk
+
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.folder / "log").read_text()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+
+SUBMIT = """
+import sys, threading, time
+from qslurm.center.config import load_config
+from qslurm.center.connection import open_center
+from qslurm.center.request import Request, prepare
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.payload.comment import Comment
+
+config = load_config(environ={"QSLURM_CONFIG": sys.argv[1]})
+counter, first, last = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+numbers = iter(range(first, last))
+lock = threading.Lock()
+
+def submit_some():
+    center = open_center(config)
+    while True:
+        with lock:
+            number = next(numbers, None)
+        if number is None:
+            return
+        script = f"#!/bin/sh\\necho {number} $SLURM_JOB_ID >> {counter}\\n"
+        payload = prepare(config, Request(text=script, backend="qx"), {})
+        key = Comment.parse(payload["job"]["comment"]).key
+        while True:
+            try:
+                job_id = center.slurm.submit(payload).job_id
+                break
+            except UnreachableError:
+                time.sleep(0.2)  # its user presses the arrow and enter
+            except QslurmError as error:
+                print(number, key, "refused:", error, flush=True)
+                return
+        print(number, key, job_id, flush=True)
+
+threads = [threading.Thread(target=submit_some) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+class Submitter:
+    """A researcher whose program submits one small script after the other, four at a time, and never gives up."""
+
+    def __init__(self, testbed: Testbed, agent: Agent, user: str, counter: Path, numbers: range) -> None:
+        config = agent.folder / "users.toml"
+        config.write_text(f'[agent]\nsocket = "{agent.socket}"\n')
+        who = pwd.getpwnam(user)
+        self.said = agent.folder / f"{user}.out"
+        with self.said.open("wb") as out:
+            self.process = subprocess.Popen(
+                [testbed.layout.python, "-I", "-c", SUBMIT, config, counter, str(numbers.start), str(numbers.stop)],
+                stdout=out, stderr=subprocess.STDOUT, cwd="/", user=who.pw_uid, group=who.pw_gid, extra_groups=[],
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": user, "HOME": "/"},
+            )  # fmt: skip
+
+    def jobs(self) -> dict[int, tuple[str, str]]:
+        """Key and job id of each submission that was answered, by its number."""
+        found = {}
+        for line in self.said.read_text().splitlines(keepends=True):
+            if not line.endswith("\n"):  # it is still being written
+                break
+            number, key, job_id, *rest = line.split()
+            assert number.isdigit() and job_id.isdigit() and not rest, self.said.read_text()
+            found[int(number)] = (key, job_id)
+        return found
+
+
+class Trouble:
+    """Daemons that die and freeze, one after the other, as a seed says."""
+
+    def __init__(self, testbed: Testbed, agent: Agent, seed: int) -> None:
+        self._testbed, self._agent = testbed, agent
+        self._dice = random.Random(seed)
+        self.done: Counter[str] = Counter()
+
+    def some(self) -> str:
+        """One more; everything is there again when it is over."""
+        what, daemon = self._dice.choice(
+            [
+                *[("kill", "agent")] * 2,
+                *[("kill", "slurmctld-c2")] * 3,
+                *[("freeze", "slurmctld-c2")] * 1,
+                *[("kill", "slurmrestd")] * 2,
+                *[("freeze", "slurmrestd")] * 1,
+                *[("kill", "slurmdbd")] * 1,
+                *[("freeze", "slurmdbd")] * 1,
+            ]
+        )
+        for_s = self._dice.uniform(0.2, 2.0) if what == "kill" else GIVES_UP_S + 2
+        after_s = self._dice.uniform(0.5, 4.0)
+        self._do(what, daemon, for_s)
+        time.sleep(after_s)
+        self.done[f"{what} {daemon}"] += 1
+        return f"{what} {daemon} {for_s:.1f} s, quiet {after_s:.1f} s"
+
+    def _do(self, what: str, daemon: str, for_s: float) -> None:
+        if daemon == "agent":
+            self._agent.kill()
+            time.sleep(for_s)
+            self._agent.start()
+        elif what == "kill":
+            self._testbed.kill(daemon)
+            time.sleep(for_s)
+            self._testbed.start(daemon)
+        else:
+            with frozen(self._testbed, daemon):
+                time.sleep(for_s)
+
+
+@contextmanager
+def frozen(testbed: Testbed, daemon: str) -> Iterator[None]:
+    """A daemon that neither works nor ends."""
+    pid = testbed.pid(daemon)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
