@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +136,41 @@ def test_a_center_that_may_not_renew_is_warned_and_a_token_by_hand_is_taken_up(
             assert testbed.pid("agent") == pid
     finally:
         operator(testbed, "token", "renewal", "--center", "snellius", "--for", "366d")
+
+
+BEHIND = """
+import sys, time
+real = time.time
+time.time = lambda: real() - 600
+sys.argv = ["qslurm", "agent", "serve", "--config", sys.argv[1]]
+from qslurm.cli import main
+main()
+"""
+
+
+def test_a_clock_that_is_ten_minutes_behind_makes_no_renewal_late(testbed: Testbed, alice: Center) -> None:
+    path = testbed.layout.agent_token
+    with agent_with(
+        testbed, aged(testbed, left_s=726, life="3600s")
+    ):  # by that clock, due in a quarter of an hour
+        testbed.stop("agent")
+        first = aged(testbed, left_s=726, life="3600s")
+        put(path, first)
+        owner = path.stat()
+        command = [testbed.layout.python, "-I", "-c", BEHIND, testbed.layout.agent_config]
+        agent = subprocess.Popen(
+            command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], cwd="/", env={"PATH": "/usr/bin:/bin"},
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            eventually(lambda: path.read_text().strip() != first, "the agent to renew its token")
+            assert -610 < alice.status()["token"]["clock_off_s"] < -590
+            assert (
+                alice.ends_as(alice.submits(alice.has_example("bell.cq"), "--backend", "qx")) == "COMPLETED"
+            )
+        finally:
+            agent.terminate()
+            agent.wait(60)
 
 
 def test_who_is_cut_off_or_is_another_center_gets_no_token(testbed: Testbed) -> None:
