@@ -59,13 +59,12 @@ def test_the_first_circuit_that_is_none_is_an_error_and_the_session_goes_on(plac
         assert qi.execute_circuits([CIRCUIT, CIRCUIT], 5)[1].results == {"01": 5}
 
 
-@pytest.mark.parametrize("times", [1, 3])
-def test_a_link_that_is_cut_costs_nothing(place: Place, times: int) -> None:
+def test_a_link_that_is_cut_costs_nothing(place: Place) -> None:
     held = place.hold()
     with closing(held.client(by_cable=True)) as client:
         futures = [client.submit(CIRCUIT, shots, False) for shots in (1, 2, 3)]
         until(lambda: place.begun() == 3)
-        for _ in range(times):
+        for _ in range(2):
             place.cable.cut()
             until(lambda: "cut" in " ".join(held.said))
             held.said.clear()
