@@ -1,84 +1,28 @@
-"""A session's client: circuits out and counts back, over a link that may break and is made again.
-
-Every execution has a number, and C2 runs no number twice. So whatever was not answered when the link broke is asked for
-again over the next one, and what had come out meanwhile is given. One thread does all that is sent and received; who
-asks gets futures, so that many circuits can be on their way at once.
-"""
+"""A session's client: circuits out and counts back, many at once if there are, over a link that may break (link.py)."""
 
 from __future__ import annotations
 
-import os
-import select
-import socket
-import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-
-import msgspec
 
 from qslurm.dispatcher.client import error_of
-from qslurm.dispatcher.messages import (
-    CIRCUIT_BYTES_IN_SESSION,
-    OPEN_IN_SESSION,
-    Attached,
-    Conclude,
-    Done,
-    Execute,
-    Executed,
-    Message,
-    Pending,
-    Refused,
-)
-from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
-from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
+from qslurm.dispatcher.messages import OPEN_IN_SESSION, Attached, Conclude, Done, Execute, Executed, Message
+from qslurm.dispatcher.wire import BODY_LIMIT, encode
+from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.sessions.door import Connect, EndedError, NotOpenError, enter
-from qslurm.sessions.wire import ANSWER_LIMIT, NO_QUESTION, SILENCE_S, frame, frames
-
-LINK_LIMIT_S = 300.0
-"""Without a link for so long the session is given up; its idle limit has ended it on C2, or will."""
+from qslurm.sessions.door import Connect, EndedError
+from qslurm.sessions.link import LINK_LIMIT_S, Ended, Link
 
 CONCLUDE_S = 10.0
 """How long leaving a session waits for C2's word."""
 
-_READ = 256 * 1024
-_CHUNK = 16 * 1024  # what TLS sends at once
-_PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
-_AGAIN_S = 1.0
-_CUT = "The link to C2 is cut"
 _SEEDS = 2**63
-
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-Ended = Callable[[], QslurmError | None]
-"""Asks what has become of the session's job: how it has ended (EndedError: well), or None if it has not.
-
-UnreachableError: nobody knows.
-"""
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What was asked; the task is filled in when it is sent, since a job that C2 started anew has another."""
-
-    message: Execute | Conclude
-    answer: Future[Message]
-
-    @property
-    def size(self) -> int:
-        return len(self.message.circuit) if isinstance(self.message, Execute) else 0
 
 
 class SessionClient:
-    """The transport of a session's `qi`. May be used by several threads at once.
-
-    `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
-    when C2 knows of no session.
-    """
+    """The transport of a session's `qi`. May be used by several threads at once. `say` and `ended` are as for Link."""
 
     def __init__(
         self,
@@ -90,39 +34,16 @@ class SessionClient:
         seed: int | None = None,
         link_limit_s: float = LINK_LIMIT_S,
     ) -> None:
-        self._connect = connect
-        self._secret = secret
-        self._say = say
-        self._why_ended = ended
         self._seed = seed
-        self._link_limit_s = link_limit_s
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._questions: dict[int, _Question] = {}  # without an answer, by number
-        self._outbox: deque[int] = deque()
-        self._under_way: dict[int, int] = {}  # questions that C2 has, and the size of their circuits
-        self._later: dict[int, float] = {}  # to be asked again, and when
-        self._number = 0
         self._seq = 0
         self._shots = 0
-        self._said = ""
-        self._over: QslurmError | None = None
-        self._closing = False
-        self._heard = 0.0
-        link, attached, data = self._open()
-        self._attached = attached
-        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._thread = threading.Thread(
-            target=self._run, args=(link, data), name="qslurm-session", daemon=True
-        )
-        self._thread.start()
-
-    # --- what is asked -------------------------------------------------------------------------------
+        self._lock = threading.Lock()
+        self._link = Link(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
 
     @property
     def attached(self) -> Attached:
         """What C2 said of the session."""
-        return self._attached
+        return self._link.attached
 
     @property
     def executions(self) -> int:
@@ -136,13 +57,13 @@ class SessionClient:
 
     @property
     def over(self) -> QslurmError | None:
-        """Why the session has ended, if it has; None too after it was concluded."""
-        return self._over
+        """How the session has ended, if it has (EndedError: it was concluded)."""
+        return self._link.over
 
     @property
     def backend_type(self) -> BackendType:
         """The backend that circuits run on."""
-        return backend_type_of(self._attached)
+        return backend_type_of(self._link.attached)
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """Execute a circuit and wait for its outcome; what can't be executed is the error it failed with."""
@@ -179,7 +100,7 @@ class SessionClient:
                 self._shots += found.shots_done
             outcome.set_result(found)
 
-        self._ask(lambda: self._order(circuit, number_of_shots, raw_data)).add_done_callback(settle)
+        self._link.ask(lambda: self._order(circuit, number_of_shots, raw_data)).add_done_callback(settle)
         return outcome
 
     def conclude(self, *, final_result: str | None = None, failure: str = "") -> bool:
@@ -187,7 +108,7 @@ class SessionClient:
 
         If it has ended before, the error that says why.
         """
-        asked = self._ask(lambda: Conclude(task=0, final_result=final_result, failure=failure))
+        asked = self._link.ask(lambda: Conclude(task=0, final_result=final_result, failure=failure))
         try:
             return isinstance(asked.result(CONCLUDE_S), Done)
         except EndedError:
@@ -197,11 +118,7 @@ class SessionClient:
 
     def close(self) -> None:
         """Hang up. A session that was not concluded is ended by its idle limit."""
-        with self._lock:
-            self._closing = True
-            self._ring()
-        if self._thread is not threading.current_thread():
-            self._thread.join(CONCLUDE_S)
+        self._link.close()
 
     def _order(self, circuit: str, shots: int, raw_data: bool) -> Execute:
         seq = self._seq
@@ -211,220 +128,6 @@ class SessionClient:
             raise InvalidInputError(f"A circuit may have {BODY_LIMIT >> 20} MiB; this one is larger.")
         self._seq += 1
         return order
-
-    def _ask(self, make: Callable[[], Execute | Conclude]) -> Future[Message]:
-        if os.getpid() != self._pid:
-            raise QslurmError(
-                "A session can't be used by a process that was forked from its own.",
-                hint="Use it in the first process, or start the workers with `qslurm session -- COMMAND`.",
-            )
-        answer: Future[Message] = Future()
-        with self._lock:
-            if self._over is not None:
-                raise self._over
-            self._number += 1
-            self._questions[self._number] = _Question(make(), answer)
-            self._outbox.append(self._number)
-            self._ring()
-        return answer
-
-    def _ring(self) -> None:
-        """Wake the link's thread, if it is still there; call it with the lock."""
-        if self._bell >= 0:
-            try:
-                os.write(self._bell, b"\0")
-            except BlockingIOError:
-                return  # it wakes anyway
-
-    # --- the link's thread ---------------------------------------------------------------------------
-
-    def _run(self, link: socket.socket, data: bytearray) -> None:
-        error: QslurmError
-        try:
-            while True:
-                try:
-                    self._serve(link, data)
-                finally:
-                    link.close()
-                if self._closing or self._over is not None:
-                    break
-                link, self._attached, data = self._open_again()
-                with self._lock:
-                    self._outbox = deque(self._questions)  # everything that has no answer is asked again
-                    self._under_way.clear()
-                    self._later.clear()
-                if self._said.startswith(_CUT):
-                    self._tell("The link to C2 is back.")
-        except QslurmError as found:
-            error = found
-        except Exception as found:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            error = QslurmError(f"The session's link has failed: {type(found).__name__}: {found}.")
-        else:
-            error = self._over or QslurmError("The session was left.")
-        self._end(error)
-        os.close(self._ear)
-        with self._lock:
-            os.close(self._bell)
-            self._bell = -1
-
-    def _end(self, error: QslurmError) -> None:
-        with self._lock:
-            self._over = self._over or error
-            left = list(self._questions.values())
-            self._questions.clear()
-        for question in left:
-            question.answer.set_exception(self._over)
-
-    def _open(self) -> tuple[socket.socket, Attached, bytearray]:
-        link = self._connect()
-        try:
-            attached, data = enter(link, self._secret)
-            link.setblocking(False)
-        except BaseException:
-            link.close()
-            raise
-        self._heard = time.monotonic()
-        return link, attached, data
-
-    def _open_again(self) -> tuple[socket.socket, Attached, bytearray]:
-        """Connect until it works; the error that says why there is nothing to connect to any more."""
-        began, attempts = time.monotonic(), 0
-        while True:
-            self._pause(_PAUSES_S[min(attempts, len(_PAUSES_S) - 1)])
-            attempts += 1
-            if self._closing:
-                raise QslurmError("The session was left.")
-            try:
-                return self._open()
-            except NotOpenError:
-                why = "C2 does not hold the session"
-                try:
-                    ended = self._why_ended()
-                    began = time.monotonic()  # C2 is there; its job is back in the queue, or about to end
-                except UnreachableError:
-                    ended = None
-                if ended is not None:
-                    raise ended from None
-            except UnreachableError as error:
-                why = error.message.rstrip(".")
-            except OSError as error:
-                why = error.strerror or str(error)
-            if attempts > 1:
-                self._tell(f"{_CUT} ({why}); trying again.")
-            if time.monotonic() - began > self._link_limit_s:
-                raise UnreachableError(
-                    f"C2 has not been reached for {self._link_limit_s:g} s ({why}).",
-                    hint="The session is ended on C2 by its idle limit.",
-                )
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._closing and (left := until - time.monotonic()) > 0:
-            select.select([self._ear], [], [], left)
-            self._silence_bell()
-
-    def _silence_bell(self) -> None:
-        try:
-            os.read(self._ear, 4096)
-        except BlockingIOError:
-            return
-
-    def _serve(self, link: socket.socket, data: bytearray) -> None:
-        """Send and receive until the link breaks, or nothing is left to be done."""
-        unsent = bytearray()
-        poller = select.poll()
-        poller.register(self._ear, select.POLLIN)
-        self._take_in(data)
-        while self._over is None and (unsent or not self._closing):
-            self._fill(unsent)
-            try:
-                _write(link, unsent)
-                poller.register(link, select.POLLIN | (select.POLLOUT if unsent else 0))
-                ready = dict(poller.poll(self._patience_ms()))
-                if self._ear in ready:
-                    self._silence_bell()
-                if link.fileno() in ready and not self._read(link, data):
-                    return
-                self._take_in(data)
-            except (OSError, QslurmError):
-                return
-            if time.monotonic() - self._heard > SILENCE_S:
-                return
-
-    def _patience_ms(self) -> int:
-        now = time.monotonic()
-        first = min([self._heard + SILENCE_S, *self._later.values()])
-        return max(0, int((first - now) * 1000) + 1)
-
-    def _fill(self, unsent: bytearray) -> None:
-        """What has to be sent now, as far as C2 takes it."""
-        now = time.monotonic()
-        with self._lock:
-            for number in [number for number, when in self._later.items() if when <= now]:
-                del self._later[number]
-                self._under_way.pop(number, None)
-                self._outbox.appendleft(number)
-            while self._outbox and self._has_room():
-                number = self._outbox.popleft()
-                question = self._questions.get(number)
-                if question is not None:
-                    self._under_way[number] = question.size
-                    message = msgspec.structs.replace(question.message, task=self._attached.task)
-                    unsent += frame(number, encode(message))
-
-    def _has_room(self) -> bool:
-        size = sum(self._under_way.values())
-        return len(self._under_way) < OPEN_IN_SESSION and size <= CIRCUIT_BYTES_IN_SESSION - BODY_LIMIT
-
-    def _read(self, link: socket.socket, data: bytearray) -> bool:
-        """Take what has come; False if the other side has hung up."""
-        while True:
-            try:
-                piece = link.recv(_READ)
-            except _NOT_YET:
-                return True
-            if not piece:
-                return False
-            self._heard = time.monotonic()
-            data += piece
-
-    def _take_in(self, data: bytearray) -> None:
-        for number, body in frames(data, ANSWER_LIMIT):
-            if body:
-                self._take(number, decode_reply(body))
-
-    def _take(self, number: int, message: Message) -> None:
-        if number == NO_QUESTION:
-            if isinstance(message, Refused):
-                if message.kind == NotOpenError.kind:
-                    raise NotOpenError(message.reason)
-                self._end(error_of(message.kind, message.reason))
-            return
-        if isinstance(message, Pending):
-            if message.again:
-                self._later[number] = time.monotonic() + _AGAIN_S
-            if number == next(iter(self._questions), 0):
-                self._tell(message.reason if message.position or message.again else "")
-            return
-        if isinstance(message, Refused) and message.kind == NotOpenError.kind:
-            raise NotOpenError(message.reason)  # another link finds out what has become of it
-        with self._lock:
-            question = self._questions.pop(number, None)
-            self._under_way.pop(number, None)
-        if question is None:
-            return
-        self._tell("")
-        if isinstance(question.message, Conclude) and isinstance(message, Done):
-            self._over = EndedError("The session has ended.", hint="Open another one.")
-        if isinstance(message, Refused):
-            question.answer.set_exception(error_of(message.kind, message.reason))
-        else:
-            question.answer.set_result(message)
-
-    def _tell(self, reason: str) -> None:
-        if reason and reason != self._said:
-            self._say(reason)
-        self._said = reason
 
 
 def _outcome(answer: Message) -> Outcome:
@@ -450,12 +153,3 @@ def backend_type_of(facts: Attached) -> BackendType:
     return backend_type(
         facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
     )
-
-
-def _write(link: socket.socket, unsent: bytearray) -> None:
-    while unsent:
-        try:
-            sent = link.send(bytes(unsent[:_CHUNK]))
-        except _NOT_YET:
-            return
-        del unsent[:sent]

@@ -18,8 +18,9 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.sessions.client import LINK_LIMIT_S, SessionClient
+from qslurm.sessions.client import SessionClient
 from qslurm.sessions.door import Door, EndedError, NotOpenError
+from qslurm.sessions.link import LINK_LIMIT_S
 from qslurm.sessions.wire import SECRET_BYTES
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ HELLO_LIMIT = 256
 QUESTION_LIMIT = 8 * 1024 * 1024
 """Bytes of a frame from a client, as at the dispatcher's socket."""
 
-ANSWER_LIMIT = 256 * 1024 * 1024
-"""Bytes of a frame from the door: raw data is large."""
+ANSWER_LIMIT = 320 * 1024 * 1024
+"""Bytes of a frame from the door: raw data is large, and a quantum runtime may give 256 MiB at once."""
 
 _LENGTH, _NUMBER = 4, 8
 

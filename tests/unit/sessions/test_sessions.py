@@ -82,9 +82,9 @@ def test_links_that_are_given_up_again_and_again_cost_nothing(
 ) -> None:
     held = place.hold()
     with closing(held.client(by_cable=True)) as client:
-        monkeypatch.setattr("qslurm.sessions.client.SILENCE_S", 0.05)  # no sign of life comes in that time
+        monkeypatch.setattr("qslurm.sessions.link.SILENCE_S", 0.05)  # no sign of life comes in that time
         futures = [client.submit(CIRCUIT, shots, False) for shots in range(1, 41)]
-        until(lambda: held.links > 5)
+        until(lambda: held.links > 3)
         place.let_go()
         assert [future.result(60).shots_done for future in futures] == list(range(1, 41))
     assert place.begun() == 40
@@ -301,6 +301,6 @@ def test_another_door_is_not_taken_for_the_right_one(place: Place, home: Path) -
 def test_a_forked_process_is_told_that_it_has_no_session(place: Place) -> None:
     held = place.hold()
     with closing(held.client()) as client:
-        client._pid = os.getppid()
+        client._link._pid = os.getppid()
         with pytest.raises(QslurmError, match="forked"):
             client.execute(CIRCUIT, 1, False)
