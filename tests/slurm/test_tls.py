@@ -15,10 +15,7 @@ from people import Researcher, eventually, operator
 from testbed import Testbed, files, memory
 from testbed.render import merged, render
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx here"),
-]
+pytestmark = pytest.mark.slurm
 
 MAIN = """\
 daemon off; user root; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
