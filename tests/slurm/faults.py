@@ -239,7 +239,7 @@ def submit_some():
                 return
         print(number, key, job_id, flush=True)
 
-threads = [threading.Thread(target=submit_some) for _ in range(4)]
+threads = [threading.Thread(target=submit_some) for _ in range(16)]
 for thread in threads:
     thread.start()
 for thread in threads:
@@ -248,7 +248,7 @@ for thread in threads:
 
 
 class Submitter:
-    """A researcher whose program submits one small script after the other, four at a time, and never gives up."""
+    """A researcher whose program submits one small script after the other, sixteen at a time, and never gives up."""
 
     def __init__(self, testbed: Testbed, agent: Agent, user: str, counter: Path, numbers: range) -> None:
         config = agent.folder / "users.toml"
@@ -296,7 +296,7 @@ class Trouble:
             ]
         )
         for_s = self._dice.uniform(0.2, 2.0) if what == "kill" else GIVES_UP_S + 2
-        after_s = self._dice.uniform(0.5, 4.0)
+        after_s = self._dice.uniform(2.0, 8.0)
         self._do(what, daemon, for_s)
         time.sleep(after_s)
         self.done[f"{what} {daemon}"] += 1

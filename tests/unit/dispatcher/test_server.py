@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import count
 
+import msgspec
 import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qslurm.c2.launch import has_ended, may_begin
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.messages import (
     Admitted,
@@ -32,7 +35,13 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.wire import BODY_LIMIT
-from qslurm.errors import InvalidInputError, NotReadyError, PermissionDeniedError, UnreachableError
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    PermissionDeniedError,
+    QslurmError,
+    UnreachableError,
+)
 from tests.unit.dispatcher.running import (
     BELL,
     Running,
@@ -296,3 +305,42 @@ def test_nobody_there_is_said_in_time(home: object) -> None:
 
 
 HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"
+
+
+def launch(
+    shared: Running, job_id: int, sleep: Callable[[float], None] = time.sleep
+) -> tuple[int, list[str]]:
+    """What TaskProlog is told about a job's launch: its exit code, and what it prints."""
+    said: list[str] = []
+    environment = {"SLURM_JOB_ID": str(job_id)}
+    code = may_begin(shared.config, environment, say=said.append, identity=shared.identity, sleep=sleep)
+    return code, said
+
+
+def test_task_prolog_lets_a_script_begin_once_and_task_epilog_tells_its_end(
+    shared: Running, job_id: int
+) -> None:
+    script = msgspec.structs.replace(
+        circuit_job(job_id, uid=UID, key=f"once-{job_id}"), kind="script", envelope=None
+    )
+    assert shared.ask(script) == Admitted()
+    assert launch(shared, job_id) == (0, [])
+    code, said = launch(shared, job_id)
+    assert (code, len(said)) == (3, 1)
+    assert said[0].startswith("print qslurm: The script of job")
+    assert has_ended(shared.config, {"SLURM_JOB_ID": str(job_id)}, identity=shared.identity) == 0
+    assert isinstance(shared.ask(script), TurnedAway)
+
+
+def test_task_prolog_waits_for_an_admission_that_is_late(shared: Running, job_id: int) -> None:
+    script = msgspec.structs.replace(
+        circuit_job(job_id, uid=UID, key=f"once-{job_id}"), kind="script", envelope=None
+    )
+    code, said = launch(shared, job_id, sleep=lambda _: shared.ask(script))
+    assert code == 0
+    assert said == [f"print qslurm: waiting: Job {job_id} has not been admitted."]
+
+
+def test_what_is_no_job_does_not_begin(shared: Running) -> None:
+    with pytest.raises(QslurmError, match="TaskProlog"):
+        may_begin(shared.config, {}, identity=shared.identity)
