@@ -40,6 +40,8 @@ STATUS_TIMEOUT_S = 2.0
 
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
+RELEASES_FOR_S = 600.0
+"""Seconds after a node was put back in which jobs are released that slurmctld holds after a second launch."""
 
 
 class Gate:
@@ -55,6 +57,7 @@ class Gate:
         self._ended, self._away = Ages(), Ages()
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
+        self._resumed_at = float("-inf")
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
@@ -173,6 +176,8 @@ class Gate:
                 node=name,
                 why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
+            self._resumed_at = tick
+        if tick - self._resumed_at < RELEASES_FOR_S:
             for job in self._slurm.held_after_launch(self._partitions):
                 self._slurm.release(job)  # what of it has run already, the dispatcher knows
                 self._say("job released", job=job, why="slurmctld held it after that")

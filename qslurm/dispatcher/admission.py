@@ -71,6 +71,11 @@ class Turn:
 
 Verdict = Known | Take | Turn
 
+END_UNKNOWN = (
+    "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
+)
+"""Why a script's task has failed that Slurm has put back into its queue after it had run."""
+
 HAS_RUN = "The same submission has run already"
 """Begins the reason of a job that is turned away because the dispatcher knows its key."""
 
@@ -113,7 +118,8 @@ def _among_starts(
     finished = next((s for s in same_key if s.state is TaskState.FINISHED and s.kind == job.kind), None)
     if finished is not None and job.kind != "script":
         return Take(instead_of, reuse=finished.task)
-    ran = next((s for s in same_key if s.ran and not is_open(s.state) and s.job_id != job.job_id), None)
+    over = [s for s in same_key if s.ran and not is_open(s.state)]
+    ran = next((s for s in over if s.job_id != job.job_id or s.reason == END_UNKNOWN), None)
     if ran is not None and job.kind != "circuit":
         return Turn(f"{HAS_RUN}, as job {ran.job_id}.", retry=False)
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)

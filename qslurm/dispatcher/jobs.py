@@ -16,10 +16,6 @@ LOST_ENDS = (TaskState.WITHDRAWN, TaskState.CANCELLED)
 KILLED_S = 5.0
 """Seconds between the end of a script that Slurm puts back or cancels, and its saying so, at most."""
 
-END_UNKNOWN = (
-    "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
-)
-
 
 def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
@@ -60,7 +56,7 @@ def finish(ledger: Ledger, message: Finish) -> Message:
         state = slurm_end(message.state)
         reason = message.reason
         if state in LOST_ENDS and _was_over(task, ledger.clock()):
-            state, reason = TaskState.FAILED, END_UNKNOWN
+            state, reason = TaskState.FAILED, admission.END_UNKNOWN
         if state is TaskState.FINISHED and task.job.kind != "script":
             state, reason = TaskState.FAILED, "The job ended before its result was there."
         elif state is TaskState.FAILED and not reason:
@@ -109,11 +105,12 @@ def _facts(ledger: Ledger, name: str) -> admission.BackendFacts | None:
 
 def _note_refusal(ledger: Ledger, job: Admit, reason: str) -> None:
     """Keep why a job may never run, so that its owner can read it; what is known of its run stays as it is."""
-    starts = [task for task in ledger.tasks_of_job(job.job_id) if task.job.restart == job.restart]
-    began = next((task for task in starts if job.key and task.job.key == job.key and _start(task).ran), None)
+    known = ledger.tasks_of_job(job.job_id)
+    began = next((task for task in known if job.key and task.job.key == job.key and _start(task).ran), None)
+    starts = [task for task in known if task.job.restart == job.restart]
     if began is not None:
         if is_open(began.state):
-            ledger.end(began, TaskState.FAILED, END_UNKNOWN)
+            ledger.end(began, TaskState.FAILED, admission.END_UNKNOWN)
     elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
         ledger.end(ledger.begin(job), TaskState.FAILED, reason)
 

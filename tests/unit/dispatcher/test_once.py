@@ -143,7 +143,11 @@ def test_a_script_that_ended_before_slurmctld_lost_it_is_not_put_back_into_the_q
     dispatcher.finish(7, "REQUEUED")  # slurmctld misses it on its node
     assert dispatcher.states() == [(7, "failed")]
     dispatcher.ledger.clock = lambda: 1e10 + 200
-    assert isinstance(dispatcher.admit(7), TurnedAway)
+    for restart in (0, 1):
+        answer = dispatcher.admit(7, restart=restart)
+        assert isinstance(answer, TurnedAway)
+        assert not answer.retry
+    assert dispatcher.states() == [(7, "failed")]
 
 
 def test_a_script_that_is_killed_to_be_put_back_runs_again(dispatcher: Dispatcher) -> None:
