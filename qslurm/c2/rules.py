@@ -46,7 +46,7 @@ RAN_TO_ITS_END = "It ran to its end, but C2's Slurm was killed before it heard h
 SECOND_LAUNCH = "Duplicate jobid"
 """Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
 
-RESUMES, RESUMES_WITHIN_S = 3, 3600.0
+RESUMES, RESUMES_WITHIN_S = 10, 3600.0
 """How often such a node is put back within a time; after that an operator should look at it."""
 
 
