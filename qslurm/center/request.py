@@ -195,14 +195,9 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
 
 
 def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]) -> JobSpec:
-    from datetime import datetime
-
     from qslurm.center.origin import of_process
-    from qslurm.payload.begin import parse_begin
     from qslurm.payload.comment import new_key
-    from qslurm.payload.export import parse_export
     from qslurm.payload.spec import JobSpec
-    from qslurm.payload.time_limit import parse_time_limit
 
     backend, kind = request.backend or config.job.backend, request.kind
     if not backend and not request.partition:
@@ -226,7 +221,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
 
         check_hybrid(text, file)
         parameters = dict(request.variables)
-    environment = parse_export(request.export, environ) if request.export else {}
+    environment = _exported(request.export, environ) if request.export else {}
     if sweep and array and kind == "script":
         environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
     time_limit = request.time_limit or config.job.time_limit
@@ -241,7 +236,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         qpu_seconds=request.qpu_seconds,
         source=text,
         file=file,
-        time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
+        time_limit_minutes=_minutes(time_limit) if time_limit else None,
         account=request.account or config.job.account,
         qos=request.qos or "",
         reservation=request.reservation or "",
@@ -249,7 +244,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         array=array.format() if array else None,
         sweep=sweep.text if sweep else "",
         parameters=parameters,
-        begin_time=parse_begin(request.begin, datetime.now()) if request.begin else None,
+        begin_time=_begin_time(request.begin) if request.begin else None,
         hold=request.hold,
         note=" ".join((request.comment or "").split()),
         environment=environment,
@@ -257,3 +252,26 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         origin=of_process(environ).format(),
         variables=dict(request.variables),
     )
+
+
+# Options that few jobs have are read by modules that only those load.
+
+
+def _exported(names: str, environ: Mapping[str, str]) -> dict[str, str]:
+    from qslurm.payload.export import parse_export
+
+    return parse_export(names, environ)
+
+
+def _minutes(time_limit: str) -> int:
+    from qslurm.payload.time_limit import parse_time_limit
+
+    return parse_time_limit(time_limit)
+
+
+def _begin_time(begin: str) -> int:
+    from datetime import datetime
+
+    from qslurm.payload.begin import parse_begin
+
+    return parse_begin(begin, datetime.now())

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 def main() -> None:
     """Run `qslurm` with the process's arguments, and exit with the contract's code."""
+    import gc
     import sys
 
+    # What is imported stays: to search it for cycles again and again would take a twentieth of a short command's time.
+    gc.set_threshold(50_000)
     try:
         with _ended_quietly():
             from qslurm.cli.app import run

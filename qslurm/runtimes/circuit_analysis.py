@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import subprocess
 import sys
 from typing import Any
 
@@ -57,6 +56,8 @@ def _ask_libqasm(program: str) -> str:
 
 def _ask_libqasm_apart(read: Text, file: str) -> str:
     """Analyze in a process of its own, which may come to its end or fill its memory without harm."""
+    import subprocess
+
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
