@@ -156,7 +156,7 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     InvalidInputError if there is no sbatch; RefusedError with sbatch's words.
     """
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", os.fspath(script)]
-    done = _run(command, {**_of_nobodys_job(environ), VARIABLE: job})
+    done = _run(command, {**environ, VARIABLE: job})
     job_id = done.stdout.strip().partition(";")[0]
     if done.returncode or not job_id.isdigit():
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
@@ -199,7 +199,7 @@ def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.Completed
     try:
         return subprocess.run(
             command,
-            env=dict(environ),
+            env=_of_nobodys_job(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

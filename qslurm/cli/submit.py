@@ -11,6 +11,7 @@ import click
 from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
 from qslurm.cli.output import note, print_json
 from qslurm.cli.placing import place, settled
+from qslurm.cli.submitted import say_submitted, say_warnings
 from qslurm.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from qslurm.center.follow_up import Condition
     from qslurm.center.settings import Config
     from qslurm.slurmrest import Submitted
-
-HELD = "held state"
-"""In Slurm's warning, of every version, that a job is held."""
 
 
 @click.command()
@@ -194,9 +192,7 @@ def submit(
 
         with followed(connection, payload, then_script, then_if or "ok", note) as follow_up:
             submitted = _send(connection, payload)
-        _say_submitted(
-            connection, payload, submitted, parsable=parsable, as_json=as_json, follow_up=follow_up
-        )
+        say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json, follow_up=follow_up)
     elif wait and not keep:
         from qslurm.cli.waiting import Waiting
 
@@ -216,7 +212,7 @@ def submit(
             how = {"separate": True, "dry_run": False, "parsable": parsable, "as_json": as_json}
             submit_files(_parts(requests[0], error), center, platform, **how)
         else:
-            _say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)
+            say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)
 
 
 def _parts(request: Request, error: RefusedError) -> list[Request]:
@@ -247,39 +243,6 @@ def _refuse_idle_options(
         raise click.UsageError("--keep is about a job that is waited for, with --wait.")
 
 
-def _say_submitted(
-    connection: Center,
-    payload: Mapping[str, Any],
-    submitted: Submitted,
-    *,
-    parsable: bool,
-    as_json: bool,
-    follow_up: int | None = None,
-) -> None:
-    say_warnings(payload, submitted.warnings)
-    config = connection.config
-    partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
-    said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
-    if follow_up is not None:
-        note(f"Job {follow_up} here is held until it has ended.")
-    try:
-        if parsable:
-            click.echo(shown_id)
-        elif not as_json:
-            click.echo(said)
-        else:
-            about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
-            # with an agent the version is another question, so it is asked only where it is shown
-            version, warnings = connection.slurm.api_version, submitted.warnings
-            then = {} if follow_up is None else {"follow_up": follow_up}
-            print_json(
-                {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
-            )
-    except OSError:  # whatever has become of stdout: the job is there, and this is its only name
-        note(said)
-        raise
-
-
 def _wait(
     connection: Center,
     payload: Mapping[str, Any],
@@ -295,7 +258,7 @@ def _wait(
     if as_json:  # one document, at the end
         say_warnings(payload, submitted.warnings)
     else:
-        _say_submitted(connection, payload, submitted, parsable=parsable, as_json=False)
+        say_submitted(connection, payload, submitted, parsable=parsable, as_json=False)
     job = JobRef(submitted.job_id, platform=connection.config.prefix.rstrip(":"))
     wait_and_print(connection, job, timeout_s, as_json=as_json, quiet=parsable)
 
@@ -304,11 +267,6 @@ def _settled(center: CenterFlags, requests: Sequence[Request]) -> list[Request]:
     return settled(
         requests, lambda request: _prepared(center.platforms.config(request.platform or ""), request)
     )
-
-
-def shown_place(config: Config) -> str:
-    """What a platform is called in a sentence."""
-    return config.platform if len(config.platforms) > 1 else "C2"
 
 
 def _prepared(config: Config, request: Request) -> dict[str, Any]:
@@ -329,10 +287,3 @@ def _send(connection: Center, payload: dict[str, Any]) -> Submitted:
     except KeyboardInterrupt:
         note(f"\nThe job was being sent, and C2 may have it. {jobs.how_to_look(payload)}")
         raise
-
-
-def say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
-    """Tell what C2 said of a job that it took."""
-    for warning in warnings:
-        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
-            note(f"C2 says: {warning}")

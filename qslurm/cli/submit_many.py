@@ -18,7 +18,7 @@ from qslurm.center.refs import JobRef
 from qslurm.center.request import Checked, checked, payload_of
 from qslurm.cli.output import error_document, note, print_json
 from qslurm.cli.placing import each
-from qslurm.cli.submit import say_warnings, shown_place
+from qslurm.cli.submitted import say_warnings, shown_place
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,14 +58,14 @@ class Waiting:
     def __enter__(self) -> Waiting:
         if not self._in_a_job:
             return self
+        if self._key and self._slurm_job and self._connection.follow_ups:
+            self._connection.depend(waits=self._slurm_job)
+            self._tied = True
         at_a_terminal = sys.stdin is not None and sys.stdin.isatty()
         for number in ENDING:
             ignored = signal.getsignal(number) == signal.SIG_IGN  # as under nohup
             if not ignored and not (number == signal.SIGINT and at_a_terminal):
                 self._before[number] = signal.signal(number, _end)
-        if self._key and self._slurm_job and self._connection.follow_ups:
-            self._connection.depend(waits=self._slurm_job)
-            self._tied = True
         return self
 
     def __exit__(
@@ -90,8 +91,7 @@ class Waiting:
         job_id = self.job_id
         try:
             if job_id is None and self._key:
-                found = self._connection.slurm.find_by_key(self._key)
-                job_id = found.job_id if found else None
+                job_id = self._found()
             if not job_id:
                 if self._tied:
                     note(
@@ -105,6 +105,15 @@ class Waiting:
             )
         else:
             note(f"This job is being ended ({why}), so job {job_id} on C2 is cancelled; --keep lets it live.")
+
+    def _found(self) -> int | None:
+        """What was being sent: it may be on its way yet."""
+        for pause_s in (0.0, 0.5, 1.0):
+            time.sleep(pause_s)
+            found = self._connection.slurm.find_by_key(self._key)
+            if found is not None:
+                return found.job_id
+        return None
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

@@ -7,6 +7,7 @@ from qslurm.center.config import Config
 from qslurm.center.connection import Center
 from qslurm.cli.waiting import ENDING, Waiting
 from qslurm.errors import UnreachableError
+from qslurm.slurmrest import JobInfo
 
 KEY = "0123456789abcdef" * 2
 PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}
@@ -23,6 +24,7 @@ class Agent(Center):
         self.slurm = self
         self.told = []
         self.cancel_fails = cancel_fails
+        self.looked, self.found_at = 0, 0
 
     def depend(self, *, waits="", followed=False):
         self.told.append(("depend", waits, followed))
@@ -36,7 +38,8 @@ class Agent(Center):
         self.told.append(("cancelled", job_id))
 
     def find_by_key(self, key):
-        return None
+        self.looked += 1
+        return JobInfo(job_id=12, name="bell", state="PENDING") if self.looked == self.found_at else None
 
     def close(self):
         pass
@@ -65,6 +68,15 @@ def test_a_job_that_is_ended_takes_its_c2_job_along(number, capsys):
     assert ended.value.exit_code == 128 + number
     assert agent.told == [("depend", "snellius:7:0", False), ("cancelled", 12)]
     assert "job 12 on C2 is cancelled" in capsys.readouterr().err
+
+
+def test_what_was_being_sent_is_looked_up_more_than_once(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    agent = Agent()
+    agent.found_at = 2
+    with pytest.raises(click.exceptions.Exit):
+        ended_by(signal.SIGTERM, agent, job_id=None)
+    assert agent.told[-1] == ("cancelled", 12)
 
 
 def test_what_can_not_be_cancelled_is_said(capsys):

@@ -1,0 +1,64 @@
+"""How commands say that C2 has taken a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qslurm.cli.output import note, print_json
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.settings import Config
+    from qslurm.slurmrest import Submitted
+
+HELD = "held state"
+"""In Slurm's warning, of every version, that a job is held."""
+
+
+def say_submitted(
+    connection: Center,
+    payload: Mapping[str, Any],
+    submitted: Submitted,
+    *,
+    parsable: bool,
+    as_json: bool,
+    follow_up: int | None = None,
+) -> None:
+    """Print a job that C2 has taken, in the form that its user asked for."""
+    say_warnings(payload, submitted.warnings)
+    config = connection.config
+    partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
+    said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
+    if follow_up is not None:
+        note(f"Job {follow_up} here is held until it has ended.")
+    try:
+        if parsable:
+            click.echo(shown_id)
+        elif not as_json:
+            click.echo(said)
+        else:
+            about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
+            # with an agent the version is another question, so it is asked only where it is shown
+            version, warnings = connection.slurm.api_version, submitted.warnings
+            then = {} if follow_up is None else {"follow_up": follow_up}
+            print_json(
+                {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
+            )
+    except OSError:  # whatever has become of stdout: the job is there, and this is its only name
+        note(said)
+        raise
+
+
+def shown_place(config: Config) -> str:
+    """What a platform is called in a sentence."""
+    return config.platform if len(config.platforms) > 1 else "C2"
+
+
+def say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
+    """Tell what C2 said of a job that it took."""
+    for warning in warnings:
+        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
+            note(f"C2 says: {warning}")
