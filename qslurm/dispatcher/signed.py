@@ -1,0 +1,197 @@
+"""What is asked with a credential: by C2's hooks, by operators, and by a job's step when it begins.
+
+The credential says who asks. What they may do is decided here, and done by plain functions on the ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qslurm.dispatcher import jobs, reserving, sessions
+from qslurm.dispatcher.answers import Answers, To
+from qslurm.dispatcher.checks import Checks, Sender
+from qslurm.dispatcher.credentials import Identity
+from qslurm.dispatcher.fleet import Fleet
+from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.messages import (
+    Admit,
+    Admitted,
+    Attach,
+    Begin,
+    End,
+    Finish,
+    GetStatus,
+    Message,
+    Pending,
+    Refused,
+    Release,
+    Reserve,
+    SetBackend,
+    TurnedAway,
+)
+from qslurm.dispatcher.status import Backends
+from qslurm.dispatcher.threads import Threads
+from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
+from qslurm.dispatcher.wire import Address, Parcel
+from qslurm.errors import QslurmError
+from qslurm.eventlog import EventLog
+from qslurm.logfmt import Field
+from qslurm.payload.envelope import Envelope
+
+log = EventLog(__name__)
+
+_TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
+
+ReadJob = Callable[[Envelope, int], str]
+Signed = Admit | Finish | SetBackend | Reserve | Release | Attach | Begin | End
+
+
+class SignedOrders:
+    """Takes them. `send` tells at once, what has to be stored before is held by `answers`.
+
+    `owner` is who is at the other end of a connection (a uid), `read` finds what speaks against a job's data (None: it
+    is not read).
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        identity: Identity,
+        trusted: frozenset[int],
+        *,
+        threads: Threads,
+        backends: Backends,
+        fleet: Fleet,
+        views: Views,
+        answers: Answers,
+        send: Callable[[To, Message], None],
+        owner: Callable[[bytes], int | None],
+        read: ReadJob | None,
+    ) -> None:
+        self._ledger = ledger
+        self._trusted = trusted
+        self._threads = threads
+        self._backends = backends
+        self._fleet = fleet
+        self._views = views
+        self._answers = answers
+        self._send = send
+        self._owner = owner
+        self._read = read
+        self._checks = Checks(identity, threads)
+        self._trusted_checks = Checks(identity, threads, "trust")  # nor must anybody else
+        self._lookers = Checks(identity, threads, "look")  # who only looks must not keep hooks waiting
+
+    def show(self, parcel: Parcel, message: GetStatus) -> None:
+        """How the dispatcher is, and of jobs what its sender may see."""
+
+        def show(eyes: Viewer) -> None:
+            self._send(parcel.address, self._views.status(message, eyes))
+
+        checks, owner = self._who_checks(parcel, self._lookers)
+        if not message.jobs:
+            show(Viewer("none", why=NOT_ASKED))
+        elif not checks.ask(parcel, lambda sender: show(viewer(sender, self._trusted)), owner):
+            show(Viewer("none", why="too many ask at once"))
+
+    def show_metrics(self, parcel: Parcel) -> None:
+        """The counters, for operators."""
+        checks, owner = self._who_checks(parcel, self._lookers)
+        if not checks.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender), owner):
+            self._send(parcel.address, _TOO_MANY)
+
+    def _who_checks(self, parcel: Parcel, checks: Checks) -> tuple[Checks, int | None]:
+        """Who checks a credential, and the user whose turn that is."""
+        owner = self._owner(parcel.address[0])
+        if owner in self._trusted:
+            return self._trusted_checks, None
+        return checks, owner
+
+    def _show_metrics(self, address: Address, sender: Sender) -> None:
+        if isinstance(sender, QslurmError):
+            self._send(address, Refused(kind=sender.kind, reason=sender.message))
+        elif sender not in self._trusted:
+            self._send(address, _not_trusted(sender))
+        else:
+            self._send(address, self._views.metrics())
+
+    def take(self, parcel: Parcel, message: Signed) -> None:
+        """Do what is asked, if who asks may."""
+        began = self._ledger.timer()
+        checks, owner = self._who_checks(parcel, self._checks)
+        if not checks.ask(
+            parcel, lambda sender: self._take_signed(parcel.address, message, sender, began), owner
+        ):
+            self._send(parcel.address, _TOO_MANY)
+
+    def _take_signed(self, address: Address, message: Signed, uid: Sender, began: float) -> None:
+        ledger = self._ledger
+        if isinstance(uid, QslurmError):
+            log.warning("refused", **_names(message), why=uid.message)
+            self._send(address, Refused(kind=uid.kind, reason=uid.message))
+        elif isinstance(message, Attach | Begin | End):
+            if ledger.trouble:
+                self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
+            elif isinstance(message, Attach):
+                self._answer_step(address, sessions.attach(ledger, message, uid))
+            elif isinstance(message, Begin):
+                self._answer_step(address, sessions.begin(ledger, message, uid))
+            else:
+                self._answer_step(address, sessions.over(ledger, message, uid))
+        elif uid not in self._trusted:
+            log.warning("refused", **_names(message), uid=uid, why="not trusted")
+            self._send(address, _not_trusted(uid))
+        elif isinstance(message, Admit):
+            self._admit(address, message, None if self._read else "", began)
+        elif isinstance(message, Finish):
+            self._answer(address, jobs.finish(ledger, message))
+        elif isinstance(message, SetBackend):
+            self._answer(address, self._backends.set(message))
+        else:
+            self._answer(address, reserving.order(ledger, message))
+
+    def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
+        self._backends.look(self._fleet)
+        answer = jobs.admit(self._ledger, job, complaint)
+        envelope, read = job.envelope, self._read
+        if answer is None and envelope is not None and read is not None:
+            qubits = self._ledger.backends[job.backend].qubits
+            self._threads.do(
+                "read",
+                lambda: read(envelope, qubits),
+                lambda found: self._admit(address, job, found, began),
+                job=job.job_id,
+                center=job.center,
+            )
+            return
+        if isinstance(answer, TurnedAway):
+            # Why a job can never run may quote its circuit.
+            why = answer.reason if answer.retry else None
+            log.info("job turned away", **_names(job), again=answer.retry, why=why)
+        if answer is not None:
+            verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
+            self._ledger.meters.add("admissions", job.backend, verdict)
+            self._ledger.meters.until_told("admission_seconds", began)
+        if isinstance(answer, TurnedAway) and self._ledger.trouble:
+            self._send(address, answer)  # it tells of nothing that would have to be stored first
+        elif answer is not None:
+            self._answer(address, answer)
+
+    def _answer(self, address: Address, message: Message) -> None:
+        self._answers.hold(address, message, time.monotonic(), to_step=False)
+
+    def _answer_step(self, address: Address, message: Message) -> None:
+        self._answers.hold(address, message, time.monotonic(), to_step=True)
+
+
+def _names(message: Signed) -> dict[str, Field]:
+    """What a line of the log calls a message, and the job it is about."""
+    about = ("job_id", "restart", "center", "backend", "reservation")
+    found: dict[str, Field] = {name.removesuffix("_id"): getattr(message, name, None) for name in about}
+    return {"message": type(message).__name__} | found
+
+
+def _not_trusted(uid: int) -> Refused:
+    reason = f"Only this platform's operators may do that, not the user with uid {uid}."
+    return Refused(kind="permission", reason=reason)
