@@ -21,7 +21,7 @@ from qslurm.c2.config import C2Config
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.watch import Watch
 from qslurm.errors import QslurmError
-from qslurm.feed.frames import Said, Still, Trouble, Update, receive, send, wanted
+from qslurm.feed.frames import Said, Still, Trouble, Update, Wanted, receive, send, wanted
 from qslurm.feed.listing import Words, lines_of, row_of, words_of
 from qslurm.feed.rows import JobRow
 
@@ -163,6 +163,7 @@ class _Conversation:
         self._jobs = Jobs(slurm)
         self._watches: list[Watch] = []
         self._is_wanted = False
+        self._asked = 0
         self._has_all = False
         self._due = self._once_more = float("inf")
         self._not_before = 0.0
@@ -180,7 +181,7 @@ class _Conversation:
                     return
                 now = time.monotonic()
                 if self._link in ready:
-                    self._want(wanted.decode(receive(self._link)).wanted, now)
+                    self._want(wanted.decode(receive(self._link)), now)
                 if self._rung in ready:
                     self._heard_bell(now)
                 for watch in [one for one in self._watches if one in ready]:
@@ -200,12 +201,15 @@ class _Conversation:
         ready, _, _ = select.select(listened, [], [], None if timeout is None else max(0.0, timeout))
         return ready
 
-    def _want(self, is_wanted: bool, now: float) -> None:
-        if is_wanted == self._is_wanted:
+    def _want(self, message: Wanted, now: float) -> None:
+        if message.look > self._asked:
+            self._asked = message.look
+            self._due = min(self._due, now)
+        if message.wanted == self._is_wanted:
             return
-        self._is_wanted = is_wanted
+        self._is_wanted = message.wanted
         self._close_watches()
-        self._due = now if is_wanted else float("inf")
+        self._due = now if message.wanted else float("inf")
 
     def _heard_bell(self, now: float) -> None:
         self._rung.recv(16)
@@ -236,7 +240,8 @@ class _Conversation:
         return now + max(DEAF_S, 10 * self._spent)
 
     def _look(self) -> None:
-        began = _cpu_s()
+        began, asked = _cpu_s(), self._asked
+        update: Update | Still | None
         try:
             update = self._jobs.look()
         except QslurmError as error:
@@ -248,7 +253,9 @@ class _Conversation:
             return
         if not self._has_all:
             update, self._has_all = self._jobs.everything(), True
-        self._send(update or Still())
+        update = update or Still()
+        update.look = asked
+        self._send(update)
         self._trouble = ""
         self._spent = _cpu_s() - began
         self._not_before = time.monotonic() + max(SHORTEST_PAUSE_S, BREATH * self._spent)

@@ -19,16 +19,19 @@ LARGEST = 512 * 1024 * 1024
 class Update(msgspec.Struct, tag="update"):
     """Jobs that are new or have changed, and the ids of those that slurmctld knows no more.
 
-    `reset`: these are all there are.
+    `reset`: these are all there are. `look`: the newest question that had been asked when this look began.
     """
 
     rows: list[JobRow] = []
     gone: list[int] = []
     reset: bool = False
+    look: int = 0
 
 
 class Still(msgspec.Struct, tag="still"):
-    """Nothing has changed, and the gate is there."""
+    """Nothing has changed, and the gate is there. `look` as for Update."""
+
+    look: int = 0
 
 
 class Trouble(msgspec.Struct, tag="trouble"):
@@ -38,9 +41,13 @@ class Trouble(msgspec.Struct, tag="trouble"):
 
 
 class Wanted(msgspec.Struct, tag="wanted"):
-    """Whether somebody follows: while nobody does, the gate does not look."""
+    """Whether somebody follows: while nobody does, the gate does not look.
+
+    `look` numbers the questions of who wants to know how the jobs are now, and not half a second ago.
+    """
 
     wanted: bool
+    look: int = 0
 
 
 Said = Update | Still | Trouble

@@ -38,15 +38,23 @@ T = TypeVar("T")
 class Feed:
     """A thread that listens to the gate. `changed` is called with each center whose jobs have changed.
 
-    `changed("")` says that everybody should look again: there is a feed now, or none any more.
+    `changed("")` says that everybody should look again: there is a feed now, or none any more. `looked` is called when
+    the gate has looked because of a question.
     """
 
     def __init__(
-        self, path: str, prefix: str, trusted: Iterable[str], changed: Callable[[str], None]
+        self,
+        path: str,
+        prefix: str,
+        trusted: Iterable[str],
+        changed: Callable[[str], None],
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path(path)
         self._trusted = {0, os.getuid(), *_uids(trusted)}
         self._changed = changed
+        self._tell_looked = looked
+        self._questions = self._looked = 0
         self._lock = threading.Lock()
         self._table = Table(prefix)
         self._link: socket.socket | None = None
@@ -76,6 +84,24 @@ class Feed:
             self._asked = time.monotonic()
             self._want(True)
             return question(self._table) if self._is_live else None
+
+    def demand(self) -> int:
+        """Have the gate look now; the number of this question, for `has_looked`."""
+        with self._lock:
+            self._asked = time.monotonic()
+            self._questions += 1
+            if self._link is None:
+                return 0
+            if self._is_wanted:
+                self._say_wanted(self._link)
+            else:
+                self._want(True)
+            return self._questions
+
+    def has_looked(self, question: int) -> bool:
+        """Whether the gate has looked since that question was asked."""
+        with self._lock:
+            return self._looked >= question
 
     def places(self) -> dict[int, int] | None:
         """The place in line of each job that waits, among those of all centers; None while nobody knows."""
@@ -124,9 +150,12 @@ class Feed:
         message = frames.said.decode(frames.receive(link)) if ready else None
         now = time.monotonic()
         touched: set[str] = set()
+        has_looked = False
         with self._lock:
             if message is not None:
                 self._heard = now
+            if isinstance(message, frames.Update | frames.Still) and message.look > self._looked:
+                self._looked, has_looked = message.look, True
             elif self._is_wanted and now - self._heard > DEAD_S:
                 raise TimeoutError("it says nothing")
             if isinstance(message, frames.Update):
@@ -141,6 +170,8 @@ class Feed:
                 self._lose("Nobody has asked for long.")
         for center in touched:
             self._changed(center)
+        if has_looked:
+            self._tell_looked()
 
     def _lose(self, why: str) -> None:
         self._trouble = why
@@ -152,8 +183,11 @@ class Feed:
         if self._link is None or is_wanted == self._is_wanted:
             return
         self._is_wanted, self._heard = is_wanted, time.monotonic()
+        self._say_wanted(self._link)
+
+    def _say_wanted(self, link: socket.socket) -> None:
         with suppress(OSError):  # the thread notices that the link is gone
-            frames.send(self._link, frames.Wanted(is_wanted))
+            frames.send(link, frames.Wanted(self._is_wanted, self._questions))
 
 
 def _uids(names: Iterable[str]) -> set[int]:

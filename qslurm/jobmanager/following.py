@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,8 +36,13 @@ LONGEST_WAIT_S = 50.0
 BEGIN_S = 5.0
 """For the gate to look, after it has rested."""
 
+FRESH_S = 1.0
+"""So long a list waits for the gate to look: one that is half a second old is better than none."""
+
 MOST_WAITING = 8
 """Questions of one center that wait; one more, and the oldest is answered at once."""
+
+_LOOKED = ("looked",)  # a bell that no center's name can be
 
 T = TypeVar("T")
 
@@ -62,7 +67,8 @@ class Following:
         self._waiting: defaultdict[str, list[_Waiter]] = defaultdict(list)
         self._is_closing = False
         trusted = config.dispatcher.trusted_users
-        self._feed = Feed(config.jobmanager.feed, config.slurm.user_prefix, trusted, self._ring)
+        prefix = config.slurm.user_prefix
+        self._feed = Feed(config.jobmanager.feed, prefix, trusted, self._ring, lambda: self._ring(_LOOKED))
         self._authenticate: Callable[[Request], str]
 
     def routes(self, authenticate: Callable[[Request], str]) -> list[Route]:
@@ -102,8 +108,9 @@ class Following:
         return _answer(request, page)
 
     async def queue(self, request: Request) -> Response:
-        """All jobs of the center, and their places."""
+        """All jobs of the center, and their places; those that were submitted a moment ago, too."""
         center = await run_in_threadpool(self._authenticate, request)
+        await self._be_fresh()
         rows = await self._ask(lambda table: table.rows(center))
         places = await run_in_threadpool(self._feed.places) or {}
         return _answer(request, Line(jobs=rows, places=_of(places, [row.job_id for row in rows])))
@@ -127,6 +134,18 @@ class Following:
                 event.clear()
         return answer
 
+    async def _be_fresh(self) -> None:
+        """Wait until the gate has looked, unless that takes long."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FRESH_S
+        with self._rings().listening(_LOOKED) as event:
+            question = await run_in_threadpool(self._feed.demand)
+            while not self._feed.has_looked(question):
+                left = deadline - loop.time()
+                if self._is_closing or left <= 0 or not await within(event, left):
+                    return
+                event.clear()
+
     @contextmanager
     def _waits(self, center: str) -> Iterator[_Waiter]:
         with self._rings().listening(center, "") as event:
@@ -146,9 +165,9 @@ class Following:
             self._bell = Bell(asyncio.get_running_loop())
         return self._bell
 
-    def _ring(self, center: str) -> None:
+    def _ring(self, what: Hashable) -> None:
         if self._bell is not None:
-            self._bell.ring(center)
+            self._bell.ring(what)
 
 
 def _of(places: Mapping[int, int], job_ids: Sequence[int]) -> list[tuple[int, int]]:

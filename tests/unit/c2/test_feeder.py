@@ -14,7 +14,7 @@ from qslurm.c2.config import C2Config, GateConfig, SlurmConfig
 from qslurm.c2.feeder import Feeder, Jobs
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.feed import frames
-from qslurm.feed.frames import Trouble, Update, Wanted
+from qslurm.feed.frames import Still, Trouble, Update, Wanted
 from qslurm.feed.listing import WORDS
 from qslurm.jobmanager.config import JobManagerConfig
 
@@ -150,6 +150,9 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     second = hear(link, Update)
     assert isinstance(second, Update)
     assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
+    frames.send(link, Wanted(True, look=7))
+    while (answer := hear(link, Update, Still)).look < 7:  # type: ignore[union-attr]
+        assert answer == Still()
     slurm.away = True
     ring()
     assert hear(link, Trouble) == Trouble("slurmctld does not answer")

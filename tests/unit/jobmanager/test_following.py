@@ -60,8 +60,11 @@ class Gate:
         self._link.settimeout(60)
         self._link.connect(str(path))
 
+    def hears(self) -> frames.Wanted:
+        return frames.wanted.decode(frames.receive(self._link))
+
     def is_wanted(self) -> bool:
-        return frames.wanted.decode(frames.receive(self._link)).wanted
+        return self.hears().wanted
 
     def says(self, *messages: Said) -> None:
         for message in messages:
@@ -71,8 +74,9 @@ class Gate:
         """Say these when it is wanted."""
 
         def say() -> None:
-            assert self.is_wanted()
-            self.says(Update(list(rows), reset=True))
+            asked = self.hears()
+            assert asked.wanted
+            self.says(Update(list(rows), reset=True, look=asked.look))
 
         thread = threading.Thread(target=say)
         thread.start()
@@ -161,7 +165,10 @@ def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_onc
     gate.hangs_up()
 
 
-def test_a_center_hears_of_its_own_jobs_only(feed: Path, alice: Center, lumi: Center) -> None:
+def test_a_center_hears_of_its_own_jobs_only(
+    feed: Path, alice: Center, lumi: Center, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH_S", 0.01)
     gate = Gate(feed)
     telling = gate.has(row(1), row(2, "lumi", priority=9), row(3, "stranger"))
     assert (ids(alice.hears()), ids(lumi.hears())) == ([1], [2])
@@ -172,6 +179,18 @@ def test_a_center_hears_of_its_own_jobs_only(feed: Path, alice: Center, lumi: Ce
     )  # in line behind lumi's, of which nothing is said
     assert lumi.asks("/v1/places").result(60).json() == {"jobs": [], "places": [[2, 1]]}
     telling.join(60)
+    gate.hangs_up()
+
+
+def test_a_list_has_what_was_submitted_a_moment_ago(feed: Path, alice: Center) -> None:
+    gate = Gate(feed)
+    said = gate.has(row(1))
+    alice.asks("/v1/queue").result(60)
+    said.join()
+    asking = alice.asks("/v1/queue")
+    look = gate.hears().look
+    gate.says(Update([row(2)]), Still(look=look - 1), Update([row(3)], look=look))
+    assert [job[0] for job in asking.result(60).json()["jobs"]] == [1, 2, 3]
     gate.hangs_up()
 
 
