@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,10 +46,10 @@ from qslurm.agent.messages import (
     WhoReleases,
     error_of,
 )
+from qslurm.agent.missing import AboutJob, Missing
 from qslurm.agent.queue import line_of
-from qslurm.agent.sender import vars_of
 from qslurm.center.forgotten import FORGOTTEN, is_forgotten
-from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, UnknownJobError
+from qslurm.errors import InvalidInputError, UnknownJobError
 from qslurm.payload.comment import Comment
 from qslurm.payload.validate import validate
 
@@ -68,9 +67,6 @@ LISTED = 1000
 
 REMEMBERED = 100_000
 """Tasks of arrays of which is known whose they are."""
-AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
-"""Questions about one job."""
-
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
 _ORIGIN = re.compile(r"(?<=\sorigin=)\S*")
 
@@ -100,7 +96,7 @@ class Desk:
         lost: Lost | None = None,
     ) -> None:
         self._settings = settings
-        self._lost = Lost(outbox, sender.look) if lost is None else lost
+        self._missing = Missing(outbox, Lost(outbox, sender.look) if lost is None else lost, follower, sender)
         self._outbox = outbox
         self._connect = connect
         self._sender = sender
@@ -166,8 +162,8 @@ class Desk:
     def _about(self, question: AboutJob, entry: Entry | None) -> Any:
         """The answer to a question about one job, which the user may ask."""
         if entry is not None:
-            if self._is_gone(entry):
-                return self._about_gone(question, entry)
+            if self._missing.is_gone(entry):
+                return self._missing.answer(question, entry, self._center.slurm.user)
             if entry.job_id and self._outbox.formerly(entry.number, question.job_id):
                 question = msgspec.structs.replace(question, job_id=entry.job_id)
         match question:
@@ -185,43 +181,6 @@ class Desk:
                 return platform.job(question.job_id) if what == "job" else platform.results(question.job_id)
             case GetLog():
                 return Piece(*self._center.results.log_from(question.job_id, question.offset))
-
-    def _is_gone(self, entry: Entry) -> bool:
-        """Whether C2 does not have this submission's job (any more), as far as is known; its id may be another's."""
-        if entry.ended and entry.state != "refused":
-            return False
-        return entry.job_id is None or self._lost.is_suspect(entry.number)
-
-    def _about_gone(self, question: AboutJob, entry: Entry) -> Any:
-        """The answer about a job that C2 has lost: it waits to be sent again."""
-        if entry.state == "refused":
-            raise error_of(msgspec.convert(entry.answer, Failed))
-        match question:
-            case GetJob():
-                return self._lost_job(entry, question.job_id)
-            case GetTasks():
-                return [self._lost_job(entry, question.job_id)]
-            case CancelJob(task=None):
-                why = JobCancelledError(
-                    f"Job {question.job_id} was cancelled before it was sent to C2 again."
-                )
-                if self._outbox.given_up(entry.number, vars_of(why)):
-                    return ["C2 had forgotten the job; it is not sent again."]
-        raise NotReadyError(
-            f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
-            hint="Ask again in a minute.",
-        )
-
-    def _lost_job(self, entry: Entry, job_id: int) -> JobInfo:
-        seen = self._follower.job(job_id)
-        if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
-            return msgspec.structs.replace(
-                seen, source="slurmctld"
-            )  # as it was; the agent judges, not who asks
-        reason = LOST if self._is_gone(entry) else "Submitted"
-        if entry.job_id is None:
-            reason = self._sender.trouble.get(entry.key, LOST)
-        return msgspec.structs.replace(pending(entry, reason), job_id=job_id, user=self._center.slurm.user)
 
     def submission(self, key: str) -> Submission:
         """How a submission is; the error it was refused with, if it was."""
@@ -274,17 +233,17 @@ class Desk:
             except UnknownJobError:  # slurmdbd hears of a job some seconds late, or C2 has forgotten it
                 if entry is None or entry.ended:
                     raise
-                self._lost.suspect(entry.number, time.monotonic())
-                return self._lost_job(entry, job_id)
+                self._missing.suspect(entry, sure=False)
+                return self._missing.job(entry, job_id, self._center.slurm.user)
             self._saw(entry, [job])
         if entry is not None and job.marks.key not in ("", entry.key):
             if entry.ended:
                 raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
-            self._suspect(entry)
-            return self._lost_job(entry, job_id)
+            self._missing.suspect(entry)
+            return self._missing.job(entry, job_id, self._center.slurm.user)
         if entry is not None and not entry.ended and job.reason == FORGOTTEN:
-            self._suspect(entry)
-            return self._lost_job(entry, job_id)
+            self._missing.suspect(entry)
+            return self._missing.job(entry, job_id, self._center.slurm.user)
         return job
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
@@ -308,10 +267,6 @@ class Desk:
         if entry is not None and not entry.ended:
             self._follower.saw([job for job in jobs if job.marks.key == entry.key])
 
-    def _suspect(self, entry: Entry) -> None:
-        self._lost.suspect(entry.number, time.monotonic(), sure=True)
-        self._follower.look()
-
     def _jobs(self, user: User, key: str) -> list[JobInfo]:
         if key:
             one = self._outbox.with_key(key)
@@ -334,7 +289,7 @@ class Desk:
                 return seen
         if entry.ended:
             return None
-        if self._lost.is_suspect(entry.number):
+        if entry.job_id is not None and self._missing.is_gone(entry):
             reason = LOST
         else:
             reason = "Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox")
@@ -382,7 +337,7 @@ class Desk:
         except UnknownJobError:
             tasks = []
         if any(job.marks.key not in ("", entry.key) for job in tasks):
-            self._suspect(entry)
+            self._missing.suspect(entry)
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
 
     def _owned(self, user: User, job_id: int) -> Entry | None:
@@ -396,7 +351,7 @@ class Desk:
         if entry and last and last.job_id == job_id == entry.job_id and last.number != entry.number:
             if entry.ended:
                 raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
-            self._suspect(entry)
+            self._missing.suspect(entry)
         return entry
 
     def _of_task(self, job_id: int) -> Entry | None:

@@ -14,6 +14,8 @@ import pytest
 from faults import FAULTS, GIVES_UP_S, Agent, Relay, Submitter, Trouble, frozen
 from people import Researcher, c2_nodes, eventually, operator, slurmctld_has_saved
 
+from qslurm.payload.comment import Comment
+
 pytestmark = pytest.mark.slurm
 
 SUBMISSIONS = int(os.environ.get("QSLURM_TEST_SUBMISSIONS", "200"))
@@ -83,11 +85,20 @@ def outbox(agent: Agent, query: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
+def completed(testbed, since: float) -> Counter[str]:
+    """How often C2's accounting calls each submission completed, by its key."""
+    words = ["sacct", "-nPX", "--duplicates", "--allusers", "--state=COMPLETED", "--format=Comment", "--endtime=now",
+             f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(since))}"]  # fmt: skip
+    lines = testbed.c2(words).stdout.splitlines()
+    return Counter(Comment.parse(line).key for line in lines)
+
+
 def say(*words: object) -> None:
     print(time.strftime("%H:%M:%S"), *words, flush=True)
 
 
 def test_many_submissions_under_random_faults_run_once_each(testbed, relay, agent, counter):
+    began = time.time()
     say("seed", SEED, "submissions", SUBMISSIONS)
     dice = random.Random(SEED)
 
@@ -136,6 +147,9 @@ def test_many_submissions_under_random_faults_run_once_each(testbed, relay, agen
     assert {number: times for number, times in ran.items() if times != 1} == {}, "run more than once"
     assert set(range(SUBMISSIONS)) - ran.keys() == set(), "never run"
     assert outbox(agent, "SELECT state, count(*) FROM submissions GROUP BY 1") == [("accepted", SUBMISSIONS)]
+    accounted = completed(testbed, began)
+    say("completed, as far as slurmctld lived to hear of it:", len(accounted))
+    assert {key: times for key, times in accounted.items() if times != 1} == {}, "completed more than once"
 
 
 def knows(testbed, job_id: int) -> bool:

@@ -1,0 +1,83 @@
+"""What users are told of their jobs that C2 does not have any more, or not yet."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.agent.lost import LOST, Lost, pending
+from qslurm.agent.messages import (
+    AskPlatform,
+    CancelJob,
+    Failed,
+    GetJob,
+    GetLog,
+    GetTasks,
+    UpdateJob,
+    error_of,
+)
+from qslurm.agent.sender import vars_of
+from qslurm.errors import JobCancelledError, NotReadyError
+
+if TYPE_CHECKING:
+    from qslurm.agent.follower import Follower
+    from qslurm.agent.outbox import Entry, Outbox
+    from qslurm.agent.sender import Sender
+    from qslurm.agent.senders import Senders
+    from qslurm.slurmrest import JobInfo
+
+AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
+"""Questions about one job."""
+
+
+class Missing:
+    """Answers for jobs that wait to be sent again, or of which it is being found out whether they ran."""
+
+    def __init__(self, outbox: Outbox, lost: Lost, follower: Follower, sender: Sender | Senders) -> None:
+        self._outbox = outbox
+        self._lost = lost
+        self._follower = follower
+        self._sender = sender
+
+    def is_gone(self, entry: Entry) -> bool:
+        """Whether C2 does not have this submission's job, as far as is known; its id may be another's."""
+        if entry.ended and entry.state != "refused":
+            return False
+        return entry.job_id is None or self._lost.is_suspect(entry.number)
+
+    def suspect(self, entry: Entry, *, sure: bool = True) -> None:
+        """C2 does not show the job; `sure`: it has given the id to another, or has forgotten it."""
+        self._lost.suspect(entry.number, time.monotonic(), sure=sure)
+        self._follower.look()
+
+    def answer(self, question: AboutJob, entry: Entry, user: str) -> Any:
+        """The answer about a job that is gone; `user` is the center's on C2."""
+        if entry.state == "refused":
+            raise error_of(msgspec.convert(entry.answer, Failed))
+        match question:
+            case GetJob():
+                return self.job(entry, question.job_id, user)
+            case GetTasks():
+                return [self.job(entry, question.job_id, user)]
+            case CancelJob(task=None):
+                why = JobCancelledError(
+                    f"Job {question.job_id} was cancelled before it was sent to C2 again."
+                )
+                if self._outbox.given_up(entry.number, vars_of(why)):
+                    return ["C2 had forgotten the job; it is not sent again."]
+        raise NotReadyError(
+            f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
+            hint="Ask again in a minute.",
+        )
+
+    def job(self, entry: Entry, job_id: int, user: str) -> JobInfo:
+        """The job as it was seen last, or as one that waits, under the id that its user knows."""
+        seen = self._follower.job(job_id)
+        if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
+            return msgspec.structs.replace(seen, source="slurmctld")  # who asks is not to judge it again
+        reason = LOST if self.is_gone(entry) else "Submitted"
+        if entry.job_id is None:
+            reason = self._sender.trouble.get(entry.key, LOST)
+        return msgspec.structs.replace(pending(entry, reason), job_id=job_id, user=user)
