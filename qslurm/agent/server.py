@@ -117,9 +117,7 @@ class Server:
         try:
             user = user_of(await self._in_thread(who, credential, body))
             question = _read(body)
-            answer: Answer = Answered(
-                msgspec.to_builtins(await self._settled(user, question), builtin_types=(bytes,))
-            )
+            answer: Answer = Answered(await self._settled(user, question))
         except QslurmError as error:
             answer = failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look

@@ -71,10 +71,9 @@ def note(text: str) -> None:
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns as squeue prints them; the last column is never padded."""
     lines = [tuple(header), *(tuple("" if cell is None else plain(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
-        click.echo("  ".join([*cells, line[-1]]).rstrip())
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    row = "  ".join([*(f"{{:{width}}}" for width in widths[:-1]), "{}"])
+    click.echo("\n".join([row.format(*line).rstrip() for line in lines]))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
@@ -87,7 +86,10 @@ def print_facts(facts: Mapping[str, object]) -> None:
 
 def plain(value: object) -> str:
     """A value as text that does nothing to a terminal: a job's name is what another user wrote."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def bars(counts: Mapping[str, int], *, width: int = BAR_WIDTH) -> list[str]:

@@ -70,7 +70,9 @@ class Comment:
     @classmethod
     def parse(cls, text: str) -> Comment:
         """What a comment says; a comment that says nothing of ours gives an empty one."""
-        known = {field.name for field in fields(cls)} - {"note"}
         words, _, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
         pairs = [word.split("=", 1) for word in words.split() if "=" in word]
-        return cls(note=note, **{name: value for name, value in reversed(pairs) if name in known})
+        return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
+
+
+_NAMES = frozenset(field.name for field in fields(Comment)) - {"note"}

@@ -1,0 +1,142 @@
+"""What becomes of a job is at who waits for it, without a question to slurmrestd, and at nobody else."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from people import Researcher, eventually, operator
+
+pytestmark = pytest.mark.slurm
+
+
+class Client(Researcher):
+    """Somebody on C1 without a token, on the agent's host."""
+
+    def types(self, *words, **environment):
+        layout = self.testbed.layout
+        agent = {
+            "QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml"),
+            "QSLURM_AGENT": str(layout.agent_socket),
+        }
+        return super().types(*words, **(agent | environment))
+
+
+@pytest.fixture
+def alice(testbed):
+    testbed.up()
+    (testbed.layout.folder / "etc" / "c1" / "users.toml").write_text("")
+    operator(testbed, "partition", "enable", "p_qx")
+    operator(testbed, "partition", "drain", "p_spin2")
+    yield Client(testbed)
+    testbed.up()
+    testbed.c2(("scancel", "--user=center_snellius", "--partition=p_spin2"))
+    operator(testbed, "partition", "enable", "p_spin2")
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+def held_job(alice):
+    """A job that waits in a partition that is held."""
+    return alice.submits(alice.has_example("bell.cq"), "--backend", "spin2")
+
+
+def agents_log(testbed):
+    return testbed.log("agent").read_text()
+
+
+def changes(testbed, center, path="changes"):
+    headers = {"Authorization": f"Bearer {testbed.token(center)}"}
+    answer = requests.get(f"{testbed.results_url}/v1/{path}", headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return [job[0] for job in answer.json()["jobs"]]
+
+
+def watches(testbed):
+    """The pids of squeues that watch for the gate of this testbed."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+            if b"--iterate=1" in words:
+                environment = (folder / "environ").read_bytes()
+                if str(testbed.layout.c2_conf).encode() in environment:
+                    found.append(int(folder.name))
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def test_a_change_is_at_who_waits_while_slurmrestd_is_stopped(alice, pool):
+    testbed = alice.testbed
+    job_id = held_job(alice)
+    eventually(lambda: alice.gets("show", str(job_id))["reason"] == "PartitionDown", "the agent to follow")
+    testbed.stop("slurmrestd")
+    waiting = pool.submit(alice.types, "wait", str(job_id))
+    listed = {job["job_id"]: job for job in alice.gets("queue")["jobs"]}
+    assert (listed[job_id]["state"], listed[job_id]["position"] >= 1) == ("PENDING", True)
+    assert testbed.c2(("scancel", str(job_id))).returncode == 0
+    done = waiting.result()
+    assert done.returncode == 7, done.stderr
+    assert f"Job {job_id} was cancelled" in done.stderr
+    assert alice.sees(job_id) == "CANCELLED"
+
+
+def test_an_array_is_waited_for_to_its_last_task(alice):
+    done = alice.types("submit", alice.has_example("bell.cq"), "--backend", "qx", "--array", "1-3", "--wait")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_the_job_manager_slurmrestd_is_asked_and_then_the_stream_again(alice, pool):
+    testbed = alice.testbed
+    job_id, other = held_job(alice), held_job(alice)
+    lost, found = "can't be followed; slurmrestd is asked", "follows C2's job manager"
+    before = agents_log(testbed)
+    testbed.stop("jobmanager")
+    eventually(lambda: agents_log(testbed).count(lost) > before.count(lost), "the agent to notice")
+    waiting = pool.submit(alice.types, "wait", str(job_id))
+    assert testbed.c2(("scancel", str(job_id))).returncode == 0
+    assert waiting.result().returncode == 7
+    testbed.start("jobmanager")
+    eventually(lambda: agents_log(testbed).count(found) > before.count(found), "the agent to follow again")
+    testbed.stop("slurmrestd")
+    assert testbed.c2(("scancel", str(other))).returncode == 0
+    assert alice.types("wait", str(other)).returncode == 7
+    assert agents_log(testbed).count(lost) == before.count(lost) + 1
+
+
+def test_another_center_hears_nothing(alice):
+    testbed = alice.testbed
+    job_id = held_job(alice)
+    eventually(lambda: job_id in changes(testbed, "snellius"), "its own center to hear")
+    assert job_id in changes(testbed, "snellius", "queue")
+    assert job_id not in changes(testbed, "lumi") + changes(testbed, "lumi", "queue")
+
+
+def test_a_gate_that_is_killed_leaves_nothing_and_the_next_one_tells_on(alice):
+    testbed = alice.testbed
+    job_id = held_job(alice)
+    eventually(lambda: watches(testbed), "the gate to watch")
+    os.kill(testbed.pid("gate"), signal.SIGKILL)
+    eventually(lambda: not watches(testbed), "its squeues to end")
+    testbed.up()
+    assert testbed.c2(("scancel", str(job_id))).returncode == 0
+    eventually(lambda: job_id in changes(testbed, "snellius"), "the next gate to tell")
+    assert alice.types("wait", str(job_id)).returncode == 7
+
+
+def test_a_name_that_looks_like_squeues_lines_is_a_name(alice):
+    name = "a|b\n77777|RUNNING|None|p_qx|center_lumi|lumi"
+    job_id = alice.testbed.c2(
+        ("sbatch", "--parsable", "--partition=p_spin2", "--chdir=/", f"--job-name={name}"),
+        user="center_snellius",
+        stdin="#!/bin/sh\n",
+    ).stdout.strip()
+    eventually(lambda: int(job_id) in changes(alice.testbed, "snellius"), "the job to be there")
+    assert 77777 not in changes(alice.testbed, "lumi") + changes(alice.testbed, "snellius")
