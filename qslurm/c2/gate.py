@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from qslurm.c2.config import C2Config, backend_of, partition_of
 from qslurm.c2.feeder import Feeder
 from qslurm.c2.rules import (
-    RAN_TO_ITS_END,
     SECOND_LAUNCH,
     Ages,
     Overdue,
@@ -148,7 +147,7 @@ class Gate:
         tasks = [] if status is None else status.tasks
         jobs = self._slurm.jobs(task.job_id for task in tasks)
         for task in self._stuck.due(tasks, jobs, now):
-            self._slurm.update_job(str(task.job_id), AdminComment=f"qslurm: {RAN_TO_ITS_END}")
+            # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd, and all for it.
             self._slurm.cancel(str(task.job_id))
             self._say(
                 "job ended",

@@ -322,6 +322,11 @@ def _cancel(hook: Hook, reason: str) -> int:
     hook.say("cancelled", why=reason)
     try:
         hook.slurm.update_job(hook.start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
+    except (
+        QslurmError
+    ) as error:  # slurmctld may wait for slurmdbd with that; the dispatcher knows the reason, too
+        hook.say("its AdminComment can't be set", level="warning", why=error.message)
+    try:
         hook.slurm.cancel(hook.start.slurm_id)
     except QslurmError as error:
         return _back_to_the_queue(hook, f"it could not be cancelled: {error}")

@@ -40,9 +40,6 @@ EPILOG_GRACE_S = 10.0
 OVER_GRACE_S = 15.0
 """Seconds in which slurmctld should hear from the node that a script has ended."""
 
-RAN_TO_ITS_END = "It ran to its end, but C2's Slurm was killed before it heard how; its log says what it did"
-"""Why a job is cancelled that runs for ever as far as slurmctld knows."""
-
 SECOND_LAUNCH = "Duplicate jobid"
 """Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
 
