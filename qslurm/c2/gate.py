@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -39,8 +40,8 @@ STATUS_TIMEOUT_S = 2.0
 
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
-RELEASES_FOR_S = 600.0
-"""Seconds after a node was put back in which jobs are released that slurmctld holds after a second launch."""
+RELEASES = 3
+"""How often a job is released that slurmctld holds because its launch went wrong; then an operator should look at it."""
 
 
 class Gate:
@@ -56,7 +57,7 @@ class Gate:
         self._ended, self._away = Ages(), Ages()
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
-        self._resumed_at = float("-inf")
+        self._releases: Counter[str] = Counter()
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
@@ -175,11 +176,11 @@ class Gate:
                 node=name,
                 why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
-            self._resumed_at = tick
-        if tick - self._resumed_at < RELEASES_FOR_S:
-            for job in self._slurm.held_after_launch(self._partitions):
+        for job in self._slurm.held_after_launch(self._partitions):
+            if self._releases[job] < RELEASES:
+                self._releases[job] += 1
                 self._slurm.release(job)  # what of it has run already, the dispatcher knows
-                self._say("job released", job=job, why="slurmctld held it after that")
+                self._say("job released", job=job, why="slurmctld held it after its second launch")
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated > ROTATE_EVERY_S:
