@@ -41,7 +41,7 @@ STATUS_TIMEOUT_S = 2.0
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
 RELEASES = 3
-"""How often a job is released that slurmctld holds because its launch went wrong; then an operator should look at it."""
+"""How often a job is released that slurmctld holds because its launch went wrong; then an operator should look."""
 
 
 class Gate:
