@@ -1,0 +1,113 @@
+"""A connection to the center's agent: one question after the other."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from qslurm.agent.messages import (
+    HEADER,
+    LARGEST_ANSWER,
+    Failed,
+    Question,
+    answers,
+    encode,
+    error_of,
+)
+from qslurm.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from qslurm.center.config import AgentSettings
+
+
+T = TypeVar("T")
+
+
+class Link:
+    """A connection to the agent, made when it is needed."""
+
+    def __init__(self, settings: AgentSettings, timeout_s: float) -> None:
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._link: socket.socket | None = None
+        self._sign: Any = None
+        self.asked = False
+        """Whether the agent may have heard the last question."""
+
+    def ask(self, question: Question, answer: type[T]) -> T:
+        """The answer; the error that the agent says, or UnreachableError.
+
+        Every question may be asked twice, so a kept connection that turns out to be closed is made anew.
+        """
+        body, kept = encode(question), self._link is not None
+        self.asked = False
+        try:
+            link = self._connected()
+            credential = self._sign(body) if self._sign else b""
+            self.asked = True
+            for part in (credential, body):
+                link.sendall(len(part).to_bytes(HEADER, "big") + part)
+            size = int.from_bytes(_exactly(link, HEADER), "big")
+            said = answers.decode(_exactly(link, size))
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            self.close()
+            if kept and not isinstance(error, TimeoutError):
+                return self.ask(question, answer)
+            why = getattr(error, "strerror", None) or (
+                "it hung up" if isinstance(error, EOFError) else str(error)
+            )
+            raise UnreachableError(
+                f"The center's agent at {self._where} did not answer ({why}).",
+                hint="Tell the center's admins, or try again later.",
+            ) from error
+        if isinstance(said, Failed):
+            raise error_of(said)
+        return msgspec.convert(said.value, answer)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    @property
+    def _by_socket(self) -> bool:
+        """On the agent's own host it is asked by its socket, elsewhere by its address."""
+        return bool(self._settings.socket) and (
+            not self._settings.address or Path(self._settings.socket).exists()
+        )
+
+    @property
+    def _where(self) -> str:
+        return self._settings.socket if self._by_socket else self._settings.address
+
+    def _connected(self) -> socket.socket:
+        if self._link is None:
+            if self._by_socket:
+                self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._link.settimeout(self._timeout_s)
+                self._link.connect(self._settings.socket)
+            else:
+                from qslurm.agent.service import parse_address
+                from qslurm.dispatcher.credentials import Munge
+
+                self._link = socket.create_connection(parse_address(self._settings.address), self._timeout_s)
+                self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._sign = Munge(self._settings.munge_socket).sign
+        return self._link
+
+
+def _exactly(link: socket.socket, length: int) -> bytes:
+    if length > LARGEST_ANSWER:
+        raise OSError(errno.EMSGSIZE, "what answers there is no agent")
+    data = bytearray()
+    while len(data) < length:
+        piece = link.recv(min(length - len(data), 1 << 20))
+        if not piece:
+            raise EOFError
+        data += piece
+    return bytes(data)
