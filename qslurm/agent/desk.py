@@ -147,8 +147,8 @@ class Desk:
             case GetQueue():
                 whose = None if user.admin else user.name
                 return line_of(whose, self._outbox, self._follower, self._center, self._as_job)
-            case GetAccounted(since=since):
-                return self._accounted(user, since)
+            case GetAccounted(since=since, array=array):
+                return self._accounted(user, since, array)
             case GetUsage(since=since, until=until):
                 return self._used(user, self._center.results.usage(since, until))
             case GetEnded(limit=limit):
@@ -295,8 +295,9 @@ class Desk:
             reason = "Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox")
         return msgspec.structs.replace(pending(entry, reason), user=self._center.slurm.user)
 
-    def _accounted(self, user: User, since: int) -> list[JobInfo]:
-        jobs = self._center.slurm.accounted(since)
+    def _accounted(self, user: User, since: int, array: int) -> list[JobInfo]:
+        slurm = self._center.slurm
+        jobs = slurm.accounted_tasks(array) if array else slurm.accounted(since)
         if user.admin:
             return jobs
         owners = self._outbox.owners([job.marks.key for job in jobs])

@@ -68,9 +68,13 @@ class GetTasks(msgspec.Struct, tag="tasks"):
 
 
 class GetAccounted(msgspec.Struct, tag="accounted"):
-    """The user's jobs that C2's accounting knows, as far as they were there after `since` (Unix seconds). JobInfos."""
+    """The user's jobs that C2's accounting knows, as far as they were there after `since` (Unix seconds). JobInfos.
+
+    With `array` only the tasks of this one; the rest of the accounting is not looked through then.
+    """
 
     since: int
+    array: int = 0
 
 
 class CancelJob(msgspec.Struct, tag="cancel"):

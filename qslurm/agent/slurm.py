@@ -28,9 +28,6 @@ from qslurm.slurmrest import JobInfo, Submitted
 GIVE_UP_S = 60.0
 """A submission that the agent may have is asked for so long before nobody knows."""
 
-LOOK_BACK_S = 14 * 24 * 3600
-"""How far back the tasks of an array are looked for that slurmctld has forgotten."""
-
 
 class AgentSlurm:
     """What commands ask of a slurmrestd client, asked of the agent."""
@@ -104,7 +101,7 @@ class AgentSlurm:
 
     def accounted_tasks(self, job_id: int) -> list[JobInfo]:
         """What C2's accounting knows of an array of the user's."""
-        return [job for job in self.accounted(int(time.time()) - LOOK_BACK_S) if job.array_job_id == job_id]
+        return self._line.ask(GetAccounted(0, job_id), list[JobInfo])
 
     def partitions(self) -> dict[str, str]:
         """The state of each of C2's partitions."""

@@ -9,6 +9,7 @@ from qslurm.agent.follower import Follower
 from qslurm.agent.lost import LOST, Lost
 from qslurm.agent.messages import (
     CancelJob,
+    GetAccounted,
     GetBackends,
     GetJob,
     GetJobs,
@@ -315,3 +316,12 @@ def test_a_job_that_c2_does_not_know_yet_waits(office):
     outbox.ended([1])
     with pytest.raises(UnknownJobError):
         desk.answer(ANN, GetTasks(12))
+
+
+def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office):
+    desk, outbox, c2 = office()
+    outbox.take("anns-key", "ann", {"job": {}})
+    task = JobInfo(job_id=12, name="", state="COMPLETED", array_job_id=12, comment="qslurm key=anns-key")
+    c2.accounted_tasks = lambda job_id: [task] if job_id == 12 else []
+    assert desk.answer(ANN, GetAccounted(0, 12)) == [task]
+    assert desk.answer(BOB, GetAccounted(0, 12)) == []
