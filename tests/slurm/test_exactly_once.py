@@ -134,7 +134,9 @@ def test_many_submissions_under_random_faults_run_once_each(testbed, relay, agen
 
     def all_over() -> bool:
         ((left,),) = outbox(agent, "SELECT count(*) FROM submissions WHERE NOT ended")
-        say("ran", len(runs(counter)), "not over", left)
+        ran = runs(counter)
+        say("ran", len(ran), "not over", left)
+        assert {number: times for number, times in ran.items() if times != 1} == {}, "run more than once"
         time.sleep(2)
         return not left
 
