@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import time
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,10 +43,11 @@ def agent(testbed, relay):
 @pytest.fixture
 def counter(testbed):
     """Each run of a job appends a line: its submission's number, and its job id."""
-    path = testbed.layout.folder / "counter"
+    path = testbed.layout.folder / f"counter-{uuid.uuid4().hex}"
     path.write_text("")
     path.chmod(0o666)
     yield path
+    testbed.c2(("scancel", "--user=center_snellius"))  # what a story that went wrong has left
     path.unlink()
 
 
