@@ -193,9 +193,16 @@ def _testbed() -> Iterator[Testbed]:
     testbed = Testbed("bench")
     try:
         testbed.up()
+        _clear(testbed)
         yield testbed
+        _clear(testbed)
     finally:
         testbed.down()
+
+
+def _clear(testbed: Testbed) -> None:
+    """Cancel what an earlier run has left: jobs that wait outlive the daemons."""
+    testbed.c2(["scancel", "--user=center_snellius"], timeout_s=300)
 
 
 def _seconds(testbed: Testbed, command: Sequence[str]) -> float:
