@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
@@ -61,6 +62,7 @@ class Session(QuantumInterface):
         from qslurm.sessions.client import SessionClient
         from qslurm.sessions.door import connect_unix
         from qslurm.sessions.handover import VARIABLE
+        from qslurm.sessions.wire import SECRET_BYTES
 
         path = os.environ.get(VARIABLE, "")
         if not path:
@@ -69,8 +71,9 @@ class Session(QuantumInterface):
                 hint="Start it with `qslurm session --backend NAME -- COMMAND`, or use Center().session(…).",
             )
         try:
+            name = secrets.token_bytes(SECRET_BYTES)  # by which it is known when it comes again
             client = SessionClient(
-                lambda: connect_unix(path), b"", say=lambda _: None, ended=lambda: None, link_limit_s=5.0
+                lambda: connect_unix(path), name, say=lambda _: None, ended=lambda: None, link_limit_s=5.0
             )
         except OSError as error:
             raise InvalidInputError(

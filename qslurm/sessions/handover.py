@@ -2,6 +2,8 @@
 
 The socket lies in a folder that only this user can enter, and the kernel says who comes. The session's secret and
 the link to C2 stay where they are: what the others ask for is numbered here, so any number of them can ask at once.
+A process whose link has broken (the one that holds the session was stopped for a while) asks again for what it has
+numbered itself, and gets what that gave.
 """
 
 from __future__ import annotations
@@ -13,25 +15,45 @@ import socket
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from qslurm.dispatcher.messages import Conclude, Done, Execute, Executed, Message, Refused
+from qslurm.dispatcher.messages import OPEN_IN_SESSION, Conclude, Done, Execute, Executed, Message, Refused
 from qslurm.dispatcher.wire import decode_request, encode
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.interface import Outcome
 from qslurm.sessions.client import SessionClient
-from qslurm.sessions.wire import BEAT_S, NO_QUESTION, QUESTION_LIMIT, frame, frames
+from qslurm.sessions.wire import BEAT_S, NO_QUESTION, QUESTION_LIMIT, frame, frames, hellos
 
 VARIABLE = "QSLURM_SESSION"
 """Names the socket in the environment of a session's processes."""
 
 _LINKS = 1024  # at a time
+_REMEMBERED = 2 * OPEN_IN_SESSION  # answers for each process; it has half as many questions under way
 _READ = 256 * 1024
 _TAKE_S = 30.0  # a process that takes no answers for so long has lost its link
+
+
+class _Visitor:
+    """A process that asks, over one link after the other; what it asks again is not executed again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[Outcome]] = {}
+
+    def ask(self, seq: int, submit: Callable[[], Future[Outcome]]) -> Future[Outcome]:
+        """The outcome of its circuit with this number."""
+        with self._lock:
+            if seq not in self._asked:
+                self._asked[seq] = submit()
+                done = [one for one, outcome in self._asked.items() if outcome.done()]
+                for one in done[: len(self._asked) - _REMEMBERED]:
+                    del self._asked[one]
+            return self._asked[seq]
 
 
 class Handover:
@@ -45,6 +67,8 @@ class Handover:
         self._listener.bind(str(self.path))
         self._listener.listen(64)
         self._room = threading.BoundedSemaphore(_LINKS)
+        self._visitors: OrderedDict[bytes, _Visitor] = OrderedDict()  # by what they call themselves
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="qslurm-handover", daemon=True)
         self._thread.start()
 
@@ -70,7 +94,8 @@ class Handover:
             ).start()
 
     def _serve(self, link: socket.socket) -> None:
-        lock, data, known = threading.Lock(), bytearray(), False
+        lock, data = threading.Lock(), bytearray()
+        visitor: _Visitor | None = None
         with link:
             try:
                 while True:
@@ -82,21 +107,32 @@ class Handover:
                         return
                     data += piece
                     for number, body in frames(data, QUESTION_LIMIT):
-                        if not known:
-                            known = True
+                        if visitor is None:
+                            visitor = self._visitor(hellos.decode(body).secret)
                             _send(link, lock, NO_QUESTION, encode(self._client.attached))
                         else:
-                            self._take(partial(_answer, link, lock, number), decode_request(body))
-            except (OSError, ValueError, QslurmError):
+                            self._take(visitor, partial(_answer, link, lock, number), decode_request(body))
+            except (OSError, ValueError, QslurmError):  # what can't be decoded is a ValueError
                 return  # who comes again asks again
             finally:
                 self._room.release()
 
-    def _take(self, answer: partial[None], message: Message) -> None:
+    def _visitor(self, name: bytes) -> _Visitor:
+        with self._lock:
+            visitor = self._visitors.setdefault(name, _Visitor())
+            self._visitors.move_to_end(name)
+            if len(self._visitors) > _LINKS:
+                self._visitors.popitem(last=False)
+            return visitor
+
+    def _take(self, visitor: _Visitor, answer: partial[None], message: Message) -> None:
         match message:
             case Execute():
                 try:
-                    asked = self._client.submit(message.circuit, message.shots, message.raw_data)
+                    asked = visitor.ask(
+                        message.seq,
+                        lambda: self._client.submit(message.circuit, message.shots, message.raw_data),
+                    )
                 except QslurmError as error:
                     answer(Refused(kind=error.kind, reason=str(error)))
                     return

@@ -166,8 +166,8 @@ class Link:
         else:
             error = self.over or QslurmError("The session was left.")
         self._end(error)
-        os.close(self._ear)
-        with self._lock:
+        with self._lock:  # nobody rings meanwhile
+            os.close(self._ear)
             os.close(self._bell)
             self._bell = -1
 

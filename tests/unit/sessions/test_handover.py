@@ -13,6 +13,8 @@ import pytest
 
 from qslurm.api.session import Session
 from qslurm.errors import InvalidInputError
+from qslurm.sessions import door
+from qslurm.sessions import handover as handovers
 from qslurm.sessions.client import SessionClient
 from qslurm.sessions.handover import VARIABLE, Handover, handed_over
 from tests.unit.dispatcher.running import ROOT, until
@@ -69,6 +71,31 @@ def test_many_ask_at_once_and_each_gets_its_own(handover: Handover, client: Sess
         qi.close()
     assert client.executions == 8
     assert client.over is None  # leaving ends nothing
+
+
+def test_who_has_lost_its_link_asks_again_and_nothing_is_executed_twice(
+    handover: Handover, client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links: list[socket.socket] = []
+    way = door.connect_unix
+
+    def connect(path: str) -> socket.socket:
+        links.append(way(path))
+        return links[-1]
+
+    def lose(*_: object) -> None:
+        links[-1].shutdown(socket.SHUT_RDWR)  # where the answer should have gone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(door, "connect_unix", connect)
+        qi = Session.current()
+    with monkeypatch.context() as patch:
+        patch.setattr(handovers, "_answer", lose)
+        future = qi.submit(CIRCUIT, 5)
+        until(lambda: client.executions == 1 and len(links) > 1)
+    assert future.result(60).results == {"01": 5}
+    assert client.executions == 1
+    qi.close()
 
 
 def test_an_error_is_the_error_that_it_is(handover: Handover) -> None:
