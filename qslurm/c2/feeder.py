@@ -34,6 +34,11 @@ SOON_S = 0.1
 LATER_S = 0.5
 """When it is looked once more: for a job whose next state took slurmctld longer."""
 
+SAME_SECOND_S = 1.1
+"""When it is looked once more after a watch has told: slurmctld says in whole seconds when it has changed a job, so
+nobody notices what changes in the rest of that second.
+"""
+
 BREATH = 3.0
 """A look is followed by a pause of so many times the CPU time it took, at least."""
 
@@ -214,15 +219,20 @@ class _Conversation:
     def _heard_bell(self, now: float) -> None:
         self._rung.recv(16)
         self._due = min(self._due, now + SOON_S)
-        self._once_more = now + LATER_S
+        self._look_again(now + LATER_S)
 
     def _heard(self, watch: Watch, now: float) -> None:
         try:
             if watch.changed():
                 self._due = min(self._due, now)
+                self._look_again(now + SAME_SECOND_S)
         except OSError:  # it has ended; another is begun
             watch.close()
             self._watches.remove(watch)
+
+    def _look_again(self, when: float) -> None:
+        """Once more after the next look, and not before then."""
+        self._once_more = when if self._once_more == float("inf") else max(self._once_more, when)
 
     def _tell(self, now: float) -> None:
         self._keep_watch(now)

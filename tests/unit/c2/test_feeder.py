@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,11 +31,13 @@ class Slurm:
         self.asked: list[list[int]] = []
         self.away = False
         self.forgets: int | None = None
+        self.looks = 0
 
     def put(self, job_id: int, state: str, *, submit: int = 1, name: str = "bell", reason: str = "") -> None:
         self.jobs[job_id] = (state, reason, submit, name)
 
     def listing(self) -> bytes:
+        self.looks += 1
         if self.away:
             raise UnreachableError("slurmctld does not answer")
         lines = [
@@ -161,6 +165,44 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     third = hear(link, Update)
     assert isinstance(third, Update)
     assert told(third) == [(1, "COMPLETED", "bell")]
+
+
+class Watch:
+    """Tells once that a job has changed: slurmctld has one time for all that changes in a second."""
+
+    def __init__(self, slurm: Slurm) -> None:
+        del slurm
+        self.heard = time.monotonic()
+        self._ours, theirs = os.pipe()
+        os.close(theirs)  # there is something to read at once
+        self._told = False
+
+    def fileno(self) -> int:
+        return self._ours
+
+    def changed(self) -> bool:
+        before, self._told = self._told, True
+        return not before
+
+    def close(self) -> None:
+        os.close(self._ours)
+
+
+def test_what_changes_twice_in_a_second_is_told_twice(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm, link, _ = gate
+    monkeypatch.setattr(feeder, "Watch", Watch)
+    monkeypatch.setattr(feeder, "WATCHES", 1)
+    monkeypatch.setattr(feeder, "DEAF_S", 1000.0)
+    monkeypatch.setattr(feeder, "SAME_SECOND_S", 0.5)
+    slurm.put(1, "PENDING")
+    frames.send(link, Wanted(True))
+    assert told(hear(link, Update)) == [(1, "PENDING", "bell")]  # type: ignore[arg-type]
+    while slurm.looks < 2:
+        hear(link, Still)
+    slurm.put(1, "RUNNING")
+    assert told(hear(link, Update)) == [(1, "RUNNING", "bell")]  # type: ignore[arg-type]
 
 
 def test_a_bell_without_a_gate_hurts_no_hook(tmp_path: Path) -> None:
