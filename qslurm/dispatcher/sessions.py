@@ -45,8 +45,7 @@ def attach(ledger: Ledger, message: Attach, uid: int) -> Message:
     task = next(iter(ledger.tasks_of_job(message.job_id)), None)
     answer = _attach(ledger, task, message, uid)
     refused = answer.reason if isinstance(answer, Refused) else None
-    names = {"job": message.job_id, "restart": message.restart} if task is None else task.names()
-    log.info("step attaches", **names, uid=uid, refused=refused)
+    log.info("step attaches", **_names(task, message), uid=uid, refused=refused)
     return answer
 
 
@@ -57,7 +56,7 @@ def begin(ledger: Ledger, message: Begin, uid: int) -> Message:
     if answer is None and task is not None and task.job.kind == "script" and task.client != message.launch:
         answer = _begin(ledger, task, message)
     refused = answer.reason if isinstance(answer, Refused) else None
-    log.info("script begins", job=message.job_id, restart=message.restart, uid=uid, refused=refused)
+    log.info("script begins", **_names(task, message), uid=uid, refused=refused)
     return answer or Done()
 
 
@@ -82,6 +81,11 @@ def over(ledger: Ledger, message: End, uid: int) -> Message:
         task.finished_at = max(ledger.clock(), task.since)
         ledger.changes.append(statements.change_task(task.id, finished_at=task.finished_at))
     return Done()
+
+
+def _names(task: Task | None, message: Attach | Begin) -> dict[str, str | int]:
+    """What a line of the log calls the job that somebody comes for."""
+    return {"job": message.job_id, "restart": message.restart} if task is None else task.names()
 
 
 def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused | None:
