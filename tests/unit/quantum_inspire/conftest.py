@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-if importlib.util.find_spec("compute_api_client") is None:  # importing it would take 0.6 s, in each process of tests
+# Importing it would take 0.6 s, in each process of tests.
+if importlib.util.find_spec("compute_api_client") is None:
     pytest.skip("needs Quantum Inspire's official client", allow_module_level=True)
 
 from qslurm.runtimes.plugin import BackendFacts
