@@ -79,8 +79,12 @@ def test_a_change_is_at_who_waits_while_slurmrestd_is_stopped(alice, pool):
     eventually(lambda: alice.gets("show", str(job_id))["reason"] == "PartitionDown", "the agent to follow")
     testbed.stop("slurmrestd")
     waiting = pool.submit(alice.types, "wait", str(job_id))
-    listed = {job["job_id"]: job for job in alice.gets("queue")["jobs"]}
-    assert (listed[job_id]["state"], listed[job_id]["position"] >= 1) == ("PENDING", True)
+
+    def listed():
+        return next(job for job in alice.gets("queue")["jobs"] if job["job_id"] == job_id)
+
+    eventually(lambda: listed()["position"], "its place in line")
+    assert listed()["state"] == "PENDING"
     assert testbed.c2(("scancel", str(job_id))).returncode == 0
     done = waiting.result()
     assert done.returncode == 7, done.stderr
