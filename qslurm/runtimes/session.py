@@ -31,6 +31,7 @@ from qslurm.dispatcher.messages import (
     Refused,
 )
 from qslurm.errors import QslurmError, UnreachableError
+from qslurm.runtimes.answers import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.lane_client import LaneClient
 
@@ -40,7 +41,6 @@ PATIENCE_S = 2.0
 ADMISSION_S = 15.0
 """How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
 
-_SEEDS = 2**63
 _ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that say that the job is over
 
 
@@ -97,14 +97,7 @@ class Session:
     @property
     def backend_type(self) -> BackendType:
         """The backend that executions run on."""
-        facts = self._attached
-        if facts.backend_type is not None:
-            return facts.backend_type
-        from qslurm.runtimes.qx import backend_type
-
-        return backend_type(
-            facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
-        )
+        return backend_type_of(self._attached)
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
@@ -144,20 +137,20 @@ class Session:
             circuit=circuit,
             shots=number_of_shots,
             raw_data=raw_data,
-            seed=None if seed is None else (seed + seq) % _SEEDS,  # repeatable, but no two circuits alike
+            seed=seed_of(seed, seq),
         )
 
     def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
         executed = (None if begun else self._by_lane(order)) or self._await(order, order.seq, begun=begun)
-        outcome = _outcome(executed)
+        outcome = outcome_of(executed)
         self._shots += outcome.shots_done
         return outcome
 
     def circuit_outcome(self) -> Outcome:
         """The outcome of a circuit job, whose circuit was queued when the job was admitted."""
         if self._attached.outcome is not None:
-            return _outcome(self._attached.outcome)
-        return _outcome(self._await(Await(task=self._attached.task, seq=0), 0))
+            return outcome_of(self._attached.outcome)
+        return outcome_of(self._await(Await(task=self._attached.task, seq=0), 0))
 
     def hold(self) -> Attached:
         """Keep a session job's session open until it has ended; what the dispatcher says of it then."""
@@ -274,15 +267,3 @@ class Session:
         if reason and reason != self._said:
             self._say(reason)
         self._said = reason
-
-
-def _outcome(executed: Executed) -> Outcome:
-    if executed.error:
-        raise error_of(executed.kind, executed.error)
-    return Outcome(
-        counts=executed.counts,
-        raw_data=executed.raw_data,
-        shots_requested=executed.shots_requested,
-        shots_done=executed.shots_done,
-        seconds=executed.seconds,
-    )

@@ -7,18 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from qslurm.dispatcher.client import error_of
 from qslurm.dispatcher.messages import OPEN_IN_SESSION, Attached, Conclude, Done, Execute, Executed, Message
 from qslurm.dispatcher.wire import BODY_LIMIT, encode
 from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.runtimes.answers import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.sessions.door import Connect, EndedError
 from qslurm.sessions.link import LINK_LIMIT_S, Ended, Link
 
 CONCLUDE_S = 10.0
 """How long leaving a session waits for C2's word."""
-
-_SEEDS = 2**63
 
 
 class SessionClient:
@@ -122,7 +120,7 @@ class SessionClient:
 
     def _order(self, circuit: str, shots: int, raw_data: bool) -> Execute:
         seq = self._seq
-        seed = None if self._seed is None else (self._seed + seq) % _SEEDS
+        seed = seed_of(self._seed, seq)
         order = Execute(task=0, seq=seq, circuit=circuit, shots=shots, raw_data=raw_data, seed=seed)
         if len(circuit) > BODY_LIMIT // 2 and len(encode(order)) > BODY_LIMIT - 64:
             raise InvalidInputError(f"A circuit may have {BODY_LIMIT >> 20} MiB; this one is larger.")
@@ -133,23 +131,4 @@ class SessionClient:
 def _outcome(answer: Message) -> Outcome:
     if not isinstance(answer, Executed):
         raise QslurmError(f"C2 answered {type(answer).__name__} to a circuit.")
-    if answer.error:
-        raise error_of(answer.kind, answer.error)
-    return Outcome(
-        counts=answer.counts,
-        raw_data=answer.raw_data,
-        shots_requested=answer.shots_requested,
-        shots_done=answer.shots_done,
-        seconds=answer.seconds,
-    )
-
-
-def backend_type_of(facts: Attached) -> BackendType:
-    """The backend of a session, as it is described to the user's code."""
-    if facts.backend_type is not None:
-        return facts.backend_type
-    from qslurm.runtimes.qx import backend_type
-
-    return backend_type(
-        facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
-    )
+    return outcome_of(answer)
