@@ -113,7 +113,7 @@ class Session(QuantumInterface):
             self._then()
 
     def _conclude(self, failure: str) -> None:
-        from qslurm.runtimes.final_result import as_final_result
+        from qslurm.runtimes.classical.final_result import as_final_result
 
         result = None
         if self.final_result is not None and not failure:

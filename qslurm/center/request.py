@@ -155,9 +155,9 @@ def _checked_circuit(
 
     Each task's circuit is checked.
     """
+    from qslurm.circuits.check import check_circuit
+    from qslurm.circuits.openqasm import as_cqasm
     from qslurm.payload.sweep import filled, names_in, refuse_unfilled
-    from qslurm.runtimes.circuit import check_circuit
-    from qslurm.runtimes.openqasm import as_cqasm
 
     places = names_in(text)
     swept = sweep.names if sweep else ()
@@ -217,7 +217,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         parameters = _values_for(text, request)
         text, _ = _checked_circuit(text, file, parameters, sweep, array)
     elif kind == "hybrid":
-        from qslurm.runtimes.hybrid_file import check_hybrid
+        from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
         check_hybrid(text, file)
         parameters = dict(request.variables)

@@ -70,9 +70,9 @@ def step(config_file: Path | None, script: Path, inside: bool, failed: str | Non
             config_file.absolute()
         )  # for the process that is behind the wall
     if failed is not None:
-        from qslurm.runtimes.step import fail_step
+        from qslurm.runtimes.classical.step import fail_step
 
         return fail_step(script, config.dispatcher, failed)
-    from qslurm.runtimes import cold
+    from qslurm.runtimes.classical import cold
 
     return cold.inside(script, config) if inside else cold.run(script, config)

@@ -14,7 +14,7 @@ from qslurm.cli.times import ago, clock_time, duration
 if TYPE_CHECKING:
     from qslurm.dispatcher.messages import Status
     from qslurm.dispatcher.seen import HoldStatus
-    from qslurm.runtimes.warm_status import WarmStatus
+    from qslurm.runtimes.warm.status import WarmStatus
 
 
 def print_status(status: Status, warm: WarmStatus | None) -> None:

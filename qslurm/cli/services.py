@@ -54,7 +54,7 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
 
     from qslurm.c2.config import load_c2_config
     from qslurm.cli.seeing import print_status
-    from qslurm.runtimes.warm_status import ask_service
+    from qslurm.runtimes.warm.status import ask_service
 
     status = ask_status(config_file, jobs=True, queue=queue)
     warm = ask_service(load_c2_config(config_file).runtimes.socket)
@@ -97,7 +97,7 @@ def serve_runtimes(config_file: Path | None) -> None:
     Example:  qslurm runtimes serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config import load_c2_config
-    from qslurm.runtimes.warm import serve
+    from qslurm.runtimes.warm.service import serve
 
     serve(load_c2_config(config_file))
 

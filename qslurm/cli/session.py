@@ -153,7 +153,7 @@ def _asked(
 
 
 def _check(request: Request) -> None:
-    from qslurm.runtimes.hybrid_file import check_hybrid
+    from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
     try:
         check_hybrid(request.text or "", str(request.file))
@@ -174,7 +174,7 @@ def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
 
 
 def _run_file(opened: Session, request: Request) -> dict[str, Any]:
-    from qslurm.runtimes.hybrid_file import run_hybrid
+    from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
     file = request.file.name if request.file else ""
     return run_hybrid(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.eventlog import EventLog
 
 log = EventLog(__name__)

@@ -10,8 +10,8 @@ import select
 import socket
 import time
 
+from qslurm.dispatcher.entrance.zmtp import GREETING, Wire, WireError, pack, ready
 from qslurm.dispatcher.wire import MESSAGE_SLACK, RUNTIME_LIMIT
-from qslurm.dispatcher.zmtp import GREETING, Wire, WireError, pack, ready
 
 _READ = 256 * 1024
 _AGAIN_S = 0.02  # between two looks whether somebody listens

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from qslurm.dispatcher.meters import Spread, Value
-from qslurm.dispatcher.reservations import Reservation
+from qslurm.dispatcher.scheduling.reservations import Reservation
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
 from qslurm.payload.envelope import Envelope, Kind
 from qslurm.runtimes.health import Health

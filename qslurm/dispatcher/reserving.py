@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Done, Message, Refused, Release, Reserve, Reserved
-from qslurm.dispatcher.reservations import Reservation, complaint, moment
+from qslurm.dispatcher.scheduling.reservations import Reservation, complaint, moment
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.eventlog import EventLog
 
 KEPT_S = 86_400.0

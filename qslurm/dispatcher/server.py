@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.dispatcher import sessions, work
 from qslurm.dispatcher.answers import Answers, To
-from qslurm.dispatcher.callers import Callers
 from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.config import RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity
-from qslurm.dispatcher.door import Door
-from qslurm.dispatcher.fleet import Fleet
-from qslurm.dispatcher.front import Front
-from qslurm.dispatcher.idle import Idle
-from qslurm.dispatcher.leases import Leases
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.entrance.callers import Callers
+from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.entrance.front import Front
+from qslurm.dispatcher.fleet import work
+from qslurm.dispatcher.fleet.fleet import Fleet
+from qslurm.dispatcher.fleet.leases import Leases
+from qslurm.dispatcher.fleet.pool import Pool
+from qslurm.dispatcher.fleet.remotes import Remotes
 from qslurm.dispatcher.messages import (
     END,
     Admit,
@@ -48,17 +48,18 @@ from qslurm.dispatcher.messages import (
     Reserve,
     SetBackend,
 )
-from qslurm.dispatcher.pool import Pool
-from qslurm.dispatcher.remotes import Remotes
 from qslurm.dispatcher.signed import ReadJob, SignedOrders
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.steps import Steps
+from qslurm.dispatcher.tasks import sessions
+from qslurm.dispatcher.tasks.idle import Idle
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import Views
 from qslurm.dispatcher.wire import Parcel, decode_request, encode, open_parcel
 from qslurm.errors import InvalidInputError
 from qslurm.eventlog import EventLog
-from qslurm.runtimes.lane_client import door_of
+from qslurm.runtimes.lanes.client import door_of
 
 if TYPE_CHECKING:
     import socket

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity, Munge
-from qslurm.dispatcher.doorkeeper import allow_many_descriptors
-from qslurm.dispatcher.remotes import MISSED_BEATS
-from qslurm.dispatcher.scheduling import check_scheduling
+from qslurm.dispatcher.entrance.doorkeeper import allow_many_descriptors
+from qslurm.dispatcher.fleet.remotes import MISSED_BEATS
+from qslurm.dispatcher.fleet.worker import ENDPOINT_LENGTH
+from qslurm.dispatcher.scheduling.settings import check_scheduling
 from qslurm.dispatcher.signals import signals_stop
-from qslurm.dispatcher.worker import ENDPOINT_LENGTH
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog, configure
-from qslurm.runtimes.lane_client import door_of
+from qslurm.runtimes.lanes.client import door_of
 
 log = EventLog(__name__)
 
@@ -163,9 +163,9 @@ def _serve_alone(
 ) -> None:
     import zmq
 
-    from qslurm.dispatcher.ledger import Ledger
-    from qslurm.dispatcher.recovery import recover
+    from qslurm.dispatcher.fleet.recovery import recover
     from qslurm.dispatcher.server import Limits, Server
+    from qslurm.dispatcher.tasks.ledger import Ledger
     from qslurm.runtimes.reading import complaint
     from qslurm.store.store import Store
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qslurm.dispatcher import jobs, reserving, sessions
+from qslurm.dispatcher import reserving
 from qslurm.dispatcher.answers import Answers, To
-from qslurm.dispatcher.checks import Checks, Sender
 from qslurm.dispatcher.credentials import Identity
-from qslurm.dispatcher.fleet import Fleet
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.entrance.checks import Checks, Sender
+from qslurm.dispatcher.fleet.fleet import Fleet
 from qslurm.dispatcher.messages import (
     Admit,
     Admitted,
@@ -31,6 +30,8 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.status import Backends
+from qslurm.dispatcher.tasks import jobs, sessions
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import NOT_ASKED, Viewer, Views, viewer
 from qslurm.dispatcher.wire import Address, Parcel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from qslurm.dispatcher import work
-from qslurm.dispatcher.fleet import Fleet
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet import work
+from qslurm.dispatcher.fleet.fleet import Fleet
 from qslurm.dispatcher.messages import BackendStatus, Done, Message, Refused, SetBackend
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qslurm.dispatcher import sessions
 from qslurm.dispatcher.answers import Answers, To
-from qslurm.dispatcher.door import Door
-from qslurm.dispatcher.idle import Idle
-from qslurm.dispatcher.leases import Leases
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.fleet.leases import Leases
 from qslurm.dispatcher.messages import END, Attend, Await, Conclude, Execute, Message, Refused
+from qslurm.dispatcher.tasks import sessions
+from qslurm.dispatcher.tasks.idle import Idle
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.wire import Address, Parcel, decode_request
 from qslurm.errors import InvalidInputError
 

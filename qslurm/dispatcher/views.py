@@ -17,17 +17,17 @@ import msgspec
 
 import qslurm
 from qslurm.dispatcher import reserving
-from qslurm.dispatcher.fleet import Fleet
-from qslurm.dispatcher.leases import Leases
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet.fleet import Fleet
+from qslurm.dispatcher.fleet.leases import Leases
 from qslurm.dispatcher.messages import BackendStatus, GetStatus, Metrics, Status, TaskStatus
 from qslurm.dispatcher.meters import FAMILIES, Value
-from qslurm.dispatcher.policy import Waiting
-from qslurm.dispatcher.positions import first, reason
+from qslurm.dispatcher.scheduling.policy import Waiting
+from qslurm.dispatcher.scheduling.positions import first, reason
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
-from qslurm.dispatcher.states import ExecutionState, is_open
 from qslurm.dispatcher.status import STATES, Backends
-from qslurm.dispatcher.task import Task
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.states import ExecutionState, is_open
+from qslurm.dispatcher.tasks.task import Task
 from qslurm.errors import QslurmError
 
 LONGEST_QUEUE = 500

@@ -162,7 +162,7 @@ def _job_manager(config: C2Config) -> Iterator[Finding]:
 
 
 def _sessions(config: C2Config) -> Iterator[Finding]:
-    from qslurm.dispatcher.certificate import read_certificate
+    from qslurm.dispatcher.entrance.certificate import read_certificate
     from qslurm.sessions.door import Door
 
     sessions = config.sessions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qslurm.c2.config import C2Config
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
-from qslurm.runtimes.warm_status import ask_service
+from qslurm.runtimes.warm.status import ask_service
 
 PATIENCE_S = 3.0
 NEEDED_LINUX = (5, 12)

@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qslurm.c2.config import C2Config
-from qslurm.dispatcher.certificate import read_certificate
+from qslurm.dispatcher.entrance.certificate import read_certificate
 from qslurm.dispatcher.messages import GetStatus, Status
 from qslurm.errors import (
     InvalidInputError,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qslurm.dispatcher.messages import BackendStatus
-from qslurm.dispatcher.reservations import Reservation
-from qslurm.dispatcher.states import TaskState, is_open
+from qslurm.dispatcher.scheduling.reservations import Reservation
+from qslurm.dispatcher.tasks.states import TaskState, is_open
 from qslurm.errors import NotReadyError, QslurmError
 from qslurm.store.records import ExecutionRecord, TaskRecord
 

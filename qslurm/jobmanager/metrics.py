@@ -32,7 +32,7 @@ from qslurm.dispatcher.messages import GetMetrics, Metrics
 from qslurm.dispatcher.meters import FAMILIES, Spread, Value
 from qslurm.errors import QslurmError
 from qslurm.eventlog import EventLog
-from qslurm.runtimes.warm_status import WarmStatus, ask_service
+from qslurm.runtimes.warm.status import WarmStatus, ask_service
 
 log = EventLog(__name__)
 

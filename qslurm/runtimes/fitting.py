@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import CircuitError, InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.runtimes.circuit import CircuitFacts
+    from qslurm.circuits.check import CircuitFacts
     from qslurm.runtimes.interface import BackendType
 
 

@@ -223,7 +223,7 @@ class QuantumInterface:
 
 def as_circuit(circuit: Any) -> str:
     """A circuit of the user's as cQASM; InvalidInputError for what is none."""
-    from qslurm.runtimes.openqasm import as_cqasm
+    from qslurm.circuits.openqasm import as_cqasm
 
     if not isinstance(circuit, str):
         raise InvalidInputError(

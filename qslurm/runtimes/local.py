@@ -23,8 +23,8 @@ from qslurm.runtimes.interface import as_shots
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qslurm.runtimes.classical.session import Session
     from qslurm.runtimes.interface import BackendType, Outcome
-    from qslurm.runtimes.session import Session
 
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 
@@ -55,12 +55,12 @@ def run_file(
     source = _text(path)
     kind = "hybrid" if path.suffix == ".py" else "circuit"
     if kind == "hybrid":
-        from qslurm.runtimes.hybrid_file import check_hybrid
+        from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
         check_hybrid(source, path.name)
     else:
+        from qslurm.circuits.openqasm import as_cqasm
         from qslurm.payload.sweep import filled, refuse_unfilled
-        from qslurm.runtimes.openqasm import as_cqasm
 
         source = filled(source, parameters or {})
         refuse_unfilled(source, path.name)
@@ -73,7 +73,7 @@ def run_file(
             return LocalResult(
                 kind=kind, counts=outcome.counts, shots=outcome.shots_done, final_result=None, executions=1
             )
-        from qslurm.runtimes.hybrid_file import run_hybrid
+        from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
         result = run_hybrid(source, path.name, job, shots=shots, parameters=parameters)
         return LocalResult(
@@ -103,8 +103,8 @@ class _Job:
         from qslurm.dispatcher.client import DispatcherClient
         from qslurm.dispatcher.credentials import OwnConnection
         from qslurm.dispatcher.link import Link
+        from qslurm.runtimes.classical.session import Session
         from qslurm.runtimes.local_dispatcher import JOB
-        from qslurm.runtimes.session import Session
 
         links, doors = iter([Link(self._connection)]), iter([self._door])
         client = DispatcherClient(

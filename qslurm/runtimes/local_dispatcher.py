@@ -61,13 +61,13 @@ def main() -> None:
 
     import zmq
 
-    from qslurm.dispatcher import jobs
     from qslurm.dispatcher.config import BackendConfig
     from qslurm.dispatcher.credentials import OwnConnection
-    from qslurm.dispatcher.ledger import Ledger
+    from qslurm.dispatcher.fleet.worker import temporary_folder
     from qslurm.dispatcher.server import Limits, Server
     from qslurm.dispatcher.signals import signals_stop
-    from qslurm.dispatcher.worker import temporary_folder
+    from qslurm.dispatcher.tasks import jobs
+    from qslurm.dispatcher.tasks.ledger import Ledger
     from qslurm.leaving import leave
     from qslurm.runtimes.process import end_with
     from qslurm.store.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qslurm.runtimes.circuit import check_circuit
+from qslurm.circuits.check import check_circuit
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.plugin import BackendFacts
 

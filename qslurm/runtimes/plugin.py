@@ -20,9 +20,9 @@ from qslurm.runtimes.interface import BackendType, Outcome
 GROUP = "qslurm.runtimes"
 
 BUILT_IN = {
-    "hardware": "qslurm.runtimes.hardware:HardwareRuntime",
+    "hardware": "qslurm.runtimes.hardware.runtime:HardwareRuntime",
     "null": "qslurm.runtimes.null:NullRuntime",
-    "quantuminspire": "qslurm.runtimes.quantum_inspire:QuantumInspireRuntime",
+    "quantuminspire": "qslurm.runtimes.quantum_inspire.runtime:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
 """Those of this package, found without a look at what is installed: that look takes longer than a circuit."""

@@ -22,11 +22,11 @@ from qslurm.dispatcher.wire import decode_reply, encode
 from qslurm.errors import JobFailedError, QslurmError
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lane import SIZE as LANE_SIZE
-from qslurm.runtimes.lane import Lane
-from qslurm.runtimes.lane_service import serve_lanes
-from qslurm.runtimes.lanes import Lanes
-from qslurm.runtimes.logbook import Logbook
+from qslurm.runtimes.lanes.lane import SIZE as LANE_SIZE
+from qslurm.runtimes.lanes.lane import Lane
+from qslurm.runtimes.lanes.logbook import Logbook
+from qslurm.runtimes.lanes.served import Lanes
+from qslurm.runtimes.lanes.service import serve_lanes
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.process import allow_memory, end_with, restrain
 
@@ -141,7 +141,7 @@ def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
 
 def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
     """Serve the lanes of a lease until it is over; a target that is not ready any more ends it, too."""
-    from qslurm.runtimes.circuit import check_circuit
+    from qslurm.circuits.check import check_circuit
 
     attended = runtime if isinstance(runtime, Attended) else None
 
@@ -183,7 +183,7 @@ def _health_after(result: Result | None, health: Health) -> Health:
 
 def perform(run: Run, runtime: QuantumRuntime, setup: Setup) -> Result:
     """Execute one circuit; a circuit that can't be executed is a Result with an error."""
-    from qslurm.runtimes.circuit import check_circuit
+    from qslurm.circuits.check import check_circuit
 
     started = time.perf_counter()
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.circuits.analysis import GATES, INSTRUCTIONS
 from qslurm.errors import CircuitError
-from qslurm.runtimes.circuit_analysis import GATES, INSTRUCTIONS
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.process import limit_memory
 
 if TYPE_CHECKING:
-    from qslurm.runtimes.circuit import CircuitFacts
+    from qslurm.circuits.check import CircuitFacts
 
 _GATESET = [name for name in [*GATES, *INSTRUCTIONS] if name not in {"Rn", "U", "Z90", "mZ90"}]
 """As Quantum Inspire's own backends name theirs: its Qiskit plugin complains of names that it doesn't know, and
@@ -91,7 +91,7 @@ def simulate(
     data is got by running the shots one by one, each from a seed of its own drawn from the given one: about
     0.2 ms a shot. The counts are then those of the raw data, not those the same seed gives without it.
     """
-    from qslurm.runtimes.circuit import check_circuit  # others want to know of the backend only
+    from qslurm.circuits.check import check_circuit  # others want to know of the backend only
 
     shots = as_shots(shots)
     facts = check_circuit(circuit, file=file)

@@ -58,11 +58,11 @@ def main() -> None:
     envelope = task.envelope
     try:
         if envelope.kind == "circuit":
-            from qslurm.runtimes.circuit import check_circuit
+            from qslurm.circuits.check import check_circuit
 
             check_circuit(envelope.source, file=envelope.file, max_qubits=task.max_qubits)
         elif envelope.kind == "hybrid":
-            from qslurm.runtimes.hybrid_file import check_hybrid
+            from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
             check_hybrid(envelope.source, envelope.file)
     except QslurmError as error:

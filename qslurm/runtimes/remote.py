@@ -1,8 +1,8 @@
 """`qslurm runtimes join`: quantum runtimes of this host, for a dispatcher on another one.
 
-The worker processes are those that the dispatcher starts on its own host (dispatcher/pool.py): started, watched, killed
-and replaced here. Between them and the dispatcher stands one encrypted connection, which may break: what is executing
-goes on, and what came out is kept until the dispatcher has it.
+The worker processes are those that the dispatcher starts on its own host (dispatcher/fleet/pool.py): started, watched,
+killed and replaced here. Between them and the dispatcher stands one encrypted connection, which may break: what is
+executing goes on, and what came out is kept until the dispatcher has it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.curve import zap
 from qslurm.curve.keys import read_keys, read_public
-from qslurm.dispatcher.messages import Message
-from qslurm.dispatcher.remote_messages import (
+from qslurm.dispatcher.fleet.remote_messages import (
     FRAME_LIMIT,
     PROTOCOL,
     Answer,
@@ -32,7 +31,8 @@ from qslurm.dispatcher.remote_messages import (
     cut,
     to_runtime,
 )
-from qslurm.dispatcher.remotes import MISSED_BEATS
+from qslurm.dispatcher.fleet.remotes import MISSED_BEATS
+from qslurm.dispatcher.messages import Message
 from qslurm.dispatcher.signals import signals_stop
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.eventlog import EventLog, configure

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.dispatcher.fleet.pool import Pool
+from qslurm.dispatcher.fleet.remote_messages import Answer, Assign, Claim, Welcome
+from qslurm.dispatcher.fleet.worker import temporary_folder
 from qslurm.dispatcher.messages import Result
-from qslurm.dispatcher.pool import Pool
-from qslurm.dispatcher.remote_messages import Answer, Assign, Claim, Welcome
 from qslurm.dispatcher.status import REPLACEMENT_S
-from qslurm.dispatcher.worker import temporary_folder
 from qslurm.errors import UsedUpError
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import BackendType

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from qslurm.dispatcher.messages import OPEN_IN_SESSION, Attached, Conclude, Done, Execute, Executed, Message
 from qslurm.dispatcher.wire import BODY_LIMIT, encode
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.runtimes.answers import backend_type_of, outcome_of, seed_of
+from qslurm.runtimes.classical.answers import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.sessions.door import Connect, EndedError
 from qslurm.sessions.link import LINK_LIMIT_S, Ended, Link

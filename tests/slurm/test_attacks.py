@@ -19,10 +19,10 @@ import zmq
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.messages import Admitted, Attach
 from qslurm.dispatcher.wire import encode
-from qslurm.dispatcher.zmtp import GREETING, pack
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, Running, hybrid_job, until
 from tests.unit.dispatcher.test_credentials import MUNGED
 from tests.unit.dispatcher.test_zmtp import READY

@@ -13,8 +13,8 @@ import pytest
 from conftest import BELL, Platform
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire import QuantumInspireOptions, QuantumInspireRuntime
-from qslurm.runtimes.quantum_inspire_link import SaidNoError
+from qslurm.runtimes.quantum_inspire.link import SaidNoError
+from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions, QuantumInspireRuntime
 from tests.unit.quantum_inspire.official import Official
 
 pytestmark = pytest.mark.slurm

@@ -19,7 +19,7 @@ from qslurm.doctor.finding import Finding, ok, run
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.warm_status import ask_service
+from qslurm.runtimes.warm.status import ask_service
 from qslurm.tokens.config import TokensConfig
 
 

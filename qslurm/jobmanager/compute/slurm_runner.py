@@ -12,7 +12,7 @@ from typing import Any
 
 from qslurm.c2.config import C2Config
 from qslurm.dispatcher.messages import BackendStatus
-from qslurm.dispatcher.states import ExecutionState, TaskState
+from qslurm.dispatcher.tasks.states import ExecutionState, TaskState
 from qslurm.errors import DuplicateError, UncertainError, UnknownJobError
 from qslurm.jobmanager.compute.runner import Caller, JobStatus, Measured, Progress
 from qslurm.jobmanager.logs import read_log

@@ -17,7 +17,7 @@ def check_job(file: Record, asked: JobIn, backend: BackendStatus) -> None:
     """InvalidInputError for a job that would fail: better now than after a long wait."""
     name = file_name(file)
     if file["language_id"] == CQASM:
-        from qslurm.runtimes.circuit import check_circuit
+        from qslurm.circuits.check import check_circuit
 
         check_circuit(
             file["content"],
@@ -27,7 +27,7 @@ def check_job(file: Record, asked: JobIn, backend: BackendStatus) -> None:
             shots=asked.number_of_shots or 1,
         )
     elif file["language_id"] == PYTHON:
-        from qslurm.runtimes.hybrid_file import check_hybrid
+        from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
         check_hybrid(file["content"], name)
     else:

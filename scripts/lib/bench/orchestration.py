@@ -29,8 +29,8 @@ from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.messages import Admitted
 from qslurm.dispatcher.service import serve
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 STEPS = 5000

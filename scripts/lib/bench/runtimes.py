@@ -18,8 +18,8 @@ from bench.report import Report
 from qslurm.c2.config import C2Config, SlurmConfig
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.warm_start import client_command
-from qslurm.runtimes.warm_status import ask_service
+from qslurm.runtimes.warm.start import client_command
+from qslurm.runtimes.warm.status import ask_service
 
 NOBODY = 65534
 PAPER_S = 3.0
@@ -55,7 +55,8 @@ def _service(confine: str) -> Iterator[Path]:
 
 def _cold() -> float:
     start = time.monotonic()
-    wanted = "qslurm.cli.hook, qslurm.c2.config, qslurm.runtimes.step, qslurm.runtimes.hybrid_file, zmq"
+    job = "qslurm.runtimes.classical.step, qslurm.runtimes.classical.hybrid_file"
+    wanted = f"qslurm.cli.hook, qslurm.c2.config, {job}, zmq"
     code = f"import {wanted}, numpy, scipy.optimize, time; print(time.monotonic())"
     root = str(Path(sys.modules["qslurm"].__file__ or "").parent.parent)
     argv = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
@@ -64,7 +65,7 @@ def _cold() -> float:
 
 
 def _serve(folder: Path, confine: str) -> NoReturn:
-    from qslurm.runtimes import warm
+    from qslurm.runtimes.warm import service as warm
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     config = C2Config(

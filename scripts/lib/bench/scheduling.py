@@ -25,12 +25,12 @@ from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.messages import Admitted
-from qslurm.dispatcher.policy import POLICIES, Waiting
-from qslurm.dispatcher.positions import reason
-from qslurm.dispatcher.queues import Queue
+from qslurm.dispatcher.scheduling.policy import POLICIES, Waiting
+from qslurm.dispatcher.scheduling.positions import reason
+from qslurm.dispatcher.scheduling.queue import Queue
 from qslurm.dispatcher.service import serve
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 
 FEW, MANY = 100, 100_000
 DECISIONS = 3000

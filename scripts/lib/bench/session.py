@@ -23,14 +23,14 @@ import msgspec
 
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
-from qslurm.dispatcher.certificate import have_certificate, read_certificate
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, SessionsConfig
 from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.dispatcher.entrance.certificate import have_certificate, read_certificate
 from qslurm.dispatcher.messages import Admitted
 from qslurm.dispatcher.service import serve
 from qslurm.payload.envelope import Envelope
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
 from qslurm.sessions.client import SessionClient
 from qslurm.sessions.door import Door
 

@@ -11,8 +11,8 @@ from statistics import mean
 from typing import Literal
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.policy import Waiting
-from qslurm.dispatcher.queues import Queue
+from qslurm.dispatcher.scheduling.policy import Waiting
+from qslurm.dispatcher.scheduling.queue import Queue
 from simulation.day import Job, calibrations
 
 INFINITE = float("inf")

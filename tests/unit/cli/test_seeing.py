@@ -10,7 +10,7 @@ import pytest
 from qslurm.cli.seeing import print_status
 from qslurm.dispatcher.messages import BackendStatus, Status, TaskStatus
 from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
-from qslurm.runtimes.warm_status import WarmStatus
+from qslurm.runtimes.warm.status import WarmStatus
 
 
 def status(**more: Any) -> Status:

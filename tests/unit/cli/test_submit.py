@@ -116,7 +116,7 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         "ssl",
         "jwt",
         "asyncio",
-        "qslurm.runtimes.cqasm1",
+        "qslurm.circuits.cqasm1",
         "qslurm.center.lists",
         "qslurm.slurmrest.client",
     ]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from qslurm.dispatcher.admission import HAS_RUN, BackendFacts, Known, Start, Take, Turn, judge
 from qslurm.dispatcher.messages import Admit
-from qslurm.dispatcher.states import TaskState
+from qslurm.dispatcher.tasks.admission import HAS_RUN, BackendFacts, Known, Start, Take, Turn, judge
+from qslurm.dispatcher.tasks.states import TaskState
 from qslurm.payload.envelope import Envelope
 from tests.unit.dispatcher.running import circuit_job
 

@@ -15,10 +15,10 @@ from qslurm.dispatcher import reserving
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Release, Reserve, Reserved
 from qslurm.dispatcher.server import Limits, Server
-from qslurm.runtimes.session import Session
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.runtimes.classical.session import Session
 from qslurm.store import Reader
 from qslurm.store.store import Store
 from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job, until

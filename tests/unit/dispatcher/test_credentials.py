@@ -97,7 +97,7 @@ from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.messages import Finish
 from qslurm.errors import PermissionDeniedError
-from qslurm.runtimes.step import run_step
+from qslurm.runtimes.classical.step import run_step
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
     try:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Attached, Await, Conclude, Execute
-from qslurm.runtimes.lane_client import DOOR_LIMIT, Hello, door_of, knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import DOOR_LIMIT, Hello, door_of, knock
 from tests.unit.dispatcher.running import BELL, Running, hybrid_job
 
 UID = os.getuid()

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from qslurm.dispatcher.doorkeeper import Doorkeeper, allow_many_descriptors
+from qslurm.dispatcher.entrance.doorkeeper import Doorkeeper, allow_many_descriptors
 
 Keep = Callable[..., Doorkeeper]
 Connect = Callable[[], socket.socket]

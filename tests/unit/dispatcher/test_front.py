@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from qslurm.dispatcher import front as fronts
-from qslurm.dispatcher.front import Front
+from qslurm.dispatcher.entrance import front as fronts
+from qslurm.dispatcher.entrance.front import Front
+from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.wire import BODY_LIMIT
-from qslurm.dispatcher.zmtp import GREETING, pack
 from tests.unit.dispatcher.test_zmtp import READY
 
 

@@ -15,7 +15,6 @@ import zmq
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import (
     Admitted,
     Attach,
@@ -31,6 +30,7 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.server import Limits, Server
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.store import Reader
 from qslurm.store.store import Store
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, until

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.leases import IDLE_S, SLICE_S, is_due
+from qslurm.dispatcher.fleet.leases import IDLE_S, SLICE_S, is_due
 from qslurm.dispatcher.messages import Finish
 from qslurm.errors import JobCancelledError, JobFailedError
-from qslurm.runtimes.lane_client import door_of, knock
-from qslurm.runtimes.logbook import SUFFIX, Logbook, open_logbook
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import door_of, knock
+from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
 from tests.unit.dispatcher.running import (
     BELL,
     ROOT,
@@ -42,8 +42,8 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.lanes.client import knock
+from qslurm.runtimes.classical.session import Session
 socket = sys.argv[3]
 with DispatcherClient(socket, identity=OwnFolder(Path(sys.argv[2]))) as client:
     step = Session(client, 1, 0, say=print, door=lambda: knock(socket))

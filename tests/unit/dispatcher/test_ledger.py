@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qslurm.dispatcher import jobs, reserving, sessions, work
+from qslurm.dispatcher import reserving
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.messages import (
     Admit,
     Attach,
@@ -25,7 +25,9 @@ from qslurm.dispatcher.messages import (
     Result,
     Run,
 )
-from qslurm.dispatcher.states import EXECUTION_MOVES, TASK_MOVES, ExecutionState, TaskState, is_open
+from qslurm.dispatcher.tasks import jobs, sessions
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.states import EXECUTION_MOVES, TASK_MOVES, ExecutionState, TaskState, is_open
 from qslurm.store.store import Row, Store
 from tests.unit.dispatcher.running import circuit_job, hybrid_job
 

@@ -12,10 +12,10 @@ import pytest
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.errors import JobFailedError
-from qslurm.runtimes.lane_client import knock
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 from qslurm.runtimes.process import ran_out_of_memory
 from qslurm.runtimes.qx import memory_for
-from qslurm.runtimes.session import Session
 from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit, until
 
 UID = os.getuid()

@@ -15,10 +15,10 @@ import zmq
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.credentials import OwnConnection
+from qslurm.dispatcher.entrance.zmtp import GREETING, pack, ready
 from qslurm.dispatcher.link import Link, LinkError, connect
 from qslurm.dispatcher.messages import Done, GetStatus
 from qslurm.dispatcher.wire import encode
-from qslurm.dispatcher.zmtp import GREETING, pack, ready
 from qslurm.errors import UnreachableError
 
 HELLO = GREETING + ready(b"ROUTER")

@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.dispatcher import work
 from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.messages import Admit, Executed, Result
 from qslurm.dispatcher.meters import FAMILIES, Meters
-from qslurm.dispatcher.task import Circuit, Task
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.task import Circuit, Task
 from qslurm.store.store import Store
 
 
@@ -109,7 +109,7 @@ def test_a_dispatcher_that_starts_again_begins_at_zero_and_counts_nothing_it_rem
 
 
 def test_an_end_withdraws_what_waits_and_commits_are_timed() -> None:
-    from qslurm.dispatcher.states import TaskState
+    from qslurm.dispatcher.tasks.states import TaskState
 
     ledger, clock = scene()
     task = hybrid(ledger, circuits=3)

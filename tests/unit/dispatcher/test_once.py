@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.dispatcher import jobs, sessions
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.jobs import KILLED_S
-from qslurm.dispatcher.ledger import Ledger
 from qslurm.dispatcher.messages import Admit, Admitted, Begin, Done, End, Finish, Message, Refused, TurnedAway
+from qslurm.dispatcher.tasks import jobs, sessions
+from qslurm.dispatcher.tasks.jobs import KILLED_S
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.store.store import Store
 
 UID = 1000

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.ordered import Ordered
-from qslurm.dispatcher.policy import POLICIES, Waiting, choose
-from qslurm.dispatcher.positions import position, reason
-from qslurm.dispatcher.queues import Queue
-from qslurm.dispatcher.reservations import Reservation
-from qslurm.dispatcher.shares import MINIMUM_S, Shares
+from qslurm.dispatcher.scheduling.ordered import Ordered
+from qslurm.dispatcher.scheduling.policy import POLICIES, Waiting, choose
+from qslurm.dispatcher.scheduling.positions import position, reason
+from qslurm.dispatcher.scheduling.queue import Queue
+from qslurm.dispatcher.scheduling.reservations import Reservation
+from qslurm.dispatcher.scheduling.shares import MINIMUM_S, Shares
 
 CENTERS = ["a", "b", "c"]
 POLICY_NAMES = st.sampled_from(sorted(POLICIES))

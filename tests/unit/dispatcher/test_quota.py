@@ -8,9 +8,8 @@ from itertools import count
 
 import pytest
 
-from qslurm.dispatcher import jobs, sessions, work
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.messages import (
     Admit,
     Attach,
@@ -23,9 +22,11 @@ from qslurm.dispatcher.messages import (
     Refused,
     Result,
 )
+from qslurm.dispatcher.tasks import jobs, sessions
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import QslurmError
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 from qslurm.store.store import Store
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit, until
 

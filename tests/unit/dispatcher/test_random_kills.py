@@ -24,8 +24,8 @@ import pytest
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admit, Admitted, Finish, Message
 from qslurm.errors import UnreachableError
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 from tests.unit.dispatcher.running import Running, hybrid_job, until
 
 pytestmark = pytest.mark.slurm  # it needs none, but takes as long as if it did

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from qslurm.dispatcher import jobs, reserving, sessions, work
+from qslurm.dispatcher import reserving
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.messages import (
     Admit,
     Attach,
@@ -30,6 +30,8 @@ from qslurm.dispatcher.messages import (
     Result,
 )
 from qslurm.dispatcher.server import Limits, Server
+from qslurm.dispatcher.tasks import jobs, sessions
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import InvalidInputError, PermissionDeniedError
 from qslurm.store.store import Store
 from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job

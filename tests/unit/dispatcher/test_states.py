@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.dispatcher.states import (
+from qslurm.dispatcher.tasks.states import (
     EXECUTION_MOVES,
     SLURM_ENDS,
     TASK_MOVES,

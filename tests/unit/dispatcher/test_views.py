@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from qslurm.dispatcher import views
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.door import Door
-from qslurm.dispatcher.leases import Leases
-from qslurm.dispatcher.ledger import Ledger
+from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.fleet.leases import Leases
+from qslurm.dispatcher.fleet.pool import Pool
 from qslurm.dispatcher.messages import Admit, Executed, GetStatus, Reserve, Status
-from qslurm.dispatcher.policy import POLICIES
-from qslurm.dispatcher.pool import Pool
-from qslurm.dispatcher.positions import first, position
 from qslurm.dispatcher.reserving import order
+from qslurm.dispatcher.scheduling.policy import POLICIES
+from qslurm.dispatcher.scheduling.positions import first, position
 from qslurm.dispatcher.status import Backends
-from qslurm.dispatcher.task import Circuit, Task
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.task import Circuit, Task
 from qslurm.dispatcher.views import Viewer, Views, viewer
 from qslurm.errors import PermissionDeniedError
 from qslurm.store.store import Store

@@ -7,7 +7,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.dispatcher.zmtp import GREETING, Wire, WireError, pack
+from qslurm.dispatcher.entrance.zmtp import GREETING, Wire, WireError, pack
 
 READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
-from qslurm.runtimes.hardware import HardwareRuntime
+from qslurm.runtimes.hardware.runtime import HardwareRuntime
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
 from tests.unit.dispatcher.running import BELL, until
@@ -280,7 +280,7 @@ def test_a_bad_command_port_is_trouble_even_if_the_status_is_fine(
 
 
 def test_another_version_of_the_protocol_is_not_spoken() -> None:
-    from qslurm.runtimes.hardware import HardwareOptions
+    from qslurm.runtimes.hardware.runtime import HardwareOptions
     from tests.unit.hardware.conftest import FACTS
 
     qpu = Qpu(version=4)

@@ -14,8 +14,8 @@ import pytest
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted, Attach, Attached, BackendStatus, Finish, TurnedAway
 from qslurm.errors import UnreachableError
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 from qslurm.store.records import TaskRecord
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, is_gone, until
 from tests.unit.hardware.qpu_simulator import Qpu

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import ConfigError
-from qslurm.runtimes.hardware_status import Heard
-from qslurm.runtimes.hardware_wire import (
+from qslurm.runtimes.hardware.status import Heard
+from qslurm.runtimes.hardware.wire import (
     Execute,
     Executed,
     HardwareRefusedError,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 import pytest
 
-from qslurm.dispatcher.certificate import have_certificate
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import SessionsConfig
-from qslurm.dispatcher.reservations import Reservation
+from qslurm.dispatcher.entrance.certificate import have_certificate
+from qslurm.dispatcher.scheduling.reservations import Reservation
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager import app
 from qslurm.jobmanager.documents import reserved

@@ -21,7 +21,7 @@ from qslurm.jobmanager.config import MetricsConfig
 from qslurm.jobmanager.metrics import families
 from qslurm.jobmanager.service import answering_metrics
 from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.warm_status import WarmStatus
+from qslurm.runtimes.warm.status import WarmStatus
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, slow_circuit, until
 from tests.unit.dispatcher.test_leases import couple, session
 

@@ -12,7 +12,7 @@ if importlib.util.find_spec("compute_api_client") is None:
     pytest.skip("needs Quantum Inspire's official client", allow_module_level=True)
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire import QuantumInspireOptions, QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions, QuantumInspireRuntime
 from tests.unit.quantum_inspire.platform import BACKEND, Platform
 
 FACTS = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)

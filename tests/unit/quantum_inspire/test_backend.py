@@ -13,8 +13,8 @@ import pytest
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted, BackendStatus, Finish, TurnedAway
-from qslurm.runtimes.lane_client import knock
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import knock
 from qslurm.store.records import TaskRecord
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, until
 from tests.unit.quantum_inspire.platform import BACKEND, Platform

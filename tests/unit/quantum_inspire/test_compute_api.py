@@ -13,7 +13,7 @@ from qslurm.errors import RefusedError, UncertainError
 from qslurm.jobmanager.compute.records import Records
 from qslurm.jobmanager.compute.runner import Caller
 from qslurm.payload.spec import JobSpec
-from qslurm.runtimes.quantum_inspire_link import AwayError, SaidNoError
+from qslurm.runtimes.quantum_inspire.link import AwayError, SaidNoError
 from tests.unit.quantum_inspire.official import Official
 from tests.unit.quantum_inspire.platform import BACKEND, TOKEN, Platform
 

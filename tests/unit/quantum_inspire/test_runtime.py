@@ -21,7 +21,7 @@ from qslurm.jobmanager.compute.runner import Measured
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.plugin import find_plugin, read_options
-from qslurm.runtimes.quantum_inspire import QuantumInspireRuntime, health_of
+from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime, health_of
 from tests.unit.quantum_inspire.platform import BACKEND, REFRESH, TOKEN, Platform
 
 BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
@@ -263,7 +263,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import msgspec
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire import QuantumInspireOptions, QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions, QuantumInspireRuntime
 facts = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)
 runtime = QuantumInspireRuntime(facts, msgspec.json.decode(sys.argv[2], type=QuantumInspireOptions))
 runtime.open()

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from qslurm.dispatcher.messages import Admitted, Finish
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job, until
 from tests.unit.remote.conftest import Site
 

@@ -12,8 +12,7 @@ import zmq
 
 from qslurm.curve import zap
 from qslurm.curve.keys import KeyPair, read_public
-from qslurm.dispatcher.messages import Message, Result
-from qslurm.dispatcher.remote_messages import (
+from qslurm.dispatcher.fleet.remote_messages import (
     PROTOCOL,
     Answer,
     Assign,
@@ -28,6 +27,7 @@ from qslurm.dispatcher.remote_messages import (
     cut,
     to_runtime,
 )
+from qslurm.dispatcher.messages import Message, Result
 from qslurm.runtimes.health import Health
 from tests.unit.dispatcher.running import until
 from tests.unit.remote.conftest import Site

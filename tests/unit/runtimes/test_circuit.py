@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from qslurm.circuits.check import check_circuit
 from qslurm.errors import CircuitError
-from qslurm.runtimes.circuit import check_circuit
 
 HEAD = "version 3.0\nqubit[2] q\nbit[2] b\n"
 

@@ -8,7 +8,7 @@ import pytest
 
 from qslurm.c2.config import C2Config, GateConfig
 from qslurm.dispatcher.config import DispatcherConfig
-from qslurm.runtimes import cold
+from qslurm.runtimes.classical import cold
 from qslurm.runtimes.config import RuntimesConfig
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qslurm.circuits.check import check_circuit
+from qslurm.circuits.cqasm1 import translate
+from qslurm.circuits.text import is_cqasm1
 from qslurm.errors import CircuitError
-from qslurm.runtimes.circuit import check_circuit
-from qslurm.runtimes.circuit_text import is_cqasm1
-from qslurm.runtimes.cqasm1 import translate
 
 HEAD = "version 1.0\nqubits 3\n"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qslurm.runtimes.circuit import check_circuit
-from qslurm.runtimes.hybrid_file import check_hybrid, run_hybrid
+from qslurm.circuits.check import check_circuit
+from qslurm.runtimes.classical.hybrid_file import check_hybrid, run_hybrid
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.qx import backend_type, simulate
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError, UnreachableError
-from qslurm.runtimes.hybrid_file import MODULE_NAME, check_hybrid, run_hybrid
+from qslurm.runtimes.classical.hybrid_file import MODULE_NAME, check_hybrid, run_hybrid
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.qx import backend_type, simulate
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.runtimes.lane import AREA, SIZE, Lane, OwnedLane, Spinner, poll_of, sleep
+from qslurm.runtimes.lanes.lane import AREA, SIZE, Lane, OwnedLane, Spinner, poll_of, sleep
 
 
 class Ends:
@@ -142,7 +142,7 @@ def looks(spinner, answers, lanes=1):
 
 
 def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_been_in_vain(monkeypatch):
-    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 2)
+    monkeypatch.setattr("qslurm.runtimes.lanes.lane._CORES", 2)
     spinner = Spinner()
     assert looks(spinner, 5) == 5
     assert looks(spinner, None) > 1
@@ -157,7 +157,7 @@ def test_a_side_spins_while_that_finds_something_and_sleeps_at_once_when_it_has_
 
 
 def test_nobody_spins_where_others_need_the_core(monkeypatch):
-    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 2)
+    monkeypatch.setattr("qslurm.runtimes.lanes.lane._CORES", 2)
     assert looks(Spinner(), 5, lanes=2) == 1
-    monkeypatch.setattr("qslurm.runtimes.lane._CORES", 1)
+    monkeypatch.setattr("qslurm.runtimes.lanes.lane._CORES", 1)
     assert looks(Spinner(), 5, lanes=1) == 1

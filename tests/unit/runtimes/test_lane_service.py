@@ -13,10 +13,10 @@ import pytest
 from qslurm.dispatcher.messages import Execute, Executed, Lease, Seat
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lane import Lane, OwnedLane
-from qslurm.runtimes.lane_service import serve_lanes
-from qslurm.runtimes.lanes import Lanes
-from qslurm.runtimes.logbook import Logbook, memory_logbook
+from qslurm.runtimes.lanes.lane import Lane, OwnedLane
+from qslurm.runtimes.lanes.logbook import Logbook, memory_logbook
+from qslurm.runtimes.lanes.served import Lanes
+from qslurm.runtimes.lanes.service import serve_lanes
 
 LEASE = Lease(seats=[Seat(1), Seat(2), Seat(3)], backend="qx", max_shots=10)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qslurm.runtimes.classical.limits import Use, excess, look, of_process
 from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.limits import Use, excess, look, of_process
 
 CONFIG = RuntimesConfig(memory_mb=100, processes=10, disk_mb=50)
 

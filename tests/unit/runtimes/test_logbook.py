@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.dispatcher.messages import Executed
-from qslurm.runtimes.logbook import RECORD_LIMIT, SIZE, Logbook, Record, memory_logbook
+from qslurm.runtimes.lanes.logbook import RECORD_LIMIT, SIZE, Logbook, Record, memory_logbook
 
 DIGEST = "ab" * 32
 

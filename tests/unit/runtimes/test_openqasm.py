@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from qslurm.circuits.openqasm import as_cqasm
 from qslurm.errors import CircuitError
-from qslurm.runtimes.openqasm import as_cqasm
 from qslurm.runtimes.qx import simulate
 from tests.unit.runtimes.statevector import assert_follows
 

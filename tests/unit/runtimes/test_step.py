@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Finish
-from qslurm.runtimes.hybrid_file import run_hybrid
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.hybrid_file import run_hybrid
+from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, until
 
 UID = os.getuid()
@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.runtimes.step import run_step
+from qslurm.runtimes.classical.step import run_step
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 sys.exit(run_step(Path("job.sh"), config, identity=OwnFolder(Path(config.socket).parent)))
 """

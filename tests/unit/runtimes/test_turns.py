@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.dispatcher.messages import Lease, Seat
-from qslurm.dispatcher.policy import POLICIES, Waiting, choose
-from qslurm.dispatcher.shares import MINIMUM_S
-from qslurm.runtimes.turns import Turns
+from qslurm.dispatcher.scheduling.policy import POLICIES, Waiting, choose
+from qslurm.dispatcher.scheduling.shares import MINIMUM_S
+from qslurm.runtimes.lanes.turns import Turns
 
 AGEING_S = 10.0
 WEIGHTS = {"a": 1.0, "b": 2.0, "c": 1.0}

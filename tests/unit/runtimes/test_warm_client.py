@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qslurm.runtimes import warm_client
 from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.warm_client import Carrier, reason_of
-from qslurm.runtimes.warm_start import put_client, take_client_away
+from qslurm.runtimes.warm import client as warm_client
+from qslurm.runtimes.warm.client import Carrier, reason_of
+from qslurm.runtimes.warm.start import put_client, take_client_away
 
 
 def carried(data: bytes, limit: int, target: Path) -> tuple[Carrier, bytes]:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.dispatcher.certificate import read_certificate
 from qslurm.dispatcher.config import BackendConfig, SessionsConfig
+from qslurm.dispatcher.entrance.certificate import read_certificate
 from qslurm.dispatcher.messages import Admit, Admitted, Attached, Finish
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
-from qslurm.runtimes.session import Session
+from qslurm.runtimes.classical.session import Session
 from qslurm.sessions.client import SessionClient
 from qslurm.sessions.door import Door
 from tests.unit.dispatcher.running import Running, until

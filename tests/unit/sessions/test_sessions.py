@@ -290,7 +290,7 @@ def test_a_session_goes_through_the_proxy_of_a_center(place: Place, answer: byte
 
 
 def test_another_door_is_not_taken_for_the_right_one(place: Place, home: Path) -> None:
-    from qslurm.dispatcher.certificate import have_certificate, read_certificate
+    from qslurm.dispatcher.entrance.certificate import have_certificate, read_certificate
 
     have_certificate(home / "other.key")
     assert (home / "other.key").stat().st_mode & 0o777 == 0o600

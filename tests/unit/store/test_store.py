@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from qslurm.dispatcher.states import TaskState
-from qslurm.dispatcher.task import Task, task_from_row
+from qslurm.dispatcher.tasks.states import TaskState
+from qslurm.dispatcher.tasks.task import Task, task_from_row
 from qslurm.errors import QslurmError
 from qslurm.store import Reader
 from qslurm.store.statements import (

@@ -1,0 +1,109 @@
+"""What libqasm makes of a cQASM program: its semantic tree, or errors in words that help."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from typing import Any
+
+import msgspec
+
+from qslurm.circuits.text import Text, place
+from qslurm.errors import CircuitError
+
+GATES = [
+    *["I", "H", "X", "Y", "Z", "S", "T", "Sdag", "Tdag", "X90", "Y90", "Z90", "mX90", "mY90", "mZ90"],
+    *["Rx", "Ry", "Rz", "Rn", "U", "CNOT", "CZ", "CR", "CRk", "SWAP"],
+]
+INSTRUCTIONS = ["measure", "reset", "init", "barrier", "wait"]
+"""What cQASM has besides gates."""
+FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
+
+_OLD = re.compile(r"^[ \t]*(?:version[ \t]+2\b|qubits[ \t]+\d|measure_all\b|prep_z\b)", re.MULTILINE)
+_ANALYSIS_LIMIT_S = 60.0
+_ANALYSIS_MEMORY = 512 * 1024**2
+_ANALYZE = (
+    "import resource, sys; from libqasm import V3xAnalyzer; "
+    f"resource.setrlimit(resource.RLIMIT_AS, ({_ANALYSIS_MEMORY},) * 2); "
+    "print(V3xAnalyzer('3.0').analyze_string_to_json(sys.stdin.read()), end='')"
+)
+
+
+def analyze(read: Text, file: str) -> dict[str, Any]:
+    """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
+    answer = _ask_libqasm_apart(read, file) if read.risky else _ask_libqasm(read.program)
+    try:
+        tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
+    except RecursionError as error:
+        raise CircuitError(
+            f"{file}: the circuit is too deeply nested to be read.", hint="Use fewer modifiers on one gate."
+        ) from error
+    if "errors" in tree:
+        raise _error(tree["errors"], read, file)
+    program: dict[str, Any] = tree["Program"]
+    return program
+
+
+def _ask_libqasm(program: str) -> str:
+    from libqasm import V3xAnalyzer
+
+    # A new analyzer for each program: declarations stay in an analyzer.
+    answer: str = V3xAnalyzer("3.0").analyze_string_to_json(program)
+    return answer
+
+
+def _ask_libqasm_apart(read: Text, file: str) -> str:
+    """Analyze in a process of its own, which may come to its end or fill its memory without harm."""
+    import subprocess
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ANALYZE],
+            input=read.program,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=_ANALYSIS_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CircuitError(f"{file}: the circuit takes too long to read.", hint="Make it shorter.") from error
+    if done.returncode != 0:
+        line, column = place(read.program, read.risky[0].start)
+        where = f"{file}:{line}:{column}" if len(read.risky) == 1 else file
+        raise CircuitError(
+            f"{where}: an expression can't be evaluated: it divides by zero, or comes to a huge index.",
+            hint="Compute the number before you write it into the circuit.",
+        )
+    return done.stdout
+
+
+def _error(errors: list[dict[str, Any]], read: Text, file: str) -> CircuitError:
+    def one(error: dict[str, Any]) -> str:
+        start = error["range"]["start"]
+        return f"{file}:{start['line']}:{start['character']}: {error['message']}"
+
+    first, *others = errors
+    hints = [_hint(first["message"], read.program)]
+    if others:
+        shown = "; ".join(map(one, others[:10]))
+        more = f"; and {len(others) - 10} more" if len(others) > 10 else ""
+        hints.append(f"Also: {shown}{more}.")
+    return CircuitError(f"{one(first)}.", hint=" ".join(filter(None, hints)))
+
+
+def _hint(message: str, program: str) -> str:
+    if program.lstrip().startswith("OPENQASM"):
+        return "This is OpenQASM: qslurm run, qslurm submit and qi.execute_circuit translate it to cQASM."
+    if _OLD.search(program):
+        return f"A circuit in cQASM 1.0 begins with: version 1.0; qubits 2. {FIRST_LINES}."
+    if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:
+        by_folded = {gate.casefold(): gate for gate in [*GATES, *INSTRUCTIONS]}
+        near = difflib.get_close_matches(unknown.group(1).casefold(), by_folded, n=1, cutoff=0.5)
+        return f"Did you mean '{by_folded[near[0]]}'?" if near else f"The gates are {', '.join(GATES)}."
+    if "expecting {NEW_LINE, ';', 'version'}" in message or "unsupported version" in message:
+        return FIRST_LINES + "."
+    return ""

@@ -1,0 +1,300 @@
+"""Is this a circuit that can be executed, and what does it measure? Reads cQASM 3.0 with libqasm.
+
+A program of cQASM 1.0 is translated first; messages then name the lines of the original.
+
+QX keys its results by qubit and keeps only the last value of a qubit that is measured twice; clients read
+keys as classical bits. So reading a circuit also plans its readout: which qubit holds each bit's value at the
+end, and, where a qubit is measured again before that, a program that first copies the measured value to a
+spare qubit (after a measurement the qubit is in a basis state, so that a CNOT copies it exactly). The same
+program measures qubits before they are reset, which QX does wrongly for entangled ones.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from qslurm.circuits.analysis import FIRST_LINES, analyze
+from qslurm.circuits.text import MAX_QUBITS, Text, is_cqasm1, place, read_text
+from qslurm.errors import CircuitError
+
+if TYPE_CHECKING:
+    from qslurm.circuits.cqasm1 import Translation
+
+MAX_BITS = 4096
+"""Bits of one result key; QX itself would take a million."""
+_REMEMBERED_CHARACTERS = 16_384
+
+
+class Readout(msgspec.Struct, frozen=True, kw_only=True):
+    """How to get classical bits out of a runtime that reports qubits.
+
+    Execute `program`, which has `qubits` qubits; bit i (bits counted in order of declaration) is the value of
+    qubit `sources[i]` (qubits counted likewise), or 0 where that is None: nothing is ever measured into it.
+    """
+
+    program: str
+    qubits: int
+    sources: tuple[int | None, ...]
+
+    def key(self, qubit_key: str) -> str:
+        """The bits of one qubit-keyed result (both with the first one rightmost)."""
+        return "".join("0" if at is None else qubit_key[-1 - at] for at in reversed(self.sources))
+
+
+class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rest of qslurm needs to know of a circuit.
+
+    `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all, and
+    `readout` is what to execute and how to read its result. `translation` is there if the circuit was written
+    in another version of cQASM.
+    """
+
+    qubits: int
+    bits: int
+    measurements: int
+    readout: Readout
+    translation: Translation | None = None
+
+    def relocated(self, text: str, file: str) -> str:
+        """A message about the program that is executed, with the places of the circuit as it was written."""
+        return text if self.translation is None else self.translation.relocated(text, file)
+
+
+def check_circuit(
+    text: str,
+    *,
+    file: str = "circuit",
+    max_qubits: int | None = None,
+    max_shots: int | None = None,
+    shots: int = 1,
+) -> CircuitFacts:
+    """What a circuit needs and measures; one that can't be executed is a CircuitError with line and column.
+
+    `max_qubits` and `max_shots` are what the backend offers, `shots` what is asked of it.
+    """
+    if not isinstance(text, str):
+        raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.")
+    facts = _remembered_facts(text, file) if len(text) <= _REMEMBERED_CHARACTERS else _facts(text, file)
+    if max_qubits is not None and facts.qubits > max_qubits:
+        raise CircuitError(
+            f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
+            hint="Choose a larger backend, or declare only the qubits you use.",
+        )
+    if max_shots is not None and shots > max_shots:
+        raise CircuitError(
+            f"{file}: {shots} shots are more than the backend takes at once ({max_shots}).",
+            hint=f"Ask for at most {max_shots} shots.",
+        )
+    return facts
+
+
+@lru_cache(maxsize=64)
+def _remembered_facts(text: str, file: str) -> CircuitFacts:
+    """The same circuit is often executed several times in a row, and reading it takes as long as a few shots."""
+    return _facts(text, file)
+
+
+def _facts(text: str, file: str) -> CircuitFacts:
+    if not is_cqasm1(text):
+        return _facts_of_cqasm3(text, file)
+    from qslurm.circuits.cqasm1 import translate
+
+    translation = translate(text, file)
+    try:
+        facts = _facts_of_cqasm3(translation.program, file)
+    except CircuitError as error:
+        message, hint = (translation.relocated(each, file) for each in (error.message, error.hint))
+        raise CircuitError(message, hint=hint) from error
+    return msgspec.structs.replace(facts, translation=translation)
+
+
+def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
+    if not text.strip():
+        raise CircuitError(f"{file}: the circuit is empty.", hint=FIRST_LINES + ".")
+    read = read_text(text, file)
+    program = analyze(read, file)
+    registers = Registers.of(program["variables"])
+    if registers.qubits == 0:
+        raise CircuitError(f"{file}: the circuit has no qubits.", hint=FIRST_LINES + ".")
+    if registers.qubits > MAX_QUBITS:
+        raise CircuitError(
+            f"{file}: the circuit has {registers.qubits} qubits; at most {MAX_QUBITS} can be executed.",
+            hint="Declare only the qubits you use.",
+        )
+    if registers.bits > MAX_BITS:
+        raise CircuitError(
+            f"{file}: the circuit has {registers.bits} classical bits; {MAX_BITS} is the most.",
+            hint="Declare only the bits you measure into.",
+        )
+    steps = program["block"]["Block"]["statements"]
+    _refuse_repeated_operands(steps, registers, read, file)
+    measured = _measurements(steps, registers)
+    if not measured:
+        raise CircuitError(
+            f"{file}: nothing is measured, so there would be no result.",
+            hint="Declare bits and measure into them, e.g. bit[2] b; b = measure q.",
+        )
+    return CircuitFacts(
+        qubits=registers.qubits,
+        bits=registers.bits,
+        measurements=len(measured),
+        readout=_plan_readout(measured, _unsafe_resets(steps, registers), registers, read, file),
+    )
+
+
+# --- what the program declares and measures ----------------------------------------------------------
+
+
+class Registers(NamedTuple):
+    """Where each declared variable begins among all qubits or all bits, and how long it is.
+
+    `names` are the qubits' names, as a program can write them.
+    """
+
+    starts: dict[str, tuple[int, int]]
+    names: list[str]
+    qubits: int
+    bits: int
+
+    @classmethod
+    def of(cls, variables: list[dict[str, Any]]) -> Registers:
+        """Those of a program's tree."""
+        starts: dict[str, tuple[int, int]] = {}
+        names: list[str] = []
+        totals = {"Qubit": 0, "Bit": 0}
+        for each in variables:
+            variable = each["Variable"]
+            (kind, details), *_ = variable["typ"].items()
+            family = kind.removesuffix("Array")
+            size = int(details["size"])
+            starts[variable["name"]] = (totals[family], size)
+            totals[family] += size
+            if family == "Qubit" and totals[family] <= MAX_QUBITS:
+                name = variable["name"]
+                names += [f"{name}[{i}]" for i in range(size)] if kind == "QubitArray" else [name]
+        return cls(starts, names, totals["Qubit"], totals["Bit"])
+
+    def indices(self, operand: dict[str, Any]) -> list[int]:
+        """The qubits or bits an operand names, in its order."""
+        (kind, details), *_ = operand.items()
+        start, size = self.starts[details["variable"]["Variable"]["name"]]
+        if kind == "IndexRef":
+            return [start + int(index["ConstInt"]["value"]) for index in details["indices"]]
+        return list(range(start, start + size))
+
+
+class _Measured(NamedTuple):
+    """One qubit measured into one bit by the program's step number `step`."""
+
+    step: int
+    bit: int
+    qubit: int
+
+
+def _measurements(steps: list[dict[str, Any]], registers: Registers) -> list[_Measured]:
+    measured: list[_Measured] = []
+    for step, statement in enumerate(steps):
+        instruction = statement.get("NonGateInstruction")
+        if instruction is not None and instruction["name"] == "measure":
+            bits, qubits = (registers.indices(operand) for operand in instruction["operands"])
+            measured += [_Measured(step, bit, qubit) for bit, qubit in zip(bits, qubits, strict=True)]
+    return measured
+
+
+def _refuse_repeated_operands(
+    steps: list[dict[str, Any]], registers: Registers, read: Text, file: str
+) -> None:
+    """A gate on one qubit twice is not unitary; QX would compute something all the same."""
+    for step, statement in enumerate(steps):
+        operands = statement.get("GateInstruction", {}).get("operands", [])
+        if len(operands) < 2:
+            continue
+        for together in zip(*map(registers.indices, operands), strict=False):
+            if len(set(together)) < len(together):
+                where = _where(read, len(steps), step, file)
+                raise CircuitError(
+                    f"{where}: a gate is given the same qubit twice.",
+                    hint="Its qubits have to be different ones.",
+                )
+
+
+def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tuple[int, int]]:
+    """The resets (step, qubit) that may find a qubit in superposition or entangled.
+
+    QX 0.11 moves amplitudes together there, as if nothing had been lost: after H and CNOT, resetting one qubit
+    leaves the other in a superposition. Measuring the qubit first makes the reset what it should be.
+    """
+    unsafe: list[tuple[int, int]] = []
+    touched: set[int] = set()
+    for step, statement in enumerate(steps):
+        instruction = statement.get("GateInstruction") or statement.get("NonGateInstruction") or {}
+        name, operands = instruction.get("name"), instruction.get("operands", [])
+        if "GateInstruction" in statement:
+            touched.update(qubit for operand in operands for qubit in registers.indices(operand))
+        elif name in ("measure", "reset", "init"):
+            qubits = registers.indices(operands[-1])
+            unsafe += [(step, qubit) for qubit in qubits if name == "reset" and qubit in touched]
+            touched.difference_update(qubits)
+    return unsafe
+
+
+def _plan_readout(
+    measured: list[_Measured], resets: list[tuple[int, int]], registers: Registers, read: Text, file: str
+) -> Readout:
+    """Find the qubit that holds each bit's value in the end; make spare ones where there is none."""
+    writes = {each.bit: each for each in measured}  # a later measurement into a bit replaces the earlier one
+    last_step: dict[int, int] = {}
+    for step, qubit in sorted([(each.step, each.qubit) for each in measured] + resets):
+        last_step[qubit] = step
+    lost = sorted({(each.step, each.qubit) for each in writes.values() if last_step[each.qubit] != each.step})
+    if registers.qubits + len(lost) > MAX_QUBITS:
+        raise CircuitError(
+            f"{file}: {len(lost)} values are measured from qubits that are measured or reset again later; with"
+            f" {registers.qubits} qubits there is room for {MAX_QUBITS - registers.qubits}.",
+            hint="Measure fewer intermediate values, or use a fresh qubit for each.",
+        )
+    spare = {value: i for i, value in enumerate(lost)}
+
+    def source(bit: int) -> int | None:
+        if bit not in writes:
+            return None
+        step, _, qubit = writes[bit]
+        # The spare qubits are declared first, so that they are the first ones of QX's keys.
+        return spare.get((step, qubit), len(lost) + qubit)
+
+    return Readout(
+        program=_rewritten(read, lost, resets, registers) if lost or resets else read.program,
+        qubits=registers.qubits + len(lost),
+        sources=tuple(source(bit) for bit in range(registers.bits)),
+    )
+
+
+def _rewritten(
+    read: Text, lost: list[tuple[int, int]], resets: list[tuple[int, int]], registers: Registers
+) -> str:
+    """The program with each lost value copied right after its measurement, and each unsafe reset made safe."""
+    name = "spare"
+    while re.search(rf"\b{name}(_bits|_bit)?\b", read.program):
+        name += "_"
+    steps, names = read.steps, registers.names
+    declared = f"; qubit[{len(lost)}] {name}; bit[{len(lost)}] {name}_bits" if lost else ""
+    insertions = [(read.statements[0].end, f"{declared}; bit {name}_bit")]
+    insertions += [
+        (steps[at].end, f"; CNOT {names[qubit]}, {name}[{i}]") for i, (at, qubit) in enumerate(lost)
+    ]
+    insertions += [(steps[at].start, f"{name}_bit = measure {names[qubit]}; ") for at, qubit in resets]
+    program = read.program
+    for offset, text in sorted(insertions, reverse=True):
+        program = f"{program[:offset]}{text}{program[offset:]}"
+    return f"{program}\n{name}_bits = measure {name}\n" if lost else program
+
+
+def _where(read: Text, count: int, step: int, file: str) -> str:
+    if len(read.steps) != count:
+        return file
+    line, column = place(read.program, read.steps[step].start)
+    return f"{file}:{line}:{column}"

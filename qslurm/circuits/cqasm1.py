@@ -1,0 +1,238 @@
+"""Translates cQASM 1.0 to 3.0, so that programs of its time run here as they are.
+
+Bit i of the result is what was last measured of qubit i: the measurement register `b` of 1.0 has a bit for each
+qubit. What runs in parallel is written one after the other, which no result can tell (no qubit is used twice
+at the same time). Facts on gates are from the cQASM 1.x language reference; the angle of crk is 2 pi / 2^k, as
+in Quantum Inspire's knowledge base, cQASM 3.0 and QX (the reference's text has half of that).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qslurm.circuits.cqasm1_program import Instruction, Subcircuit, read_program
+from qslurm.circuits.cqasm1_words import Qubits, Words
+from qslurm.circuits.text import MAX_CHARACTERS, place
+from qslurm.errors import CircuitError
+
+_ANGLE, _K = "an angle", "a whole number"
+_EXAMPLES = ("q[0]", "q[1]", "q[2]")
+_LARGEST_K = 62
+
+_GATES: dict[str, tuple[str, int, str]] = {
+    # name in 1.0: name in 3.0, qubits, what the number behind them is
+    "i": ("I", 1, ""),
+    "h": ("H", 1, ""),
+    "x": ("X", 1, ""),
+    "y": ("Y", 1, ""),
+    "z": ("Z", 1, ""),
+    "s": ("S", 1, ""),
+    "sdag": ("Sdag", 1, ""),
+    "t": ("T", 1, ""),
+    "tdag": ("Tdag", 1, ""),
+    "x90": ("X90", 1, ""),
+    "y90": ("Y90", 1, ""),
+    "mx90": ("mX90", 1, ""),
+    "my90": ("mY90", 1, ""),
+    "rx": ("Rx", 1, _ANGLE),
+    "ry": ("Ry", 1, _ANGLE),
+    "rz": ("Rz", 1, _ANGLE),
+    "cnot": ("CNOT", 2, ""),
+    "cz": ("CZ", 2, ""),
+    "swap": ("SWAP", 2, ""),
+    "cr": ("CR", 2, _ANGLE),
+    "crk": ("CRk", 2, _K),
+}
+
+_STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
+    # how many qubits, and what to do with them; a measurement in another basis leaves the qubit in that basis
+    "prep": (1, ("reset {0}",)),
+    "prep_z": (1, ("reset {0}",)),
+    "prep_x": (1, ("reset {0}", "H {0}")),
+    "prep_y": (1, ("reset {0}", "mX90 {0}")),
+    "measure": (1, ("{b} = measure {0}",)),
+    "measure_z": (1, ("{b} = measure {0}",)),
+    "measure_x": (1, ("H {0}", "{b} = measure {0}", "H {0}")),
+    "measure_y": (1, ("X90 {0}", "{b} = measure {0}", "mX90 {0}")),
+    "toffoli": (
+        3,
+        (
+            *("H {2}", "CNOT {1}, {2}", "Tdag {2}", "CNOT {0}, {2}", "T {2}", "CNOT {1}, {2}", "Tdag {2}"),
+            *(
+                "CNOT {0}, {2}",
+                "T {1}",
+                "T {2}",
+                "H {2}",
+                "CNOT {0}, {1}",
+                "T {0}",
+                "Tdag {1}",
+                "CNOT {0}, {1}",
+            ),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A program of cQASM 3.0, and where in the original text each of its lines comes from (an offset)."""
+
+    program: str
+    source: str
+    origins: tuple[int, ...]
+
+    def place(self, line: int) -> tuple[int, int]:
+        """Line and column in the original of a line of the program; lines are counted from 1."""
+        return place(self.source, self.origins[min(line, len(self.origins)) - 1])
+
+    def relocated(self, text: str, file: str) -> str:
+        """A message about the program, `file:line:column: …`, with the places of the original."""
+
+        def original(match: re.Match[str]) -> str:
+            line, column = self.place(int(match[1]))
+            return f"{file}:{line}:{column}:"
+
+        return re.sub(rf"(?<!\S){re.escape(file)}:(\d+):\d+:", original, text)
+
+
+def translate(text: str, file: str) -> Translation:
+    """The same program in cQASM 3.0; what has no place there is a CircuitError with line and column."""
+    if len(text) > MAX_CHARACTERS:
+        raise CircuitError(
+            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed."
+        )
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    words = Words(text, file)
+    program = read_program(words)
+    lines = [("version 3.0", 0), (f"qubit[{program.qubits}] q", 0), (f"bit[{program.qubits}] b", 0)]
+    room = MAX_CHARACTERS
+    for subcircuit in program.subcircuits:
+        body = [step for each in subcircuit.instructions for step in _steps(each, words)]
+        room -= _size(body) * subcircuit.iterations
+        if room < 0:
+            raise _too_long(subcircuit, words)
+        lines += body * subcircuit.iterations
+    if not any(each.name.startswith("measure") for part in program.subcircuits for each in part.instructions):
+        raise CircuitError(
+            f"{file}: nothing is measured, so there would be no result.", hint="End it with measure_all."
+        )
+    return Translation("\n".join(line for line, _ in lines) + "\n", text, tuple(at for _, at in lines))
+
+
+def _size(body: list[tuple[str, int]]) -> int:
+    return sum(len(line) + 1 for line, _ in body)
+
+
+def _too_long(subcircuit: Subcircuit, words: Words) -> CircuitError:
+    if subcircuit.iterations == 1:
+        what = f"the circuit is longer than {MAX_CHARACTERS} characters in cQASM 3.0"
+        return words.error(subcircuit.at, what, "Split it into several circuits.")
+    what = f"{subcircuit.iterations} iterations make the circuit longer than {MAX_CHARACTERS} characters"
+    return words.error(subcircuit.at, what, "Repeat it less often, or ask for more shots.")
+
+
+def _steps(instruction: Instruction, words: Words) -> list[tuple[str, int]]:
+    """The statements of 3.0 that do what one instruction of 1.0 does, with where it stands."""
+    name = instruction.name
+    if name in _GATES:
+        steps = _gate(instruction, words)
+    elif name in _STEPS:
+        count, templates = _STEPS[name]
+        qubits = _qubits(instruction, count, words)
+        bits = _operand("b", qubits[0])
+        steps = [each.format(*(_operand("q", each) for each in qubits), b=bits) for each in templates]
+    elif name in _OTHERS:
+        steps = _OTHERS[name](instruction, words)
+    else:
+        known = ", ".join(sorted({*_GATES, *_STEPS, *_OTHERS}))
+        raise words.error(instruction.at, f"there is no instruction {name!r}", f"There are {known}.")
+    return [(step, instruction.at) for step in steps]
+
+
+def _gate(instruction: Instruction, words: Words) -> list[str]:
+    name, count, parameter = _GATES[instruction.name]
+    qubits = ", ".join(_operand("q", each) for each in _qubits(instruction, count, words, parameter))
+    return [f"{name}{_parameter(instruction, parameter, words)} {qubits}"]
+
+
+def _parameter(instruction: Instruction, parameter: str, words: Words) -> str:
+    number = instruction.operands[-1] if parameter else None
+    if parameter == _K and not (isinstance(number, int) and 0 <= number <= _LARGEST_K):
+        raise words.error(instruction.at, f"the k of crk has to be a whole number from 0 to {_LARGEST_K}")
+    return f"({as_number(number)})" if isinstance(number, int | float) else ""
+
+
+def _qubits(instruction: Instruction, count: int, words: Words, parameter: str = "") -> list[Qubits]:
+    """The qubit operands, which have to be `count` equally long lists, followed by a number if there is a parameter."""
+    operands = instruction.operands
+    qubits = [each for each in operands[:count] if isinstance(each, Qubits)]
+    rest = operands[count:]
+    fits = len(rest) == bool(parameter) and all(isinstance(each, int | float) for each in rest)
+    if len(qubits) < count or not fits:
+        wanted = f"{count} qubit operand{'s' if count > 1 else ''}" + (
+            f" and {parameter}" if parameter else ""
+        )
+        example = ", ".join([*_EXAMPLES[:count], *(["2"] if parameter else [])])
+        what = f"{instruction.name!r} takes {wanted}"
+        raise words.error(instruction.at, what, f"For example: {instruction.name} {example}.")
+    if len({len(each.indices) for each in qubits}) > 1:
+        raise words.error(
+            instruction.at, f"{instruction.name!r} has operands with different numbers of qubits"
+        )
+    return qubits
+
+
+# --- what is no gate ---------------------------------------------------------------------------------
+
+
+def _measure_all(instruction: Instruction, words: Words) -> list[str]:
+    _no_operands(instruction, words)
+    return ["b = measure q"]
+
+
+def _wait(instruction: Instruction, words: Words) -> list[str]:
+    """`wait qubits, cycles`; `wait cycles` and `skip cycles` hold everything."""
+    *qubits, cycles = instruction.operands or (None,)
+    if not isinstance(cycles, int) or not 0 <= cycles < 2**31 or len(qubits) > 1:
+        raise words.error(instruction.at, f"{instruction.name!r} takes a whole number of cycles")
+    if not qubits:
+        return ["barrier q", f"wait({cycles}) q"]
+    if not isinstance(qubits[0], Qubits) or instruction.name == "skip":
+        raise words.error(
+            instruction.at, f"{instruction.name!r} can't wait for this", "For example: wait q[0], 10."
+        )
+    return [f"wait({cycles}) {_operand('q', qubits[0])}"]
+
+
+def _barrier(instruction: Instruction, words: Words) -> list[str]:
+    if not instruction.operands:
+        return ["barrier q"]
+    return [f"barrier {_operand('q', each)}" for each in _qubits(instruction, 1, words)]
+
+
+def _no_operands(instruction: Instruction, words: Words) -> None:
+    if instruction.operands:
+        raise words.error(instruction.at, f"{instruction.name!r} takes no operands")
+
+
+_OTHERS: dict[str, Callable[[Instruction, Words], list[str]]] = {
+    "measure_all": _measure_all,
+    "wait": _wait,
+    "skip": _wait,
+    "barrier": _barrier,
+}
+
+
+# --- how 3.0 writes it -------------------------------------------------------------------------------
+
+
+def _operand(register: str, qubits: Qubits) -> str:
+    return f"{register}[{', '.join(map(str, qubits.indices))}]"
+
+
+def as_number(number: float) -> str:
+    """A number as libqasm reads it: 1e-05 has to be 1.0e-05."""
+    text = repr(number)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text

@@ -1,0 +1,166 @@
+"""Translates OpenQASM 2 and 3 to cQASM 3.0 with Qiskit (the extra qslurm[qiskit]).
+
+This is done where a circuit is handed over (`qslurm run`, `qslurm submit`, `qi.execute_circuit`), by the user's own
+process: C2 needs no Qiskit, and an `include` reads nothing but what its author may read. Qiskit reads the program
+and rewrites its gates to those that cQASM has; here they only get their names there.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stderr
+from typing import TYPE_CHECKING, Any
+
+from qslurm.circuits.text import MAX_CHARACTERS
+from qslurm.errors import CircuitError
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+_GATES = {
+    # Qiskit's name: cQASM's, of the same matrix up to a phase of the whole
+    "id": "I",
+    "h": "H",
+    "x": "X",
+    "y": "Y",
+    "z": "Z",
+    "s": "S",
+    "sdg": "Sdag",
+    "t": "T",
+    "tdg": "Tdag",
+    "sx": "X90",
+    "sxdg": "mX90",
+    "rx": "Rx",
+    "ry": "Ry",
+    "rz": "Rz",
+    "cx": "CNOT",
+    "cz": "CZ",
+    "swap": "SWAP",
+    "cp": "CR",
+}
+_FIRST_WORD = re.compile(r"(?>\s|//[^\n]*+|/\*.*?\*/)*+OPENQASM\s+(\d+)", re.DOTALL)
+_PLACE = re.compile(r"^(?:(?P<file>[^\n:]+):)?(?P<line>\d+),(?P<column>\d+): (?P<what>.*)", re.DOTALL)
+_GRAMMAR = re.compile(r"^line (\d+):(\d+) (.*)$", re.MULTILINE)
+_FEEDBACK = {
+    "if_else",
+    "while_loop",
+    "for_loop",
+    "switch_case",
+    "break_loop",
+    "continue_loop",
+    "store",
+    "box",
+}
+
+
+def as_cqasm(text: str, file: str) -> str:
+    """The circuit as C2 takes it: one in OpenQASM translated, any other as it is.
+
+    What can't be translated is a CircuitError, with line and column where Qiskit tells them.
+    """
+    found = _FIRST_WORD.match(text)
+    if found is None:
+        return text
+    if len(text) > MAX_CHARACTERS:
+        raise CircuitError(
+            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed."
+        )
+    return _written(_rewritten(_read(text, found[1], file), file), file)
+
+
+def _read(text: str, version: str, file: str) -> QuantumCircuit:
+    if version not in {"2", "3"}:
+        raise CircuitError(f"{file}: there is no OpenQASM {version} here.", hint="Use OpenQASM 2.0 or 3.0.")
+    try:
+        from qiskit import QuantumCircuit, qasm3
+        from qiskit.exceptions import MissingOptionalLibraryError, QiskitError
+    except ImportError as error:
+        raise _missing(file) from error
+    complaints = io.StringIO()
+    try:
+        with redirect_stderr(complaints):  # where the grammar of OpenQASM 3 says the place of an error
+            return QuantumCircuit.from_qasm_str(text) if version == "2" else qasm3.loads(text)
+    except MissingOptionalLibraryError as error:
+        raise _missing(file) from error
+    except QiskitError as error:
+        raise _located(error.message, file) from error
+    except (
+        Exception
+    ) as error:  # what the reader of OpenQASM 3 does not cover ends in whatever its code stumbles over
+        if (found := _GRAMMAR.search(complaints.getvalue())) is not None:
+            raise _located(f"{found[1]},{found[2]}: {found[3]}", file) from error
+        raise CircuitError(
+            f"{file}: Qiskit can't read this circuit: {error}.", hint="Write it in simpler terms."
+        ) from error
+
+
+def _missing(file: str) -> CircuitError:
+    return CircuitError(
+        f"{file}: this is OpenQASM, which is translated with Qiskit, and Qiskit is not installed here.",
+        hint="Install it with pip install 'qslurm[qiskit]', or write the circuit in cQASM.",
+    )
+
+
+def _located(message: str, file: str) -> CircuitError:
+    found = _PLACE.match(message)
+    if found is None:
+        return CircuitError(f"{file}: {message}.")
+    where = found["file"] if found["file"] not in {None, "<input>"} else file
+    return CircuitError(f"{where}:{found['line']}:{int(found['column']) + 1}: {found['what']}.")
+
+
+def _rewritten(circuit: QuantumCircuit, file: str) -> QuantumCircuit:
+    """The same circuit in cQASM's gates; gates that it has are left alone."""
+    from qiskit import transpile
+    from qiskit.exceptions import QiskitError
+
+    for each in circuit.data:
+        if each.operation.name in _FEEDBACK:
+            raise CircuitError(
+                f"{file}: the circuit has a {each.operation.name!r}, and what is measured can't decide here what"
+                " happens next.",
+                hint="Write the circuit without feedback, or run it as a hybrid file that looks at the results.",
+            )
+    if circuit.parameters:
+        names = ", ".join(sorted(each.name for each in circuit.parameters))
+        raise CircuitError(
+            f"{file}: there is no value for {names}.", hint="Write the numbers into the circuit."
+        )
+    try:
+        return transpile(circuit, basis_gates=list(_GATES), optimization_level=0)
+    except QiskitError as error:
+        raise CircuitError(f"{file}: {error.message}.", hint="Define the gate, or use others.") from error
+
+
+def _written(circuit: QuantumCircuit, file: str) -> str:
+    lines = ["version 3.0", f"qubit[{circuit.num_qubits}] q"]
+    if circuit.num_clbits:
+        lines.append(f"bit[{circuit.num_clbits}] b")
+    for each in circuit.data:
+        qubits = ", ".join(f"q[{circuit.find_bit(qubit).index}]" for qubit in each.qubits)
+        bits = ", ".join(f"b[{circuit.find_bit(bit).index}]" for bit in each.clbits)
+        lines += _statements(each.operation, qubits, bits, file)
+    return "\n".join(lines) + "\n"
+
+
+def _statements(operation: Any, qubits: str, bits: str, file: str) -> list[str]:
+    name = operation.name
+    if name in _GATES:
+        from qslurm.circuits.cqasm1 import as_number
+
+        numbers = ", ".join(as_number(float(each)) for each in operation.params)
+        return [f"{_GATES[name]}{f'({numbers})' if numbers else ''} {qubits}"]
+    if name == "measure":
+        return [f"{bits} = measure {qubits}"]
+    if name == "reset":
+        return [f"reset {qubits}"]
+    if name == "barrier":
+        return [f"barrier {qubit}" for qubit in qubits.split(", ")]
+    if name == "delay" and operation.unit == "dt":
+        return [f"wait({int(operation.duration)}) {qubits}"]
+    if name == "delay":
+        raise CircuitError(
+            f"{file}: a delay in {operation.unit} can't be translated.", hint="Give it in dt (cycles)."
+        )
+    raise CircuitError(f"{file}: {name!r} has no translation to cQASM.", hint="Use gates and measurements.")

@@ -1,0 +1,170 @@
+"""One quantum runtime of this host, as a process: how it is started, told what to do, and cleared away.
+
+It has a ZeroMQ endpoint of its own, in a folder that only this user can enter, and a secret. Once it has
+joined, the endpoint's file is removed: nobody can come after it, and nothing is left behind whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.wire import Address
+from qslurm.eventlog import EventLog
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, memory_logbook, open_logbook
+from qslurm.runtimes.process import command
+from qslurm.runtimes.quantum import Setup
+
+if TYPE_CHECKING:
+    import zmq
+
+log = EventLog(__name__)
+
+ENDPOINT_LENGTH = len("/qslurm-runtime-12345678/s")
+"""Bytes that a runtime's endpoint adds to the path of its folder; a Unix socket's path has at most 107."""
+
+_LONGEST_FOLDER = 107 - ENDPOINT_LENGTH
+_STDERR_TAIL = 2000
+
+
+@dataclass
+class Runtime:
+    """One process. `address` is where its next circuit goes, None while it works or has not joined.
+
+    `late` is what it is ended for at its `deadline`.
+    """
+
+    number: int
+    backend: str
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    stderr: int
+    secret: bytes
+    endpoint: str
+    folder: Path
+    deadline: float
+    wire: socket.socket
+    logbook: Logbook
+    logbook_path: Path | None
+    joined: bool = False
+    address: Address | None = None
+    late: str = ""
+    killed_because: str = ""
+    lent: bool = False
+    health: Health = field(default_factory=Health)
+
+    @property
+    def last_words(self) -> str:
+        """What it said last on its standard error."""
+        start = max(0, os.fstat(self.stderr).st_size - _STDERR_TAIL)
+        return os.pread(self.stderr, _STDERR_TAIL, start).decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where processes are started: the socket that they connect to, the folder for endpoints, and what holds for all.
+
+    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process).
+    """
+
+    router: zmq.Socket[bytes]
+    folder: Path
+    limit_s: float
+    logbooks: str | None
+
+
+def start(number: int, backend: BackendConfig, place: Place, deadline: float) -> Runtime:
+    """Start a process that has to join by then (monotonic seconds)."""
+    folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=place.folder))
+    endpoint = f"ipc://{folder}/s"
+    place.router.bind(endpoint)
+    secret = secrets.token_bytes(32)
+    stderr = os.memfd_create(f"qslurm-runtime-{number}")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    ours.setblocking(False)
+    logbook_path, logbook = _logbook(number, place.logbooks)
+    process = subprocess.Popen(
+        command("qslurm.runtimes.quantum"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C on a terminal is not for it
+        pass_fds=(theirs.fileno(), logbook),
+    )
+    limit_s = None if place.limit_s == float("inf") else place.limit_s
+    wire = theirs.fileno()
+    setup = Setup(endpoint, number, secret, os.getpid(), backend, limit_s, wire=wire, logbook=logbook)
+    _tell(process, msgspec.json.encode(setup) + b"\n")
+    runtime = Runtime(
+        number=number,
+        backend=backend.name,
+        process=process,
+        pidfd=os.pidfd_open(process.pid),
+        stderr=stderr,
+        secret=secret,
+        endpoint=endpoint,
+        folder=folder,
+        deadline=deadline,
+        wire=ours,
+        logbook=Logbook(logbook),
+        logbook_path=logbook_path,
+    )
+    theirs.close()
+    os.close(logbook)
+    return runtime
+
+
+def clear_away(runtime: Runtime, router: zmq.Socket[bytes]) -> None:
+    """A process has ended: keep nothing of it but its logbook's file."""
+    import zmq
+
+    os.close(runtime.pidfd)
+    os.close(runtime.stderr)
+    runtime.wire.close()
+    runtime.logbook.close()
+    shutil.rmtree(runtime.folder, ignore_errors=True)
+    try:
+        router.unbind(runtime.endpoint)
+    except zmq.ZMQError as error:
+        log.debug("unbind failed", why=str(error))
+
+
+def temporary_folder() -> Path:
+    """Where endpoints can be made if no folder is set aside for them; a long TMPDIR has no room for them."""
+    folder = tempfile.gettempdir()
+    return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
+
+
+def _logbook(number: int, logbooks: str | None) -> tuple[Path | None, int]:
+    """A new process's logbook: its path, if it has one, and its descriptor."""
+    if logbooks is None:
+        return None, memory_logbook()
+    path = Path(f"{logbooks}{number}{SUFFIX}")
+    path.unlink(missing_ok=True)
+    try:
+        return path, open_logbook(path)
+    except OSError as error:
+        log.warning("no logbook, and so no leases", path=str(path), why=error.strerror)
+        path.unlink(missing_ok=True)
+        return None, memory_logbook()
+
+
+def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
+    if process.stdin is None:
+        raise ValueError("the process has no standard input")
+    try:
+        process.stdin.write(line)
+        process.stdin.close()
+    except BrokenPipeError:
+        log.debug("a runtime ended before it was told anything", pid=process.pid)

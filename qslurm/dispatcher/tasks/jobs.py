@@ -1,0 +1,132 @@
+"""Jobs come and go: what the dispatcher does when C2's hooks speak."""
+
+from __future__ import annotations
+
+from qslurm.dispatcher.messages import Admit, Admitted, Done, Finish, Message, TurnedAway
+from qslurm.dispatcher.tasks import admission
+from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.states import TaskState, is_open, slurm_end
+from qslurm.dispatcher.tasks.task import Task, task_from_row
+from qslurm.store import statements
+
+ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
+LOST_ENDS = (TaskState.WITHDRAWN, TaskState.CANCELLED)
+"""What Slurm, or the gate, makes of a job that still runs as far as slurmctld knows, and whose script is not there."""
+
+KILLED_S = 5.0
+"""Seconds between the end of a script that Slurm puts back or cancels, and its saying so, at most."""
+
+
+def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
+    """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
+    verdict = admission.judge(
+        job,
+        _facts(ledger, job.backend),
+        [_start(task) for task in ledger.tasks_of_job(job.job_id)],
+        [_start(task) for task in ledger.tasks_of_key(job.center, job.key)],
+        ledger.trouble,
+    )
+    if isinstance(verdict, admission.Known):
+        return Admitted()
+    if isinstance(verdict, admission.Take) and verdict.reuse is None and job.envelope is not None:
+        if complaint is None:
+            return None
+        if complaint:
+            verdict = admission.Turn(complaint, retry=False)
+    if isinstance(verdict, admission.Turn):
+        if not verdict.retry and not ledger.trouble:
+            _note_refusal(ledger, job, verdict.reason)
+        return TurnedAway(reason=verdict.reason, retry=verdict.retry)
+    _take(ledger, job, verdict)
+    return Admitted()
+
+
+def finish(ledger: Ledger, message: Finish) -> Message:
+    """Slurm says that a start of a job is over."""
+    starts = [task for task in ledger.tasks_of_job(message.job_id) if task.job.restart == message.restart]
+    task = next((task for task in starts if not message.key or task.job.key == message.key), None)
+    if task is None or task.slurm_state:
+        return Done()
+    ledger.changes_must_last = True  # Slurm calls the job completed once we have answered
+    task.slurm_state, task.exit_code = message.state, message.exit_code
+    ledger.changes.append(
+        statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
+    )
+    if is_open(task.state):
+        state = slurm_end(message.state)
+        reason = message.reason
+        if state in LOST_ENDS and _was_over(task, ledger.clock()):
+            state, reason = TaskState.FAILED, admission.END_UNKNOWN
+        if state is TaskState.FINISHED and task.job.kind != "script":
+            state, reason = TaskState.FAILED, "The job ended before its result was there."
+        elif state is TaskState.FAILED and not reason:
+            reason = f"The job ended on C2 with state {message.state}."
+        ledger.end(task, state, reason)
+    return Done()
+
+
+def _was_over(task: Task, now: float) -> bool:
+    """Whether the task's script had ended by itself when Slurm spoke of its end."""
+    return task.finished_at is not None and now - task.finished_at > KILLED_S
+
+
+def _take(ledger: Ledger, job: Admit, verdict: admission.Take) -> None:
+    for task_id in verdict.instead_of:
+        before = ledger.tasks[task_id]
+        if (before.job.center, before.job.key) == (job.center, job.key):
+            ledger.end(before, TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+        else:
+            ledger.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
+    task = ledger.begin(job)
+    if verdict.reuse is not None:
+        _reuse(ledger, task, verdict.reuse)
+    elif job.kind == "circuit":
+        ledger.queue_circuit_job(task)
+
+
+def _reuse(ledger: Ledger, task: Task, source_id: int) -> None:
+    source = ledger.tasks.get(source_id) or next(
+        task_from_row(row)
+        for row in ledger.store.tasks_of_key(task.job.center, task.job.key)
+        if row["id"] == source_id
+    )
+    task.final_result = source.final_result
+    ledger.changes.append(statements.copy_executions(source_id, task.id))
+    ledger.changes.append(statements.change_task(task.id, final_result=task.final_result))
+    ledger.end(task, TaskState.FINISHED, f"Results of job {source.job.job_id}, the same submission.")
+
+
+def _facts(ledger: Ledger, name: str) -> admission.BackendFacts | None:
+    backend = ledger.backends.get(name)
+    if backend is None:
+        return None
+    return admission.BackendFacts(name, backend.max_shots, ledger.unavailable.get(name, ""))
+
+
+def _note_refusal(ledger: Ledger, job: Admit, reason: str) -> None:
+    """Keep why a job may never run, so that its owner can read it; what is known of its run stays as it is."""
+    known = ledger.tasks_of_job(job.job_id)
+    began = next((task for task in known if job.key and task.job.key == job.key and _start(task).ran), None)
+    starts = [task for task in known if task.job.restart == job.restart]
+    if began is not None:
+        if is_open(began.state):
+            ledger.end(began, TaskState.FAILED, admission.END_UNKNOWN)
+    elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
+        ledger.end(ledger.begin(job), TaskState.FAILED, reason)
+
+
+def _start(task: Task) -> admission.Start:
+    job = task.job
+    return admission.Start(
+        task=task.id,
+        job_id=job.job_id,
+        restart=job.restart,
+        center=job.center,
+        key=job.key,
+        uid=job.uid,
+        kind=job.kind,
+        state=task.state,
+        reason=task.reason,
+        started=task.started_at is not None,
+        closed=bool(task.slurm_state),
+    )

@@ -1,0 +1,162 @@
+"""`qslurm step`: a job's classical part on C2, run by its batch script as the job's user.
+
+A circuit job waits for what its circuit gave and prints it. A hybrid job runs the user's file here; what the file
+prints is the job's output, and the final result is its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.credentials import Identity
+from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
+from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lanes.client import knock
+from qslurm.runtimes.warm.client import TOKEN
+
+LARGEST_RESULT = 6 * 1024 * 1024
+"""Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
+
+LONGEST_REASON = 4000
+"""Characters of what a file failed with."""
+
+
+def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity | None = None) -> int:
+    """Do the work of the Slurm job that this process is in; the answer is the exit code, 0 or 1.
+
+    `script_path` is the job's batch script, for messages: its data comes from the dispatcher, which has it from
+    Slurm. `identity` is how to prove who this is (default: MUNGE).
+    """
+    try:
+        job_id, restart = _which_job(script_path)
+        with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
+            session = Session(
+                client, job_id, restart,
+                say=_say, leave=_leave, door=lambda: knock(config.socket), token=os.environ.pop(TOKEN, ""),
+            )  # fmt: skip
+            with closing(session):
+                if session.attached.kind == "circuit":
+                    print(counts_table(session.circuit_outcome()), flush=True)
+                elif session.attached.kind == "session":
+                    _hold(session)
+                else:
+                    print(_run_hybrid(session), flush=True)
+    except QslurmError as error:
+        sys.stdout.flush()
+        print(f"qslurm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fail_step(
+    script_path: Path, config: DispatcherConfig, reason: str, *, identity: Identity | None = None
+) -> int:
+    """Say of a step whose process has been ended why it was; the answer is the exit code, 1."""
+    print(f"qslurm: {reason}", file=sys.stderr, flush=True)
+    try:
+        job_id, restart = _which_job(script_path)
+        with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
+            session = Session(client, job_id, restart, say=_say, token=os.environ.pop(TOKEN, ""))
+            if session.attached.kind == "hybrid" and session.attached.envelope is not None:
+                session.conclude(failure=reason)
+    except QslurmError as error:
+        print(f"qslurm: the reason could not be handed in: {error}", file=sys.stderr)
+    return 1
+
+
+def counts_table(outcome: Outcome) -> str:
+    """Counts as aligned lines, `bits count share`, the bits as in the results."""
+    width = max((len(bits) for bits in outcome.counts), default=0)
+    digits = max((len(str(count)) for count in outcome.counts.values()), default=0)
+    total = max(outcome.shots_done, 1)
+    lines = [
+        f"{bits:<{width}}  {count:>{digits}}  {count / total:7.2%}"
+        for bits, count in sorted(outcome.counts.items())
+    ]
+    return "\n".join([*lines, f"{outcome.shots_done} shots"])
+
+
+def _hold(session: Session) -> None:
+    """Stay in Slurm's job for as long as its session lasts; the loop runs elsewhere."""
+    print("The session is open.", flush=True)
+    ended = session.hold()
+    if ended.state != "finished":
+        raise JobFailedError(ended.reason or f"The session has ended: {ended.state}.")
+    print("The session has ended.", flush=True)
+
+
+def _run_hybrid(session: Session) -> str:
+    from qslurm.runtimes.classical.hybrid_file import run_hybrid
+
+    attached = session.attached
+    if attached.final_result is not None:  # another start of the same submission has finished
+        return attached.final_result
+    envelope = attached.envelope
+    if envelope is None:
+        raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
+    here = os.getpid()
+    try:
+        result = run_hybrid(
+            envelope.source, envelope.file, session, shots=envelope.shots, parameters=envelope.parameters
+        )
+        final_result = _not_too_large(json.dumps(result))
+    except (QslurmError, KeyboardInterrupt) as error:
+        sys.stdout.flush()
+        if os.getpid() != here:  # a process that the user's code has forked, and let come here
+            os._exit(1)
+        failure = _failure(error, envelope.file)
+        session.conclude(failure=str(failure)[:LONGEST_REASON])
+        raise failure from error.__cause__
+    if os.getpid() != here:
+        os._exit(0)
+    if not session.executions:
+        print("qslurm: the hybrid file has executed no circuit.", file=sys.stderr)
+    sys.stdout.flush()  # what the user printed comes before what we print
+    session.conclude(final_result=final_result)
+    return final_result
+
+
+def _failure(error: QslurmError | KeyboardInterrupt, file: str) -> QslurmError:
+    """The reason of a job that has none yet: somebody interrupted its file, or it said so itself."""
+    if isinstance(error, QslurmError):
+        return error
+    return JobFailedError(f"{file} was interrupted before it had a result.")
+
+
+def _not_too_large(final_result: str) -> str:
+    if len(final_result) > LARGEST_RESULT:
+        raise JobFailedError(
+            f"The final result is {len(final_result) / 2**20:.1f} MiB long; {LARGEST_RESULT // 2**20} MiB are kept.",
+            hint="Return less of it, or write the rest to a file.",
+        )
+    return final_result
+
+
+def _which_job(script_path: Path) -> tuple[int, int]:
+    try:
+        return int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    except (KeyError, ValueError) as error:
+        raise InvalidInputError(
+            f"{script_path} is a job step, but this is no Slurm job: SLURM_JOB_ID is not set.",
+            hint="Submit it with qslurm submit, or run the circuit or hybrid file itself with qslurm run.",
+        ) from error
+
+
+def _leave(error: QslurmError) -> None:
+    """End this process at once: the user's code catches whatever is raised in it, here too."""
+    try:
+        sys.stdout.flush()
+        print(f"qslurm: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
+
+
+def _say(reason: str) -> None:
+    print(f"qslurm: waiting: {reason.rstrip('.')}.", file=sys.stderr, flush=True)

@@ -1,0 +1,111 @@
+"""What a quantum runtime does while jobs have it on lease: execute what comes over the lane, writing it down first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from qslurm.dispatcher.messages import Execute, Executed, Lease
+from qslurm.errors import QslurmError
+from qslurm.runtimes.health import TryLaterError
+from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lanes.logbook import Logbook, Record
+from qslurm.runtimes.lanes.served import Lanes
+
+LANE_SHOTS = 16384
+"""Shots of an execution by lane: its counts, all different, still fit a record."""
+
+WATCH_S = 1.0
+
+Perform = Callable[[Execute], Outcome]
+
+_requests: msgspec.msgpack.Decoder[Execute] = msgspec.msgpack.Decoder(Execute)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def fits_lane(message: Execute) -> bool:
+    """Whether an execution may go by lane; others go by the dispatcher, as those of jobs without a lease do."""
+    return message.shots <= LANE_SHOTS and not message.raw_data
+
+
+def serve_lanes(
+    lanes: Lanes,
+    logbook: Logbook,
+    lease: Lease,
+    perform: Perform,
+    *,
+    goes_on: Callable[[], bool],
+    watch_s: float = WATCH_S,
+) -> bool:
+    """Execute until the dispatcher wants the lease back, or `goes_on` says no: it is asked whenever there is nothing to
+    do for `watch_s`. A circuit that the target gives back ends the lease unanswered, and goes by the dispatcher.
+
+    The answer is whether the lanes may be served again: if not, they are shut.
+    """
+    kept = False
+    wishes = 0  # of the dispatcher, as far as they have been heeded
+
+    def news() -> bool:
+        return logbook.wishes != wishes
+
+    try:
+        while len(lanes):
+            if news():
+                wishes = logbook.wishes
+                for seat in lanes.seats():
+                    if logbook.withdrawn(seat):
+                        lanes.leave(seat)
+            if logbook.stopped or not logbook.has_room:
+                kept = True
+                return kept
+            asked = lanes.next(watch_s, news)
+            if asked is not None:
+                seat, data = asked
+                executed = _execute(data, logbook, lease, lease.seats[seat].task, perform)
+                lanes.answer(seat, _encoder.encode(executed), executed.seconds)
+            elif not goes_on():
+                return kept
+    except TryLaterError as error:
+        logbook.give_back(begun=error.begun)
+    finally:
+        if not kept:
+            for seat in lanes.seats():
+                lanes.leave(seat)
+    return kept
+
+
+def _execute(data: bytes, logbook: Logbook, lease: Lease, task: int, perform: Perform) -> Executed:
+    try:
+        message = _requests.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _failed(0, 0, f"This is no circuit: {error}.", "invalid_input")
+    if message.task != task or not fits_lane(message) or not 1 <= message.shots <= lease.max_shots:
+        reason = (
+            f"{message.shots} shots were asked for; backend {lease.backend} takes 1 to {lease.max_shots}."
+        )
+        return _failed(message.seq, message.shots, reason, "invalid_input")
+    digest = message.digest()
+    logbook.begin(task, message.seq, digest)
+    try:
+        outcome = perform(message)
+    except TryLaterError:
+        raise
+    except QslurmError as error:
+        executed = _failed(message.seq, message.shots, str(error), error.kind)
+    else:
+        executed = Executed(
+            seq=message.seq,
+            shots_requested=message.shots,
+            shots_done=outcome.shots_done,
+            counts=outcome.counts,
+            seconds=outcome.seconds,
+        )
+    logbook.append(Record(task, digest, executed))
+    return executed
+
+
+def _failed(seq: int, shots: int, reason: str, kind: str) -> Executed:
+    return Executed(
+        seq=seq, shots_requested=shots, shots_done=0, counts={}, seconds=0.0, error=reason[:10_000], kind=kind
+    )

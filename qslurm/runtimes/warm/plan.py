@@ -1,0 +1,59 @@
+"""What warm runtimes are made of: the modules that they have, and what their jobs see."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+from pathlib import Path
+
+from qslurm.c2.config import C2Config
+from qslurm.errors import ConfigError, QslurmError
+from qslurm.runtimes.classical.view import View, needed
+from qslurm.runtimes.warm.child import Plan
+
+_OWN = (
+    "qslurm.runtimes.classical.step",
+    "qslurm.runtimes.classical.hybrid_file",
+    "asyncio",
+    "json",
+    "subprocess",
+)
+
+
+def plan_of(config: C2Config) -> Plan:
+    """What each runtime is made like."""
+    settings, socket_path = config.runtimes, config.dispatcher.socket
+    if settings.confine == "never":
+        return Plan(config=settings, view=None, keep_network=True)
+    munge = config.dispatcher.munge_socket
+    keep = [
+        *needed(),
+        os.path.realpath(Path(socket_path).parent),
+        os.path.realpath(Path(munge).parent if munge else "/run/munge"),
+    ]
+    hide = [
+        config.tokens.keys, config.gate.state, str(Path(config.dispatcher.store).parent), config.jobmanager.logs,
+        str(Path(settings.socket).parent), *settings.hide,
+    ]  # fmt: skip
+    view = View(hide=hide, keep=keep, tmp_mb=settings.tmp_mb)
+    remote = "://" in socket_path and not socket_path.startswith("ipc://")
+    return Plan(config=settings, view=view, keep_network=settings.network or remote)
+
+
+def preload(names: list[str]) -> None:
+    """Import what jobs will want. Libraries that start threads must not: a fork has none of them."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    for name in (*_OWN, *names):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(
+                f"runtimes.preload names {name!r}, which can't be imported: {error}.",
+                hint="Install it beside qslurm, or take it out of the list.",
+            ) from error
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise QslurmError("A preloaded module has started threads, and a forked runtime would not have them.")
+    gc.collect()
+    gc.freeze()  # so that no runtime copies what it only reads
