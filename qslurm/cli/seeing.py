@@ -12,8 +12,7 @@ from qslurm.cli.output import note, print_facts, print_table
 from qslurm.cli.times import ago, clock_time, duration
 
 if TYPE_CHECKING:
-    from qslurm.dispatcher.messages import Status
-    from qslurm.dispatcher.seen import HoldStatus
+    from qslurm.dispatcher.messages import HoldStatus, Status
     from qslurm.runtimes.warm.status import WarmStatus
 
 

@@ -19,11 +19,18 @@ import qslurm
 from qslurm.dispatcher import reserving
 from qslurm.dispatcher.fleet.fleet import Fleet
 from qslurm.dispatcher.fleet.leases import Leases
-from qslurm.dispatcher.messages import BackendStatus, GetStatus, Metrics, Status, TaskStatus
+from qslurm.dispatcher.messages import (
+    BackendStatus,
+    GetStatus,
+    HoldStatus,
+    Metrics,
+    Status,
+    TaskStatus,
+    WaitingStatus,
+)
 from qslurm.dispatcher.meters import FAMILIES, Value
 from qslurm.dispatcher.scheduling.policy import Waiting
 from qslurm.dispatcher.scheduling.positions import first, reason
-from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
 from qslurm.dispatcher.status import STATES, Backends
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import ExecutionState, is_open

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from qslurm.cli.seeing import print_status
-from qslurm.dispatcher.messages import BackendStatus, Status, TaskStatus
-from qslurm.dispatcher.seen import HoldStatus, WaitingStatus
+from qslurm.dispatcher.messages import BackendStatus, HoldStatus, Status, TaskStatus, WaitingStatus
 from qslurm.runtimes.warm.status import WarmStatus
 
 

@@ -1,0 +1,120 @@
+"""What hooks, operators, classical runtimes and quantum runtimes say to the dispatcher, and what it answers.
+
+Every message is a frozen struct, tagged with its name and carried as MessagePack: data only, never code.
+Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `restart` its restart count
+(SLURM_RESTART_COUNT): together they name one start of one job.
+"""
+
+from __future__ import annotations
+
+from qslurm.dispatcher.messages.hooks import Admit, Admitted, Begin, End, Finish, TurnedAway
+from qslurm.dispatcher.messages.message import Done, Message, Number, Refused
+from qslurm.dispatcher.messages.operators import Release, Reserve, Reserved, SetBackend
+from qslurm.dispatcher.messages.runtimes import Join, Lease, LeaseOver, Report, Result, Run, Seat
+from qslurm.dispatcher.messages.status import (
+    BackendStatus,
+    GetMetrics,
+    GetStatus,
+    HoldStatus,
+    Metrics,
+    Status,
+    TaskStatus,
+    WaitingStatus,
+)
+from qslurm.dispatcher.messages.steps import (
+    CIRCUIT_BYTES_IN_SESSION,
+    END,
+    OPEN_EXECUTIONS,
+    OPEN_IN_SESSION,
+    Attach,
+    Attached,
+    Attend,
+    Await,
+    Conclude,
+    Execute,
+    Executed,
+    Pending,
+    circuit_digest,
+)
+
+Request = (
+    Admit
+    | Finish
+    | SetBackend
+    | Reserve
+    | Release
+    | GetStatus
+    | GetMetrics
+    | Attach
+    | Begin
+    | End
+    | Execute
+    | Await
+    | Conclude
+    | Attend
+    | Join
+    | Report
+    | Result
+    | LeaseOver
+)  # what the dispatcher answers
+Reply = (
+    Admitted
+    | TurnedAway
+    | Done
+    | Reserved
+    | Status
+    | Metrics
+    | Refused
+    | Attached
+    | Pending
+    | Executed
+    | Run
+    | Lease
+)
+
+__all__ = [
+    "CIRCUIT_BYTES_IN_SESSION",
+    "END",
+    "OPEN_EXECUTIONS",
+    "OPEN_IN_SESSION",
+    "Admit",
+    "Admitted",
+    "Attach",
+    "Attached",
+    "Attend",
+    "Await",
+    "BackendStatus",
+    "Begin",
+    "Conclude",
+    "Done",
+    "End",
+    "Execute",
+    "Executed",
+    "Finish",
+    "GetMetrics",
+    "GetStatus",
+    "HoldStatus",
+    "Join",
+    "Lease",
+    "LeaseOver",
+    "Message",
+    "Metrics",
+    "Number",
+    "Pending",
+    "Refused",
+    "Release",
+    "Reply",
+    "Report",
+    "Request",
+    "Reserve",
+    "Reserved",
+    "Result",
+    "Run",
+    "Seat",
+    "SetBackend",
+    "Status",
+    "TaskStatus",
+    "TurnedAway",
+    "WaitingStatus",
+    "circuit_digest",
+]
