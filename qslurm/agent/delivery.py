@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo, Submitted
 
 
+_ID = re.compile(r"(?<=:)[0-9]{1,10}(?![0-9])")
+
+
 class C2(Protocol):
     """What delivery needs of a slurmrestd client."""
 
@@ -72,12 +75,13 @@ def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) 
     """The payload with the ids that the jobs it depends on have by now; None while one of them has none.
 
     A job that C2 had forgotten comes back under another id, and Slurm starts a job whose dependency it does not know.
+    What is no id is left as it is, for C2 to refuse.
     """
     dependency = payload["job"].get("dependency")
     if not dependency:
         return payload
-    present = {number: now(int(number)) for number in re.findall(r"(?<=:)\d+", str(dependency))}
+    present = {number: now(int(number)) for number in _ID.findall(str(dependency))}
     if None in present.values():
         return None
-    renumbered = re.sub(r"(?<=:)\d+", lambda found: str(present[found[0]]), str(dependency))
+    renumbered = _ID.sub(lambda found: str(present[found[0]]), str(dependency))
     return {**payload, "job": {**payload["job"], "dependency": renumbered}}

@@ -49,8 +49,8 @@ from qslurm.agent.messages import (
 from qslurm.agent.missing import AboutJob, Missing
 from qslurm.agent.queue import line_of
 from qslurm.center.forgotten import FORGOTTEN, is_forgotten
-from qslurm.errors import InvalidInputError, UnknownJobError
-from qslurm.payload.comment import Comment
+from qslurm.errors import InvalidInputError, NotReadyError, UnknownJobError
+from qslurm.payload.comment import Comment, with_origin
 from qslurm.payload.validate import validate
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ LISTED = 1000
 REMEMBERED = 100_000
 """Tasks of arrays of which is known whose they are."""
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
-_ORIGIN = re.compile(r"(?<=\sorigin=)\S*")
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,7 @@ class Desk:
         self._token = token
         self._dependants = dependants
         self._local = threading.local()
+        self._taking = threading.Lock()
         self._of_tasks: dict[int, str] = {}
         """The keys of arrays, by the job ids of their tasks."""
 
@@ -176,11 +176,8 @@ class Desk:
             case UpdateJob():
                 self._refuse_another(question.job_id, entry)
                 return self._center.slurm.update(question.job_id, {"hold": question.hold})
-            case AskPlatform(what=what):
-                platform = self._center.results
-                return platform.job(question.job_id) if what == "job" else platform.results(question.job_id)
-            case GetLog():
-                return Piece(*self._center.results.log_from(question.job_id, question.offset))
+            case AskPlatform() | GetLog():
+                return self._of_platform(question, entry)
 
     def submission(self, key: str) -> Submission:
         """How a submission is; the error it was refused with, if it was."""
@@ -197,28 +194,33 @@ class Desk:
         """Take it in, once it may be."""
         known = self._outbox.with_key(question.key)
         if known is None:
-            payload = self._acceptable(user, question)
-            self._dependants.expect(question)
-            self._outbox.take(question.key, user.name, payload)
+            payload = self._readable(user, question)
+            with self._taking:  # of many that come at once each is counted before the next
+                payload = {**payload, "job": self._allowed(user, payload["job"])}
+                self._dependants.expect(question)
+                self._outbox.take(question.key, user.name, payload)
             self._sender.look()
         elif known.user != user.name:
             raise InvalidInputError("This submission's key is another's.", hint="Submit it anew.")
         return self.submission(question.key)
 
-    def _acceptable(self, user: User, question: Submit) -> dict[str, Any]:
-        """The payload as it is sent for this user; InvalidInputError or RefusedError if it isn't."""
+    def _readable(self, user: User, question: Submit) -> dict[str, Any]:
+        """The payload with who really asks in it; InvalidInputError for one that can't be sent."""
         payload = question.payload
         validate(payload)
         job = payload["job"]
         said = Comment.parse(str(job.get("comment", "")))
         if said.key != question.key or not _KEY.fullmatch(question.key):
             raise InvalidInputError("The payload's comment does not have the submission's key.")
-        open_jobs = None if user.admin else partial(self._open_jobs, user.name)
-        job = within_limits(limits_of(self._settings, user.name), job, open_jobs)
         # whatever the command says of its user, the kernel or MUNGE knows better
         place, _, _ = said.origin.rpartition(":")
-        origin = f"{place or 'shell::'}:{user.name}"
-        return {**payload, "job": {**job, "comment": _ORIGIN.sub(origin, job["comment"], count=1)}}
+        comment = with_origin(job["comment"], f"{place or 'shell::'}:{user.name}")
+        return {**payload, "job": {**job, "comment": comment}}
+
+    def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:
+        """The job, with the account it gets; RefusedError if the user may not have it now."""
+        open_jobs = None if user.admin else partial(self._open_jobs, user.name)
+        return within_limits(limits_of(self._settings, user.name), job, open_jobs)
 
     def _open_jobs(self, user: str) -> int:
         return sum(jobs_in(array) for array in self._outbox.open_arrays(user))
@@ -302,6 +304,26 @@ class Desk:
             return jobs
         owners = self._outbox.owners([job.marks.key for job in jobs])
         return [job for job in jobs if owners.get(job.marks.key) == user.name]
+
+    def _of_platform(self, question: AskPlatform | GetLog, entry: Entry | None) -> dict[str, Any] | Piece:
+        """What the platform has of a job, if that is the user's: it remembers others that had the same id before."""
+        platform, job_id = self._center.results, question.job_id
+        what = question.what if isinstance(question, AskPlatform) else "job"
+        try:
+            found = platform.results(job_id) if what == "results" else platform.job(job_id)
+        except UnknownJobError:
+            if isinstance(question, AskPlatform):
+                raise
+            found = {}  # what the platform does not let in may have a log
+        if entry is not None and str(found.get("key", "")).partition("#")[0] not in ("", entry.key):
+            if entry.ended:
+                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            raise NotReadyError(
+                f"Job {job_id} has not started yet.", hint=f"`qslurm wait {job_id}` waits for it."
+            )
+        return (
+            found if isinstance(question, AskPlatform) else Piece(*platform.log_from(job_id, question.offset))
+        )
 
     def _of(self, user: User, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The documents of the user's jobs; the key of an array's task has its index behind it."""

@@ -6,7 +6,7 @@ credential is empty; over TCP it is MUNGE's, made for this very question.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,15 @@ LARGEST_QUESTION = 8 * 1024 * 1024
 LARGEST_ANSWER = 256 * 1024 * 1024
 LARGEST_CREDENTIAL = 4096
 HEADER = 4
+
+JobId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+Key = Annotated[str, msgspec.Meta(max_length=200)]
+JobOnC1 = Annotated[
+    str, msgspec.Meta(pattern=r"\A(?:[\w.-]{1,64}:[0-9]{1,10}(?:_[0-9]{1,10})?:[0-9]{1,6})?\Z")
+]
+"""`cluster:id:restarts`. The releaser asks Slurm for it beside everybody else's, so Slurm must be able to read it."""
 
 
 class Hello(msgspec.Struct, tag="hello"):
@@ -33,19 +42,19 @@ class Submit(msgspec.Struct, tag="submit"):
     on C1 until it has ended.
     """
 
-    key: str
+    key: Key
     payload: dict[str, Any]
-    patience_s: float = 20.0
-    waits: str = ""
+    patience_s: Seconds = 20.0
+    waits: JobOnC1 = ""
     followed: bool = False
 
 
 class GetJob(msgspec.Struct, tag="job"):
     """One of the user's jobs. JobInfo; with `seen`, its state, once it is another or `patience_s` are over."""
 
-    job_id: int
+    job_id: JobId
     seen: str = ""
-    patience_s: float = 0.0
+    patience_s: Seconds = 0.0
 
 
 class GetJobs(msgspec.Struct, tag="jobs"):
@@ -54,7 +63,7 @@ class GetJobs(msgspec.Struct, tag="jobs"):
     Of others' open jobs there is only what the user's own place in line depends on; they are of no user.
     """
 
-    key: str = ""
+    key: Key = ""
 
 
 class GetQueue(msgspec.Struct, tag="queue"):
@@ -64,7 +73,7 @@ class GetQueue(msgspec.Struct, tag="queue"):
 class GetTasks(msgspec.Struct, tag="tasks"):
     """One of the user's jobs, or each task of an array. JobInfos."""
 
-    job_id: int
+    job_id: JobId
 
 
 class GetAccounted(msgspec.Struct, tag="accounted"):
@@ -73,21 +82,21 @@ class GetAccounted(msgspec.Struct, tag="accounted"):
     With `array` only the tasks of this one; the rest of the accounting is not looked through then.
     """
 
-    since: int
-    array: int = 0
+    since: Count
+    array: JobId = 0
 
 
 class CancelJob(msgspec.Struct, tag="cancel"):
     """Cancel one of the user's jobs, or one task of an array. C2's warnings."""
 
-    job_id: int
-    task: int | None = None
+    job_id: JobId
+    task: JobId | None = None
 
 
 class UpdateJob(msgspec.Struct, tag="update"):
     """Hold one of the user's jobs that wait, or release it. C2's warnings."""
 
-    job_id: int
+    job_id: JobId
     hold: bool
 
 
@@ -95,13 +104,13 @@ class AskPlatform(msgspec.Struct, tag="platform"):
     """What C2's job manager says of one of the user's jobs. A document."""
 
     what: Literal["job", "results"]
-    job_id: int
+    job_id: JobId
 
 
 class GetStarts(msgspec.Struct, tag="starts"):
     """Every start of one of the user's submissions that C2's platform knows, newest first. Documents."""
 
-    key: str
+    key: Key
 
 
 class GetBackends(msgspec.Struct, tag="backends"):
@@ -119,21 +128,21 @@ class GetPartitions(msgspec.Struct, tag="partitions"):
 class GetUsage(msgspec.Struct, tag="usage"):
     """What the user's jobs have used in a time (Unix seconds), everybody's for an admin. Documents."""
 
-    since: int
-    until: int
+    since: Count
+    until: Count
 
 
 class GetEnded(msgspec.Struct, tag="ended"):
     """The latest of the user's jobs that the platform has run. Documents."""
 
-    limit: int = 1000
+    limit: Count = 1000
 
 
 class GetLog(msgspec.Struct, tag="log"):
     """What one of the user's jobs has written, from `offset`. A Piece."""
 
-    job_id: int
-    offset: int = 0
+    job_id: JobId
+    offset: Count = 0
 
 
 class GetStatus(msgspec.Struct, tag="status"):
@@ -147,7 +156,7 @@ class WhoReleases(msgspec.Struct, tag="who_releases"):
 class LetGo(msgspec.Struct, tag="let_go"):
     """The user's submission goes on when the job of C1 that waited for it has ended."""
 
-    key: str
+    key: Key
 
 
 class GetEndings(msgspec.Struct, tag="endings"):
@@ -159,13 +168,13 @@ class GetEndings(msgspec.Struct, tag="endings"):
     keys: list[str]
     cluster: str
     news: int = -1
-    patience_s: float = 0.0
+    patience_s: Seconds = 0.0
 
 
 class EndBound(msgspec.Struct, tag="end_bound"):
     """The job of C1 that waited for this submission is gone: cancel its job on C2. For the releaser."""
 
-    key: str
+    key: Key
 
 
 Question = (

@@ -7,6 +7,7 @@ was killed is found as `sending`: nobody knows then whether C2 has it, until it 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from qslurm.errors import NoRoomError, QslurmError
+from qslurm.agent.hold import hold
+from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
 State = Literal["waiting", "sending", "accepted", "refused"]
 
@@ -82,24 +84,33 @@ class Outbox:
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "outbox.db"
+        self._held: int | None = hold(folder / "outbox.lock")
         path.touch(mode=0o600)
         try:
             self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._store.execute("PRAGMA journal_mode = WAL")
             self._store.execute("PRAGMA synchronous = FULL")
-            if (
-                self._store.execute("PRAGMA user_version").fetchone()[0] < VERSION
-            ):  # a full disk can still be read
+            version = self._store.execute("PRAGMA user_version").fetchone()[0]
+            if version < VERSION:  # a full disk can still be read
                 self._store.executescript(_SCHEMA)
         except sqlite3.Error as error:
+            os.close(self._held)
             raise QslurmError(
                 f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
             ) from error
+        if version > VERSION:
+            self.close()
+            raise ConfigError(
+                f"The outbox {path} was written by a newer qslurm.", hint="Start the agent of that version."
+            )
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._store.close()
+            if self._held is not None:
+                os.close(self._held)
+            self._held = None
 
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
         """The submission with this key, taken in as waiting if it is new; NoRoomError if it can't be kept."""

@@ -108,8 +108,17 @@ class Sender:
             after = entry.number
             if self._pauses.get(entry.number, (0.0, 0.0))[0] > time.monotonic():
                 continue
-            if not self._send(center, entry):
-                return False
+            try:
+                if not self._send(center, entry):
+                    return False
+            except QslurmError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- a bug that one submission meets must not hold up all others
+                if entry.key not in self.trouble:
+                    log.crashed("a submission can't be sent", error, key=entry.key, user=entry.user)
+                self._wait(
+                    entry, UncertainError("The center's agent can't send it: tell the center's admins.")
+                )
         return True
 
     def _send(self, center: Center, entry: Entry) -> bool:

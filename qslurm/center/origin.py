@@ -143,7 +143,8 @@ def slurm_job(environ: Mapping[str, str]) -> str:
         return ""
     array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
     shown = f"{array}_{task}" if array and task else job_id
-    return f"{_plain(cluster)}:{_plain(shown)}:{environ.get('SLURM_RESTART_COUNT') or 0}"
+    run = f"{shown}:{environ.get('SLURM_RESTART_COUNT') or 0}"
+    return f"{_plain(cluster)}:{run}" if re.fullmatch(r"[0-9]+(_[0-9]+)?:[0-9]+", run) else ""
 
 
 def _of_system(system: System, environ: Mapping[str, str]) -> Origin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,10 @@ LONGEST_REASON = 500
 _GONE = ("Invalid job id", "already completing or completed", "already finished")
 _AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
 _HELD = ("JobHeldUser", "0")
+_RUN = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?:[0-9]+")
+
+AT_ONCE = 1000
+"""Jobs that one squeue is asked for: a word of a command has at most 128 KiB."""
 
 Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
 
@@ -102,13 +107,19 @@ class Queue:
         return parse_held(self._asked(["squeue", "--noheader", "--states=PENDING", form]), sign)
 
     def running(self, jobs: Iterable[str]) -> set[str]:
-        """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run."""
-        wanted = set(jobs)
-        ids = ",".join(sorted(job.partition(":")[0] for job in wanted))
+        """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run.
+
+        Of what squeue can't read it says "Invalid job id", as of a job that is gone, and then tells of none at all.
+        """
+        wanted = sorted(job for job in set(jobs) if _RUN.fullmatch(job))
         form = "--Format=JobArrayID:|,State:|,RestartCnt:|"
-        return wanted & parse_running(
-            self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
-        )
+        running: set[str] = set()
+        for begin in range(0, len(wanted), AT_ONCE):
+            part = wanted[begin : begin + AT_ONCE]
+            ids = ",".join(job.partition(":")[0] for job in part)
+            listed = self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
+            running |= parse_running(listed) & set(part)
+        return running
 
     def release(self, job_id: int, comment: str) -> None:
         """Let a held job go; what its comment says from then on can't be taken for a follow-up's."""

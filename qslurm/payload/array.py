@@ -46,8 +46,10 @@ def parse_array(text: str) -> Array:
             raise InvalidInputError(f"The array {text!r} has no tasks in {part!r}.", hint=HINT)
         if last > LARGEST_INDEX:
             raise InvalidInputError(f"The array {text!r}: Slurm has no index above {LARGEST_INDEX}.")
-        indices.update(range(first, last + 1, step))
-        if len(indices) > MOST_TASKS:
+        tasks = range(first, last + 1, step)
+        if len(tasks) <= MOST_TASKS:
+            indices.update(tasks)
+        if max(len(tasks), len(indices)) > MOST_TASKS:
             raise InvalidInputError(f"The array {text!r} has more than {MOST_TASKS} tasks.")
     at_once = int(match[2]) if match[2] else None
     if at_once == 0:

@@ -75,4 +75,21 @@ class Comment:
         return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
 
 
+_ORIGIN = re.compile(r"(?<!\S)origin=\S*")
+
+
+def with_origin(text: str, origin: str) -> str:
+    """A comment with this origin, whatever it said or did not say of one; InvalidInputError if it gets too long."""
+    text = text.strip()
+    words, dashes, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
+    word = f"origin={origin}"
+    words = _ORIGIN.sub(lambda _: word, words, count=1) if _ORIGIN.search(words) else f"{words} {word}"
+    changed = words + dashes + note
+    if (size := len(changed.encode(errors="surrogatepass"))) > LIMIT:
+        raise InvalidInputError(
+            f"The job's comment, with its origin, is {size} bytes long; Slurm takes {LIMIT}."
+        )
+    return changed
+
+
 _NAMES = frozenset(field.name for field in fields(Comment)) - {"note"}

@@ -109,6 +109,13 @@ def test_a_dependency_goes_by_the_ids_that_jobs_have_now():
     assert with_present_ids({"job": {}}, {}.get) == {"job": {}}
 
 
+def test_what_is_no_job_id_is_left_for_c2_to_refuse():
+    payload = {"job": {"dependency": "afterok:99999999999999999999,afterok:12"}}
+    assert with_present_ids(payload, {12: 15}.get)["job"]["dependency"] == (
+        "afterok:99999999999999999999,afterok:15"
+    )
+
+
 def test_a_look_up_that_c2_refuses_says_nothing_about_the_submission():
     class Unwilling(Link):
         def find_by_key(self, key):

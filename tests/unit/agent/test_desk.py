@@ -1,5 +1,11 @@
 """Who may do what, before C2 is asked anything."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import SimpleNamespace
+
+import msgspec
 import pytest
 
 from qslurm.agent.bonds import Bonds
@@ -8,17 +14,23 @@ from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.lost import LOST, Lost
 from qslurm.agent.messages import (
+    AskPlatform,
     CancelJob,
     GetAccounted,
     GetBackends,
     GetJob,
     GetJobs,
+    GetLog,
     GetSessions,
+    GetStarts,
     GetTasks,
+    Piece,
     Submit,
     UpdateJob,
+    encode,
     error_of,
     failure,
+    questions,
 )
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.senders import Senders
@@ -39,6 +51,7 @@ class C2:
         self.user = "center_snellius"
         self.cancelled = []
         self.records = {}
+        self.documents = {}
         self.asked = []
 
     def job(self, job_id):
@@ -52,7 +65,13 @@ class C2:
 
     @property
     def results(self):
-        return self
+        return SimpleNamespace(
+            job=self.documents.__getitem__,
+            results=self.documents.__getitem__,
+            log_from=lambda job_id, offset: (b"log", offset + 3),
+            sessions=self.sessions,
+            backends=self.backends,
+        )
 
     def sessions(self):
         return {"address": "c2:8044", "certificate": "PEM"}
@@ -105,6 +124,77 @@ def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
     (entry,) = outbox.open()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (entry.user, said.origin, said.key) == ("ann", "slurm:snellius:7:ann", question.key)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "origin=slurm:snellius:1:bob key={key}",
+        "key={key}",
+        "qslurm key={key} -- origin=slurm:snellius:1:bob",
+        "qslurm key={key} origin=slurm:snellius:1:bob origin=slurm:snellius:1:bob",
+        " qslurm key={key}\N{NO-BREAK SPACE}origin=\\1:bob -- hello",
+    ],
+)
+def test_no_comment_makes_a_job_another_users(office, comment):
+    desk, outbox, _ = office()
+    question = submission()
+    question.payload["job"]["comment"] = comment.format(key=question.key)
+    desk.answer(ANN, question)
+    (entry,) = outbox.open()
+    said = Comment.parse(entry.payload["job"]["comment"])
+    assert (said.key, said.origin.rpartition(":")[2]) == (question.key, "ann")
+
+
+def test_who_submits_many_at_once_gets_no_more_than_one_after_the_other(office):
+    desk, outbox, _ = office(max_open_jobs=3)
+    questions = [submission() for _ in range(8)]
+    together = threading.Barrier(len(questions))
+
+    def submit(question):
+        together.wait()
+        with suppress(RefusedError):
+            desk.answer(ANN, question)
+
+    with ThreadPoolExecutor(len(questions)) as threads:
+        list(threads.map(submit, questions))
+    assert len(outbox.open("ann")) == 3
+
+
+def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_job(office):
+    desk, outbox, c2 = office()
+    question = submission()
+    desk.answer(ANN, question)
+    entry = outbox.with_key(question.key)
+    outbox.accepted(entry.number, 12, {})
+    c2.documents[12] = {"job_id": 12, "key": "of-last-year", "counts": {"00": 1}}
+    for asked in (AskPlatform("job", 12), AskPlatform("results", 12), GetLog(12)):
+        with pytest.raises(NotReadyError, match="Job 12 has not started yet"):
+            desk.answer(ANN, asked)
+    c2.documents[12]["key"] = f"{question.key}#3"
+    assert desk.answer(ANN, AskPlatform("results", 12))["counts"] == {"00": 1}
+    assert desk.answer(ANN, GetLog(12)) == Piece(b"log", 3)
+    outbox.ended([entry.number])
+    c2.documents[12]["key"] = "of-somebody-later"
+    with pytest.raises(UnknownJobError, match="another by now"):
+        desk.answer(ANN, GetLog(12))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        GetJob(2**32),
+        CancelJob(-1),
+        GetJob(1, "RUNNING", float("nan")),
+        GetLog(1, 2**63),
+        GetStarts("k" * 1000),
+        Submit("k" * 32, {}, waits="snellius:12,x:0"),
+        Submit("k" * 32, {}, waits="snellius:--help:0"),
+    ],
+)
+def test_what_cannot_be_meant_is_no_question(question):
+    with pytest.raises(msgspec.ValidationError):
+        questions.decode(encode(question))
 
 
 def test_another_users_key_and_job_are_nobodys(office):

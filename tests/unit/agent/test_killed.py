@@ -94,7 +94,7 @@ def lives(folder, c2, fate):
         (entry,) = outbox.numbered([1])
         return entry
     finally:
-        outbox._store.close()  # of a process that is killed, nothing is written any more
+        outbox.close()  # of a process that is killed, nothing is written any more
 
 
 @pytest.mark.parametrize("away", [(), ("silent",)])

@@ -1,9 +1,10 @@
+import sqlite3
 import stat
 
 import pytest
 
 from qslurm.agent.outbox import Outbox
-from qslurm.errors import NoRoomError, QslurmError
+from qslurm.errors import ConfigError, NoRoomError, QslurmError, UnreachableError
 
 PAYLOAD = {"job": {"name": "bell"}, "script": "#!/bin/sh\n"}
 
@@ -68,6 +69,20 @@ def test_a_folder_that_is_none_is_said(tmp_path):
     (tmp_path / "outbox.db").write_text("this is no database, it is a letter to somebody")
     with pytest.raises(QslurmError, match="can't be opened"):
         Outbox(tmp_path)
+
+
+def test_no_second_agent_sends_what_is_in_it(outbox, folder):
+    with pytest.raises(UnreachableError, match="Another agent"):
+        Outbox(folder)
+
+
+def test_what_a_newer_qslurm_has_written_is_not_touched(outbox, folder):
+    outbox.close()
+    with sqlite3.connect(folder / "outbox.db") as store:
+        store.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(ConfigError, match="newer qslurm"):
+        Outbox(folder)
 
 
 def test_a_submission_whose_job_c2_forgot_keeps_its_old_id_as_another_name(outbox):

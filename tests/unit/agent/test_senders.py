@@ -73,6 +73,16 @@ def _run(outbox, c2, keys):
     return senders
 
 
+def test_a_submission_that_nobody_can_send_holds_up_no_other(outbox):
+    """Even if that is a bug of ours."""
+    bad = [str(number) for number in range(1, LANES + 1)]
+    for key in bad:
+        outbox.take(key, "bob", {"key": None, "job": {}})
+    senders = _run(outbox, C2(), ["101", "102"])
+    assert set(senders.trouble) <= set(bad)
+    assert outbox.with_key("1").state == "sending"
+
+
 def test_as_many_are_on_their_way_as_there_are_lanes_and_each_is_sent_once(outbox):
     keys = [str(number) for number in range(101, 101 + 5 * LANES)]
     c2 = C2(at_once=LANES)  # nobody gets an answer before so many have asked
