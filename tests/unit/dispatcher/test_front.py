@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import resource
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
 
 from qslurm.dispatcher.entrance import front as fronts
+from qslurm.dispatcher.entrance import users
 from qslurm.dispatcher.entrance.front import Front
 from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.wire import BODY_LIMIT
@@ -139,7 +140,7 @@ def test_half_a_message_and_half_a_greeting_are_ended_in_time_and_silence_after_
 def test_nobody_keeps_more_than_a_user_s_part_by_many_halves(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fronts, "UNREAD", 1 << 20)
+    monkeypatch.setattr(users, "UNREAD", 1 << 20)
     half = pack([b"", b"x" * (1 << 19), b""])[:-100]
     clients = [desk.client() for _ in range(8)]
     for client in clients:
@@ -152,7 +153,7 @@ def test_nobody_keeps_more_than_a_user_s_part_by_many_halves(
             except BlockingIOError:
                 continue
         assert desk.hear() == []
-    assert desk.listener._unread[os.getuid()] <= (1 << 20) + (1 << 18)
+    assert desk.listener._users[os.getuid()].unread <= (1 << 20) + (1 << 18)
     desk.now = fronts.UNFINISHED_S + 0.1
     desk.listener.look(desk.now)  # those that were begun and not ended are gone, and there is room again
     fresh = desk.client()
@@ -180,7 +181,7 @@ def test_who_asks_without_end_gets_a_part_and_the_neighbour_does_not_wait(desk: 
 
 
 def test_who_takes_no_answers_is_heard_no_more_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fronts, "UNSENT", 4 << 20)
+    monkeypatch.setattr(users, "UNSENT", 4 << 20)
     client = desk.client()
     for _ in range(3):
         ask(client)
@@ -209,7 +210,7 @@ def test_a_large_answer_arrives_and_then_the_next_question_is_heard(desk: Desk) 
 def test_one_user_has_so_many_connections_and_new_ones_when_old_ones_go(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fronts, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(users, "MOST_CONNECTIONS", 3)
     first = []
     for _ in range(3):
         first.append(desk.client())
@@ -222,28 +223,19 @@ def test_one_user_has_so_many_connections_and_new_ones_when_old_ones_go(
     assert all(desk.is_open(one) for one in first[1:])
 
 
-def test_without_descriptors_nobody_comes_in_until_there_are_some(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_descriptors_nobody_comes_in_until_there_are_some(desk: Desk) -> None:
     neighbour = desk.client()
     desk.hear()
-    accept = desk.listener._listener.accept
-
-    class Full:
-        def __init__(self) -> None:
-            self.fileno = desk.listener._listener.fileno
-            self.close = desk.listener._listener.close
-            self.accept: Callable[[], object] = self.refuse
-
-        def refuse(self) -> object:
-            raise OSError(errno.EMFILE, "Too many open files")
-
-    full = Full()
-    monkeypatch.setattr(desk.listener, "_listener", full)
     late = desk.client()
-    ask(neighbour)
-    assert [message[2] for message in desk.hear()] == [b"body"]
-    full.accept = accept
+    free = os.dup(neighbour.fileno())
+    os.close(free)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        ask(neighbour)
+        assert [message[2] for message in desk.hear()] == [b"body"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     desk.now = desk.listener.look(desk.now)
     desk.listener.look(desk.now)
     ask(late)

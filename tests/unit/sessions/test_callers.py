@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from qslurm.dispatcher.config import SessionsConfig
-from qslurm.dispatcher.entrance.callers import HANDSHAKES_A_SECOND, STRANGERS_OF_ONE, UNPROVEN_S, Callers
+from qslurm.dispatcher.entrance.callers import Callers
 from qslurm.dispatcher.entrance.certificate import have_certificate
+from qslurm.dispatcher.entrance.strangers import HANDSHAKES_A_SECOND, STRANGERS_OF_ONE, UNPROVEN_S
 from qslurm.errors import ConfigError
 from qslurm.sessions.wire import host_and_port
 
