@@ -30,6 +30,7 @@ from qslurm.c2.rules import (
 )
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
+from qslurm.c2.watch import Changes
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.messages import Finish, GetStatus, Status
 from qslurm.errors import QslurmError
@@ -57,6 +58,7 @@ class Gate:
         self._ended, self._away = Ages(), Ages()
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
+        self._changes = Changes(self._slurm, int(NODES_EVERY_S))
         self._releases: Counter[str] = Counter()
         self._say = say
         self._troubles: dict[str, str] = {}
@@ -80,6 +82,10 @@ class Gate:
             self._resume_nodes(tick)
         with self._part("log"):
             self._rotate(tick)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._changes.close()
 
     def status(self) -> Status | None:
         """What the dispatcher says, or None if it is silent."""
@@ -176,11 +182,16 @@ class Gate:
                 node=name,
                 why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
+        if (
+            not self._changes.are_there()
+        ):  # the list of ten thousand jobs costs as much as all else that is done here
+            return
         for job in self._slurm.held_after_launch(self._partitions):
             if self._releases[job] < RELEASES:
                 self._releases[job] += 1
                 self._slurm.release(job)  # what of it has run already, the dispatcher knows
                 self._say("job released", job=job, why="slurmctld held it after its second launch")
+        self._changes.seen()
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated > ROTATE_EVERY_S:
@@ -217,6 +228,7 @@ def serve(config: C2Config) -> None:
         while not stopped.is_set():
             gate.look(time.time(), time.monotonic())
             stopped.wait(config.gate.interval_s)
+        gate.close()
         feeder.stop()
     _say("stopped")
 

@@ -157,12 +157,17 @@ class Slurm:
                 return b""
             raise
 
-    def watch(self, terminal: int) -> subprocess.Popen[bytes]:
-        """A squeue that writes to this terminal, each second, when slurmctld has last changed a job.
+    def deeds(self) -> str:
+        """What slurmctld has done since it began, in numbers, as c2/watch.py reads it."""
+        return self._run("sdiag", [])
+
+    def watch(self, terminal: int, every_s: int = 1) -> subprocess.Popen[bytes]:
+        """A squeue that writes to this terminal, again and again, when slurmctld has last changed a job.
 
         It asks only whether anything has changed, which costs slurmctld next to nothing. It ends with the terminal.
         """
-        squeue = [*self._command("squeue"), "--iterate=1", "--verbose", "--noheader", "--states=BOOT_FAIL"]
+        options = [f"--iterate={every_s}", "--verbose", "--noheader", "--states=BOOT_FAIL"]
+        squeue = [*self._command("squeue"), *options]
         return subprocess.Popen(
             ["setsid", "--ctty", *squeue],
             env=self._environment(),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qslurm.center.origin import user_of
 from qslurm.errors import InvalidInputError
+from qslurm.payload.comment import value_in
 
 if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo
@@ -52,9 +54,7 @@ def chooser(name: str | None, account: str | None, me: bool) -> Callable[[JobInf
 
 def submitter(job: JobInfo) -> str:
     """Who has submitted a job on C1."""
-    from qslurm.center.origin import user_of
-
-    return user_of(job.marks.origin)
+    return user_of(value_in(job.comment, "origin"))
 
 
 def span(starttime: str, endtime: str) -> tuple[int, int]:

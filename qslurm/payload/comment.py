@@ -70,7 +70,7 @@ class Comment:
     @classmethod
     def parse(cls, text: str) -> Comment:
         """What a comment says; a comment that says nothing of ours gives an empty one."""
-        words, _, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
+        words, note = _divided(text)
         pairs = [word.split("=", 1) for word in words.split() if "=" in word]
         return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
 
@@ -90,6 +90,23 @@ def with_origin(text: str, origin: str) -> str:
             f"The job's comment, with its origin, is {size} bytes long; Slurm takes {LIMIT}."
         )
     return changed
+
+
+def value_in(text: str, name: str) -> str:
+    """One value that a comment says, as `Comment.parse` would find it, for lists of thousands; "" for none."""
+    begin = f"{name}="
+    for word in _divided(text)[0].split():
+        if word.startswith(begin):
+            return word[len(begin) :]
+    return ""
+
+
+def _divided(text: str) -> tuple[str, str]:
+    """Our words, and the user's."""
+    if not text.startswith("qslurm "):
+        return text, ""
+    words, _, note = text.partition(BEFORE_NOTE)
+    return words, note
 
 
 _NAMES = frozenset(field.name for field in fields(Comment)) - {"note"}

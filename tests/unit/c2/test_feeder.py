@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from qslurm.c2 import bell, feeder
+from qslurm.c2 import bell, feeder, watch
 from qslurm.c2.config import C2Config, GateConfig, SlurmConfig
-from qslurm.c2.feeder import Feeder, Jobs
+from qslurm.c2.feeder import Feeder
+from qslurm.c2.looks import Jobs
+from qslurm.c2.watch import deeds_of
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.feed import frames
 from qslurm.feed.frames import Still, Trouble, Update, Wanted
@@ -32,6 +35,7 @@ class Slurm:
         self.away = False
         self.forgets: int | None = None
         self.looks = 0
+        self.submitted = 0
 
     def put(self, job_id: int, state: str, *, submit: int = 1, name: str = "bell", reason: str = "") -> None:
         self.jobs[job_id] = (state, reason, submit, name)
@@ -47,6 +51,9 @@ class Slurm:
         if self.forgets is not None:
             self.jobs.pop(self.forgets, None)
         return "".join(lines).encode()
+
+    def deeds(self) -> str:
+        return f"Jobs submitted: {self.submitted}\n"
 
     def words(self, job_ids: list[int]) -> bytes:
         self.asked.append(sorted(job_ids))
@@ -203,6 +210,98 @@ def test_what_changes_twice_in_a_second_is_told_twice(
         hear(link, Still)
     slurm.put(1, "RUNNING")
     assert told(hear(link, Update)) == [(1, "RUNNING", "bell")]  # type: ignore[arg-type]
+
+
+def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_something(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm, link, _ = gate
+    monkeypatch.setattr(feeder, "DEAF_S", float("inf"))  # nothing else makes it look
+
+    def asks(number: int) -> frames.Said:
+        frames.send(link, Wanted(True, look=number))
+        while (answer := hear(link, Update, Still)).look < number:  # type: ignore[union-attr]
+            pass
+        return answer
+
+    slurm.put(1, "PENDING")
+    frames.send(link, Wanted(True))
+    hear(link, Update)
+    asks(1)  # from now on it knows what slurmctld has done
+    looks = slurm.looks
+    assert asks(2) == Still(look=2)
+    assert slurm.looks == looks
+    slurm.put(2, "PENDING")
+    slurm.submitted += 1
+    assert told(asks(3)) == [(2, "PENDING", "bell")]  # type: ignore[arg-type]
+
+
+SDIAG = """sdiag output at Sun Nov 22 19:02:23 2026 (1795374143)
+Data since      Sun Nov 22 18:55:44 2026 (1795373744)
+Jobs submitted: {}
+Jobs started:   0
+Job states ts:  Sun Nov 22 19:02:14 2026 ({})
+Jobs pending:   10000
+\tLast cycle:   {}
+Remote Procedure Call statistics by message type
+\tREQUEST_SUBMIT_BATCH_JOB                ( 4003) count:{}  ave_time:5637   total_time:56375318
+\tREQUEST_JOB_INFO                        ( 2003) count:{}   ave_time:14467  total_time:14641514
+\tMESSAGE_NODE_REGISTRATION_STATUS        ( 1002) count:{}   ave_time:1      total_time:2
+\tREQUEST_UPDATE_JOB                      ( 3001) count:{}   ave_time:1      total_time:2
+Remote Procedure Call statistics by user
+\troot            (       0) count:{}   ave_time:1      total_time:2
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "is_another"),
+    [
+        ((1, 2, 3, 4, 5, 6, 7, 8), False),
+        ((1, 9, 9, 4, 9, 9, 7, 9), False),  # time went by, and people asked
+        ((9, 2, 3, 4, 5, 6, 7, 8), True),
+        ((1, 2, 3, 9, 5, 6, 7, 8), True),
+        ((1, 2, 3, 4, 5, 6, 9, 8), True),
+    ],
+)
+def test_questions_are_no_deeds_of_slurmctld(after: tuple[int, ...], is_another: bool) -> None:
+    before = SDIAG.format(1, 2, 3, 4, 5, 6, 7, 8)
+    assert (deeds_of(SDIAG.format(*after)) != deeds_of(before)) is is_another
+
+
+class Told:
+    """A watch that says what it is told to: a change, none, or that it has ended."""
+
+    changes: ClassVar[list[bool | None]] = []
+    heard = float("inf")
+
+    def __init__(self, slurm: object, every_s: int) -> None:
+        assert every_s == 5
+
+    def changed(self) -> bool:
+        change = self.changes.pop(0)
+        if change is None:
+            raise OSError
+        return change
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_who_looks_at_changes_looks_twice_after_each_and_whenever_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "Watch", Told)
+    Told.changes = [False, False, False, True, False, False, None, False, False, False]
+    changes = watch.Changes(Slurm(), 5)  # type: ignore[arg-type]
+    looked = []
+    while Told.changes:
+        looked.append(changes.are_there())
+        if looked[-1]:
+            changes.seen()
+    assert looked == [True, True, False, True, True, False, True, True, False, False]
+    Told.heard, Told.changes = float("-inf"), [False] * 3
+    assert all(changes.are_there() for _ in range(3)), "a watch that is silent knows nothing"
+    changes.close()
 
 
 def test_a_bell_without_a_gate_hurts_no_hook(tmp_path: Path) -> None:
