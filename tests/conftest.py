@@ -22,6 +22,13 @@ from testbed.layout import CHECKOUT
 INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 """Runs at the same time need instances of different names."""
 
+# What is compiled once is not compiled again, here and in the many processes that tests start, whatever the environment
+# says; and it is kept where everything else is that tests leave behind.
+sys.dont_write_bytecode = False
+sys.pycache_prefix = str(CHECKOUT / ".state" / "cache" / "python")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
 set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
 
 # No test may depend on how fast something is, nor fail by chance for somebody who changed something else.

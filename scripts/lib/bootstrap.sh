@@ -15,7 +15,7 @@ EXTRAS_PYTHON=$STATE/extras/bin/python
 # su and cron leave out sbin; a pyenv in front would give job users a Python they can't reach
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH PYTHONPYCACHEPREFIX=$STATE/cache/python PYTHONPATH=$CHECKOUT/scripts/lib
-unset PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+unset PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
 BOOTSTRAP_LOG=$STATE/bootstrap.log
 BOOTSTRAP_PACKAGES=(
