@@ -24,6 +24,7 @@ from qslurm.c2.rules import (
     Resumes,
     Stuck,
     delivery,
+    is_named,
     out_of_service,
     release,
     target,
@@ -32,7 +33,7 @@ from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool
 from qslurm.c2.watch import Changes
 from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.messages import Finish, GetStatus, Status
+from qslurm.dispatcher.messages import MOST_ENDS, Ends, Finish, GetEnds, GetStatus, KnownEnd, Status
 from qslurm.errors import QslurmError
 from qslurm.logfmt import Field, say
 
@@ -58,6 +59,7 @@ class Gate:
         self._ended, self._away = Ages(), Ages()
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
+        self._are_open: set[int] = set()
         self._changes = Changes(self._slurm, int(NODES_EVERY_S))
         self._releases: Counter[str] = Counter()
         self._say = say
@@ -78,8 +80,12 @@ class Gate:
             self._release_jobs(status, now, tick)
         with self._part("open tasks"):
             self._close_tasks(status, tick)
-        with self._part("nodes"):
-            self._resume_nodes(tick)
+        if self._partitions and tick - self._looked_at_nodes >= NODES_EVERY_S:
+            self._looked_at_nodes = tick
+            with self._part("nodes"):
+                self._resume_nodes(tick)
+            with self._part("jobs"):
+                self._look_at_jobs(status, tick)
         with self._part("log"):
             self._rotate(tick)
 
@@ -153,18 +159,13 @@ class Gate:
             raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
         tasks = [] if status is None else status.tasks
         jobs = self._slurm.jobs(task.job_id for task in tasks)
-        for task in self._stuck.due(tasks, jobs, now):
-            # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd, and all for it.
-            self._slurm.cancel(str(task.job_id))
-            self._say(
-                "job ended",
-                job=task.job_id,
-                center=task.center,
-                why="its script is over, and slurmctld lost that",
-            )
         for finish in self._overdue.due(tasks, jobs, now):
             center = next(task.center for task in tasks if task.job_id == finish.job_id)
             self._finish(finish, "its epilog did not", center)
+
+    def _ends(self, job_ids: list[int]) -> list[KnownEnd]:
+        answer = self._client.ask(GetEnds(job_ids=job_ids)) if job_ids else None
+        return answer.ends if isinstance(answer, Ends) else []
 
     def _finish(self, finish: Finish, why: str, center: str | None) -> None:
         self._client.ask(finish)
@@ -172,9 +173,6 @@ class Gate:
         self._say("told the dispatcher of an end", **about, state=finish.state, why=why)
 
     def _resume_nodes(self, tick: float) -> None:
-        if not self._partitions or tick - self._looked_at_nodes < NODES_EVERY_S:
-            return
-        self._looked_at_nodes = tick
         for name in self._resumes.due(self._slurm.drained(self._partitions), tick):
             self._slurm.resume_node(name)
             self._say(
@@ -182,16 +180,39 @@ class Gate:
                 node=name,
                 why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
             )
-        if (
-            not self._changes.are_there()
-        ):  # the list of ten thousand jobs costs as much as all else that is done here
-            return
+
+    def _look_at_jobs(self, status: Status | None, tick: float) -> None:
+        """Put right what slurmctld has forgotten. The list of ten thousand jobs costs as much as all else here."""
+        has_changed = self._changes.are_there()
+        if has_changed:
+            self._release_held()
+        if status is not None:
+            self._end_forgotten(status, tick, has_changed=has_changed)
+        if has_changed:
+            self._changes.seen()
+
+    def _release_held(self) -> None:
         for job in self._slurm.held_after_launch(self._partitions):
             if self._releases[job] < RELEASES:
                 self._releases[job] += 1
                 self._slurm.release(job)  # what of it has run already, the dispatcher knows
                 self._say("job released", job=job, why="slurmctld held it after its second launch")
-        self._changes.seen()
+
+    def _end_forgotten(self, status: Status, tick: float, *, has_changed: bool) -> None:
+        """End the jobs whose end slurmctld has forgotten: it would keep their CPUs until it misses them."""
+        are_open = {task.job_id for task in status.tasks if not task.over}
+        if not has_changed and are_open == self._are_open and not self._stuck.suspects:
+            return
+        running = self._slurm.running(self._partitions)  # after the dispatcher was asked which are open
+        asked = sorted(running.keys() - are_open)
+        for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
+            job = self._slurm.named(end.job_id)
+            if job is not None and is_named(job, end):
+                # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
+                self._slurm.cancel(job.slurm_id)
+                why = "it is over, and slurmctld lost that"
+                self._say("job ended", job=end.job_id, restart=end.restart, center=end.center, why=why)
+        self._are_open = are_open
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated > ROTATE_EVERY_S:

@@ -23,8 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qslurm.c2.slurm import JobFacts
+from qslurm.c2.printed import JobFacts
 from qslurm.dispatcher.messages import Finish
+from qslurm.dispatcher.tasks.admission import END_UNKNOWN
 
 REASONS: Mapping[str, str] = {
     "TimeLimit": "TIMEOUT",
@@ -68,6 +69,9 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
     """
     if job is None:
         return None
+    if job.restart == restart == 0 and job.live and job.state != "COMPLETING":
+        # No start came before this one: slurmctld was killed, and has forgotten that it ended, or even began.
+        return Finish(job_id=job_id, restart=0, state="FAILED", reason=END_UNKNOWN, key=key)
     if job.restart > restart:
         return Finish(job_id=job_id, restart=restart, state="REQUEUED", key=key)
     if job.state == "PENDING" or (job.state == "COMPLETING" and was_requeued(job, now)):

@@ -11,8 +11,9 @@ from typing import Literal
 import msgspec
 
 from qslurm.c2.config import C2Config, backend_of, partition_of
+from qslurm.c2.printed import JobFacts
 from qslurm.c2.rules import Target, out_of_service, target
-from qslurm.c2.slurm import JobFacts, Slurm
+from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool, Wish
 from qslurm.dispatcher.messages import GetStatus, Status
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError

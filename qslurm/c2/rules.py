@@ -20,10 +20,12 @@ from typing import Literal
 
 import msgspec
 
+from qslurm.c2.config import partition_of
 from qslurm.c2.outcome import finish_of
-from qslurm.c2.slurm import DrainedNode, JobFacts
+from qslurm.c2.printed import DrainedNode, JobFacts, NamedJob
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
-from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
+from qslurm.dispatcher.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
+from qslurm.payload.comment import Comment
 
 PartitionState = Literal["UP", "DOWN", "DRAIN", "INACTIVE"]
 
@@ -39,6 +41,9 @@ EPILOG_GRACE_S = 10.0
 
 OVER_GRACE_S = 15.0
 """Seconds in which slurmctld should hear from the node that a script has ended."""
+
+LONGEST_PROLOG_S = 120.0
+"""Seconds between a job's start, as slurmctld tells it, and its admission by its prolog, at most."""
 
 SECOND_LAUNCH = "Duplicate jobid"
 """Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
@@ -219,18 +224,40 @@ class Overdue:
 
 
 class Stuck:
-    """Remembers since when slurmctld calls jobs running whose scripts have ended."""
+    """Remembers since when slurmctld calls jobs running that have ended: it was killed, and has forgotten that.
+
+    An id proves nothing, since slurmctld gives those of forgotten jobs away again. A job counts only if it started
+    when the start began that has ended, in the partition and with the restart count of that; and who cancels it
+    looks at its key before.
+    """
 
     def __init__(self) -> None:
-        self._since: dict[tuple[int, int], float] = {}
+        self._since: dict[KnownEnd, float] = {}
 
-    def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[TaskStatus]:
-        """The tasks whose jobs slurmctld will never see end by itself (monotonic seconds)."""
-        stuck = {}
-        for task in tasks:
-            job = jobs.get(task.job_id)
-            if task.over and job is not None and (job.state, job.restart) == ("RUNNING", task.restart):
-                name = (task.job_id, task.restart)
-                stuck[name] = self._since.get(name, now)
-        self._since = stuck
-        return [task for task in tasks if now - stuck.get((task.job_id, task.restart), now) >= OVER_GRACE_S]
+    @property
+    def suspects(self) -> int:
+        """How many jobs were called running at the last look that have ended."""
+        return len(self._since)
+
+    def due(self, running: Mapping[int, JobFacts], ends: Iterable[KnownEnd], now: float) -> list[KnownEnd]:
+        """The ends of which slurmctld will not hear by itself soon (monotonic seconds)."""
+        stuck = [end for end in ends if is_stuck(running.get(end.job_id), end)]
+        self._since = {end: self._since.get(end, now) for end in stuck}
+        return [end for end in stuck if now - self._since[end] >= OVER_GRACE_S]
+
+
+def is_stuck(job: JobFacts | None, end: KnownEnd) -> bool:
+    """Whether this is the very start of a job that has ended. A later one, and another job, began after that end."""
+    return (
+        job is not None
+        and (job.state, job.restart) == ("RUNNING", end.restart)
+        and job.partition == partition_of(end.backend)
+        and job.start is not None
+        and end.admitted_at - LONGEST_PROLOG_S <= job.start <= end.ended_at
+    )
+
+
+def is_named(job: NamedJob, end: KnownEnd) -> bool:
+    """Whether the job has the key of the submission that has ended."""
+    key = Comment.parse(job.comment).key
+    return end.key == (f"{key}#{job.array_task}" if key and job.array_task is not None else key)

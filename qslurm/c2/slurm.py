@@ -1,6 +1,6 @@
 """What C2's hooks and gate ask Slurm's own commands, and tell them. No shell; every call has a time limit.
 
-Jobs are read with squeue's own fields, none of which a user can write: a job's name may say `JobState=COMPLETED`.
+What the commands print is read in printed.py.
 """
 
 from __future__ import annotations
@@ -9,105 +9,25 @@ import os
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import msgspec
-
 from qslurm.c2.config import SlurmConfig
+from qslurm.c2.printed import (
+    FACTS,
+    NAMES,
+    DrainedNode,
+    JobFacts,
+    NamedJob,
+    parse_drained,
+    parse_jobs,
+    parse_named,
+    parse_partitions,
+)
 from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 
-_FIELDS = ("JobID", "State", "Partition", "Reason", "RestartCnt", "exit_code", "EligibleTime", "EndTime")
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
 """The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
 
-_FORMAT = ",".join(f"{field}:|" for field in _FIELDS)
-
 MOST_NAMED = 2000
 """Jobs that are asked for by their ids; of more all are listed."""
-
-
-class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One job as slurmctld sees it. `exit_code` is a wait status (256 x code + signal), times are Unix seconds."""
-
-    job_id: int
-    state: str
-    partition: str = ""
-    reason: str = ""
-    restart: int = 0
-    exit_code: int = 0
-    eligible: float | None = None
-    end: float | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether the job has not ended for good; a state nobody knows counts as alive."""
-        from qslurm.slurmrest.states import is_final
-
-        return not is_final(self.state)
-
-
-class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that takes no new jobs, why, and who said so (`by` is a uid)."""
-
-    name: str
-    reason: str
-    by: int
-
-
-def parse_drained(text: str) -> list[DrainedNode]:
-    """Drained nodes, from sinfo's lines, one for each of their partitions.
-
-    What is not one is left out: nothing is done about it then.
-    """
-    found = {}
-    for line in text.splitlines():
-        name, _, rest = line.strip().removesuffix("|").partition("|")
-        reason, _, who = rest.rpartition("|")
-        uid = who.rpartition("(")[2].removesuffix(")")  # slurm(64030)
-        if uid.isascii() and uid.isdigit():
-            found[name] = DrainedNode(name=name, reason=reason, by=int(uid))
-    return list(found.values())
-
-
-def parse_jobs(text: str) -> dict[int, JobFacts]:
-    """Jobs by id, from squeue's lines; a line that isn't one is a QslurmError."""
-    jobs = {}
-    for line in text.splitlines():
-        cells = line.strip().split("|")
-        try:
-            job_id, state, partition, reason, restart, exit_code, eligible, end = cells[: len(_FIELDS)]
-            job = JobFacts(
-                job_id=int(job_id),
-                state=state,
-                partition=partition,
-                reason=reason,
-                restart=int(restart),
-                exit_code=_wait_status(exit_code),
-                eligible=_time(eligible),
-                end=_time(end),
-            )
-        except ValueError as error:
-            raise QslurmError(f"squeue said what is not a job: {line[:200]!r}.") from error
-        jobs[job.job_id] = job
-    return jobs
-
-
-def parse_partitions(text: str) -> dict[str, str]:
-    """States by partition name, from `scontrol -o show partitions`."""
-    states = {}
-    for line in text.splitlines():
-        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        if "PartitionName" in words and "State" in words:
-            states[words["PartitionName"]] = words["State"]
-    return states
-
-
-def _time(text: str) -> float | None:
-    return float(text) if text.isascii() and text.isdigit() else None
-
-
-def _wait_status(text: str) -> int:
-    """22.05 prints the wait status, 24.11 and 26.05 print "code:signal"."""
-    code, colon, signal = text.partition(":")
-    return 256 * int(code) + int(signal) if colon else int(code)
 
 
 class Slurm:
@@ -123,7 +43,7 @@ class Slurm:
 
     def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobFacts]:
         """These jobs (None: all), those that ended lately among them; an id Slurm does not know is left out."""
-        options = ["--noheader", "--array", "--states=all", f"--Format={_FORMAT}"]
+        options = ["--noheader", "--array", "--states=all", f"--Format={FACTS}"]
         if job_ids is not None:
             wanted = sorted(set(job_ids))
             if not wanted:
@@ -135,6 +55,21 @@ class Slurm:
             # squeue says so only when it was asked for one job; of several it leaves out the unknown.
             if "Invalid job id" in error.message:
                 return {}
+            raise
+
+    def running(self, partitions: Iterable[str]) -> dict[int, JobFacts]:
+        """The jobs of these partitions that slurmctld calls running."""
+        options = ["--noheader", "--array", "--states=RUNNING", f"--partition={','.join(partitions)}"]
+        return parse_jobs(self._run("squeue", [*options, f"--Format={FACTS}"]))
+
+    def named(self, job_id: int) -> NamedJob | None:
+        """A running job's name and comment, or None if slurmctld does not call it running (any more)."""
+        options = ["--noheader", "--array", "--states=RUNNING", f"--jobs={job_id}", f"--Format={NAMES}"]
+        try:
+            return parse_named(self._run("squeue", options), job_id)
+        except QslurmError as error:
+            if "Invalid job id" in error.message:
+                return None
             raise
 
     def listing(self) -> bytes:

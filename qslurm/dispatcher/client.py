@@ -16,6 +16,7 @@ from qslurm.dispatcher.messages import (
     Begin,
     End,
     Finish,
+    GetEnds,
     GetMetrics,
     GetStatus,
     Message,
@@ -27,7 +28,7 @@ from qslurm.dispatcher.messages import (
 from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 
-_SIGNED = (Admit, Attach, Begin, End, Finish, GetMetrics, SetBackend, Reserve, Release)
+_SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, Reserve, Release)
 
 
 class DispatcherClient:

@@ -38,6 +38,7 @@ from qslurm.dispatcher.messages import (
     End,
     Execute,
     Finish,
+    GetEnds,
     GetMetrics,
     GetStatus,
     LeaseOver,
@@ -280,7 +281,17 @@ class Server:
                 self._signed.show_metrics(parcel)
             case Execute() | Await() | Conclude() | Attend():
                 self._steps.take_from_step(parcel, message)
-            case Admit() | Finish() | SetBackend() | Reserve() | Release() | Attach() | Begin() | End():
+            case (
+                Admit()
+                | Finish()
+                | GetEnds()
+                | SetBackend()
+                | Reserve()
+                | Release()
+                | Attach()
+                | Begin()
+                | End()
+            ):
                 self._signed.take(parcel, message)
             case _:
                 self._send(parcel.address, Refused(kind="permission", reason="That is not for this socket."))

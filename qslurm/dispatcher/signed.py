@@ -20,6 +20,7 @@ from qslurm.dispatcher.messages import (
     Begin,
     End,
     Finish,
+    GetEnds,
     GetStatus,
     Message,
     Pending,
@@ -45,7 +46,7 @@ log = EventLog(__name__)
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
 ReadJob = Callable[[Envelope, int], str]
-Signed = Admit | Finish | SetBackend | Reserve | Release | Attach | Begin | End
+Signed = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Begin | End
 
 
 class SignedOrders:
@@ -147,6 +148,8 @@ class SignedOrders:
             self._admit(address, message, None if self._read else "", began)
         elif isinstance(message, Finish):
             self._answer(address, jobs.finish(ledger, message))
+        elif isinstance(message, GetEnds):
+            self._answer(address, jobs.ends(ledger, message))
         elif isinstance(message, SetBackend):
             self._answer(address, self._backends.set(message))
         else:

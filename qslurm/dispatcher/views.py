@@ -239,6 +239,5 @@ def _task(task: Task) -> TaskStatus:
         executions=len(task.ended),
         queued=states.count(ExecutionState.QUEUED),
         executing=states.count(ExecutionState.RUNNING),
-        over=task.finished_at is not None
-        and "#" not in task.job.key,  # of an array's task its id may mean them all
+        over=task.finished_at is not None,
     )

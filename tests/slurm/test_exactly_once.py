@@ -21,7 +21,6 @@ pytestmark = pytest.mark.slurm
 
 SUBMISSIONS = int(os.environ.get("QSLURM_TEST_SUBMISSIONS", "200"))
 PATIENCE_S = float(os.environ.get("QSLURM_TEST_PATIENCE", "900"))
-FORGOTTEN_S = 60.0  # these jobs take a second
 SEED = int(os.environ.get("QSLURM_TEST_SEED", "0")) or random.randrange(1, 10**6)
 
 
@@ -100,19 +99,6 @@ def say(*words: object) -> None:
     print(time.strftime("%H:%M:%S"), *words, flush=True)
 
 
-def end_forgotten(testbed, counter: Path, since: dict[int, float]) -> None:
-    """Do what an operator does with jobs that slurmctld calls running, because it has forgotten that they had ended."""
-    ended = {int(line.split()[1]) for line in counter.read_text().splitlines()}
-    words = ("squeue", "--noheader", "--states=RUNNING", "--user=center_snellius", "--Format=JobID")
-    running = {int(line) for line in testbed.c2(words).stdout.split()} & ended
-    for job_id in since.keys() - running:
-        del since[job_id]
-    for job_id in running:
-        if time.monotonic() - since.setdefault(job_id, time.monotonic()) > FORGOTTEN_S:
-            say("slurmctld has forgotten the end of", job_id)
-            testbed.c2(("scancel", str(job_id)))
-
-
 def test_many_submissions_under_random_faults_run_once_each(testbed, relay, agent, counter):
     began = time.time()
     say("seed", SEED, "submissions", SUBMISSIONS)
@@ -148,10 +134,7 @@ def test_many_submissions_under_random_faults_run_once_each(testbed, relay, agen
     testbed.up()
     say("no more faults:", dict(trouble.done), dict(relay.done))
 
-    forgotten: dict[int, float] = {}
-
     def all_over() -> bool:
-        end_forgotten(testbed, counter, forgotten)
         ((left,),) = outbox(agent, "SELECT count(*) FROM submissions WHERE NOT ended")
         ran = runs(counter)
         say("ran", len(ran), "not over", left)
@@ -237,6 +220,58 @@ def test_a_script_that_has_begun_is_not_begun_again_by_a_slurmctld_that_has_forg
     assert state in ("COMPLETED", "CANCELLED")
     assert runs(counter) == {0: 1}
     eventually(lambda: "drain" not in c2_nodes(testbed), "the node to be in service")
+
+
+class Held:
+    """Scripts that append to the counter, and end when they are let go."""
+
+    def __init__(self, user: User, counter: Path) -> None:
+        self._user = user
+        self._go = counter.with_suffix(".go")
+        user.writes(
+            "held.sh",
+            f"#!/bin/sh\necho 0 $SLURM_JOB_ID >> {counter}\nuntil [ -e {self._go} ]; do sleep 0.1; done\n",
+        )
+
+    def submit(self, *words: str) -> int:
+        return self._user.submits("held.sh", "--backend", "qx", *words)
+
+    def let_go(self) -> None:
+        self._go.touch()
+
+    def clean(self) -> None:
+        self._go.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def held(alice, counter):
+    held = Held(alice, counter)
+    yield held
+    held.clean()
+
+
+def running(testbed) -> str:
+    return testbed.c2(
+        ("squeue", "--noheader", "--states=RUNNING", "--partition=p_qx", "--format=%i")
+    ).stdout.strip()
+
+
+def test_a_job_whose_end_slurmctld_has_forgotten_gives_its_cpus_back(testbed, alice, held, counter):
+    job_id = held.submit()
+    eventually(lambda: runs(counter)[0], "the script to run")
+    slurmctld_has_saved(testbed, job_id)
+    saved = testbed.layout.slurm_state("c2") / "job_state"
+    before = saved.read_bytes()
+    held.let_go()
+    assert alice.ends_as(job_id) == "COMPLETED"
+    testbed.kill("slurmctld-c2")
+    saved.write_bytes(before)  # as if it had not come to writing down more
+    testbed.start("slurmctld-c2")
+    assert running(testbed) == str(job_id)
+    eventually(lambda: not running(testbed), "the gate to end it", patience_s=60)
+    eventually(lambda: "idle" in c2_nodes(testbed), "the node's CPUs to be free")
+    assert runs(counter) == {0: 1}
+    assert alice.gets("results", str(job_id))["state"] == "finished"
 
 
 def test_a_full_disk_is_said_and_what_was_submitted_is_run_once_there_is_room(testbed, relay, counter):

@@ -7,7 +7,18 @@ Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `resta
 
 from __future__ import annotations
 
-from qslurm.dispatcher.messages.hooks import Admit, Admitted, Begin, End, Finish, TurnedAway
+from qslurm.dispatcher.messages.hooks import (
+    MOST_ENDS,
+    Admit,
+    Admitted,
+    Begin,
+    End,
+    Ends,
+    Finish,
+    GetEnds,
+    KnownEnd,
+    TurnedAway,
+)
 from qslurm.dispatcher.messages.message import Done, Message, Number, Refused
 from qslurm.dispatcher.messages.operators import Release, Reserve, Reserved, SetBackend
 from qslurm.dispatcher.messages.runtimes import Join, Lease, LeaseOver, Report, Result, Run, Seat
@@ -40,6 +51,7 @@ from qslurm.dispatcher.messages.steps import (
 Request = (
     Admit
     | Finish
+    | GetEnds
     | SetBackend
     | Reserve
     | Release
@@ -61,6 +73,7 @@ Reply = (
     Admitted
     | TurnedAway
     | Done
+    | Ends
     | Reserved
     | Status
     | Metrics
@@ -75,6 +88,7 @@ Reply = (
 __all__ = [
     "CIRCUIT_BYTES_IN_SESSION",
     "END",
+    "MOST_ENDS",
     "OPEN_EXECUTIONS",
     "OPEN_IN_SESSION",
     "Admit",
@@ -88,13 +102,16 @@ __all__ = [
     "Conclude",
     "Done",
     "End",
+    "Ends",
     "Execute",
     "Executed",
     "Finish",
+    "GetEnds",
     "GetMetrics",
     "GetStatus",
     "HoldStatus",
     "Join",
+    "KnownEnd",
     "Lease",
     "LeaseOver",
     "Message",

@@ -1,9 +1,19 @@
-"""What C2's hooks say for Slurm: a job is about to start, its script begins or has ended, a start of it is over."""
+"""What C2's hooks say for Slurm: a job is about to start, its script begins or has ended, a start of it is over.
+
+And what the gate asks, in case slurmctld has forgotten what they said.
+"""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from qslurm.dispatcher.messages.message import Message, Number
 from qslurm.payload.envelope import Envelope, Kind
+
+MOST_ENDS = 10_000
+"""Jobs that may be asked about in one GetEnds."""
 
 
 class Admit(Message, frozen=True):
@@ -62,3 +72,27 @@ class Finish(Message, frozen=True):
     reason: str = ""
     key: str = ""
     """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
+
+
+class GetEnds(Message, frozen=True):
+    """Of which of these jobs is the last start over, as far as the dispatcher knows? Asked by the gate."""
+
+    job_ids: Annotated[list[Number], msgspec.Meta(max_length=MOST_ENDS)]
+
+
+class KnownEnd(Message, frozen=True):
+    """The last start of a job, which is over: its script has ended, or Slurm has said so."""
+
+    job_id: Number
+    restart: Number
+    center: str
+    backend: str
+    key: str
+    admitted_at: float
+    ended_at: float
+
+
+class Ends(Message, frozen=True):
+    """The answer to GetEnds; what has not ended, or is not known, is not in it."""
+
+    ends: list[KnownEnd]

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from qslurm.dispatcher.messages import Admit, Admitted, Done, Finish, Message, TurnedAway
+from qslurm.dispatcher.messages import (
+    Admit,
+    Admitted,
+    Done,
+    Ends,
+    Finish,
+    GetEnds,
+    KnownEnd,
+    Message,
+    TurnedAway,
+)
 from qslurm.dispatcher.tasks import admission
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import TaskState, is_open, slurm_end
@@ -27,6 +37,7 @@ def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | Turne
         ledger.trouble,
     )
     if isinstance(verdict, admission.Known):
+        _note_known(ledger, job)
         return Admitted()
     if isinstance(verdict, admission.Take) and verdict.reuse is None and job.envelope is not None:
         if complaint is None:
@@ -63,6 +74,34 @@ def finish(ledger: Ledger, message: Finish) -> Message:
             reason = f"The job ended on C2 with state {message.state}."
         ledger.end(task, state, reason)
     return Done()
+
+
+def ends(ledger: Ledger, message: GetEnds) -> Ends:
+    """Which of these jobs are over, whatever slurmctld may call them: their last start known here is."""
+    newest = (next(iter(ledger.tasks_of_job(job_id)), None) for job_id in message.job_ids)
+    return Ends(
+        ends=[
+            KnownEnd(
+                job_id=task.job.job_id,
+                restart=task.job.restart,
+                center=task.job.center,
+                backend=task.job.backend,
+                key=task.job.key,
+                admitted_at=task.admitted_at,
+                ended_at=task.finished_at,
+            )
+            for task in newest
+            if task is not None and task.finished_at is not None and _is_over(task)
+        ]
+    )
+
+
+def _is_over(task: Task) -> bool:
+    """Whether a task with an end has been its job's end, too: a circuit's task ends before its job does."""
+    if is_open(task.state):
+        return True  # its TaskEpilog has said that it ended, and nobody how
+    told = task.slurm_state not in {"", "NODE_FAIL"}  # that one the gate says of jobs that it does not see
+    return told and task.job.key != "" and task.state is not TaskState.WITHDRAWN
 
 
 def _was_over(task: Task, now: float) -> bool:
@@ -113,6 +152,14 @@ def _note_refusal(ledger: Ledger, job: Admit, reason: str) -> None:
             ledger.end(began, TaskState.FAILED, admission.END_UNKNOWN)
     elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
         ledger.end(ledger.begin(job), TaskState.FAILED, reason)
+
+
+def _note_known(ledger: Ledger, job: Admit) -> None:
+    """A start that Slurm has called over comes again, since slurmctld has forgotten it: it is not over now."""
+    task = next(iter(ledger.tasks_of_job(job.job_id)), None)
+    if task is not None and task.slurm_state and (task.job.key, task.job.restart) == (job.key, job.restart):
+        task.slurm_state, task.exit_code = "", None
+        ledger.changes.append(statements.change_task(task.id, slurm_state="", exit_code=None))
 
 
 def _start(task: Task) -> admission.Start:

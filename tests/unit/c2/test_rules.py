@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qslurm.c2.printed import DrainedNode, JobFacts
 from qslurm.c2.rules import (
     EPILOG_GRACE_S,
     LONGEST_PATIENCE_S,
-    OVER_GRACE_S,
     RESUMES,
     RESUMES_WITHIN_S,
     SECOND_LAUNCH,
     Ages,
     Overdue,
     Resumes,
-    Stuck,
     delivery,
     out_of_service,
     overdue,
@@ -27,7 +25,6 @@ from qslurm.c2.rules import (
     release,
     target,
 )
-from qslurm.c2.slurm import DrainedNode, JobFacts
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, Status, TaskStatus
 
@@ -277,17 +274,3 @@ def test_a_node_that_is_drained_again_and_again_is_left_to_an_operator() -> None
         assert resumes.due([drained()], NOW + look) == (["qi1"] if look < RESUMES else [])
     assert resumes.due([drained("qi2")], NOW + 20) == ["qi2"]
     assert resumes.due([drained()], NOW + RESUMES_WITHIN_S + 1) == ["qi1"]
-
-
-def test_a_job_whose_script_is_over_is_ended_if_slurmctld_goes_on_calling_it_running() -> None:
-    over = msgspec.structs.replace(task("running"), over=True)
-    running = {over.job_id: job("RUNNING", restart=over.restart)}
-    stuck = Stuck()
-    assert stuck.due([over], running, NOW) == []
-    assert stuck.due([over], running, NOW + OVER_GRACE_S - 1) == []
-    assert stuck.due([over], running, NOW + OVER_GRACE_S) == [over]
-    for other in ("COMPLETING", "PENDING"):
-        assert stuck.due([over], {over.job_id: job(other, restart=over.restart)}, NOW + 100) == []
-    assert stuck.due([over], running, NOW + 200) == []
-    assert stuck.due([task("running")], running, NOW + 300) == []
-    assert stuck.due([over], {}, NOW + 400) == []

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c2.config import SlurmConfig
-from qslurm.c2.slurm import DrainedNode, Slurm, error_of, parse_drained, parse_jobs, parse_partitions
+from qslurm.c2.printed import DrainedNode, parse_drained, parse_jobs, parse_partitions
+from qslurm.c2.slurm import Slurm, error_of
 from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
 
 # Printed by Slurm 22.05.8.

@@ -7,10 +7,23 @@ from pathlib import Path
 import pytest
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Admit, Admitted, Begin, Done, End, Finish, Message, Refused, TurnedAway
+from qslurm.dispatcher.messages import (
+    Admit,
+    Admitted,
+    Begin,
+    Done,
+    End,
+    Finish,
+    GetEnds,
+    Message,
+    Refused,
+    TurnedAway,
+)
 from qslurm.dispatcher.tasks import jobs, sessions
 from qslurm.dispatcher.tasks.jobs import KILLED_S
 from qslurm.dispatcher.tasks.ledger import Ledger
+from qslurm.dispatcher.tasks.states import TaskState
+from qslurm.payload.envelope import Envelope
 from qslurm.store.store import Store
 
 UID = 1000
@@ -27,7 +40,7 @@ class Dispatcher:
         self.store = Store(str(self.path))
         self.ledger = Ledger([BackendConfig(name="qx")], self.store)
 
-    def _stored(self, answer: Message | None) -> Message:
+    def stored(self, answer: Message | None) -> Message:
         assert answer is not None
         assert self.store.commit(self.ledger.changes) == ""
         self.ledger.stored()
@@ -38,17 +51,21 @@ class Dispatcher:
             job_id=job_id, restart=restart, user="center_a", uid=UID, account="a", center="a", backend="qx",
             kind="script", key=key,
         )  # fmt: skip
-        return self._stored(jobs.admit(self.ledger, job, ""))
+        return self.stored(jobs.admit(self.ledger, job, ""))
 
     def begin(self, job_id: int, launch: str, restart: int = 0, uid: int = UID) -> Message:
         message = Begin(job_id=job_id, restart=restart, launch=launch)
-        return self._stored(sessions.begin(self.ledger, message, uid))
+        return self.stored(sessions.begin(self.ledger, message, uid))
 
     def end(self, job_id: int) -> Message:
-        return self._stored(sessions.over(self.ledger, End(job_id=job_id, restart=0), UID))
+        return self.stored(sessions.over(self.ledger, End(job_id=job_id, restart=0), UID))
 
     def finish(self, job_id: int, state: str, restart: int = 0) -> None:
-        self._stored(jobs.finish(self.ledger, Finish(job_id=job_id, restart=restart, state=state)))
+        self.stored(jobs.finish(self.ledger, Finish(job_id=job_id, restart=restart, state=state)))
+
+    def ends(self) -> list[tuple[int, int]]:
+        ends = jobs.ends(self.ledger, GetEnds(job_ids=[7, 8, 9])).ends
+        return [(end.job_id, end.restart) for end in ends]
 
     def states(self) -> list[tuple[int, str]]:
         return [(row["job_id"], row["state"]) for row in reversed(self.store.tasks_of_key("a", "k1"))]
@@ -168,3 +185,41 @@ def test_how_a_script_ended_is_slurms_word_as_long_as_it_has_one(dispatcher: Dis
     dispatcher.ledger.clock = lambda: 1e10 + 100
     dispatcher.finish(7, "COMPLETED")
     assert dispatcher.states() == [(7, "finished")]
+
+
+def test_the_gate_is_told_of_jobs_that_are_over_and_of_no_other(dispatcher: Dispatcher) -> None:
+    dispatcher.admit(7)
+    dispatcher.begin(7, "first")
+    assert dispatcher.ends() == []
+    dispatcher.end(7)
+    assert dispatcher.ends() == [(7, 0)]
+    dispatcher.finish(7, "COMPLETED")
+    dispatcher.restart()
+    assert dispatcher.ends() == [(7, 0)]
+    dispatcher.admit(7, key="k2")  # slurmctld has given its id to another
+    assert dispatcher.ends() == []
+    dispatcher.finish(7, "REQUEUED")
+    assert dispatcher.ends() == []
+    dispatcher.admit(8, key="k3")
+    dispatcher.finish(8, "NODE_FAIL")  # the gate does not see it; it may be there
+    assert dispatcher.ends() == []
+
+
+def test_a_circuit_that_comes_again_is_not_over_until_slurm_says_so(dispatcher: Dispatcher) -> None:
+    def admit() -> Message:
+        envelope = Envelope(kind="circuit", source="version 3.0", shots=1)
+        job = Admit(
+            job_id=7, restart=0, user="center_a", uid=UID, account="a", center="a", backend="qx",
+            kind="circuit", key="k1", envelope=envelope,
+        )  # fmt: skip
+        return dispatcher.stored(jobs.admit(dispatcher.ledger, job, ""))
+
+    assert admit() == Admitted()
+    (task,) = dispatcher.ledger.tasks.values()
+    dispatcher.ledger.start(task)
+    dispatcher.ledger.end(task, TaskState.FINISHED)
+    assert dispatcher.ends() == []
+    dispatcher.finish(7, "COMPLETED")
+    assert dispatcher.ends() == [(7, 0)]
+    assert admit() == Admitted()
+    assert dispatcher.ends() == []
