@@ -10,10 +10,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import requests
 from people import Researcher, eventually
 from testbed import Testbed
 from testbed.releases import ReleaseUnavailableError
 
+from qslurm.c2.config import load_c2_config
+from qslurm.c2.slurm import Slurm
+from qslurm.c2.watch import Watch, deeds_of
 from qslurm.errors import (
     DuplicateError,
     PermissionDeniedError,
@@ -249,6 +253,56 @@ def test_a_batch_script_that_fails_says_with_what_code(c2, connect):
     assert done.returncode == 6, done.stderr
     job = connect().job(job_id)
     assert (job.state, job.exit_code, job.signal) == ("FAILED", 3, None)
+
+
+@each_release
+def test_what_becomes_of_jobs_is_told_without_slurmrestd(c2, tokens):
+    """By sdiag's numbers, by squeue's word that something has changed, and by its columns."""
+    slurm = Slurm(load_c2_config(c2.layout.c2_qslurm).slurm)
+    name = "a|b\n77777|RUNNING|None|p_qx|center_lumi|lumi\n" + "ü" * 150
+    key = new_key()
+
+    def asks(path: str, center: str = "snellius") -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {tokens[center]}"}
+        answer = requests.get(f"{c2.results_url}/v1/{path}", headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def troubles() -> int:
+        return c2.log("gate").read_text().count("event=trouble about=feed")
+
+    c2.up()
+    c2.stop("slurmrestd")
+    had, watch = troubles(), Watch(slurm)
+    try:
+        eventually(watch.changed, "squeue's first word")
+        eventually(lambda: deeds_of(slurm.deeds()) == deeds_of(slurm.deeds()), "questions to be no deeds")
+        before = deeds_of(slurm.deeds())
+        done = c2.c2(
+            ("sbatch", "--parsable", "--hold", "--partition=p_spin2", "--chdir=/", f"--job-name={name}",
+             f"--comment=qslurm key={key} kind=script backend=spin2"),
+            user="center_snellius", stdin="#!/bin/sh\n",
+        )  # fmt: skip
+        job_id = int(done.stdout)
+        assert deeds_of(slurm.deeds()) != before
+        eventually(watch.changed, "squeue to notice")
+        (job,) = [job for job in Researcher(c2).gets("queue")["jobs"] if job["job_id"] == job_id]
+        assert (job["state"], job["reason"], job["key"]) == ("PENDING", "JobHeldUser", key)
+        assert job["name"] == name.encode()[:200].decode(errors="ignore")
+        assert (job["user"], job["account"]) == ("center_snellius", "snellius")
+        assert not [job for job in asks("queue", "lumi")["jobs"] if job[0] == 77777]
+        since = asks("changes")["since"]
+        assert c2.c2(("scancel", str(job_id))).returncode == 0
+
+        def told() -> list[str]:
+            page = asks(f"changes?wait=20&since={since}")
+            return [job[1] for job in page["jobs"] if job[0] == job_id]
+
+        eventually(lambda: told() == ["CANCELLED"], "its end to be told")
+        assert troubles() == had, "the gate reads all that squeue writes"
+    finally:
+        watch.close()
+        c2.start("slurmrestd")
 
 
 @each_release
