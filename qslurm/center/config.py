@@ -76,6 +76,11 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
             f" configuration, or {TOKEN_VARIABLE} to the token itself.{_about_the_environment(config)}",
         )
     claims = inspect(token.reveal(), user=config.c2.user)
+    if config.c2.user and claims.user != config.c2.user:  # C2 would only say that it refuses the token
+        raise TokenError(
+            f"The token is {claims.user}'s, and the user on C2 is said to be {config.c2.user}.",
+            hint=f"Nobody needs to say it: --user, QUSER, or user under [{config.section}] in the configuration.",
+        )
     if not even_expired:
         refuse_expired(claims, time.time())
     return token

@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from qslurm.bounded import read_bounded
-from qslurm.center.settings import FIRST, OF_A_PLATFORM, SECTIONS, section_of, settings
+from qslurm.center.settings import (
+    FIRST,
+    OF_A_PLATFORM,
+    SECTIONS,
+    AgentSettings,
+    UserLimits,
+    section_of,
+    settings,
+)
 from qslurm.errors import ConfigError
 
 FILE_VARIABLE = "QSLURM_CONFIG"
@@ -37,8 +45,17 @@ def read_file(file: Path, *, needed: bool) -> Sections:
     """
     sections = dict(_sections(_document(file, needed), file))
     for section, values in sections.items():
+        _check_limits(section, values.get("users"), str(file))
         checked(_struct(section), section, values, str(file))
     return sections
+
+
+def _check_limits(section: str, users: object, where: str) -> None:
+    """[agent.users.NAME], name by name: what is wrong in there has a name and a place of its own."""
+    if _struct(section) is AgentSettings and isinstance(users, dict):
+        for name, values in users.items():
+            if isinstance(values, dict):
+                checked(UserLimits, f"{section}.users.{name}", values, where)
 
 
 def checked(struct: type[_Section], section: str, values: Mapping[str, Any], where: str) -> _Section:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qslurm.errors import ConfigError
+from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
@@ -57,10 +57,16 @@ class Platform(Protocol):
 def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) -> Center:
     """The way to C2 that the configuration says; nothing is sent yet.
 
-    By the center's agent if there is one, unless the user has a token in the environment or has named its file.
+    By the center's agent if there is one, unless the user has a token in the environment or has named its file;
+    InvalidInputError for a flag that would be about the way to C2 then, and that the agent would not hear of.
     `say` gets a sentence when something takes long.
     """
     if by_agent(config):
+        if config.own_way:
+            raise InvalidInputError(
+                f"Here the center's agent is asked, which has its own way to C2: {config.own_way} means nothing to it.",
+                hint="Leave it out; or give --token-file as well, to go to C2 without the agent.",
+            )
         from qslurm.agent.client import AgentConnection
 
         return AgentConnection(config, say)

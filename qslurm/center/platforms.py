@@ -34,6 +34,9 @@ PLATFORM_VARIABLE = "QSLURM_PLATFORM"
 WAYS = ("QSLURM_C2_URL", "QSLURM_AGENT", "QSLURM_AGENT_ADDRESS")
 """What the environment needs to say to make a platform of its own."""
 
+OF_THE_WAY = ("url", "user", "api_version", "results_url")
+"""Flags that say how C2 is reached, and as whom."""
+
 
 def load_platforms(
     flags: Mapping[str, object] | None = None,
@@ -89,6 +92,8 @@ class Platforms:
         """The platforms to look at: the one that was named, by name or by what only one can have, or all."""
         if self.said:
             return (self.said,)
+        if self.usual:
+            self._require(self.usual)
         only = any(name in self.flags for name in ("url", "user", "token_file", "results_url"))
         return (self._chosen(),) if only else self.names
 
@@ -115,6 +120,7 @@ class Platforms:
             checked(AgentSettings, section_of(name, "agent"), values["agent"], told),
             token=Secret(token) if token else None,
             own_token=flagged or bool(by_environment and self.environ.get("QSLURM_TOKEN_FILE")),
+            own_way=next((f"--{flag.replace('_', '-')}" for flag in OF_THE_WAY if flag in self.flags), ""),
             home=self.home,
             platform=name,
             prefix="" if name == self.usual else f"{name}:",

@@ -186,6 +186,19 @@ def _checked_circuit(
     return text, qubits
 
 
+def _backend(config: Config, request: Request) -> str:
+    """The backend of a job: the one of its partition, if that is a backend's (there C2 looks); else as was said."""
+    named, partition = request.backend, request.partition or ""
+    if not partition.startswith("p_"):
+        return named or config.job.backend or partition
+    if named and named != partition.removeprefix("p_"):
+        raise InvalidInputError(
+            f"Partition {partition} is backend {partition.removeprefix('p_')}'s, and --backend says {named}.",
+            hint="Leave one of them out.",
+        )
+    return partition.removeprefix("p_")
+
+
 def _for_the_shell(sweep: Sweep, array: Array) -> str:
     """What C2's TaskProlog gives a batch script of: each task's values, `index:name=value name=value;` and so on."""
     return "".join(
@@ -199,8 +212,8 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     from qslurm.payload.comment import new_key
     from qslurm.payload.spec import JobSpec
 
-    backend, kind = request.backend or config.job.backend, request.kind
-    if not backend and not request.partition:
+    backend, kind = _backend(config, request), request.kind
+    if not backend:
         raise InvalidInputError(
             "Nobody said which backend the job is for.",
             hint="Say --backend NAME, or set one in the config ([job] backend).",
@@ -228,7 +241,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     return JobSpec(
         kind=kind,  # type: ignore[arg-type] # the payload kind never comes here
         name=request.name or Path(file).stem or request.template or "qslurm",
-        backend=backend or (request.partition or "").removeprefix("p_"),
+        backend=backend,
         partition=request.partition or f"p_{backend}",
         shots=request.shots or config.job.shots,
         seed=request.seed,

@@ -204,6 +204,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings as they hold for one platform.
 
     `token` is the one that the environment gave, if it did; `own_token` says that the user has named a token's file.
+    `own_way` is a flag about the way to C2, such as --url, if there was one.
     `prefix` is what stands before a job's id of this platform so that commands find it ("tuna:"; nothing where an id
     by itself is this platform's). `platforms` are the names of all that are configured.
     """
@@ -213,6 +214,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: AgentSettings = AgentSettings()
     token: Secret | None = None
     own_token: bool = False
+    own_way: str = ""
     home: Path = Path()
     platform: str = FIRST
     prefix: str = ""

@@ -20,7 +20,7 @@ from qslurm.cli.choosing import (
 )
 from qslurm.cli.everywhere import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
-from qslurm.cli.output import job_document, note, print_json, print_table
+from qslurm.cli.output import job_document, note, print_json, print_table, short_name
 from qslurm.cli.times import clock_time, duration
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def history(
             [
                 (
                     *(f"{config.prefix}{one.job.shown_id}", *((config.platform,) if found.several else ())),
-                    *(one.job.name, one.job.marks.backend, one.job.account, submitter(one.job)),
+                    *(short_name(one.job.name), one.job.marks.backend, one.job.account, submitter(one.job)),
                     *(one.job.state, _exit(one.job), clock_time(one.job.end_time), _elapsed(one.job)),
                     *(one.shots, None if one.qpu_seconds is None else f"{one.qpu_seconds:.3f} s"),
                 )

@@ -6,6 +6,7 @@ every job on C2, and a researcher's `qslurm submit` should feel like sbatch.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a full disk, a quota that is used up, a file that may grow no more."""
 
 COMPLETION = "_QSLURM_COMPLETE"
 """Set by a shell's completion (click's way)."""
@@ -240,7 +244,7 @@ def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:
-    if isinstance(error, OSError) and (why := _unwritten()):
+    if isinstance(error, OSError) and (why := _unwritten(error)):
         full = QslurmError(f"The output can't be written: {why}.", hint="Is the disk full?")
         print_error(full, as_json=False)
         return full.exit_code
@@ -254,11 +258,13 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     return wrapped.exit_code
 
 
-def _unwritten() -> str:
-    """Why what was printed can't leave, or nothing if it has."""
+def _unwritten(error: OSError) -> str:
+    """Why what was printed can't leave, or nothing if it has. What is too long to be kept is not there to try again."""
+    if error.errno in NO_ROOM:
+        return os.strerror(error.errno)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError as error:
-        return error.strerror or str(error)
+    except OSError as unwritten:
+        return unwritten.strerror or str(unwritten)
     return ""

@@ -29,12 +29,14 @@ end_option = click.option("--endtime", "-E", metavar="TIME", default="now", help
 
 
 def states_in(text: str | None) -> set[str]:
-    """Slurm's states in an option's value; a usage error for one that Slurm does not have."""
-    from qslurm.slurmrest.states import STATES
+    """Slurm's states in an option's value, also by squeue's codes (PD), or "all"; a usage error for any other."""
+    from qslurm.slurmrest.states import CODES, STATES
 
     if not text:
         return set()
-    names = {word.strip().upper() for word in text.split(",")}
+    names = {CODES.get(word, word) for word in (word.strip().upper() for word in text.split(","))}
+    if "ALL" in names:
+        return set(STATES)
     for name in sorted(names - set(STATES)):
         raise click.BadParameter(
             f"{name!r} is no state. There are {', '.join(STATES)}.", param_hint="--states"

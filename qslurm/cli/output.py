@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 BAR_WIDTH = 40
 """Characters of the longest bar."""
 
+NAME_WIDTH = 32
+"""Characters of a job's name in a list; `qslurm show` and --json have the whole name."""
+
 
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether --json is among the arguments, before a lone `--`."""
@@ -95,6 +98,11 @@ def plain(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def short_name(name: str) -> str:
+    """A job's name as lists have it: one that somebody made long does not push everybody's columns away."""
+    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
 def bars(counts: Mapping[str, int], *, width: int = BAR_WIDTH) -> list[str]:

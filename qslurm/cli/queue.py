@@ -9,7 +9,7 @@ import click
 from qslurm.cli.choosing import account_option, chooser, me_option, name_option, states_in, submitter
 from qslurm.cli.everywhere import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
-from qslurm.cli.output import job_document, print_json, print_table
+from qslurm.cli.output import job_document, print_json, print_table, short_name
 from qslurm.cli.times import clock_time
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def queue(
             [
                 (
                     *(f"{config.prefix}{job.shown_id}", *((config.platform,) if found.several else ())),
-                    *(job.partition, job.name, job.account, submitter(job), job.state),
+                    *(job.partition, short_name(job.name), job.account, submitter(job), job.state),
                     *(clock_time(job.submit_time), place),
                     *(clock_time(job.start_time or job.expected_start_time), job.why),
                 )

@@ -170,7 +170,8 @@ def submit(
     ]
     _refuse_idle_options(
         many=len(requests) > 1,
-        wait=wait or timeout_s is not None,
+        wait=wait,
+        timeout=timeout_s is not None,
         keep=keep,
         then=then_script,
         then_if=then_if,
@@ -228,7 +229,7 @@ def _parts(request: Request, error: RefusedError) -> list[Request]:
 
 
 def _refuse_idle_options(
-    *, many: bool, wait: bool, keep: bool, then: Path | None, then_if: Condition | None
+    *, many: bool, wait: bool, timeout: bool, keep: bool, then: Path | None, then_if: Condition | None
 ) -> None:
     """UsageError for options that mean nothing beside each other."""
     if many and wait:
@@ -239,6 +240,8 @@ def _refuse_idle_options(
         raise click.UsageError("--then is there to wait for nothing; leave out --wait.")
     if then_if and not then:
         raise click.UsageError("--then-if says when the script of --then runs, and there is none.")
+    if timeout and not wait:
+        raise click.UsageError("--timeout is how long --wait waits, and that is not given.")
     if keep and not wait:
         raise click.UsageError("--keep is about a job that is waited for, with --wait.")
 

@@ -25,7 +25,7 @@ NAMED_TIMES = {
 DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
-_AHEAD = re.compile(r"now(?:([+-])(\d{1,9})\s*([a-z]*))?")
+_AHEAD = re.compile(r"now(?:\s*([+-])\s*(\d{1,9})\s*([a-z]*))?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap]m)?")
 _DATES = (
     re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[t ](?P<clock>.+))?"),

@@ -22,6 +22,8 @@ def parse_dependency(text: str) -> str:
             f"The dependency {text!r} asks for all and for any at once.",
             hint='"," joins what must all be so, "?" what one is enough of.',
         )
+    # Slurm does not care about the case of a type (slurmctld/job_scheduler.c compares with xstrncasecmp)
+    text = re.sub(r"[A-Za-z]+", lambda kind: kind[0].lower(), text)
     for part in re.split(r"[,?]", text):
         kind, *jobs = part.split(":")
         if kind not in TYPES:

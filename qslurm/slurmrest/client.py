@@ -147,6 +147,8 @@ class SlurmrestClient:
             return [verdict.words]
         if verdict.kind == "unknown_job":  # slurmctld forgets a job some minutes after its end
             job = self._accounted(job_id)
+            if task is not None and not job.is_final:
+                raise error_for(Verdict("unknown_job"), f"task {task} of job {job_id}")
             return [f"The job is over: {job.word}."]
         if verdict.kind != "ok":
             raise self._conversation.explained(verdict, f"job {_named(job_id, task)}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from qslurm.payload.comment import Comment
-from qslurm.slurmrest.states import explain, is_final, outcome, pick, word
+from qslurm.slurmrest.states import OF_WAITING, explain, is_final, outcome, pick, word
 
 Record = dict[str, Any]
 
@@ -72,7 +72,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
         """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
         if self.is_final and self.admin_comment.startswith(PLATFORM_SAYS):
             return self.admin_comment.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
-        return explain(self.reason)
+        return "" if self.is_final and self.reason in OF_WAITING else explain(self.reason)
 
     @property
     def shown_id(self) -> str:

@@ -49,6 +49,36 @@ STATES: dict[str, State] = {
     "DEADLINE": State("timed out", "timed_out"),
 }
 
+# What squeue prints for short, and people type for long (the same page); the last two are slurmctld's own (24.05).
+CODES: dict[str, str] = {
+    "PD": "PENDING",
+    "CF": "CONFIGURING",
+    "R": "RUNNING",
+    "CG": "COMPLETING",
+    "SO": "STAGE_OUT",
+    "SI": "SIGNALING",
+    "S": "SUSPENDED",
+    "ST": "STOPPED",
+    "RS": "RESIZING",
+    "RQ": "REQUEUED",
+    "RF": "REQUEUE_FED",
+    "RH": "REQUEUE_HOLD",
+    "SE": "SPECIAL_EXIT",
+    "RD": "RESV_DEL_HOLD",
+    "CD": "COMPLETED",
+    "F": "FAILED",
+    "BF": "BOOT_FAIL",
+    "NF": "NODE_FAIL",
+    "OOM": "OUT_OF_MEMORY",
+    "CA": "CANCELLED",
+    "PR": "PREEMPTED",
+    "RV": "REVOKED",
+    "TO": "TIMEOUT",
+    "DL": "DEADLINE",
+    "LF": "LAUNCH_FAILED",
+    "RC": "RECONFIG_FAIL",
+}
+
 # Why a job waits or ended, in words a researcher can act on. The names are slurmctld's (squeue(1), "JOB
 # REASON CODES").
 REASONS: dict[str, str] = {
@@ -92,6 +122,31 @@ REASONS: dict[str, str] = {
     "ForgottenBySlurmctld": "C2's Slurm was killed and has forgotten it; nothing of it was run, so submit it again",
 }
 
+
+OF_WAITING = frozenset(
+    {
+        *(
+            "PartitionDown",
+            "PartitionInactive",
+            "Priority",
+            "Resources",
+            "BeginTime",
+            "Dependency",
+            "JobHeldUser",
+        ),
+        *(
+            "JobHeldAdmin",
+            "Reservation",
+            "ReqNodeNotAvail",
+            "Licenses",
+            "Prolog",
+            "Cleaning",
+            "JobArrayTaskLimit",
+        ),
+        *("AssocGrpJobsLimit", "AssocMaxJobsLimit", "QOSMaxJobsPerUserLimit", "QOSGrpJobsLimit"),
+    }
+)
+"""Reasons that say why a job waits. Slurm leaves them on one that was cancelled meanwhile, where they say nothing."""
 
 NOT_IN_LINE = ("JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied", "BeginTime")
 """Reasons of jobs that wait for something other than their turn."""

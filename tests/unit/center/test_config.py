@@ -86,6 +86,11 @@ def test_the_papers_variables_are_enough(places):
         ("[job]\nshots = -1\n", "shots under [job]: "),
         ("[c2]\nurl = \n", "is not TOML: "),
         ("[job]\nflavour = 1\n", "There are backend, shots, "),
+        (
+            "[agent.users.ann]\nmax_job = 1\n",
+            "max_job under [agent.users.ann] is no setting. Did you mean max_open_jobs?",
+        ),
+        ("[agent.users.ann]\nbackends = 1\n", "backends under [agent.users.ann]: expected "),
     ],
 )
 def test_a_mistake_in_a_file_is_named_with_its_place(text, said, places):
@@ -115,6 +120,11 @@ def test_a_missing_token_says_the_three_ways_to_give_it(places):
         load_token(places.load())
     for way in ("QSLURM_TOKEN_FILE", "token_file", "SLURM_JWT"):
         assert way in caught.value.hint
+
+
+def test_a_token_of_another_user_than_is_said_is_told_from_one_that_c2_refuses(places):
+    with pytest.raises(TokenError, match="is center_snellius's, and the user on C2 is said to be ann"):
+        load_token(places.load({"user": "ann"}, SLURM_JWT=_token()))
 
 
 def test_an_expired_token_is_refused_before_anything_is_sent(places):

@@ -120,6 +120,13 @@ def test_a_flag_is_about_the_platform_beside_it(load):
     assert (found.config("c2").c2.url, found.config("c2").own_token) == ("http://c2", False)
 
 
+def test_jobs_that_go_to_a_platform_that_is_none_say_so_everywhere(load):
+    found = load('[job]\nplatform = "tuba"\n[platform.tuna]\nurl = "x"\n')
+    for ask in (lambda: found.wanted, found.config):
+        with pytest.raises(ConfigError, match=r"no platform 'tuba' here\. Did you mean tuna"):
+            ask()
+
+
 def test_the_papers_variables_are_a_platform_beside_named_ones(load):
     found = load('[platform.a]\nurl = "x"\n[platform.b]\nurl = "y"\n', QSLURM_C2_URL="http://c2")
     assert found.names == ("c2", "a", "b")

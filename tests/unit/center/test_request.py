@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.center.asked import Request, unused_options
-from qslurm.center.config import Config
+from qslurm.center.config import Config, JobSettings
 from qslurm.center.request import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
@@ -38,6 +38,12 @@ def test_the_comment_says_whose_job_it_was_and_nothing_else_of_the_center_goes_a
     assert (said.kind, said.backend, said.origin) == ("hybrid", "qx", "slurm:snellius:77:ann")
     assert "secret" not in json.dumps(payload)
     assert not any(word.startswith("SLURM_") for word in payload["job"]["environment"])
+
+
+def test_a_partition_that_is_named_wins_over_the_configurations_backend():
+    config = Config(job=JobSettings(backend="qx"))
+    payload = prepare(config, Request(file=EXAMPLES / "bell.cq", partition="p_spin2"), {})
+    assert Comment.parse(payload["job"]["comment"]).backend == "spin2"
 
 
 def test_no_two_submissions_have_the_same_key():

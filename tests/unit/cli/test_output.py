@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.cli.output import BAR_WIDTH, bars, print_facts, print_table, wants_json
+from qslurm.cli.output import BAR_WIDTH, bars, print_facts, print_table, short_name, wants_json
 from qslurm.cli.times import duration
 
 
@@ -50,3 +50,8 @@ def test_what_another_user_wrote_does_nothing_to_a_terminal(capsys):
     print_table(("NAME",), [("\033[31mred\r\n",)])
     print_facts({"name": "\033]0;title\a"})
     assert capsys.readouterr().out == "NAME\n�[31mred��\nname  �]0;title�\n"
+
+
+def test_a_long_name_leaves_the_other_columns_where_they_are():
+    assert short_name("vqe") == "vqe"
+    assert short_name("x" * 300) == "x" * 31 + "…"

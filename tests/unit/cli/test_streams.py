@@ -40,9 +40,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("json_option", ["", "--json"])
-def test_a_full_disk_is_a_sentence_and_exit_code_1(folder: Path, json_option: str) -> None:
-    done = run(f"Q submit s.sh -b qx --dry-run {json_option} > /dev/full", folder)
+@pytest.mark.parametrize("words", ["s.sh", "long.sh --json"])
+def test_a_full_disk_is_a_sentence_and_exit_code_1(folder: Path, words: str) -> None:
+    done = run(f"Q submit {words} -b qx --dry-run > /dev/full", folder)
     assert done.returncode == 1
     assert done.stderr == "qslurm: The output can't be written: No space left on device. Is the disk full?\n"
 

@@ -64,6 +64,8 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
         (["a.cq", "-b", "qx", "--then", "next.sbatch"], "'next.sbatch' does not exist"),
         (["a.cq", "-b", "qx", "--then", "."], "is a directory"),
         (["a.cq", "-b", "qx", "--keep"], "with --wait"),
+        (["a.cq", "-b", "qx", "--timeout", "5"], "how long --wait waits"),
+        (["a.cq", "-b", "qx", "-p", "p_spin2"], "is backend spin2's, and --backend says qx"),
         (["-b", "qx"], "Nothing to submit"),
         (["a.cq", "-b", "qx", "--array", "5-1"], "array"),
         (["a.cq", "-b", "qx", "--dependency", "later"], "dependency"),
@@ -93,13 +95,15 @@ def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
         (["results", "1", "--plot", "none/x.svg"], "no folder 'none'"),
         (["logs", "1", "-f", "--json"], "choose one"),
         (["hold", "1_2"], "as a whole"),
-        (["queue", "-t", "WAITING"], "'WAITING' is no state"),
+        (["queue", "-t", "PD,WAITING"], "'WAITING' is no state"),
+        (["show", "1", "--user", "ann"], "--user means nothing to it"),
         (["history", "-S", "someday"], "can't be read"),
         (["history", "-S", "today", "-E", "yesterday"], "is before"),
         (["usage", "--by", "center"], "'center' is none of"),
     ],
 )
-def test_nonsense_about_jobs_is_said_before_c2_is_asked(words, said, capsys):
+def test_nonsense_about_jobs_is_said_before_c2_is_asked(words, said, capsys, monkeypatch):
+    monkeypatch.setenv("QSLURM_AGENT", "no.sock")
     assert run(words) == 2
     assert said in capsys.readouterr().err
 

@@ -70,6 +70,10 @@ def test_a_dependency_goes_to_slurm_as_it_is(text):
     assert parse_dependency(f" {text} ") == text
 
 
+def test_a_dependencys_type_may_be_written_as_slurm_lets_it_be():
+    assert parse_dependency("AfterOK:12_*") == "afterok:12_*"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -96,6 +100,7 @@ def test_what_is_no_dependency_is_refused(text, words):
         ("now", "2026-11-22 12:00:00"),
         ("now+90", "2026-11-22 12:01:30"),
         ("now+1hour", "2026-11-22 13:00:00"),
+        ("now + 1 hour", "2026-11-22 13:00:00"),
         ("now+2days", "2026-11-24 12:00:00"),
         ("16:00", "2026-11-22 16:00:00"),
         ("11:30:15", "2026-11-23 11:30:15"),

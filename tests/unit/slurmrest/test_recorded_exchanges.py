@@ -261,6 +261,18 @@ def test_cancelling_an_unknown_job_says_so(client, replay):
         client().cancel(999999)
 
 
+def test_a_task_that_a_job_does_not_have_is_not_called_over(client, replay, network):
+    unknown, known = load("v0.0.39", "cancel_unknown")["response"], load("v0.0.39", "slurmdb_job")
+    job_id = known["response"]["body"]["jobs"][0]["job_id"]
+    known["response"]["body"]["jobs"][0]["state"]["current"] = "PENDING"
+    network.delete(
+        f"http://c2.example:6820/slurm/v0.0.39/job/{job_id}_3", json=unknown["body"], status=unknown["status"]
+    )
+    network.get("http://c2.example:6820" + known["request"]["path"], json=known["response"]["body"])
+    with pytest.raises(UnknownJobError, match=f"no task 3 of job {job_id}"):
+        client().cancel(job_id, 3)
+
+
 @pytest.mark.parametrize(
     "version", [name for name, adapter in ADAPTERS.items() if not adapter.cancels_in_silence]
 )

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
 from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd
-from qslurm.slurmrest.states import STATES, explain, is_final, outcome, pick, word
+from qslurm.slurmrest.states import (
+    CODES,
+    OF_WAITING,
+    REASONS,
+    STATES,
+    explain,
+    is_final,
+    outcome,
+    pick,
+    word,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +112,13 @@ def test_a_job_that_the_platform_has_cancelled_says_why():
     assert (
         JobInfo(job_id=1, name="bell", state="PENDING", reason="Priority", admin_comment=said).why != job.why
     )
+
+
+def test_why_a_job_waited_does_not_say_why_it_ended():
+    for reason, says in (("PartitionDown", False), ("DependencyNeverSatisfied", True), ("TimeLimit", True)):
+        assert bool(JobInfo(job_id=1, name="bell", state="CANCELLED", reason=reason).why) == says
+    assert set(REASONS) >= OF_WAITING
+
+
+def test_each_state_has_squeues_code():
+    assert sorted(CODES.values()) == sorted(STATES)
