@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import resource
 import socket
 import struct
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qslurm.agent.desk import Desk, User
 from qslurm.agent.endings import OPEN
+from qslurm.agent.guests import MOST_CONNECTIONS, SMALL, Guest, Guests, TooManyError
 from qslurm.agent.messages import (
     HEADER,
     LARGEST_CREDENTIAL,
@@ -27,7 +29,9 @@ from qslurm.agent.messages import (
     Failed,
     GetEndings,
     GetJob,
+    GetStatus,
     Hello,
+    LetGo,
     Question,
     Submit,
     WhoReleases,
@@ -46,14 +50,21 @@ if TYPE_CHECKING:
 
 log = EventLog(__name__)
 
-THREADS = 8
+THREADS = 12
 """Questions that are put to C2 at a time."""
 
-MOST_CONNECTIONS = 1024
-MOST_OF_ONE_USER = 256
+LOCAL_THREADS = 4
+"""For what needs no word of C2, which may be silent, and for MUNGE's."""
+
+FIRST_S = 10.0
+"""For the first question of a connection of which nobody knows whose it is."""
+
 IDLE_S = 600.0
 READ_S = 30.0
 """For a question to arrive, once it has begun."""
+
+TAKE_S = 300.0
+"""For an answer to be taken."""
 
 LONGEST_PATIENCE_S = 30.0
 
@@ -63,7 +74,14 @@ ENDINGS = "endings"
 QUIET_S = 0.5
 """Between two looks at what the releaser asks for, however often that rings."""
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+SPARE_FILES = 256
+"""Descriptors that are not for users' connections: those to C2, the outbox, munge's pipes."""
+
+LOCAL = Submit | LetGo | WhoReleases | GetStatus
+"""Questions that are answered without C2."""
+
+Who = Callable[[bytes, bytes], int]
+"""Whose question it is, from its credential and itself."""
 
 
 class Server:
@@ -73,51 +91,74 @@ class Server:
         self._desk = desk
         self._bell = bell
         self._munge = munge
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="desk")
-        self._connections: Counter[str] = Counter()
+        self._threads = {
+            kind: ThreadPoolExecutor(number, thread_name_prefix=kind)
+            for kind, number in (("c2", THREADS), ("local", LOCAL_THREADS), ("munge", LOCAL_THREADS))
+        }
+        self._guests = Guests(_most_connections())
 
     def close(self) -> None:
         """Let what is under way end."""
-        self._threads.shutdown()
+        for threads in self._threads.values():
+            threads.shutdown()
 
     async def by_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Somebody on this host: the kernel says who."""
         peer: socket.socket = writer.get_extra_info("socket")
         _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        await self._converse((reader, writer), f"uid {uid}", lambda _credential, _body: uid)
+        await self._converse(reader, writer, f"uid {uid}", lambda _credential, _body: uid, is_known=True)
 
     async def by_network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Somebody on a compute node: MUNGE says who, for each question anew."""
         host = str((writer.get_extra_info("peername") or ("",))[0])
-        await self._converse((reader, writer), f"host {host}", self._munge.verify)
+        await self._converse(reader, writer, f"host {host}", self._munge.verify, is_known=False)
 
-    async def _converse(self, stream: Stream, whence: str, who: Callable[[bytes, bytes], int]) -> None:
-        reader, writer = stream
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        whose: str,
+        who: Who,
+        *,
+        is_known: bool,
+    ) -> None:
+        guest: Guest | None = None
         try:
-            if self._connections.total() >= MOST_CONNECTIONS or self._connections[whence] >= MOST_OF_ONE_USER:
-                return
-            self._connections[whence] += 1
-            try:
-                while (asked := await _question(reader)) is not None:
-                    writer.write(_frame(encode(await self._answer(*asked, who))))
-                    await writer.drain()
-            finally:
-                self._connections[whence] -= 1
-                self._connections += Counter()  # forget those that are zero
+            guest = self._guests.enter(whose, writer, is_known=is_known)
+            while (asked := await self._question(reader, guest)) is not None:
+                await self._settle(guest, asked, who)
+                if not guest.is_known:
+                    return
+        except TooManyError:
+            pass  # it is said once, not for each
         except (OSError, TimeoutError, EOFError, QslurmError) as error:
-            log.info("hung up", whence=whence, reason=str(error) or type(error).__name__)
+            log.info("hung up", whence=whose, reason=str(error) or type(error).__name__)
         finally:
+            if guest is not None:
+                self._guests.leave(guest)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, credential: bytes, body: bytes, who: Callable[[bytes, bytes], int]) -> Answer:
+    async def _settle(self, guest: Guest, asked: list[bytes], who: Who) -> None:
+        """Answer a question, and have the answer taken."""
+        body = encode(await self._answer(guest, asked, who))
+        guest.writer.write(len(body).to_bytes(HEADER, "big") + body)
+        async with asyncio.timeout(TAKE_S):
+            await guest.writer.drain()
+        guest.is_done()
+
+    async def _answer(self, guest: Guest, asked: list[bytes], who: Who) -> Answer:
         user: User | None = None
         question: Question | None = None
         try:
-            user = user_of(await self._in_thread(who, credential, body))
+            body, credential = asked.pop(), asked.pop()
+            user = await self._user(guest, partial(who, credential, body))
             question = _read(body)
-            answer: Answer = Answered(await self._settled(user, question))
+            del body
+            answer: Answer = Answered(await self._settled(guest, user, question))
+        except TooManyError:
+            raise
         except QslurmError as error:
             answer = failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
@@ -129,44 +170,75 @@ class Server:
             _audit(user, question, answer)
         return answer
 
-    async def _settled(self, user: User, question: Question) -> Any:
+    async def _user(self, guest: Guest, who: Callable[[], int]) -> User:
+        """Who asks; the connection is theirs from then on."""
+        self._guests.has_asked(guest)
+        user = user_of(await self._in_thread(guest, "munge", who))
+        self._guests.known_as(guest, f"uid {user.uid}")
+        return user
+
+    async def _settled(self, guest: Guest, user: User, question: Question) -> Any:
         """The answer to a question, when there is one that is worth it or the asker's patience has ended."""
+        kind = "local" if isinstance(question, LOCAL) else "c2"
+        ask = partial(self._in_thread, guest, kind, self._desk.answer, user, question)
         match question:
             case Submit(key=key, patience_s=patience_s):
                 with self._bell.listening(("submission", key)) as event:
-                    submission = await self._in_thread(self._desk.answer, user, question)
+                    submission = await ask()
+                    question.payload = {}
+                    guest.is_done()
                     self._bell.ring(ENDINGS)
                     if submission.state == "waiting" and await within(
                         event, min(patience_s, LONGEST_PATIENCE_S)
                     ):
-                        submission = await self._in_thread(self._desk.submission, key)
+                        submission = await self._in_thread(guest, kind, self._desk.submission, key)
                     return submission
             case GetJob(job_id=job_id, seen=seen, patience_s=patience_s) if seen:
                 with self._bell.listening(("job", job_id)) as event:
-                    job: JobInfo = await self._in_thread(self._desk.answer, user, question)
+                    job: JobInfo = await ask()
                     if mark(job) == seen and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
-                        job = await self._in_thread(self._desk.answer, user, question)
+                        job = await ask()
                     return job
             case GetEndings():
-                return await self._endings(user, question)
+                return await self._endings(question, ask)
             case _:
-                return await self._in_thread(self._desk.answer, user, question)
+                if kind == "c2":
+                    await self._guests.large(guest)
+                return await ask()
 
-    async def _endings(self, user: User, question: GetEndings) -> Endings:
+    async def _endings(self, question: GetEndings, ask: Callable[[], Awaitable[Endings]]) -> Endings:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(question.patience_s, LONGEST_PATIENCE_S)
         with self._bell.listening(ENDINGS) as event:
             while True:
                 event.clear()
-                found: Endings = await self._in_thread(self._desk.answer, user, question)
+                found = await ask()
                 if found.news != question.news or any(one.how not in OPEN for one in found.endings):
                     return found
                 if not await within(event, max(0.0, until - loop.time())):
                     return found
                 await asyncio.sleep(QUIET_S)
 
-    async def _in_thread(self, call: Callable[..., Any], *arguments: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+    async def _in_thread(self, guest: Guest, kind: str, call: Callable[..., Any], *arguments: object) -> Any:
+        async with self._guests.turn(guest, kind):
+            return await asyncio.get_running_loop().run_in_executor(self._threads[kind], call, *arguments)
+
+    async def _question(self, reader: asyncio.StreamReader, guest: Guest) -> list[bytes] | None:
+        """Credential and body of the next question; None when there is none any more."""
+        try:
+            async with asyncio.timeout(IDLE_S if guest.is_known else FIRST_S):
+                size = await reader.readexactly(HEADER)
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return None
+        async with asyncio.timeout(READ_S):
+            credential = await reader.readexactly(_length(size, LARGEST_CREDENTIAL))
+            length = _length(await reader.readexactly(HEADER), LARGEST_QUESTION)
+        if length > SMALL:
+            await self._guests.large(guest)
+        async with asyncio.timeout(READ_S):
+            return [credential, await reader.readexactly(length)]
 
 
 def user_of(uid: int) -> User:
@@ -190,29 +262,16 @@ def _read(body: bytes) -> Question:
         ) from error
 
 
-async def _question(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
-    """Credential and body of the next question; None when there is none any more."""
-    try:
-        async with asyncio.timeout(IDLE_S):
-            size = await reader.readexactly(HEADER)
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise
-        return None
-    async with asyncio.timeout(READ_S):
-        credential = await _body(reader, size, LARGEST_CREDENTIAL)
-        return credential, await _body(reader, await reader.readexactly(HEADER), LARGEST_QUESTION)
-
-
-async def _body(reader: asyncio.StreamReader, size: bytes, most: int) -> bytes:
+def _length(size: bytes, most: int) -> int:
     length = int.from_bytes(size, "big")
     if length > most:
         raise InvalidInputError(f"A frame of {length} bytes is too large.")
-    return await reader.readexactly(length)
+    return length
 
 
-def _frame(body: bytes) -> bytes:
-    return len(body).to_bytes(HEADER, "big") + body
+def _most_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files - SPARE_FILES)
 
 
 def _audit(user: User | None, question: Question | None, answer: Answer) -> None:

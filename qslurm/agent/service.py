@@ -17,7 +17,7 @@ from qslurm.agent.lost import Lost
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
 from qslurm.agent.senders import Senders
-from qslurm.agent.server import ENDINGS, MOST_CONNECTIONS, Server
+from qslurm.agent.server import ENDINGS, Server
 from qslurm.bell import Bell
 from qslurm.center.config import Config, load_token, require_url
 from qslurm.center.connection import Center
@@ -28,6 +28,9 @@ from qslurm.eventlog import EventLog
 from qslurm.tokens.secret import HeldToken
 
 log = EventLog(__name__)
+
+BACKLOG = 1024
+"""Connections that have not been taken yet."""
 
 
 def serve(config: Config) -> None:
@@ -117,7 +120,7 @@ def _unix_socket(path: Path) -> socket.socket:
             path.unlink()  # of one that was killed
         listener.bind(str(path))
         path.chmod(0o666)  # who may do what is decided by who they are
-        listener.listen(min(MOST_CONNECTIONS, 128))
+        listener.listen(BACKLOG)
     except OSError as error:
         raise UnreachableError(
             f"The agent can't listen at {path}: {error.strerror}.",
@@ -129,7 +132,7 @@ def _unix_socket(path: Path) -> socket.socket:
 async def _network(server: Server, address: str) -> asyncio.Server:
     host, port = parse_address(address)
     try:
-        return await asyncio.start_server(server.by_network, host, port)
+        return await asyncio.start_server(server.by_network, host, port, backlog=BACKLOG)
     except OSError as error:
         raise UnreachableError(f"The agent can't listen on {address}: {error.strerror}.") from error
 
