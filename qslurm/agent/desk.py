@@ -27,6 +27,7 @@ from qslurm.agent.messages import (
     GetEndings,
     GetJob,
     GetJobs,
+    GetLoads,
     GetLog,
     GetPartitions,
     GetQueue,
@@ -116,7 +117,7 @@ class Desk:
                 return self._listed(user, question)
             case Hello():
                 return Facts(self._center.slurm.user, self._center.slurm.api_version)
-            case GetBackends() | GetSessions() | GetPartitions():
+            case GetBackends() | GetSessions() | GetPartitions() | GetLoads():
                 return self._about_c2(user, question)
             case GetStatus():
                 return self._status()
@@ -127,7 +128,7 @@ class Desk:
             case _:
                 return self._about(question, self._owned(user, question.job_id))
 
-    def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions) -> Any:
+    def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions | GetLoads) -> Any:
         """The answer to a question that is about nobody's jobs."""
         match question:
             case GetBackends():
@@ -136,6 +137,8 @@ class Desk:
                 return [{**one, "allowed": not named or one["name"] in named} for one in known]
             case GetSessions():
                 return self._center.results.sessions()
+            case GetLoads():
+                return self._center.results.loads()
             case GetPartitions():
                 return self._center.slurm.partitions()
 

@@ -125,6 +125,10 @@ class GetPartitions(msgspec.Struct, tag="partitions"):
     """The state of each of C2's partitions, by name."""
 
 
+class GetLoads(msgspec.Struct, tag="loads"):
+    """How many jobs of all centers wait and run in each of C2's partitions. Loads."""
+
+
 class GetUsage(msgspec.Struct, tag="usage"):
     """What the user's jobs have used in a time (Unix seconds), everybody's for an admin. Documents."""
 
@@ -191,6 +195,7 @@ Question = (
     | GetStarts
     | GetBackends
     | GetSessions
+    | GetLoads
     | GetPartitions
     | GetUsage
     | GetEnded

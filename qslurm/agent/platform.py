@@ -9,6 +9,7 @@ from qslurm.agent.messages import (
     AskPlatform,
     GetBackends,
     GetEnded,
+    GetLoads,
     GetLog,
     GetQueue,
     GetSessions,
@@ -19,7 +20,7 @@ from qslurm.agent.messages import (
 from qslurm.errors import UnknownJobError
 
 if TYPE_CHECKING:
-    from qslurm.feed.pages import Line, Page
+    from qslurm.feed.pages import Line, Load, Page
 
 
 class AgentPlatform:
@@ -49,6 +50,12 @@ class AgentPlatform:
     def places(self) -> list[tuple[int, int]]:
         """The places in line of the user's jobs."""
         return self.queue().places
+
+    def loads(self) -> list[Load]:
+        """How many jobs of all centers wait and run in each partition."""
+        from qslurm.feed.pages import Load
+
+        return self._line.ask(GetLoads(), list[Load])
 
     def changes(self, since: str, wait_s: int) -> Page:
         """Only the agent itself follows what changes."""

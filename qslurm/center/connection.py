@@ -12,7 +12,7 @@ from qslurm.errors import ConfigError, InvalidInputError
 if TYPE_CHECKING:
     from qslurm.center.config import Config
     from qslurm.center.results import JobManagerClient
-    from qslurm.feed.pages import Line, Page
+    from qslurm.feed.pages import Line, Load, Page
     from qslurm.slurmrest import JobInfo, Submitted
     from qslurm.tokens.secret import Secret
 
@@ -50,6 +50,7 @@ class Platform(Protocol):
     def changes(self, since: str, wait_s: int) -> Page: ...  # noqa: D102
     def queue(self) -> Line: ...  # noqa: D102
     def places(self) -> list[tuple[int, int]]: ...  # noqa: D102
+    def loads(self) -> list[Load]: ...  # noqa: D102
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.center.origin import user_of
-from qslurm.errors import QslurmError
+from qslurm.errors import QslurmError, UnknownJobError, UnreachableError
 from qslurm.slurmrest.states import NOT_IN_LINE
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
+    from qslurm.feed.pages import Load
     from qslurm.slurmrest import JobInfo
 
 
@@ -142,27 +143,42 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backends(center: Center) -> list[Backend]:
-    """C2's backends, with the number of jobs (of all centers, as far as C2 shows them) in their partitions."""
+    """C2's backends, with the number of jobs in their partitions.
+
+    The job manager counts those of all centers. While it does not know, those are counted that slurmrestd shows.
+    """
     documents = center.results.backends()
     states = center.slurm.partitions()
-    counts: Counter[tuple[str, str]] = Counter()
-    for job in center.slurm.jobs():
+    try:
+        loads = center.results.loads()
+    except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
+        loads = _shown(center.slurm.jobs())
+    by_partition = {load.partition: load for load in loads}
+    return [_backend(document, states, by_partition) for document in documents]
+
+
+def _shown(jobs: Iterable[JobInfo]) -> list[Load]:
+    from qslurm.feed.pages import Load
+
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for job in jobs:
         if not job.is_final:
-            counts[job.partition, "waiting" if job.state == "PENDING" else "running"] += 1
-            counts[job.partition, "in_line"] += is_in_line(job)
-    return [_backend(document, states, counts) for document in documents]
+            counts[job.partition]["waiting" if job.state == "PENDING" else "running"] += 1
+            counts[job.partition]["in_line"] += is_in_line(job)
+    return [Load(partition=name, **count) for name, count in counts.items()]
 
 
-def _backend(
-    document: Mapping[str, Any], states: Mapping[str, str], counts: Mapping[tuple[str, str], int]
-) -> Backend:
+def _backend(document: Mapping[str, Any], states: Mapping[str, str], loads: Mapping[str, Load]) -> Backend:
+    from qslurm.feed.pages import Load
+
     partition = f"p_{document['name']}"
+    load = loads.get(partition) or Load(partition=partition)
     known = {name: document[name] for name in Backend.__struct_fields__ if document.get(name) is not None}
     return Backend(
         **known,
         partition=partition,
         partition_state=states.get(partition, ""),
-        waiting=counts.get((partition, "waiting"), 0),
-        in_line=counts.get((partition, "in_line"), 0),
-        running=counts.get((partition, "running"), 0),
+        waiting=load.waiting,
+        in_line=load.in_line,
+        running=load.running,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import requests
 
     from qslurm.center.connection import Platform
-    from qslurm.feed.pages import Line, Page
+    from qslurm.feed.pages import Line, Load, Page
 
 T = TypeVar("T")
 
@@ -109,6 +109,12 @@ class JobManagerClient:
         from qslurm.feed.pages import Line
 
         return self._packed("/v1/places", Line).places
+
+    def loads(self) -> list[Load]:
+        """How many jobs of all centers wait and run in each partition; errors as for `changes`."""
+        from qslurm.feed.pages import Load
+
+        return self._packed("/v1/loads", list[Load])
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """A piece of what the job has written, from an offset on, and the offset behind it."""

@@ -17,6 +17,15 @@ class Page(msgspec.Struct, kw_only=True):
     gone: list[int] = []
 
 
+class Load(msgspec.Struct, kw_only=True):
+    """How many jobs of all centers wait and run in a partition; `in_line` are those that wait only for their turn."""
+
+    partition: str
+    waiting: int = 0
+    in_line: int = 0
+    running: int = 0
+
+
 class Line(msgspec.Struct, kw_only=True):
     """Jobs, and the places in line of those that wait, as (job id, place)."""
 

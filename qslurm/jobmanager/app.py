@@ -7,7 +7,7 @@
     GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
-    GET /v1/changes, /v1/queue, /v1/places    how its jobs wait and run, as it changes (following.py)
+    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    how jobs wait and run, as it changes (following.py)
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)

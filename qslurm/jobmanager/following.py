@@ -3,6 +3,7 @@
     GET /v1/changes   the center's jobs that have changed (?since=, of the last answer; ?wait=, seconds until one does)
     GET /v1/queue     all of the center's jobs, with their places in line
     GET /v1/places    only the places
+    GET /v1/loads     how many jobs wait and run in each partition, those of other centers, too
 
 Each job is an array, of the fields of JobRow (feed/rows.py). Answers are JSON, or MessagePack for who accepts
 application/msgpack. 503 while nobody can say how the jobs are; slurmrestd may know.
@@ -26,6 +27,7 @@ from starlette.routing import Route
 from qslurm.bell import Bell, within
 from qslurm.c2.config import C2Config
 from qslurm.errors import InvalidInputError
+from qslurm.feed.line import loads
 from qslurm.feed.pages import Line
 from qslurm.jobmanager.feed import Feed
 from qslurm.jobmanager.table import Table
@@ -78,6 +80,7 @@ class Following:
             Route("/v1/changes", self.changes, methods=["GET"]),
             Route("/v1/queue", self.queue, methods=["GET"]),
             Route("/v1/places", self.places, methods=["GET"]),
+            Route("/v1/loads", self.loads, methods=["GET"]),
         ]
 
     def dismiss(self) -> None:
@@ -121,6 +124,13 @@ class Following:
         ids = await self._ask(lambda table: [row.job_id for row in table.rows(center)])
         places = await run_in_threadpool(self._feed.places) or {}
         return _answer(request, Line(places=_of(places, ids)))
+
+    async def loads(self, request: Request) -> Response:
+        """How many jobs wait and run in each partition: that much of each other centers may know."""
+        await run_in_threadpool(self._authenticate, request)
+        await self._be_fresh()
+        rows = await self._ask(lambda table: list(table.all.values()))
+        return _answer(request, await run_in_threadpool(loads, rows))
 
     async def _ask(self, question: Callable[[Table], T]) -> T:
         """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come."""

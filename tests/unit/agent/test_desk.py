@@ -20,6 +20,7 @@ from qslurm.agent.messages import (
     GetBackends,
     GetJob,
     GetJobs,
+    GetLoads,
     GetLog,
     GetSessions,
     GetStarts,
@@ -71,6 +72,7 @@ class C2:
             log_from=lambda job_id, offset: (b"log", offset + 3),
             sessions=self.sessions,
             backends=self.backends,
+            loads=lambda: ["loads"],
         )
 
     def sessions(self):
@@ -337,8 +339,9 @@ def test_errors_travel_as_what_they_are():
     )
 
 
-def test_every_user_is_told_where_sessions_are_entered(office):
+def test_every_user_is_told_where_sessions_are_entered_and_how_long_the_lines_are(office):
     desk, _, _ = office()
+    assert desk.answer(BOB, GetLoads()) == ["loads"]
     assert desk.answer(BOB, GetSessions()) == {"address": "c2:8044", "certificate": "PEM"}
 
 

@@ -28,7 +28,7 @@ class C2:
             {"name": name, "state": "idle", "qubits": qubits, "max_shots": 100}
             for name, qubits in {"two": 2, "five": 5}.items()
         ]
-        self.results = SimpleNamespace(backends=lambda: backends)
+        self.results = SimpleNamespace(backends=lambda: backends, loads=list)
         self.slurm = SimpleNamespace(
             jobs=list, partitions=lambda: {"p_two": "UP", "p_five": "UP"}, submit=self._take
         )

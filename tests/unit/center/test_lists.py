@@ -8,6 +8,7 @@ import pytest
 
 from qslurm.center.lists import Usage, backends, history, positions, usage
 from qslurm.errors import UnreachableError
+from qslurm.feed.pages import Load
 from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd, partition_state
 
 
@@ -89,14 +90,19 @@ def test_usage_is_added_up_by_the_researcher_and_who_used_most_comes_first():
     assert usage([]) == []
 
 
-def center(*jobs, documents=None, **more):
+def center(*jobs, documents=None, loads=None, **more):
     def platform():
         if documents is None:
             raise UnreachableError("away")
         return documents
 
+    def counted():
+        if loads is None:
+            raise UnreachableError("The job manager does not know how the jobs are.")
+        return loads
+
     slurm = SimpleNamespace(accounted=lambda _: list(jobs), jobs=lambda: list(jobs), **more)
-    results = SimpleNamespace(jobs=platform, backends=platform)
+    results = SimpleNamespace(jobs=platform, backends=platform, loads=counted)
     return SimpleNamespace(slurm=slurm, results=results, has_platform=True)
 
 
@@ -130,6 +136,12 @@ def test_a_backend_is_shown_with_its_partition_and_what_waits_there():
     }
     held = job(2, reason="JobHeldUser")
     jobs = [job(1), held, job(3, state="RUNNING"), job(4, state="COMPLETED"), job(5, partition="p_other")]
-    (found,) = backends(center(*jobs, documents=[document], partitions=lambda: {"p_qx": "DOWN"}))
+    shown = {"documents": [document], "partitions": lambda: {"p_qx": "DOWN"}}
+    (found,) = backends(center(*jobs, **shown))
     assert (found.waiting, found.in_line, found.running) == (2, 1, 1)
     assert (found.partition_state, found.qubits) == ("DOWN", 26)
+    of_all = [Load(partition="p_qx", waiting=9, in_line=8, running=7), Load(partition="p_other", waiting=1)]
+    (found,) = backends(center(*jobs, **shown, loads=of_all))
+    assert (found.waiting, found.in_line, found.running) == (9, 8, 7)
+    (found,) = backends(center(*jobs, **shown, loads=[]))
+    assert (found.waiting, found.in_line, found.running) == (0, 0, 0)

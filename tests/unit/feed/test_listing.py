@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
-from qslurm.feed.line import places
+from qslurm.feed.line import loads, places
 from qslurm.feed.listing import WORDS, Words, lines_of, row_of, words_of
+from qslurm.feed.pages import Load
 from qslurm.feed.rows import JobRow
 
 # Printed by Slurm 22.05.8.
@@ -79,10 +80,9 @@ def test_what_is_no_listing_is_a_qslurm_error(printed: bytes) -> None:
 def test_the_line_is_by_priority_then_by_age_and_those_that_may_not_start_stand_beside_it() -> None:
     base = row(10002)
 
-    def waits(job_id: int, priority: int, reason: str = "Priority", partition: str = "p_qx") -> JobRow:
-        facts = {name: getattr(base, name) for name in base.__struct_fields__}
-        changed = {"job_id": job_id, "priority": priority, "reason": reason, "partition": partition}
-        return JobRow(**(facts | changed))
+    def waits(job_id: int, priority: int, reason: str = "Priority", **changes: str) -> JobRow:
+        facts = {name: getattr(base, name) for name in base.__struct_fields__} | {"partition": "p_qx"}
+        return JobRow(**(facts | {"job_id": job_id, "priority": priority, "reason": reason} | changes))
 
     rows = [
         waits(3, 10),
@@ -92,3 +92,8 @@ def test_the_line_is_by_priority_then_by_age_and_those_that_may_not_start_stand_
         waits(5, 1, partition="p_y"),
     ]
     assert places(rows) == {1: 1, 2: 2, 3: 3, 5: 1}
+    others = [waits(6, 9, state="RUNNING"), waits(7, 9, state="COMPLETED", partition="p_z")]
+    assert loads(rows + others) == [
+        Load(partition="p_qx", waiting=4, in_line=3, running=1),
+        Load(partition="p_y", waiting=1, in_line=1),
+    ]

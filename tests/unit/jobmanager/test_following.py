@@ -178,6 +178,9 @@ def test_a_center_hears_of_its_own_jobs_only(
         [[1, 2]],
     )  # in line behind lumi's, of which nothing is said
     assert lumi.asks("/v1/places").result(60).json() == {"jobs": [], "places": [[2, 1]]}
+    assert lumi.asks("/v1/loads").result(60).json() == [
+        {"partition": "p_qx", "waiting": 3, "in_line": 3, "running": 0}
+    ]
     telling.join(60)
     gate.hangs_up()
 
@@ -247,7 +250,7 @@ def test_a_wait_that_is_no_number_is_said(alice: Center, wait: str) -> None:
 
 
 def test_nobody_without_a_token_follows(manager: Manager, feed: Path) -> None:
-    for path in ("/v1/changes", "/v1/queue", "/v1/places"):
+    for path in ("/v1/changes", "/v1/queue", "/v1/places", "/v1/loads"):
         assert manager.get(path, token="x").status_code == 401
 
 
