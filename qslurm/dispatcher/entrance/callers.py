@@ -156,8 +156,7 @@ class Callers:
         """End who takes too long, let others know that we are there; the answer is when to look again."""
         for guest in self._strangers.overdue(now):
             self._end(guest, "does not show whose client it is")
-        patient = self._strangers.next_patient()
-        if patient is not None:
+        while (patient := self._strangers.next_patient()) is not None:
             self._watch(patient)
         if now >= self._next_beat:
             self._next_beat = now + BEAT_S
@@ -175,10 +174,8 @@ class Callers:
     # --- who comes and goes --------------------------------------------------------------------------
 
     def _welcome(self, connection: socket.socket, host: str) -> None:
-        if not self._strangers.has_room(host):
-            log.debug("too many strangers", address=host)
-            connection.close()
-            return
+        while (oldest := self._strangers.in_the_way(host)) is not None:
+            self._end(oldest, "gives way: there are too many strangers")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
         self._number += 1
