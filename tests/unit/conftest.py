@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import site
 import tempfile
@@ -82,11 +84,15 @@ def shared() -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def _made_keys(tmp_path_factory: pytest.TempPathFactory) -> TokensConfig:
-    """Key pairs, made once: each takes a third of a second."""
-    folder = tmp_path_factory.mktemp("keys")
+    """Key pairs, made once for all processes of the run: each takes a second."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     config = TokensConfig(keys=str(folder / "keys"), jwks=str(folder / "jwks.json"))
-    for center in ("snellius", "lumi"):
-        create_key(config, center)
+    with (folder / "keys.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for center in ("snellius", "lumi"):
+            create_key(config, center)  # which keeps the one that is there
     return config
 
 

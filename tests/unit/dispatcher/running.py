@@ -60,11 +60,12 @@ def deadly_circuit() -> str:
 
 def until(condition: Callable[[], T], timeout_s: float = 60.0) -> T:
     """Wait until the condition gives something true, and give that."""
-    end = time.monotonic() + timeout_s
+    end, pause = time.monotonic() + timeout_s, 0.002
     while not (found := condition()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout_s} s")
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.02)  # looking takes time, too
     return found
 
 
