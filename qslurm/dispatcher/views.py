@@ -207,7 +207,7 @@ class Views:
             if execution.state is ExecutionState.QUEUED
         )
         queue = self._ledger.queues[backend]
-        return len(numbers), [queue.numbered(number) for number in islice(numbers, most)]
+        return len(numbers), [queue.line.numbered(number) for number in islice(numbers, most)]
 
     def _waiting(self, backend: str, waiting: Waiting, now: float, at: float) -> WaitingStatus:
         ledger = self._ledger

@@ -18,14 +18,14 @@ from qslurm.dispatcher.scheduling.reservations import in_force, moment
 
 def position(queue: Queue, waiting: Waiting, now: float, at: float) -> int:
     """The place of an execution that waits; times as in queue.py."""
-    key = queue.key(waiting)
+    key = queue.line.key(waiting)
     window = in_force(queue.reservations.values(), at)
     first_jobs = queue.first_jobs(at)
     if waiting.job in first_jobs:
-        return 1 + queue.job_keys(waiting.job).place(key)
+        return 1 + queue.line.of_job(waiting.job).place(key)
     if window is not None and window.admits(waiting.center, waiting.job):
         keys = queue.reserved_keys(window)
-        later = sum(key < other for job in first_jobs for other in queue.job_keys(job))
+        later = sum(key < other for job in first_jobs for other in queue.line.of_job(job))
         return 1 + keys.place(key) + later
     ahead = _ahead(queue, waiting, now)
     place = 1 + sum(ahead.values())
@@ -33,7 +33,7 @@ def position(queue: Queue, waiting: Waiting, now: float, at: float) -> int:
         return place + sum(_pushed_in_by_job(queue, job, ahead) for job in first_jobs)
     if window.job_id:
         return place + _pushed_in_by_job(queue, window.job_id, ahead)
-    keys = queue.center_keys(window.center)
+    keys = queue.line.of_center(window.center)
     return place + len(keys) - ahead.get(window.center, keys.place(key))
 
 
@@ -57,7 +57,7 @@ def reason(queue: Queue, backend: str, waiting: Waiting, now: float, at: float) 
 def first(queue: Queue, most: int, now: float, at: float) -> list[Waiting]:
     """The first of what waits, at most so many, whatever the length of the queue; nearly in order of position."""
     window = in_force(queue.reservations.values(), at)
-    privileged = [queue.job_keys(job) for job in queue.first_jobs(at)]
+    privileged = [queue.line.of_job(job) for job in queue.first_jobs(at)]
     if window is not None:
         privileged.append(queue.reserved_keys(window))
     numbers: dict[int, None] = {}
@@ -65,7 +65,7 @@ def first(queue: Queue, most: int, now: float, at: float) -> list[Waiting]:
         numbers.update((key[1], None) for key in islice(keys, most))
     for number in islice(_by_policy(queue, now), most):
         numbers.setdefault(number)
-    return [queue.numbered(number) for number in numbers]
+    return [queue.line.numbered(number) for number in numbers]
 
 
 def _by_policy(queue: Queue, now: float) -> Iterator[int]:
@@ -78,7 +78,7 @@ def _by_policy(queue: Queue, now: float) -> Iterator[int]:
         if key is not None:
             heappush(turns, (used, key, group, keys))
 
-    for group, keys in queue.groups().items():
+    for group, keys in queue.line.groups().items():
         used = shares.used(group, now) / shares.weight(group) if queue.policy.by_center else 0.0
         next_turn(used, group, iter(keys))
     while turns:
@@ -89,7 +89,7 @@ def _by_policy(queue: Queue, now: float) -> Iterator[int]:
 
 def _ahead(queue: Queue, waiting: Waiting, now: float) -> dict[str, int]:
     """How many of each group the policy puts before it."""
-    groups, own, key = queue.groups(), queue.group(waiting), queue.key(waiting)
+    groups, own, key = queue.line.groups(), queue.line.group(waiting), queue.line.key(waiting)
     rank = groups[own].place(key)
     ahead = {own: rank}
     if not queue.policy.by_center:
@@ -112,7 +112,7 @@ def _ahead(queue: Queue, waiting: Waiting, now: float) -> dict[str, int]:
 def _pushed_in_by_job(queue: Queue, job: int, ahead: dict[str, int]) -> int:
     """How many of a job that goes first would otherwise go after."""
     pushed = 0
-    for key in queue.job_keys(job):
-        group = queue.group(queue.numbered(key[1]))
-        pushed += queue.groups()[group].place(key) >= ahead[group]
+    for key in queue.line.of_job(job):
+        group = queue.line.group(queue.line.numbered(key[1]))
+        pushed += queue.line.groups()[group].place(key) >= ahead[group]
     return pushed

@@ -1,26 +1,23 @@
 """A backend's queue: what waits for it, kept so that the next one is known at once, however long it is.
 
-It answers what policy.choose would answer, from indices: keys in order for each group that competes (the
-centers, or all as one), each center and each job. Around the policy stand reservations (who may go at all) and
-sessions (who goes before the policy is asked; see holds.py).
+It answers what policy.choose would answer, from the order in which line.py keeps what waits. Around the policy stand
+reservations (who may go at all) and sessions (who goes before the policy is asked; see holds.py).
 Times are monotonic seconds, except `at`, which is Unix time: reservations are made by people's clocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.scheduling.holds import Hold, Holds, Rhythm
+from qslurm.dispatcher.scheduling.line import Line
 from qslurm.dispatcher.scheduling.ordered import Ordered
 from qslurm.dispatcher.scheduling.policy import POLICIES, Rank, Waiting, coupling
 from qslurm.dispatcher.scheduling.reservations import Reservation, in_force
 from qslurm.dispatcher.scheduling.shares import MINIMUM_S, Shares
 
 _LAST_COUNTS = 0.1  # of an execution's seconds, against the mean of those before
-
-_ALL = ""  # the one group where centers do not compete
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +37,15 @@ class Queue:
         self.shares = Shares(config.weights, config.half_life_s)
         self.reservations: dict[int, Reservation] = {}
         self._mean_s = 0.0  # of what executions take, the last ones counting most; 0 before the first
-        self._ageing_s = config.ageing_s
         self._places = config.places
         self._holds = Holds(config.places, idle_s=config.session_idle_s, longest_s=config.session_max_s)
-        self._waiting: dict[int, Waiting] = {}  # by number
-        self._numbers: dict[tuple[int, int], int] = {}
+        self.line = Line(self.policy, config.ageing_s, self.shares)
         self._given: dict[tuple[int, int], _Given] = {}
         self._rhythms: dict[int, Rhythm] = {}
-        self._of_job: dict[int, Ordered[Rank]] = {}
-        self._of_center: dict[str, Ordered[Rank]] = {}
-        self._all: Ordered[Rank] = Ordered()
-        self._groups: Ordered[tuple[float, float, int, str]] = Ordered()
-        self._group_keys: dict[str, tuple[float, float, int, str]] = {}
         self._looked = 0.0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.line)
 
     @property
     def seconds(self) -> float:
@@ -67,10 +57,6 @@ class Queue:
         """How many executions run."""
         return len(self._given)
 
-    def waiting(self) -> list[Waiting]:
-        """What waits, in no particular order."""
-        return list(self._waiting.values())
-
     # --- what changes --------------------------------------------------------------------------------
 
     def add(self, waiting: Waiting, now: float) -> None:
@@ -78,9 +64,9 @@ class Queue:
         rhythm = self._rhythms.setdefault(waiting.job, Rhythm(waiting.center))
         rhythm.ask(now)
         idle = self._holds.resume(waiting.job, now)
-        if idle and self._waiting:
+        if idle and self.line:
             self.shares.charge(waiting.center, idle, now)
-        self._put(replace(waiting, arrived=now, coupling=coupling(rhythm.gap_s)))
+        self.line.put(replace(waiting, arrived=now, coupling=coupling(rhythm.gap_s)))
 
     def take(self, now: float, at: float) -> Waiting | None:
         """The next execution for an idle quantum runtime; None if none may start now. It runs from now on."""
@@ -91,7 +77,7 @@ class Queue:
 
     def take_this(self, task: int, seq: int, now: float) -> None:
         """An execution that waits turns out to run already."""
-        self._begin(self._waiting[self._numbers[task, seq]], now)
+        self._begin(self.line.of(task, seq), now)
 
     def finish(self, task: int, seq: int, seconds: float, now: float) -> None:
         """An execution that ran is over, after so many seconds of the backend."""
@@ -108,7 +94,7 @@ class Queue:
         rhythm = self._rhythms[given.waiting.job]
         rhythm.running -= 1
         rhythm.waiting += 1
-        self._put(given.waiting)
+        self.line.put(given.waiting)
 
     def withdraw(self, task: int, seq: int, now: float) -> None:
         """Nobody wants an execution any more; if it runs, what it has used so far counts."""
@@ -116,8 +102,8 @@ class Queue:
         if given is not None:
             self.finish(task, seq, now - given.since, now)
             return
-        waiting = self._waiting[self._numbers[task, seq]]
-        self._remove(waiting)
+        waiting = self.line.of(task, seq)
+        self.line.remove(waiting)
         self._rhythms[waiting.job].waiting -= 1
 
     def forget(self, job: int) -> None:
@@ -150,14 +136,14 @@ class Queue:
             if not self._admits(window, hold.job):
                 continue
             if self._goes_first(hold):
-                return self._waiting[self._of_job[hold.job].first()[1]]
+                return self.line.numbered(self.line.of_job(hold.job).first()[1])
             kept += hold.idle_since is not None
-        if not self._waiting or (kept and self._places - self.running <= kept):
+        if not self.line or (kept and self._places - self.running <= kept):
             return None
         if window is None:
-            return self._waiting[self._groups.first()[2]]
+            return self.line.first()
         keys = self.reserved_keys(window)
-        return self._waiting[keys.first()[1]] if keys else None
+        return self.line.numbered(keys.first()[1]) if keys else None
 
     def admits(self, job: int, center: str, at: float) -> bool:
         """Whether a job may have the backend at all: it is not reserved, or reserved for it."""
@@ -169,33 +155,10 @@ class Queue:
         rhythm = self._rhythms.get(job)
         return coupling(None if rhythm is None else rhythm.gap_s)
 
-    def numbered(self, number: int) -> Waiting:
-        """The execution with that number, which waits."""
-        return self._waiting[number]
-
-    def key(self, waiting: Waiting) -> Rank:
-        """Where it stands in its group, its center and its job."""
-        return self.policy.rank(waiting, self._ageing_s)
-
-    def groups(self) -> Mapping[str, Ordered[Rank]]:
-        """The groups that compete, with what waits in each."""
-        return self._of_center if self.policy.by_center else {_ALL: self._all}
-
-    def group(self, waiting: Waiting) -> str:
-        """The group it competes in."""
-        return waiting.center if self.policy.by_center else _ALL
-
-    def job_keys(self, job: int) -> Ordered[Rank]:
-        """What waits of a job."""
-        return self._of_job.get(job) or Ordered()
-
-    def center_keys(self, center: str) -> Ordered[Rank]:
-        """What waits of a center."""
-        return self._of_center.get(center) or Ordered()
-
     def reserved_keys(self, window: Reservation) -> Ordered[Rank]:
         """What waits of those whom a reservation is for."""
-        return self.job_keys(window.job_id) if window.job_id else self.center_keys(window.center)
+        line = self.line
+        return line.of_job(window.job_id) if window.job_id else line.of_center(window.center)
 
     def reservations_of_job(self, job: int, at: float) -> list[Reservation]:
         """The windows that are open for this very job."""
@@ -211,7 +174,7 @@ class Queue:
         found = []
         for hold in self._holds.all():
             rhythm = self._rhythms[hold.job]
-            others_wait = len(self._waiting) > rhythm.waiting
+            others_wait = len(self.line) > rhythm.waiting
             found.append((hold, rhythm.center, self._holds.until(hold, others_wait=others_wait)))
         return found
 
@@ -231,49 +194,10 @@ class Queue:
         ends = (now + one.ends - at for one in self.reservations.values() if one.ends > at)
         return min(self._holds.next_event(), min(ends, default=float("inf")))
 
-    # --- indices -------------------------------------------------------------------------------------
-
-    def _put(self, waiting: Waiting) -> None:
-        key = self.key(waiting)
-        self._waiting[waiting.number] = waiting
-        self._numbers[waiting.task, waiting.seq] = waiting.number
-        self._of_job.setdefault(waiting.job, Ordered()).add(key)
-        self._of_center.setdefault(waiting.center, Ordered()).add(key)
-        if not self.policy.by_center:
-            self._all.add(key)
-        self._place(self.group(waiting))
-
-    def _remove(self, waiting: Waiting) -> None:
-        key = self.key(waiting)
-        del self._waiting[waiting.number], self._numbers[waiting.task, waiting.seq]
-        of_job, of_center = self._of_job[waiting.job], self._of_center[waiting.center]
-        of_job.remove(key)
-        of_center.remove(key)
-        if not of_job:
-            del self._of_job[waiting.job]
-        if not of_center:
-            del self._of_center[waiting.center]
-        if not self.policy.by_center:
-            self._all.remove(key)
-        self._place(self.group(waiting))
-
-    def _place(self, group: str) -> None:
-        """Put a group where its standing and its first one belong."""
-        before = self._group_keys.pop(group, None)
-        keys = self._of_center.get(group) if self.policy.by_center else self._all
-        after = None
-        if keys:
-            standing = self.shares.standing(group) if self.policy.by_center else 0.0
-            after = (standing, *keys.first(), group)
-            self._group_keys[group] = after
-        if after != before:
-            if before is not None:
-                self._groups.remove(before)
-            if after is not None:
-                self._groups.add(after)
+    # --- what runs -----------------------------------------------------------------------------------
 
     def _begin(self, chosen: Waiting, now: float) -> None:
-        self._remove(chosen)
+        self.line.remove(chosen)
         rhythm = self._rhythms[chosen.job]
         rhythm.waiting -= 1
         rhythm.running += 1
@@ -288,7 +212,7 @@ class Queue:
     def _charge(self, center: str, seconds: float, when: float) -> None:
         self.shares.charge(center, seconds, when)
         if self.policy.by_center:
-            self._place(center)
+            self.line.place(center)
 
     # --- sessions ------------------------------------------------------------------------------------
 
@@ -313,7 +237,7 @@ class Queue:
         over = False
         for hold in self._holds.all():
             rhythm = self._rhythms[hold.job]
-            others_wait = len(self._waiting) > rhythm.waiting
+            others_wait = len(self.line) > rhythm.waiting
             idle = self._holds.overdue(hold, now, others_wait=others_wait)
             if idle is None:
                 continue

@@ -204,7 +204,7 @@ def pending(ledger: Ledger, task_id: int, seq: int) -> Message:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
     backend = task.job.backend
     queue = ledger.queues[backend]
-    waiting = queue.numbered(execution.number)
+    waiting = queue.line.numbered(execution.number)
     why, position = reason(queue, backend, waiting, ledger.timer(), ledger.clock())
     return Pending(reason=ledger.unavailable.get(backend, "") or why, position=position)
 

@@ -264,7 +264,7 @@ class Day(RuleBasedStateMachine):
         self.ledger.trouble = ""
         self.ahead = 1e9  # no window is open then
         self.timer += 1e6
-        while self.ledger.queues["qx"].waiting():
+        while self.ledger.queues["qx"].line.all():
             self.timer += 100  # no place is kept free for anybody
             run = work.assign(self.ledger, "qx", 0)
             assert run is not None
@@ -272,7 +272,7 @@ class Day(RuleBasedStateMachine):
         for runtime, _ in self.given.values():
             work.lost(self.ledger, runtime, "It ended", fail=True)
         self.everything_is_stored()
-        assert not self.ledger.queues["qx"].waiting()
+        assert not self.ledger.queues["qx"].line.all()
         self.journal_of_every_task()
         for (task, seq), outcome in self.told.items():
             row = self.store.execution(task, seq)

@@ -36,7 +36,7 @@ class Clerk:
         self.number += 1
         waiting = Waiting(job, self.number, self.number, center, job, hybrid)
         self.queue.add(waiting, self.now)
-        return self.queue.numbered(self.number)
+        return self.queue.line.numbered(self.number)
 
     def take(self) -> Waiting | None:
         return self.queue.take(self.now, self.now)
@@ -168,7 +168,7 @@ class Backend(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         queue = self.clerk.queue
-        assert {one.number for one in queue.waiting()} == set(self.waiting)
+        assert {one.number for one in queue.line.all()} == set(self.waiting)
         assert (len(queue), queue.running) == (len(self.waiting), len(self.running))
         assert not set(self.waiting) & (set(self.running) | self.over)
 

@@ -190,7 +190,7 @@ def test_the_first_of_a_queue_are_those_with_the_first_places(
     if reserved:
         clerk.reserve(0.0, 1e9, center=reserved)
     queue = clerk.queue
-    places = sorted(position(queue, one, clerk.now, clerk.now) for one in queue.waiting())
+    places = sorted(position(queue, one, clerk.now, clerk.now) for one in queue.line.all())
     chosen = first(queue, most, clerk.now, clerk.now)
     assert len({one.number for one in chosen}) == len(chosen) >= min(most, len(queue))
     assert sorted(position(queue, one, clerk.now, clerk.now) for one in chosen)[:most] == places[:most]
