@@ -90,6 +90,11 @@ class AgentConnection(Center):
                 pass  # whoever waits asks again, and knows for how long
         time.sleep(max(0.0, least - (time.monotonic() - began)))
 
+    @property
+    def submissions_at_once(self) -> int:
+        """As many as keep the agent's lanes busy: what comes while its disk is, goes together on it."""
+        return 16
+
     @cached_property
     def follow_ups(self) -> str:
         """Under which name the agent's releaser knows follow-ups; nothing if there is no releaser."""

@@ -11,12 +11,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from qslurm.agent.commits import Commits
 from qslurm.agent.hold import hold
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
@@ -81,7 +81,7 @@ class Outbox:
     """All submissions of a center. May be used by several threads; each change is on disk when its call returns."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "outbox.db"
         self._held: int | None = hold(folder / "outbox.lock")
@@ -93,11 +93,15 @@ class Outbox:
             version = self._store.execute("PRAGMA user_version").fetchone()[0]
             if version < VERSION:  # a full disk can still be read
                 self._store.executescript(_SCHEMA)
+            # who reads does not wait for the disk, and sees what is on it only
+            self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+            self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             os.close(self._held)
             raise QslurmError(
                 f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
             ) from error
+        self._commits = Commits(self._store, self._lock)
         if version > VERSION:
             self.close()
             raise ConfigError(
@@ -106,6 +110,8 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file."""
+        with self._reading:
+            self._reader.close()
         with self._lock:
             self._store.close()
             if self._held is not None:
@@ -132,12 +138,10 @@ class Outbox:
 
     def sending(self, number: int) -> bool:
         """C2 may have heard of it from now on; False if it was given up meanwhile."""
-        with self._lock, readable():
-            changed = self._store.execute(
-                "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
-                (number,),
-            )
-            return changed.rowcount == 1
+        return self._change(
+            "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
+            (number,),
+        )
 
     def put_back(self, number: int) -> None:
         """C2 has certainly not heard of it."""
@@ -152,26 +156,28 @@ class Outbox:
 
     def forgotten(self, number: int) -> None:
         """C2 has forgotten the job, and has not run it: it is to be sent again, under another id."""
-        with self._lock, readable(), self._transaction():
-            self._store.execute(
+
+        def forget(store: sqlite3.Connection) -> None:
+            store.execute(
                 "INSERT OR IGNORE INTO former SELECT job_id, number FROM submissions "
                 "WHERE number = ? AND job_id IS NOT NULL",
                 (number,),
             )
-            self._store.execute(
+            store.execute(
                 "UPDATE submissions SET state = 'waiting', job_id = NULL WHERE number = ? AND state = 'accepted'",
                 (number,),
             )
 
+        with readable():
+            self._commits.make(forget)
+
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
         """It is not sent any more; False if it was sent already, or is being sent."""
-        with self._lock, readable():
-            changed = self._store.execute(
-                "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 "
-                "WHERE number = ? AND state = 'waiting'",
-                (json.dumps(answer), number),
-            )
-            return changed.rowcount == 1
+        return self._change(
+            "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 "
+            "WHERE number = ? AND state = 'waiting'",
+            (json.dumps(answer), number),
+        )
 
     def refused(self, number: int, answer: dict[str, Any]) -> None:
         """C2 does not want it."""
@@ -183,9 +189,10 @@ class Outbox:
     def ended(self, numbers: Iterable[int]) -> None:
         """Their jobs are over."""
         marks = [(number,) for number in numbers]
+        update = "UPDATE submissions SET ended = 1 WHERE number = ?"
         if marks:
-            with self._lock, readable(), self._transaction():
-                self._store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
+            with readable():
+                self._commits.make(lambda store: store.executemany(update, marks))
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
         """The oldest submission after this number that C2 has not answered for, of one lane of so many."""
@@ -216,8 +223,8 @@ class Outbox:
     def formerly(self, number: int, job_id: int) -> bool:
         """Whether the job of this submission had this id until C2 forgot it."""
         query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
-        with self._lock, readable():
-            return self._store.execute(query, (number, job_id)).fetchone() is not None
+        with self._reading, readable():
+            return self._reader.execute(query, (number, job_id)).fetchone() is not None
 
     def now(self, job_id: int, before: int) -> int | None:
         """The id that a job has now which had this id when submission `before` was made; None while it has none."""
@@ -237,14 +244,14 @@ class Outbox:
     def open_arrays(self, user: str) -> list[str | None]:
         """The array that each submission of a user is which has not ended; None for a job by itself."""
         query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
-        with self._lock, readable():
-            return [array for (array,) in self._store.execute(query, (user,))]
+        with self._reading, readable():
+            return [array for (array,) in self._reader.execute(query, (user,))]
 
     def has_open(self) -> bool:
         """Whether C2 has a job that has not ended."""
         query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
-        with self._lock, readable():
-            return self._store.execute(query).fetchone() is not None
+        with self._reading, readable():
+            return self._reader.execute(query).fetchone() is not None
 
     def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
         """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk.
@@ -253,8 +260,8 @@ class Outbox:
         """
         query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id"
         if job_ids is None:
-            with self._lock, readable():
-                return self._store.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
+            with self._reading, readable():
+                return self._reader.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
         return self._of_many(f"{query} IN", job_ids)
 
     def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
@@ -265,9 +272,9 @@ class Outbox:
         columns = "SELECT number, key, job_id, ended FROM submissions WHERE"
         whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
         ended = f"{columns} {whose} ended = 1 AND state = 'accepted' ORDER BY number DESC LIMIT ?"
-        with self._lock, readable():
-            found = self._store.execute(f"{columns} {whose} ended = 0", values).fetchall()
-            found += self._store.execute(ended, (*values, limit)).fetchall()
+        with self._reading, readable():
+            found = self._reader.execute(f"{columns} {whose} ended = 0", values).fetchall()
+            found += self._reader.execute(ended, (*values, limit)).fetchall()
         return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
 
     def numbered(self, numbers: Collection[int]) -> list[Entry]:
@@ -292,10 +299,10 @@ class Outbox:
     def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
         """The rows of a query that ends with IN, for many values."""
         found, wanted = [], list(values)
-        with self._lock, readable():
+        with self._reading, readable():
             for begin in range(0, len(wanted), AT_ONCE):
                 part = wanted[begin : begin + AT_ONCE]
-                found += self._store.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
+                found += self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
         return found
 
     def latest(self, user: str | None, limit: int) -> list[Entry]:
@@ -306,29 +313,19 @@ class Outbox:
             found = self._all("user = ? ORDER BY number DESC LIMIT ?", (user, limit))
         return found[::-1]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._store.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            if self._store.in_transaction:  # SQLite has rolled back by itself when the disk is full
-                self._store.execute("ROLLBACK")
-            raise
-        self._store.execute("COMMIT")
-
     def _one(self, where: str, values: tuple[Any, ...]) -> Entry | None:
         found = self._all(where, values)
         return found[0] if found else None
 
     def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
-        with self._lock, readable():
-            return [_entry(row) for row in self._store.execute(query, values)]
+        with self._reading, readable():
+            return [_entry(row) for row in self._reader.execute(query, values)]
 
-    def _change(self, statement: str, values: tuple[Any, ...]) -> None:
-        with self._lock, readable():
-            self._store.execute(statement, values)
+    def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
+        """Whether there was something to change."""
+        with readable():
+            return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
 
 
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
