@@ -151,6 +151,11 @@ class Center:
         time.sleep(seconds)
 
     @property
+    def submissions_at_once(self) -> int:
+        """How many may be under way: more are not faster, slurmctld takes them one by one."""
+        return 4
+
+    @property
     def follow_ups(self) -> str:
         """Under which name follow-ups are known to who releases them; nothing without an agent that has a releaser."""
         return ""

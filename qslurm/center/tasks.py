@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
         known += _accounted(center, ref.job_id, {job.shown_id for job in known})
     tasks = [one.judge(center, job) for job in _one_of_each(known)]
     if ref.task is not None:
-        tasks = [_task(tasks, ref)]
+        tasks = [task_of(tasks, ref)]
     tasks.sort(key=lambda job: (job.array_task_id is None, job.array_task_id or 0))
     return Tasks(ref, tuple(tasks))
 
@@ -103,7 +103,8 @@ def _latest(jobs: list[JobInfo]) -> JobInfo:
     return max(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0))
 
 
-def _task(jobs: list[JobInfo], ref: JobRef) -> JobInfo:
+def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
+    """One task among those of its array; UnknownJobError if it is not there."""
     from qslurm.payload.array import parse_array
 
     for job in jobs:

@@ -90,11 +90,13 @@ if TYPE_CHECKING:
     show_default="none",
     help="Variables for the job: NAME or NAME=VALUE, with commas.",
 )
-@click.option("--wait", "-W", is_flag=True, help="Wait for the job to end, and print its results.")
+@click.option(
+    "--wait", "-W", is_flag=True, help="Wait for the jobs to end, print their results, exit as the worst."
+)
 @click.option(
     "--keep",
     is_flag=True,
-    help="With --wait: let the job live when the job on C1 that waits for it is ended.",
+    help="With --wait: let the jobs live when the job on C1 that waits for them is ended.",
 )
 @click.option(
     "--then",
@@ -114,7 +116,7 @@ if TYPE_CHECKING:
     "timeout_s",
     type=Seconds(),
     metavar="SECONDS",
-    help="Wait no longer than this.",
+    help="With --wait: wait no longer than this; the jobs go on, and the exit code is 8.",
 )
 @click.option(
     "--separate", is_flag=True, help="Make each of many files a job of its own, and no array of them."
@@ -142,7 +144,8 @@ def submit(
     """Send FILE to C2: a circuit (.cq, .qasm), a hybrid Python file (.py), a batch script (.sh), a raw payload (.json).
 
     Several files are several jobs with the same options; nothing is sent unless all of them are good. From 20 on they
-    are the tasks of an array (12_0, 12_1 …), which C2 takes in one request.
+    are the tasks of an array (12_0, 12_1 …), which C2 takes in one request. --wait waits for all; the worst end is
+    the exit code.
 
     \b
     Examples:
@@ -151,14 +154,16 @@ def submit(
       qslurm submit bell.cq --backend qx --begin 18:00 --dependency afterok:12
       qslurm submit rabi.cq --backend qx --sweep theta=0:3.14:0.1
       qslurm submit circuits/*.cq --backend qx --parsable > ids
+      qslurm submit a.cq b.cq c.cq --backend qx --wait --json > results.json
       qslurm submit bell.cq --backend any --platform tuna
       qslurm submit bell.cq --backend qx --dry-run | jq .job
       qslurm submit vqe.py --backend spin2 --then analysis.sbatch
 
     SCRIPT finds the job in $QSLURM_C2_JOB:  qslurm results $QSLURM_C2_JOB --json
 
-    Ctrl-C ends the waiting, not the job. In a job on C1 that is cancelled, preempted or out of time while it waits, the
-    job on C2 is cancelled, too, unless --keep is given.
+    Ctrl-C ends the waiting, not the jobs. When a job on C1 that waits is cancelled, preempted or out of time, its jobs
+    on C2 are cancelled, too, unless --keep is given. If its process is killed at once (kill -9, a node that fails), the
+    center's agent does that; where there is no agent the jobs on C2 go on, so give them a --time.
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
@@ -178,10 +183,10 @@ def submit(
     )
     platform, requests = place(center, _settled(center, requests))
     if len(requests) > 1:
-        from qslurm.cli.submit_many import submit_files
+        from qslurm.cli.submit_many import How, submit_files
 
-        how = {"separate": separate, "dry_run": dry_run, "parsable": parsable, "as_json": as_json}
-        submit_files(requests, center, platform, **how)
+        how = How(separate, dry_run, parsable, as_json, wait, keep, timeout_s)
+        submit_files(requests, center, platform, how)
         return
     if dry_run:
         print_json(_prepared(center.platforms.config(platform), requests[0]))
@@ -194,26 +199,25 @@ def submit(
         with followed(connection, payload, then_script, then_if or "ok", note) as follow_up:
             submitted = _send(connection, payload)
         say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json, follow_up=follow_up)
-    elif wait and not keep:
-        from qslurm.cli.waiting import Waiting
+        return
+    try:
+        if wait:
+            from qslurm.cli.waiting import Waiting
 
-        with Waiting(connection, payload) as waiting:
-            submitted = _send(connection, payload)
-            waiting.job_id = submitted.job_id
-            _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
-    elif wait:
-        submitted = _send(connection, payload)
-        _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
-    else:
-        try:
-            submitted = _send(connection, payload)
-        except RefusedError as error:
-            from qslurm.cli.submit_many import submit_files
-
-            how = {"separate": True, "dry_run": False, "parsable": parsable, "as_json": as_json}
-            submit_files(_parts(requests[0], error), center, platform, **how)
+            with Waiting(connection, lambda: center.open(platform), [payload], keep=keep) as waiting:
+                (submission,) = waiting.submissions
+                submission.begun = True
+                submitted = _send(connection, payload)
+                submission.job_id = submitted.job_id
+                _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
         else:
+            submitted = _send(connection, payload)
             say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)
+    except RefusedError as error:
+        from qslurm.cli.submit_many import How, submit_files
+
+        how = How(True, dry_run, parsable, as_json, wait, keep, timeout_s)
+        submit_files(_parts(requests[0], error), center, platform, how)
 
 
 def _parts(request: Request, error: RefusedError) -> list[Request]:
@@ -232,8 +236,6 @@ def _refuse_idle_options(
     *, many: bool, wait: bool, timeout: bool, keep: bool, then: Path | None, then_if: Condition | None
 ) -> None:
     """UsageError for options that mean nothing beside each other."""
-    if many and wait:
-        raise click.UsageError("--wait is for one file; `qslurm wait` takes the ids of many jobs.")
     if many and then:
         raise click.UsageError("--then is for one file; an array or a sweep is one job with one follow-up.")
     if then and wait:

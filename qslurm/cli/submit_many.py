@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +19,8 @@ from qslurm.center.request import Checked, checked, payload_of
 from qslurm.cli.output import error_document, note, print_json
 from qslurm.cli.placing import each
 from qslurm.cli.submitted import say_warnings, shown_place
+from qslurm.cli.wait_many import ends_of, say, worst_of
+from qslurm.cli.waiting import Submission, Waiting
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
@@ -37,71 +39,115 @@ INVALID_ARRAY = 2081
 """Slurm's error number for an array that is none, or too large (slurm_errno.h)."""
 
 
-def submit_files(
-    requests: Sequence[Request],
-    center: CenterFlags,
-    platform: str,
-    *,
-    separate: bool,
-    dry_run: bool,
-    parsable: bool,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class How:
+    """What `qslurm submit` was asked beside what each job is to be."""
+
+    separate: bool = False
+    dry_run: bool = False
+    parsable: bool = False
+    as_json: bool = False
+    wait: bool = False
+    keep: bool = False
+    timeout_s: float | None = None
+
+
+def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str, how: How) -> None:
     """Submit several settled requests; exits with the code of the worst error after what could be sent has been."""
     connection = center.open(platform)
     config = connection.config
     files = [str(request.file) for request in requests]
     ready = each(requests, lambda request: checked(config, request, os.environ, note))
     packages = each(
-        packed(ready, fewest=len(ready) + 1 if separate else FEWEST), lambda one: _package(config, *one)
+        packed(ready, fewest=len(ready) + 1 if how.separate else FEWEST), lambda one: _package(config, *one)
     )
-    if dry_run:
+    if how.dry_run:
         print_json({"jobs": [_dry(files, package) for package in packages]})
         return
     for payload in {str(one.payload["job"].get("dependency")): one.payload for one in packages}.values():
         refuse_unknown_dependency(connection, payload)
-    try:
-        with _progress(len(files)) as progress:
-            sent = _sent(lambda: center.open(platform), config, ready, packages, progress)
-    except KeyboardInterrupt:
-        note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
-        raise
-    _print_all(config, files, sent, parsable=parsable, as_json=as_json)
+
+    def connect() -> Center:
+        return waiting.tie(center.open(platform))
+
+    with Waiting(connection, connect, [], keep=how.keep or not how.wait) as waiting:
+        try:
+            with _progress(len(files)) as progress:
+                sending = Sending(config, ready, connect, connection.submissions_at_once, waiting, progress)
+                sent = sending.send(packages)
+        except KeyboardInterrupt:
+            note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
+            raise
+        documents, failures = _told(config, files, sent)
+        if not (how.as_json and how.wait):  # then it is one document, at the end
+            _print_all(config, documents, how)
+        if failures:
+            submitted = sum(document["job_id"] is not None for document in documents)
+            note(f"{submitted} of {len(files)} files were submitted.")
+        if how.wait:
+            failures += _wait(connection, sent, documents, how)
+    if failures:
+        raise click.exceptions.Exit(worst_of(failures).exit_code)
 
 
 def _package(config: Config, members: tuple[int, ...], one: Checked) -> Package:
     return Package(payload_of(config, one), members)
 
 
-def _sent(
-    connect: Callable[[], Center],
-    config: Config,
-    ready: Sequence[Checked],
-    packages: Sequence[Package],
-    progress: Callable[[int], None],
-) -> list[tuple[Package, Outcome]]:
-    """What became of each package. An array that C2 finds too large is sent in halves."""
-    found: list[tuple[Package, Outcome]] = []
-    while packages:
-        outcomes = submit_many(
-            connect,
-            [package.payload for package in packages],
-            on_done=partial(_count, packages, progress),
-        )
-        sent = list(zip(packages, outcomes, strict=True))
-        packages = []
-        for package, outcome in sent:
-            too_large = isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY
-            if package.is_array and too_large:
-                progress(-len(package.members))
-                packages += [_package(config, *half) for half in halved(ready, package.members)]
+@dataclass(frozen=True)
+class Sent:
+    """A package, and what has become of it."""
+
+    package: Package
+    outcome: Outcome
+    submission: Submission
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How packages are sent: over which connections, and who wants to hear of it."""
+
+    config: Config
+    ready: Sequence[Checked]
+    connect: Callable[[], Center]
+    connections: int
+    waiting: Waiting
+    progress: Callable[[int], None]
+
+    def send(self, packages: Sequence[Package]) -> list[Sent]:
+        """What became of each package. An array that C2 finds too large is sent in halves."""
+        found: list[Sent] = []
+        while packages:
+            sent = self._once(packages)
+            packages = []
+            for one in sent:
+                too_large = isinstance(one.outcome, RefusedError) and one.outcome.slurm_error == INVALID_ARRAY
+                if one.package.is_array and too_large:
+                    self.progress(-len(one.package.members))
+                    halves = halved(self.ready, one.package.members)
+                    packages += [_package(self.config, *half) for half in halves]
+                else:
+                    found.append(one)
+        return found
+
+    def _once(self, packages: Sequence[Package]) -> list[Sent]:
+        bound = [self.waiting.add(package.payload) for package in packages]
+
+        def begins(place: int) -> None:
+            bound[place].begun = True
+
+        def done(place: int, outcome: Submitted | QslurmError) -> None:
+            if isinstance(outcome, QslurmError):
+                bound[place].over = isinstance(outcome, RefusedError)
             else:
-                found.append((package, outcome))
-    return found
+                bound[place].job_id = outcome.job_id
+            self.progress(len(packages[place].members))
 
-
-def _count(packages: Sequence[Package], progress: Callable[[int], None], number: int) -> None:
-    progress(len(packages[number].members))
+        payloads = [package.payload for package in packages]
+        outcomes = submit_many(
+            self.connect, payloads, connections=self.connections, on_begin=begins, on_done=done
+        )
+        return [Sent(*one) for one in zip(packages, outcomes, bound, strict=True)]
 
 
 @contextmanager
@@ -119,17 +165,13 @@ def _dry(files: Sequence[str], package: Package) -> dict[str, Any]:
     return ({"files": named} if package.is_array else {"file": named[0]}) | {"payload": package.payload}
 
 
-def _print_all(
-    config: Config,
-    files: Sequence[str],
-    sent: Sequence[tuple[Package, Outcome]],
-    *,
-    parsable: bool,
-    as_json: bool,
-) -> None:
+def _told(
+    config: Config, files: Sequence[str], sent: Sequence[Sent]
+) -> tuple[list[dict[str, Any]], list[QslurmError]]:
+    """A document for each file, in their order, and the errors with which packages were not sent, which are said."""
     documents: dict[int, dict[str, Any]] = {}
     failures: list[QslurmError] = []
-    for package, outcome in sent:
+    for package, outcome in ((one.package, one.outcome) for one in sent):
         said: dict[str, Any] = {"job_id": None, "error": None}
         if isinstance(outcome, QslurmError):
             failures.append(outcome)
@@ -147,18 +189,40 @@ def _print_all(
                 documents[member] |= {"id": f"{config.prefix}{ref}"} | (
                     {"task": task} if package.is_array else {}
                 )
-    ordered = [documents[member] for member in sorted(documents)]
-    if as_json:
-        print_json({"jobs": ordered})
-    else:
-        for one in ordered:
-            if one["job_id"]:
-                where = f"{one['partition']} on {shown_place(config)}"
-                click.echo(one["id"] if parsable else f"Submitted job {one['id']} to {where}: {one['file']}")
-    if failures:
-        submitted = sum(document["job_id"] is not None for document in ordered)
-        note(f"{submitted} of {len(files)} files were submitted.")
-        raise click.exceptions.Exit(max(failure.exit_code for failure in failures))
+    return [documents[member] for member in sorted(documents)], failures
+
+
+def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) -> None:
+    if how.as_json:
+        print_json({"jobs": documents})
+        return
+    for one in documents:
+        if one["job_id"]:
+            where = f"{one['partition']} on {shown_place(config)}"
+            click.echo(one["id"] if how.parsable else f"Submitted job {one['id']} to {where}: {one['file']}")
+
+
+def _wait(
+    connection: Center, sent: Sequence[Sent], documents: Sequence[dict[str, Any]], how: How
+) -> list[QslurmError]:
+    """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
+    from qslurm.cli.ended_files import ends_in, print_ends
+
+    open_ones = [one for one in sent if one.submission.job_id is not None]
+
+    def over(place: int) -> None:
+        open_ones[place].submission.over = True
+
+    platform = connection.config.prefix.rstrip(":")
+    jobs = [(connection, JobRef(one.submission.job_id or 0, platform=platform)) for one in open_ones]
+    ends = ends_of(jobs, how.timeout_s, over)
+    failures = [failure for _, failure in ends if failure is not None]
+    say(failures)
+    if not how.parsable or how.as_json:
+        for one, (_, ref), end in zip(open_ones, jobs, ends, strict=True):
+            ends_in(documents, one.package, connection, ref, end)
+        print_ends(documents, as_json=how.as_json)
+    return failures
 
 
 def _named(files: Sequence[str], package: Package) -> str:

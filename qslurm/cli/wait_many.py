@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qslurm.center.refs import JobRef
     from qslurm.center.tasks import Tasks
 
+    End = tuple[Tasks | None, QslurmError | None]
+
 WORST: tuple[type[QslurmError], ...] = (JobFailedError, TimedOutError, JobCancelledError)
 """The worst first, as among an array's tasks; what else there may be (no such job) is worse."""
 
@@ -24,23 +26,14 @@ WORST: tuple[type[QslurmError], ...] = (JobFailedError, TimedOutError, JobCancel
 def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None, *, as_json: bool) -> None:
     """Wait for each, and say how each ended; exits as the worst of them.
 
-    After `timeout_s` in all, what has not ended has timed out. UnreachableError if C2 is away for long.
+    After `timeout_s` in all, what has not ended has timed out.
     """
-    until = None if timeout_s is None else time.monotonic() + timeout_s
-    found = []
-    try:
-        for number, (center, job) in enumerate(jobs, 1):
-            left = None if until is None else max(0.0, until - time.monotonic())
-            found.append(_waited(center, job, left, f"{number} of {len(jobs)}, "))
-    except KeyboardInterrupt:
-        note(f"\nThe jobs go on; {len(found)} of {len(jobs)} were seen to end.")
-        raise
+    found = ends_of(jobs, timeout_s)
     failures = [failure for _, failure in found if failure is not None]
+    say(failures)
     if as_json:
         print_json({"jobs": [_document(*one, *how) for one, how in zip(jobs, found, strict=True)]})
     else:
-        for failure in failures:
-            note(f"qslurm: {failure}")
         print_table(
             ("JOBID", "STATE"),
             [
@@ -49,17 +42,51 @@ def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None,
             ],
         )
     if failures:
-        raise click.exceptions.Exit(min(failures, key=_badness).exit_code)
+        raise click.exceptions.Exit(worst_of(failures).exit_code)
+
+
+def ends_of(
+    jobs: Sequence[tuple[Center, JobRef]],
+    timeout_s: float | None,
+    on_end: Callable[[int], None] = lambda _: None,
+) -> list[End]:
+    """Wait for each: how it is in the end, or at the end of our patience, and the error that this stands for.
+
+    `on_end` is called with the place of each that is over.
+    """
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    found: list[End] = []
+    try:
+        for number, (center, job) in enumerate(jobs, 1):
+            left = None if until is None else max(0.0, until - time.monotonic())
+            end = _waited(center, job, left, f"{number} of {len(jobs)}, " if len(jobs) > 1 else "")
+            found.append(end)
+            if end[0] is not None and end[0].is_final:
+                on_end(number - 1)
+    except UnreachableError as error:  # for the others, too, and they are not waited for as long again
+        found += [(None, error)] * (len(jobs) - len(found))
+    except KeyboardInterrupt:
+        note(f"\nThe jobs go on; {len(found)} of {len(jobs)} were seen to end.")
+        raise
+    return found
+
+
+def say(failures: Sequence[QslurmError]) -> None:
+    """Each once: C2 is away for all of them."""
+    for said in dict.fromkeys(map(str, failures)):
+        note(f"qslurm: {said}")
+
+
+def worst_of(failures: Sequence[QslurmError]) -> QslurmError:
+    """The one whose exit code counts."""
+    return min(failures, key=_badness)
 
 
 def _badness(failure: QslurmError) -> int:
     return next((place for place, kind in enumerate(WORST) if isinstance(failure, kind)), -1)
 
 
-def _waited(
-    center: Center, job: JobRef, timeout_s: float | None, place: str
-) -> tuple[Tasks | None, QslurmError | None]:
-    """How a job is in the end, or at the end of our patience, and the error that this stands for."""
+def _waited(center: Center, job: JobRef, timeout_s: float | None, place: str) -> End:
     from qslurm.center import tasks
 
     try:

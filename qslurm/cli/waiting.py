@@ -1,4 +1,4 @@
-"""A job on C1 that waits for one on C2, which it takes along when it is ended."""
+"""A job on C1 that waits for some on C2, which it takes along when it is ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,36 +32,70 @@ class _Ended(BaseException):
         self.number = number
 
 
+@dataclass
+class Submission:
+    """What is waited for: a payload's key, and what has become of it so far."""
+
+    key: str
+    begun: bool = False
+    """C2 may have heard of it."""
+    job_id: int | None = None
+    over: bool = False
+    """C2 has refused it, or it has ended."""
+
+
 class Waiting:
     """While its body runs, this process and what it has submitted end together, if it is part of a job on C1.
 
-    When a batch system ends that job, the one on C2 is cancelled, and the command exits as one ended by a signal does.
+    When a batch system ends that job, those on C2 are cancelled, and the command exits as one ended by a signal does.
     What no process notices (SIGKILL, a node that fails) the center's agent does. A Ctrl-C at a terminal ends the
-    waiting only, and so does everything else that is no such signal.
+    waiting only, and so does everything else that is no such signal. With `keep` they never end together. `connect`
+    opens further connections, for many cancellations at once.
     """
 
     def __init__(
-        self, connection: Center, payload: Mapping[str, Any], environ: Mapping[str, str] | None = None
+        self,
+        connection: Center,
+        connect: Callable[[], Center],
+        payloads: Sequence[Mapping[str, Any]],
+        environ: Mapping[str, str] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         from qslurm.center.origin import of_process, slurm_job
-        from qslurm.payload.comment import Comment
 
         environ = os.environ if environ is None else environ
         self._connection = connection
-        self._key = Comment.parse(str(payload["job"].get("comment", ""))).key
-        self._in_a_job = of_process(environ).system != "shell"
+        self._connect = connect
+        self._in_a_job = not keep and of_process(environ).system != "shell"
         self._slurm_job = slurm_job(environ)
         self._tied = False
         self._before: dict[int, Any] = {}
-        self.job_id: int | None = None
-        """The job on C2, once it has an id."""
+        self.submissions: list[Submission] = []
+        """One for each payload, in their order; who submits them says here what becomes of each."""
+        for payload in payloads:
+            self.add(payload)
+
+    def add(self, payload: Mapping[str, Any]) -> Submission:
+        """Wait for this payload's job, too, which is to be submitted."""
+        from qslurm.payload.comment import Comment
+
+        submission = Submission(Comment.parse(str(payload["job"].get("comment", ""))).key)
+        self.submissions.append(submission)
+        return submission
+
+    def tie(self, connection: Center) -> Center:
+        """The connection, by which what is submitted from now on depends on this job of C1."""
+        if self._tied:
+            connection.depend(waits=self._slurm_job)
+        return connection
 
     def __enter__(self) -> Waiting:
         if not self._in_a_job:
             return self
-        if self._key and self._slurm_job and self._connection.follow_ups:
-            self._connection.depend(waits=self._slurm_job)
+        if self._slurm_job and self._connection.follow_ups:
             self._tied = True
+            self.tie(self._connection)
         at_a_terminal = sys.stdin is not None and sys.stdin.isatty()
         for number in ENDING:
             ignored = signal.getsignal(number) == signal.SIG_IGN  # as under nohup
@@ -80,40 +115,81 @@ class Waiting:
             self._let_go()
 
     def _let_go(self) -> None:
+        left = [one for one in self.submissions if one.key and one.begun and not one.over]
         try:
-            self._connection.let_go(self._key)
+            for one in left:
+                self._connection.let_go(one.key)
         except QslurmError as failure:
-            note(f"qslurm: {failure} When this job on C1 ends, job {self.job_id or ''} on C2 is cancelled.")
+            jobs = _named([one.job_id for one in left if one.job_id])
+            note(f"qslurm: {failure} When this job on C1 ends, {jobs} on C2 {_is(left)} cancelled.")
 
     def _cancel(self, why: str) -> None:
         """Cancel what was submitted: first that, then words."""
         self._connection.close()  # it may be in the middle of an answer
-        job_id = self.job_id
+        left = [one for one in self.submissions if one.begun and not one.over]
+        lost = [one for one in left if one.job_id is None and one.key]
+        failure: QslurmError | None = None
         try:
-            if job_id is None and self._key:
-                job_id = self._found()
-            if not job_id:
-                if self._tied:
-                    note(
-                        f"This job is being ended ({why}); what it submitted is cancelled by the center's agent."
-                    )
-                return
-            self._connection.slurm.cancel(job_id)
+            self._look_up(lost)
         except QslurmError as error:
+            failure = error
+        jobs = [one.job_id for one in left if one.job_id is not None]
+        cancelled, failed = self._cancelled(jobs)
+        failure = failure or failed
+        if cancelled:
             note(
-                f"qslurm: This job is being ended ({why}), and job {job_id or ''} on C2 can't be cancelled: {error}"
+                f"This job is being ended ({why}), so {_named(cancelled)} on C2 {_is(cancelled)} cancelled;"
+                f" --keep lets {'it' if len(cancelled) == 1 else 'them'} live."
             )
-        else:
-            note(f"This job is being ended ({why}), so job {job_id} on C2 is cancelled; --keep lets it live.")
+        if failure is not None:
+            others = [job for job in jobs if job not in cancelled]
+            note(
+                f"qslurm: This job is being ended ({why}), and {_named(others)} on C2 can't be cancelled: {failure}"
+            )
+        elif self._tied and any(one.job_id is None for one in lost):
+            note(f"This job is being ended ({why}); what it submitted is cancelled by the center's agent.")
 
-    def _found(self) -> int | None:
+    def _cancelled(self, jobs: Sequence[int]) -> tuple[list[int], QslurmError | None]:
+        """The jobs that are cancelled, and why others, if any, are not."""
+        if len(jobs) == 1:
+            try:
+                self._connection.slurm.cancel(jobs[0])
+            except QslurmError as error:
+                return [], error
+            return list(jobs), None
+        from qslurm.center.many import for_each
+        from qslurm.errors import RefusedError
+
+        outcomes = for_each(
+            self._connect,
+            jobs,
+            lambda center, job: center.slurm.cancel(job),
+            connections=self._connection.submissions_at_once,
+            own=RefusedError,
+        )
+        failures = [outcome for outcome in outcomes if isinstance(outcome, QslurmError)]
+        done = [job for job, outcome in zip(jobs, outcomes, strict=True) if isinstance(outcome, list)]
+        return done, failures[0] if failures else None
+
+    def _look_up(self, lost: Sequence[Submission]) -> None:
         """What was being sent: it may be on its way yet."""
         for pause_s in (0.0, 0.5, 1.0):
-            time.sleep(pause_s)
-            found = self._connection.slurm.find_by_key(self._key)
-            if found is not None:
-                return found.job_id
-        return None
+            if missing := [one for one in lost if one.job_id is None]:
+                time.sleep(pause_s)
+            for one in missing:
+                found = self._connection.slurm.find_by_key(one.key)
+                if found is not None and found.job_id:
+                    one.job_id = found.array_job_id or found.job_id
+
+
+def _named(jobs: Sequence[int | None]) -> str:
+    if len(jobs) == 1:
+        return f"job {jobs[0]}"
+    return f"{len(jobs)} jobs" if jobs else "what it submitted"
+
+
+def _is(jobs: Sequence[object]) -> str:
+    return "are" if len(jobs) > 1 else "is"
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

@@ -140,6 +140,27 @@ def test_many_files_are_sent_at_once_and_a_pipe_sees_no_progress(alice):
     assert alice.types("cancel", *map(str, jobs)).returncode == 0
 
 
+def test_many_files_are_waited_for_as_jobs_and_as_an_array(alice):
+    names = [f"waited{number:02}.cq" for number in range(21)]
+    for number, name in enumerate(names):
+        alice.writes(name, RABI.replace("{{ theta }}", str(3.14159265 * (number % 2))))
+    alice.writes("fails.sh", "#!/bin/bash\n#QSLURM --partition p_qx\nexit 3\n")
+    done = alice.types("submit", *names, "--wait", "--json")
+    assert done.returncode == 0, done.stderr
+    jobs = json.loads(done.stdout)["jobs"]
+    assert [one["id"] for one in jobs] == [f"{jobs[0]['job_id']}_{task}" for task in range(21)]
+    assert [one["results"]["counts"] for one in jobs] == [{str(number % 2): 200} for number in range(21)]
+    done = alice.types("submit", names[0], "fails.sh", names[1], "--wait")
+    assert done.returncode == 6
+    rows = [line.split() for line in done.stdout.splitlines()[4:]]
+    assert [row[1:3] for row in rows] == [
+        [names[0], "completed"],
+        ["fails.sh", "failed"],
+        [names[1], "completed"],
+    ]
+    assert [rows[0][3:], rows[2][3:]] == [["0:", "200"], ["1:", "200"]]
+
+
 def test_a_log_is_followed_to_the_jobs_end(alice):
     alice.writes("slow.sh", "#!/bin/bash\nfor n in 1 2 3; do echo line $n; sleep 0.5; done\n")
     job = alice.submits("slow.sh", "--backend", "qx")

@@ -36,8 +36,8 @@ class Client(Researcher):
         document = self.gets("submit", *words, "--then", script)
         return document["job_id"], document["follow_up"]
 
-    def waits_in_a_job(self, *options, environment=None):
-        """A job on C1 that waits for a job on C2, which is held there; the ids on C2 and on C1."""
+    def waits_in_a_job(self, *options, environment=None, files=("bell.cq",)):
+        """A job on C1 that waits for jobs on C2, which are held there; the ids of the last on C2, and on C1."""
         self.has_example("bell.cq")
         exports = "".join(
             f"export {name}={value}\n" for name, value in (environment or self.environment).items()
@@ -45,16 +45,18 @@ class Client(Researcher):
         name = f"wait-{new_key()}"
         script = (
             f"#!/bin/bash\n#SBATCH --mem=10\n{exports}"
-            f"qslurm submit bell.cq --backend qx --hold --wait {' '.join(options)} --job-name {name}\n"
+            f"qslurm submit {' '.join(files)} --backend qx --hold --wait {' '.join(options)} --job-name {name}\n"
         )
         c1_job = self.sbatches(f"{name}.sbatch", script)
         said = self.folder / f"{name}.sbatch.out"
         found = eventually(
-            lambda: re.search(r"Submitted job (\d+)", said.read_text() if said.exists() else ""),
+            lambda: re.findall(r"Submitted job (\d+)", said.read_text() if said.exists() else "")[
+                len(files) - 1 :
+            ],
             "the job to submit",
             seen=lambda: f"; it said {said.read_text() if said.exists() else 'nothing'}",
         )
-        return int(found[1]), c1_job
+        return int(found[-1]), c1_job
 
     def on_c1(self, c1_job):
         """What C1's Slurm says of a job."""
@@ -216,6 +218,8 @@ def test_a_waiting_job_takes_its_c2_job_along_with_and_without_an_agent(alice):
     ways = [None, {"QSLURM_CONFIG": str(testbed.layout.c1_qslurm)}]
     cancelled = [alice.waits_in_a_job(environment=way) for way in ways]
     timed_out = [alice.waits_in_a_job(environment=way) for way in ways]
+    several = ("bell.cq", "bell.cq", "bell.cq")
+    cancelled += [alice.waits_in_a_job(environment=way, files=several) for way in ways]
     kept = [alice.waits_in_a_job("--keep", environment=way) for way in ways]
     killed = alice.waits_in_a_job()  # at once, so that only the agent can know
     pids = testbed.c1(("scontrol", "listpids", str(killed[1])), user="root").stdout

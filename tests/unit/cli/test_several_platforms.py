@@ -31,6 +31,7 @@ class Platform:
                 slurm=Away(self.away),
                 results=Away(self.away),
                 has_platform=False,
+                submissions_at_once=4,
                 delay=lambda waited: 0.0,
                 close=lambda: None,
             )
@@ -50,6 +51,7 @@ class Platform:
             slurm=slurm,
             results=results,
             has_platform=False,
+            submissions_at_once=4,
             delay=lambda waited: 0.0,
             close=lambda: None,
         )

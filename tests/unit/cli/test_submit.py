@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 import qslurm
@@ -17,10 +16,11 @@ from qslurm.center.packing import Package
 from qslurm.center.settings import Config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
-from qslurm.cli.submit_many import INVALID_ARRAY, _print_all
+from qslurm.cli.submit_many import INVALID_ARRAY, How, Sent, _print_all, _told
+from qslurm.cli.waiting import Submission
 from qslurm.errors import RefusedError
 from qslurm.payload.envelope import unpack
-from qslurm.slurmrest import Submitted
+from qslurm.slurmrest import JobInfo, Submitted
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -56,7 +56,7 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.cq", "b.cq", "-b", "qx", "--wait"], "--wait is for one file"),
+        (["a.cq", "b.cq", "-b", "qx", "--timeout", "5"], "--timeout is how long --wait waits"),
         (["a.cq", "b.cq", "-b", "qx", "--then", "a.cq"], "--then is for one file"),
         (["a.cq", "-b", "qx", "--then", "a.cq", "--wait"], "leave out --wait"),
         (["a.cq", "-b", "qx", "--then-if", "any"], "there is none"),
@@ -153,18 +153,14 @@ def test_many_files_are_one_payload_unless_they_shall_be_separate(here, capsys):
 
 def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
     packages = [Package({"job": {"partition": "p_qx"}}, members) for members in ((0, 2), (1,), (3, 4))]
-    sent = list(zip(packages, [Submitted(12), Submitted(13), RefusedError("No such account.")], strict=True))
-    files = ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"]
-    with pytest.raises(click.exceptions.Exit):
-        _print_all(Config(), files, sent, parsable=True, as_json=False)
-    said = capsys.readouterr()
-    assert said.out.split() == ["12_0", "13", "12_1"]
-    assert "d.cq and 1 more: No such account." in said.err
-    assert "3 of 5 files were submitted." in said.err
-    with pytest.raises(click.exceptions.Exit):
-        _print_all(Config(), files, sent, parsable=False, as_json=True)
-    jobs = json.loads(capsys.readouterr().out)["jobs"]
-    assert [(one.get("id"), one["job_id"], one.get("task")) for one in jobs] == [
+    outcomes = [Submitted(12), Submitted(13), RefusedError("No such account.")]
+    sent = [Sent(*one, Submission("")) for one in zip(packages, outcomes, strict=True)]
+    documents, failures = _told(Config(), ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"], sent)
+    assert failures == outcomes[2:]
+    assert "d.cq and 1 more: No such account." in capsys.readouterr().err
+    _print_all(Config(), documents, How(parsable=True))
+    assert capsys.readouterr().out.split() == ["12_0", "13", "12_1"]
+    assert [(one.get("id"), one["job_id"], one.get("task")) for one in documents] == [
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
         *((None, None, None), (None, None, None)),
     ]
@@ -173,11 +169,11 @@ def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
 class SmallC2:
     """Takes arrays of at most five tasks."""
 
-    has_platform = False
+    prefix, has_platform, submissions_at_once = "", False, 4
 
     def __init__(self, config):
         self.config, self.slurm = config, self
-        self.taken, self.tasks = [], []
+        self.taken, self.tasks_sent = [], []
 
     def submit(self, payload):
         last = payload["job"].get("array", "0-0").partition("-")[2].partition("%")[0]
@@ -187,7 +183,7 @@ class SmallC2:
             raise error
         envelope = unpack(payload["script"])
         self.taken.append([one.file for one in envelope.sources] or [payload["job"]["name"]])
-        self.tasks += [envelope.of_task(index) for index in range(int(last) + 1) if envelope.sweep]
+        self.tasks_sent += [envelope.of_task(index) for index in range(int(last) + 1) if envelope.sweep]
         return Submitted(len(self.taken))
 
     def close(self):
@@ -218,8 +214,118 @@ def test_a_sweep_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, cap
     assert run([*words, "--array", "%2", "--parsable"]) == 0
     said = capsys.readouterr()
     assert (sorted(said.out.split()), "3 arrays" in said.err) == (["1", "2", "3"], True)
-    assert sorted(int(task.parameters["theta"]) for task in c2.tasks) == list(range(12))
-    assert all(f"Rx({task.parameters['theta']})" in task.source for task in c2.tasks)
-    for alone in (("--array", "0-11"), ("--wait",)):  # whose user has said which, or waits for one job
-        assert run([*words, *alone]) == 3
+    assert sorted(int(task.parameters["theta"]) for task in c2.tasks_sent) == list(range(12))
+    assert all(f"Rx({task.parameters['theta']})" in task.source for task in c2.tasks_sent)
+    assert run([*words, "--array", "0-11"]) == 3  # whose user has said which
     assert len(c2.taken) == 3
+
+
+class RunC2(SmallC2):
+    """Runs jobs at once. They complete, but for those that have a state by the name of their file."""
+
+    has_platform = True
+
+    def __init__(self, config, **states):
+        super().__init__(config)
+        self.states, self.ended = states, {}
+        self.results = Results(self.ended)
+
+    def submit(self, payload):
+        submitted = super().submit(payload)
+        names = [name.removesuffix(".cq") for name in self.taken[-1]]
+        if names == ["refused"]:
+            raise RefusedError("No such account.")
+        last = int(payload["job"].get("array", "0-0").partition("-")[2].partition("%")[0])
+        names = names if len(names) > 1 else names * (last + 1)
+        array = submitted.job_id if last else None
+        self.ended[submitted.job_id] = [
+            JobInfo(
+                job_id=submitted.job_id * 100 + index if last else submitted.job_id,
+                name=name,
+                state=self.states.get(name, "COMPLETED"),
+                comment=payload["job"]["comment"],
+                array_job_id=array,
+                array_task_id=index if last else None,
+            )
+            for index, name in enumerate(names)
+        ]
+        return submitted
+
+    def tasks(self, job_id):
+        return self.ended[job_id]
+
+    def accounted_tasks(self, job_id):
+        return []
+
+    def delay(self, waited):
+        return 0.0
+
+    def pause(self, seconds, job):
+        pass
+
+
+class Results:
+    """Has counts for every job, by which it can be told from others."""
+
+    def __init__(self, ended):
+        self._ended = ended
+
+    def job(self, job_id):
+        return {}
+
+    def results(self, job_id):
+        key = "key#0" if any(job.array_job_id == job_id for job in self._ended.get(job_id, ())) else "key"
+        about = {"job_id": job_id, "key": key, "kind": "circuit", "state": "completed"}
+        return {**about, "counts": {"0": job_id}}
+
+
+@pytest.fixture
+def run_c2(monkeypatch):
+    def made(**states):
+        c2 = RunC2(load_config({}), **states)
+        monkeypatch.setattr(CenterFlags, "open", lambda _, __="": c2)
+        return c2
+
+    return made
+
+
+def test_many_files_are_waited_for_and_the_worst_of_them_counts(here, run_c2, capsys):
+    for name in ("c.cq", "refused.cq"):
+        (here / name).write_text(BELL)
+    run_c2(b="CANCELLED", c="TIMEOUT")
+    assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait"]) == 7
+    said = capsys.readouterr()
+    assert said.out.startswith("Submitted job 1 to p_qx on C2: a.cq\nSubmitted job 2 to p_qx on C2: b.cq\n")
+    assert [line.split()[:3] for line in said.out.splitlines()[3:]] == [
+        ["1", "a.cq", "completed"],
+        ["2", "b.cq", "cancelled"],
+    ]
+    assert "Job 2 was cancelled" in said.err
+    assert run(["submit", "a.cq", "b.cq", "c.cq", "-b", "qx", "--wait", "--parsable"]) == 8
+    assert capsys.readouterr().out.split() == ["3", "4", "5"]
+    assert run(["submit", "a.cq", "refused.cq", "-b", "qx", "--wait", "--json"]) == 3
+    good, bad = json.loads(capsys.readouterr().out)["jobs"]
+    assert (good["file"], good["state"], good["results"]["counts"]) == ("a.cq", "completed", {"0": 6})
+    assert (bad["file"], bad["job_id"], bad["error"]["type"]) == ("refused.cq", None, "refused")
+
+
+def test_each_file_of_an_array_has_its_own_end(here, run_c2, monkeypatch, capsys):
+    monkeypatch.setattr("qslurm.cli.submit_many.FEWEST", 2)
+    c2 = run_c2(b="FAILED")
+    assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 6
+    first, second = json.loads(capsys.readouterr().out)["jobs"]
+    assert len(c2.taken) == 1
+    assert (first["id"], first["state"], first["results"]["counts"]) == ("1_0", "completed", {"0": 100})
+    assert (second["id"], second["state"], second["error"]["type"]) == ("1_1", "failed", "job_failed")
+
+
+def test_a_sweep_in_parts_is_waited_for_as_a_whole(here, run_c2, monkeypatch, capsys):
+    (here / "rabi.cq").write_text(BELL.replace("H q[0]", "Rx({{ theta }}) q[0]"))
+    monkeypatch.setattr(packing, "MOST_TASKS", 5)
+    c2 = run_c2()
+    assert run(["submit", "rabi.cq", "-b", "qx", "--sweep", "theta=0:6:1", "--wait"]) == 0
+    assert len(c2.taken) == 2
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert [(row[1], row[2], row[3]) for row in rows] == [
+        ("rabi.cq", str(theta), "completed") for theta in range(7)
+    ]

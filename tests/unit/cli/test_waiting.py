@@ -18,6 +18,7 @@ class Agent(Center):
     """A connection that keeps what it is told."""
 
     follow_ups = "c2"
+    submissions_at_once = 2
 
     def __init__(self, cancel_fails=False):
         super().__init__(Config())
@@ -36,6 +37,7 @@ class Agent(Center):
         if self.cancel_fails:
             raise UnreachableError("C2 is away.")
         self.told.append(("cancelled", job_id))
+        return []
 
     def find_by_key(self, key):
         self.looked += 1
@@ -45,9 +47,14 @@ class Agent(Center):
         pass
 
 
+def waiting_by(agent, environ=IN_A_JOB, payloads=(PAYLOAD,), *, keep=False):
+    return Waiting(agent, lambda: agent, payloads, environ, keep=keep)
+
+
 def ended_by(number, agent, environ=IN_A_JOB, job_id=12):
-    with Waiting(agent, PAYLOAD, environ) as waiting:
-        waiting.job_id = job_id
+    with waiting_by(agent, environ) as waiting:
+        (submission,) = waiting.submissions
+        submission.begun, submission.job_id = True, job_id
         signal.raise_signal(number)
 
 
@@ -85,16 +92,36 @@ def test_what_can_not_be_cancelled_is_said(capsys):
     assert "can't be cancelled: C2 is away." in capsys.readouterr().err
 
 
+def test_many_are_cancelled_but_what_has_ended_or_never_began(capsys):
+    agent = Agent()
+    payloads = [{"job": {"comment": f"qslurm key={number:032x}"}} for number in range(6)]
+    with pytest.raises(click.exceptions.Exit), waiting_by(agent, payloads=payloads) as waiting:
+        assert waiting.tie(agent) is agent
+        for number, submission in enumerate(waiting.submissions[:4]):
+            submission.begun, submission.job_id, submission.over = True, 12 + number, number == 1
+        signal.raise_signal(signal.SIGTERM)
+    assert sorted(agent.told[2:]) == [("cancelled", 12), ("cancelled", 14), ("cancelled", 15)]
+    assert "so 3 jobs on C2 are cancelled; --keep lets them live" in capsys.readouterr().err
+
+
+def test_who_is_to_keep_them_is_ended_as_any_process():
+    agent, handler = Agent(), signal.getsignal(signal.SIGTERM)
+    with waiting_by(agent, keep=True):
+        assert signal.getsignal(signal.SIGTERM) == handler
+    assert agent.told == []
+
+
 def test_outside_of_a_job_nothing_is_tied():
     agent, handler = Agent(), signal.getsignal(signal.SIGTERM)
-    with Waiting(agent, PAYLOAD, {"USER": "ann"}):
+    with waiting_by(agent, {"USER": "ann"}):
         assert signal.getsignal(signal.SIGTERM) == handler
     assert agent.told == []
 
 
 def test_a_wait_that_is_given_up_lets_the_job_live():
     agent, handler = Agent(), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), Waiting(agent, PAYLOAD, IN_A_JOB):
+    with pytest.raises(KeyboardInterrupt), waiting_by(agent) as waiting:
+        waiting.submissions[0].begun = True
         raise KeyboardInterrupt
     assert agent.told[-1] == ("let go", KEY)
     assert signal.getsignal(signal.SIGTERM) == handler
@@ -102,7 +129,7 @@ def test_a_wait_that_is_given_up_lets_the_job_live():
 
 def test_a_job_that_has_ended_needs_no_word():
     agent = Agent()
-    with Waiting(agent, PAYLOAD, IN_A_JOB):
+    with waiting_by(agent):
         pass
     assert agent.told == [("depend", "snellius:7:0", False)]
 
@@ -110,6 +137,6 @@ def test_a_job_that_has_ended_needs_no_word():
 def test_what_is_ignored_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup qslurm submit --wait
     agent = Agent()
-    with Waiting(agent, PAYLOAD, IN_A_JOB):
+    with waiting_by(agent):
         signal.raise_signal(signal.SIGHUP)
     assert agent.told == [("depend", "snellius:7:0", False)]
