@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qslurm.center.follow_up import BEFORE_NOTE, Mark
@@ -63,15 +63,19 @@ def parse_running(text: str) -> set[str]:
     return running
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run_command(
+    command: Sequence[str], limit_s: float = COMMAND_S, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands; QslurmError if it is not here, UnreachableError if it takes too long."""
     try:
         return subprocess.run(
             command,
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMMAND_S,
+            timeout=limit_s,
             check=False,
         )
     except FileNotFoundError as error:
@@ -80,7 +84,7 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
             hint="The releaser runs where Slurm's commands of this cluster do.",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise UnreachableError(f"{command[0]} has not ended after {COMMAND_S:.0f} s.") from error
+        raise UnreachableError(f"{command[0]} has not ended after {limit_s:.0f} s.") from error
 
 
 class Queue:
@@ -89,7 +93,7 @@ class Queue:
     A job that is not there any more, or has been started by its user, is no error.
     """
 
-    def __init__(self, run: Run = _run) -> None:
+    def __init__(self, run: Run = run_command) -> None:
         self._run = run
 
     def cluster(self) -> str:
@@ -100,11 +104,12 @@ class Queue:
                 return value.strip()
         raise QslurmError("scontrol does not say what this cluster's name is.")
 
-    def held(self) -> list[Held]:
-        """All follow-ups whose users hold them."""
+    def held(self, user: str = "") -> list[Held]:
+        """All follow-ups whose users hold them, or those of one user."""
         sign = secrets.token_hex(16)
+        options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
         form = f"--format={sign} %A %u %r %Q %k"
-        return parse_held(self._asked(["squeue", "--noheader", "--states=PENDING", form]), sign)
+        return parse_held(self._asked(["squeue", *options, form]), sign)
 
     def running(self, jobs: Iterable[str]) -> set[str]:
         """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run.

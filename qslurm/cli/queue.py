@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -9,11 +10,13 @@ import click
 from qslurm.cli.choosing import account_option, chooser, me_option, name_option, states_in, submitter
 from qslurm.cli.everywhere import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
-from qslurm.cli.output import job_document, print_json, print_table, short_name
+from qslurm.cli.output import job_document, note, print_json, print_table, short_name
 from qslurm.cli.times import clock_time
+from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
+    from qslurm.center.followers import Follower
     from qslurm.slurmrest import JobInfo
 
 
@@ -46,6 +49,8 @@ def queue(
 
     Where several platforms are configured, those of all; a platform that does not answer is said on stderr.
 
+    Below them stand your jobs that `qslurm submit --then` holds on this cluster until one of these has ended.
+
     \b
     Examples:
       qslurm queue
@@ -55,11 +60,12 @@ def queue(
     """
     wanted, chosen = states_in(states), chooser(name, account, me)
 
-    def listed(connection: Center) -> list[tuple[JobInfo, int | None]]:
-        """The platform's jobs that are asked for, each with its place in line."""
+    def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
+        """The platform's jobs that are asked for, each with its place in line, and what follows them on C1."""
+        from qslurm.center.followers import followers
         from qslurm.center.line import line
 
-        return [
+        jobs = [
             (job, place)
             for job, place in line(connection)
             if (partition is None or job.partition == partition)
@@ -67,15 +73,25 @@ def queue(
             and (key is None or job.marks.key == key)
             and chosen(job)
         ]
+        try:
+            return jobs, followers(connection, [job for job, _ in jobs])
+        except QslurmError as error:
+            note(f"Follow-ups are not shown: {error}")
+            return jobs, []
 
     found = ask_all(center, listed)
-    rows = [(config, job, place) for config, jobs in found.answers for job, place in jobs]
+    rows = [(config, job, place) for config, (jobs, _) in found.answers for job, place in jobs]
+    following = [(config, one) for config, (_, held) in found.answers for one in held]
     if as_json:
         documents = [
             {**job_document(job, config.prefix), "platform": config.platform, "position": place}
             for config, job, place in rows
         ]
-        print_json(found.document(jobs=documents))
+        followed = [
+            {**asdict(one), "follows": f"{config.prefix}{one.follows}", "platform": config.platform}
+            for config, one in following
+        ]
+        print_json(found.document(jobs=documents, follow_ups=followed))
     else:
         header = ("PARTITION", "NAME", "ACCOUNT", "USER", "STATE", "SUBMITTED", "PLACE", "START", "REASON")
         print_table(
@@ -90,4 +106,13 @@ def queue(
                 for config, job, place in rows
             ],
         )
+        if following:
+            click.echo()
+            print_table(
+                ("FOLLOW-UP", "USER", "FOLLOWS", "IF"),
+                [
+                    (one.job_id, one.user, f"{config.prefix}{one.follows}", one.then_if)
+                    for config, one in following
+                ],
+            )
     found.finish()

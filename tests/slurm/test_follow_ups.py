@@ -239,3 +239,18 @@ def test_a_waiting_job_takes_its_c2_job_along_with_and_without_an_agent(alice):
         alice.sees_on_c1(c1_job, "CANCELLED")
         assert sees.sees(job_id) == "PENDING"
         assert sees.types("cancel", str(job_id)).returncode == 0
+
+
+def test_what_is_held_here_stands_below_the_jobs_that_it_follows_and_before_nobody_else(alice):
+    job_id, follow_up = alice.submits_followed("bell.cq", "--backend", "qx", "--hold", "--then-if", "any")
+    shown = {"job_id": follow_up, "user": alice.user, "follows": str(job_id), "then_if": "any"}
+    listed = alice.gets("queue")["follow_ups"]
+    assert {**shown, "platform": "c2"} in listed
+    printed = alice.types("queue", SQUEUE_PARTITION="nowhere").stdout
+    assert re.search(rf"^{follow_up} +{alice.user} +{job_id} +any$", printed, re.MULTILINE), printed
+    bob = Client(alice.testbed, "qs_bob")
+    assert bob.gets("queue")["follow_ups"] == []
+    assert alice.types("cancel", str(job_id)).returncode == 0
+    eventually(lambda: not alice.gets("queue", "--key", "x")["follow_ups"], "nothing to be shown for no job")
+    alice.sees_on_c1(follow_up, "COMPLETED", "FAILED")
+    assert follow_up not in [one["job_id"] for one in alice.gets("queue", "--all")["follow_ups"]]

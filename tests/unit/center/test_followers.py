@@ -1,0 +1,46 @@
+"""What `qslurm queue` shows of the follow-ups that C1 holds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from qslurm.center.follow_up import Mark
+from qslurm.center.followers import Follower, followers
+from qslurm.center.queue import Held
+from qslurm.center.settings import AgentSettings, Config
+from qslurm.slurmrest import JobInfo
+
+KEYS = ["a" * 32, "b" * 32, "c" * 32]
+
+
+class Queue:
+    """C1's, with three follow-ups and one of another platform."""
+
+    def __init__(self):
+        self.asked = []
+
+    def held(self, user):
+        self.asked.append(user)
+        marks = [*(Mark(key, "ok", "c2") for key in KEYS), Mark(KEYS[0], "any", "tuna")]
+        return [Held(90 + number, "ann", mark) for number, mark in enumerate(marks)]
+
+
+def shown(agent, *jobs):
+    queue = Queue()
+    center = SimpleNamespace(config=Config(agent=agent), follow_ups="c2")
+    return followers(center, jobs, queue), queue.asked
+
+
+def job(job_id, key, **facts):
+    return JobInfo(job_id=job_id, name="bell", state="PENDING", comment=f"qslurm key={key}", **facts)
+
+
+def test_a_follow_up_is_shown_with_the_job_or_the_array_that_it_follows():
+    agent = AgentSettings(socket="/run/agent.sock")
+    found, _ = shown(agent, job(12, KEYS[0]), job(15, KEYS[1], array_job_id=14, array_task_id=1))
+    assert found == [Follower(90, "ann", 12, "ok"), Follower(91, "ann", 14, "ok")]
+
+
+def test_c1s_queue_is_not_asked_where_nobody_releases_follow_ups_or_nothing_is_followed():
+    assert shown(AgentSettings(), job(12, KEYS[0])) == ([], [])
+    assert shown(AgentSettings(socket="/run/agent.sock")) == ([], [])
