@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qslurm.errors import (
@@ -16,8 +19,6 @@ from qslurm.errors import (
 from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
-    import requests
-
     from qslurm.center.connection import Platform
     from qslurm.feed.pages import Line, Load, Page
 
@@ -31,6 +32,15 @@ _ERRORS: dict[int, type[QslurmError]] = {
     404: UnknownJobError,
     409: NotReadyError,
 }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
 
 
 class JobManagerClient:
@@ -47,12 +57,14 @@ class JobManagerClient:
         pinned_key: str | None = None,
     ) -> None:
         from qslurm.slurmrest.session import open_session
-        from qslurm.slurmrest.transport import check_url
+        from qslurm.slurmrest.transport import Http, Https, check_url
 
         self._url = check_url(url)
         self._token = token
         self._timeout_s = timeout_s
-        self._session = open_session(self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key)
+        self._session = open_session(
+            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=Http, https=Https
+        )
 
     def close(self) -> None:
         """Close the kept connection; the next request opens another."""
@@ -118,27 +130,27 @@ class JobManagerClient:
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """A piece of what the job has written, from an offset on, and the offset behind it."""
-        response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
-        return response.content, _next_offset(response, offset)
+        answer = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
+        return answer.body, _next_offset(answer, offset)
 
     def _packed(
         self, path: str, type_: type[T], parameters: dict[str, str] | None = None, wait_s: int = 0
     ) -> T:
         import msgspec
 
-        response = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
+        answer = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
         try:
-            return msgspec.msgpack.decode(response.content, type=type_)
+            return msgspec.msgpack.decode(answer.body, type=type_)
         except msgspec.DecodeError as error:
             raise _not_a_job_manager(self._url) from error
 
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
         return self._document(self._get(path, parameters or {}))
 
-    def _document(self, response: requests.Response) -> dict[str, Any]:
+    def _document(self, answer: Answer) -> dict[str, Any]:
         try:
-            document = response.json()
-        except ValueError as error:
+            document = json.loads(answer.body)
+        except (ValueError, RecursionError) as error:
             raise _not_a_job_manager(self._url) from error
         if not isinstance(document, dict):
             raise _not_a_job_manager(self._url)
@@ -158,7 +170,7 @@ class JobManagerClient:
         except (ValueError, OverflowError, OSError) as error:
             raise _not_a_job_manager(self._url) from error
 
-    def _get(self, path: str, parameters: dict[str, str]) -> requests.Response:
+    def _get(self, path: str, parameters: dict[str, str]) -> Answer:
         return self._send("GET", path, parameters)
 
     def _send(
@@ -170,12 +182,14 @@ class JobManagerClient:
         token: bool = True,
         accept: str = "*/*",
         wait_s: int = 0,
-    ) -> requests.Response:
+    ) -> Answer:
         import requests
+        from urllib3.exceptions import HTTPError
 
-        from qslurm.slurmrest.session import distrust
-        from qslurm.slurmrest.transport import causes_of
+        from qslurm.slurmrest.transport import read_whole
 
+        timeout_s = self._timeout_s + wait_s
+        until = time.monotonic() + 2 * timeout_s
         try:
             response = self._session.request(
                 method,
@@ -183,19 +197,32 @@ class JobManagerClient:
                 params=parameters,
                 headers={"Accept": accept}
                 | ({"Authorization": f"Bearer {self._token.reveal()}"} if token else {}),
-                timeout=self._timeout_s + wait_s,
+                timeout=timeout_s,
                 allow_redirects=False,
+                stream=True,
             )
-        except (requests.RequestException, ValueError) as error:
-            if (distrusted := distrust(self._url, causes_of(error))) is not None:
-                raise distrusted from error
-            raise UnreachableError(
-                f"C2's job manager at {self._url} did not answer ({_reason(error)}).",
-                hint="Results are kept there; ask again later, or check results_url.",
-            ) from error
-        if response.status_code != requests.codes.ok:
-            raise _error(response, self._url)
-        return response
+            with response:
+                body = read_whole(response, until, f"C2's job manager at {self._url}")
+        except (requests.RequestException, HTTPError, ValueError, OSError) as error:
+            raise self._no_answer(error, timeout_s) from error
+        answer = Answer(response.status_code, body, response.headers)
+        if answer.status != requests.codes.ok:
+            raise _error(answer, self._url)
+        return answer
+
+    def _no_answer(self, error: Exception, timeout_s: float) -> UnreachableError:
+        from qslurm.slurmrest.session import distrust
+        from qslurm.slurmrest.transport import by_proxy, causes_of, never_sent, what_happened, why
+
+        if (distrusted := distrust(self._url, causes_of(error))) is not None:
+            return distrusted
+        what = what_happened(error, timeout_s)
+        if never_sent(error):
+            what = f"can't be reached{by_proxy(error)}: {why(error)}"
+        return UnreachableError(
+            f"C2's job manager at {self._url} {what}.",
+            hint="Results are kept there; ask again later, or check results_url.",
+        )
 
 
 def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
@@ -209,19 +236,11 @@ def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
         offset = after
 
 
-def _next_offset(response: requests.Response, offset: int) -> int:
+def _next_offset(answer: Answer, offset: int) -> int:
     try:
-        return int(response.headers[NEXT_OFFSET])
+        return int(answer.headers[NEXT_OFFSET])
     except (KeyError, ValueError):
-        return offset + len(response.content)
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause in a few words; requests' own messages name hosts, paths and object addresses."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
-    return getattr(cause, "strerror", None) or type(cause).__name__
+        return offset + len(answer.body)
 
 
 def _not_a_job_manager(url: str) -> UnreachableError:
@@ -230,15 +249,30 @@ def _not_a_job_manager(url: str) -> UnreachableError:
     )
 
 
-def _error(response: requests.Response, url: str) -> QslurmError:
-    error_class = _ERRORS.get(response.status_code)
+def _error(answer: Answer, url: str) -> QslurmError:
+    error_class = _ERRORS.get(answer.status)
     try:
-        described = response.json()["error"]
+        described = json.loads(answer.body)["error"]
         message, hint = str(described["message"]), str(described.get("hint", ""))
-    except (ValueError, KeyError, TypeError):
-        if error_class is None:
-            return _not_a_job_manager(url)
-        message, hint = f"C2's job manager answered {response.status_code}.", ""
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _unsaid(answer.status, url)
     if error_class is None:
-        error_class = UnreachableError if response.status_code >= 500 else RefusedError
+        error_class = UnreachableError if answer.status >= 500 else RefusedError
     return error_class(message, hint=hint)
+
+
+def _unsaid(status: int, url: str) -> QslurmError:
+    """The error for an answer that only its HTTP status explains: it is a proxy's, or the job manager is at its end."""
+    if status == 401:
+        return TokenError("C2 refused the token.", hint="Look at it with `qslurm token check`.")
+    if status == 403:
+        return TokenError(
+            f"What stands before C2's job manager at {url} does not let us in (HTTP 403).",
+            hint="Ask your center's admins, or C2's operators.",
+        )
+    if status >= 500:
+        return UnreachableError(
+            f"C2's job manager at {url} is not there, or in trouble (HTTP {status}).",
+            hint="Results are kept there; ask again later.",
+        )
+    return _not_a_job_manager(url)

@@ -73,21 +73,22 @@ def wait_until_final(
         try:
             job = ask()
         except UnreachableError as error:
-            heard_now, silent = False, clock() - heard
+            unheard, silent = error.message, clock() - heard
             if silent > PATIENCE_S:
                 raise UnreachableError(
-                    f"C2 has not answered for {silent:.0f} s; the job itself goes on.", hint=error.hint
+                    f"C2 has not answered for {silent:.0f} s; the job itself goes on. {unheard}",
+                    hint=error.hint,
                 ) from error
             on_poll(Poll(None, silent, clock() - start))
         else:
-            heard_now, heard = True, clock()
+            unheard, heard = "", clock()
             on_poll(Poll(job, 0.0, heard - start))
             if job.is_final:
                 return job
         waited = clock() - start
         if timeout_s is not None and waited >= timeout_s:
-            if not heard_now:
-                raise TimedOutError(f"{what}: C2 does not answer, and {timeout_s:g} s are over.")
+            if unheard:
+                raise TimedOutError(f"{what}: C2 does not answer, and {timeout_s:g} s are over. {unheard}")
             raise TimedOutError(f"{what} had not ended after {timeout_s:g} s; it goes on.")
         pause = delay(waited)
         sleep(pause if timeout_s is None else min(pause, max(0.0, timeout_s - waited)))

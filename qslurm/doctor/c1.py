@@ -87,12 +87,16 @@ def _token(config: Config) -> Iterator[Finding]:
         yield warn("token", warning, "")
     yield ok("token", f"{report.claims.user}, {report.expiry}")
     if config.c2.url:
-        checked = check_token(
-            source,
-            connect=lambda claims, secret: connect(config, secret, user=claims.user),
-            user=config.c2.user,
-        )
-        yield ok("C2", checked.c2)
+        try:
+            checked = check_token(
+                source,
+                connect=lambda claims, secret: connect(config, secret, user=claims.user),
+                user=config.c2.user,
+            )
+        except QslurmError as error:
+            yield fail("C2", error.message, error.hint)
+        else:
+            yield ok("C2", checked.c2)
 
 
 def _renewal(config: Config) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.slurmrest.verdict import Verdict
+from qslurm.slurmrest.verdict import GATEWAYS, Verdict
 
 _TOO_MUCH = "Ask for less, or ask C2's operators what the partition allows."
 
@@ -101,9 +101,14 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
                 else UnreachableError(sentence, hint=_AGAIN)
             )
         case "broken":
+            away = verdict.number in GATEWAYS
             sentence = f"C2 answered, but not like a slurmrestd: {words}."
+            if away:
+                sentence = f"C2's slurmrestd is not there, says what stands before it ({words})."
             if submitting:
                 return UncertainError(sentence, hint=_LOOK_FIRST)
+            if away:
+                return UnreachableError(sentence, hint=_AGAIN)
             return UnreachableError(sentence, hint="Is the URL that of a slurmrestd?")
         case "ok" | "accepted":
             return _without_job_id(verdict, what)

@@ -10,6 +10,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Url, parse_url
 
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.slurmrest.pins import WrongKeyError, check_pin, parse_pins
@@ -70,9 +72,10 @@ def open_session(
     A server is believed by `ca_file`, or by the authorities that requests brings; one with a pinned key by that key,
     and by `ca_file` as well if there is one: a key says more than a name.
     """
-    if ca_file and not Path(ca_file).is_file():
-        raise ConfigError(f"The certificate authority {ca_file} is no file.", hint="Check ca_file.")
+    if ca_file:
+        _check_ca_file(Path(ca_file))
     session = requests.Session()
+    session.headers["Accept-Encoding"] = "identity"  # answers are read as they come, within bounds
     session.trust_env = False  # a .netrc would replace the token, a proxy would see it
     session.verify = ca_file or True
     if pinned_key:
@@ -84,23 +87,89 @@ def open_session(
         https = type("PinnedHttps", (_Pinned, https), {"pins": pins})
         session.verify = ca_file or False
     if proxy:
+        _check_proxy(proxy)
         session.proxies = {"http": proxy, "https": proxy}
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(http, https))
     return session
 
 
+def _check_ca_file(file: Path) -> None:
+    """ConfigError for what can't be believed by: it would be noticed at the first request, in OpenSSL's words."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"The certificate authority {file} can't be read: {why}.", hint="Check ca_file."
+        ) from error
+    if b"CERTIFICATE-----" not in text:
+        raise ConfigError(f"There is no certificate in {file}.", hint="ca_file is a PEM file.")
+
+
+def _check_proxy(proxy: str) -> None:
+    """ConfigError for a proxy that is no HTTP proxy. It may hold a password, so it is not shown."""
+    try:
+        parts = parse_url(proxy)
+    except LocationParseError:
+        parts = Url()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ConfigError(
+            "The setting proxy is no URL of an HTTP proxy.", hint="It looks like http://proxy:3128."
+        )
+
+
+_OTHER_NAME, _TOO_OLD, _TOO_YOUNG = (62, 64), 10, 9
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH, CERT_HAS_EXPIRED, CERT_NOT_YET_VALID."""
+
+_NO_TLS = frozenset(
+    {
+        *(
+            "WRONG_VERSION_NUMBER",
+            "UNSUPPORTED_PROTOCOL",
+            "UNKNOWN_PROTOCOL",
+            "HTTP_REQUEST",
+            "NO_SHARED_CIPHER",
+        ),
+        *("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"),
+    }
+)
+"""OpenSSL's reasons for which a connection ends before anything can have been said on it."""
+
+
+def _in_doubt(url: str, error: ssl.SSLCertVerificationError) -> UnreachableError:
+    """What is wrong with a certificate, and who can mend it."""
+    if error.verify_code in _OTHER_NAME:
+        return UnreachableError(
+            f"C2's certificate at {url} is for another host.",
+            hint="Use the name in the URL that C2's operators say, or set pinned_key to C2's key.",
+        )
+    if error.verify_code == _TOO_OLD:
+        return UnreachableError(f"C2's certificate at {url} has expired.", hint="Tell C2's operators.")
+    if error.verify_code == _TOO_YOUNG:
+        return UnreachableError(
+            f"C2's certificate at {url} is not valid yet.", hint="Is this machine's clock right?"
+        )
+    return UnreachableError(
+        f"C2's certificate at {url} is not to be trusted.",
+        hint="Set ca_file to the certificate authority that C2's operators use, or pinned_key to C2's key.",
+    )
+
+
 def distrust(url: str, causes: list[BaseException]) -> UnreachableError | None:
-    """The error for a server that is not believed; None if that is not what went wrong."""
+    """The error for a server that is not believed, or speaks no TLS; None if that is not what went wrong."""
     for cause in causes:
         if isinstance(cause, WrongKeyError):
             return UnreachableError(
                 f"Who answers at {url} is not C2: its key is not the pinned one, but {cause.shown}.",
                 hint="Nothing was sent. If C2's operators say that they have a new key, change pinned_key.",
             )
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _in_doubt(url, cause)
+    if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         return UnreachableError(
-            f"C2's certificate at {url} is not to be trusted.",
-            hint="Set ca_file to the certificate authority that C2's operators use, or pinned_key to C2's key.",
+            f"What answers at {url} does not speak TLS as we do.",
+            hint="Is it http:// there, or another port?",
         )
     return None

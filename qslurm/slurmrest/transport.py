@@ -103,11 +103,15 @@ class _AckAtOnce:
         return super().getresponse()  # type: ignore[misc]
 
 
-class _Http(_AckAtOnce, HTTPConnection):
+class Http(_AckAtOnce, HTTPConnection):
+    """A connection whose answers begin in time, and end."""
+
     response_class = _Response
 
 
-class _Https(_AckAtOnce, HTTPSConnection):
+class Https(_AckAtOnce, HTTPSConnection):
+    """The same by TLS."""
+
     response_class = _Response
 
 
@@ -141,7 +145,7 @@ class Transport:
         self._url = check_url(url)
         self._timeout_s = timeout_s
         self._session = open_session(
-            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=_Http, https=_Https
+            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=Http, https=Https
         )
         self._session.auth = _TokenAuth(user, token)
         self._session.headers["Accept"] = "application/json"
@@ -155,7 +159,7 @@ class Transport:
 
         The answer must begin within `timeout_s` and be complete within twice that.
         """
-        deadline = time.monotonic() + 2 * self._timeout_s
+        until = time.monotonic() + 2 * self._timeout_s
         try:
             response = self._session.request(
                 method,
@@ -170,47 +174,56 @@ class Transport:
                 return Answer(
                     response.status_code,
                     response.headers.get("Content-Type", ""),
-                    self._read(response, deadline),
+                    read_whole(response, until, f"C2's slurmrestd at {self._url}"),
                 )
         except (requests.RequestException, Urllib3Error, OSError) as error:
             raise self._no_answer(error, submitting) from error
         except UnreachableError as error:
             raise (_uncertain(str(error)) if submitting else error) from None
 
-    def _read(self, response: requests.Response, deadline: float) -> bytes:
-        """The whole body, as it arrives: a server that trickles is not waited for for ever."""
-        read = getattr(response.raw, "read1", response.raw.read)
-        pieces: list[bytes] = []
-        size = 0
-        while piece := read(_CHUNK):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_ANSWER:
-                raise UnreachableError(
-                    f"C2 answered, but not like a slurmrestd: more than {MAX_ANSWER // 2**20} MiB.",
-                    hint="Is the URL that of a slurmrestd?",
-                )
-            if time.monotonic() > deadline:
-                raise UnreachableError(
-                    f"C2's slurmrestd at {self._url} answers too slowly: half an answer after"
-                    f" {2 * self._timeout_s:g} s.",
-                    hint="Try again later, or with a longer timeout_s.",
-                )
-        return b"".join(pieces)
-
     def _no_answer(self, error: Exception, submitting: bool) -> UnreachableError:
         if (distrusted := distrust(self._url, causes_of(error))) is not None:
             return distrusted
-        if _never_sent(error):
+        if never_sent(error):
             return UnreachableError(
-                f"C2's slurmrestd at {self._url} can't be reached: {_why(error)}.",
+                f"C2's slurmrestd at {self._url} can't be reached{by_proxy(error)}: {why(error)}.",
                 hint="Check the URL, and that this machine may connect to C2.",
             )
-        slow = isinstance(error, requests.exceptions.Timeout) or isinstance(_innermost(error), TimeoutError)
-        what = f"gave no answer within {self._timeout_s:g} s" if slow else "broke the connection off"
+        what = what_happened(error, self._timeout_s)
         if submitting:
             return _uncertain(f"C2's slurmrestd at {self._url} {what}.")
         return UnreachableError(f"C2's slurmrestd at {self._url} {what}.", hint="Try again later.")
+
+
+def read_whole(response: requests.Response, until: float, who: str) -> bytes:
+    """The body of an answer as it arrives; UnreachableError if there is no end to it, or not until a moment."""
+    read = getattr(response.raw, "read1", response.raw.read)
+    pieces: list[bytes] = []
+    size = 0
+    while piece := read(_CHUNK):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER:
+            raise UnreachableError(
+                f"{who} answered with more than {MAX_ANSWER // 2**20} MiB.", hint="Is its URL the right one?"
+            )
+        if time.monotonic() > until:
+            raise UnreachableError(
+                f"{who} answers too slowly: only half an answer came in time.",
+                hint="Try again later, or with a longer timeout_s.",
+            )
+    return b"".join(pieces)
+
+
+def what_happened(error: BaseException, timeout_s: float) -> str:
+    """What became of a request that may have been heard, in words: it gave no answer in time, or broke off."""
+    slow = isinstance(error, requests.exceptions.Timeout) or isinstance(_innermost(error), TimeoutError)
+    return f"gave no answer within {timeout_s:g} s" if slow else "broke the connection off"
+
+
+def by_proxy(error: BaseException) -> str:
+    """That it was the proxy which could not be reached, if so."""
+    return " through the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
 
 
 def check_url(url: str) -> str:
@@ -237,7 +250,7 @@ def _uncertain(sentence: str) -> UncertainError:
     )
 
 
-def _never_sent(error: BaseException) -> bool:
+def never_sent(error: BaseException) -> bool:
     """Whether no byte of the request can have reached slurmrestd: the connection itself failed."""
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
         return True
@@ -269,7 +282,8 @@ def _innermost(error: BaseException) -> BaseException:
     return heard[-1]
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
+    """Why nobody could be reached, in the system's words."""
     inner = _innermost(error)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no answer to the attempt to connect"

@@ -109,6 +109,9 @@ _ACCOUNTING_AWAY = "Failed to open slurmdbd connection"
 _UNREADABLE = ("Unable to parse", "Failure during parsing", "Requested REST method")
 """Begins what slurmrestd says, as plain text, of a request that it could make nothing of."""
 
+GATEWAYS = (502, 503, 504)
+"""What a proxy says whose slurmrestd is not there, or silent; slurmrestd itself says none of them."""
+
 _NON_ZERO = "Job submission resulted in non-zero return code: "
 """Begins a warning of 24.11 and 26.05 that only repeats the next one."""
 
@@ -121,7 +124,7 @@ def classify(status: int, content_type: str, body: bytes) -> Verdict:
         return _without_json(status, body)
     try:
         document = json.loads(body)
-    except ValueError:  # covers what is not UTF-8 as well
+    except (ValueError, RecursionError):  # covers what is not UTF-8 as well
         return Verdict("broken", words="half a JSON document" if body else "an empty answer")
     if not isinstance(document, dict):
         return Verdict("broken", words="a JSON document of another kind")
@@ -137,6 +140,8 @@ def _without_json(status: int, body: bytes) -> Verdict:
         return Verdict("refused", number=status, words=text)
     if 300 <= status < 400:
         return Verdict("broken", words=f"a redirect (HTTP {status})")
+    if status in GATEWAYS:
+        return Verdict("broken", number=status, words=f"HTTP {status}")
     return Verdict(
         "broken", words=f"HTTP {status} and {text!r}" if text else f"HTTP {status} and nothing else"
     )

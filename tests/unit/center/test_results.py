@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import responses
 
 from qslurm.center.results import JobManagerClient
-from qslurm.errors import ConfigError
+from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
+from qslurm.slurmrest.transport import MAX_ANSWER, read_whole
 from qslurm.tokens.secret import Secret
 
 URL = "http://127.0.0.1:8042"
@@ -45,3 +48,54 @@ def test_a_url_that_is_none_or_holds_a_password_is_refused_without_being_shown(u
     with pytest.raises(ConfigError) as caught:
         JobManagerClient(url, Secret("a.b.c"))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (200, UnreachableError, "not qslurm's job manager"),
+        (302, UnreachableError, "not qslurm's job manager"),
+        (401, TokenError, "C2 refused the token"),
+        (403, TokenError, "does not let us in"),
+        (500, UnreachableError, "in trouble"),
+        (502, UnreachableError, "ask again later"),
+    ],
+)
+@responses.activate
+def test_what_only_the_status_explains_is_explained(
+    status: int, error: type[QslurmError], said: str, client: JobManagerClient
+) -> None:
+    responses.get(f"{URL}/v1/jobs/1", body="<html>", status=status)
+    with pytest.raises(error, match=said):
+        client.job(1)
+
+
+@responses.activate
+def test_a_document_without_end_within_itself_is_no_bug_of_ours(client: JobManagerClient) -> None:
+    responses.get(f"{URL}/v1/jobs/1", body="[" * 100_000)
+    with pytest.raises(UnreachableError, match="not qslurm's job manager"):
+        client.job(1)
+
+
+class Endless:
+    """An answer that goes on, always with the same bytes."""
+
+    def __init__(self) -> None:
+        self.raw, self.given = self, 0
+        self._piece = bytes(2**20)
+
+    def read1(self, _: int) -> bytes:
+        """Some more."""
+        self.given += len(self._piece)
+        return self._piece
+
+    read = read1
+
+
+def test_an_answer_without_end_is_not_read_to_the_end_of_the_memory() -> None:
+    endless: Any = Endless()
+    with pytest.raises(UnreachableError, match="C2 answered with more than 256 MiB"):
+        read_whole(endless, time.monotonic() + 3600, "C2")
+    assert endless.given <= MAX_ANSWER + 2**20
+    with pytest.raises(UnreachableError, match="too slowly"):
+        read_whole(endless, time.monotonic() - 1, "C2")

@@ -26,6 +26,7 @@ from qslurm.center.results import JobManagerClient
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.slurmrest import SlurmrestClient
 from qslurm.slurmrest.pins import WrongKeyError, check_pin, parse_pins, public_key_info
+from qslurm.slurmrest.session import distrust
 from qslurm.tokens.secret import Secret
 
 TOKEN = "eyJh.eyJi.c2ln"
@@ -293,3 +294,39 @@ def test_the_key_is_found_in_certificates_of_each_kind(make, subject):
 def test_a_server_without_a_certificate_has_no_pinned_key():
     with pytest.raises(WrongKeyError):
         check_pin(None, parse_pins(OTHER))
+
+
+@ASK
+def test_a_certificate_for_another_host_is_told_from_an_authority_that_nobody_knows(c2, ask):
+    with pytest.raises(UnreachableError, match="is for another host"):
+        ask(c2.url.replace("127.0.0.1", "localhost"), ca_file=c2.ca_file)
+    assert not c2.asked
+
+
+def test_a_server_without_tls_is_told_from_one_that_breaks_off():
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    error.reason = "WRONG_VERSION_NUMBER"
+    assert "does not speak TLS" in str(distrust("https://c2", [error]))
+    error.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"  # a request may have been heard by then
+    assert distrust("https://c2", [error]) is None
+
+
+@ASK
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "proxy:3128", "http://", "http://me:secret@[::1"])
+def test_a_proxy_that_is_none_is_said_before_anything_is_asked_of_it(ask, url):
+    with pytest.raises(ConfigError, match="no URL of an HTTP proxy") as caught:
+        ask("http://127.0.0.1:9", proxy=url)
+    assert "secret" not in str(caught.value)
+
+
+@ASK
+def test_a_proxy_that_is_away_is_called_so(ask):
+    with pytest.raises(UnreachableError, match="through the proxy: connection refused"):
+        ask("https://c2.example.org", proxy="http://127.0.0.1:9")
+
+
+def test_an_authority_that_is_none_is_said_before_anything_is_asked(tmp_path):
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    for name, said in (("key.pem", "no certificate in"), ("none.pem", "can't be read: No such file")):
+        with pytest.raises(ConfigError, match=said):
+            ask_slurm("https://127.0.0.1:9", ca_file=str(tmp_path / name))
