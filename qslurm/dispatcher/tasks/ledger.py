@@ -20,13 +20,13 @@ from qslurm.dispatcher.meters import Meters
 from qslurm.dispatcher.scheduling.policy import Waiting
 from qslurm.dispatcher.scheduling.queue import Queue
 from qslurm.dispatcher.scheduling.reservations import Reservation
+from qslurm.dispatcher.tasks.changes import Changes
 from qslurm.dispatcher.tasks.states import ExecutionState, TaskState, is_open, move_execution, move_task
 from qslurm.dispatcher.tasks.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.errors import UsedUpError
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
-from qslurm.store.statements import Statement
 from qslurm.store.store import Row, Store
 
 log = EventLog(__name__)
@@ -46,7 +46,7 @@ class Ledger:
         self.backends = {backend.name: backend for backend in backends}
         self.queues = {name: Queue(backend) for name, backend in self.backends.items()}
         self.tasks: dict[int, Task] = {}
-        self.changes: list[Statement] = []
+        self.changes = Changes()
         self.changes_must_last = False  # whatever happens to the power
         self.settled: list[tuple[int, int, Message]] = []
         self.doomed: list[int] = []
@@ -118,17 +118,15 @@ class Ledger:
         self._last_task += 1
         task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
         self.tasks[task.id] = task
-        self.changes.append(statements.put_task(task.row()))
+        self.changes.task_begun(task)
         _log(task)
-        self.changes.append(statements.note(task.admitted_at, task.id, None, task.state))
         return task
 
     def start(self, task: Task) -> None:
         """The task begins to run."""
         task.state = move_task(task.state, TaskState.RUNNING)
         task.started_at = max(self.clock(), task.admitted_at)  # a clock may be put back meanwhile
-        self.changes.append(statements.change_task(task.id, state=task.state, started_at=task.started_at))
-        self.changes.append(statements.note(task.started_at, task.id, None, task.state))
+        self.changes.task_started(task, task.started_at)
         _log(task)
 
     def end(self, task: Task, state: TaskState, reason: str = "") -> None:
@@ -136,17 +134,7 @@ class Ledger:
         task.state = move_task(task.state, state)
         task.reason = reason
         task.finished_at = max(self.clock(), task.since)
-        self.changes.append(
-            statements.change_task(
-                task.id,
-                state=state,
-                reason=reason,
-                finished_at=task.finished_at,
-                final_result=task.final_result,
-                envelope=None,
-            )
-        )
-        self.changes.append(statements.note(task.finished_at, task.id, None, state, reason))
+        self.changes.task_ended(task, task.finished_at)
         _log(task)
         for execution in list(task.executions.values()):
             self._withdraw(execution)
@@ -183,11 +171,7 @@ class Ledger:
         job = task.job
         waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=task.couples)
         self.queues[job.backend].add(waiting, now)
-        state, sha256, shots = execution.state, execution.circuit_sha256, circuit.shots
-        self.changes.append(
-            statements.put_execution(task.id, seq, circuit_sha256=sha256, shots=shots, state=state)
-        )
-        self.changes.append(statements.note(self.clock(), task.id, seq, state))
+        self.changes.execution_queued(execution, self.clock())
 
     def next_execution(self, backend: str) -> Execution | None:
         """The execution that is next at a backend, under its policy; it is not waiting any more."""
@@ -211,18 +195,14 @@ class Ledger:
     def move(self, execution: Execution, state: ExecutionState) -> None:
         """The execution's state changes, without an outcome."""
         execution.state = move_execution(execution.state, state)
-        self.changes.append(statements.set_execution(execution.task, execution.seq, state))
-        self.changes.append(statements.note(self.clock(), execution.task, execution.seq, state))
+        self.changes.execution_moved(execution, self.clock())
 
     def end_execution(self, execution: Execution, outcome: Executed) -> None:
         """The execution has its outcome; a circuit job ends with it."""
         self._queue(execution).finish(execution.task, execution.seq, outcome.seconds, self.timer())
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
         execution.state = move_execution(execution.state, state)
-        self.changes.append(_end_execution(execution.task, outcome, state))
-        self.changes.append(
-            statements.note(self.clock(), execution.task, execution.seq, state, outcome.error)
-        )
+        self.changes.execution_ended(execution.task, outcome, state, self.clock())
         task = self.tasks[execution.task]
         self._count(task, outcome, state, "dispatcher")
         if task.couples:
@@ -245,17 +225,7 @@ class Ledger:
         if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
             return False
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
-        self.changes += [
-            statements.put_execution(
-                task_id,
-                outcome.seq,
-                circuit_sha256=circuit_sha256,
-                shots=outcome.shots_requested,
-                state=state,
-            ),
-            _end_execution(task_id, outcome, state),
-            statements.note(self.clock(), task_id, outcome.seq, state, outcome.error),
-        ]
+        self.changes.executed_by_lane(task_id, circuit_sha256, outcome, state, self.clock())
         self._count(task, outcome, state, "lane")
         task.ended.add(outcome.seq)
         task.qpu_seconds += outcome.seconds
@@ -315,21 +285,6 @@ class Ledger:
     def _with_stored(self, here: list[Task], rows: list[Row]) -> list[Task]:
         stored = [task_from_row(row) for row in rows if row["id"] not in self.tasks]
         return sorted(here + stored, key=lambda task: -task.id)
-
-
-def _end_execution(task: int, outcome: Executed, state: ExecutionState) -> Statement:
-    raw_data = outcome.raw_data
-    return statements.end_execution(
-        task,
-        outcome.seq,
-        state=state,
-        shots_done=outcome.shots_done,
-        counts=msgspec.json.encode(outcome.counts).decode(),
-        raw_data=None if raw_data is None else msgspec.json.encode(raw_data).decode(),
-        seconds=outcome.seconds,
-        reason=outcome.error,
-        error_kind=outcome.kind,
-    )
 
 
 def _log(task: Task) -> None:
