@@ -8,10 +8,9 @@ with any of the three. While a runtime is lent, it gives turns to those who shar
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
-from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.fleet.lease import SLICE_S, Table, is_due, may_share
 from qslurm.dispatcher.fleet.pool import Pool
 from qslurm.dispatcher.fleet.worker import Runtime
 from qslurm.dispatcher.messages import Execute, Executed, Lease, LeaseOver, Seat
@@ -26,12 +25,6 @@ from qslurm.runtimes.lanes.service import fits_lane
 
 log = EventLog(__name__)
 
-SLICE_S = 0.05
-"""A lease lasts at least so long while it is used, though others wait: changing hands costs a circuit's time."""
-
-IDLE_S = 0.002
-"""A lease that nobody uses for so long ends at once when others wait."""
-
 CROWD_S = 0.1
 """There are no lanes at a backend for so long after it has served somebody who could have none: then all queue."""
 
@@ -40,40 +33,6 @@ STOP_LIMIT_S = 10.0
 
 _READ_S = 0.1  # between two looks into a logbook that nothing else asks for
 _WATCH_S = 0.001  # the same while others wait for the lease to end
-
-
-@dataclass
-class Table:
-    """A runtime, and the lanes of those who share it, by task.
-
-    `seats` are the tasks of the lease that it serves, in their order; none while it serves none.
-    """
-
-    runtime: Runtime
-    lanes: dict[int, OwnedLane] = field(default_factory=dict)
-    seats: tuple[int, ...] = ()
-    since: float = 0.0
-    stop_asked: float | None = None
-
-
-def is_due(age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: bool) -> bool:
-    """Whether a lease must be taken back, because it is others' turn.
-
-    Where jobs have sessions, a lease lasts as long as a session does.
-    """
-    if not others_wait:
-        return False
-    if backend.session_idle_s > 0:
-        return age_s >= backend.session_max_s or idle_s >= backend.session_idle_s
-    return age_s >= SLICE_S or idle_s >= IDLE_S
-
-
-def may_share(backend: BackendConfig) -> bool:
-    """Whether several jobs may have lanes at the same time.
-
-    Several runtimes would divide them unevenly, and a job that has a session shares with nobody meanwhile.
-    """
-    return backend.places == 1 and backend.session_idle_s == 0
 
 
 class Leases:

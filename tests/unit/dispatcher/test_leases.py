@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.fleet.leases import IDLE_S, SLICE_S, is_due
+from qslurm.dispatcher.fleet.lease import IDLE_S, SLICE_S, is_due
 from qslurm.dispatcher.messages import Finish
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.runtimes.classical.session import Session
