@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 
-from qslurm.agent.outbox import readable
-from qslurm.errors import QslurmError
+from qslurm.agent.outbox_file import connect, file_in, openable, readable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS bonds (
@@ -25,15 +23,10 @@ class Bonds:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        path = folder / "outbox.db"
-        try:
-            self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            self._store.execute("PRAGMA synchronous = FULL")
+        path = file_in(folder)
+        with openable(path):
+            self._store = connect(path)
             self._store.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise QslurmError(
-                f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
-            ) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -18,35 +18,14 @@ from typing import Any, Literal
 
 from qslurm.agent.commits import Commits
 from qslurm.agent.hold import hold
+from qslurm.agent.outbox_file import SCHEMA, VERSION, connect, file_in, openable, readable
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
 State = Literal["waiting", "sending", "accepted", "refused"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS submissions (
-    number   INTEGER PRIMARY KEY,
-    key      TEXT NOT NULL UNIQUE,
-    user     TEXT NOT NULL,
-    payload  TEXT NOT NULL,
-    state    TEXT NOT NULL,
-    job_id   INTEGER,
-    answer   TEXT NOT NULL DEFAULT '{}',
-    ended    INTEGER NOT NULL DEFAULT 0,
-    created  REAL NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
-CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
-CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
-CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
-CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
-    job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
-) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
-"""
 AT_ONCE = 500
 """Values in one query; SQLite has a limit."""
 
-VERSION = 2
 NEWEST = " ORDER BY number DESC LIMIT 1"
 _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
 
@@ -83,24 +62,22 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / "outbox.db"
         self._held: int | None = hold(folder / "outbox.lock")
+        path = file_in(folder)
         path.touch(mode=0o600)
         try:
-            self._store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            self._store.execute("PRAGMA journal_mode = WAL")
-            self._store.execute("PRAGMA synchronous = FULL")
-            version = self._store.execute("PRAGMA user_version").fetchone()[0]
-            if version < VERSION:  # a full disk can still be read
-                self._store.executescript(_SCHEMA)
-            # who reads does not wait for the disk, and sees what is on it only
-            self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            self._reader.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
+            with openable(path):
+                self._store = connect(path)
+                self._store.execute("PRAGMA journal_mode = WAL")
+                version = self._store.execute("PRAGMA user_version").fetchone()[0]
+                if version < VERSION:  # a full disk can still be read
+                    self._store.executescript(SCHEMA)
+                # who reads does not wait for the disk, and sees what is on it only
+                self._reader = connect(path)
+                self._reader.execute("PRAGMA query_only = ON")
+        except QslurmError:
             os.close(self._held)
-            raise QslurmError(
-                f"The outbox {path} can't be opened: {error}.", hint="Is there room, and is it this user's?"
-            ) from error
+            raise
         self._commits = Commits(self._store, self._lock)
         if version > VERSION:
             self.close()
@@ -326,27 +303,6 @@ class Outbox:
         """Whether there was something to change."""
         with readable():
             return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
-
-
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
-"""What SQLite says when there is no room in the file system, or the user's quota is used up."""
-
-
-class readable:  # noqa: N801 -- reads as a statement
-    """SQLite's errors as ours."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
-            raise NoRoomError(
-                "The disk of the center's agent is full.", hint="Tell the center's admins."
-            ) from error
-        if isinstance(error, sqlite3.Error):
-            raise QslurmError(
-                f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."
-            ) from error
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from qslurm.center.commands import run
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError, RefusedError, UncertainError
 
 if TYPE_CHECKING:
@@ -196,23 +197,11 @@ def take_back(job_id: int, environ: Mapping[str, str]) -> None:
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            env=_of_nobodys_job(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SBATCH_S,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise InvalidInputError(
-            f"There is no {command[0]} here: follow-up jobs need Slurm on this host.",
-            hint="--wait waits for the job.",
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise RefusedError(
-            f"{command[0]} has not ended after {SBATCH_S:.0f} s.", hint="Is this cluster's slurmctld there?"
-        ) from error
+    name = command[0]
+    absent = InvalidInputError(
+        f"There is no {name} here: follow-up jobs need Slurm on this host.", hint="--wait waits for the job."
+    )
+    late = RefusedError(
+        f"{name} has not ended after {SBATCH_S:.0f} s.", hint="Is this cluster's slurmctld there?"
+    )
+    return run(command, limit_s=SBATCH_S, absent=absent, late=late, environ=_of_nobodys_job(environ))

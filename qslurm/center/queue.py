@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from qslurm.center.commands import run
 from qslurm.center.follow_up import BEFORE_NOTE, Mark
 from qslurm.errors import QslurmError, RefusedError, UnreachableError
 
@@ -67,24 +68,12 @@ def run_command(
     command: Sequence[str], limit_s: float = COMMAND_S, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Slurm's commands; QslurmError if it is not here, UnreachableError if it takes too long."""
-    try:
-        return subprocess.run(
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit_s,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise QslurmError(
-            f"There is no {command[0]} here.",
-            hint="The releaser runs where Slurm's commands of this cluster do.",
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise UnreachableError(f"{command[0]} has not ended after {limit_s:.0f} s.") from error
+    name = command[0]
+    absent = QslurmError(
+        f"There is no {name} here.", hint="The releaser runs where Slurm's commands of this cluster do."
+    )
+    late = UnreachableError(f"{name} has not ended after {limit_s:.0f} s.")
+    return run(command, limit_s=limit_s, absent=absent, late=late, environ=environ)
 
 
 class Queue:

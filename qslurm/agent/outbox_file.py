@@ -1,0 +1,81 @@
+"""The outbox's file: its tables, how it is opened, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from qslurm.errors import NoRoomError, QslurmError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS submissions (
+    number   INTEGER PRIMARY KEY,
+    key      TEXT NOT NULL UNIQUE,
+    user     TEXT NOT NULL,
+    payload  TEXT NOT NULL,
+    state    TEXT NOT NULL,
+    job_id   INTEGER,
+    answer   TEXT NOT NULL DEFAULT '{}',
+    ended    INTEGER NOT NULL DEFAULT 0,
+    created  REAL NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
+CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
+CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
+CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
+CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
+    job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;
+"""
+
+VERSION = 2
+
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
+"""What SQLite says when there is no room in the file system, or the user's quota is used up."""
+
+
+def file_in(folder: Path) -> Path:
+    """The file in an agent's folder."""
+    return folder / "outbox.db"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for several threads, whose changes are on disk when they return. sqlite3.Error if it fails."""
+    store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+    store.execute("PRAGMA synchronous = FULL")
+    return store
+
+
+class openable:  # noqa: N801 -- reads as a statement
+    """SQLite's errors while the file is opened, as ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise QslurmError(
+                f"The outbox {self._path} can't be opened: {error}.",
+                hint="Is there room, and is it this user's?",
+            ) from error
+
+
+class readable:  # noqa: N801 -- reads as a statement
+    """SQLite's errors while it is read and written, as ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
+            raise NoRoomError(
+                "The disk of the center's agent is full.", hint="Tell the center's admins."
+            ) from error
+        if isinstance(error, sqlite3.Error):
+            raise QslurmError(
+                f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."
+            ) from error
