@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from qslurm.center.platforms import Platforms
     from qslurm.center.refs import JobRef
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 c2_config_option = click.option(
     "--config",
     "config_file",
@@ -31,6 +33,37 @@ c2_config_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def where_options(*, qubits: str, **shown: Any) -> Callable[[_Function], _Function]:
+    """--backend, --qubits and --partition; `qubits` is the help of the second, `shown` its other settings."""
+    options = (
+        click.option(
+            "--backend",
+            "-b",
+            metavar="NAME",
+            help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
+        ),
+        click.option("--qubits", type=click.IntRange(1, LARGEST), metavar="N", help=qubits, **shown),
+        click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition."),
+    )
+    return lambda function: _with_all(options, function)
+
+
+def account_options(function: _Function) -> _Function:
+    """--account, --qos and --reservation."""
+    options = (
+        click.option("--account", "-A", metavar="NAME", help="The account on C2."),
+        click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2."),
+        click.option("--reservation", metavar="NAME", help="The reservation on C2."),
+    )
+    return _with_all(options, function)
+
+
+def _with_all(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
+    for option in reversed(options):  # as decorators, the last one first
+        function = option(function)
+    return function
 
 
 class JobId(click.ParamType["JobRef"]):

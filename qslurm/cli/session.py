@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
+from qslurm.cli.options import (
+    LARGEST,
+    CenterFlags,
+    Seconds,
+    account_options,
+    center_options,
+    json_option,
+    where_options,
+)
 from qslurm.cli.output import note, print_json
 from qslurm.errors import InvalidInputError
 
@@ -33,19 +41,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 @click.argument(
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE.py | -- COMMAND [WORD]..."
 )
-@click.option(
-    "--backend",
-    "-b",
-    metavar="NAME",
-    help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
-)
-@click.option(
-    "--qubits",
-    type=click.IntRange(1, LARGEST),
-    metavar="N",
-    help="For --backend any: how many the loop needs.",
-)
-@click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
+@where_options(qubits="For --backend any: how many the loop needs.")
 @click.option("--job-name", "-J", "name", metavar="NAME", show_default="the file's", help="The job's name.")
 @click.option(
     "--idle-limit",
@@ -81,9 +77,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
     multiple=True,
     help="A value for qi.parameters of FILE; may be repeated.",
 )
-@click.option("--account", "-A", metavar="NAME", help="The account on C2.")
-@click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2.")
-@click.option("--reservation", metavar="NAME", help="The reservation on C2.")
+@account_options
 @json_option
 @center_options
 def session(

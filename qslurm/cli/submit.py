@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.options import LARGEST, CenterFlags, Seconds, center_options, json_option
+from qslurm.cli.options import (
+    LARGEST,
+    CenterFlags,
+    Seconds,
+    account_options,
+    center_options,
+    json_option,
+    where_options,
+)
 from qslurm.cli.output import note, print_json
 from qslurm.cli.placing import place, settled
 from qslurm.cli.submitted import say_submitted, say_warnings
@@ -34,20 +42,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A value for {{ NAME }} in a circuit, for qi.parameters, for the template; may be repeated.",
 )
-@click.option(
-    "--backend",
-    "-b",
-    metavar="NAME",
-    help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
-)
-@click.option(
-    "--qubits",
-    type=click.IntRange(1, LARGEST),
-    metavar="N",
-    show_default="the circuit's",
-    help="For --backend any: how many qubits the job needs.",
-)
-@click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition.")
+@where_options(qubits="For --backend any: how many qubits the job needs.", show_default="the circuit's")
 @click.option(
     "--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name."
 )
@@ -63,9 +58,7 @@ if TYPE_CHECKING:
     show_default="the backend's",
     help="End the job when its circuits have kept the backend busy for so long.",
 )
-@click.option("--account", "-A", metavar="NAME", help="The account on C2.")
-@click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2.")
-@click.option("--reservation", metavar="NAME", help="The reservation on C2.")
+@account_options
 @click.option(
     "--dependency",
     "-d",
