@@ -217,13 +217,15 @@ class Center:
         """Have C2 hold a backend for a loop that runs here, and give its `qi`: `with center.session(…) as qi:`.
 
         Returns when C2 holds it. `say` is told why that takes its time, and when the link breaks (default: a line on
-        stderr). The session ends with the block; when nothing was asked of it for `idle_limit_s`, which is also what a
-        program that was killed leaves behind; or at its time limit. TimedOutError if it has not begun
-        after `wait_limit_s`. The other options, and errors, are those of `submit`.
+        stderr). The session ends with the block, also when SIGTERM ends the program (scancel, a time limit); when
+        nothing was asked of it for `idle_limit_s`, which is what a program that was killed at once leaves behind; or at its
+        time limit. TimedOutError if it has not begun after `wait_limit_s`. The other options, and errors, are those
+        of `submit`.
         """
         from qslurm.api.session import Session
         from qslurm.center.asked import Request
         from qslurm.center.placing import wants_any
+        from qslurm.sessions.ending import Ending
         from qslurm.sessions.opening import Wish, open_session
 
         request = Request(
@@ -245,7 +247,8 @@ class Center:
         wish = Wish(request, idle_limit_s, wait_limit_s)
         connection = self._connection()
         try:
-            opened = open_session(connection, wish, os.environ, say or _say)
+            with Ending():  # who waits and is told to end leaves no job on C2
+                opened = open_session(connection, wish, os.environ, say or _say)
         except BaseException:
             connection.close()
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.interface import ExecuteCircuitResult, Outcome, QuantumInterface, as_circuit
+from qslurm.sessions.ending import Ending, ToldToEndError
 
 if TYPE_CHECKING:
     from qslurm.sessions.client import SessionClient
@@ -23,7 +24,8 @@ LONGEST_REASON = 4000
 class Session(QuantumInterface):
     """A `qi` as hybrid files get it, for a loop in this process. `Center.session` and `Session.current` make them.
 
-    May be used by several threads. As a context manager it ends the session with the block, as failed if that raises.
+    May be used by several threads. As a context manager it ends the session with the block, as failed if that raises,
+    or if a SIGTERM or SIGHUP ends the program that has no handler for it (in the main thread).
     `job_id` is the job on C2 that holds it (0 if another process does), `final_result` what is kept as the job's
     result.
     """
@@ -42,6 +44,7 @@ class Session(QuantumInterface):
         self._client = client
         self._then = then
         self._closed = False
+        self._ending = Ending()
 
     @property
     def transport(self) -> SessionClient:
@@ -125,17 +128,23 @@ class Session(QuantumInterface):
                 raise
 
     def __enter__(self) -> Session:
+        if self.job_id:  # another process's session is that one's to end
+            self._ending.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close("" if error is None else reason_of(error))
+        self._ending.hold_back()
+        try:
+            self.close("" if error is None else reason_of(error))
+        finally:
+            self._ending.__exit__(kind, error, trace)
 
 
 def reason_of(error: BaseException) -> str:
     """Why a loop failed, in a line or two."""
-    if isinstance(error, QslurmError):
+    if isinstance(error, QslurmError | ToldToEndError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "The loop was interrupted."

@@ -108,7 +108,7 @@ def session(
     request = _asked(words, center, variables, asked)
     platform, (request,) = place(center, [request])
     wish = Wish(request, idle_limit_s, wait_limit_s)
-    with _sigterm_interrupts(), _opened(center.open(platform), wish) as opened:
+    with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
         if request.file is None:
             return _run_command(opened, words)
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
@@ -212,15 +212,25 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def _signals_interrupt() -> Iterator[None]:
     """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
+    from qslurm.sessions.ending import ENDING
+
+    told: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        del number, frame
+        del frame
+        told.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    wanted = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield
+    except KeyboardInterrupt as error:
+        if told:
+            raise click.exceptions.Exit(_BY_SIGNAL + told[0]) from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

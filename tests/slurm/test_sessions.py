@@ -135,6 +135,32 @@ def test_cancel_and_the_idle_limit_end_a_session(testbed):
     assert alice.ends_as(cancelled) == "CANCELLED"
 
 
+def test_a_program_that_is_cancelled_here_ends_its_session_there_and_leaves_none_that_waits(testbed):
+    operator(testbed, "partition", "enable", "p_qx")
+    alice = Researcher(testbed)
+    alice.writes("loop.py", LOOP)
+    output, mark = alice.folder / "told.sh.out", alice.folder / "in-use"
+
+    def begins(is_there):
+        for path in (output, mark):
+            path.unlink(missing_ok=True)
+        here = alice.sbatches("told.sh", f"#!/bin/bash\nexec {testbed.layout.python} -I loop.py 600 {mark}\n")
+        eventually(is_there, "the program to get there", seen=lambda: _read(output))
+        return here
+
+    here = begins(mark.exists)
+    there = int(_number(output))
+    assert testbed.c1(("scancel", str(here))).returncode == 0
+    assert alice.ends_as(there) == "FAILED"
+    assert "told to end (SIGTERM)" in alice.gets("show", str(there))["platform"]["reason"]
+
+    operator(testbed, "partition", "drain", "p_qx")
+    here = begins(lambda: "shall hold the session" in _read(output))
+    assert testbed.c1(("scancel", str(here))).returncode == 0
+    assert alice.ends_as(_job_of(_read(output))) == "CANCELLED"
+    operator(testbed, "partition", "enable", "p_qx")
+
+
 def test_what_waits_says_why_and_gives_up(testbed):
     operator(testbed, "partition", "drain", "p_qx")
     alice = Researcher(testbed)

@@ -1,0 +1,82 @@
+"""A program that is told to end does so with its session first, and does not leave that to the session's idle limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a process that has no handler for it. Slurm sends SIGTERM at scancel, preemption and the time limit, and
+SIGKILL after KillWait (30 s unless it is set)."""
+
+_AGAIN_S = 5.0
+"""A batch system may say it twice, and what is being tidied up meanwhile must not be broken off."""
+
+
+class ToldToEndError(SystemExit):
+    """Raised in the main thread by a signal that would have killed the process there and then."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"The program was told to end ({signal.Signals(self.number).name})."
+
+
+def _die(number: int) -> None:
+    """End as if nobody had ever handled the signal."""
+    os.kill(os.getpid(), number)
+
+
+class Ending:
+    """While its body runs, a signal of ENDING that nobody handles ends the body, and then the process, as ever.
+
+    A handler that the program has, or sets meanwhile, stays, and so does a signal that it ignores. Only the main
+    thread can have handlers; in another one, and in a forked process, all is as without this.
+    """
+
+    def __init__(self, die: Callable[[int], None] = _die) -> None:
+        self._die = die
+        self._pid = os.getpid()
+        self._set: list[int] = []
+        self._told = 0
+        self._told_at = float("-inf")
+        self._held_back = False
+
+    def __enter__(self) -> Ending:
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                if signal.getsignal(number) == signal.SIG_DFL:
+                    signal.signal(number, self._tell)
+                    self._set.append(number)
+        return self
+
+    def hold_back(self) -> None:
+        """What comes from now on ends the process only when the body has ended by itself."""
+        self._held_back = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held_back = True
+        for number in self._set:
+            if signal.getsignal(number) == self._tell:
+                signal.signal(number, signal.SIG_DFL)
+        if self._told:
+            self._die(self._told)
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != self._pid:
+            signal.signal(number, signal.SIG_DFL)
+            _die(number)
+            return
+        self._told = number
+        if not self._held_back and time.monotonic() - self._told_at > _AGAIN_S:
+            self._told_at = time.monotonic()
+            raise ToldToEndError(number)
