@@ -217,10 +217,10 @@ class Center:
         """Have C2 hold a backend for a loop that runs here, and give its `qi`: `with center.session(…) as qi:`.
 
         Returns when C2 holds it. `say` is told why that takes its time, and when the link breaks (default: a line on
-        stderr). The session ends with the block, also when SIGTERM ends the program (scancel, a time limit); at its time
-        limit; or when nothing was asked of it for `idle_limit_s`, which is what a program leaves behind that was killed
-        at once. TimedOutError if it has not begun after `wait_limit_s`. The other options, and errors, are those of
-        `submit`.
+        stderr). The session ends with the block, also when SIGTERM ends the program (scancel, a time limit); at its own
+        time limit; or when nothing was asked of it for `idle_limit_s`, which is what a program leaves behind that was
+        killed at once. TimedOutError if it has not begun after `wait_limit_s`. The other options, and errors, are those
+        of `submit`.
         """
         from qslurm.api.session import Session
         from qslurm.center.asked import Request

@@ -67,6 +67,8 @@ class System:
     array_task: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
     mark: tuple[str, ...] = ()
+    no_job: tuple[str, ...] = ()
+    """Where one of these is set, the mark is a shell's, and no job's."""
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -74,8 +76,15 @@ SYSTEMS: tuple[System, ...] = (
     System("qcg-pilotjob", job_id=("QCG_PM_STEP_ID",)),
     # Seen in tasks of HyperQueue 0.27.0. A job is an array of tasks; one without an array has task 0.
     System("hyperqueue", job_id=("HQ_JOB_ID",), array_task=("HQ_TASK_ID",)),
-    # flux-environment(7): the id is in F58; a batch script is told only where its broker is. `--cc` counts jobs.
-    System("flux", job_id=("FLUX_JOB_ID",), array_task=("FLUX_JOB_CC",), mark=("FLUX_URI",)),
+    # flux-environment(7): the id is in F58; a batch script is told only where its broker is, and so is the shell of a
+    # `flux proxy` on a login node. `--cc` counts jobs.
+    System(
+        "flux",
+        job_id=("FLUX_JOB_ID",),
+        array_task=("FLUX_JOB_CC",),
+        mark=("FLUX_URI",),
+        no_job=("FLUX_PROXY_REMOTE",),
+    ),
     # sbatch(1), "OUTPUT ENVIRONMENT VARIABLES": in an array SLURM_ARRAY_JOB_ID is the id that users know.
     System(
         "slurm",
@@ -85,7 +94,8 @@ SYSTEMS: tuple[System, ...] = (
         array_task=("SLURM_ARRAY_TASK_ID",),
         account=("SLURM_JOB_ACCOUNT",),
     ),
-    # qsub(1B), "ENVIRONMENT VARIABLES"; after Slurm, whose plugin for PBS scripts sets some of them as well.
+    # qsub(1B), "ENVIRONMENT VARIABLES", and what pbs_mom adds for each job: PBS_JOBID (1234[7].server in an array),
+    # PBS_ARRAY_INDEX, PBS_ACCOUNT (of `qsub -A`). After Slurm, whose plugin for PBS scripts sets some of them as well.
     System(
         "openpbs",
         job_id=("PBS_JOBID",),
@@ -101,9 +111,7 @@ _USER = ("USER", "LOGNAME")
 
 def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origin:
     """Where a process with this environment comes from; `user` is for who knows better than the environment."""
-    found = [
-        _of_system(system, environ) for system in SYSTEMS if _first(environ, system.job_id + system.mark)
-    ]
+    found = [_of_system(system, environ) for system in SYSTEMS if _is_inside(system, environ)]
     if not found:
         return Origin("shell", user=user or _first(environ, _USER))
     inner, outer = found[0], found[-1]
@@ -145,6 +153,14 @@ def slurm_job(environ: Mapping[str, str]) -> str:
     shown = f"{array}_{task}" if array and task else job_id
     run = f"{shown}:{environ.get('SLURM_RESTART_COUNT') or 0}"
     return f"{_plain(cluster)}:{run}" if re.fullmatch(r"[0-9]+(_[0-9]+)?:[0-9]+", run) else ""
+
+
+def _is_inside(system: System, environ: Mapping[str, str]) -> bool:
+    """Whether a process with this environment is part of one of the system's jobs."""
+    return bool(
+        _first(environ, system.job_id)
+        or (_first(environ, system.mark) and not _first(environ, system.no_job))
+    )
 
 
 def _of_system(system: System, environ: Mapping[str, str]) -> Origin:

@@ -44,7 +44,16 @@ def test_every_system_is_marked_by_a_job_id():
             "openpbs:pbs01:1234_7:ann",
         ),
         (
-            {"PBS_JOBID": "99.pbs01.site.eu", "PBS_ACCOUNT": "phys", "USER": "ann"},
+            # as pbs_mom and qsub set them for `qsub -A phys`
+            {
+                "PBS_JOBID": "99.pbs01.site.eu",
+                "PBS_ACCOUNT": "phys",
+                "PBS_ENVIRONMENT": "PBS_BATCH",
+                "PBS_QUEUE": "workq",
+                "PBS_O_LOGNAME": "ann",
+                "PBS_O_HOST": "login1.site.eu",
+                "USER": "ann",
+            },
             "openpbs:pbs01.site.eu:99:ann:phys",
         ),
         (
@@ -52,6 +61,7 @@ def test_every_system_is_marked_by_a_job_id():
             "flux::fABc12_3:ann",
         ),
         ({"FLUX_URI": "local:///x", "USER": "ann"}, "flux:::ann"),
+        ({"FLUX_URI": "ssh://head/x", "FLUX_PROXY_REMOTE": "head", "USER": "ann"}, "shell:::ann"),
         ({"HQ_JOB_ID": "1", "HQ_TASK_ID": "0", "USER": "ann"}, "hyperqueue::1_0:ann"),
         ({"QCG_PM_STEP_ID": "a1a63fba", "USER": "ann"}, "qcg-pilotjob::a1a63fba:ann"),
         ({**INSIDE, "HQ_JOB_ID": "1", "HQ_TASK_ID": "4"}, "hyperqueue:snellius:1_4@12:alice"),
