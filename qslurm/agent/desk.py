@@ -49,7 +49,7 @@ from qslurm.agent.messages import (
 )
 from qslurm.agent.missing import AboutJob, Missing
 from qslurm.agent.queue import line_of
-from qslurm.center.forgotten import FORGOTTEN, is_forgotten
+from qslurm.center.forgotten import FORGOTTEN, is_forgotten, is_written_off
 from qslurm.errors import InvalidInputError, NotReadyError, UnknownJobError
 from qslurm.payload.comment import Comment, with_origin
 from qslurm.payload.validate import validate
@@ -239,7 +239,7 @@ class Desk:
         job = self._follower.job(job_id)
         if job is None or (entry is not None and job.marks.key != entry.key):
             try:
-                job = look(self._center, job_id)
+                job = look(self._center, job_id, entry.key if entry else "")
             except UnknownJobError:  # slurmdbd hears of a job some seconds late, or C2 has forgotten it
                 if entry is None or entry.ended:
                     raise
@@ -251,10 +251,14 @@ class Desk:
                 raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
             self._missing.suspect(entry)
             return self._missing.job(entry, job_id, self._center.slurm.user)
-        if entry is not None and not entry.ended and job.reason == FORGOTTEN:
+        if entry is not None and not entry.ended and self._is_lost(job):
             self._missing.suspect(entry)
             return self._missing.job(entry, job_id, self._center.slurm.user)
         return job
+
+    def _is_lost(self, job: JobInfo) -> bool:
+        """Whether a job of an open submission may not have run, whatever it is called."""
+        return job.reason == FORGOTTEN or (self._center.has_platform and is_written_off(job))
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
         tasks = self._follower.tasks(job_id, entry.key) if entry else []
@@ -263,7 +267,10 @@ class Desk:
                 tasks = self._center.slurm.tasks(job_id)
             if not tasks:
                 return [self._job(job_id, entry)]
-            if entry and any(job.marks.key not in ("", entry.key) or is_forgotten(job) for job in tasks):
+            if entry and any(
+                job.marks.key not in ("", entry.key) or is_forgotten(job) or self._is_lost(job)
+                for job in tasks
+            ):
                 return [self._job(job_id, entry)]
             self._saw(entry, tasks)
         if entry is not None:  # whose tasks will be asked for one by one

@@ -212,16 +212,17 @@ class Follower:
         self.saw(self._lost.look(center, time.monotonic()))
 
     def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
-        from qslurm.center.forgotten import FORGOTTEN
+        from qslurm.center.forgotten import FORGOTTEN, is_written_off
         from qslurm.center.jobs import look
 
         try:
-            job = look(center, job_id)
+            job = look(center, job_id, key)
         except UnknownJobError:
             self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
         row = JobRow.of(job)
-        if (row.comment and not key_is(row, key)) or job.reason == FORGOTTEN:
+        is_lost = job.reason == FORGOTTEN or (center.has_platform and is_written_off(job))
+        if is_lost or (row.comment and not key_is(row, key)):
             self._lost.suspect(number, time.monotonic())
             return
         if job.source == "slurmdbd" and not row.is_final:  # it may run on, though slurmctld has forgotten it

@@ -83,6 +83,8 @@ class Lost:
 
     def _settle(self, center: Center, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
         """Decide about one; how it ended, if it did."""
+        from qslurm.center.forgotten import is_written_off
+
         if entry.ended or entry.job_id is None:
             self.clear(entry.number)
             return None
@@ -92,7 +94,8 @@ class Lost:
             if here.array_job_id is None and here.job_id != entry.job_id:  # it was sent twice, and taken once
                 self._outbox.accepted(entry.number, here.job_id, entry.answer)
             return None
-        if known and all(job.is_final for job in known):
+        is_over = bool(known) and all(job.is_final for job in known)
+        if is_over and not (center.has_platform and any(is_written_off(job) for job in known)):
             return self._over(entry, known[-1])
         what, starts = _asked(center, entry)
         if what == "never ran":

@@ -72,6 +72,15 @@ def is_forgotten(job: JobInfo) -> bool:
     return job.source == "slurmdbd" and not job.is_final
 
 
+def is_written_off(job: JobInfo) -> bool:
+    """Whether slurmdbd calls a job cancelled that may have been lost: nobody has cancelled it, as far as it knows.
+
+    A slurmctld that starts without its state has slurmdbd call all open jobs cancelled (flush_jobs_on_cluster). Who
+    has cancelled others stands in `kill_requid`, which slurmdbd 22.05 empties when it starts: so this is no proof.
+    """
+    return job.source == "slurmdbd" and job.state == "CANCELLED" and not job.cancelled_by
+
+
 def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     """A forgotten job as it really is, by what the platform says of it.
 

@@ -143,23 +143,26 @@ def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:
         return None  # Slurm's own account of the job stands by itself
 
 
-def look(center: Center, job_id: int) -> JobInfo:
+def look(center: Center, job_id: int, key: str = "") -> JobInfo:
     """A job as it is now. One that slurmctld has forgotten is judged by what the platform knows of it."""
-    return judge(center, center.slurm.job(job_id))
+    return judge(center, center.slurm.job(job_id), key)
 
 
-def judge(center: Center, job: JobInfo) -> JobInfo:
-    """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it."""
+def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
+    """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it.
+
+    `key` is its submission's, if who asks knows it: slurmdbd's record of a job that waits has no comment (22.05).
+    """
     from qslurm.center.forgotten import is_forgotten, judged
 
-    return judged(job, _what_ran(center, job)) if is_forgotten(job) else job
+    return judged(job, _what_ran(center, job, key)) if is_forgotten(job) else job
 
 
-def _what_ran(center: Center, job: JobInfo) -> Mapping[str, Any] | None:
+def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | None:
     """What the platform has run of a job: {} for nothing, None if it can't be asked. The id may be another's by now."""
     from qslurm.center.forgotten import fate, standing
 
-    key = job.marks.key
+    key = job.marks.key or key
     if not key:
         return platform_facts(center, job.job_id)
     if not center.has_platform:

@@ -20,7 +20,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `exit_code` and `signal` are those of the batch script, None while it has not ended; `time_limit_minutes`
     is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job, `priority` its place
-    among those (the highest is next). `state` and `reason` are Slurm's own words.
+    among those (the highest is next). `cancelled_by` is who cancelled it, as far as slurmdbd knows. `state` and
+    `reason` are Slurm's own words.
 
     A task of an array has the array's id as `array_job_id` and its index as `array_task_id`; the tasks that wait
     share one record, which names them in `array_tasks` ("4-9%2") instead.
@@ -50,6 +51,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     array_task_id: int | None = None
     array_tasks: str = ""
     priority: int | None = None
+    cancelled_by: str = ""
     source: Literal["slurmctld", "slurmdbd"] = "slurmctld"
 
     @property
@@ -156,6 +158,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
         array_job_id=_time(array.get("job_id")),
         array_task_id=number(array.get("task_id")),
         array_tasks=text(array.get("task")),
+        cancelled_by=text(record.get("kill_request_user")),
         source="slurmdbd",
     )
 

@@ -310,10 +310,16 @@ class Trouble:
         elif what == "kill":
             self._testbed.kill(daemon)
             time.sleep(for_s)
-            self._testbed.start(daemon)
+            eventually(lambda: self._is_back(daemon), f"{daemon} to be back")
         else:
             with frozen(self._testbed, daemon):
                 time.sleep(for_s)
+
+    def _is_back(self, daemon: str) -> bool:
+        """Another testbed that looks for free ports may have held the daemon's for a moment, so that it gave up."""
+        self._testbed.start(daemon)
+        time.sleep(0.5)
+        return self._testbed.pid(daemon) is not None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import time
 import uuid
@@ -93,6 +94,12 @@ def completed(testbed, since: float) -> Counter[str]:
              f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(since))}"]  # fmt: skip
     lines = testbed.c2(words).stdout.splitlines()
     return Counter(Comment.parse(line).key for line in lines)
+
+
+def accounted(testbed, job_ids: list[int]) -> set[str]:
+    """The states of these jobs in C2's accounting."""
+    words = ("sacct", "-nPX", "--allusers", "--format=State", f"--jobs={','.join(map(str, job_ids))}")
+    return set(testbed.c2(words).stdout.split())
 
 
 def say(*words: object) -> None:
@@ -250,6 +257,23 @@ def held(alice, counter):
     held.clean()
 
 
+@pytest.fixture
+def ids_given(testbed):
+    """Job ids after which slurmctld goes on when the story is over, so that others' jobs get ids of their own."""
+    given: list[int] = []
+    yield given
+    conf = testbed.layout.c2_conf
+    before = conf.read_text()
+    try:
+        conf.write_text(f"{before}FirstJobId={max(given, default=0) + 1}\n")
+        testbed.c2(("scontrol", "reconfigure"))
+        words = ("sbatch", "--parsable", "--hold", "--partition=p_qx", "--chdir=/", "--wrap=true")
+        testbed.c2(("scancel", testbed.c2(words, user="center_snellius").stdout.strip()))
+    finally:
+        conf.write_text(before)
+        testbed.c2(("scontrol", "reconfigure"))
+
+
 def running(testbed) -> str:
     return testbed.c2(
         ("squeue", "--noheader", "--states=RUNNING", "--partition=p_qx", "--format=%i")
@@ -272,6 +296,32 @@ def test_a_job_whose_end_slurmctld_has_forgotten_gives_its_cpus_back(testbed, al
     eventually(lambda: "idle" in c2_nodes(testbed), "the node's CPUs to be free")
     assert runs(counter) == {0: 1}
     assert alice.gets("results", str(job_id))["state"] == "finished"
+
+
+def test_a_slurmctld_that_has_lost_its_whole_state_costs_nothing_and_repeats_nothing(
+    testbed, agent, alice, held, counter, pool, ids_given
+):
+    over = alice.submits("count.sh", "--backend", "qx")
+    assert alice.ends_as(over) == "COMPLETED"
+    cut_off = held.submit()
+    eventually(lambda: runs(counter)[0] == 2, "the second to run")
+    operator(testbed, "partition", "drain", "p_qx")
+    waiting = [alice.submits("count.sh", "--backend", "qx") for _ in range(2)]
+    ids_given += waiting
+    followers = [pool.submit(alice.types, "wait", str(job_id)) for job_id in (*waiting, cut_off)]
+    eventually(lambda: accounted(testbed, waiting) == {"PENDING"}, "slurmdbd to have heard of them")
+    testbed.kill("slurmctld-c2")
+    for path in testbed.layout.slurm_state("c2").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    testbed.start("slurmctld-c2")  # it gives the same job ids again, from 1
+    eventually(lambda: agent.log().count("sent again") == 2, "the agent to notice", seen=agent.log)
+    operator(testbed, "partition", "enable", "p_qx")
+    *sent_again, lost = [follower.result() for follower in followers]
+    assert [done.returncode for done in sent_again] == [0, 0], sent_again
+    assert (lost.returncode, "Slurm no longer knows the job" in lost.stderr) == (6, True), lost
+    assert runs(counter) == {0: 4}
+    states = [alice.gets("results", str(job_id))["state"] for job_id in (over, *waiting, cut_off)]
+    assert states == ["finished", "finished", "finished", "failed"]
 
 
 def test_a_full_disk_is_said_and_what_was_submitted_is_run_once_there_is_room(testbed, relay, counter):

@@ -47,6 +47,8 @@ ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False),
 class C2:
     """A connection to a C2 that knows nobody's job, but for what is in `records`, by id."""
 
+    has_platform = True
+
     def __init__(self):
         self.slurm = self
         self.user = "center_snellius"

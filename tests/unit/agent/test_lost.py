@@ -11,9 +11,15 @@ from qslurm.slurmrest import JobInfo
 LATER = GRACE_S + 1
 
 
-def job(job_id, key, state="PENDING", source="slurmctld"):
+def job(job_id, key, state="PENDING", source="slurmctld", cancelled_by=""):
     return JobInfo(
-        job_id=job_id, name="x", state=state, user="center_a", comment=f"qslurm key={key}", source=source
+        job_id=job_id,
+        name="x",
+        state=state,
+        user="center_a",
+        comment=f"qslurm key={key}",
+        source=source,
+        cancelled_by=cancelled_by,
     )
 
 
@@ -109,6 +115,32 @@ def test_what_may_run_is_left_alone(outbox, c2, starts):
 def test_what_ran_is_over(outbox, c2, starts, state):
     c2.began["key-1"] = starts
     assert found_out(outbox, c2) == ("accepted", 12, True, [state], 0)
+
+
+@pytest.mark.parametrize(
+    ("starts", "found"),
+    [
+        ([], ("waiting", None, False, [], 1)),
+        ([start("running")], ("accepted", 12, False, [], 0)),
+        ([start("finished")], ("accepted", 12, True, ["COMPLETED"], 0)),
+        ([start("cancelled", begun=False)], ("accepted", 12, True, ["CANCELLED"], 0)),
+    ],
+)
+def test_what_slurmdbd_has_written_off_is_as_the_platform_knows(outbox, c2, starts, found):
+    c2.booked = [job(12, "key-1", state="CANCELLED", source="slurmdbd")]
+    c2.began["key-1"] = starts
+    assert found_out(outbox, c2) == found
+
+
+def test_what_somebody_has_cancelled_is_over(outbox, c2):
+    c2.booked = [job(12, "key-1", state="CANCELLED", source="slurmdbd", cancelled_by="root")]
+    assert found_out(outbox, c2) == ("accepted", 12, True, ["CANCELLED"], 0)
+
+
+def test_without_a_platform_what_slurmdbd_has_written_off_is_over(outbox, c2):
+    c2.has_platform = False
+    c2.booked = [job(12, "key-1", state="CANCELLED", source="slurmdbd")]
+    assert found_out(outbox, c2) == ("accepted", 12, True, ["CANCELLED"], 0)
 
 
 def test_what_slurmctld_shows_after_all_is_not_lost(outbox, c2):
