@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qslurm.center.connection import by_agent
+from qslurm.errors import QslurmError
 from qslurm.payload.comment import value_in
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
-    from qslurm.center.queue import Queue
+    from qslurm.center.queue import Held, Queue
     from qslurm.slurmrest import JobInfo
 
 SQUEUE_S = 3.0
@@ -29,16 +31,39 @@ class Follower:
     then_if: str
 
 
-def followers(center: Center, jobs: Sequence[JobInfo], queue: Queue | None = None) -> list[Follower]:
-    """What follows these jobs on C1: the user's own, for root all. Nothing where nobody releases follow-ups.
+def begin_to_ask(
+    center: Center, queue_here: Callable[[], Queue | None] | None = None
+) -> Callable[[Sequence[JobInfo]], list[Follower]]:
+    """Ask C1 what it holds, while C2 is asked; the result says which of it follows these jobs.
 
-    UnreachableError if C1's slurmctld does not answer.
+    It has the user's own follow-ups, for root all, and none where nobody releases follow-ups. UnreachableError if C1's
+    slurmctld does not answer.
     """
-    if not jobs or not by_agent(center.config) or (queue := queue or _queue_here()) is None:
-        return []
-    held = queue.held("" if os.geteuid() == 0 else str(os.geteuid()))
-    if not held:
-        return []
+    found: list[Held] = []
+    errors: list[QslurmError] = []
+
+    def ask() -> None:
+        queue = (queue_here or _queue_here)()
+        try:
+            found.extend(queue.held("" if os.geteuid() == 0 else str(os.geteuid())) if queue else [])
+        except QslurmError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    if by_agent(center.config):
+        asking.start()
+
+    def followers(jobs: Sequence[JobInfo]) -> list[Follower]:
+        if asking.ident is not None:
+            asking.join()
+        for error in errors:
+            raise error
+        return _following(center, found, jobs) if found else []
+
+    return followers
+
+
+def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) -> list[Follower]:
     platform, keys = center.follow_ups, {one.mark.key for one in held}
     ids = {
         key: job.array_job_id or job.job_id for job in jobs if (key := value_in(job.comment, "key")) in keys

@@ -73,15 +73,10 @@ def note(text: str) -> None:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns as squeue prints them; the last column is never padded."""
-    lines = [header, *(_cells(row) for row in rows)]
+    lines = [header, *(["" if cell is None else str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     row = "  ".join([*(f"{{:{width}}}" for width in widths[:-1]), "{}"])
-    click.echo("\n".join([row.format(*line).rstrip() for line in lines]))
-
-
-def _cells(row: Sequence[object]) -> list[str]:
-    texts = ["" if cell is None else str(cell) for cell in row]
-    return texts if "".join(texts).isprintable() else [plain(text) for text in texts]
+    click.echo("\n".join([plain(row.format(*line)).rstrip() for line in lines]))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo
 
 
+@contextmanager
+def _without_searching_for_cycles() -> Iterator[None]:
+    """Ten thousand jobs are no garbage, and to find that out would take a tenth of the command's time."""
+    import gc
+
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @click.command()
 @click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
 @click.option(
@@ -32,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--key", metavar="KEY", help="Only the job with this submission key.")
 @json_option
 @center_options
+@_without_searching_for_cycles()
 def queue(
     *,
     partition: str | None,
@@ -62,9 +79,10 @@ def queue(
 
     def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
         """The platform's jobs that are asked for, each with its place in line, and what follows them on C1."""
-        from qslurm.center.followers import followers
+        from qslurm.center.followers import begin_to_ask
         from qslurm.center.line import line
 
+        followers = begin_to_ask(connection)
         jobs = [
             (job, place)
             for job, place in line(connection)
@@ -74,7 +92,7 @@ def queue(
             and chosen(job)
         ]
         try:
-            return jobs, followers(connection, [job for job, _ in jobs])
+            return jobs, followers([job for job, _ in jobs])
         except QslurmError as error:
             note(f"Follow-ups are not shown: {error}")
             return jobs, []

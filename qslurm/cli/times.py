@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from itertools import pairwise
 
 
+@lru_cache(maxsize=4096)  # jobs that are submitted together share their times
 def clock_time(unix_s: float | None) -> str:
     """A Unix time as local date and time (2026-11-22 10:02:31); nothing for none."""
     if not unix_s:

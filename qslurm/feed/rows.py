@@ -5,6 +5,7 @@ Fields may be added at the end, with a default: who is older ignores them, who i
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -79,13 +80,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def info(self) -> JobInfo:
         """The job as all commands know it, as if slurmrestd had told it."""
-        from qslurm.slurmrest import JobInfo
-
         waits, final = self.state == "PENDING", self.is_final
         index = self.array_tasks if self.array_job else ""
         started = None if waits or not self.start else self.start
         signal = self.status & 0x7F
-        return JobInfo(
+        return _job_info()(
             job_id=self.job_id,
             name=self.name,
             state=self.state,
@@ -110,3 +109,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
             array_tasks="" if index.isdigit() else index,
             priority=self.priority,
         )
+
+
+@cache
+def _job_info() -> type[JobInfo]:
+    """Imported when it is needed, and once: ten thousand import statements take a while, too."""
+    from qslurm.slurmrest import JobInfo
+
+    return JobInfo

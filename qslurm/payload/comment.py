@@ -7,8 +7,8 @@ like. Of a name that stands twice the first counts, as for C2's submit plugin.
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from dataclasses import dataclass, fields
 
 from qslurm.errors import InvalidInputError
@@ -24,7 +24,7 @@ _VALUE = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
 
 def new_key() -> str:
     """A key that no other submission has: 32 hexadecimal digits."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from qslurm.center.follow_up import Mark
-from qslurm.center.followers import Follower, followers
+from qslurm.center.followers import Follower, begin_to_ask
 from qslurm.center.queue import Held
 from qslurm.center.settings import AgentSettings, Config
+from qslurm.errors import UnreachableError
 from qslurm.slurmrest import JobInfo
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
@@ -28,7 +31,7 @@ class Queue:
 def shown(agent, *jobs):
     queue = Queue()
     center = SimpleNamespace(config=Config(agent=agent), follow_ups="c2")
-    return followers(center, jobs, queue), queue.asked
+    return begin_to_ask(center, lambda: queue)(jobs), queue.asked
 
 
 def job(job_id, key, **facts):
@@ -41,6 +44,16 @@ def test_a_follow_up_is_shown_with_the_job_or_the_array_that_it_follows():
     assert found == [Follower(90, "ann", 12, "ok"), Follower(91, "ann", 14, "ok")]
 
 
-def test_c1s_queue_is_not_asked_where_nobody_releases_follow_ups_or_nothing_is_followed():
+def test_c1s_queue_is_not_asked_where_nobody_releases_follow_ups():
     assert shown(AgentSettings(), job(12, KEYS[0])) == ([], [])
-    assert shown(AgentSettings(socket="/run/agent.sock")) == ([], [])
+
+
+def test_a_queue_that_can_not_be_read_is_said_where_its_jobs_would_be_shown():
+    class Away:
+        def held(self, user):
+            raise UnreachableError("This cluster's slurmctld does not answer.")
+
+    center = SimpleNamespace(config=Config(agent=AgentSettings(socket="/run/agent.sock")))
+    followers = begin_to_ask(center, Away)
+    with pytest.raises(UnreachableError):
+        followers([job(12, KEYS[0])])
