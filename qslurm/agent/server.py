@@ -159,6 +159,8 @@ class Server:
             answer: Answer = Answered(await self._settled(guest, user, question))
         except TooManyError:
             raise
+        except RecursionError:
+            answer = failure(InvalidInputError("The payload is nested too deeply."))
         except QslurmError as error:
             answer = failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
@@ -255,7 +257,7 @@ def user_of(uid: int) -> User:
 def _read(body: bytes) -> Question:
     try:
         return questions.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
             f"The center's agent does not understand this question: {error}.",
             hint="Is qslurm on this host as new as the agent?",

@@ -7,6 +7,7 @@ script. What it would not have said is said here, before anything is sent.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ MAX_VARIABLE = 100_000
 
 _SHORT = ("name", "comment", "admin_comment", "extra")
 _TOP = ("job", "script")
+_NODES = re.compile(r"[0-9][0-9,:kKmM-]{0,99}")
+"""As sbatch takes them. slurmrestd 24.11 ends, for all centers, when it is told of `%s` nodes."""
+
+_NOT_YOURS = ("user_id", "group_id")
+"""slurmrestd 24.11 ends when there is no such group."""
+
 _TOKENS = ("SLURM_JWT", "QSLURM_TOKEN")
 
 
@@ -66,6 +73,8 @@ def _fields(job: Mapping[str, Any]) -> Iterator[str]:
         kind = JOB_FIELDS.get(name)
         if kind is None:
             yield f"job.{name}: no such field{_nearest(name, JOB_FIELDS)}"
+        elif name in _NOT_YOURS:
+            yield f"job.{name}: a job runs as the center's user on C2, leave it out"
         elif not _fits(value, kind):
             yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
         elif name in _SHORT and _size(value) > MAX_TEXT:
@@ -87,7 +96,7 @@ def _fits(value: object, kind: Type) -> bool:
         case "number":
             return type(value) is int or _is_number_object(value)
         case "nodes":
-            return isinstance(value, str) or type(value) is int
+            return type(value) is int or (isinstance(value, str) and _NODES.fullmatch(value) is not None)
         case "environment":
             return isinstance(value, list | dict)
         case "object":

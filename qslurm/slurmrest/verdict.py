@@ -200,11 +200,12 @@ def _kind(entry: dict[str, Any]) -> Kind:
     # -1 is also what 22.05 says beside a field it can't read; only without any other words is it silence
     if _number(entry) == -1 and entry.get("error") != "Unspecified error":
         return "refused"
-    if _number(entry) == -1 and entry.get("source") == "slurm_process_option_data":
-        return "refused"
+    source = str(entry.get("source", ""))
+    if _number(entry) == -1 and (source == "slurm_process_option_data" or source.startswith("#/")):
+        return "refused"  # a field of the request ("#/job/cpu_frequency/", 24.11), which was not sent on
     if _number(entry) == 7000 and entry.get("description") == _ACCOUNTING_AWAY:
         return "no_accounting"
-    at = (_number(entry), str(entry.get("source", "")))
+    at = (_number(entry), source)
     return _KINDS_AT.get(at) or _KINDS.get(_number(entry), "refused")
 
 

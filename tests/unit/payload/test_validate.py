@@ -42,6 +42,8 @@ def test_the_papers_payload_passes():
         (_payload(quantum_shots=7), "job.quantum_shots: no such field"),
         (_payload(tasks="1"), "job.tasks: must be an integer, not '1'"),
         (_payload(tasks=True), "job.tasks: must be an integer, not True"),
+        (_payload(nodes="%s%s%n"), "job.nodes: must be a text such as"),
+        (_payload(group_id="x"), "job.group_id: a job runs as the center's user"),
         (_payload(hold="yes"), "job.hold: must be true or false"),
         (_payload(time_limit="00:05:00"), "job.time_limit: must be an integer, or {"),
         (_payload(time_limit={"number": "5"}), "job.time_limit"),

@@ -64,7 +64,9 @@ def test_v0_0_38_has_the_script_beside_the_job():
     assert "script" not in sent["job"]
 
 
-@pytest.mark.parametrize("name", ["argv", "extra", "tres_per_job", "required_nodes", "nonsense"])
+@pytest.mark.parametrize(
+    "name", ["argv", "batch_features", "extra", "tres_per_job", "required_nodes", "nonsense"]
+)
 def test_what_v0_0_38_has_no_field_for_is_refused_and_named(name):
     with pytest.raises(InvalidInputError, match=f"job.{name}"):
         _old(**{name: ["x"]})

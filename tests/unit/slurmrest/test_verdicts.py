@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.errors import QslurmError, UncertainError
+from qslurm.errors import QslurmError, RefusedError, UncertainError
 from qslurm.slurmrest.refusals import error_for
 from qslurm.slurmrest.verdict import classify
 
@@ -128,6 +128,15 @@ def test_a_proxy_whose_slurmrestd_is_away_is_not_taken_for_a_wrong_url():
     assert "is not there" in str(error_for(verdict, "the ping"))
     assert "URL" not in str(error_for(verdict, "the ping"))
     assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
+
+
+def test_a_field_that_slurmrestd_cannot_read_is_refused_and_leaves_no_doubt():
+    """24.11 has the same number for it as 22.05 has for a slurmctld that says nothing."""
+    error = {"error_number": -1, "error": "Unspecified error", "description": "Invalid cpu_frequency"}
+    body = json.dumps({"errors": [error | {"source": "#/job/cpu_frequency/"}]}).encode()
+    refused = error_for(classify(500, JSON, body), "the job", submitting=True)
+    assert isinstance(refused, RefusedError)
+    assert "Invalid cpu_frequency, in job.cpu_frequency" in str(refused)
 
 
 def test_control_characters_of_an_answer_reach_no_terminal():
