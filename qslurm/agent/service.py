@@ -111,22 +111,26 @@ def _unix_socket(path: Path) -> socket.socket:
         raise ConfigError(
             f"{path} is there, and no socket.", hint="Look at the agent's socket in the configuration."
         )
+    if _is_listened_at(path):
+        raise UnreachableError(f"Another agent listens at {path}.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.exists():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                if probe.connect_ex(str(path)) == 0:
-                    raise UnreachableError(f"Another agent listens at {path}.")
-            path.unlink()  # of one that was killed
+        path.unlink(missing_ok=True)  # of one that was killed
         listener.bind(str(path))
         path.chmod(0o666)  # who may do what is decided by who they are
         listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise UnreachableError(
             f"The agent can't listen at {path}: {error.strerror}.",
             hint=f"Is its folder there, and uid {os.getuid()}'s?",
         ) from error
     return listener
+
+
+def _is_listened_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return path.exists() and probe.connect_ex(str(path)) == 0
 
 
 async def _network(server: Server, address: str) -> asyncio.Server:

@@ -168,8 +168,9 @@ def test_what_is_submitted_while_c2_is_away_is_sent_when_it_is_back(center, pool
 
 def _keys_on(center):
     """The keys of all jobs that C2 knows, once for each; an array's tasks have the same one."""
-    comments = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%k")).stdout
-    return [word for word in comments.split() if word.startswith("key=")]
+    lines = center.c2(("squeue", "--all", "--noheader", "--states=all", "--format=%F %k")).stdout.splitlines()
+    jobs = {(job, word) for job, *words in map(str.split, lines) for word in words if word.startswith("key=")}
+    return [key for _, key in jobs]
 
 
 def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):

@@ -23,9 +23,10 @@ from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.messages import Admitted, Attach
 from qslurm.dispatcher.wire import encode
 from qslurm.runtimes.classical.session import Session
-from tests.unit.dispatcher.running import BELL, Running, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, Running, hybrid_job
 from tests.unit.dispatcher.test_credentials import MUNGED
 from tests.unit.dispatcher.test_zmtp import READY
+from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm
 
@@ -149,7 +150,10 @@ def silence(path: str) -> None:
             links.append(connection(path, b""))
         except OSError:
             break
-    time.sleep(3)
+    for link in links[:1]:
+        link.settimeout(60)
+        while link.recv(1 << 16):
+            continue  # until it is hung up on
     for link in links:
         link.close()
 

@@ -14,7 +14,8 @@ import pytest
 from qslurm.curve.keys import make_keys
 from qslurm.dispatcher.config import BackendConfig, RemoteConfig
 from qslurm.dispatcher.messages import Admitted
-from tests.unit.dispatcher.running import ROOT, Running, circuit_job, slow_circuit, until
+from tests.unit.dispatcher.running import ROOT, Running, circuit_job, slow_circuit
+from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm
 

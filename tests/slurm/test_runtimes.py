@@ -150,9 +150,8 @@ def step_of(job_id: int) -> int:
     raise AssertionError(f"job {job_id} has no step")
 
 
-def test_signals_reach_the_users_code(jobs: Jobs) -> None:
-    source = (
-        """
+_WAITS_FOR_A_SIGNAL = (
+    """
 import signal, time
 found = {}
 def note(number, frame):
@@ -163,24 +162,28 @@ def execute(qi):
     while not found:
         time.sleep(0.05)
 """
-        + FINALIZE
-    )
-    job_id = jobs.submit(source)
-    jobs.platform.until(lambda: "begun" in jobs.log(job_id))
+    + FINALIZE
+)
+
+
+def _signal(jobs: Jobs, job_id: int) -> None:
     jobs.platform.testbed.c2(["scancel", "--batch", "--signal=USR1", str(job_id)])
+
+
+def test_signals_reach_the_users_code(jobs: Jobs) -> None:
+    job_id = jobs.submit(_WAITS_FOR_A_SIGNAL)
+    jobs.platform.until(lambda: "begun" in jobs.log(job_id))
+    _signal(jobs, job_id)
     assert jobs.ended(job_id)["state"] == "finished"
 
 
 def test_a_restart_of_the_service_leaves_a_running_job_alone(jobs: Jobs) -> None:
-    source = (
-        "import time\ndef execute(qi):\n    print('begun', flush=True)\n    time.sleep(3)\nfound = {'n': 1}\n"
-        + FINALIZE
-    )
-    job_id = jobs.submit(source)
+    job_id = jobs.submit(_WAITS_FOR_A_SIGNAL)
     jobs.platform.until(lambda: "begun" in jobs.log(job_id))
     service = jobs.platform.testbed.pid("runtimes")
     assert service is not None
     os.kill(service, signal.SIGKILL)  # the testbed's own `kill` and `up` would end the job, too
+    _signal(jobs, job_id)
     assert jobs.ended(job_id)["state"] == "finished"
     jobs.platform.testbed.up()
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from qslurm.agent.commits import Commits
+from tests.unit.waiting import until
 
 PATIENCE_S = 60
 
@@ -50,8 +51,7 @@ def _while_the_disk_is_busy(commits, words):
         asked = []
         for count, word in enumerate(words, 1):
             asked.append(threads.submit(commits.make, _adds(word)))
-            while len(commits._waiting) < count:  # one after the other, in this order
-                threading.Event().wait(0.001)
+            until(lambda count=count: len(commits._waiting) >= count)  # one after the other, in this order
         may_end.set()
         first.result(PATIENCE_S)
         return [one.exception(PATIENCE_S) for one in asked], len(transactions)

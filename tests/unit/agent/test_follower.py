@@ -15,6 +15,7 @@ from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.feed.pages import Page
 from qslurm.feed.rows import JobRow
 from qslurm.slurmrest import JobInfo
+from tests.unit.waiting import until
 
 PAYLOAD = {"job": {"name": "bell", "comment": "qslurm key=later"}, "script": "#!/bin/sh\n"}
 
@@ -103,8 +104,7 @@ def test_a_change_wakes_its_user_without_a_question_to_slurmrestd(followed, c2, 
     assert woken() == 2
     assert [c2.sinces.get(timeout=60) for _ in range(4)] == ["", "a", "b", "c"]
     c2.pages.put(Page(since="e"))
-    while outbox.has_open():
-        pass  # it is being written down
+    until(lambda: not outbox.has_open())  # it is being written down
     assert c2.asked == []
 
 
@@ -161,8 +161,7 @@ def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
     )
     assert {woken(), woken()} == {1, 6}
     c2.pages.put(Page(since="c"))
-    while len(outbox.on_c2()) == 2:
-        pass  # it is being written down
+    until(lambda: len(outbox.on_c2()) < 2)  # it is being written down
 
 
 def test_the_table_knows_a_job_by_its_key_as_well():

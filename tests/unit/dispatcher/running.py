@@ -6,10 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +17,7 @@ from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
 from qslurm.store import Reader
+from tests.unit.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,8 +43,6 @@ except QslurmError as error:
     sys.exit(str(error))
 """
 
-T = TypeVar("T")
-
 
 def slow_circuit(qubits: int = 20) -> str:
     """A circuit that keeps QX busy: about 3 s with 20 qubits, half of it with each qubit less."""
@@ -56,17 +52,6 @@ def slow_circuit(qubits: int = 20) -> str:
 def deadly_circuit() -> str:
     """A circuit that ends the process that gives it to libqasm as it is: its stack overflows."""
     return f"version 3.0; qubit q; bit b; Rx({'(' * 60_000}1.0{')' * 60_000}) q; b = measure q"
-
-
-def until(condition: Callable[[], T], timeout_s: float = 60.0) -> T:
-    """Wait until the condition gives something true, and give that."""
-    end, pause = time.monotonic() + timeout_s, 0.002
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout_s} s")
-        time.sleep(pause)
-        pause = min(1.5 * pause, 0.02)  # looking takes time, too
-    return found
 
 
 def is_gone(pid: int) -> bool:

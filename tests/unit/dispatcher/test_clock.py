@@ -21,7 +21,8 @@ from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.runtimes.classical.session import Session
 from qslurm.store import Reader
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job
+from tests.unit.waiting import until
 
 UID = os.getuid()
 SOURCE = "def execute(qi): pass\ndef finalize(m): return {}\n"

@@ -11,7 +11,8 @@ import pytest
 
 from qslurm.dispatcher.credentials import Munge, OwnFolder
 from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
-from tests.unit.dispatcher.running import Running, circuit_job, until
+from tests.unit.dispatcher.running import Running, circuit_job
+from tests.unit.waiting import until
 
 MUNGED = shutil.which("munged", path="/usr/sbin:/usr/bin:/sbin")
 

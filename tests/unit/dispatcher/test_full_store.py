@@ -33,7 +33,8 @@ from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.store import Reader
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job
+from tests.unit.waiting import until
 
 UID = os.getuid()
 HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"

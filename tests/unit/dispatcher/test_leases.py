@@ -21,16 +21,8 @@ from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import door_of, knock
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
-from tests.unit.dispatcher.running import (
-    BELL,
-    ROOT,
-    Running,
-    circuit_job,
-    hybrid_job,
-    is_gone,
-    slow_circuit,
-    until,
-)
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, is_gone, slow_circuit
+from tests.unit.waiting import until
 
 UID = os.getuid()
 SOURCE = "def execute(qi): pass\ndef finalize(m): return {}\n"

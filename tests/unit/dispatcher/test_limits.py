@@ -16,7 +16,8 @@ from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import knock
 from qslurm.runtimes.process import ran_out_of_memory
 from qslurm.runtimes.qx import memory_for
-from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit
+from tests.unit.waiting import until
 
 UID = os.getuid()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted
-from tests.unit.dispatcher.running import ROOT, Running, circuit_job, until
+from tests.unit.dispatcher.running import ROOT, Running, circuit_job
+from tests.unit.waiting import until
 
 UID = os.getuid()
 

@@ -28,7 +28,8 @@ from qslurm.errors import QslurmError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import knock
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit
+from tests.unit.waiting import until
 
 UID = os.getuid()
 SOURCE = "def execute(qi): pass\ndef finalize(m): return {}\n"

@@ -26,7 +26,8 @@ from qslurm.dispatcher.messages import Admit, Admitted, Finish, Message
 from qslurm.errors import UnreachableError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import knock
-from tests.unit.dispatcher.running import Running, hybrid_job, until
+from tests.unit.dispatcher.running import Running, hybrid_job
+from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm  # it needs none, but takes as long as if it did
 

@@ -42,15 +42,8 @@ from qslurm.errors import (
     QslurmError,
     UnreachableError,
 )
-from tests.unit.dispatcher.running import (
-    BELL,
-    Running,
-    circuit_job,
-    deadly_circuit,
-    hybrid_job,
-    slow_circuit,
-    until,
-)
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, deadly_circuit, hybrid_job, slow_circuit
+from tests.unit.waiting import until
 
 UID = os.getuid()
 JOB_IDS = count(1)

@@ -22,8 +22,9 @@ from qslurm.dispatcher.messages import (
 )
 from qslurm.errors import PermissionDeniedError
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, is_gone, slow_circuit, until
+from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, is_gone, slow_circuit
 from tests.unit.logfmt import read_all
+from tests.unit.waiting import until
 
 UID = os.getuid()
 HYBRID = "def execute(qi): pass\ndef finalize(m): return {}\n"

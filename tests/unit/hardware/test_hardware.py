@@ -14,9 +14,10 @@ from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
 from qslurm.runtimes.hardware.runtime import HardwareRuntime
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
-from tests.unit.dispatcher.running import BELL, until
+from tests.unit.dispatcher.running import BELL
 from tests.unit.hardware.conftest import attend_until
 from tests.unit.hardware.qpu_simulator import Qpu
+from tests.unit.waiting import until
 
 Make = Callable[..., HardwareRuntime]
 

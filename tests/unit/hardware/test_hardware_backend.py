@@ -17,8 +17,9 @@ from qslurm.errors import UnreachableError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import knock
 from qslurm.store.records import TaskRecord
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, is_gone, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, is_gone
 from tests.unit.hardware.qpu_simulator import Qpu
+from tests.unit.waiting import until
 
 UID = os.getuid()
 

@@ -22,8 +22,9 @@ from qslurm.jobmanager.metrics import families
 from qslurm.jobmanager.service import answering_metrics
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm.status import WarmStatus
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, slow_circuit
 from tests.unit.dispatcher.test_leases import couple, session
+from tests.unit.waiting import until
 
 UID = os.getuid()
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}

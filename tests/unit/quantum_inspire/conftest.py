@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ if importlib.util.find_spec("compute_api_client") is None:
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions, QuantumInspireRuntime
 from tests.unit.quantum_inspire.platform import BACKEND, Platform
+from tests.unit.waiting import until
 
 FACTS = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)
 
@@ -73,8 +73,5 @@ def shared_runtime(
 def runtime(platform: Platform, shared_runtime: QuantumInspireRuntime) -> QuantumInspireRuntime:
     """One for all tests that need nothing special: each begins when it finds the platform well."""
     del platform
-    end = time.monotonic() + 60
-    while not shared_runtime.attend().ready:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: shared_runtime.attend().ready)
     return shared_runtime

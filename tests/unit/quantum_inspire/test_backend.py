@@ -16,8 +16,9 @@ from qslurm.dispatcher.messages import Admitted, BackendStatus, Finish, TurnedAw
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.lanes.client import knock
 from qslurm.store.records import TaskRecord
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job
 from tests.unit.quantum_inspire.platform import BACKEND, Platform
+from tests.unit.waiting import until
 
 UID = os.getuid()
 LONG_S = 60.0

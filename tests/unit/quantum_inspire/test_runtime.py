@@ -23,6 +23,7 @@ from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.plugin import find_plugin, read_options
 from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime, health_of
 from tests.unit.quantum_inspire.platform import BACKEND, REFRESH, TOKEN, Platform
+from tests.unit.waiting import until
 
 BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
 ENQUEUE = r"PATCH /batch_jobs/\d+/enqueue"
@@ -39,15 +40,12 @@ def execute(
 
 def execute_at_last(runtime: QuantumInspireRuntime) -> Outcome:
     """As the dispatcher does it: a circuit that was not begun is given back when the platform is ready again."""
-    end = time.monotonic() + 60
     while True:
         try:
             return execute(runtime)
         except TryLaterError as error:
             assert not error.begun
-        while not runtime.attend().ready:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until(lambda: runtime.attend().ready)
 
 
 # --- a circuit --------------------------------------------------------------------------------------
@@ -282,18 +280,11 @@ def test_what_nobody_waits_for_any_more_is_cancelled_there(
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen([sys.executable, "-c", _WAITS, root, options, BELL])
     try:
-        _until(lambda: platform.count(r"GET /jobs/\d+") >= 2)
+        until(lambda: platform.count(r"GET /jobs/\d+") >= 2)
     finally:
         os.kill(process.pid, number)
         process.wait()
-    _until(lambda: platform.runner.cancelled == [1])
-
-
-def _until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: platform.runner.cancelled == [1])
 
 
 # --- results that make no sense ---------------------------------------------------------------------
@@ -368,7 +359,7 @@ def test_the_platforms_status_is_the_backends_health(
     runtime: QuantumInspireRuntime, platform: Platform, state: str, health: Health
 ) -> None:
     platform.runner.state, platform.runner.reason = state, "until noon."
-    _until(lambda: runtime.attend() == health)
+    until(lambda: runtime.attend() == health)
 
 
 def test_a_backend_that_is_switched_off_is_offline() -> None:
@@ -391,7 +382,7 @@ def test_a_platform_that_is_away_comes_back(make: Make, platform: Platform) -> N
     runtime = make()
     platform.goes_wrong(r"GET /backend_types/.*", "503", times=2)
     assert runtime.attend() == Health("offline", "Quantum Inspire is in trouble: it answers with HTTP 503")
-    _until(lambda: runtime.attend() == Health("idle"))
+    until(lambda: runtime.attend() == Health("idle"))
 
 
 def test_a_platform_that_is_not_there_is_no_error(make: Make, platform: Platform, credentials: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from qslurm.curve.keys import KeyPair, make_keys
 from qslurm.dispatcher.config import BackendConfig, RemoteConfig
-from tests.unit.dispatcher.running import ROOT, Running, until
+from tests.unit.dispatcher.running import ROOT, Running
 from tests.unit.remote.forwarder import Forwarder
+from tests.unit.waiting import until
 
 _JOIN = """
 import sys

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from qslurm.dispatcher.messages import Admitted, Finish
 from qslurm.runtimes.classical.session import Session
-from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job
 from tests.unit.remote.conftest import Site
+from tests.unit.waiting import until
 
 UID = os.getuid()
 NUMBERS = itertools.count(1)

@@ -29,9 +29,9 @@ from qslurm.dispatcher.fleet.remote_messages import (
 )
 from qslurm.dispatcher.messages import Message, Result
 from qslurm.runtimes.health import Health
-from tests.unit.dispatcher.running import until
 from tests.unit.remote.conftest import Site
 from tests.unit.remote.test_remote import NUMBERS, begin, the_execution
+from tests.unit.waiting import until
 
 T = TypeVar("T")
 

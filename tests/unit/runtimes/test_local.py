@@ -13,7 +13,8 @@ import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError, UnreachableError
 from qslurm.runtimes.local import run_file
-from tests.unit.dispatcher.running import BELL, ROOT, is_gone, slow_circuit, until
+from tests.unit.dispatcher.running import BELL, ROOT, is_gone, slow_circuit
+from tests.unit.waiting import until
 
 
 def a_file(folder: Path, name: str, text: str) -> Path:

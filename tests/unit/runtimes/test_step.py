@@ -15,7 +15,8 @@ import pytest
 from qslurm.dispatcher.messages import Finish
 from qslurm.runtimes.classical.hybrid_file import run_hybrid
 from qslurm.runtimes.classical.session import Session
-from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, until
+from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job
+from tests.unit.waiting import until
 
 UID = os.getuid()
 

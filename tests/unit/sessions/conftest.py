@@ -24,8 +24,9 @@ from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.classical.session import Session
 from qslurm.sessions.client import SessionClient
 from qslurm.sessions.door import Door
-from tests.unit.dispatcher.running import Running, until
+from tests.unit.dispatcher.running import Running
 from tests.unit.remote.forwarder import Forwarder
+from tests.unit.waiting import until
 
 NUMBERS = count(1)
 

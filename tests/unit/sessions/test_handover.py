@@ -17,9 +17,10 @@ from qslurm.sessions import door
 from qslurm.sessions import handover as handovers
 from qslurm.sessions.client import SessionClient
 from qslurm.sessions.handover import VARIABLE, Handover, handed_over
-from tests.unit.dispatcher.running import ROOT, until
+from tests.unit.dispatcher.running import ROOT
 from tests.unit.sessions.conftest import Held, Place
 from tests.unit.sessions.test_sessions import CIRCUIT
+from tests.unit.waiting import until
 
 PROGRAM = """
 import sys

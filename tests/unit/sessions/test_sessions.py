@@ -18,8 +18,8 @@ from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, Tim
 from qslurm.runtimes.interface import QuantumInterface
 from qslurm.sessions.door import Door, EndedError, NotOpenError, enter
 from qslurm.sessions.wire import PROTOCOL, Hello, frame, frames, host_and_port
-from tests.unit.dispatcher.running import until
 from tests.unit.sessions.conftest import Place
+from tests.unit.waiting import until
 
 CIRCUIT = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
 
