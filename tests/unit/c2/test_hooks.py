@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from qslurm.c2.hooks import HopelessError, center_of, read_start, request
+from qslurm.c2.start import HopelessError, center_of, read_start, request
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope, pack
 

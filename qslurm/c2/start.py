@@ -1,0 +1,113 @@
+"""What Slurm tells a hook of a job's start, and what the dispatcher is asked about it. Decisions on plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from qslurm.c2.config import backend_of
+from qslurm.dispatcher.messages import Admit
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.payload.comment import Comment
+from qslurm.payload.envelope import unpack
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What Slurm tells a hook of its job, in the environment."""
+
+    job_id: int
+    restart: int
+    user: str
+    uid: int
+    account: str
+    partition: str
+    name: str
+    comment: Comment
+    array_job: int | None = None
+    array_task: int | None = None
+
+    @property
+    def slurm_id(self) -> str:
+        """The name that means this job only: the last task of an array to start has the array's own job id."""
+        return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
+
+
+class HopelessError(QslurmError):
+    """The job can never run: it is cancelled, and its owner is told why."""
+
+    kind = "hopeless"
+
+
+def read_start(environment: Mapping[str, str]) -> Start:
+    """The job in a hook's environment; QslurmError if slurmctld did not call us."""
+    try:
+        return Start(
+            job_id=int(environment["SLURM_JOB_ID"]),
+            restart=int(environment.get("SLURM_JOB_RESTART_COUNT", "0")),
+            user=environment["SLURM_JOB_USER"],
+            uid=int(environment["SLURM_JOB_UID"]),
+            account=environment.get("SLURM_JOB_ACCOUNT", "").replace("(null)", ""),
+            partition=environment["SLURM_JOB_PARTITION"],
+            name=environment.get("SLURM_JOB_NAME", "")[:200],
+            comment=_comment(environment),
+            array_job=_number(environment.get("SLURM_ARRAY_JOB_ID")),
+            array_task=_number(environment.get("SLURM_ARRAY_TASK_ID")),
+        )
+    except (KeyError, ValueError) as error:
+        raise QslurmError(
+            f"This is not the environment of a Slurm hook ({error}).",
+            hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
+        ) from error
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _comment(environment: Mapping[str, str]) -> Comment:
+    """The job's comment. All tasks of an array have the same one, so the key of a task gets its index."""
+    comment = Comment.parse(environment.get("SLURM_JOB_COMMENT", ""))
+    index = environment.get("SLURM_ARRAY_TASK_ID", "")
+    if not comment.key or not index:
+        return comment
+    return replace(comment, key=f"{comment.key}#{index}")  # no key that qslurm gives has a #
+
+
+def center_of(user: str, prefix: str) -> str:
+    """The center that a Slurm user stands for; HopelessError if it stands for none."""
+    center = user.removeprefix(prefix)
+    if not center or not user.startswith(prefix):
+        raise HopelessError(f"{user} is not a center's user; those begin with {prefix!r}.")
+    return center
+
+
+def request(start: Start, script: str, prefix: str) -> Admit:
+    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote."""
+    try:
+        envelope = unpack(script)
+        has_own_file = envelope is not None and bool(envelope.sources)
+        envelope = envelope.of_task(start.array_task) if envelope else None
+    except InvalidInputError as error:
+        raise HopelessError(error.message) from error
+    admit = Admit(
+        job_id=start.job_id,
+        restart=start.restart,
+        user=start.user,
+        uid=start.uid,
+        account=start.account,
+        center=center_of(start.user, prefix),
+        backend=backend_of(start.partition),
+        kind="script" if envelope is None else envelope.kind,
+        name=Path(envelope.file).stem[:200] if envelope and has_own_file else start.name,
+        key=start.comment.key,
+        origin=start.comment.origin,
+        envelope=envelope,
+    )
+    try:
+        msgspec.msgpack.encode(admit)
+    except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
+        raise HopelessError(f"The job's data can't be sent to the dispatcher: {error}.") from error
+    return admit
