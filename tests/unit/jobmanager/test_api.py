@@ -13,7 +13,7 @@ from qslurm.dispatcher.config import SessionsConfig
 from qslurm.dispatcher.entrance.certificate import have_certificate
 from qslurm.dispatcher.scheduling.reservations import Reservation
 from qslurm.errors import UnreachableError
-from qslurm.jobmanager import app
+from qslurm.jobmanager import status
 from qslurm.jobmanager.documents import reserved
 from qslurm.tokens.keys import remove_key
 
@@ -151,13 +151,13 @@ def test_a_silent_dispatcher_is_waited_for_once_and_not_by_everybody_in_turn(
         raise UnreachableError("Silence.")
 
     monkeypatch.setattr(DispatcherClient, "ask", ask)
-    monkeypatch.setattr(app, "STATUS_AGE_S", 1000.0)
+    monkeypatch.setattr(status, "STATUS_AGE_S", 1000.0)
     assert [manager.get("/v1/backends").status_code for _ in range(3)] == [503] * 3
     assert len(asked) == 1
 
 
 def test_a_silent_dispatcher_is_said_so(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "STATUS_LIMIT_S", 0.05)
+    monkeypatch.setattr(status, "STATUS_LIMIT_S", 0.05)
     response = manager.get("/v1/backends")
     assert response.status_code == 503
     assert error(response)["type"] == "unreachable"
