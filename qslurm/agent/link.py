@@ -55,8 +55,10 @@ class Link:
                 link.sendall(len(part).to_bytes(HEADER, "big") + part)
             size = int.from_bytes(_exactly(link, HEADER), "big")
             said = answers.decode(_exactly(link, size))
-        except (OSError, EOFError, msgspec.DecodeError) as error:
-            self.close()
+        except BaseException as error:
+            self.close()  # what is left unread (by who was interrupted, say) must not answer the next question
+            if not isinstance(error, OSError | EOFError | msgspec.DecodeError):
+                raise
             if kept and not isinstance(error, TimeoutError):
                 return self.ask(question, answer)
             why = getattr(error, "strerror", None) or (
@@ -68,7 +70,13 @@ class Link:
             ) from error
         if isinstance(said, Failed):
             raise error_of(said)
-        return msgspec.convert(said.value, answer)
+        try:
+            return msgspec.convert(said.value, answer)
+        except msgspec.ValidationError as error:
+            raise UnreachableError(
+                f"The center's agent at {self._where} answers otherwise than this qslurm expects.",
+                hint="Is qslurm on this host as new as the agent?",
+            ) from error
 
     def close(self) -> None:
         """Hang up."""

@@ -6,16 +6,20 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from qslurm.api.given import check_options, swept, text_or_file
 from qslurm.api.job import Job
-from qslurm.api.result import Result, result_of
+from qslurm.api.result import Result
+from qslurm.api.settling import settled
 from qslurm.api.watcher import Watcher
-from qslurm.errors import NotReadyError
+from qslurm.errors import InvalidInputError, NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.api.session import Session
@@ -25,6 +29,17 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo
 
 Source = str | os.PathLike[str]
+
+_all: weakref.WeakSet[Center] = weakref.WeakSet()
+"""Those that are there, for a process that is forked off."""
+
+
+def _after_fork() -> None:
+    for center in list(_all):
+        center._begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Center:
@@ -62,6 +77,8 @@ class Center:
         self._lock = threading.Lock()
         self._watcher = Watcher(self._settle)
         self._jobs: list[Job] = []
+        self._closed = False
+        _all.add(self)
 
     def __enter__(self) -> Center:
         return self
@@ -75,11 +92,43 @@ class Center:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Jobs go on; a future that is still open stays so."""
+        """Close the connections. Jobs go on; a future that is still open ends with a NotReadyError that says so."""
         self._watcher.close()
         with self._lock:
+            self._closed = True
             self._for_callers.close()
         self._for_watching.close()
+        for job in self._jobs:
+            with suppress(InvalidStateError):
+                job.set_exception(
+                    NotReadyError(
+                        f"The Center was closed before job {job.ref} had ended; the job goes on.",
+                        hint=f"Center().job({job.id}) returns to it.",
+                    )
+                )
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise InvalidInputError("This Center is closed.", hint="Make another one.")
+
+    @property
+    def _here(self) -> connection.Center:
+        """The connection for who calls; use it with the lock."""
+        self._refuse_if_closed()
+        return self._for_callers
+
+    def _begin_anew(self) -> None:
+        """In a process that was forked off: the connections are its parent's, and no thread looks after jobs.
+
+        Two who ask on one connection would get each other's answers.
+        """
+        self._lock = threading.Lock()
+        self._watcher = Watcher(self._settle)
+        if not self._closed:
+            self._for_callers, self._for_watching = self._connection(), self._connection()
+            for job in self._jobs:
+                if not job.done():
+                    self._watcher.add(job)
 
     def submit(
         self,
@@ -126,37 +175,42 @@ class Center:
         from qslurm.center.placing import wants_any
         from qslurm.center.request import prepare
 
-        text, file = _text_or_file(source)
+        self._refuse_if_closed()
+        text, file = text_or_file(source)
+        options: dict[str, Any] = {
+            "template": template,
+            "backend": backend,
+            "qubits": qubits,
+            "partition": partition,
+            "name": name,
+            "shots": shots,
+            "seed": seed,
+            "raw_data": raw_data,
+            "qpu_seconds": qpu_seconds,
+            "time_limit": time_limit,
+            "account": account,
+            "qos": qos,
+            "reservation": reservation,
+            "dependency": dependency,
+            "array": array,
+            "begin": begin,
+            "hold": hold,
+            "comment": comment,
+            "export": export,
+        }
+        check_options({**options, "sweep": sweep, "variables": variables, "then_if": then_if})
         request = Request(
             file=file,
             text=text,
-            template=template,
-            backend=backend,
-            qubits=qubits,
-            partition=partition,
-            name=name,
-            shots=shots,
-            seed=seed,
-            raw_data=raw_data,
-            qpu_seconds=qpu_seconds,
-            time_limit=time_limit,
-            account=account,
-            qos=qos,
-            reservation=reservation,
-            dependency=dependency,
-            array=array,
-            sweep=tuple(f"{swept}={_values(values)}" for swept, values in (sweep or {}).items()),
-            begin=begin,
-            hold=hold,
-            comment=comment,
-            export=export,
-            variables=dict(variables or {}),
+            sweep=tuple(f"{name}={swept(values)}" for name, values in (sweep or {}).items()),
+            variables={name: str(value) for name, value in (variables or {}).items()},
+            **options,
         )
         request = settle(request)
         if wants_any(self._config, request):
             request = self._placed(request)
         payload = prepare(self._config, request, os.environ)
-        script, center = Path(then) if then else None, self._for_callers
+        script, center = Path(then) if then else None, self._here
         with self._lock, followed(center, payload, script, then_if) as follow_up:
             submitted = jobs.submit(center, payload)
         job = self.job(submitted.job_id)
@@ -170,7 +224,7 @@ class Center:
 
         need = need_of(self._config, [request])
         with self._lock:
-            listed = backends(self._for_callers)
+            listed = backends(self._here)
         return placed(request, choose(need, offers_of(self._config, listed), time.time()))
 
     def map(
@@ -179,10 +233,20 @@ class Center:
         """Submit a job for each source at once, and give their results in this order.
 
         `options` are those of `submit`. As with `Executor.map`, the first job that did not complete raises, and
-        there is a TimeoutError after `timeout` seconds from now. Ending the iteration early cancels what is left.
+        there is a TimeoutError after `timeout` seconds from now. Ending the iteration early cancels what is left,
+        and so does a source that can't be submitted.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        jobs = [self.submit(source, **options) for source in sources]
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise InvalidInputError("map takes many jobs, such as a list of texts; submit takes one.")
+        jobs: list[Job] = []
+        try:
+            for source in sources:
+                jobs.append(self.submit(source, **options))
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            raise
 
         def results() -> Iterator[Result]:
             jobs.reverse()
@@ -228,23 +292,24 @@ class Center:
         from qslurm.sessions.ending import Ending
         from qslurm.sessions.opening import Wish, open_session
 
-        request = Request(
-            text="",
-            kind="hybrid",
-            backend=backend,
-            qubits=qubits,
-            partition=partition,
-            name=name,
-            time_limit=time_limit,
-            qpu_seconds=qpu_seconds,
-            account=account,
-            qos=qos,
-            reservation=reservation,
-            seed=seed,
-        )
+        self._refuse_if_closed()
+        options: dict[str, Any] = {
+            "backend": backend,
+            "qubits": qubits,
+            "partition": partition,
+            "name": name,
+            "time_limit": time_limit,
+            "qpu_seconds": qpu_seconds,
+            "account": account,
+            "qos": qos,
+            "reservation": reservation,
+            "seed": seed,
+        }
+        check_options({**options, "idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
+        request = Request(text="", kind="hybrid", **options)
         if wants_any(self._config, request):
             request = self._placed(request)
-        wish = Wish(request, idle_limit_s, wait_limit_s)
+        wish = Wish(request, float(idle_limit_s), wait_limit_s)
         connection = self._connection()
         try:
             with Ending():  # who waits and is told to end leaves no job on C2
@@ -254,32 +319,53 @@ class Center:
             raise
         return Session(opened.client, opened.job_id, then=connection.close)
 
-    def job(self, job_id: int) -> Job:
-        """The future of a job that has been submitted before, by whichever means."""
-        job = Job(self, job_id, self._config.prefix)
+    def job(self, job_id: int | str) -> Job:
+        """The future of a job that has been submitted before, by its id or its key (which a follow-up has).
+
+        InvalidInputError for what is no job id; UnknownJobError for a key that C2 does not know.
+        """
+        self._refuse_if_closed()
+        job = Job(self, self._id_of(job_id), self._config.prefix)
         with self._lock:
             self._jobs = [known for known in self._jobs if not known.done()]
             self._jobs.append(job)
         self._watcher.add(job)
         return job
 
+    def _id_of(self, job_id: int | str) -> int:
+        from qslurm.center.jobs import with_key
+        from qslurm.center.refs import parse_ref
+
+        if isinstance(job_id, bool) or not isinstance(job_id, int | str):
+            raise InvalidInputError(f"{job_id!r:.40} is not a job id.")
+        ref = parse_ref(str(job_id))
+        if ref.task is not None or ref.platform not in ("", self._config.platform):
+            raise InvalidInputError(
+                f"{str(ref)!r} is not a job id of this Center.",
+                hint="A task is among its array's: center.job(12).result().tasks; a platform has its own Center.",
+            )
+        if not ref.key:
+            return ref.job_id
+        with self._lock:
+            return with_key(self._here, ref.key)
+
     def jobs(self) -> list[JobInfo]:
         """The center's jobs that C2's slurmctld knows, waiting, running or ended a moment ago."""
         with self._lock:
-            slurm = self._for_callers.slurm
+            slurm = self._here.slurm
             return [job for job in slurm.jobs() if job.user == slurm.user]
 
     def backends(self) -> list[dict[str, Any]]:
         """C2's backends: name, state, reason, qubits, max_shots, default_shots, queued, executing."""
         with self._lock:
-            return self._for_callers.results.backends()
+            return self._here.results.backends()
 
     def look(self, job_id: int) -> JobInfo:
         """A job as C2 sees it now; UnknownJobError if it is none of this center's."""
         from qslurm.center import jobs
 
         with self._lock:
-            return jobs.look(self._for_callers, job_id)
+            return jobs.look(self._here, job_id)
 
     def tasks(self, job_id: int) -> list[JobInfo]:
         """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
@@ -287,19 +373,19 @@ class Center:
         from qslurm.center.refs import JobRef
 
         with self._lock:
-            return list(tasks.look(self._for_callers, JobRef(job_id)).jobs)
+            return list(tasks.look(self._here, JobRef(job_id)).jobs)
 
     def cancel(self, job_id: int) -> bool:
         """Have C2 cancel a job; False if it was over already."""
         with self._lock:
-            return not self._for_callers.slurm.cancel(job_id)
+            return not self._here.slurm.cancel(job_id)
 
     def logs(self, job_id: int) -> str:
         """What a job has written so far."""
         from qslurm.center.results import log_pieces
 
         with self._lock:
-            return b"".join(log_pieces(self._for_callers.results, job_id)).decode(errors="replace")
+            return b"".join(log_pieces(self._here.results, job_id)).decode(errors="replace")
 
     def _connection(self) -> connection.Center:
         from qslurm.center.connection import open_center
@@ -308,57 +394,9 @@ class Center:
 
     def _settle(self, job: Job) -> Result | None:
         """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
-        from qslurm.center import jobs
-
-        center = self._for_watching
-        info = jobs.look(center, job.id)
-        if info.array_job_id == job.id:
-            return _settle_array(center, job.id)
-        if not info.is_final:
-            return None
-        failure = jobs.outcome_error(center, info)
-        if failure is not None:
-            raise failure
-        if info.marks.kind == "script" or not center.has_platform:
-            return Result(job.id, info.marks.kind or "script")
-        with suppress(NotReadyError):  # Slurm may say so a moment before the platform has written it down
-            return result_of(center.results.results(job.id))
-        return None
-
-
-def _settle_array(center: connection.Center, job_id: int) -> Result | None:
-    from qslurm.center import tasks
-    from qslurm.center.refs import JobRef
-
-    array = JobRef(job_id)
-    found = tasks.look(center, array)
-    if not found.is_final:
-        return None
-    failure = tasks.outcome_error(center, found)
-    if failure is not None:
-        raise failure
-    kind = found.jobs[0].marks.kind or "script"
-    if kind == "script" or not center.has_platform:
-        return Result(job_id, kind)
-    with suppress(NotReadyError):
-        documents = tasks.results(center, array)["tasks"]
-        if not any("error" in document for document in documents):
-            return Result(job_id, kind, tasks=[result_of(document) for document in documents])
-    return None
-
-
-def _values(values: str | Iterable[float]) -> str:
-    return values if isinstance(values, str) else ",".join(str(value) for value in values)
+        return settled(self._for_watching, job.id)
 
 
 def _say(reason: str) -> None:
     if sys.stderr is not None:
         print(f"qslurm: {reason}", file=sys.stderr, flush=True)
-
-
-def _text_or_file(source: Source) -> tuple[str | None, Path | None]:
-    from qslurm.center.files import is_circuit
-
-    if isinstance(source, str) and ("\n" in source or is_circuit(source)):
-        return source, None
-    return None, Path(source)

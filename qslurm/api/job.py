@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from qslurm.api.result import Result
-from qslurm.errors import JobCancelledError
+from qslurm.errors import JobCancelledError, NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.api.center import Center
@@ -55,7 +55,12 @@ class Job(Future[Result]):
 
     def cancel(self) -> bool:
         """Have C2 cancel the job; False if it was over already."""
-        return not self.done() and self._center.cancel(self.id)
+        return (not self.done() or self._is_given_up) and self._center.cancel(self.id)
+
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether nobody looks after it any more, because its Center was closed."""
+        return isinstance(self.exception(), NotReadyError)
 
     def cancelled(self) -> bool:
         """Whether the job has ended, by being cancelled."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm import Center, Job
-from qslurm.errors import ConfigError, InvalidInputError
+from qslurm.errors import ConfigError, InvalidInputError, NotReadyError
 from qslurm.slurmrest import JobInfo
 
 BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
@@ -125,3 +125,66 @@ def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, sett
     else:
         assert [task.counts for task in result.tasks] == settled
         assert [task.parameters for task in result.tasks] == [{"theta": "0"}, {"theta": "0.5"}]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        (None, {}, "not NoneType"),
+        (b"version 3.0", {}, r"not bytes.*\.decode\(\)"),
+        ("", {}, "has no name"),
+        (BELL, {"shots": 0}, "shots is 0; it must be a whole number, 1 or more"),
+        (BELL, {"shots": True}, "shots is True"),
+        (BELL, {"hold": "no"}, "hold is 'no'; it must be True or False"),
+        (BELL, {"time_limit": 10}, "time_limit is 10; it must be a text"),
+        (BELL, {"qpu_seconds": float("nan")}, "more than 0"),
+        (BELL, {"then_if": "never"}, "one of ok, any, failed"),
+        (BELL, {"sweep": "theta=1,2"}, "a dict of names"),
+        (BELL, {"sweep": {"theta": 5}}, "A sweep's values are a list"),
+    ],
+)
+def test_what_an_option_can_not_be_is_said_by_its_name(sent, source, options, said):
+    with pytest.raises(InvalidInputError, match=said):
+        Center(backend="five").submit(source, **options)
+    assert sent == []
+
+
+def test_a_job_is_named_by_its_id_or_its_key_and_by_nothing_else(sent):
+    center = Center()
+    center._for_callers.slurm.find_by_key = lambda key: JobInfo(job_id=13, name=key, state="PENDING")
+    assert [center.job(name).id for name in (12, "12", "c2:12", "0123456789abcdef" * 2)] == [12, 12, 12, 13]
+    for name in (0, -1, 2**63, True, None, 1.5, "x", "12_3", "12+0", "tuna:12"):
+        with pytest.raises(InvalidInputError, match="is not a job id"):
+            center.job(name)
+
+
+def test_a_closed_center_says_so_and_leaves_nobody_waiting(sent):
+    center = Center(backend="five")
+    job = center.submit(BELL)
+    center.close()
+    center.close()
+    with pytest.raises(NotReadyError, match=r"closed before job 12 had ended; the job goes on.*job\(12\)"):
+        job.result(timeout=60)
+    for use in (lambda: center.submit(BELL), lambda: center.job(12), job.status, job.cancel, center.jobs):
+        with pytest.raises(InvalidInputError, match="closed"):
+            use()
+
+
+def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
+    center = Center(backend="five")
+    job, parents = center.submit(BELL), {center._for_callers, center._for_watching}
+    looked_after = []
+    monkeypatch.setattr("qslurm.api.watcher.Watcher.add", lambda self, one: looked_after.append(one))
+    center._begin_anew()
+    assert looked_after == [job]
+    assert not parents & {center._for_callers, center._for_watching}
+
+
+def test_of_a_map_that_can_not_be_submitted_nothing_is_left(sent, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(Center, "cancel", lambda self, job_id: cancelled.append(job_id))
+    with pytest.raises(InvalidInputError, match=r"none\.cq can't be read"):
+        Center(backend="five").map([BELL, "none.cq"])
+    with pytest.raises(InvalidInputError, match="submit takes one"):
+        Center(backend="five").map(BELL)
+    assert (len(sent), cancelled) == (1, [12])
