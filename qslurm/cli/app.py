@@ -224,7 +224,7 @@ def _settled(code: int) -> int:
 
 
 def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
-    message = error.format_message().replace("\n", " ")
+    message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
     if as_json:
         print_json({"error": {"code": 2, "type": "usage", "message": message, "hint": ""}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def init(
     write_config(target, config_text(values), replace=force)
     config = _written(target)
     findings = [] if no_check else list(run(_checks(config)))
-    steps = _next_steps(config, findings)
+    steps = _next_steps(config, findings, target)
     if as_json:
         print_json({"file": str(target), "findings": msgspec.to_builtins(findings), "next": steps})
         return
@@ -173,8 +174,12 @@ def _checks(config: Config) -> dict[str, Any]:
     return reach_checks(config) | c1_checks(config)
 
 
-def _next_steps(config: Config, findings: list[Finding]) -> list[str]:
+def _next_steps(config: Config, findings: list[Finding], target: Path) -> list[str]:
+    from qslurm.center.config import SYSTEM_FILE
+
     steps = []
+    known = target.absolute() in (place.absolute() for place in (SYSTEM_FILE, _usual_file()))
+    with_it = "" if known else f"QSLURM_CONFIG={shlex.quote(str(target.absolute()))} "
     if config.c2.token_file and not Path(config.c2.token_file).expanduser().exists():
         steps.append(
             f"qslurm token install --file {config.c2.token_file} < token, which C2's operators send you"
@@ -182,7 +187,7 @@ def _next_steps(config: Config, findings: list[Finding]) -> list[str]:
     if config.agent.socket and not Path(config.agent.socket).exists():
         steps.append("systemctl enable --now qslurm-agent, on one host of the center")
     if steps or any(one.state != "ok" for one in findings):
-        steps.append("qslurm doctor, until nothing is missing")
+        steps.append(f"{with_it}qslurm doctor, until nothing is missing")
     else:
-        steps.append("qslurm submit bell.cq --wait")
+        steps.append(f"{with_it}qslurm submit bell.cq --wait")
     return steps

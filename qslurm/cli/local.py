@@ -8,16 +8,14 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import LARGEST, json_option
+from qslurm.cli.options import Whole, json_option
 from qslurm.cli.output import print_json
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
-@click.option(
-    "--shots", "-s", type=click.IntRange(1, LARGEST), show_default="1024", help="Shots of a circuit."
-)
-@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make the emulator repeat itself.")
+@click.option("--shots", "-s", type=Whole(1), metavar="N", show_default="1024", help="Shots of a circuit.")
+@click.option("--seed", type=Whole(0), metavar="N", help="Make the emulator repeat itself.")
 @click.option(
     "--set",
     "variables",

@@ -44,7 +44,7 @@ def where_options(*, qubits: str, **shown: Any) -> Callable[[_Function], _Functi
             metavar="NAME",
             help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
         ),
-        click.option("--qubits", type=click.IntRange(1, LARGEST), metavar="N", help=qubits, **shown),
+        click.option("--qubits", type=Whole(1), metavar="N", help=qubits, **shown),
         click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition."),
     )
     return lambda function: _with_all(options, function)
@@ -106,6 +106,26 @@ class Seconds(click.FloatRange):
 
 LARGEST = 2**53 - 1
 """The largest number that every part on a job's way can carry (JSON, SQLite)."""
+
+
+class Whole(click.ParamType[int]):
+    """A whole number, `least` or more, that every part on a job's way can carry."""
+
+    name = "number"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; a usage error for anything else."""
+        try:
+            number = int(str(value))
+        except ValueError:  # no number, or one of thousands of digits
+            number = self._least - 1
+        if not self._least <= number <= LARGEST:
+            most = f", and at most {LARGEST}" if number > LARGEST else ""
+            self.fail(f"{str(value)[:40]!r} is not a whole number, {self._least} or more{most}.", param, ctx)
+        return number
 
 
 class CenterFlags:

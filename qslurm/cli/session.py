@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from qslurm.cli.options import (
-    LARGEST,
     CenterFlags,
     Seconds,
+    Whole,
     account_options,
     center_options,
     json_option,
@@ -66,10 +66,8 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
     show_default="the backend's",
     help="End the session when its circuits have kept the backend busy for so long.",
 )
-@click.option(
-    "--shots", "-s", type=click.IntRange(1, LARGEST), help="Shots for a FILE that leaves them open."
-)
-@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make an emulator repeat itself.")
+@click.option("--shots", "-s", type=Whole(1), metavar="N", help="Shots for a FILE that leaves them open.")
+@click.option("--seed", type=Whole(0), metavar="N", help="Make an emulator repeat itself.")
 @click.option(
     "--set",
     "variables",

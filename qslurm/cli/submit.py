@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli.options import (
-    LARGEST,
     CenterFlags,
     Seconds,
+    Whole,
     account_options,
     center_options,
     json_option,
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     "--job-name", "-J", "name", metavar="NAME", show_default="the file's name", help="The job's name."
 )
 @click.option(
-    "--shots", "-s", type=click.IntRange(1, LARGEST), show_default="the backend's", help="Shots of a circuit."
+    "--shots", "-s", type=Whole(1), metavar="N", show_default="the backend's", help="Shots of a circuit."
 )
-@click.option("--seed", type=click.IntRange(0, LARGEST), help="Make an emulator repeat itself.")
+@click.option("--seed", type=Whole(0), metavar="N", help="Make an emulator repeat itself.")
 @click.option("--raw-data", is_flag=True, help="Keep each shot's bits, not only their counts.")
 @click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
 @click.option(

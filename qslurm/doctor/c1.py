@@ -8,14 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from qslurm import __version__
 from qslurm.center.config import Config
 from qslurm.center.connection import by_agent
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
+
+if TYPE_CHECKING:
+    from qslurm.slurmrest import SlurmrestClient
+    from qslurm.tokens.claims import Claims
+    from qslurm.tokens.secret import Secret
 
 PATIENCE_S = 10.0
 SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
@@ -29,6 +36,7 @@ def c1_checks(config: Config) -> dict[str, Check]:
     """
     looks = {
         "config": _settings,
+        "slurmrestd": _slurmrestd,
         "token": _token,
         "renewal": _renewal,
         "clock": _clock,
@@ -47,7 +55,8 @@ def reach_checks(config: Config) -> dict[str, Check]:
     """What can be looked at without a token: is C2 there?"""
     if not config.c2.url:
         return {}
-    return {"config": partial(_settings, config), "clock": partial(_clock, config)}
+    looks = {"config": _settings, "slurmrestd": _slurmrestd, "clock": _clock}
+    return {name: partial(look, config) for name, look in looks.items()}
 
 
 def _reads_token(config: Config) -> bool:
@@ -73,6 +82,34 @@ def _settings(config: Config) -> Iterator[Finding]:
         yield warn("config", "nobody said where C2's job manager is: no results, no logs", do)
 
 
+def _slurmrestd(config: Config) -> Iterator[Finding]:
+    """Whether a slurmrestd answers; it is shown no token, and what it thinks of ours is looked at beside this."""
+    from qslurm.slurmrest.refusals import error_for
+    from qslurm.slurmrest.transport import Transport
+    from qslurm.slurmrest.verdict import classify
+    from qslurm.tokens.secret import Secret
+
+    if not config.c2.url:
+        return
+    transport = Transport(
+        config.c2.url,
+        "",
+        Secret(""),
+        timeout_s=PATIENCE_S,
+        ca_file=config.c2.ca_file or None,
+        proxy=config.c2.proxy or None,
+        pinned_key=config.c2.pinned_key or None,
+    )
+    try:
+        answer = transport.send("GET", "/slurm/v0.0.39/ping")
+    finally:
+        transport.close()
+    verdict = classify(answer.status, answer.content_type, answer.body)
+    if verdict.kind == "broken":
+        raise error_for(verdict, "the ping")
+    yield ok("slurmrestd", f"{config.c2.url} answers")
+
+
 def _token(config: Config) -> Iterator[Finding]:
     from qslurm.center.versions import connect
     from qslurm.tokens.check import check_token
@@ -86,17 +123,20 @@ def _token(config: Config) -> Iterator[Finding]:
     for warning in report.warnings:
         yield warn("token", warning, "")
     yield ok("token", f"{report.claims.user}, {report.expiry}")
+    clients: list[SlurmrestClient] = []
+
+    def connected(claims: Claims, secret: Secret) -> SlurmrestClient:
+        clients.append(connect(config, secret, user=claims.user))
+        return clients[0]
+
     if config.c2.url:
         try:
-            checked = check_token(
-                source,
-                connect=lambda claims, secret: connect(config, secret, user=claims.user),
-                user=config.c2.user,
-            )
+            checked = check_token(source, connect=connected, user=config.c2.user)
         except QslurmError as error:
             yield fail("C2", error.message, error.hint)
         else:
-            yield ok("C2", checked.c2)
+            spoken = clients[0].api_version
+            yield ok("C2", f"{checked.c2}, and speaks API {spoken}; this is qslurm {__version__}")
 
 
 def _renewal(config: Config) -> Iterator[Finding]:

@@ -95,7 +95,7 @@ def _store(config: C2Config) -> Iterator[Finding]:
 def _slurm(config: C2Config) -> Iterator[Finding]:
     slurm = Slurm(config.slurm, timeout_s=PATIENCE_S)
     settings = slurm.settings()
-    for key in ("PrologSlurmctld", "EpilogSlurmctld", "TaskProlog"):
+    for key in ("PrologSlurmctld", "EpilogSlurmctld", "TaskProlog", "TaskEpilog"):
         yield _hook(key, settings.get(key, ""))
     limit = _leading_number(settings.get("PrologEpilogTimeout", ""))
     needed = config.gate.admit_timeout_s + SPARE_S

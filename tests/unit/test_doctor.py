@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import responses
 from click.testing import CliRunner
 
 from qslurm.agent.client import AgentConnection
@@ -13,7 +14,7 @@ from qslurm.c2.config import C2Config
 from qslurm.center.config import AgentSettings, C2Settings, Config
 from qslurm.cli.app import qslurm
 from qslurm.dispatcher.config import DispatcherConfig
-from qslurm.doctor.c1 import c1_checks
+from qslurm.doctor.c1 import c1_checks, reach_checks
 from qslurm.doctor.c2 import c2_checks
 from qslurm.doctor.finding import Finding, ok, run
 from qslurm.errors import UnreachableError
@@ -61,6 +62,16 @@ def test_a_center_that_has_not_said_where_c2_is(settings: C2Settings, states: li
     checks = c1_checks(Config(c2=settings))
     assert [one.state for one in checks["config"]()] == states
     assert [one.state for one in checks["token"]()] == ["fail"]
+
+
+@responses.activate
+def test_without_a_token_it_is_seen_all_the_same_whether_a_slurmrestd_answers() -> None:
+    url = "http://c2/slurm/v0.0.39/ping"
+    found = reach_checks(Config(c2=C2Settings(url="http://c2")))["slurmrestd"]
+    responses.get(url, body="Authentication failure", status=401)
+    assert [(one.state, one.what) for one in found()] == [("ok", "http://c2 answers")]
+    responses.replace(responses.GET, url, body="<html>Welcome")
+    assert [one.state for one in run({"slurmrestd": found})] == ["fail"]
 
 
 @pytest.mark.parametrize(

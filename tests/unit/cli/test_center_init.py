@@ -58,6 +58,7 @@ def test_what_was_said_is_set_and_all_else_as_it_would_be(tmp_path, capsys):
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert document["file"] == str(path)
     assert document["next"][0].startswith(f"qslurm token install --file {path.parent}/token")
+    assert document["next"][-1].startswith(f"QSLURM_CONFIG={path} qslurm doctor")
     assert ("token", "fail") in [(one["name"], one["state"]) for one in document["findings"]]
 
 
