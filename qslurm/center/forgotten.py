@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FORGOTTEN = "ForgottenBySlurmctld"
 """The reason of a job that nothing has run and nothing will."""
 
+END_UNKNOWN = "C2's Slurm was killed while the job ran"
+"""How the platform begins to say that nobody knows how a job ended."""
+
 OPEN = ("admitted", "running")
 """States of a start that is not over."""
 
@@ -93,3 +96,20 @@ def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
         return msgspec.structs.replace(job, state="FAILED", reason=FORGOTTEN)
     state = STATES.get(str(platform.get("state")), job.state)
     return msgspec.structs.replace(job, state=state, reason="")
+
+
+def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
+    """A job that Slurm calls cancelled, as it had ended before, if it had.
+
+    A slurmctld that was killed may have forgotten that: then the job's second start was refused, or the gate has
+    cancelled what was not there any more. `platform` is as for `judged`.
+    """
+    facts = platform or {}
+    ended, told = str(facts.get("state")), facts.get("slurm_state")
+    is_unknown = str(facts.get("reason")).startswith(END_UNKNOWN)
+    if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
+        code = 0 if ended == "finished" else None
+        return msgspec.structs.replace(
+            job, state=STATES[ended], reason="", admin_comment="", exit_code=code, signal=None
+        )
+    return job

@@ -151,11 +151,16 @@ def look(center: Center, job_id: int, key: str = "") -> JobInfo:
 def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
     """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it.
 
+    So is one that was cancelled: maybe only because slurmctld had forgotten that it was over.
     `key` is its submission's, if who asks knows it: slurmdbd's record of a job that waits has no comment (22.05).
     """
-    from qslurm.center.forgotten import is_forgotten, judged
+    from qslurm.center.forgotten import as_it_ended, is_forgotten, judged
 
-    return judged(job, _what_ran(center, job, key)) if is_forgotten(job) else job
+    if is_forgotten(job):
+        return judged(job, _what_ran(center, job, key))
+    if job.state == "CANCELLED" and job.array_job_id is None and job.marks.key:
+        return as_it_ended(job, _what_ran(center, job, key))
+    return job
 
 
 def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | None:

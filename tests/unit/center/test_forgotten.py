@@ -1,6 +1,7 @@
 import pytest
 
-from qslurm.center.forgotten import STATES, is_forgotten, judged
+from qslurm.center.forgotten import STATES, as_it_ended, is_forgotten, judged
+from qslurm.dispatcher.tasks.admission import END_UNKNOWN
 from qslurm.slurmrest import JobInfo
 
 
@@ -27,3 +28,22 @@ def test_a_forgotten_job_that_the_platform_never_saw_has_failed_and_says_why():
 
 def test_without_the_platform_nothing_is_made_up():
     assert judged(accounted("PENDING"), None) == accounted("PENDING")
+
+
+@pytest.mark.parametrize(
+    ("platform", "state"),
+    [
+        ({"state": "finished", "slurm_state": "COMPLETED"}, "COMPLETED"),
+        ({"state": "finished", "slurm_state": "CANCELLED"}, "CANCELLED"),  # its circuit was ready before
+        ({"state": "failed", "slurm_state": "FAILED"}, "FAILED"),
+        ({"state": "failed", "slurm_state": "CANCELLED", "reason": END_UNKNOWN}, "FAILED"),
+        ({"state": "failed", "slurm_state": "CANCELLED", "reason": "the circuit's"}, "CANCELLED"),
+        ({"state": "timed_out", "slurm_state": "TIMEOUT"}, "TIMEOUT"),
+        ({"state": "cancelled", "slurm_state": "CANCELLED"}, "CANCELLED"),
+        ({"state": "running", "slurm_state": ""}, "CANCELLED"),
+        ({}, "CANCELLED"),
+        (None, "CANCELLED"),
+    ],
+)
+def test_a_job_that_had_ended_before_it_was_cancelled_is_as_it_ended(platform, state):
+    assert as_it_ended(accounted("CANCELLED"), platform).state == state
