@@ -151,10 +151,12 @@ def _epilog(config: C2Config, start: Start) -> int:
 
 
 def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
+    # asked first: a script that ends between the two questions has left its exit code when the second is asked
+    is_script_running = slurm.is_script_running(start.job_id, start.slurm_id)
     finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
     if finish is None:
         return ended
-    if finish.state == "COMPLETED" and slurm.is_script_running(start.job_id, start.slurm_id):
+    if finish.state == "COMPLETED" and is_script_running:
         finish = msgspec.structs.replace(finish, state="CANCELLED")
     return msgspec.structs.replace(
         ended,
