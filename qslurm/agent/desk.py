@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.agent.limits import jobs_in, limits_of, within_limits
+from qslurm.agent.intake import Intake
+from qslurm.agent.limits import limits_of
 from qslurm.agent.lost import LOST, Lost, pending
 from qslurm.agent.messages import (
     AgentStatus,
@@ -20,7 +18,6 @@ from qslurm.agent.messages import (
     CancelJob,
     EndBound,
     Facts,
-    Failed,
     GetAccounted,
     GetBackends,
     GetEnded,
@@ -40,19 +37,17 @@ from qslurm.agent.messages import (
     LetGo,
     Piece,
     Question,
-    Submission,
     Submit,
     TokenState,
     UpdateJob,
     WhoReleases,
-    error_of,
 )
 from qslurm.agent.missing import AboutJob, Missing
+from qslurm.agent.owners import Owners
 from qslurm.agent.queue import line_of
+from qslurm.agent.user import User
 from qslurm.center.forgotten import FORGOTTEN, is_forgotten, is_written_off
-from qslurm.errors import InvalidInputError, NotReadyError, UnknownJobError
-from qslurm.payload.comment import Comment, with_origin
-from qslurm.payload.validate import validate
+from qslurm.errors import NotReadyError, UnknownJobError
 
 if TYPE_CHECKING:
     from qslurm.agent.endings import Dependants
@@ -65,19 +60,6 @@ if TYPE_CHECKING:
 
 LISTED = 1000
 """Submissions that a list has at most, the newest."""
-
-REMEMBERED = 100_000
-"""Tasks of arrays of which is known whose they are."""
-_KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
-
-
-@dataclass(frozen=True)
-class User:
-    """Who asks. An admin (root, and the agent's own user) may ask about everybody's jobs."""
-
-    name: str
-    uid: int
-    admin: bool
 
 
 class Desk:
@@ -104,15 +86,14 @@ class Desk:
         self._token = token
         self._dependants = dependants
         self._local = threading.local()
-        self._taking = threading.Lock()
-        self._of_tasks: dict[int, str] = {}
-        """The keys of arrays, by the job ids of their tasks."""
+        self.intake = Intake(settings, outbox, sender, dependants)
+        self._owners = Owners(outbox, self._missing, lambda: self._center)
 
     def answer(self, user: User, question: Question) -> Any:
         """The answer, of the type that the question names; a QslurmError says why there is none."""
         match question:
             case Submit():
-                return self._submit(user, question)
+                return self.intake.take(user, question)
             case GetJobs() | GetQueue() | GetAccounted() | GetUsage() | GetEnded():
                 return self._listed(user, question)
             case Hello():
@@ -126,7 +107,7 @@ class Desk:
             case GetStarts(key=key):
                 return self._starts(user, key)
             case _:
-                return self._about(question, self._owned(user, question.job_id))
+                return self._about(question, self._owners.owned(user, question.job_id))
 
     def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions | GetLoads) -> Any:
         """The answer to a question that is about nobody's jobs."""
@@ -177,61 +158,10 @@ class Desk:
             case CancelJob():
                 return self._cancel(question.job_id, question.task, entry)
             case UpdateJob():
-                self._refuse_another(question.job_id, entry)
+                self._owners.refuse_another(question.job_id, entry)
                 return self._center.slurm.update(question.job_id, {"hold": question.hold})
             case AskPlatform() | GetLog():
                 return self._of_platform(question, entry)
-
-    def submission(self, key: str) -> Submission:
-        """How a submission is; the error it was refused with, if it was."""
-        entry = self._outbox.with_key(key)
-        if entry is None:
-            raise UnknownJobError(f"The center's agent has no submission {key}.")
-        if entry.state == "refused":
-            raise error_of(msgspec.convert(entry.answer, Failed))
-        if entry.job_id is None:
-            return Submission("waiting", reason=self._sender.trouble.get(key, ""))
-        return Submission("accepted", entry.job_id, **entry.answer)
-
-    def _submit(self, user: User, question: Submit) -> Submission:
-        """Take it in, once it may be."""
-        known = self._outbox.with_key(question.key)
-        if known is None:
-            payload = self._readable(user, question)
-            with self._counting(user):
-                payload = {**payload, "job": self._allowed(user, payload["job"])}
-                self._dependants.expect(question)
-                taken = self._outbox.take(question.key, user.name, payload)
-            self._sender.look(taken.number)
-        elif known.user != user.name:
-            raise InvalidInputError("This submission's key is another's.", hint="Submit it anew.")
-        return self.submission(question.key)
-
-    def _readable(self, user: User, question: Submit) -> dict[str, Any]:
-        """The payload with who really asks in it; InvalidInputError for one that can't be sent."""
-        payload = question.payload
-        validate(payload)
-        job = payload["job"]
-        said = Comment.parse(str(job.get("comment", "")))
-        if said.key != question.key or not _KEY.fullmatch(question.key):
-            raise InvalidInputError("The payload's comment does not have the submission's key.")
-        # whatever the command says of its user, the kernel or MUNGE knows better
-        place, _, _ = said.origin.rpartition(":")
-        comment = with_origin(job["comment"], f"{place or 'shell::'}:{user.name}")
-        return {**payload, "job": {**job, "comment": comment}}
-
-    def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:
-        """The job, with the account it gets; RefusedError if the user may not have it now."""
-        open_jobs = None if user.admin else partial(self._open_jobs, user.name)
-        return within_limits(limits_of(self._settings, user.name), job, open_jobs)
-
-    def _counting(self, user: User) -> AbstractContextManager[object]:
-        """Of many that come at once from a user with a limit, each is counted before the next."""
-        is_counted = limits_of(self._settings, user.name).max_open_jobs and not user.admin
-        return self._taking if is_counted else nullcontext()
-
-    def _open_jobs(self, user: str) -> int:
-        return sum(jobs_in(array) for array in self._outbox.open_arrays(user))
 
     def _job(self, job_id: int, entry: Entry | None) -> JobInfo:
         from qslurm.center.jobs import look
@@ -273,10 +203,8 @@ class Desk:
             ):
                 return [self._job(job_id, entry)]
             self._saw(entry, tasks)
-        if entry is not None:  # whose tasks will be asked for one by one
-            if len(self._of_tasks) > REMEMBERED:
-                self._of_tasks.clear()
-            self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
+        if entry is not None:
+            self._owners.remember(entry, tasks)
         return tasks
 
     def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
@@ -361,45 +289,10 @@ class Desk:
         return AgentStatus(self._token(), waiting, open_there, releaser if releaser.name else None)
 
     def _cancel(self, job_id: int, task: int | None, entry: Entry | None) -> list[str]:
-        self._refuse_another(job_id, entry)
+        self._owners.refuse_another(job_id, entry)
         warnings = self._center.slurm.cancel(job_id, task)
         self._follower.look()
         return warnings
-
-    def _refuse_another(self, job_id: int, entry: Entry | None) -> None:
-        """Touch no job that has this id only because C2 has forgotten the user's and given its id again."""
-        if entry is None:
-            return
-        try:
-            tasks = self._center.slurm.tasks(job_id)
-        except UnknownJobError:
-            tasks = []
-        if any(job.marks.key not in ("", entry.key) for job in tasks):
-            self._missing.suspect(entry)
-            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
-
-    def _owned(self, user: User, job_id: int) -> Entry | None:
-        """The user's submission that became this job; another's is answered as one that does not exist."""
-        entry = self._outbox.of_job(job_id, None if user.admin else user.name)
-        if entry is None and not user.admin:
-            entry = self._of_task(job_id)
-        if not user.admin and (entry is None or entry.user != user.name):
-            raise UnknownJobError(f"You have no job {job_id} on C2.", hint="`qslurm queue` lists yours.")
-        last = self._outbox.of_job(job_id)
-        if entry and last and last.job_id == job_id == entry.job_id and last.number != entry.number:
-            if entry.ended:
-                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
-            self._missing.suspect(entry)
-        return entry
-
-    def _of_task(self, job_id: int) -> Entry | None:
-        """The submission of the array that a job is a task of; the outbox knows an array's own id only."""
-        key = self._of_tasks.get(job_id, "")
-        if not key:
-            with suppress(UnknownJobError):
-                job = self._center.slurm.job(job_id)
-                key = job.marks.key if job.array_job_id is not None else ""
-        return self._outbox.with_key(key) if key else None
 
     @property
     def _center(self) -> Center:

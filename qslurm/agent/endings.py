@@ -17,9 +17,9 @@ from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
     from qslurm.agent.bonds import Bonds
-    from qslurm.agent.desk import User
     from qslurm.agent.follower import Follower
     from qslurm.agent.outbox import Facts, Outbox
+    from qslurm.agent.user import User
     from qslurm.center.config import Config
     from qslurm.center.connection import Center
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.agent.desk import Desk, User
+from qslurm.agent.desk import Desk
 from qslurm.agent.endings import OPEN
 from qslurm.agent.guests import MOST_CONNECTIONS, SMALL, Guest, Guests, TooManyError
 from qslurm.agent.messages import (
@@ -40,6 +40,7 @@ from qslurm.agent.messages import (
     questions,
 )
 from qslurm.agent.table import mark
+from qslurm.agent.user import User
 from qslurm.bell import Bell, within
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
 from qslurm.eventlog import EventLog
@@ -193,7 +194,7 @@ class Server:
                     if submission.state == "waiting" and await within(
                         event, min(patience_s, LONGEST_PATIENCE_S)
                     ):
-                        submission = await self._in_thread(guest, kind, self._desk.submission, key)
+                        submission = await self._in_thread(guest, kind, self._desk.intake.how_is, key)
                     return submission
             case GetJob(job_id=job_id, seen=seen, patience_s=patience_s) if seen:
                 with self._bell.listening(("job", job_id)) as event:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from qslurm.agent.bonds import Bonds
-from qslurm.agent.desk import Desk, User
+from qslurm.agent.desk import Desk
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.lost import LOST, Lost
@@ -35,6 +35,7 @@ from qslurm.agent.messages import (
 )
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.senders import Senders
+from qslurm.agent.user import User
 from qslurm.center.config import AgentSettings, Config, UserLimits
 from qslurm.center.request import Request, prepare
 from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, RefusedError, UnknownJobError

@@ -3,11 +3,11 @@
 import pytest
 
 from qslurm.agent.bonds import Bonds
-from qslurm.agent.desk import User
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.messages import EndBound, GetEndings, LetGo, Submit, WhoReleases
 from qslurm.agent.outbox import Outbox
+from qslurm.agent.user import User
 from qslurm.center.config import AgentSettings, Config
 from qslurm.errors import PermissionDeniedError, UnknownJobError, UnreachableError
 from qslurm.slurmrest import JobInfo
