@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.dispatcher.answers import Answers, To
+from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.commits import Commits
 from qslurm.dispatcher.config import RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity
 from qslurm.dispatcher.entrance.callers import Callers
 from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.entrance.entrances import Entrances
 from qslurm.dispatcher.entrance.front import Front
 from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.fleet.fleet import Fleet
@@ -43,7 +44,6 @@ from qslurm.dispatcher.messages import (
     GetStatus,
     LeaseOver,
     Message,
-    Pending,
     Refused,
     Release,
     Reserve,
@@ -57,10 +57,8 @@ from qslurm.dispatcher.tasks.idle import Idle
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import Views
-from qslurm.dispatcher.wire import Parcel, decode_request, encode, open_parcel
-from qslurm.errors import InvalidInputError
+from qslurm.dispatcher.wire import Parcel
 from qslurm.eventlog import EventLog
-from qslurm.runtimes.lanes.client import door_of
 
 if TYPE_CHECKING:
     import socket
@@ -69,7 +67,6 @@ if TYPE_CHECKING:
 
 log = EventLog(__name__)
 
-_BATCH = 64  # messages taken in before anything else gets its turn
 _IDLE_S = 10.0
 _WORD_S = 5.0  # between two words to a session's client about a circuit that waits
 
@@ -100,13 +97,10 @@ class Server:
     ) -> None:
         import zmq
 
-        self._callers: Callers | None = None  # first: its port may be taken
-        if callers is not None:
-            self._callers = Callers(
-                callers,
-                enter=lambda secret: sessions.enter(ledger, secret),
-                is_open=lambda task: task in ledger.tasks,
-            )
+        door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
+        self._entrances = Entrances(  # first: its port may be taken
+            Front(limits.trusted | {0, os.getuid()}), _callers(callers, ledger), door
+        )
         self._ledger = ledger
         limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = Pool(
@@ -114,23 +108,20 @@ class Server:
         )
         self._remotes = Remotes(context, ledger, remote, limit_s=limit_s, numbers=numbers) if remote else None
         self._fleet = Fleet(self._pool, self._remotes)
-        self._door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
-        self._leases = Leases(ledger, self._pool, self._door)
+        self._leases = Leases(ledger, self._pool, door)
         self._idle = Idle(ledger)
-        self._watched: set[int] = set()
         self._backends = Backends(ledger)
-        self._answers = Answers(self._send)
+        self._answers = Answers(self._entrances.send)
         self._threads = Threads()
         self._commits = Commits(ledger)
         self._stopping = False
-        self._front = Front(limits.trusted | {0, os.getuid()})
         self._steps = Steps(
             ledger,
             leases=self._leases,
             idle=self._idle,
-            door=self._door,
+            door=door,
             answers=self._answers,
-            send=self._send,
+            send=self._entrances.send,
         )
         self._signed = SignedOrders(
             ledger,
@@ -141,22 +132,19 @@ class Server:
             fleet=self._fleet,
             views=Views(ledger, self._fleet, self._backends, self._leases),
             answers=self._answers,
-            send=self._send,
-            owner=self._front.owner,
+            send=self._entrances.send,
+            owner=self._entrances.owner,
             read=read,
         )
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._threads.ear, self._front.ear):
+        for source in (self._pool.router, self._threads.ear, *self._entrances.ears):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
-        if self._callers is not None:
-            self._poller.register(self._callers.ear, zmq.POLLIN)
 
     def listen(self, path: str) -> None:
         """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
-        self._front.listen(path)
-        self._door.listen(door_of(path))
+        self._entrances.listen(path)
 
     def bind_remote(self) -> str:
         """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
@@ -165,12 +153,11 @@ class Server:
     @property
     def place_of_callers(self) -> str:
         """Where sessions' clients come to, or nothing."""
-        return self._callers.place if self._callers else ""
+        return self._entrances.place_of_callers
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
-        self._front.welcome(connection)
-        self._door.let_in(door)
+        self._entrances.let_in(connection, door)
 
     @property
     def bell(self) -> int:
@@ -190,35 +177,29 @@ class Server:
         finally:
             self._pool.close(self._leases.close)
             self._store(time.monotonic())
-            self._door.close()
             self._threads.close()
             if self._remotes is not None:
                 self._remotes.close()
-            if self._callers is not None:
-                self._callers.close()
-            self._front.close()
+            self._entrances.close()
 
     def _round(self) -> None:
         import zmq
 
         for runtime in self._pool.fill(time.monotonic()):
             self._poller.register(runtime.pidfd, zmq.POLLIN)
-        self._watch_door()
+        self._entrances.watch(self._poller)
         ready = dict(self._poller.poll(self._patience_ms()))
         self._leases.read()
-        for descriptor in self._watched & ready.keys():
-            del ready[descriptor]
-            said = self._door.hear(descriptor)
-            if said is not None:
-                self._steps.take_from_guest(*said)
+        for task, body in self._entrances.from_door(ready):
+            self._steps.take_from_guest(task, body)
         if ready.pop(self._threads.ear, None):
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
             self._hear_runtimes()
-        if ready.pop(self._front.ear, None) or self._front.waiting:
-            self._hear()
-        if self._callers is not None and (ready.pop(self._callers.ear, None) or self._callers.waiting):
-            self._hear_callers(self._callers)
+        for parcel, message in self._entrances.from_socket(ready):
+            self._take(parcel, message)
+        for address, task, body in self._entrances.from_callers(ready):
+            self._steps.take_from_caller(address, task, body)
         if self._remotes is not None:
             self._look_after_remotes(self._remotes, ready)
         for pidfd in ready:  # nothing else is registered
@@ -232,46 +213,27 @@ class Server:
         self._backends.look(self._fleet)
         for runtime in self._pool.idle():
             self._leases.lend(runtime, now)
-        for (task, seq), address in self._answers.impatient(now):
-            self._send(address, sessions.pending(self._ledger, task, seq))
-            if self._callers is not None and isinstance(address, tuple) and self._callers.owns(address):
-                self._answers.wait((task, seq), address, now, _WORD_S)  # it is told without asking again
+        for (task, seq), waiting in self._answers.impatient(now):
+            self._entrances.send(waiting, sessions.pending(self._ledger, task, seq))
+            if self._entrances.is_callers(waiting):
+                self._answers.wait((task, seq), waiting, now, _WORD_S)  # it is told without asking again
 
     def _patience_ms(self) -> int:
-        if self._front.waiting or (self._callers is not None and self._callers.waiting):
+        if self._entrances.waiting:
             return 0
         now = time.monotonic()
         parts = (self._answers, self._pool, self._ledger, self._commits, self._idle)
         first = min(
             now + _IDLE_S,
-            self._front.look(now),
+            self._entrances.look(now),
             self._leases.next_event(now),
             *(part.next_event() for part in parts),
         )
         if self._remotes is not None:
             first = min(first, self._remotes.next_event())
-        if self._callers is not None:
-            first = min(first, self._callers.look(now))
         return max(0, int((first - now) * 1000) + 1)
 
     # --- what comes in -------------------------------------------------------------------------------
-
-    def _hear(self) -> None:
-        for frames in self._front.hear(_BATCH):
-            parcel = open_parcel(frames)
-            if parcel is None:
-                log.debug("something came that is no message")
-                continue
-            try:
-                message = decode_request(parcel.body)
-            except InvalidInputError as error:
-                self._send(parcel.address, Refused(kind=error.kind, reason=error.message))
-                continue
-            self._take(parcel, message)
-
-    def _hear_callers(self, callers: Callers) -> None:
-        for address, task, body in callers.hear(_BATCH):
-            self._steps.take_from_caller(address, task, body)
 
     def _take(self, parcel: Parcel, message: Message) -> None:
         match message:
@@ -294,19 +256,9 @@ class Server:
             ):
                 self._signed.take(parcel, message)
             case _:
-                self._send(parcel.address, Refused(kind="permission", reason="That is not for this socket."))
-
-    # --- lanes ---------------------------------------------------------------------------------------
-
-    def _watch_door(self) -> None:
-        import zmq
-
-        there = self._door.descriptors()
-        for descriptor in self._watched - there:
-            self._poller.unregister(descriptor)
-        for descriptor in there - self._watched:
-            self._poller.register(descriptor, zmq.POLLIN)
-        self._watched = there
+                self._entrances.send(
+                    parcel.address, Refused(kind="permission", reason="That is not for this socket.")
+                )
 
     # --- quantum runtimes ----------------------------------------------------------------------------
 
@@ -374,15 +326,16 @@ class Server:
         """What concerns sessions whose clients are elsewhere: they are in use, or their clients hear of the end."""
         for task, seq, message in self._ledger.settled:
             self._idle.used(task, now)
-            address = self._callers.address_of(task) if self._callers and seq == END else None
+            address = self._entrances.address_of(task) if seq == END else None
             if address is not None:
                 self._answers.hold(address, message, now, to_step=True)
 
-    def _send(self, address: To, message: Message) -> None:
-        if isinstance(address, int):
-            self._door.tell(address, encode(message))
-            return
-        if self._callers is not None and self._callers.owns(address):
-            self._callers.send(address, message, final=not isinstance(message, Pending))
-            return
-        self._front.send([*address, b"", encode(message)])
+
+def _callers(config: SessionsConfig | None, ledger: Ledger) -> Callers | None:
+    if config is None:
+        return None
+    return Callers(
+        config,
+        enter=lambda secret: sessions.enter(ledger, secret),
+        is_open=lambda task: task in ledger.tasks,
+    )

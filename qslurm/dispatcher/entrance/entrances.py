@@ -1,0 +1,131 @@
+"""All ways by which jobs, hooks and people come to the dispatcher, as one: its socket, sessions' door, lanes' door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qslurm.dispatcher.answers import To
+from qslurm.dispatcher.entrance.callers import Callers
+from qslurm.dispatcher.entrance.door import Door
+from qslurm.dispatcher.entrance.front import Front
+from qslurm.dispatcher.messages import Message, Pending, Refused
+from qslurm.dispatcher.wire import Address, Parcel, decode_request, encode, open_parcel
+from qslurm.errors import InvalidInputError
+from qslurm.eventlog import EventLog
+from qslurm.runtimes.lanes.client import door_of
+
+if TYPE_CHECKING:
+    import socket
+
+    import zmq
+
+log = EventLog(__name__)
+
+_BATCH = 64  # messages taken in before anything else gets its turn
+
+
+class Entrances:
+    """Each round: `watch`, then, with what the poller says is ready, the three that begin with `from_`."""
+
+    def __init__(self, front: Front, callers: Callers | None, door: Door) -> None:
+        self._front = front
+        self._callers = callers
+        self._door = door
+        self._watched: set[int] = set()  # the door's descriptors
+        self.ears = [front.ear] + ([callers.ear] if callers else [])
+
+    def listen(self, path: str) -> None:
+        """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
+        self._front.listen(path)
+        self._door.listen(door_of(path))
+
+    def let_in(self, connection: socket.socket, door: socket.socket) -> None:
+        """Take questions over this connection, too, and hand out lanes at that door."""
+        self._front.welcome(connection)
+        self._door.let_in(door)
+
+    @property
+    def place_of_callers(self) -> str:
+        """Where sessions' clients come to, or nothing."""
+        return self._callers.place if self._callers else ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take that no descriptor tells of."""
+        return self._front.waiting or (self._callers is not None and self._callers.waiting)
+
+    def look(self, now: float) -> float:
+        """End who takes too long; the answer is when to look again."""
+        front = self._front.look(now)
+        return front if self._callers is None else min(front, self._callers.look(now))
+
+    def watch(self, poller: zmq.Poller) -> None:
+        """Have those polled who are at the door now."""
+        import zmq
+
+        there = self._door.descriptors()
+        for descriptor in self._watched - there:
+            poller.unregister(descriptor)
+        for descriptor in there - self._watched:
+            poller.register(descriptor, zmq.POLLIN)
+        self._watched = there
+
+    def from_door(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
+        """What those say who are at the door: their task, and a message."""
+        for descriptor in self._watched & ready.keys():
+            del ready[descriptor]
+            said = self._door.hear(descriptor)
+            if said is not None:
+                yield said
+
+    def from_socket(self, ready: dict[Any, int]) -> Iterator[tuple[Parcel, Message]]:
+        """What is asked at the socket; who asks for what there is not has been answered already."""
+        if not ready.pop(self._front.ear, None) and not self._front.waiting:
+            return
+        for frames in self._front.hear(_BATCH):
+            parcel = open_parcel(frames)
+            if parcel is None:
+                log.debug("something came that is no message")
+                continue
+            try:
+                message = decode_request(parcel.body)
+            except InvalidInputError as error:
+                self.send(parcel.address, Refused(kind=error.kind, reason=error.message))
+                continue
+            yield parcel, message
+
+    def from_callers(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
+        """What sessions' clients say: where an answer goes, their task, and a message."""
+        if self._callers is None:
+            return
+        if ready.pop(self._callers.ear, None) or self._callers.waiting:
+            yield from self._callers.hear(_BATCH)
+
+    def send(self, address: To, message: Message) -> None:
+        """Send to whoever it is, if they are still there."""
+        if isinstance(address, int):
+            self._door.tell(address, encode(message))
+        elif self._callers is not None and self._callers.owns(address):
+            self._callers.send(address, message, final=not isinstance(message, Pending))
+        else:
+            self._front.send([*address, b"", encode(message)])
+
+    def is_callers(self, address: To) -> bool:
+        """Whether an address is that of a session's client, who is told without asking again."""
+        return self._callers is not None and not isinstance(address, int) and self._callers.owns(address)
+
+    def address_of(self, task: int) -> Address | None:
+        """Where to tell the client of a session what it has not asked for; None if it is not there."""
+        return self._callers.address_of(task) if self._callers else None
+
+    def owner(self, name: bytes) -> int | None:
+        """The uid at the other end of a connection to the socket; None if it is gone."""
+        return self._front.owner(name)
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._door.close()
+        if self._callers is not None:
+            self._callers.close()
+        self._front.close()
