@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.errors import JobFailedError
 from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
+from qslurm.runtimes.hardware.options import HardwareOptions
 from qslurm.runtimes.hardware.wire import (
     PROTOCOL_VERSION,
     Executed,
@@ -31,36 +32,6 @@ if TYPE_CHECKING:
     from qslurm.runtimes.plugin import BackendFacts
 
 _SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
-
-
-class HardwareOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table `options` of a backend with `runtime = "hardware"`; docs/runtimes.md explains each."""
-
-    host: str
-    command_port: int = 4203
-    status_port: int = 4204
-    results: Literal["qubits", "bits"] = "qubits"
-    heartbeat_s: float = 5.0
-    missed_heartbeats: int = 3
-    reply_timeout_s: float = 10.0
-    initialize_timeout_s: float = 60.0
-    execute_timeout_s: float = 300.0
-    release_after_s: float = 5.0
-    session_limit_s: float = 600.0
-    exclusive: bool = True
-    interrupt_calibration: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.host or set(self.host) & set("/ \t\n"):
-            raise ValueError("host must be the name or address of the hardware's control computer")
-        for name in ("command_port", "status_port"):
-            if not 1 <= getattr(self, name) <= 65535:
-                raise ValueError(f"{name} must be between 1 and 65535")
-        for name in self.__struct_fields__:
-            if name.endswith("_s") and not 0.01 <= getattr(self, name) <= 86400:
-                raise ValueError(f"{name} must be between 0.01 and 86400 seconds")
-        if self.missed_heartbeats < 1:
-            raise ValueError("missed_heartbeats must be 1 or more")
 
 
 class HardwareRuntime:

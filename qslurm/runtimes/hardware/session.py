@@ -25,7 +25,7 @@ from qslurm.runtimes.hardware.wire import (
 from qslurm.runtimes.health import Calm, Health, TryLaterError
 
 if TYPE_CHECKING:
-    from qslurm.runtimes.hardware.runtime import HardwareOptions
+    from qslurm.runtimes.hardware.options import HardwareOptions
 
 log = logging.getLogger(__name__)
 

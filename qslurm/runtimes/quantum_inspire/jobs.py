@@ -24,7 +24,7 @@ from qslurm.runtimes.quantum_inspire.shelf import Shelf
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import Readout
-    from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions
+    from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
 
 log = logging.getLogger(__name__)
 

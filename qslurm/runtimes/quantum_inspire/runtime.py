@@ -16,6 +16,7 @@ from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.health import Calm, Health, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts, Readout
@@ -23,28 +24,6 @@ if TYPE_CHECKING:
     from qslurm.runtimes.quantum_inspire.jobs import Desk, Measured
 
 _SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
-
-
-class QuantumInspireOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table `options` of a backend with `runtime = "quantuminspire"`; docs/runtimes.md explains each."""
-
-    credentials: str
-    backend_type: str
-    project: str = "qslurm"
-    request_timeout_s: float = 30.0
-    execute_timeout_s: float = 3600.0
-    status_every_s: float = 10.0
-    poll_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not self.credentials.startswith("/"):
-            raise ValueError("credentials must be the path of a file, from / on")
-        for name, longest in (("backend_type", 32), ("project", 255)):
-            if not 1 <= len(getattr(self, name)) <= longest:
-                raise ValueError(f"{name} must be a name of at most {longest} characters")
-        for name in self.__struct_fields__:
-            if name.endswith("_s") and not 0.01 <= getattr(self, name) <= 86400:
-                raise ValueError(f"{name} must be between 0.01 and 86400 seconds")
 
 
 class QuantumInspireRuntime:

@@ -281,7 +281,7 @@ def test_a_bad_command_port_is_trouble_even_if_the_status_is_fine(
 
 
 def test_another_version_of_the_protocol_is_not_spoken() -> None:
-    from qslurm.runtimes.hardware.runtime import HardwareOptions
+    from qslurm.runtimes.hardware.options import HardwareOptions
     from tests.unit.hardware.conftest import FACTS
 
     qpu = Qpu(version=4)

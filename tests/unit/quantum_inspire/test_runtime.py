@@ -261,7 +261,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import msgspec
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireOptions, QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
+from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
 facts = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)
 runtime = QuantumInspireRuntime(facts, msgspec.json.decode(sys.argv[2], type=QuantumInspireOptions))
 runtime.open()
