@@ -6,14 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
+import zmq
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.dispatcher.credentials import Identity, Munge, OwnFolder
 from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
+from qslurm.dispatcher.server import Limits, Server
+from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
 from qslurm.store import Reader
@@ -189,3 +195,20 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+@contextmanager
+def in_a_thread(home: Path, ledger: Ledger, *, trusted: frozenset[int]) -> Iterator[DispatcherClient]:
+    """A dispatcher in this process, whose ledger the test has: its client. The store is closed at the end."""
+    identity = OwnFolder(home)
+    with zmq.Context() as context, closing(ledger.store):
+        server = Server(ledger, identity, Limits(trusted, 60.0), context=context, folder=home, read=None)
+        server.listen(f"{home}/s")
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            with DispatcherClient(f"{home}/s", identity=identity, timeout_s=30.0) as client:
+                yield client
+        finally:
+            server.stop()
+            thread.join()

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-
-import zmq
 
 from qslurm.dispatcher import reserving
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.messages import Release, Reserve, Reserved
-from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.runtimes.classical.session import Session
 from qslurm.store import Reader
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job
+from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job, in_a_thread
 from tests.unit.waiting import until
 
 UID = os.getuid()
@@ -38,30 +32,11 @@ class Clock:
         return time.time() + self.ahead
 
 
-@contextmanager
-def dispatcher(home: Path, clock: Clock) -> Iterator[DispatcherClient]:
-    """A dispatcher in a thread, that knows the time from this clock."""
-    store = Store(str(home / "store.db"))
+def dispatcher(home: Path, clock: Clock) -> AbstractContextManager[DispatcherClient]:
+    """A dispatcher that knows the time from this clock."""
     backend = BackendConfig(name="qx", policy="fair", session_idle_s=5.0)
-    with zmq.Context() as context:
-        server = Server(
-            Ledger([backend], store, clock=clock),
-            OwnFolder(home),
-            Limits(frozenset({UID}), 60.0),
-            context=context,
-            folder=home,
-            read=None,
-        )
-        server.listen(f"{home}/s")
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            with DispatcherClient(f"{home}/s", identity=OwnFolder(home), timeout_s=30.0) as client:
-                yield client
-        finally:
-            server.stop()
-            thread.join()
-    store.close()
+    ledger = Ledger([backend], Store(str(home / "store.db")), clock=clock)
+    return in_a_thread(home, ledger, trusted=frozenset({UID}))
 
 
 def test_whatever_the_clock_shows_jobs_run_and_end(home: Path) -> None:

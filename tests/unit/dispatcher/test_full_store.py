@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import zmq
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.messages import (
     Admitted,
     Attach,
@@ -29,11 +26,10 @@ from qslurm.dispatcher.messages import (
     Status,
     TurnedAway,
 )
-from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.store import Reader
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_a_thread
 from tests.unit.waiting import until
 
 UID = os.getuid()
@@ -50,25 +46,10 @@ class Here:
 
 @pytest.fixture
 def here(home: Path) -> Iterator[Here]:
-    store = Store(str(home / "store.db"))
-    with zmq.Context() as context:
-        server = Server(
-            Ledger([BackendConfig(name="qx")], store),
-            OwnFolder(home),
-            Limits(frozenset({UID}), 60.0),
-            context=context,
-            folder=home,
-            read=None,
-        )
-        server.listen(f"{home}/s")
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        with DispatcherClient(f"{home}/s", identity=OwnFolder(home)) as client:
-            until(lambda: status(client).backends[0].state == "idle")
-            yield Here(store, client)
-        server.stop()
-        thread.join()
-    store.close()
+    ledger = Ledger([BackendConfig(name="qx")], Store(str(home / "store.db")))
+    with in_a_thread(home, ledger, trusted=frozenset({UID})) as client:
+        until(lambda: status(client).backends[0].state == "idle")
+        yield Here(ledger.store, client)
 
 
 def status(client: DispatcherClient) -> Status:

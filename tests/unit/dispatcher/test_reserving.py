@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import zmq
 
 from qslurm.dispatcher import reserving
-from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.fleet import work
 from qslurm.dispatcher.messages import (
     Admit,
@@ -29,12 +25,11 @@ from qslurm.dispatcher.messages import (
     Reserved,
     Result,
 )
-from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks import jobs, sessions
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import InvalidInputError, PermissionDeniedError
 from qslurm.store.store import Store
-from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job
+from tests.unit.dispatcher.running import Running, circuit_job, hybrid_job, in_a_thread
 
 UID = 7
 
@@ -192,25 +187,7 @@ def test_a_reservation_is_asked_for_over_the_socket(shared: Running) -> None:
 
 
 def test_only_operators_reserve(home: Path) -> None:
-    store = Store()
-    with zmq.Context() as context:
-        server = Server(
-            Ledger([BackendConfig(name="qx")], store),
-            OwnFolder(home),
-            Limits(frozenset(), 60.0),
-            context=context,
-            folder=home,
-            read=None,
-        )
-        server.listen(f"{home}/s")
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            with DispatcherClient(f"{home}/s", identity=OwnFolder(home)) as client:
-                for message in (Reserve(backend="qx", begins=0, ends=9, center="a"), Release(reservation=1)):
-                    with pytest.raises(PermissionDeniedError):
-                        client.ask(message)
-        finally:
-            server.stop()
-            thread.join()
-            store.close()
+    with in_a_thread(home, Ledger([BackendConfig(name="qx")], Store()), trusted=frozenset()) as client:
+        for message in (Reserve(backend="qx", begins=0, ends=9, center="a"), Release(reservation=1)):
+            with pytest.raises(PermissionDeniedError):
+                client.ask(message)

@@ -11,7 +11,7 @@ import pytest
 from qslurm.circuits.openqasm import as_cqasm
 from qslurm.errors import CircuitError
 from qslurm.runtimes.qx import simulate
-from tests.unit.runtimes.statevector import assert_follows
+from tests.unit.circuits.statevector import assert_follows
 
 HAS_QISKIT = all(importlib.util.find_spec(name) for name in ("qiskit", "qiskit_qasm3_import"))
 needs_qiskit = pytest.mark.skipif(not HAS_QISKIT, reason="needs the extra qslurm[qiskit]")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qslurm.runtimes.qx import simulate
-from tests.unit.runtimes.statevector import PAULI, Simulation, assert_follows, controlled, phase, rotation
+from tests.unit.circuits.statevector import PAULI, Simulation, assert_follows, controlled, phase, rotation
 
 QUBITS = 3
 HADAMARD = np.array([[1, 1], [1, -1]]) / math.sqrt(2)
