@@ -33,6 +33,7 @@ def _without_searching_for_cycles() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            gc.freeze()  # or all that was imported is searched now, when the command ends
             gc.enable()
 
 
@@ -115,12 +116,19 @@ def queue(
         print_table(
             ("JOBID", *(("PLATFORM",) if found.several else ()), *header),
             [
-                (
-                    *(f"{config.prefix}{job.shown_id}", *((config.platform,) if found.several else ())),
-                    *(job.partition, short_name(job.name), job.account, submitter(job), job.state),
-                    *(clock_time(job.submit_time), place),
-                    *(clock_time(job.start_time or job.expected_start_time), job.why),
-                )
+                [
+                    f"{config.prefix}{job.shown_id}",
+                    *((config.platform,) if found.several else ()),
+                    job.partition,
+                    short_name(job.name),
+                    job.account,
+                    submitter(job),
+                    job.state,
+                    clock_time(job.submit_time),
+                    place,
+                    clock_time(job.start_time or job.expected_start_time),
+                    job.why,
+                ]
                 for config, job, place in rows
             ],
         )
