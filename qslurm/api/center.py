@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import InvalidStateError
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qslurm.api.given import check_options, swept, text_or_file
+from qslurm.api.given import check_options, request_of
 from qslurm.api.job import Job
+from qslurm.api.mapping import AT_ONCE, Pending, Results, cancel_all, send_all
 from qslurm.api.result import Result
-from qslurm.api.settling import settled
+from qslurm.api.settling import Tasks, settled, tasks_settled
 from qslurm.api.watcher import Watcher
 from qslurm.errors import InvalidInputError, NotReadyError
 
@@ -77,6 +79,8 @@ class Center:
         self._lock = threading.Lock()
         self._watcher = Watcher(self._settle)
         self._jobs: list[Job] = []
+        self._arrays: list[Tasks] = []
+        self._maps: weakref.WeakSet[Results[Source]] = weakref.WeakSet()
         self._closed = False
         _all.add(self)
 
@@ -86,6 +90,11 @@ class Center:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for results in list(self._maps):
+            if kind is None:
+                results.finish()
+            else:
+                results.close()
         if kind is None:
             for job in self._jobs:
                 job.exception()
@@ -106,6 +115,8 @@ class Center:
                         hint=f"Center().job({job.id}) returns to it.",
                     )
                 )
+        for array in self._arrays:
+            array.set_exception(NotReadyError("The Center was closed before this job had ended; it goes on."))
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -126,7 +137,8 @@ class Center:
         self._watcher = Watcher(self._settle)
         if not self._closed:
             self._for_callers, self._for_watching = self._connection(), self._connection()
-            for job in self._jobs:
+            awaited: list[Job | Tasks] = [*self._jobs, *self._arrays]
+            for job in awaited:
                 if not job.done():
                     self._watcher.add(job)
 
@@ -170,13 +182,10 @@ class Center:
         TokenError, UnreachableError; after an UncertainError the job may be on C2.
         """
         from qslurm.center import jobs
-        from qslurm.center.asked import Request, settle
         from qslurm.center.follow_up import followed
-        from qslurm.center.placing import wants_any
         from qslurm.center.request import prepare
 
         self._refuse_if_closed()
-        text, file = text_or_file(source)
         options: dict[str, Any] = {
             "template": template,
             "backend": backend,
@@ -198,17 +207,8 @@ class Center:
             "comment": comment,
             "export": export,
         }
-        check_options({**options, "sweep": sweep, "variables": variables, "then_if": then_if})
-        request = Request(
-            file=file,
-            text=text,
-            sweep=tuple(f"{name}={swept(values)}" for name, values in (sweep or {}).items()),
-            variables={name: str(value) for name, value in (variables or {}).items()},
-            **options,
-        )
-        request = settle(request)
-        if wants_any(self._config, request):
-            request = self._placed(request)
+        options |= {"sweep": sweep, "variables": variables, "then_if": then_if}
+        (request,) = self._placed([request_of(source, options)])
         payload = prepare(self._config, request, os.environ)
         script, center = Path(then) if then else None, self._here
         with self._lock, followed(center, payload, script, then_if) as follow_up:
@@ -217,49 +217,72 @@ class Center:
         job.follow_up = follow_up
         return job
 
-    def _placed(self, request: Request) -> Request:
+    def _placed(self, requests: list[Request]) -> list[Request]:
+        """The requests, those for any backend for the one that fits all of these."""
+        from qslurm.center.placing import need_of, offers_of, placed, wants_any
+
+        left_open = [request for request in requests if wants_any(self._config, request)]
+        if not left_open:
+            return requests
         from qslurm.center.choice import choose
         from qslurm.center.lists import backends
-        from qslurm.center.placing import need_of, offers_of, placed
 
-        need = need_of(self._config, [request])
+        need = need_of(self._config, left_open)
         with self._lock:
             listed = backends(self._here)
-        return placed(request, choose(need, offers_of(self._config, listed), time.time()))
+        choice = choose(need, offers_of(self._config, listed), time.time())
+        return [placed(request, choice) if request in left_open else request for request in requests]
 
     def map(
-        self, sources: Iterable[Source], *, timeout: float | None = None, **options: Any
-    ) -> Iterator[Result]:
+        self,
+        sources: Iterable[Source],
+        *,
+        timeout: float | None = None,
+        buffersize: int = 2 * AT_ONCE,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> Results[Source]:
         """Submit a job for each source at once, and give their results in this order.
 
-        `options` are those of `submit`. As with `Executor.map`, the first job that did not complete raises, and
-        there is a TimeoutError after `timeout` seconds from now. Ending the iteration early cancels what is left,
-        and so does a source that can't be submitted.
+        `options` are those of `submit`. Twenty or more circuits or hybrid files that have the same options are sent as
+        the tasks of arrays. As with `Executor.map`, the first job that did not complete raises, and there is a
+        TimeoutError after `timeout` seconds from now; with `return_exceptions`, as with `asyncio.gather`, an error is
+        given in the place of its result, and the others follow. Ending the iteration early cancels what is left, and
+        so does an error that ends the block of this center. No more than `buffersize` sources are read ahead of the
+        results that were taken, so there may be any number of them.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        self._refuse_if_closed()
         if isinstance(sources, str | bytes | os.PathLike):
             raise InvalidInputError("map takes many jobs, such as a list of texts; submit takes one.")
-        jobs: list[Job] = []
-        try:
-            for source in sources:
-                jobs.append(self.submit(source, **options))
-        except BaseException:
-            for job in jobs:
-                job.cancel()
-            raise
+        check_options({"buffersize": buffersize})
+        if unknown := options.keys() - _OPTIONS:
+            raise TypeError(f"map() got an unexpected keyword argument {min(unknown)!r}")
+        results = Results(
+            sources,
+            lambda part: self._send(part, options),
+            lambda jobs: cancel_all(self._connection, self._for_callers.submissions_at_once, jobs),
+            end=None if timeout is None else time.monotonic() + timeout,
+            buffersize=buffersize,
+            return_exceptions=return_exceptions,
+        )
+        self._maps.add(results)
+        return results
 
-        def results() -> Iterator[Result]:
-            jobs.reverse()
-            try:
-                while jobs:
-                    left = None if end is None else end - time.monotonic()
-                    yield jobs[-1].result(left)
-                    jobs.pop()
-            finally:
-                for job in jobs:
-                    job.cancel()
+    def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[Pending]:
+        self._refuse_if_closed()
+        if options.get("then"):  # each has a follow-up of its own
+            jobs = [self.submit(source, **options) for source in sources]
+            return [(job.id, job) for job in jobs]
+        requests = self._placed([request_of(source, options) for source in sources])
+        return send_all(self._connection, self._config, requests, os.environ, self._futures)
 
-        return results()
+    def _futures(self, job_id: int, tasks: int | None) -> list[Future[Result]]:
+        if tasks is None:
+            return [self.job(job_id)]
+        array = Tasks(job_id, tasks)
+        self._arrays = [*(known for known in self._arrays if not known.done()), array]
+        self._watcher.add(array)
+        return array.futures
 
     def session(
         self,
@@ -288,7 +311,6 @@ class Center:
         """
         from qslurm.api.session import Session
         from qslurm.center.asked import Request
-        from qslurm.center.placing import wants_any
         from qslurm.sessions.ending import Ending
         from qslurm.sessions.opening import Wish, open_session
 
@@ -307,8 +329,7 @@ class Center:
         }
         check_options({**options, "idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
         request = Request(text="", kind="hybrid", **options)
-        if wants_any(self._config, request):
-            request = self._placed(request)
+        (request,) = self._placed([request])
         wish = Wish(request, float(idle_limit_s), wait_limit_s)
         connection = self._connection()
         try:
@@ -392,9 +413,15 @@ class Center:
 
         return open_center(self._config)
 
-    def _settle(self, job: Job) -> Result | None:
+    def _settle(self, job: Job | Tasks) -> Result | None:
         """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
+        if isinstance(job, Tasks):
+            return tasks_settled(self._for_watching, job)
         return settled(self._for_watching, job.id)
+
+
+_OPTIONS = frozenset(inspect.signature(Center.submit).parameters) - {"self", "source"}
+"""What `map` passes on."""
 
 
 def _say(reason: str) -> None:

@@ -6,8 +6,12 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.center.asked import Request
 
 TEXTS = frozenset(
     {
@@ -26,7 +30,7 @@ TEXTS = frozenset(
     }
 )
 YES_OR_NO = frozenset({"raw_data", "hold"})
-LEAST = {"shots": 1, "qubits": 1, "seed": 0}
+LEAST = {"shots": 1, "qubits": 1, "seed": 0, "buffersize": 1}
 SECONDS = frozenset({"qpu_seconds", "idle_limit_s", "wait_limit_s"})
 TABLES = frozenset({"sweep", "variables"})
 ENDINGS = ("ok", "any", "failed")
@@ -85,3 +89,26 @@ def swept(values: object) -> str:
             f"A sweep's values are a list, or a text such as '0:3.14:0.1', and not {values!r:.60}."
         )
     return ",".join(str(value) for value in values)
+
+
+def request_of(source: object, options: Mapping[str, Any]) -> Request:
+    """What is asked for by `submit` with these options; with what the job says of itself."""
+    from qslurm.center.asked import Request, settle
+
+    check_options(options)
+    text, file = text_or_file(source)
+    rest = {
+        name: value
+        for name, value in options.items()
+        if name not in {*TABLES, "then", "then_if"} and value is not None
+    }
+    sweep, variables = options.get("sweep") or {}, options.get("variables") or {}
+    return settle(
+        Request(
+            file=file,
+            text=text,
+            sweep=tuple(f"{name}={swept(values)}" for name, values in sweep.items()),
+            variables={name: str(value) for name, value in variables.items()},
+            **rest,
+        )
+    )

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from qslurm.api.job import Job
 from qslurm.api.result import Result
 from qslurm.center.waiting import PATIENCE_S, next_delay
 from qslurm.errors import UnreachableError
@@ -16,7 +16,15 @@ from qslurm.errors import UnreachableError
 LEAST_PAUSE_S = 0.05
 """Between two questions to C2, however many jobs are waited for: it can answer one for many users, not all of many."""
 
-Settle = Callable[[Job], Result | None]
+
+class Awaited(Protocol):
+    """A job on C2 that somebody has a future of, or several."""
+
+    def set_result(self, result: Result, /) -> None: ...  # noqa: D102
+    def set_exception(self, exception: BaseException, /) -> None: ...  # noqa: D102
+
+
+Settle = Callable[[Any], Result | None]
 """Looks at a job: its result, None while it is under way; raises how it ended, or UnreachableError."""
 
 
@@ -24,7 +32,7 @@ Settle = Callable[[Job], Result | None]
 class _Watched:
     due: float
     number: int
-    job: Job = field(compare=False)
+    job: Awaited = field(compare=False)
     since: float = field(compare=False)
     heard: float = field(compare=False)
 
@@ -40,7 +48,7 @@ class Watcher:
         self._number = 0
         self._closed = False
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Awaited) -> None:
         """Look after a job from now on."""
         now = time.monotonic()
         with self._changed:

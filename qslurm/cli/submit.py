@@ -197,9 +197,8 @@ def submit(
         if wait:
             from qslurm.cli.waiting import Waiting
 
-            with Waiting(connection, lambda: center.open(platform), [payload], keep=keep) as waiting:
-                (submission,) = waiting.submissions
-                submission.begun = True
+            with Waiting(connection, lambda: center.open(platform), keep=keep) as waiting:
+                submission = waiting.add(payload)
                 submitted = _send(connection, payload)
                 submission.job_id = submitted.job_id
                 _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
@@ -216,7 +215,7 @@ def submit(
 def _parts(request: Request, error: RefusedError) -> list[Request]:
     """A sweep in parts that C2 has refused as one array; the refusal if it was about something else."""
     from qslurm.center.packing import swept_in_parts
-    from qslurm.cli.submit_many import INVALID_ARRAY
+    from qslurm.center.sending import INVALID_ARRAY
 
     parts = swept_in_parts(request)
     if error.slurm_error != INVALID_ARRAY or len(parts) == 1:

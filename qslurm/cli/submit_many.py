@@ -6,16 +6,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qslurm.center.jobs import refuse_unknown_dependency
-from qslurm.center.many import submit_many
-from qslurm.center.packing import FEWEST, Package, halved, packed
+from qslurm.center.packing import FEWEST, Package, packed
 from qslurm.center.refs import JobRef
-from qslurm.center.request import Checked, checked, payload_of
+from qslurm.center.request import checked
+from qslurm.center.sending import Sending, is_too_large, package_of
 from qslurm.cli.output import error_document, note, print_json
 from qslurm.cli.placing import each
 from qslurm.cli.submitted import say_warnings, shown_place
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import Submitted
 
     Outcome = Submitted | QslurmError | None
-
-
-INVALID_ARRAY = 2081
-"""Slurm's error number for an array that is none, or too large (slurm_errno.h)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
     files = [str(request.file) for request in requests]
     ready = each(requests, lambda request: checked(config, request, os.environ, note))
     packages = each(
-        packed(ready, fewest=len(ready) + 1 if how.separate else FEWEST), lambda one: _package(config, *one)
+        packed(ready, fewest=len(ready) + 1 if how.separate else FEWEST), lambda one: package_of(config, *one)
     )
     if how.dry_run:
         print_json({"jobs": [_dry(files, package) for package in packages]})
@@ -70,11 +66,10 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
     def connect() -> Center:
         return waiting.tie(center.open(platform))
 
-    with Waiting(connection, connect, [], keep=how.keep or not how.wait) as waiting:
+    with Waiting(connection, connect, keep=how.keep or not how.wait) as waiting:
         try:
-            with _progress(len(files)) as progress:
-                sending = Sending(config, ready, connect, connection.submissions_at_once, waiting, progress)
-                sent = sending.send(packages)
+            sending = Sending(config, ready, connect, connection.submissions_at_once)
+            sent = _sent(sending, packages, waiting, len(files))
         except KeyboardInterrupt:
             note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
             raise
@@ -90,64 +85,33 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
         raise click.exceptions.Exit(worst_of(failures).exit_code)
 
 
-def _package(config: Config, members: tuple[int, ...], one: Checked) -> Package:
-    return Package(payload_of(config, one), members)
-
-
 @dataclass(frozen=True)
 class Sent:
-    """A package, and what has become of it."""
+    """A package, what C2 has said to it, and how it is waited for."""
 
     package: Package
     outcome: Outcome
-    submission: Submission
+    submission: Submission | None
 
 
-@dataclass(frozen=True)
-class Sending:
-    """How packages are sent: over which connections, and who wants to hear of it."""
+def _sent(sending: Sending, packages: Sequence[Package], waiting: Waiting, length: int) -> list[Sent]:
+    """Send all, with a bar."""
+    bound: dict[tuple[int, ...], Submission] = {}
 
-    config: Config
-    ready: Sequence[Checked]
-    connect: Callable[[], Center]
-    connections: int
-    waiting: Waiting
-    progress: Callable[[int], None]
+    def begins(package: Package) -> None:
+        bound[package.members] = waiting.add(package.payload)
 
-    def send(self, packages: Sequence[Package]) -> list[Sent]:
-        """What became of each package. An array that C2 finds too large is sent in halves."""
-        found: list[Sent] = []
-        while packages:
-            sent = self._once(packages)
-            packages = []
-            for one in sent:
-                too_large = isinstance(one.outcome, RefusedError) and one.outcome.slurm_error == INVALID_ARRAY
-                if one.package.is_array and too_large:
-                    self.progress(-len(one.package.members))
-                    halves = halved(self.ready, one.package.members)
-                    packages += [_package(self.config, *half) for half in halves]
-                else:
-                    found.append(one)
-        return found
+    def done(package: Package, outcome: Submitted | QslurmError) -> None:
+        if isinstance(outcome, QslurmError):
+            bound[package.members].over = isinstance(outcome, RefusedError)
+        else:
+            bound[package.members].job_id = outcome.job_id
+        if not is_too_large(package, outcome):
+            update(len(package.members))
 
-    def _once(self, packages: Sequence[Package]) -> list[Sent]:
-        bound = [self.waiting.add(package.payload) for package in packages]
-
-        def begins(place: int) -> None:
-            bound[place].begun = True
-
-        def done(place: int, outcome: Submitted | QslurmError) -> None:
-            if isinstance(outcome, QslurmError):
-                bound[place].over = isinstance(outcome, RefusedError)
-            else:
-                bound[place].job_id = outcome.job_id
-            self.progress(len(packages[place].members))
-
-        payloads = [package.payload for package in packages]
-        outcomes = submit_many(
-            self.connect, payloads, connections=self.connections, on_begin=begins, on_done=done
-        )
-        return [Sent(*one) for one in zip(packages, outcomes, bound, strict=True)]
+    with _progress(length) as update:
+        sent = replace(sending, on_begin=begins, on_done=done).send(packages)
+    return [Sent(package, outcome, bound.get(package.members)) for package, outcome in sent]
 
 
 @contextmanager
@@ -208,18 +172,18 @@ def _wait(
     """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
     from qslurm.cli.ended_files import ends_in, print_ends
 
-    open_ones = [one for one in sent if one.submission.job_id is not None]
+    open_ones = [(one, one.submission) for one in sent if one.submission and one.submission.job_id]
 
     def over(place: int) -> None:
-        open_ones[place].submission.over = True
+        open_ones[place][1].over = True
 
     platform = connection.config.prefix.rstrip(":")
-    jobs = [(connection, JobRef(one.submission.job_id or 0, platform=platform)) for one in open_ones]
+    jobs = [(connection, JobRef(submission.job_id or 0, platform=platform)) for _, submission in open_ones]
     ends = ends_of(jobs, how.timeout_s, over)
     failures = [failure for _, failure in ends if failure is not None]
     say(failures)
     if not how.parsable or how.as_json:
-        for one, (_, ref), end in zip(open_ones, jobs, ends, strict=True):
+        for (one, _), (_, ref), end in zip(open_ones, jobs, ends, strict=True):
             ends_in(documents, one.package, connection, ref, end)
         print_ends(documents, as_json=how.as_json)
     return failures

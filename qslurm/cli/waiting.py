@@ -34,11 +34,9 @@ class _Ended(BaseException):
 
 @dataclass
 class Submission:
-    """What is waited for: a payload's key, and what has become of it so far."""
+    """What is waited for: a payload's key, of which C2 may have heard, and what has become of it so far."""
 
     key: str
-    begun: bool = False
-    """C2 may have heard of it."""
     job_id: int | None = None
     over: bool = False
     """C2 has refused it, or it has ended."""
@@ -57,7 +55,6 @@ class Waiting:
         self,
         connection: Center,
         connect: Callable[[], Center],
-        payloads: Sequence[Mapping[str, Any]],
         environ: Mapping[str, str] | None = None,
         *,
         keep: bool = False,
@@ -72,12 +69,10 @@ class Waiting:
         self._tied = False
         self._before: dict[int, Any] = {}
         self.submissions: list[Submission] = []
-        """One for each payload, in their order; who submits them says here what becomes of each."""
-        for payload in payloads:
-            self.add(payload)
+        """Who submits says here what becomes of each."""
 
     def add(self, payload: Mapping[str, Any]) -> Submission:
-        """Wait for this payload's job, too, which is to be submitted."""
+        """Wait for this payload's job, too, which is submitted now. From any thread."""
         from qslurm.payload.comment import Comment
 
         submission = Submission(Comment.parse(str(payload["job"].get("comment", ""))).key)
@@ -115,7 +110,7 @@ class Waiting:
             self._let_go()
 
     def _let_go(self) -> None:
-        left = [one for one in self.submissions if one.key and one.begun and not one.over]
+        left = [one for one in self.submissions if one.key and not one.over]
         try:
             for one in left:
                 self._connection.let_go(one.key)
@@ -126,7 +121,7 @@ class Waiting:
     def _cancel(self, why: str) -> None:
         """Cancel what was submitted: first that, then words."""
         self._connection.close()  # it may be in the middle of an answer
-        left = [one for one in self.submissions if one.begun and not one.over]
+        left = [one for one in self.submissions if not one.over]
         lost = [one for one in left if one.job_id is None and one.key]
         failure: QslurmError | None = None
         try:

@@ -29,6 +29,15 @@ with Center(backend="qx") as center:
 
     found["map"] = [r.counts for r in center.map([FLIP, SAME, FLIP], shots=10, timeout=90)]
 
+    wrong = "def execute(qi):\\n    raise ValueError('as it must')\\ndef finalize(r):\\n    return {}\\n"
+    many = list(center.map([FLIP, SAME] * 12 + [wrong], shots=10, timeout=90, return_exceptions=True))
+    found["many"] = [result.counts for result in many[:-1]] == [{"1": 10}, {"0": 10}] * 12
+    found["theirs"] = [type(many[-1]).__name__, len({result.job_id for result in many[:-1]})]
+    left = center.map(["#!/bin/sh\\nsleep 300\\n"] * 2)
+    ids = [job for job, _ in left._pending]
+    left.close()
+    found["left"] = [isinstance(center.job(job).exception(60), JobCancelledError) for job in ids]
+
     turned = FLIP.replace("X q", "Rx({{ theta }}) q")
     swept = center.submit(turned, sweep={"theta": [0, 3.14159265]})
     tasks = swept.result(90).tasks
@@ -42,7 +51,7 @@ with Center(backend="qx") as center:
 
     found["script"] = center.submit("#!/bin/sh\\necho $((6*7))\\n").result(60).kind
 
-    wrong = center.submit("def execute(qi):\\n    raise ValueError('as it must')\\ndef finalize(r):\\n    return {}\\n")
+    wrong = center.submit(wrong)
     try:
         wrong.result(60)
     except JobFailedError as error:
@@ -85,6 +94,9 @@ def test_a_program_submits_waits_maps_awaits_and_cancels(testbed):
         "after": [True, False, False, "completed"],
         "again": 100,
         "map": [{"1": 10}, {"0": 10}, {"1": 10}],
+        "many": True,
+        "theirs": ["JobFailedError", 24],
+        "left": [True, True],
         "sweep": [[{"theta": "0"}, "0"], [{"theta": "3.14159265"}, "1"]],
         "tasks": ["completed", "completed"],
         "hybrid": [{"measured": [{"1": 10}]}, 1, True],

@@ -70,10 +70,9 @@ def test_a_job_of_a_tool_says_whose_it_is_takes_nothing_along_and_can_be_cancell
         alice.writes(name, text)
     for left in ("hq.job", "pm.job", "hq.cancelled", "pm.cancelled", "tools.sh.out"):
         (alice.folder / left).unlink(missing_ok=True)
-    here = alice.sbatches(
-        "tools.sh",
-        f"#!/bin/bash\nexport PYTHONPATH={tools}\n{testbed.layout.python} hyper.py\n{testbed.layout.python} pilot.py\n",
-    )
+    python = testbed.layout.python
+    script = f"export PYTHONPATH={tools} TMPDIR=$PWD\n{python} hyper.py\n{python} pilot.py\n"
+    here = alice.sbatches("tools.sh", f"#!/bin/bash\n{script}")
     eventually(
         lambda: "JobState=COMPLETED" in testbed.c1(("scontrol", "show", "job", str(here))).stdout,
         "the tools to be through",

@@ -13,10 +13,11 @@ import qslurm
 from qslurm.center import packing
 from qslurm.center.config import load_config
 from qslurm.center.packing import Package
+from qslurm.center.sending import INVALID_ARRAY
 from qslurm.center.settings import Config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
-from qslurm.cli.submit_many import INVALID_ARRAY, How, Sent, _print_all, _told
+from qslurm.cli.submit_many import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
 from qslurm.errors import RefusedError
 from qslurm.payload.envelope import unpack

@@ -47,14 +47,13 @@ class Agent(Center):
         pass
 
 
-def waiting_by(agent, environ=IN_A_JOB, payloads=(PAYLOAD,), *, keep=False):
-    return Waiting(agent, lambda: agent, payloads, environ, keep=keep)
+def waiting_by(agent, environ=IN_A_JOB, *, keep=False):
+    return Waiting(agent, lambda: agent, environ, keep=keep)
 
 
 def ended_by(number, agent, environ=IN_A_JOB, job_id=12):
     with waiting_by(agent, environ) as waiting:
-        (submission,) = waiting.submissions
-        submission.begun, submission.job_id = True, job_id
+        waiting.add(PAYLOAD).job_id = job_id
         signal.raise_signal(number)
 
 
@@ -92,13 +91,13 @@ def test_what_can_not_be_cancelled_is_said(capsys):
     assert "can't be cancelled: C2 is away." in capsys.readouterr().err
 
 
-def test_many_are_cancelled_but_what_has_ended_or_never_began(capsys):
+def test_many_are_cancelled_but_what_has_ended(capsys):
     agent = Agent()
-    payloads = [{"job": {"comment": f"qslurm key={number:032x}"}} for number in range(6)]
-    with pytest.raises(click.exceptions.Exit), waiting_by(agent, payloads=payloads) as waiting:
+    with pytest.raises(click.exceptions.Exit), waiting_by(agent) as waiting:
         assert waiting.tie(agent) is agent
-        for number, submission in enumerate(waiting.submissions[:4]):
-            submission.begun, submission.job_id, submission.over = True, 12 + number, number == 1
+        for number in range(4):
+            submission = waiting.add({"job": {"comment": f"qslurm key={number:032x}"}})
+            submission.job_id, submission.over = 12 + number, number == 1
         signal.raise_signal(signal.SIGTERM)
     assert sorted(agent.told[2:]) == [("cancelled", 12), ("cancelled", 14), ("cancelled", 15)]
     assert "so 3 jobs on C2 are cancelled; --keep lets them live" in capsys.readouterr().err
@@ -121,7 +120,7 @@ def test_outside_of_a_job_nothing_is_tied():
 def test_a_wait_that_is_given_up_lets_the_job_live():
     agent, handler = Agent(), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), waiting_by(agent) as waiting:
-        waiting.submissions[0].begun = True
+        waiting.add(PAYLOAD)
         raise KeyboardInterrupt
     assert agent.told[-1] == ("let go", KEY)
     assert signal.getsignal(signal.SIGTERM) == handler

@@ -1,0 +1,66 @@
+"""Sends packed jobs; an array that C2 finds too large, in halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qslurm.center.many import submit_many
+from qslurm.center.packing import Package, halved
+from qslurm.center.request import Checked, payload_of
+from qslurm.errors import QslurmError, RefusedError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.settings import Config
+    from qslurm.slurmrest import Submitted
+
+INVALID_ARRAY = 2081
+"""Slurm's error number for an array that is none, or too large (slurm_errno.h)."""
+
+
+def package_of(config: Config, members: tuple[int, ...], one: Checked) -> Package:
+    """The request to C2 that packed jobs become; see `packed`."""
+    return Package(payload_of(config, one), members)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How packages of `ready` jobs are sent, and who wants to hear of each: before it leaves, and what came of it."""
+
+    config: Config
+    ready: Sequence[Checked]
+    connect: Callable[[], Center]
+    connections: int
+    on_begin: Callable[[Package], None] = lambda _: None
+    on_done: Callable[[Package, Submitted | QslurmError], None] = lambda _package, _outcome: None
+
+    def send(self, packages: Sequence[Package]) -> list[tuple[Package, Submitted | QslurmError | None]]:
+        """What became of each package, in no order; see `submit_many`."""
+        found: list[tuple[Package, Submitted | QslurmError | None]] = []
+        while packages:
+            sent = self._once(packages)
+            packages = []
+            for one, outcome in sent:
+                if is_too_large(one, outcome):
+                    halves = halved(self.ready, one.members)
+                    packages += [package_of(self.config, *half) for half in halves]
+                else:
+                    found.append((one, outcome))
+        return found
+
+    def _once(self, packages: Sequence[Package]) -> list[tuple[Package, Submitted | QslurmError | None]]:
+        outcomes = submit_many(
+            self.connect,
+            [one.payload for one in packages],
+            connections=self.connections,
+            on_begin=lambda place: self.on_begin(packages[place]),
+            on_done=lambda place, outcome: self.on_done(packages[place], outcome),
+        )
+        return list(zip(packages, outcomes, strict=True))
+
+
+def is_too_large(one: Package, outcome: Submitted | QslurmError | None) -> bool:
+    """Whether C2 may take the halves of an array that it does not take."""
+    return one.is_array and isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY
