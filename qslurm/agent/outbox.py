@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from qslurm.agent.commits import Commits
 from qslurm.agent.hold import hold
-from qslurm.agent.outbox_file import SCHEMA, VERSION, connect, file_in, openable, readable
+from qslurm.agent.outbox_file import SCHEMA, TO_3, TOLD, VERSION, connect, file_in, openable, readable
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
 State = Literal["waiting", "sending", "accepted", "refused"]
@@ -32,7 +32,10 @@ _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with."""
+    """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with.
+
+    The payload is whole only in what is to be sent; else it has what is told of the job, and is small.
+    """
 
     number: int
     key: str
@@ -70,6 +73,8 @@ class Outbox:
                 self._store = connect(path)
                 self._store.execute("PRAGMA journal_mode = WAL")
                 version = self._store.execute("PRAGMA user_version").fetchone()[0]
+                if 0 < version < VERSION:
+                    self._store.executescript(TO_3)
                 if version < VERSION:  # a full disk can still be read
                     self._store.executescript(SCHEMA)
                 # who reads does not wait for the disk, and sees what is on it only
@@ -97,13 +102,21 @@ class Outbox:
 
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
         """The submission with this key, taken in as waiting if it is new; NoRoomError if it can't be kept."""
-        text = json.dumps(payload)
-        try:
-            self._change(
+        text, now = json.dumps(payload), time.time()
+        told = json.dumps({"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}})
+
+        def insert(store: sqlite3.Connection) -> None:
+            new = store.execute(
                 "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
                 "ON CONFLICT (key) DO NOTHING",
-                (key, user, text, time.time()),
+                (key, user, told, now),
             )
+            if new.rowcount == 1:
+                store.execute("INSERT INTO payloads VALUES (?, ?)", (new.lastrowid, text))
+
+        try:
+            with readable():
+                self._commits.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
                 "The disk of the center's agent is full; nothing was submitted.",
@@ -141,7 +154,8 @@ class Outbox:
                 (number,),
             )
             store.execute(
-                "UPDATE submissions SET state = 'waiting', job_id = NULL WHERE number = ? AND state = 'accepted'",
+                "UPDATE submissions SET state = 'waiting', job_id = NULL "
+                "WHERE number = ? AND state = 'accepted' AND ended = 0",
                 (number,),
             )
 
@@ -150,33 +164,46 @@ class Outbox:
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
         """It is not sent any more; False if it was sent already, or is being sent."""
-        return self._change(
-            "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 "
-            "WHERE number = ? AND state = 'waiting'",
-            (json.dumps(answer), number),
-        )
+        return self._refused(number, answer, " AND state = 'waiting'")
 
     def refused(self, number: int, answer: dict[str, Any]) -> None:
         """C2 does not want it."""
-        self._change(
-            "UPDATE submissions SET state = 'refused', answer = ?, ended = 1 WHERE number = ?",
-            (json.dumps(answer), number),
-        )
+        self._refused(number, answer)
+
+    def _refused(self, number: int, answer: dict[str, Any], only: str = "") -> bool:
+        update = f"UPDATE submissions SET state = 'refused', answer = ?, ended = 1 WHERE number = ?{only}"  # noqa: S608
+
+        def refuse(store: sqlite3.Connection) -> bool:
+            is_changed = store.execute(update, (json.dumps(answer), number)).rowcount == 1
+            if is_changed:
+                store.execute("DELETE FROM payloads WHERE number = ?", (number,))
+            return is_changed
+
+        with readable():
+            return self._commits.make(refuse)
 
     def ended(self, numbers: Iterable[int]) -> None:
-        """Their jobs are over."""
+        """Their jobs are over; their payloads are not kept."""
         marks = [(number,) for number in numbers]
-        update = "UPDATE submissions SET ended = 1 WHERE number = ?"
+
+        def end(store: sqlite3.Connection) -> None:
+            store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
+            store.executemany("DELETE FROM payloads WHERE number = ?", marks)
+
         if marks:
             with readable():
-                self._commits.make(lambda store: store.executemany(update, marks))
+                self._commits.make(end)
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
-        """The oldest submission after this number that C2 has not answered for, of one lane of so many."""
-        return self._one(
-            "state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1",
-            (after, lanes, lane),
+        """The oldest submission after this number that C2 has not answered for, of one lane of so many; all of it."""
+        query = (
+            "SELECT number, key, user, payloads.payload, state, job_id, answer, ended, created "
+            "FROM submissions JOIN payloads USING (number) "
+            "WHERE state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1"
         )
+        with self._reading, readable():
+            row = self._reader.execute(query, (after, lanes, lane)).fetchone()
+        return None if row is None else _entry(row)
 
     def with_key(self, key: str) -> Entry | None:
         """The submission that has this key."""

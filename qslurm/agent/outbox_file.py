@@ -12,12 +12,15 @@ CREATE TABLE IF NOT EXISTS submissions (
     number   INTEGER PRIMARY KEY,
     key      TEXT NOT NULL UNIQUE,
     user     TEXT NOT NULL,
-    payload  TEXT NOT NULL,
+    payload  TEXT NOT NULL,              -- what is told of the job; SQLite reads through all of it for what follows
     state    TEXT NOT NULL,
     job_id   INTEGER,
     answer   TEXT NOT NULL DEFAULT '{}',
     ended    INTEGER NOT NULL DEFAULT 0,
     created  REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS payloads (    -- as they are sent, up to 4 MB, of what has not ended
+    number INTEGER PRIMARY KEY, payload TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
 CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
@@ -26,10 +29,25 @@ CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE sta
 CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
     job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 """
 
-VERSION = 2
+VERSION = 3
+
+TOLD = ("name", "partition", "account", "comment", "array")
+"""The fields of a job that are told of it, or counted."""
+
+_TOLD = ", ".join(f"'{name}', json_extract(payload, '$.job.{name}')" for name in TOLD)
+
+TO_3 = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE payloads (number INTEGER PRIMARY KEY, payload TEXT NOT NULL) STRICT;
+INSERT INTO payloads SELECT number, payload FROM submissions WHERE ended = 0;
+UPDATE submissions SET payload = json_patch('{{"job": {{}}}}', json_object('job', json_object({_TOLD})));
+PRAGMA user_version = 3;
+COMMIT;
+"""  # noqa: S608 -- all of it is ours
+"""For a file of version 1 or 2, which had whole payloads beside everything else."""
 
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
 """What SQLite says when there is no room in the file system, or the user's quota is used up."""

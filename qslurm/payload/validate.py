@@ -26,7 +26,7 @@ MAX_VARIABLE = 100_000
 _SHORT = ("name", "comment", "admin_comment", "extra")
 _TOP = ("job", "script")
 _NODES = re.compile(r"[0-9][0-9,:kKmM-]{0,99}")
-"""As sbatch takes them. slurmrestd 24.11 ends, for all centers, when it is told of `%s` nodes."""
+"""As sbatch takes them. slurmrestd 24.11 and 26.05 end, for all centers, when they are told of `%s%s%n` nodes."""
 
 _NOT_YOURS = ("user_id", "group_id")
 """slurmrestd 24.11 ends when there is no such group."""

@@ -1,3 +1,4 @@
+import json
 import sqlite3
 import stat
 
@@ -25,8 +26,46 @@ def test_a_key_is_taken_once(outbox):
     first = outbox.take("key-1", "ann", PAYLOAD)
     again = outbox.take("key-1", "ann", {"job": {}, "script": "another"})
     assert first == again
-    assert again.payload == PAYLOAD
+    assert outbox.next_to_send().payload == PAYLOAD
     assert len(outbox.open()) == 1
+
+
+def test_a_list_of_submissions_does_not_have_their_scripts(outbox):
+    """A thousand of 4 MB are a list like any other, and are not kept when they have ended."""
+    job = {"name": "x", "partition": "p_qx", "account": "a", "comment": "c", "array": "0-3"}
+    number = outbox.take(
+        "key-1", "ann", {"job": job | {"environment": ["A=1"]}, "script": "#!/bin/sh\n"}
+    ).number
+    for (listed,) in (outbox.open(), outbox.latest("ann", 9), outbox.numbered([number])):
+        assert listed.payload == {"job": job}
+    assert outbox.open_arrays("ann") == ["0-3"]
+    outbox.accepted(number, 12, {})
+    outbox.forgotten(number)
+    assert outbox.next_to_send().payload["script"] == "#!/bin/sh\n"
+    outbox.ended([number])
+    outbox.refused(outbox.take("key-2", "ann", PAYLOAD).number, {})
+    assert outbox._reader.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
+
+
+def test_what_an_older_qslurm_has_written_is_taken_over(folder):
+    folder.mkdir()
+    with sqlite3.connect(folder / "outbox.db") as store:
+        store.executescript(
+            "CREATE TABLE submissions (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, user TEXT NOT NULL,"
+            " payload TEXT NOT NULL, state TEXT NOT NULL, job_id INTEGER, answer TEXT NOT NULL DEFAULT '{}',"
+            " ended INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL) STRICT; PRAGMA user_version = 1;"
+        )
+        for key, state, ended in (("old", "accepted", 1), ("new", "waiting", 0)):
+            store.execute(
+                "INSERT INTO submissions (key, user, payload, state, ended, created) VALUES (?, 'ann', ?, ?, ?, 0)",
+                (key, json.dumps(PAYLOAD), state, ended),
+            )
+    store.close()
+    for _ in range(2):
+        outbox = Outbox(folder)
+        assert [entry.payload for entry in outbox.latest("ann", 9)] == [{"job": {"name": "bell"}}] * 2
+        assert outbox.next_to_send().payload == PAYLOAD
+        outbox.close()
 
 
 def test_what_was_being_sent_is_known_to_the_next_agent(outbox, folder):
