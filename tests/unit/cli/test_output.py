@@ -1,9 +1,24 @@
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.cli.output import BAR_WIDTH, bars, print_facts, print_table, short_name, wants_json
+from qslurm import errors
+from qslurm.cli.output import (
+    BAR_WIDTH,
+    bars,
+    job_document,
+    print_facts,
+    print_table,
+    short_name,
+    wants_json,
+)
 from qslurm.cli.times import duration
+from qslurm.slurmrest import JobInfo
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_longest_bar_is_the_most_frequent_outcome():
@@ -55,3 +70,12 @@ def test_what_another_user_wrote_does_nothing_to_a_terminal(capsys):
 def test_a_long_name_leaves_the_other_columns_where_they_are():
     assert short_name("vqe") == "vqe"
     assert short_name("x" * 300) == "x" * 31 + "…"
+
+
+def test_the_documentation_names_every_field_of_a_job_and_every_kind_of_error():
+    named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "json.md").read_text()))
+    assert set(job_document(JobInfo(job_id=1, name="x", state="PENDING"))) <= named
+    kinds = {
+        e.kind for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.QslurmError)
+    }
+    assert kinds <= named
