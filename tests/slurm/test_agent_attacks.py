@@ -151,7 +151,9 @@ def test_what_one_user_submits_stops_and_cancels_nobody_elses(center):
     try:
         (waiting,) = eventually(
             lambda: [
-                job for job in alice.gets("queue")["jobs"] if job["origin"].split(":")[2] == str(c1_job)
+                job
+                for job in alice.gets("queue")["jobs"]
+                if job["job_id"] and job["origin"].split(":")[2] == str(c1_job)  # 0 while it is on its way
             ],
             "the waiting job's job on C2",
             seen=lambda: said.read_text() if said.exists() else "",
