@@ -43,6 +43,9 @@ BREATH = 3.0
 
 SHORTEST_PAUSE_S = 0.15
 STILL_S = 2.0
+SURE_S = 0.05
+"""Between two questions whether all is as it was, however many centers want to know."""
+
 DEAF_S = 5.0
 """So long without a word of the watches, and it is looked without them, every so many seconds."""
 
@@ -119,6 +122,8 @@ class _Conversation:
         self._watches: list[Watch] = []
         self._is_wanted = False
         self._asked = 0
+        self._doubted, self._made_sure = float("inf"), float("-inf")
+        """When it is to be found out whether all is as it was at the last look, and when it was."""
         self._deeds: tuple[tuple[str, ...], ...] | None = None
         """Of slurmctld, when somebody last wanted to know how the jobs are now."""
         self._has_all = False
@@ -153,7 +158,8 @@ class _Conversation:
         timeout = None
         if self._is_wanted:
             next_watch = self._begun + 1 / WATCHES if len(self._watches) < WATCHES else float("inf")
-            timeout = min(max(self._due, self._not_before), self._told + STILL_S, next_watch) - now
+            next_look = min(max(self._due, self._not_before), self._doubted)
+            timeout = min(next_look, self._told + STILL_S, next_watch) - now
         listened: list[socket.socket | int | Watch] = [self._link, self._stop, self._rung, *self._watches]
         ready, _, _ = select.select(listened, [], [], None if timeout is None else max(0.0, timeout))
         return ready
@@ -161,15 +167,20 @@ class _Conversation:
     def _want(self, message: Wanted, now: float) -> None:
         if message.look > self._asked:
             self._asked = message.look
-            if self._is_up_to_date():
-                self._send(Still(self._asked))
-            else:
-                self._due = min(self._due, now)
+            self._doubted = min(self._doubted, max(now, self._made_sure + SURE_S))
         if message.wanted == self._is_wanted:
             return
         self._is_wanted = message.wanted
         self._close_watches()
-        self._due = now if message.wanted else float("inf")
+        self._due, self._doubted = now if message.wanted else float("inf"), float("inf")
+
+    def _make_sure(self, now: float) -> None:
+        """Say that nothing has changed since the last look, or have it looked."""
+        self._doubted, self._made_sure = float("inf"), now
+        if self._is_up_to_date():
+            self._send(Still(self._asked))
+        else:
+            self._due = min(self._due, now)
 
     def _is_up_to_date(self) -> bool:
         """Whether a look would find nothing new: slurmctld's own numbers say so for a thirtieth of its cost."""
@@ -179,7 +190,7 @@ class _Conversation:
         except QslurmError:  # the look will say what is wrong, or does without
             return False
         is_due = min(self._due, self._once_more) < float("inf")
-        return self._is_wanted and self._has_all and not is_due and self._deeds == before
+        return self._has_all and not is_due and self._deeds == before
 
     def _heard_bell(self, now: float) -> None:
         self._rung.recv(16)
@@ -201,6 +212,8 @@ class _Conversation:
 
     def _tell(self, now: float) -> None:
         self._keep_watch(now)
+        if now >= self._doubted:
+            self._make_sure(now)
         if now < max(self._due, self._not_before):
             if now - self._told >= STILL_S and not self._trouble:
                 self._send(Still())
@@ -215,7 +228,7 @@ class _Conversation:
         return now + max(DEAF_S, 10 * self._spent)
 
     def _look(self) -> None:
-        began, asked = _cpu_s(), self._asked
+        began, asked, self._doubted = _cpu_s(), self._asked, float("inf")
         update: Said | None
         try:
             update = self._jobs.look()
