@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source
+from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source, read_stdin
 from qslurm.errors import InvalidInputError
+
+STDIN = Path("-")
+"""The file of a job that comes on stdin, as for sbatch."""
 
 ANY = "any"
 """The backend of a request that leaves it open which."""
@@ -64,13 +67,19 @@ def settle(request: Request, remark: Callable[[str], None] = unsaid) -> Request:
     if request.text is not None:
         kind = kind_of_text(request.text)
         request = replace(request, file=Path(NAMES[kind]), kind=kind)
+    elif request.file == STDIN:
+        text = read_stdin()
+        kind = kind_of_text(text)
+        request = replace(request, text=text, file=Path(NAMES[kind]), kind=kind)
     elif request.file is not None:
         text = read_source(request.file)
         request = replace(request, text=text, kind=kind_of(request.file, text))
     elif request.template is not None:
         request = replace(request, text="", kind="script")
     else:
-        raise InvalidInputError("Nothing to submit.", hint="Name a file, or a template with --template.")
+        raise InvalidInputError(
+            "Nothing to submit.", hint="Name a file, `-` for stdin, or a template with --template."
+        )
     return request if request.kind == "payload" else with_directives(request, request.text or "", remark)
 
 

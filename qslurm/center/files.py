@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,18 @@ def read_source(path: Path) -> str:
             f"{path} can't be read: {(error.strerror or str(error)).lower()}.",
             hint="Check the file's name and its mode.",
         ) from error
+    return text_of(data, str(path))
+
+
+def read_stdin() -> str:
+    """The text of a job that comes on stdin; InvalidInputError as for a file."""
+    if sys.stdin is None:
+        raise InvalidInputError("There is no stdin to read a job from.")
+    return text_of(sys.stdin.buffer.read(LARGEST_FILE + 1), "stdin")
+
+
+def text_of(data: bytes, path: str) -> str:
+    """The text in a job's bytes; InvalidInputError, which begins with the name they have, if there is none."""
     if len(data) > LARGEST_FILE:
         raise InvalidInputError(
             f"{path} is larger than 4 MB, more than Slurm takes.", hint="Put its data elsewhere."

@@ -16,8 +16,9 @@ from qslurm.cli.choosing import (
     span,
     start_option,
     states_in,
-    submitter,
+    submitter_option,
 )
+from qslurm.cli.choosing import submitter as submitted_by
 from qslurm.cli.everywhere import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @name_option
 @account_option
 @me_option
+@submitter_option
 @json_option
 @center_options
 def history(
@@ -46,6 +48,7 @@ def history(
     name: str | None,
     account: str | None,
     me: bool,
+    submitter: str | None,
     as_json: bool,
     center: CenterFlags,
 ) -> None:
@@ -60,7 +63,7 @@ def history(
     from qslurm.center.lists import history as ended_jobs
 
     since, until = span(starttime, endtime)
-    wanted, chosen = states_in(states), chooser(name, account, me)
+    wanted, chosen = states_in(states), chooser(name, account, me, submitter)
     found = ask_all(center, lambda connection: ended_jobs(connection, since, until))
     ended = [
         (config, one)
@@ -80,7 +83,12 @@ def history(
             [
                 (
                     *(f"{config.prefix}{one.job.shown_id}", *((config.platform,) if found.several else ())),
-                    *(short_name(one.job.name), one.job.marks.backend, one.job.account, submitter(one.job)),
+                    *(
+                        short_name(one.job.name),
+                        one.job.marks.backend,
+                        one.job.account,
+                        submitted_by(one.job),
+                    ),
                     *(one.job.state, _exit(one.job), clock_time(one.job.end_time), _elapsed(one.job)),
                     *(one.shots, None if one.qpu_seconds is None else f"{one.qpu_seconds:.3f} s"),
                 )

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 name_option = click.option("--name", "-n", metavar="NAME", help="Only jobs of this name.")
 account_option = click.option("--account", "-A", metavar="NAME", help="Only jobs of this account.")
 me_option = click.option("--me", is_flag=True, help="Only jobs that you have submitted from C1.")
+submitter_option = click.option(
+    "--submitter",
+    "-u",
+    metavar="NAMES",
+    help="Only jobs that these users have submitted from C1, with commas.",
+)
 start_option = click.option(
     "--starttime",
     "-S",
@@ -44,13 +50,17 @@ def states_in(text: str | None) -> set[str]:
     return names
 
 
-def chooser(name: str | None, account: str | None, me: bool) -> Callable[[JobInfo], bool]:
-    """Whether a job has this name, this account, and this user, as far as they are said."""
+def chooser(
+    name: str | None, account: str | None, me: bool, submitters: str | None = None
+) -> Callable[[JobInfo], bool]:
+    """Whether a job has this name, this account, and this user or one of these, as far as they are said."""
     mine = _this_user() if me else ""
+    of = {user.strip() for user in submitters.split(",")} if submitters is not None else set()
     return lambda job: (
         (name is None or job.name == name)
         and (account is None or job.account == account)
         and (not me or submitter(job) == mine)
+        and (not of or submitter(job) in of)
     )
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qslurm.cli.choosing import account_option, chooser, me_option, name_option, states_in, submitter
+from qslurm.cli.choosing import (
+    account_option,
+    chooser,
+    me_option,
+    name_option,
+    states_in,
+    submitter_option,
+)
+from qslurm.cli.choosing import submitter as submitted_by
 from qslurm.cli.everywhere import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
@@ -46,6 +54,7 @@ def _without_searching_for_cycles() -> Iterator[None]:
 @name_option
 @account_option
 @me_option
+@submitter_option
 @click.option("--key", metavar="KEY", help="Only the job with this submission key.")
 @json_option
 @center_options
@@ -58,6 +67,7 @@ def queue(
     name: str | None,
     account: str | None,
     me: bool,
+    submitter: str | None,
     key: str | None,
     as_json: bool,
     center: CenterFlags,
@@ -76,7 +86,7 @@ def queue(
       qslurm queue --me -t PENDING
       qslurm queue --platform tuna
     """
-    wanted, chosen = states_in(states), chooser(name, account, me)
+    wanted, chosen = states_in(states), chooser(name, account, me, submitter)
 
     def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
         """The platform's jobs that are asked for, each with its place in line, and what follows them on C1."""
@@ -122,7 +132,7 @@ def queue(
                     job.partition,
                     short_name(job.name),
                     job.account,
-                    submitter(job),
+                    submitted_by(job),
                     job.state,
                     clock_time(job.submit_time),
                     place,

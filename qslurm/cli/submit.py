@@ -150,6 +150,7 @@ def submit(
       qslurm submit a.cq b.cq c.cq --backend qx --wait --json > results.json
       qslurm submit bell.cq --backend any --platform tuna
       qslurm submit bell.cq --backend qx --dry-run | jq .job
+      qslurm submit - --backend qx < bell.cq
       qslurm submit vqe.py --backend spin2 --then analysis.sbatch
 
     SCRIPT finds the job in $QSLURM_C2_JOB:  qslurm results $QSLURM_C2_JOB --json

@@ -34,7 +34,7 @@ def test_an_unknown_backend_is_refused_with_those_there_are(alice):
 
 
 def test_an_unknown_partition_is_refused(alice):
-    done = alice.types("submit", "bell.cq", "--backend", "qx", "--partition", "p_nope")
+    done = alice.types("submit", "bell.cq", "--partition", "p_nope")
     assert done.returncode == 3
     assert sentence(done)
 

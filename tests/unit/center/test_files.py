@@ -1,6 +1,11 @@
+import io
+from pathlib import Path
+
 import pytest
 
+from qslurm.center.asked import Request, settle
 from qslurm.center.files import is_circuit, kind_of_text
+from qslurm.errors import InvalidInputError
 
 CIRCUITS = [
     "version 3.0; qubit q",
@@ -39,3 +44,19 @@ def test_a_long_run_of_comments_is_read_at_once():
     assert not is_circuit("//" * 200_000)
     assert not is_circuit(" " * 200_000 + "x")
     assert not is_circuit("# \n" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "name"),
+    [
+        (b"\xef\xbb\xbfversion 3.0; qubit[1] q", "circuit", "circuit.cq"),
+        (b"#!/bin/bash\ntrue\n", "script", "script.sh"),
+        (b"def execute(qi):\n    pass\n", "hybrid", "hybrid.py"),
+    ],
+)
+def test_a_job_on_stdin_says_itself_of_what_kind_it_is(data, kind, name, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    request = settle(Request(file=Path("-")))
+    assert (request.kind, str(request.file)) == (kind, name)
+    with pytest.raises(InvalidInputError, match="stdin is empty"):
+        settle(Request(file=Path("-")))
