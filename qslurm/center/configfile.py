@@ -46,13 +46,13 @@ def read_file(file: Path, *, needed: bool) -> Sections:
     sections = dict(_sections(_document(file, needed), file))
     for section, values in sections.items():
         _check_limits(section, values.get("users"), str(file))
-        checked(_struct(section), section, values, str(file))
+        checked(struct_of(section), section, values, str(file))
     return sections
 
 
 def _check_limits(section: str, users: object, where: str) -> None:
     """[agent.users.NAME], name by name: what is wrong in there has a name and a place of its own."""
-    if _struct(section) is AgentSettings and isinstance(users, dict):
+    if struct_of(section) is AgentSettings and isinstance(users, dict):
         for name, values in users.items():
             if isinstance(values, dict):
                 checked(UserLimits, f"{section}.users.{name}", values, where)
@@ -122,20 +122,27 @@ def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str,
             f"{file}: {name} under [platform] belongs to no platform.",
             hint=f"Give the platform a name: [platform.tuna], and {name} under that.",
         )
-    if name == FIRST:
-        raise ConfigError(f"{file}: [platform.{FIRST}] is what [{FIRST}] is called.", hint="Use one of them.")
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{file}: {name!r} is no name for a platform.",
-            hint='It has at most 32 letters, digits, "-" and "_", and begins with a letter.',
-        )
+    check_platform(name, str(file))
     tables = {table: values[table] for table in OF_A_PLATFORM if isinstance(values.get(table), dict)}
     yield section_of(name), {key: value for key, value in values.items() if key not in tables}
     for table, held in tables.items():
         yield section_of(name, table), held
 
 
-def _struct(section: str) -> type[msgspec.Struct]:
+def check_platform(name: str, where: str) -> None:
+    """ConfigError for a name that a further platform can't have."""
+    if name == FIRST:
+        raise ConfigError(
+            f"{where}: [platform.{FIRST}] is what [{FIRST}] is called.", hint="Use one of them."
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{where}: {name!r} is no name for a platform.",
+            hint='It has at most 32 letters, digits, "-" and "_", and begins with a letter.',
+        )
+
+
+def struct_of(section: str) -> type[msgspec.Struct]:
     """What a section holds."""
     if section in SECTIONS:
         return SECTIONS[section]

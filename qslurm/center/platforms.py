@@ -51,7 +51,7 @@ def load_platforms(
     for file, needed in _files(environ, home, system_file):
         for section, values in read_file(file, needed=needed).items():
             written.setdefault(section, {}).update(values)
-    _refuse_shared_agents(written)
+    refuse_shared_agents(written)
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     return Platforms(written, given, environ, home)
 
@@ -185,7 +185,7 @@ def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> Iterato
     yield home / ".config" / "qslurm" / "config.toml", False
 
 
-def _refuse_shared_agents(written: Sections) -> None:
+def refuse_shared_agents(written: Sections) -> None:
     """ConfigError for two platforms with one agent: it would take one's jobs to the other."""
     places: dict[tuple[str, object], str] = {}
     for section, values in written.items():

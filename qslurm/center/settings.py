@@ -241,10 +241,11 @@ def section_of(platform: str, table: str = "") -> str:
 @cache
 def settings() -> tuple[Setting, ...]:
     """All settings there are, in the order in which they are documented."""
-    return tuple(setting for section, struct in SECTIONS.items() for setting in _settings(section, struct))
+    return tuple(setting for section, struct in SECTIONS.items() for setting in settings_of(section, struct))
 
 
-def _settings(section: str, struct: type[msgspec.Struct]) -> Iterator[Setting]:
+def settings_of(section: str, struct: type[msgspec.Struct]) -> Iterator[Setting]:
+    """What can be set in a section that such a struct holds."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
         said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))

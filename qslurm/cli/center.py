@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
+    from qslurm.center.platforms import Platforms
     from qslurm.doctor.finding import Finding
 
 _OPTIONS = {
@@ -25,6 +27,9 @@ _OPTIONS = {
     ("job", "account"): "--account",
 }
 """What options are called that are not of [c2]; all of that section are there, by their names."""
+
+_PLATFORM = re.compile(r"platform\.[^.]+(?:\.(?:agent|job))?")
+"""The sections of a further platform."""
 
 
 @click.group()
@@ -51,11 +56,18 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @center.command()
 @_setting_options
 @click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME=URL",
+    help="A further platform, and the URL of its slurmrestd; may be repeated.",
+)
+@click.option(
     "--set",
     "more",
     multiple=True,
     metavar="SECTION.NAME=VALUE",
-    help="Any other setting, such as agent.max_open_jobs=100; may be repeated.",
+    help="Any other setting, such as agent.max_open_jobs=100 or platform.tuna.results_url=URL; may be repeated.",
 )
 @click.option(
     "--file",
@@ -68,7 +80,14 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--no-check", is_flag=True, help="Don't look whether it works.")
 @json_option
 def init(
-    *, more: tuple[str, ...], path: Path | None, force: bool, no_check: bool, as_json: bool, **given: Any
+    *,
+    platforms: tuple[str, ...],
+    more: tuple[str, ...],
+    path: Path | None,
+    force: bool,
+    no_check: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Write a configuration with every setting explained, look whether it works, and say what comes next.
 
@@ -76,6 +95,7 @@ def init(
     Examples:
       qslurm center init --url https://c2.example.org/slurm --results-url https://c2.example.org/qslurm
       qslurm center init --url … --results-url … --agent /run/qslurm-agent/agent.sock --set agent.max_open_jobs=100
+      qslurm center init --url … --platform tuna=https://tuna.example.org/slurm --set platform.tuna.job.backend=tuna5
     """
     import msgspec
 
@@ -83,12 +103,13 @@ def init(
     from qslurm.doctor.finding import run
 
     target = path or _usual_file()
-    values = _values(given, more)
+    values = _values(given, platforms, more)
     _complete(values, target)
-    write_config(target, config_text(values), replace=force)
-    config = _written(target)
-    findings = [] if no_check else list(run(_checks(config)))
-    steps = _next_steps(config, findings, target)
+    write_config(target, config_text(values), force=force)
+    written = _written(target)
+    configs = [written.config(name) for name in written.names]
+    findings = [] if no_check else list(run(_checks(configs)))
+    steps = _next_steps(configs, findings, target)
     if as_json:
         print_json({"file": str(target), "findings": msgspec.to_builtins(findings), "next": steps})
         return
@@ -99,7 +120,9 @@ def init(
         click.echo(f"Next: {step}")
 
 
-def _values(given: dict[str, Any], more: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _values(
+    given: dict[str, Any], platforms: tuple[str, ...], more: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
     """What was said, by section and name; InvalidInputError for what can't be."""
     from qslurm.center.settings import SECTIONS
 
@@ -108,15 +131,23 @@ def _values(given: dict[str, Any], more: tuple[str, ...]) -> dict[str, dict[str,
         if value is not None:
             section, _, name = variable.partition("_")
             values[section][name] = value
+    for text in platforms:
+        name, equals, url = text.partition("=")
+        if not (name and equals and url):
+            raise InvalidInputError(
+                f"{text!r} is no platform.",
+                hint="Write its name and its URL: tuna=https://tuna.example.org/slurm.",
+            )
+        values.setdefault(f"platform.{name.strip()}", {})["url"] = url.strip()
     for text in more:
         setting, equals, value = text.partition("=")
-        section, dot, name = setting.strip().partition(".")
-        if not (equals and dot and section in values):
+        section, dot, name = setting.strip().rpartition(".")
+        if not (equals and dot and (section in SECTIONS or _PLATFORM.fullmatch(section))):
             raise InvalidInputError(
                 f"{text!r} sets nothing.",
                 hint="Write a section, a setting and its value: agent.max_open_jobs=100.",
             )
-        values[section][name] = _parsed(value.strip())
+        values.setdefault(section, {})[name] = _parsed(value.strip())
     return values
 
 
@@ -131,26 +162,44 @@ def _parsed(text: str) -> object:
 
 
 def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
-    """Refuse what can't work, before anything is written, and say where the token will be if nobody has."""
-    from qslurm.center.settings import AgentSettings
+    """Refuse what can't work, before anything is written, and say where the tokens will be if nobody has."""
+    from qslurm.center.settings import FIRST, section_of
+
+    names = list(
+        dict.fromkeys(section.split(".")[1] for section in values if section.startswith("platform."))
+    )
+    if values["c2"] or values["agent"] or not names:
+        names.insert(0, FIRST)
+    for name in names:
+        way = values.setdefault(section_of(name), {})
+        _complete_one(name, way, values.get(section_of(name, "agent"), {}), target.absolute().parent)
+
+
+def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
+    from qslurm.center.settings import FIRST, AgentSettings
     from qslurm.slurmrest.pins import parse_pins
     from qslurm.slurmrest.transport import check_url
 
-    c2, agent = values["c2"], values["agent"]
-    if not (c2.get("url") or agent.get("socket") or agent.get("address")):
-        raise ConfigError(
-            "Nobody said where C2 is.", hint="Give --url, or --agent for users of a center's agent."
+    if not (way.get("url") or agent.get("socket") or agent.get("address")):
+        where, option = (
+            ("C2", "--url") if name == FIRST else (f"the platform {name}", f"--platform {name}=URL")
         )
-    for name in ("url", "results_url"):
-        if c2.get(name):
-            check_url(c2[name])
-    if c2.get("pinned_key"):
-        parse_pins(c2["pinned_key"])
-    if c2.get("url") and not c2.get("token_file"):
-        folder = target.absolute().parent
+        raise ConfigError(
+            f"Nobody said where {where} is.",
+            hint=f"Give {option}, or {'--agent' if name == FIRST else 'its agent'} for users of a center's agent.",
+        )
+    for setting in ("url", "results_url"):
+        if way.get(setting):
+            check_url(way[setting])
+    if way.get("pinned_key"):
+        parse_pins(way["pinned_key"])
+    if way.get("url") and not way.get("token_file"):
+        behind = "" if name == FIRST else f"-{name}"
         if agent.get("socket"):
-            folder = Path(str(agent.get("state", AgentSettings().state)))
-        c2["token_file"] = str(folder / "token")
+            state = agent.get("state", f"{AgentSettings().state}{behind}")
+            way["token_file"] = str(Path(str(state)) / "token")
+        else:
+            way["token_file"] = str(folder / f"token{behind}")
 
 
 def _usual_file() -> Path:
@@ -161,31 +210,38 @@ def _usual_file() -> Path:
     return SYSTEM_FILE if os.geteuid() == 0 else Path.home() / ".config" / "qslurm" / "config.toml"
 
 
-def _written(path: Path) -> Config:
+def _written(path: Path) -> Platforms:
     """The file as every command reads it, without what this shell's environment says."""
-    from qslurm.center.config import FILE_VARIABLE, load_config
+    from qslurm.center.config import FILE_VARIABLE
+    from qslurm.center.platforms import load_platforms
 
-    return load_config(environ={FILE_VARIABLE: str(path), "HOME": str(Path.home())})
+    return load_platforms(environ={FILE_VARIABLE: str(path), "HOME": str(Path.home())})
 
 
-def _checks(config: Config) -> dict[str, Any]:
+def _checks(configs: Sequence[Config]) -> dict[str, Any]:
     from qslurm.doctor.c1 import c1_checks, reach_checks
 
-    return reach_checks(config) | c1_checks(config)
+    checks: dict[str, Any] = {}
+    for config in configs:
+        checks |= reach_checks(config) | c1_checks(config)
+    return checks
 
 
-def _next_steps(config: Config, findings: list[Finding], target: Path) -> list[str]:
+def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path) -> list[str]:
     from qslurm.center.config import SYSTEM_FILE
+    from qslurm.center.settings import FIRST
 
     steps = []
     known = target.absolute() in (place.absolute() for place in (SYSTEM_FILE, _usual_file()))
     with_it = "" if known else f"QSLURM_CONFIG={shlex.quote(str(target.absolute()))} "
-    if config.c2.token_file and not Path(config.c2.token_file).expanduser().exists():
-        steps.append(
-            f"qslurm token install --file {config.c2.token_file} < token, which C2's operators send you"
-        )
-    if config.agent.socket and not Path(config.agent.socket).exists():
-        steps.append("systemctl enable --now qslurm-agent, on one host of the center")
+    for config in configs:
+        first, name = config.platform == FIRST, config.platform
+        if config.c2.token_file and not Path(config.c2.token_file).expanduser().exists():
+            whose = "C2's operators send" if first else f"the operators of {name} send"
+            steps.append(f"qslurm token install --file {config.c2.token_file} < token, which {whose} you")
+        if config.agent.socket and not Path(config.agent.socket).exists():
+            unit = "qslurm-agent" if first else f"qslurm-agent@{name}"
+            steps.append(f"systemctl enable --now {unit}, on one host of the center")
     if steps or any(one.state != "ok" for one in findings):
         steps.append(f"{with_it}qslurm doctor, until nothing is missing")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -46,9 +46,7 @@ def c1_checks(config: Config) -> dict[str, Check]:
         looks = (
             looks | {"agent": _agent} if _reads_token(config) else {"agent": _agent, "sessions": _sessions}
         )
-    if len(config.platforms) == 1:
-        return {name: partial(look, config) for name, look in looks.items()}
-    return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
+    return _of_platform(config, looks)
 
 
 def reach_checks(config: Config) -> dict[str, Check]:
@@ -56,7 +54,15 @@ def reach_checks(config: Config) -> dict[str, Check]:
     if not config.c2.url:
         return {}
     looks = {"config": _settings, "slurmrestd": _slurmrestd, "clock": _clock}
-    return {name: partial(look, config) for name, look in looks.items()}
+    return _of_platform(config, looks)
+
+
+def _of_platform(
+    config: Config, looks: Mapping[str, Callable[[Config], Iterable[Finding]]]
+) -> dict[str, Check]:
+    if len(config.platforms) == 1:
+        return {name: partial(look, config) for name, look in looks.items()}
+    return {f"{config.platform}: {name}": partial(_named, look, config) for name, look in looks.items()}
 
 
 def _reads_token(config: Config) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 from qslurm.center.config import load_config, settings
 from qslurm.center.newfile import config_text, toml
+from qslurm.center.platforms import load_platforms
+from qslurm.center.settings import OF_A_PLATFORM, C2Settings, settings_of
 from qslurm.cli.app import run
 
 URL = "http://127.0.0.1:9/slurm"  # where nobody is
@@ -83,6 +85,46 @@ def test_with_an_agent_the_token_is_the_agents(tmp_path, capsys):
     assert "did not answer" in said
 
 
+def test_a_further_platform_has_all_its_settings_explained_and_is_checked(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    words = ["center", "init", "--file", str(path), "--url", URL, "--platform", f"tuna={URL}/tuna"]
+    more = [
+        "platform.tuna.agent.socket=/x/sock",
+        "platform.tuna.job.shots=7",
+        "platform.far.agent.address=127.0.0.1:9",
+    ]
+    assert run([*words, *(word for one in more for word in ("--set", one)), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    platforms = load_platforms(environ={"QSLURM_CONFIG": str(path)})
+    assert platforms.names == ("c2", "tuna", "far")
+    tuna, far = platforms.config("tuna"), platforms.config("far")
+    assert (tuna.c2.url, tuna.agent.socket, tuna.job.shots) == (f"{URL}/tuna", "/x/sock", 7)
+    assert tuna.c2.token_file == "/var/lib/qslurm-agent-tuna/token"
+    assert (far.agent.address, far.c2.token_file) == ("127.0.0.1:9", "")
+    text = path.read_text().partition("[platform.tuna]")[2].partition("[platform.far]")[0]
+    for table, struct in OF_A_PLATFORM.items():
+        for setting in settings_of(table, struct):
+            assert f"# {setting.doc}" in text
+    assert "QSLURM_" not in text  # the environment is about the usual one
+    assert "tuna: slurmrestd" in [one["name"] for one in document["findings"]]
+    assert "systemctl enable --now qslurm-agent@tuna, on one host of the center" in document["next"]
+    (tmp_path / "all.toml").write_text(re.sub(r"^#(?=[a-z_]+ = )", "", path.read_text(), flags=re.MULTILINE))
+    everything = load_platforms(
+        environ={"QSLURM_CONFIG": str(tmp_path / "all.toml"), "QSLURM_PLATFORM": "tuna"}
+    )
+    assert len({everything.config(name).agent.state for name in ("c2", "tuna", "far")}) == 3
+
+
+def test_there_need_be_no_first_platform_and_an_example_shows_how_to_add_one(tmp_path):
+    path = tmp_path / "config.toml"
+    assert run(["center", "init", "--file", str(path), "--platform", f"tuna={URL}", "--no-check"]) == 0
+    assert load_platforms(environ={"QSLURM_CONFIG": str(path)}).names == ("tuna",)
+    example = config_text({}).partition("# [platform.tuna]\n")[2]
+    assert set(tomllib.loads(re.sub("^# ", "", example, flags=re.MULTILINE))) <= set(
+        C2Settings.__struct_fields__
+    )
+
+
 def test_what_is_there_is_kept_unless_force_is_said(tmp_path, capsys):
     path = tmp_path / "config.toml"
     path.write_text("# mine\n")
@@ -106,6 +148,14 @@ def test_what_is_there_is_kept_unless_force_is_said(tmp_path, capsys):
         (["--url", URL, "--set", "agent.max_open_jobs=many"], "max_open_jobs under [agent]: expected"),
         (["--url", URL, "--set", "agents.socket=x"], "sets nothing"),
         (["--url", URL, "--set", "socket"], "sets nothing"),
+        (["--url", URL, "--platform", "tuna"], "'tuna' is no platform"),
+        (["--url", URL, "--platform", f"2x={URL}"], "'2x' is no name for a platform"),
+        (["--url", URL, "--platform", f"c2={URL}"], "is what [c2] is called"),
+        (["--url", URL, "--platform", "tuna=tuna.org"], "URL of C2 is none"),
+        (["--url", URL, "--set", "platform.tuna.job.shots=7"], "Nobody said where the platform tuna is"),
+        (["--url", URL, "--set", "platform.tuna.jobs.shots=7"], "sets nothing"),
+        (["--url", URL, "--platform", f"tuna={URL}", "--set", "platform.tuna.urll=x"], "Did you mean url?"),
+        (["--agent", "/x/a", "--set", "platform.tuna.agent.socket=/x/a"], "have the same socket"),
         (["--url", URL, "--timeout-s", "-1"], "timeout_s under [c2]: expected"),
     ],
 )
