@@ -14,8 +14,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.configuration import set_hypothesis_home_dir
 from testbed import Testbed, TestbedError, base
 from testbed.layout import CHECKOUT
 
@@ -29,19 +27,10 @@ sys.pycache_prefix = str(CHECKOUT / ".state" / "cache" / "python")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
-set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
-
-# No test may depend on how fast something is, nor fail by chance for somebody who changed something else.
-# For other examples than the usual ones: pytest --hypothesis-profile=explore
-settings.register_profile(
-    "usual", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("explore", settings.get_profile("usual"), derandomize=False, max_examples=1000)
-settings.load_profile("usual")
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    _choose_examples()
     if not config.option.basetemp:
         # short, since there are sockets in it, and gone at the end: nothing may be left outside .state
         config.option.basetemp = tempfile.mkdtemp(prefix="qslurm-tests-")
@@ -50,6 +39,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # a shell starts programs in the background so, and what we start would be deaf to Ctrl-C as well
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _choose_examples() -> None:
+    """No test may depend on how fast something is, nor fail by chance for somebody who changed something else.
+
+    For other examples than the usual ones: pytest --hypothesis-profile=explore
+    """
+    from hypothesis import HealthCheck, settings  # when what it is compiled to is kept
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
+    settings.register_profile(
+        "usual", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.register_profile("explore", settings.get_profile("usual"), derandomize=False, max_examples=1000)
+    settings.load_profile("usual")
 
 
 def _end_as_if_interrupted(number: int, frame: FrameType | None) -> NoReturn:
