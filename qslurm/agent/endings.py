@@ -95,11 +95,12 @@ class Dependants:
     def _end(self, center: Center, key: str) -> None:
         """Cancel a submission's job, since nobody waits for it any more.
 
-        What C2 has not answered for yet can't be cancelled; the releaser asks again.
+        What C2 has not answered for yet can't be cancelled, nor what it has lost: that comes back, and its old id may
+        be another's meanwhile. The releaser asks again.
         """
         facts = self._outbox.facts([key]).get(key)
         if facts is not None and not facts.ended and self._bonds.has(key):
-            if facts.job_id is None:
+            if facts.job_id is None or not _has(center, facts.job_id, key):
                 return
             center.slurm.cancel(facts.job_id)
             self._follower.look()
@@ -123,6 +124,15 @@ class Dependants:
             log.warning("C2 can't be asked how a job has ended", job=facts.job_id, reason=error.message)
             how, why = "open", ""
         return Ending(key, how, facts.user, facts.job_id, why)
+
+
+def _has(center: Center, job_id: int, key: str) -> bool:
+    """Whether C2 has this submission's job under that id."""
+    try:
+        tasks = center.slurm.tasks(job_id)
+    except UnknownJobError:
+        return False
+    return all(job.marks.key in ("", key) for job in tasks)
 
 
 def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, Question, Releasing, WhoReleases
 from qslurm.center.follow_up import decide
-from qslurm.errors import ConfigError, QslurmError, RefusedError
+from qslurm.errors import ConfigError, QslurmError, RefusedError, UnreachableError
 from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
@@ -176,4 +176,9 @@ class Releaser:
         for key, job in jobs.items():
             if job not in running:
                 log.info("gone", c1_job=job, key=key)
-                self._agent.ask(EndBound(key), type(None))
+                try:
+                    self._agent.ask(EndBound(key), type(None))
+                except UnreachableError:
+                    raise
+                except QslurmError as error:  # one that can't be cancelled must not keep the others
+                    log.warning("not cancelled", c1_job=job, key=key, reason=error.message)

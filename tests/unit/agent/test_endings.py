@@ -153,6 +153,12 @@ def test_a_submission_is_cancelled_when_the_job_that_waits_for_it_is_gone(office
     office.asked(EndBound(KEY))
     assert office.c2.cancelled == []  # C2 has not taken it yet: the releaser asks again
     office.accepted()
+    office.c2.error = UnknownJobError("C2 knows no job 12.")
+    office.asked(EndBound(KEY))
+    office.c2.error, office.c2.records = None, [record("RUNNING", key="of-somebody-else")]
+    office.asked(EndBound(KEY))
+    assert office.c2.cancelled == []  # C2 has lost it, and given its id again
+    office.c2.records = [record("PENDING")]
     office.asked(EndBound(KEY))
     assert office.c2.cancelled == [12]
     assert office.asked(GetEndings([], "snellius")).bound == {}

@@ -15,6 +15,7 @@ class Agent:
     def __init__(self):
         self.endings = {}
         self.bound = {}
+        self.refuses = ""
         self.ended = []
         self.asked = []
         self.news = 0
@@ -31,6 +32,8 @@ class Agent:
                     self.bound,
                     self.news,
                 )
+            case EndBound(key=key) if key == self.refuses:
+                raise RefusedError("no")
             case EndBound(key=key):
                 self.ended.append(key)
         return None
@@ -149,6 +152,13 @@ def test_who_waits_no_more_is_told_to_the_agent(agent, c1):
     c1.runs = {"8_1:0"}
     Releaser(agent, c1).round()
     assert agent.ended == [KEY]
+
+
+def test_one_that_cannot_be_cancelled_keeps_nobody_else(agent, c1):
+    agent.bound = {KEY: "snellius:7:0", OTHER: "snellius:8:0"}
+    agent.refuses = KEY
+    Releaser(agent, c1).round()
+    assert agent.ended == [OTHER]
 
 
 def test_it_asks_for_news_since_it_asked_last(agent, c1):
