@@ -100,7 +100,7 @@ class Link:
             if self._by_socket:
                 self._link = _unix(self._settings.socket, self._timeout_s)
             else:
-                from qslurm.agent.service import parse_address
+                from qslurm.agent.address import parse_address
                 from qslurm.dispatcher.credentials import Munge
 
                 self._link = socket.create_connection(parse_address(self._settings.address), self._timeout_s)

@@ -9,6 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
+from qslurm.agent.address import parse_address
 from qslurm.agent.bonds import Bonds
 from qslurm.agent.desk import Desk
 from qslurm.agent.endings import Dependants
@@ -139,12 +140,3 @@ async def _network(server: Server, address: str) -> asyncio.Server:
         return await asyncio.start_server(server.by_network, host, port, backlog=BACKLOG)
     except OSError as error:
         raise UnreachableError(f"The agent can't listen on {address}: {error.strerror}.") from error
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of `head1:8043` or `[::1]:8043`; ConfigError otherwise."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(f"{text!r} is no address.", hint="Write a host and a port: head1:8043.")
-    return host, int(port)

@@ -127,9 +127,11 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         "qslurm.slurmrest.client",
     ]
     code = (
-        "import sys; from qslurm.cli.app import run\n"
-        "code = run(['submit', 'a.cq', '--backend', 'qx', '--parsable'])\n"
-        f"print(code, [name for name in {heavy!r} if name in sys.modules])"
+        "import os, sys; from qslurm.cli.app import run\n"
+        "words = ['submit', 'a.cq', '--backend', 'qx', '--parsable']\n"
+        "code = run(words)\n"
+        "os.environ |= {'QSLURM_AGENT': '', 'QSLURM_AGENT_ADDRESS': '127.0.0.1:9'}  # as on a compute node\n"
+        f"print(code, run(words), [name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -139,7 +141,7 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         timeout=60,
         check=True,
     )
-    assert done.stdout == "5 []\n", done.stderr  # 5: nobody is there to take it
+    assert done.stdout == "5 5 []\n", done.stderr  # 5: nobody is there to take it
 
 
 def test_many_files_are_one_payload_unless_they_shall_be_separate(here, capsys):

@@ -1,0 +1,14 @@
+"""Where the agent listens for compute nodes, as text; by itself, because each command there reads it."""
+
+from __future__ import annotations
+
+from qslurm.errors import ConfigError
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `head1:8043` or `[::1]:8043`; ConfigError otherwise."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"{text!r} is no address.", hint="Write a host and a port: head1:8043.")
+    return host, int(port)
