@@ -165,7 +165,9 @@ class SlurmrestClient:
     def accounted(self, since: int) -> list[JobInfo]:
         """The center's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
         query = self._conversation.adapter.search(self.user, since)
-        verdict = self._conversation.ask(f"{{accounting}}/jobs?{query}".rstrip("?"), "the accounting")
+        verdict = self._conversation.exchange("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
+        if verdict.kind not in ("ok", "unknown_job"):  # 22.05 says so where there is no job to list
+            raise self._conversation.explained(verdict, "the accounting")
         jobs = [self._conversation.adapter.accounted(record) for record in _records(verdict)]
         return [job for job in jobs if job.user == self.user]
 

@@ -85,6 +85,12 @@ def test_an_accounting_that_lost_its_version_is_asked_in_the_new_one(client, rep
     assert client("auto", known_version="v0.0.38").accounted(0) == []
 
 
+def test_a_center_that_has_no_job_in_the_accounting_has_an_empty_list(client, network):
+    nothing = load("v0.0.38", "slurmdb_job_unknown")["response"]  # 22.05 says the same of a list
+    network.get(f"{URL}/slurmdb/v0.0.38/jobs", json=nothing["body"], status=nothing["status"])
+    assert client("v0.0.38").accounted(0) == []
+
+
 def test_a_missing_accounting_is_no_reason_to_look_for_another_version(client, replay, network):
     unknown = load("v0.0.42", "path_unknown")["response"]
     network.get(f"{URL}/slurmdb/v0.0.42/jobs", body=unknown["body"], status=404, content_type="text/plain")
