@@ -156,13 +156,13 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     `job` is how the script's commands name the job that it follows.
     InvalidInputError if there is no sbatch; RefusedError with sbatch's words.
     """
-    command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", os.fspath(script)]
+    command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", "--", os.fspath(script)]
     done = _run(command, {**environ, VARIABLE: job})
     job_id = done.stdout.strip().partition(";")[0]
     if done.returncode or not job_id.isdigit():
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        said = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or f"exit code {done.returncode}"
         raise RefusedError(
-            f"{script} can't follow the job: {said.removeprefix('sbatch: error: ').rstrip('.')}.",
+            f"{script} can't follow the job: {said.rstrip('.!')}.",
             hint="Nothing was sent to C2.",
         )
     return int(job_id), done.stderr.strip()

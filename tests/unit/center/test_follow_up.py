@@ -80,7 +80,7 @@ def test_a_script_is_submitted_held_with_its_mark_and_the_name_of_the_job(comman
     environ = commands('printf "%s|" "$@" "$QSLURM_C2_JOB" > "$SAID"; echo "17;snellius"; echo a word >&2')
     assert submit_held(script, Mark(KEY, "any", "c2"), f"tuna:{KEY}", environ) == (17, "a word")
     said = Path(environ["SAID"]).read_text()
-    assert said == f"--parsable|--hold|--comment=qslurm then=any at=c2 key={KEY}|{script}|tuna:{KEY}|"
+    assert said == f"--parsable|--hold|--comment=qslurm then=any at=c2 key={KEY}|--|{script}|tuna:{KEY}|"
 
 
 def test_a_script_inherits_neither_the_job_that_submits_it_nor_a_token(commands, script):
@@ -95,8 +95,9 @@ def test_a_script_inherits_neither_the_job_that_submits_it_nor_a_token(commands,
 
 
 def test_what_sbatch_refuses_is_said_in_its_words(commands, script):
-    environ = commands('echo "sbatch: error: Batch job submission failed: Invalid partition" >&2; exit 1')
-    with pytest.raises(RefusedError, match="Batch job submission failed: Invalid partition"):
+    said = "sbatch: error: Batch job submission failed: \\nsbatch: error: Invalid partition!"
+    environ = commands(f'printf "{said}" >&2; exit 1')
+    with pytest.raises(RefusedError, match=r"failed: Invalid partition\."):
         submit_held(script, Mark(KEY, "ok", "c2"), KEY, environ)
 
 
