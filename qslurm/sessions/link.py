@@ -12,17 +12,11 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-
-import msgspec
 
 from qslurm.dispatcher.client import error_of
 from qslurm.dispatcher.messages import (
-    CIRCUIT_BYTES_IN_SESSION,
-    OPEN_IN_SESSION,
     Attached,
     Conclude,
     Done,
@@ -31,10 +25,11 @@ from qslurm.dispatcher.messages import (
     Pending,
     Refused,
 )
-from qslurm.dispatcher.wire import BODY_LIMIT, decode_reply, encode
+from qslurm.dispatcher.wire import decode_reply
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.sessions.door import Connect, EndedError, NotOpenError, enter
-from qslurm.sessions.wire import ANSWER_LIMIT, NO_QUESTION, SILENCE_S, frame, frames
+from qslurm.sessions.questions import Questions
+from qslurm.sessions.wire import ANSWER_LIMIT, NO_QUESTION, SILENCE_S, frames
 
 LINK_LIMIT_S = 300.0
 """Without a link for so long the session is given up; its idle limit has ended it on C2, or will."""
@@ -43,7 +38,6 @@ _LEAVE_S = 10.0
 _READ = 256 * 1024
 _CHUNK = 16 * 1024  # what TLS sends at once
 _PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
-_AGAIN_S = 1.0
 _CUT = "The link to C2 is cut"
 
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -53,18 +47,6 @@ Ended = Callable[[], QslurmError | None]
 
 UnreachableError: nobody knows.
 """
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What was asked; the task is filled in when it is sent, since a job that C2 started anew has another."""
-
-    message: Execute | Conclude
-    answer: Future[Message]
-
-    @property
-    def size(self) -> int:
-        return len(self.message.circuit) if isinstance(self.message, Execute) else 0
 
 
 class Link:
@@ -90,11 +72,7 @@ class Link:
         self._limit_s = limit_s
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._questions: dict[int, _Question] = {}  # without an answer, by number
-        self._outbox: deque[int] = deque()
-        self._under_way: dict[int, int] = {}  # questions that C2 has, and the size of their circuits
-        self._later: dict[int, float] = {}  # to be asked again, and when
-        self._number = 0
+        self._questions = Questions()
         self._barren = 0  # connections in a row that brought no answer
         self._said = ""
         self.over: QslurmError | None = None
@@ -114,13 +92,10 @@ class Link:
                 "A session can't be used by a process that was forked from its own.",
                 hint="Use it in the first process, or start the workers with `qslurm session -- COMMAND`.",
             )
-        answer: Future[Message] = Future()
         with self._lock:
             if self.over is not None:
                 raise self.over
-            self._number += 1
-            self._questions[self._number] = _Question(make(), answer)
-            self._outbox.append(self._number)
+            answer = self._questions.add(make())
             self._ring()
         return answer
 
@@ -154,9 +129,7 @@ class Link:
                     break
                 link, self.attached, data = self._open_again()
                 with self._lock:
-                    self._outbox = deque(self._questions)  # everything that has no answer is asked again
-                    self._under_way.clear()
-                    self._later.clear()
+                    self._questions.all_again()
                 if self._said.startswith(_CUT):
                     self._tell("The link to C2 is back.")
         except QslurmError as found:
@@ -174,8 +147,7 @@ class Link:
     def _end(self, error: QslurmError) -> None:
         with self._lock:
             self.over = self.over or error
-            left = list(self._questions.values())
-            self._questions.clear()
+            left = self._questions.take_all()
         for question in left:
             question.answer.set_exception(self.over)
 
@@ -241,7 +213,8 @@ class Link:
         poller.register(self._ear, select.POLLIN)
         self._take_in(data)
         while self.over is None and (unsent or not self._closing):
-            self._fill(unsent)
+            with self._lock:
+                unsent += self._questions.due(self.attached.task, time.monotonic())
             try:
                 _write(link, unsent)
                 poller.register(link, select.POLLIN | (select.POLLOUT if unsent else 0))
@@ -258,28 +231,8 @@ class Link:
 
     def _patience_ms(self) -> int:
         now = time.monotonic()
-        first = min([self._heard + SILENCE_S, *self._later.values()])
+        first = min(self._heard + SILENCE_S, self._questions.next_event())
         return max(0, int((first - now) * 1000) + 1)
-
-    def _fill(self, unsent: bytearray) -> None:
-        """What has to be sent now, as far as C2 takes it."""
-        now = time.monotonic()
-        with self._lock:
-            for number in [number for number, when in self._later.items() if when <= now]:
-                del self._later[number]
-                self._under_way.pop(number, None)
-                self._outbox.appendleft(number)
-            while self._outbox and self._has_room():
-                number = self._outbox.popleft()
-                question = self._questions.get(number)
-                if question is not None:
-                    self._under_way[number] = question.size
-                    message = msgspec.structs.replace(question.message, task=self.attached.task)
-                    unsent += frame(number, encode(message))
-
-    def _has_room(self) -> bool:
-        size = sum(self._under_way.values())
-        return len(self._under_way) < OPEN_IN_SESSION and size <= CIRCUIT_BYTES_IN_SESSION - BODY_LIMIT
 
     def _read(self, link: socket.socket, data: bytearray) -> bool:
         """Take what has come; False if the other side has hung up."""
@@ -307,15 +260,14 @@ class Link:
             return
         if isinstance(message, Pending):
             if message.again:
-                self._later[number] = time.monotonic() + _AGAIN_S
-            if number == next(iter(self._questions), 0):
+                self._questions.again(number, time.monotonic())
+            if self._questions.is_oldest(number):
                 self._tell(message.reason if message.position or message.again else "")
             return
         if isinstance(message, Refused) and message.kind == NotOpenError.kind:
             raise NotOpenError(message.reason)  # another link finds out what has become of it
         with self._lock:
-            question = self._questions.pop(number, None)
-            self._under_way.pop(number, None)
+            question = self._questions.answered(number)
         if question is None:
             return
         self._barren = 0
