@@ -82,12 +82,11 @@ class JobManagerClient:
         """Every start of the submission with this key that the platform knows, newest first."""
         from urllib.parse import quote
 
-        return list(self._json(f"/v1/keys/{quote(key, safe='')}").get("jobs", []))
+        return self._list("jobs", f"/v1/keys/{quote(key, safe='')}")
 
     def backends(self) -> list[dict[str, Any]]:
         """The platform's backends and how they are."""
-        backends = self._json("/v1/backends").get("backends", [])
-        return list(backends)
+        return self._list("backends", "/v1/backends")
 
     def sessions(self) -> dict[str, Any]:
         """Where the clients of sessions come to (`address`, "" if nowhere), and its `certificate`."""
@@ -95,11 +94,11 @@ class JobManagerClient:
 
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The center's jobs that have started, newest first."""
-        return list(self._json("/v1/jobs", {"limit": str(limit)}).get("jobs", []))
+        return self._list("jobs", "/v1/jobs", {"limit": str(limit)})
 
     def usage(self, since: int, until: int) -> list[dict[str, Any]]:
         """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
-        return list(self._json("/v1/usage", {"since": str(since), "until": str(until)}).get("usage", []))
+        return self._list("usage", "/v1/usage", {"since": str(since), "until": str(until)})
 
     def changes(self, since: str, wait_s: int) -> Page:
         """What has changed of the center's jobs since; waits so long for something to change.
@@ -143,6 +142,13 @@ class JobManagerClient:
             return msgspec.msgpack.decode(answer.body, type=type_)
         except msgspec.DecodeError as error:
             raise _not_a_job_manager(self._url) from error
+
+    def _list(self, name: str, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """A list that must be there: what says nothing of it does not say that it is empty."""
+        found = self._json(path, parameters).get(name)
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise _not_a_job_manager(self._url)
+        return found
 
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
         return self._document(self._get(path, parameters or {}))

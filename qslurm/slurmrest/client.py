@@ -128,7 +128,7 @@ class SlurmrestClient:
     def jobs(self) -> list[JobInfo]:
         """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
         verdict = self._conversation.ask("{control}/jobs", "the list of jobs")
-        return [self._conversation.adapter.job(record) for record in _records(verdict)]
+        return [self._conversation.adapter.job(record) for record in self._listed(verdict)]
 
     def partitions(self) -> dict[str, str]:
         """The state of each partition: UP, DOWN (accepts and holds), DRAIN, INACTIVE."""
@@ -198,8 +198,15 @@ class SlurmrestClient:
             )
         if verdict.kind not in ("ok", "unknown_job"):
             raise self._conversation.explained(verdict, "the accounting")
-        accounted = [self._conversation.adapter.accounted(record) for record in _records(verdict)]
+        told = self._listed(verdict) if verdict.kind == "ok" else []
+        accounted = [self._conversation.adapter.accounted(record) for record in told]
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
+
+    def _listed(self, verdict: Verdict) -> list[dict[str, Any]]:
+        """The records of a list that must be there: what says nothing of jobs does not say that there are none."""
+        if not isinstance(verdict.body.get("jobs"), list):
+            raise error_for(Verdict("broken", words="no list of jobs"), "the list of jobs")
+        return _records(verdict)
 
     def _accounted(self, job_id: int) -> JobInfo:
         return _latest(self.accounted_tasks(job_id))

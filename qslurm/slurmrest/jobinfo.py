@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -180,7 +181,7 @@ def number(value: object) -> int | None:
         if not value.get("set") or value.get("infinite"):
             return None
         value = value.get("number")
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and isfinite(value) else None
 
 
 def _object(value: object) -> Record:

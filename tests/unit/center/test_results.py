@@ -71,6 +71,19 @@ def test_what_only_the_status_explains_is_explained(
 
 
 @responses.activate
+@responses.activate
+@pytest.mark.parametrize("said", [{}, {"jobs": None}, {"jobs": 5}, {"jobs": [1]}])
+def test_a_list_that_is_not_there_is_not_an_empty_one(client: JobManagerClient, said: object) -> None:
+    """A submission of which C2 says nothing would be sent again."""
+    responses.get(f"{URL}/v1/keys/{'k' * 32}", json=said)
+    responses.get(f"{URL}/v1/jobs", json=said)
+    with pytest.raises(UnreachableError, match="not qslurm's job manager"):
+        client.starts("k" * 32)
+    with pytest.raises(UnreachableError, match="not qslurm's job manager"):
+        client.jobs()
+
+
+@responses.activate
 def test_a_document_without_end_within_itself_is_no_bug_of_ours(client: JobManagerClient) -> None:
     responses.get(f"{URL}/v1/jobs/1", body="[" * 100_000)
     with pytest.raises(UnreachableError, match="not qslurm's job manager"):

@@ -408,3 +408,11 @@ def test_a_good_answer_over_a_real_socket(rude_server):
     url = rude_server(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     with SlurmrestClient(url, "u", TOKEN, api_version="39") as client:
         assert client.submit(PAYLOAD).job_id == 7
+
+
+@pytest.mark.parametrize("said", [{}, {"jobs": None}, {"errors": []}])
+def test_who_says_nothing_of_jobs_does_not_say_that_there_are_none(said, client, network):
+    """A submission that C2 seems not to know is sent again."""
+    network.get("http://c2.example:6820/slurm/v0.0.39/jobs", json=said)
+    with pytest.raises(UnreachableError, match="no list of jobs"):
+        client().find_by_key("abc")
