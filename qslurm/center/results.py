@@ -19,7 +19,7 @@ from qslurm.errors import (
 from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Platform
+    from qslurm.center.c2 import Platform
     from qslurm.feed.pages import Line, Load, Page
 
 T = TypeVar("T")

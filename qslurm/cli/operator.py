@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from qslurm.cli import reservations
+from qslurm.cli.asking import ask, ask_status
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.cli.times import clock_time
 
 if TYPE_CHECKING:
     from qslurm.c2.partitions import PartitionRow
-    from qslurm.dispatcher.messages import BackendStatus, Message, Status
+    from qslurm.dispatcher.messages import BackendStatus
 
 partition_argument = click.argument("name", metavar="PARTITION")
 reason_option = click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for whoever looks.")
@@ -141,15 +142,6 @@ for command in (reservations.reserve, reservations.release, reservations.list_re
     backend.add_command(command)
 
 
-def ask_status(config_file: Path | None, *, jobs: bool = False, queue: int = 0) -> Status:
-    """What the dispatcher says of itself; with `jobs` who asks shows who that is, and is told of theirs."""
-    from qslurm.dispatcher.messages import GetStatus, Status
-
-    answer = ask(GetStatus(jobs=jobs, queue=queue), config_file)
-    assert isinstance(answer, Status)
-    return answer
-
-
 def print_backends(backends: Sequence[BackendStatus]) -> None:
     """The backends as a table."""
     print_table(
@@ -159,16 +151,6 @@ def print_backends(backends: Sequence[BackendStatus]) -> None:
             for b in backends
         ],
     )  # fmt: skip
-
-
-def ask(message: Message, config_file: Path | None) -> Message:
-    """The dispatcher's answer; what it refuses is an error."""
-    from qslurm.c2.config import load_c2_config
-    from qslurm.dispatcher.client import DispatcherClient
-
-    config = load_c2_config(config_file).dispatcher
-    with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
-        return client.ask(message)
 
 
 def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | None) -> None:

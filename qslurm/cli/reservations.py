@@ -77,7 +77,7 @@ def reserve(
     \b
     Example:  qslurm backend reserve spin2 --center snellius --start 14:00 --duration 2h
     """
-    from qslurm.cli.operator import ask
+    from qslurm.cli.asking import ask
     from qslurm.dispatcher.messages import Reserve, Reserved
 
     if bool(center) == (job_id is not None):
@@ -106,7 +106,7 @@ def release(number: int, config_file: Path | None) -> None:
     \b
     Example:  qslurm backend release 3
     """
-    from qslurm.cli.operator import ask
+    from qslurm.cli.asking import ask
     from qslurm.dispatcher.messages import Release
 
     ask(Release(reservation=number), config_file)
@@ -124,7 +124,7 @@ def list_reservations(config_file: Path | None, as_json: bool) -> None:
     """
     import msgspec
 
-    from qslurm.cli.operator import ask_status
+    from qslurm.cli.asking import ask_status
 
     found = ask_status(config_file, jobs=True).reservations
     if as_json:

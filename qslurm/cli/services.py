@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.operator import ask_status
+from qslurm.cli.asking import ask_status
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json
 
