@@ -54,7 +54,8 @@ def parse_ref(text: str) -> JobRef:
     good = bool(key) or (_is_number(job_id, LAST_JOB_ID) and int(job_id) > 0)
     good = good and (not line or _is_number(task, LAST_TASK))
     if not good or (colon and not platform.replace("-", "_").isidentifier()):
-        raise InvalidInputError(f"{text[:40]!r} is not a job id.")
+        several = f"; say {job_id} for all of its tasks, or one as {job_id}_1" if task.startswith("[") else ""
+        raise InvalidInputError(f"{text[:40]!r} is not a job id{several}.")
     return JobRef(0 if key else int(job_id), int(task) if line else None, platform, key)
 
 

@@ -186,7 +186,7 @@ def _checked_circuit(
     return text, qubits
 
 
-def _backend(config: Config, request: Request) -> str:
+def backend_of(config: Config, request: Request) -> str:
     """The backend of a job: the one of its partition, if that is a backend's (there C2 looks); else as was said."""
     named, partition = request.backend, request.partition or ""
     if not partition.startswith("p_"):
@@ -212,7 +212,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     from qslurm.payload.comment import new_key
     from qslurm.payload.spec import JobSpec
 
-    backend, kind = _backend(config, request), request.kind
+    backend, kind = backend_of(config, request), request.kind
     if not backend:
         raise InvalidInputError(
             "Nobody said which backend the job is for.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,12 @@ def _asked(
         return replace(request, name=request.name or name)
     if request.shots or values:
         raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
+    if (
+        shutil.which(words[0]) is None
+    ):  # a name that is mistyped would be noticed when the backend's turn has come
+        raise InvalidInputError(
+            f"There is no command {words[0]!r} here that could be run.", hint="Nothing was asked of C2."
+        )
     return replace(request, text="", kind="hybrid", name=request.name or name)
 
 

@@ -62,6 +62,11 @@ def run_file(
         from qslurm.circuits.openqasm import as_cqasm
         from qslurm.payload.sweep import filled, refuse_unfilled
 
+        if source.startswith("#!") or path.suffix == ".json":
+            raise InvalidInputError(
+                f"{path} is neither a circuit nor a hybrid Python file.",
+                hint="Others run on C2 only: `qslurm submit`.",
+            )
         source = filled(source, parameters or {})
         refuse_unfilled(source, path.name)
         source = as_cqasm(source, path.name)

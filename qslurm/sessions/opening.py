@@ -113,6 +113,7 @@ def find_door(center: Center) -> Door:
 def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """The payload of the job; InvalidInputError says what is wrong with the wish."""
     from qslurm.center.origin import of_process
+    from qslurm.center.request import backend_of
     from qslurm.payload.comment import new_key
     from qslurm.payload.render import render
     from qslurm.payload.spec import JobSpec
@@ -123,8 +124,8 @@ def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str])
         if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
             raise InvalidInputError(f"{name} is {seconds}; it must be a number of seconds, more than 0.")
     request = wish.request
-    backend = request.backend or config.job.backend
-    if not backend and not request.partition:
+    backend = backend_of(config, request)
+    if not backend:
         raise InvalidInputError(
             "Nobody said which backend the session is for.",
             hint="Say --backend NAME (backend=… in Python), or set one in the config ([job] backend).",
@@ -135,7 +136,7 @@ def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str])
         source="",
         file="session",
         name=request.name or "session",
-        backend=backend or (request.partition or "").removeprefix("p_"),
+        backend=backend,
         partition=request.partition or f"p_{backend}",
         seed=request.seed,
         qpu_seconds=request.qpu_seconds,

@@ -116,7 +116,10 @@ REASONS: dict[str, str] = {
     "TimeLimit": "it ran into its time limit",
     "RaisedSignal": "its script was ended by a signal",
     "OutOfMemory": "it needed more memory than it may have",
-    # not Slurm's own: see qslurm.agent.lost and qslurm.center.forgotten
+    # not Slurm's own: see qslurm.agent.desk,
+    "Submitted": "C2 has taken it a moment ago",
+    "Outbox": "it is in the center's outbox; C2 has not taken it yet",
+    # and qslurm.agent.lost and qslurm.center.forgotten
     "LostByC2": "C2 does not show it any more; the center's agent finds out whether it ran, and sends it again if not",
     "LostInPart": "C2's Slurm was killed and has forgotten the array when part of it had run; submit the rest again",
     "ForgottenBySlurmctld": "C2's Slurm was killed and has forgotten it; nothing of it was run, so submit it again",

@@ -31,6 +31,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a.cq", "b.cq"):
         (tmp_path / name).write_text(BELL)
+    (tmp_path / "s.sh").write_text("#!/bin/bash\ntrue\n")
     (tmp_path / "config.toml").write_text('[c2]\nurl = "http://127.0.0.1:9"\n')
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
     return tmp_path
@@ -97,6 +98,9 @@ def test_nonsense_never_leaves_and_each_option_says_so(words, said, capsys):
         (["results", "1", "--plot", "none/x.svg"], "no folder 'none'"),
         (["logs", "1", "-f", "--json"], "choose one"),
         (["hold", "1_2"], "as a whole"),
+        (["cancel", "1_[2-3]"], "say 1 for all of its tasks, or one as 1_1"),
+        (["session", "-b", "qx", "--", "no-such-command"], "no command 'no-such-command' here"),
+        (["run", "s.sh"], "neither a circuit nor a hybrid Python file"),
         (["queue", "-t", "PD,WAITING"], "'WAITING' is no state"),
         (["show", "1", "--user", "ann"], "--user means nothing to it"),
         (["history", "-S", "someday"], "can't be read"),
