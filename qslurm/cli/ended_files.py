@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qslurm.center import jobs as one
 from qslurm.center.refs import JobRef
 from qslurm.center.tasks import task_of
-from qslurm.cli.jobs import ended_document, results_or_none
+from qslurm.cli.ended import ended_document, results_or_none
 from qslurm.cli.output import error_document, print_json
 from qslurm.cli.results import print_results
 from qslurm.errors import NotReadyError, QslurmError

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.cli.ended import ended_document, progress, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import (
     ProgressLine,
     error_document,
-    job_document,
     note,
     print_facts,
     print_json,
     print_table,
 )
-from qslurm.cli.times import clock_time, duration
+from qslurm.cli.times import clock_time
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from qslurm.center.refs import JobRef
     from qslurm.center.settings import Config
     from qslurm.center.tasks import Tasks
-    from qslurm.center.waiting import Poll, Watched
     from qslurm.slurmrest import JobInfo
 
 jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, required=True, metavar="JOBID...")
@@ -52,7 +51,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     version = connection.slurm.api_version
     if tasks.is_array:
         if as_json:
-            documents = [_task_document(one, connection.prefix) for one in tasks.jobs]
+            documents = [task_document(one, connection.prefix) for one in tasks.jobs]
             print_json({"job_id": job.job_id, "api_version": version, "tasks": documents})
         else:
             _print_tasks(tasks)
@@ -61,7 +60,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     _say_if_sent_again(job, found)
     platform = platform_facts(connection, found.job_id) or {}
     if as_json:
-        document = _task_document(found, connection.prefix)
+        document = task_document(found, connection.prefix)
         print_json({**document, "api_version": version, "platform": platform or None})
         return
     _print_job(found, connection.config, platform)
@@ -261,42 +260,3 @@ def _say_if_sent_again(job: JobRef, found: JobInfo) -> None:
     """The center's agent keeps the id that its user knows of a job that C2 has forgotten."""
     if job.task is None and found.job_id not in (0, job.job_id):
         note(f"qslurm: C2 had forgotten job {job}; it was sent again, and is job {found.job_id} now.")
-
-
-def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
-    """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
-    from qslurm.center.tasks import results
-
-    if not center.has_platform:
-        return None
-    try:
-        return results(center, job)
-    except QslurmError as error:
-        note(f"qslurm: {error}")
-        return None
-
-
-def situation(job: Watched) -> str:
-    """A job's state in words, with the reason if there is one."""
-    return f"{job.word}: {job.why}" if job.why else job.word
-
-
-def progress(job: JobRef, poll: Poll) -> str:
-    """How a job is that is waited for, in a line."""
-    if poll.job is None:
-        return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
-    return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
-
-
-def ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
-    """A job that has ended, or an array's tasks, as a document."""
-    if not ended.is_array:
-        return _task_document(ended.jobs[0], prefix)
-    return {"job_id": ended.ref.job_id, "tasks": [_task_document(job, prefix) for job in ended.jobs]}
-
-
-def _task_document(job: JobInfo, prefix: str) -> dict[str, Any]:
-    from qslurm.center.tasks import parameters_of
-
-    document, values = job_document(job, prefix), parameters_of(job)
-    return {**document, "parameters": values} if values else document

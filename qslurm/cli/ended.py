@@ -1,0 +1,56 @@
+"""What is said of a job that is waited for, and of one that has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qslurm.cli.output import job_document, note
+from qslurm.cli.times import duration
+from qslurm.errors import QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.center.connection import Center
+    from qslurm.center.refs import JobRef
+    from qslurm.center.tasks import Tasks
+    from qslurm.center.waiting import Poll, Watched
+    from qslurm.slurmrest import JobInfo
+
+
+def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
+    """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
+    from qslurm.center.tasks import results
+
+    if not center.has_platform:
+        return None
+    try:
+        return results(center, job)
+    except QslurmError as error:
+        note(f"qslurm: {error}")
+        return None
+
+
+def situation(job: Watched) -> str:
+    """A job's state in words, with the reason if there is one."""
+    return f"{job.word}: {job.why}" if job.why else job.word
+
+
+def progress(job: JobRef, poll: Poll) -> str:
+    """How a job is that is waited for, in a line."""
+    if poll.job is None:
+        return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
+    return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
+
+
+def ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
+    """A job that has ended, or an array's tasks, as a document."""
+    if not ended.is_array:
+        return task_document(ended.jobs[0], prefix)
+    return {"job_id": ended.ref.job_id, "tasks": [task_document(job, prefix) for job in ended.jobs]}
+
+
+def task_document(job: JobInfo, prefix: str) -> dict[str, Any]:
+    """A job, or a task of an array with its parameters, as a document."""
+    from qslurm.center.tasks import parameters_of
+
+    document, values = job_document(job, prefix), parameters_of(job)
+    return {**document, "parameters": values} if values else document
