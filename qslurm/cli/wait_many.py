@@ -60,6 +60,8 @@ def ends_of(
         for number, (center, job) in enumerate(jobs, 1):
             left = None if until is None else max(0.0, until - time.monotonic())
             end = _waited(center, job, left, f"{number} of {len(jobs)}, " if len(jobs) > 1 else "")
+            if left is not None and left < (timeout_s or 0) and isinstance(end[1], TimedOutError):
+                end = end[0], _in_all(job, end, timeout_s or 0)
             found.append(end)
             if end[0] is not None and end[0].is_final:
                 on_end(number - 1)
@@ -69,6 +71,14 @@ def ends_of(
         note(f"\nThe jobs go on; {len(found)} of {len(jobs)} were seen to end.")
         raise
     return found
+
+
+def _in_all(job: JobRef, end: End, timeout_s: float) -> QslurmError | None:
+    """The error of a job that was waited for only as long as those before it had left of our patience."""
+    tasks, error = end
+    if error is None or (tasks is not None and tasks.is_final):  # it ran out of its own time
+        return error
+    return TimedOutError(f"Job {job} had not ended after {timeout_s:g} s; it goes on.", hint=error.hint)
 
 
 def say(failures: Sequence[QslurmError]) -> None:

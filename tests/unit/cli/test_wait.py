@@ -12,7 +12,15 @@ from qslurm.cli.options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.slurmrest import JobInfo
 
-STATES = {12: "COMPLETED", 13: "FAILED", 14: "CANCELLED", 15: "TIMEOUT", 16: "PENDING", 17: "COMPLETED"}
+STATES = {
+    12: "COMPLETED",
+    13: "FAILED",
+    14: "CANCELLED",
+    15: "TIMEOUT",
+    16: "PENDING",
+    17: "COMPLETED",
+    18: "PENDING",
+}
 
 
 class Platform:
@@ -76,8 +84,9 @@ def test_each_is_said_with_its_results_or_its_error(capsys):
 
 
 def test_a_timeout_is_for_all_of_them(capsys):
-    assert run(["wait", "16", "12", "--timeout", "0.01"]) == 8
+    assert run(["wait", "16", "18", "12", "--timeout", "0.01"]) == 8
     said = capsys.readouterr()
+    assert [f"Job {job} had not ended after 0.01 s" in said.err for job in (16, 18)] == [True, True]
     assert "16" in said.out
     assert "completed" in said.out  # the others were looked at all the same
     assert "waits on" in said.err
