@@ -254,5 +254,5 @@ def _skew(ahead: float) -> Finding:
     if abs(ahead) < SKEW_WARN_S:
         return ok("clock", "goes as C2's does")
     state = fail if abs(ahead) > SKEW_FAIL_S else warn
-    way = "ahead of" if ahead > 0 else "behind"
-    return state("clock", f"is {abs(ahead):.0f} s {way} C2's: good tokens look expired", "Let NTP set it.")
+    way = "ahead of C2's: good tokens look expired" if ahead > 0 else "behind C2's: expired tokens look good"
+    return state("clock", f"is {abs(ahead):.0f} s {way}", "Let NTP set it.")

@@ -78,7 +78,8 @@ def refuse_expired(claims: Claims, now: float) -> None:
     if claims.expires is not None and claims.expired(now):
         raise TokenError(
             f"The center's token has expired: it {describe_expiry(claims.expires, now)}.",
-            hint="A center admin gets a new one from the platform's operators and runs `qslurm token install`.",
+            hint="A center admin gets a new one from the platform's operators and runs `qslurm token install`;"
+            " `qslurm doctor` says whether it is this machine's clock that is wrong.",
         )
 
 
