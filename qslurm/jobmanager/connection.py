@@ -1,28 +1,36 @@
-"""One connection to the job manager, with a limit that uvicorn does not have: how long a request may take to arrive.
+"""One connection to the job manager, with limits that uvicorn does not have: how long a request may take to arrive, and
+how many connections may have none under way.
 
-Without it a few hundred connections that say nothing keep everybody else out, and they cost nobody anything.
+Without them a few hundred connections that say nothing keep everybody else out, and they cost nobody anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_S = 10.0
 """Seconds from a connection's beginning, or from the first byte of a later request, to a request's last header."""
 
+MOST_IDLE = 128
+"""Connections of a server without a request under way; one more, and the one that waits longest is closed."""
+
 
 class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn speaks it; a connection on which no request becomes complete in time is closed."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _idle: ClassVar[WeakKeyDictionary[Any, dict[ImpatientProtocol, None]]] = WeakKeyDictionary()
+    """By server (its state), in the order in which they became so."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._expect()
+        self._rest()
 
     def data_received(self, data: bytes) -> None:
         """Wait for a request from its first byte on, until uvicorn has made something of it."""
@@ -30,16 +38,31 @@ class ImpatientProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._relax()
+            self._others.pop(self, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._relax()
+        self._others.pop(self, None)
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         """Between two requests uvicorn's own keep-alive limit counts."""
         self._relax()
+        self._rest()
         super().on_response_complete()
+
+    @property
+    def _others(self) -> dict[ImpatientProtocol, None]:
+        return self._idle.setdefault(self.server_state, {})
+
+    def _rest(self) -> None:
+        """There is no request under way."""
+        self._others[self] = None
+        if len(self._others) > MOST_IDLE:
+            longest = next(iter(self._others))
+            del self._others[longest]
+            longest._give_up()
 
     def _expect(self) -> None:
         if self._deadline is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -45,6 +46,28 @@ def test_a_second_request_has_a_time_of_its_own(raw: socket.socket, request: pyt
     request.getfixturevalue("hasty")
     raw.sendall(b"X: ")
     assert raw.recv(1) == b""
+
+
+def test_those_that_say_nothing_give_way_to_who_comes_later(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_IDLE", 2)
+    parts = urlsplit(manager.url)
+    place = (parts.hostname or "", parts.port or 0)
+    with ExitStack() as all_:
+        links = [all_.enter_context(socket.create_connection(place, timeout=60)) for _ in range(2)]
+        links[1].sendall(REQUEST)  # begun: it waits like one that says nothing
+        links += [all_.enter_context(socket.create_connection(place, timeout=60)) for _ in range(2)]
+        assert all(is_closed(link) for link in links[:2])
+        links[2].sendall(REQUEST + b"\r\n")
+        assert answer(links[2]).startswith(b"HTTP/1.1 200")
+
+
+def is_closed(raw: socket.socket) -> bool:
+    try:
+        return raw.recv(1) == b""
+    except ConnectionResetError:  # it had not read what we sent
+        return True
 
 
 def answer(raw: socket.socket) -> bytes:
