@@ -291,6 +291,8 @@ class Desk:
     def _cancel(self, job_id: int, task: int | None, entry: Entry | None) -> list[str]:
         self._owners.refuse_another(job_id, entry)
         warnings = self._center.slurm.cancel(job_id, task)
+        if entry is not None and task is None and job_id == entry.job_id:  # the whole of it
+            self._follower.cancelled.add(entry.number, entry.key, job_id)
         self._follower.look()
         return warnings
 

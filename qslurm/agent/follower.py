@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qslurm.agent.cancelled import Cancelled
 from qslurm.agent.lost import Lost
 from qslurm.agent.table import JobTable
 from qslurm.errors import QslurmError, UnknownJobError
@@ -61,6 +62,9 @@ class Follower:
         self.jobs = JobTable()
         self.is_live = False
         """Whether C2's job manager says at once what changes."""
+
+        self.cancelled = Cancelled(outbox)
+        """What users have cancelled, in case it comes back."""
 
         self._lost = Lost(outbox, lambda: None) if lost is None else lost
         self._outbox = outbox
@@ -135,7 +139,7 @@ class Follower:
 
     def _round(self, center: Center) -> float:
         """Hear once how jobs are; seconds until the next time."""
-        if not self._outbox.has_open():
+        if not self._outbox.has_open() and not self.cancelled.are_expected(time.monotonic()):
             return float("inf")
         if center.has_platform and (self.is_live or time.monotonic() >= self._follow_at):
             try:
@@ -151,7 +155,8 @@ class Follower:
     # --- by the job manager --------------------------------------------------------------------------
 
     def _follow(self, center: Center) -> None:
-        wait_s = (int(PAUSE_S) if self._is_missing_some else WAIT_S) if self.is_live else 0
+        is_busy = self._is_missing_some or self.cancelled.are_back
+        wait_s = (int(PAUSE_S) if is_busy else WAIT_S) if self.is_live else 0
         page = center.results.changes(self._since, wait_s)
         if self._stopping:
             return
@@ -159,7 +164,9 @@ class Follower:
             log.info("follows C2's job manager")
             self.is_live, self._trouble = True, ""
         self._since = page.since
+        self.cancelled.saw(page.jobs, time.monotonic())
         self._tell(self.jobs.apply(page))
+        self.cancelled.repeat(center, time.monotonic())
         if not page.more and time.monotonic() >= self._missing_at:
             self._missing_at = time.monotonic() + MISSING_S
             self._find_missing(center)

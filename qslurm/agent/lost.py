@@ -98,6 +98,8 @@ class Lost:
         if is_over and not (center.has_platform and any(is_written_off(job) for job in known)):
             return self._over(entry, known[-1])
         what, starts = _asked(center, entry)
+        if what == "never ran" and self._outbox.is_cancelled(entry.number):
+            return self._over(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
         if what == "never ran":
             self._outbox.forgotten(entry.number)
             self.clear(entry.number)

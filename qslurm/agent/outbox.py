@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from qslurm.agent.commits import Commits
 from qslurm.agent.hold import hold
-from qslurm.agent.outbox_file import SCHEMA, TO_3, TOLD, VERSION, connect, file_in, openable, readable
+from qslurm.agent.outbox_file import APART, SCHEMA, TO_3, TOLD, VERSION, connect, file_in, openable, readable
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
 State = Literal["waiting", "sending", "accepted", "refused"]
@@ -73,7 +73,7 @@ class Outbox:
                 self._store = connect(path)
                 self._store.execute("PRAGMA journal_mode = WAL")
                 version = self._store.execute("PRAGMA user_version").fetchone()[0]
-                if 0 < version < VERSION:
+                if 0 < version < APART:
                     self._store.executescript(TO_3)
                 if version < VERSION:  # a full disk can still be read
                     self._store.executescript(SCHEMA)
@@ -193,6 +193,22 @@ class Outbox:
         if marks:
             with readable():
                 self._commits.make(end)
+
+    def cancelled(self, number: int) -> None:
+        """C2 has taken the cancellation of its job."""
+        self._change("INSERT OR REPLACE INTO cancelled VALUES (?, ?)", (number, time.time()))
+
+    def is_cancelled(self, number: int) -> bool:
+        """Whether its user has cancelled its job."""
+        with self._reading, readable():
+            query = "SELECT 1 FROM cancelled WHERE number = ?"
+            return self._reader.execute(query, (number,)).fetchone() is not None
+
+    def cancelled_since(self, at: float) -> list[str]:
+        """The keys of the submissions that were cancelled after a time (Unix seconds)."""
+        query = "SELECT key FROM submissions JOIN cancelled USING (number) WHERE at >= ?"
+        with self._reading, readable():
+            return [key for (key,) in self._reader.execute(query, (at,))]
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
         """The oldest submission after this number that C2 has not answered for, of one lane of so many; all of it."""

@@ -29,10 +29,16 @@ CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE sta
 CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
     job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 3;
+CREATE TABLE IF NOT EXISTS cancelled (   -- submissions whose users have cancelled their jobs, and when
+    number INTEGER PRIMARY KEY, at REAL NOT NULL
+) STRICT;
+PRAGMA user_version = 4;
 """
 
-VERSION = 3
+VERSION = 4
+
+APART = 3
+"""The version from which on whole payloads are in a table of their own."""
 
 TOLD = ("name", "partition", "account", "comment", "array")
 """The fields of a job that are told of it, or counted."""

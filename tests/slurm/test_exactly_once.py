@@ -257,6 +257,28 @@ def held(alice, counter):
     held.clean()
 
 
+def test_a_cancellation_that_slurmctld_has_forgotten_is_repeated(testbed, agent, alice, counter):
+    operator(testbed, "partition", "drain", "p_qx")
+    job_id = alice.submits("count.sh", "--backend", "qx")
+    slurmctld_has_saved(testbed, job_id)
+    saved = testbed.layout.slurm_state("c2") / "job_state"
+    before = saved.read_bytes()
+    assert alice.types("cancel", str(job_id)).returncode == 0
+    testbed.kill("slurmctld-c2")
+    saved.write_bytes(before)  # as if it had not come to writing down more
+    testbed.start("slurmctld-c2")
+    assert waits(testbed, job_id)
+    eventually(lambda: not waits(testbed, job_id), "the agent to cancel it again", seen=agent.log)
+    operator(testbed, "partition", "enable", "p_qx")
+    assert alice.ends_as(job_id) == "CANCELLED"
+    assert not runs(counter)
+
+
+def waits(testbed, job_id: int) -> bool:
+    words = ("squeue", "--noheader", "--states=PENDING", "--partition=p_qx", "--format=%i")
+    return str(job_id) in testbed.c2(words).stdout.split()
+
+
 @pytest.fixture
 def ids_given(testbed):
     """Job ids after which slurmctld goes on when the story is over, so that others' jobs get ids of their own."""
