@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import math
 import socket
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +19,7 @@ from qslurm.agent.messages import (
     error_of,
 )
 from qslurm.errors import UnreachableError
+from qslurm.unix_socket import connected_unix
 
 if TYPE_CHECKING:
     from qslurm.center.config import AgentSettings
@@ -98,7 +97,7 @@ class Link:
     def _connected(self) -> socket.socket:
         if self._link is None:
             if self._by_socket:
-                self._link = _unix(self._settings.socket, self._timeout_s)
+                self._link = connected_unix(self._settings.socket, self._timeout_s)
             else:
                 from qslurm.agent.address import parse_address
                 from qslurm.dispatcher.credentials import Munge
@@ -107,21 +106,6 @@ class Link:
                 self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sign = Munge(self._settings.munge_socket).sign
         return self._link
-
-
-def _unix(path: str, timeout_s: float) -> socket.socket:
-    """A connection to a Unix socket, for which it waits its turn: with Python's time limit connect(2) would not wait
-    when many come at once, and fail with EAGAIN (unix(7)).
-    """
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(timeout_s), 0))
-        link.connect(path)
-    except BaseException:
-        link.close()
-        raise
-    link.settimeout(timeout_s)
-    return link
 
 
 def _exactly(link: socket.socket, length: int) -> bytes:

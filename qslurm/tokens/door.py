@@ -14,6 +14,7 @@ import msgspec
 from qslurm.errors import PermissionDeniedError, QslurmError, TokenError, UnreachableError
 from qslurm.tokens.claims import LIMIT
 from qslurm.tokens.secret import Secret
+from qslurm.unix_socket import connected_unix
 
 HEADER = 4
 LARGEST = LIMIT + 4096
@@ -63,9 +64,7 @@ def ask(path: str, token: Secret, *, only_look: bool = False, patience_s: float 
     UnreachableError if it is away, TokenError, PermissionDeniedError or TooOftenError as it refuses.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(patience_s)
-            connection.connect(path)
+        with connected_unix(path, patience_s) as connection:
             until = time.monotonic() + patience_s
             send(connection, msgspec.msgpack.encode(Ask(token.reveal(), only_look)))
             answer = _answers.decode(receive(connection, until))

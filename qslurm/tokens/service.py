@@ -32,6 +32,9 @@ log = EventLog(__name__)
 QUESTION_S = 2.0
 """For a question to arrive, and for its answer to be taken."""
 
+WORD_S = 1.0
+"""Between two words in the log about who may not ask."""
+
 
 def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT; a question under way is answered first.
@@ -69,6 +72,7 @@ class Service:
 
     def __init__(self, config: TokensConfig, renewals: Renewals) -> None:
         self._renewals = renewals
+        self._quiet_until = 0.0
         self._clients = {0, os.geteuid(), *map(_uid, config.clients)}
 
     def next_of(self, listener: socket.socket) -> None:
@@ -83,12 +87,19 @@ class Service:
     def _answer(self, connection: socket.socket) -> None:
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in self._clients:
-            log.warning("turned away", uid=uid)
+            self._note(uid)
             return
         question = ask_decoder.decode(receive(connection, time.monotonic() + QUESTION_S))
         answer = self._answered(question.token, question.only_look)
         connection.settimeout(QUESTION_S)
         send(connection, msgspec.msgpack.encode(answer))
+
+    def _note(self, uid: int) -> None:
+        """Somebody was turned away; who comes again and again does not fill the log."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + WORD_S
+            log.warning("turned away", uid=uid)
 
     def _answered(self, token: str, only_look: bool) -> Answer:
         try:
