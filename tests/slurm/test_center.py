@@ -32,7 +32,7 @@ def test_from_nothing_to_a_job_by_what_init_says_is_next(testbed: Testbed) -> No
     )
     assert said["file"] == str(config)
     assert {one["name"]: one["state"] for one in said["findings"]} == {
-        "config": "ok", "token": "fail", "renewal": "fail", "job manager": "ok", "clock": "ok"
+        "config": "ok", "slurmrestd": "ok", "token": "fail", "renewal": "fail", "job manager": "ok", "clock": "ok"
     }  # fmt: skip
     command = said["next"][0].partition(" <")[0].removeprefix("qslurm ").split()
     admin(*command, "--group", "qs_snellius", stdin=testbed.token("snellius"))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,17 @@ def test_what_a_killed_demo_left_up_is_taken_down_by_the_next(other: Testbed) ->
     assert not other.pid("munged-c1")
 
 
+@pytest.fixture
+def hung_up() -> Iterator[None]:
+    """A closed terminal ends what is started, also if it does not end these tests, under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_takes_everything_down_though_interrupted_again(
-    other: Testbed, number: signal.Signals
+    other: Testbed, number: signal.Signals, hung_up: None
 ) -> None:
     with demo(other) as process:
         assert process.stdout

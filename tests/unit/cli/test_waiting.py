@@ -59,8 +59,13 @@ def ended_by(number, agent, environ=IN_A_JOB, job_id=12):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Who is ended ignores all that could end it again; the tests that follow, and their processes, must not."""
+    """Who is ended ignores all that could end it again; the tests that follow, and their processes, must not.
+
+    Who runs the tests may ignore some: under nohup.
+    """
     before = {number: signal.getsignal(number) for number in ENDING}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
