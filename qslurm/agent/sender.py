@@ -104,8 +104,10 @@ class Sender:
     def _send_all(self, center: Center) -> bool:
         """Send what may be sent now; whether C2 is there."""
         after = 0
+        there: set[int] = set()
         while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._lane)):
             after = entry.number
+            there.add(after)
             if self._pauses.get(entry.number, (0.0, 0.0))[0] > time.monotonic():
                 continue
             try:
@@ -119,6 +121,8 @@ class Sender:
                 self._wait(
                     entry, UncertainError("The center's agent can't send it: tell the center's admins.")
                 )
+        # one that was given up meanwhile would be due for ever
+        self._pauses = {number: pause for number, pause in self._pauses.items() if number in there}
         return True
 
     def _send(self, center: Center, entry: Entry) -> bool:

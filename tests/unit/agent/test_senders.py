@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm.agent.outbox import Outbox
+from qslurm.agent.sender import Sender
 from qslurm.agent.senders import LANES, Senders
 from qslurm.errors import UncertainError, UnreachableError
 from qslurm.slurmrest import JobInfo, Submitted
@@ -119,3 +120,18 @@ def test_what_waits_while_c2_is_away_says_so_and_is_sent_by_the_next_agent(outbo
     c2.away.clear()
     _run(outbox, c2, keys)
     assert c2.sent == Counter(keys)
+
+
+def test_what_is_given_up_while_it_waits_is_not_waited_for(outbox):
+    """It would be due for ever, and the thread would never rest."""
+    outbox.accepted(outbox.take("101", "ann", {"key": "101", "job": {}}).number, 7, {})
+    outbox.forgotten(1)
+    follows = outbox.take("102", "ann", {"key": "102", "job": {"dependency": "afterok:7"}})
+    c2 = C2()
+    sender = Sender(outbox, c2.connect, lambda key: None, lane=0, lanes=2)
+    assert sender._send_all(c2.connect())
+    assert sender._until_next() is not None
+    assert outbox.given_up(follows.number, {})
+    assert sender._send_all(c2.connect())
+    assert sender._until_next() is None
+    assert not c2.sent
