@@ -67,6 +67,9 @@ READ_S = 30.0
 TAKE_S = 300.0
 """For an answer to be taken."""
 
+CLOSE_S = 10.0
+"""For the rest of the last answer to be taken, by who has hung up or is sent away."""
+
 LONGEST_PATIENCE_S = 30.0
 
 ENDINGS = "endings"
@@ -135,11 +138,13 @@ class Server:
         except (OSError, TimeoutError, EOFError, QslurmError) as error:
             log.info("hung up", whence=whose, reason=str(error) or type(error).__name__)
         finally:
-            if guest is not None:
-                self._guests.leave(guest)
             writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await writer.wait_closed()
+            writer.transport.abort()  # what nobody takes must not be kept for ever
+            if guest is not None:  # it counts until its connection is gone
+                self._guests.leave(guest)
 
     async def _settle(self, guest: Guest, asked: list[bytes], who: Who) -> None:
         """Answer a question, and have the answer taken."""

@@ -1,0 +1,39 @@
+"""Connections to the agent, and how they end."""
+
+import asyncio
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from qslurm.agent import server
+from qslurm.agent.messages import HEADER, GetStatus, encode
+from qslurm.bell import Bell
+
+PATIENCE_S = 60
+
+
+def question():
+    body = encode(GetStatus())
+    return bytes(HEADER) + len(body).to_bytes(HEADER, "big") + body
+
+
+@pytest.mark.parametrize("size", [50_000, 5_000_000])
+def test_an_answer_that_nobody_takes_is_not_kept_for_ever(monkeypatch, size):
+    monkeypatch.setattr(server, "TAKE_S", 0.1)
+    monkeypatch.setattr(server, "CLOSE_S", 0.1)
+
+    async def story(ours, theirs):
+        desk = SimpleNamespace(answer=lambda user, question: bytes(size))
+        agent = server.Server(desk, Bell(asyncio.get_running_loop()), munge=None)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        theirs.sendall(question())
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
+        agent.close()
+        assert agent._guests._count.total() == 0
+
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with ours, theirs:
+        asyncio.run(story(ours, theirs))
