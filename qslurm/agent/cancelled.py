@@ -1,4 +1,4 @@
-"""Submissions whose users have cancelled their jobs: a slurmctld that is killed a moment later has forgotten that.
+"""Submissions whose jobs were cancelled by the agent: a slurmctld that is killed a moment later has forgotten that.
 
 The job is back then, as it was before, and would run. C2 tells of it, under the same key, and it is cancelled again.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qslurm.errors import QslurmError, UnknownJobError
+from qslurm.errors import NoRoomError, QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
 from qslurm.payload.comment import Comment
 
@@ -45,9 +45,12 @@ class Cancelled:
 
         It counts as there until C2 tells that it is over: if it was forgotten at once, nothing has changed for C2.
         """
-        self._outbox.cancelled(number)
         with self._lock:
             self._keys[key] = self._back[key, job_id] = time.monotonic()
+        try:
+            self._outbox.cancelled(number)
+        except NoRoomError as error:  # it is cancelled all the same
+            log.warning("the next agent will not know", job=job_id, key=key, reason=error.message)
 
     def are_expected(self, now: float) -> bool:
         """Whether a job may still come back (monotonic seconds)."""
@@ -69,7 +72,8 @@ class Cancelled:
                 key = Comment.parse(row.comment).key
                 name = (key, row.array_job or row.job_id)
                 if row.is_final or row.state == ENDING:
-                    self._back.pop(name, None)
+                    if not row.array_job:  # other tasks may be there; who repeats it asks for all
+                        self._back.pop(name, None)
                 elif key in self._keys:
                     self._back.setdefault(name, now)
 

@@ -98,14 +98,15 @@ class Dependants:
         What C2 has not answered for yet can't be cancelled, nor what it has lost: that comes back, and its old id may
         be another's meanwhile. The releaser asks again.
         """
-        facts = self._outbox.facts([key]).get(key)
-        if facts is not None and not facts.ended and self._bonds.has(key):
-            if facts.job_id is None or not _has(center, facts.job_id, key):
+        entry = self._outbox.with_key(key)
+        if entry is not None and not entry.ended and self._bonds.has(key):
+            if entry.job_id is None or not _has(center, entry.job_id, key):
                 return
-            center.slurm.cancel(facts.job_id)
+            center.slurm.cancel(entry.job_id)
+            self._follower.cancelled.add(entry.number, key, entry.job_id)
             self._follower.look()
             log.info(
-                "cancelled", job=facts.job_id, key=key, user=facts.user, reason="who waited for it is gone"
+                "cancelled", job=entry.job_id, key=key, user=entry.user, reason="who waited for it is gone"
             )
         self._bonds.untie(key)
 

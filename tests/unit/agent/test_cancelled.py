@@ -10,7 +10,7 @@ from qslurm.agent.cancelled import GRACE_S, Cancelled
 from qslurm.agent.lost import GRACE_S as LOST_S
 from qslurm.agent.lost import Lost
 from qslurm.agent.outbox import Outbox
-from qslurm.errors import UnknownJobError, UnreachableError
+from qslurm.errors import NoRoomError, UnknownJobError, UnreachableError
 from qslurm.feed.rows import JobRow
 from qslurm.slurmrest import JobInfo
 
@@ -31,8 +31,8 @@ class C2:
         self.cancelled.append(job_id)
 
 
-def job(state="PENDING", comment=COMMENT):
-    return JobInfo(job_id=12, name="x", state=state, comment=comment)
+def job(state="PENDING", comment=COMMENT, job_id=12, array=None):
+    return JobInfo(job_id=job_id, name="x", state=state, comment=comment, array_job_id=array)
 
 
 @pytest.fixture
@@ -110,3 +110,30 @@ def test_a_cancellation_that_was_forgotten_before_c2_told_of_it_is_repeated(outb
     assert c2.cancelled == [12]
     cancelled.saw([JobRow.of(job("CANCELLED"))], 0.0)
     assert not cancelled.are_back
+
+
+def test_the_end_of_one_task_is_not_that_of_the_array(cancelled, c2):
+    waits, runs, is_over = (
+        job(array=12),
+        job("RUNNING", job_id=13, array=12),
+        job("CANCELLED", job_id=13, array=12),
+    )
+    cancelled.saw([JobRow.of(waits), JobRow.of(runs)], 0.0)
+    cancelled.saw([JobRow.of(is_over)], 1.0)
+    c2.known = [waits, is_over]
+    cancelled.repeat(c2, GRACE_S)
+    assert c2.cancelled == [12]
+    c2.known = [job("CANCELLED", array=12), is_over]
+    cancelled.saw(map(JobRow.of, c2.known), GRACE_S)
+    cancelled.repeat(c2, 2 * GRACE_S)
+    assert (c2.cancelled, cancelled.are_back) == ([12], False)
+
+
+def test_a_full_disk_keeps_nobody_from_cancelling(outbox, c2, monkeypatch):
+    def full(number):
+        raise NoRoomError("The disk is full.")
+
+    monkeypatch.setattr(outbox, "cancelled", full)
+    cancelled = Cancelled(outbox)
+    cancelled.add(1, "key-1", 12)
+    assert cancelled.are_back

@@ -162,6 +162,7 @@ def test_a_submission_is_cancelled_when_the_job_that_waits_for_it_is_gone(office
     office.asked(EndBound(KEY))
     assert office.c2.cancelled == [12]
     assert office.asked(GetEndings([], "snellius")).bound == {}
+    assert office.outbox.is_cancelled(office.number)  # if C2 forgets that, it is not sent again
 
 
 def test_a_submission_that_is_let_go_or_has_ended_is_bound_no_more(office, tmp_path):
