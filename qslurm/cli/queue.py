@@ -73,7 +73,7 @@ def queue(
     center: CenterFlags,
 ) -> None:
     """List your center's jobs on C2, as squeue would: with the place in line
-    (among the jobs that C2 shows to you), the reason, and when C2 thinks it starts.
+    (among the jobs of all centers), the reason, and when C2 thinks it starts.
 
     Where several platforms are configured, those of all; a platform that does not answer is said on stderr.
 

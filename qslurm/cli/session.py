@@ -64,6 +64,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 @click.option(
     "--qpu-seconds",
     type=Seconds(1e9),
+    metavar="SECONDS",
     show_default="the backend's",
     help="End the session when its circuits have kept the backend busy for so long.",
 )

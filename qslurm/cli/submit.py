@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--qpu-seconds",
     type=Seconds(1e9),
+    metavar="SECONDS",
     show_default="the backend's",
     help="End the job when its circuits have kept the backend busy for so long.",
 )
