@@ -204,6 +204,7 @@ def submit(
                 submitted = _send(connection, payload)
                 submission.job_id = submitted.job_id
                 _wait(connection, payload, submitted, timeout_s, parsable=parsable, as_json=as_json)
+                submission.over = True
         else:
             submitted = _send(connection, payload)
             say_submitted(connection, payload, submitted, parsable=parsable, as_json=as_json)

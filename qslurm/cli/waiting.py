@@ -106,7 +106,7 @@ class Waiting:
         if isinstance(error, _Ended):
             self._cancel(str(error))
             raise click.exceptions.Exit(128 + error.number) from error
-        if error is not None and self._tied:
+        if self._tied:  # what has not ended is waited for no longer, such as after --timeout
             self._let_go()
 
     def _let_go(self) -> None:

@@ -131,11 +131,12 @@ def test_a_wait_that_is_given_up_lets_the_job_live():
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-def test_a_job_that_has_ended_needs_no_word():
+def test_what_has_not_ended_when_the_wait_does_lives_and_what_has_needs_no_word():
     agent = Agent()
-    with waiting_by(agent):
-        pass
-    assert agent.told == [("depend", "snellius:7:0", False)]
+    with waiting_by(agent) as waiting:  # as with many files, of which --timeout is said at the end
+        waiting.add({"job": {"comment": "qslurm key=fedcba9876543210"}}).over = True
+        waiting.add(PAYLOAD).job_id = 12
+    assert agent.told == [("depend", "snellius:7:0", False), ("let go", KEY)]
 
 
 def test_what_is_ignored_stays_ignored():
