@@ -68,7 +68,7 @@ def _found(c2: C2, key: str) -> Submitted | None:
         job
     ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
         return None
-    return Submitted(job.job_id, [], "")
+    return Submitted(job.array_job_id or job.job_id, [], "")  # a task that has begun has an id of its own
 
 
 def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:

@@ -71,9 +71,10 @@ def _look_up(center: Center, key: str) -> Submitted | None:
         job = center.slurm.find_by_key(key)
     except QslurmError:
         return None  # the look-up met the same silence: what is known stays "uncertain"
-    if job is None:
+    if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
         return None
-    return Submitted(job.job_id, ["C2's answer was lost on the way; the job was found by its key."], "")
+    number = job.array_job_id or job.job_id  # a task that has begun has an id of its own
+    return Submitted(number, ["C2's answer was lost on the way; the job was found by its key."], "")
 
 
 def with_key(center: Center, key: str) -> int:

@@ -101,6 +101,14 @@ def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
     assert deliver(link, {"key": "key"}, "key", unsure=True) == Submitted(100)
 
 
+def test_an_array_that_has_begun_is_found_as_the_array():
+    class Begun(Link):
+        def find_by_key(self, key):
+            return JobInfo(job_id=13, name="x", state="RUNNING", array_job_id=12, array_task_id=0)
+
+    assert deliver(Begun([]), {"key": "key"}, "key", unsure=True) == Submitted(12)
+
+
 def test_a_dependency_goes_by_the_ids_that_jobs_have_now():
     payload = {"job": {"dependency": "afterok:12:13,afterany:14"}}
     now = {12: 15, 13: 13, 14: 16}
