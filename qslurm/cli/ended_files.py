@@ -44,9 +44,13 @@ def _task(center: Center, job: JobInfo, failure: QslurmError | None) -> dict[str
     """A file that is a task of its package's array; the others' failures are none of its own."""
     said = {"state": job.word}
     error = one.outcome_error(center, job) if job.is_final else failure
-    if error is not None:
-        return {**said, "error": error_document(error)}
-    return {**said, "results": one.fetch_results(center, job.job_id, job) if center.has_platform else None}
+    if error is None:
+        try:
+            results = one.fetch_results(center, job.job_id, job) if center.has_platform else None
+            return {**said, "results": results}
+        except QslurmError as failed:  # how it ended is known
+            error = failed
+    return {**said, "error": error_document(error)}
 
 
 def _job(center: Center, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.cli.submit_many import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
-from qslurm.errors import RefusedError
+from qslurm.errors import RefusedError, UnreachableError
 from qslurm.payload.envelope import unpack
 from qslurm.slurmrest import JobInfo, Submitted
 
@@ -328,6 +328,17 @@ def test_each_file_of_an_array_has_its_own_end(here, run_c2, monkeypatch, capsys
     assert len(c2.taken) == 1
     assert (first["id"], first["state"], first["results"]["counts"]) == ("1_0", "completed", {"0": 100})
     assert (second["id"], second["state"], second["error"]["type"]) == ("1_1", "failed", "job_failed")
+
+
+def test_a_file_whose_results_can_not_be_had_is_known_to_be_completed(here, run_c2, monkeypatch, capsys):
+    def away(job_id):
+        raise UnreachableError("The job manager is away.")
+
+    monkeypatch.setattr("qslurm.cli.submit_many.FEWEST", 2)
+    run_c2().results.results = away
+    assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["jobs"]
+    assert [(one["state"], one["error"]["type"]) for one in files] == [("completed", "unreachable")] * 2
 
 
 def test_a_sweep_in_parts_is_waited_for_as_a_whole(here, run_c2, monkeypatch, capsys):
