@@ -259,9 +259,11 @@ class Link:
                 self._end(error_of(message.kind, message.reason))
             return
         if isinstance(message, Pending):
-            if message.again:
-                self._questions.again(number, time.monotonic())
-            if self._questions.is_oldest(number):
+            with self._lock:  # others may be asking
+                if message.again:
+                    self._questions.again(number, time.monotonic())
+                is_oldest = self._questions.is_oldest(number)
+            if is_oldest:
                 self._tell(message.reason if message.position or message.again else "")
             return
         if isinstance(message, Refused) and message.kind == NotOpenError.kind:
