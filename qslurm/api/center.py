@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
@@ -260,7 +260,7 @@ class Center:
         results = Results(
             sources,
             lambda part: self._send(part, options),
-            lambda jobs: cancel_all(self._connection, self._for_callers.submissions_at_once, jobs),
+            self._cancel_all,
             end=None if timeout is None else time.monotonic() + timeout,
             buffersize=buffersize,
             return_exceptions=return_exceptions,
@@ -271,16 +271,27 @@ class Center:
     def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[Pending]:
         self._refuse_if_closed()
         if options.get("then"):  # each has a follow-up of its own
-            jobs = [self.submit(source, **options) for source in sources]
+            jobs: list[Job] = []
+            try:
+                for source in sources:
+                    jobs.append(self.submit(source, **options))
+            except BaseException:
+                self._cancel_all([job.id for job in jobs])
+                raise
             return [(job.id, job) for job in jobs]
         requests = self._placed([request_of(source, options) for source in sources])
         return send_all(self._connection, self._config, requests, os.environ, self._futures)
+
+    def _cancel_all(self, jobs: Sequence[int]) -> None:
+        cancel_all(self._connection, self._for_callers.submissions_at_once, jobs)
 
     def _futures(self, job_id: int, tasks: int | None) -> list[Future[Result]]:
         if tasks is None:
             return [self.job(job_id)]
         array = Tasks(job_id, tasks)
-        self._arrays = [*(known for known in self._arrays if not known.done()), array]
+        with self._lock:
+            self._refuse_if_closed()  # nobody would look after it
+            self._arrays = [*(known for known in self._arrays if not known.done()), array]
         self._watcher.add(array)
         return array.futures
 
@@ -348,6 +359,7 @@ class Center:
         self._refuse_if_closed()
         job = Job(self, self._id_of(job_id), self._config.prefix)
         with self._lock:
+            self._refuse_if_closed()  # nobody would look after it
             self._jobs = [known for known in self._jobs if not known.done()]
             self._jobs.append(job)
         self._watcher.add(job)

@@ -17,7 +17,9 @@ from qslurm.errors import QslurmError
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
     from qslurm.center.connection import Center
+    from qslurm.center.packing import Package
     from qslurm.center.settings import Config
+    from qslurm.slurmrest import Submitted
 
 S = TypeVar("S")
 
@@ -113,7 +115,7 @@ def send_all(
     """Submit settled requests, those that are alike as arrays; in their order. Nothing is sent if one of them is wrong.
 
     `made` is told of each job, and of how many tasks as an array, and gives the futures. A refusal is the exception of
-    the jobs that it is about. After another error what was sent is cancelled, and it is raised.
+    the jobs that it is about. After another error, or an interrupt, what was sent is cancelled, and it is raised.
     """
     from qslurm.center.packing import packed
     from qslurm.center.request import checked
@@ -126,20 +128,31 @@ def send_all(
     center.close()
     found: dict[int, Pending] = {}
     failure: QslurmError | None = None
-    for package, outcome in Sending(config, ready, connect, connections).send(packages):
-        if isinstance(outcome, QslurmError):
-            futures = [_failed(outcome) for _ in package.members]
-            job_id = 0
-            failure = failure or (None if _is_its_own(outcome) else outcome)
-        elif outcome is not None:
-            job_id = outcome.job_id
-            futures = made(job_id, len(package.members) if package.is_array else None)
-        else:
-            continue
-        for member, future in zip(package.members, futures, strict=True):
-            found[member] = (job_id, future)
+    sent: list[int] = []
+
+    def keep(_: Package, outcome: Submitted | QslurmError) -> None:
+        if not isinstance(outcome, QslurmError):
+            sent.append(outcome.job_id)
+
+    sending = Sending(config, ready, connect, connections, on_done=keep)
+    try:
+        for package, outcome in sending.send(packages):
+            if isinstance(outcome, QslurmError):
+                futures = [_failed(outcome) for _ in package.members]
+                job_id = 0
+                failure = failure or (None if _is_its_own(outcome) else outcome)
+            elif outcome is not None:
+                job_id = outcome.job_id
+                futures = made(job_id, len(package.members) if package.is_array else None)
+            else:
+                continue
+            for member, future in zip(package.members, futures, strict=True):
+                found[member] = (job_id, future)
+    except BaseException:
+        cancel_all(connect, connections, sent)
+        raise
     if failure is not None:
-        cancel_all(connect, connections, [job_id for job_id, _ in found.values() if job_id])
+        cancel_all(connect, connections, sent)
         raise failure
     return [found[member] for member in sorted(found)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import Future
+from contextlib import nullcontext
 from itertools import count
 from types import SimpleNamespace
 
@@ -188,6 +189,18 @@ def test_a_refusal_is_that_jobs_own_and_another_error_takes_back_what_was_sent(c
     with pytest.raises(TokenError):
         Center().map([good, bad, good])
     assert c2.cancelled == [1, 2]
+
+
+def test_who_is_interrupted_while_jobs_are_sent_leaves_none_behind(c2, tmp_path, monkeypatch):
+    good, bad = (f"#!/bin/sh\n#QSLURM --job-name {name}\ntrue\n" for name in ("good", "bad"))
+    c2.submissions_at_once, c2.errors["bad"] = 1, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        Center().map([good, good, bad, good])
+    assert c2.cancelled == [1, 2]
+    monkeypatch.setattr("qslurm.center.follow_up.followed", lambda *_: nullcontext(7))
+    with pytest.raises(KeyboardInterrupt):
+        Center().map([good, bad], then=tmp_path / "then.sh")
+    assert c2.cancelled == [1, 2, 3]
 
 
 def test_an_error_that_ends_the_block_cancels_what_is_left(c2):
