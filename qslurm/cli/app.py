@@ -59,7 +59,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("doctor", "Say what is missing on this host, and what to do about it."),
     "completion": ("manual", "Print what makes your shell complete qslurm."),
     "man": ("manual", "Show or install the manual pages."),
-    "hook": ("hook", "What slurmctld calls when a job starts and ends."),
+    "hook": ("hook", "What Slurm calls when a job starts and ends."),
     "step": ("hook", "What a quantum job runs on C2's classical node."),
 }
 

@@ -12,7 +12,7 @@ from qslurm.cli.options import c2_config_option
 
 @click.group()
 def hook() -> None:
-    """C2's prolog and epilog plugin, called by slurmctld with the job in its environment."""
+    """C2's prolog and epilog plugin: what slurmctld and slurmd call with the job in their hooks' environment."""
 
 
 @hook.command()
