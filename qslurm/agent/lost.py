@@ -95,7 +95,7 @@ class Lost:
                 self._outbox.accepted(entry.number, here.job_id, entry.answer)
             return None
         is_over = bool(known) and all(job.is_final for job in known)
-        if is_over and not (center.has_platform and any(is_written_off(job) for job in known)):
+        if is_over and not (_is_let_in(center, entry) and any(is_written_off(job) for job in known)):
             return self._over(entry, known[-1])
         what, starts = _asked(center, entry)
         if what == "never ran" and self._outbox.is_cancelled(entry.number):
@@ -136,11 +136,15 @@ def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
     """What the platform knows; of a job that it does not let in, nobody can say that it never ran."""
     from qslurm.center.forgotten import fate
 
-    partition = str(entry.payload["job"].get("partition", ""))
-    if not center.has_platform or not partition.startswith("p_"):
+    if not _is_let_in(center, entry):
         return "may run", []
     starts = center.results.starts(entry.key)
     return fate(starts), starts
+
+
+def _is_let_in(center: Center, entry: Entry) -> bool:
+    """Whether the platform knows what has run of it."""
+    return center.has_platform and str(entry.payload["job"].get("partition", "")).startswith("p_")
 
 
 def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:

@@ -165,6 +165,9 @@ def test_where_the_platform_lets_nobody_in_nothing_is_sent_again(outbox, c2):
     lost.suspect(2, 0.0)
     lost.look(c2, LATER)
     assert outbox.numbered([2])[0].state == "accepted"
+    c2.booked = [job(13, "key-2", state="CANCELLED", source="slurmdbd")]  # nobody knows better than slurmdbd
+    assert [one.state for one in lost.look(c2, LATER + PAUSE_S)] == ["CANCELLED"]
+    assert outbox.numbered([2])[0].ended
 
 
 def test_looking_again_and_again_is_not_asking_again_and_again(outbox, c2):
