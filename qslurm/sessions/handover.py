@@ -51,7 +51,7 @@ class _Visitor:
             if seq not in self._asked:
                 self._asked[seq] = submit()
                 done = [one for one, outcome in self._asked.items() if outcome.done()]
-                for one in done[: len(self._asked) - _REMEMBERED]:
+                for one in done[: max(0, len(self._asked) - _REMEMBERED)]:
                     del self._asked[one]
             return self._asked[seq]
 

@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from qslurm.api.session import Session
 from qslurm.errors import InvalidInputError
+from qslurm.runtimes.interface import Outcome
 from qslurm.sessions import door
 from qslurm.sessions import handover as handovers
 from qslurm.sessions.client import SessionClient
@@ -49,6 +52,20 @@ def handover(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with handed_over(client) as handover:
         monkeypatch.setenv(VARIABLE, str(handover.path))
         yield handover
+
+
+def test_what_a_process_asks_again_is_not_executed_again() -> None:
+    visitor, executed = handovers._Visitor(), []
+
+    def execute(seq: int) -> Future[Outcome]:
+        executed.append(seq)
+        outcome: Future[Outcome] = Future()
+        outcome.set_exception(InvalidInputError("no circuit"))
+        return outcome
+
+    for seq in [*range(handovers._REMEMBERED)] * 2:
+        visitor.ask(seq, partial(execute, seq))
+    assert executed == [*range(handovers._REMEMBERED)]
 
 
 def test_another_process_uses_the_session_and_hands_its_result_in(handover: Handover) -> None:
