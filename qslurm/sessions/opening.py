@@ -73,8 +73,8 @@ def open_session(
     secret = secrets.token_bytes(SECRET_BYTES)
     payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ)
     job_id = jobs.submit(center, payload).job_id
-    say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
     try:
+        say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
 
         def enter() -> SessionClient:
             return SessionClient(

@@ -110,6 +110,16 @@ def test_a_wait_that_lasts_too_long_ends_and_leaves_no_job() -> None:
     assert stage.cancelled == [4711]
 
 
+def test_who_is_interrupted_when_told_of_the_job_leaves_none() -> None:
+    def say(_: str) -> None:
+        raise KeyboardInterrupt
+
+    stage = Stage(doors={"address": "127.0.0.1:1", "certificate": "x"})
+    with pytest.raises(KeyboardInterrupt):
+        open_session(cast(Center, stage), wish(backend="qx"), {}, say)
+    assert stage.cancelled == [4711]
+
+
 def test_a_job_that_is_cancelled_meanwhile_is_no_session() -> None:
     stage = Stage(waits=2, ends_as="CANCELLED", doors={"address": "127.0.0.1:1", "certificate": "x"})
     with pytest.raises(JobCancelledError):
