@@ -27,6 +27,9 @@ GRACE_S = 10.0
 KEPT_S = 3600.0
 """Seconds for which a cancellation is kept in mind: slurmctld writes down what it knows within seconds."""
 
+AT_ONCE = 50
+"""Jobs that are asked about one after the other; meanwhile nobody hears how others are."""
+
 ENDING = "COMPLETING"
 
 
@@ -80,7 +83,7 @@ class Cancelled:
     def repeat(self, center: Center, now: float) -> None:
         """Cancel again what has been back for a while."""
         with self._lock:
-            due = [name for name, since in self._back.items() if now - since >= GRACE_S]
+            due = [name for name, since in self._back.items() if now - since >= GRACE_S][:AT_ONCE]
             self._back |= dict.fromkeys(due, now)
         for key, job_id in due:
             try:

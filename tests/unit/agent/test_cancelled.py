@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from qslurm.agent.cancelled import GRACE_S, Cancelled
+from qslurm.agent.cancelled import AT_ONCE, GRACE_S, Cancelled
 from qslurm.agent.lost import GRACE_S as LOST_S
 from qslurm.agent.lost import Lost
 from qslurm.agent.outbox import Outbox
@@ -137,3 +137,13 @@ def test_a_full_disk_keeps_nobody_from_cancelling(outbox, c2, monkeypatch):
     cancelled = Cancelled(outbox)
     cancelled.add(1, "key-1", 12)
     assert cancelled.are_back
+
+
+def test_many_at_once_take_their_turns(cancelled, c2):
+    c2.known = [job()]
+    number = AT_ONCE + 3
+    cancelled.saw([JobRow.of(job(job_id=job_id)) for job_id in range(number)], 0.0)
+    cancelled.repeat(c2, GRACE_S)
+    assert len(c2.cancelled) == AT_ONCE
+    cancelled.repeat(c2, GRACE_S + 1)
+    assert sorted(c2.cancelled) == list(range(number))
