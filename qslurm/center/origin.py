@@ -115,7 +115,7 @@ def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origi
     if not found:
         return Origin("shell", user=user or _first(environ, _USER))
     inner, outer = found[0], found[-1]
-    if outer.job_id not in ("", inner.job_id):
+    if len(found) > 1 and outer.job_id and not _is_the_same(inner, outer):
         task = f"_{outer.array_task}" if outer.array_task else ""
         inner = replace(
             inner,
@@ -125,6 +125,11 @@ def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origi
             inside=outer.job_id + task,
         )
     return replace(inner, user=user or inner.user or _first(environ, _USER))
+
+
+def _is_the_same(inner: Origin, outer: Origin) -> bool:
+    """Whether Slurm's plugin for PBS scripts has said the same job twice. Tools number theirs from 1, as Slurm does."""
+    return (inner.system, outer.system) == ("slurm", "openpbs") and inner.job_id == outer.job_id
 
 
 def of_process(environ: Mapping[str, str]) -> Origin:

@@ -65,6 +65,7 @@ def test_every_system_is_marked_by_a_job_id():
         ({"HQ_JOB_ID": "1", "HQ_TASK_ID": "0", "USER": "ann"}, "hyperqueue::1_0:ann"),
         ({"QCG_PM_STEP_ID": "a1a63fba", "USER": "ann"}, "qcg-pilotjob::a1a63fba:ann"),
         ({**INSIDE, "HQ_JOB_ID": "1", "HQ_TASK_ID": "4"}, "hyperqueue:snellius:1_4@12:alice"),
+        ({**INSIDE, "HQ_JOB_ID": "12", "HQ_TASK_ID": "0"}, "hyperqueue:snellius:12_0@12:alice"),
         (
             {**INSIDE, "SLURM_JOB_ACCOUNT": "phys", "QCG_PM_STEP_ID": "x"},
             "qcg-pilotjob:snellius:x@12:alice:phys",
