@@ -17,7 +17,7 @@ from qslurm.cli.output import (
     print_table,
 )
 from qslurm.cli.times import clock_time
-from qslurm.errors import QslurmError, RefusedError
+from qslurm.errors import QslurmError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -48,11 +48,10 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
 
     connection, job = center.of(job)
     tasks = look(connection, job)
-    version = connection.slurm.api_version
     if tasks.is_array:
         if as_json:
             documents = [task_document(one, connection.prefix) for one in tasks.jobs]
-            print_json({"job_id": job.job_id, "api_version": version, "tasks": documents})
+            print_json({"job_id": job.job_id, "api_version": _version(connection), "tasks": documents})
         else:
             _print_tasks(tasks)
         return
@@ -61,9 +60,17 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     platform = platform_facts(connection, found.job_id) or {}
     if as_json:
         document = task_document(found, connection.prefix)
-        print_json({**document, "api_version": version, "platform": platform or None})
+        print_json({**document, "api_version": _version(connection), "platform": platform or None})
         return
     _print_job(found, connection.config, platform)
+
+
+def _version(connection: Center) -> str | None:
+    """The version of slurmrestd's API; the job may be known while slurmrestd itself can't be asked."""
+    try:
+        return connection.slurm.api_version
+    except UnreachableError:
+        return None
 
 
 def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
