@@ -99,12 +99,13 @@ class Slurm:
     def watch(self, terminal: int, every_s: int = 1) -> subprocess.Popen[bytes]:
         """A squeue that writes to this terminal, again and again, when slurmctld has last changed a job.
 
-        It asks only whether anything has changed, which costs slurmctld next to nothing. It ends with the terminal.
+        It asks only whether anything has changed, which costs slurmctld next to nothing. It ends with the terminal,
+        also where we ourselves are told to ignore that (nohup).
         """
         options = [f"--iterate={every_s}", "--verbose", "--noheader", "--states=BOOT_FAIL"]
         squeue = [*self._command("squeue"), *options]
         return subprocess.Popen(
-            ["setsid", "--ctty", *squeue],
+            ["env", "--default-signal=HUP", "setsid", "--ctty", *squeue],
             env=self._environment(),
             stdin=terminal,
             stdout=terminal,
