@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class Intake:
         self._outbox = outbox
         self._sender = sender
         self._dependants = dependants
-        self._taking = threading.Lock()
+        self._taking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """By user."""
 
     def take(self, user: User, question: Submit) -> Submission:
         """What has become of a submission, taken in if it is new; RefusedError if its user may not have it now."""
@@ -84,7 +86,7 @@ class Intake:
     def _counting(self, user: User) -> AbstractContextManager[object]:
         """Of many that come at once from a user with a limit, each is counted before the next."""
         is_counted = limits_of(self._settings, user.name).max_open_jobs and not user.admin
-        return self._taking if is_counted else nullcontext()
+        return self._taking[user.name] if is_counted else nullcontext()
 
     def _open_jobs(self, user: str) -> int:
         return sum(jobs_in(array) for array in self._outbox.open_arrays(user))

@@ -20,6 +20,7 @@ from qslurm.errors import (
     RefusedError,
     TimedOutError,
     UnknownJobError,
+    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def results(center: Center, ref: JobRef) -> dict[str, Any]:
     """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
 
     Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results if there are any.
-    NotReadyError if no task has any yet.
+    NotReadyError if no task has any yet, UnreachableError if nobody can be asked for any.
     """
     if ref.task is None:
         failure: QslurmError | None = None
@@ -224,7 +225,7 @@ def results(center: Center, ref: JobRef) -> dict[str, Any]:
         if tasks is None:
             assert failure is not None
             raise failure
-        documents = [_result(center, job) for job in tasks.jobs]
+        documents = _results(center, tasks.jobs)
         if not any("error" not in document for document in documents):
             raise NotReadyError(
                 f"No task of job {ref} has results yet: {tasks.word}.",
@@ -243,12 +244,25 @@ def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks
     return tasks if tasks.is_array else None
 
 
-def _result(center: Center, job: JobInfo) -> dict[str, Any]:
-    try:
-        return _fetched(center, job)
-    except QslurmError as error:
-        about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
-        return {**about, "error": {"type": error.kind, "message": error.message}}
+def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
+    """Each task's results, or why it has none; a platform that goes away is not asked for each of a thousand.
+
+    UnreachableError if it was away before any was known.
+    """
+    documents: list[dict[str, Any]] = []
+    away: UnreachableError | None = None
+    for job in jobs:
+        try:
+            if away is not None:
+                raise away
+            documents.append(_fetched(center, job))
+        except QslurmError as error:
+            away = error if isinstance(error, UnreachableError) else None
+            if away is not None and not documents:
+                raise
+            about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
+            documents.append({**about, "error": {"type": error.kind, "message": error.message}})
+    return documents
 
 
 def _fetched(center: Center, job: JobInfo) -> dict[str, Any]:

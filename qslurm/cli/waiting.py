@@ -188,4 +188,7 @@ def _is(jobs: Sequence[object]) -> str:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
+    for other in ENDING:
+        if signal.getsignal(other) is _end:
+            signal.signal(other, signal.SIG_IGN)  # the next one must not break off what this one begins
     raise _Ended(number)

@@ -153,6 +153,26 @@ def test_an_arrays_results_are_its_tasks_each_with_its_parameters():
         results(c2, JobRef(12, 2))
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_platform_that_goes_away_is_not_asked_for_each_task(known):
+    c2, asked = C2([task(index) for index in range(100)], documents={12: counted(12, "k#5")}), []
+
+    def document(job_id):
+        asked.append(job_id)
+        if job_id == 12 or len(asked) <= 1 + known:
+            return counted(job_id)
+        raise UnreachableError("It is away.")
+
+    c2.results.results = document
+    if known:
+        tasks = results(c2, JobRef(12))["tasks"]
+        assert [one.get("error", {}).get("type") for one in tasks] == [None, *["unreachable"] * 99]
+    else:
+        with pytest.raises(UnreachableError):
+            results(c2, JobRef(12))
+    assert len(asked) == 2 + known
+
+
 def test_a_job_of_its_own_is_asked_for_once_and_given_as_it_is():
     c2 = C2([], documents={5: counted(5, "k")})
     assert results(c2, JobRef(5)) == counted(5, "k")

@@ -81,6 +81,17 @@ def test_a_job_that_is_ended_takes_its_c2_job_along(number, capsys):
     assert "job 12 on C2 is cancelled" in capsys.readouterr().err
 
 
+def test_who_is_told_twice_does_what_it_began():
+    agent = Agent()
+    with pytest.raises(click.exceptions.Exit), waiting_by(agent) as waiting:
+        waiting.add(PAYLOAD).job_id = 12
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+    assert agent.told[-1] == ("cancelled", 12)
+
+
 def test_what_was_being_sent_is_looked_up_more_than_once(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     agent = Agent()
