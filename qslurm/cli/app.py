@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "queue": ("queue", "List your center's jobs on C2."),
     "show": ("jobs", "Show one job."),
     "wait": ("jobs", "Wait for a job to end; exit with how it ended."),
-    "cancel": ("jobs", "Cancel jobs."),
+    "cancel": ("cancel", "Cancel jobs."),
     "hold": ("jobs", "Keep jobs that wait from starting."),
     "release": ("jobs", "Let held jobs start."),
     "info": ("info", "Show C2's backends, and what waits for them."),

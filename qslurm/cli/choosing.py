@@ -34,7 +34,7 @@ start_option = click.option(
 end_option = click.option("--endtime", "-E", metavar="TIME", default="now", help="Until then.")
 
 
-def states_in(text: str | None) -> set[str]:
+def states_in(text: str | None, option: str = "--states") -> set[str]:
     """Slurm's states in an option's value, also by squeue's codes (PD), or "all"; a usage error for any other."""
     from qslurm.slurmrest.states import CODES, STATES
 
@@ -44,9 +44,7 @@ def states_in(text: str | None) -> set[str]:
     if "ALL" in names:
         return set(STATES)
     for name in sorted(names - set(STATES)):
-        raise click.BadParameter(
-            f"{name!r} is no state. There are {', '.join(STATES)}.", param_hint="--states"
-        )
+        raise click.BadParameter(f"{name!r} is no state. There are {', '.join(STATES)}.", param_hint=option)
     return names
 
 

@@ -1,4 +1,4 @@
-"""`qslurm show`, `wait`, `cancel`, `hold`, `release`: one job on C2, or a few."""
+"""`qslurm show`, `wait`, `hold`, `release`: one job on C2, or a few."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ import click
 
 from qslurm.cli.ended import ended_document, progress, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
-from qslurm.cli.output import (
-    ProgressLine,
-    error_document,
-    note,
-    print_facts,
-    print_json,
-    print_table,
-)
+from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
 from qslurm.cli.times import clock_time
-from qslurm.errors import QslurmError, RefusedError, UnreachableError
+from qslurm.errors import UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -148,47 +141,6 @@ def wait(jobs: tuple[JobRef, ...], timeout_s: float | None, as_json: bool, cente
     from qslurm.cli.wait_many import wait_for_all
 
     wait_for_all([center.of(job) for job in jobs], timeout_s, as_json=as_json)
-
-
-@click.command()
-@jobs_argument
-@json_option
-@center_options
-def cancel(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
-    """Cancel jobs, pending or running. A job that has ended already stays as it is.
-
-    \b
-    Examples:
-      qslurm cancel 12 13
-      qslurm cancel 14_3
-      qslurm cancel tuna:12
-    """
-    found = [center.of(job) for job in jobs]
-    failures: list[QslurmError] = []
-    answers: list[dict[str, Any]] = []
-    for connection, job in found:
-        about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
-        if job.task is not None:
-            about["array_task_id"] = job.task
-        try:
-            warnings = connection.slurm.cancel(job.job_id, job.task)
-        except RefusedError as error:
-            failures.append(error)
-            answers.append({**about, "cancelled": False, "error": error_document(error)})
-        else:
-            answers.append({**about, "cancelled": not warnings, "warnings": warnings})
-            for warning in warnings:
-                note(f"Job {job}: {warning}")
-    for failure in failures[:-1]:
-        note(f"qslurm: {failure}")
-    if failures:
-        if as_json and len(jobs) > 1:
-            note(f"qslurm: {failures[-1]}")
-            print_json({"jobs": answers})
-            raise click.exceptions.Exit(failures[-1].exit_code)
-        raise failures[-1]
-    if as_json:
-        print_json(answers[0] if len(answers) == 1 else {"jobs": answers})
 
 
 @click.command()

@@ -76,16 +76,20 @@ def test_a_hybrid_file_and_a_batch_script_find_the_values_of_their_task(alice):
 
 def test_a_task_can_be_cancelled_alone_and_the_worst_end_counts(alice):
     alice.writes("sleep.sh", "#!/bin/bash\nsleep 600\n")
-    job = alice.submits("sleep.sh", "--backend", "qx", "--array", "0-1", "--hold")
+    job = alice.submits("sleep.sh", "--backend", "qx", "--array", "0-2%2", "--hold")
     held = alice.gets("queue", "--name", "sleep")["jobs"]
     assert [(one["id"], one["reason"], one["position"]) for one in held] == [
-        (f"{job}_[0-1]", "JobHeldUser", None)
+        (f"{job}_[0-2%2]", "JobHeldUser", None)
     ]
     assert alice.types("release", str(job)).returncode == 0
-    eventually(
-        lambda: {one["state"] for one in alice.gets("show", str(job))["tasks"]} == {"RUNNING"},
-        "both tasks to run",
-    )
+
+    def states():
+        return [one["state"] for one in alice.gets("show", str(job))["tasks"]]
+
+    eventually(lambda: states() == ["RUNNING", "RUNNING", "PENDING"], "two tasks to run")
+    done = alice.types("cancel", "--name", "sleep", "--state", "PD")
+    assert (done.returncode, done.stderr) == (0, "Cancelled 1 of 1 jobs.\n")
+    eventually(lambda: states() == ["RUNNING", "RUNNING", "CANCELLED"], "the one that waited to be cancelled")
     assert alice.types("cancel", f"{job}_1").returncode == 0
     done = alice.types("wait", f"{job}_1")
     assert done.returncode == 7
