@@ -11,8 +11,10 @@ from qslurm.agent.link import Link
 from qslurm.agent.messages import (
     AgentStatus,
     GetJob,
+    GetMoved,
     GetStatus,
     LetGo,
+    Moved,
     Question,
     Releasing,
     WhoReleases,
@@ -89,6 +91,10 @@ class AgentConnection(Center):
             except UnreachableError:
                 pass  # whoever waits asks again, and knows for how long
         time.sleep(max(0.0, least - (time.monotonic() - began)))
+
+    def moved(self, since: int, patience_s: float) -> Moved:
+        """Which of the user's jobs have changed since an answer had this number: once some have, or after so long."""
+        return self._line.ask(GetMoved(since, patience_s), Moved)
 
     @property
     def submissions_at_once(self) -> int:

@@ -26,6 +26,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLoads,
     GetLog,
+    GetMoved,
     GetPartitions,
     GetQueue,
     GetSessions,
@@ -43,6 +44,7 @@ from qslurm.agent.messages import (
     WhoReleases,
 )
 from qslurm.agent.missing import AboutJob, Missing
+from qslurm.agent.news import News
 from qslurm.agent.owners import Owners
 from qslurm.agent.queue import line_of
 from qslurm.agent.user import User
@@ -76,6 +78,7 @@ class Desk:
         token: Callable[[], TokenState] | None = None,
         dependants: Dependants,
         lost: Lost | None = None,
+        news: News | None = None,
     ) -> None:
         self._settings = settings
         self._missing = Missing(outbox, Lost(outbox, sender.look) if lost is None else lost, follower, sender)
@@ -85,6 +88,7 @@ class Desk:
         self._follower = follower
         self._token = token
         self._dependants = dependants
+        self._news = news or News(outbox.owners, lambda _: None)
         self._local = threading.local()
         self.intake = Intake(settings, outbox, sender, dependants)
         self._owners = Owners(outbox, self._missing, lambda: self._center)
@@ -104,6 +108,8 @@ class Desk:
                 return self._status()
             case WhoReleases() | LetGo() | GetEndings() | EndBound():
                 return self._dependants.answer(user, question, self._center)
+            case GetMoved(since=since):
+                return self._news.since(since, user.name)
             case GetStarts(key=key):
                 return self._starts(user, key)
             case _:

@@ -50,13 +50,13 @@ STOP_S = 1.0
 
 
 class Follower:
-    """A thread that looks. `changed` is called with the id of each job that is seen to be another than before."""
+    """A thread that looks. `changed` is called with the jobs that are seen to be other than before."""
 
     def __init__(
         self,
         outbox: Outbox,
         connect: Callable[[], Center],
-        changed: Callable[[int], None],
+        changed: Callable[[list[JobRow]], None],
         lost: Lost | None = None,
     ) -> None:
         self.jobs = JobTable()
@@ -109,9 +109,7 @@ class Follower:
 
     def saw(self, jobs: list[JobInfo]) -> None:
         """Somebody else has asked slurmrestd for jobs."""
-        for job in jobs:
-            if self.jobs.see(JobRow.of(job)):
-                self._changed(job.job_id)
+        self._say_changed([row for row in map(JobRow.of, jobs) if self.jobs.see(row)])
 
     def _run(self) -> None:
         center = self._connect()
@@ -239,7 +237,7 @@ class Follower:
         if row.is_final:
             self._outbox.ended([number])
         if self.jobs.see(row):
-            self._changed(job_id)
+            self._say_changed([row])
 
     def _pause(self) -> float:
         return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)
@@ -255,8 +253,11 @@ class Follower:
             if tasks and all(row.is_final for row in tasks):
                 ended.append(number)
         self._outbox.ended(ended)
-        for row in changed:
-            self._changed(row.job_id)
+        self._say_changed(changed)
+
+    def _say_changed(self, rows: list[JobRow]) -> None:
+        if rows:
+            self._changed(rows)
 
     def _say_trouble(self, message: str) -> None:
         if message != self._trouble:

@@ -70,6 +70,16 @@ class GetQueue(msgspec.Struct, tag="queue"):
     """The user's jobs with their places in line, all of the center's for an admin. A Line (feed/pages.py)."""
 
 
+class GetMoved(msgspec.Struct, tag="moved"):
+    """Which of the user's jobs have changed since an answer had this number? Moved.
+
+    The answer comes when one has, when some were missed, or after `patience_s`.
+    """
+
+    since: Count
+    patience_s: Seconds = 0.0
+
+
 class GetTasks(msgspec.Struct, tag="tasks"):
     """One of the user's jobs, or each task of an array. JobInfos."""
 
@@ -187,6 +197,7 @@ Question = (
     | GetJob
     | GetJobs
     | GetQueue
+    | GetMoved
     | GetTasks
     | GetAccounted
     | CancelJob
@@ -255,6 +266,14 @@ class Releasing(msgspec.Struct):
 
     name: str
     silent_s: float = 0.0
+
+
+class Moved(msgspec.Struct):
+    """The jobs that have changed, arrays as a whole; with `missed` it may be any. `number` is this answer's."""
+
+    number: int
+    jobs: list[int] = []
+    missed: bool = False
 
 
 class Ending(msgspec.Struct):

@@ -29,9 +29,11 @@ from qslurm.agent.messages import (
     Failed,
     GetEndings,
     GetJob,
+    GetMoved,
     GetStatus,
     Hello,
     LetGo,
+    Moved,
     Question,
     Submit,
     WhoReleases,
@@ -81,7 +83,7 @@ QUIET_S = 0.5
 SPARE_FILES = 256
 """Descriptors that are not for users' connections: those to C2, the outbox, munge's pipes."""
 
-LOCAL = Submit | LetGo | WhoReleases | GetStatus
+LOCAL = Submit | GetMoved | LetGo | WhoReleases | GetStatus
 """Questions that are answered without C2."""
 
 Who = Callable[[bytes, bytes], int]
@@ -174,7 +176,9 @@ class Server:
             answer = Failed(
                 "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
             )
-        if not isinstance(question, Hello | GetJob | GetEndings | WhoReleases) or isinstance(answer, Failed):
+        if not isinstance(question, Hello | GetJob | GetMoved | GetEndings | WhoReleases) or isinstance(
+            answer, Failed
+        ):
             _audit(user, question, answer)
         return answer
 
@@ -207,6 +211,13 @@ class Server:
                     if mark(job) == seen and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
                         job = await ask()
                     return job
+            case GetMoved(patience_s=patience_s):
+                with self._bell.listening(("news", user.name)) as event:
+                    moved: Moved = await ask()
+                    is_new = moved.jobs or moved.missed
+                    if not is_new and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
+                        moved = await ask()
+                    return moved
             case GetEndings():
                 return await self._endings(question, ask)
             case _:

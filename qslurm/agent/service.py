@@ -15,6 +15,7 @@ from qslurm.agent.desk import Desk
 from qslurm.agent.endings import Dependants
 from qslurm.agent.follower import Follower
 from qslurm.agent.lost import Lost
+from qslurm.agent.news import News
 from qslurm.agent.outbox import Outbox
 from qslurm.agent.renewer import Renewer
 from qslurm.agent.senders import Senders
@@ -26,6 +27,7 @@ from qslurm.center.settings import section_of
 from qslurm.dispatcher.credentials import Munge
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.eventlog import EventLog
+from qslurm.feed.rows import JobRow
 from qslurm.tokens.secret import HeldToken
 
 log = EventLog(__name__)
@@ -65,11 +67,14 @@ async def _serve(config: Config, token: HeldToken) -> None:
     bonds = Bonds(Path(config.agent.state))
     bonds.forget_ended()
 
-    def changed(job_id: int) -> None:
-        bell.ring(("job", job_id))
-        row = follower.jobs.row(job_id)
-        if row is not None and row.is_final:
+    news = News(outbox.owners, lambda user: bell.ring(("news", user)))
+
+    def changed(rows: list[JobRow]) -> None:
+        for row in rows:
+            bell.ring(("job", row.job_id))
+        if any(row.is_final for row in rows):
             bell.ring(ENDINGS)
+        news.changed(rows)
 
     lost = Lost(outbox, lambda: sender.look())  # noqa: PLW0108 -- the sender is made below
 
@@ -82,7 +87,15 @@ async def _serve(config: Config, token: HeldToken) -> None:
     sender = Senders(outbox, connect, sent)
     dependants = Dependants(config, outbox, bonds, follower)
     desk = Desk(
-        config.agent, outbox, connect, sender, follower, lost=lost, token=renewer.state, dependants=dependants
+        config.agent,
+        outbox,
+        connect,
+        sender,
+        follower,
+        lost=lost,
+        token=renewer.state,
+        dependants=dependants,
+        news=news,
     )
     server = Server(desk, bell, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from qslurm.api.connections import Connections
 from qslurm.api.given import check_options, request_of
 from qslurm.api.job import Job
+from qslurm.api.listening import Listener
 from qslurm.api.mapping import AT_ONCE, Pending, Results, cancel_all, send_all
 from qslurm.api.result import Result
 from qslurm.api.settling import Tasks, settled, tasks_settled
@@ -75,13 +77,11 @@ class Center:
             "backend": backend,
         }
         self._config = load_config(flags)
-        self._for_callers, self._for_watching = self._connection(), self._connection()
         self._lock = threading.Lock()
-        self._watcher = Watcher(self._settle)
+        self._connect()
         self._jobs: list[Job] = []
         self._arrays: list[Tasks] = []
         self._maps: weakref.WeakSet[Results[Source]] = weakref.WeakSet()
-        self._closed = False
         _all.add(self)
 
     def __enter__(self) -> Center:
@@ -102,10 +102,8 @@ class Center:
 
     def close(self) -> None:
         """Close the connections. Jobs go on; a future that is still open ends with a NotReadyError that says so."""
+        self._connections.close()
         self._watcher.close()
-        with self._lock:
-            self._closed = True
-            self._for_callers.close()
         self._for_watching.close()
         for job in self._jobs:
             with suppress(InvalidStateError):
@@ -118,15 +116,14 @@ class Center:
         for array in self._arrays:
             array.set_exception(NotReadyError("The Center was closed before this job had ended; it goes on."))
 
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise InvalidInputError("This Center is closed.", hint="Make another one.")
+    def _connect(self) -> None:
+        self._connections, self._for_watching = Connections(self._connection), self._connection()
+        self._watcher = Watcher(self._settle)
+        self._listener = Listener(self._connection, self._watcher.wake, lambda: self._watcher.is_waiting)
 
-    @property
-    def _here(self) -> connection.Center:
-        """The connection for who calls; use it with the lock."""
-        self._refuse_if_closed()
-        return self._for_callers
+    def _watch(self, job: Job | Tasks) -> None:
+        self._watcher.add(job)
+        self._listener.listen()
 
     def _begin_anew(self) -> None:
         """In a process that was forked off: the connections are its parent's, and no thread looks after jobs.
@@ -134,13 +131,12 @@ class Center:
         Two who ask on one connection would get each other's answers.
         """
         self._lock = threading.Lock()
-        self._watcher = Watcher(self._settle)
-        if not self._closed:
-            self._for_callers, self._for_watching = self._connection(), self._connection()
+        if not self._connections.is_closed:
+            self._connect()
             awaited: list[Job | Tasks] = [*self._jobs, *self._arrays]
             for job in awaited:
                 if not job.done():
-                    self._watcher.add(job)
+                    self._watch(job)
 
     def submit(
         self,
@@ -185,7 +181,7 @@ class Center:
         from qslurm.center.follow_up import followed
         from qslurm.center.request import prepare
 
-        self._refuse_if_closed()
+        self._connections.refuse_if_closed()
         options: dict[str, Any] = {
             "template": template,
             "backend": backend,
@@ -210,8 +206,8 @@ class Center:
         options |= {"sweep": sweep, "variables": variables, "then_if": then_if}
         (request,) = self._placed([request_of(source, options)])
         payload = prepare(self._config, request, os.environ)
-        script, center = Path(then) if then else None, self._here
-        with self._lock, followed(center, payload, script, then_if) as follow_up:
+        script = Path(then) if then else None
+        with self._connections.one() as center, followed(center, payload, script, then_if) as follow_up:
             submitted = jobs.submit(center, payload)
         job = self.job(submitted.job_id)
         job.follow_up = follow_up
@@ -228,8 +224,8 @@ class Center:
         from qslurm.center.lists import backends
 
         need = need_of(self._config, left_open)
-        with self._lock:
-            listed = backends(self._here)
+        with self._connections.one() as center:
+            listed = backends(center)
         choice = choose(need, offers_of(self._config, listed), time.time())
         return [placed(request, choice) if request in left_open else request for request in requests]
 
@@ -251,7 +247,7 @@ class Center:
         so does an error that ends the block of this center. No more than `buffersize` sources are read ahead of the
         results that were taken, so there may be any number of them.
         """
-        self._refuse_if_closed()
+        self._connections.refuse_if_closed()
         if isinstance(sources, str | bytes | os.PathLike):
             raise InvalidInputError("map takes many jobs, such as a list of texts; submit takes one.")
         check_options({"buffersize": buffersize})
@@ -269,7 +265,7 @@ class Center:
         return results
 
     def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[Pending]:
-        self._refuse_if_closed()
+        self._connections.refuse_if_closed()
         if options.get("then"):  # each has a follow-up of its own
             jobs: list[Job] = []
             try:
@@ -283,16 +279,16 @@ class Center:
         return send_all(self._connection, self._config, requests, os.environ, self._futures)
 
     def _cancel_all(self, jobs: Sequence[int]) -> None:
-        cancel_all(self._connection, self._for_callers.submissions_at_once, jobs)
+        cancel_all(self._connection, jobs)
 
     def _futures(self, job_id: int, tasks: int | None) -> list[Future[Result]]:
         if tasks is None:
             return [self.job(job_id)]
         array = Tasks(job_id, tasks)
         with self._lock:
-            self._refuse_if_closed()  # nobody would look after it
+            self._connections.refuse_if_closed()  # nobody would look after it
             self._arrays = [*(known for known in self._arrays if not known.done()), array]
-        self._watcher.add(array)
+        self._watch(array)
         return array.futures
 
     def session(
@@ -325,7 +321,7 @@ class Center:
         from qslurm.sessions.ending import Ending
         from qslurm.sessions.opening import Wish, open_session
 
-        self._refuse_if_closed()
+        self._connections.refuse_if_closed()
         options: dict[str, Any] = {
             "backend": backend,
             "qubits": qubits,
@@ -356,13 +352,13 @@ class Center:
 
         InvalidInputError for what is no job id; UnknownJobError for a key that C2 does not know.
         """
-        self._refuse_if_closed()
+        self._connections.refuse_if_closed()
         job = Job(self, self._id_of(job_id), self._config.prefix)
         with self._lock:
-            self._refuse_if_closed()  # nobody would look after it
+            self._connections.refuse_if_closed()  # nobody would look after it
             self._jobs = [known for known in self._jobs if not known.done()]
             self._jobs.append(job)
-        self._watcher.add(job)
+        self._watch(job)
         return job
 
     def _id_of(self, job_id: int | str) -> int:
@@ -379,46 +375,45 @@ class Center:
             )
         if not ref.key:
             return ref.job_id
-        with self._lock:
-            return with_key(self._here, ref.key)
+        with self._connections.one() as center:
+            return with_key(center, ref.key)
 
     def jobs(self) -> list[JobInfo]:
         """The center's jobs that C2's slurmctld knows, waiting, running or ended a moment ago."""
-        with self._lock:
-            slurm = self._here.slurm
-            return [job for job in slurm.jobs() if job.user == slurm.user]
+        with self._connections.one() as center:
+            return [job for job in center.slurm.jobs() if job.user == center.slurm.user]
 
     def backends(self) -> list[dict[str, Any]]:
         """C2's backends: name, state, reason, qubits, max_shots, default_shots, queued, executing."""
-        with self._lock:
-            return self._here.results.backends()
+        with self._connections.one() as center:
+            return center.results.backends()
 
     def look(self, job_id: int) -> JobInfo:
         """A job as C2 sees it now; UnknownJobError if it is none of this center's."""
         from qslurm.center import jobs
 
-        with self._lock:
-            return jobs.look(self._here, job_id)
+        with self._connections.one() as center:
+            return jobs.look(center, job_id)
 
     def tasks(self, job_id: int) -> list[JobInfo]:
         """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
         from qslurm.center import tasks
         from qslurm.center.refs import JobRef
 
-        with self._lock:
-            return list(tasks.look(self._here, JobRef(job_id)).jobs)
+        with self._connections.one() as center:
+            return list(tasks.look(center, JobRef(job_id)).jobs)
 
     def cancel(self, job_id: int) -> bool:
         """Have C2 cancel a job; False if it was over already."""
-        with self._lock:
-            return not self._here.slurm.cancel(job_id)
+        with self._connections.one() as center:
+            return not center.slurm.cancel(job_id)
 
     def logs(self, job_id: int) -> str:
         """What a job has written so far."""
         from qslurm.center.results import log_pieces
 
-        with self._lock:
-            return b"".join(log_pieces(self._here.results, job_id)).decode(errors="replace")
+        with self._connections.one() as center:
+            return b"".join(log_pieces(center.results, job_id)).decode(errors="replace")
 
     def _connection(self) -> connection.Center:
         from qslurm.center.connection import open_center

@@ -123,9 +123,7 @@ def send_all(
 
     ready = [checked(config, request, environ) for request in requests]
     packages = [package_of(config, *one) for one in packed(ready)]
-    center = connect()
-    connections = center.submissions_at_once
-    center.close()
+    connections = _at_once(connect)
     found: dict[int, Pending] = {}
     failure: QslurmError | None = None
     sent: list[int] = []
@@ -149,15 +147,15 @@ def send_all(
             for member, future in zip(package.members, futures, strict=True):
                 found[member] = (job_id, future)
     except BaseException:
-        cancel_all(connect, connections, sent)
+        cancel_all(connect, sent)
         raise
     if failure is not None:
-        cancel_all(connect, connections, sent)
+        cancel_all(connect, sent)
         raise failure
     return [found[member] for member in sorted(found)]
 
 
-def cancel_all(connect: Callable[[], Center], connections: int, jobs: Sequence[int]) -> None:
+def cancel_all(connect: Callable[[], Center], jobs: Sequence[int]) -> None:
     """Have C2 cancel these, as far as it can."""
     from qslurm.center.many import for_each
     from qslurm.errors import RefusedError
@@ -166,9 +164,16 @@ def cancel_all(connect: Callable[[], Center], connections: int, jobs: Sequence[i
         connect,
         list(dict.fromkeys(jobs)),
         lambda center, job_id: center.slurm.cancel(job_id),
-        connections=connections,
+        connections=_at_once(connect),
         own=RefusedError,
     )
+
+
+def _at_once(connect: Callable[[], Center]) -> int:
+    """How many questions may be under way; nothing is asked for it."""
+    center = connect()
+    center.close()
+    return center.submissions_at_once
 
 
 def _failed(error: QslurmError) -> Future[Result]:

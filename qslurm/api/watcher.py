@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,11 +14,13 @@ from qslurm.center.waiting import PATIENCE_S, next_delay
 from qslurm.errors import UnreachableError
 
 LEAST_PAUSE_S = 0.05
-"""Between two questions to C2, however many jobs are waited for: it can answer one for many users, not all of many."""
+"""Between two questions to C2 about jobs that go on: it can answer one for many users, not all of many."""
 
 
 class Awaited(Protocol):
     """A job on C2 that somebody has a future of, or several."""
+
+    id: int
 
     def set_result(self, result: Result, /) -> None: ...  # noqa: D102
     def set_exception(self, exception: BaseException, /) -> None: ...  # noqa: D102
@@ -38,11 +40,16 @@ class _Watched:
 
 
 class Watcher:
-    """Asks for each job as often as `qslurm wait` does. The thread lives while there is something to wait for."""
+    """Asks for each job as often as `qslurm wait` does, and when somebody says that it has changed.
+
+    The thread lives while there is something to wait for.
+    """
 
     def __init__(self, settle: Settle) -> None:
         self._settle = settle
         self._waiting: list[_Watched] = []
+        self._looked_at: _Watched | None = None
+        self._look_again = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._number = 0
@@ -61,6 +68,22 @@ class Watcher:
                 self._thread.start()
             self._changed.notify()
 
+    def wake(self, jobs: Collection[int] | None) -> None:
+        """These jobs have changed, or with None any of them may have: look at once."""
+        with self._changed:
+            for watched in self._waiting:
+                if jobs is None or watched.job.id in jobs:
+                    watched.due = 0.0
+            heapq.heapify(self._waiting)
+            if self._looked_at is not None and (jobs is None or self._looked_at.job.id in jobs):
+                self._look_again = True
+            self._changed.notify()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a job that has not ended."""
+        return self._thread is not None and not self._closed
+
     def close(self) -> None:
         """Look no more, and wait until the thread has ended."""
         with self._changed:
@@ -72,12 +95,13 @@ class Watcher:
 
     def _run(self) -> None:
         while (watched := self._next()) is not None:
-            if not self._is_settled(watched):
-                now = time.monotonic()
-                watched.due = now + next_delay(now - watched.since)
-                with self._changed:
-                    heapq.heappush(self._waiting, watched)
+            if self._is_settled(watched):
+                continue
+            now = time.monotonic()
             with self._changed:
+                watched.due = 0.0 if self._look_again else now + next_delay(now - watched.since)
+                heapq.heappush(self._waiting, watched)
+                self._looked_at = None
                 self._changed.wait_for(lambda: self._closed, LEAST_PAUSE_S)
 
     def _next(self) -> _Watched | None:
@@ -86,9 +110,10 @@ class Watcher:
             while self._waiting and not self._closed:
                 left = self._waiting[0].due - time.monotonic()
                 if left <= 0:
-                    return heapq.heappop(self._waiting)
+                    self._looked_at, self._look_again = heapq.heappop(self._waiting), False
+                    return self._looked_at
                 self._changed.wait(left)
-            self._thread = None
+            self._thread = self._looked_at = None
             return None
 
     def _is_settled(self, watched: _Watched) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
+    from qslurm.agent.messages import Moved
     from qslurm.center.c2 import Platform, Slurm
     from qslurm.center.config import Config
     from qslurm.center.results import JobManagerClient
@@ -111,6 +112,11 @@ class Center:
         """Wait before the next look at a job: so long, or less if it is known to have changed."""
         del job
         time.sleep(seconds)
+
+    def moved(self, since: int, patience_s: float) -> Moved | None:
+        """Which jobs have changed since an answer had this number, once there are some; None where nobody tells."""
+        del since, patience_s
+        return None
 
     @property
     def submissions_at_once(self) -> int:

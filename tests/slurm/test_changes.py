@@ -12,16 +12,36 @@ from people import Researcher, eventually, operator
 pytestmark = pytest.mark.slurm
 
 
+# Its futures look at jobs at their beginning, and not again in an hour.
+PROGRAM = """
+import concurrent.futures
+from qslurm import Center
+from qslurm.center import waiting
+
+waiting.FIRST_DELAY_S = waiting.LONGEST_DELAY_S = 3600.0
+FLIP = "version 3.0; qubit q; bit b; X q; b = measure q"
+with Center(backend="qx") as center:
+    jobs = [center.submit(FLIP, shots=number) for number in (1, 2, 3)]
+    jobs.append(center.submit(FLIP, array="0-2", shots=4))
+    for job in concurrent.futures.as_completed(jobs, timeout=100):
+        job.result()
+    print([result.counts["1"] for result in center.map([FLIP] * 24, shots=5, timeout=100)] == [5] * 24)
+"""
+
+
 class Client(Researcher):
     """Somebody on C1 without a token, on the agent's host."""
 
-    def types(self, *words, **environment):
+    @property
+    def environment(self):
         layout = self.testbed.layout
-        agent = {
+        return {
             "QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml"),
             "QSLURM_AGENT": str(layout.agent_socket),
         }
-        return super().types(*words, **(agent | environment))
+
+    def types(self, *words, **environment):
+        return super().types(*words, **(self.environment | environment))
 
 
 @pytest.fixture
@@ -90,6 +110,13 @@ def test_a_change_is_at_who_waits_while_slurmrestd_is_stopped(alice, pool):
     assert done.returncode == 7, done.stderr
     assert f"Job {job_id} was cancelled" in done.stderr
     assert alice.sees(job_id) == "CANCELLED"
+
+
+def test_a_programs_futures_hear_of_it_from_the_agent(alice):
+    alice.writes("heard.py", PROGRAM)
+    words = (alice.testbed.layout.python, "-I", "heard.py")
+    done = alice.testbed.c1(words, user=alice.user, timeout_s=300, **alice.environment)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_an_array_is_waited_for_to_its_last_task(alice):

@@ -83,7 +83,7 @@ def followed(outbox, c2, monkeypatch):
     monkeypatch.setattr(module, "PAUSE_S", 0.01)
     monkeypatch.setattr(module, "RETRY_S", 0.0)
     woken = queue.SimpleQueue()
-    follower = Follower(outbox, lambda: c2, woken.put)
+    follower = Follower(outbox, lambda: c2, lambda rows: [woken.put(row.job_id) for row in rows])
     follower.start()
     yield follower, lambda: woken.get(timeout=60)
     c2.pages.put(UnreachableError("over"))

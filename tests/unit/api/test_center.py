@@ -52,6 +52,7 @@ def sent(tmp_path, monkeypatch):
     sent = Sent()
     monkeypatch.setattr("qslurm.center.connection.open_center", lambda config: C2(config, sent))
     monkeypatch.setattr("qslurm.api.watcher.Watcher.add", lambda self, job: None)
+    monkeypatch.setattr("qslurm.api.listening.Listener.listen", lambda self: None)
     return sent
 
 
@@ -151,7 +152,8 @@ def test_what_an_option_can_not_be_is_said_by_its_name(sent, source, options, sa
 
 def test_a_job_is_named_by_its_id_or_its_key_and_by_nothing_else(sent):
     center = Center()
-    center._for_callers.slurm.find_by_key = lambda key: JobInfo(job_id=13, name=key, state="PENDING")
+    with center._connections.one() as c2:  # it is kept for the next who calls
+        c2.slurm.find_by_key = lambda key: JobInfo(job_id=13, name=key, state="PENDING")
     assert [center.job(name).id for name in (12, "12", "c2:12", "0123456789abcdef" * 2)] == [12, 12, 12, 13]
     for name in (0, -1, 2**63, True, None, 1.5, "x", "12_3", "12+0", "tuna:12"):
         with pytest.raises(InvalidInputError, match="is not a job id"):
@@ -172,12 +174,14 @@ def test_a_closed_center_says_so_and_leaves_nobody_waiting(sent):
 
 def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
     center = Center(backend="five")
-    job, parents = center.submit(BELL), {center._for_callers, center._for_watching}
+    job, parents = center.submit(BELL), {*center._connections._idle, center._for_watching}
     looked_after = []
     monkeypatch.setattr("qslurm.api.watcher.Watcher.add", lambda self, one: looked_after.append(one))
     center._begin_anew()
     assert looked_after == [job]
-    assert not parents & {center._for_callers, center._for_watching}
+    center.backends()
+    assert len(parents) == 2
+    assert not parents & {*center._connections._idle, center._for_watching}
 
 
 def test_of_a_map_that_can_not_be_submitted_nothing_is_left(sent, monkeypatch):
