@@ -29,6 +29,7 @@ from qslurm.agent.messages import (
     GetMoved,
     GetPartitions,
     GetQueue,
+    GetResults,
     GetSessions,
     GetStarts,
     GetStatus,
@@ -112,6 +113,8 @@ class Desk:
                 return self._news.since(since, user.name)
             case GetStarts(key=key):
                 return self._starts(user, key)
+            case GetResults(jobs=jobs):
+                return self._results(user, jobs)
             case _:
                 return self._about(question, self._owners.owned(user, question.job_id))
 
@@ -148,6 +151,12 @@ class Desk:
         entry = self._outbox.with_key(key)
         may = user.admin or (entry is not None and entry.user == user.name)
         return self._center.results.starts(key) if may else []
+
+    def _results(self, user: User, jobs: list[int]) -> list[dict[str, Any]]:
+        """The results of these, as far as C2's answer has room for them; of another user's, that there are none."""
+        found = self._center.results.many_results(jobs) if jobs else []
+        theirs = {one["job_id"]: one for one in self._of(user, [one for one in found if "error" not in one])}
+        return [theirs.get(one["job_id"]) or _nothing(one["job_id"]) for one in found]
 
     def _about(self, question: AboutJob, entry: Entry | None) -> Any:
         """The answer to a question about one job, which the user may ask."""
@@ -309,6 +318,11 @@ class Desk:
             self._local.center = self._connect()
         center: Center = self._local.center
         return center
+
+
+def _nothing(job_id: int) -> dict[str, Any]:
+    error = UnknownJobError(f"You have no job {job_id} on C2.")
+    return {"job_id": job_id, "error": {"type": error.kind, "message": error.message}}
 
 
 def _faceless(job: JobInfo) -> JobInfo:

@@ -117,6 +117,15 @@ class AskPlatform(msgspec.Struct, tag="platform"):
     job_id: JobId
 
 
+class GetResults(msgspec.Struct, tag="results"):
+    """What each of these of the user's jobs has measured or computed, or its `error`; maybe of the first ones only.
+
+    Documents.
+    """
+
+    jobs: Annotated[list[JobId], msgspec.Meta(max_length=250)]
+
+
 class GetStarts(msgspec.Struct, tag="starts"):
     """Every start of one of the user's submissions that C2's platform knows, newest first. Documents."""
 
@@ -203,6 +212,7 @@ Question = (
     | CancelJob
     | UpdateJob
     | AskPlatform
+    | GetResults
     | GetStarts
     | GetBackends
     | GetSessions

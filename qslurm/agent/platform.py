@@ -12,6 +12,7 @@ from qslurm.agent.messages import (
     GetLoads,
     GetLog,
     GetQueue,
+    GetResults,
     GetSessions,
     GetStarts,
     GetUsage,
@@ -20,6 +21,8 @@ from qslurm.agent.messages import (
 from qslurm.errors import UnknownJobError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qslurm.feed.pages import Line, Load, Page
 
 
@@ -36,6 +39,10 @@ class AgentPlatform:
     def results(self, job_id: int) -> dict[str, Any]:
         """What one of the user's jobs has measured or computed."""
         return self._line.ask(AskPlatform("results", job_id), dict[str, Any])
+
+    def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """What each of these of the user's jobs has measured or computed, or its `error`; of some at least."""
+        return self._line.ask(GetResults(list(job_ids)), list[dict[str, Any]])
 
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The latest of the user's jobs that the platform has run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Platform(Protocol):
 
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
     def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
+    def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]: ...  # noqa: D102
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]: ...  # noqa: D102
     def starts(self, key: str) -> list[dict[str, Any]]: ...  # noqa: D102
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102

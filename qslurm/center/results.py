@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,6 +77,13 @@ class JobManagerClient:
     def results(self, job_id: int) -> dict[str, Any]:
         """Counts of a circuit job, final result of a hybrid job; NotReadyError while it runs."""
         return self._json(f"/v1/jobs/{job_id}/results")
+
+    def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """The same of each of these, or its `error`, as far as an answer has room for: of one, at least.
+
+        UnknownJobError where there is no such list. At most 250 ids.
+        """
+        return self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
 
     def starts(self, key: str) -> list[dict[str, Any]]:
         """Every start of the submission with this key that the platform knows, newest first."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -251,11 +252,12 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
     """
     documents: list[dict[str, Any]] = []
     away: UnreachableError | None = None
+    known = one.results_of(center, [job.job_id for job in jobs if job.start_time is not None])
     for job in jobs:
         try:
             if away is not None:
                 raise away
-            documents.append(_fetched(center, job))
+            documents.append(_fetched(center, job, known))
         except QslurmError as error:
             away = error if isinstance(error, UnreachableError) else None
             if away is not None and not documents:
@@ -265,14 +267,16 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
     return documents
 
 
-def _fetched(center: Center, job: JobInfo) -> dict[str, Any]:
+def _fetched(
+    center: Center, job: JobInfo, known: Mapping[int, dict[str, Any]] = MappingProxyType({})
+) -> dict[str, Any]:
     if not job.is_final and job.start_time is None:  # its job id may be the array's
         raise NotReadyError(
             f"Job {center.prefix}{job.shown_id} has no results yet, it is {job.word}"
             f"{f' ({job.why})' if job.why else ''}.",
             hint=f"`qslurm wait {center.prefix}{job.array_job_id or job.job_id}` waits for it.",
         )
-    document = one.fetch_results(center, job.job_id, job)
+    document = one.fetch_results(center, job.job_id, job, known)
     parameters = parameters_of(job)
     if (
         document.get("name", job.name) != job.name

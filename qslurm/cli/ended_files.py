@@ -11,7 +11,7 @@ from qslurm.center.tasks import task_of
 from qslurm.cli.ended import ended_document, results_or_none
 from qslurm.cli.output import error_document, print_json
 from qslurm.cli.results import print_results
-from qslurm.errors import NotReadyError, QslurmError
+from qslurm.errors import NotReadyError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -26,6 +26,9 @@ def ends_in(
 ) -> None:
     """Write into the documents of a package's files how each has ended: its state, and its results or its error."""
     tasks, failure = end
+    known: Mapping[int, dict[str, Any]] | UnreachableError = {}
+    if package.is_array and tasks is not None:
+        known = _known(center, tasks)
     for task, member in enumerate(package.members):
         document = documents[member]
         try:
@@ -33,20 +36,36 @@ def ends_in(
                 raise failure or NotReadyError(f"Nobody knows how job {ref} is.")
             if package.is_array:
                 mine = JobRef(ref.job_id, task, ref.platform)
-                document |= _task(center, task_of(tasks.jobs, mine), failure)
+                document |= _task(center, task_of(tasks.jobs, mine), failure, known)
             else:
                 document |= _job(center, ref, tasks, failure)
         except QslurmError as error:
             document |= {"state": "unknown", "error": error_document(error)}
 
 
-def _task(center: Center, job: JobInfo, failure: QslurmError | None) -> dict[str, Any]:
+def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | UnreachableError:
+    """The results of the tasks, as far as they can be had at once, or why none can."""
+    ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
+    try:
+        return one.results_of(center, ended)
+    except UnreachableError as error:  # a thousand are not asked for one by one then
+        return error
+
+
+def _task(
+    center: Center,
+    job: JobInfo,
+    failure: QslurmError | None,
+    known: Mapping[int, dict[str, Any]] | UnreachableError,
+) -> dict[str, Any]:
     """A file that is a task of its package's array; the others' failures are none of its own."""
     said = {"state": job.word}
     error = one.outcome_error(center, job) if job.is_final else failure
     if error is None:
         try:
-            results = one.fetch_results(center, job.job_id, job) if center.has_platform else None
+            if isinstance(known, UnreachableError):
+                raise known
+            results = one.fetch_results(center, job.job_id, job, known) if center.has_platform else None
             return {**said, "results": results}
         except QslurmError as failed:  # how it ended is known
             error = failed

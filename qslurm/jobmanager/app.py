@@ -4,6 +4,7 @@
     GET /v1/jobs/ID           one job
     GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
     GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
+    GET /v1/results           the same of many (?jobs=12,13), or why there is none; as many as go into an answer
     GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
@@ -36,12 +37,14 @@ from qslurm.c2.config import C2Config
 from qslurm.dispatcher.entrance.certificate import read_certificate
 from qslurm.errors import (
     InvalidInputError,
+    NotReadyError,
     QslurmError,
     UnknownJobError,
 )
 from qslurm.jobmanager.auth import Keyring, verify
 from qslurm.jobmanager.documents import (
     backend_document,
+    error_document,
     job_document,
     refuse_unfinished,
     reserved,
@@ -54,6 +57,7 @@ from qslurm.jobmanager.http import (
     guarded,
     http_error,
     job_id_of,
+    job_ids_in,
     json_response,
     number_in,
     token_of,
@@ -73,6 +77,12 @@ KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
 
 LONGEST_LIST = 1000
 
+MOST_RESULTS = 250
+"""Jobs whose results may be asked for at once."""
+
+MOST_BYTES = 8 * 1024 * 1024
+"""Of results in an answer; the one that goes beyond is still in it."""
+
 
 def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
     """The application, ready to serve; `following` has the endpoints for who follows jobs."""
@@ -84,6 +94,7 @@ def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
         Route("/v1/usage", guarded(manager.usage), methods=["GET"]),
         Route("/v1/token", guarded(manager.renewal), methods=["GET", "POST"]),
         Route("/v1/keys/{key:path}", guarded(manager.key), methods=["GET"]),
+        Route("/v1/results", guarded(manager.many_results), methods=["GET"]),
         Route("/v1/jobs", guarded(manager.jobs), methods=["GET"]),
         Route("/v1/jobs/{job_id}", guarded(manager.job), methods=["GET"]),
         Route("/v1/jobs/{job_id}/results", guarded(manager.results), methods=["GET"]),
@@ -177,10 +188,28 @@ class _JobManager:
         return json_response({"jobs": [job_document(task) for task in self._reader.starts(center, key)]})
 
     def results(self, request: Request) -> Response:
-        task = self._task(request)
+        return json_response(self._results(self._task(request)))
+
+    def many_results(self, request: Request) -> Response:
+        center, wanted = self.center(request), job_ids_in(request, "jobs", MOST_RESULTS)
+        known = {task.job_id: task for task in self._reader.tasks_of(center, wanted)}
+        found: list[msgspec.Raw] = []
+        size = 0
+        for job_id in wanted:
+            try:
+                document = self._results(known[job_id]) if job_id in known else _absent(job_id)
+            except NotReadyError as error:
+                document = {"job_id": job_id} | error_document(error)
+            found.append(msgspec.Raw(msgspec.json.encode(document)))
+            size += len(found[-1])
+            if size > MOST_BYTES:
+                break
+        return json_response({"results": found})
+
+    def _results(self, task: TaskRecord) -> dict[str, Any]:
         refuse_unfinished(task)
         executions = self._reader.executions(task) if task.kind == "circuit" else []
-        return json_response(result_document(task, executions))
+        return result_document(task, executions)
 
     def logs(self, request: Request) -> Response:
         center, job_id = self.center(request), job_id_of(request)
@@ -194,10 +223,7 @@ class _JobManager:
         center, job_id = self.center(request), job_id_of(request)
         task = self._reader.task(center, job_id)
         if task is None:
-            raise UnknownJobError(
-                f"There is no job {job_id} of your center that has started.",
-                hint="`qslurm queue` shows your center's jobs.",
-            )
+            raise _unknown(job_id)
         return task
 
     def center(self, request: Request) -> str:
@@ -205,3 +231,14 @@ class _JobManager:
         center = verify(token_of(request), self._keyring, self._config.slurm.user_prefix, time.time())
         request.state.center = center
         return center
+
+
+def _unknown(job_id: int) -> UnknownJobError:
+    return UnknownJobError(
+        f"There is no job {job_id} of your center that has started.",
+        hint="`qslurm queue` shows your center's jobs.",
+    )
+
+
+def _absent(job_id: int) -> dict[str, Any]:
+    return {"job_id": job_id} | error_document(_unknown(job_id))

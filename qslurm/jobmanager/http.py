@@ -120,7 +120,19 @@ def token_of(request: Request) -> str:
 
 def job_id_of(request: Request) -> int:
     """The job in a request's path; InvalidInputError if it is no id."""
-    text: str = request.path_params["job_id"]
+    return _job_id(request.path_params["job_id"])
+
+
+def job_ids_in(request: Request, name: str, most: int) -> list[int]:
+    """The jobs of the query (`12,13`), each once; InvalidInputError if one is no id, or there are none or too many."""
+    text = request.query_params.get(name, "")
+    ids = text.split(",", most) if text else []
+    if not 1 <= len(ids) <= most:
+        raise InvalidInputError(f"{name} must have from 1 to {most} job ids, with commas.")
+    return list(dict.fromkeys(map(_job_id, ids)))
+
+
+def _job_id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 10):
         raise InvalidInputError(f"{text[:40]!r} is not a job id.", hint="A job id is a number, such as 4711.")
     return int(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,12 @@ class Reader:
         )
         values = (center, key, f"{key}#", f"{key}$", MOST_STARTS)  # $ is the letter after #
         return [_task(row) for row in self._rows(_TASK + where, values)]
+
+    def tasks_of(self, center: str, job_ids: Sequence[int]) -> list[TaskRecord]:
+        """The newest task of a center with each of these job ids, as far as there is one; at most 1000 ids."""
+        where = f"WHERE center = ? AND job_id IN ({','.join('?' * len(job_ids))}) ORDER BY id"
+        newest = {row[2]: row for row in self._rows(_TASK + where, (center, *job_ids))}
+        return [_task(newest[job_id]) for job_id in job_ids if job_id in newest]
 
     def usage(self, center: str, since: float, until: float) -> list[UsageRecord]:
         """What a center's jobs have used that ended, or were last heard of, in this time (Unix seconds)."""

@@ -22,6 +22,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLoads,
     GetLog,
+    GetResults,
     GetSessions,
     GetStarts,
     GetTasks,
@@ -72,6 +73,7 @@ class C2:
         return SimpleNamespace(
             job=self.documents.__getitem__,
             results=self.documents.__getitem__,
+            many_results=lambda ids: [self.documents.get(one, {"job_id": one, "error": {}}) for one in ids],
             log_from=lambda job_id, offset: (b"log", offset + 3),
             sessions=self.sessions,
             backends=self.backends,
@@ -185,10 +187,26 @@ def test_what_the_platform_remembers_of_an_id_is_shown_only_if_it_is_the_users_j
         desk.answer(ANN, GetLog(12))
 
 
+def test_of_many_results_a_user_gets_their_own(office):
+    desk, _, c2 = office()
+    mine, theirs = submission(), submission("bob")
+    desk.answer(ANN, mine)
+    desk.answer(BOB, theirs)
+    for job_id, key in ((12, mine.key), (13, f"{mine.key}#3"), (14, theirs.key), (15, "")):
+        c2.documents[job_id] = {"job_id": job_id, "key": key, "counts": {}}
+    found = desk.answer(ANN, GetResults([12, 13, 14, 15, 16]))
+    assert [one["job_id"] for one in found] == [12, 13, 14, 15, 16]
+    assert ["error" in one for one in found] == [False, False, True, True, True]
+    assert "counts" not in found[2]
+    assert desk.answer(ANN, GetResults([])) == []
+    assert [one["job_id"] for one in desk.answer(ROOT, GetResults([14])) if "counts" in one] == [14]
+
+
 @pytest.mark.parametrize(
     "question",
     [
         GetJob(2**32),
+        GetResults([1] * 251),
         CancelJob(-1),
         GetJob(1, "RUNNING", float("nan")),
         GetLog(1, 2**63),

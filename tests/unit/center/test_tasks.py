@@ -50,7 +50,13 @@ class C2:
         self.slurm = SimpleNamespace(
             tasks=self._tasks, accounted_tasks=lambda _: list(accounted), job=self._job
         )
-        self.results = SimpleNamespace(results=self._document, job=self._document, log_from=self._log_from)
+        self.results = SimpleNamespace(
+            results=self._document,
+            job=self._document,
+            log_from=self._log_from,
+            many_results=self._many_documents,
+        )
+        self.asked = []
         self.has_platform, self.prefix = True, ""
         self.paused = []
 
@@ -60,7 +66,13 @@ class C2:
     def _job(self, job_id):
         return next(job for job in self.looks[0] if job.job_id == job_id)
 
+    def _many_documents(self, job_ids):
+        """As the job manager gives them: at most two, or that there is none."""
+        self.asked.append(list(job_ids))
+        return [self.documents.get(job_id, {"job_id": job_id, "error": {}}) for job_id in job_ids[:2]]
+
     def _document(self, job_id):
+        self.asked.append(job_id)
         if job_id not in self.documents:
             raise UnknownJobError(f"no {job_id}")
         return self.documents[job_id]
@@ -153,9 +165,21 @@ def test_an_arrays_results_are_its_tasks_each_with_its_parameters():
         results(c2, JobRef(12, 2))
 
 
+def test_the_results_of_many_tasks_come_in_few_answers():
+    c2 = C2(
+        [*(task(index) for index in range(5)), task(5, "FAILED"), WAITING],
+        documents={12: counted(12, "k#5")} | {13 + index: counted(13 + index) for index in range(5)},
+    )
+    c2.documents[14]["key"] = "another-job-that-had-this-id"
+    found = results(c2, JobRef(12))["tasks"]
+    assert [one["id"] for one in found if "error" not in one] == [f"12_{index}" for index in range(5)]
+    assert c2.asked == [12, [13, 14, 15, 16, 17, 18], [15, 16, 17, 18], [17, 18], 14, 18, 18]
+
+
 @pytest.mark.parametrize("known", [0, 1])
 def test_a_platform_that_goes_away_is_not_asked_for_each_task(known):
     c2, asked = C2([task(index) for index in range(100)], documents={12: counted(12, "k#5")}), []
+    c2.results.many_results = lambda job_ids: []
 
     def document(job_id):
         asked.append(job_id)

@@ -289,6 +289,9 @@ class Results:
         about = {"job_id": job_id, "key": key, "kind": "circuit", "state": "completed"}
         return {**about, "counts": {"0": job_id}}
 
+    def many_results(self, job_ids):
+        return [self.results(job_id) for job_id in job_ids]
+
 
 @pytest.fixture
 def run_c2(monkeypatch):
@@ -331,14 +334,18 @@ def test_each_file_of_an_array_has_its_own_end(here, run_c2, monkeypatch, capsys
 
 
 def test_a_file_whose_results_can_not_be_had_is_known_to_be_completed(here, run_c2, monkeypatch, capsys):
-    def away(job_id):
+    asked = []
+
+    def away(job_ids):
+        asked.append(job_ids)
         raise UnreachableError("The job manager is away.")
 
     monkeypatch.setattr("qslurm.cli.submit_many.FEWEST", 2)
-    run_c2().results.results = away
+    run_c2().results.many_results = away
     assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["jobs"]
     assert [(one["state"], one["error"]["type"]) for one in files] == [("completed", "unreachable")] * 2
+    assert len(asked) == 1  # a thousand files are not asked for one by one then
 
 
 def test_a_sweep_in_parts_is_waited_for_as_a_whole(here, run_c2, monkeypatch, capsys):

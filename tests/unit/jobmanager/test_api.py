@@ -84,6 +84,34 @@ def test_a_failed_job_gives_its_reason_and_what_there_is(manager: Manager) -> No
     assert response.json()["reason"] == "line 3: no such gate"
 
 
+def test_many_results_come_at_once_and_who_has_none_says_why(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in (7, 8, 9):
+        manager.put_execution(manager.put_task(job_id), f'{{"0": {job_id}}}', job_id)
+    manager.put_execution(manager.put_task(9), '{"1": 9}', 9)  # its id was given again
+    manager.put_task(10, state="running")
+    manager.put_task(11, center="lumi")
+    found = manager.get("/v1/results?jobs=9,7,10,11,12,9").json()["results"]
+    assert [(one["job_id"], one.get("counts"), one.get("error", {}).get("type")) for one in found] == [
+        (9, {"1": 9}, None),
+        (7, {"0": 7}, None),
+        (10, None, "not_ready"),
+        (11, None, "unknown_job"),
+        (12, None, "unknown_job"),
+    ]
+    assert found[1] == manager.get("/v1/jobs/7/results").json()
+    monkeypatch.setattr("qslurm.jobmanager.app.MOST_BYTES", 1)
+    assert [one["job_id"] for one in manager.get("/v1/results?jobs=8,7").json()["results"]] == [8]
+
+
+@pytest.mark.parametrize("jobs", ["", "x", "7,", "0", "7,-1", ",".join(["7"] * 251), "7,9999999999999"])
+def test_what_are_no_job_ids_is_a_sentence(manager: Manager, jobs: str) -> None:
+    response = manager.get(f"/v1/results?jobs={jobs}")
+    assert response.status_code == 400
+    assert "job id" in str(error(response)["message"])
+
+
 @pytest.mark.parametrize("state", ["admitted", "running", "withdrawn"])
 def test_a_job_under_way_has_no_results_yet(manager: Manager, state: str) -> None:
     manager.put_task(7, state=state)
