@@ -28,7 +28,7 @@ Outcome: TypeAlias = "list[str] | QslurmError | None"
 @click.argument("jobs", type=JobId(anywhere=True), nargs=-1, metavar="[JOBID...]")
 @click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
 @click.option(
-    "--state", "-t", "states", metavar="STATES", help="Only jobs in these states: PENDING, RUNNING."
+    "--state", "--states", "-t", metavar="STATES", help="Only jobs in these states: PENDING, RUNNING."
 )
 @name_option
 @account_option
@@ -40,7 +40,7 @@ def cancel(
     *,
     jobs: tuple[JobRef, ...],
     partition: str | None,
-    states: str | None,
+    state: str | None,
     name: str | None,
     account: str | None,
     me: bool,
@@ -60,13 +60,13 @@ def cancel(
       qslurm cancel -n bell -t PENDING
       qslurm cancel -t PENDING 14
     """
-    chooses = me or any(word is not None for word in (partition, states, name, account, submitter))
+    chooses = me or any(word is not None for word in (partition, state, name, account, submitter))
     if not jobs and not chooses:
         raise click.UsageError("Say which: JOBID..., or --me for all of yours (see also -n, -p, -t, -A).")
     targets = [center.of(job)[1] for job in jobs]
     away: list[QslurmError] = []
     if chooses:
-        wanted = states_in(states, option="--state")
+        wanted = states_in(state, option="--state")
         chosen = chooser(name, account, me or not (jobs or submitter), submitter)
         targets, away = _fitting(
             center,

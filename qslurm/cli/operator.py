@@ -10,7 +10,7 @@ import click
 
 from qslurm.cli import reservations
 from qslurm.cli.asking import ask, ask_status
-from qslurm.cli.options import c2_config_option, json_option
+from qslurm.cli.options import c2_config_option, json_option, reason_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.cli.times import clock_time
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qslurm.dispatcher.messages import BackendStatus
 
 partition_argument = click.argument("name", metavar="PARTITION")
-reason_option = click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for whoever looks.")
 
 
 @click.group()

@@ -32,6 +32,15 @@ c2_config_option = click.option(
     help="C2's configuration.",
 )
 
+reason_option = click.option(
+    "--reason",
+    "-r",
+    default="",
+    show_default=False,
+    metavar="TEXT",
+    help="Why, for whoever looks.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

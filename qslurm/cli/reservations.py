@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from qslurm.cli.options import JobId, c2_config_option, json_option
+from qslurm.cli.options import JobId, c2_config_option, json_option, reason_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.cli.times import clock_time
+
+if TYPE_CHECKING:
+    from qslurm.center.refs import JobRef
 
 
 class Moment(click.ParamType[float]):
@@ -49,20 +53,20 @@ class Span(click.ParamType[int]):
 
 @click.command()
 @click.argument("name", metavar="BACKEND")
-@click.option("--center", metavar="CENTER", default="", help="For this center's jobs.")
-@click.option("--job", "job_id", type=JobId(), metavar="JOBID", help="For this one job of C2.")
+@click.option("--center", metavar="CENTER", default="", show_default=False, help="For this center's jobs.")
+@click.option("--job", type=JobId(), metavar="JOBID", help="For this one job of C2.")
 @click.option(
     "--start", type=Moment(), default="now", metavar="TIME", help="now, 14:30, or 2026-11-22 14:30."
 )
 @click.option("--duration", type=Span(), required=True, metavar="TIME", help="How long: 90m, 2h, 1d.")
-@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for whoever looks.")
+@reason_option
 @c2_config_option
 @json_option
 def reserve(
     name: str,
     *,
     center: str,
-    job_id: int | None,
+    job: JobRef | None,
     start: float,
     duration: int,
     reason: str,
@@ -80,10 +84,13 @@ def reserve(
     from qslurm.cli.asking import ask
     from qslurm.dispatcher.messages import Reserve, Reserved
 
-    if bool(center) == (job_id is not None):
+    if bool(center) == (job is not None):
         raise click.UsageError("Say either --center or --job.")
+    if job is not None and job.task is not None:
+        raise click.BadParameter(f"{job} is one task; name it by its own job id.", param_hint="--job")
+    job_id = job.job_id if job is not None else 0
     message = Reserve(
-        backend=name, begins=start, ends=start + duration, center=center, job_id=job_id or 0, reason=reason
+        backend=name, begins=start, ends=start + duration, center=center, job_id=job_id, reason=reason
     )
     answer = ask(message, config_file)
     assert isinstance(answer, Reserved)

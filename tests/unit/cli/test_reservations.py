@@ -9,6 +9,8 @@ import pytest
 
 from qslurm.cli.app import run
 from qslurm.cli.reservations import Moment
+from qslurm.dispatcher.messages import Reserved
+from qslurm.dispatcher.wire import decode_request, encode
 
 
 @pytest.mark.parametrize("text", ["2030-01-02 14:30", "2030-01-02T14:30"])
@@ -30,9 +32,27 @@ def test_a_time_alone_is_the_next_one():
         (["--center", "a", "--duration", "1h", "--start", "25:00"], "14:30"),
         (["--center", "a", "--duration", "1h", "--start", "99999-01-01"], "14:30"),
         (["--duration", "1h"], "--center or --job"),
+        (["--duration", "1h", "--job", "3_1"], "its own job id"),
         (["--duration", "1h", "--center", "a", "--job", "3"], "--center or --job"),
     ],
 )
 def test_what_can_not_be_read_is_a_usage_error(arguments, word, capsys):
     assert run(["backend", "reserve", "qx", *arguments]) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "center", "job_id"), [(["--center", "a"], "a", 0), (["--job", "3"], "", 3)]
+)
+def test_a_window_is_a_centers_or_a_jobs(words, center, job_id, monkeypatch, capsys):
+    asked = []
+
+    def ask(message, config_file):
+        asked.append(decode_request(encode(message)))
+        return Reserved(7)
+
+    monkeypatch.setattr("qslurm.cli.asking.ask", ask)
+    assert run(["backend", "reserve", "qx", *words, "--duration", "1h"]) == 0
+    (message,) = asked
+    assert (message.center, message.job_id, message.ends - message.begins) == (center, job_id, 3600)
+    assert f"reservation 7: qx is {'center a' if center else 'job 3'}'s" in capsys.readouterr().out
