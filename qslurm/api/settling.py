@@ -109,7 +109,7 @@ def _result(center: Center, job: JobInfo) -> Result | None:
 
 
 def _settle_array(center: Center, job_id: int) -> Result | None:
-    from qslurm.center import tasks
+    from qslurm.center import fetching, tasks
     from qslurm.center.refs import JobRef
 
     array = JobRef(job_id)
@@ -123,7 +123,7 @@ def _settle_array(center: Center, job_id: int) -> Result | None:
     if kind == "script" or not center.has_platform:
         return Result(job_id, kind)
     with suppress(NotReadyError):
-        documents = tasks.results(center, array)["tasks"]
+        documents = fetching.results(center, array)["tasks"]
         if not any("error" in document for document in documents):
             return Result(job_id, kind, tasks=[result_of(document) for document in documents])
     return None

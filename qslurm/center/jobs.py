@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
@@ -87,9 +86,6 @@ def with_key(center: Center, key: str) -> int:
         raise NotReadyError(f"The job that was submitted as {key} is not on C2 yet.", hint="Try again later.")
     return job.array_job_id or job.job_id
 
-
-AT_ONCE = 250
-"""Jobs whose results one question asks for."""
 
 INVALID_PARTITION = 2000
 """Slurm's error number for a partition it does not have (slurm_errno.h)."""
@@ -182,48 +178,3 @@ def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | Non
     except QslurmError:
         return None  # Slurm's own account of the job stands by itself
     return standing(starts) if fate(starts) != "never ran" else {}
-
-
-def results_of(center: Center, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The results of many jobs, by their ids, in as few requests as may be; who has none is to be asked for alone.
-
-    Empty where C2, or the center's agent, does not know the question. UnreachableError if nobody answers.
-    """
-    found: dict[int, dict[str, Any]] = {}
-    left = list(job_ids) if len(job_ids) > 1 and center.has_platform else []
-    while left:
-        try:
-            documents = center.results.many_results(left[:AT_ONCE])
-        except (UnknownJobError, InvalidInputError):  # it is older than we are
-            break
-        answered = {document.get("job_id") for document in documents}
-        if not answered & set(left):
-            break
-        found |= {document["job_id"]: document for document in documents if "error" not in document}
-        left = [job_id for job_id in left if job_id not in answered]
-    return found
-
-
-def fetch_results(
-    center: Center,
-    job_id: int,
-    job: JobInfo | None = None,
-    known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """A job's results; `job` is what is known of it already, `known` the results of some jobs that were fetched before.
-
-    NotReadyError says why there are none yet, UnknownJobError that there is no such job.
-    """
-    if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
-        return dict(known[job_id])  # of this job, and not of another that had the same id before
-    name = f"{center.prefix}{job_id}"
-    try:
-        return center.results.results(job_id)
-    except UnknownJobError:
-        job = job or look(center, job_id)  # a job that never started is known to Slurm only
-    if job.is_final:
-        raise (outcome_error(center, job) or UnknownJobError(f"Job {name} has no results on this platform."))
-    raise NotReadyError(
-        f"Job {name} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
-        hint=f"`qslurm wait {name}` waits for it.",
-    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
     """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
-    from qslurm.center.tasks import results
+    from qslurm.center.fetching import results
 
     if not center.has_platform:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qslurm.center import jobs as one
+from qslurm.center.fetching import fetch_results, results_of
 from qslurm.center.refs import JobRef
 from qslurm.center.tasks import task_of
 from qslurm.cli.ended import ended_document, results_or_none
@@ -47,7 +48,7 @@ def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | Unrea
     """The results of the tasks, as far as they can be had at once, or why none can."""
     ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
     try:
-        return one.results_of(center, ended)
+        return results_of(center, ended)
     except UnreachableError as error:  # a thousand are not asked for one by one then
         return error
 
@@ -65,7 +66,7 @@ def _task(
         try:
             if isinstance(known, UnreachableError):
                 raise known
-            results = one.fetch_results(center, job.job_id, job, known) if center.has_platform else None
+            results = fetch_results(center, job.job_id, job, known) if center.has_platform else None
             return {**said, "results": results}
         except QslurmError as failed:  # how it ended is known
             error = failed

@@ -50,7 +50,7 @@ def results(
     if trace and not plot:
         raise click.UsageError("--trace says what --plot draws; give that too.")
     target = _target(plot)
-    from qslurm.center.tasks import results as results_of
+    from qslurm.center.fetching import results as results_of
 
     document = results_of(*center.of(job))
     if plot is not None:
@@ -134,8 +134,8 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     import sys
     import time
 
+    from qslurm.center.fetching import follow_log, log_id
     from qslurm.center.results import log_pieces
-    from qslurm.center.tasks import follow_log, log_id
 
     if follow and as_json:
         raise click.UsageError("--follow prints as it comes, --json one document; choose one.")

@@ -6,15 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from qslurm.center.fetching import follow_log, log_id, results
 from qslurm.center.refs import JobRef
 from qslurm.center.tasks import (
     Tasks,
-    follow_log,
-    log_id,
     look,
     outcome_error,
     parameters_of,
-    results,
     set_hold,
     wait,
 )
