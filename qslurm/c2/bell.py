@@ -1,4 +1,4 @@
-"""How a hook tells the gate that a job starts or ends: a datagram that nobody has to read."""
+"""How a hook tells the gate that a job starts or ends: datagrams that nobody has to read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-NAME = "bell.sock"
+CHANGED = "bell.sock"
+"""Rings when a job starts or ends: whoever follows the jobs looks."""
+
+ENDED = "ended.sock"
+"""Rings when a job ends: there is room for another."""
 
 
-def ring(state: str) -> None:
-    """Tell the gate whose folder this is to look at the jobs. If it isn't there, it finds out by itself."""
+def ring(state: str, name: str = CHANGED) -> None:
+    """Tell the gate whose folder this is. If it isn't there, it finds out by itself."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
         bell.setblocking(False)
-        bell.sendto(b"!", str(Path(state) / NAME))
+        bell.sendto(b"!", str(Path(state) / name))
 
 
-def listen(state: str) -> socket.socket:
+def listen(state: str, name: str = CHANGED) -> socket.socket:
     """The gate's end: readable when somebody has rung. The folder is SlurmUser's, and so are they who may ring."""
-    path = Path(state) / NAME
+    path = Path(state) / name
     path.unlink(missing_ok=True)
     bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -29,3 +33,10 @@ def listen(state: str) -> socket.socket:
         bell.close()
         raise
     return bell
+
+
+def silence(bell: socket.socket) -> None:
+    """Take in all that has rung, so that it is readable for the next ring only."""
+    with suppress(BlockingIOError):
+        while True:
+            bell.recv(16)

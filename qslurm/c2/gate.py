@@ -8,13 +8,15 @@ tried again at the next look.
 from __future__ import annotations
 
 import os
+import select
 import signal
-import threading
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
+from qslurm.c2 import bell
 from qslurm.c2.config import C2Config, backend_of, partition_of
 from qslurm.c2.feeder import Feeder
 from qslurm.c2.rules import (
@@ -40,6 +42,9 @@ from qslurm.logfmt import Field, say
 STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
 
+SOON_S = 0.1
+"""After a job's epilog has rung: until then slurmctld has heard that it has ended."""
+
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
 RELEASES = 3
@@ -62,6 +67,8 @@ class Gate:
         self._are_open: set[int] = set()
         self._changes = Changes(self._slurm, int(NODES_EVERY_S))
         self._releases: Counter[str] = Counter()
+        self._open = ""
+        self._has_room = False
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
@@ -74,6 +81,9 @@ class Gate:
         status = self.status()
         with self._part("partitions"):
             self._set_partitions(status)
+        if self._has_room:  # for those whose end slurmctld took longer to take in
+            self._has_room = False
+            self._fill()
         with self._part("ends"):
             self._deliver_ends(status, now, tick)
         with self._part("turned-away jobs"):
@@ -89,6 +99,20 @@ class Gate:
         with self._part("log"):
             self._rotate(tick)
 
+    def has_room(self) -> None:
+        """A job has ended: have slurmctld look for one to take its place, now and after the next look.
+
+        It looks by itself when a node's epilog is over, and finds the job still ending if EpilogSlurmctld takes longer,
+        as ours does. The next one would wait for the backfill scheduler, up to half a minute.
+        """
+        self._has_room = True
+        self._fill()
+
+    def _fill(self) -> None:
+        with self._part("room"):
+            if self._open:  # told of a partition, even what it knows, slurmctld looks for jobs that can start
+                self._slurm.set_partition(self._open, "UP")
+
     def close(self) -> None:
         """Watch no more."""
         self._changes.close()
@@ -103,6 +127,7 @@ class Gate:
 
     def _set_partitions(self, status: Status | None) -> None:
         wishes, states = self._spool.wishes(), self._slurm.partitions()
+        self._open = ""
         for name in self._partitions:
             if name not in states:
                 raise QslurmError(f"Slurm has no partition {name}, but the configuration has its backend.")
@@ -116,6 +141,8 @@ class Gate:
                     state=goal.state,
                     why=goal.reason or None,
                 )
+            if goal.state == "UP":
+                self._open = name
 
     def _deliver_ends(self, status: Status | None, now: float, tick: float) -> None:
         ended = self._spool.ended() if status is not None else []
@@ -235,24 +262,48 @@ class Gate:
 
 def serve(config: C2Config) -> None:
     """Look every `interval_s` until SIGTERM or SIGINT; returns then."""
-    stopped = threading.Event()
+    ours, theirs = socket.socketpair()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: theirs.send(b"!"))
     dispatcher, timeout_s = config.dispatcher, config.gate.admit_timeout_s
-    with DispatcherClient(
-        dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
-    ) as client:
+    with (
+        DispatcherClient(
+            dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
+        ) as client,
+        closing(_ended(config.gate.state)) as ended,
+    ):
         gate, feeder = Gate(config, client, _say), Feeder(config, _say)
         feeder.start()
         partitions = ",".join(partition_of(backend.name) for backend in config.backend)
         _say("watching", partitions=partitions or "none")
-        while not stopped.is_set():
+        is_stopped = False
+        while not is_stopped:
             gate.look(time.time(), time.monotonic())
-            stopped.wait(config.gate.interval_s)
+            next_look = time.monotonic() + config.gate.interval_s
+            if _waits(next_look, ended, ours) is ended:
+                time.sleep(SOON_S)
+                bell.silence(ended)
+                gate.has_room()
+            is_stopped = _waits(next_look, ours) is ours
         gate.close()
         feeder.stop()
     _say("stopped")
 
 
+def _ended(state: str) -> socket.socket:
+    try:
+        return bell.listen(state, bell.ENDED)
+    except OSError as error:
+        raise QslurmError(
+            f"The gate can't listen in {state}: {error.strerror or error}.", hint="Is the folder SlurmUser's?"
+        ) from error
+
+
 def _say(event: str, level: str = "info", **fields: Field) -> None:
     say("gate", event, level, **fields)
+
+
+def _waits(until: float, *rung: socket.socket) -> socket.socket | None:
+    """Wait until one of these can be read, and give the first that can; None if none can in time."""
+    readable, _, _ = select.select(rung, [], [], max(0.0, until - time.monotonic()))
+    return readable[0] if readable else None

@@ -17,7 +17,7 @@ from types import FrameType
 
 import msgspec
 
-from qslurm.c2.bell import ring
+from qslurm.c2.bell import ENDED, ring
 from qslurm.c2.config import C2Config, backend_of
 from qslurm.c2.outcome import finish_of
 from qslurm.c2.slurm import Slurm
@@ -118,6 +118,7 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
         return _epilog(config, start)
     finally:
         ring(config.gate.state)
+        ring(config.gate.state, ENDED)
 
 
 def _epilog(config: C2Config, start: Start) -> int:

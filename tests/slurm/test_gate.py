@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -154,3 +155,15 @@ def test_a_node_drained_for_a_second_launch_is_resumed_and_one_drained_by_a_pers
     finally:
         platform.scontrol("update", "NodeName=ALL", "State=RESUME")
     platform.until_state(job_id, "COMPLETED")
+
+
+def test_when_a_job_has_ended_slurmctld_is_told_that_there_is_room(platform: Platform) -> None:
+    def backfilled() -> int:
+        told = platform.testbed.c2(["sdiag"]).stdout
+        return int(re.findall(r"Total backfilled jobs \(since last slurm start\): (\d+)", told)[0])
+
+    before = backfilled()
+    jobs = [platform.submit_script("sleep 1", "--exclusive") for _ in range(3)]
+    for job_id in jobs:
+        platform.until_state(job_id, "COMPLETED")
+    assert backfilled() == before  # half a minute later that scheduler would have started them
