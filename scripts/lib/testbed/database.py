@@ -28,6 +28,7 @@ def prepare(layout: Layout, memory: Memory) -> None:
         f"--tmpdir={layout.database / 'tmp'}",
         "--skip-test-db",
         "--skip-name-resolve",
+        "--force",  # also where nobody knows this host's name: only its socket is used
         "--auth-root-authentication-method=socket",
         "--auth-root-socket-user=root",
         *_SMALL,
