@@ -56,8 +56,6 @@ class News:
                     break
                 if whose == user:
                     jobs.add(job_id)
-            return (
-                Moved(self._last, sorted(jobs))
-                if len(jobs) <= MOST_AT_ONCE
-                else Moved(self._last, missed=True)
-            )
+            if len(jobs) > MOST_AT_ONCE:
+                return Moved(self._last, missed=True)
+            return Moved(self._last, sorted(jobs))

@@ -83,7 +83,10 @@ class JobManagerClient:
 
         UnknownJobError where there is no such list. At most 250 ids.
         """
-        return self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
+        found = self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
+        if not all(isinstance(one.get("job_id"), int) for one in found):
+            raise _not_a_job_manager(self._url)
+        return found
 
     def starts(self, key: str) -> list[dict[str, Any]]:
         """Every start of the submission with this key that the platform knows, newest first."""

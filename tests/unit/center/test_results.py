@@ -71,7 +71,6 @@ def test_what_only_the_status_explains_is_explained(
 
 
 @responses.activate
-@responses.activate
 @pytest.mark.parametrize("said", [{}, {"jobs": None}, {"jobs": 5}, {"jobs": [1]}])
 def test_a_list_that_is_not_there_is_not_an_empty_one(client: JobManagerClient, said: object) -> None:
     """A submission of which C2 says nothing would be sent again."""
@@ -81,6 +80,16 @@ def test_a_list_that_is_not_there_is_not_an_empty_one(client: JobManagerClient, 
         client.starts("k" * 32)
     with pytest.raises(UnreachableError, match="not qslurm's job manager"):
         client.jobs()
+
+
+@responses.activate
+@pytest.mark.parametrize("said", [{}, {"results": [{"counts": {}}]}, {"results": [{"job_id": "12"}]}])
+def test_results_of_which_nobody_knows_whose_they_are_are_none(
+    client: JobManagerClient, said: object
+) -> None:
+    responses.get(f"{URL}/v1/results", json=said)
+    with pytest.raises(UnreachableError, match="not qslurm's job manager"):
+        client.many_results([12, 13])
 
 
 @responses.activate
