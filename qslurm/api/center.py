@@ -102,7 +102,8 @@ class Center:
 
     def close(self) -> None:
         """Close the connections. Jobs go on; a future that is still open ends with a NotReadyError that says so."""
-        self._connections.close()
+        with self._lock:  # a job is added before that, and given up below, or refused
+            self._connections.close()
         self._watcher.close()
         self._for_watching.close()
         for job in self._jobs:
