@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,11 @@ def open_session(
     door = find_door(center)
     secret = secrets.token_bytes(SECRET_BYTES)
     payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ)
-    job_id = jobs.submit(center, payload).job_id
+    try:
+        job_id = jobs.submit(center, payload).job_id
+    except (KeyboardInterrupt, SystemExit):  # C2 may have it already
+        _cancel_if_taken(center, payload)
+        raise
     try:
         say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
 
@@ -256,6 +261,15 @@ def ended(center: Center, job_id: int) -> QslurmError | None:
     if not info.is_final:
         return None
     return jobs.outcome_error(center, info) or EndedError("The session has ended.", hint="Open another one.")
+
+
+def _cancel_if_taken(center: Center, payload: Mapping[str, Any]) -> None:
+    """Cancel the job that was being submitted when somebody wanted no more of it."""
+    from qslurm.center.jobs import with_key
+    from qslurm.payload.comment import Comment
+
+    with suppress(QslurmError):  # C2 has not, or is silent: its idle limit ends it
+        _cancel(center, with_key(center, Comment.parse(payload["job"]["comment"]).key))
 
 
 def _cancel(center: Center, job_id: int) -> None:

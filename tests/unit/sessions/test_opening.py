@@ -15,6 +15,7 @@ from qslurm.center.connection import Center
 from qslurm.center.settings import Config
 from qslurm.cli.app import qslurm, run
 from qslurm.errors import InvalidInputError, JobCancelledError, RefusedError, TimedOutError, UnknownJobError
+from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 from qslurm.sessions.opening import Wish, open_session, prepare
 from qslurm.slurmrest import JobInfo, Submitted
@@ -118,6 +119,25 @@ def test_who_is_interrupted_when_told_of_the_job_leaves_none() -> None:
     with pytest.raises(KeyboardInterrupt):
         open_session(cast(Center, stage), wish(backend="qx"), {}, say)
     assert stage.cancelled == [4711]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_who_is_interrupted_while_it_is_submitted_leaves_none(taken: bool) -> None:
+    keys: list[str] = []
+
+    class Interrupted(Stage):
+        def submit(self, payload: dict[str, Any]) -> Submitted:
+            keys.append(Comment.parse(payload["job"]["comment"]).key)
+            raise KeyboardInterrupt
+
+        def find_by_key(self, key: str) -> JobInfo | None:
+            assert [key] == keys
+            return JobInfo(job_id=4711, name="s", state="PENDING") if taken else None
+
+    stage = Interrupted(doors={"address": "127.0.0.1:1", "certificate": "x"})
+    with pytest.raises(KeyboardInterrupt):
+        open_on(stage)
+    assert stage.cancelled == ([4711] if taken else [])
 
 
 def test_a_job_that_is_cancelled_meanwhile_is_no_session() -> None:
