@@ -8,17 +8,11 @@ tried again at the next look.
 from __future__ import annotations
 
 import os
-import select
-import signal
-import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
-from qslurm.c2 import bell
 from qslurm.c2.config import C2Config, backend_of, partition_of
-from qslurm.c2.feeder import Feeder
 from qslurm.c2.rules import (
     SECOND_LAUNCH,
     Ages,
@@ -37,13 +31,9 @@ from qslurm.c2.watch import Changes
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.messages import MOST_ENDS, Ends, Finish, GetEnds, GetStatus, KnownEnd, Status
 from qslurm.errors import QslurmError
-from qslurm.logfmt import Field, say
 
 STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
-
-SOON_S = 0.1
-"""After a job's epilog has rung: until then slurmctld has heard that it has ended."""
 
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
@@ -258,52 +248,3 @@ class Gate:
         else:
             if self._troubles.pop(name, None) is not None:
                 self._say("all is well again", about=name)
-
-
-def serve(config: C2Config) -> None:
-    """Look every `interval_s` until SIGTERM or SIGINT; returns then."""
-    ours, theirs = socket.socketpair()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: theirs.send(b"!"))
-    dispatcher, timeout_s = config.dispatcher, config.gate.admit_timeout_s
-    with (
-        DispatcherClient(
-            dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
-        ) as client,
-        closing(_ended(config.gate.state)) as ended,
-    ):
-        gate, feeder = Gate(config, client, _say), Feeder(config, _say)
-        feeder.start()
-        partitions = ",".join(partition_of(backend.name) for backend in config.backend)
-        _say("watching", partitions=partitions or "none")
-        is_stopped = False
-        while not is_stopped:
-            gate.look(time.time(), time.monotonic())
-            next_look = time.monotonic() + config.gate.interval_s
-            if _waits(next_look, ended, ours) is ended:
-                time.sleep(SOON_S)
-                bell.silence(ended)
-                gate.has_room()
-            is_stopped = _waits(next_look, ours) is ours
-        gate.close()
-        feeder.stop()
-    _say("stopped")
-
-
-def _ended(state: str) -> socket.socket:
-    try:
-        return bell.listen(state, bell.ENDED)
-    except OSError as error:
-        raise QslurmError(
-            f"The gate can't listen in {state}: {error.strerror or error}.", hint="Is the folder SlurmUser's?"
-        ) from error
-
-
-def _say(event: str, level: str = "info", **fields: Field) -> None:
-    say("gate", event, level, **fields)
-
-
-def _waits(until: float, *rung: socket.socket) -> socket.socket | None:
-    """Wait until one of these can be read, and give the first that can; None if none can in time."""
-    readable, _, _ = select.select(rung, [], [], max(0.0, until - time.monotonic()))
-    return readable[0] if readable else None

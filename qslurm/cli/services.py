@@ -78,7 +78,7 @@ def serve_gate(config_file: Path | None) -> None:
     Example:  qslurm gate serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config import load_c2_config
-    from qslurm.c2.gate import serve
+    from qslurm.c2.service import serve
 
     serve(load_c2_config(config_file))
 
