@@ -19,11 +19,11 @@ import msgspec
 
 from qslurm.c2.bell import ENDED, ring
 from qslurm.c2.config import C2Config, backend_of
-from qslurm.c2.outcome import finish_of
+from qslurm.c2.outcome import finish_of, told
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import EndedJob, Spool, TurnedAwayJob
 from qslurm.c2.start import HopelessError, Start, read_start, request
-from qslurm.dispatcher.messages import Finish, Message, TurnedAway
+from qslurm.dispatcher.messages import Message, TurnedAway
 from qslurm.errors import QslurmError
 from qslurm.logfmt import Field
 
@@ -135,7 +135,7 @@ def _epilog(config: C2Config, start: Start) -> int:
     try:
         ended = _how_it_ended(hook.slurm, start, ended)
         if ended.state:
-            _ask(config, _finish(ended))
+            _ask(config, told(ended))
             hook.say("ended", state=ended.state, start=ended.restart, ms=_ms(began))
             return 0
         why = "Slurm can't say how it ended"
@@ -165,17 +165,7 @@ def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
         state=finish.state,
         exit_code=finish.exit_code,
         reason=finish.reason,
-    )
-
-
-def _finish(ended: EndedJob) -> Finish:
-    return Finish(
-        job_id=ended.job_id,
-        restart=ended.restart,
-        state=ended.state,
-        exit_code=ended.exit_code,
-        reason=ended.reason,
-        key=ended.key,
+        reason_code=finish.reason_code,
     )
 
 

@@ -24,8 +24,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qslurm.c2.printed import JobFacts
+from qslurm.c2.spool import EndedJob
 from qslurm.dispatcher.messages import Finish
 from qslurm.dispatcher.tasks.admission import END_UNKNOWN
+from qslurm.reason_codes import ReasonCode
 
 REASONS: Mapping[str, str] = {
     "TimeLimit": "TIMEOUT",
@@ -71,7 +73,8 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
         return None
     if job.restart == restart == 0 and job.live and job.state != "COMPLETING":
         # No start came before this one: slurmctld was killed, and has forgotten that it ended, or even began.
-        return Finish(job_id=job_id, restart=0, state="FAILED", reason=END_UNKNOWN, key=key)
+        code = ReasonCode.END_UNKNOWN
+        return Finish(job_id=job_id, restart=0, state="FAILED", reason=END_UNKNOWN, reason_code=code, key=key)
     if job.restart > restart:
         return Finish(job_id=job_id, restart=restart, state="REQUEUED", key=key)
     if job.state == "PENDING" or (job.state == "COMPLETING" and was_requeued(job, now)):
@@ -87,4 +90,17 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
         exit_code=job.exit_code >> 8,
         reason=reason,
         key=key,
+    )
+
+
+def told(ended: EndedJob) -> Finish:
+    """What to tell the dispatcher of an end that Slurm has said."""
+    return Finish(
+        job_id=ended.job_id,
+        restart=ended.restart,
+        state=ended.state,
+        exit_code=ended.exit_code,
+        reason=ended.reason,
+        reason_code=ended.reason_code,
+        key=ended.key,
     )

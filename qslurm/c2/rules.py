@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from qslurm.c2.config import partition_of
-from qslurm.c2.outcome import finish_of
+from qslurm.c2.outcome import finish_of, told
 from qslurm.c2.printed import DrainedNode, JobFacts, NamedJob
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
@@ -121,14 +121,7 @@ def release(
 def delivery(record: EndedJob, job: JobFacts | None, *, now: float, age_s: float) -> Finish | None:
     """What to tell the dispatcher of an end that is still to be delivered, `age_s` old; None: not yet known."""
     if record.state:
-        return Finish(
-            job_id=record.job_id,
-            restart=record.restart,
-            state=record.state,
-            exit_code=record.exit_code,
-            reason=record.reason,
-            key=record.key,
-        )
+        return told(record)
     finish = finish_of(record.job_id, record.restart, record.key, job, now)
     if finish is None and age_s > EPILOG_GRACE_S:
         return _forgotten(record.job_id, record.restart, record.key)

@@ -21,6 +21,7 @@ import msgspec
 from qslurm.atomic import write_atomically
 from qslurm.errors import PermissionDeniedError, QslurmError
 from qslurm.logfmt import Field, line
+from qslurm.reason_codes import ReasonCode
 
 LOG_LIMIT = 8 * 1024 * 1024
 """Bytes of hooks.log at which it becomes hooks.log.1."""
@@ -56,6 +57,7 @@ class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     exit_code: int | None = None
     reason: str = ""
+    reason_code: ReasonCode = ReasonCode.NONE
     key: str = ""
     center: str = ""
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from qslurm.reason_codes import ReasonCode
+
 if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo
 
 FORGOTTEN = "ForgottenBySlurmctld"
 """The reason of a job that nothing has run and nothing will."""
-
-END_UNKNOWN = "C2's Slurm was killed while the job ran"
-"""How the platform begins to say that nobody knows how a job ended."""
 
 OPEN = ("admitted", "running")
 """States of a start that is not over."""
@@ -106,7 +105,7 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     """
     facts = platform or {}
     ended, told = str(facts.get("state")), facts.get("slurm_state")
-    is_unknown = str(facts.get("reason")).startswith(END_UNKNOWN)
+    is_unknown = facts.get("reason_code") == ReasonCode.END_UNKNOWN
     if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
         code = 0 if ended == "finished" else None
         return msgspec.structs.replace(

@@ -17,6 +17,7 @@ from qslurm.errors import (
     UncertainError,
     UnknownJobError,
 )
+from qslurm.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -102,34 +103,45 @@ def _with_backends(center: Center, error: RefusedError) -> RefusedError:
     return RefusedError(error.message, hint=f"C2's backends are {', '.join(names)}.") if names else error
 
 
+MORE: Mapping[str, str] = {
+    ReasonCode.USED_UP: "Ask for more with --qpu-seconds, or fewer shots.",
+    ReasonCode.IDLE_LIMIT: "Ask for more with --idle-limit.",
+}
+"""What to do about a limit of the platform's."""
+
+
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
-    from qslurm.slurmrest.states import explain
-
     how, name = job.outcome, f"{center.prefix}{job.job_id}"
     if how == "completed":
         return None
     facts = platform_facts(center, job.job_id) or {}
-    reason = explain(str(facts.get("reason") or "")) or job.why
-    said = f": {str(reason).rstrip('.')}" if reason else ""
+    code, reason = _why(job, facts)
+    said = f": {reason.rstrip('.')}" if reason else ""
     if how == "cancelled":
         return JobCancelledError(f"Job {name} was cancelled{said}.")
     if how == "timed_out":
-        own = "" if "time limit" in said else said
+        own = "" if code == "TimeLimit" else said
         return TimedOutError(
             f"Job {name} ran into its time limit{own}.",
             hint="Ask for more with --time, or fewer shots.",
         )
     if facts.get("state") == "timed_out":  # the platform's own limit: to Slurm its step has failed
-        idle = "idle limit" in said
-        more = (
-            "Ask for more with --idle-limit." if idle else "Ask for more with --qpu-seconds, or fewer shots."
-        )
-        return TimedOutError(f"Job {name} was ended{said}.", hint=more)
+        return TimedOutError(f"Job {name} was ended{said}.", hint=MORE.get(code, ""))
     code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
     return JobFailedError(
         f"Job {name} failed{said}{code}.", hint=f"`qslurm logs {name}` prints what it wrote."
     )
+
+
+def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a job ended as it did: a name to decide by (Slurm's, or the platform's ReasonCode), and the words."""
+    from qslurm.slurmrest.states import explain, is_reason
+
+    told = str(facts.get("reason") or "")
+    if told and not is_reason(told):
+        return str(facts.get("reason_code") or ""), told
+    return job.reason or told, job.why or explain(told)
 
 
 def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:

@@ -38,7 +38,6 @@ _LEAVE_S = 10.0
 _READ = 256 * 1024
 _CHUNK = 16 * 1024  # what TLS sends at once
 _PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
-_CUT = "The link to C2 is cut"
 
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -75,6 +74,7 @@ class Link:
         self._questions = Questions()
         self._barren = 0  # connections in a row that brought no answer
         self._said = ""
+        self._told_of_cut = False
         self.over: QslurmError | None = None
         self._closing = False
         self._heard = 0.0
@@ -130,7 +130,8 @@ class Link:
                 link, self.attached, data = self._open_again()
                 with self._lock:
                     self._questions.all_again()
-                if self._said.startswith(_CUT):
+                if self._told_of_cut:
+                    self._told_of_cut = False
                     self._tell("The link to C2 is back.")
         except QslurmError as found:
             error = found
@@ -187,7 +188,8 @@ class Link:
             except OSError as error:
                 why = error.strerror or str(error)
             if attempts > self._barren:
-                self._tell(f"{_CUT} ({why}); trying again.")
+                self._told_of_cut = True
+                self._tell(f"The link to C2 is cut ({why}); trying again.")
             if time.monotonic() - began > self._limit_s:
                 raise UnreachableError(
                     f"C2 has not been reached for {self._limit_s:g} s ({why}).",

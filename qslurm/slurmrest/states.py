@@ -184,6 +184,11 @@ def word(name: str) -> str:
     return STATES[name].word if name in STATES else name.lower().replace("_", " ")
 
 
+def is_reason(text: str) -> bool:
+    """Whether this is a reason as Slurm names it, and no sentence."""
+    return text in REASONS
+
+
 def explain(reason: str) -> str:
     """A pending reason in a sentence's worth of words; one the table lacks comes back as Slurm names it, ""
     for none.

@@ -18,7 +18,7 @@ from qslurm.errors import QslurmError
 from qslurm.store.records import ExecutionRecord, TaskRecord, UsageRecord
 
 _TASK = """
-SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state, reason,
+SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state, reason, reason_code,
        admitted_at, started_at, finished_at, slurm_state, final_result,
        (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done'),
        (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id),

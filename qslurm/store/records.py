@@ -28,6 +28,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     state: str
     reason: str
+    reason_code: str
     admitted_at: float
     started_at: float | None
     finished_at: float | None

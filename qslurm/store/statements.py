@@ -6,7 +6,7 @@ from typing import Any
 
 Statement = tuple[str, tuple[Any, ...]]
 
-VERSION = 3
+VERSION = 4
 """Kept in the file as `user_version`; grows with every change of the schema."""
 
 SCHEMA = """
@@ -56,13 +56,27 @@ CREATE TABLE handed_out (                -- orders under way at quantum runtimes
 );
 """
 
-STEPS = {0: SCHEMA + RESERVATIONS + HANDED_OUT, 1: RESERVATIONS + HANDED_OUT, 2: HANDED_OUT}
+REASON_CODES = """
+ALTER TABLE tasks ADD COLUMN reason_code TEXT NOT NULL DEFAULT '';
+UPDATE tasks SET reason_code = 'end_unknown'
+    WHERE state = 'failed' AND reason LIKE 'C2''s Slurm was killed while the job ran%';
+UPDATE tasks SET reason_code = 'used_up' WHERE state = 'timed_out' AND reason LIKE '%has used its % QPU-seconds%';
+UPDATE tasks SET reason_code = 'idle_limit' WHERE state = 'timed_out' AND reason LIKE '%, its idle limit.';
+"""
+"""Until version 3 the sentences were decided by; these are those of that time."""
+
+STEPS = {
+    0: SCHEMA + RESERVATIONS + HANDED_OUT + REASON_CODES,
+    1: RESERVATIONS + HANDED_OUT + REASON_CODES,
+    2: HANDED_OUT + REASON_CODES,
+    3: REASON_CODES,
+}
 """From a version of the schema to the newest one; version 0 is an empty file."""
 
 TASK_COLUMNS = (
     "id", "center", "job_id", "restart", "key", "kind", "backend", "name", "user", "uid", "account", "origin",
     "envelope", "client", "state", "reason", "admitted_at", "started_at", "finished_at", "slurm_state",
-    "exit_code", "final_result",
+    "exit_code", "final_result", "reason_code",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from qslurm.dispatcher.messages.message import Message, Number
 from qslurm.payload.envelope import Envelope, Kind
+from qslurm.reason_codes import ReasonCode
 
 MOST_ENDS = 10_000
 """Jobs that may be asked about in one GetEnds."""
@@ -70,6 +71,7 @@ class Finish(Message, frozen=True):
     state: str
     exit_code: int | None = None
     reason: str = ""
+    reason_code: ReasonCode = ReasonCode.NONE
     key: str = ""
     """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
 

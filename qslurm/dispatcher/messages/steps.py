@@ -102,7 +102,8 @@ class Executed(Message, frozen=True):
 class Pending(Message, frozen=True):
     """Not yet: `reason` says why; `position` is the place in the queue, from 1, or 0 once it runs.
 
-    To the client of a session, which is told without asking, `again` says that it has to ask once more.
+    `again` says that nothing can be stored: the client of a session, which is told of outcomes without asking, has to
+    ask once more.
     """
 
     reason: str

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from qslurm.dispatcher.messages import Admit
 from qslurm.dispatcher.tasks.states import TaskState, is_open
+from qslurm.reason_codes import ReasonCode
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Start:
     kind: str
     state: TaskState
     reason: str
+    reason_code: ReasonCode
     started: bool
     closed: bool
 
@@ -74,10 +76,7 @@ Verdict = Known | Take | Turn
 END_UNKNOWN = (
     "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
 )
-"""Why a script's task has failed that Slurm has put back into its queue after it had run."""
-
-HAS_RUN = "The same submission has run already"
-"""Begins the reason of a job that is turned away because the dispatcher knows its key."""
+"""What ReasonCode.END_UNKNOWN is told as."""
 
 
 def judge(
@@ -94,7 +93,7 @@ def judge(
     known = next((start for start in same_id if _is_same_start(job, start)), None)
     if known is not None:
         if job.kind == "script" and known.ran:  # slurmctld was killed, and has forgotten that it started it
-            return Turn(f"{HAS_RUN}, as job {known.job_id}.", retry=False)
+            return _has_run(known)
         refused = known.state is TaskState.FAILED and not known.started
         return Turn(known.reason, retry=False) if refused else Known()
     if backend is None:
@@ -119,9 +118,9 @@ def _among_starts(
     if finished is not None and job.kind != "script":
         return Take(instead_of, reuse=finished.task)
     over = [s for s in same_key if s.ran and not is_open(s.state)]
-    ran = next((s for s in over if s.job_id != job.job_id or s.reason == END_UNKNOWN), None)
+    ran = next((s for s in over if s.job_id != job.job_id or s.reason_code is ReasonCode.END_UNKNOWN), None)
     if ran is not None and job.kind != "circuit":
-        return Turn(f"{HAS_RUN}, as job {ran.job_id}.", retry=False)
+        return _has_run(ran)
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)
     if rival is not None:
         # Not for good: when that job has ended, this one takes over its results, or runs if there are none.
@@ -129,6 +128,10 @@ def _among_starts(
     if backend.unavailable:
         return Turn(backend.unavailable, retry=True)
     return Take(instead_of)
+
+
+def _has_run(start: Start) -> Turn:
+    return Turn(f"The same submission has run already, as job {start.job_id}.", retry=False)
 
 
 def _is_same_job(job: Admit, start: Start) -> bool:

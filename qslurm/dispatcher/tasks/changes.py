@@ -31,6 +31,7 @@ class Changes(list[Statement]):
                 task.id,
                 state=task.state,
                 reason=task.reason,
+                reason_code=task.reason_code,
                 finished_at=at,
                 final_result=task.final_result,
                 envelope=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import TaskState, is_open
+from qslurm.reason_codes import ReasonCode
 
 COMING_S = 60.0
 """How long a client may take to come, once its job has started: it has to notice first."""
@@ -40,7 +41,7 @@ class Idle:
             elif now - since >= (limit := self._limit_s(task_id)):
                 del self._since[task_id]
                 reason = f"Nothing was asked of the session for {limit:g} s, its idle limit."
-                self._ledger.end(task, TaskState.TIMED_OUT, reason)
+                self._ledger.end(task, TaskState.TIMED_OUT, reason, ReasonCode.IDLE_LIMIT)
 
     def next_event(self) -> float:
         """When `look` may have something to end."""

@@ -17,6 +17,7 @@ from qslurm.dispatcher.tasks import admission
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import TaskState, is_open, slurm_end
 from qslurm.dispatcher.tasks.task import Task, task_from_row
+from qslurm.reason_codes import ReasonCode
 from qslurm.store import statements
 
 ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
@@ -65,14 +66,14 @@ def finish(ledger: Ledger, message: Finish) -> Message:
     )
     if is_open(task.state):
         state = slurm_end(message.state)
-        reason = message.reason
+        reason, code = message.reason, message.reason_code
         if state in LOST_ENDS and _was_over(task, ledger.clock()):
-            state, reason = TaskState.FAILED, admission.END_UNKNOWN
+            state, reason, code = TaskState.FAILED, admission.END_UNKNOWN, ReasonCode.END_UNKNOWN
         if state is TaskState.FINISHED and task.job.kind != "script":
             state, reason = TaskState.FAILED, "The job ended before its result was there."
         elif state is TaskState.FAILED and not reason:
             reason = f"The job ended on C2 with state {message.state}."
-        ledger.end(task, state, reason)
+        ledger.end(task, state, reason, code)
     return Done()
 
 
@@ -149,7 +150,7 @@ def _note_refusal(ledger: Ledger, job: Admit, reason: str) -> None:
     starts = [task for task in known if task.job.restart == job.restart]
     if began is not None:
         if is_open(began.state):
-            ledger.end(began, TaskState.FAILED, admission.END_UNKNOWN)
+            ledger.end(began, TaskState.FAILED, admission.END_UNKNOWN, ReasonCode.END_UNKNOWN)
     elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
         ledger.end(ledger.begin(job), TaskState.FAILED, reason)
 
@@ -174,6 +175,7 @@ def _start(task: Task) -> admission.Start:
         kind=job.kind,
         state=task.state,
         reason=task.reason,
+        reason_code=task.reason_code,
         started=task.started_at is not None,
         closed=bool(task.slurm_state),
     )

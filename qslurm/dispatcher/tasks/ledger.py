@@ -25,6 +25,7 @@ from qslurm.dispatcher.tasks.states import ExecutionState, TaskState, is_open, m
 from qslurm.dispatcher.tasks.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.errors import UsedUpError
 from qslurm.eventlog import EventLog
+from qslurm.reason_codes import ReasonCode
 from qslurm.runtimes.interface import BackendType
 from qslurm.store import statements
 from qslurm.store.store import Row, Store
@@ -129,10 +130,10 @@ class Ledger:
         self.changes.task_started(task, task.started_at)
         _log(task)
 
-    def end(self, task: Task, state: TaskState, reason: str = "") -> None:
+    def end(self, task: Task, state: TaskState, reason: str = "", code: ReasonCode = ReasonCode.NONE) -> None:
         """The task ends; what is under way of it is withdrawn."""
         task.state = move_task(task.state, state)
-        task.reason = reason
+        task.reason, task.reason_code = reason, code
         task.finished_at = max(self.clock(), task.since)
         self.changes.task_ended(task, task.finished_at)
         _log(task)
@@ -212,7 +213,7 @@ class Ledger:
         task.qpu_seconds += outcome.seconds
         self.settled.append((task.id, execution.seq, outcome))
         if outcome.kind == UsedUpError.kind:
-            self.end(task, TaskState.TIMED_OUT, outcome.error)
+            self.end(task, TaskState.TIMED_OUT, outcome.error, ReasonCode.USED_UP)
         elif task.job.kind == "circuit":
             self.end(task, TaskState.FAILED if outcome.error else TaskState.FINISHED, outcome.error)
 
@@ -233,7 +234,7 @@ class Ledger:
         job = task.job
         self.queues[job.backend].note_leased(job.job_id, job.center, outcome.seconds, self.timer())
         if outcome.kind == UsedUpError.kind and is_open(task.state):
-            self.end(task, TaskState.TIMED_OUT, outcome.error)
+            self.end(task, TaskState.TIMED_OUT, outcome.error, ReasonCode.USED_UP)
         return True
 
     def _count(self, task: Task, outcome: Executed, state: ExecutionState, way: str) -> None:

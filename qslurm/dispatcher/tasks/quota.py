@@ -13,6 +13,7 @@ from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import TaskState, is_open
 from qslurm.dispatcher.tasks.task import Task
 from qslurm.errors import UsedUpError
+from qslurm.reason_codes import ReasonCode
 
 KIND = UsedUpError.kind
 """The kind of an execution's error that ended because its job had no QPU-seconds left."""
@@ -40,5 +41,5 @@ def is_used_up(ledger: Ledger, task: Task) -> bool:
     """End a task that wants more of its backend and has nothing left; whether that was so."""
     if not is_open(task.state) or left_s(ledger, task) > 0:
         return False
-    ledger.end(task, TaskState.TIMED_OUT, f"{reason(ledger, task)}.")
+    ledger.end(task, TaskState.TIMED_OUT, f"{reason(ledger, task)}.", ReasonCode.USED_UP)
     return True

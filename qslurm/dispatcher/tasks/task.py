@@ -10,6 +10,7 @@ import msgspec
 from qslurm.dispatcher.messages import Admit, Attached, Executed, Refused, circuit_digest
 from qslurm.dispatcher.tasks.states import ExecutionState, TaskState
 from qslurm.payload.envelope import Envelope
+from qslurm.reason_codes import ReasonCode
 from qslurm.runtimes.interface import BackendType
 from qslurm.store.statements import TASK_COLUMNS
 from qslurm.store.store import Row
@@ -62,6 +63,7 @@ class Task:
     state: TaskState
     admitted_at: float
     reason: str = ""
+    reason_code: ReasonCode = ReasonCode.NONE
     started_at: float | None = None
     finished_at: float | None = None
     slurm_state: str = ""
@@ -96,7 +98,8 @@ class Task:
         own: dict[str, Any] = {name: getattr(self, name) for name in TASK_COLUMNS if hasattr(self, name)}
         asked = {name: getattr(job, name) for name in TASK_COLUMNS if hasattr(job, name)}
         packed = None if envelope is None else msgspec.msgpack.encode(envelope)
-        return asked | own | {"state": str(self.state), "envelope": packed}
+        texts = {"state": str(self.state), "reason_code": str(self.reason_code)}
+        return asked | own | texts | {"envelope": packed}
 
 
 def task_from_row(row: Row) -> Task:
@@ -108,6 +111,7 @@ def task_from_row(row: Row) -> Task:
     return Task(
         job=Admit(**asked, envelope=envelope),
         state=TaskState(row["state"]),
+        reason_code=ReasonCode(row["reason_code"]),
         final_result=row["final_result"],
         **{name: row[name] for name in own},
     )

@@ -200,7 +200,7 @@ class Session:
                     return self._attached.outcome
                 raise self._refusal(answer)
             elif isinstance(answer, Pending):
-                if answer.position or "stored" in answer.reason:
+                if answer.position or answer.again:
                     self._tell(answer.reason)
                 question = Await(task=self._attached.task, seq=seq)
             else:

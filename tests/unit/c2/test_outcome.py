@@ -10,6 +10,7 @@ from qslurm.c2.outcome import ending_state, finish_of
 from qslurm.c2.printed import JobFacts
 from qslurm.dispatcher.messages import Finish
 from qslurm.dispatcher.tasks.admission import END_UNKNOWN
+from qslurm.reason_codes import ReasonCode
 
 NOW = 1_000_000.0
 
@@ -91,4 +92,11 @@ def test_an_end_never_belongs_to_a_later_start_than_the_hook_ran_for(
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_a_first_start_that_ended_and_is_to_come_again_was_forgotten_and_not_requeued(state: str) -> None:
     finish = finish_of(7, 0, "key", JobFacts(job_id=7, state=state), NOW)
-    assert finish == Finish(job_id=7, restart=0, state="FAILED", reason=END_UNKNOWN, key="key")
+    assert finish == Finish(
+        job_id=7,
+        restart=0,
+        state="FAILED",
+        reason=END_UNKNOWN,
+        reason_code=ReasonCode.END_UNKNOWN,
+        key="key",
+    )

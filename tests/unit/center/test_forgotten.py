@@ -1,7 +1,7 @@
 import pytest
 
 from qslurm.center.forgotten import STATES, as_it_ended, is_forgotten, judged
-from qslurm.dispatcher.tasks.admission import END_UNKNOWN
+from qslurm.reason_codes import ReasonCode
 from qslurm.slurmrest import JobInfo
 
 
@@ -36,8 +36,11 @@ def test_without_the_platform_nothing_is_made_up():
         ({"state": "finished", "slurm_state": "COMPLETED"}, "COMPLETED"),
         ({"state": "finished", "slurm_state": "CANCELLED"}, "CANCELLED"),  # its circuit was ready before
         ({"state": "failed", "slurm_state": "FAILED"}, "FAILED"),
-        ({"state": "failed", "slurm_state": "CANCELLED", "reason": END_UNKNOWN}, "FAILED"),
-        ({"state": "failed", "slurm_state": "CANCELLED", "reason": "the circuit's"}, "CANCELLED"),
+        ({"state": "failed", "slurm_state": "CANCELLED", "reason_code": ReasonCode.END_UNKNOWN}, "FAILED"),
+        (
+            {"state": "failed", "slurm_state": "CANCELLED", "reason": "the circuit's", "reason_code": ""},
+            "CANCELLED",
+        ),
         ({"state": "timed_out", "slurm_state": "TIMEOUT"}, "TIMEOUT"),
         ({"state": "cancelled", "slurm_state": "CANCELLED"}, "CANCELLED"),
         ({"state": "running", "slurm_state": ""}, "CANCELLED"),

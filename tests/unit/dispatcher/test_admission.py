@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Admit
-from qslurm.dispatcher.tasks.admission import HAS_RUN, BackendFacts, Known, Start, Take, Turn, judge
+from qslurm.dispatcher.tasks.admission import BackendFacts, Known, Start, Take, Turn, judge
 from qslurm.dispatcher.tasks.states import TaskState
 from qslurm.payload.envelope import Envelope
+from qslurm.reason_codes import ReasonCode
 from tests.unit.dispatcher.running import circuit_job
 
 QX = BackendFacts("qx", max_shots=1000, unavailable="")
@@ -15,9 +16,11 @@ JOB = circuit_job(7, uid=1000, key="k1")
 
 
 def start(job: Admit = JOB, *, state: TaskState = TaskState.RUNNING, started: bool = True, closed: bool = False,
-          reason: str = "") -> Start:  # fmt: skip
+          reason: str = "", code: ReasonCode = ReasonCode.NONE) -> Start:  # fmt: skip
     return Start(
-        1, job.job_id, job.restart, job.center, job.key, job.uid, job.kind, state, reason, started, closed
+        *(1, job.job_id, job.restart, job.center, job.key, job.uid, job.kind, state, reason, code),
+        started,
+        closed,
     )
 
 
@@ -126,7 +129,7 @@ def test_a_script_that_has_begun_is_not_started_again_by_a_slurmctld_that_has_fo
 ) -> None:
     verdict = judge(SCRIPT, QX, [known], [known])
     assert isinstance(verdict, Turn)
-    assert (verdict.reason.startswith(HAS_RUN), verdict.retry) == (True, False)
+    assert (verdict.reason, verdict.retry) == ("The same submission has run already, as job 7.", False)
 
 
 def test_a_script_whose_prolog_is_run_again_before_it_began_is_admitted_again() -> None:
@@ -152,3 +155,12 @@ def test_what_has_run_as_another_job_and_ended_badly_is_not_run_again(state: Tas
     assert not verdict.retry
     taken_back = msgspec.structs.replace(SCRIPT, job_id=3)
     assert judge(SCRIPT, QX, [], [start(taken_back, state=TaskState.WITHDRAWN, closed=True)]) == Take()
+
+
+@pytest.mark.parametrize(("code", "verdict"), [(ReasonCode.END_UNKNOWN, Turn), (ReasonCode.NONE, Take)])
+def test_a_job_put_back_after_an_end_that_nobody_knows_is_not_run_again(
+    code: ReasonCode, verdict: type
+) -> None:
+    before = start(SCRIPT, state=TaskState.FAILED, closed=True, code=code)
+    again = msgspec.structs.replace(SCRIPT, restart=1)
+    assert isinstance(judge(again, QX, [before], [before]), verdict)

@@ -15,8 +15,11 @@ import pytest
 from qslurm.dispatcher.tasks.states import TaskState
 from qslurm.dispatcher.tasks.task import Task, task_from_row
 from qslurm.errors import QslurmError
+from qslurm.reason_codes import ReasonCode
 from qslurm.store import Reader
 from qslurm.store.statements import (
+    HANDED_OUT,
+    RESERVATIONS,
     SCHEMA,
     change_task,
     copy_executions,
@@ -145,6 +148,35 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
     store.close()
 
 
+OLD_REASONS = {
+    ("failed", "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."):
+        ReasonCode.END_UNKNOWN,
+    ("timed_out", "Nothing was asked of the session for 300 s, its idle limit."): ReasonCode.IDLE_LIMIT,
+    ("timed_out", "The job has used its 0.5 QPU-seconds."): ReasonCode.USED_UP,
+    ("timed_out", "TimeLimit"): ReasonCode.NONE,
+    ("failed", "The circuit says: The job has used its 0.5 QPU-seconds."): ReasonCode.NONE,
+}  # fmt: skip
+"""The sentences that were decided by until version 3."""
+
+
+def test_reasons_that_were_stored_as_sentences_alone_get_their_codes(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(f"BEGIN; {SCHEMA} {RESERVATIONS} {HANDED_OUT} PRAGMA user_version = 3; COMMIT;")
+    for number, (state, reason) in enumerate(OLD_REASONS, 1):
+        row = a_task(number).row() | {"id": number, "state": state, "reason": reason}
+        del row["reason_code"]
+        marks = ", ".join("?" * len(row))
+        connection.execute(
+            f"INSERT INTO tasks ({', '.join(row)}) VALUES ({marks})",
+            tuple(row.values()),
+        )
+    connection.commit()
+    connection.close()
+    Store(str(path)).close()
+    found = {(one.state, one.reason): one.reason_code for one in Reader(path).tasks("a")}
+    assert found == OLD_REASONS
+
+
 def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
     Store(str(path)).close()
     connection = sqlite3.connect(path)
@@ -157,6 +189,7 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
 _READ = """
 import sys
 sys.path.insert(0, sys.argv[1])
+from qslurm.reason_codes import ReasonCode
 from qslurm.store import Reader
 print(Reader(sys.argv[2]).task("a", 7).state)
 """
