@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source, read_stdin
 from qslurm.errors import InvalidInputError
+from qslurm.surrogates import without_surrogates
 
 STDIN = Path("-")
 """The file of a job that comes on stdin, as for sbatch."""
@@ -107,9 +108,12 @@ def with_directives(request: Request, text: str, remark: Callable[[str], None] =
 
 def variables_of(pairs: Iterable[str]) -> dict[str, str]:
     """The values that NAME=VALUE words give; InvalidInputError for what is none."""
+    pairs = list(pairs)
     for pair in pairs:
         if pair.find("=") < 1:
             raise InvalidInputError(f"--set {pair!r} is not NAME=VALUE.")
+        if without_surrogates(pair) != pair:
+            raise InvalidInputError(f"--set {pair!r} is not UTF-8 text.")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.center.asked import Request, settle, unsaid
 from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config
@@ -218,7 +219,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
             "Nobody said which backend the job is for.",
             hint="Say --backend NAME, or set one in the config ([job] backend).",
         )
-    file = request.file.name if request.file else ""
+    file = without_surrogates(request.file.name) if request.file else ""
     if kind == "script" and text.partition("\n")[0].endswith("\r"):
         raise InvalidInputError(
             f"{file} has Windows line ends, with which no program of its first line is found on C2.",

@@ -12,8 +12,10 @@ def main() -> None:
     gc.set_threshold(50_000)
     try:
         with _ended_quietly():
+            from qslurm.cli import streams
             from qslurm.cli.app import run
 
+        streams.prepare()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 128 + 2

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm import __version__
-from qslurm.cli.output import print_error, print_json, wants_json
+from qslurm.cli import streams
+from qslurm.cli.output import note, print_error, print_json, wants_json
 from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
@@ -185,15 +186,17 @@ def _run(arguments: Sequence[str]) -> int:
         print_error(error, as_json=as_json)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.ctx.get_help() if shown.ctx else str(shown))
+        streams.write(shown.ctx.get_help() if shown.ctx else str(shown))
         return 2
     except click.ClickException as error:
         _print_usage_error(error, as_json=as_json)
         return 2
     except (click.Abort, KeyboardInterrupt, EOFError):
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0  # the reader (head, less) has seen enough
+    except BrokenPipeError as error:
+        if streams.is_unread():  # by click, of a help: the reader (head, less) has seen enough
+            return 0
+        return _report_bug(error, as_json=as_json)
     except ModuleNotFoundError as error:
         return _report_missing(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
@@ -210,17 +213,25 @@ def _call(arguments: Sequence[str]) -> object:
 
 
 def _settled(code: int) -> int:
-    """The exit code, after everything printed has left: a full disk is a failure, a closed pipe is none."""
-    for name in ("stdout", "stderr"):
-        try:
-            if (stream := getattr(sys, name)) is not None:
-                stream.flush()
-        except OSError as error:
-            # Nothing more can be said there, not even by the interpreter at its end, which would make it exit 120.
-            setattr(sys, name, None)
-            if name == "stdout" and not isinstance(error, BrokenPipeError) and not code:
-                code = QslurmError.exit_code
-    return code
+    """The exit code, after everything printed has left.
+
+    What could not be printed changes nothing but a success, and that only where it was to be kept: a full disk is a
+    failure, a closed pipe or no stdout at all is none.
+    """
+    streams.flush()
+    lost = streams.lost()
+    if lost is None or isinstance(lost, BrokenPipeError):
+        return code
+    if lost.errno == errno.EBADF:
+        note("qslurm: There is no stdout to print to.")
+        return code
+    full = _not_written(lost.strerror or str(lost))
+    note(f"qslurm: {full}")
+    return code or full.exit_code
+
+
+def _not_written(why: str) -> QslurmError:
+    return QslurmError(f"The output can't be written: {why}.", hint="Is the disk full?")
 
 
 def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
@@ -229,7 +240,7 @@ def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
     if as_json:
         print_json({"error": {"code": 2, "type": "usage", "message": message, "hint": ""}})
     hint = f" Try `{context.command_path} --help`." if context and "--help" not in message else ""
-    click.echo(f"qslurm: {message}{hint}", err=True)
+    note(f"qslurm: {message}{hint}")
 
 
 def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
@@ -245,7 +256,7 @@ def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, OSError) and (why := _unwritten(error)):
-        full = QslurmError(f"The output can't be written: {why}.", hint="Is the disk full?")
+        full = _not_written(why)
         print_error(full, as_json=False)
         return full.exit_code
     if os.environ.get("QSLURM_TRACEBACK"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.options import json_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.errors import ConfigError, InvalidInputError
@@ -113,11 +114,11 @@ def init(
     if as_json:
         print_json({"file": str(target), "findings": msgspec.to_builtins(findings), "next": steps})
         return
-    click.echo(f"Written: {target}")
+    streams.write(f"Written: {target}")
     if findings:
         print_table(("", "WHAT", "IS", "DO"), [(one.state, one.name, one.what, one.do) for one in findings])
     for step in steps:
-        click.echo(f"Next: {step}")
+        streams.write(f"Next: {step}")
 
 
 def _values(

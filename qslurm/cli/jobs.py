@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.ended import ended_document, progress, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
@@ -208,7 +209,7 @@ def wait_and_print(
     if as_json:
         print_json({**ended_document(ended, center.prefix), "results": results})
     elif results is None:
-        click.echo(f"Job {job} completed")
+        streams.write(f"Job {job} completed")
     else:
         from qslurm.cli.results import print_results
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from qslurm import __version__
+from qslurm.cli import streams
 from qslurm.errors import InvalidInputError, QslurmError
 
 EXIT_CODES = (
@@ -44,7 +45,7 @@ def completion(shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None  # a Choice
-    click.echo(made(program, {}, "qslurm", COMPLETION).source())
+    streams.write(made(program, {}, "qslurm", COMPLETION).source())
 
 
 @click.command()
@@ -82,7 +83,7 @@ def _write(pages: dict[str, str], folder: Path) -> None:
             (folder / f"{name}.1").write_text(page, encoding="utf-8")
     except OSError as error:
         raise QslurmError(f"The manual can't be written into {folder}: {error.strerror}.") from error
-    click.echo(f"Wrote {len(pages)} pages into {folder}")
+    streams.write(f"Wrote {len(pages)} pages into {folder}")
 
 
 def _show(page: str) -> None:
@@ -92,7 +93,7 @@ def _show(page: str) -> None:
 
     program = shutil.which("man")
     if program is None or sys.stdout is None or not sys.stdout.isatty():
-        click.echo(page, nl=False)
+        streams.write(page, nl=False)
         return
     subprocess.run([program, "-l", "-"], input=page.encode(), check=False)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from qslurm.cli import reservations
+from qslurm.cli import reservations, streams
 from qslurm.cli.asking import ask, ask_status
 from qslurm.cli.options import c2_config_option, json_option, reason_option
 from qslurm.cli.output import print_json, print_table
@@ -156,7 +156,7 @@ def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | No
     from qslurm.dispatcher.messages import SetBackend
 
     ask(SetBackend(backend=name, online=online, reason=reason), config_file)
-    click.echo(f"{name} is back in service" if online else f"{name} is out of service")
+    streams.write(f"{name} is back in service" if online else f"{name} is out of service")
 
 
 def _wish(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
+from qslurm.cli import streams
+from qslurm.cli.streams import note as note  # noqa: PLC0414 - explicitly exported, beside what prints
+from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.errors import QslurmError
@@ -29,18 +29,30 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return "--json" in options
 
 
-def print_json(document: object) -> None:
-    """One JSON document on one line of stdout."""
+def print_json(document: object) -> bool:
+    """One JSON document on one line of stdout, in UTF-8 whatever the locale; False if it can't be written."""
     import msgspec
 
-    click.echo(msgspec.json.encode(document).decode())
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_as_text(msgspec.to_builtins(document)))
+    return streams.write(encoded)
+
+
+def _as_text(document: Any) -> Any:
+    """The document without what JSON has no letters for: bytes of a file's name that are not UTF-8."""
+    if isinstance(document, str):
+        return without_surrogates(document)
+    if isinstance(document, dict):
+        return {_as_text(name): _as_text(value) for name, value in document.items()}
+    return [_as_text(one) for one in document] if isinstance(document, list) else document
 
 
 def print_error(error: QslurmError, *, as_json: bool) -> None:
     """The error's sentence and hint on stderr; with --json its document on stdout as well."""
     if as_json:
-        with suppress(OSError):  # a full disk or a closed pipe; the sentence is still to be said
-            print_json({"error": error_document(error)})
+        print_json({"error": error_document(error)})
     note(f"qslurm: {error}")
 
 
@@ -65,18 +77,12 @@ def job_document(job: JobInfo, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def note(text: str) -> None:
-    """A sentence for the user beside the output (stderr)."""
-    with suppress(OSError):  # whoever closes stderr does not want to hear it
-        click.echo(text, err=True)
-
-
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns as squeue prints them; the last column is never padded."""
     lines = [header, *(["" if cell is None else str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     row = "  ".join([*(f"{{:{width}}}" for width in widths[:-1]), "{}"])
-    click.echo("\n".join([plain(row.format(*line)).rstrip() for line in lines]))
+    streams.write("\n".join([plain(row.format(*line)).rstrip() for line in lines]))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
@@ -84,7 +90,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
     shown = {name: value for name, value in facts.items() if value not in (None, "")}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        click.echo(f"{name.rjust(width)}  {plain(value)}")
+        streams.write(f"{name.rjust(width)}  {plain(value)}")
 
 
 def plain(value: object) -> str:
@@ -100,13 +106,15 @@ def short_name(name: str) -> str:
     return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
-def bars(counts: Mapping[str, int], *, width: int = BAR_WIDTH) -> list[str]:
+def bars(counts: Mapping[str, int]) -> list[str]:
     """Counts as lines of text: the bit string, a bar, the count, its share of the shots."""
     if not counts:
         return []
     total, most = sum(counts.values()), max(counts.values())
     digits = len(str(most))
     key_width = max(len(key) for key in counts)
+    beside = key_width + digits + len("    100.0%")
+    width = min(BAR_WIDTH, max(1, (streams.room() or 1000) - beside))
     return [
         f"{key.rjust(key_width)} {_bar(count / most * width).ljust(width)} {count:>{digits}}  {count / total:6.1%}"
         for key, count in sorted(counts.items())
@@ -122,7 +130,7 @@ class ProgressLine:
     """One line on a terminal's stderr that is written over and over; nothing at all in a pipe."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = streams.can_rewrite_lines()
         self._dirty = False
 
     def __enter__(self) -> ProgressLine:
@@ -140,13 +148,11 @@ class ProgressLine:
         import shutil
 
         room = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\033[K{plain(text)[:room]}")
-        sys.stderr.flush()
+        note(f"\r\033[K{plain(text)[:room]}", nl=False)
         self._dirty = True
 
     def clear(self) -> None:
         """Take the line away, so that what follows starts at the margin."""
         if self._dirty:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+            note("\r\033[K", nl=False)
             self._dirty = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.choosing import (
     account_option,
     chooser,
@@ -143,7 +144,7 @@ def queue(
             ],
         )
         if following:
-            click.echo()
+            streams.write()
             print_table(
                 ("FOLLOW-UP", "USER", "FOLLOWS", "IF"),
                 [

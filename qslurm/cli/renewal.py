@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json
 from qslurm.cli.times import clock_time
@@ -50,9 +51,11 @@ def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
             }
         )
     elif done.renewed:
-        click.echo(f"Renewed the token of {done.claims.user}; it ends on {clock_time(done.claims.expires)}.")
+        streams.write(
+            f"Renewed the token of {done.claims.user}; it ends on {clock_time(done.claims.expires)}."
+        )
     else:
-        click.echo(
+        streams.write(
             f"Nothing to do: the token of {done.claims.user} ends on {clock_time(done.claims.expires)},"
             f" and is renewed from {clock_time(done.renew_at)} on."
         )

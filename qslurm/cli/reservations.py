@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.options import JobId, c2_config_option, json_option, reason_option
-from qslurm.cli.output import print_json, print_table
+from qslurm.cli.output import note, print_json, print_table
 from qslurm.cli.times import clock_time
 
 if TYPE_CHECKING:
@@ -99,9 +100,11 @@ def reserve(
         return
     holder = f"center {center}" if center else f"job {job_id}"
     until = clock_time(start + duration)
-    click.echo(f"reservation {answer.reservation}: {name} is {holder}'s from {clock_time(start)} to {until}")
+    streams.write(
+        f"reservation {answer.reservation}: {name} is {holder}'s from {clock_time(start)} to {until}"
+    )
     if answer.note:
-        click.echo(f"qslurm: {answer.note}", err=True)
+        note(f"qslurm: {answer.note}")
 
 
 @click.command()
@@ -117,7 +120,7 @@ def release(number: int, config_file: Path | None) -> None:
     from qslurm.dispatcher.messages import Release
 
     ask(Release(reservation=number), config_file)
-    click.echo(f"reservation {number} is released")
+    streams.write(f"reservation {number} is released")
 
 
 @click.command("reservations")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.options import CenterFlags, center_options, job_argument, json_option
 from qslurm.cli.output import bars, note, print_json, print_table
 from qslurm.errors import InvalidInputError, QslurmError
@@ -62,7 +63,7 @@ def results(
     elif as_csv:
         from qslurm.plots.rows import as_csv as rows
 
-        click.echo(rows(document), nl=False)
+        streams.write(rows(document), nl=False)
     elif plot is None:
         print_results(document)
 
@@ -83,7 +84,7 @@ def _draw(chart: Any, path: Path | None) -> None:
     from qslurm.plots.svg import as_svg
 
     if path is None:
-        click.echo("\n".join(in_terminal(chart)))
+        streams.write("\n".join(in_terminal(chart)))
         return
     try:
         if path.suffix.lower() == ".png":
@@ -131,7 +132,6 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
       qslurm logs 12
       qslurm logs -f 12_3
     """
-    import sys
     import time
 
     from qslurm.center.fetching import follow_log, log_id
@@ -142,9 +142,8 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     connection, job = center.of(job)
 
     def write(piece: bytes) -> None:
-        if sys.stdout is not None:
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+        if not streams.write(piece, nl=False):
+            raise click.exceptions.Exit(0)  # nobody reads on
 
     if follow:
         follow_log(connection, job, write, time.sleep)
@@ -165,12 +164,12 @@ def print_results(document: Mapping[str, Any]) -> None:
         _print_tasks(document)
     elif document["kind"] == "circuit":
         counts = document.get("counts") or {}
-        click.echo("\n".join(bars(counts)) or "no counts")
+        streams.write("\n".join(bars(counts)) or "no counts")
         note(f"{document.get('shots') or 0} shots")
     elif document["kind"] in {"hybrid", "session"}:
         final_result = document.get("final_result")
         if final_result is not None or document["kind"] == "hybrid":  # a session need not have one
-            click.echo(msgspec.json.format(msgspec.json.encode(final_result)).decode())
+            streams.write(msgspec.json.format(msgspec.json.encode(final_result)).decode())
         note(f"{document.get('executions') or 0} executions")
     else:
         note("A batch script has no results of its own; `qslurm logs` prints what it wrote.")

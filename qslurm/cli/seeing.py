@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import click
-
+from qslurm.cli import streams
 from qslurm.cli.operator import print_backends
 from qslurm.cli.output import note, print_facts, print_table
 from qslurm.cli.times import ago, clock_time, duration
@@ -28,7 +27,7 @@ def print_status(status: Status, warm: WarmStatus | None) -> None:
             f"{warm.ready} of {warm.wanted} wait on this host, {warm.given} given to jobs, {warm.cold} cold starts"
         )
     print_facts(facts)
-    click.echo()
+    streams.write()
     print_backends(status.backends)
     _print_jobs(status)
     _print_holds(status)
@@ -42,7 +41,7 @@ def print_status(status: Status, warm: WarmStatus | None) -> None:
 def _print_jobs(status: Status) -> None:
     if not status.tasks:
         return
-    click.echo()
+    streams.write()
     print_table(
         ("JOBID", "CENTER", "BACKEND", "KIND", "STATE", "TIME", "DONE", "EXECUTING", "QUEUED"),
         [
@@ -66,7 +65,7 @@ def _print_holds(status: Status) -> None:
     if not status.holds:
         return
     now = time.time()
-    click.echo()
+    streams.write()
     print_table(
         ("BACKEND", "HELD_BY", "CENTER", "AS", "TIME", "IDLE", "UNTIL"),
         [
@@ -84,7 +83,7 @@ def _idle(hold: HoldStatus) -> str:
 
 def _print_queue(status: Status) -> None:
     if status.queue:
-        click.echo()
+        streams.write()
         print_table(
             ("BACKEND", "POSITION", "JOBID", "CENTER", "CIRCUIT", "SHOTS", "TIME", "REASON"),
             [
@@ -94,4 +93,4 @@ def _print_queue(status: Status) -> None:
         )
     for backend, left in status.queue_left.items():
         if left:
-            click.echo(f"{left} more wait for {backend}")
+            streams.write(f"{left} more wait for {backend}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.asking import ask_status
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json
@@ -133,7 +134,7 @@ def make_runtime_keys(file: Path) -> None:
     from qslurm.curve.keys import PUBLIC_SUFFIX, make_keys
 
     pair = make_keys(file)
-    click.echo(f"{pair.public.decode()}  ({file.with_suffix(PUBLIC_SUFFIX)})")
+    streams.write(f"{pair.public.decode()}  ({file.with_suffix(PUBLIC_SUFFIX)})")
 
 
 @click.group()

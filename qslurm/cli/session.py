@@ -27,6 +27,7 @@ from qslurm.cli.options import (
 )
 from qslurm.cli.output import note, print_json
 from qslurm.errors import InvalidInputError
+from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.api.session import Session
@@ -135,7 +136,7 @@ def _asked(
     from qslurm.center.asked import Request, settle, variables_of
 
     values = variables_of(variables)
-    name = Path(words[0]).stem
+    name = without_surrogates(Path(words[0]).stem)
     request = Request(platform=center.platform, variables=values, **asked)
     if len(words) == 1 and words[0].endswith(".py"):
         request = settle(replace(request, file=Path(words[0])), note)

@@ -16,6 +16,7 @@ from qslurm.center.packing import FEWEST, Package, packed
 from qslurm.center.refs import JobRef
 from qslurm.center.request import checked
 from qslurm.center.sending import Sending, is_too_large, package_of
+from qslurm.cli import streams
 from qslurm.cli.output import error_document, note, print_json
 from qslurm.cli.placing import each
 from qslurm.cli.submitted import say_warnings, shown_place
@@ -117,7 +118,7 @@ def _sent(sending: Sending, packages: Sequence[Package], waiting: Waiting, lengt
 @contextmanager
 def _progress(length: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal only: a pipe gets results, and no progress."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not streams.can_rewrite_lines():
         yield lambda _: None
         return
     with click.progressbar(length=length, label="Submitting", file=sys.stderr) as bar:
@@ -163,7 +164,9 @@ def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) ->
     for one in documents:
         if one["job_id"]:
             where = f"{one['partition']} on {shown_place(config)}"
-            click.echo(one["id"] if how.parsable else f"Submitted job {one['id']} to {where}: {one['file']}")
+            streams.write(
+                one["id"] if how.parsable else f"Submitted job {one['id']} to {where}: {one['file']}"
+            )
 
 
 def _wait(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from qslurm.cli import streams
 from qslurm.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -34,22 +33,18 @@ def say_submitted(
     said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
     if follow_up is not None:
         note(f"Job {follow_up} here is held until it has ended.")
-    try:
-        if parsable:
-            click.echo(shown_id)
-        elif not as_json:
-            click.echo(said)
-        else:
-            about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
-            # with an agent the version is another question, so it is asked only where it is shown
-            version, warnings = connection.slurm.api_version, submitted.warnings
-            then = {} if follow_up is None else {"follow_up": follow_up}
-            print_json(
-                {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
-            )
-    except OSError:  # whatever has become of stdout: the job is there, and this is its only name
+    if as_json:
+        about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
+        # with an agent the version is another question, so it is asked only where it is shown
+        version, warnings = connection.slurm.api_version, submitted.warnings
+        then = {} if follow_up is None else {"follow_up": follow_up}
+        told = print_json(
+            {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
+        )
+    else:
+        told = streams.write(shown_id if parsable else said)
+    if not told:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
-        raise
 
 
 def shown_place(config: Config) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qslurm.cli import streams
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json, print_table
 from qslurm.cli.renewal import renew, renewal, serve
@@ -71,8 +72,8 @@ def issue(
     )
     write_terms(config.tokens, center, terms)
     claims: Claims = issued.claims
-    if output is None and not sys.stdout.isatty():
-        click.echo(issued.token.reveal())
+    if output is None and sys.stdout is not None and not sys.stdout.isatty():
+        streams.write(issued.token.reveal())
     else:
         output = output or Path(f"{center}.token")
         install_token(issued.token, output)
@@ -97,11 +98,11 @@ def key(center: str, config_file: Path | None) -> None:
 
     config = load_c2_config(config_file).tokens
     if create_key(config, center):
-        click.echo(
+        streams.write(
             f"{center} has a key; restart slurmctld and slurmdbd so that they know it from {config.jwks}."
         )
     else:
-        click.echo(f"{center} has a key already.")
+        streams.write(f"{center} has a key already.")
 
 
 @token.command()
@@ -146,7 +147,7 @@ def revoke(center: str, config_file: Path | None) -> None:
     from qslurm.tokens.keys import remove_key
 
     remove_key(load_c2_config(config_file).tokens, center)
-    click.echo(f"{center} has no key any more; restart slurmctld and slurmdbd to make it true for Slurm.")
+    streams.write(f"{center} has no key any more; restart slurmctld and slurmdbd to make it true for Slurm.")
 
 
 @token.command()
@@ -171,7 +172,9 @@ def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
         text = sys.stdin.buffer.read(1 << 16)
     target = path or _configured_file(center) or _default_file(center)
     claims = install_token(text, target, group=group)
-    click.echo(f"Installed the token of {claims.user} in {target}; it ends on {clock_time(claims.expires)}.")
+    streams.write(
+        f"Installed the token of {claims.user} in {target}; it ends on {clock_time(claims.expires)}."
+    )
 
 
 @token.command()

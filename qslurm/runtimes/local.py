@@ -19,6 +19,7 @@ from qslurm.bounded import read_bounded
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.interface import as_shots
+from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,12 +53,12 @@ def run_file(
     InvalidInputError or CircuitError with line and column; a file that fails is a JobFailedError.
     """
     path = Path(path)
-    source = _text(path)
+    source, file = _text(path), without_surrogates(path.name)
     kind = "hybrid" if path.suffix == ".py" else "circuit"
     if kind == "hybrid":
         from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
-        check_hybrid(source, path.name)
+        check_hybrid(source, file)
     else:
         from qslurm.circuits.openqasm import as_cqasm
         from qslurm.payload.sweep import filled, refuse_unfilled
@@ -68,10 +69,10 @@ def run_file(
                 hint="Others run on C2 only: `qslurm submit`.",
             )
         source = filled(source, parameters or {})
-        refuse_unfilled(source, path.name)
-        source = as_cqasm(source, path.name)
+        refuse_unfilled(source, file)
+        source = as_cqasm(source, file)
     shots = None if shots is None else as_shots(shots)
-    envelope = Envelope(kind=kind, source=source, file=path.name, shots=shots, seed=seed)  # type: ignore[arg-type]
+    envelope = Envelope(kind=kind, source=source, file=file, shots=shots, seed=seed)  # type: ignore[arg-type]
     with _Job(envelope) as job:
         if kind == "circuit":
             outcome = job.session.circuit_outcome()
@@ -80,7 +81,7 @@ def run_file(
             )
         from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
-        result = run_hybrid(source, path.name, job, shots=shots, parameters=parameters)
+        result = run_hybrid(source, file, job, shots=shots, parameters=parameters)
         return LocalResult(
             kind=kind, counts=None, shots=job.shots, final_result=result, executions=job.executions
         )

@@ -80,3 +80,34 @@ def test_ctrl_c_before_anything_has_begun_is_no_traceback(folder: Path) -> None:
     (folder / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n1 / 0\n")
     done = run(f'PYTHONPATH="{folder}:$PYTHONPATH" Q --help', folder)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+LOCALES = (
+    "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
+    "PYTHONIOENCODING=latin-1",
+    "TERM=dumb COLUMNS=40 env -u HOME",
+)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("file", ["s\\xe9.sh", "\\xce\\xb8.sh", "s\\xe9.cq"])
+def test_a_files_name_may_be_any_bytes_in_any_locale(folder: Path, locale: str, file: str) -> None:
+    text = "#!/bin/bash" if file.endswith("sh") else "version 3.0; qubit q; bit b; b = measure q"
+    command = f"file=$'{file}'; echo '{text}' > \"$file\"; {locale} "
+    done = run(f'{command} "$PYTHON" -B -m qslurm submit "$file" -b qx --dry-run', folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["job"]["name"]
+    done = run(f'{command} "$PYTHON" -B -m qslurm submit "no$file" -b qx --json', folder)
+    assert done.returncode == 2
+    assert "can't be read" in json.loads(done.stdout)["error"]["message"]
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_local_run_takes_any_name_and_any_letter(folder: Path) -> None:
+    (folder / os.fsdecode(b"h\xe9.py")).write_text(
+        'def execute(qi):\n    print("\\u03b8 \\udcff")\ndef finalize(results):\n    return {"\\u03b8": "\\udcff"}\n'
+    )
+    done = run("PYTHONIOENCODING=latin-1 Q run h*.py --json", folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["final_result"] == {"\u03b8": r"\udcff"}
+    assert done.stderr.startswith("? ?\n")
