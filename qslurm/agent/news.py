@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 
 from qslurm.agent.messages import Moved
 from qslurm.feed.rows import JobRow
-from qslurm.payload.comment import value_in
 
 REMEMBERED = 50_000
 """Changes of all users; who has missed more looks at everything again."""
@@ -32,7 +31,7 @@ class News:
 
     def changed(self, rows: Sequence[JobRow]) -> None:
         """These jobs are other than they were. Called by any thread."""
-        keys = [value_in(row.comment, "key") for row in rows]
+        keys = [row.marks.key for row in rows]
         owners = self._owners({key for key in keys if key})
         users = set()
         with self._lock:

@@ -224,7 +224,7 @@ class Gate:
         asked = sorted(running.keys() - are_open)
         for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
             job = self._slurm.named(end.job_id)
-            if job is not None and is_named(job, end):
+            if job is not None and is_named(job, self._slurm.marks(end.job_id).key, end):
                 # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
                 self._slurm.cancel(job.slurm_id)
                 why = "it is over, and slurmctld lost that"

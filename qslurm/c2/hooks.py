@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -22,7 +23,7 @@ from qslurm.c2.config import C2Config, backend_of
 from qslurm.c2.outcome import finish_of, told
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import EndedJob, Spool, TurnedAwayJob
-from qslurm.c2.start import HopelessError, Start, read_start, request
+from qslurm.c2.start import HopelessError, Start, read_start, request, with_marks
 from qslurm.dispatcher.messages import Message, TurnedAway
 from qslurm.errors import QslurmError
 from qslurm.logfmt import Field
@@ -90,6 +91,7 @@ def _prolog(config: C2Config, start: Start) -> int:
     limit_s = config.gate.admit_timeout_s + SPARE_S
     _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog took longer than {limit_s:g} s"))
     try:
+        start = _marked(hook.slurm, start)
         admit = request(start, hook.slurm.batch_script(start.job_id), config.slurm.user_prefix)
         answer = _ask(config, admit)
     except HopelessError as error:
@@ -124,6 +126,8 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
 def _epilog(config: C2Config, start: Start) -> int:
     began = time.monotonic()
     hook = _hook("epilog", config, start)
+    with suppress(QslurmError, OSError):  # whoever asks how it ended gets no answer either, and says so
+        start = _marked(hook.slurm, start)
     ended = EndedJob(
         job_id=start.job_id,
         restart=start.restart,
@@ -167,6 +171,11 @@ def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
         reason=finish.reason,
         reason_code=finish.reason_code,
     )
+
+
+def _marked(slurm: Slurm, start: Start) -> Start:
+    """The start with its submission's key, also where somebody has written over the job's comment."""
+    return start if start.comment.key else with_marks(start, slurm.marks(start.job_id))
 
 
 def _ask(config: C2Config, message: Message) -> Message:

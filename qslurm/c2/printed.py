@@ -1,7 +1,7 @@
 """What Slurm's commands print about jobs, nodes and partitions, and how it is read.
 
-Jobs are read with squeue's own fields, none of which a user can write: a job's name may say `JobState=COMPLETED`. Only
-what is named for its owner's words (NamedJob) comes from a user.
+Jobs are read with squeue's own fields, none of which a user can write: a job's name may say `JobState=COMPLETED`. What
+people wrote on a job is read by feed/listing.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIELDS = (
 FACTS = ",".join(f"{field}:|" for field in _FIELDS)
 """squeue's --Format for parse_jobs."""
 
-NAMES = "JobID:|,ArrayJobID:|,ArrayTaskID:|,Comment:|"
+NAMES = "JobID:|,ArrayJobID:|,ArrayTaskID:|"
 """squeue's --Format for parse_named."""
 
 
@@ -42,10 +42,9 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job by the name that means it only (12, or 12_3 for a task of an array), and what its owner wrote on it."""
+    """A job by the name that means it only: 12, or 12_3 for a task of an array."""
 
     slurm_id: str
-    comment: str
     array_task: int | None = None
 
 
@@ -99,13 +98,13 @@ def parse_jobs(text: str) -> dict[int, JobFacts]:
 def parse_named(text: str, job_id: int) -> NamedJob | None:
     """The job with this id among squeue's lines (the id of an array's last task means them all to squeue)."""
     for line in text.splitlines():
-        cells = line.strip().removesuffix("|").split("|", 3)
-        if cells[0] != str(job_id) or len(cells) < 4:
+        cells = line.strip().removesuffix("|").split("|")
+        if cells[0] != str(job_id) or len(cells) < 3:
             continue
-        _, array, index, comment = cells
+        _, array, index = cells
         if index.isascii() and index.isdigit():
-            return NamedJob(slurm_id=f"{array}_{index}", comment=comment, array_task=int(index))
-        return NamedJob(slurm_id=str(job_id), comment=comment)
+            return NamedJob(slurm_id=f"{array}_{index}", array_task=int(index))
+        return NamedJob(slurm_id=str(job_id))
     return None
 
 

@@ -25,7 +25,6 @@ from qslurm.c2.outcome import finish_of, told
 from qslurm.c2.printed import DrainedNode, JobFacts, NamedJob
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
-from qslurm.payload.comment import Comment
 
 PartitionState = Literal["UP", "DOWN", "DRAIN", "INACTIVE"]
 
@@ -250,7 +249,6 @@ def is_stuck(job: JobFacts | None, end: KnownEnd) -> bool:
     )
 
 
-def is_named(job: NamedJob, end: KnownEnd) -> bool:
-    """Whether the job has the key of the submission that has ended."""
-    key = Comment.parse(job.comment).key
+def is_named(job: NamedJob, key: str, end: KnownEnd) -> bool:
+    """Whether the job, which has this key, is of the submission that has ended."""
     return end.key == (f"{key}#{job.array_task}" if key and job.array_task is not None else key)

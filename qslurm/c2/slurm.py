@@ -22,6 +22,7 @@ from qslurm.c2.printed import (
     parse_partitions,
 )
 from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
+from qslurm.payload.comment import Comment, marks_of
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
 """The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
@@ -63,7 +64,7 @@ class Slurm:
         return parse_jobs(self._run("squeue", [*options, f"--Format={FACTS}"]))
 
     def named(self, job_id: int) -> NamedJob | None:
-        """A running job's name and comment, or None if slurmctld does not call it running (any more)."""
+        """The name of a running job, or None if slurmctld does not call it running (any more)."""
         options = ["--noheader", "--array", "--states=RUNNING", f"--jobs={job_id}", f"--Format={NAMES}"]
         try:
             return parse_named(self._run("squeue", options), job_id)
@@ -91,6 +92,13 @@ class Slurm:
             if "Invalid job id" in error.message:
                 return b""
             raise
+
+    def marks(self, job_id: int) -> Comment:
+        """What a job's comment, or the copy of it, says of the job; nothing if slurmctld does not know it."""
+        from qslurm.feed.listing import Words, words_of
+
+        said = words_of(self.words([job_id])).get(job_id, Words())
+        return marks_of(said.comment, said.admin_comment)
 
     def deeds(self) -> str:
         """What slurmctld has done since it began, in numbers, as c2/watch.py reads it."""

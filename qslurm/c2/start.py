@@ -52,7 +52,10 @@ def read_start(environment: Mapping[str, str]) -> Start:
             account=environment.get("SLURM_JOB_ACCOUNT", "").replace("(null)", ""),
             partition=environment["SLURM_JOB_PARTITION"],
             name=environment.get("SLURM_JOB_NAME", "")[:200],
-            comment=_comment(environment),
+            comment=_of_task(
+                Comment.parse(environment.get("SLURM_JOB_COMMENT", "")),
+                _number(environment.get("SLURM_ARRAY_TASK_ID")),
+            ),
             array_job=_number(environment.get("SLURM_ARRAY_JOB_ID")),
             array_task=_number(environment.get("SLURM_ARRAY_TASK_ID")),
         )
@@ -67,11 +70,14 @@ def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def _comment(environment: Mapping[str, str]) -> Comment:
+def with_marks(start: Start, marks: Comment) -> Start:
+    """The start of a job whose comment somebody has written over, with what the copy of it says."""
+    return msgspec.structs.replace(start, comment=_of_task(marks, start.array_task))
+
+
+def _of_task(comment: Comment, index: int | None) -> Comment:
     """The job's comment. All tasks of an array have the same one, so the key of a task gets its index."""
-    comment = Comment.parse(environment.get("SLURM_JOB_COMMENT", ""))
-    index = environment.get("SLURM_ARRAY_TASK_ID", "")
-    if not comment.key or not index:
+    if not comment.key or index is None:
         return comment
     return replace(comment, key=f"{comment.key}#{index}")  # no key that qslurm gives has a #
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from qslurm.center.connection import by_agent
 from qslurm.errors import QslurmError
-from qslurm.payload.comment import value_in
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -65,9 +64,7 @@ def begin_to_ask(
 
 def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) -> list[Follower]:
     platform, keys = center.follow_ups, {one.mark.key for one in held}
-    ids = {
-        key: job.array_job_id or job.job_id for job in jobs if (key := value_in(job.comment, "key")) in keys
-    }
+    ids = {key: job.array_job_id or job.job_id for job in jobs if (key := job.marks.key) in keys}
     return [
         Follower(one.job_id, one.user, ids[one.mark.key], one.mark.condition)
         for one in held

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from qslurm.payload.comment import words_in
 from qslurm.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
         code = 0 if ended == "finished" else None
         return msgspec.structs.replace(
-            job, state=STATES[ended], reason="", admin_comment="", exit_code=code, signal=None
+            job,
+            state=STATES[ended],
+            reason="",
+            admin_comment=words_in(job.admin_comment),
+            exit_code=code,
+            signal=None,
         )
     return job

@@ -10,7 +10,6 @@ import click
 
 from qslurm.center.origin import user_of
 from qslurm.errors import InvalidInputError
-from qslurm.payload.comment import value_in
 
 if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo
@@ -64,7 +63,7 @@ def chooser(
 
 def submitter(job: JobInfo) -> str:
     """Who has submitted a job on C1."""
-    return user_of(value_in(job.comment, "origin"))
+    return user_of(job.marks.origin)
 
 
 def span(starttime: str, endtime: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ FACTS = (
     *("JobID", "State", "Reason", "Partition", "UserName", "Account", "QOS", "SubmitTime", "StartTime", "EndTime"),
     *("exit_code", "RestartCnt", "TimeLimit", "ArrayJobID", "ArrayTaskID", "PriorityLong", "NodeList"),
 )  # fmt: skip
-WORDS = (("Name", 200), ("Comment", 1024), ("admin_comment", 240))
+WORDS = (("Name", 200), ("Comment", 1024), ("admin_comment", 1024))
 """Columns of what people wrote, and their bytes."""
 
 FACTS_FORMAT = ",".join(f"{name}:|" for name in FACTS)

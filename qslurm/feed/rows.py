@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from qslurm.payload.comment import marks_of
 from qslurm.slurmrest.states import is_final
 
 if TYPE_CHECKING:
+    from qslurm.payload.comment import Comment
     from qslurm.slurmrest import JobInfo
 
 
@@ -77,6 +79,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def is_final(self) -> bool:
         """Whether the job is over."""
         return is_final(self.state)
+
+    @property
+    def marks(self) -> Comment:
+        """What the job's comment, or C2's copy of it, says of it: key, kind, backend, origin."""
+        return marks_of(self.comment, self.admin_comment)
 
     def info(self) -> JobInfo:
         """The job as all commands know it, as if slurmrestd had told it."""

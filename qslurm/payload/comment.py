@@ -2,14 +2,20 @@
 
 Slurm allows 1024 bytes. The form is `qslurm key=… kind=… backend=… origin=… -- what the user wrote`; words that
 are not `name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
-like. Of a name that stands twice the first counts, as for C2's submit plugin.
+like. Words are divided by ASCII's white space; of a name that stands twice the first counts, and a key with other
+letters than a key may have is none. C2's submit plugin (deploy/c2/job_submit.lua.j2) reads keys in the same way.
+
+Operators and sites' plugins write comments, too. So C2's submit plugin copies our words into the admin comment, and
+they travel to it in the job's environment as well (`in_environment`): `marks_of` reads whichever is there.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from qslurm.errors import InvalidInputError
 
@@ -19,7 +25,12 @@ LIMIT = 1024
 BEFORE_NOTE = " -- "
 """Stands between our words and the user's."""
 
+VARIABLE = "QSLURM_SUBMISSION"
+"""In a job's environment: what its comment says, for a C2 where another plugin writes the comment first."""
+
 _VALUE = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
+_SPACE = " \t\n\v\f\r"
+_WORD = re.compile(rf"[^{_SPACE}]+")
 
 
 def new_key() -> str:
@@ -71,16 +82,54 @@ class Comment:
     def parse(cls, text: str) -> Comment:
         """What a comment says; a comment that says nothing of ours gives an empty one."""
         words, note = _divided(text)
-        pairs = [word.split("=", 1) for word in words.split() if "=" in word]
+        pairs = [_pair(word) for word in _WORD.findall(words)]
         return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
 
 
-_ORIGIN = re.compile(r"(?<!\S)origin=\S*")
+def marks_of(comment: str, admin_comment: str) -> Comment:
+    """What a job says of itself: in its comment or, where that was written over, in C2's copy of it.
+
+    What stands in the comment instead is its note.
+    """
+    said = Comment.parse(comment)
+    if said.key:
+        return said
+    copy = Comment.parse(admin_comment)
+    return replace(copy, note=comment) if copy.key else said
+
+
+def note_in(admin_comment: str) -> str:
+    """What C2 itself, or one of its operators, has written into an admin comment, behind the copy of our words."""
+    copy = Comment.parse(admin_comment)
+    return copy.note if copy.key else admin_comment
+
+
+def words_in(admin_comment: str) -> str:
+    """The copy of our words in an admin comment, without what stands behind it."""
+    words, _ = _divided(admin_comment)
+    return words if Comment.parse(words).key else ""
+
+
+def in_environment(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload with what its comment says in the job's environment, too, if it has a key there."""
+    job = payload["job"]
+    said, environment = str(job.get("comment", "")), job.get("environment")
+    if not Comment.parse(said).key:
+        return dict(payload)
+    words, _ = _divided(said)
+    if isinstance(environment, Mapping):
+        return {**payload, "job": {**job, "environment": {**environment, VARIABLE: words}}}
+    if isinstance(environment, list):
+        return {**payload, "job": {**job, "environment": [*environment, f"{VARIABLE}={words}"]}}
+    return dict(payload)
+
+
+_ORIGIN = re.compile(rf"(?<![^{_SPACE}])origin=[^{_SPACE}]*")
 
 
 def with_origin(text: str, origin: str) -> str:
     """A comment with this origin, whatever it said or did not say of one; InvalidInputError if it gets too long."""
-    text = text.strip()
+    text = text.strip(_SPACE)
     words, dashes, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
     word = f"origin={origin}"
     words = _ORIGIN.sub(lambda _: word, words, count=1) if _ORIGIN.search(words) else f"{words} {word}"
@@ -92,13 +141,10 @@ def with_origin(text: str, origin: str) -> str:
     return changed
 
 
-def value_in(text: str, name: str) -> str:
-    """One value that a comment says, as `Comment.parse` would find it, for lists of thousands; "" for none."""
-    begin = f"{name}="
-    for word in _divided(text)[0].split():
-        if word.startswith(begin):
-            return word[len(begin) :]
-    return ""
+def _pair(word: str) -> tuple[str, str]:
+    """The name and value of a word; no name for what says nothing."""
+    name, _, value = word.partition("=")
+    return (name, value) if value and (name != "key" or _VALUE.fullmatch(value)) else ("", "")
 
 
 def _divided(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import ConfigError, RefusedError, UnreachableError
+from qslurm.payload.comment import in_environment
 from qslurm.slurmrest.adapters import AUTO
 from qslurm.slurmrest.conversation import SUBMIT, Conversation
 from qslurm.slurmrest.jobinfo import JobInfo, partition_state
@@ -100,7 +101,7 @@ class SlurmrestClient:
         may or may not exist (look with `find_by_key`), UnreachableError when it can't.
         """
         verdict = self._conversation.exchange(
-            "POST", SUBMIT, lambda adapter: encode(adapter.payload(dict(payload)))
+            "POST", SUBMIT, lambda adapter: encode(adapter.payload(in_environment(payload)))
         )
         if verdict.job_id is None:
             raise self._conversation.explained(verdict, "the job", submitting=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from qslurm.payload.comment import Comment
+from qslurm.payload.comment import Comment, marks_of, note_in
 from qslurm.slurmrest.states import OF_WAITING, explain, is_final, outcome, pick, word
 
 Record = dict[str, Any]
@@ -73,8 +73,9 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def why(self) -> str:
         """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
-        if self.is_final and self.admin_comment.startswith(PLATFORM_SAYS):
-            return self.admin_comment.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
+        said = note_in(self.admin_comment)
+        if self.is_final and said.startswith(PLATFORM_SAYS):
+            return said.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
         return "" if self.is_final and self.reason in OF_WAITING else explain(self.reason)
 
     @property
@@ -88,8 +89,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def marks(self) -> Comment:
-        """What the job's comment says of it: key, kind, backend, origin."""
-        return Comment.parse(self.comment)
+        """What the job's comment, or C2's copy of it, says of it: key, kind, backend, origin."""
+        return marks_of(self.comment, self.admin_comment)
 
 
 def from_slurmctld(record: Record) -> JobInfo:

@@ -140,7 +140,8 @@ def test_a_submission_waits_in_the_outbox_with_its_users_name(office):
         "key={key}",
         "qslurm key={key} -- origin=slurm:snellius:1:bob",
         "qslurm key={key} origin=slurm:snellius:1:bob origin=slurm:snellius:1:bob",
-        " qslurm key={key}\N{NO-BREAK SPACE}origin=\\1:bob -- hello",
+        " qslurm key={key} of\N{NO-BREAK SPACE}origin=\\1:bob -- hello",
+        "qslurm key={key}\vorigin=x:bob\x1corigin=x:bob",
     ],
 )
 def test_no_comment_makes_a_job_another_users(office, comment):

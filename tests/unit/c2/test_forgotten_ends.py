@@ -65,22 +65,20 @@ def test_another_start_and_another_job_with_its_id_are_left_alone(change: dict[s
 
 
 def test_a_job_is_cancelled_under_the_name_and_with_the_key_of_the_one_that_ended() -> None:
-    lines = (
-        "7|7|N/A|qslurm key=k1 kind=script -- mine | yours|\n"
-        "12|12|4|qslurm key=k2 kind=script|\n11|12|3|qslurm key=k2|\n13|13|N/A||\n"
-    )
+    lines = "7|7|N/A|\n12|12|4|\n11|12|3|\n13|13|N/A|\n"
     plain, task, bare = (parse_named(lines, job_id) for job_id in (7, 11, 13))
     assert plain and task and bare
     assert (plain.slurm_id, task.slurm_id, bare.slurm_id) == ("7", "12_3", "13")
     assert parse_named(lines, 99) is None
 
-    def named(job: NamedJob, key: str) -> bool:
-        return is_named(job, msgspec.structs.replace(END, key=key))
+    def named(job: NamedJob, key: str, ended: str) -> bool:
+        return is_named(job, key, msgspec.structs.replace(END, key=ended))
 
-    assert named(plain, "k1")
-    assert named(task, "k2#3")
-    assert named(bare, "")
-    assert not any([named(plain, "k2"), named(task, "k2"), named(task, "k2#4"), named(bare, "k1")])
+    assert named(plain, "k1", "k1")
+    assert named(task, "k2", "k2#3")
+    assert named(bare, "", "")
+    others = [(plain, "k1", "k2"), (task, "k2", "k2"), (task, "k2", "k2#4"), (bare, "", "k1")]
+    assert not any(named(*other) for other in others)
 
 
 @dataclass
@@ -128,7 +126,7 @@ class C2:
         ends = jobs.ends(self.ledger, GetEnds(job_ids=sorted(running))).ends
         for end in self.stuck.due(running, ends, self.now):
             job = self.known[end.job_id]
-            if is_named(NamedJob(slurm_id=str(end.job_id), comment=f"qslurm key={job.key}"), end):
+            if is_named(NamedJob(slurm_id=str(end.job_id)), job.key, end):
                 assert job.run not in self.alive
                 self.chosen += 1
                 del self.known[end.job_id]
