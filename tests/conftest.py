@@ -20,6 +20,9 @@ from testbed.layout import CHECKOUT
 INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
 """Runs at the same time need instances of different names."""
 
+SLURM = os.environ.get("QSLURM_TEST_SLURM") or None
+"""A release, or the folder of an installed Slurm, that C2 runs; the one it ran last unless it is set."""
+
 # What is compiled once is not compiled again, here and in the many processes that tests start, whatever the environment
 # says; and it is kept where everything else is that tests leave behind.
 sys.dont_write_bytecode = False
@@ -96,7 +99,7 @@ def open_python(open_checkout: Path) -> Path:
 @pytest.fixture(scope="session")
 def shared_testbed() -> Iterator[Testbed]:
     """Both clusters, up once for all tests of the run; ask for `testbed` instead."""
-    testbed = Testbed(INSTANCE)
+    testbed = Testbed(INSTANCE, slurm=SLURM)
     lock = Path(testbed.layout.state) / f"tests-{INSTANCE}.lock"
     with lock.open("w") as file:
         try:

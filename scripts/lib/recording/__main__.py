@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,15 @@ RECORDED = CHECKOUT / "tests" / "recorded"
 def main() -> int:
     """Bring a testbed up, record each API version it serves (or those that were named), take it down."""
     parser = argparse.ArgumentParser(prog="scripts/record", description=__doc__)
-    parser.add_argument("--slurm", choices=tuple(RELEASES), required=True, help="the release that C2 runs")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--slurm", choices=tuple(RELEASES), help="the release that C2 runs")
+    which.add_argument(
+        "--slurm-prefix",
+        dest="slurm",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="where C2's Slurm is installed",
+    )
     parser.add_argument("--name", default="record", help="the testbed's name (default: %(default)s)")
     parser.add_argument("--into", type=Path, default=RECORDED, help="where to (default: tests/recorded)")
     parser.add_argument(

@@ -58,7 +58,7 @@ class Recorder:
         path = path.format(control=f"/slurm/{self.version}", accounting=f"/slurmdb/{self.version}")
         sent = self.headers() if headers is None else headers
         answer = ask(self.testbed, method, path, body, sent)
-        if jobs:
+        if jobs and "jobs" in answer["body"]:
             answer["body"]["jobs"] = answer["body"]["jobs"][-jobs:]
         if name:
             request = {"method": method, "path": path, "headers": self._harmless(sent), "body": body}

@@ -23,25 +23,34 @@ def tell(recorder: Recorder) -> None:
     """Record everything. Leaves C2 as it was, with no job of ours."""
     _platform(recorder, "enable")
     try:
-        late = _submitted(recorder, "submit_times_out", payload("sleep 300", time_limit=1))
-        for chapter in (_who, _what_a_payload_may_be, _what_slurm_refuses, _jobs, _keys, _closed):
+        late = _submitted(recorder, "submit_times_out", payload(recorder, "sleep 300", time_limit=1))
+        for chapter in (
+            _who,
+            _partitions,
+            _what_a_payload_may_be,
+            _what_slurm_refuses,
+            _jobs,
+            _keys,
+            _closed,
+        ):
             chapter(recorder)
         _until(recorder, late, "TIMEOUT")
         _job(recorder, "job_timeout", late)
         _accounting(recorder, late)
-        _silence(recorder)
+        _controller_away(recorder)
+        _accounting_away(recorder)
     finally:
         _platform(recorder, "enable")
         recorder.testbed.c2(("scancel", "--user=center_snellius"))
 
 
-def payload(line: str = "echo hello", **job: Any) -> dict[str, Any]:
-    """A payload that every version from v0.0.39 on takes; a field given as None is left out."""
+def payload(recorder: Recorder, line: str = "echo hello", **job: Any) -> dict[str, Any]:
+    """A payload that the recorded version takes; a field given as None is left out."""
     full = {
         "partition": PARTITION,
         "name": "t",
         "current_working_directory": "/tmp",  # noqa: S108 # a folder on C2
-        "environment": ["PATH=/bin:/usr/bin"],
+        "environment": _environment(recorder, "/bin:/usr/bin"),
         "tasks": 1,
         "comment": Comment(key=new_key(), kind="script").format(),
         **job,
@@ -67,12 +76,18 @@ def _who(recorder: Recorder) -> None:
     recorder.exchange("auth_bearer", "GET", "{control}/ping", headers={"Authorization": f"Bearer {token}"})
     forged = recorder.forged()
     recorder.exchange("auth_other_key", "GET", "{control}/ping", headers=forged)
-    recorder.submit("auth_other_key_submit", payload(), headers=forged)
+    recorder.submit("auth_other_key_submit", payload(recorder), headers=forged)
     recorder.exchange("auth_other_key_job", "GET", "{control}/job/1", headers=forged)
     recorder.exchange("auth_other_key_cancel", "DELETE", "{control}/job/1", headers=forged)
     recorder.exchange("slurmdb_auth_other_key", "GET", "{accounting}/job/1", headers=forged)
     other = recorder.headers() | {"X-SLURM-USER-NAME": "center_lumi"}
-    recorder.submit("auth_other_user", payload(), headers=other)
+    recorder.submit("auth_other_user", payload(recorder), headers=other)
+
+
+def _partitions(recorder: Recorder) -> None:
+    recorder.exchange("partitions", "GET", "{control}/partitions")
+    recorder.exchange("partition", "GET", f"{{control}}/partition/{PARTITION}")
+    recorder.exchange("partition_unknown", "GET", "{control}/partition/p_nowhere")
 
 
 def _what_a_payload_may_be(recorder: Recorder) -> None:
@@ -82,6 +97,7 @@ def _what_a_payload_may_be(recorder: Recorder) -> None:
     held = {"hold": True}
     shapes: dict[str, dict[str, Any]] = {
         "submit_environment_dict": {"environment": {"PATH": "/bin"}, **held},
+        "submit_environment_list": {"environment": ["PATH=/bin"], **held},
         "submit_no_environment": {"environment": None, **held},
         "submit_environment_empty_list": {"environment": [], **held},
         "submit_time_limit_number": {"time_limit": 5, **held},
@@ -105,12 +121,12 @@ def _what_a_payload_may_be(recorder: Recorder) -> None:
         "submit_signal": {"kill_warning_signal": "TERM", "kill_warning_delay": 60, **held},
     }
     for name, job in shapes.items():
-        _cancel(recorder, recorder.submit(name, payload(**job)))
-    inside = payload(hold=True)
+        _cancel(recorder, recorder.submit(name, payload(recorder, **job)))
+    inside = payload(recorder, hold=True)
     inside["job"]["script"] = inside.pop("script")
     _cancel(recorder, recorder.submit("submit_script_inside_job", inside))
-    recorder.submit("submit_no_script", {"job": payload()["job"]})
-    recorder.submit("submit_empty_script", payload() | {"script": ""})
+    recorder.submit("submit_no_script", {"job": payload(recorder)["job"]})
+    recorder.submit("submit_empty_script", payload(recorder) | {"script": ""})
     recorder.submit("submit_bad_json", '{"job": ')
     recorder.submit("submit_empty_body", "")
     recorder.submit("submit_not_object", [1])
@@ -128,14 +144,14 @@ def _what_slurm_refuses(recorder: Recorder) -> None:
         "submit_user_id_other": {"user_id": "root"},
     }
     for name, job in hopeless.items():
-        _cancel(recorder, recorder.submit(name, payload(**job)))
+        _cancel(recorder, recorder.submit(name, payload(recorder, **job)))
 
 
 def _jobs(recorder: Recorder) -> None:
     """A job's life, in slurmctld's words."""
-    done = _submitted(recorder, "submit_ok", payload())
-    failed = _submitted(recorder, "submit_fails", payload("exit 3"))
-    running = _submitted(recorder, "submit_running", payload("sleep 300"))
+    done = _submitted(recorder, "submit_ok", payload(recorder))
+    failed = _submitted(recorder, "submit_fails", payload(recorder, "exit 3"))
+    running = _submitted(recorder, "submit_running", payload(recorder, "sleep 300"))
     _until(recorder, done, "COMPLETED")
     _job(recorder, "job_completed", done)
     recorder.exchange("cancel_finished", "DELETE", f"{{control}}/job/{done}")
@@ -147,21 +163,26 @@ def _jobs(recorder: Recorder) -> None:
     recorder.exchange("job_running_other_user", "GET", f"{{control}}/job/{running}", headers=lumi)
     recorder.exchange("job_running_other_user_cancel", "DELETE", f"{{control}}/job/{running}", headers=lumi)
     recorder.exchange("jobs", "GET", "{control}/jobs", jobs=3, note="cut to the last three jobs")
+    later = int(time.time()) + 60
+    recorder.exchange("jobs_update_time", "GET", f"{{control}}/jobs?update_time={later}")
     recorder.exchange("cancel_running", "DELETE", f"{{control}}/job/{running}")
     _until(recorder, running, "CANCELLED")
     _job(recorder, "job_cancelled", running)
-    held = _submitted(recorder, "submit_to_update", payload("sleep 300", hold=True))
+    held = _submitted(recorder, "submit_to_update", payload(recorder, "sleep 300", hold=True))
     for name, job_id, headers in (
         ("update_release", held, None),
         ("update_running", held, None),
         ("update_unknown", 999999, None),
         ("update_other_user", held, lumi),
     ):
-        hold = {"hold": name == "update_running"}
-        recorder.exchange(name, "POST", f"{{control}}/job/{job_id}", hold, headers=headers)
+        change = {"hold": name == "update_running"}
+        for ending, more in (("", {}), ("_environment", {"environment": _environment(recorder, "/bin")})):
+            recorder.exchange(
+                name + ending, "POST", f"{{control}}/job/{job_id}", change | more, headers=headers
+            )
         _until(recorder, held, "RUNNING")
     recorder.exchange("", "DELETE", f"{{control}}/job/{held}")
-    array = _submitted(recorder, "submit_to_cut", payload("sleep 300", array="1-3"))
+    array = _submitted(recorder, "submit_to_cut", payload(recorder, "sleep 300", array="1-3"))
     _until(recorder, array, "RUNNING")
     _job(recorder, "job_array", array)
     recorder.exchange("cancel_task", "DELETE", f"{{control}}/job/{array}_2")
@@ -169,11 +190,13 @@ def _jobs(recorder: Recorder) -> None:
     recorder.exchange("", "DELETE", f"{{control}}/job/{array}")
     recorder.exchange("job_unknown", "GET", "{control}/job/999999")
     recorder.exchange("job_bad_id", "GET", "{control}/job/nonsense")
+    recorder.exchange("job_too_large", "GET", "{control}/job/99999999")
     recorder.exchange("cancel_unknown", "DELETE", "{control}/job/999999")
+    recorder.exchange("cancel_too_large", "DELETE", "{control}/job/99999999")
 
 
 def _keys(recorder: Recorder) -> None:
-    keyed = payload(hold=True)
+    keyed = payload(recorder, hold=True)
     first = recorder.submit("submit_key", keyed)
     recorder.submit("submit_key_duplicate", keyed, note="the same key again: job_submit.lua refuses it")
     _cancel(recorder, first)
@@ -182,7 +205,7 @@ def _keys(recorder: Recorder) -> None:
 def _closed(recorder: Recorder) -> None:
     """A partition that holds, one that refuses, and a node that is out of service."""
     _platform(recorder, "drain")
-    job_id = _submitted(recorder, "submit_partition_down", payload())
+    job_id = _submitted(recorder, "submit_partition_down", payload(recorder))
     _until(recorder, job_id, "PENDING")
     _job(recorder, "job_pending_partition_down", job_id)
     recorder.exchange("cancel_pending", "DELETE", f"{{control}}/job/{job_id}")
@@ -190,51 +213,91 @@ def _closed(recorder: Recorder) -> None:
     with _gate_stopped(recorder):
         for state in ("DRAIN", "INACTIVE"):
             _scontrol(recorder, f"PartitionName={PARTITION}", f"State={state}")
-            recorder.submit(f"submit_partition_{state.lower()}", payload())
+            recorder.submit(f"submit_partition_{state.lower()}", payload(recorder))
         _scontrol(recorder, f"PartitionName={PARTITION}", "State=UP")
         _scontrol(recorder, f"NodeName={NODE}", "State=DRAIN", "Reason=recording")
         try:
-            _cancel(recorder, recorder.submit("submit_node_drained", payload()))
+            _cancel(recorder, recorder.submit("submit_node_drained", payload(recorder)))
         finally:
             _scontrol(recorder, f"NodeName={NODE}", "State=RESUME")
     _platform(recorder, "enable")
 
 
 def _accounting(recorder: Recorder, job_id: int) -> None:
+    """What slurmdbd tells of jobs that are over: one that ran out of time, and one that failed."""
     recorder.exchange("slurmdb_job", "GET", f"{{accounting}}/job/{job_id}")
     recorder.exchange("slurmdb_job_unknown", "GET", "{accounting}/job/999999")
-    recorder.exchange("slurmdb_jobs_of_user", "GET", "{accounting}/jobs?users=center_snellius&state=TIMEOUT")
-    recorder.exchange(
-        "slurmdb_jobs_of_nobody", "GET", "{accounting}/jobs?users=center_snellius&job_name=none"
-    )
+    ours = "{accounting}/jobs?users=center_snellius"
+    recorder.exchange("slurmdb_jobs_of_user", "GET", f"{ours}&state=TIMEOUT", jobs=3)
+    recorder.exchange("slurmdb_jobs_of_nobody", "GET", f"{ours}&job_name=none")
+    sacct = ("sacct", "--user=center_snellius", "--state=FAILED", "--starttime=now-1hour", "--endtime=now")
+    shape = ("--allocations", "--noheader", "--parsable2", "--format=JobID,ExitCode")
+    failed, exit_code = checked(recorder.testbed.c2((*sacct, *shape))).split()[-1].split("|")
+    note = f"sacct says {exit_code}"
+    recorder.exchange("slurmdb_job_failed", "GET", f"{{accounting}}/job/{failed}", note=note)
+    recorder.exchange("slurmdb_jobs_failed", "GET", f"{ours}&state=FAILED", jobs=1, note=note)
 
 
-def _silence(recorder: Recorder) -> None:
+def _controller_away(recorder: Recorder) -> None:
     """slurmctld frozen, and dead."""
     pid = recorder.testbed.pid("slurmctld-c2")
     if pid is None:
         raise TestbedError("slurmctld is not running.")
     os.kill(pid, signal.SIGSTOP)
+    note = "slurmctld is stopped meanwhile"
     try:
-        recorder.submit("submit_controller_frozen", payload(hold=True), note="slurmctld is stopped meanwhile")
+        recorder.submit("submit_controller_frozen", payload(recorder, hold=True), note=note)
+        recorder.exchange("job_controller_frozen", "GET", "{control}/job/1", note=note)
     finally:
         os.kill(pid, signal.SIGCONT)
     recorder.testbed.stop("slurmctld-c2")
     try:
-        recorder.submit("submit_controller_dead", payload())
+        recorder.submit("submit_controller_dead", payload(recorder))
         recorder.exchange("ping_controller_dead", "GET", "{control}/ping")
         recorder.exchange("job_controller_dead", "GET", "{control}/job/1")
         recorder.exchange("cancel_controller_dead", "DELETE", "{control}/job/1")
     finally:
         recorder.testbed.start("slurmctld-c2")
+
+
+def _accounting_away(recorder: Recorder) -> None:
+    """slurmdbd dead: what each question says then; and what it says when slurmdbd has lost its database."""
+    questions = (
+        ("ping", "GET", "{control}/ping"),
+        ("job", "GET", "{control}/job/1"),
+        ("jobs", "GET", "{control}/jobs"),
+        ("partitions", "GET", "{control}/partitions"),
+        ("cancel", "DELETE", "{control}/job/1"),
+    )
+    note = "slurmdbd is away"
     recorder.testbed.stop("slurmdbd")
     try:
-        recorder.exchange("slurmdb_dead", "GET", "{accounting}/job/1")
+        for name, method, path in questions:
+            recorder.exchange(f"{name}_slurmdbd_dead", method, path, note=note, jobs=1)
+        recorder.exchange("slurmdb_dead", "GET", "{accounting}/job/1", note=note)
+        _cancel(recorder, recorder.submit("submit_slurmdbd_dead", payload(recorder, hold=True), note=note))
+        recorder.exchange(
+            "ping_slurmdbd_dead_other_key",
+            "GET",
+            "{control}/ping",
+            headers=recorder.forged(),
+            note=f"{note}, and the token is forged",
+        )
+    finally:
+        recorder.testbed.up()
+    recorder.testbed.stop("mariadbd")
+    try:
+        recorder.exchange("slurmdb_database_dead", "GET", "{accounting}/job/1", note="MariaDB is away")
+        recorder.exchange("slurmdb_jobs_database_dead", "GET", "{accounting}/jobs?users=center_snellius")
     finally:
         recorder.testbed.up()
 
 
 # --- hands
+
+
+def _environment(recorder: Recorder, path: str) -> dict[str, str] | list[str]:
+    return {"PATH": path} if recorder.version == "v0.0.38" else [f"PATH={path}"]
 
 
 def _submitted(recorder: Recorder, name: str, given: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from functools import partial
 
 from testbed.errors import TestbedError
 from testbed.instance import Testbed
-from testbed.releases import RELEASES
+from testbed.releases import RELEASES, check
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -25,10 +26,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--name", default="default", help="which instance (default: %(default)s)")
-    common.add_argument(
+    which = common.add_mutually_exclusive_group()
+    which.add_argument(
         "--slurm",
         choices=tuple(RELEASES),
         help="the release that C2 runs; newer ones are fetched once (default: the last one, at first the host's own)",
+    )
+    which.add_argument(
+        "--slurm-prefix",
+        dest="slurm",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="the folder that the Slurm which C2 runs is installed in (its configure's --prefix)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", parents=[common], help="bring up what is not up")
@@ -73,11 +82,8 @@ def _testbed(options: argparse.Namespace, say: Callable[[str], None]) -> Testbed
     if options.command == "up":
         return Testbed(options.name, say=say, slurm=options.slurm)
     testbed = Testbed(options.name, say=say)
-    if options.slurm not in (None, testbed.layout.slurm):
-        now = testbed.layout.slurm
-        raise TestbedError(
-            f"{testbed.name} runs Slurm {now}; `scripts/testbed up --slurm {options.slurm}` changes it."
-        )
+    if options.slurm and check(options.slurm) != testbed.layout.slurm:
+        raise TestbedError(f"{testbed.name} runs Slurm {testbed.layout.slurm}; only `up` changes it.")
     return testbed
 
 

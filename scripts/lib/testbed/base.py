@@ -26,14 +26,15 @@ def choose(state: Path, name: str) -> Path:
     if (
         len(os.fsencode(state)) <= LONGEST
         and re.fullmatch(r"[\w./+-]+", str(state), re.ASCII)
-        and _open_to_all(state)
+        and open_to_all(state)
     ):
         return state
     digest = hashlib.sha256(os.fsencode(state) + b"\0" + name.encode()).hexdigest()
     return RUN / f"qslurm-{digest[:8]}"
 
 
-def _open_to_all(folder: Path) -> bool:
+def open_to_all(folder: Path) -> bool:
+    """May every user enter the folder, and those above it?"""
     return all(one.stat().st_mode & stat.S_IXOTH for one in (folder, *folder.parents))
 
 

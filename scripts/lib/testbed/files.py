@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from testbed import users
+from testbed import releases, users
 from testbed.layout import Layout, write
 from testbed.memory import Memory
 from testbed.render import Variables, defaults, merged, render
@@ -25,7 +25,7 @@ CENTER = "snellius"
 NO_CGROUPS = """\
 # No plugin here uses cgroups, and slurmd must not look for them either: left to itself it takes cgroup/v2 where
 # /sys/fs/cgroup is one, asks systemd for a scope, and leaves a process in it; without systemd it does not start.
-# This plugin does nothing until it is used. Slurm 22.05 has no `disabled` yet.
+# This plugin does nothing until it is used. Slurm has no `disabled` before 23.11.
 CgroupPlugin=cgroup/v1
 """
 NO_CGROUPS_NEWER = "CgroupPlugin=disabled\n"
@@ -156,7 +156,8 @@ def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
     for hook in ("prolog-slurmctld", "epilog-slurmctld", "task-prolog", "task-epilog", "qslurm-step"):
         write(layout.hooks / hook, render(f"c2/hooks/{hook}.j2", variables), mode=0o755)
     for cluster, conf in (("c1", layout.c1_conf), ("c2", layout.c2_conf)):
-        text = NO_CGROUPS_NEWER if layout.has_own_slurm(cluster) else NO_CGROUPS
+        newer = layout.has_own_slurm(cluster) and releases.version(layout) >= (23, 11)
+        text = NO_CGROUPS_NEWER if newer else NO_CGROUPS
         write(conf.with_name("cgroup.conf"), text)
     slurmdbd = layout.c2_conf.with_name("slurmdbd.conf")
     write(slurmdbd, render("c2/slurmdbd.conf.j2", variables), mode=0o600, user=users.SLURM, group=users.SLURM)

@@ -41,8 +41,8 @@ class Testbed:
     """An instance by name; several may be up at once, in this checkout and in others.
 
     `state` is the folder that everything is written below (default: the checkout's .state); the environment
-    that the project is installed in is expected at <state>/venv. `slurm` is the release that C2 runs
-    (default: the one it ran last, at first the host's own); C1 always runs the host's.
+    that the project is installed in is expected at <state>/venv. `slurm` is the release that C2 runs, or the
+    folder of an installed Slurm (default: the one it ran last, at first the host's own); C1 always runs the host's.
     """
 
     __test__ = False  # not a test class, whatever its name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -21,8 +22,8 @@ MARK = "QSLURM_TESTBED"
 
 @dataclass(frozen=True)
 class Layout:
-    """`state` is the state folder as it is, `base` the path by which every user reaches it; C2 runs release
-    `slurm` of Slurm.
+    """`state` is the state folder as it is, `base` the path by which every user reaches it; C2 runs `slurm`:
+    a release, or the folder that somebody has installed a Slurm in (an absolute path).
     """
 
     state: Path
@@ -193,7 +194,7 @@ class Layout:
     @property
     def slurm_programs(self) -> Path:
         """C2's Slurm, when it is not the host's: all its programs, and `plugins`, the folder of its plug-ins."""
-        return self.folder / f"slurm-{self.slurm}"
+        return self.folder / f"slurm-{self._slurm_label}"
 
     def slurm_program(self, cluster: str, name: str) -> Path:
         """One of a cluster's daemons or commands."""
@@ -214,7 +215,14 @@ class Layout:
 
     def _of_release(self, cluster: str) -> str:
         """Each release has records of its own: none reads all that another one wrote."""
-        return f"-{self.slurm}" if self.has_own_slurm(cluster) else ""
+        return f"-{self._slurm_label}" if self.has_own_slurm(cluster) else ""
+
+    @property
+    def _slurm_label(self) -> str:
+        """A short name for C2's Slurm, for file names and a database's: its release, or one for its folder."""
+        if not self.slurm.startswith("/"):
+            return self.slurm
+        return f"at-{hashlib.sha256(self.slurm.encode()).hexdigest()[:8]}"
 
     def make_folders(self) -> None:
         """Every folder, with its owner and mode. Harmless when they are there already."""

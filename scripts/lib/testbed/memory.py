@@ -13,7 +13,7 @@ from testbed.ports import complete
 
 @dataclass(frozen=True)
 class Memory:
-    """Its ports (empty before the first `up`), the database's password, and the release of Slurm on C2."""
+    """Its ports (empty before the first `up`), the database's password, and the Slurm on C2 (Layout.slurm)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)

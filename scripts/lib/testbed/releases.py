@@ -1,4 +1,5 @@
-"""Which Slurm C2 runs: the host's own, or a newer one out of a folder of Debian's packages.
+"""Which Slurm C2 runs: the host's own, a newer one out of a folder of Debian's packages, or one that somebody has
+built or installed in a folder of their own.
 
 A newer release is unpacked, never installed: no maintainer script runs, and the host keeps its own Slurm (C1 goes
 on with it). Its programs are copied into the instance with the new root's loader and libraries written into them, so
@@ -9,12 +10,14 @@ nothing is chrooted.
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.base import open_to_all
 from testbed.command import checked, clean, run
 from testbed.errors import TestbedError
 from testbed.layout import HOSTS_OWN, Layout, write
@@ -47,20 +50,51 @@ COMMANDS = (
     *("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "sprio", "squeue", "sreport"),
     *("srun", "sshare", "sstat"),
 )
+PLUGINS = ("accounting_storage_mysql", "auth_jwt", "auth_munge", "job_submit_lua", "rest_auth_jwt")
+"""What C2 needs that a Slurm may have been built without."""
+
 DOWNLOAD_S = 300.0
 """How long fetching a release may take; it takes 10 s where the mirror is near."""
 
 
-def check(version: str) -> str:
-    """The version, if the testbed can run it; a TestbedError otherwise."""
-    if version not in RELEASES:
-        raise TestbedError(f"The testbed can't run Slurm {version}; it has {', '.join(RELEASES)}.")
-    return version
+def check(slurm: str) -> str:
+    """A release that the testbed can run, or the folder of an installed Slurm as an absolute path; a TestbedError
+    for anything else.
+    """
+    if slurm in RELEASES:
+        return slurm
+    if "/" not in slurm:
+        raise TestbedError(f"The testbed can't run Slurm {slurm}; it has {', '.join(RELEASES)}.")
+    prefix = Path(slurm).resolve()
+    missing = [name for name in (*DAEMONS, *COMMANDS) if _installed(prefix, name) is None]
+    missing += [name for name in PLUGINS if not (_plugins(prefix) / f"{name}.so").is_file()]
+    if missing:
+        raise TestbedError(f"{prefix} has no complete Slurm; missing: {', '.join(missing)}.")
+    if not open_to_all(prefix):
+        raise TestbedError(f"{prefix} can't be entered by all users, and Slurm's daemons run as several.")
+    return str(prefix)
+
+
+def version(layout: Layout) -> tuple[int, int]:
+    """The first two numbers of the version of C2's Slurm, (23, 2) for 23.02.8, as it says itself."""
+    program = layout.slurm_program("c2", "slurmctld")
+    try:
+        done = run((program, "-V"), environment=clean())
+    except OSError as error:
+        raise TestbedError(f"{program} can't be run: {error.strerror}.") from error
+    found = re.fullmatch(r"slurm(?:-wlm)? (\d+)\.(\d+)\..*", done.stdout.strip())
+    if found is None:
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise TestbedError(f"`{program} -V` gives no version of Slurm: {said}")
+    return int(found[1]), int(found[2])
 
 
 def ensure(layout: Layout, say: Say) -> None:
-    """Have the layout's release ready to run; the host's own is."""
+    """Have C2's Slurm ready to run; the host's own is."""
     if layout.slurm == HOSTS_OWN:
+        return
+    if layout.slurm not in RELEASES:
+        _link(Path(layout.slurm), layout.slurm_programs)
         return
     root = _root(layout)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +181,31 @@ def _install_tools(release: Release) -> None:
         if done.returncode:
             why = done.stderr.strip()[-600:] or f"apt-get ended with exit code {done.returncode}"
             raise _unavailable(release, f"{' and '.join(missing)} can't be installed: {why}")
+
+
+# --- a folder that a Slurm was installed in
+
+
+def _installed(prefix: Path, name: str) -> Path | None:
+    places = (prefix / folder / name for folder in ("bin", "sbin"))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _plugins(prefix: Path) -> Path:
+    """Where an installed Slurm has its plug-ins: lib/slurm, or lib64/slurm."""
+    return next(
+        (path for path in (prefix / "lib64" / "slurm", prefix / "lib" / "slurm") if path.is_dir()), prefix
+    )
+
+
+def _link(prefix: Path, programs: Path) -> None:
+    """Have its programs and plug-ins in one folder, as those of a release are."""
+    shutil.rmtree(programs, ignore_errors=True)
+    programs.mkdir(parents=True)
+    for name in (*DAEMONS, *COMMANDS):
+        if found := _installed(prefix, name):
+            (programs / name).symlink_to(found)
+    (programs / "plugins").symlink_to(_plugins(prefix))
 
 
 # --- adapting

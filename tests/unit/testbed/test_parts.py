@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testbed import Testbed, TestbedError, base, graph, ports, process
+from testbed import Testbed, TestbedError, base, graph, ports, process, releases
 from testbed.__main__ import main
 from testbed.layout import CHECKOUT, Layout, write
 from testbed.process import Process
@@ -174,9 +176,7 @@ def test_other_versions_of_slurm_are_refused_in_a_sentence(
 
 def test_only_up_changes_the_release_of_slurm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["down", "--name", "never-was", "--slurm", "26.05"]) == 1
-    assert (
-        "never-was runs Slurm 22.05; `scripts/testbed up --slurm 26.05` changes it" in capsys.readouterr().err
-    )
+    assert "never-was runs Slurm 22.05; only `up` changes it" in capsys.readouterr().err
 
 
 def test_each_release_of_slurm_has_records_of_its_own_on_c2_alone(tmp_path: Path) -> None:
@@ -202,6 +202,57 @@ def test_an_instance_goes_on_with_the_release_it_ran_last(tmp_path: Path) -> Non
     assert Testbed("any", state=tmp_path).layout.slurm == "22.05"
     layout.memory.write_text('{"ports": {}, "password": "", "slurm": "26.05"}')
     assert Testbed("any", state=tmp_path).layout.slurm == "26.05"
+
+
+@pytest.fixture
+def prefix() -> Iterator[Path]:
+    """The folder of a Slurm that somebody has installed, as far as its names go."""
+    with tempfile.TemporaryDirectory(prefix="qslurm-prefix-") as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        yield _installed(Path(folder) / "slurm")
+
+
+def _installed(folder: Path) -> Path:
+    files = [folder / "sbin" / name for name in releases.DAEMONS]
+    files += [folder / "bin" / name for name in releases.COMMANDS]
+    files += [folder / "lib" / "slurm" / f"{name}.so" for name in releases.PLUGINS]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return folder
+
+
+def test_an_installed_slurm_is_c2s_alone_and_is_kept_in_mind(prefix: Path, tmp_path: Path) -> None:
+    layout = Testbed("any", state=tmp_path, slurm=f"{prefix}/bin/..").layout
+    assert layout.slurm == str(prefix)
+    assert layout.slurm_program("c1", "slurmctld") == Path("/usr/sbin/slurmctld")
+    releases.ensure(layout, print)
+    assert layout.slurm_program("c2", "slurmctld").resolve() == prefix / "sbin" / "slurmctld"
+    assert layout.slurm_program("c2", "sinfo").resolve() == prefix / "bin" / "sinfo"
+    assert (layout.slurm_programs / "plugins").resolve() == prefix / "lib" / "slurm"
+    assert re.fullmatch(r"slurm_acct_db_at_[0-9a-f]{8}", layout.database_name)
+
+
+@pytest.mark.parametrize("missing", ["sbin/slurmrestd", "bin/sacctmgr", "lib/slurm/job_submit_lua.so"])
+def test_an_incomplete_slurm_is_refused_with_what_it_lacks(
+    prefix: Path, tmp_path: Path, missing: str
+) -> None:
+    (prefix / missing).unlink()
+    with pytest.raises(TestbedError, match=f"no complete Slurm; missing: {Path(missing).stem}"):
+        Testbed("any", state=tmp_path, slurm=str(prefix))
+
+
+def test_a_slurm_that_others_can_not_enter_is_refused(prefix: Path, tmp_path: Path) -> None:
+    prefix.parent.chmod(0o700)
+    with pytest.raises(TestbedError, match="can't be entered by all users"):
+        Testbed("any", state=tmp_path, slurm=str(prefix))
+
+
+def test_a_slurm_that_cannot_run_says_why(prefix: Path, tmp_path: Path) -> None:
+    layout = Testbed("any", state=tmp_path, slurm=str(prefix)).layout
+    releases.ensure(layout, print)
+    with pytest.raises(TestbedError, match="Permission denied"):
+        releases.version(layout)
 
 
 def test_requirements_are_those_of_pyproject() -> None:
