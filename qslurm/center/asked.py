@@ -86,10 +86,7 @@ def settle(request: Request, remark: Callable[[str], None] = unsaid) -> Request:
 
 def with_directives(request: Request, text: str, remark: Callable[[str], None] = unsaid) -> Request:
     """The request, and where it says nothing, what the `#QSLURM` lines of its file say."""
-    if re.search(r"^#SBATCH\s", text, re.MULTILINE):
-        remark(
-            f"{request.file}: C2 does not read its #SBATCH lines; write #QSLURM lines for qslurm's own options."
-        )
+    remark_unread(text, request, remark)
     if "#QSLURM" not in text:
         return request
     from qslurm.center.directives import read_directives
@@ -104,6 +101,16 @@ def with_directives(request: Request, text: str, remark: Callable[[str], None] =
         variables=variables,
         **{name: value for name, value in said.items() if getattr(request, name) in (None, False, ())},
     )
+
+
+def remark_unread(script: object, request: Request, remark: Callable[[str], None]) -> None:
+    """Tell of lines in a job's text that look like options, and that nobody reads."""
+    words = ("#SBATCH", "#QSLURM") if request.kind == "payload" else ("#SBATCH",)
+    if not isinstance(script, str) or not re.search(rf"^({'|'.join(words)})\s", script, re.MULTILINE):
+        return
+    of_payload = "say it in the fields of its job"
+    instead = of_payload if request.kind == "payload" else "write #QSLURM lines for qslurm's own options"
+    remark(f"{request.file}: C2 does not read its {' and '.join(words)} lines; {instead}.")
 
 
 def variables_of(pairs: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.center.asked import Request, settle, unsaid
+from qslurm.center.asked import Request, remark_unread, settle, unsaid
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.surrogates import without_surrogates
 
@@ -53,10 +53,12 @@ def checked(
     if request.kind == "payload":
         from qslurm.center.origin import of_process
         from qslurm.payload.comment import Comment, new_key
-        from qslurm.payload.raw import parse_payload, with_key
+        from qslurm.payload.raw import parse_payload, script_in, with_key
 
         marks = Comment(key=new_key(), origin=of_process(environ).format())
-        return Checked(request, payload=with_key(parse_payload(text, str(request.file)), marks))
+        payload = parse_payload(text, str(request.file))
+        remark_unread(script_in(payload), request, remark)
+        return Checked(request, payload=with_key(payload, marks))
     return Checked(request, _job(config, request, text, environ))
 
 
@@ -212,6 +214,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     from qslurm.center.origin import of_process
     from qslurm.payload.comment import new_key
     from qslurm.payload.spec import JobSpec
+    from qslurm.payload.validate import dos_line
 
     backend, kind = backend_of(config, request), request.kind
     if not backend:
@@ -220,9 +223,9 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
             hint="Say --backend NAME, or set one in the config ([job] backend).",
         )
     file = without_surrogates(request.file.name) if request.file else ""
-    if kind == "script" and text.partition("\n")[0].endswith("\r"):
+    if kind == "script" and (line := dos_line(text)):
         raise InvalidInputError(
-            f"{file} has Windows line ends, with which no program of its first line is found on C2.",
+            f"{file}:{line}: this line ends as on Windows (CR LF); a shell would take the CR for a letter.",
             hint=f"Take them out: `sed -i 's/\\r$//' {file}`.",
         )
     sweep, array = _tasks(request)

@@ -29,6 +29,12 @@ def parse_payload(text: str, file: str = "payload") -> dict[str, Any]:
     return payload
 
 
+def script_in(payload: dict[str, Any]) -> object:
+    """A payload's batch script, which stands beside the job or in it; whatever its user has put there."""
+    job = payload.get("job")
+    return payload.get("script", job.get("script") if isinstance(job, dict) else None)
+
+
 def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
     """The payload with a submission's key in its comment, if that is empty or one of ours without a key.
 

@@ -28,6 +28,8 @@ _TOP = ("job", "script")
 _NODES = re.compile(r"[0-9][0-9,:kKmM-]{0,99}")
 """As sbatch takes them. slurmrestd 24.11 and 26.05 end, for all centers, when they are told of `%s%s%n` nodes."""
 
+_CARRIAGE_RETURN = re.compile(r"\r(?=\n|\Z)|\A[^\n]*\r")
+
 _NOT_YOURS = ("user_id", "group_id")
 """slurmrestd 24.11 ends when there is no such group."""
 
@@ -153,6 +155,17 @@ def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]
         yield f'{path}: must start with "#!" and a program, such as "#!/bin/bash"'
     elif (size := _size(script)) > MAX_SCRIPT:
         yield f"{path}: {size} bytes long, {MAX_SCRIPT} (4 MiB) at most"
+    elif line := dos_line(script):
+        yield f"{path}: line {line} ends as on Windows (\\r\\n); a shell would take the \\r for a letter"
+
+
+def dos_line(script: str) -> int:
+    """The first line of a batch script that ends as on Windows (CR LF) or as on old Macs (CR), from 1; 0 if none does.
+
+    sbatch refuses the first of these, slurmrestd does not, and then a part of the script does what nobody meant.
+    """
+    match = _CARRIAGE_RETURN.search(script)
+    return script.count("\n", 0, match.start()) + 1 if match else 0
 
 
 def _unsendable(value: object, path: str) -> Iterator[str]:

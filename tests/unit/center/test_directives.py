@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -141,9 +142,54 @@ def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
         prepare(config, Request(file=circuit, template="bare", hold=True), {})
 
 
-def test_sbatch_lines_in_a_script_are_remarked_upon(tmp_path):
-    file = tmp_path / "job.sh"
-    file.write_text("#!/bin/bash\n#SBATCH --time 5\necho\n")
+BASH = "#!/bin/bash\n"
+JOB = {"partition": "p_qx", "environment": ["PATH=/bin"]}
+
+
+def as_file(form, script, folder):
+    """A batch script as a file of its own, or in a payload's: beside the job, or in it."""
+    if form == "sh":
+        file, text = folder / "job.sh", script
+    else:
+        file = folder / "job.json"
+        payload = {"job": JOB, "script": script} if form == "beside" else {"job": {**JOB, "script": script}}
+        text = json.dumps(payload)
+    file.write_bytes(text.encode())
+    return file
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path):
+    file = as_file(form, f"{BASH}#SBATCH --time 5\necho\n", tmp_path)
     remarks: list[str] = []
     prepare(Config(), Request(file=file, backend="qx"), {}, remarks.append)
-    assert "does not read its #SBATCH lines" in remarks[0]
+    assert len(remarks) == 1
+    assert "does not read its #SBATCH" in remarks[0]
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("#!/bin/bash\r\ntrue\r\n", 1),
+        (BASH + "true\r\nfalse\n", 2),
+        (BASH + "true\nfalse\r", 3),
+        (BASH + "true\n\r\n", 3),
+        ("#!/bin/bash\rtrue\r", 1),
+    ],
+)
+def test_line_ends_of_windows_are_refused_wherever_a_script_stands(form, script, line, tmp_path):
+    with pytest.raises(InvalidInputError, match=rf"job\.sh:{line}: |script: line {line} ends"):
+        prepare(Config(), Request(file=as_file(form, script, tmp_path), backend="qx"), {})
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+def test_a_carriage_return_within_a_line_is_its_writers_own(form, tmp_path):
+    prepare(Config(), Request(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
+
+
+@pytest.mark.parametrize("text", ["version 3.0\r\nqubit q\r\nbit b\r\nb = measure q\r\n"])
+def test_circuits_may_have_line_ends_of_windows(text, tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_bytes(text.encode())
+    prepare(Config(), Request(file=file, backend="qx"), {})
