@@ -13,6 +13,7 @@ import msgspec
 
 from qslurm.agent.limits import jobs_in, limits_of, within_limits
 from qslurm.agent.messages import Failed, Submission, Submit, error_of
+from qslurm.center.origin import with_user
 from qslurm.errors import InvalidInputError, UnknownJobError
 from qslurm.payload.comment import Comment, with_origin
 from qslurm.payload.validate import validate
@@ -74,8 +75,7 @@ class Intake:
         if said.key != question.key or not _KEY.fullmatch(question.key):
             raise InvalidInputError("The payload's comment does not have the submission's key.")
         # whatever the command says of its user, the kernel or MUNGE knows better
-        place, _, _ = said.origin.rpartition(":")
-        comment = with_origin(job["comment"], f"{place or 'shell::'}:{user.name}")
+        comment = with_origin(job["comment"], with_user(said.origin, user.name))
         return {**payload, "job": {**job, "comment": comment}}
 
     def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ system.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote_to_bytes
 
 
 @dataclass(frozen=True)
@@ -25,29 +27,49 @@ class Origin:
     inside: str = ""
 
     def format(self) -> str:
-        """As it stands in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account]."""
-        job = _plain(self.job_id)
-        job += f"_{_plain(self.array_task)}" if self.array_task else ""
-        job += f"@{_plain(self.inside)}" if self.inside else ""
-        parts = [_plain(self.system), _plain(self.cluster), job, _plain(self.user)]
-        return ":".join([*parts, _plain(self.account)] if self.account else parts)
+        """As it stands in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account].
+
+        What a comment can't carry of a name is percent-encoded (RFC 3986), as UTF-8.
+        """
+        job = _encoded(self.job_id).replace("@", "%40")
+        job += f"_{_encoded(self.array_task)}" if self.array_task else ""
+        job += f"@{_encoded(self.inside)}" if self.inside else ""
+        parts = [_encoded(self.system), _encoded(self.cluster), job, _encoded(self.user, LONGEST_USER)]
+        return ":".join([*parts, _encoded(self.account)] if self.account else parts)
 
 
 def user_of(origin: str) -> str:
-    """The user in an origin's text; "" where it says none."""
-    parts = origin.split(":")
-    return parts[3] if len(parts) > 3 else ""
+    """The user in an origin's text, whoever wrote it; "" where it says none."""
+    return _decoded(_parts(origin)[3])
+
+
+def with_user(origin: str, user: str) -> str:
+    """The same place, of this user, whatever it said of one; a shell's where it says no place."""
+    system, cluster, job, _, account = _parts(origin)
+    parts = [system or "shell", cluster, job, _encoded(user, LONGEST_USER)]
+    return ":".join([*parts, account] if account else parts)
+
+
+def names_of_this_user(environ: Mapping[str, str]) -> set[str]:
+    """All that a process's user may be called in origins: by its batch system, its shell, and the system.
+
+    In a job Slurm's word counts, the center's agent goes by the system's, and they may write one name differently:
+    with a domain before it, behind it, or without.
+    """
+    shell = origin_from_environment({name: environ[name] for name in _USER if name in environ}).user
+    return {origin_from_environment(environ).user, shell, _name_of_process()} - {""}
 
 
 def describe(origin: str) -> str:
     """An origin's text in words: "slurm job 12_3 on snellius, by alice (account physics)"."""
-    system, cluster, job, user, account = [*origin.split(":"), "", "", "", "", ""][:5]
+    system, cluster, place, *who = _parts(origin)
     if not system:
         return ""
-    job, _, inside = job.partition("@")
+    user, account = map(_decoded, who)
+    job, _, inside = map(_decoded, place.partition("@"))
     said = f"{system} job {job}" if job else system
     said += f" in job {inside}" if inside else ""
-    said += f" on {cluster}" if cluster else ""
+    said += f" on {_decoded(cluster)}" if cluster else ""
     said += f", by {user}" if user else ""
     return f"{said} (account {account})" if account else said
 
@@ -108,6 +130,11 @@ SYSTEMS: tuple[System, ...] = (
 
 _USER = ("USER", "LOGNAME")
 
+LONGEST_USER = 600
+"""Letters of a user in an origin; Linux allows names of 255 bytes, and a comment has room for 1024."""
+
+_SAFE = re.compile(r"[A-Za-z0-9_.@+-]*")
+
 
 def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origin:
     """Where a process with this environment comes from; `user` is for who knows better than the environment."""
@@ -134,16 +161,17 @@ def _is_the_same(inner: Origin, outer: Origin) -> bool:
 
 def of_process(environ: Mapping[str, str]) -> Origin:
     """Where this process comes from; a batch system need not tell its jobs who their user is, the system knows."""
-    import os
+    origin = origin_from_environment(environ)
+    return origin if origin.user else replace(origin, user=_name_of_process())
+
+
+def _name_of_process() -> str:
     import pwd
 
-    origin = origin_from_environment(environ)
-    if origin.user:
-        return origin
     try:
-        return replace(origin, user=pwd.getpwuid(os.getuid()).pw_name)
+        return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a user of a container, without a name
-        return origin
+        return ""
 
 
 def slurm_job(environ: Mapping[str, str]) -> str:
@@ -188,5 +216,24 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A part of an origin in letters that a comment can carry, at most 64 of them."""
+    """A cluster's name in letters that a list can carry, at most 64 of them."""
     return re.sub(r"[^A-Za-z0-9_.@+-]", "_", text)[:64]
+
+
+def _encoded(text: str, most: int = 64) -> str:
+    """A part of an origin in letters that a comment can carry, at most so many of them."""
+    if not _SAFE.fullmatch(text):
+        text = quote(os.fsencode(text), safe="@+").replace(
+            "~", "%7E"
+        )  # the rest that it leaves is safe as well
+    return text if len(text) <= most else re.sub("%.?$", "", text[:most])
+
+
+def _parts(origin: str) -> list[str]:
+    """System, cluster, job, user and account in an origin's text, encoded; "" for each that it leaves out."""
+    return [*origin.split(":"), "", "", "", "", ""][:5]
+
+
+def _decoded(part: str) -> str:
+    """What a part of an origin says; what was written before there were percent signs stays as it is."""
+    return os.fsdecode(unquote_to_bytes(part)) if "%" in part else part

@@ -40,14 +40,15 @@ def parse_held(text: str, sign: str) -> list[Held]:
     """Follow-ups that are held, from squeue's lines.
 
     A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
-    when they wrote one, begins those of squeue.
+    when they wrote one, begins those of squeue, and the comment in them: a user's name may have spaces.
     """
     found = []
     for line in text.splitlines():
-        words = line.split(" ", 5)
-        if len(words) < 6 or words[0] != sign:
+        before, *rest = line.split(sign, 2)
+        words = rest[0].split(" ", 3) if len(rest) == 2 and not before else []
+        if len(words) < 4:
             continue
-        _, job_id, user, reason, priority, comment = words
+        (job_id, reason, priority, user), comment = words, rest[1]
         mark = Mark.parse(comment)
         if mark is not None and (reason, priority) == _HELD and job_id.isdigit():
             found.append(Held(int(job_id), user, mark))
@@ -97,7 +98,7 @@ class Queue:
         """All follow-ups whose users hold them, or those of one user."""
         sign = secrets.token_hex(16)
         options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
-        form = f"--format={sign} %A %u %r %Q %k"
+        form = f"--format={sign}%A %r %Q %u{sign}%k"
         return parse_held(self._asked(["squeue", *options, form]), sign)
 
     def running(self, jobs: Iterable[str]) -> set[str]:

@@ -51,12 +51,12 @@ def chooser(
     name: str | None, account: str | None, me: bool, submitters: str | None = None
 ) -> Callable[[JobInfo], bool]:
     """Whether a job has this name, this account, and this user or one of these, as far as they are said."""
-    mine = _this_user() if me else ""
+    mine = _this_user() if me else set()
     of = {user.strip() for user in submitters.split(",")} if submitters is not None else set()
     return lambda job: (
         (name is None or job.name == name)
         and (account is None or job.account == account)
-        and (not me or submitter(job) == mine)
+        and (not me or submitter(job) in mine)
         and (not of or submitter(job) in of)
     )
 
@@ -77,9 +77,9 @@ def span(starttime: str, endtime: str) -> tuple[int, int]:
     return since, until + 1
 
 
-def _this_user() -> str:
+def _this_user() -> set[str]:
     import os
 
-    from qslurm.center.origin import of_process
+    from qslurm.center.origin import names_of_this_user
 
-    return of_process(os.environ).user
+    return names_of_this_user(os.environ)

@@ -28,7 +28,7 @@ BEFORE_NOTE = " -- "
 VARIABLE = "QSLURM_SUBMISSION"
 """In a job's environment: what its comment says, for a C2 where another plugin writes the comment first."""
 
-_VALUE = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
+_VALUE = re.compile(r"[A-Za-z0-9_.:/@+,%-]+")
 _SPACE = " \t\n\v\f\r"
 _WORD = re.compile(rf"[^{_SPACE}]+")
 
@@ -43,7 +43,7 @@ class Comment:
     """What the comment of a qslurm job says; an empty string stands for "not said".
 
     `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
-    from, as `system:cluster:job_id:user`, `sweep` what its tasks' values are. `note` is the
+    from, as `system:cluster:job_id:user` (see `Origin.format`), `sweep` what its tasks' values are. `note` is the
     user's own comment, on one line.
     """
 

@@ -38,6 +38,7 @@ from qslurm.agent.outbox import Outbox
 from qslurm.agent.senders import Senders
 from qslurm.agent.user import User
 from qslurm.center.config import AgentSettings, Config, UserLimits
+from qslurm.center.origin import user_of
 from qslurm.center.request import Request, prepare
 from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, RefusedError, UnknownJobError
 from qslurm.payload.comment import Comment
@@ -152,6 +153,18 @@ def test_no_comment_makes_a_job_another_users(office, comment):
     (entry,) = outbox.open()
     said = Comment.parse(entry.payload["job"]["comment"])
     assert (said.key, said.origin.rpartition(":")[2]) == (question.key, "ann")
+
+
+@pytest.mark.parametrize("name", ["DOMAIN\\ann", "Ann de Vries", "ann@example.org", "jürgen"])
+def test_any_name_is_the_users_own_in_what_is_sent(office, name):
+    desk, outbox, _ = office()
+    question = submission(user="eve")
+    question.payload["job"]["comment"] += ":phys -- a note"
+    desk.answer(User(name, 1000, False), question)
+    (entry,) = outbox.open()
+    said = Comment.parse(entry.payload["job"]["comment"])
+    assert (user_of(said.origin), said.note) == (name, "a note")
+    assert said.origin.endswith(":phys")
 
 
 def test_who_submits_many_at_once_gets_no_more_than_one_after_the_other(office):

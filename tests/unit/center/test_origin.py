@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.center.origin import SYSTEMS, Origin, describe, origin_from_environment, user_of
-from qslurm.payload.comment import Comment
+from qslurm.center.origin import (
+    SYSTEMS,
+    Origin,
+    describe,
+    names_of_this_user,
+    origin_from_environment,
+    user_of,
+    with_user,
+)
+from qslurm.payload.comment import Comment, value_in
 
 INSIDE = {"SLURM_JOB_ID": "12", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": "alice", "USER": "root"}
 
@@ -94,6 +104,57 @@ def test_a_hostile_environment_can_not_break_the_comment(hostile):
     text = origin_from_environment({**INSIDE, "SLURM_JOB_USER": hostile}).format()
     assert Comment.parse(Comment(key="k", origin=text).format()).origin == text
     assert text.count(":") == 3
+
+
+NAMES = [
+    "DOMAIN\\ann",
+    "ann@physics.example.org",
+    "Ann de Vries",
+    "a.b-c_d+e",
+    "a,b:c=d/e#f%41'\"$",
+    "jürgen",
+    "θωμάς",
+    "a" * 255,
+    "~root",
+    "%",
+    os.fsdecode(b"j\xfcrgen"),
+]
+"""As sites have them: from a directory, with an initial, in other alphabets, of the greatest length."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("environ", [{}, {**INSIDE, "SLURM_JOB_ACCOUNT": "Phys: 2%"}])
+def test_a_user_is_read_as_written_whatever_the_name(name, environ):
+    origin = origin_from_environment({**environ, "USER": name, "SLURM_JOB_USER": name})
+    comment = Comment(key="k", origin=origin.format(), note="user=eve origin=shell:::eve").format()
+    assert user_of(value_in(comment, "origin")) == user_of(Comment.parse(comment).origin) == name
+    said = describe(origin.format())
+    assert f"by {name}" in said
+    assert ("(account Phys: 2%)" in said) == bool(environ)
+    assert name in names_of_this_user({"USER": name})
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_two_names_are_written_alike(one, other):
+    written = [Origin("shell", user=name).format() for name in (one, other)]
+    assert (written[0] == written[1]) == (one == other)
+
+
+@pytest.mark.parametrize("origin", ["slurm:c:1:eve", "slurm:c:1:eve:phys", "slurm:c:1", "", "shell:::a:b:c"])
+@pytest.mark.parametrize("name", NAMES)
+def test_who_knows_better_replaces_the_user_and_leaves_the_place(origin, name):
+    changed = with_user(origin, name)
+    assert user_of(changed) == name
+    place = [part for number, part in enumerate(origin.split(":")[:5]) if number != 3]
+    assert changed.split(":")[:3] + changed.split(":")[4:5] == (
+        place if len(place) > 2 else ["shell", "", ""]
+    )
+
+
+def test_what_was_written_before_names_were_encoded_is_still_read():
+    old = "slurm:snellius:12_3@7:DOMAIN_ann:phys"
+    assert user_of(old) == "DOMAIN_ann"
+    assert describe(old) == "slurm job 12_3 in job 7 on snellius, by DOMAIN_ann (account phys)"
 
 
 @given(st.dictionaries(st.sampled_from([*INSIDE, "SLURM_ARRAY_TASK_ID", "LOGNAME"]), st.text()))

@@ -27,19 +27,20 @@ class Slurm:
 
 def test_follow_ups_that_their_users_hold_are_found():
     lines = (
-        f"S 12 ann JobHeldUser 0 {MARK.format()}\n"
-        f"S 13 ann Priority 4294901739 {MARK.format()}\n"  # released already
-        f"S 14 ann JobHeldAdmin 0 {MARK.format()}\n"  # an admin has said no
-        "S 15 ann JobHeldUser 0 (null)\n"
-        "S 16 bob JobHeldUser 0 a comment\nin two lines\n"
+        f"S12 JobHeldUser 0 annS{MARK.format()}\n"
+        f"S13 Priority 4294901739 annS{MARK.format()}\n"  # released already
+        f"S14 JobHeldAdmin 0 annS{MARK.format()}\n"  # an admin has said no
+        "S15 JobHeldUser 0 annS(null)\n"
+        "S16 JobHeldUser 0 bobSa comment\nin two lines\n"
+        f"S17 JobHeldUser 0 DOMAIN\\Ann de VriesS{MARK.format()}\n"
     )
-    assert parse_held(lines, "S") == [Held(12, "ann", MARK)]
+    assert parse_held(lines, "S") == [Held(12, "ann", MARK), Held(17, "DOMAIN\\Ann de Vries", MARK)]
 
 
 @given(st.text(alphabet=st.sampled_from("S12 ann\nJobHeldUser0x") | st.characters(), max_size=80))
 def test_no_comment_can_pass_for_a_line_of_squeues(comment):
-    forged = f"{comment}\nS 12 ann JobHeldUser 0 {MARK.format()}"
-    found = parse_held(f"sign 99 bob JobHeldUser 0 {forged}\n", "sign")
+    forged = f"{comment}\nS12 JobHeldUser 0 annS{MARK.format()}"
+    found = parse_held(f"sign99 JobHeldUser 0 bobsign{forged}\n", "sign")
     assert all(job.job_id == 99 and job.user == "bob" for job in found)
 
 

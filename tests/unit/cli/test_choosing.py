@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from qslurm.cli.choosing import chooser, states_in
+import os
+import pwd
+
+import pytest
+
+from qslurm.center.origin import of_process
+from qslurm.cli.choosing import chooser, states_in, submitter
 from qslurm.slurmrest import JobInfo
 
 
@@ -15,6 +21,25 @@ def test_jobs_are_chosen_by_who_has_submitted_them() -> None:
     chosen = chooser(None, None, False, "ann, bob")
     assert [chosen(job(user)) for user in ("ann", "bob", "eve")] == [True, True, False]
     assert chooser(None, None, False)(job("eve"))
+
+
+@pytest.mark.parametrize("name", ["DOMAIN\\ann", "Ann de Vries", "ann@example.org", "jürgen", "a" * 255])
+def test_my_jobs_are_found_whatever_i_am_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", name)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    mine = of_process(os.environ).format()
+    mine = JobInfo(job_id=1, name="bell", state="PENDING", comment=f"qslurm key=0123456789 origin={mine}")
+    chosen = chooser(None, None, True)
+    assert chosen(mine)
+    assert not chosen(job("eve"))
+    assert submitter(mine) == name
+    assert chooser(None, None, False, f"eve, {name}")(mine)
+
+
+def test_my_jobs_are_also_those_of_the_name_that_the_system_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The center's agent writes that, whatever a shell or a batch system calls its user."""
+    monkeypatch.setenv("USER", "DOMAIN\\ann")
+    assert chooser(None, None, True)(job(pwd.getpwuid(os.getuid()).pw_name))
 
 
 def test_states_are_named_as_squeue_prints_them() -> None:
