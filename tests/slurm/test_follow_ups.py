@@ -166,7 +166,7 @@ def test_another_users_jobs_can_neither_be_followed_nor_released(alice):
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    line = f"{held} qs_alice JobHeldUser 0 qslurm then=any at=c2 key={key}"
+    line = f"{held} JobHeldUser 0 qs_alice qslurm then=any at=c2 key={key}"
     forged = marked(f"x\n{line}\n {line}")
     follows = marked(f"qslurm then=any at=c2 key={key}")
     kill(testbed, "releaser")
