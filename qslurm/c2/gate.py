@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from qslurm.c2.beat import Beat
 from qslurm.c2.config import C2Config, backend_of, partition_of
 from qslurm.c2.rules import (
     SECOND_LAUNCH,
@@ -34,6 +35,9 @@ from qslurm.errors import QslurmError
 
 STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
+
+ALIVE = "beat"
+"""Said before each part of a look."""
 
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
@@ -59,6 +63,7 @@ class Gate:
         self._releases: Counter[str] = Counter()
         self._open = ""
         self._has_room = False
+        self._beat = Beat(config.gate.state)
         self._say = say
         self._troubles: dict[str, str] = {}
         self._rotated = float("-inf")
@@ -106,6 +111,7 @@ class Gate:
     def close(self) -> None:
         """Watch no more."""
         self._changes.close()
+        self._beat.close()
 
     def status(self) -> Status | None:
         """What the dispatcher says, or None if it is silent."""
@@ -239,6 +245,9 @@ class Gate:
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
         """Keep trouble in one part of a look from the others; say it when it begins, changes and ends."""
+        if name != ALIVE:
+            with self._part(ALIVE):
+                self._beat()
         try:
             yield
         except (QslurmError, OSError) as error:

@@ -25,7 +25,8 @@ class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One partition for an operator's eyes.
 
     `wish` is enabled, drained, closed or "" (nobody has said anything), by whom and since when (Unix seconds);
-    `backend_state` is the dispatcher's word, `slurm_state` Slurm's; `reason` says why it does not start jobs.
+    `backend_state` is the dispatcher's word, `slurm_state` Slurm's, `wanted_state` what the gate makes of it;
+    `reason` says why it does not start jobs.
     """
 
     partition: str
@@ -35,14 +36,15 @@ class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None
     backend_state: str
     slurm_state: str
+    wanted_state: str
     running: int
     queued: int
     reason: str
 
 
-def partition_status(config: C2Config) -> list[PartitionRow]:
+def partition_status(config: C2Config, *, timeout_s: float = 5.0) -> list[PartitionRow]:
     """All partitions of the configuration; UnreachableError if slurmctld does not answer."""
-    slurm = Slurm(config.slurm)
+    slurm = Slurm(config.slurm, timeout_s=timeout_s)
     status, states, jobs = _status(config), slurm.partitions(), slurm.jobs()
     wishes = Spool(config.gate.state).wishes()
     return [_row(partition_of(one.name), status, states, jobs, wishes) for one in config.backend]
@@ -112,6 +114,7 @@ def _row(
         since=None if wish is None else wish.since,
         backend_state="unknown" if found is None else found.state,
         slurm_state=slurm_state,
+        wanted_state=goal.state,
         running=sum(job.live and job.state != "PENDING" for job in here),
         queued=sum(job.state == "PENDING" for job in here),
         reason=reason,

@@ -153,6 +153,22 @@ class Slurm:
         pairs = (line.partition("=") for line in lines if "=" in line)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
+    def nodes(self) -> dict[str, str]:
+        """The nodes, and Slurm's word for the state of each."""
+        lines = self._run("sinfo", ["--noheader", "--Node", "--Format=NodeList:|,StateLong:|"]).splitlines()
+        cells = [line.split("|") for line in lines]
+        return {cell[0].strip(): cell[1].strip() for cell in cells if len(cell) > 1}
+
+    def slurmd(self, node: str) -> None:
+        """Have a node's slurmd say how it is; UnreachableError if it does not answer."""
+        # of which node, scontrol takes from this variable (slurm_load_slurmd_status; else it is this host's)
+        self._output("scontrol", ["show", "slurmd"], of=f"slurmd on {node}", SLURMD_NODENAME=node)
+
+    def clusters(self) -> list[str]:
+        """The clusters in slurmdbd's database; UnreachableError if it does not answer."""
+        names = self._output("sacctmgr", ["-nP", "show", "cluster", "format=cluster"], of="slurmdbd")
+        return names.decode(errors="replace").split()
+
     def set_partition(self, name: str, state: str) -> None:
         """Give a partition a state (UP, DOWN, DRAIN, INACTIVE)."""
         self._run("scontrol", ["update", f"PartitionName={name}", f"State={state}"])
@@ -188,12 +204,14 @@ class Slurm:
     def _command(self, program: str) -> list[str]:
         return [os.path.join(self._config.bin, program)]  # noqa: PTH118 # "" means: on the PATH
 
-    def _output(self, program: str, arguments: Sequence[str]) -> bytes:
+    def _output(
+        self, program: str, arguments: Sequence[str], *, of: str = "slurmctld", **variables: str
+    ) -> bytes:
         command = [*self._command(program), *arguments]
         try:
             done = subprocess.run(
                 command,
-                env=self._environment(),
+                env={**self._environment(), **variables},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=self.timeout_s,
@@ -201,8 +219,7 @@ class Slurm:
             )
         except subprocess.TimeoutExpired:
             raise UnreachableError(
-                f"slurmctld has not answered {program} within {self.timeout_s:g} s.",
-                hint="Is slurmctld alive?",
+                f"{of} has not answered {program} within {self.timeout_s:g} s.", hint=f"Is {of} alive?"
             ) from None
         except OSError as error:
             raise QslurmError(
@@ -210,7 +227,7 @@ class Slurm:
                 hint="Set `bin` in [slurm] of the C2 configuration.",
             ) from error
         if done.returncode != 0:
-            raise error_of(program, done.stderr.decode(errors="replace"))
+            raise error_of(program, done.stderr.decode(errors="replace"), of)
         return done.stdout
 
     def _environment(self) -> Mapping[str, str]:
@@ -219,7 +236,7 @@ class Slurm:
         return {"PATH": path, "SLURM_CONF": self._config.conf, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
-def error_of(program: str, text: str) -> QslurmError:
+def error_of(program: str, text: str, of: str = "slurmctld") -> QslurmError:
     """The error that a Slurm command's words on stderr stand for."""
     words = " ".join(text.split())[:300] or "it failed without a word"
     lowered = words.lower()
@@ -227,7 +244,7 @@ def error_of(program: str, text: str) -> QslurmError:
         sign in lowered
         for sign in ("unable to contact", "socket timed out", "connect failure", "connection refused")
     ):
-        return UnreachableError(f"slurmctld does not answer: {words}.", hint="Is slurmctld alive?")
+        return UnreachableError(f"{of} does not answer: {words}.", hint=f"Is {of} alive?")
     if "invalid user id" in lowered or "permission denied" in lowered:
         return PermissionDeniedError(
             f"Slurm does not let this user do that ({program}: {words}).",

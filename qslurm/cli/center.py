@@ -109,7 +109,7 @@ def init(
     write_config(target, config_text(values), force=force)
     written = _written(target)
     configs = [written.config(name) for name in written.names]
-    findings = [] if no_check else list(run(_checks(configs)))
+    findings = [] if no_check else run(_checks(configs))
     steps = _next_steps(configs, findings, target)
     if as_json:
         print_json({"file": str(target), "findings": msgspec.to_builtins(findings), "next": steps})

@@ -27,24 +27,24 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
     """
     import msgspec
 
-    from qslurm.doctor.finding import Check, ok, run
+    from qslurm.doctor.finding import Check, Finding, ok, run
 
-    checks: dict[str, Check]
+    findings: list[Finding]
     if config_file is not None or Path("/etc/qslurm/c2.toml").exists():
         from qslurm.c2.config import load_c2_config
-        from qslurm.doctor.c2 import c2_checks
+        from qslurm.doctor.c2 import LIMIT_S, NEEDS, c2_checks
 
         c2_config = load_c2_config(config_file)
-        checks = {"config": lambda: [ok("config", "C2's is read")], **c2_checks(c2_config)}
+        findings = [ok("config", "C2's is read"), *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S)]
     else:
         from qslurm.center.platforms import load_platforms
         from qslurm.doctor.c1 import c1_checks
 
         platforms = load_platforms({"platform": platform})
-        checks = {}
+        checks: dict[str, Check] = {}
         for name in platforms.wanted:
             checks |= c1_checks(platforms.config(name))
-    findings = list(run(checks))
+        findings = run(checks)
     bad = sum(one.state == "fail" for one in findings)
     if as_json:
         print_json({"findings": msgspec.to_builtins(findings), "ok": not bad})

@@ -7,17 +7,16 @@ import pwd
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from qslurm.c2.config import C2Config, partition_of
-from qslurm.c2.slurm import Slurm
+from qslurm.c2.config import C2Config
+from qslurm.doctor import daemons, disks
+from qslurm.doctor.daemons import slurm_of
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
 from qslurm.doctor.node import node_checks
-from qslurm.errors import TokenError, UnreachableError
 
-PATIENCE_S = 3.0
 SPARE_S = 10.0
 """How much longer than the hook's own limit Slurm must wait for it."""
 
@@ -25,76 +24,51 @@ _README = "See deploy/README.md."
 
 
 def c2_checks(config: C2Config) -> dict[str, Check]:
-    """What there is to look at, in the order of a job's way."""
-    head: dict[str, Check] = {
-        "munge": partial(_munge, config),
-        "dispatcher": partial(_dispatcher, config),
-        "store": partial(_store, config),
-        "slurm": partial(_slurm, config),
-        "gate": partial(_gate, config),
-        "job manager": partial(_job_manager, config),
-        "sessions": partial(_sessions, config),
-        "metrics": partial(_metrics, config),
-        "logs": partial(_logs, config),
-        "keys": partial(_keys, config),
-        "renewals": partial(_renewals, config),
+    """What there is to look at, in the order of a job's way. A new one is a line here, and one in NEEDS if another's
+    failure is no fault of its own.
+    """
+    looks: dict[str, Callable[[C2Config], Iterable[Finding]]] = {
+        "disk": disks.disks,
+        "munge": daemons.munge,
+        "store": disks.store,
+        "dispatcher": daemons.dispatcher,
+        "mariadb": daemons.mariadb,
+        "slurmdbd": daemons.slurmdbd,
+        "slurmctld": daemons.slurmctld,
+        "slurmd": daemons.slurmd,
+        "slurmrestd": daemons.slurmrestd,
+        "proxy": daemons.proxy,
+        "gate": _gate,
+        "slurm.conf": _settings,
+        "partitions": _partitions,
+        "job manager": daemons.job_manager,
+        "sessions": _sessions,
+        "metrics": daemons.metrics,
+        "logs": _logs,
+        "keys": _keys,
+        "renewals": daemons.renewals,
     }
-    return head | node_checks(config)
+    return {name: partial(look, config) for name, look in looks.items()} | node_checks(config)
 
 
-def _munge(config: C2Config) -> Iterator[Finding]:
-    from qslurm.dispatcher.credentials import Munge
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "slurmdbd": ("munge", "mariadb"),
+    "slurmctld": ("munge",),
+    "slurmd": ("munge", "slurmctld"),
+    "gate": ("munge", "disk", "dispatcher", "slurmctld"),
+    "slurm.conf": ("munge", "slurmctld"),
+    "partitions": ("munge", "disk", "dispatcher", "slurmctld", "gate"),
+    "sessions": ("dispatcher",),
+    "metrics": ("munge", "dispatcher", "job manager"),
+}
+"""What a check can't be well without: it is not blamed while one of those fails."""
 
-    munge = Munge(config.dispatcher.munge_socket, timeout_s=PATIENCE_S)
-    munge.verify(munge.sign(b"doctor"), b"doctor")
-    yield ok("munge", "gives credentials and takes them")
-
-
-def _dispatcher(config: C2Config) -> Iterator[Finding]:
-    from qslurm.dispatcher.client import DispatcherClient
-    from qslurm.dispatcher.messages import GetStatus, Status
-
-    with DispatcherClient(config.dispatcher.socket, timeout_s=PATIENCE_S) as client:
-        status = client.ask(GetStatus())
-    assert isinstance(status, Status)
-    if not status.ready:
-        yield fail(
-            "dispatcher",
-            f"is not ready: {status.reason}",
-            "Its log says more: journalctl -u qslurm-dispatcher.",
-        )
-    else:
-        yield ok("dispatcher", f"answers, version {status.version}")
-    for backend in status.backends:
-        name = f"backend {backend.name}"
-        if backend.state == "offline":
-            yield warn(
-                name,
-                f"is offline: {backend.reason}",
-                f"qslurm backend online {backend.name}, if it should be.",
-            )
-        else:
-            yield ok(name, backend.state)
+LIMIT_S = 2.4
+"""How long all of it may take, side by side."""
 
 
-def _store(config: C2Config) -> Iterator[Finding]:
-    path = Path(config.dispatcher.store)
-    facts = path.stat()
-    if facts.st_mode & stat.S_IWOTH:
-        yield fail("store", f"{path} can be changed by everybody", f"chmod o-w {path}")
-    room = os.statvfs(path)
-    free = room.f_bavail / max(1, room.f_blocks)
-    if free < 0.05:
-        yield warn(
-            "store", f"the disk of {path} is {1 - free:.0%} full", "Make room: a full disk holds all jobs."
-        )
-    else:
-        yield ok("store", f"{path}, {facts.st_size / 1e6:.1f} MB")
-
-
-def _slurm(config: C2Config) -> Iterator[Finding]:
-    slurm = Slurm(config.slurm, timeout_s=PATIENCE_S)
-    settings = slurm.settings()
+def _settings(config: C2Config) -> Iterator[Finding]:
+    settings = slurm_of(config).settings()
     for key in ("PrologSlurmctld", "EpilogSlurmctld", "TaskProlog", "TaskEpilog"):
         yield _hook(key, settings.get(key, ""))
     limit = _leading_number(settings.get("PrologEpilogTimeout", ""))
@@ -103,13 +77,6 @@ def _slurm(config: C2Config) -> Iterator[Finding]:
         yield fail("slurm.conf", f"PrologEpilogTimeout is {limit:g} s", f"Set it to {needed:g} or more.")
     if "lua" not in settings.get("JobSubmitPlugins", ""):
         yield fail("slurm.conf", "JobSubmitPlugins has no lua", f"Install job_submit.lua. {_README}")
-    states = slurm.partitions()
-    for backend in config.backend:
-        name = partition_of(backend.name)
-        if name in states:
-            yield ok(f"partition {name}", states[name])
-        else:
-            yield fail(f"partition {name}", "is not in slurm.conf", f"Add it there. {_README}")
 
 
 def _hook(key: str, path: str) -> Finding:
@@ -127,38 +94,27 @@ def _hook(key: str, path: str) -> Finding:
 
 
 def _gate(config: C2Config) -> Iterator[Finding]:
-    from qslurm.c2.partitions import partition_status
-
     folder = Path(config.gate.state)
     if folder.stat().st_mode & stat.S_IWOTH:
         yield fail("gate", f"{folder} can be written by everybody", f"chmod o-w {folder}")
-    rows = partition_status(config)
-    for row in rows:
-        if not row.wish:
-            yield warn(
-                "gate",
-                f"nobody has said what {row.partition} shall do, so it is held",
-                f"qslurm partition enable {row.partition}",
-            )
-    late = [
-        row
-        for row in rows
-        if row.wish == "enabled"
-        and row.backend_state not in {"offline", "silent"}
-        and row.slurm_state == "DOWN"
-    ]
-    if late:
-        yield fail(
-            "gate",
-            f"{late[0].partition} is enabled and its backend is there, but Slurm holds it",
-            "Is the gate running? systemctl status qslurm-gate",
-        )
-    else:
-        yield ok("gate", "partitions are as they should be")
+    yield from daemons.gate(config)
 
 
-def _job_manager(config: C2Config) -> Iterator[Finding]:
-    yield _answer("job manager", config.jobmanager.listen, "/healthz")
+def _partitions(config: C2Config) -> Iterator[Finding]:
+    from qslurm.c2.partitions import partition_status
+
+    for row in partition_status(config, timeout_s=daemons.PATIENCE_S):
+        name = f"partition {row.partition}"
+        if row.slurm_state == "missing":
+            yield fail(name, "is not in slurm.conf", f"Add it there. {_README}")
+        elif not row.wish:
+            do = f"qslurm partition enable {row.partition}"
+            yield warn(name, "nobody has said what it shall do, so it is held", do)
+        elif row.slurm_state != row.wanted_state:
+            do = "journalctl -u qslurm-gate says what keeps the gate from it."
+            yield fail(name, f"is {row.slurm_state}, and should be {row.wanted_state}", do)
+        else:
+            yield ok(name, f"{row.slurm_state}, as it should be")
 
 
 def _sessions(config: C2Config) -> Iterator[Finding]:
@@ -172,30 +128,6 @@ def _sessions(config: C2Config) -> Iterator[Finding]:
     address = sessions.address or sessions.listen
     Door(address, read_certificate(Path(sessions.key))).connect().close()
     yield ok("sessions", f"clients may come to {address}")
-
-
-def _metrics(config: C2Config) -> Iterator[Finding]:
-    if config.metrics.listen:
-        yield _answer("metrics", config.metrics.listen, "/metrics")
-    else:
-        yield ok("metrics", "are not answered, as configured")
-
-
-def _answer(name: str, listen: str, path: str) -> Finding:
-    import http.client
-
-    host, _, port = listen.rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PATIENCE_S)
-    try:
-        connection.request("GET", path)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return fail(name, f"does not answer at {listen}: {error}", "systemctl status qslurm-jobmanager")
-    finally:
-        connection.close()
-    if status != 200:
-        return fail(name, f"says {status}", "journalctl -u qslurm-jobmanager")
-    return ok(name, f"answers at {listen}")
 
 
 def _logs(config: C2Config) -> Iterator[Finding]:
@@ -243,23 +175,6 @@ def _keys(config: C2Config) -> Iterator[Finding]:
             f"{sys.prefix} can be changed by others than root, and root runs it",
             f"chown -R root {sys.prefix}",
         )
-
-
-def _renewals(config: C2Config) -> Iterator[Finding]:
-    from qslurm.tokens.door import ask
-    from qslurm.tokens.secret import Secret
-
-    if not config.tokens.socket:
-        do = "Set socket in [tokens], and start qslurm-tokens."
-        yield warn("renewals", "tokens are not renewed: somebody has to bring each center a new one", do)
-        return
-    try:
-        ask(config.tokens.socket, Secret("not.a.token"), only_look=True, patience_s=PATIENCE_S)
-    except TokenError:  # as it should say to this
-        yield ok("renewals", f"the service answers at {config.tokens.socket}")
-    except UnreachableError:
-        do = "systemctl status qslurm-tokens"
-        yield fail("renewals", f"the service does not answer at {config.tokens.socket}", do)
 
 
 def _leading_number(text: str) -> float | None:

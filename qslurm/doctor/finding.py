@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -39,14 +41,68 @@ def fail(name: str, what: str, do: str) -> Finding:
     return Finding(name=name, state="fail", what=what, do=do)
 
 
-def run(checks: dict[str, Check]) -> Iterator[Finding]:
-    """What each check finds; one that raises has found a failure, and the others go on."""
-    for name, check in checks.items():
+def run(
+    checks: Mapping[str, Check],
+    needs: Mapping[str, Collection[str]] | None = None,
+    *,
+    limit_s: float | None = None,
+) -> list[Finding]:
+    """What all checks find, side by side; one that raises has found a failure, and so has one that takes too long.
+
+    `needs` says what each check needs to be well: what it finds wrong while one of those fails is a consequence, of
+    which nobody is to be blamed. Findings come in the order of `checks`. Without `limit_s` each takes its own time.
+    """
+    looks = {name: _Look(check) for name, check in checks.items()}
+    for look in looks.values():
+        look.start()
+    until = None if limit_s is None else time.monotonic() + limit_s
+    found = {name: look.findings(name, until) for name, look in looks.items()}
+    failed = {name for name, findings in found.items() if any(one.state == "fail" for one in findings)}
+    result = []
+    for name, findings in found.items():
+        causes = [cause for cause in (needs or {}).get(name, ()) if cause in failed]
+        if name in failed and causes:
+            result.append(warn(name, f"can't be judged: look after {', '.join(causes)} first", ""))
+        else:
+            result += findings
+    return result
+
+
+class _Look(threading.Thread):
+    """One check under way; where it hangs it is left behind."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(daemon=True)
+        self._check = check
+        self._found: list[Finding] = []
+        self._error: Exception | None = None
+
+    def run(self) -> None:
         try:
-            yield from check()
-        except QslurmError as error:
-            yield fail(name, error.message, error.hint)
-        except PermissionError as error:
-            yield warn(name, f"{error.filename} can't be looked at by this user", "Run it as root.")
-        except OSError as error:
-            yield fail(name, f"{error}", "")
+            self._found.extend(self._check())
+        except Exception as error:  # noqa: BLE001 - it is told by who waits, and raised again if it is a bug
+            self._error = error
+
+    def findings(self, name: str, until: float | None) -> list[Finding]:
+        """What was found by a time (monotonic seconds; None: whenever it is over)."""
+        self.join(None if until is None else max(0.0, until - time.monotonic()))
+        found = list(self._found)
+        if self.is_alive():
+            return [
+                *found,
+                fail(name, "hangs: it can't be looked at in time", "Is its disk, or its host, alive?"),
+            ]
+        match self._error:
+            case None:
+                return found
+            case QslurmError() as error:
+                return [*found, fail(name, error.message, error.hint)]
+            case PermissionError() as error:
+                return [
+                    *found,
+                    warn(name, f"{error.filename} can't be looked at by this user", "Run it as root."),
+                ]
+            case OSError() as error:
+                return [*found, fail(name, f"{error}", "")]
+            case error:
+                raise error

@@ -14,7 +14,7 @@ from qslurm.c2.config import C2Config
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
 from qslurm.runtimes.warm.status import ask_service
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.0
 NEEDED_LINUX = (5, 12)
 """Since then a whole tree of mounts can be made read-only at once."""
 
@@ -32,7 +32,11 @@ def _service(config: C2Config) -> Iterator[Finding]:
     if not settings.warm:
         yield ok("runtimes", "none are kept warm, as configured")
         return
-    status = ask_service(settings.socket)
+    status = ask_service(settings.socket, patience_s=PATIENCE_S)
+    if status is None and Path(settings.socket).exists():  # it listened there, and was not told to end
+        do = "systemctl status qslurm-runtimes; jobs start slowly until it is back."
+        yield fail("runtimes", f"the service does not answer at {settings.socket}", do)
+        return
     if status is None:
         do = "systemctl enable --now qslurm-runtimes, on each node where jobs run"
         yield warn("runtimes", "are not kept warm on this host: jobs start slowly", do)

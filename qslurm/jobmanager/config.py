@@ -14,6 +14,8 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     `compute` is a file for what clients of Quantum Inspire's Compute API put here ("": that API is not served); their
     jobs are submitted to `slurmrestd` with the center's token.
 
+    `proxy` is where the proxy with TLS listens before both (`ADDRESS:PORT`, "": elsewhere): `qslurm doctor` asks it.
+
     `feed` is a Unix socket at which the gate tells how all jobs are ("": nowhere; centers ask slurmrestd).
     """
 
@@ -22,6 +24,7 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     hs256_key: str = ""
     compute: str = ""
     slurmrestd: str = "http://127.0.0.1:6820"
+    proxy: str = ""
     feed: str = ""
 
 

@@ -82,6 +82,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "feed": str(layout.feed_socket),
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "compute": str(layout.store.with_name("compute.db")),
+            "proxy": "",  # none, but in the stories about it
             "slurmrestd_url": f"http://{LOOPBACK}:{ports['c2_slurmrestd']}",
             "sessions_listen": f"{LOOPBACK}:{ports['sessions']}",
             "sessions_key": str(layout.store.with_name("sessions.key")),

@@ -1,0 +1,244 @@
+"""Is each daemon on C2's head node alive? Each is asked by itself, so that a dead one is named and no other."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from qslurm.c2 import beat
+from qslurm.c2.config import C2Config
+from qslurm.c2.slurm import Slurm
+from qslurm.doctor.finding import Finding, fail, ok, warn
+from qslurm.errors import QslurmError, TokenError, UnreachableError
+
+PATIENCE_S = 2.0
+"""What is well answers in milliseconds; what is frozen takes connections all the same, and says nothing."""
+
+NODES_AT_ONCE = 16
+_MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
+
+
+def slurm_of(config: C2Config) -> Slurm:
+    """Slurm's commands, with the patience of who looks."""
+    return Slurm(config.slurm, timeout_s=PATIENCE_S)
+
+
+def munge(config: C2Config) -> Iterator[Finding]:
+    """Munged gives credentials, and takes them."""
+    from qslurm.dispatcher.credentials import Munge
+
+    daemon = Munge(config.dispatcher.munge_socket, timeout_s=PATIENCE_S)
+    try:
+        daemon.verify(daemon.sign(b"doctor"), b"doctor")
+    except UnreachableError as error:
+        yield fail(
+            "munge", error.message, "systemctl status munge: Slurm and qslurm trust nobody without it."
+        )
+    else:
+        yield ok("munge", "gives credentials and takes them")
+
+
+def dispatcher(config: C2Config) -> Iterator[Finding]:
+    """It answers, and can store results; and how its backends are."""
+    from qslurm.dispatcher.client import DispatcherClient
+    from qslurm.dispatcher.messages import GetStatus, Status
+
+    try:
+        with DispatcherClient(config.dispatcher.socket, timeout_s=PATIENCE_S) as client:
+            status = client.ask(GetStatus())
+    except UnreachableError as error:
+        yield fail("dispatcher", error.message, "systemctl status qslurm-dispatcher; journalctl says why.")
+        return
+    assert isinstance(status, Status)
+    if not status.ready:
+        do = "Look after its disk and its store; it goes on by itself. journalctl -u qslurm-dispatcher"
+        yield fail("dispatcher", f"is not ready: {status.reason}", do)
+    else:
+        yield ok("dispatcher", f"answers, version {status.version}")
+    for backend in status.backends:
+        name = f"backend {backend.name}"
+        if backend.state == "offline":
+            do = f"qslurm backend online {backend.name}, if it should be."
+            yield warn(name, f"is offline: {backend.reason}", do)
+        else:
+            yield ok(name, backend.state)
+
+
+def slurmctld(config: C2Config) -> Iterator[Finding]:
+    """It answers scontrol."""
+    try:
+        slurm_of(config).settings()
+    except UnreachableError as error:
+        yield fail("slurmctld", error.message, "systemctl status slurmctld; its log says why.")
+    else:
+        yield ok("slurmctld", "answers")
+
+
+def slurmdbd(config: C2Config) -> Iterator[Finding]:
+    """It answers sacctmgr, from its database."""
+    try:
+        slurm_of(config).clusters()
+    except QslurmError as error:
+        do = "systemctl status slurmdbd; jobs go on, but history and usage are away."
+        yield fail("slurmdbd", error.message, do)
+    else:
+        yield ok("slurmdbd", "answers from its database")
+
+
+def mariadb(config: C2Config) -> Iterator[Finding]:
+    """Slurmdbd's database greets who connects; where slurmdbd.conf is not on this host, it is not looked at."""
+    path = Path(config.slurm.conf).with_name("slurmdbd.conf")
+    if not path.exists():
+        return
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
+    settings = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    host, port = settings.get("storagehost", "localhost"), settings.get("storageport", "3306")
+    place = f"{host}:{port}"
+    try:
+        with _database(host, int(port)) as link:
+            greets = bool(link.recv(1))  # the server speaks first
+        why = "" if greets else "it hangs up"
+    except OSError as error:
+        why = _words(error)
+    if why:
+        do = "systemctl status mariadb; slurmdbd keeps what happens meanwhile."
+        yield fail("mariadb", f"slurmdbd's database at {place} does not answer: {why}", do)
+    else:
+        yield ok("mariadb", f"answers at {place}")
+
+
+def _database(host: str, port: int) -> socket.socket:
+    """As MySQL's own clients connect: to localhost by a Unix socket."""
+    local = next((path for path in _MYSQL_SOCKETS if host == "localhost" and Path(path).exists()), None)
+    if local is None:
+        return socket.create_connection((host, port), PATIENCE_S)
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.settimeout(PATIENCE_S)
+    link.connect(local)
+    return link
+
+
+def slurmd(config: C2Config) -> Iterator[Finding]:
+    """Each node's slurmd answers; slurmctld notices only after SlurmdTimeout that one does not."""
+    slurm = slurm_of(config)
+    nodes = slurm.nodes()
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        troubles = dict(zip(nodes, pool.map(lambda node: _node_trouble(slurm, node), nodes), strict=True))
+    for node, state in nodes.items():
+        name = f"slurmd {node}"
+        if why := troubles[node]:
+            yield fail(name, why, f"systemctl status slurmd on {node}; what it runs goes on.")
+        elif "drain" in state or "down" in state:
+            do = f"scontrol show node {node} says why; scontrol update NodeName={node} State=RESUME"
+            yield warn(name, f"answers, but its node is {state}: nothing starts there", do)
+        else:
+            yield ok(name, f"answers; its node is {state}")
+
+
+def _node_trouble(slurm: Slurm, node: str) -> str:
+    try:
+        slurm.slurmd(node)
+    except QslurmError as error:
+        return error.message
+    return ""
+
+
+def slurmrestd(config: C2Config) -> Iterator[Finding]:
+    """It answers HTTP: what it thinks of a request without a token does not matter."""
+    address = config.jobmanager.slurmrestd.removeprefix("http://")
+    yield answers("slurmrestd", address, "/", "slurmrestd", well=())
+
+
+def proxy(config: C2Config) -> Iterator[Finding]:
+    """The proxy with TLS before slurmrestd and the job manager answers, whatever it says."""
+    if config.jobmanager.proxy:
+        yield answers("proxy", config.jobmanager.proxy, "/", "nginx", well=(), tls=True)
+
+
+def gate(config: C2Config) -> Iterator[Finding]:
+    """It has been at work since we look."""
+    folder, interval_s = config.gate.state, config.gate.interval_s
+    began = time.monotonic()
+    while True:
+        age_s, waited_s = beat.age_s(folder), time.monotonic() - began
+        if age_s is not None and age_s < waited_s:
+            yield ok("gate", "is at work")
+            return
+        if waited_s > PATIENCE_S - 0.2:
+            break
+        time.sleep(0.05)
+    if age_s is not None and age_s < interval_s:
+        yield ok("gate", f"has looked {age_s:.1f} s ago")
+        return
+    since = "has not looked since this host started" if age_s is None else f"has not looked for {age_s:.0f} s"
+    do = "systemctl status qslurm-gate; partitions stay as they are until it is back."
+    yield fail("gate", since, do)
+
+
+def job_manager(config: C2Config) -> Iterator[Finding]:
+    """It answers."""
+    yield answers("job manager", config.jobmanager.listen, "/healthz", "qslurm-jobmanager")
+
+
+def metrics(config: C2Config) -> Iterator[Finding]:
+    """They are answered, if they are to be."""
+    if config.metrics.listen:
+        yield answers("metrics", config.metrics.listen, "/metrics", "qslurm-jobmanager")
+    else:
+        yield ok("metrics", "are not answered, as configured")
+
+
+def renewals(config: C2Config) -> Iterator[Finding]:
+    """The renewal service answers what it should to a token that is none."""
+    from qslurm.tokens.door import ask
+    from qslurm.tokens.secret import Secret
+
+    if not config.tokens.socket:
+        do = "Set socket in [tokens], and start qslurm-tokens."
+        yield warn("renewals", "tokens are not renewed: somebody has to bring each center a new one", do)
+        return
+    try:
+        ask(config.tokens.socket, Secret("not.a.token"), only_look=True, patience_s=PATIENCE_S)
+    except TokenError:  # as it should say to this
+        yield ok("renewals", f"the service answers at {config.tokens.socket}")
+    except UnreachableError:
+        do = "systemctl status qslurm-tokens"
+        yield fail("renewals", f"the service does not answer at {config.tokens.socket}", do)
+
+
+def answers(
+    name: str, address: str, path: str, unit: str, *, well: tuple[int, ...] = (200,), tls: bool = False
+) -> Finding:
+    """Whether HTTP is spoken at an address, and what is said there is `well` (empty: whatever it is)."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    kind = http.client.HTTPConnection
+    connection = kind(host, int(port or 80), timeout=PATIENCE_S)
+    try:
+        connection.connect()
+        if tls:  # only whether it is alive: whom to trust is the centers' business
+            context = ssl._create_unverified_context()  # noqa: S323
+            connection.sock = context.wrap_socket(connection.sock)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return fail(name, f"does not answer at {address}: {_words(error)}", f"systemctl status {unit}")
+    finally:
+        connection.close()
+    if well and status not in well:
+        return fail(name, f"says {status} at {address}", f"journalctl -u {unit}")
+    return ok(name, f"answers at {address}")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no word within {PATIENCE_S:g} s"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

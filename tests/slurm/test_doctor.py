@@ -1,0 +1,97 @@
+"""`qslurm doctor` on C2, while one daemon after the other is dead, or frozen: it names that one, and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from entrance import Entrance
+from people import eventually
+from testbed import Testbed
+
+from qslurm.doctor.finding import Finding
+
+pytestmark = pytest.mark.slurm
+
+NAMED = {
+    "munged-c2": "munge",
+    "mariadbd": "mariadb",
+    "slurmdbd": "slurmdbd",
+    "slurmctld-c2": "slurmctld",
+    "slurmd-c2": "slurmd qi1",
+    "slurmrestd": "slurmrestd",
+    "dispatcher": "dispatcher",
+    "gate": "gate",
+    "jobmanager": "job manager",
+    "tokens": "renewals",
+    "runtimes": "runtimes",
+}
+"""The testbed's daemons, and what the doctor calls them."""
+
+
+def doctor(testbed: Testbed, config: Path | None = None) -> dict[str, Finding]:
+    """What has failed, by name; the exit code has to say the same."""
+    options = ["--config", str(config)] if config else []
+    done = testbed.c2(["qslurm", "doctor", "--json", *options], timeout_s=60)
+    document = json.loads(done.stdout)
+    failed = {one["name"]: Finding(**one) for one in document["findings"] if one["state"] == "fail"}
+    assert (done.returncode, document["ok"]) == (int(bool(failed)), not failed), done.stderr
+    return failed
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def dead(testbed: Testbed, name: str) -> Iterator[None]:
+    testbed.kill(name)
+    try:
+        yield
+    finally:
+        testbed.up()
+
+
+def is_well(testbed: Testbed) -> bool:
+    return not doctor(testbed)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_daemon_that_is_frozen_or_dead_is_the_one_that_is_named(testbed: Testbed, name: str) -> None:
+    eventually(lambda: is_well(testbed), "C2 to be well", seen=lambda: str(doctor(testbed)))
+    pid = testbed.pid(name)
+    assert pid is not None
+    with frozen(pid):
+        _named(doctor(testbed), NAMED[name])
+    eventually(lambda: is_well(testbed), "C2 to be well again", seen=lambda: str(doctor(testbed)))
+    with dead(testbed, name):
+        _named(doctor(testbed), NAMED[name])
+
+
+def _named(failed: dict[str, Finding], name: str) -> None:
+    """This is the only fault, and what to do is said."""
+    assert failed.keys() == {name}, failed
+    assert failed[name].do
+
+
+def test_so_is_the_proxy(testbed: Testbed, tmp_path: Path) -> None:
+    entrance = Entrance(testbed, tmp_path)
+    config = tmp_path / "c2.toml"
+    text = testbed.layout.c2_qslurm.read_text()
+    config.write_text(text.replace("[jobmanager]\n", f'[jobmanager]\nproxy = "127.0.0.1:{entrance.port}"\n'))
+    assert doctor(testbed, config) == {}
+    with entrance.frozen():
+        _named(doctor(testbed, config), "proxy")
+    assert doctor(testbed, config) == {}
+    entrance.close()
+    _named(doctor(testbed, config), "proxy")
