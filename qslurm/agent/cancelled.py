@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from qslurm.errors import NoRoomError, QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
-from qslurm.payload.comment import Comment
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Outbox
@@ -72,7 +71,7 @@ class Cancelled:
             return
         with self._lock:
             for row in rows:
-                key = Comment.parse(row.comment).key
+                key = row.marks.key
                 name = (key, row.array_job or row.job_id)
                 if row.is_final or row.state == ENDING:
                     if not row.array_job:  # other tasks may be there; who repeats it asks for all

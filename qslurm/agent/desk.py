@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.agent.identity import owned
 from qslurm.agent.intake import Intake
 from qslurm.agent.limits import limits_of
 from qslurm.agent.lost import LOST, Lost, pending
@@ -191,15 +192,15 @@ class Desk:
                 self._missing.suspect(entry, sure=False)
                 return self._missing.job(entry, job_id, self._center.slurm.user)
             self._saw(entry, [job])
-        if entry is not None and job.marks.key not in ("", entry.key):
-            if entry.ended:
-                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+        if entry is None:
+            return job
+        its_own = owned(entry, job)
+        if its_own is None and entry.ended:
+            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+        if its_own is None or (not entry.ended and self._is_lost(job)):
             self._missing.suspect(entry)
             return self._missing.job(entry, job_id, self._center.slurm.user)
-        if entry is not None and not entry.ended and self._is_lost(job):
-            self._missing.suspect(entry)
-            return self._missing.job(entry, job_id, self._center.slurm.user)
-        return job
+        return its_own
 
     def _is_lost(self, job: JobInfo) -> bool:
         """Whether a job of an open submission may not have run, whatever it is called."""
@@ -213,11 +214,11 @@ class Desk:
             if not tasks:
                 return [self._job(job_id, entry)]
             if entry and any(
-                job.marks.key not in ("", entry.key) or is_forgotten(job) or self._is_lost(job)
-                for job in tasks
+                owned(entry, job) is None or is_forgotten(job) or self._is_lost(job) for job in tasks
             ):
                 return [self._job(job_id, entry)]
             self._saw(entry, tasks)
+            tasks = [owned(entry, job) or job for job in tasks] if entry else tasks
         if entry is not None:
             self._owners.remember(entry, tasks)
         return tasks
@@ -225,7 +226,7 @@ class Desk:
     def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
         """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that."""
         if entry is not None and not entry.ended:
-            self._follower.saw([job for job in jobs if job.marks.key == entry.key])
+            self._follower.saw([job for job in jobs if job.marks.key in ("", entry.key)])
 
     def _jobs(self, user: User, key: str) -> list[JobInfo]:
         if key:
@@ -247,6 +248,8 @@ class Desk:
             seen = self._follower.job(entry.job_id)
             if seen is not None and seen.marks.key == entry.key:
                 return seen
+        if entry.state == "lost":
+            return self._missing.job(entry, entry.job_id or 0, self._center.slurm.user)
         if entry.ended:
             return None
         if entry.job_id is not None and self._missing.is_gone(entry):

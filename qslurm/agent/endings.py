@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from qslurm.agent.lost import LOST_FOR_GOOD
 from qslurm.agent.messages import EndBound, Ending, Endings, GetEndings, LetGo, Releasing, Submit, WhoReleases
 from qslurm.errors import (
     JobCancelledError,
@@ -14,6 +15,7 @@ from qslurm.errors import (
     UnknownJobError,
 )
 from qslurm.eventlog import EventLog
+from qslurm.slurmrest.states import explain
 
 if TYPE_CHECKING:
     from qslurm.agent.bonds import Bonds
@@ -115,6 +117,8 @@ class Dependants:
             return Ending(key, "unknown")
         if facts.state == "refused":
             return Ending(key, "refused", facts.user, why=str(facts.answer.get("message", "")))
+        if facts.state == "lost":
+            return Ending(key, "lost", facts.user, facts.job_id or 0, explain(LOST_FOR_GOOD))
         if facts.job_id is None or not facts.ended:
             return Ending(key, "open", facts.user, facts.job_id or 0)
         try:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from qslurm.agent.cancelled import Cancelled
+from qslurm.agent.identity import named
 from qslurm.agent.lost import Lost
 from qslurm.agent.table import JobTable
 from qslurm.errors import QslurmError, UnknownJobError
 from qslurm.eventlog import EventLog
 from qslurm.feed.rows import JobRow
-from qslurm.payload.comment import Comment
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Outbox
@@ -109,7 +111,7 @@ class Follower:
 
     def saw(self, jobs: list[JobInfo]) -> None:
         """Somebody else has asked slurmrestd for jobs."""
-        self._say_changed([row for row in map(JobRow.of, jobs) if self.jobs.see(row)])
+        self._say_changed([row for row in self._named(map(JobRow.of, jobs)) if self.jobs.see(row)])
 
     def _run(self) -> None:
         center = self._connect()
@@ -162,6 +164,7 @@ class Follower:
             log.info("follows C2's job manager")
             self.is_live, self._trouble = True, ""
         self._since = page.since
+        page = msgspec.structs.replace(page, jobs=self._named(page.jobs))
         self.cancelled.saw(page.jobs, time.monotonic())
         self._tell(self.jobs.apply(page))
         self.cancelled.repeat(center, time.monotonic())
@@ -206,10 +209,10 @@ class Follower:
         if len(followed) > FEW or (len(followed) > 1 and self._list_s < QUICK_S):
             began = time.monotonic()
             slurm = center.slurm
-            rows = [JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user]
+            rows = self._named(JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user)
             self._list_s = time.monotonic() - began
             self._tell([row for row in rows if self.jobs.see(row)])
-            shown = {(row.array_job or row.job_id, Comment.parse(row.comment).key) for row in rows}
+            shown = {(row.array_job or row.job_id, row.marks.key) for row in rows}
             followed = self._suspected(lambda job_id, key: (job_id, key) in shown)
         if followed:
             self._look_at(center, *followed[self._turn % len(followed)])
@@ -225,9 +228,9 @@ class Follower:
         except UnknownJobError:
             self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
-        row = JobRow.of(job)
+        (row,) = self._named([JobRow.of(job)])
         is_lost = job.reason == FORGOTTEN or (center.has_platform and is_written_off(job))
-        if is_lost or (row.comment and not key_is(row, key)):
+        if is_lost or row.marks.key != key:
             self._lost.suspect(number, time.monotonic())
             return
         if job.source == "slurmdbd" and not row.is_final:  # it may run on, though slurmctld has forgotten it
@@ -238,6 +241,10 @@ class Follower:
             self._outbox.ended([number])
         if self.jobs.see(row):
             self._say_changed([row])
+
+    def _named(self, rows: Iterable[JobRow]) -> list[JobRow]:
+        """Jobs as C2 tells of them; those on which no key stands any more with that of the submission they are of."""
+        return [named(row, self._outbox, self.jobs.row(row.job_id)) for row in rows]
 
     def _pause(self) -> float:
         return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)
@@ -263,8 +270,3 @@ class Follower:
         if message != self._trouble:
             log.warning("C2 can't be asked how jobs are", reason=message)
         self._trouble = message
-
-
-def key_is(row: JobRow, key: str) -> bool:
-    """Whether a job is this submission's."""
-    return Comment.parse(row.comment).key == key

@@ -3,7 +3,8 @@
 A slurmctld that is killed within seconds of its answer has forgotten the job, and gives its id to another. So an id is
 no proof: a submission is known by its key, to slurmctld, to slurmdbd, and to the platform, which has noted each job
 that it let in, and each that began. Only what none of them has run is sent again, under the same key, so that C2's
-slurmctld refuses it if it has the job after all, and the dispatcher lets only one of two run.
+slurmctld refuses it if it has the job after all, and the dispatcher lets only one of two run. That a job has no key is
+no proof that it is another: somebody may have written over it (identity.py).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from qslurm.agent.identity import is_of
 from qslurm.eventlog import EventLog
+from qslurm.feed.rows import JobRow
 
 if TYPE_CHECKING:
     from qslurm.agent.outbox import Entry, Outbox
@@ -34,6 +37,12 @@ PAUSE_S = 10.0
 
 LOST = "LostByC2"
 """The reason of a job that C2 does not show, while it is found out what became of it, and until it is sent again."""
+
+LOST_FOR_GOOD = "LostForGood"
+"""The reason of a job that C2 has forgotten once more than it is sent again."""
+
+RESENT = 2
+"""How often a submission is sent again: whatever makes C2 not show its jobs, they shall not fill its queue."""
 
 LOST_IN_PART = "LostInPart"
 """The reason of an array that C2 has forgotten when some of its tasks had run."""
@@ -100,6 +109,17 @@ class Lost:
         what, starts = _asked(center, entry)
         if what == "never ran" and self._outbox.is_cancelled(entry.number):
             return self._over(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
+        if what == "never ran" and entry.resent >= RESENT:
+            self._outbox.lost(entry.number)
+            self.clear(entry.number)
+            log.error(
+                "lost by C2, not sent again",
+                job=entry.job_id,
+                key=entry.key,
+                user=entry.user,
+                times=RESENT + 1,
+            )
+            return for_good(entry)
         if what == "never ran":
             self._outbox.forgotten(entry.number)
             self.clear(entry.number)
@@ -119,17 +139,24 @@ class Lost:
 def _known(center: Center, entries: Sequence[Entry]) -> defaultdict[str, list[JobInfo]]:
     """What slurmctld, and behind that slurmdbd, say of these submissions, by key, oldest first."""
     found: defaultdict[str, list[JobInfo]] = defaultdict(list)
-    wanted = {entry.key for entry in entries}
     slurm = center.slurm
-    for job in slurm.jobs():
-        if job.user == slurm.user and job.marks.key in wanted:
-            found[job.marks.key].append(job)
-    if missing := wanted - found.keys():
-        oldest = int(min(entry.created for entry in entries if entry.key in missing))
-        for job in slurm.accounted(oldest - 3600):
-            if job.marks.key in missing:
-                found[job.marks.key].append(job)
+    for key, job in _of(entries, (job for job in slurm.jobs() if job.user == slurm.user)):
+        found[key].append(job)
+    if missing := [entry for entry in entries if entry.key not in found]:
+        oldest = int(min(entry.created for entry in missing))
+        for key, job in _of(missing, slurm.accounted(oldest - 3600)):
+            found[key].append(job)
     return found
+
+
+def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str, JobInfo]]:
+    """Which of these jobs are of submissions, with their keys."""
+    keys = {entry.key: entry for entry in entries}
+    ids = {entry.job_id: entry for entry in entries}
+    for job in jobs:
+        entry = keys.get(job.marks.key) if job.marks.key else ids.get(job.array_job_id or job.job_id)
+        if entry is not None and is_of(entry, JobRow.of(job)):
+            yield entry.key, job
 
 
 def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
@@ -154,6 +181,11 @@ def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:
     if any("#" in str(start["key"]) for start in starts):
         return msgspec.structs.replace(job, state="FAILED", reason=LOST_IN_PART)
     return job
+
+
+def for_good(entry: Entry) -> JobInfo:
+    """A submission that is not sent again."""
+    return msgspec.structs.replace(pending(entry, LOST_FOR_GOOD), state="FAILED")
 
 
 def pending(entry: Entry, reason: str) -> JobInfo:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.agent.lost import LOST, Lost, pending
+from qslurm.agent.lost import LOST, LOST_FOR_GOOD, Lost, for_good, pending
 from qslurm.agent.messages import (
     AskPlatform,
     CancelJob,
@@ -19,7 +19,8 @@ from qslurm.agent.messages import (
     error_of,
 )
 from qslurm.agent.sender import vars_of
-from qslurm.errors import JobCancelledError, NotReadyError
+from qslurm.errors import JobCancelledError, JobFailedError, NotReadyError
+from qslurm.slurmrest.states import explain
 
 if TYPE_CHECKING:
     from qslurm.agent.follower import Follower
@@ -43,8 +44,10 @@ class Missing:
 
     def is_gone(self, entry: Entry) -> bool:
         """Whether C2 does not have this submission's job, as far as is known; its id may be another's."""
-        if entry.ended and entry.state != "refused":
+        if entry.ended and entry.state not in ("refused", "lost"):
             return False
+        if entry.state == "lost":
+            return True
         return entry.job_id is None or self._lost.is_suspect(entry.number)
 
     def suspect(self, entry: Entry, *, sure: bool = True) -> None:
@@ -61,12 +64,16 @@ class Missing:
                 return self.job(entry, question.job_id, user)
             case GetTasks():
                 return [self.job(entry, question.job_id, user)]
+            case CancelJob() if entry.state == "lost":
+                return ["C2 has lost the job; it is not sent again."]
             case CancelJob(task=None):
                 why = JobCancelledError(
                     f"Job {question.job_id} was cancelled before it was sent to C2 again."
                 )
                 if self._outbox.given_up(entry.number, vars_of(why)):
                     return ["C2 had forgotten the job; it is not sent again."]
+        if entry.state == "lost":
+            raise JobFailedError(f"Job {question.job_id} failed: {explain(LOST_FOR_GOOD)}.")
         raise NotReadyError(
             f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
             hint="Ask again in a minute.",
@@ -74,6 +81,8 @@ class Missing:
 
     def job(self, entry: Entry, job_id: int, user: str) -> JobInfo:
         """The job as it was seen last, or as one that waits, under the id that its user knows."""
+        if entry.state == "lost":
+            return msgspec.structs.replace(for_good(entry), job_id=job_id, user=user)
         seen = self._follower.job(job_id)
         if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
             return msgspec.structs.replace(seen, source="slurmctld")  # who asks is not to judge it again

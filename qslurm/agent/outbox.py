@@ -18,21 +18,36 @@ from typing import Any, Literal
 
 from qslurm.agent.commits import Commits
 from qslurm.agent.hold import hold
-from qslurm.agent.outbox_file import APART, SCHEMA, TO_3, TOLD, VERSION, connect, file_in, openable, readable
+from qslurm.agent.outbox_file import (
+    APART,
+    COUNTED,
+    SCHEMA,
+    TO_3,
+    TO_5,
+    TOLD,
+    VERSION,
+    connect,
+    file_in,
+    openable,
+    readable,
+)
 from qslurm.errors import ConfigError, NoRoomError, QslurmError
 
-State = Literal["waiting", "sending", "accepted", "refused"]
+State = Literal["waiting", "sending", "accepted", "refused", "lost"]
 
 AT_ONCE = 500
 """Values in one query; SQLite has a limit."""
 
 NEWEST = " ORDER BY number DESC LIMIT 1"
-_COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created"
+_COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created, accepted, resent"
 
 
 @dataclass(frozen=True)
 class Entry:
     """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with.
+
+    One that is `lost` was forgotten by C2 too often, and is not sent any more. Times are Unix seconds: when it was
+    `created` here, and when C2 has `accepted` it, the last time. `resent` counts how often it was sent again.
 
     The payload is whole only in what is to be sent; else it has what is told of the job, and is small.
     """
@@ -46,6 +61,8 @@ class Entry:
     answer: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
     created: float = 0.0
+    accepted: float | None = None
+    resent: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ class Outbox:
                 version = self._store.execute("PRAGMA user_version").fetchone()[0]
                 if 0 < version < APART:
                     self._store.executescript(TO_3)
+                if 0 < version < COUNTED:
+                    self._store.executescript(TO_5)
                 if version < VERSION:  # a full disk can still be read
                     self._store.executescript(SCHEMA)
                 # who reads does not wait for the disk, and sees what is on it only
@@ -140,8 +159,8 @@ class Outbox:
     def accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
         """C2 has it, as this job."""
         self._change(
-            "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ? WHERE number = ?",
-            (job_id, json.dumps(answer), number),
+            "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ?, accepted = ? WHERE number = ?",
+            (job_id, json.dumps(answer), time.time(), number),
         )
 
     def forgotten(self, number: int) -> None:
@@ -154,13 +173,23 @@ class Outbox:
                 (number,),
             )
             store.execute(
-                "UPDATE submissions SET state = 'waiting', job_id = NULL "
+                "UPDATE submissions SET state = 'waiting', job_id = NULL, resent = resent + 1 "
                 "WHERE number = ? AND state = 'accepted' AND ended = 0",
                 (number,),
             )
 
         with readable():
             self._commits.make(forget)
+
+    def lost(self, number: int) -> None:
+        """C2 has forgotten the job once more: it is not sent again."""
+
+        def lose(store: sqlite3.Connection) -> None:
+            store.execute("UPDATE submissions SET state = 'lost', ended = 1 WHERE number = ?", (number,))
+            store.execute("DELETE FROM payloads WHERE number = ?", (number,))
+
+        with readable():
+            self._commits.make(lose)
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
         """It is not sent any more; False if it was sent already, or is being sent."""
@@ -213,7 +242,7 @@ class Outbox:
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
         """The oldest submission after this number that C2 has not answered for, of one lane of so many; all of it."""
         query = (
-            "SELECT number, key, user, payloads.payload, state, job_id, answer, ended, created "
+            "SELECT number, key, user, payloads.payload, state, job_id, answer, ended, created, accepted, resent "
             "FROM submissions JOIN payloads USING (number) "
             "WHERE state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1"
         )
@@ -285,13 +314,13 @@ class Outbox:
         return self._of_many(f"{query} IN", job_ids)
 
     def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
-        """Number, key, job id and whether it has ended, of one user's submissions or of all, oldest first.
+        """Number, key, job id and whether it has ended on C2, of one user's submissions or of all, oldest first.
 
         All that have not ended, and the newest of those that have.
         """
-        columns = "SELECT number, key, job_id, ended FROM submissions WHERE"
+        columns = "SELECT number, key, job_id, ended AND state != 'lost' FROM submissions WHERE"
         whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
-        ended = f"{columns} {whose} ended = 1 AND state = 'accepted' ORDER BY number DESC LIMIT ?"
+        ended = f"{columns} {whose} ended = 1 AND state IN ('accepted', 'lost') ORDER BY number DESC LIMIT ?"
         with self._reading, readable():
             found = self._reader.execute(f"{columns} {whose} ended = 0", values).fetchall()
             found += self._reader.execute(ended, (*values, limit)).fetchall()
@@ -349,7 +378,6 @@ class Outbox:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    number, key, user, payload, state, job_id, answer, ended, created = row
-    return Entry(
-        number, key, user, json.loads(payload), state, job_id, json.loads(answer), bool(ended), created
-    )
+    number, key, user, payload, state, job_id, answer, ended, created, accepted, resent = row
+    said = json.loads(payload), state, job_id, json.loads(answer)
+    return Entry(number, key, user, *said, bool(ended), created, accepted, resent)

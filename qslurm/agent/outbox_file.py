@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS submissions (
     job_id   INTEGER,
     answer   TEXT NOT NULL DEFAULT '{}',
     ended    INTEGER NOT NULL DEFAULT 0,
-    created  REAL NOT NULL
+    created  REAL NOT NULL,
+    accepted REAL,                       -- when C2 has said which job it is, the last time
+    resent   INTEGER NOT NULL DEFAULT 0  -- how often C2 has forgotten it, so that it was sent again
 ) STRICT;
 CREATE TABLE IF NOT EXISTS payloads (    -- as they are sent, up to 4 MB, of what has not ended
     number INTEGER PRIMARY KEY, payload TEXT NOT NULL
@@ -32,10 +34,10 @@ CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, a
 CREATE TABLE IF NOT EXISTS cancelled (   -- submissions whose users have cancelled their jobs, and when
     number INTEGER PRIMARY KEY, at REAL NOT NULL
 ) STRICT;
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 """
 
-VERSION = 4
+VERSION = 5
 
 APART = 3
 """The version from which on whole payloads are in a table of their own."""
@@ -54,6 +56,18 @@ PRAGMA user_version = 3;
 COMMIT;
 """  # noqa: S608 -- all of it is ours
 """For a file of version 1 or 2, which had whole payloads beside everything else."""
+
+COUNTED = 5
+"""The version from which on is counted how often something is sent again."""
+
+TO_5 = """
+BEGIN IMMEDIATE;
+ALTER TABLE submissions ADD COLUMN accepted REAL;
+ALTER TABLE submissions ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 5;
+COMMIT;
+"""
+"""For a file of version 3 or 4."""
 
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
 """What SQLite says when there is no room in the file system, or the user's quota is used up."""

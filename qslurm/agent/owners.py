@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from qslurm.agent.identity import owned
 from qslurm.errors import UnknownJobError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Owners:
             tasks = self._center().slurm.tasks(job_id)
         except UnknownJobError:
             tasks = []
-        if any(job.marks.key not in ("", entry.key) for job in tasks):
+        if any(owned(entry, job) is None for job in tasks):
             self._missing.suspect(entry)
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
 

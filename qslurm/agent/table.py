@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from qslurm.feed.line import places
 from qslurm.feed.rows import JobRow
-from qslurm.payload.comment import Comment
 
 if TYPE_CHECKING:
     from qslurm.feed.pages import Page
@@ -79,8 +78,8 @@ class JobTable:
         if before is not None and _is_older(row, before):
             row = before
         self._rows[row.job_id] = row
-        if before is None or before.comment != row.comment or row.job_id not in self._keys:
-            self._keys[row.job_id] = Comment.parse(row.comment).key
+        if before is None or _words(before) != _words(row) or row.job_id not in self._keys:
+            self._keys[row.job_id] = row.marks.key
         if row.array_job:
             self._tasks[row.array_job].add(row.job_id)
         return before is None or mark(before) != mark(row)
@@ -96,5 +95,9 @@ class JobTable:
 
 def _is_older(row: JobRow, known: JobRow) -> bool:
     """Whether a job is said to be under way that is known to be over: the news are from two places, one is later."""
-    same = (row.submit, row.restarts, row.comment) == (known.submit, known.restarts, known.comment)
+    same = (row.submit, row.restarts, row.marks.key) == (known.submit, known.restarts, known.marks.key)
     return known.is_final and not row.is_final and same
+
+
+def _words(row: JobRow) -> tuple[str, str]:
+    return row.comment, row.admin_comment

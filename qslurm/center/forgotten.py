@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from qslurm.payload.comment import words_in
+from qslurm.payload.comment import words_of
 from qslurm.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
             job,
             state=STATES[ended],
             reason="",
-            admin_comment=words_in(job.admin_comment),
+            admin_comment=words_of(job.admin_comment),
             exit_code=code,
             signal=None,
         )

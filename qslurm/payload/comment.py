@@ -104,19 +104,19 @@ def note_in(admin_comment: str) -> str:
     return copy.note if copy.key else admin_comment
 
 
-def words_in(admin_comment: str) -> str:
-    """The copy of our words in an admin comment, without what stands behind it."""
-    words, _ = _divided(admin_comment)
+def words_of(text: str) -> str:
+    """Our words in a comment, or in the copy of them, without what stands behind; nothing without a key."""
+    words, _ = _divided(text)
     return words if Comment.parse(words).key else ""
 
 
 def in_environment(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The payload with what its comment says in the job's environment, too, if it has a key there."""
     job = payload["job"]
-    said, environment = str(job.get("comment", "")), job.get("environment")
-    if not Comment.parse(said).key:
+    words = " ".join(_WORD.findall(words_of(str(job.get("comment", "")))))
+    environment = job.get("environment")
+    if not words:
         return dict(payload)
-    words, _ = _divided(said)
     if isinstance(environment, Mapping):
         return {**payload, "job": {**job, "environment": {**environment, VARIABLE: words}}}
     if isinstance(environment, list):

@@ -121,6 +121,7 @@ REASONS: dict[str, str] = {
     "Outbox": "it is in the center's outbox; C2 has not taken it yet",
     # and qslurm.agent.lost and qslurm.center.forgotten
     "LostByC2": "C2 does not show it any more; the center's agent finds out whether it ran, and sends it again if not",
+    "LostForGood": "C2 has lost it three times without running it, so it is not sent again; submit it again",
     "LostInPart": "C2's Slurm was killed and has forgotten the array when part of it had run; submit the rest again",
     "ForgottenBySlurmctld": "C2's Slurm was killed and has forgotten it; nothing of it was run, so submit it again",
 }

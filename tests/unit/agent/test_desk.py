@@ -22,6 +22,7 @@ from qslurm.agent.messages import (
     GetJobs,
     GetLoads,
     GetLog,
+    GetQueue,
     GetResults,
     GetSessions,
     GetStarts,
@@ -40,7 +41,14 @@ from qslurm.agent.user import User
 from qslurm.center.config import AgentSettings, Config, UserLimits
 from qslurm.center.origin import user_of
 from qslurm.center.request import Request, prepare
-from qslurm.errors import InvalidInputError, JobCancelledError, NotReadyError, RefusedError, UnknownJobError
+from qslurm.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    JobFailedError,
+    NotReadyError,
+    RefusedError,
+    UnknownJobError,
+)
 from qslurm.payload.comment import Comment
 from qslurm.slurmrest import JobInfo
 
@@ -422,6 +430,38 @@ def test_a_lost_job_that_is_cancelled_is_not_sent_again(office):
     with pytest.raises(JobCancelledError):
         desk.answer(ANN, GetJob(12))
     assert c2.cancelled == []
+
+
+def test_a_job_that_is_not_sent_again_has_failed_for_its_user(office):
+    desk, outbox, c2 = office()
+    ours = submission()
+    desk.answer(ANN, ours)
+    outbox.accepted(1, 12, {})
+    outbox.lost(1)
+    c2.records = {12: in_the_queue(12, "somebody-elses")}
+    for jobs in ([desk.answer(ANN, GetJob(12))], desk.answer(ANN, GetTasks(12)), desk.answer(ANN, GetJobs())):
+        assert [(job.job_id, job.state, job.marks.key) for job in jobs] == [(12, "FAILED", ours.key)]
+        assert "not sent again" in jobs[0].why
+    (row,) = desk.answer(ANN, GetQueue()).jobs
+    assert (row.job_id, row.state) == (12, "FAILED")
+    assert desk.answer(ANN, CancelJob(12)) == ["C2 has lost the job; it is not sent again."]
+    with pytest.raises(JobFailedError, match="not sent again"):
+        desk.answer(ANN, AskPlatform("results", 12))
+    assert c2.cancelled == []
+
+
+def test_a_job_that_an_operator_has_written_on_is_its_users(office):
+    desk, outbox, c2 = office()
+    ours = submission()
+    desk.answer(ANN, ours)
+    outbox.accepted(1, 12, {})
+    c2.records = {12: msgspec.structs.replace(in_the_queue(12, ""), comment="moved by ops")}
+    for jobs in ([desk.answer(ANN, GetJob(12))], desk.answer(ANN, GetTasks(12)), desk.answer(ANN, GetJobs())):
+        assert [(job.state, job.marks.key, job.marks.note) for job in jobs] == [
+            ("PENDING", ours.key, "moved by ops")
+        ]
+    desk.answer(ANN, CancelJob(12))
+    assert c2.cancelled == [12]
 
 
 def test_no_job_is_touched_that_only_has_the_users_id(office):

@@ -124,6 +124,13 @@ def test_what_c2_has_forgotten_is_lost_and_what_it_does_not_answer_is_open(offic
     assert office.ending().how == "open"
 
 
+def test_what_is_not_sent_again_is_lost(office):
+    office.takes()
+    office.accepted()
+    office.outbox.lost(office.number)
+    assert (office.ending().how, "not sent again" in office.ending().why) == ("lost", True)
+
+
 def test_what_c2_refused_is_said_with_the_reason(office):
     office.takes()
     office.outbox.refused(office.number, {"kind": "refused", "message": "Invalid qos."})

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 
 import msgspec
 import pytest
@@ -134,6 +135,27 @@ def test_a_job_that_the_job_manager_does_not_tell_of_is_looked_up(followed, c2, 
     assert {woken(), woken()} == {1, 2}
     c2.pages.put(Page(since="b"))
     assert follower.job(2).state == "COMPLETED"
+
+
+def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, c2, outbox):
+    """By the job manager and by slurmrestd: its id says whose it is."""
+    follower, woken = followed
+    comment = "qslurm key=key-3 kind=script"
+    entry = outbox.take("key-3", "ann", {"job": {"comment": comment}})
+    outbox.accepted(entry.number, 3, {})
+    moved = msgspec.structs.replace(row(3), comment="moved by ops", submit=int(time.time()))
+    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2), moved]))
+    assert {woken(), woken(), woken()} == {1, 2, 3}
+    assert follower.job(3).marks.key == "key-3"
+    c2.pages.put(UnreachableError("no job manager"))
+    c2.listed = {1: row(1), 2: row(2), 3: msgspec.structs.replace(moved, state="RUNNING")}
+    assert woken() == 3
+    c2.pages.put(
+        Page(since="b", reset=True, jobs=[row(1), row(2), msgspec.structs.replace(moved, state="COMPLETED")])
+    )
+    assert woken() == 3
+    c2.pages.put(Page(since="c"))
+    until(lambda: outbox.numbered([entry.number])[0].ended)
 
 
 def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from qslurm.agent.lost import GRACE_S, PAUSE_S, Lost
@@ -148,6 +149,44 @@ def test_what_slurmctld_shows_after_all_is_not_lost(outbox, c2):
     assert found_out(outbox, c2) == ("accepted", 12, False, [], 0)
     c2.shown = [job(13, "key-1"), job(12, "key-2")]
     assert found_out(outbox, c2) == ("accepted", 13, False, [], 0)
+
+
+@pytest.mark.parametrize("comment", ["moved by ops", "", "qslurm -- key=key-2 by ops"])
+def test_a_job_on_which_somebody_has_written_is_not_lost(outbox, c2, comment):
+    c2.shown = [msgspec.structs.replace(job(12, ""), comment=comment)]
+    assert found_out(outbox, c2) == ("accepted", 12, False, [], 0)
+    c2.shown, c2.booked = (
+        [],
+        [msgspec.structs.replace(job(12, "", "CANCELLED", "slurmdbd", "root"), comment=comment)],
+    )
+    assert found_out(outbox, c2) == ("accepted", 12, True, ["CANCELLED"], 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"user": "center_b"},
+        {"comment": "qslurm key=key-2"},
+        {"comment": "moved by ops", "submit_time": 5},
+        {"comment": "moved by ops", "job_id": 13},
+    ],
+)
+def test_a_job_whose_id_another_has_is_lost(outbox, c2, other):
+    c2.shown = [msgspec.structs.replace(job(12, ""), **other)]
+    assert found_out(outbox, c2) == ("waiting", None, False, [], 1)
+
+
+def test_what_is_lost_again_and_again_is_sent_twice_more_and_then_reported(outbox, c2, caplog):
+    for job_id in (12, 13):
+        outbox.accepted(1, job_id, {})
+        assert found_out(outbox, c2) == ("waiting", None, False, [], 1)
+    outbox.accepted(1, 14, {})
+    assert found_out(outbox, c2) == ("lost", 14, True, ["FAILED"], 0)
+    assert outbox.next_to_send() is None
+    assert not outbox.has_open()
+    assert {outbox.of_job(job_id).key for job_id in (12, 13, 14)} == {"key-1"}
+    assert outbox.listed("ann", 9) == [(1, "key-1", 14, False)]
+    assert "lost by C2, not sent again" in [record.getMessage() for record in caplog.records]
 
 
 def test_what_slurmdbd_knows_to_be_over_is_over(outbox, c2):

@@ -61,9 +61,12 @@ def test_what_an_older_qslurm_has_written_is_taken_over(folder):
                 (key, json.dumps(PAYLOAD), state, ended),
             )
     store.close()
-    for _ in range(2):
+    for times in range(2):
         outbox = Outbox(folder)
         assert [entry.payload for entry in outbox.latest("ann", 9)] == [{"job": {"name": "bell"}}] * 2
+        assert outbox.with_key("new").resent == times
+        outbox.accepted(2, 12, {})
+        outbox.forgotten(2)
         assert outbox.next_to_send().payload == PAYLOAD
         outbox.close()
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from testbed.render import defaults, render
 
-from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_in
+from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_of
 
 DUPLICATE = 2011
 SAID = "qslurm key=k1 kind=circuit backend=qx origin=slurm:c1:7:ann"
@@ -210,4 +210,4 @@ def test_what_stands_behind_the_copy_is_what_c2_has_said() -> None:
     assert note_in(f"{SAID} -- qslurm: no such backend") == "qslurm: no such backend"
     assert note_in("qslurm: no such backend") == "qslurm: no such backend"
     assert note_in(SAID) == ""
-    assert (words_in(f"{SAID} -- why"), words_in("watched")) == (SAID, "")
+    assert (words_of(f"{SAID} -- why"), words_of("watched")) == (SAID, "")
