@@ -23,9 +23,9 @@ class Bonds:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        path = file_in(folder)
-        with openable(path):
-            self._store = connect(path)
+        self._path = file_in(folder)
+        with openable(self._path):
+            self._store = connect(self._path)
             self._store.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Bonds:
 
     def tie(self, key: str, job: str) -> None:
         """A job of C1 waits for this submission."""
-        with self._lock, readable():
+        with self._lock, readable(self._path):
             self._store.execute(
                 "INSERT INTO bonds VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET job = excluded.job",
                 (key, job),
@@ -43,12 +43,12 @@ class Bonds:
 
     def untie(self, key: str) -> None:
         """The submission goes on without it, or has ended."""
-        with self._lock, readable():
+        with self._lock, readable(self._path):
             self._store.execute("DELETE FROM bonds WHERE key = ?", (key,))
 
     def has(self, key: str) -> bool:
         """Whether a job of C1 waits for this submission."""
-        with self._lock, readable():
+        with self._lock, readable(self._path):
             return self._store.execute("SELECT 1 FROM bonds WHERE key = ?", (key,)).fetchone() is not None
 
     def of(self, cluster: str) -> dict[str, str]:
@@ -57,11 +57,11 @@ class Bonds:
             "SELECT key, job FROM bonds JOIN submissions USING (key)"
             " WHERE ended = 0 AND substr(job, 1, length(?)) = ?"
         )
-        with self._lock, readable():
+        with self._lock, readable(self._path):
             return dict(self._store.execute(query, (f"{cluster}:", f"{cluster}:")))
 
     def forget_ended(self) -> None:
         """Take out what holds nothing any more."""
         query = "DELETE FROM bonds WHERE key NOT IN (SELECT key FROM submissions WHERE ended = 0)"
-        with self._lock, readable():
+        with self._lock, readable(self._path):
             self._store.execute(query)

@@ -83,7 +83,7 @@ class Outbox:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held: int | None = hold(folder / "outbox.lock")
-        path = file_in(folder)
+        self._path = path = file_in(folder)
         path.touch(mode=0o600)
         try:
             with openable(path):
@@ -134,7 +134,7 @@ class Outbox:
                 store.execute("INSERT INTO payloads VALUES (?, ?)", (new.lastrowid, text))
 
         try:
-            with readable():
+            with readable(self._path):
                 self._commits.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
@@ -178,7 +178,7 @@ class Outbox:
                 (number,),
             )
 
-        with readable():
+        with readable(self._path):
             self._commits.make(forget)
 
     def lost(self, number: int) -> None:
@@ -188,7 +188,7 @@ class Outbox:
             store.execute("UPDATE submissions SET state = 'lost', ended = 1 WHERE number = ?", (number,))
             store.execute("DELETE FROM payloads WHERE number = ?", (number,))
 
-        with readable():
+        with readable(self._path):
             self._commits.make(lose)
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
@@ -208,7 +208,7 @@ class Outbox:
                 store.execute("DELETE FROM payloads WHERE number = ?", (number,))
             return is_changed
 
-        with readable():
+        with readable(self._path):
             return self._commits.make(refuse)
 
     def ended(self, numbers: Iterable[int]) -> None:
@@ -220,7 +220,7 @@ class Outbox:
             store.executemany("DELETE FROM payloads WHERE number = ?", marks)
 
         if marks:
-            with readable():
+            with readable(self._path):
                 self._commits.make(end)
 
     def cancelled(self, number: int) -> None:
@@ -229,14 +229,14 @@ class Outbox:
 
     def is_cancelled(self, number: int) -> bool:
         """Whether its user has cancelled its job."""
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             query = "SELECT 1 FROM cancelled WHERE number = ?"
             return self._reader.execute(query, (number,)).fetchone() is not None
 
     def cancelled_since(self, at: float) -> list[str]:
         """The keys of the submissions that were cancelled after a time (Unix seconds)."""
         query = "SELECT key FROM submissions JOIN cancelled USING (number) WHERE at >= ?"
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             return [key for (key,) in self._reader.execute(query, (at,))]
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
@@ -246,7 +246,7 @@ class Outbox:
             "FROM submissions JOIN payloads USING (number) "
             "WHERE state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1"
         )
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             row = self._reader.execute(query, (after, lanes, lane)).fetchone()
         return None if row is None else _entry(row)
 
@@ -272,7 +272,7 @@ class Outbox:
     def formerly(self, number: int, job_id: int) -> bool:
         """Whether the job of this submission had this id until C2 forgot it."""
         query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             return self._reader.execute(query, (number, job_id)).fetchone() is not None
 
     def now(self, job_id: int, before: int) -> int | None:
@@ -293,13 +293,13 @@ class Outbox:
     def open_arrays(self, user: str) -> list[str | None]:
         """The array that each submission of a user is which has not ended; None for a job by itself."""
         query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             return [array for (array,) in self._reader.execute(query, (user,))]
 
     def has_open(self) -> bool:
         """Whether C2 has a job that has not ended."""
         query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             return self._reader.execute(query).fetchone() is not None
 
     def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
@@ -309,7 +309,7 @@ class Outbox:
         """
         query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id"
         if job_ids is None:
-            with self._reading, readable():
+            with self._reading, readable(self._path):
                 return self._reader.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
         return self._of_many(f"{query} IN", job_ids)
 
@@ -321,7 +321,7 @@ class Outbox:
         columns = "SELECT number, key, job_id, ended AND state != 'lost' FROM submissions WHERE"
         whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
         ended = f"{columns} {whose} ended = 1 AND state IN ('accepted', 'lost') ORDER BY number DESC LIMIT ?"
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             found = self._reader.execute(f"{columns} {whose} ended = 0", values).fetchall()
             found += self._reader.execute(ended, (*values, limit)).fetchall()
         return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
@@ -348,7 +348,7 @@ class Outbox:
     def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
         """The rows of a query that ends with IN, for many values."""
         found, wanted = [], list(values)
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             for begin in range(0, len(wanted), AT_ONCE):
                 part = wanted[begin : begin + AT_ONCE]
                 found += self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
@@ -368,12 +368,12 @@ class Outbox:
 
     def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
-        with self._reading, readable():
+        with self._reading, readable(self._path):
             return [_entry(row) for row in self._reader.execute(query, values)]
 
     def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether there was something to change."""
-        with readable():
+        with readable(self._path):
             return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
 
 

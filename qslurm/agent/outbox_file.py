@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from qslurm.errors import NoRoomError, QslurmError
+from qslurm.store.damage import damaged, is_damage
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS submissions (
@@ -95,6 +96,8 @@ class openable:  # noqa: N801 -- reads as a statement
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise damaged(self._path, error) from error
         if isinstance(error, sqlite3.Error):
             raise QslurmError(
                 f"The outbox {self._path} can't be opened: {error}.",
@@ -105,10 +108,15 @@ class openable:  # noqa: N801 -- reads as a statement
 class readable:  # noqa: N801 -- reads as a statement
     """SQLite's errors while it is read and written, as ours."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise damaged(self._path, error) from error
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
             raise NoRoomError(
                 "The disk of the center's agent is full.", hint="Tell the center's admins."

@@ -29,9 +29,8 @@ def damaged(path: str | Path, why: object) -> DamagedError:
     return DamagedError(
         f"The database {path} is damaged: {why}.",
         hint=(
-            f"Stop the service that writes it; `sqlite3 {path} 'PRAGMA integrity_check'` looks at all of it. Put your "
-            f"last copy in its place, or what `sqlite3 {path} .recover | sqlite3 NEW` saves (deploy/README.md, "
-            '"Copies").'
+            f"Stop the service that writes it; `sqlite3 {path} 'PRAGMA integrity_check'` looks at all of it. Put the "
+            'last copy in its place, or what can still be read of it: deploy/README.md, "Copies".'
         ),
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qslurm.errors import QslurmError
+from qslurm.store.damage import damaged, is_damage
 from qslurm.store.records import ExecutionRecord, TaskRecord, UsageRecord
 
 _TASK = """
@@ -93,6 +94,8 @@ class Reader:
             with self._open() as connection:
                 return connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
+            if is_damage(error):
+                raise damaged(self._path, error) from error
             raise QslurmError(
                 f"The store {self._path} can't be read: {error}.",
                 hint="Is the dispatcher running, and may this user read the file?",

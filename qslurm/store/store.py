@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qslurm.errors import QslurmError
+from qslurm.store.damage import damaged, is_damage
 from qslurm.store.statements import STEPS, VERSION, Statement
 
 Row = dict[str, Any]
@@ -21,12 +22,15 @@ class Store:
     """Opens (or makes) the store; what can't be used is a QslurmError. An empty path keeps it in memory."""
 
     def __init__(self, path: str = "") -> None:
+        self._path = path or "in memory"
         try:
             self._connection = _open(path)
             self._lasting: bool | None = None  # how the last commit was made
         except (sqlite3.Error, OSError) as error:
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                raise damaged(path, error) from error
             raise QslurmError(
-                f"The store {path or 'in memory'} can't be opened: {error}.",
+                f"The store {self._path} can't be opened: {error}.",
                 hint="Its folder must exist, be writable for this user, and have space.",
             ) from error
 
@@ -43,10 +47,12 @@ class Store:
             for sql, values in statements:
                 self._connection.execute(sql, values)
             self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:  # full, I/O error, locked: what an operator can put right
+        except sqlite3.DatabaseError as error:  # full, I/O error, locked: what an operator can put right
+            if not isinstance(error, sqlite3.OperationalError) and not is_damage(error):
+                raise
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            return str(error)
+            return damaged(self._path, error).message if is_damage(error) else str(error)
         return ""
 
     def open_tasks(self) -> list[Row]:
@@ -128,7 +134,12 @@ class Store:
         self._connection.close()
 
     def _rows(self, query: str, *values: Any) -> list[Row]:
-        return [dict(row) for row in self._connection.execute(query, values).fetchall()]
+        try:
+            return [dict(row) for row in self._connection.execute(query, values).fetchall()]
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise damaged(self._path, error) from error
+            raise
 
 
 def _open(path: str) -> sqlite3.Connection:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,18 +13,22 @@ from click.testing import CliRunner
 
 from qslurm.agent.client import AgentConnection
 from qslurm.agent.messages import AgentStatus, TokenState
-from qslurm.c2.config import C2Config
+from qslurm.c2.beat import Beat
+from qslurm.c2.config import C2Config, GateConfig
 from qslurm.center.config import AgentSettings, C2Settings, Config
 from qslurm.cli.app import qslurm
 from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.doctor import daemons
 from qslurm.doctor.c1 import c1_checks, reach_checks
-from qslurm.doctor.c2 import c2_checks
-from qslurm.doctor.finding import Finding, ok, run
+from qslurm.doctor.c2 import NEEDS, c2_checks
+from qslurm.doctor.finding import Finding, fail, ok, run
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm.status import ask_service
 from qslurm.tokens.config import TokensConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_check_that_fails_does_not_stop_the_others() -> None:
@@ -32,6 +39,102 @@ def test_a_check_that_fails_does_not_stop_the_others() -> None:
     found = list(run({"a": broken, "b": lambda: [ok("b", "well")]}))
     assert [(one.name, one.state) for one in found] == [("a", "ok"), ("a", "fail"), ("b", "ok")]
     assert (found[1].what, found[1].do) == ("Nobody is there.", "Start it.")
+
+
+def test_checks_are_made_side_by_side_and_one_that_hangs_is_a_failure() -> None:
+    meeting, never = threading.Barrier(2), threading.Event()
+
+    def meets() -> list[Finding]:
+        meeting.wait()  # for the other one
+        return [ok("met", "well")]
+
+    def hangs() -> Iterator[Finding]:
+        yield ok("hangs", "half")
+        never.wait()
+
+    assert [one.state for one in run({"a": meets, "b": meets})] == ["ok", "ok"]
+    found = run({"a": lambda: [ok("a", "well")], "hangs": hangs}, limit_s=0.05)
+    never.set()
+    assert [(one.name, one.state) for one in found] == [("a", "ok"), ("hangs", "ok"), ("hangs", "fail")]
+    assert found[2].do
+
+
+def test_what_fails_because_something_else_does_is_not_blamed() -> None:
+    broken = {name: lambda name=name: [fail(name, "is broken", "Mend it.")] for name in ("a", "b", "c")}
+    found = {one.name: one for one in run(broken, {"b": ("a", "x"), "c": ("x",)})}
+    assert {name: one.state for name, one in found.items()} == {"a": "fail", "b": "warn", "c": "fail"}
+    assert "a" in found["b"].what
+    well = {"a": broken["a"], "b": lambda: [ok("b", "well")]}
+    assert [one.state for one in run(well, {"b": ("a",)})] == ["fail", "ok"]
+
+
+def test_a_bug_in_a_check_is_not_hidden() -> None:
+    def has_a_bug() -> Iterator[Finding]:
+        raise ZeroDivisionError
+        yield
+
+    with pytest.raises(ZeroDivisionError):
+        run({"a": has_a_bug})
+
+
+def test_what_is_needed_is_itself_looked_at() -> None:
+    checks = c2_checks(C2Config())
+    assert NEEDS.keys() <= checks.keys()
+    assert set().union(*NEEDS.values()) <= checks.keys()
+
+
+def test_a_gate_that_is_not_at_work_is_a_failure(tmp_path: Path) -> None:
+    config = C2Config(gate=GateConfig(state=str(tmp_path), interval_s=0.05))
+
+    def gate() -> Iterable[Finding]:
+        return daemons.gate(config, patience_s=0.3)
+
+    assert [one.state for one in gate()] == ["fail"]
+    works, stop = Beat(str(tmp_path)), threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.01):
+            works()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert [one.state for one in gate()] == ["ok"]
+    stop.set()
+    worker.join()
+    assert [one.state for one in gate()] == ["fail"]
+
+
+ON_A_SMALL_DISK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from qslurm.doctor.disks import disk
+print(disk(Path("/mnt")).state, disk(Path("/mnt")).what)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("mount -t tmpfs -o size=1m none /mnt", "ok "),
+        (
+            "mount -t tmpfs -o size=1m none /mnt; head -c 1m /dev/zero > /mnt/x",
+            "fail the disk of /mnt is full",
+        ),
+        (
+            "mount -t tmpfs -o size=1m,nr_inodes=2 none /mnt; touch /mnt/x",
+            "fail the disk of /mnt has no inodes",
+        ),
+        ("mount -t tmpfs -o size=1m,ro none /mnt", "fail the disk of /mnt is read-only"),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_is_named(how: str, said: str) -> None:
+    script = f'{how}; exec "$0" -c "$1" "$2"'
+    command = ["unshare", "-Urm", "sh", "-c", script, sys.executable, ON_A_SMALL_DISK, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip("this host lets nobody make a namespace")
+    assert done.stdout.startswith(said), done.stdout + done.stderr
 
 
 def test_logs_that_other_centers_can_read_are_a_failure(tmp_path: Path) -> None:

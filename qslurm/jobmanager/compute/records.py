@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from qslurm.errors import QslurmError, RefusedError
+from qslurm.store.damage import damaged, is_damage
 
 Kind = Literal["project", "algorithm", "commit", "file", "batch_job", "job"]
 
@@ -50,6 +51,7 @@ class Records:
 
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
+        self._path = path
         self._totals: dict[
             str, tuple[int, int]
         ] = {}  # by center; records that grow a little later don't count
@@ -61,6 +63,8 @@ class Records:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                raise damaged(path, error) from error
             raise QslurmError(
                 f"The Compute API's records {path} can't be opened: {error}.",
                 hint="See `compute` in [jobmanager].",
@@ -136,6 +140,8 @@ class Records:
             try:
                 return self._database.execute(sql, values).fetchall()
             except sqlite3.Error as error:
+                if is_damage(error):
+                    raise damaged(self._path, error) from error
                 raise QslurmError(f"The Compute API's records can't be used: {error}.") from error
 
 

@@ -109,7 +109,7 @@ def test_nobody_else_may_read_it(outbox, folder):
 
 def test_a_folder_that_is_none_is_said(tmp_path):
     (tmp_path / "outbox.db").write_text("this is no database, it is a letter to somebody")
-    with pytest.raises(QslurmError, match="can't be opened"):
+    with pytest.raises(QslurmError, match="is damaged"):
         Outbox(tmp_path)
 
 
