@@ -106,17 +106,17 @@ def short_name(name: str) -> str:
     return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
-def bars(counts: Mapping[str, int]) -> list[str]:
-    """Counts as lines of text: the bit string, a bar, the count, its share of the shots."""
+def bars(counts: Mapping[str, int], shots: int) -> list[str]:
+    """Counts as lines of text: the bit string, a bar, the count, its share of all `shots`."""
     if not counts:
         return []
-    total, most = sum(counts.values()), max(counts.values())
+    most = max(counts.values())
     digits = len(str(most))
     key_width = max(len(key) for key in counts)
     beside = key_width + digits + len("    100.0%")
     width = min(BAR_WIDTH, max(1, (streams.room() or 1000) - beside))
     return [
-        f"{key.rjust(key_width)} {_bar(count / most * width).ljust(width)} {count:>{digits}}  {count / total:6.1%}"
+        f"{key.rjust(key_width)} {_bar(count / most * width).ljust(width)} {count:>{digits}}  {count / shots:6.1%}"
         for key, count in sorted(counts.items())
     ]
 

@@ -109,7 +109,7 @@ def in_terminal(chart: Any) -> list[str]:
     from qslurm.plots.svg import shown
 
     if isinstance(chart, Bars):
-        return bars(chart.counts)
+        return [chart.title, *bars(chart.counts, chart.shots)]
     width = max(len(name) for name in chart.lines)
     found = [f"{chart.x_label} {min(chart.x):g} to {max(chart.x):g}"]
     for name, line in chart.lines.items():
@@ -164,7 +164,7 @@ def print_results(document: Mapping[str, Any]) -> None:
         _print_tasks(document)
     elif document["kind"] == "circuit":
         counts = document.get("counts") or {}
-        streams.write("\n".join(bars(counts)) or "no counts")
+        streams.write("\n".join(bars(counts, sum(counts.values()))) or "no counts")
         note(f"{document.get('shots') or 0} shots")
     elif document["kind"] in {"hybrid", "session"}:
         final_result = document.get("final_result")

@@ -18,10 +18,11 @@ TRACES = ("energies", "trace", "energy_trace", "history", "costs", "losses")
 
 @dataclass(frozen=True)
 class Bars:
-    """Counts by bit string."""
+    """Counts by bit string. `shots` are all that were counted, those of outcomes that are left out, too."""
 
     title: str
     counts: Mapping[str, int]
+    shots: int
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def _bars(title: str, counts: Mapping[str, int]) -> Bars:
         raise InvalidInputError("The job has no counts to draw.")
     most = dict(Counter(counts).most_common(MOST_BARS))
     shown = {bits: counts[bits] for bits in sorted(most)}
+    shots = sum(counts.values())
     left = f", {len(counts) - len(shown)} rarer ones left out" if len(counts) > len(shown) else ""
-    return Bars(f"{title}, {sum(counts.values())} shots{left}".removeprefix(", "), shown)
+    return Bars(f"{title}, {shots} shots{left}".removeprefix(", "), shown, shots)
 
 
 def _trace(result: Mapping[str, Any], asked: str | None) -> tuple[str, list[float]]:

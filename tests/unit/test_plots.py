@@ -74,7 +74,7 @@ def test_a_batch_script_has_no_rows():
 
 
 def test_counts_are_drawn_as_bars_the_most_frequent_of_very_many():
-    assert chart_of(CIRCUIT) == Bars("job 7, 100 shots", {"00": 70, "11": 30})
+    assert chart_of(CIRCUIT) == Bars("job 7, 100 shots", {"00": 70, "11": 30}, 100)
     many = chart_of({**CIRCUIT, "counts": {f"{n:08b}": n + 1 for n in range(200)}})
     assert isinstance(many, Bars)
     assert len(many.counts) == 64
@@ -121,8 +121,22 @@ def test_a_drawing_is_valid_svg_within_its_frame(document):
 
 
 def test_a_chart_in_the_terminal_is_text():
-    assert in_terminal(chart_of(CIRCUIT))[0].startswith("00 ████")
+    title, first, _ = in_terminal(chart_of(CIRCUIT))
+    assert title == "job 7, 100 shots"
+    assert first.startswith("00 ████")
     assert in_terminal(chart_of(HYBRID)) == ["step 0 to 2", "trace █▄▁  -1.8 to -1, last -1.8"]
+
+
+@pytest.mark.parametrize("outcomes", [1, 2, 63, 64, 65, 200])
+def test_a_share_in_the_terminal_is_one_of_all_shots_however_many_outcomes_are_left_out(outcomes):
+    counts = {f"{n:08b}": n + 1 for n in range(outcomes)}
+    title, *lines = in_terminal(chart_of({**CIRCUIT, "counts": counts}))
+    assert len(lines) == min(outcomes, 64)
+    assert ("left out" in title) == (outcomes > 64)
+    shots = sum(counts.values())
+    for line in lines:
+        bits, *_, count, share = line.split()
+        assert (int(count), share) == (counts[bits], f"{counts[bits] / shots:.1%}")
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1.87, -0.46), (0, 1e6), (3, 3), (0, 1e-9)])

@@ -22,18 +22,18 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_longest_bar_is_the_most_frequent_outcome():
-    first, second = bars({"00": 512, "11": 256})
+    first, second = bars({"00": 512, "11": 256}, 768)
     assert first == "00 " + "█" * 40 + " 512   66.7%"
     assert second == "11 " + "█" * 20 + " " * 20 + " 256   33.3%"
 
 
 def test_no_counts_draw_nothing():
-    assert bars({}) == []
+    assert bars({}, 0) == []
 
 
 @given(st.dictionaries(st.text("01", min_size=1, max_size=8), st.integers(1, 10**9), min_size=1))
 def test_all_bars_share_their_columns(counts):
-    lines = bars(counts)
+    lines = bars(counts, sum(counts.values()))
     assert len({len(line) for line in lines}) == 1
     assert max(line.count("█") for line in lines) == BAR_WIDTH
 
