@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 
 from qslurm.logfmt import Field, line
 
@@ -15,11 +17,42 @@ _LEVELS = {
 }
 
 
-class EventLog:
-    """A logger whose messages are events with fields. `job` and `center` are fields of whatever concerns a job."""
+class AtMost(logging.Filter):
+    """Lets so many records a minute pass, for events that anybody can cause; the next one says how many it left out."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, a_minute: int) -> None:
+        super().__init__()
+        self._most = a_minute
+        self._lock = threading.Lock()
+        self._passed = self._left_out = 0
+        self._since = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this one passes."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._since >= 60.0:
+                self._since, self._passed = now, 0
+            if self._passed >= self._most:
+                self._left_out += 1
+                return False
+            self._passed += 1
+            if self._left_out:
+                record.fields = {**getattr(record, "fields", {}), "left_out": self._left_out}
+                self._left_out = 0
+        return True
+
+
+class EventLog:
+    """A logger whose messages are events with fields. `job` and `center` are fields of whatever concerns a job.
+
+    `a_minute` bounds events that anybody can cause.
+    """
+
+    def __init__(self, name: str, *, a_minute: int | None = None) -> None:
         self._logger = logging.getLogger(name)
+        if a_minute is not None:
+            self._logger.addFilter(AtMost(a_minute))
 
     def debug(self, event: str, /, **fields: Field) -> None:
         """What only somebody who looks for a mistake wants to know."""

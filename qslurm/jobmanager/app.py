@@ -42,6 +42,7 @@ from qslurm.errors import (
     UnknownJobError,
 )
 from qslurm.jobmanager.auth import Keyring, verify
+from qslurm.jobmanager.center_limits import NOBODY, CenterLimits
 from qslurm.jobmanager.documents import (
     backend_document,
     error_document,
@@ -87,35 +88,55 @@ MOST_BYTES = 8 * 1024 * 1024
 def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
     """The application, ready to serve; `following` has the endpoints for who follows jobs."""
     manager = _JobManager(config)
+    limits = CenterLimits()
+
+    def route(path: str, endpoint: Callable[[Request], Response], *fields: str, **options: Any) -> Route:
+        authenticate = options.pop("authenticate", manager.center)
+        answer = guarded(endpoint, limits, authenticate, frozenset(fields))
+        return Route(path, answer, methods=options.get("methods", ["GET"]))
+
     routes: list[BaseRoute] = [
-        Route("/healthz", guarded(manager.health), methods=["GET"]),
-        Route("/v1/backends", guarded(manager.backends), methods=["GET"]),
-        Route("/v1/sessions", guarded(manager.sessions), methods=["GET"]),
-        Route("/v1/usage", guarded(manager.usage), methods=["GET"]),
-        Route("/v1/token", guarded(manager.renewal), methods=["GET", "POST"]),
-        Route("/v1/keys/{key:path}", guarded(manager.key), methods=["GET"]),
-        Route("/v1/results", guarded(manager.many_results), methods=["GET"]),
-        Route("/v1/jobs", guarded(manager.jobs), methods=["GET"]),
-        Route("/v1/jobs/{job_id}", guarded(manager.job), methods=["GET"]),
-        Route("/v1/jobs/{job_id}/results", guarded(manager.results), methods=["GET"]),
-        Route("/v1/jobs/{job_id}/logs", guarded(manager.logs), methods=["GET"]),
+        route("/healthz", manager.health, authenticate=lambda _: NOBODY),
+        route("/v1/backends", manager.backends),
+        route("/v1/sessions", manager.sessions),
+        route("/v1/usage", manager.usage, "since", "until"),
+        route("/v1/token", manager.renewal, methods=["GET", "POST"]),
+        route("/v1/keys/{key:path}", manager.key),
+        route("/v1/results", manager.many_results, "jobs"),
+        route("/v1/jobs", manager.jobs, "limit"),
+        route("/v1/jobs/{job_id}", manager.job),
+        route("/v1/jobs/{job_id}/results", manager.results),
+        route("/v1/jobs/{job_id}/logs", manager.logs, "offset"),
     ]
     if following is not None:
-        routes += following.routes(manager.center)
+        routes += following.routes(manager.center, limits)
     if config.jobmanager.compute:
-        routes.append(Mount("/quantum-inspire", routes=manager.compute_routes()))
-    handlers: dict[Any, Callable[[Request, Any], Response]] = {
-        QslurmError: answer_error,
-        HTTPException: lambda _, error: http_error(error),
-        Exception: lambda _, error: error_response(bug(error)),
+        routes.append(Mount("/quantum-inspire", routes=manager.compute_routes(limits)))
+
+    # asynchronous, so that who has no token takes no thread
+    async def refuse(request: Request, error: QslurmError) -> Response:
+        return answer_error(request, error)
+
+    async def nothing_here(request: Request, error: HTTPException) -> Response:
+        del request
+        return http_error(error)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        del request
+        return error_response(bug(error))
+
+    handlers: dict[Any, Any] = {
+        QslurmError: refuse,
+        HTTPException: nothing_here,
+        Exception: unexpected,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirect would name whatever host the request named
-    return with_headers(app)
+    return with_headers(app, limits)
 
 
 class _JobManager:
-    """The endpoints. They are plain functions: Starlette runs them in threads, one request each."""
+    """The endpoints. They are plain functions that run in threads, of each center a few at a time."""
 
     def __init__(self, config: C2Config) -> None:
         self._config = config
@@ -124,7 +145,7 @@ class _JobManager:
         self._renewing = Renewing(config.tokens.socket)
         self._status = SharedStatus(config)
 
-    def compute_routes(self) -> list[Route]:
+    def compute_routes(self, limits: CenterLimits) -> list[Route]:
         """The Compute API's paths, for clients that were made for Quantum Inspire."""
         from qslurm.jobmanager.compute.api import ComputeApi
         from qslurm.jobmanager.compute.records import Records
@@ -134,8 +155,10 @@ class _JobManager:
         def authenticate(request: Request) -> Caller:
             return Caller(self.center(request), token_of(request))
 
+        section = self._config.jobmanager
         runner = SlurmRunner(self._config, lambda: self._status.get().backends)
-        return ComputeApi(Records(self._config.jobmanager.compute), runner, authenticate).routes()
+        url = (section.url or f"http://{section.listen}").rstrip("/") + "/quantum-inspire"
+        return ComputeApi(Records(section.compute), runner, authenticate, limits, url).routes()
 
     def health(self, request: Request) -> Response:
         del request
@@ -144,7 +167,7 @@ class _JobManager:
         return json_response({"status": "ok"})
 
     def backends(self, request: Request) -> Response:
-        center, status = self.center(request), self._status.get()
+        center, status = request.state.center, self._status.get()
         return json_response(
             {
                 "backends": [
@@ -155,12 +178,12 @@ class _JobManager:
         )
 
     def renewal(self, request: Request) -> Response:
-        center = self.center(request)
+        center = request.state.center
         only_look = request.method != "POST"
         return json_response(self._renewing.document(center, token_of(request), only_look=only_look))
 
     def sessions(self, request: Request) -> Response:
-        self.center(request)
+        del request
         sessions = self._config.sessions
         if not sessions.listen:
             return json_response({"address": "", "certificate": ""})
@@ -168,13 +191,13 @@ class _JobManager:
         return json_response({"address": sessions.address or sessions.listen, "certificate": certificate})
 
     def usage(self, request: Request) -> Response:
-        center = self.center(request)
+        center = request.state.center
         since = number_in(request, "since", default=0, low=0, high=2**40)
         until = number_in(request, "until", default=2**40, low=0, high=2**40)
         return json_response({"usage": msgspec.to_builtins(self._reader.usage(center, since, until))})
 
     def jobs(self, request: Request) -> Response:
-        center = self.center(request)
+        center = request.state.center
         limit = number_in(request, "limit", default=100, low=1, high=LONGEST_LIST)
         return json_response({"jobs": [job_document(task) for task in self._reader.tasks(center, limit)]})
 
@@ -182,7 +205,7 @@ class _JobManager:
         return json_response(job_document(self._task(request)))
 
     def key(self, request: Request) -> Response:
-        center, key = self.center(request), request.path_params["key"]
+        center, key = request.state.center, request.path_params["key"]
         if not KEY.fullmatch(key):
             raise InvalidInputError(f"{key[:40]!r} is no key of a submission.")
         return json_response({"jobs": [job_document(task) for task in self._reader.starts(center, key)]})
@@ -191,28 +214,27 @@ class _JobManager:
         return json_response(self._results(self._task(request)))
 
     def many_results(self, request: Request) -> Response:
-        center, wanted = self.center(request), job_ids_in(request, "jobs", MOST_RESULTS)
+        center, wanted = request.state.center, job_ids_in(request, "jobs", MOST_RESULTS)
         known = {task.job_id: task for task in self._reader.tasks_of(center, wanted)}
-        found: list[msgspec.Raw] = []
+        found: list[dict[str, Any]] = []
         size = 0
         for job_id in wanted:
             try:
                 document = self._results(known[job_id]) if job_id in known else _absent(job_id)
             except NotReadyError as error:
                 document = {"job_id": job_id} | error_document(error)
-            found.append(msgspec.Raw(msgspec.json.encode(document)))
-            size += len(found[-1])
+            found.append(document)
+            size += sum(len(value) for value in document.values() if isinstance(value, msgspec.Raw))
             if size > MOST_BYTES:
                 break
         return json_response({"results": found})
 
     def _results(self, task: TaskRecord) -> dict[str, Any]:
         refuse_unfinished(task)
-        executions = self._reader.executions(task) if task.kind == "circuit" else []
-        return result_document(task, executions)
+        return result_document(task, self._reader)
 
     def logs(self, request: Request) -> Response:
-        center, job_id = self.center(request), job_id_of(request)
+        center, job_id = request.state.center, job_id_of(request)
         offset = number_in(request, "offset", default=0, low=0, high=2**62)
         user = self._config.slurm.user_prefix + center
         data, next_offset = read_log(self._config.jobmanager.logs, user, job_id, offset)
@@ -220,7 +242,7 @@ class _JobManager:
         return Response(data, media_type="text/plain", headers=headers)
 
     def _task(self, request: Request) -> TaskRecord:
-        center, job_id = self.center(request), job_id_of(request)
+        center, job_id = request.state.center, job_id_of(request)
         task = self._reader.task(center, job_id)
         if task is None:
             raise _unknown(job_id)
@@ -228,9 +250,7 @@ class _JobManager:
 
     def center(self, request: Request) -> str:
         """Whose token it is; TokenError for nobody's."""
-        center = verify(token_of(request), self._keyring, self._config.slurm.user_prefix, time.time())
-        request.state.center = center
-        return center
+        return verify(token_of(request), self._keyring, self._config.slurm.user_prefix, time.time())
 
 
 def _unknown(job_id: int) -> UnknownJobError:

@@ -16,6 +16,9 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     `proxy` is where the proxy with TLS listens before both (`ADDRESS:PORT`, "": elsewhere): `qslurm doctor` asks it.
 
+    `url` is where clients reach this service (a center's results_url): the Compute API names it to those who would log
+    in ("": `listen`, which only clients on this host reach).
+
     `feed` is a Unix socket at which the gate tells how all jobs are ("": nowhere; centers ask slurmrestd).
     """
 
@@ -23,6 +26,7 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     logs: str = "/var/spool/qslurm/logs"
     hs256_key: str = ""
     compute: str = ""
+    url: str = ""
     slurmrestd: str = "http://127.0.0.1:6820"
     proxy: str = ""
     feed: str = ""

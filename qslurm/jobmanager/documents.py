@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,8 @@ from qslurm.dispatcher.messages import BackendStatus
 from qslurm.dispatcher.scheduling.reservations import Reservation
 from qslurm.dispatcher.tasks.states import TaskState, is_open
 from qslurm.errors import NotReadyError, QslurmError
-from qslurm.store.records import ExecutionRecord, TaskRecord
+from qslurm.store.reader import Reader
+from qslurm.store.records import TaskRecord
 
 
 def job_document(task: TaskRecord) -> dict[str, Any]:
@@ -37,10 +37,11 @@ def refuse_unfinished(task: TaskRecord) -> None:
         )
 
 
-def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> dict[str, Any]:
+def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
     """What a job has measured or computed; of a job that failed, why, and what there is.
 
-    `counts` are keyed by the classical bits, as the backend gave them.
+    `counts` are keyed by the classical bits, as the backend gave them. They, `raw_data` and `final_result` are passed
+    on as the store has them.
     """
     base = {
         "job_id": task.job_id,
@@ -54,17 +55,18 @@ def result_document(task: TaskRecord, executions: Sequence[ExecutionRecord]) -> 
         return base
     if task.kind in {"hybrid", "session"}:
         return base | {
-            "final_result": task.final_result,
+            "final_result": reader.final_result(task),
             "executions": task.executions,
             "shots": task.shots,
         }
-    counts: Counter[str] = Counter()
-    raw_data: list[str] = []
-    for execution in executions:
-        counts.update(execution.counts)
-        raw_data.extend(execution.raw_data or [])
-    shots = sum(execution.shots_done for execution in executions)
-    return base | {"counts": dict(counts), "shots": shots, "raw_data": raw_data or None}
+    execution = next(iter(reader.results(task)), None)
+    if execution is None:
+        return base | {"counts": {}, "shots": 0, "raw_data": None}
+    return base | {
+        "counts": execution.counts,
+        "shots": execution.shots_done,
+        "raw_data": execution.raw_data,
+    }
 
 
 def backend_document(backend: BackendStatus) -> dict[str, Any]:

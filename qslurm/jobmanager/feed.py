@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import queue
 import select
 import socket
 import struct
@@ -19,10 +20,16 @@ import msgspec
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.eventlog import EventLog
 from qslurm.feed import frames
-from qslurm.feed.line import places
+from qslurm.feed.line import loads, places
+from qslurm.feed.pages import Load
+from qslurm.feed.rows import JobRow
 from qslurm.jobmanager.table import Table
 
 log = EventLog(__name__)
+strangers = EventLog(f"{__name__}.strangers", a_minute=10)
+
+STRANGER_S = 0.01
+"""So long after somebody who is not the gate nobody else is looked at: strangers get no more of this process's time."""
 
 DEAD_S = 10.0
 """So long without a word of the gate, and it is not believed to know how the jobs are."""
@@ -54,7 +61,8 @@ class Feed:
         self._trusted = {0, os.getuid(), *_uids(trusted)}
         self._changed = changed
         self._tell_looked = looked
-        self._questions = self._looked = 0
+        self._questions = self._said = self._looked = 0
+        """The newest question, the newest that the gate was told of, and the newest that it has looked for."""
         self._lock = threading.Lock()
         self._table = Table(prefix)
         self._link: socket.socket | None = None
@@ -62,15 +70,23 @@ class Feed:
         self._is_live = False
         self._asked = self._heard = float("-inf")
         self._trouble = "The gate has not said anything yet."
+        self._version = 0
+        self._lines: tuple[int, dict[int, int]] = (-1, {})
+        self._loads: tuple[int, list[Load]] = (-1, [])
+        """What was made of all jobs, and of which version of the table."""
+        self._links: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
         self._listener = _listener(self._path)
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
+        self._entrance = threading.Thread(target=self._accept, name="feed-accept", daemon=True)
+        self._entrance.start()
 
     def close(self) -> None:
         """Stop listening."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._entrance.join()
         with self._lock:
             if self._link is not None:
                 with suppress(OSError):
@@ -92,21 +108,39 @@ class Feed:
             self._questions += 1
             if self._link is None:
                 return 0
-            if self._is_wanted:
-                self._say_wanted(self._link)
-            else:
+            if not self._is_wanted:
                 self._want(True)
+            elif self._said <= self._looked:  # else it looks just now, and is told of this when it has
+                self._say_wanted(self._link)
             return self._questions
 
     def has_looked(self, question: int) -> bool:
-        """Whether the gate has looked since that question was asked."""
-        with self._lock:
-            return self._looked >= question
+        """Whether the gate has looked since that question was asked. Waits for nobody."""
+        return self._looked >= question
 
     def places(self) -> dict[int, int] | None:
         """The place in line of each job that waits, among those of all centers; None while nobody knows."""
-        rows = self.read(lambda table: list(table.all.values()))
-        return None if rows is None else places(rows)
+        changed = self.read(lambda table: self._all_since(table, self._lines[0]))
+        if changed is None:
+            return None
+        version, rows = changed
+        if rows is not None:
+            self._lines = version, places(rows)
+        return self._lines[1]
+
+    def loads(self) -> list[Load] | None:
+        """How many jobs wait and run in each partition; None while nobody knows."""
+        changed = self.read(lambda table: self._all_since(table, self._loads[0]))
+        if changed is None:
+            return None
+        version, rows = changed
+        if rows is not None:
+            self._loads = version, loads(rows)
+        return self._loads[1]
+
+    def _all_since(self, table: Table, version: int) -> tuple[int, list[JobRow] | None]:
+        """The table's version, and all jobs if it is another one: what is made of them is made once, for everybody."""
+        return self._version, None if self._version == version else list(table.all.values())
 
     def silence(self) -> UnreachableError:
         """Why there is no answer."""
@@ -116,23 +150,31 @@ class Feed:
 
     # --- in the thread -------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _accept(self) -> None:
+        """In a thread of its own: whoever else comes is sent away also while the gate tells of jobs."""
         while True:
             try:
                 link, _ = self._listener.accept()
             except OSError:  # closed
+                self._links.put(None)
                 return
+            _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid in self._trusted:
+                self._links.put(link)
+                continue
+            link.close()
+            strangers.warning("somebody else than the gate was here", uid=uid)
+            time.sleep(STRANGER_S)
+
+    def _run(self) -> None:
+        while (link := self._links.get()) is not None:
             with link:
                 self._serve(link)
 
     def _serve(self, link: socket.socket) -> None:
-        _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in self._trusted:
-            log.warning("somebody else than the gate was here", uid=uid)
-            return
         link.settimeout(DEAD_S)
         with self._lock:
-            self._link, self._is_wanted = link, False
+            self._link, self._is_wanted, self._said = link, False, self._looked
             self._want(time.monotonic() - self._asked < REST_S)
         log.info("the gate tells of jobs")
         try:
@@ -156,10 +198,13 @@ class Feed:
                 self._heard = now
             if isinstance(message, frames.Update | frames.Still) and message.look > self._looked:
                 self._looked, has_looked = message.look, True
+                if self._is_wanted and self._questions > self._said:
+                    self._say_wanted(link)
             elif self._is_wanted and now - self._heard > DEAD_S:
                 raise TimeoutError("it says nothing")
             if isinstance(message, frames.Update):
                 touched = self._table.apply(message)
+                self._version += 1
             if isinstance(message, frames.Trouble):
                 self._lose(message.reason)
             elif message is not None and self._is_wanted and not self._is_live:
@@ -186,6 +231,8 @@ class Feed:
         self._say_wanted(self._link)
 
     def _say_wanted(self, link: socket.socket) -> None:
+        # One question is under way at a time, so what is said always fits into the link: nobody waits with the lock.
+        self._said = self._questions
         with suppress(OSError):  # the thread notices that the link is gone
             frames.send(link, frames.Wanted(self._is_wanted, self._questions))
 

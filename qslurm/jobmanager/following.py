@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,9 +26,10 @@ from starlette.routing import Route
 from qslurm.bell import Bell, within
 from qslurm.c2.config import C2Config
 from qslurm.errors import InvalidInputError
-from qslurm.feed.line import loads
 from qslurm.feed.pages import Line
+from qslurm.jobmanager.center_limits import CenterLimits
 from qslurm.jobmanager.feed import Feed
+from qslurm.jobmanager.http import InPieces, refuse_other_fields
 from qslurm.jobmanager.table import Table
 
 LONGEST_WAIT_S = 50.0
@@ -71,16 +71,26 @@ class Following:
         trusted = config.dispatcher.trusted_users
         prefix = config.slurm.user_prefix
         self._feed = Feed(config.jobmanager.feed, prefix, trusted, self._ring, lambda: self._ring(_LOOKED))
-        self._authenticate: Callable[[Request], str]
+        self._limits: CenterLimits
 
-    def routes(self, authenticate: Callable[[Request], str]) -> list[Route]:
-        """Their paths. `authenticate` says which center asks."""
-        self._authenticate = authenticate
+    def routes(self, authenticate: Callable[[Request], str], limits: CenterLimits) -> list[Route]:
+        """Their paths. `authenticate` says which center asks, `limits` count what it asks."""
+        self._limits = limits
+
+        def route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *fields: str) -> Route:
+            async def answer(request: Request) -> Response:
+                center = request.state.center = authenticate(request)
+                limits.begin(request, center)
+                refuse_other_fields(request, frozenset(fields))
+                return await endpoint(request)
+
+            return Route(path, answer, methods=["GET"])
+
         return [
-            Route("/v1/changes", self.changes, methods=["GET"]),
-            Route("/v1/queue", self.queue, methods=["GET"]),
-            Route("/v1/places", self.places, methods=["GET"]),
-            Route("/v1/loads", self.loads, methods=["GET"]),
+            route("/v1/changes", self.changes, "since", "wait"),
+            route("/v1/queue", self.queue),
+            route("/v1/places", self.places),
+            route("/v1/loads", self.loads),
         ]
 
     def dismiss(self) -> None:
@@ -97,64 +107,76 @@ class Following:
 
     async def changes(self, request: Request) -> Response:
         """What has changed since; as soon as something has."""
-        center = await run_in_threadpool(self._authenticate, request)
+        center: str = request.state.center
         since = request.query_params.get("since", "")[:64]
         deadline = asyncio.get_running_loop().time() + _seconds(request)
         with self._waits(center) as waiter:
-            page = await self._ask(lambda table: table.page(center, since))
+            page = await self._ask(center, lambda table: table.page(center, since))
             while not (page.jobs or page.gone or page.reset or waiter.is_dismissed):
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0 or not await within(waiter.event, left):
                     break
                 waiter.event.clear()
-                page = await self._ask(lambda table: table.page(center, since))
-        return _answer(request, page)
+                page = await self._ask(center, lambda table: table.page(center, since))
+        return await self._answer(request, lambda: page)
 
     async def queue(self, request: Request) -> Response:
         """All jobs of the center, and their places; those that were submitted a moment ago, too."""
-        center = await run_in_threadpool(self._authenticate, request)
-        await self._be_fresh()
-        rows = await self._ask(lambda table: table.rows(center))
-        places = await run_in_threadpool(self._feed.places) or {}
-        return _answer(request, Line(jobs=rows, places=_of(places, [row.job_id for row in rows])))
+        center: str = request.state.center
+        await self._be_fresh(center)
+        rows = await self._ask(center, lambda table: table.rows(center))
+
+        def line() -> Line:
+            return Line(jobs=rows, places=_of(self._feed.places() or {}, [row.job_id for row in rows]))
+
+        return await self._answer(request, line)
 
     async def places(self, request: Request) -> Response:
         """The center's places."""
-        center = await run_in_threadpool(self._authenticate, request)
-        ids = await self._ask(lambda table: [row.job_id for row in table.rows(center)])
-        places = await run_in_threadpool(self._feed.places) or {}
-        return _answer(request, Line(places=_of(places, ids)))
+        center: str = request.state.center
+        ids = await self._ask(center, lambda table: [row.job_id for row in table.rows(center)])
+        return await self._answer(request, lambda: Line(places=_of(self._feed.places() or {}, ids)))
 
     async def loads(self, request: Request) -> Response:
         """How many jobs wait and run in each partition: that much of each other centers may know."""
-        await run_in_threadpool(self._authenticate, request)
-        await self._be_fresh()
-        rows = await self._ask(lambda table: list(table.all.values()))
-        return _answer(request, await run_in_threadpool(loads, rows))
+        center: str = request.state.center
+        await self._be_fresh(center)
+        await self._ask(center, lambda _: True)  # or say why nobody knows
+        return await self._answer(request, lambda: self._feed.loads() or [])
 
-    async def _ask(self, question: Callable[[Table], T]) -> T:
-        """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come."""
+    async def _ask(self, center: str, question: Callable[[Table], T]) -> T:
+        """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come.
+
+        The feed is asked in a thread, here and below: its lock is held while what the gate says is taken in.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + BEGIN_S
         with self._rings().listening("") as event:
-            while (answer := self._feed.read(question)) is None:
+            while (answer := await self._limits.work(center, lambda: self._feed.read(question))) is None:
                 left = deadline - loop.time()
                 if self._is_closing or left <= 0 or not await within(event, left):
                     raise self._feed.silence()
                 event.clear()
         return answer
 
-    async def _be_fresh(self) -> None:
+    async def _be_fresh(self, center: str) -> None:
         """Wait until the gate has looked, unless that takes long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FRESH_S
         with self._rings().listening(_LOOKED) as event:
-            question = await run_in_threadpool(self._feed.demand)
+            question = await self._limits.work(center, self._feed.demand)
             while not self._feed.has_looked(question):
                 left = deadline - loop.time()
                 if self._is_closing or left <= 0 or not await within(event, left):
                     return
                 event.clear()
+
+    async def _answer(self, request: Request, document: Callable[[], object]) -> Response:
+        """Make a document, and the answer of it, in a thread: of ten thousand jobs both take a while."""
+        packed = "application/msgpack" in request.headers.get("accept", "")
+        encode, kind = (msgspec.msgpack.encode, "msgpack") if packed else (msgspec.json.encode, "json")
+        body = await self._limits.work(request.state.center, lambda: encode(document()))
+        return InPieces(body, media_type=f"application/{kind}")
 
     @contextmanager
     def _waits(self, center: str) -> Iterator[_Waiter]:
@@ -189,9 +211,3 @@ def _seconds(request: Request) -> float:
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
         raise InvalidInputError("wait must be a number of seconds.", hint="Such as ?wait=25.")
     return min(float(text), LONGEST_WAIT_S)
-
-
-def _answer(request: Request, document: object) -> Response:
-    if "application/msgpack" in request.headers.get("accept", ""):
-        return Response(msgspec.msgpack.encode(document), media_type="application/msgpack")
-    return Response(msgspec.json.encode(document), media_type="application/json")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -24,13 +26,28 @@ from qslurm.jobmanager.documents import error_document
 from qslurm.logfmt import Field
 from qslurm.tokens.door import TooOftenError
 
-log = EventLog(__name__)
+if TYPE_CHECKING:
+    from qslurm.jobmanager.center_limits import CenterLimits
+
+log = EventLog(__name__, a_minute=60)
+
+BODY_S = 30.0
+"""Seconds that a request's body may take to arrive."""
+
+PIECE = 256 * 1024
+"""Bytes of an answer that are handed over at a time: the next ones wait until these have left."""
+
+
+class TooSlowError(InvalidInputError):
+    """A request did not arrive in time."""
+
 
 STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (TokenError, 401),
     (PermissionDeniedError, 403),
     (UnknownJobError, 404),
     (NotReadyError, 409),
+    (TooSlowError, 408),
     (InvalidInputError, 400),
     (TooOftenError, 429),
     (UnreachableError, 503),
@@ -44,10 +61,26 @@ HEADERS = [
 ]
 
 
-def guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
-    """What nobody expected is logged with the job it is about; a center is not told how we look inside."""
+def guarded(
+    endpoint: Callable[[Request], Response],
+    limits: CenterLimits,
+    authenticate: Callable[[Request], str],
+    fields: frozenset[str] = frozenset(),
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that works in a thread, for a center (request.state.center) that is known by then.
 
-    def answer(request: Request) -> Response:
+    `fields` are those that its query may have. What nobody expected is logged with the job it is about; a center is
+    not told how we look inside.
+    """
+
+    async def answer(request: Request) -> Response:
+        center = authenticate(request)
+        limits.begin(request, center)
+        request.state.center = center
+        refuse_other_fields(request, fields)
+        return await limits.work(center, lambda: work(request))
+
+    def work(request: Request) -> Response:
         try:
             return endpoint(request)
         except (QslurmError, HTTPException):
@@ -57,6 +90,27 @@ def guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Resp
             return error_response(bug(error))
 
     return answer
+
+
+def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
+    """InvalidInputError for a field of the query that is not known: who sends one counts on it."""
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidInputError(f"The query field {name[:40]!r} is not known here.")
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """A request's body, of at most so many bytes; TooSlowError if it does not arrive in BODY_S."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    raise InvalidInputError(f"A request may have {most >> 20} MiB.")
+    except TimeoutError as error:
+        raise TooSlowError(f"The request did not arrive within {BODY_S:g} s.") from error
+    return bytes(body)
 
 
 def answer_error(request: Request, error: QslurmError) -> Response:
@@ -96,9 +150,23 @@ def bug(error: Exception) -> QslurmError:
     return QslurmError("The job manager failed.", hint="C2's operators find the reason in its log.")
 
 
+class InPieces(Response):
+    """An answer of any size, of which a client that does not read it is sent no more than it takes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        for start in range(0, len(body), PIECE):
+            piece = bytes(body[start : start + PIECE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
 def json_response(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A document."""
-    return Response(
+    return InPieces(
         msgspec.json.encode(document), status_code=status, headers=headers, media_type="application/json"
     )
 
@@ -148,8 +216,8 @@ def number_in(request: Request, name: str, *, default: int, low: int, high: int)
     return int(text)
 
 
-def with_headers(app: ASGIApp) -> ASGIApp:
-    """The application, with the headers that every answer has."""
+def with_headers(app: ASGIApp, limits: CenterLimits) -> ASGIApp:
+    """The application, with the headers that every answer has; requests are under way until they are answered."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -157,6 +225,9 @@ def with_headers(app: ASGIApp) -> ASGIApp:
                 message["headers"] = [*message.get("headers", []), *HEADERS]
             await send(message)
 
-        await app(scope, receive, send_with_headers)
+        try:
+            await app(scope, receive, send_with_headers)
+        finally:
+            limits.end(scope)
 
     return wrapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import signal
 import socket
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.eventlog import configure
+from qslurm.eventlog import AtMost, configure
 
 if TYPE_CHECKING:
     import uvicorn
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 GRACE_S = 5
 """Seconds that requests under way get when the service stops."""
 
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS = 512
+"""Of these, 128 may have no request under way, and of the requests 32 may be one center's."""
+
+MOST_LINES = 10
+"""That uvicorn logs in a minute: anybody can send what is no request."""
 
 
 def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tuple[str, int]:
@@ -58,6 +63,7 @@ def serve(config: C2Config) -> None:
     from qslurm.jobmanager.app import make_app
 
     configure("jobmanager")
+    logging.getLogger("uvicorn.error").addFilter(AtMost(MOST_LINES))
     host, port = parse_listen(config.jobmanager.listen)
     with _followed(config) as following, answering_metrics(config):
         dismiss = following.dismiss if following else _nobody_waits

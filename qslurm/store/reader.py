@@ -2,11 +2,13 @@
 
 Each question opens the file anew, read-only. That costs a fraction of a millisecond, holds no lock between
 questions, and goes on working when the dispatcher, or the file, has been replaced.
+
+What jobs have computed is never read to list them, and passed on as the bytes that it is stored as: nested lists take
+eighty times as much memory when they are parsed.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +16,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from qslurm.errors import QslurmError
 from qslurm.store.damage import damaged, is_damage
 from qslurm.store.records import ExecutionRecord, TaskRecord, UsageRecord
 
-_TASK = """
-SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state, reason, reason_code,
-       admitted_at, started_at, finished_at, slurm_state, final_result,
+LONGEST_REASON = 4000
+"""Characters of a reason that are read; a job's own step can send millions."""
+
+_TASK = f"""
+SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state,
+       substr(reason, 1, {LONGEST_REASON}), reason_code, admitted_at, started_at, finished_at, slurm_state,
        (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done'),
        (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id),
        (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id)
 FROM tasks
-"""
+"""  # noqa: S608 - a number of ours
 
 _USAGE = """
 SELECT origin, account, backend, count(DISTINCT job_id || ' ' || key), sum(done), sum(shots), sum(seconds)
@@ -40,6 +47,11 @@ GROUP BY origin, account, backend
 _EXECUTIONS = """
 SELECT seq, shots_requested, shots_done, counts, raw_data, seconds, state, reason
 FROM executions WHERE task = ? ORDER BY seq
+"""
+
+_RESULTS = """
+SELECT seq, shots_requested, shots_done, counts, raw_data, seconds, state, reason
+FROM executions WHERE task = ? AND state = 'done' ORDER BY seq LIMIT ? OFFSET ?
 """
 
 MOST_STARTS = 2000
@@ -85,9 +97,24 @@ class Reader:
         rows = self._rows(_USAGE, (center, since, until))
         return [UsageRecord(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def final_result(self, task: TaskRecord) -> msgspec.Raw | None:
+        """What a task has handed in, as JSON."""
+        [(text,)] = self._rows("SELECT final_result FROM tasks WHERE id = ?", (task.id,)) or [(None,)]
+        return _raw(text)
+
     def executions(self, task: TaskRecord) -> list[ExecutionRecord]:
         """A task's executions in order, whether they gave a result or not."""
         return [_execution(row) for row in self._rows(_EXECUTIONS, (task.id,))]
+
+    def results(self, task: TaskRecord, first: int = 0, most: int = 1) -> list[ExecutionRecord]:
+        """Those of a task's executions that gave a result, in order, from one on; a circuit job has one."""
+        return [_execution(row) for row in self._rows(_RESULTS, (task.id, most, first))]
+
+    def largest_result(self, task: TaskRecord) -> int:
+        """How large a task's results are at most, in bytes."""
+        size = "coalesce(max(length(counts) + coalesce(length(raw_data), 0)), 0)"
+        sql = f"SELECT {size} FROM executions WHERE task = ? AND state = 'done'"  # noqa: S608 - ours
+        return int(self._rows(sql, (task.id,))[0][0])
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -114,15 +141,15 @@ class Reader:
 
 
 def _task(row: tuple[Any, ...]) -> TaskRecord:
-    values = dict(zip(TaskRecord.__struct_fields__, row, strict=True))
-    text = values["final_result"]
-    values["final_result"] = None if text is None else json.loads(text)
-    return TaskRecord(**values)
+    return TaskRecord(**dict(zip(TaskRecord.__struct_fields__, row, strict=True)))
 
 
 def _execution(row: tuple[Any, ...]) -> ExecutionRecord:
     values = dict(zip(ExecutionRecord.__struct_fields__, row, strict=True))
-    values["counts"] = json.loads(values["counts"] or "{}")
-    raw_data = values["raw_data"]
-    values["raw_data"] = None if raw_data is None else json.loads(raw_data)
+    values["counts"] = _raw(values["counts"] or "{}")
+    values["raw_data"] = _raw(values["raw_data"])
     return ExecutionRecord(**values)
+
+
+def _raw(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())

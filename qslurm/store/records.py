@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from qslurm.payload.envelope import Kind
@@ -33,20 +31,19 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None
     finished_at: float | None
     slurm_state: str
-    final_result: dict[str, Any] | None
     executions: int
     shots: int
     qpu_seconds: float
 
 
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One circuit executed for a task; `seq` numbers them from 0."""
+    """One circuit executed for a task; `seq` numbers them from 0. `counts` and `raw_data` are JSON."""
 
     seq: int
     shots_requested: int
     shots_done: int
-    counts: dict[str, int]
-    raw_data: list[str] | None
+    counts: msgspec.Raw
+    raw_data: msgspec.Raw | None
     seconds: float
     state: str
     reason: str

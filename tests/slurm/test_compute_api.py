@@ -137,13 +137,15 @@ def test_a_job_waits_as_any_other_and_is_cancelled_in_slurm(
 
 @pytest.mark.skipif(not (EXTRAS / "qi").exists(), reason="needs the extra qslurm[quantum-inspire]")
 def test_the_official_command_line_and_qiskit_work_unchanged(
-    platform: Platform, credentials: Callable[[str], Path], tmp_path: Path
+    platform: Platform, alice: Official, credentials: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    import compute_api_client as api
+
     (tmp_path / ".quantuminspire").mkdir()
     credentials("snellius").rename(tmp_path / ".quantuminspire/config.json")
     (tmp_path / "bell.cq").write_text(BELL)
 
-    def types(program: str, *words: str) -> str:
+    def types(program: str, *words: str, answer: str = "") -> str:
         environment = {
             "HOME": str(tmp_path),
             "PATH": "/usr/bin:/bin",
@@ -152,7 +154,7 @@ def test_the_official_command_line_and_qiskit_work_unchanged(
         }
         done = subprocess.run(
             [str(EXTRAS / program), *words],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False,
+            cwd=tmp_path, env=environment, input=answer, capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
@@ -164,3 +166,14 @@ def test_the_official_command_line_and_qiskit_work_unchanged(
     platform.until(lambda: "completed" in types("qi", "jobs", "status", job))
     assert "'shots_done': 20" in types("qi", "jobs", "results", job)
     assert types("python", "-c", QISKIT).splitlines()[-1] == "{'10': 50}"
+    for name in ("vqe one", "vqe two", "a colleague's"):
+        project = api.ProjectIn(owner_id=7, name=name, description="")
+        alice.asks("ProjectsApi", "create_project_projects_post", project)
+    assert "colleague" not in types("qi", "projects", "list", "--name", "vqe")
+    assert "1 projects deleted" in types(
+        "qi", "projects", "delete", "--name", "vqe one", "--exact", answer="y\n"
+    )
+    assert "1 projects deleted" in types("qi", "projects", "delete", "--name", "VQE", answer="y\n")
+    assert "a colleague's" in types("qi", "projects", "list")
+    assert job in types("qi", "jobs", "list", "completed")
+    assert job not in types("qi", "jobs", "list", "running")

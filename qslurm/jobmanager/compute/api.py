@@ -7,105 +7,135 @@ from there. Nothing is executed past Slurm. docs/decisions/compute-api.md says w
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from qslurm.dispatcher.messages import BackendStatus
 from qslurm.errors import QslurmError, RefusedError
 from qslurm.eventlog import EventLog
+from qslurm.jobmanager.center_limits import NOBODY, CenterLimits
 from qslurm.jobmanager.compute import bodies
 from qslurm.jobmanager.compute.bodies import Document
-from qslurm.jobmanager.compute.http import Ask, auth_config, no_login, page, well_known
+from qslurm.jobmanager.compute.filters import FILTERS, PAGING, conditions, refuse_unknown
+from qslurm.jobmanager.compute.filters import order as order_of
+from qslurm.jobmanager.compute.filters import status as status_is
+from qslurm.jobmanager.compute.http import Ask, auth_config, cut, no_login, page, well_known
 from qslurm.jobmanager.compute.problems import NoSuchThingError, OddRequestError, error_response, respond
-from qslurm.jobmanager.compute.records import Kind, Record, Records
+from qslurm.jobmanager.compute.records import PARENTS, Condition, Kind, Record, Records
 from qslurm.jobmanager.compute.runner import OVER, Caller, Progress, Runner
 from qslurm.jobmanager.compute.submission import check_job, job_spec
+from qslurm.jobmanager.http import body_of
 
-log = EventLog(__name__)
+log = EventLog(__name__, a_minute=60)
 
 _BODY_LIMIT = 4 * 1024 * 1024  # bytes; a batch script of Slurm's is no longer
 _LOG_PAGE = 200
-_PARENTS: dict[Kind, tuple[Kind, str]] = {
-    "algorithm": ("project", "project_id"),
-    "commit": ("algorithm", "algorithm_id"),
-    "file": ("commit", "commit_id"),
-    "job": ("file", "file_id"),
-}
+_MOST_JOBS = 100
+"""Jobs in a batch, as backend types say it."""
+_LISTED = {kind: PAGING | frozenset(known) for kind, known in FILTERS.items()}
 
 
 class ComputeApi:
     """The endpoints. `authenticate` says who asks, or raises a TokenError."""
 
-    def __init__(self, records: Records, runner: Runner, authenticate: Callable[[Request], Caller]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        runner: Runner,
+        authenticate: Callable[[Request], Caller],
+        limits: CenterLimits,
+        url: str,
+    ) -> None:
         self._records = records
         self._runner = runner
         self._authenticate = authenticate
+        self._limits = limits
+        self._url = url
+        self._checking_lock = threading.Lock()
+        self._checking: dict[str, threading.Lock] = {}
 
     def routes(self) -> list[Route]:
         """The paths, as the official client asks for them."""
+        get, jobs = self._get, _LISTED["job"] | {"status"}
+        types = PAGING | {"id", "name", "identifier", "status"}
         return [
-            Route("/auth_config", auth_config, methods=["GET"]),
-            Route("/oidc/.well-known/openid-configuration", well_known, methods=["GET"]),
+            get("/auth_config", auth_config, public=True),
+            get("/oidc/.well-known/openid-configuration", well_known, public=True),
             Route("/oidc/{what}", no_login, methods=["POST"]),
-            self._route("GET", "/members", self._members),
-            self._route("GET", "/languages", self._languages),
-            self._route("GET", "/backend_types/", self._backend_types, public=True),
-            self._route("GET", "/backend_types/{id}", self._backend_type),
-            self._route("GET", "/backend_types/{id}/queue", self._queue),
+            get("/members", self._members, PAGING | {"id", "team_id", "role", "is_active"}),
+            get("/languages", self._languages, PAGING | {"id", "name", "version"}),
+            get("/backend_types/", self._backend_types, types, public=True),
+            get("/backend_types/{id}", self._backend_type),
+            get("/backend_types/{id}/queue", self._queue, frozenset({"user_only"})),
             self._route("POST", "/projects", self._create("project", bodies.ProjectIn), 201),
-            self._route("GET", "/projects", self._list("project")),
-            self._route("GET", "/projects/{id}", self._read("project")),
+            get("/projects", self._list("project"), _LISTED["project"]),
+            get("/projects/{id}", self._read("project")),
             self._route("PATCH", "/projects/{id}", self._patch_project),
             self._route("DELETE", "/projects/{id}", self._delete_project, 204),
             self._route("POST", "/algorithms", self._create("algorithm", bodies.AlgorithmIn), 201),
-            self._route("GET", "/algorithms", self._list("algorithm")),
-            self._route("GET", "/algorithms/{id}", self._read("algorithm")),
+            get("/algorithms", self._list("algorithm"), _LISTED["algorithm"]),
+            get("/algorithms/{id}", self._read("algorithm")),
             self._route("PUT", "/algorithms/{id}", self._put_algorithm),
             self._route("POST", "/commits", self._create("commit", bodies.CommitIn), 201),
-            self._route("GET", "/commits/{id}", self._read("commit")),
-            self._route("POST", "/files", self._create("file", bodies.FileIn), 201),
-            self._route("GET", "/files", self._list("file")),
-            self._route("GET", "/files/{id}", self._read("file")),
+            get("/commits/{id}", self._read("commit")),
+            self._route("POST", "/files", self._create_file, 201),
+            get("/files", self._list("file"), _LISTED["file"]),
+            get("/files/{id}", self._read("file")),
             self._route("POST", "/batch_jobs", self._create_batch, 201),
-            self._route("GET", "/batch_jobs", self._list("batch_job")),
+            get("/batch_jobs", self._list("batch_job"), _LISTED["batch_job"]),
             self._route("PATCH", "/batch_jobs/{id}/enqueue", self._enqueue),
             self._route("POST", "/jobs", self._create_job, 201),
-            self._route("GET", "/jobs", self._list("job")),
-            self._route("GET", "/jobs/{id}", self._read("job")),
+            get("/jobs", self._list("job"), jobs),
+            get("/jobs/{id}", self._read("job")),
             self._route("PATCH", "/jobs/{id}", self._cancel),
-            self._route("GET", "/jobs/{id}/logs", self._logs),
-            self._route("GET", "/results/job/{id}", self._results),
-            self._route("GET", "/final_results/job/{id}", self._final_result),
+            get("/jobs/{id}/logs", self._logs, frozenset({"start", "limit"})),
+            get("/results/job/{id}", self._results, frozenset({"page", "size"})),
+            get("/final_results/job/{id}", self._final_result),
         ]
 
-    def _route(
-        self, method: str, path: str, answer: Callable[[Ask], Any], status: int = 200, *, public: bool = False
+    def _get(
+        self,
+        path: str,
+        answer: Callable[[Ask], Any],
+        fields: frozenset[str] = frozenset(),
+        *,
+        public: bool = False,
     ) -> Route:
-        def work(request: Request, body: bytes) -> Response:
-            caller = Caller("", "")
+        return self._route("GET", path, answer, fields=fields, public=public)
+
+    def _route(
+        self,
+        method: str,
+        path: str,
+        answer: Callable[[Ask], Any],
+        status: int = 200,
+        *,
+        fields: frozenset[str] = frozenset(),
+        public: bool = False,
+    ) -> Route:
+        """An endpoint; its query may have these fields. Who asks is known before the body is read."""
+
+        async def endpoint(request: Request) -> Response:
+            caller = Caller(NOBODY, "")
             try:
                 if not public:
                     caller = self._authenticate(request)
-                return respond(answer(Ask(caller, request, body)), status)
+                self._limits.begin(request, caller.center)
+                refuse_unknown(request.query_params.multi_items(), fields)
+                ask = Ask(caller, request, await body_of(request, _BODY_LIMIT), self._url)
+                return await self._limits.work(caller.center, lambda: respond(answer(ask), status))
             except QslurmError as error:
                 if error.kind == QslurmError.kind:
                     about = {"center": caller.center, "record": request.path_params.get("id")}
                     log.warning("request failed", **about, method=method, path=path, why=str(error))
                 return error_response(error)
-
-        async def endpoint(request: Request) -> Response:
-            body = bytearray()
-            async for piece in request.stream():
-                body += piece
-                if len(body) > _BODY_LIMIT:
-                    return error_response(OddRequestError(f"More than {_BODY_LIMIT >> 20} MiB at once."))
-            return await run_in_threadpool(work, request, bytes(body))
 
         return Route(path, endpoint, methods=[method])
 
@@ -114,15 +144,15 @@ class ComputeApi:
     def _members(self, ask: Ask) -> Document:
         number = bodies.member_number(ask.center)
         member = {"id": number, "team_id": number, "user_id": number, "role": "member", "is_active": True}
-        return page(ask, [member], dict)
+        return page(ask, [member])
 
     def _languages(self, ask: Ask) -> Document:
-        return page(ask, bodies.LANGUAGES, dict)
+        return page(ask, bodies.LANGUAGES)
 
     def _backend_types(self, ask: Ask) -> Document:
         """All backends. The official client asks without a token, and so is told no reasons."""
         types = [bodies.backend_type(one) | {"messages": {}} for one in self._runner.backends()]
-        return page(ask, sorted(types, key=lambda one: int(one["id"])), dict)
+        return page(ask, sorted(types, key=lambda one: int(one["id"])))
 
     def _backend_type(self, ask: Ask) -> Document:
         return bodies.backend_type(self._backend(ask.id))
@@ -148,17 +178,28 @@ class ComputeApi:
 
         return create
 
+    def _create_file(self, ask: Ask) -> Document:
+        asked = ask.read(bodies.FileIn)
+        fields, text = asked.fields(), asked.content
+        self._refuse_orphan(ask, "file", fields)
+        return bodies.file(self._records.put(ask.center, "file", fields, text), text)
+
     def _read(self, kind: Kind) -> Callable[[Ask], Document]:
         return lambda ask: self._document(ask, kind, self._record(ask, kind, ask.id))
 
     def _list(self, kind: Kind) -> Callable[[Ask], Document]:
         def listed(ask: Ask) -> Document:
-            if "id" in ask.query:
-                one = self._records.get(ask.center, kind, ask.number("id", 0, 2**62))
-                kept = [one] if one is not None else []
-            else:
-                kept = self._records.all(ask.center, kind)
-            return page(ask, kept, lambda one: self._document(ask, kind, one))
+            wanted = conditions(kind, ask.query)
+            if "status" in ask.query:
+                wanted.append(status_is(ask.query["status"], OVER, self._open_jobs(ask)))
+            order = order_of(kind, ask.query)
+            which = cut(ask, *self._records.count(ask.center, kind, wanted))
+            kept = self._records.page(
+                ask.center, kind, wanted, order=order, first=which.first, most=which.size
+            )
+            if kind == "job":
+                return which.document(self._jobs(ask, kept))
+            return which.document([self._document(ask, kind, one) for one in kept])
 
         return listed
 
@@ -173,19 +214,7 @@ class ComputeApi:
 
     def _delete_project(self, ask: Ask) -> None:
         """Remove a project with all that is in it, but its jobs: they are Slurm's."""
-        doomed = [self._record(ask, "project", ask.id)]
-        inside: tuple[Kind, ...] = ("algorithm", "commit", "file")
-        for kind in inside:
-            parent_field = _PARENTS[kind][1]
-            for one in doomed:
-                self._records.delete(ask.center, one.id)
-            doomed = [
-                child
-                for one in doomed
-                for child in self._records.where(ask.center, kind, parent_field, one.id)
-            ]
-        for one in doomed:
-            self._records.delete(ask.center, one.id)
+        self._records.delete_project(ask.center, self._record(ask, "project", ask.id).id)
 
     def _put_algorithm(self, ask: Ask) -> Document:
         kept = self._record(ask, "algorithm", ask.id)
@@ -208,8 +237,9 @@ class ComputeApi:
         batch = self._record(ask, "batch_job", asked.batch_job_id)
         if batch["queued_at"] is not None:
             raise RefusedError(f"Batch {batch.id} has been enqueued already.")
-        backend = self._backend(batch["backend_type_id"])
-        check_job(file, asked, backend)
+        if len(self._jobs_of(ask, batch)) >= _MOST_JOBS:
+            raise OddRequestError(f"Batch {batch.id} has {_MOST_JOBS} jobs already, and may have no more.")
+        self._check(ask, file, asked, self._backend(batch["backend_type_id"]))
         fields = msgspec.to_builtins(asked) | {
             "raw_data_enabled": bool(asked.raw_data_enabled),
             "key": new_key(),
@@ -217,6 +247,13 @@ class ComputeApi:
             "over": None,
         }
         return self._document(ask, "job", self._records.put(ask.center, "job", fields))
+
+    def _check(self, ask: Ask, file: Record, asked: bodies.JobIn, backend: BackendStatus) -> None:
+        """Refuse what would fail, one of a center's files at a time: reading a large circuit takes seconds."""
+        with self._checking_lock:
+            checking = self._checking.setdefault(ask.center, threading.Lock())
+        with checking:
+            check_job(file, self._records.text(file), asked, backend)
 
     def _enqueue(self, ask: Ask) -> Document:
         """Submit a batch's jobs. Asked again after it broke off in the middle, it goes on: each job has its key."""
@@ -236,7 +273,7 @@ class ComputeApi:
     def _submit(self, ask: Ask, job: Record, backend: str) -> None:
         file = self._record(ask, "file", job["file_id"])
         try:
-            run = self._runner.begin(ask.caller, job_spec(job, file, backend))
+            run = self._runner.begin(ask.caller, job_spec(job, file, self._records.text(file), backend))
         except RefusedError as error:
             over = Progress("failed", str(error), time.time())
             self._records.update(ask.center, job, over=msgspec.to_builtins(over))
@@ -246,7 +283,7 @@ class ComputeApi:
     def _cancel(self, ask: Ask) -> Document:
         ask.read(bodies.JobPatch)
         job = self._record(ask, "job", ask.id)
-        progress = self._progress(ask, job)
+        progress = self._progress(ask, job)[job.id]
         if progress.status in OVER:
             raise RefusedError(f"Job {job.id} is {progress.status} already.")
         if job["run"] is not None:
@@ -255,32 +292,60 @@ class ComputeApi:
         job = self._records.update(ask.center, job, over=msgspec.to_builtins(over))
         return self._document(ask, "job", job)
 
-    def _progress(self, ask: Ask, job: Record) -> Progress:
-        if job["over"] is not None:
-            return msgspec.convert(job["over"], Progress)
-        if job["run"] is None:
-            return Progress("planned")
-        progress = self._runner.progress(ask.caller, job["run"])
-        if progress.status in OVER:
-            self._records.update(ask.center, job, over=msgspec.to_builtins(progress))
-        return progress
+    def _progress(self, ask: Ask, *jobs: Record) -> dict[int, Progress]:
+        """How far jobs are, by their numbers. What is over is asked once, and kept."""
+        found = {
+            job.id: Progress("planned") if job["over"] is None else msgspec.convert(job["over"], Progress)
+            for job in jobs
+        }
+        open_ones = [job for job in jobs if job["over"] is None and job["run"] is not None]
+        known = self._runner.progress(ask.caller, [job["run"] for job in open_ones]) if open_ones else {}
+        for job in open_ones:
+            found[job.id] = progress = known[job["run"]]
+            if progress.status in OVER:
+                self._records.update(ask.center, job, over=msgspec.to_builtins(progress))
+        return found
+
+    def _open_jobs(self, ask: Ask) -> dict[int, Progress]:
+        """Those that have been enqueued and were not over when somebody last looked."""
+        begun = Condition(
+            "CAST(body AS TEXT) ->> 'over' IS NULL AND CAST(body AS TEXT) ->> 'run' IS NOT NULL"
+        )
+        return self._progress(ask, *self._records.page(ask.center, "job", [begun]))
 
     def _jobs_of(self, ask: Ask, batch: Record) -> list[Record]:
-        return self._records.where(ask.center, "job", "batch_job_id", batch.id)
+        return self._records.inside(ask.center, "job", batch.id)
+
+    def _jobs(self, ask: Ask, jobs: Sequence[Record]) -> list[Document]:
+        progress = self._progress(ask, *jobs)
+        batches = {
+            number: self._records.get(ask.center, "batch_job", number)
+            for number in {job["batch_job_id"] for job in jobs}
+        }
+        found = []
+        for job in jobs:
+            batch = batches[job["batch_job_id"]]
+            queued_at = None if batch is None else batch["queued_at"]
+            found.append(bodies.job(job, progress[job.id], self._type(ask, job), queued_at))
+        return found
 
     # --- what came of them ---------------------------------------------------------------------------
 
     def _results(self, ask: Ask) -> Document:
         job = self._record(ask, "job", ask.id)
-        found = [] if job["run"] is None else self._runner.measured(ask.caller, job["run"])
-        return page(ask, found, lambda one: bodies.result(one, job.id))
+        if job["run"] is None:
+            return cut(ask, 0).document([])
+        which = cut(ask, *self._runner.results(ask.caller, job["run"]))
+        most = min(which.size, which.total - which.first)  # not what came between the two questions
+        found = self._runner.measured(ask.caller, job["run"], which.first, most) if most > 0 else []
+        return which.document([bodies.result(one, job.id) for one in found])
 
     def _final_result(self, ask: Ask) -> Document:
         job = self._record(ask, "job", ask.id)
         found = None if job["run"] is None else self._runner.final_result(ask.caller, job["run"])
         if found is None:
             raise NoSuchThingError(f"Job {job.id} has no final result.")
-        ended = self._progress(ask, job).finished_at
+        ended = self._progress(ask, job)[job.id].finished_at
         when = bodies.moment(job.created if ended is None else ended)
         return {"id": job.id, "created_on": when, "job_id": job.id, "final_result": found}
 
@@ -303,8 +368,8 @@ class ComputeApi:
         return found
 
     def _refuse_orphan(self, ask: Ask, kind: Kind, fields: dict[str, Any]) -> None:
-        if kind in _PARENTS:
-            parent, field = _PARENTS[kind]
+        if kind in PARENTS:
+            parent, field = PARENTS[kind]
             self._record(ask, parent, fields[field])
 
     def _document(self, ask: Ask, kind: Kind, kept: Record) -> Document:
@@ -312,14 +377,13 @@ class ComputeApi:
             return bodies.project(kept, ask.center)
         if kind == "commit":
             return bodies.commit(kept)
+        if kind == "file":
+            return bodies.file(kept, self._records.text(kept))
         if kind == "job":
-            batch = self._records.get(ask.center, "batch_job", kept["batch_job_id"])
-            queued_at = None if batch is None else batch["queued_at"]
-            return bodies.job(kept, self._progress(ask, kept), self._type(ask, kept), queued_at)
+            return self._jobs(ask, [kept])[0]
         if kind == "batch_job":
             jobs = self._jobs_of(ask, kept)
-            progress = {job.id: self._progress(ask, job) for job in jobs}
-            return bodies.batch_job(kept, progress, ask.center, self._type(ask, *jobs[:1]))
+            return bodies.batch_job(kept, self._progress(ask, *jobs), ask.center, self._type(ask, *jobs[:1]))
         return bodies.record(kept)
 
     def _type(self, ask: Ask, *jobs: Record) -> str:

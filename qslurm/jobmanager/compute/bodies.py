@@ -17,7 +17,12 @@ from qslurm.jobmanager.compute.records import Record
 from qslurm.jobmanager.compute.runner import Measured, Progress
 
 Name = Annotated[str, msgspec.Meta(max_length=255)]
+Words = Annotated[str, msgspec.Meta(max_length=4096)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Document = dict[str, Any]
+
+PROPERTIES = 16 * 1024
+"""Bytes of a file's compile properties, which nobody here looks at."""
 
 LANGUAGES = [
     {"id": 1, "name": "cqasm", "version": "3.0"},
@@ -29,9 +34,9 @@ CQASM, PYTHON = 1, 2
 class ProjectIn(msgspec.Struct):
     """POST /projects."""
 
-    owner_id: int
+    owner_id: Id
     name: Name
-    description: str
+    description: Words
     starred: bool = False
 
 
@@ -39,14 +44,14 @@ class ProjectPatch(msgspec.Struct, omit_defaults=True):
     """PATCH /projects/ID: what is to change."""
 
     name: Name | None = None
-    description: str | None = None
+    description: Words | None = None
     starred: bool | None = None
 
 
 class AlgorithmIn(msgspec.Struct):
     """POST /algorithms."""
 
-    project_id: int
+    project_id: Id
     type: Literal["hybrid", "quantum"]
     shared: Literal["private", "link_only", "team"]
     name: Name
@@ -56,33 +61,45 @@ class AlgorithmIn(msgspec.Struct):
 class CommitIn(msgspec.Struct):
     """POST /commits."""
 
-    description: str
-    algorithm_id: int
+    description: Words
+    algorithm_id: Id
 
 
 class FileIn(msgspec.Struct):
     """POST /files."""
 
-    commit_id: int
+    commit_id: Id
     content: str
-    language_id: int
+    language_id: Id
     compile_stage: Literal["none", "decomposition", "mapping", "optimization", "routing"]
-    compile_properties: dict[str, Any]
+    compile_properties: msgspec.Raw
     generated: bool = False
     name: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse properties that are no object, or large."""
+        if len(self.compile_properties) > PROPERTIES:
+            raise ValueError(f"compile_properties may have {PROPERTIES >> 10} KiB")
+        self.fields()
+
+    def fields(self) -> dict[str, Any]:
+        """What is kept of it beside its text."""
+        properties = msgspec.json.decode(self.compile_properties, type=dict[str, Any])
+        names = ("commit_id", "language_id", "compile_stage", "generated", "name")
+        return {name: getattr(self, name) for name in names} | {"compile_properties": properties}
 
 
 class BatchJobIn(msgspec.Struct):
     """POST /batch_jobs."""
 
-    backend_type_id: int
+    backend_type_id: Id
 
 
 class JobIn(msgspec.Struct):
     """POST /jobs."""
 
-    file_id: int
-    batch_job_id: int
+    file_id: Id
+    batch_job_id: Id
     number_of_shots: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     raw_data_enabled: bool | None = False
 
@@ -101,6 +118,11 @@ def record(kept: Record) -> Document:
 def project(kept: Record, center: str) -> Document:
     """A project. It belongs to the center, whoever was named as its owner."""
     return {**record(kept), "owner_id": member_number(center)}
+
+
+def file(kept: Record, text: str) -> Document:
+    """A file with its text."""
+    return {**record(kept), "content": text}
 
 
 def commit(kept: Record) -> Document:

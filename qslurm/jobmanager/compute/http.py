@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qslurm.jobmanager.compute.bodies import Document
+from qslurm.jobmanager.compute.filters import PAGING, number_of
 from qslurm.jobmanager.compute.problems import OddRequestError, respond
 from qslurm.jobmanager.compute.runner import Caller
 
-T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _PAGE, _LONGEST_PAGE = 50, 100
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Of what is in a page; the one item that is larger is still in it."""
 
 
 class Ask:
     """One request, read: who asks, which record, what for, and what was sent."""
 
-    def __init__(self, caller: Caller, request: Request, body: bytes) -> None:
+    def __init__(self, caller: Caller, request: Request, body: bytes, url: str) -> None:
         self.caller = caller
         self.center = caller.center
         self.query = dict(request.query_params)
+        self.url = url
+        """Where clients reach this API, as its operator has configured it."""
         self._path = request.path_params
         self._body = body
 
     @property
     def id(self) -> int:
         """The number in the path."""
-        return self._number(str(self._path["id"]), "id")
+        return number_of("id", str(self._path["id"]))
 
     def number(self, name: str, default: int, most: int) -> int:
         """A number of the query."""
-        return min(self._number(self.query.get(name, str(default)), name), most)
+        return min(number_of(name, self.query.get(name, str(default))), most)
 
     def read(self, kind: type[S]) -> S:
         """The body; OddRequestError for one that is no such document."""
@@ -45,56 +50,67 @@ class Ask:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise OddRequestError(f"{error}.") from error
 
-    @staticmethod
-    def _number(text: str, name: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise OddRequestError(f"{name} must be a number.")
-        return int(text)
+
+class Cut(NamedTuple):
+    """The page that was asked for, as far as an answer has room for so much."""
+
+    number: int
+    size: int
+    total: int
+
+    @property
+    def first(self) -> int:
+        """How many come before it."""
+        return (self.number - 1) * self.size
+
+    def document(self, items: list[Document]) -> Document:
+        """The page with its items."""
+        pages = max(1, -(-self.total // self.size))
+        return {"items": items, "total": self.total, "page": self.number, "size": self.size, "pages": pages}
 
 
-def page(ask: Ask, items: Sequence[T], shown: Callable[[T], Document]) -> Document:
-    """The page that was asked for, of those that match the query's fields. Items come by their numbers.
+def cut(ask: Ask, total: int, largest: int = 0) -> Cut:
+    """Which page is asked for, of `total` items of which the largest has so many bytes.
 
-    A list that is only gone through, page by page, is not shown but for the page: each item may cost a question.
+    A page is smaller than asked for where the items are large: it says its size, and clients go by that.
     """
-    order = ask.query.get("sort_by", "")
-    if set(ask.query) <= {"page", "size", "sort_by"} and order in {"", "id", "-id"}:
-        ordered = items[::-1] if order == "-id" else items
-        return _page(ask, len(items), lambda part: [shown(one) for one in ordered[part]])
-    found = [shown(one) for one in items]
-    for name, text in ask.query.items():
-        if found and name in found[0]:
-            found = [one for one in found if str(one[name]).lower() == text.lower()]
-    field = order.lstrip("-")
-    if found and field in found[0]:
-        found.sort(key=lambda one: (one[field] is None, one[field]), reverse=order[0] == "-")
-    return _page(ask, len(found), lambda part: found[part])
-
-
-def _page(ask: Ask, total: int, cut: Callable[[slice], list[Document]]) -> Document:
     size = max(1, ask.number("size", _PAGE, _LONGEST_PAGE))
-    number = max(1, ask.number("page", 1, 2**40))
-    pages = max(1, -(-total // size))
-    shown = cut(slice((number - 1) * size, number * size))
-    return {"items": shown, "total": total, "page": number, "size": size, "pages": pages}
+    room = max(1, MOST_BYTES // max(1, largest))
+    return Cut(max(1, ask.number("page", 1, 2**40)), min(size, room), total)
 
 
-async def auth_config(request: Request) -> Response:
+def page(ask: Ask, items: Sequence[Document]) -> Document:
+    """The page that was asked for of a short list, of those that match the query's fields."""
+    found = [
+        one
+        for one in items
+        if all(
+            str(one[name]).lower() == text.lower() for name, text in ask.query.items() if name not in PAGING
+        )
+    ]
+    order = ask.query.get("sort_by", "")
+    if order.removeprefix("-") not in {"", "id", "name"}:
+        raise OddRequestError(f"Nothing is sorted by {order[:40]!r} here.")
+    if order:
+        found.sort(key=lambda one: one.get(order.removeprefix("-"), 0), reverse=order.startswith("-"))
+    which = cut(ask, len(found))
+    return which.document(found[which.first : which.first + which.size])
+
+
+def auth_config(ask: Ask) -> Document:
     """How a client would log in."""
-    base = str(request.url).rsplit("/", 1)[0]
-    well_known = f"{base}/oidc/.well-known/openid-configuration"
-    return respond({"client_id": "qslurm", "audience": "qslurm", "well_known_endpoint": well_known}, 200)
+    known = f"{ask.url}/oidc/.well-known/openid-configuration"
+    return {"client_id": "qslurm", "audience": "qslurm", "well_known_endpoint": known}
 
 
-async def well_known(request: Request) -> Response:
+def well_known(ask: Ask) -> Document:
     """Where a client would log in; the official one asks whenever it starts."""
-    base = str(request.url).split("/.well-known/", 1)[0]
     names = {
         "token_endpoint": "token",
         "device_authorization_endpoint": "device",
         "revocation_endpoint": "revoke",
     }
-    return respond({name: f"{base}/{path}" for name, path in names.items()}, 200)
+    return {name: f"{ask.url}/oidc/{path}" for name, path in names.items()}
 
 
 async def no_login(request: Request) -> Response:

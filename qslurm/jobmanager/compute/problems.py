@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from qslurm.errors import (
@@ -17,6 +16,7 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
+from qslurm.jobmanager.http import TooSlowError, json_response
 
 
 class NoSuchThingError(QslurmError):
@@ -36,6 +36,7 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (UnknownJobError, 404),
     (DuplicateError, 409),
     (RefusedError, 409),
+    (TooSlowError, 408),
     (InvalidInputError, 422),
     (UnreachableError, 503),
 ]
@@ -58,4 +59,4 @@ def respond(document: object, status: int) -> Response:
     """A document; None is an answer without one."""
     if document is None:
         return Response(status_code=status)
-    return Response(msgspec.json.encode(document), status_code=status, media_type="application/json")
+    return json_response(document, status=status)

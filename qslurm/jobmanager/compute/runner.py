@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -29,12 +30,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one circuit of a job gave, when, and how long the backend was busy with it."""
+    """What one circuit of a job gave, when, and how long the backend was busy with it; counts and raw data as JSON."""
 
     number: int
     at: float
-    counts: dict[str, int]
-    raw_data: list[str] | None
+    counts: msgspec.Raw
+    raw_data: msgspec.Raw | None
     shots_requested: int
     shots_done: int
     seconds: float
@@ -51,16 +52,20 @@ class Runner(Protocol):
         """Submit a job. One whose key is known already is not submitted again: it is found."""
         ...
 
-    def progress(self, caller: Caller, run: int) -> Progress:
-        """How far it is."""
+    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+        """How far each of these is."""
         ...
 
-    def measured(self, caller: Caller, run: int) -> list[Measured]:
-        """What its circuits have given by now."""
+    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+        """How many of its circuits have given something by now, and the size of the largest of that, in bytes."""
         ...
 
-    def final_result(self, caller: Caller, run: int) -> dict[str, Any] | None:
-        """What a hybrid job has computed; None if there is nothing (yet)."""
+    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+        """What its circuits have given by now, from one of them on."""
+        ...
+
+    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
+        """What a hybrid job has computed, as JSON; None if there is nothing (yet)."""
         ...
 
     def cancel(self, caller: Caller, run: int) -> None:

@@ -7,19 +7,20 @@ them is read from the dispatcher's store, and before they have started, from Slu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from qslurm.c2.config import C2Config
 from qslurm.dispatcher.messages import BackendStatus
-from qslurm.dispatcher.tasks.states import ExecutionState, TaskState
+from qslurm.dispatcher.tasks.states import TaskState
 from qslurm.errors import DuplicateError, UncertainError, UnknownJobError
 from qslurm.jobmanager.compute.runner import Caller, JobStatus, Measured, Progress
 from qslurm.jobmanager.logs import read_log
 from qslurm.payload.spec import JobSpec
+from qslurm.slurmrest import JobInfo
 from qslurm.slurmrest.client import SlurmrestClient
 from qslurm.store.reader import Reader
-from qslurm.store.records import TaskRecord
 
 STATUS: dict[str, JobStatus] = {
     TaskState.ADMITTED: "planned",
@@ -33,6 +34,10 @@ STATUS: dict[str, JobStatus] = {
 
 _TIMEOUT_S = 15.0
 """slurmrestd gives up on its slurmctld after 10 s; less than that turns answers into doubts."""
+_AT_ONCE = 1000
+"""Jobs that one question to the store is about."""
+_ASKED_SINGLY = 4
+"""Jobs that wait, of which Slurm is asked one by one; of more it is asked for a list."""
 _EXECUTIONS = 1_000_000
 """Results are numbered by their task and their place in it."""
 
@@ -62,25 +67,28 @@ class SlurmRunner:
                     raise
                 return found.job_id
 
-    def progress(self, caller: Caller, run: int) -> Progress:
-        """By the dispatcher's store once the job has started, by Slurm before that."""
-        task = self._reader.task(caller.center, run)
-        if task is not None and task.state != TaskState.WITHDRAWN:
-            over = STATUS[task.state] not in {"planned", "running"}
-            return Progress(
-                STATUS[task.state], task.reason, (task.finished_at or time.time()) if over else None
-            )
-        with self._slurm(caller) as slurm:
-            try:
-                job = slurm.job(run)
-            except UnknownJobError:
-                return Progress("failed", f"Slurm has no job {run} any more.", time.time())
-        if not job.is_final:
-            return Progress("planned")
-        status: JobStatus = "cancelled" if job.outcome == "cancelled" else "failed"
-        return Progress(status, str(job.why), float(job.end_time or time.time()))
+    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+        """By the dispatcher's store once a job has started, by Slurm before that."""
+        found: dict[int, Progress] = {}
+        for start in range(0, len(runs), _AT_ONCE):
+            for task in self._reader.tasks_of(caller.center, runs[start : start + _AT_ONCE]):
+                if task.state != TaskState.WITHDRAWN:
+                    over = STATUS[task.state] not in {"planned", "running"}
+                    ended = (task.finished_at or time.time()) if over else None
+                    found[task.job_id] = Progress(STATUS[task.state], task.reason, ended)
+        waiting = [run for run in runs if run not in found]
+        if waiting:
+            with self._slurm(caller) as slurm:
+                listed = {job.job_id: job for job in slurm.jobs()} if len(waiting) > _ASKED_SINGLY else {}
+                found |= {run: _in_slurm(slurm, run, listed.get(run)) for run in waiting}
+        return found
 
-    def measured(self, caller: Caller, run: int) -> list[Measured]:
+    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+        """The executions that gave a result."""
+        task = self._reader.task(caller.center, run)
+        return (0, 0) if task is None else (task.executions, self._reader.largest_result(task))
+
+    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
         """The executions that gave a result."""
         task = self._reader.task(caller.center, run)
         if task is None:
@@ -96,14 +104,13 @@ class SlurmRunner:
                 shots_done=one.shots_done,
                 seconds=one.seconds,
             )
-            for one in self._reader.executions(task)
-            if one.state == ExecutionState.DONE
+            for one in self._reader.results(task, first, most)
         ]
 
-    def final_result(self, caller: Caller, run: int) -> dict[str, Any] | None:
+    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
         """What a hybrid job's `finalize` gave."""
-        task: TaskRecord | None = self._reader.task(caller.center, run)
-        return None if task is None else task.final_result
+        task = self._reader.task(caller.center, run)
+        return None if task is None else self._reader.final_result(task)
 
     def cancel(self, caller: Caller, run: int) -> None:
         """Cancel it in Slurm; what has started is ended by that, too."""
@@ -131,3 +138,15 @@ class SlurmRunner:
 
     def _remember(self, version: str) -> None:
         self._version = version
+
+
+def _in_slurm(slurm: SlurmrestClient, run: int, listed: JobInfo | None) -> Progress:
+    """How far a job is that has not started; `listed` is what a list has said of it."""
+    try:
+        job = listed or slurm.job(run)
+    except UnknownJobError:
+        return Progress("failed", f"Slurm has no job {run} any more.", time.time())
+    if not job.is_final:
+        return Progress("planned")
+    status: JobStatus = "cancelled" if job.outcome == "cancelled" else "failed"
+    return Progress(status, str(job.why), float(job.end_time or time.time()))

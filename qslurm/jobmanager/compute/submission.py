@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from qslurm.dispatcher.messages import BackendStatus
 from qslurm.errors import InvalidInputError
 from qslurm.jobmanager.compute.bodies import CQASM, PYTHON, JobIn
 from qslurm.jobmanager.compute.records import Record
+from qslurm.payload.envelope import Envelope
 from qslurm.payload.spec import JobSpec
 
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
-def check_job(file: Record, asked: JobIn, backend: BackendStatus) -> None:
-    """InvalidInputError for a job that would fail: better now than after a long wait."""
-    name = file_name(file)
-    if file["language_id"] == CQASM:
-        from qslurm.circuits.check import check_circuit
+def check_job(file: Record, text: str, asked: JobIn, backend: BackendStatus) -> None:
+    """InvalidInputError for a job that would fail: better now than after a long wait.
 
-        check_circuit(
-            file["content"],
-            file=name,
-            max_qubits=backend.qubits,
-            max_shots=backend.max_shots,
-            shots=asked.number_of_shots or 1,
+    A process of its own reads the file, as before a job's admission: it may take all time and memory that it is given.
+    """
+    from qslurm.runtimes.reading import complaint
+
+    name, language = file_name(file), file["language_id"]
+    if language not in {CQASM, PYTHON}:
+        raise InvalidInputError(f"{name}: there is no language {language} here.")
+    kind: Literal["circuit", "hybrid"] = "circuit" if language == CQASM else "hybrid"
+    shots = asked.number_of_shots or 1
+    if kind == "circuit" and shots > backend.max_shots:
+        raise InvalidInputError(
+            f"{name}: {shots} shots are more than the backend takes ({backend.max_shots})."
         )
-    elif file["language_id"] == PYTHON:
-        from qslurm.runtimes.classical.hybrid_file import check_hybrid
-
-        check_hybrid(file["content"], name)
-    else:
-        raise InvalidInputError(f"{name}: there is no language {file['language_id']} here.")
+    if wrong := complaint(Envelope(kind=kind, source=text, file=name), backend.qubits):
+        raise InvalidInputError(wrong)
 
 
-def job_spec(job: Record, file: Record, backend: str) -> JobSpec:
+def job_spec(job: Record, file: Record, text: str, backend: str) -> JobSpec:
     """The job, as `qslurm submit` would send it."""
     circuit = file["language_id"] == CQASM
     name = file_name(file)
     return JobSpec(
         kind="circuit" if circuit else "hybrid",
-        source=file["content"],
+        source=text,
         file=name,
         name=name,
         backend=backend,

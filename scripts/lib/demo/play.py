@@ -172,7 +172,7 @@ def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
     )
     narrator.tell("C1", "the result is back, in the sbatch script's output:")
     if "counts" in crossing.results:
-        narrator.quote(bars(crossing.results["counts"]))
+        narrator.quote(bars(crossing.results["counts"], crossing.results["shots"]))
     else:
         energy = crossing.results["final_result"]["energy"]
         narrator.quote(

@@ -83,6 +83,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "compute": str(layout.store.with_name("compute.db")),
             "proxy": "",  # none, but in the stories about it
+            "jobmanager_url": f"http://{LOOPBACK}:{ports['jobmanager']}",
             "slurmrestd_url": f"http://{LOOPBACK}:{ports['c2_slurmrestd']}",
             "sessions_listen": f"{LOOPBACK}:{ports['sessions']}",
             "sessions_key": str(layout.store.with_name("sessions.key")),

@@ -22,7 +22,7 @@ from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
-from qslurm.store import Reader
+from qslurm.store import Reader, TaskRecord
 from tests.unit.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -179,6 +179,11 @@ class Running:
 
     def reader(self) -> Reader:
         return Reader(self.config.store)
+
+    def final_result(self, task: TaskRecord) -> object:
+        """What a task has handed in."""
+        found = self.reader().final_result(task)
+        return None if found is None else msgspec.json.decode(found)
 
     def kill(self) -> None:
         """kill -9."""

@@ -33,7 +33,7 @@ def session(running: Running, job_id: int) -> Iterator[Session]:
 def result(running: Running, job_id: int) -> tuple[str, object]:
     task = running.reader().task("a", job_id)
     assert task is not None
-    return task.state, task.final_result
+    return task.state, running.final_result(task)
 
 
 def at_the_door(running: Running, attached: Attached) -> socket.socket:

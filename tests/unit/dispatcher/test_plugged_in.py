@@ -8,6 +8,8 @@ import site
 import venv
 from pathlib import Path
 
+import msgspec
+
 from qslurm.dispatcher.config import BackendConfig
 from qslurm.dispatcher.messages import Admitted
 from tests.unit.dispatcher.running import ROOT, Running, circuit_job
@@ -60,7 +62,7 @@ def test_the_documented_plug_in_executes_circuits_and_holds_its_backend_when_its
         assert running.ask(circuit_job(1, uid=UID, shots=7)) == Admitted()
         task = until(lambda: (found := running.reader().task("a", 1)) and found.state == "finished" and found)
         (execution,) = running.reader().executions(task)
-        assert (execution.counts, execution.seconds) == ({"10": 7}, 0.25)
+        assert (msgspec.json.decode(execution.counts), execution.seconds) == ({"10": 7}, 0.25)
         device.unlink()
         status = until(lambda: (found := running.status().backends[0]).state == "offline" and found)
         assert status.reason == "the device does not answer"

@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qslurm.dispatcher.config import BackendConfig
@@ -124,10 +125,10 @@ def check(running: Running, client: Client) -> None:
     for job_id in {job_id for job_id, _ in client.told}:
         task = reader.task("a", job_id)
         assert task is not None
-        assert (task.state, task.reason, task.final_result) == ("finished", "", {"job": job_id})
+        assert (task.state, task.reason, running.final_result(task)) == ("finished", "", {"job": job_id})
         executions = reader.executions(task)
         assert [(one.seq, one.state) for one in executions] == [(seq, "done") for seq in range(CIRCUITS)]
-        assert all(one.counts == client.told[job_id, one.seq] for one in executions)
+        assert all(msgspec.json.decode(one.counts) == client.told[job_id, one.seq] for one in executions)
         with closing(sqlite3.connect(running.config.store)) as store:
             ends = "SELECT count(*) FROM journal WHERE task = ? AND seq IS NULL AND state = 'finished'"
             assert store.execute(ends, (task.id,)).fetchone() == (1,)

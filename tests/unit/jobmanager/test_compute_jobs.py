@@ -38,29 +38,34 @@ def test_a_tasks_state_is_the_jobs_progress(
     runner: SlurmRunner, manager: Manager, state: str, progress: Progress
 ) -> None:
     manager.put_task(7, state=state, reason=progress.message)
-    assert runner.progress(CALLER, 7) == progress
+    assert runner.progress(CALLER, [7]) == {7: progress}
 
 
 def test_of_what_has_not_started_slurm_is_asked(runner: SlurmRunner, manager: Manager) -> None:
     manager.put_task(7, state="withdrawn")
     for run in (7, 8):
         with pytest.raises(UnreachableError) as caught:
-            runner.progress(CALLER, run)
+            runner.progress(CALLER, [run])
         assert "a.to.ken" not in repr(caught.value)
 
 
 def test_results_are_the_executions_that_gave_one(runner: SlurmRunner, manager: Manager) -> None:
     task = manager.put_task(7)
     manager.put_execution(task, '{"00": 3, "11": 1}', 4, '["00", "00", "11", "00"]')
-    (measured,) = runner.measured(CALLER, 7)
-    assert (measured.counts, measured.raw_data) == ({"00": 3, "11": 1}, ["00", "00", "11", "00"])
+    (measured,) = runner.measured(CALLER, 7, 0, 50)
+    assert (bytes(measured.counts), bytes(measured.raw_data or b"")) == (
+        b'{"00": 3, "11": 1}',
+        b'["00", "00", "11", "00"]',
+    )
+    assert runner.results(CALLER, 7) == (1, 42)
+    assert runner.measured(CALLER, 7, 1, 50) == []
     assert (measured.shots_requested, measured.shots_done, measured.seconds, measured.at) == (4, 4, 0.5, 3.0)
-    assert runner.measured(CALLER, 8) == runner.measured(Caller("lumi", ""), 7) == []
+    assert runner.measured(CALLER, 8, 0, 50) == runner.measured(Caller("lumi", ""), 7, 0, 50) == []
 
 
 def test_a_final_result_is_finalizes(runner: SlurmRunner, manager: Manager) -> None:
     manager.put_task(7, kind="hybrid", final_result='{"energy": -1.1}')
-    assert runner.final_result(CALLER, 7) == {"energy": -1.1}
+    assert bytes(runner.final_result(CALLER, 7) or b"") == b'{"energy": -1.1}'
     assert runner.final_result(CALLER, 8) is None
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,9 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qslurm.dispatcher.messages import BackendStatus
 from qslurm.errors import QslurmError, TokenError
+from qslurm.jobmanager.center_limits import CenterLimits
 from qslurm.jobmanager.compute.api import ComputeApi
 from qslurm.jobmanager.compute.records import Records
 from qslurm.jobmanager.compute.runner import Caller, Measured, Progress
+from qslurm.jobmanager.http import with_headers
 from qslurm.payload.spec import JobSpec
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.qx import simulate
@@ -76,8 +80,11 @@ class QxRunner:
         self.begun.append(spec)
         return len(self.begun)
 
-    def progress(self, caller: Caller, run: int) -> Progress:
+    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
         del caller
+        return {run: self._progress(run) for run in runs}
+
+    def _progress(self, run: int) -> Progress:
         if self.hold:
             return Progress(self.hold)  # type: ignore[arg-type]
         if self.fails:
@@ -96,7 +103,7 @@ class QxRunner:
             return
         self._done[run] = self.change(
             Measured(
-                number=run, at=time.time(), counts=outcome.counts, raw_data=outcome.raw_data,
+                number=run, at=time.time(), counts=raw(outcome.counts), raw_data=raw(outcome.raw_data),
                 shots_requested=outcome.shots_requested, shots_done=outcome.shots_done, seconds=self.seconds,
             )
         )  # fmt: skip
@@ -110,14 +117,18 @@ class QxRunner:
         found = qxelarator.execute_string(spec.source, iterations=shots).results
         return Outcome(counts=found, shots_requested=shots, shots_done=shots, seconds=0.0)
 
-    def measured(self, caller: Caller, run: int) -> list[Measured]:
+    def results(self, caller: Caller, run: int) -> tuple[int, int]:
         del caller
         if self.silent_results > 0:
             self.silent_results -= 1
-            return []
-        return [self._done[run]] if run in self._done else []
+            return 0, 0
+        return int(run in self._done), len(self._done[run].counts) if run in self._done else 0
 
-    def final_result(self, caller: Caller, run: int) -> dict[str, Any] | None:
+    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+        del caller
+        return [self._done[run]][first : first + most] if run in self._done else []
+
+    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
         return None
 
     def cancel(self, caller: Caller, run: int) -> None:
@@ -152,22 +163,27 @@ class Platform:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._records = Records(folder / "records.db")
-        api = ComputeApi(self._records, self.runner, self._authenticate)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/qi"
+        limits = CenterLimits()
+        api = ComputeApi(self._records, self.runner, self._authenticate, limits, self.url)
         token = Route("/oidc/token", self._renew, methods=["POST"])
         app = Starlette(routes=[Mount("/qi", routes=[token, *api.routes()])])
         app.router.redirect_slashes = False
         config = uvicorn.Config(
-            self._with_faults(app), port=0, lifespan="off", log_level="critical", timeout_graceful_shutdown=0
+            self._with_faults(with_headers(app, limits)),
+            lifespan="off",
+            log_level="critical",
+            timeout_graceful_shutdown=0,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
         until = time.monotonic() + 30
         while not self._server.started:
             assert time.monotonic() < until
             time.sleep(0.005)
-        self.port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/qi"
 
     def close(self) -> None:
         self._server.should_exit = True
@@ -261,6 +277,11 @@ class Platform:
             await _go_wrong(fault, receive, send)
 
         return wrapped
+
+
+def raw(value: object) -> msgspec.Raw | None:
+    """As the store has it."""
+    return None if value is None else msgspec.Raw(msgspec.json.encode(value))
 
 
 async def _go_wrong(fault: Fault, receive: Receive, send: Send) -> None:

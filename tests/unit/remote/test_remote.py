@@ -8,6 +8,8 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
 from qslurm.dispatcher.messages import Admitted, Finish
 from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, circuit_job, hybrid_job
@@ -31,7 +33,7 @@ def the_execution(place: Site, job_id: int) -> tuple[int, int, float]:
     record = place.ended(job_id)
     assert (record.state, record.reason) == ("finished", "")  # type: ignore[attr-defined]
     (execution,) = place.dispatcher.reader().executions(record)  # type: ignore[arg-type]
-    return execution.shots_done, sum(execution.counts.values()), execution.seconds
+    return execution.shots_done, sum(msgspec.json.decode(execution.counts).values()), execution.seconds
 
 
 def test_what_was_executed_while_the_link_was_cut_counts_once_and_is_not_executed_again(place: Site) -> None:

@@ -75,7 +75,12 @@ def finalize(measurements):
     assert json.loads(out.splitlines()[-1]) == {"n": 2}
     task = shared.reader().task("a", 2)
     assert task is not None
-    assert (task.state, task.final_result, task.executions, task.shots) == ("finished", {"n": 2}, 2, 30)
+    assert (task.state, shared.final_result(task), task.executions, task.shots) == (
+        "finished",
+        {"n": 2},
+        2,
+        30,
+    )
 
 
 def test_a_hybrid_file_that_fails_is_a_failed_job_with_its_reason_in_the_store(shared: Running) -> None:
@@ -341,7 +346,12 @@ def test_each_convention_goes_by_the_dispatcher_to_its_final_result(shared: Runn
         session.conclude(final_result=json.dumps(result))
     task = shared.reader().task("a", job_id)
     assert task is not None
-    assert (task.state, task.final_result, task.executions, task.shots) == ("finished", {"n": 3}, 3, 30)
+    assert (task.state, shared.final_result(task), task.executions, task.shots) == (
+        "finished",
+        {"n": 3},
+        3,
+        30,
+    )
 
 
 def test_outside_a_slurm_job_the_step_says_what_to_do(shared: Running) -> None:

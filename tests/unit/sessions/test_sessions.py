@@ -36,7 +36,7 @@ def test_circuits_of_a_loop_elsewhere_are_executed_and_accounted(place: Place) -
     task = place.dispatcher.reader().task("a", held.job_id)
     assert task is not None
     assert (task.kind, task.state, task.executions, task.shots) == ("session", "finished", 2, 30)
-    assert task.final_result == {"energy": -1.1}
+    assert place.dispatcher.final_result(task) == {"energy": -1.1}
 
 
 def test_circuits_do_not_wait_for_each_other(place: Place) -> None:

@@ -74,9 +74,11 @@ def test_readers_see_a_task_with_its_sums(store: Store, path: Path) -> None:
     task = Reader(path).task("a", 7)
     assert task is not None
     assert (task.executions, task.shots, task.qpu_seconds) == (2, 16, 0.75)
-    assert (task.state, task.final_result) == ("finished", {"energy": -1.8})
+    assert task.state == "finished"
+    assert Reader(path).final_result(task) == msgspec.Raw(b'{"energy": -1.8}')
     first, second = Reader(path).executions(task)
-    assert (first.counts, first.raw_data, second.counts) == ({"0": 3, "1": 5}, ["0", "1"], {"0": 8})
+    assert (first.counts, first.raw_data) == (msgspec.Raw(b'{"0": 3, "1": 5}'), msgspec.Raw(b'["0", "1"]'))
+    assert second.counts == msgspec.Raw(b'{"0": 8}')
 
 
 def test_another_centers_job_is_not_there(store: Store, path: Path) -> None:
@@ -98,7 +100,7 @@ def test_results_are_copied_to_another_start_and_not_counted_twice(store: Store,
     store.commit([copy_executions(1, 2)])
     task = Reader(path).task("a", 8)
     assert task is not None
-    assert Reader(path).executions(task)[0].counts == {"0": 8}
+    assert Reader(path).executions(task)[0].counts == msgspec.Raw(b'{"0": 8}')
     assert task.qpu_seconds == 0
 
 
