@@ -83,6 +83,11 @@ def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name} is not valid TOML: {error}.") from error
     refuse_unknown_keys(document, C2Config, "", name)
+    if document.get("runtimes", {}).get("confine") == "auto":
+        raise ConfigError(
+            f'{name}: runtimes.confine is "auto", which does not exist any more.',
+            hint='Say "always"; `qslurm doctor` tells what a host lacks for it. "never" leaves jobs the whole node.',
+        )
     try:
         config = msgspec.convert(document, C2Config)
     except msgspec.ValidationError as error:

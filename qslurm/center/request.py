@@ -53,11 +53,15 @@ def checked(
     if request.kind == "payload":
         from qslurm.center.origin import of_process
         from qslurm.payload.comment import Comment, new_key
-        from qslurm.payload.raw import parse_payload, script_in, with_key
+        from qslurm.payload.raw import decided_by_c2, parse_payload, script_in, with_key
 
         marks = Comment(key=new_key(), origin=of_process(environ).format())
         payload = parse_payload(text, str(request.file))
         remark_unread(script_in(payload), request, remark)
+        if ignored := decided_by_c2(payload):
+            remark(
+                f"{request.file}: C2 ignores {', '.join(ignored)}: a job runs in a folder of its own there."
+            )
         return Checked(request, payload=with_key(payload, marks))
     return Checked(request, _job(config, request, text, environ))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -57,22 +56,17 @@ def end(config_file: Path | None) -> int:
 
 @click.command()
 @c2_config_option
-@click.option("--inside", is_flag=True, hidden=True, help="This process is confined already.")
 @click.option("--failed", metavar="REASON", hidden=True, help="Say of a step that was ended why it was.")
 @click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
-def step(config_file: Path | None, script: Path, inside: bool, failed: str | None) -> int:
+def step(config_file: Path | None, script: Path, failed: str | None) -> int:
     """Run a quantum job's classical part on C2, as the job's user; SCRIPT is the job's own batch script."""
     from qslurm.c2.config import load_c2_config
 
     config = load_c2_config(config_file)
-    if config_file is not None:
-        os.environ["QSLURM_C2_CONFIG"] = str(
-            config_file.absolute()
-        )  # for the process that is behind the wall
     if failed is not None:
         from qslurm.runtimes.classical.step import fail_step
 
         return fail_step(script, config.dispatcher, failed)
     from qslurm.runtimes.classical import cold
 
-    return cold.inside(script, config) if inside else cold.run(script, config)
+    return cold.run(script, config)

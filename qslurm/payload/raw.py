@@ -53,6 +53,20 @@ def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
     return {**payload, "job": {**job, "comment": comment}}
 
 
+C2_DECIDES = ("current_working_directory", "standard_input", "standard_output", "standard_error")
+"""What C2's job_submit.lua decides itself for a quantum job."""
+
+_NOTHING_ASKED = ("", "/", "/tmp", "/dev/null")  # noqa: S108 -- what payloads say that must say something
+
+
+def decided_by_c2(payload: dict[str, Any]) -> list[str]:
+    """The fields of a payload in which its user asks for a file or folder of C2's that the job does not get."""
+    job = payload.get("job")
+    if not isinstance(job, dict):
+        return []
+    return [name for name in C2_DECIDES if job.get(name, "") not in _NOTHING_ASKED]
+
+
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names are unique: of twins, JSON readers disagree which one counts."""
     found = dict(pairs)

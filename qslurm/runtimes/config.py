@@ -12,17 +12,17 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """How a job's Python is started on a classical node, what it may see, and how much it may use.
 
     `warm` processes wait with the `preload` modules imported; 0 keeps none. `confine` takes the system out of
-    the job's reach: where the host can ("auto"), or not at all ("never"); with "always", a job does not run where
-    the host can't. `hide` are folders that jobs must not see besides our own; `network` leaves jobs the host's.
+    the job's reach: "always", so that no job runs where the host can't, or "never". `hide` are folders that jobs must
+    not see besides our own; `network` leaves jobs the host's.
 
     Limits hold for one job, in MB of 10^6 bytes: `memory_mb` and `processes` at a time, `file_mb` for one file,
-    `disk_mb` written in all, `output_mb` printed, `tmp_mb` for each of /tmp, /var/tmp and /dev/shm.
+    `disk_mb` written to disks in all, `output_mb` printed, `tmp_mb` kept (its folder, /tmp, /var/tmp and /dev/shm).
     """
 
     socket: str = "/run/qslurm-runtimes/warm.sock"
     warm: int = 2
     preload: list[str] = msgspec.field(default_factory=lambda: ["numpy", "scipy.optimize"])
-    confine: Literal["auto", "always", "never"] = "auto"
+    confine: Literal["always", "never"] = "always"
     network: bool = False
     hide: list[str] = []
     memory_mb: int = 4096
@@ -30,7 +30,7 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     file_mb: int = 1000
     disk_mb: int = 10_000
     output_mb: int = 64
-    tmp_mb: int = 512
+    tmp_mb: int = 1024
 
     @property
     def client(self) -> Path:

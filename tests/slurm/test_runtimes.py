@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from testbed.layout import Layout
 
 from qslurm.payload.envelope import Envelope, pack
+from qslurm.runtimes.classical.view import WORK
 
 from .conftest import HAND_OVER, Platform
 
@@ -39,8 +41,7 @@ class Jobs:
 
     def submit(self, source: str, *options: str, user: str = "center_snellius") -> int:
         data = pack(Envelope(kind="hybrid", source=source, file="job.py"))
-        folder = f"--chdir={self.layout.work / user}"
-        return self.platform.submit(f"{HAND_OVER}{data}\n", folder, *options, user=user, kind="hybrid")
+        return self.platform.submit(f"{HAND_OVER}{data}\n", *options, user=user, kind="hybrid")
 
     def ended(self, job_id: int, *, center: str = "snellius") -> dict[str, object]:
         """The job as it is stored, once it has ended."""
@@ -50,8 +51,11 @@ class Jobs:
 
     def found(self, source: str, *options: str, user: str = "center_snellius") -> dict[str, object]:
         """The final result of a hybrid file, which must have one."""
+        return self.result(self.submit(source, *options, user=user), user)
+
+    def result(self, job_id: int, user: str = "center_snellius") -> dict[str, object]:
+        """The final result of a job, once it has ended; it must have one."""
         center = user.removeprefix("center_")
-        job_id = self.submit(source, *options, user=user)
         job = self.ended(job_id, center=center)
         assert job["state"] == "finished", (job, self.log(job_id, user))
         result = self.platform.ask(f"jobs/{job_id}/results", center=center).json()["final_result"]
@@ -118,7 +122,7 @@ def execute(qi):
         assert found["gids"] == [entry.pw_gid] * 3
         assert found["new"] == "1"
         assert found["capabilities"] == ["0" * 16]
-        assert found["folder"] == str(jobs.layout.work / "center_snellius")
+        assert found["folder"] == str(WORK)
     assert one["job"] != two["job"]
     assert one["random"] != two["random"]
     assert one["other"] != two["other"]
@@ -215,7 +219,7 @@ def execute(qi):
         "seen": [path for path in {[str(path) for path in secrets]!r} if readable(path)],
         "system": attempt(lambda: open("/usr/lib/qslurm-was-here", "w")),
         "own": attempt(lambda: open("own.txt", "w").close()),
-        "tmp": os.listdir("/tmp") and attempt(lambda: open("/tmp/own.txt", "w").close()),
+        "tmp": [os.listdir("/tmp"), attempt(lambda: open("/tmp/own.txt", "w").close())],
         "network": attempt(lambda: socket.create_connection(("127.0.0.1", {port}), 2)),
         "processes": sum(name.isdigit() for name in os.listdir("/proc")) < 8,
         "devices": sorted(os.listdir("/dev"))[:2],
@@ -228,12 +232,100 @@ def execute(qi):
     assert found["seen"] == []
     assert found["system"] in {"OSError", "PermissionError"}
     assert found["own"] == "done"
+    assert found["tmp"] == [[WORK.name], "done"]
     assert found["network"] in {
         "OSError",
         "ConnectionRefusedError",
     }  # there is nothing, or a loopback of its own
     assert found["processes"] is True
     assert not Path("/tmp/own.txt").exists()
+
+
+LEAVES = """
+import os
+def execute(qi):
+    global found
+    places = (".", "/tmp", "/var/tmp", "/dev/shm", "{work}")
+    found = {{"seen": [name for place in places if os.path.isdir(place) for name in os.listdir(place)]}}
+    for place in places:
+        try:
+            open(f"{{place}}/left-by-{{os.environ['SLURM_JOB_ID']}}", "w").write("x")
+        except OSError:
+            pass
+""" + FINALIZE.replace("{", "{{").replace("}", "}}")
+
+
+def test_what_a_job_leaves_in_any_folder_nobody_finds(either: Jobs) -> None:
+    work = either.layout.work
+    for user in ("center_lumi", "center_snellius", "center_snellius"):
+        found = either.found(LEAVES.format(work=work / user), user=user)
+        assert found["seen"] == [WORK.name]
+    assert not [left for place in ("/tmp", "/var/tmp", "/dev/shm") for left in Path(place).glob("left-by-*")]
+    assert not [left for user in work.iterdir() for left in user.iterdir()]
+
+
+FOLDERS: dict[str, Callable[[Layout], Path]] = {
+    "everybody's": lambda _: Path("/tmp"),
+    "its center's logs": lambda layout: layout.job_logs / "center_snellius",
+    "all logs": lambda layout: layout.job_logs,
+    "what contains them": lambda layout: layout.folder,
+    "everything": lambda _: Path("/"),
+    "another center's": lambda layout: layout.work / "center_lumi",
+    "none": lambda layout: layout.folder / "there-is-none",
+}
+
+
+def test_whatever_folder_a_payload_asks_for_a_job_has_its_own(jobs: Jobs) -> None:
+    """Also with its input from there: Slurm opens that before anything of ours runs."""
+    layout = jobs.layout
+    colleague = jobs.submit(NOTHING)
+    jobs.ended(colleague)
+    log = layout.job_logs / "center_snellius" / f"{colleague}.out"
+    before = log.read_text()
+    source = (
+        f"""
+import os, sys
+def execute(qi):
+    global found
+    def log():
+        try:
+            return open({str(log)!r}, "r+").read()
+        except OSError as error:
+            return None
+    found = {{"here": os.getcwd(), "names": os.listdir("."), "log": log(), "input": sys.stdin.read()}}
+"""
+        + FINALIZE
+    )
+    asked = {
+        which: jobs.submit(source, f"--chdir={folder(layout)}", f"--input={log}")
+        for which, folder in FOLDERS.items()
+    }
+    for which, job_id in asked.items():
+        assert jobs.result(job_id) == {"here": str(WORK), "names": [], "log": None, "input": ""}, which
+    assert log.read_text() == before
+
+
+@pytest.fixture
+def classical(platform: Platform) -> Iterator[None]:
+    """C2 has a partition of another kind, too."""
+    platform.scontrol("create", "PartitionName=classical", "Nodes=ALL", "State=UP")
+    yield
+    platform.scontrol("delete", "PartitionName=classical")
+
+
+@pytest.mark.usefixtures("classical")
+def test_nobody_moves_a_job_that_waits_to_another_folder_log_or_partition(jobs: Jobs) -> None:
+    layout, platform = jobs.layout, jobs.platform
+    log = layout.job_logs / "center_snellius" / "1.out"
+    job_id = jobs.submit(NOTHING, "--hold")
+    names = ("WorkDir", "StdOut", "StdErr", "StdIn", "Partition")
+    before = {name: platform.job(job_id)[name] for name in names}
+    for name, value in zip(names, (layout.job_logs, log, log, log, "classical"), strict=True):
+        command = ["scontrol", "update", f"JobId={job_id}", f"{name}={value}"]
+        assert platform.testbed.c2(command, user="center_snellius").returncode != 0, name
+    assert {name: platform.job(job_id)[name] for name in names} == before
+    platform.testbed.c2(["scontrol", "release", str(job_id)], user="center_snellius")
+    assert jobs.ended(job_id)["state"] == "finished"
 
 
 # --- bad input ---------------------------------------------------------------------------------------
@@ -245,15 +337,15 @@ BAD = {
         ("processes at a time",),
     ),
     "fills the disk": (
-        "def execute(qi):\n    for n in range(1000):\n        with open(f'bulk{n % 4}', 'wb') as file:\n"
+        "def execute(qi):\n    for n in range(1000):\n        with open(f'bulk{n}', 'wb') as file:\n"
         "            for _ in range(100):\n                file.write(bytes(10**6))\n            file.flush()\n"
         "            __import__('os').fsync(file.fileno())\n",
-        ("500 MB are allowed",),
+        ("No space left",),
     ),
     "writes one large file": (
         "def execute(qi):\n    with open('bulk0', 'wb') as file:\n"
         "        while True:\n            file.write(bytes(10**7))\n",
-        ("File too large", "500 MB are allowed"),
+        ("File too large",),
     ),
     "allocates everything": (
         "def execute(qi):\n    held = []\n    while True:\n        held.append(bytearray(50_000_000))\n",
@@ -284,8 +376,6 @@ def test_a_job_that(what: str, jobs: Jobs) -> None:
     assert job["state"] == "failed"
     assert any(reason in str(job["reason"]) for reason in reasons), job["reason"]
     assert (jobs.layout.job_logs / "center_snellius" / f"{bad}.out").stat().st_size < 70_000_000
-    for bulk in (jobs.layout.work / "center_snellius").glob("bulk*"):
-        bulk.unlink()
 
 
 def test_without_the_service_a_job_that_prints_1_gb_ends_with_a_reason_too(jobs: Jobs) -> None:

@@ -35,6 +35,15 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def unshare_as_user(flags: int) -> None:
+    """The same without root's powers: in a new user namespace, in which this user and group are the only ones."""
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(flags | CLONE_NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 -- as below
+            file.write(text)
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Mount something; the arguments are those of the system call."""
     texts = [os.fsencode(text) if text else None for text in (source, target, kind)]

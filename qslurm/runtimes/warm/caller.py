@@ -30,14 +30,10 @@ def assignment(caller: Caller) -> Assignment:
     uids = {int(word) for word in facts["Uid"]}
     if uids != {caller.uid}:
         raise PermissionError(f"process {caller.pid} is not of uid {caller.uid} alone")
-    here = caller.fds[-1]
-    folder = os.fstat(here)
     return Assignment(
         uid=caller.uid,
         gid=int(facts["Gid"][0]),
         groups=[int(word) for word in facts["Groups"]],
-        folder=str(Path(f"/proc/self/fd/{here}").readlink()),
-        identity=(folder.st_dev, folder.st_ino),
         cpus=sorted(os.sched_getaffinity(caller.pid)),
         limits=limits.of_process(caller.pid),
     )

@@ -1,9 +1,11 @@
-"""One warm runtime: forked from the service with its modules imported, it waits, does one job's step, and ends.
+"""One runtime: forked from the service with its modules imported, it waits, does one job's step, and ends.
+
+A step that gets none from the service forks one for itself, without root's powers: in a user namespace of its own.
 
 Three processes follow each other. The first makes the namespaces and ends. The second is the first process of
 its process namespace: it waits for a job, then watches over it; when it ends the kernel ends all that the
 job has started. It keeps root's uid with three capabilities (to look at the job's processes, and to end them) and never
-touches a file or a descriptor of the job's. The third becomes the job's user and runs the step.
+touches a file or a descriptor of the job's. The third becomes the job's user and runs the step, or the job's script.
 """
 
 from __future__ import annotations
@@ -33,55 +35,61 @@ Step = Callable[[Path], int]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runtime knows before it has a job."""
+    """What a runtime knows before it has a job. `rootless`: whoever makes it is the job's user already."""
 
     config: RuntimesConfig
-    view: view.View | None
+    view: view.View
     keep_network: bool
+    rootless: bool = False
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose step it is, as the kernel says of the process that asks. `folder` is where it is."""
+    """Whose step it is, as the kernel says of the process that asks."""
 
     uid: int
     gid: int
     groups: list[int]
-    folder: str
-    identity: tuple[int, int]
     cpus: list[int]
     limits: list[tuple[int, int, int]]
 
 
 def begin(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
-    """The first process. Says `ready <pid of the second>` or `failed <why>` on the channel, and ends."""
+    """The first process. Says `ready <pid of the second>` or `failed <errno> <why>` on the channel, and ends."""
     try:
         flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
-        if plan.view is not None:
+        if plan.view.closed:
             flags |= kernel.CLONE_NEWIPC | (0 if plan.keep_network else kernel.CLONE_NEWNET)
-        kernel.unshare(flags)
+        if plan.rootless:
+            kernel.unshare_as_user(flags)
+        else:
+            kernel.unshare(flags)
         ready_in, ready_out = os.pipe()
         pid = os.fork()
     except OSError as error:
-        channel.send(f"failed {error}".encode())
+        channel.send(_failed(error))
         os._exit(1)
     if pid == 0:
         os.close(ready_in)
         _second(channel, plan, step, ready_out)
     os.close(ready_out)
     said = os.read(ready_in, MESSAGE_BYTES)
-    channel.send(b"ready %d" % pid if said == b"ready" else b"failed " + said)
+    channel.send(b"ready %d" % pid if said == b"ready" else said or b"failed 0 it was ended")
     os._exit(0)
+
+
+def _failed(error: BaseException) -> bytes:
+    return f"failed {getattr(error, 'errno', 0) or 0} {error}".encode()
 
 
 def _second(channel: socket.socket, plan: Plan, step: Step, ready: int) -> NoReturn:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        view.prepare(plan.view)
+        view.make(plan.view)
         os.write(ready, b"ready")
         os.close(ready)
-    except OSError as error:
-        os.write(ready, f"{error}".encode())
+    except BaseException as error:  # noqa: BLE001 -- as below
+        os.write(ready, _failed(error))
         os._exit(1)
     try:
         message, fds, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, FDS)
@@ -97,14 +105,8 @@ def _second(channel: socket.socket, plan: Plan, step: Step, ready: int) -> NoRet
 def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
     link_fd, caller, wishes, *stdio = fds
     link = socket.socket(fileno=link_fd)
-    try:
-        if plan.view is not None:
-            view.finish(plan.view, job.folder, job.identity)
-        else:
-            os.chdir(job.folder)
-    except OSError as error:  # nothing has begun: the step can still be run the slow way
-        link.send(f"The warm runtime could not be prepared: {error}".encode())
-        return
+    if not plan.rootless:
+        os.chown(view.WORK, job.uid, job.gid)
     to_third, from_second = os.pipe()
     to_second, from_third = os.pipe()
     pid = os.fork()
@@ -112,8 +114,8 @@ def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
         try:
             for fd in (link_fd, caller, from_second, to_second):
                 os.close(fd)
-            _become_the_jobs(job, plan.config, from_third, to_third)
-            _third(job, step, wishes, stdio)
+            _become_the_jobs(job, plan, from_third, to_third)
+            _third(step, wishes, stdio)
         except BaseException as error:  # noqa: BLE001 -- as above
             with contextlib.suppress(OSError):
                 os.write(stdio[2], f"qslurm: the runtime could not begin: {error}\n".encode())
@@ -190,14 +192,20 @@ def _map_user(pid: int, job: Assignment, to_second: int, from_second: int) -> No
 # --- the third process: the job's --------------------------------------------------------------------
 
 
-def _become_the_jobs(job: Assignment, config: RuntimesConfig, say: int, hear: int) -> None:
+def _become_the_jobs(job: Assignment, plan: Plan, say: int, hear: int) -> None:
     os.setsid()
-    os.setgroups(job.groups)
-    os.setresgid(job.gid, job.gid, job.gid)
+    if not plan.rootless:
+        os.setgroups(job.groups)
+        os.setresgid(job.gid, job.gid, job.gid)
     os.sched_setaffinity(0, job.cpus)
     limits.take_over(job.limits)
-    own_count = _own_user_namespace(say, hear)
-    limits.apply(config, own_count=own_count)
+    own_count = plan.rootless or _own_user_namespace(say, hear)
+    for fd in (say, hear):
+        os.close(fd)
+    if own_count:
+        with contextlib.suppress(OSError):
+            Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    limits.apply(plan.config, own_count=own_count)
     kernel.become(job.uid)
 
 
@@ -206,21 +214,14 @@ def _own_user_namespace(say: int, hear: int) -> bool:
     try:
         kernel.unshare(kernel.CLONE_NEWUSER)
     except OSError:
-        os.close(say)
-        os.close(hear)
         return False
     os.write(say, b"u")
-    mapped = os.read(hear, 1) == b"m"
-    os.close(say)
-    os.close(hear)
-    if not mapped:
+    if os.read(hear, 1) != b"m":
         raise PermissionError("the user namespace was not set up")
-    with contextlib.suppress(OSError):
-        Path("/proc/sys/user/max_user_namespaces").write_text("0")
     return True
 
 
-def _third(job: Assignment, step: Step, wishes: int, stdio: list[int]) -> NoReturn:
+def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     size = os.fstat(wishes).st_size
     words = os.pread(wishes, size, 0).split(b"\0")
     token, umask, script, *variables = (word.decode(errors="surrogateescape") for word in words)
@@ -228,7 +229,7 @@ def _third(job: Assignment, step: Step, wishes: int, stdio: list[int]) -> NoRetu
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    os.chdir(job.folder)
+    os.chdir(view.WORK)
     os.environ.clear()
     for variable in variables:
         name, _, value = variable.partition("=")

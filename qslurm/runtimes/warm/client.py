@@ -40,24 +40,34 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
         return cold(python, script)
     ended_by: list[int] = []
-    verdict = attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by)
-    word, _, rest = verdict.partition(" ")
-    if word == "exit":
-        return int(rest)
-    if word == "signal" and int(rest) in ended_by:
-        _signal.signal(int(rest), _signal.SIG_DFL)
-        posix.kill(posix.getpid(), int(rest))
-    reason = rest if word == "limit" else reason_of(int(rest) if word == "signal" else 9)
+    code, reason = outcome(attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by), ended_by)
+    if not reason:
+        return code
     for end in (out[0], err[0]):
         # until it is killed, the runtime waits for us: it must see no broken pipe
         posix.set_inheritable(end, True)
     return cold(python, script, "--failed", reason)
 
 
-def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
-    """Hand everything the runtime needs to the service; None if it is not there."""
-    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    link.settimeout(ANSWER_S)
+def outcome(verdict: str, ended_by: list[int]) -> tuple[int, str]:
+    """A step's exit code by its runtime's last word, and why it was ended if it was.
+
+    A signal that was passed on ends the step, too: by it Slurm tells a cancelled job from a failed one.
+    """
+    word, _, rest = verdict.partition(" ")
+    if word == "exit":
+        return int(rest), ""
+    if word == "limit":
+        return 1, rest
+    number = int(rest) if word == "signal" else 9
+    if number in ended_by:
+        _signal.signal(number, _signal.SIG_DFL)
+        posix.kill(posix.getpid(), number)
+    return 1, reason_of(number)
+
+
+def wishes(token: str, script: str) -> int:
+    """What a runtime is to do, as a file in memory: the step's token, its umask, script and environment."""
     umask = posix.umask(0o077)
     posix.umask(umask)
     words = [
@@ -66,14 +76,21 @@ def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.sock
         _bytes(script),
         *(b"%b=%b" % pair for pair in posix.environ.items()),
     ]
-    wishes = posix.memfd_create("step")
-    posix.write(wishes, b"\0".join(words))
+    file = posix.memfd_create("step")
+    posix.write(file, b"\0".join(words))
+    return file
+
+
+def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
+    """Hand everything that the runtime needs to the service; None if it is not there."""
+    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    link.settimeout(ANSWER_S)
+    asked = wishes(token, script)
     try:
         posix.fstat(0)
     except OSError:
         posix.open("/dev/null", posix.O_RDONLY)
-    here = posix.open(".", posix.O_PATH | posix.O_DIRECTORY)
-    fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (wishes, 0, out, err, here))
+    fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (asked, 0, out, err))
     job = posix.environ.get(b"SLURM_JOB_ID", b"")[:20] or b"-"
     try:
         link.connect(path)
@@ -84,8 +101,7 @@ def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.sock
         link.close()
         return None
     finally:
-        posix.close(wishes)
-        posix.close(here)
+        posix.close(asked)
     return link
 
 

@@ -27,7 +27,7 @@ from qslurm.logfmt import Field, say
 from qslurm.runtimes.classical import kernel
 from qslurm.runtimes.warm.caller import Caller, assignment, join_cgroups
 from qslurm.runtimes.warm.child import Step, begin
-from qslurm.runtimes.warm.plan import plan_of, preload
+from qslurm.runtimes.warm.plan import job_step, plan_of, preload
 from qslurm.runtimes.warm.start import listen, put_client, take_client_away
 from qslurm.runtimes.warm.status import QUESTION, WarmStatus
 
@@ -39,7 +39,7 @@ RETRY_S = 5.0
 LOOK_S = 0.5
 REFILL_AFTER_S = 0.05
 """A job that begins makes processes, too; forks of one ancestor at the same time hold each other up."""
-_GIVEN_FDS = 5
+_GIVEN_FDS = 4
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -128,11 +128,10 @@ class Service:
         self._starting = [one for one in self._starting if one is not runtime]
         self._ready = [one for one in self._ready if one[0] is not runtime]
         self._retry_at = time.monotonic() + RETRY_S
-        self._say("a runtime could not be made ready", "warning", why=rest or "it ended")
-        settings = self._settings
-        if word == "failed" and settings.confine == "auto" and self._plan.view is not None:
-            self._say("jobs are not confined: this host can't; see qslurm doctor", "warning")
-            self._plan = msgspec.structs.replace(self._plan, view=None)
+        why = rest.partition(" ")[2] or "it ended"
+        self._say(
+            "a runtime could not be made ready; qslurm doctor says what this host lacks", "warning", why=why
+        )
 
     # --- those who ask -------------------------------------------------------------------------------
 
@@ -181,7 +180,7 @@ class Service:
             starting=len(self._starting),
             given=self._given,
             cold=self._cold,
-            confined=self._plan.view is not None,
+            confined=self._plan.view.closed,
             pid=os.getpid(),
         )
 
@@ -235,8 +234,7 @@ class Service:
                 job = assignment(caller)
                 join_cgroups(caller.pid, pid)
                 signal.pidfd_send_signal(watched, 0)  # it has been that process all the time
-                wishes, *stdio, _ = caller.fds
-                order = [caller.link.fileno(), watched, wishes, *stdio]
+                order = [caller.link.fileno(), watched, *caller.fds]
                 socket.send_fds(runtime, [msgspec.json.encode(job)], order)
             finally:
                 os.close(watched)
@@ -261,7 +259,7 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
         raise ConfigError("Warm runtimes become other users: this service runs as root.")
     kernel.adopt_orphans()
     preload(config.runtimes.preload)
-    service = Service(config, step or partial(_step, config), _say)
+    service = Service(config, step or partial(job_step, config), _say)
     put_client(config.runtimes)
     signal.signal(signal.SIGTERM, service.stop)
     signal.signal(signal.SIGINT, service.stop)
@@ -271,12 +269,6 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
     finally:
         take_client_away(config.runtimes)
         Path(config.runtimes.socket).unlink(missing_ok=True)
-
-
-def _step(config: C2Config, script: Path) -> int:
-    from qslurm.runtimes.classical.step import run_step
-
-    return run_step(script, config.dispatcher)
 
 
 def _reap() -> None:

@@ -78,7 +78,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "forgotten_s": 30,
             "job_memory_mb": 1000,  # small, so that it takes no time to reach them
             "job_file_mb": 200,
-            "job_disk_mb": 500,
+            "job_tmp_mb": 500,
             "feed": str(layout.feed_socket),
             "jobmanager_listen": f"{LOOPBACK}:{ports['jobmanager']}",
             "compute": str(layout.store.with_name("compute.db")),

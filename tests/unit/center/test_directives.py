@@ -193,3 +193,17 @@ def test_circuits_may_have_line_ends_of_windows(text, tmp_path):
     file = tmp_path / "bell.cq"
     file.write_bytes(text.encode())
     prepare(Config(), Request(file=file, backend="qx"), {})
+
+
+def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
+    file = tmp_path / "job.json"
+    job = {
+        "name": "x",
+        "partition": "p_qx",
+        "current_working_directory": "/scratch/ann",
+        "environment": ["PATH=/bin"],
+    }
+    file.write_text(json.dumps({"job": job, "script": "#!/bin/bash\n"}))
+    remarks: list[str] = []
+    prepare(Config(), Request(file=file), {}, remarks.append)
+    assert "C2 ignores current_working_directory" in remarks[0]

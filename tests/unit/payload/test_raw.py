@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import LIMIT, Comment
-from qslurm.payload.raw import parse_payload, with_key
+from qslurm.payload.raw import C2_DECIDES, decided_by_c2, parse_payload, with_key
 
 PAPER = json.loads((Path(__file__).parents[2] / "recorded/v0.0.39/submit_paper.json").read_text())["request"][
     "body"
@@ -70,3 +70,15 @@ def test_a_comment_of_its_users_own_is_sent_as_it_is(text):
 @pytest.mark.parametrize("payload", [{}, {"job": 3}, {"job": {"comment": 5}}])
 def test_what_is_no_job_is_left_to_validation(payload):
     assert with_key(payload, Comment(key="abc")) == payload
+
+
+@pytest.mark.parametrize("name", C2_DECIDES)
+@pytest.mark.parametrize(
+    ("value", "said"), [("/scratch/ann", True), ("x.out", True), ("/tmp", False), ("", False)]
+)
+def test_a_folder_that_the_job_does_not_get_is_named(name, value, said):
+    assert decided_by_c2({"job": {name: value}}) == ([name] if said else [])
+
+
+def test_what_is_no_job_asks_for_no_folder():
+    assert decided_by_c2({"job": "x"}) == decided_by_c2({}) == decided_by_c2(PAPER) == []
