@@ -28,6 +28,7 @@ BEFORE_NOTE = " -- "
 VARIABLE = "QSLURM_SUBMISSION"
 """In a job's environment: what its comment says, for a C2 where another plugin writes the comment first."""
 
+_KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
 _VALUE = re.compile(r"[A-Za-z0-9_.:/@+,%-]+")
 _SPACE = " \t\n\v\f\r"
 _WORD = re.compile(rf"[^{_SPACE}]+")
@@ -61,7 +62,7 @@ class Comment:
             value = getattr(self, field.name)
             if not value or field.name == "note":
                 continue
-            if not _VALUE.fullmatch(value):
+            if not (_KEY if field.name == "key" else _VALUE).fullmatch(value):
                 raise InvalidInputError(
                     f"The job's {field.name} {value!r} can't be written into its comment."
                 )
@@ -144,7 +145,7 @@ def with_origin(text: str, origin: str) -> str:
 def _pair(word: str) -> tuple[str, str]:
     """The name and value of a word; no name for what says nothing."""
     name, _, value = word.partition("=")
-    return (name, value) if value and (name != "key" or _VALUE.fullmatch(value)) else ("", "")
+    return (name, value) if value and (name != "key" or _KEY.fullmatch(value)) else ("", "")
 
 
 def _divided(text: str) -> tuple[str, str]:
