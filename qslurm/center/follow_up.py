@@ -6,8 +6,10 @@ knows it, whatever was killed or restarted in between.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -130,9 +132,8 @@ def followed(
     environ = dict(os.environ)
     name = f"{connection.config.prefix}{key}"
     job_id, said = submit_held(script, Mark(key, condition, platform), name, environ)
-    for remark in (said, *remarks(script)):
-        if remark:
-            say(remark)
+    if said:
+        say(said)
     connection.depend(followed=True)
     try:
         yield job_id
@@ -153,42 +154,98 @@ def followed(
 def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) -> tuple[int, str]:
     """Hand a script to C1's sbatch, held; the job's id on C1, and what sbatch had to say beside it.
 
-    `job` is how the script's commands name the job that it follows.
-    InvalidInputError if there is no sbatch; RefusedError with sbatch's words.
+    `job` is how the script's commands name the job that it follows. What sbatch prints may be a site's or a user's
+    own, and their variables and #SBATCH lines may have it do something else: C1's queue says what became of it.
+    InvalidInputError if there is no sbatch, RefusedError with sbatch's words; nothing is left in the queue then.
     """
-    command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}", "--", os.fspath(script)]
-    done = _run(command, {**environ, VARIABLE: job})
-    job_id = done.stdout.strip().partition(";")[0]
-    if done.returncode or not job_id.isdigit():
-        said = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or f"exit code {done.returncode}"
-        raise RefusedError(
-            f"{script} can't follow the job: {said.rstrip('.!')}.",
-            hint="Nothing was sent to C2.",
+    asked = sbatch_options(script)
+    if asked.wait:
+        raise InvalidInputError(
+            f"{script} has sbatch wait for the job that it becomes, which is held.",
+            hint="Take --wait out of its #SBATCH lines.",
         )
-    return int(job_id), done.stderr.strip()
+    command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}"]
+    command += [*_exported(asked.export, environ), "--", os.fspath(script)]
+    try:
+        done = _run(command, {**environ, VARIABLE: job})
+    except RefusedError:
+        _take_back_all(script, mark, "", environ)
+        raise
+    if not done.returncode and (held := _held(mark, environ)):
+        words = [
+            done.stderr.strip(),
+            f"{script}: its own --comment gives way to qslurm's." if asked.comment else "",
+        ]
+        return min(held), "\n".join(filter(None, words))  # of a heterogeneous job each component is held
+    _take_back_all(script, mark, done.stdout, environ)
+    why = f"exit code {done.returncode}" if done.returncode else "no job with qslurm's comment came of it"
+    said = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or why
+    raise RefusedError(
+        f"{script} can't follow the job: {said.rstrip('.!')}.",
+        hint="Nothing was sent to C2.",
+    )
+
+
+def sbatch_options(script: Path) -> argparse.Namespace:
+    """`export`, `comment` and `wait` as a script's #SBATCH lines say them, which stand above its first command."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--export")
+    parser.add_argument("--comment")
+    parser.add_argument("--wait", "-W", action="store_true")
+    found = argparse.Namespace(export=None, comment=None, wait=False)
+    with script.open(errors="replace") as file:
+        for line in islice(file, 1000):
+            if line.startswith("#SBATCH"):
+                with suppress(ValueError, argparse.ArgumentError):  # sbatch says what is wrong with it
+                    parser.parse_known_args(shlex.split(line.removeprefix("#SBATCH"), comments=True), found)
+            elif line.strip() and not line.startswith("#"):
+                break
+    return found
+
+
+def _exported(by_script: str | None, environ: Mapping[str, str]) -> list[str]:
+    """An option for sbatch that adds our variable to what a user lets through, where that is not all.
+
+    sbatch's order: an option, then the environment, then the script.
+    """
+    names = (environ.get("SBATCH_EXPORT") or by_script or "ALL").split(",")
+    if {"ALL", VARIABLE} & {name.partition("=")[0].upper() for name in names}:
+        return []
+    return [f"--export={','.join([*(name for name in names if name.upper() != 'NONE'), VARIABLE])}"]
+
+
+def _held(mark: Mark, environ: Mapping[str, str]) -> list[int]:
+    """The jobs with this very mark that the user holds in C1's queue."""
+    from qslurm.center.queue import Queue
+
+    queue = Queue(lambda command: _run(list(command), environ))
+    return [one.job_id for one in queue.held(str(os.geteuid())) if one.mark == mark]
+
+
+def _take_back_all(script: Path, mark: Mark, printed: str, environ: Mapping[str, str]) -> None:
+    """Cancel whatever has become of a script that is not to follow: by its mark or, where that was taken from it, by
+    the id that sbatch printed last, if that is a held job of this script.
+    """
+    with suppress(QslurmError):  # what can't be looked at now the releaser cancels later
+        for job_id in _held(mark, environ):
+            take_back(job_id, environ)
+        for job_id, cluster in re.findall(r"^(\d{1,10})(?:;(\S+))?$", printed, re.MULTILINE)[-1:]:
+            there = [f"--clusters={cluster}"] if cluster else []
+            look = ["squeue", "--noheader", *there, f"--jobs={job_id}", "--format=%r %o"]
+            if f"JobHeldUser {script.absolute()}" in _run(look, environ).stdout.splitlines():
+                _run(["scancel", *there, "--state=PENDING", job_id], environ)
 
 
 def _of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what Slurm has told the job that submits, such as its memory, which steps obey; and
-    without a token: SLURM_JWT would be C2's, and the follow-up's environment is seen by whoever may see the job.
+    """The environment without what Slurm has told the job that submits, such as its memory, which steps obey; without
+    a token: SLURM_JWT would be C2's, and the follow-up's environment is seen by whoever may see the job; and without
+    what has sbatch wait, or squeue list something else.
     """
     return {
         name: value
         for name, value in environ.items()
-        if not name.startswith("SLURM_") or name == "SLURM_CONF"
+        if name == "SLURM_CONF" or not (name.startswith(("SLURM_", "SQUEUE_")) or name == "SBATCH_WAIT")
     }
-
-
-def remarks(script: Path) -> list[str]:
-    """What its user may not have meant, in a script that is to follow a job."""
-    said = []
-    with script.open(errors="replace") as file:
-        options = "".join(line for line in islice(file, 1000) if line.startswith("#SBATCH"))
-    if "--comment" in options:
-        said.append(f"{script}: its own --comment gives way to qslurm's.")
-    if "--export" in options and VARIABLE not in options:
-        said.append(f"{script}: name {VARIABLE} in its --export, or the job is not told what it follows.")
-    return said
 
 
 def take_back(job_id: int, environ: Mapping[str, str]) -> None:

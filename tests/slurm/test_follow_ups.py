@@ -178,6 +178,54 @@ def test_another_users_jobs_can_neither_be_followed_nor_released(alice):
     assert done.returncode == 0, done.stderr
 
 
+BANNER = (
+    '#!/bin/bash\necho Welcome to Snellius\necho 4711\n/usr/bin/sbatch "$@"; code=$?\necho Bye\nexit $code\n'
+)
+TOLD = "#!/bin/bash\n#SBATCH --mem=10 --output=told-%j.out\n#SBATCH {}\necho told $QSLURM_C2_JOB\n"
+
+
+def test_whatever_scripts_shells_and_wrappers_say_to_sbatch_a_follow_up_runs_or_nothing_is_left(alice):
+    (alice.folder / "bin").mkdir(exist_ok=True)
+    wrapper = alice.folder / alice.writes("bin/sbatch", BANNER)
+    wrapper.chmod(0o755)
+    path = {"PATH": f"{wrapper.parent}:{alice.testbed.env_c1()['PATH']}"}
+    followed = []
+    for options, environment in (
+        ("--quiet", {}),
+        ("--parsable --comment=mine --hold", {}),
+        ("--export=NONE", {}),
+        ("--array=1-2", {}),
+        ("", {"SBATCH_EXPORT": "HOME", "SBATCH_WAIT": "1", "SBATCH_DEBUG": "1", "SQUEUE_FORMAT": "%i"}),
+    ):
+        script = alice.writes(f"told{len(followed)}.sbatch", TOLD.format(options))
+        done = alice.types(
+            "submit",
+            "bell.cq",
+            "--backend",
+            "qx",
+            "--hold",
+            "--then",
+            script,
+            "--json",
+            **path,
+            **environment,
+        )
+        assert done.returncode == 0, done.stderr
+        followed.append(json.loads(done.stdout))
+    queued = alice.testbed.c1(("squeue", "--noheader", "--array-unique")).stdout
+    for options in ("--test-only", "--wait", "--clusters=other", "--no-such-option"):
+        script = alice.writes("never.sbatch", TOLD.format(options))
+        done = alice.types("submit", "bell.cq", "--backend", "qx", "--hold", "--then", script, **path)
+        assert done.returncode in (2, 3), options
+        assert "can't follow the job" in done.stderr or "--wait" in done.stderr
+    assert alice.testbed.c1(("squeue", "--noheader", "--array-unique")).stdout == queued
+    alice.types("release", *(str(one["job_id"]) for one in followed))
+    for one in followed:
+        alice.sees_on_c1(one["follow_up"], "COMPLETED")
+        said = (alice.folder / f"told-{one['follow_up']}.out").read_text()
+        assert said == f"told {alice.gets('show', str(one['job_id']))['key']}\n"
+
+
 def test_only_the_releaser_is_told_how_others_jobs_ended(alice):
     program = (
         "import sys; from qslurm.center.config import load_config; from qslurm.agent.client import AgentConnection\n"
