@@ -23,7 +23,7 @@ class Request:
     """What a user asks to submit. Whatever is None is left to the configuration, then to C2.
 
     A job is in a file, or is given as a text. `kind` is there once the file has been read (`settle`).
-    `skip` is how many of a sweep's tasks another request has.
+    Of a sweep in parts `skip` is how many tasks the parts before it have, and `tasks` how many this one has.
     """
 
     file: Path | None = None
@@ -46,6 +46,7 @@ class Request:
     array: str | None = None
     sweep: tuple[str, ...] = ()
     skip: int = 0
+    tasks: int | None = None
     begin: str | None = None
     hold: bool = False
     comment: str | None = None
@@ -134,6 +135,16 @@ def unused_options(request: Request) -> list[str]:
         "job-name": request.name,
         "time": request.time_limit,
     }
-    for not_an_option in ("file", "text", "kind", "platform", "skip", "variables", "name", "time_limit"):
+    for not_an_option in (
+        "file",
+        "text",
+        "kind",
+        "platform",
+        "skip",
+        "tasks",
+        "variables",
+        "name",
+        "time_limit",
+    ):
         del named[not_an_option]
     return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)

@@ -27,10 +27,19 @@ MOST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Package:
-    """One request to C2, and the places of its files in the user's list; of an array, in the order of its tasks."""
+    """One request to C2, and the places of its files in the user's list; of an array, in the order of its tasks.
+
+    `part` is what is asked for by a sweep that is sent in parts.
+    """
 
     payload: dict[str, Any]
     members: tuple[int, ...]
+    part: Request | None = None
+
+    @property
+    def skip(self) -> int:
+        """How many of its file's tasks other packages have that come before it."""
+        return self.part.skip if self.part else 0
 
     @property
     def is_array(self) -> bool:
@@ -57,18 +66,18 @@ def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tupl
 
 
 def swept_in_parts(request: Request) -> list[Request]:
-    """A sweep as several arrays of the size that Slurm usually takes; itself if it is no larger, or has an array."""
+    """A sweep that C2 finds too large as several arrays: of the size that Slurm usually takes or, if it is no larger,
+    its halves. Itself if it can't be divided: it has one task, or its user has said which.
+    """
     from qslurm.payload.sweep import parse_sweeps
 
-    at_once = request.array or ""
-    if not request.sweep or (at_once and not at_once.startswith("%")):
+    if not request.sweep or (request.array and not request.array.startswith("%")):
         return [request]
-    tasks = len(parse_sweeps(request.sweep))
-    if tasks <= MOST_TASKS:
-        return [request]
+    tasks = request.tasks or len(parse_sweeps(request.sweep)) - request.skip
+    size = MOST_TASKS if tasks > MOST_TASKS else -(-tasks // 2)
     return [
-        replace(request, skip=first, array=f"0-{min(MOST_TASKS, tasks - first) - 1}{at_once}")
-        for first in range(0, tasks, MOST_TASKS)
+        replace(request, skip=request.skip + first, tasks=min(size, tasks - first))
+        for first in range(0, tasks, size)
     ]
 
 

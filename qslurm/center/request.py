@@ -146,7 +146,8 @@ def _tasks(request: Request) -> tuple[Sweep | None, Array | None]:
     if not request.sweep:
         return None, parse_array(request.array) if request.array else None
     sweep, asked = parse_sweeps(request.sweep).after(request.skip), request.array or ""
-    array = parse_array(f"0-{len(sweep) - 1}{asked}" if not asked or asked.startswith("%") else asked)
+    last = (request.tasks or len(sweep)) - 1
+    array = parse_array(f"0-{last}{asked}" if not asked or asked.startswith("%") else asked)
     if array.indices[-1] >= len(sweep):
         raise InvalidInputError(
             f"The array {asked!r} goes beyond the sweep, which has {len(sweep)} tasks.",

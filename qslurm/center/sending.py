@@ -1,14 +1,15 @@
-"""Sends packed jobs; an array that C2 finds too large, in halves."""
+"""Sends packed jobs; an array that C2 finds too large, in parts: one rule for many files and for a sweep."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qslurm.center.many import submit_many
-from qslurm.center.packing import Package, halved
-from qslurm.center.request import Checked, payload_of
+from qslurm.center.packing import Package, halved, swept_in_parts
+from qslurm.center.request import Checked, checked, payload_of
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
@@ -43,12 +44,24 @@ class Sending:
             sent = self._once(packages)
             packages = []
             for one, outcome in sent:
-                if is_too_large(one, outcome):
-                    halves = halved(self.ready, one.members)
-                    packages += [package_of(self.config, *half) for half in halves]
+                parts = self._parts(one) if is_too_large(outcome) else []
+                if len(parts) > 1:
+                    packages += parts
                 else:
                     found.append((one, outcome))
         return found
+
+    def _parts(self, one: Package) -> list[Package]:
+        """What C2 may take in place of an array that it does not take; itself if it can't be divided."""
+        if one.is_array:
+            return [package_of(self.config, *half) for half in halved(self.ready, one.members)]
+        parts = swept_in_parts(one.part or self.ready[one.members[0]].request)
+        if len(parts) == 1:
+            return [one]
+        return [
+            Package(payload_of(self.config, checked(self.config, part, os.environ)), one.members, part)
+            for part in parts
+        ]
 
     def _once(self, packages: Sequence[Package]) -> list[tuple[Package, Submitted | QslurmError | None]]:
         outcomes = submit_many(
@@ -61,6 +74,6 @@ class Sending:
         return list(zip(packages, outcomes, strict=True))
 
 
-def is_too_large(one: Package, outcome: Submitted | QslurmError | None) -> bool:
-    """Whether C2 may take the halves of an array that it does not take."""
-    return one.is_array and isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY
+def is_too_large(outcome: object) -> bool:
+    """Whether C2 may take the parts of an array that it does not take."""
+    return isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY

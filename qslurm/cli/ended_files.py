@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def ends_in(
-    documents: Sequence[dict[str, Any]], package: Package, center: Center, ref: JobRef, end: End
+    documents: Mapping[tuple[int, int], dict[str, Any]],
+    package: Package,
+    center: Center,
+    ref: JobRef,
+    end: End,
 ) -> None:
     """Write into the documents of a package's files how each has ended: its state, and its results or its error."""
     tasks, failure = end
@@ -31,7 +35,7 @@ def ends_in(
     if package.is_array and tasks is not None:
         known = _known(center, tasks)
     for task, member in enumerate(package.members):
-        document = documents[member]
+        document = documents[member, package.skip]
         try:
             if tasks is None:
                 raise failure or NotReadyError(f"Nobody knows how job {ref} is.")

@@ -218,12 +218,12 @@ def submit(
 def _parts(request: Request, error: RefusedError) -> list[Request]:
     """A sweep in parts that C2 has refused as one array; the refusal if it was about something else."""
     from qslurm.center.packing import swept_in_parts
-    from qslurm.center.sending import INVALID_ARRAY
+    from qslurm.center.sending import is_too_large
 
     parts = swept_in_parts(request)
-    if error.slurm_error != INVALID_ARRAY or len(parts) == 1:
+    if not is_too_large(error) or len(parts) == 1:
         raise error
-    note(f"C2 takes no array of so many tasks, so the sweep is sent as {len(parts)} arrays.")
+    note("C2 takes no array of so many tasks, so the sweep is sent as several.")
     return parts
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import Submitted
 
     Outcome = Submitted | QslurmError | None
+    Documents = dict[tuple[int, int], dict[str, Any]]
+    """By the place of a file in the user's list, and how many of its tasks come before."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
             raise
         documents, failures = _told(config, files, sent)
         if not (how.as_json and how.wait):  # then it is one document, at the end
-            _print_all(config, documents, how)
+            _print_all(config, list(documents.values()), how)
         if failures:
-            submitted = sum(document["job_id"] is not None for document in documents)
-            note(f"{submitted} of {len(files)} files were submitted.")
+            submitted = sum(document["job_id"] is not None for document in documents.values())
+            what = "files" if len(documents) == len(files) else "jobs"
+            note(f"{submitted} of {len(documents)} {what} were submitted.")
         if how.wait:
             failures += _wait(connection, sent, documents, how)
     if failures:
@@ -97,22 +100,22 @@ class Sent:
 
 def _sent(sending: Sending, packages: Sequence[Package], waiting: Waiting, length: int) -> list[Sent]:
     """Send all, with a bar."""
-    bound: dict[tuple[int, ...], Submission] = {}
+    bound: dict[tuple[tuple[int, ...], int], Submission] = {}
 
     def begins(package: Package) -> None:
-        bound[package.members] = waiting.add(package.payload)
+        bound[package.members, package.skip] = waiting.add(package.payload)
 
     def done(package: Package, outcome: Submitted | QslurmError) -> None:
         if isinstance(outcome, QslurmError):
-            bound[package.members].over = isinstance(outcome, RefusedError)
+            bound[package.members, package.skip].over = isinstance(outcome, RefusedError)
         else:
-            bound[package.members].job_id = outcome.job_id
-        if not is_too_large(package, outcome):
+            bound[package.members, package.skip].job_id = outcome.job_id
+        if not is_too_large(outcome):
             update(len(package.members))
 
     with _progress(length) as update:
         sent = replace(sending, on_begin=begins, on_done=done).send(packages)
-    return [Sent(package, outcome, bound.get(package.members)) for package, outcome in sent]
+    return [Sent(package, outcome, bound.get((package.members, package.skip))) for package, outcome in sent]
 
 
 @contextmanager
@@ -130,11 +133,9 @@ def _dry(files: Sequence[str], package: Package) -> dict[str, Any]:
     return ({"files": named} if package.is_array else {"file": named[0]}) | {"payload": package.payload}
 
 
-def _told(
-    config: Config, files: Sequence[str], sent: Sequence[Sent]
-) -> tuple[list[dict[str, Any]], list[QslurmError]]:
+def _told(config: Config, files: Sequence[str], sent: Sequence[Sent]) -> tuple[Documents, list[QslurmError]]:
     """A document for each file, in their order, and the errors with which packages were not sent, which are said."""
-    documents: dict[int, dict[str, Any]] = {}
+    documents: Documents = {}
     failures: list[QslurmError] = []
     for package, outcome in ((one.package, one.outcome) for one in sent):
         said: dict[str, Any] = {"job_id": None, "error": None}
@@ -148,13 +149,11 @@ def _told(
             said = {"job_id": outcome.job_id, "platform": config.platform, "partition": partition}
             said["warnings"] = outcome.warnings
         for task, member in enumerate(package.members):
-            documents[member] = {"file": files[member], **said}
+            document = documents[member, package.skip] = {"file": files[member], **said}
             if said["job_id"]:
                 ref = JobRef(said["job_id"], task if package.is_array else None)
-                documents[member] |= {"id": f"{config.prefix}{ref}"} | (
-                    {"task": task} if package.is_array else {}
-                )
-    return [documents[member] for member in sorted(documents)], failures
+                document |= {"id": f"{config.prefix}{ref}"} | ({"task": task} if package.is_array else {})
+    return dict(sorted(documents.items())), failures
 
 
 def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) -> None:
@@ -169,9 +168,7 @@ def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) ->
             )
 
 
-def _wait(
-    connection: Center, sent: Sequence[Sent], documents: Sequence[dict[str, Any]], how: How
-) -> list[QslurmError]:
+def _wait(connection: Center, sent: Sequence[Sent], documents: Documents, how: How) -> list[QslurmError]:
     """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
     from qslurm.cli.ended_files import ends_in, print_ends
 
@@ -188,7 +185,7 @@ def _wait(
     if not how.parsable or how.as_json:
         for (one, _), (_, ref), end in zip(open_ones, jobs, ends, strict=True):
             ends_in(documents, one.package, connection, ref, end)
-        print_ends(documents, as_json=how.as_json)
+        print_ends(list(documents.values()), as_json=how.as_json)
     return failures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,7 @@ def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
     documents, failures = _told(Config(), ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"], sent)
     assert failures == outcomes[2:]
     assert "d.cq and 1 more: No such account." in capsys.readouterr().err
+    documents = list(documents.values())
     _print_all(Config(), documents, How(parsable=True))
     assert capsys.readouterr().out.split() == ["12_0", "13", "12_1"]
     assert [(one.get("id"), one["job_id"], one.get("task")) for one in documents] == [
@@ -181,7 +183,8 @@ class SmallC2:
 
     def __init__(self, config):
         self.config, self.slurm = config, self
-        self.taken, self.tasks_sent = [], []
+        self.taken, self.tasks_sent, self.firsts = [], [], []
+        self.lock, self.api_version = threading.Lock(), "v0.0.38"
 
     def submit(self, payload):
         last = payload["job"].get("array", "0-0").partition("-")[2].partition("%")[0]
@@ -190,7 +193,12 @@ class SmallC2:
             error.slurm_error = INVALID_ARRAY
             raise error
         envelope = unpack(payload["script"])
+        with self.lock:
+            return self.take(payload, envelope, last)
+
+    def take(self, payload, envelope, last):
         self.taken.append([one.file for one in envelope.sources] or [payload["job"]["name"]])
+        self.firsts.append(envelope.of_task(0) if last else envelope)
         self.tasks_sent += [envelope.of_task(index) for index in range(int(last) + 1) if envelope.sweep]
         return Submitted(len(self.taken))
 
@@ -221,11 +229,33 @@ def test_a_sweep_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, cap
     words = ("submit", "rabi.cq", "-b", "qx", "--sweep", "theta=0:11:1")
     assert run([*words, "--array", "%2", "--parsable"]) == 0
     said = capsys.readouterr()
-    assert (sorted(said.out.split()), "3 arrays" in said.err) == (["1", "2", "3"], True)
+    assert (sorted(said.out.split()), "sent as several" in said.err) == (["1", "2", "3"], True)
     assert sorted(int(task.parameters["theta"]) for task in c2.tasks_sent) == list(range(12))
     assert all(f"Rx({task.parameters['theta']})" in task.source for task in c2.tasks_sent)
     assert run([*words, "--array", "0-11"]) == 3  # whose user has said which
     assert len(c2.taken) == 3
+
+
+@pytest.mark.parametrize("files", [("rabi.cq",), ("rabi.cq", "ramsey.cq")])
+@pytest.mark.parametrize(("tasks", "asked"), [(5, ()), (6, ()), (23, ()), (23, ("--array", "%3"))])
+def test_a_sweep_is_halved_as_many_files_are_until_c2_takes_it(
+    here, monkeypatch, capsys, files, tasks, asked
+):
+    for file in files:
+        (here / file).write_text(BELL.replace("H q[0]", "Rx({{ theta }}) q[0]"))
+    c2 = SmallC2(load_config({}))
+    monkeypatch.setattr(CenterFlags, "open", lambda _, __="": c2)
+    words = ("submit", *files, "-b", "qx", "--sweep", f"theta=0:{tasks - 1}:1", *asked)
+    assert run([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    for file in files:
+        swept = [task for task in c2.tasks_sent if task.file == file]
+        assert sorted(int(task.parameters["theta"]) for task in swept) == list(range(tasks))
+    if len(document.get("jobs", [])) > len(files):
+        firsts = [
+            (job["file"], int(c2.firsts[job["job_id"] - 1].parameters["theta"])) for job in document["jobs"]
+        ]
+        assert firsts == sorted(firsts)
 
 
 class RunC2(SmallC2):
