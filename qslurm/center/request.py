@@ -197,6 +197,11 @@ def _checked_circuit(
 def backend_of(config: Config, request: Request) -> str:
     """The backend of a job: the one of its partition, if that is a backend's (there C2 looks); else as was said."""
     named, partition = request.backend, request.partition or ""
+    if several := next((words for words in (partition, named or "") if "," in words), ""):
+        raise InvalidInputError(
+            f"A job is for one backend, and {several!r} names several.",
+            hint="Name one, or let --backend any choose.",
+        )
     if not partition.startswith("p_"):
         return named or config.job.backend or partition
     if named and named != partition.removeprefix("p_"):

@@ -26,7 +26,9 @@ Outcome: TypeAlias = "list[str] | QslurmError | None"
 
 @click.command()
 @click.argument("jobs", type=JobId(anywhere=True), nargs=-1, metavar="[JOBID...]")
-@click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
+@click.option(
+    "--partition", "-p", metavar="NAME", help="Only jobs of this partition, or of these, with commas."
+)
 @click.option(
     "--state", "--states", "-t", metavar="STATES", help="Only jobs in these states: PENDING, RUNNING."
 )
@@ -72,7 +74,7 @@ def cancel(
             center,
             targets,
             lambda job: (
-                (partition is None or job.partition == partition)
+                (partition is None or job.partition in partition.split(","))
                 and (not wanted or job.state in wanted)
                 and chosen(job)
             ),

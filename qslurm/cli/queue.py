@@ -47,7 +47,9 @@ def _without_searching_for_cycles() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--partition", "-p", metavar="NAME", help="Only this partition's jobs.")
+@click.option(
+    "--partition", "-p", metavar="NAME", help="Only jobs of this partition, or of these, with commas."
+)
 @click.option(
     "--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them."
 )
@@ -98,7 +100,7 @@ def queue(
         jobs = [
             (job, place)
             for job, place in line(connection)
-            if (partition is None or job.partition == partition)
+            if (partition is None or job.partition in partition.split(","))
             and (job.state in wanted if wanted else with_ended or key or not job.is_final)
             and (key is None or job.marks.key == key)
             and chosen(job)

@@ -81,8 +81,11 @@ def _fields(job: Mapping[str, Any]) -> Iterator[str]:
             yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
         elif name in _SHORT and _size(value) > MAX_TEXT:
             yield f"job.{name}: {_size(value)} bytes long, {MAX_TEXT} at most"
-    if job.get("partition", None) == "":
+    partition = job.get("partition", None)
+    if partition == "":
         yield "job.partition: empty"
+    elif isinstance(partition, str) and "," in partition and partition.startswith("p_"):
+        yield "job.partition: names several, and a job is for one backend"
 
 
 def _fits(value: object, kind: Type) -> bool:

@@ -10,6 +10,8 @@ from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 from qslurm.payload.templates import shipped_folder
+from qslurm.sessions.opening import Wish
+from qslurm.sessions.opening import prepare as prepare_session
 
 EXAMPLES = shipped_folder() / "examples"
 IN_A_JOB = {
@@ -38,6 +40,18 @@ def test_the_comment_says_whose_job_it_was_and_nothing_else_of_the_center_goes_a
     assert (said.kind, said.backend, said.origin) == ("hybrid", "qx", "slurm:snellius:77:ann")
     assert "secret" not in json.dumps(payload)
     assert not any(word.startswith("SLURM_") for word in payload["job"]["environment"])
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"partition": "p_qx,p_spin2"}, {"backend": "qx,spin2"}, {"partition": "p_qx,p_spin2", "backend": "qx"}],
+)
+def test_a_job_for_several_backends_is_refused_in_a_sentence(where):
+    with pytest.raises(InvalidInputError, match="A job is for one backend"):
+        prepare(Config(), Request(file=EXAMPLES / "bell.cq", **where), {})
+    wish = Wish(Request(text="", kind="hybrid", **where), 60.0, None)
+    with pytest.raises(InvalidInputError, match="A job is for one backend"):
+        prepare_session(Config(), wish, "0" * 64, {})
 
 
 def test_a_partition_that_is_named_wins_over_the_configurations_backend():

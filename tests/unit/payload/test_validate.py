@@ -49,6 +49,7 @@ def test_the_papers_payload_passes():
         (_payload(time_limit={"number": "5"}), "job.time_limit"),
         (_payload(time_limit={"minutes": 5}), "job.time_limit"),
         (_payload(partition=""), "job.partition: empty"),
+        (_payload(partition="p_qx,p_spin2"), "job.partition: names several"),
         (_payload(partition=5), "job.partition: must be a text"),
         (_payload(mail_type="END"), "job.mail_type: must be a list of texts"),
         (_payload(comment="x" * 1025), "job.comment: 1025 bytes long, 1024 at most"),
