@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from qslurm.center.configfile import FILE_VARIABLE
 from qslurm.center.platforms import PLATFORM_VARIABLE, SYSTEM_FILE, TOKEN_VARIABLE, load_platforms
@@ -36,6 +38,7 @@ __all__ = [
     "UserLimits",
     "load_config",
     "load_token",
+    "require_tls",
     "require_url",
     "settings",
 ]
@@ -60,11 +63,13 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     """The center's token, from the environment or its file, refused when it can't be good.
 
     TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
+    ConfigError when it would go over the network in the clear.
     """
     from qslurm.tokens.check import refuse_expired
     from qslurm.tokens.claims import inspect
     from qslurm.tokens.files import FileToken, clean
 
+    require_tls(config.c2)
     if config.token is not None:
         token = clean(config.token.reveal())
     elif config.c2.token_file:
@@ -84,6 +89,33 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     if not even_expired:
         refuse_expired(claims, time.time())
     return token
+
+
+def require_tls(c2: C2Settings) -> None:
+    """ConfigError if a token would leave this host without TLS, and nobody has asked for that."""
+    if c2.tls == "optional":
+        return
+    for url in (c2.url, c2.results_url):
+        if _is_plain(url):
+            raise ConfigError(
+                f"{url} has no TLS: anybody between here and C2 could read the token.",
+                hint='Use C2\'s https:// URL. On a private test network, tls = "optional" or QSLURM_TLS=optional'
+                " allows http.",
+            )
+
+
+def _is_plain(url: str) -> bool:
+    """Does the URL lead over a network by http? One that is malformed is refused when it is used."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return parts.scheme == "http" and not local
 
 
 def require_url(config: Config) -> str:

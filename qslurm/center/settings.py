@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -76,6 +76,15 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "HTTP proxy on the way to C2; none is taken from the environment.", example="http://proxy:3128"
         ),
     ] = ""
+    tls: Annotated[
+        Literal["required", "optional"],
+        _said(
+            "optional: send the token over plain http, too, to a host that is not this one. Whoever is on the way"
+            " can read it.",
+            env="QSLURM_TLS",
+            example="optional",
+        ),
+    ] = "required"
     timeout_s: Annotated[
         float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0, le=3600)
     ] = 30.0

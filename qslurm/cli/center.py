@@ -177,7 +177,9 @@ def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
 
 
 def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
-    from qslurm.center.settings import FIRST, AgentSettings
+    from qslurm.center.config import C2Settings, require_tls
+    from qslurm.center.configfile import checked
+    from qslurm.center.settings import FIRST, AgentSettings, section_of
     from qslurm.slurmrest.pins import parse_pins
     from qslurm.slurmrest.transport import check_url
 
@@ -192,6 +194,7 @@ def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], fold
     for setting in ("url", "results_url"):
         if way.get(setting):
             check_url(way[setting])
+    require_tls(checked(C2Settings, section_of(name), way, "the options"))
     if way.get("pinned_key"):
         parse_pins(way["pinned_key"])
     if way.get("url") and not way.get("token_file"):

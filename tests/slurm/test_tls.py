@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,71 @@ def test_who_has_another_key_or_nobodys_certificate_gets_no_token(
         assert said in str(doctor["findings"])
     access = entrance.folder / "access.log"
     assert not access.exists() or not access.read_text()
+
+
+def test_every_command_gets_through(testbed: Testbed, entrance: Entrance) -> None:
+    alice = Researcher(testbed)
+    source = alice.has_example("bell.cq")
+    environment = configured(testbed, entrance, pinned_key=entrance.pin())
+
+    def types(*words: str) -> str:
+        done = alice.types(*words, **environment)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    held = types("submit", source, "-b", "qx", "--hold", "--parsable").strip()
+    array = types("submit", source, "-b", "qx", "--hold", "--array", "0-2", "--parsable").strip()
+    assert held in types("queue", "--all")
+    types("cancel", f"{array}_1")
+    types("cancel", array)
+    types("release", held)
+    types("wait", held)
+    assert "shots" in types("results", held, "--json")
+    for words in (("show", held), ("history",), ("info",), ("usage",), ("logs", held), ("doctor",)):
+        types(*words)
+    assert " 404 " not in (entrance.folder / "access.log").read_text().replace('/ping HTTP/1.1" 404 ', "")
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "DELETE /slurm/slurmdb/v0.0.36/qos/normal",
+        "DELETE /slurm/slurmdb/v0.0.37/qos/normal",
+        "DELETE /slurm/slurmdb/v0.0.38/qos/normal",
+        "DELETE /slurm/slurmdb/v0.0.38/../v0.0.36/qos/normal",
+        "DELETE /slurm/slurm/v0.0.38/job/%2e%2e/%2e%2e/%2e%2e/slurmdb/v0.0.36/qos/normal",
+        "DELETE /slurm//slurmdb/v0.0.36/qos/normal",
+        "DELETE /slurm/./slurmdb/v0.0.36//qos/normal",
+        "DELETE /slurm/slurmdb/v0.0.36/qos/normal?x=/slurm/slurm/v0.0.38/job/1",
+        "DELETE /slurm/slurmdb/v0%2e0%2e36/qos/normal",
+        "DELETE /slurm/slurm/v0.0.38/job/1%0a",
+        "DELETE /slurm/slurmdb/v0.0.38/jobs",
+        "GET /slurm/slurm/v0.0.38/nodes",
+        "GET /slurm/slurm/v0.0.38/diag",
+        "GET /slurm/slurmdb/v0.0.38/users",
+        "GET /slurm/slurmdb/v0.0.38/associations",
+        "GET /slurm/openapi/v3",
+        "PUT /slurm/slurm/v0.0.38/job/1",
+        "OPTIONS /slurm/slurm/v0.0.38/jobs",
+        "TRACE /slurm/slurm/v0.0.38/jobs",
+        "POST /slurm/slurm/v0.0.38/node/qi1",
+    ],
+)
+def test_what_qslurm_never_asks_does_not_reach_slurmrestd(
+    testbed: Testbed, entrance: Entrance, request_line: str
+) -> None:
+    before = testbed.pid("slurmrestd")
+    token = testbed.token()
+    context = ssl.create_default_context(cafile=str(entrance.certificate))
+    with (
+        socket.create_connection(("127.0.0.1", entrance.port), timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(
+            f"{request_line} HTTP/1.1\r\nHost: c2\r\nX-SLURM-USER-NAME: center_snellius\r\n"
+            f"X-SLURM-USER-TOKEN: {token}\r\nX-HTTP-Method-Override: DELETE\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split()[1] in (b"400", b"404", b"405"), answer
+    assert b"nginx" in answer
+    assert testbed.pid("slurmrestd") == before

@@ -68,10 +68,37 @@ def test_the_named_file_is_read_instead_of_both(places, tmp_path):
 
 def test_the_papers_variables_are_enough(places):
     config = places.load(
-        QSLURM_C2_URL="http://c2", QUSER="center_snellius", SLURM_JWT=_token(exp=int(time.time()) + 60)
+        QSLURM_C2_URL="https://c2", QUSER="center_snellius", SLURM_JWT=_token(exp=int(time.time()) + 60)
     )
     assert config.c2.user == "center_snellius"
     assert load_token(config).reveal().startswith("eyJ")
+
+
+@pytest.mark.parametrize("name", ["QSLURM_C2_URL", "QSLURM_RESULTS_URL"])
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("http://c2", True),
+        ("HTTP://c2:6820/slurm", True),
+        ("http://10.0.0.7:6820", True),
+        ("http://127.0.0.1.example.org", True),
+        ("http://localhost.example.org", True),
+        ("http://[fe80::1]:6820", True),
+        ("https://c2", False),
+        ("http://127.0.0.1:6820", False),
+        ("http://127.8.0.1:6820", False),
+        ("http://localhost:6820", False),
+        ("http://[::1]:6820", False),
+    ],
+)
+def test_a_token_leaves_this_host_by_tls_alone(places, name, url, refused):
+    given = {"QSLURM_C2_URL": "https://c2", "SLURM_JWT": _token(exp=int(time.time()) + 60), name: url}
+    load_token(places.load(**given, QSLURM_TLS="optional"))
+    if refused:
+        with pytest.raises(ConfigError, match="has no TLS: anybody between here and C2 could read the token"):
+            load_token(places.load(**given))
+    else:
+        load_token(places.load(**given))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -32,6 +34,63 @@ def test_c2_toml_is_what_the_services_read() -> None:
     config = parse_c2_config(render("c2/c2.toml.j2", defaults()))
     assert [backend.name for backend in config.backend] == ["qx"]
     assert config.slurm.conf == "/etc/slurm/slurm.conf"
+
+
+UNITS = [name for name in templates() if name.endswith(".service.j2")]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_restarts_without_a_limit_and_leaves_no_core(name: str) -> None:
+    """A core of a service has its tokens and keys in it; a service that stays down stops every center's jobs."""
+    lines = render(name, defaults()).splitlines()
+    assert "LimitCORE=0" in lines
+    if "Type=oneshot" not in lines:
+        assert {"StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=1"} <= set(lines)
+    jobs_are_its_children = (
+        "qslurm-runtimes" in name
+    )  # a limit of memory would be one for all jobs of the node
+    assert any(line.startswith("MemoryMax=") for line in lines) is not jobs_are_its_children
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_knows_every_word_of_a_unit(name: str, tmp_path: Path) -> None:
+    python = {"python": sys.executable}
+    unit = tmp_path / Path(name).name.removesuffix(".j2")
+    unit.write_text(render(name, merged(defaults(), {"qslurm": python, "center": python})))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--generators=no", unit],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert [
+        line for line in done.stderr.splitlines() if unit.name in line and "is not executable" not in line
+    ] == []
+
+
+def test_nginx_passes_on_each_version_that_the_client_speaks_and_no_other() -> None:
+    from qslurm.slurmrest.adapters import ADAPTERS
+
+    rules = re.findall(r'"~(\^\S.*)" 1;', render("c2/nginx.conf.j2", defaults()))
+    every_version = [f"v0.0.{number}" for number in range(30, 60)]
+
+    def passed(request: str) -> set[str]:
+        return {one for one in every_version if any(re.match(rule, request.format(one)) for rule in rules)}
+
+    for request in (
+        "GET /slurm/slurm/{}/ping",
+        "POST /slurm/slurm/{}/job/submit",
+        "GET /slurm/slurmdb/{}/jobs",
+    ):
+        assert passed(request) == set(ADAPTERS)
+    for request in (
+        "DELETE /slurm/slurmdb/{}/qos/normal",
+        "GET /slurm/slurm/{}/nodes",
+        "PUT /slurm/slurm/{}/ping",
+    ):
+        assert passed(request) == set()
 
 
 def test_hooks_outlive_the_services_they_wait_for() -> None:
