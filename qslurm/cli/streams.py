@@ -27,6 +27,7 @@ _lost: OSError | None = None
 
 def prepare() -> None:
     """Let this process's stdout and stderr take every text: what their encoding lacks is replaced."""
+    _occupy()
     codecs.register_error(REPLACE, _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -34,6 +35,13 @@ def prepare() -> None:
                 codecs.lookup(stream.encoding).name == "ascii"
             )  # nobody has said which: as Python has it
             stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=REPLACE)
+
+
+def _occupy() -> None:
+    """Let no file of ours, nor of a process of ours, have the number of a standard stream that is closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:

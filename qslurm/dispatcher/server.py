@@ -13,7 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qslurm.dispatcher.answers import Answers
 from qslurm.dispatcher.commits import Commits
@@ -28,6 +28,7 @@ from qslurm.dispatcher.fleet.fleet import Fleet
 from qslurm.dispatcher.fleet.leases import Leases
 from qslurm.dispatcher.fleet.pool import Pool
 from qslurm.dispatcher.fleet.remotes import Remotes
+from qslurm.dispatcher.fleet.worker import Runtime
 from qslurm.dispatcher.messages import (
     END,
     Admit,
@@ -58,6 +59,7 @@ from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.threads import Threads
 from qslurm.dispatcher.views import Views
 from qslurm.dispatcher.wire import Parcel
+from qslurm.errors import QslurmError
 from qslurm.eventlog import EventLog
 
 if TYPE_CHECKING:
@@ -73,10 +75,13 @@ _WORD_S = 5.0  # between two words to a session's client about a circuit that wa
 
 @dataclass(frozen=True)
 class Limits:
-    """Which uids may give orders, and how long a circuit may take."""
+    """Which uids may give orders, how long a circuit may take, and how often in a row a quantum runtime may fail to
+    start before the dispatcher gives up (None: it never does, and the backend is offline meanwhile).
+    """
 
     trusted: frozenset[int]
     execution_limit_s: float
+    starts: int | None = None
 
 
 class Server:
@@ -102,6 +107,7 @@ class Server:
             Front(limits.trusted | {0, os.getuid()}), _callers(callers, ledger), door
         )
         self._ledger = ledger
+        self._limits = limits
         limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = Pool(
             context, ledger.backends.values(), folder, limit_s=limit_s, logbooks=logbooks, numbers=numbers
@@ -137,7 +143,7 @@ class Server:
             read=read,
         )
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._threads.ear, *self._entrances.ears):
+        for source in (self._pool.router, self._pool.ear, self._threads.ear, *self._entrances.ears):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
@@ -170,7 +176,10 @@ class Server:
         self._threads.ring()
 
     def run(self) -> None:
-        """Serve. When it returns, every process is gone and what could be stored is stored."""
+        """Serve. When it returns, every process is gone and what could be stored is stored.
+
+        QslurmError if a quantum runtime can't start, and these tries are limited.
+        """
         try:
             while not self._stopping:
                 self._round()
@@ -183,11 +192,8 @@ class Server:
             self._entrances.close()
 
     def _round(self) -> None:
-        import zmq
-
-        for runtime in self._pool.fill(time.monotonic()):
-            self._poller.register(runtime.pidfd, zmq.POLLIN)
-        self._entrances.watch(self._poller)
+        self._pool.fill(time.monotonic())
+        self._give_up_if_nothing_starts()
         ready = dict(self._poller.poll(self._patience_ms()))
         self._leases.read()
         for task, body in self._entrances.from_door(ready):
@@ -201,9 +207,9 @@ class Server:
         for address, task, body in self._entrances.from_callers(ready):
             self._steps.take_from_caller(address, task, body)
         if self._remotes is not None:
-            self._look_after_remotes(self._remotes, ready)
-        for pidfd in ready:  # nothing else is registered
-            self._lose(int(pidfd))
+            self._look_after_remotes(self._remotes)
+        for runtime in self._pool.ended() if ready.pop(self._pool.ear, None) else ():
+            self._lose(runtime)
         now = time.monotonic()
         self._pool.kill_overdue(now)
         self._idle.look(now)
@@ -276,9 +282,7 @@ class Server:
         if self._remotes is not None:
             self._remotes.assign(now)
 
-    def _look_after_remotes(self, remotes: Remotes, ready: dict[Any, int]) -> None:
-        for source in remotes.sources:
-            ready.pop(source, None)
+    def _look_after_remotes(self, remotes: Remotes) -> None:
         now = time.monotonic()
         remotes.hear(now)
         remotes.look(now)
@@ -293,9 +297,13 @@ class Server:
             if task is not None:
                 self._leases.served(task, self._pool.runtimes[message.runtime], now)
 
-    def _lose(self, pidfd: int) -> None:
-        self._poller.unregister(pidfd)
-        runtime, why = self._pool.dead(pidfd)
+    def _give_up_if_nothing_starts(self) -> None:
+        for backend, why in self._pool.failures.items():
+            if self._limits.starts is not None and self._pool.failed_starts(backend) >= self._limits.starts:
+                raise QslurmError(f"Backend {backend} is offline: {why}.")
+
+    def _lose(self, runtime: Runtime) -> None:
+        why = self._pool.dead(runtime)
         fail = bool(runtime.killed_because)
         self._ledger.meters.add("runtimes_lost", runtime.backend)
         work.lost(self._ledger, runtime.number, why, fail=fail)

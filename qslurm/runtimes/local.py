@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.bounded import read_bounded
-from qslurm.errors import InvalidInputError
+from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.interface import as_shots
 from qslurm.surrogates import without_surrogates
@@ -24,6 +25,7 @@ from qslurm.surrogates import without_surrogates
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qslurm.dispatcher.link import Link
     from qslurm.runtimes.classical.session import Session
     from qslurm.runtimes.interface import BackendType, Outcome
 
@@ -75,7 +77,7 @@ def run_file(
     envelope = Envelope(kind=kind, source=source, file=file, shots=shots, seed=seed)  # type: ignore[arg-type]
     with _Job(envelope) as job:
         if kind == "circuit":
-            outcome = job.session.circuit_outcome()
+            outcome = job.circuit_outcome()
             return LocalResult(
                 kind=kind, counts=outcome.counts, shots=outcome.shots_done, final_result=None, executions=1
             )
@@ -96,30 +98,57 @@ class _Job:
     def __init__(self, envelope: Envelope) -> None:
         import socket
 
-        from qslurm.runtimes.local_dispatcher import start
+        from qslurm.runtimes.local_dispatcher import LocalDispatcher
+        from qslurm.runtimes.process import low_limits
 
-        self._connection, theirs = socket.socketpair()
-        self._door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, their_door:
-            self._process = start(theirs, their_door, envelope)
+        try:
+            self._connection, theirs = socket.socketpair()
+            self._door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs, their_door:
+                self._dispatcher = LocalDispatcher(theirs, their_door, envelope)
+        except OSError as error:
+            raise QslurmError(
+                f"The dispatcher of this run can't be started: {error.strerror}.", hint=low_limits()
+            ) from error
 
     @cached_property
     def session(self) -> Session:
         """The job's session; InvalidInputError for a job that no dispatcher would admit."""
         from qslurm.dispatcher.client import DispatcherClient
         from qslurm.dispatcher.credentials import OwnConnection
-        from qslurm.dispatcher.link import Link
         from qslurm.runtimes.classical.session import Session
-        from qslurm.runtimes.local_dispatcher import JOB
+        from qslurm.runtimes.local_dispatcher import ANSWER_S, JOB
 
-        links, doors = iter([Link(self._connection)]), iter([self._door])
-        client = DispatcherClient(
-            f"process {self._process.pid}", identity=OwnConnection(), link=lambda _: next(links)
-        )
-        session = Session(client, JOB, 0, say=_say, patient=False, door=lambda: next(doors, None))
+        doors = iter([self._door])
+        client = DispatcherClient("of this run", identity=OwnConnection(), link=self._link)
+        with self._explained():
+            session = Session(
+                client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, door=lambda: next(doors, None)
+            )
         if session.attached.state == "failed":
             raise InvalidInputError(session.attached.reason)
         return session
+
+    def circuit_outcome(self) -> Outcome:
+        """What the circuit of a circuit job has given."""
+        with self._explained():
+            return self.session.circuit_outcome()
+
+    def _link(self, _: float) -> Link:
+        """The only connection that there is."""
+        from qslurm.dispatcher.link import Link, LinkError
+
+        if self._connection.fileno() < 0:
+            raise LinkError("it was given up")
+        return Link(self._connection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say why the dispatcher does not answer, if it does not."""
+        try:
+            yield
+        except UnreachableError as error:
+            raise self._dispatcher.why_silent() from error
 
     @property
     def executions(self) -> int:
@@ -138,13 +167,15 @@ class _Job:
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """See Transport."""
-        return self.session.execute(circuit, number_of_shots, raw_data)
+        with self._explained():
+            return self.session.execute(circuit, number_of_shots, raw_data)
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
         """See Transport."""
-        return self.session.execute_many(circuits, number_of_shots, raw_data)
+        with self._explained():
+            yield from self.session.execute_many(circuits, number_of_shots, raw_data)
 
     def __enter__(self) -> _Job:
         return self
@@ -156,8 +187,7 @@ class _Job:
             self.session.close()
         self._door.close()
         self._connection.close()
-        self._process.terminate()
-        self._process.wait()
+        self._dispatcher.close()
 
 
 def _text(path: Path) -> str:

@@ -52,15 +52,39 @@ def limit_memory(more: int) -> None:
     Python raises MemoryError; a C++ library that does not expect it ends the process, see `ran_out_of_memory`.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, most))
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
 
 
 def allow_memory(more: int) -> None:
     """Let this process have so many bytes more (or less) than its limit, if it has one."""
-    limit, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_AS, (limit + more, most))
+        _limit(resource.RLIMIT_AS, limit + more)
+
+
+def _limit(which: int, value: int) -> None:
+    """Set a soft limit, below the hard one that this process was started with (`ulimit`)."""
+    _, most = resource.getrlimit(which)
+    resource.setrlimit(which, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
+_ENOUGH = (
+    # what `ulimit` calls it, the number of its units that is enough for all processes of `qslurm run`
+    (resource.RLIMIT_AS, "-v", 1024, 2 << 20),
+    (resource.RLIMIT_FSIZE, "-f", 1024, 64 << 10),
+    (resource.RLIMIT_NOFILE, "-n", 1, 64),
+    (resource.RLIMIT_NPROC, "-u", 1, 64),
+)
+
+
+def low_limits() -> str:
+    """Those of this process's limits that may be why its processes can't start, as a hint; or nothing."""
+    found = []
+    for which, option, unit, enough in _ENOUGH:
+        limit, _ = resource.getrlimit(which)
+        if limit != resource.RLIM_INFINITY and limit // unit < enough:
+            found.append(f"`ulimit {option}` is {limit // unit}")
+    return f"Is a limit too low? {' and '.join(found)}." if found else ""
 
 
 def ran_out_of_memory(stderr: str) -> bool:
@@ -71,6 +95,6 @@ def ran_out_of_memory(stderr: str) -> bool:
 def restrain() -> None:
     """No core dumps, no large files; and if memory runs out, this process goes first."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_LIMIT, _LOG_LIMIT))
+    _limit(resource.RLIMIT_FSIZE, _LOG_LIMIT)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     Path("/proc/self/oom_score_adj").write_text("1000")

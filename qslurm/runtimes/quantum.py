@@ -53,7 +53,10 @@ class Setup(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """What the process does until it is killed."""
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
+    try:
+        setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
+    except msgspec.DecodeError:
+        raise SystemExit(1) from None  # whoever started it has ended before it had said everything
     end_with(setup.parent)
     signal.signal(signal.SIGTERM, _end)
     restrain()

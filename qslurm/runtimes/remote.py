@@ -151,7 +151,7 @@ class Agent:
             os.read(self._ear, 4096)
         if ready.pop(self._link, None):
             self._hear()
-        self._work.look_after(ready)
+        self._work.look_after()
 
     def _patience_ms(self, now: float) -> int:
         first = min(self._next_word, self._work.next_event())

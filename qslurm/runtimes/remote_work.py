@@ -9,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.dispatcher.fleet.pool import Pool
 from qslurm.dispatcher.fleet.remote_messages import Answer, Assign, Claim, Welcome
-from qslurm.dispatcher.fleet.worker import temporary_folder
+from qslurm.dispatcher.fleet.worker import Runtime, temporary_folder
 from qslurm.dispatcher.messages import Result
 from qslurm.dispatcher.status import REPLACEMENT_S
 from qslurm.errors import UsedUpError
@@ -72,7 +72,8 @@ class Work:
         backend = msgspec.structs.replace(welcome.backend, workers=welcome.workers)
         limit_s = welcome.execution_limit_s
         self._pool = Pool(self._context, [backend], temporary_folder(), limit_s=limit_s)
-        self._poller.register(self._pool.router, zmq.POLLIN)
+        for ear in (self._pool.router, self._pool.ear):
+            self._poller.register(ear, zmq.POLLIN)
 
     def take(self, given: Assign) -> None:
         """Execute this, when a process is free."""
@@ -123,27 +124,23 @@ class Work:
 
     def fill(self, now: float) -> None:
         """Start the processes that are missing."""
-        import zmq
-
-        for runtime in self._pool.fill(now) if self._pool is not None else ():
-            self._poller.register(runtime.pidfd, zmq.POLLIN)
+        if self._pool is not None:
+            self._pool.fill(now)
 
     def next_event(self) -> float:
         """When `fill` or `look_after` has something to do next (monotonic seconds)."""
         return float("inf") if self._pool is None else self._pool.next_event()
 
-    def look_after(self, ready: dict[Any, int]) -> None:
-        """Take in what the processes say, and give them what waits; `ready` is what poll has found."""
+    def look_after(self) -> None:
+        """Take in what the processes say, and give them what waits."""
         pool = self._pool
         if pool is None:
             return
-        ready.pop(pool.router, None)
         for result in pool.hear():
             if isinstance(result, Result) and result.order in self._running:
                 self._answer(self._running[result.order].given.claim, result)
-        for pidfd in ready:
-            if pidfd in {runtime.pidfd for runtime in pool.runtimes.values()}:  # it may be an old pool's
-                self._lose(pool, int(pidfd))
+        for runtime in pool.ended():
+            self._lose(pool, runtime)
         now = time.monotonic()
         pool.kill_overdue(now)
         for runtime in pool.idle():
@@ -157,9 +154,8 @@ class Work:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        self._poller.unregister(pool.router)
-        for runtime in pool.runtimes.values():
-            self._poller.unregister(runtime.pidfd)
+        for ear in (pool.router, pool.ear):
+            self._poller.unregister(ear)
         pool.close(lambda: None)
 
     def _answer(self, claim: Claim, result: Result) -> None:
@@ -168,9 +164,8 @@ class Work:
         self._answers[claim.order] = answer
         self._tell(answer)
 
-    def _lose(self, pool: Pool, pidfd: int) -> None:
-        self._poller.unregister(pidfd)
-        runtime, why = pool.dead(pidfd)
+    def _lose(self, pool: Pool, runtime: Runtime) -> None:
+        why = pool.dead(runtime)
         pool.forget(runtime)
         for running in list(self._running.values()):
             if running.number == runtime.number:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ Admits = Callable[[int, bytes, int], bool]
 
 
 class Door:
-    """Knows which connection belongs to which task. Watch `descriptors`, and call `hear` with those that are ready."""
+    """Knows which connection belongs to which task. Poll `ear`, and `hear` when something is there."""
 
     def __init__(self, admits: Admits) -> None:
         self._admits = admits
@@ -33,6 +34,8 @@ class Door:
         self._guests: dict[int, socket.socket] = {}
         self._tasks: dict[int, int] = {}  # descriptor of a connection: task
         self._connections: dict[int, int] = {}  # task: descriptor
+        self._epoll = select.epoll()
+        self.ear = self._epoll.fileno()
 
     def listen(self, path: str) -> None:
         """Listen at a path that everybody on the host may connect to: who says hello must know a session's secret."""
@@ -42,22 +45,23 @@ class Door:
         self._listener.bind(path)
         self._path.chmod(0o666)
         self._listener.listen(64)
+        self._epoll.register(self._listener, select.EPOLLIN)
 
     def let_in(self, connection: socket.socket) -> None:
         """Somebody is connected already, as the user of `qslurm run`."""
         connection.setblocking(False)
         self._guests[connection.fileno()] = connection
+        self._epoll.register(connection, select.EPOLLIN)
 
-    def descriptors(self) -> set[int]:
-        """What to watch for something to read."""
-        listener = set() if self._listener is None else {self._listener.fileno()}
-        return listener | self._guests.keys()
+    def hear(self) -> Iterator[tuple[int, bytes]]:
+        """What tasks' clients say once they are known, each with its task; who comes and who leaves is noted."""
+        for descriptor, _ in self._epoll.poll(0):
+            if self._listener is not None and descriptor == self._listener.fileno():
+                self._accept(self._listener)
+            elif descriptor in self._guests and (said := self._heard(descriptor)) is not None:
+                yield said
 
-    def hear(self, descriptor: int) -> tuple[int, bytes] | None:
-        """Take in what came, or that somebody has left; what a task's client says once it is known, and whose it is."""
-        if self._listener is not None and descriptor == self._listener.fileno():
-            self._accept(self._listener)
-            return None
+    def _heard(self, descriptor: int) -> tuple[int, bytes] | None:
         guest = self._guests[descriptor]
         try:
             data = guest.recv(DOOR_LIMIT)
@@ -111,6 +115,7 @@ class Door:
         if self._listener is not None and self._path is not None:
             self._listener.close()
             self._path.unlink(missing_ok=True)
+        self._epoll.close()
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -121,8 +126,7 @@ class Door:
         if len(self._guests) >= GUESTS:
             guest.close()
             return
-        guest.setblocking(False)
-        self._guests[guest.fileno()] = guest
+        self.let_in(guest)
 
     def _is_welcome(self, guest: socket.socket, data: bytes) -> bool:
         try:
@@ -136,7 +140,9 @@ class Door:
         return True
 
     def _send_away(self, descriptor: int) -> None:
-        self._guests.pop(descriptor).close()
+        guest = self._guests.pop(descriptor)
+        self._epoll.unregister(guest)
+        guest.close()
         task = self._tasks.pop(descriptor, None)
         if task is not None:
             del self._connections[task]

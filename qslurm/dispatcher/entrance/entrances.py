@@ -18,22 +18,19 @@ from qslurm.runtimes.lanes.client import door_of
 if TYPE_CHECKING:
     import socket
 
-    import zmq
-
 log = EventLog(__name__)
 
 _BATCH = 64  # messages taken in before anything else gets its turn
 
 
 class Entrances:
-    """Each round: `watch`, then, with what the poller says is ready, the three that begin with `from_`."""
+    """Poll the `ears`; then, with what is ready, each of the three that begin with `from_`."""
 
     def __init__(self, front: Front, callers: Callers | None, door: Door) -> None:
         self._front = front
         self._callers = callers
         self._door = door
-        self._watched: set[int] = set()  # the door's descriptors
-        self.ears = [front.ear] + ([callers.ear] if callers else [])
+        self.ears = [front.ear, door.ear] + ([callers.ear] if callers else [])
 
     def listen(self, path: str) -> None:
         """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
@@ -42,7 +39,7 @@ class Entrances:
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door."""
-        self._front.welcome(connection)
+        self._front.welcome(connection, hurried=False)  # it speaks when its file asks for a first circuit
         self._door.let_in(door)
 
     @property
@@ -60,24 +57,10 @@ class Entrances:
         front = self._front.look(now)
         return front if self._callers is None else min(front, self._callers.look(now))
 
-    def watch(self, poller: zmq.Poller) -> None:
-        """Have those polled who are at the door now."""
-        import zmq
-
-        there = self._door.descriptors()
-        for descriptor in self._watched - there:
-            poller.unregister(descriptor)
-        for descriptor in there - self._watched:
-            poller.register(descriptor, zmq.POLLIN)
-        self._watched = there
-
     def from_door(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
         """What those say who are at the door: their task, and a message."""
-        for descriptor in self._watched & ready.keys():
-            del ready[descriptor]
-            said = self._door.hear(descriptor)
-            if said is not None:
-                yield said
+        if ready.pop(self._door.ear, None):
+            yield from self._door.hear()
 
     def from_socket(self, ready: dict[Any, int]) -> Iterator[tuple[Parcel, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""

@@ -156,8 +156,8 @@ class Front:
 
     # --- who comes and goes --------------------------------------------------------------------------
 
-    def welcome(self, connection: socket.socket) -> None:
-        """Take what comes over this connection, unless its user has too many."""
+    def welcome(self, connection: socket.socket, *, hurried: bool = True) -> None:
+        """Take what comes over this connection, unless its user has too many; who is `hurried` has to greet soon."""
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         uid = int(_PEER.unpack(peer)[1])
         user = self._users.setdefault(uid, users.User(uid, exempt=uid in self._exempt))
@@ -169,11 +169,13 @@ class Front:
         self._number += 1
         wire = Wire(limit=BODY_LIMIT, slack=MESSAGE_SLACK, frames=MESSAGE_FRAMES)
         name = self._number.to_bytes(8, "big")
-        guest = _Guest(connection, name, user, wire, Unsent(connection), self._clock())
+        since = self._clock() if hurried else None
+        guest = _Guest(connection, name, user, wire, Unsent(connection), since)
         user.connections += 1
         self._guests[connection.fileno()] = guest
         self._names[name] = guest
-        self._unfinished.add(guest)
+        if hurried:
+            self._unfinished.add(guest)
         self._epoll.register(connection, guest.events)
         self._reply(guest)
 

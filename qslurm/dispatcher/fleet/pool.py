@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import itertools
+import select
 import shutil
 import socket
 import time
@@ -33,6 +34,9 @@ LANE_IN_USE_S = 1.0
 
 
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
+
+_SETTLED_S = 10.0
+"""A process that ends sooner than this after it has joined, and was given nothing, has failed to start as well."""
 
 
 class Pool:
@@ -67,17 +71,20 @@ class Pool:
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
         self._read_logbooks: list[Path] = []
+        # An epoll forgets a descriptor that is closed. One that a poller still knows by its number would stand for
+        # whatever gets that number next.
+        self._ends = select.epoll()
+        self.ear = self._ends.fileno()
 
-    def fill(self, now: float) -> list[Runtime]:
-        """Start what is missing, unless it failed a moment ago; the answer is what was started."""
-        started = []
+    def fill(self, now: float) -> None:
+        """Start what is missing, unless it failed a moment ago."""
         for name, backend in self._backends.items():
             missing = backend.workers - sum(
                 1 for runtime in self.runtimes.values() if runtime.backend == name
             )
-            if missing > 0 and now >= self._not_before[name]:
-                started += [self._start(backend, now) for _ in range(missing)]
-        return started
+            for _ in range(missing):
+                if now >= self._not_before[name]:
+                    self._start(backend, now)
 
     def hear(self) -> list[Result | LeaseOver]:
         """Take in what the processes say; each of them is idle after that."""
@@ -128,6 +135,7 @@ class Pool:
             raise ValueError(f"runtime {runtime.number} is not idle")
         self.router.send_multipart([*runtime.address, b"", encode(message)])
         runtime.address = None
+        runtime.used = True
         runtime.deadline = now + min(left_s, self.limit_s)
         runtime.late = used_up if left_s < self.limit_s else self.too_slow
 
@@ -148,7 +156,7 @@ class Pool:
         self.router.send_multipart([*runtime.address, b"", encode(lease)])
         runtime.address = None
         runtime.deadline = float("inf")
-        runtime.lent = True
+        runtime.lent = runtime.used = True
 
     def kill_overdue(self, now: float) -> None:
         """Kill what works for longer than it may, or has not joined in time."""
@@ -164,17 +172,25 @@ class Pool:
             runtime.address = None
             runtime.process.kill()
 
-    def dead(self, pidfd: int) -> tuple[Runtime, str]:
-        """A process has ended: why, as the beginning of a sentence. `forget` it once its logbook has been read."""
-        runtime = next(r for r in self.runtimes.values() if r.pidfd == pidfd)
+    def ended(self) -> list[Runtime]:
+        """The processes that have ended and are not forgotten yet; `ear` can be polled for them."""
+        over = {descriptor for descriptor, _ in self._ends.poll(0)}
+        return [runtime for runtime in self.runtimes.values() if runtime.pidfd in over]
+
+    def failed_starts(self, backend: str) -> int:
+        """How many processes of a backend have ended in a row without having been of any use."""
+        return self._failed_starts[backend]
+
+    def dead(self, runtime: Runtime) -> str:
+        """Why a process has ended, as the beginning of a sentence. `forget` it once its logbook has been read."""
         status = runtime.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         tail = runtime.last_words
         if runtime.joined and ran_out_of_memory(tail):
             runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
         why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
-        self._note_failure(runtime, how, tail)
-        return runtime, why
+        self._note_end(runtime, how, tail)
+        return why
 
     def next_event(self) -> float:
         """When `fill` or `kill_overdue` has something to do next (monotonic seconds)."""
@@ -193,13 +209,21 @@ class Pool:
         before_forgetting()
         for runtime in list(self.runtimes.values()):
             self.forget(runtime)
+        self._ends.close()
         self.router.close()
 
-    def _start(self, backend: BackendConfig, now: float) -> Runtime:
+    def _start(self, backend: BackendConfig, now: float) -> None:
+        import zmq
+
         place = Place(self.router, self._folder, self.limit_s, self._logbooks)
-        runtime = start(next(self._numbers), backend, place, now + JOIN_LIMIT_S)
-        self.runtimes[runtime.number] = runtime
-        return runtime
+        number = next(self._numbers)
+        try:
+            runtime = start(number, backend, place, now + JOIN_LIMIT_S)
+        except (OSError, zmq.ZMQError) as error:  # no process, descriptor or memory more, for now
+            self._note_failed_start(backend.name, error.strerror or str(error))
+            return
+        self.runtimes[number] = runtime
+        self._ends.register(runtime.pidfd, select.EPOLLIN)
 
     def may_be_lent(self, runtime: Runtime) -> bool:
         """Whether what a process executes by lane is safe from the end of this one, where it must be."""
@@ -222,8 +246,7 @@ class Pool:
             self._note_report(runtime, message)
             return message
         if isinstance(message, Join):
-            runtime.joined = True
-            self._failed_starts[runtime.backend] = 0
+            runtime.joined_at = time.monotonic()
             self.failures.pop(runtime.backend, None)
             shutil.rmtree(runtime.folder)
         runtime.lent = False
@@ -245,17 +268,24 @@ class Pool:
         if report.backend_type is not None:
             self.backend_types[runtime.backend] = report.backend_type
 
-    def _note_failure(self, runtime: Runtime, how: str, tail: str) -> None:
-        last = tail.strip().rsplit("\n", 1)[-1]
-        why = runtime.killed_because or how
-        log.warning("quantum runtime ended", backend=runtime.backend, runtime=runtime.number, why=why)
-        failed = 0 if runtime.joined else self._failed_starts[runtime.backend] + 1
-        self._failed_starts[runtime.backend] = failed
-        if failed:
-            self.failures[runtime.backend] = f"its quantum runtime can't start: {last or how}"
-            log.error("no quantum runtime", backend=runtime.backend, why=self.failures[runtime.backend])
-        pause = _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)]
-        self._not_before[runtime.backend] = time.monotonic() + pause
+    def _note_end(self, runtime: Runtime, how: str, tail: str) -> None:
+        backend, why = runtime.backend, runtime.killed_because or how
+        log.warning("quantum runtime ended", backend=backend, runtime=runtime.number, why=why)
+        if runtime.used or (runtime.joined and time.monotonic() - runtime.joined_at > _SETTLED_S):
+            self._failed_starts[backend] = 0
+            self._not_before[backend] = time.monotonic()
+            return
+        if runtime.joined and not self._failed_starts[backend]:  # somebody may have killed it
+            self._failed_starts[backend] = 1
+            return
+        self._note_failed_start(backend, tail.strip().rsplit("\n", 1)[-1] or why)
+
+    def _note_failed_start(self, backend: str, why: str) -> None:
+        self._failed_starts[backend] += 1
+        self.failures[backend] = f"its quantum runtime can't start: {why.rstrip('.')}"
+        log.error("no quantum runtime", backend=backend, why=self.failures[backend])
+        pause = _BACK_OFF_S[min(self._failed_starts[backend], len(_BACK_OFF_S) - 1)]
+        self._not_before[backend] = time.monotonic() + pause
 
     def stored(self) -> None:
         """What the logbooks of those said that have been forgotten is stored: they are not needed any more."""

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ _STDERR_TAIL = 2000
 class Runtime:
     """One process. `address` is where its next circuit goes, None while it works or has not joined.
 
-    `late` is what it is ended for at its `deadline`.
+    `late` is what it is ended for at its `deadline`; `used` is whether it has ever been given work.
     """
 
     number: int
@@ -57,12 +58,18 @@ class Runtime:
     wire: socket.socket
     logbook: Logbook
     logbook_path: Path | None
-    joined: bool = False
+    joined_at: float = 0.0  # 0: it has not joined
     address: Address | None = None
     late: str = ""
     killed_because: str = ""
     lent: bool = False
+    used: bool = False
     health: Health = field(default_factory=Health)
+
+    @property
+    def joined(self) -> bool:
+        """Whether it has ever been ready for its first circuit."""
+        return self.joined_at > 0
 
     @property
     def last_words(self) -> str:
@@ -85,57 +92,71 @@ class Place:
 
 
 def start(number: int, backend: BackendConfig, place: Place, deadline: float) -> Runtime:
-    """Start a process that has to join by then (monotonic seconds)."""
-    folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=place.folder))
-    endpoint = f"ipc://{folder}/s"
-    place.router.bind(endpoint)
-    secret = secrets.token_bytes(32)
-    stderr = os.memfd_create(f"qslurm-runtime-{number}")
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    ours.setblocking(False)
-    logbook_path, logbook = _logbook(number, place.logbooks)
-    process = subprocess.Popen(
-        command("qslurm.runtimes.quantum"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        start_new_session=True,  # Ctrl-C on a terminal is not for it
-        pass_fds=(theirs.fileno(), logbook),
-    )
-    limit_s = None if place.limit_s == float("inf") else place.limit_s
-    wire = theirs.fileno()
-    setup = Setup(endpoint, number, secret, os.getpid(), backend, limit_s, wire=wire, logbook=logbook)
-    _tell(process, msgspec.json.encode(setup) + b"\n")
-    runtime = Runtime(
-        number=number,
-        backend=backend.name,
-        process=process,
-        pidfd=os.pidfd_open(process.pid),
-        stderr=stderr,
-        secret=secret,
-        endpoint=endpoint,
-        folder=folder,
-        deadline=deadline,
-        wire=ours,
-        logbook=Logbook(logbook),
-        logbook_path=logbook_path,
-    )
-    theirs.close()
-    os.close(logbook)
-    return runtime
+    """Start a process that has to join by then (monotonic seconds). OSError, and nothing is left, if that can't be."""
+    with ExitStack() as made, ExitStack() as theirs:  # what is kept, and what the process has for itself
+        folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=place.folder))
+        made.callback(shutil.rmtree, folder, ignore_errors=True)
+        endpoint = f"ipc://{folder}/s"
+        place.router.bind(endpoint)
+        made.callback(_unbind, place.router, endpoint)
+        secret = secrets.token_bytes(32)
+        stderr = os.memfd_create(f"qslurm-runtime-{number}")
+        made.callback(os.close, stderr)
+        ours, wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        made.callback(ours.close)
+        theirs.callback(wire.close)
+        ours.setblocking(False)
+        logbook_path, logbook_fd = _logbook(number, place.logbooks)
+        theirs.callback(os.close, logbook_fd)
+        logbook = Logbook(logbook_fd)
+        made.callback(logbook.close)
+        process = subprocess.Popen(
+            command("qslurm.runtimes.quantum"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C on a terminal is not for it
+            pass_fds=(wire.fileno(), logbook_fd),
+        )
+        made.callback(process.wait)
+        made.callback(process.kill)
+        pidfd = os.pidfd_open(process.pid)
+        made.callback(os.close, pidfd)
+        limit_s = None if place.limit_s == float("inf") else place.limit_s
+        setup = Setup(endpoint, number, secret, os.getpid(), backend, limit_s, wire.fileno(), logbook_fd)
+        _tell(process, msgspec.json.encode(setup) + b"\n")
+        made.pop_all()
+        return Runtime(
+            number=number,
+            backend=backend.name,
+            process=process,
+            pidfd=pidfd,
+            stderr=stderr,
+            secret=secret,
+            endpoint=endpoint,
+            folder=folder,
+            deadline=deadline,
+            wire=ours,
+            logbook=logbook,
+            logbook_path=logbook_path,
+        )
 
 
 def clear_away(runtime: Runtime, router: zmq.Socket[bytes]) -> None:
     """A process has ended: keep nothing of it but its logbook's file."""
-    import zmq
-
     os.close(runtime.pidfd)
     os.close(runtime.stderr)
     runtime.wire.close()
     runtime.logbook.close()
     shutil.rmtree(runtime.folder, ignore_errors=True)
+    _unbind(router, runtime.endpoint)
+
+
+def _unbind(router: zmq.Socket[bytes], endpoint: str) -> None:
+    import zmq
+
     try:
-        router.unbind(runtime.endpoint)
+        router.unbind(endpoint)
     except zmq.ZMQError as error:
         log.debug("unbind failed", why=str(error))
 

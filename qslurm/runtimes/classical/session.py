@@ -38,6 +38,9 @@ from qslurm.runtimes.lanes.client import LaneClient
 PATIENCE_S = 2.0
 """Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
 
+AWAY_S = 3600.0
+"""So long a step waits for a dispatcher that is away; then its job fails."""
+
 ADMISSION_S = 15.0
 """How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
 
@@ -47,8 +50,8 @@ _ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that s
 class Session:
     """The work of one start of one job. It is the transport of a hybrid job's `qi`.
 
-    `say` gets a sentence whenever the reason for waiting changes. Without `patient`, a dispatcher that does not
-    answer is an UnreachableError instead of something to wait for. `leave` is called when the user's code goes on
+    `say` gets a sentence whenever the reason for waiting changes. A dispatcher that has not answered for `patience_s`
+    is asked again, for `away_s`; then that is an UnreachableError. `leave` is called when the user's code goes on
     asking after it was told that the job is over: it has caught the error, whatever that was. `door` connects to where
     the dispatcher hands out lanes, or gives None. A second process of the same step gives the `token` of
     the first, and has its session.
@@ -61,7 +64,8 @@ class Session:
         restart: int,
         *,
         say: Callable[[str], None],
-        patient: bool = True,
+        patience_s: float = PATIENCE_S,
+        away_s: float = AWAY_S,
         leave: Callable[[QslurmError], None] | None = None,
         door: Callable[[], socket.socket | None] = lambda: None,
         token: str = "",
@@ -71,7 +75,8 @@ class Session:
         self._lane: LaneClient | None = None
         self._attach = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
         self._say = say
-        self._patient = patient
+        self._patience_s = patience_s
+        self._away_s = away_s
         self._leave = leave
         self._over = False
         self._said = ""
@@ -233,18 +238,20 @@ class Session:
             return answer
 
     def _exchange(self, message: Message, secret: bytes | None) -> Message:
-        pause = 0.1
+        pause, until = 0.1, time.monotonic() + self._away_s
         while True:
             try:
-                answer = self._client.exchange(message, secret=secret, timeout_s=PATIENCE_S)
+                answer = self._client.exchange(message, secret=secret, timeout_s=self._patience_s)
             except UnreachableError as error:
-                if not self._patient:
+                if time.monotonic() >= until:
                     raise
                 why = error.message
             else:
                 if not isinstance(answer, Refused) or answer.kind != UnreachableError.kind:
                     return answer
                 why = answer.reason  # it is there, but its munged is not, or too many ask at once
+                if time.monotonic() >= until:
+                    raise error_of(answer.kind, why)
             self._tell(f"{why} The job goes on when it does")
             time.sleep(pause)
             pause = min(pause * 2, 1.0)

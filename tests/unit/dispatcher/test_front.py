@@ -137,6 +137,16 @@ def test_half_a_message_and_half_a_greeting_are_ended_in_time_and_silence_after_
     assert desk.listener.look(100.0) == float("inf")
 
 
+def test_who_was_let_in_by_name_may_greet_whenever_it_likes(desk: Desk) -> None:
+    """As `qslurm run`, whose file may compute for an hour before it asks for a first circuit."""
+    theirs, ours = socket.socketpair()
+    desk.clients.append(theirs)
+    desk.listener.welcome(ours, hurried=False)
+    assert desk.listener.look(fronts.UNFINISHED_S + 0.1) == float("inf")
+    theirs.sendall(GREETING + READY + pack([b"", b"hello", b""]))
+    assert [message[1:] for message in desk.hear()] == [[b"", b"hello", b""]]
+
+
 def test_nobody_keeps_more_than_a_user_s_part_by_many_halves(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
