@@ -104,7 +104,12 @@ def _result(center: Center, job: JobInfo) -> Result | None:
     if job.marks.kind == "script" or not center.has_platform:
         return Result(job.job_id, job.marks.kind or "script")
     with suppress(NotReadyError):  # Slurm may say that it has ended a moment earlier
-        return result_of(center.results.results(job.job_id))
+        document = center.results.results(job.job_id)
+        if (
+            failure := jobs.result_error(center, document)
+        ) is not None:  # the platform knows better than Slurm
+            raise failure
+        return result_of(document)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.center import jobs as one
 from qslurm.center.refs import JobRef
-from qslurm.center.tasks import Tasks, look, parameters_of
+from qslurm.center.tasks import Tasks, look, outcome_error, parameters_of
 from qslurm.errors import (
     InvalidInputError,
     NotReadyError,
@@ -29,8 +29,9 @@ AT_ONCE = 250
 def results(center: Center, ref: JobRef) -> dict[str, Any]:
     """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
 
-    Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results if there are any.
-    NotReadyError if no task has any yet, UnreachableError if nobody can be asked for any.
+    Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results, or an `error`.
+    A job that has ended without results is the error that it ended with; NotReadyError if there are none yet,
+    UnreachableError if nobody can be asked for any.
     """
     if ref.task is None:
         failure: QslurmError | None = None
@@ -46,6 +47,8 @@ def results(center: Center, ref: JobRef) -> dict[str, Any]:
             raise failure
         documents = _results(center, tasks.jobs)
         if not any("error" not in document for document in documents):
+            if tasks.is_final and (failure := outcome_error(center, tasks)) is not None:
+                raise failure
             raise NotReadyError(
                 f"No task of job {ref} has results yet: {tasks.word}.",
                 hint=f"`qslurm wait {ref}` waits for them.",
@@ -81,7 +84,8 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
             if away is not None and not documents:
                 raise
             about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
-            documents.append({**about, "error": {"type": error.kind, "message": error.message}})
+            said = {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
+            documents.append({**about, "error": said})
     return documents
 
 
@@ -164,13 +168,18 @@ def fetch_results(
 ) -> dict[str, Any]:
     """A job's results; `job` is what is known of it already, `known` the results of some jobs that were fetched before.
 
-    NotReadyError says why there are none yet, UnknownJobError that there is no such job.
+    The error that the job has ended with, if it was one. NotReadyError says why there are none yet, UnknownJobError
+    that there is no such job.
     """
-    if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
-        return dict(known[job_id])  # of this job, and not of another that had the same id before
     name = f"{center.prefix}{job_id}"
     try:
-        return center.results.results(job_id)
+        if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
+            document = dict(known[job_id])  # of this job, and not of another that had the same id before
+        else:
+            document = center.results.results(job_id)
+        if (failure := one.result_error(center, document)) is not None:
+            raise failure
+        return document
     except UnknownJobError:
         job = job or one.look(center, job_id)  # a job that never started is known to Slurm only
     if job.is_final:

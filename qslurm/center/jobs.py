@@ -117,6 +117,32 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
         return None
     facts = platform_facts(center, job.job_id) or {}
     code, reason = _why(job, facts)
+    if how == "failed" and facts.get("state") == "timed_out":  # to Slurm its step has failed
+        how = "ended"
+    if how == "failed" and not reason and job.exit_code:
+        return _failed(name, f" (exit code {job.exit_code})")
+    return _error(name, how, code, reason)
+
+
+def result_error(center: Center, document: Mapping[str, Any]) -> QslurmError | None:
+    """The error that a document of results stands for whose job has ended without any; None for one that finished.
+
+    It is the one with which waiting for the job ends.
+    """
+    from qslurm.slurmrest.states import explain, is_reason
+
+    how, told = str(document.get("state", "finished")), str(document.get("reason") or "")
+    code = str(document.get("reason_code") or "")
+    if how not in {"failed", "cancelled", "timed_out"}:
+        return None
+    if told and is_reason(told):
+        code, told = told, explain(told)
+    elif how == "timed_out" and told:  # the platform's own limit, not Slurm's
+        how = "ended"
+    return _error(f"{center.prefix}{document.get('job_id')}", how, code, told)
+
+
+def _error(name: str, how: str, code: str, reason: str) -> QslurmError:
     said = f": {reason.rstrip('.')}" if reason else ""
     if how == "cancelled":
         return JobCancelledError(f"Job {name} was cancelled{said}.")
@@ -126,12 +152,13 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
             f"Job {name} ran into its time limit{own}.",
             hint="Ask for more with --time, or fewer shots.",
         )
-    if facts.get("state") == "timed_out":  # the platform's own limit: to Slurm its step has failed
+    if how == "ended":
         return TimedOutError(f"Job {name} was ended{said}.", hint=MORE.get(code, ""))
-    code = f" (exit code {job.exit_code})" if job.exit_code and not said else ""
-    return JobFailedError(
-        f"Job {name} failed{said}{code}.", hint=f"`qslurm logs {name}` prints what it wrote."
-    )
+    return _failed(name, said)
+
+
+def _failed(name: str, said: str) -> JobFailedError:
+    return JobFailedError(f"Job {name} failed{said}.", hint=f"`qslurm logs {name}` prints what it wrote.")
 
 
 def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:

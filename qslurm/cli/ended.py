@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.cli.output import job_document, note
 from qslurm.cli.times import duration
-from qslurm.errors import QslurmError
+from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 
 def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
-    """Results of a completed job, where there are any to be had; that it completed is said by the exit code."""
+    """Results of a completed job, where there are any to be had; that it completed is said by the exit code.
+
+    The error it has ended with, where the platform knows better than Slurm that it did not complete.
+    """
     from qslurm.center.fetching import results
 
     if not center.has_platform:
         return None
     try:
         return results(center, job)
+    except (JobFailedError, JobCancelledError, TimedOutError):
+        raise
     except QslurmError as error:
         note(f"qslurm: {error}")
         return None

@@ -37,7 +37,8 @@ def results(
 ) -> None:
     """Print what job JOBID measured (a circuit's counts) or computed (a hybrid job's final result).
 
-    Of an array (12) each task's, beside its parameters; of a task (12_3) its own.
+    Of an array (12) each task's, beside its parameters; of a task (12_3) its own. A job that did not complete has
+    none: that is an error, and the exit code is that of `qslurm wait` (3 if it is not over).
 
     \b
     Examples:
@@ -66,6 +67,20 @@ def results(
         streams.write(rows(document), nl=False)
     elif plot is None:
         print_results(document)
+    _unless_all_are_there(document)
+
+
+def _unless_all_are_there(document: Mapping[str, Any]) -> None:
+    """Exit as the worst of an array's tasks that have no results: what was printed is not all."""
+    from qslurm.cli.wait_many import WORST
+
+    errors = [task["error"] for task in document.get("tasks", ()) if "error" in task]
+    if not errors:
+        return
+    note(f"qslurm: {len(errors)} of {len(document['tasks'])} tasks have no results: {errors[0]['message']}")
+    codes = {error["code"] for error in errors}
+    ranked = [kind.exit_code for kind in WORST if kind.exit_code in codes]
+    raise click.exceptions.Exit(ranked[0] if ranked else max(codes))
 
 
 def _target(plot: str | None) -> Path | None:

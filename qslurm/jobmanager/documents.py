@@ -50,6 +50,7 @@ def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
         "name": task.name,
         "state": task.state,
         "reason": task.reason,
+        "reason_code": task.reason_code,
     }
     if task.kind == "script":
         return base

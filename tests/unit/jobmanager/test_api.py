@@ -40,6 +40,7 @@ def test_a_circuit_job_gives_its_counts(manager: Manager) -> None:
         "name": "bell",
         "state": "finished",
         "reason": "",
+        "reason_code": "",
         "counts": {"00": 51, "11": 49},
         "shots": 100,
         "raw_data": None,
@@ -74,6 +75,7 @@ def test_a_script_job_gives_its_state(manager: Manager) -> None:
         "name": "",
         "state": "finished",
         "reason": "",
+        "reason_code": "",
     }
 
 
