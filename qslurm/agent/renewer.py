@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.agent.messages import TokenState
 from qslurm.center.renewal import C2Clock, Fresh, due, ends_soon, fresh_token, renewable_until
+from qslurm.center.settings import expanded
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.eventlog import EventLog
 from qslurm.tokens.check import refuse_expired
@@ -80,7 +81,7 @@ class Renewer:
             with connect(config, token) as client:
                 client.ping()
 
-        path = Path(config.c2.token_file).expanduser()
+        path = expanded(config.c2.token_file)
         return cls(path, held, lambda: center.job_manager, accepted, user=config.c2.user)
 
     def start(self) -> None:

@@ -22,6 +22,7 @@ from qslurm.center.settings import (
     JobSettings,
     Setting,
     UserLimits,
+    expanded,
     settings,
 )
 from qslurm.errors import ConfigError, TokenError
@@ -73,7 +74,7 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     if config.token is not None:
         token = clean(config.token.reveal())
     elif config.c2.token_file:
-        token = FileToken(Path(config.c2.token_file).expanduser())
+        token = FileToken(expanded(config.c2.token_file))
     else:
         raise TokenError(
             f"There is no token for {_c2(config)}.",

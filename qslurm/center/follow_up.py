@@ -113,9 +113,10 @@ def followed(
     if script is None:
         yield None
         return
-    if not script.is_file():
+    if not os.access(script, os.R_OK) or not script.is_file():
         raise InvalidInputError(
-            f"There is no script {script} to follow the job.", hint="--then names an sbatch script."
+            f"There is no script {script} to follow the job, or this user may not read it.",
+            hint="--then names an sbatch script.",
         )
     platform = connection.follow_ups
     if not platform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -68,7 +69,7 @@ def config_text(values: Values) -> str:
 
 def write_config(path: Path, text: str, *, force: bool) -> None:
     """Put the file there, readable for all; InvalidInputError if there is one already, or it can't be written."""
-    if path.exists() and not force:
+    if os.access(path, os.F_OK) and not force:
         raise InvalidInputError(
             f"There is a configuration in {path} already.",
             hint="--force replaces it; --file writes elsewhere.",

@@ -22,6 +22,7 @@ from qslurm.center.settings import (
     Config,
     JobSettings,
     Setting,
+    expanded,
     section_of,
     settings,
 )
@@ -179,10 +180,20 @@ class Platforms:
 def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> Iterator[tuple[Path, bool]]:
     """The files to read, the weakest first, and whether each must be there."""
     if environ.get(FILE_VARIABLE):
-        yield Path(environ[FILE_VARIABLE]).expanduser(), True
+        yield expanded(environ[FILE_VARIABLE]), True
         return
     yield system_file, False
-    yield home / ".config" / "qslurm" / "config.toml", False
+    own = home / ".config" / "qslurm" / "config.toml"
+    if _is_for_this_user(own):
+        yield own, False
+
+
+def _is_for_this_user(file: Path) -> bool:
+    """Whether a file can be read, or is the user's own: $HOME may be another's (sudo, setpriv, a service)."""
+    try:
+        return os.access(file, os.R_OK) or file.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def refuse_shared_agents(written: Sections) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from qslurm.center.settings import expanded
 from qslurm.errors import QslurmError, TokenError, UnknownJobError, UnreachableError
 from qslurm.tokens.check import refuse_expired
 from qslurm.tokens.claims import Claims, inspect
@@ -148,7 +148,7 @@ def renew_file(config: Config, *, at_once: bool = False) -> Done:
     from qslurm.center.connection import Center
     from qslurm.center.versions import connect
 
-    path = Path(config.c2.token_file).expanduser()
+    path = expanded(config.c2.token_file)
     token = read_token(path)
     claims = inspect(token.reveal(), user=config.c2.user)
     platform = Center(config, token).job_manager

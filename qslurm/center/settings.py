@@ -5,6 +5,7 @@ Whoever documents them, or writes a configuration for others, asks `settings()`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -237,7 +238,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def template_folders(self) -> list[Path]:
         """Where templates are looked for, before the shipped ones."""
         own = user_folder(self.home)
-        return [*(Path(folder).expanduser() for folder in self.job.template_folders), own]
+        readable = os.access(own, os.R_OK | os.X_OK)  # $HOME may be another user's
+        return [*map(expanded, self.job.template_folders), *([own] if readable else [])]
+
+
+def expanded(path: str) -> Path:
+    """A path that a setting names, with `~` as a shell reads it: as it stands where nobody knows whose home it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a user whom nobody knows
 
 
 def section_of(platform: str, table: str = "") -> str:

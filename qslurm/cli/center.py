@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.center.settings import expanded
 from qslurm.cli import streams
 from qslurm.cli.options import json_option
 from qslurm.cli.output import print_json, print_table
@@ -210,8 +211,13 @@ def _usual_file() -> Path:
     from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE
 
     if os.environ.get(FILE_VARIABLE):
-        return Path(os.environ[FILE_VARIABLE]).expanduser()
-    return SYSTEM_FILE if os.geteuid() == 0 else Path.home() / ".config" / "qslurm" / "config.toml"
+        return expanded(os.environ[FILE_VARIABLE])
+    if os.geteuid() == 0:
+        return SYSTEM_FILE
+    home = expanded("~")
+    if not home.is_absolute():
+        raise ConfigError("Nobody knows where this user's home folder is.", hint="Say where with --file.")
+    return home / ".config" / "qslurm" / "config.toml"
 
 
 def _written(path: Path) -> Platforms:
@@ -219,7 +225,7 @@ def _written(path: Path) -> Platforms:
     from qslurm.center.config import FILE_VARIABLE
     from qslurm.center.platforms import load_platforms
 
-    return load_platforms(environ={FILE_VARIABLE: str(path), "HOME": str(Path.home())})
+    return load_platforms(environ={FILE_VARIABLE: str(path), "HOME": str(expanded("~"))})
 
 
 def _checks(configs: Sequence[Config]) -> dict[str, Any]:
@@ -240,10 +246,10 @@ def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path
     with_it = "" if known else f"QSLURM_CONFIG={shlex.quote(str(target.absolute()))} "
     for config in configs:
         first, name = config.platform == FIRST, config.platform
-        if config.c2.token_file and not Path(config.c2.token_file).expanduser().exists():
+        if config.c2.token_file and not os.access(expanded(config.c2.token_file), os.F_OK):
             whose = "C2's operators send" if first else f"the operators of {name} send"
             steps.append(f"qslurm token install --file {config.c2.token_file} < token, which {whose} you")
-        if config.agent.socket and not Path(config.agent.socket).exists():
+        if config.agent.socket and not os.access(config.agent.socket, os.F_OK):
             unit = "qslurm-agent" if first else f"qslurm-agent@{name}"
             steps.append(f"systemctl enable --now {unit}, on one host of the center")
     if steps or any(one.state != "ok" for one in findings):

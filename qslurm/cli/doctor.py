@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
     from qslurm.doctor.finding import Check, Finding, ok, run
 
     findings: list[Finding]
-    if config_file is not None or Path("/etc/qslurm/c2.toml").exists():
+    if config_file is not None or os.access("/etc/qslurm/c2.toml", os.F_OK):
         from qslurm.c2.config import load_c2_config
         from qslurm.doctor.c2 import LIMIT_S, NEEDS, c2_checks
 

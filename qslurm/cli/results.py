@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ def _target(plot: str | None) -> Path | None:
     path = Path(str(plot))
     if path.suffix.lower() not in (".svg", ".png"):
         raise click.BadParameter(f"{str(path)!r} is neither .svg nor .png, nor `-`.", param_hint="--plot")
-    if not path.absolute().parent.is_dir():
+    if not os.access(path.parent, os.X_OK):
         raise click.BadParameter(f"There is no folder {str(path.parent)!r}.", param_hint="--plot")
     return path
 

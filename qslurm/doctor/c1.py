@@ -15,6 +15,7 @@ import msgspec
 from qslurm import __version__
 from qslurm.center.config import Config
 from qslurm.center.connection import by_agent
+from qslurm.center.settings import expanded
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
@@ -66,7 +67,7 @@ def _of_platform(
 
 
 def _reads_token(config: Config) -> bool:
-    return bool(config.c2.token_file) and os.access(Path(config.c2.token_file).expanduser(), os.R_OK)
+    return bool(config.c2.token_file) and os.access(expanded(config.c2.token_file), os.R_OK)
 
 
 def _named(look: Callable[[Config], Iterable[Finding]], config: Config) -> Iterator[Finding]:

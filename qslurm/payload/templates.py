@@ -49,8 +49,15 @@ def find_template(name: str, folders: Sequence[Path]) -> Template:
             hint="Give its name, without a folder and without .json.j2.",
         )
     for folder in _places(folders):
-        if (path := folder / (name + _JSON)).is_file():
-            return _template(path)
+        path = folder / (name + _JSON)
+        try:
+            if path.is_file():
+                return _template(path)
+        except PermissionError as error:
+            raise InvalidInputError(
+                f"The folder of templates {folder} can't be read: {error.strerror}.",
+                hint="template_folders under [job] in the configuration names it.",
+            ) from error
     names = [template.name for template in list_templates(folders)]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
