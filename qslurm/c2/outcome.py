@@ -63,6 +63,17 @@ def ending_state(job: JobFacts) -> str:
     return "FAILED" if code else "COMPLETED"
 
 
+def ending_reason(job: JobFacts) -> str:
+    """Slurm's reason for the end, "" for none. For a script that a signal has ended, 22.05 gives that of a launch that
+    went wrong: the signal is told, as later releases do.
+    """
+    if job.reason.startswith("JobLaunchFailure") and job.exit_code & 0x7F:
+        from qslurm.slurmrest.states import raised_signal  # not for every hook
+
+        return raised_signal(job.exit_code)
+    return "" if job.reason == "None" else job.reason
+
+
 def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: float) -> Finish | None:
     """What to tell the dispatcher when the epilog of a job runs; None while Slurm can't say.
 
@@ -82,13 +93,12 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
     if job.state != "COMPLETING" and job.live:
         # It runs: the hook that reported it ran for the start before.
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
-    reason = "" if job.reason == "None" else job.reason
     return Finish(
         job_id=job_id,
         restart=restart,
         state=ending_state(job),
         exit_code=job.exit_code >> 8,
-        reason=reason,
+        reason=ending_reason(job),
         key=key,
     )
 

@@ -21,7 +21,9 @@ NAMES = "JobID:|,ArrayJobID:|,ArrayTaskID:|"
 
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One job as slurmctld sees it. `exit_code` is a wait status (256 x code + signal), times are Unix seconds."""
+    """One job as slurmctld sees it. `exit_code` is a wait status (256 x code + signal, and
+    128 with a core dump), times are Unix seconds.
+    """
 
     job_id: int
     state: str

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from qslurm.c2.config import partition_of
-from qslurm.c2.outcome import finish_of, told
+from qslurm.c2.outcome import ending_reason, finish_of, told
 from qslurm.c2.printed import DrainedNode, JobFacts, NamedJob
 from qslurm.c2.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.dispatcher.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
@@ -139,9 +139,12 @@ def overdue(task: TaskStatus, job: JobFacts | None, forgotten_s: float) -> tuple
         return Finish(job_id=task.job_id, restart=task.restart, state="REQUEUED"), EPILOG_GRACE_S
     if job.live:
         return None
-    exit_code, reason = job.exit_code >> 8, "" if job.reason == "None" else job.reason
     finish = Finish(
-        job_id=task.job_id, restart=task.restart, state=job.state, exit_code=exit_code, reason=reason
+        job_id=task.job_id,
+        restart=task.restart,
+        state=job.state,
+        exit_code=job.exit_code >> 8,
+        reason=ending_reason(job),
     )
     return finish, EPILOG_GRACE_S
 

@@ -70,6 +70,7 @@ def _version(connection: Center) -> str | None:
 def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
     from qslurm.center.origin import describe
     from qslurm.center.tasks import parameters_of
+    from qslurm.slurmrest.states import is_reason
 
     said = job.marks
     print_facts(
@@ -77,7 +78,7 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
             "job": f"{config.prefix}{job.shown_id} {platform.get('name') or job.name}",
             "platform": config.platform if len(config.platforms) > 1 else None,
             "state": situation(job),
-            "why": platform.get("reason"),
+            "why": None if is_reason(str(platform.get("reason") or "")) else platform.get("reason"),
             **parameters_of(job),
             "backend": said.backend,
             "partition": job.partition,

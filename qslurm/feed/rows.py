@@ -22,8 +22,8 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One job, one task of an array, or the tasks of an array that wait and share a record.
 
     Times are Unix seconds, 0 for one that is not known; `start` of a waiting job is slurmctld's guess. `status` is
-    the batch script's wait status (256 x exit code + signal). `limit_minutes` is 0 without a limit. `array_job` is 0
-    where there is no array, `array_tasks` is one index, or "4-9%2" for those that wait.
+    the batch script's wait status (256 x exit code + signal, and 128 if it dumped core). `limit_minutes` is 0 without
+    a limit. `array_job` is 0 where there is no array, `array_tasks` is one index, or "4-9%2" for those that wait.
     """
 
     job_id: int
@@ -63,7 +63,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
             submit=job.submit_time or 0,
             start=start or 0,
             end=job.end_time or 0,
-            status=256 * (job.exit_code or 0) + (job.signal or 0),
+            status=256 * (job.exit_code or 0) + (job.signal or 0) + 128 * job.core_dumped,
             restarts=job.restart_count,
             limit_minutes=job.time_limit_minutes or 0,
             array_job=job.array_job_id or 0,
@@ -109,6 +109,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
             end_time=(self.end or None) if final else None,
             exit_code=self.status >> 8 if final and not signal else None,
             signal=signal if final and signal else None,
+            core_dumped=final and signal != 0 and bool(self.status & 0x80),
             restart_count=self.restarts,
             time_limit_minutes=self.limit_minutes or None,
             array_job_id=self.array_job or None,

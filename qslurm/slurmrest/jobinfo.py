@@ -8,7 +8,16 @@ from typing import Any, Literal
 import msgspec
 
 from qslurm.payload.comment import Comment, marks_of, note_in
-from qslurm.slurmrest.states import OF_WAITING, explain, is_final, outcome, pick, word
+from qslurm.slurmrest.states import (
+    OF_WAITING,
+    by_signal,
+    explain,
+    is_final,
+    outcome,
+    pick,
+    with_exit_code,
+    word,
+)
 
 Record = dict[str, Any]
 
@@ -19,7 +28,8 @@ PLATFORM_SAYS = "qslurm: "
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
 
-    `exit_code` and `signal` are those of the batch script, None while it has not ended; `time_limit_minutes`
+    `exit_code` and `signal` are those of the batch script, None while it has not ended, and `core_dumped` says whether
+    it has left its memory (24.11 and later don't tell); `time_limit_minutes`
     is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job, `priority` its place
     among those (the highest is next). `cancelled_by` is who cancelled it, as far as slurmdbd knows. `state` and
     `reason` are Slurm's own words.
@@ -46,6 +56,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     end_time: int | None = None
     exit_code: int | None = None
     signal: int | None = None
+    core_dumped: bool = False
     restart_count: int = 0
     time_limit_minutes: int | None = None
     array_job_id: int | None = None
@@ -76,6 +87,10 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
         said = note_in(self.admin_comment)
         if self.is_final and said.startswith(PLATFORM_SAYS):
             return said.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
+        if self.state == "FAILED" and self.signal:
+            return by_signal(self.signal, core_dumped=self.core_dumped)
+        if self.state == "FAILED" and self.exit_code and self.reason in ("", "NonZeroExitCode"):
+            return with_exit_code(self.exit_code)
         return "" if self.is_final and self.reason in OF_WAITING else explain(self.reason)
 
     @property
@@ -96,7 +111,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
 def from_slurmctld(record: Record) -> JobInfo:
     """Read one of slurmctld's records; v0.0.38 has numbers where v0.0.39 has {set, infinite, number}."""
     state = pick(record.get("job_state"))
-    code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
+    code, signal, core = _exit(record.get("exit_code")) if is_final(state) else (None, None, False)
     start = _time(record.get("start_time"))
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
@@ -118,6 +133,7 @@ def from_slurmctld(record: Record) -> JobInfo:
         end_time=_time(record.get("end_time")) if is_final(state) else None,
         exit_code=code,
         signal=signal,
+        core_dumped=core,
         restart_count=number(record.get("restart_cnt")) or 0,
         time_limit_minutes=number(record.get("time_limit")),
         array_job_id=_time(record.get("array_job_id")),
@@ -136,7 +152,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
     comment = comment if isinstance(comment, dict) else {"job": comment}
     state = pick(told.get("current"))
     array = _object(record.get("array"))
-    code, signal = _exit(record.get("exit_code")) if is_final(state) else (None, None)
+    code, signal, core = _exit(record.get("exit_code")) if is_final(state) else (None, None, False)
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
         name=text(record.get("name")),
@@ -155,6 +171,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
         end_time=_time(time.get("end")),
         exit_code=code,
         signal=signal,
+        core_dumped=core,
         restart_count=number(record.get("restart_cnt")) or 0,
         time_limit_minutes=number(time.get("limit")),
         array_job_id=_time(array.get("job_id")),
@@ -198,13 +215,16 @@ def _reason(value: object) -> str:
     return "" if reason == "None" else reason
 
 
-def _exit(value: object) -> tuple[int | None, int | None]:
-    """Exit code and signal: slurmctld gives wait(2)'s status word (768 is exit 3), slurmdbd an object."""
+def _exit(value: object) -> tuple[int | None, int | None, bool]:
+    """Exit code, signal, and whether a core was dumped: slurmctld gives wait(2)'s status word (768 is exit 3), slurmdbd
+    an object.
+    """
     if isinstance(value, dict) and "return_code" in value:
         told = _object(value.get("signal"))
         signal = number(told.get("signal_id", told.get("id"))) or None
-        return (None if signal else number(value["return_code"])), signal
+        core = "CORE_DUMPED" in (value.get("status") or ())
+        return (None if signal else number(value["return_code"])), signal, core
     status = number(value)
     if status is None:
-        return None, None
-    return (None, status & 0x7F) if status & 0x7F else (status >> 8, None)
+        return None, None, False
+    return (None, status & 0x7F, bool(status & 0x80)) if status & 0x7F else (status >> 8, None, False)

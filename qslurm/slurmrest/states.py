@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -185,9 +187,39 @@ def word(name: str) -> str:
     return STATES[name].word if name in STATES else name.lower().replace("_", " ")
 
 
+RAISED_SIGNAL = re.compile(r"RaisedSignal:(\d+)(.*core dumped)?")
+"""How Slurm names a signal as the reason of an end (23.02 and later: "RaisedSignal:11(Segmentation_fault)"), and so do
+C2's hooks for an older one.
+"""
+
+
+def raised_signal(status: int) -> str:
+    """The reason of a batch script that a signal has ended, from its wait status, as RAISED_SIGNAL reads it."""
+    return f"RaisedSignal:{status & 0x7F}" + ("(core dumped)" if status & 0x80 else "")
+
+
+def by_signal(number: int, *, core_dumped: bool = False) -> str:
+    """That a signal has ended a batch script, in words."""
+    return f"its script was ended by {_named(number)}" + (", and dumped core" if core_dumped else "")
+
+
+def with_exit_code(code: int) -> str:
+    """That a batch script has ended with an exit code, in words; a shell gives 128 and the number of a signal."""
+    of = f", as of a command ended by {_named(code - 128)}" if code - 128 in _SIGNALS else ""
+    return f"its script ended with exit code {code}{of}"
+
+
+_SIGNALS = {int(one) for one in signal.Signals}
+
+
+def _named(number: int) -> str:
+    name = f" ({signal.Signals(number).name})" if number in _SIGNALS else ""
+    return f"signal {number}{name}"
+
+
 def is_reason(text: str) -> bool:
     """Whether this is a reason as Slurm names it, and no sentence."""
-    return text in REASONS
+    return text in REASONS or RAISED_SIGNAL.match(text) is not None
 
 
 def explain(reason: str) -> str:
@@ -196,6 +228,8 @@ def explain(reason: str) -> str:
     """
     if reason in ("", "None"):
         return ""
+    if found := RAISED_SIGNAL.match(reason):
+        return by_signal(int(found[1]), core_dumped=found[2] is not None)
     return REASONS.get(reason, reason)
 
 

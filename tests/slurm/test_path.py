@@ -75,6 +75,23 @@ def test_a_time_limit_ends_a_job_with_exit_code_8(alice):
     assert "time limit" in done.stderr
 
 
+def test_a_script_that_a_signal_ends_says_which_wherever_its_end_is_told(alice):
+    alice.writes("crash.sh", "#!/bin/bash\nkill -SEGV $$\n")
+    done = alice.types("submit", "crash.sh", "-b", "qx", "--wait")
+    job_id = done.stderr.split("Job ")[-1].split()[0]
+    by_signal = "its script was ended by signal 11 (SIGSEGV)"
+    assert (done.returncode, by_signal in done.stderr) == (6, True), done.stderr
+    for words in (("wait", job_id), ("show", job_id)):
+        told = alice.types(*words)
+        assert by_signal in told.stdout + told.stderr, (words, told)
+
+    def accounted():
+        jobs = json.loads(alice.types("history", "--json").stdout)["jobs"]
+        return [one["signal"] for one in jobs if str(one["job_id"]) == job_id] == [11]
+
+    eventually(accounted, "slurmdbd to know the signal")
+
+
 def test_cancelling_ends_a_running_job_and_waiting_for_it_says_so(alice):
     alice.writes("sleep.sh", "#!/bin/bash\nsleep 600\n")
     job_id = alice.submits("sleep.sh", "--backend", "qx")

@@ -20,6 +20,7 @@ from qslurm.jobmanager.logs import read_log
 from qslurm.payload.spec import JobSpec
 from qslurm.slurmrest import JobInfo
 from qslurm.slurmrest.client import SlurmrestClient
+from qslurm.slurmrest.states import explain
 from qslurm.store.reader import Reader
 
 STATUS: dict[str, JobStatus] = {
@@ -75,7 +76,7 @@ class SlurmRunner:
                 if task.state != TaskState.WITHDRAWN:
                     over = STATUS[task.state] not in {"planned", "running"}
                     ended = (task.finished_at or time.time()) if over else None
-                    found[task.job_id] = Progress(STATUS[task.state], task.reason, ended)
+                    found[task.job_id] = Progress(STATUS[task.state], explain(task.reason), ended)
         waiting = [run for run in runs if run not in found]
         if waiting:
             with self._slurm(caller) as slurm:

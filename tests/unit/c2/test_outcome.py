@@ -55,6 +55,25 @@ def test_an_exit_code_is_told_without_the_signal() -> None:
     assert finish == Finish(job_id=7, restart=0, state="FAILED", exit_code=3, reason="NonZeroExitCode")
 
 
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (completing(signal=11, reason="JobLaunchFailure"), "RaisedSignal:11"),
+        (completing(signal=139, reason="JobLaunchFailure"), "RaisedSignal:11(core dumped)"),
+        (
+            completing(signal=11, reason="RaisedSignal:11(Segmentation_fault)"),
+            "RaisedSignal:11(Segmentation_fault)",
+        ),
+        (completing(code=1, reason="JobLaunchFailure"), "JobLaunchFailure"),
+        (completing(signal=15, reason="TimeLimit"), "TimeLimit"),
+    ],
+)
+def test_a_signal_is_told_and_not_called_a_launch_that_went_wrong(job: JobFacts, reason: str) -> None:
+    finish = finish_of(7, 0, "", job, NOW)
+    assert finish is not None
+    assert finish.reason == reason
+
+
 def test_a_job_that_is_back_in_the_queue_was_requeued() -> None:
     job = JobFacts(job_id=7, state="PENDING", restart=2)
     assert finish_of(7, 2, "", job, NOW) == Finish(job_id=7, restart=1, state="REQUEUED")

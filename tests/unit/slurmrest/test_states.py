@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
+from qslurm.feed.rows import JobRow
 from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd
 from qslurm.slurmrest.states import (
     CODES,
@@ -15,8 +16,10 @@ from qslurm.slurmrest.states import (
     STATES,
     explain,
     is_final,
+    is_reason,
     outcome,
     pick,
+    raised_signal,
     word,
 )
 
@@ -122,3 +125,77 @@ def test_why_a_job_waited_does_not_say_why_it_ended():
 
 def test_each_state_has_squeues_code():
     assert sorted(CODES.values()) == sorted(STATES)
+
+
+SEGV = "its script was ended by signal 11 (SIGSEGV)"
+BY_SIGNAL = {
+    # what says so: the words
+    "slurmctld's wait status": (
+        from_slurmctld, {"job_state": "FAILED", "state_reason": "JobLaunchFailure", "exit_code": 11}, SEGV
+    ),
+    "and a core": (
+        from_slurmctld,
+        {"job_state": "FAILED", "state_reason": "JobLaunchFailure", "exit_code": 139},
+        f"{SEGV}, and dumped core",
+    ),
+    "slurmctld from v0.0.40 on": (
+        from_slurmctld,
+        {
+            "job_state": ["FAILED"],
+            "state_reason": "RaisedSignal:11(Segmentation_fault)",
+            "exit_code": {
+                "status": ["CORE_DUMPED"],
+                "return_code": {"set": False, "infinite": False, "number": 0},
+                "signal": {"id": {"set": True, "infinite": False, "number": 11}, "name": "SEGV"},
+            },
+        },
+        f"{SEGV}, and dumped core",
+    ),
+    "slurmdbd of 22.05": (
+        from_slurmdbd,
+        {
+            "state": {"current": "FAILED", "reason": "None"},
+            "exit_code": {"status": "SIGNALED", "return_code": None,
+                          "signal": {"signal_id": 11, "name": "Segmentation fault"}},
+        },
+        SEGV,
+    ),
+    "the script's last command": (
+        from_slurmctld,
+        {"job_state": "FAILED", "state_reason": "NonZeroExitCode", "exit_code": 35584},
+        "its script ended with exit code 139, as of a command ended by signal 11 (SIGSEGV)",
+    ),
+    "no signal": (
+        from_slurmctld,
+        {"job_state": "FAILED", "state_reason": "NonZeroExitCode", "exit_code": 768},
+        "its script ended with exit code 3",
+    ),
+    "a launch that went wrong": (
+        from_slurmctld,
+        {"job_state": "FAILED", "state_reason": "JobLaunchFailure", "exit_code": 1 << 8},
+        "the job could not be launched",
+    ),
+    "a time limit is no signal": (
+        from_slurmctld, {"job_state": "TIMEOUT", "state_reason": "TimeLimit", "exit_code": 15},
+        "it ran into its time limit",
+    ),
+    "a signal without a name": (
+        from_slurmctld, {"job_state": "FAILED", "state_reason": "JobLaunchFailure", "exit_code": 40},
+        "its script was ended by signal 40",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("read", "record", "words"), BY_SIGNAL.values(), ids=BY_SIGNAL)
+def test_a_script_that_a_signal_has_ended_says_which(read, record, words):
+    job = read({"job_id": 1, "name": "j", **record})
+    assert job.why == words
+    assert JobRow.of(job).info().why == words
+
+
+@pytest.mark.parametrize("status", [11, 139, 9])
+def test_the_reason_that_hooks_tell_is_read_as_slurms_own(status):
+    job = from_slurmctld({"job_id": 1, "name": "j", "job_state": "FAILED", "exit_code": status})
+    assert is_reason(raised_signal(status))
+    assert explain(raised_signal(status)) == job.why
+    assert explain("RaisedSignal:11(Segmentation_fault)") == SEGV
