@@ -261,12 +261,27 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
         return full.exit_code
     if os.environ.get("QSLURM_TRACEBACK"):
         raise error
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        gone = InvalidInputError("The current folder is there no more.", hint="Go to another one.")
+        print_error(gone, as_json=as_json)
+        return gone.exit_code
     wrapped = QslurmError(
         f"Something went wrong that qslurm did not expect: {type(error).__name__}: {error}.",
         hint="Please report it; QSLURM_TRACEBACK=1 shows where it happened.",
     )
     print_error(wrapped, as_json=as_json)
     return wrapped.exit_code
+
+
+def _is_nowhere() -> bool:
+    """Whether the current folder has been removed."""
+    from pathlib import Path
+
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _unwritten(error: OSError) -> str:

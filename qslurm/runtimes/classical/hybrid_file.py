@@ -19,7 +19,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,7 +76,7 @@ def run_hybrid(
     check_hybrid(source, file)
     qi = QuantumInterface(transport, parameters)
     with stand_ins(), _module(source, file) as module:
-        with _users_errors(file):
+        with _users_errors(file, str(module.__file__)):
             with _without_collections():
                 exec(compile(source, str(module.__file__), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 -- the job itself
             _drive(module, qi, shots)
@@ -125,7 +125,9 @@ def _next_circuit(answer: Any, shots: int | None) -> tuple[str | None, int | Non
 @contextmanager
 def _module(source: str, file: str) -> Iterator[ModuleType]:
     """A module of the user's own, findable by pickle and dataclasses, its lines known to tracebacks."""
-    path = str(Path(file).absolute())
+    with suppress(FileNotFoundError):  # the current folder is there no more
+        file = str(Path(file).absolute())
+    path = file
     module = ModuleType(MODULE_NAME)
     module.__file__ = path
     before = sys.modules.get(MODULE_NAME)
@@ -157,12 +159,12 @@ def _without_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _users_errors(file: str) -> Iterator[None]:
-    """Turn what the user's code raises into a JobFailedError that shows the user's lines only."""
+def _users_errors(file: str, path: str) -> Iterator[None]:
+    """Turn what the user's code raises into a JobFailedError that shows the user's lines only: those of `path`."""
     try:
         yield
     except QslurmError as error:
-        if where := _last_line(error, file):
+        if where := _last_line(error, path):
             error.hint = f"{error.hint} Asked for in {file}{where}.".strip()
         raise
     except KeyboardInterrupt:
@@ -174,23 +176,24 @@ def _users_errors(file: str) -> Iterator[None]:
         ) from error
     except BaseException as error:
         what = traceback.format_exception_only(error)[-1].strip()[:MAX_TRACE]
-        where = _last_line(error, file)
-        raise JobFailedError(f"{file}{where}: {what}.", hint="\n" + _users_trace(error, file)) from error
+        where = _last_line(error, path)
+        raise JobFailedError(
+            f"{file}{where}: {what}.", hint="\n" + _users_trace(error, file, path)
+        ) from error
 
 
-def _frames(error: BaseException, file: str) -> list[traceback.FrameSummary]:
-    path = str(Path(file).absolute())
+def _frames(error: BaseException, path: str) -> list[traceback.FrameSummary]:
     return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
 
 
-def _last_line(error: BaseException, file: str) -> str:
-    frames = _frames(error, file)
+def _last_line(error: BaseException, path: str) -> str:
+    frames = _frames(error, path)
     return f":{frames[-1].lineno}" if frames else ""
 
 
-def _users_trace(error: BaseException, file: str) -> str:
+def _users_trace(error: BaseException, file: str, path: str) -> str:
     """The traceback, without the frames of qslurm and of libraries."""
-    frames = _frames(error, file)
+    frames = _frames(error, path)
     if not frames:
         return ""
     lines = ["Traceback, your own lines (most recent call last):\n", *traceback.format_list(frames)]

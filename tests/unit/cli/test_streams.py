@@ -82,6 +82,41 @@ def test_ctrl_c_before_anything_has_begun_is_no_traceback(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+GONE = "mkdir gone && cd gone && rmdir ../gone && "
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("submit s.sh -b qx --dry-run", 2),
+        ("submit $HOME/s.sh -b qx --dry-run", 0),
+        ("submit $HOME/s.sh -b qx --dry-run --then next.sbatch", 2),
+        ("run $HOME/h.py", 0),
+        ("run $HOME/fails.py", 6),
+        ("results 12 --plot x.svg", 2),
+        ("center init --url http://127.0.0.1:9 --file config.toml", 2),
+        ("center init --url http://127.0.0.1:9 --file $HOME/config.toml", 0),
+        ("man --write pages", 1),
+        ("doctor", 1),
+    ],
+)
+def test_a_folder_that_is_gone_hinders_only_what_needs_it(folder: Path, command: str, code: int) -> None:
+    (folder / "h.py").write_text("def execute(qi): pass\ndef finalize(results): return {}\n")
+    (folder / "fails.py").write_text("def execute(qi): 1 / 0\ndef finalize(results): return {}\n")
+    done = run(f"{GONE} Q {command}", folder)
+    assert done.returncode == code, done.stderr
+    assert "did not expect" not in done.stderr
+    if code == 6:
+        assert "fails.py:1: ZeroDivisionError" in done.stderr
+
+
+def test_a_file_that_goes_elsewhere_is_shown_with_its_own_lines(folder: Path) -> None:
+    (folder / "away.py").write_text(
+        "import os\ndef execute(qi):\n    os.chdir('/')\n    1 / 0\ndef finalize(results): return {}\n"
+    )
+    assert "away.py:4: ZeroDivisionError" in run("Q run away.py", folder).stderr
+
+
 LOCALES = (
     "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
     "PYTHONIOENCODING=latin-1",
