@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
+import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +17,12 @@ import msgspec
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError
+from qslurm.leaving import leave
 from qslurm.runtimes.classical import limits
-from qslurm.runtimes.classical.step import fail_step, run_step
+from qslurm.runtimes.classical.step import fail_step
+from qslurm.runtimes.process import end_with
 from qslurm.runtimes.warm.child import MESSAGE_BYTES, Assignment, Plan, Step, begin
-from qslurm.runtimes.warm.client import TOKEN, attend, outcome, wishes
+from qslurm.runtimes.warm.client import DONE, FAILED, PASSED_ON, TOKEN, attend, outcome, wishes
 from qslurm.runtimes.warm.plan import job_step, plan_of
 
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ENOSPC)
@@ -28,17 +33,44 @@ PAUSE_S = 0.5
 
 def run(script: Path, config: C2Config) -> int:
     """Run the step in a runtime that is confined as configured, or not at all; the exit code."""
-    if config.runtimes.confine == "never":
-        return run_step(script, config.dispatcher)
     token = os.environ.get(TOKEN) or os.urandom(16).hex()
     try:
-        code, reason = _run(plan_of(config, rootless=True), partial(job_step, config), token, str(script))
+        if config.runtimes.confine == "never":
+            code, reason = _run_beside(partial(job_step, config, script), token)
+        else:
+            code, reason = _run(plan_of(config, rootless=True), partial(job_step, config), token, str(script))
     except (OSError, ConfigError) as error:
         code, reason = 1, f"This node can't confine the job, so it was not run: {error}. Tell C2's operators."
     if not reason:
         return code
     os.environ[TOKEN] = token
     return fail_step(script, config.dispatcher, reason)
+
+
+def _run_beside(step: Callable[[], int], token: str) -> tuple[int, str]:
+    """As `_run`, for a step that is not confined: still in a process that is not ours, because it may end anyhow."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        code = FAILED
+        try:
+            end_with(parent)
+            os.environ[TOKEN] = token
+            code = DONE if step() == 0 else FAILED
+        except BaseException:  # noqa: BLE001 -- shown as Python shows it; a fork must not return
+            sys.excepthook(*sys.exc_info())
+        leave(code)
+    ended_by: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        ended_by.append(number)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return outcome(f"exit {code}" if code >= 0 else f"signal {-code}", ended_by)
 
 
 def _run(plan: Plan, step: Step, token: str, script: str) -> tuple[int, str]:

@@ -6,11 +6,12 @@ prints is the job's output, and the final result is its last line.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+
+import msgspec
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import DispatcherConfig
@@ -19,7 +20,7 @@ from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.client import knock
-from qslurm.runtimes.warm.client import TOKEN
+from qslurm.runtimes.warm.client import FAILED, TOKEN
 
 LARGEST_RESULT = 6 * 1024 * 1024
 """Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
@@ -34,40 +35,94 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
     `script_path` is the job's batch script, for messages: its data comes from the dispatcher, which has it from
     Slurm. `identity` is how to prove who this is (default: MUNGE).
     """
+    output = _Output()
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
             session = Session(
-                client, job_id, restart,
-                say=_say, leave=_leave, door=lambda: knock(config.socket), token=os.environ.pop(TOKEN, ""),
+                client, job_id, restart, say=output.waits, leave=output.leave,
+                door=lambda: knock(config.socket), token=os.environ.pop(TOKEN, ""),
             )  # fmt: skip
             with closing(session):
                 if session.attached.kind == "circuit":
-                    print(counts_table(session.circuit_outcome()), flush=True)
+                    output.say(counts_table(session.circuit_outcome()))
                 elif session.attached.kind == "session":
-                    _hold(session)
+                    _hold(session, output)
                 else:
-                    print(_run_hybrid(session), flush=True)
+                    output.say(_run_hybrid(session, output))
     except QslurmError as error:
-        sys.stdout.flush()
-        print(f"qslurm: {error}", file=sys.stderr)
+        output.complain(str(error))
         return 1
     return 0
+
+
+class _Output:
+    """Where the step itself writes: taken before the user's code runs, which may close or replace stdout and print.
+
+    Whether it can be written does not decide how a job ends.
+    """
+
+    def __init__(self) -> None:
+        self._out, self._err = (_copy(number) for number in (1, 2))
+        self._write = os.write
+        self._exit = os._exit
+
+    def say(self, text: str) -> None:
+        """A line of the job's output."""
+        self._print(self._out, text)
+
+    def complain(self, text: str) -> None:
+        """A line beside it."""
+        self._print(self._err, f"qslurm: {text}")
+
+    def waits(self, reason: str) -> None:
+        """Why the job waits."""
+        self._print(self._err, f"qslurm: waiting: {reason.rstrip('.')}.")
+
+    def leave(self, error: QslurmError) -> None:
+        """End this process at once: the user's code catches whatever is raised in it, here too."""
+        try:
+            self.complain(str(error))
+        finally:
+            self._exit(FAILED)
+
+    def _print(self, to: int, text: str) -> None:
+        for stream in (sys.stdout, sys.stderr):  # what the user printed comes before what we print
+            with suppress(Exception):
+                stream.flush()
+        data = f"{text}\n".encode(errors="backslashreplace")
+        with suppress(OSError):
+            while to >= 0 and data:
+                data = data[self._write(to, data) :]
+
+
+def _copy(number: int) -> int:
+    """A descriptor of the same file; -1 if there is none."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return -1
 
 
 def fail_step(
     script_path: Path, config: DispatcherConfig, reason: str, *, identity: Identity | None = None
 ) -> int:
-    """Say of a step whose process has been ended why it was; the answer is the exit code, 1."""
-    print(f"qslurm: {reason}", file=sys.stderr, flush=True)
+    """Say of a step whose process has been ended why it was; the answer is the exit code.
+
+    It is 1, and 0 where the process had handed in its result before.
+    """
+    output = _Output()
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
-            session = Session(client, job_id, restart, say=_say, token=os.environ.pop(TOKEN, ""))
+            session = Session(client, job_id, restart, say=output.waits, token=os.environ.pop(TOKEN, ""))
+            if session.attached.state == "finished":
+                return 0
+            output.complain(reason)
             if session.attached.kind == "hybrid" and session.attached.envelope is not None:
                 session.conclude(failure=reason)
     except QslurmError as error:
-        print(f"qslurm: the reason could not be handed in: {error}", file=sys.stderr)
+        output.complain(f"{reason} This could not be handed in: {error}")
     return 1
 
 
@@ -83,16 +138,16 @@ def counts_table(outcome: Outcome) -> str:
     return "\n".join([*lines, f"{outcome.shots_done} shots"])
 
 
-def _hold(session: Session) -> None:
+def _hold(session: Session, output: _Output) -> None:
     """Stay in Slurm's job for as long as its session lasts; the loop runs elsewhere."""
-    print("The session is open.", flush=True)
+    output.say("The session is open.")
     ended = session.hold()
     if ended.state != "finished":
         raise JobFailedError(ended.reason or f"The session has ended: {ended.state}.")
-    print("The session has ended.", flush=True)
+    output.say("The session has ended.")
 
 
-def _run_hybrid(session: Session) -> str:
+def _run_hybrid(session: Session, output: _Output) -> str:
     from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
     attached = session.attached
@@ -101,24 +156,22 @@ def _run_hybrid(session: Session) -> str:
     envelope = attached.envelope
     if envelope is None:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
-    here = os.getpid()
+    here, process, end, encode = os.getpid(), os.getpid, os._exit, msgspec.json.encode
     try:
         result = run_hybrid(
             envelope.source, envelope.file, session, shots=envelope.shots, parameters=envelope.parameters
         )
-        final_result = _not_too_large(json.dumps(result))
+        final_result = _not_too_large(encode(result).decode())
     except (QslurmError, KeyboardInterrupt) as error:
-        sys.stdout.flush()
-        if os.getpid() != here:  # a process that the user's code has forked, and let come here
-            os._exit(1)
+        if process() != here:  # a process that the user's code has forked, and let come here
+            end(FAILED)
         failure = _failure(error, envelope.file)
         session.conclude(failure=str(failure)[:LONGEST_REASON])
         raise failure from error.__cause__
-    if os.getpid() != here:
-        os._exit(0)
+    if process() != here:
+        end(0)
     if not session.executions:
-        print("qslurm: the hybrid file has executed no circuit.", file=sys.stderr)
-    sys.stdout.flush()  # what the user printed comes before what we print
+        output.complain("the hybrid file has executed no circuit.")
     session.conclude(final_result=final_result)
     return final_result
 
@@ -147,16 +200,3 @@ def _which_job(script_path: Path) -> tuple[int, int]:
             f"{script_path} is a job step, but this is no Slurm job: SLURM_JOB_ID is not set.",
             hint="Submit it with qslurm submit, or run the circuit or hybrid file itself with qslurm run.",
         ) from error
-
-
-def _leave(error: QslurmError) -> None:
-    """End this process at once: the user's code catches whatever is raised in it, here too."""
-    try:
-        sys.stdout.flush()
-        print(f"qslurm: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(1)
-
-
-def _say(reason: str) -> None:
-    print(f"qslurm: waiting: {reason.rstrip('.')}.", file=sys.stderr, flush=True)

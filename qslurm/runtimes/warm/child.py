@@ -27,6 +27,7 @@ import msgspec
 from qslurm.leaving import leave
 from qslurm.runtimes.classical import kernel, limits, view
 from qslurm.runtimes.config import RuntimesConfig
+from qslurm.runtimes.warm.client import DONE, FAILED
 
 MESSAGE_BYTES = 65536
 FDS = 7
@@ -152,7 +153,7 @@ def _watch(pid: int, link: socket.socket, caller: int, config: RuntimesConfig) -
             code = os.waitstatus_to_exitcode(status)
             too_much = limits.excess(limits.look(config.memory_mb * limits.MB), config)
             verdict = f"exit {code}" if code >= 0 else f"signal {-code}"
-            _say(link, f"limit {too_much}" if too_much and code else verdict)
+            _say(link, f"limit {too_much}" if too_much and code != DONE else verdict)
             return
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + limits.LOOK_EVERY_S
@@ -244,11 +245,9 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     code = 1
     try:
         code = step(Path(script))
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
     except BaseException:  # noqa: BLE001 -- shown as Python shows it
         sys.excepthook(*sys.exc_info())
-    leave(code)
+    leave(FAILED if code else DONE)
 
 
 def _fresh_randomness() -> None:

@@ -20,6 +20,9 @@ PASSED_ON = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _
 SCM_LIMIT = 4096
 TOKEN = "QSLURM_STEP_TOKEN"  # noqa: S105 -- a variable's name
 """The variable by which a second process of a step shows that it belongs to the first."""
+DONE, FAILED = 96, 1
+"""Exit codes by which a step says that its work is done, or that it has said why not. Any other is the user's code's,
+which has ended the process before there was a result: 0, too (os._exit, another program in its place)."""
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +59,10 @@ def outcome(verdict: str, ended_by: list[int]) -> tuple[int, str]:
     """
     word, _, rest = verdict.partition(" ")
     if word == "exit":
-        return int(rest), ""
+        code = int(rest)
+        if code in (DONE, FAILED):
+            return int(code != DONE), ""
+        return 1, f"The job's code ended its process with exit code {code} before it had a result."
     if word == "limit":
         return 1, rest
     number = int(rest) if word == "signal" else 9

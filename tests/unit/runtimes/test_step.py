@@ -197,7 +197,7 @@ def finalize(measurements):
     shared.ask(hybrid_job(121, source, uid=UID))
     status, out, _ = end(begin(shared, 121))
     assert status == 0
-    assert out.splitlines() == ["CircuitError 2", '{"n": 39}']
+    assert out.splitlines() == ["CircuitError 2", '{"n":39}']
 
 
 def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Running) -> None:

@@ -1,0 +1,129 @@
+"""A hybrid job without a result has failed, however its process ended; one with a result has it, whatever it did to
+its output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from qslurm.runtimes.warm.client import DONE, FAILED, outcome
+from tests.unit.dispatcher.running import BELL, ROOT, Running, hybrid_job
+from tests.unit.waiting import until
+
+UID = os.getuid()
+
+_STEP = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import msgspec
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
+from qslurm.runtimes.classical.cold import _run_beside
+from qslurm.runtimes.classical.step import fail_step, run_step
+from qslurm.runtimes.warm.client import TOKEN
+config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
+identity = OwnFolder(Path(config.socket).parent)
+code, reason = _run_beside(lambda: run_step(Path("job.sh"), config, identity=identity), "a token")
+os.environ[TOKEN] = "a token"
+sys.exit(fail_step(Path("job.sh"), config, reason, identity=identity) if reason else code)
+"""
+
+SOURCE = """
+import atexit, builtins, io, json, os, signal, sys, threading, time
+def execute(qi):
+    print("begins", flush=True)
+    qi.execute_circuit({circuit!r}, 10)
+    {does}
+def finalize(measurements):
+    return {{"n": len(measurements)}}
+"""
+
+
+def ends(running: Running, job_id: int, does: str) -> tuple[int, str, str]:
+    running.ask(hybrid_job(job_id, SOURCE.format(circuit=BELL, does=does), uid=UID))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _STEP, str(ROOT), msgspec.json.encode(running.config).decode()],
+        env=environment | {"SLURM_JOB_ID": str(job_id), "SLURM_RESTART_COUNT": "0"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+EARLY = {
+    "os._exit(0)": "exit code 0",
+    "os._exit(3)": "exit code 3",
+    "sys.exit(0)": "exit code 0",
+    "raise SystemExit": "exit code None",
+    "os.kill(os.getpid(), signal.SIGKILL)": "signal 9",
+    "os.kill(os.getpid(), signal.SIGTERM)": "signal 15",
+    "os.abort()": "signal 6",
+    "os.execv('/bin/true', ['true'])": "exit code 0",
+    "os.execv('/bin/sh', ['sh', '-c', 'exit 7'])": "exit code 7",
+    "threading.Thread(target=os._exit, args=(0,)).start(); time.sleep(60)": "exit code 0",
+    "atexit.register(os._exit, 0); 1 / 0": "ZeroDivisionError",
+    "os.fork() or os._exit(0); os._exit(0)": "exit code 0",
+}
+
+
+@pytest.mark.parametrize(("does", "why"), EARLY.items(), ids=EARLY)
+def test_who_ends_before_there_is_a_result_has_failed(shared: Running, does: str, why: str) -> None:
+    job_id = 4000 + list(EARLY).index(does)
+    code, out, err = ends(shared, job_id, does)
+    assert (code, out) == (1, "begins\n"), err
+    task = until(lambda: (t := shared.reader().task("a", job_id)) and t.state == "failed" and t)
+    assert why in task.reason
+    assert why in err
+
+
+KEPT = (
+    "sys.stdout.close()",
+    "os.close(1)",
+    "os.close(1); open('/dev/null', 'w')",
+    "sys.stdout = None",
+    "sys.stdout = io.StringIO()",
+    "sys.stdout = object()",
+    "os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
+    "sys.stderr.close(); os.close(2)",
+    "builtins.print = None",
+    "json.dumps = json.loads = None",
+    "sys.modules['json'] = sys.modules['msgspec'] = None",
+    "os.write = os._exit = os.getpid = sys.exit = None",
+    "atexit.register(os._exit, 0)",
+    "atexit.register(os.kill, os.getpid(), signal.SIGKILL)",
+)
+
+
+@pytest.mark.parametrize("does", KEPT)
+def test_a_result_is_kept_whatever_the_code_has_done_to_its_output(shared: Running, does: str) -> None:
+    job_id = 4100 + KEPT.index(does)
+    code, out, err = ends(shared, job_id, does)
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1]) == {"n": 1}
+    task = shared.reader().task("a", job_id)
+    assert task is not None
+    assert (task.state, shared.final_result(task)) == ("finished", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "why"),
+    [
+        (f"exit {DONE}", 0, ""),
+        (f"exit {FAILED}", 1, ""),
+        ("exit 0", 1, "exit code 0"),
+        ("exit 3", 1, "exit code 3"),
+        ("signal 9", 1, "signal 9"),
+        ("lost", 1, "signal 9"),
+        ("limit The job printed too much.", 1, "printed"),
+    ],
+)
+def test_a_runtimes_last_word_is_a_steps_exit_code(verdict: str, code: int, why: str) -> None:
+    """The same for a warm runtime and for one that a step makes for itself."""
+    found, reason = outcome(verdict, [])
+    assert (found, why in reason, bool(reason)) == (code, True, bool(why))
