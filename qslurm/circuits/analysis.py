@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from qslurm.circuits import stand_ins
 from qslurm.circuits.text import Text, place
 from qslurm.errors import CircuitError
 
@@ -33,7 +34,8 @@ _ANALYZE = (
 
 def analyze(read: Text, file: str) -> dict[str, Any]:
     """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
-    answer = _ask_libqasm_apart(read, file) if read.risky else _ask_libqasm(read.program)
+    program_read = stand_ins.with_stand_ins(read.program) if stand_ins.are_needed() else read.program
+    answer = _ask_libqasm_apart(program_read, read, file) if read.risky else _ask_libqasm(program_read)
     try:
         tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
     except RecursionError as error:
@@ -41,7 +43,10 @@ def analyze(read: Text, file: str) -> dict[str, Any]:
             f"{file}: the circuit is too deeply nested to be read.", hint="Use fewer modifiers on one gate."
         ) from error
     if "errors" in tree:
-        raise _error(tree["errors"], read, file)
+        errors = tree["errors"]
+        if program_read is not read.program:
+            errors = [stand_ins.undone(error, read.program) for error in errors]
+        raise _error(errors, read, file)
     program: dict[str, Any] = tree["Program"]
     return program
 
@@ -54,7 +59,7 @@ def _ask_libqasm(program: str) -> str:
     return answer
 
 
-def _ask_libqasm_apart(read: Text, file: str) -> str:
+def _ask_libqasm_apart(program: str, read: Text, file: str) -> str:
     """Analyze in a process of its own, which may come to its end or fill its memory without harm."""
     import subprocess
 
@@ -62,7 +67,7 @@ def _ask_libqasm_apart(read: Text, file: str) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ANALYZE],
-            input=read.program,
+            input=program,
             capture_output=True,
             text=True,
             env=environment,
