@@ -11,6 +11,7 @@ program measures qubits before they are reset, which QX does wrongly for entangl
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MAX_BITS = 4096
 """Bits of one result key; QX itself would take a million."""
 _REMEMBERED_CHARACTERS = 16_384
+_SMALLEST_K = -1020
+"""Of CRk, whose angle is 2 pi / 2^k: below it that is more than a double-precision number can be."""
 
 
 class Readout(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +135,7 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
         )
     steps = program["block"]["Block"]["statements"]
     _refuse_repeated_operands(steps, registers, read, file)
+    _refuse_what_is_no_rotation(steps, read, file)
     measured = _measurements(steps, registers)
     if not measured:
         raise CircuitError(
@@ -220,6 +224,32 @@ def _refuse_repeated_operands(
                     f"{where}: a gate is given the same qubit twice.",
                     hint="Its qubits have to be different ones.",
                 )
+
+
+def _refuse_what_is_no_rotation(steps: list[dict[str, Any]], read: Text, file: str) -> None:
+    """QX computes something of an angle that is not finite, and nobody could tell that from a result."""
+    for step, statement in enumerate(steps):
+        gate = statement.get("GateInstruction", {}).get("gate")
+        while isinstance(gate, dict):  # a modifier has a gate inside
+            details = gate["Gate"]
+            numbers = [float(value["value"]) for each in details["parameters"] for value in each.values()]
+            if what := _no_rotation(details["name"], numbers):
+                raise CircuitError(
+                    f"{_where(read, len(steps), step, file)}: {what}.",
+                    hint="Look for a root or a logarithm of a negative number, or for one that is too large.",
+                )
+            gate = details["gate"]
+
+
+def _no_rotation(gate: str, numbers: list[float]) -> str:
+    """What is wrong with a gate's parameters (or a modifier's), if anything is."""
+    if not all(map(math.isfinite, numbers)):
+        return f"a parameter of {gate} is not a finite number"
+    if gate == "CRk" and numbers and numbers[0] < _SMALLEST_K:
+        return f"the angle of CRk with k = {numbers[0]:.0f} is not a finite number"
+    if gate == "Rn" and len(numbers) == 5 and not any(numbers[:3]):
+        return "the axis of Rn has no direction"
+    return ""
 
 
 def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tuple[int, int]]:

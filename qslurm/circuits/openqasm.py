@@ -7,7 +7,9 @@ and rewrites its gates to those that cQASM has; here they only get their names t
 
 from __future__ import annotations
 
+import bisect
 import io
+import math
 import re
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,8 @@ _GATES = {
 }
 _FIRST_WORD = re.compile(r"(?>\s|//[^\n]*+|/\*.*?\*/)*+OPENQASM\s+(\d+)", re.DOTALL)
 _PLACE = re.compile(r"^(?:(?P<file>[^\n:]+):)?(?P<line>\d+),(?P<column>\d+): (?P<what>.*)", re.DOTALL)
+_BEFORE = re.compile(r"(?>\s|//[^\n]*+|/\*.*?\*/)*+", re.DOTALL)
+_STATEMENT_END = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"|[{};]", re.DOTALL)
 _GRAMMAR = re.compile(r"^line (\d+):(\d+) (.*)$", re.MULTILINE)
 _FEEDBACK = {
     "if_else",
@@ -66,7 +70,44 @@ def as_cqasm(text: str, file: str) -> str:
         raise CircuitError(
             f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed."
         )
-    return _written(_rewritten(_read(text, found[1], file), file), file)
+    circuit = _read(text, found[1], file)
+    if _is_infinite(circuit) or _is_infinite(circuit := _rewritten(circuit, file)):
+        raise CircuitError(
+            f"{_where_infinite(text, found[1], file)}: a parameter of a gate is not a finite number.",
+            hint="Look for a root or a logarithm of a negative number, or for one that is too large.",
+        )
+    return _written(circuit, file)
+
+
+def _is_infinite(circuit: QuantumCircuit) -> bool:
+    """Whether a parameter of a gate is infinite or not a number."""
+    numbers = (each for one in circuit.data for each in one.operation.params if isinstance(each, float))
+    return not all(map(math.isfinite, numbers))
+
+
+def _where_infinite(text: str, version: str, file: str) -> str:
+    """The file, and the line of the first statement with which the program has such an angle.
+
+    Qiskit keeps no places. But each statement outside of braces ends a program, too, and that can be read.
+    """
+    ends, depth = [], 0
+    for match in _STATEMENT_END.finditer(text):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if match[0] in {";", "}"} and not depth:
+            ends.append(match.end())
+
+    def is_infinite(end: int) -> bool:
+        try:
+            circuit = _read(text[:end], version, file)
+            return _is_infinite(circuit) or _is_infinite(_rewritten(circuit, file))
+        except CircuitError:
+            return False
+
+    first = bisect.bisect_left(ends, True, key=is_infinite)
+    if first == len(ends):
+        return file
+    begin = _BEFORE.match(text, ends[first - 1] if first else 0)
+    return f"{file}:{text.count(chr(10), 0, begin.end() if begin else 0) + 1}"
 
 
 def _read(text: str, version: str, file: str) -> QuantumCircuit:
@@ -105,9 +146,9 @@ def _missing(file: str) -> CircuitError:
 def _located(message: str, file: str) -> CircuitError:
     found = _PLACE.match(message)
     if found is None:
-        return CircuitError(f"{file}: {message}.")
+        return CircuitError(f"{file}: {message.rstrip('.')}.")
     where = found["file"] if found["file"] not in {None, "<input>"} else file
-    return CircuitError(f"{where}:{found['line']}:{int(found['column']) + 1}: {found['what']}.")
+    return CircuitError(f"{where}:{found['line']}:{int(found['column']) + 1}: {found['what'].rstrip('.')}.")
 
 
 def _rewritten(circuit: QuantumCircuit, file: str) -> QuantumCircuit:
@@ -130,7 +171,9 @@ def _rewritten(circuit: QuantumCircuit, file: str) -> QuantumCircuit:
     try:
         return transpile(circuit, basis_gates=list(_GATES), optimization_level=0)
     except QiskitError as error:
-        raise CircuitError(f"{file}: {error.message}.", hint="Define the gate, or use others.") from error
+        raise CircuitError(
+            f"{file}: {error.message.rstrip('.')}.", hint="Define the gate, or use others."
+        ) from error
 
 
 def _written(circuit: QuantumCircuit, file: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from qslurm.circuits.check import check_circuit
 from qslurm.errors import CircuitError
+from qslurm.payload.sweep import filled
 
 HEAD = "version 3.0\nqubit[2] q\nbit[2] b\n"
 
@@ -124,6 +125,65 @@ def test_a_gate_on_the_same_qubit_twice_is_refused() -> None:
 @pytest.mark.parametrize("expression", ["1/0", "1 % 0", "1/(2 - 2)", "1/ /* here */ 0"])
 def test_a_division_by_zero_is_an_error_and_not_the_end_of_the_process(expression: str) -> None:
     assert refused(HEAD + f"Rx({expression}) q[0]\nb = measure q").message.startswith("bell.cq:4:1: ")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "Rx(sqrt(-1)) q[0]",
+        "Ry(exp(1000)) q[0]",
+        "Rz(-exp(1000)) q[0]",
+        "Rx(acos(2)) q[0]",
+        "Rx((-1)**0.5) q[0]",
+        "Rx(1.0/0) q[0]",
+        "Rx(0/0.0) q[0]",
+        "Rx(log(0)) q[0]",
+        "Rx(2**5000) q",
+        "CR(sqrt(-2)) q[0], q[1]",
+        "CRk(-2000) q[0], q[1]",
+        "Rn(1, 0, 0, pi, sqrt(-1)) q[0]",
+        "Rn(0, 0, 0, pi, 0) q[0]",
+        "U(0, exp(1000), 0) q[0]",
+        "pow(sqrt(-1)).X q[0]",
+        "ctrl.Rx(sqrt(-1)) q[0], q[1]",
+        "inv.pow(2).Ry(asin(3)) q[0]",
+    ],
+)
+def test_a_gate_that_is_no_rotation_is_refused_where_it_stands(gate: str) -> None:
+    """QX gives counts for it all the same."""
+    assert refused(HEAD + f"H q[0]; {gate}\nb = measure q").message.startswith("bell.cq:4:9: ")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "Rx(1.0e300) q[0]",
+        "CRk(-1000) q[0], q[1]",
+        "CRk(2000) q[0], q[1]",
+        "Rn(0, 0, 1, pi, 0) q",
+        "U(pi, 0, -pi) q",
+        "pow(1/2).X q[0]",
+        "inv.Z90 q",
+        "wait(3) q",
+    ],
+)
+def test_every_other_number_is_left_alone(gate: str) -> None:
+    assert check_circuit(HEAD + f"{gate}\nb = measure q").qubits == 2
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "1.0e400", "sqrt(-1)"])
+def test_a_parameter_that_is_not_finite_is_refused_where_it_is_used(value: str) -> None:
+    """As --set and --sweep put it there."""
+    text = filled(HEAD + "Rx({{ theta }}) q[0]\nb = measure q", {"theta": value})
+    assert refused(text).message.startswith("bell.cq:4:")
+
+
+@pytest.mark.parametrize(
+    "expression", ["1/0", "1.0/0", "0/0", "(-1)**0.5", "sqrt(-1)", "exp(1000)", "acos(2)"]
+)
+def test_so_it_is_in_cqasm_1(expression: str) -> None:
+    text = f"version 1.0\nqubits 1\nrx q[0], {expression}\nmeasure_all\n"
+    assert refused(text).message.startswith("bell.cq:3:")
 
 
 @pytest.mark.parametrize("index", ["0:99999999999", "0:2**40", "0:9999*9999*9999"])

@@ -115,3 +115,34 @@ def test_openqasm_runs_wherever_a_circuit_is_handed_over(tmp_path: Path) -> None
         f"def execute(qi): qi.execute_circuit({text!r}, 4)\ndef finalize(measured): return measured[0]\n"
     )
     assert run_file(hybrid).final_result == {"001": 4}
+
+
+@needs_qiskit
+@pytest.mark.parametrize(
+    ("head", "statement"),
+    [
+        (HEAD_2, "rx(exp(1000)) q[0];"),
+        (HEAD_2, "cp(-exp(1000)) q[0], q[1];"),
+        (HEAD_2, "rz (exp(800)*2)\nq[1];"),
+        (HEAD_2, "u(exp(1000), 0, 0) q;"),
+        (HEAD_3, "rx(1e400) q[0];"),
+        (HEAD_3, "rx(exp(1000)) q[0];"),
+        (HEAD_3, "U(0, 2e308, 0) q[1];"),
+    ],
+)
+def test_an_angle_that_is_not_finite_is_refused_with_its_line(head: str, statement: str) -> None:
+    text = f"{head}h q[0];\n// rx(1); {{\n/* 0; */ {statement}\nx q[1];\n"
+    line = text[: text.index(statement)].count("\n") + 1
+    assert refused(text).message.startswith(f"old.qasm:{line}:")
+
+
+@needs_qiskit
+@pytest.mark.parametrize("statement", ["rx(sqrt(-1)) q[0];", "rx(1/0) q[0];", "rx(ln(0)) q[0];"])
+def test_what_qiskit_can_not_compute_is_refused_with_its_line(statement: str) -> None:
+    assert refused(HEAD_2 + f"h q[0];\n{statement}\nmeasure q -> c;\n").message.startswith("old.qasm:6:")
+
+
+@needs_qiskit
+def test_such_an_angle_in_a_gate_s_definition_is_refused_where_the_gate_is_used() -> None:
+    text = HEAD_2 + "gate foo a {\nh a;\nrx(exp(1000)) a;\n}\nx q[0];\nfoo q[1];\nmeasure q -> c;\n"
+    assert refused(text).message.startswith("old.qasm:10:")
