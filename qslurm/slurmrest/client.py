@@ -132,18 +132,34 @@ class SlurmrestClient:
         return [self._conversation.adapter.job(record) for record in self._listed(verdict)]
 
     def partitions(self) -> dict[str, str]:
-        """The state of each partition: UP, DOWN (accepts and holds), DRAIN, INACTIVE."""
-        verdict = self._conversation.ask("{control}/partitions", "the list of partitions")
-        return dict(partition_state(record) for record in verdict.body.get("partitions") or [])
+        """The state of each partition: UP, DOWN (accepts and holds), DRAIN, INACTIVE; UNKNOWN where C2 says none."""
+        ours = self._conversation.adapter.has_partition_states
+        verdict = self._conversation.exchange("GET", "{control}/partitions", beside=not ours)
+        if verdict.kind == "no_such_path" and not ours:
+            verdict = self._conversation.exchange("GET", "{control}/partitions")
+        listed = verdict.body.get("partitions")
+        # without the accounting the list is whole, but for what jobs may be billed (24.11, 26.05)
+        if verdict.kind != "ok" and not (verdict.kind == "no_accounting" and listed):
+            raise self._conversation.explained(verdict, "the list of partitions")
+        return dict(partition_state(record) for record in listed or [])
 
     def cancel(self, job_id: int, task: int | None = None) -> list[str]:
         """Cancel a job, or one task of an array; gives back C2's warnings, that it is over already for one.
 
-        UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's.
+        UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's, RefusedError where C2
+        can cancel no single task.
         """
+        beside = task is not None and not self._conversation.adapter.cancels_tasks
         if self._conversation.adapter.cancels_in_silence and (over := self._over_already(job_id)):
             return over
-        verdict = self._conversation.exchange("DELETE", f"{{control}}/job/{_named(job_id, task)}")
+        verdict = self._conversation.exchange(
+            "DELETE", f"{{control}}/job/{_named(job_id, task)}", beside=beside
+        )
+        if beside and verdict.kind == "no_such_path":
+            raise RefusedError(
+                f"C2's API version ({self.api_version}) can't cancel one task: it would cancel all of job {job_id}.",
+                hint=f"Cancel job {job_id} as a whole, or ask C2's operators to serve v0.0.38 as well.",
+            )
         if verdict.kind == "already_over":
             return [verdict.words]
         if verdict.kind == "unknown_job":  # slurmctld forgets a job some minutes after its end
@@ -157,8 +173,9 @@ class SlurmrestClient:
 
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
         """Give a job that waits other values for some of its fields (`hold`, for one); C2's warnings."""
-        changes = encode(fields)
-        verdict = self._conversation.exchange("POST", f"{{control}}/job/{job_id:d}", lambda _: changes)
+        verdict = self._conversation.exchange(
+            "POST", f"{{control}}/job/{job_id:d}", lambda adapter: encode(adapter.change(dict(fields)))
+        )
         if verdict.kind not in ("ok", "accepted"):
             raise self._conversation.explained(verdict, f"job {job_id}")
         return list(verdict.warnings)

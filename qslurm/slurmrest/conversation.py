@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qslurm.errors import QslurmError, TokenError, UncertainError, UnreachableError
+from qslurm.errors import QslurmError, UnreachableError
 from qslurm.slurmrest.adapters import ADAPTERS, AUTO, Adapter, parse_version
 from qslurm.slurmrest.refusals import error_for
-from qslurm.slurmrest.verdict import Verdict, classify
+from qslurm.slurmrest.verdict import Verdict, answers, classify
 
 if TYPE_CHECKING:
     from qslurm.slurmrest.transport import Transport
 
 SUBMIT = "{control}/job/submit"
+
+_MAYBE_THE_TOKEN = ("token_or_silence", "token_or_cut", "token_or_lost", "token_or_accounting")
+_WITHOUT_ACCOUNTING = ("token_or_accounting", "no_accounting")
 
 
 class Conversation:
@@ -52,16 +55,30 @@ class Conversation:
             self._adapter = self._negotiated()
         return self._adapter
 
-    def exchange(self, method: str, path: str, body: Callable[[Adapter], bytes] | None = None) -> Verdict:
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Callable[[Adapter], bytes] | None = None,
+        *,
+        beside: bool = False,
+    ) -> Verdict:
         """Send a request and say what its answer means. `path` begins with {control} or {accounting}.
 
         A server that has been upgraded meanwhile has not acted on a request in a version it does not know: the
-        version is found anew, and the request sent in that one.
+        version is found anew, and the request sent in that one. One whose version needs slurmdbd has not acted while
+        that is away, either, but for submissions: the request is sent in the version beside it, where there is one.
+        With `beside` that one is asked at once; where there is none, the answer is "no_such_path".
         """
-        verdict = self._said(method, path, body)
+        if beside:
+            return self._beside(method, path, body)
+        verdict = self._said(self.adapter, method, path, body)
         if verdict.kind == "no_such_path" and self._negotiable and self._version_is_gone(path):
             self._adapter = None
-            verdict = self._said(method, path, body)
+            verdict = self._said(self.adapter, method, path, body)
+        if verdict.kind in _WITHOUT_ACCOUNTING and path.startswith("{control}") and path != SUBMIT:
+            told = self._beside(method, path, body)
+            return verdict if told.kind == "no_such_path" else told
         return verdict
 
     def ask(self, path: str, what: str) -> Verdict:
@@ -75,33 +92,39 @@ class Conversation:
         self, verdict: Verdict, what: str, *, submitting: bool = False, adapter: Adapter | None = None
     ) -> QslurmError:
         """The error, after asking the other daemon when a refused token and a silent one look alike."""
-        if verdict.kind == "no_accounting":  # 26.05; slurmctld says clearly what it thinks of a token
-            path = f"{(adapter or self.adapter).control}/job/1"
-            if self._send("GET", path).kind == "token":
-                verdict = Verdict("token")
-        if verdict.kind in ("token_or_silence", "token_or_cut"):
-            spoken = adapter or self.adapter
-            refused = not spoken.names_refused_tokens and self._token_is_refused(spoken)
-            if refused:
-                return TokenError("C2 refused the token.", hint=error_for(Verdict("token"), what).hint)
-            if refused is False and submitting:
-                return UncertainError(
-                    f"C2's slurmctld broke off in the middle of the submission: {verdict.words}.",
-                    hint="The job may be there: look with `qslurm queue` before you submit it again.",
-                )
-            if refused is False:
-                return error_for(Verdict("token_or_silence"), what)
-            if verdict.kind == "token_or_silence":
-                return UnreachableError(
-                    "C2's Slurm does not answer its slurmrestd, or refused the token without saying so.",
-                    hint="Look at the token with `qslurm token check`; if it is good, try again later.",
-                )
+        spoken = adapter or self.adapter
+        refused: bool | None = False
+        if (
+            verdict.kind == "no_accounting" and spoken.names_refused_tokens
+        ):  # slurmctld does; 26.05's slurmdbd not
+            refused = self._send("GET", f"{spoken.control}/job/1").kind == "token"
+        elif verdict.kind in _MAYBE_THE_TOKEN and not spoken.names_refused_tokens:
+            refused = self._token_is_refused(spoken)
+        if refused:
+            return error_for(Verdict("token"), what)
+        if submitting and verdict.kind == "token_or_accounting" and verdict.warnings:
+            return error_for(
+                Verdict("ok", warnings=verdict.warnings), what
+            )  # it was not taken for what they say
+        if verdict.kind == "token_or_accounting" and refused is False:
+            return error_for(Verdict("no_accounting"), what, submitting=submitting)
+        if verdict.kind == "token_or_silence" and refused is None and not submitting:
+            return UnreachableError(
+                "C2's Slurm does not answer its slurmrestd, or refused the token without saying so.",
+                hint="Look at the token with `qslurm token check`; if it is good, try again later.",
+            )
         return error_for(verdict, what, submitting=submitting)
 
-    def _said(self, method: str, path: str, body: Callable[[Adapter], bytes] | None) -> Verdict:
-        spoken = self.adapter
+    def _said(
+        self, spoken: Adapter, method: str, path: str, body: Callable[[Adapter], bytes] | None
+    ) -> Verdict:
         full = path.format(control=spoken.control, accounting=spoken.accounting)
         return self._send(method, full, body(spoken) if body else None, submitting=path == SUBMIT)
+
+    def _beside(self, method: str, path: str, body: Callable[[Adapter], bytes] | None = None) -> Verdict:
+        """What is said in the version beside ours; "no_such_path" where there is none."""
+        other = ADAPTERS.get(self.adapter.beside)
+        return self._said(other, method, path, body) if other else Verdict("no_such_path")
 
     def _version_is_gone(self, path: str) -> bool:
         """Whether a path is missing because its version is: slurmdbd's may be missing for want of its plug-in."""
@@ -129,12 +152,26 @@ class Conversation:
         )
 
     def _token_is_refused(self, adapter: Adapter) -> bool | None:
-        """Whether slurmdbd refuses the token, which it says clearly (1007); None when it can't be asked."""
+        """Whether C2 refuses the token; None when nobody can say.
+
+        slurmdbd says so clearly (1007), but in v0.0.39, where the version beside it is asked. While slurmdbd is away,
+        slurmctld's "UP" in a ping proves the token.
+        """
         try:
-            verdict = self._send("GET", f"{adapter.accounting}/job/1")
+            said = Verdict("no_such_path")
+            if other := ADAPTERS.get(adapter.beside):
+                said = self._send("GET", f"{other.accounting}/job/1")
+            if said.kind == "no_such_path":
+                said = self._send("GET", f"{adapter.accounting}/job/1")
+            if said.kind in ("token", "ok", "unknown_job"):
+                return said.kind == "token"
+            ping = self._send("GET", f"{adapter.control}/ping")
         except UnreachableError:
             return None
-        return {"token": True, "ok": False}.get(verdict.kind)
+        if ping.kind == "ok" and any(answers(entry) for entry in ping.body.get("pings") or []):
+            return False
+        # in v0.0.39 alone slurmctld is "DOWN" for a token that it does not believe, or is as dead as slurmdbd
+        return True if said.kind == ping.kind == "token_or_accounting" else None
 
     def _send(
         self, method: str, path: str, body: bytes | None = None, *, submitting: bool = False

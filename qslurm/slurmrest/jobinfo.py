@@ -183,9 +183,11 @@ def from_slurmdbd(record: Record) -> JobInfo:
 
 
 def partition_state(record: Record) -> tuple[str, str]:
-    """A partition's name and state; from v0.0.40 the state is a list, one level deeper."""
+    """A partition's name and state; v0.0.39 says none, from v0.0.40 it is a list, one level deeper."""
     state = record.get("state") or _object(record.get("partition")).get("state")
-    return text(record.get("name")), text(state[0] if isinstance(state, list) and state else state)
+    return text(record.get("name")), text(
+        state[0] if isinstance(state, list) and state else state
+    ) or "UNKNOWN"
 
 
 def text(value: object) -> str:

@@ -44,6 +44,7 @@ HINTS: dict[int, str] = {
     2081: "C2 has no index so high in an array (1000 by default); give a sweep fewer values, or submit it in parts.",
     2105: "C2 takes no jobs at the moment; try again later.",
     2127: "The payload needs an environment, such as PATH.",
+    9000: "The payload is an object with job and script.",
     9001: "A field of the payload is not one that this C2 knows.",
     9200: "The payload needs an environment, such as PATH.",
     9202: "A field of the payload has the wrong type.",
@@ -57,9 +58,13 @@ _LOOK_FIRST = "It may have been accepted: look with `qslurm queue` before you su
 # The kinds whose sentence is always the same.
 _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     "token": (TokenError, "C2 refused the token.", _TOKEN_HINT),
-    "token_or_cut": (TokenError, "C2 refused the token.", _TOKEN_HINT),
     "token_or_silence": (UnreachableError, "C2's slurmrestd got no answer from its slurmctld.", _AGAIN),
-    "no_accounting": (UnreachableError, "C2's accounting (slurmdbd) does not answer.", _AGAIN),
+    "no_accounting": (UnreachableError, "C2's accounting (slurmdbd, or its database) is away.", _AGAIN),
+    "token_or_accounting": (
+        UnreachableError,
+        "C2's accounting (slurmdbd) is away, or C2 refused the token without saying so.",
+        "Look at the token with `qslurm token check`; if it is good, try again later.",
+    ),
     "duplicate": (
         DuplicateError,
         "C2 has accepted this submission before (Slurm error 2011).",
@@ -72,16 +77,22 @@ _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     ),
 }
 
+_LEAVES_OPEN = ("token_or_silence", "token_or_accounting", "no_accounting")
+"""Of these, what was asked may have been done."""
+
 
 def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> QslurmError:
     """The error that a verdict stands for; `what` was asked, as in "the job" or "job 42".
 
-    While submitting, whatever leaves open if the job exists is an UncertainError.
+    What may be a refused token or a silence counts as a silence: who refuses a token says so when asked (see
+    `Conversation.explained`). While submitting, whatever leaves open if the job exists is an UncertainError.
     """
     number = f" (Slurm error {verdict.number})" if verdict.number > 0 else ""
     words = verdict.words.rstrip(".")
     if verdict.kind in _ALWAYS:
         error, sentence, hint = _ALWAYS[verdict.kind]
+        if submitting and verdict.kind in _LEAVES_OPEN:
+            return UncertainError(sentence, hint=_LOOK_FIRST)
         return error(sentence, hint=hint)
     match verdict.kind:
         case "permission":
@@ -93,7 +104,7 @@ def error_for(verdict: Verdict, what: str, *, submitting: bool = False) -> Qslur
             return UnknownJobError(f"C2 knows no {what}.", hint="`qslurm queue` lists the jobs it knows.")
         case "no_controller":
             return UnreachableError(f"C2's slurmctld is not there: {words}{number}.", hint=_AGAIN)
-        case "lost":
+        case "lost" | "token_or_cut" | "token_or_lost":
             sentence = f"C2's slurmctld took the request and did not answer: {words}{number}."
             return (
                 UncertainError(sentence, hint=_LOOK_FIRST)

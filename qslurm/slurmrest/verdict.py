@@ -18,6 +18,8 @@ Kind = Literal[
     "token",  # refused
     "token_or_silence",  # slurmctld answered with nothing: a refused token, or it is dead
     "token_or_cut",  # slurmctld hung up: a refused token, or it died halfway
+    "token_or_lost",  # slurmctld's answer was none: a refused token, or it came too late
+    "token_or_accounting",  # slurmrestd came no further than slurmdbd: a refused token, or slurmdbd is away
     "permission",
     "already_over",  # to cancel a job that has ended
     "duplicate",
@@ -43,11 +45,10 @@ class Verdict:
     body: dict[str, Any] = field(default_factory=dict)
 
 
-# Slurm's error numbers (slurm_errno.h) that say something other than "refused". Recorded with 23.02.8, 24.11.5
-# and 26.05.5, seen on 22.05.8.
-_KINDS: dict[int, Kind] = {
-    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment, and 11,
-    # from a slurmdbd that was
+# Slurm's error numbers (slurm_errno.h) that say something other than "refused"; those are in `refusals.HINTS`.
+# Recorded with 23.02.8, 24.11.5 and 26.05.5, seen on 22.05.8.
+KINDS: dict[int, Kind] = {
+    # errno(3), which slurmrestd passes on as it is; seen: 104, from a slurmctld that was killed in that moment
     4: "lost",  # EINTR
     11: "lost",  # EAGAIN
     12: "lost",  # ENOMEM
@@ -61,8 +62,8 @@ _KINDS: dict[int, Kind] = {
     111: "no_controller",  # ECONNREFUSED
     113: "no_controller",  # EHOSTUNREACH
     -1: "token_or_silence",  # 22.05: every GET, for a refused token and for a dead slurmctld alike
-    1000: "token",  # 23.02, beside 7000
-    1007: "token",  # slurmdbd's, with status 200
+    1000: "token_or_lost",  # 23.02: a slurmctld that is frozen, and runs the job afterwards; beside 7000 also a token
+    1007: "token",
     1800: "no_controller",
     1801: "lost",
     1802: "lost",
@@ -72,39 +73,60 @@ _KINDS: dict[int, Kind] = {
     2017: "unknown_job",
     2021: "already_over",
     2084: "already_over",
+    2137: "unknown_job",  # 23.02: an id that is none,
+    2139: "unknown_job",  # and one that is larger than any
     5000: "lost",
     5001: "lost",
     5002: "lost",
     5003: "lost",
     5004: "lost",  # slurmctld frozen: seen to run the job afterwards
     5005: "token_or_cut",
+    7000: "token_or_accounting",  # 23.02: every call, for a refused token and for a dead slurmdbd alike
     9003: "unknown_job",  # slurmdbd's "nothing found" on 22.05; 23.02 gives an empty list
-    7000: "token",  # 23.02: said for a refused token on every path
 }
 
-# When an answer carries several errors, the one that explains the others comes first.
+# When an answer carries several errors, the one that explains the others comes first. 23.02 says 7000 beside all that
+# it says while slurmdbd is away, and takes jobs and refuses them all the same: so what else is said counts.
 _RANK: tuple[Kind, ...] = (
     "token",
     "token_or_cut",
+    "token_or_lost",
     "no_controller",
     "lost",
-    "no_accounting",
     "permission",
     "unknown_job",
     "already_over",
     "duplicate",
     "refused",
+    "no_accounting",
     "token_or_silence",
+    "token_or_accounting",
 )
 
 # By number and where it was said: the same number means something else elsewhere.
-_KINDS_AT: dict[tuple[int, str], Kind] = {
+KINDS_AT: dict[tuple[int, str], Kind] = {
     (1, "slurm_kill_jobs()"): "no_controller",  # 24.11, 26.05: EPERM, when there is no slurmctld to tell
     (2010, "slurm_update_job2()"): "permission",  # of a submission it is about user_id
+    (2010, "_parse_job_list"): "permission",  # the same on 22.05
 }
 
-_ACCOUNTING_AWAY = "Failed to open slurmdbd connection"
-"""What 24.11 and 26.05 say beside 7000 when slurmdbd is not there; 26.05 says it of a refused token, too."""
+# By number and description: what slurmrestd itself says of its way to slurmdbd.
+KINDS_AS: dict[tuple[int, str], Kind] = {
+    (7000, "Failed connecting to slurmdbd"): "no_accounting",  # 22.05
+    (
+        7000,
+        "Failed to open slurmdbd connection",
+    ): "no_accounting",  # 24.11; 26.05 says it of a refused token, too
+    (7000, "Failed to open slurmdbd connection, authentication error"): "token",  # 24.11
+}
+
+_OF_SLURMDBD = "slurmdb_"
+"""Begins the source of what slurmdbd was asked; slurmctld was not meant then, and nothing was to be changed."""
+
+_ON_THE_WAY: tuple[Kind, ...] = (
+    *("no_controller", "lost", "token_or_cut", "token_or_lost", "token_or_silence", "token_or_accounting"),
+)
+"""What is said of a daemon that can't be heard."""
 
 _UNREADABLE = ("Unable to parse", "Failure during parsing", "Requested REST method")
 """Begins what slurmrestd says, as plain text, of a request that it could make nothing of."""
@@ -152,7 +174,7 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
     notes = _notes(document)
     job_id = document.get("job_id")
     if type(job_id) is int and job_id > 0:
-        told = tuple(f"{_words(entry)} (Slurm error {_number(entry)})" for entry in errors)
+        told = tuple(_told_beside(entry) for entry in errors)
         return Verdict("accepted", job_id=job_id, warnings=told + notes, body=document)
     real = [entry for entry in errors if _number(entry) != 0 or _words(entry)]
     if not real and status < 400:
@@ -167,6 +189,13 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
     ]
     number = numbers[0] if numbers else _number(worst)
     return Verdict(_kind(worst), number, _sentence(worst, real), warnings=notes, body=document)
+
+
+def _told_beside(entry: dict[str, Any]) -> str:
+    """An error that did no harm."""
+    if _kind(entry) in ("no_accounting", "token_or_accounting"):  # the token was good enough for slurmctld
+        return "C2's accounting (slurmdbd) is away."
+    return f"{_words(entry)} (Slurm error {_number(entry)})"
 
 
 def _notes(document: dict[str, Any]) -> tuple[str, ...]:
@@ -191,22 +220,24 @@ def _entries(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _number(entry: dict[str, Any]) -> int:
-    """`error_number` from v0.0.39; v0.0.38 has `error_code` for submissions and `error_number` elsewhere."""
-    number = entry.get("error_number", entry.get("error_code", 0))
+    """`error_number` from v0.0.39; v0.0.38 has `error_code` for submissions, `errno` for partitions."""
+    number = entry.get("error_number", entry.get("error_code", entry.get("errno", 0)))
     return number if isinstance(number, int) else 0
 
 
 def _kind(entry: dict[str, Any]) -> Kind:
+    number, source = _number(entry), str(entry.get("source", ""))
     # -1 is also what 22.05 says beside a field it can't read; only without any other words is it silence
-    if _number(entry) == -1 and entry.get("error") != "Unspecified error":
+    if number == -1 and entry.get("error") != "Unspecified error":
         return "refused"
-    source = str(entry.get("source", ""))
-    if _number(entry) == -1 and (source == "slurm_process_option_data" or source.startswith("#/")):
+    if number == -1 and (source == "slurm_process_option_data" or source.startswith("#/")):
         return "refused"  # a field of the request ("#/job/cpu_frequency/", 24.11), which was not sent on
-    if _number(entry) == 7000 and entry.get("description") == _ACCOUNTING_AWAY:
-        return "no_accounting"
-    at = (_number(entry), source)
-    return _KINDS_AT.get(at) or _KINDS.get(_number(entry), "refused")
+    kind = (
+        KINDS_AS.get((number, str(entry.get("description", ""))))
+        or KINDS_AT.get((number, source))
+        or KINDS.get(number, "refused")
+    )
+    return "no_accounting" if kind in _ON_THE_WAY and source.startswith(_OF_SLURMDBD) else kind
 
 
 def _words(entry: dict[str, Any]) -> str:

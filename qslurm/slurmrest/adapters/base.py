@@ -17,10 +17,14 @@ class Adapter:
     """How one API version of slurmrestd differs from the canonical form.
 
     `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
-    say); `job` and `accounted` read a record of slurmctld's and of slurmdbd's. `search` is the query that
-    narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far as the version can.
-    With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or not; with
-    `names_refused_tokens` a refused token is never mistaken for a slurmctld that is away.
+    say), `change` the fields of an update; `job` and `accounted` read a record of slurmctld's and of slurmdbd's.
+    `search` is the query that narrows slurmdbd's jobs to a user's, or to those since a time (Unix seconds), as far
+    as the version can. With `cancels_in_silence` the answer to a cancellation is the same whether the job was there or
+    not; with `names_refused_tokens` a refused token is never mistaken for a daemon that is away.
+
+    `beside` is the version of the same server that is asked for what this one can't: the states of partitions
+    (without `has_partition_states`), to cancel one task of an array (without `cancels_tasks`), and all but
+    submissions while slurmdbd is away.
     """
 
     version: str
@@ -30,6 +34,10 @@ class Adapter:
     search: Callable[[str, int], str]
     cancels_in_silence: bool = False
     names_refused_tokens: bool = False
+    change: Callable[[Payload], Payload] = dict
+    beside: str = ""
+    has_partition_states: bool = True
+    cancels_tasks: bool = True
 
     @property
     def control(self) -> str:

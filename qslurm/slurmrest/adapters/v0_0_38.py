@@ -21,7 +21,8 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 22.05.8):
   was asked for.
 - Jobs: limits and exit codes are plain numbers, an unset one is null. One reader serves both versions.
 - Accounting: `users=` is refused (9000), so a search goes by time; an unknown job is error 9003, status 200.
-- Errors carry `error_code` for submissions, `error_number` elsewhere. `verdict.py` reads both.
+- Errors carry `error_code` for submissions, `errno` for partitions, `error_number` elsewhere. `verdict.py` reads them.
+- Only slurmdbd's paths need slurmdbd: 7000 with "Failed connecting to slurmdbd" while it, or its database, is away.
 """
 
 from __future__ import annotations

@@ -11,8 +11,18 @@ Differences between what people write and what this version documents (recorded 
 - Unknown fields are ignored, wrong types only warned about: that is for the payload's validation, not for
   here.
 - Jobs: `job_state` is one text, times are plain numbers, limits and exit codes {set, infinite, number}.
-- Accounting: `users=` narrows a search; an unknown job is an empty list.
+- Accounting: `users=` narrows a search; an unknown job is an empty list. How a job ended is not in there: `return_code`
+  is 0 whatever sacct says, as in v0.0.38.
 - Errors carry `error_number`.
+- **Every call asks slurmdbd first.** While that is away each is answered with 7000, in the same words as a refused
+  token, and but for submissions nothing is done; a list of jobs may be cut. v0.0.38 on the same server needs no
+  slurmdbd, so it is asked then. Where the server has none, a ping tells the two apart: slurmctld is "UP" for a token
+  that it believes.
+- An update without `environment` is refused (9200), and one with it leaves the job's own as it is. Given.
+- A partition's record has **no state**. v0.0.38 is asked.
+- Cancelling one task of an array **cancels the whole array** (`12_3` is read as 12). v0.0.38 cancels the task.
+- 1000 alone is a slurmctld that answered too late, and may have acted; beside 7000 it may be a refused token.
+- An id that is larger than any is 2139: an unknown job.
 """
 
 from __future__ import annotations
@@ -41,10 +51,25 @@ def payload(given: Payload) -> Payload:
     return with_numbers({**given, "job": job}, *NUMBER_OBJECTS)
 
 
+def change(fields: Payload) -> Payload:
+    """The fields of an update; without an environment, whatever it is, there is none."""
+    return {"environment": ["PATH=/bin"], **fields}
+
+
 def search(user: str, since: int) -> str:
     """The accounting's jobs by user, which is what costs least; a start time hardly helps (measured)."""
     del since
     return f"users={user}" if user else ""
 
 
-ADAPTER = Adapter("v0.0.39", payload, from_slurmctld, from_slurmdbd, search)
+ADAPTER = Adapter(
+    "v0.0.39",
+    payload,
+    from_slurmctld,
+    from_slurmdbd,
+    search,
+    change=change,
+    beside="v0.0.38",
+    has_partition_states=False,
+    cancels_tasks=False,
+)

@@ -15,6 +15,9 @@ Differences to v0.0.39, and what is done with each (seen on Slurm 24.11.5):
   that is away, that hung up, or that is of another release while C2 is being upgraded.
 - slurmdbd's paths say 7000 for a refused token and for a dead slurmdbd; their `description` tells which.
 - A dead slurmctld: -1 for questions (as 22.05), 1800 for a submission, 1 (EPERM) for a cancellation.
+- An update needs no environment, a partition has its state (a list, one level deeper), one task of an array is
+  cancelled alone, and only slurmdbd's paths need slurmdbd. While that is away, the list of partitions says so in
+  `errors` (111 or 7000, of `slurmdb_tres_get`), and is complete.
 - Jobs: `job_state` is a list, times, too, are {set, infinite, number}, exit codes {return_code, signal}. One
   reader serves all versions.
 """
@@ -38,4 +41,8 @@ ADAPTER = replace(
     payload=payload,
     cancels_in_silence=True,
     names_refused_tokens=True,
+    change=dict,
+    beside="",
+    has_partition_states=True,
+    cancels_tasks=True,
 )

@@ -70,7 +70,7 @@ def _answer(number, **more):
 @pytest.mark.parametrize(
     ("status", "number", "kind"),
     [
-        (500, 1000, "token"),
+        (500, 1000, "token_or_lost"),
         (500, 5005, "token_or_cut"),
         (200, 1007, "token"),
         (500, 1800, "no_controller"),
@@ -92,9 +92,24 @@ def test_missing_or_newer_refusals_of_a_token(status):
     assert classify(status, "text/plain", b"Authentication failure").kind == "token"
 
 
-def test_a_refused_token_explains_the_errors_beside_it():
-    errors = [{"error_number": 7000, "error": "a"}, {"error_number": 2070, "error": "b"}]
-    assert classify(500, JSON, json.dumps({"errors": errors}).encode()).kind == "token"
+@pytest.mark.parametrize(("number", "kind"), [(2070, "refused"), (9200, "refused"), (1000, "token_or_lost")])
+def test_what_is_said_beside_an_accounting_that_is_away_counts(number, kind):
+    """23.02 says 7000 beside everything while slurmdbd is away, also where slurmctld has decided."""
+    errors = [{"error_number": 7000, "error": "a"}, {"error_number": number, "error": "b"}]
+    assert classify(500, JSON, json.dumps({"errors": errors}).encode()).kind == kind
+
+
+@pytest.mark.parametrize("number", [11, 104, 110, 111, 5005, 7000])
+def test_what_slurmdbd_was_asked_is_not_blamed_on_slurmctld(number):
+    # 111 and 7000 were seen, of slurmdb_tres_get, beside a list of partitions (24.11, 26.05)
+    errors = [{"error_number": number, "error": "Connection refused", "source": "slurmdb_tres_get"}]
+    assert classify(500, JSON, json.dumps({"errors": errors}).encode()).kind == "no_accounting"
+
+
+def test_a_refused_token_is_told_of_partitions_too():
+    """22.05 has a field of its own for the number there."""
+    body = {"errors": [{"error": "Unspecified error", "errno": -1}], "partitions": []}
+    assert classify(500, JSON, json.dumps(body).encode()).kind == "token_or_silence"
 
 
 def test_a_ping_that_is_up_proves_the_token_though_the_accounting_is_away():
