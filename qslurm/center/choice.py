@@ -9,6 +9,9 @@ from enum import IntEnum
 from qslurm.center.lists import Backend
 from qslurm.errors import InvalidInputError
 
+UNSAID = "UNKNOWN"
+"""The state of a partition that C2 does not say (v0.0.39 alone): it is not called closed for that, nor held."""
+
 NAMED = 8
 """Backends that a refusal names."""
 
@@ -88,7 +91,7 @@ def misfit(need: Need, offer: Offer) -> str:
     backend = offer.backend
     if not backend.allowed:
         return "not for you, says this center"
-    if backend.partition_state not in ("UP", "DOWN"):
+    if backend.partition_state not in ("UP", "DOWN", UNSAID):
         return "closed"
     if need.qubits is not None and backend.qubits is not None and backend.qubits < need.qubits:
         return f"{backend.qubits} qubit{'s' if backend.qubits != 1 else ''}"
@@ -101,7 +104,7 @@ def rank(backend: Backend, now: float) -> Rank:
     """How soon it can begin: now, after others, after its calibration or a window for others, or nobody knows."""
     if backend.state == "calibrating":
         return Rank.PAUSED  # its partition is held for so long
-    if backend.partition_state != "UP" or backend.state not in ("idle", "executing"):
+    if backend.partition_state not in ("UP", UNSAID) or backend.state not in ("idle", "executing"):
         return Rank.HELD
     if any(window["begins"] <= now < window["ends"] and not window["yours"] for window in backend.reserved):
         return Rank.PAUSED

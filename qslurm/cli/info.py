@@ -67,7 +67,7 @@ def _since(backend: Backend) -> str:
 
 
 def _opened(backend: Backend) -> str:
-    words = {"UP": "enabled", "DOWN": "held", "DRAIN": "closed", "INACTIVE": "closed"}
+    words = {"UP": "enabled", "DOWN": "held", "DRAIN": "closed", "INACTIVE": "closed", "UNKNOWN": ""}
     return words.get(backend.partition_state, backend.partition_state)
 
 

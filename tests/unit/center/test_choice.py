@@ -42,6 +42,12 @@ def test_the_first_free_one_that_fits_is_taken():
     assert chosen(Need(), later, free).offer is later
 
 
+def test_a_partition_of_which_nobody_says_the_state_is_not_closed():
+    """v0.0.39 has no state in its record of a partition."""
+    unsaid, busy = offer("unsaid", partition_state="UNKNOWN"), offer("busy", in_line=1)
+    assert chosen(Need(), busy, unsaid).offer is unsaid
+
+
 @pytest.mark.parametrize(
     "facts",
     [
