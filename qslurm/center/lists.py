@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.center.origin import user_of
-from qslurm.errors import QslurmError, UnknownJobError, UnreachableError
+from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
 from qslurm.slurmrest.states import NOT_IN_LINE
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
         return {}
     try:
         documents = center.results.jobs()
-    except QslurmError:
+    except (UnreachableError, RefusedError):
         return {}
     # The key of an array's task has its index behind it.
     return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
@@ -74,11 +74,30 @@ def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
     if document is None:
         return Ended(job=job)
     return Ended(
-        job=job,
+        job=with_exit_code(job, document),
         executions=document["executions"],
         shots=document["shots"],
         qpu_seconds=document["qpu_seconds"],
     )
+
+
+def with_exit_codes(center: Center, jobs: Sequence[JobInfo]) -> list[JobInfo]:
+    """Jobs with the exit codes that the platform was told of them, where Slurm's accounting says none."""
+    if not any(job.is_final and job.exit_code is None and job.signal is None for job in jobs):
+        return list(jobs)
+    counted = _counted(center)
+    return [with_exit_code(job, counted.get((job.job_id, job.marks.key)) or {}) for job in jobs]
+
+
+def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
+    """A job with the exit code that the platform was told of it, where Slurm's accounting does not say: 22.05, 23.02.
+
+    `document` is the job manager's, of this very job.
+    """
+    code = document.get("exit_code")
+    if job.exit_code is not None or job.signal is not None or not job.is_final or not code:
+        return job
+    return msgspec.structs.replace(job, exit_code=code)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -162,7 +162,8 @@ def _ended_document(config: Config, one: Ended) -> dict[str, Any]:
 
 
 def _exit(job: JobInfo) -> str:
-    return f"{job.exit_code or 0}:{job.signal or 0}"
+    known = job.exit_code is not None or job.signal is not None
+    return f"{job.exit_code or 0}:{job.signal or 0}" if known else ""
 
 
 def _elapsed(job: JobInfo) -> str:

@@ -38,25 +38,29 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
       qslurm show tuna:12_3
     """
     from qslurm.center.jobs import platform_facts
+    from qslurm.center.lists import with_exit_code, with_exit_codes
     from qslurm.center.tasks import look
 
     connection, job = center.of(job)
     tasks = look(connection, job)
     if tasks.is_array:
         if as_json:
-            documents = [task_document(one, connection.prefix) for one in tasks.jobs]
+            found = with_exit_codes(connection, tasks.jobs)
+            documents = [task_document(one, connection.prefix) for one in found]
             print_json({"job_id": job.job_id, "api_version": _version(connection), "tasks": documents})
         else:
             _print_tasks(tasks)
         return
-    found = tasks.jobs[0]
-    _say_if_sent_again(job, found)
-    platform = platform_facts(connection, found.job_id) or {}
+    one = tasks.jobs[0]
+    _say_if_sent_again(job, one)
+    platform = platform_facts(connection, one.job_id) or {}
     if as_json:
-        document = task_document(found, connection.prefix)
+        if str(platform.get("key")).partition("#")[0] == one.marks.key:  # the id may be another job's by now
+            one = with_exit_code(one, platform)
+        document = task_document(one, connection.prefix)
         print_json({**document, "api_version": _version(connection), "platform": platform or None})
         return
-    _print_job(found, connection.config, platform)
+    _print_job(one, connection.config, platform)
 
 
 def _version(connection: Center) -> str | None:

@@ -18,7 +18,16 @@ def job_document(task: TaskRecord) -> dict[str, Any]:
     names = (
         *("job_id", "restart", "key", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
         "reason_code",
-        *("admitted_at", "started_at", "finished_at", "executions", "shots", "qpu_seconds", "origin"),
+        *(
+            "exit_code",
+            "admitted_at",
+            "started_at",
+            "finished_at",
+            "executions",
+            "shots",
+            "qpu_seconds",
+            "origin",
+        ),
     )
     return {name: getattr(task, name) for name in names}
 

@@ -28,11 +28,10 @@ PLATFORM_SAYS = "qslurm: "
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job on C2. Times are Unix seconds, None while they are not known; `source` says who told.
 
-    `exit_code` and `signal` are those of the batch script, None while it has not ended, and `core_dumped` says whether
-    it has left its memory (24.11 and later don't tell); `time_limit_minutes`
-    is None without a limit. `expected_start_time` is slurmctld's guess for a waiting job, `priority` its place
-    among those (the highest is next). `cancelled_by` is who cancelled it, as far as slurmdbd knows. `state` and
-    `reason` are Slurm's own words.
+    `exit_code` and `signal` are those of the batch script, None while it has not ended, and where nobody says;
+    `core_dumped` says whether it has left its memory (24.11 and later don't tell). `time_limit_minutes` is None without
+    a limit. `expected_start_time` is slurmctld's guess for a waiting job, `priority` its place among those (the highest
+    is next). `cancelled_by` is who cancelled it, as far as slurmdbd knows. `state` and `reason` are Slurm's own words.
 
     A task of an array has the array's id as `array_job_id` and its index as `array_task_id`; the tasks that wait
     share one record, which names them in `array_tasks` ("4-9%2") instead.
@@ -153,6 +152,8 @@ def from_slurmdbd(record: Record) -> JobInfo:
     state = pick(told.get("current"))
     array = _object(record.get("array"))
     code, signal, core = _exit(record.get("exit_code")) if is_final(state) else (None, None, False)
+    if code == 0 and state != "COMPLETED":  # said of every job that left by itself (22.05, 23.02)
+        code = None
     return JobInfo(
         job_id=number(record["job_id"]) or 0,
         name=text(record.get("name")),

@@ -27,7 +27,7 @@ LONGEST_REASON = 4000
 
 _TASK = f"""
 SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state,
-       substr(reason, 1, {LONGEST_REASON}), reason_code, admitted_at, started_at, finished_at, slurm_state,
+       substr(reason, 1, {LONGEST_REASON}), reason_code, admitted_at, started_at, finished_at, slurm_state, exit_code,
        (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done'),
        (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id),
        (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id)

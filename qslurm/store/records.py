@@ -10,7 +10,8 @@ from qslurm.payload.envelope import Kind
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One start of one job. `id` is the store's own; C2's job ids and restart counts may come again.
 
-    `executions` counts circuits that gave a result, `shots` and `qpu_seconds` are their sums.
+    `slurm_state` and `exit_code` are Slurm's word for how it ended, once it has. `executions` counts circuits that gave
+    a result, `shots` and `qpu_seconds` are their sums.
     """
 
     id: int
@@ -31,6 +32,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None
     finished_at: float | None
     slurm_state: str
+    exit_code: int | None
     executions: int
     shots: int
     qpu_seconds: float

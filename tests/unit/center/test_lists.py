@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.center.lists import Usage, backends, history, positions, usage
-from qslurm.errors import UnreachableError
+from qslurm.center.lists import Usage, backends, history, positions, usage, with_exit_codes
+from qslurm.errors import TokenError, UnreachableError
 from qslurm.feed.pages import Load
 from qslurm.slurmrest.jobinfo import JobInfo, from_slurmctld, from_slurmdbd, partition_state
 
@@ -60,6 +60,7 @@ def test_both_of_slurms_records_say_which_task_of_an_array_it_is():
 def test_a_partitions_state_is_read_in_each_of_its_forms():
     assert partition_state({"name": "p_qx", "state": "DOWN"}) == ("p_qx", "DOWN")
     assert partition_state({"name": "p_qx", "partition": {"state": ["UP"]}}) == ("p_qx", "UP")
+    assert partition_state({"name": "p_qx", "partition": {}}) == ("p_qx", "UNKNOWN")
 
 
 def used(origin, account, backend, *numbers):
@@ -117,6 +118,33 @@ def test_history_has_what_ended_in_the_time_with_what_the_platform_counted():
     ]
     found = history(center(*jobs, documents=[said, older]), 10, 100)
     assert [(one.job.job_id, one.shots) for one in found] == [(12, 100), (13, None)]
+
+
+def test_a_job_whose_exit_code_slurm_does_not_say_has_the_platforms():
+    said = {"key": "k", "executions": 0, "shots": 0, "qpu_seconds": 0.0}
+    ours = [{**said, "job_id": number, "exit_code": code} for number, code in ((12, 3), (13, 0), (14, 7))]
+    jobs = [
+        job(12, state="FAILED", end_time=50, comment="qslurm key=k"),
+        job(
+            13, state="FAILED", end_time=51, comment="qslurm key=k"
+        ),  # the platform does not know better, either
+        job(14, state="FAILED", end_time=52, comment="qslurm key=k", exit_code=2),
+        job(15, state="FAILED", end_time=53, comment="qslurm key=of-another"),
+        job(16, state="COMPLETED", end_time=54, exit_code=0),
+    ]
+    asked = center(*jobs, documents=ours)
+    assert [one.job.exit_code for one in history(asked, 10, 100)] == [3, None, 2, None, 0]
+    assert [one.exit_code for one in with_exit_codes(asked, jobs)] == [3, None, 2, None, 0]
+
+
+def test_a_refused_token_is_not_taken_for_a_job_manager_that_is_away():
+    def refused():
+        raise TokenError("C2 refused the token.")
+
+    asked = center(job(12, state="COMPLETED", end_time=50))
+    asked.results.jobs = refused
+    with pytest.raises(TokenError):
+        history(asked, 10, 100)
 
 
 def test_history_stands_by_itself_when_the_job_manager_is_away():
