@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qslurm.errors import ConfigError, RefusedError, UnreachableError
 from qslurm.payload.comment import in_environment
 from qslurm.slurmrest.adapters import AUTO
-from qslurm.slurmrest.conversation import SUBMIT, Conversation
+from qslurm.slurmrest.conversation import SUBMIT, WITHOUT_ACCOUNTING, Conversation
 from qslurm.slurmrest.jobinfo import JobInfo, partition_state
 from qslurm.slurmrest.refusals import error_for
 from qslurm.slurmrest.submitted import Submitted
@@ -139,7 +139,7 @@ class SlurmrestClient:
             verdict = self._conversation.exchange("GET", "{control}/partitions")
         listed = verdict.body.get("partitions")
         # without the accounting the list is whole, but for what jobs may be billed (24.11, 26.05)
-        if verdict.kind != "ok" and not (verdict.kind == "no_accounting" and listed):
+        if verdict.kind != "ok" and not (verdict.kind in WITHOUT_ACCOUNTING and listed):
             raise self._conversation.explained(verdict, "the list of partitions")
         return dict(partition_state(record) for record in listed or [])
 

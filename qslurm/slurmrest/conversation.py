@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 SUBMIT = "{control}/job/submit"
 
 _MAYBE_THE_TOKEN = ("token_or_silence", "token_or_cut", "token_or_lost", "token_or_accounting")
-_WITHOUT_ACCOUNTING = ("token_or_accounting", "no_accounting")
+_NEVER = 2**31 - 1
+_AT_ONCE_S = 5.0
+"""slurmrestd waits for its slurmctld for 10 s (MessageTimeout)."""
+
+WITHOUT_ACCOUNTING = ("token_or_accounting", "no_accounting")
+"""Kinds of verdicts by which slurmctld is not the one that says no."""
 
 
 class Conversation:
@@ -76,7 +82,7 @@ class Conversation:
         if verdict.kind == "no_such_path" and self._negotiable and self._version_is_gone(path):
             self._adapter = None
             verdict = self._said(self.adapter, method, path, body)
-        if verdict.kind in _WITHOUT_ACCOUNTING and path.startswith("{control}") and path != SUBMIT:
+        if verdict.kind in WITHOUT_ACCOUNTING and path.startswith("{control}") and path != SUBMIT:
             told = self._beside(method, path, body)
             return verdict if told.kind == "no_such_path" else told
         return verdict
@@ -151,27 +157,28 @@ class Conversation:
             hint="Is the URL that of a slurmrestd? Ask C2's operators which versions it speaks.",
         )
 
-    def _token_is_refused(self, adapter: Adapter) -> bool | None:
+    def _token_is_refused(self, spoken: Adapter) -> bool | None:
         """Whether C2 refuses the token; None when nobody can say.
 
-        slurmdbd says so clearly (1007), but in v0.0.39, where the version beside it is asked. While slurmdbd is away,
-        slurmctld's "UP" in a ping proves the token.
+        slurmdbd says so clearly (1007) on 22.05 only; 23.02 says the same of a slurmdbd that is away. Then slurmctld's
+        "UP" in a ping proves the token, and a slurmctld that is there, but gives no answer, refuses it (1000, 23.02):
+        within milliseconds, where one that is frozen is waited for.
         """
         try:
-            said = Verdict("no_such_path")
-            if other := ADAPTERS.get(adapter.beside):
-                said = self._send("GET", f"{other.accounting}/job/1")
-            if said.kind == "no_such_path":
-                said = self._send("GET", f"{adapter.accounting}/job/1")
+            said = self._send("GET", f"{spoken.accounting}/job/1")
             if said.kind in ("token", "ok", "unknown_job"):
                 return said.kind == "token"
-            ping = self._send("GET", f"{adapter.control}/ping")
+            ping = self._send("GET", f"{spoken.control}/ping")
+            if ping.kind == "ok" and any(answers(entry) for entry in ping.body.get("pings") or []):
+                return False
+            began = time.monotonic()
+            changed = self._send(
+                "GET", f"{spoken.control}/jobs?update_time={_NEVER}"
+            )  # needs no slurmdbd, lists none
         except UnreachableError:
             return None
-        if ping.kind == "ok" and any(answers(entry) for entry in ping.body.get("pings") or []):
-            return False
-        # in v0.0.39 alone slurmctld is "DOWN" for a token that it does not believe, or is as dead as slurmdbd
-        return True if said.kind == ping.kind == "token_or_accounting" else None
+        at_once = time.monotonic() - began < _AT_ONCE_S
+        return True if changed.kind == "token_or_lost" and at_once else None
 
     def _send(
         self, method: str, path: str, body: bytes | None = None, *, submitting: bool = False

@@ -18,6 +18,7 @@ _TOO_MUCH = "Ask for less, or ask C2's operators what the partition allows."
 
 # By Slurm's error number (slurm_errno.h). Which partition, account or field it is, is known to the caller.
 HINTS: dict[int, str] = {
+    1: "A job runs as the token's user: leave user_id and group_id out.",
     2000: "Ask C2's operators which backends your center may use; the partition of a backend is p_<backend>.",
     2001: "Name a backend or a partition.",
     2003: "Ask C2's operators for access to the partition.",
@@ -44,7 +45,8 @@ HINTS: dict[int, str] = {
     2081: "C2 has no index so high in an array (1000 by default); give a sweep fewer values, or submit it in parts.",
     2105: "C2 takes no jobs at the moment; try again later.",
     2127: "The payload needs an environment, such as PATH.",
-    9000: "The payload is an object with job and script.",
+    9000: "",
+    9002: "",
     9001: "A field of the payload is not one that this C2 knows.",
     9200: "The payload needs an environment, such as PATH.",
     9202: "A field of the payload has the wrong type.",

@@ -112,7 +112,6 @@ KINDS_AT: dict[tuple[int, str], Kind] = {
 
 # By number and description: what slurmrestd itself says of its way to slurmdbd.
 KINDS_AS: dict[tuple[int, str], Kind] = {
-    (7000, "Failed connecting to slurmdbd"): "no_accounting",  # 22.05
     (
         7000,
         "Failed to open slurmdbd connection",
@@ -124,7 +123,7 @@ _OF_SLURMDBD = "slurmdb_"
 """Begins the source of what slurmdbd was asked; slurmctld was not meant then, and nothing was to be changed."""
 
 _ON_THE_WAY: tuple[Kind, ...] = (
-    *("no_controller", "lost", "token_or_cut", "token_or_lost", "token_or_silence", "token_or_accounting"),
+    *("no_controller", "lost", "token_or_cut", "token_or_lost", "token_or_silence"),
 )
 """What is said of a daemon that can't be heard."""
 

@@ -17,6 +17,8 @@ from recording.exchanges import Answer, Recorder
 
 PARTITION, NODE = "p_qx", "qi1"
 LONGEST_WAIT_S = 150.0
+NEVER = 2**31 - 1
+"""A time after which no job has changed."""
 
 
 def tell(recorder: Recorder) -> None:
@@ -78,6 +80,7 @@ def _who(recorder: Recorder) -> None:
     recorder.exchange("auth_other_key", "GET", "{control}/ping", headers=forged)
     recorder.submit("auth_other_key_submit", payload(recorder), headers=forged)
     recorder.exchange("auth_other_key_job", "GET", "{control}/job/1", headers=forged)
+    recorder.exchange("auth_other_key_jobs", "GET", f"{{control}}/jobs?update_time={NEVER}", headers=forged)
     recorder.exchange("auth_other_key_cancel", "DELETE", "{control}/job/1", headers=forged)
     recorder.exchange("slurmdb_auth_other_key", "GET", "{accounting}/job/1", headers=forged)
     other = recorder.headers() | {"X-SLURM-USER-NAME": "center_lumi"}

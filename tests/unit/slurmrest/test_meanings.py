@@ -46,6 +46,7 @@ TOKEN: dict[str, Any] = {
     "auth_other_key": TokenError,
     "auth_other_key_cancel": TokenError,
     "auth_other_key_job": TokenError,
+    "auth_other_key_jobs": TokenError,
     "auth_other_key_submit": TokenError,
     "auth_other_user": TokenError,
     "slurmdb_auth_other_key": TokenError,
@@ -62,22 +63,23 @@ SUBMISSIONS: dict[str, Any] = {
     "submit_bad_qos": (RefusedError, 2066),
     "submit_bad_reservation": (RefusedError, 2053),
     "submit_bad_type": RefusedError,
-    "submit_begin": FINE,
+    "submit_begin": {"v0.0.38": (RefusedError, 2054), "v0.0.39": FINE},
     "submit_begin_object": {"v0.0.38": RefusedError, "v0.0.40": FINE},
     "submit_comment": FINE,
     "submit_completes": FINE,
     "submit_dependency_bad": (RefusedError, 2038),
     "submit_during_reservation": FINE,
-    "submit_empty_body": (RefusedError, 9000),
-    "submit_empty_script": (RefusedError, 9000),
+    "submit_empty_body": {"v0.0.38": (RefusedError, 2009), "v0.0.39": (RefusedError, 9000)},
+    "submit_empty_script": {"v0.0.38": FINE, "v0.0.39": (RefusedError, 9000)},
     "submit_environment_dict": FINE,
     "submit_environment_empty_list": {
+        "v0.0.38": (RefusedError, 9001),
         "v0.0.39": (RefusedError, 9200),
         "v0.0.40": (RefusedError, 2019),
         "v0.0.43": (RefusedError, 2127),
     },
-    "submit_environment_list": (RefusedError, 9001),
-    "submit_exclusive": FINE,
+    "submit_environment_list": {"v0.0.38": (RefusedError, 9001), "v0.0.39": FINE},
+    "submit_exclusive": {"v0.0.38": (RefusedError, 9202), "v0.0.39": FINE},
     "submit_fails": FINE,
     "submit_hold": FINE,
     "submit_key": FINE,
@@ -89,13 +91,13 @@ SUBMISSIONS: dict[str, Any] = {
         "v0.0.40": (RefusedError, 2019),
         "v0.0.43": (RefusedError, 2127),
     },
-    "submit_no_script": {"v0.0.39": (RefusedError, 2009), "v0.0.40": (RefusedError, 9000)},
+    "submit_no_script": {"v0.0.38": (RefusedError, 2009), "v0.0.40": (RefusedError, 9000)},
     "submit_no_shebang": FINE,
     "submit_node_down": FINE,
     "submit_node_drained": FINE,
     "submit_nodes_integer": FINE,
     "submit_nodes_text": FINE,
-    "submit_not_object": (RefusedError, 9209),
+    "submit_not_object": {"v0.0.38": (RefusedError, 2009), "v0.0.39": (RefusedError, 9209)},
     "submit_nul_in_script": FINE,
     "submit_ok": FINE,
     "submit_oversubscribe": FINE,
@@ -103,23 +105,27 @@ SUBMISSIONS: dict[str, Any] = {
     "submit_partition_down": FINE,
     "submit_partition_drain": (RefusedError, 2070),
     "submit_partition_inactive": (RefusedError, 2070),
-    "submit_plane_size": FINE,
+    "submit_plane_size": {"v0.0.38": (RefusedError, 9001), "v0.0.39": FINE},
     "submit_priority_number": FINE,
     "submit_running": FINE,
-    "submit_script_inside_job": FINE,
-    "submit_shared": FINE,
-    "submit_signal": FINE,
+    "submit_script_inside_job": {"v0.0.38": (RefusedError, 2009), "v0.0.39": FINE},
+    "submit_shared": {"v0.0.38": (RefusedError, 9001), "v0.0.39": FINE},
+    "submit_signal": {"v0.0.38": (RefusedError, 9001), "v0.0.39": FINE},
     "submit_time_limit_number": FINE,
     "submit_time_limit_object": {"v0.0.38": (RefusedError, 9202), "v0.0.39": FINE},
-    "submit_time_limit_string": {"v0.0.39": (RefusedError, 9209), "v0.0.41": (RefusedError, 9202)},
+    "submit_time_limit_string": {
+        "v0.0.38": FINE,
+        "v0.0.39": (RefusedError, 9209),
+        "v0.0.41": (RefusedError, 9202),
+    },
     "submit_time_limit_too_long": (RefusedError, 2051),
     "submit_times_out": FINE,
     "submit_to_cut": FINE,
     "submit_to_update": FINE,
-    "submit_too_many_nodes": (RefusedError, 2006),
+    "submit_too_many_nodes": {"v0.0.38": FINE, "v0.0.39": (RefusedError, 2006)},
     "submit_unicode": FINE,
     "submit_unknown_field": {"v0.0.38": (RefusedError, 9001), "v0.0.39": FINE},
-    "submit_user_id_other": (RefusedError, 2010),
+    "submit_user_id_other": {"v0.0.38": (RefusedError, 1), "v0.0.39": (RefusedError, 2010)},
     "submit_user_id_root": (RefusedError, 2010),
 }
 
@@ -133,7 +139,11 @@ JOBS: dict[str, Any] = {
     "cancel_too_large": UnknownJobError,
     "cancel_unknown": UnknownJobError,
     "job_array": FINE,
-    "job_bad_id": {"v0.0.39": UnknownJobError, "v0.0.40": (RefusedError, 9000)},
+    "job_bad_id": {
+        "v0.0.38": (RefusedError, 9002),
+        "v0.0.39": UnknownJobError,
+        "v0.0.40": (RefusedError, 9000),
+    },
     "job_cancelled": FINE,
     "job_cancelled_pending": FINE,
     "job_completed": FINE,
@@ -148,15 +158,15 @@ JOBS: dict[str, Any] = {
     "job_too_large": UnknownJobError,
     "job_unknown": UnknownJobError,
     "jobs": FINE,
-    "jobs_update_time": FINE,
+    "jobs_update_time": {"v0.0.38": UnreachableError, "v0.0.39": FINE},
     "slurmdb_job": FINE,
     "slurmdb_job_failed": FINE,
     "slurmdb_job_timeout": FINE,
     "slurmdb_job_unknown": UnknownJobError,
     "slurmdb_jobs": FINE,
-    "slurmdb_jobs_failed": FINE,
-    "slurmdb_jobs_of_nobody": FINE,
-    "slurmdb_jobs_of_user": FINE,
+    "slurmdb_jobs_failed": {"v0.0.38": (RefusedError, 9000), "v0.0.39": FINE},
+    "slurmdb_jobs_of_nobody": {"v0.0.38": (RefusedError, 9000), "v0.0.39": FINE},
+    "slurmdb_jobs_of_user": {"v0.0.38": (RefusedError, 9000), "v0.0.39": FINE},
     "update_other_user": {
         "v0.0.38": PermissionDeniedError,
         "v0.0.39": (RefusedError, 9200),
@@ -183,7 +193,7 @@ AWAY: dict[str, Any] = {
     "submit_controller_dead": (UnreachableError, 1800),
     "submit_controller_frozen": {
         "v0.0.38": (UncertainError, 5004),
-        "v0.0.39": (UncertainError, 1000),
+        "v0.0.38-of-23.02": (UncertainError, 1000),
         "v0.0.40": (UncertainError, 5004),
     },
 }
@@ -194,8 +204,10 @@ WITHOUT_ACCOUNTING: dict[str, Any] = {
     "jobs_slurmdbd_dead": FINE,
     "partitions_slurmdbd_dead": FINE,
     "ping_slurmdbd_dead": FINE,
-    "ping_slurmdbd_dead_other_key": {"v0.0.38": UnreachableError, "v0.0.40": TokenError},
+    "ping_slurmdbd_dead_other_key": {"v0.0.38": UnreachableError, "v0.0.38-of-23.02": TokenError},
+    "slurmdb_database_dead": UnreachableError,
     "slurmdb_dead": UnreachableError,
+    "slurmdb_jobs_database_dead": {"v0.0.38": (RefusedError, 9000), "v0.0.39": UnreachableError},
     "submit_slurmdbd_dead": FINE,
 }
 
@@ -207,6 +219,7 @@ OTHERS: dict[str, Any] = {
         "v0.0.40": UnreachableError,
     },
     "partition": FINE,
+    "partition_unknown": RefusedError,
     "partitions": FINE,
     "path_unknown": UnreachableError,
     "ping": FINE,
@@ -215,14 +228,19 @@ OTHERS: dict[str, Any] = {
 
 MEANINGS = {**TOKEN, **SUBMISSIONS, **JOBS, **AWAY, **WITHOUT_ACCOUNTING, **OTHERS}
 
-ALL = [(version, path.stem) for version in ADAPTERS for path in sorted((RECORDED / version).glob("*.json"))]
+ALL = [(path.parent.name, path.stem) for path in sorted(RECORDED.glob("*/*.json"))]
+"""By folder: the API version, and where it was recorded on two releases of Slurm, the other one (v0.0.38-of-23.02)."""
 
 
-def _meaning(name: str, version: str) -> Meaning:
+def _meaning(name: str, folder: str) -> Meaning:
     said = MEANINGS[name]
     if not isinstance(said, dict):
         return said
-    return next(said[since] for since in sorted(said, reverse=True) if version >= since)
+    return next(said[since] for since in sorted(said, reverse=True) if folder >= since)
+
+
+def _version(folder: str) -> str:
+    return folder.partition("-")[0]
 
 
 def test_somebody_has_said_what_each_recorded_exchange_means():
@@ -274,20 +292,21 @@ def server(network: responses.RequestsMock) -> Server:
     return Server(network)
 
 
-def _scene(server: Server, version: str, name: str) -> None:
+def _scene(server: Server, folder: str, name: str) -> None:
     """What the server says to the client's other questions, in this version of its API."""
-    ping, job, accounting = "ping", "job_running", "slurmdb_job_unknown"
-    if name in TOKEN:
-        ping, job, accounting = "auth_other_key", "auth_other_key_job", "slurmdb_auth_other_key"
-    elif name == "ping_slurmdbd_dead_other_key":
-        ping, job, accounting = "auth_other_key", "auth_other_key_job", "slurmdb_dead"
+    ping, job, jobs, accounting = "ping", "job_running", "", "slurmdb_job_unknown"
+    if name in TOKEN or name == "ping_slurmdbd_dead_other_key":
+        ping, job, jobs = "auth_other_key", "auth_other_key_job", "auth_other_key_jobs"
+        accounting = "slurmdb_auth_other_key" if name in TOKEN else "slurmdb_dead"
     elif name in WITHOUT_ACCOUNTING:
         ping, accounting = "ping_slurmdbd_dead", "slurmdb_dead"
     elif name in AWAY:
         ping, job = "ping_controller_dead", "job_controller_dead"
-    server.knows(version, ping, f"/slurm/{version}/ping")
-    server.knows(version, job, f"/slurm/{version}/job/1")
-    server.knows(version, accounting, f"/slurmdb/{version}/job/1")
+    version = _version(folder)
+    server.knows(folder, ping, f"/slurm/{version}/ping")
+    server.knows(folder, job, f"/slurm/{version}/job/1")
+    server.knows(folder, jobs, f"/slurm/{version}/jobs")
+    server.knows(folder, accounting, f"/slurmdb/{version}/job/1")
 
 
 def _beside(server: Server, version: str, name: str, path: str) -> None:
@@ -295,14 +314,19 @@ def _beside(server: Server, version: str, name: str, path: str) -> None:
     other = ADAPTERS[version].beside
     if not other:
         return
-    _scene(server, other, name)
+    folder = OF_23_02
+    _scene(server, folder, name)
     same = path.replace(version, other)
+    ending = "_slurmdbd_dead" if name in WITHOUT_ACCOUNTING else ""
     if "cancel" in name:
-        server.says(other, "auth_other_key_cancel" if name in TOKEN else "cancel_running", "DELETE", same)
-    elif path.endswith(("/jobs", "/partitions")):
-        server.knows(other, path.rsplit("/", 1)[1], same)
+        server.says(folder, "auth_other_key_cancel" if name in TOKEN else "cancel_running", "DELETE", same)
+    elif path.endswith("/partitions"):
+        server.says(folder, f"partitions{ending}", "GET", same)
+    elif ending:
+        server.knows(folder, name, same)
 
 
+OF_23_02 = "v0.0.38-of-23.02"
 QUESTIONS = ("jobs", "partitions", "ping")
 
 
@@ -328,17 +352,18 @@ def _asked(client: SlurmrestClient, spoken: str, exchange: dict[str, Any]) -> No
             raise error_for(verdict, "this")
 
 
-@pytest.mark.parametrize(("version", "name"), ALL)
-def test_a_recorded_exchange_means_what_the_table_says(version, name, client, server):
-    meaning = _meaning(name, version)
-    path = load(version, name)["request"]["path"].split("?")[0]
+@pytest.mark.parametrize(("folder", "name"), ALL)
+def test_a_recorded_exchange_means_what_the_table_says(folder, name, client, server):
+    meaning, version = _meaning(name, folder), _version(folder)
+    path = load(folder, name)["request"]["path"].split("?")[0]
     if path.startswith(
         f"/slurm/{version}/job/"
-    ):  # where slurmctld does not know it, slurmdbd does not, either
-        server.knows(version, "slurmdb_job_unknown", path.replace("/slurm/", "/slurmdb/").partition("_")[0])
-    _scene(server, version, name)
+    ):  # what slurmctld does not know, slurmdbd does not know, either
+        accounted = path.replace("/slurm/", "/slurmdb/").partition("_")[0]
+        server.knows(folder, "slurmdb_job_unknown", accounted)
+    _scene(server, folder, name)
     _beside(server, version, name, path)
-    exchange = server.says(version, name)
+    exchange = server.says(folder, name)
     if exchange["request"]["method"] == "DELETE" and ADAPTERS[version].cancels_in_silence:
         assert classify(200, "application/json", body_of(exchange)).kind == "ok" or meaning is not FINE
         return  # the same is said of every job, and the client asks first: test_newer_versions.py
@@ -350,7 +375,7 @@ def test_a_recorded_exchange_means_what_the_table_says(version, name, client, se
             _asked(client(version), version, exchange)
         assert type(caught.value) is kind, caught.value
         assert not number or f"(Slurm error {number})" in str(caught.value)
-        assert str(caught.value).endswith(".")
+        assert str(caught.value).endswith((".", "?"))
     changes = [asked for asked in server.asked if not asked.startswith("GET")]
     assert len(changes) == len(set(changes)), "what changes something was sent twice"
     assert sum(asked.endswith("/job/submit") for asked in changes) <= 1
@@ -436,12 +461,12 @@ def _without_accounting(server: Server, *, beside: bool) -> None:
     server.says("v0.0.39", "ping_slurmdbd_dead")
     server.says("v0.0.39", "slurmdb_dead")
     for name in (*ASKED_WITHOUT_ACCOUNTING, "ping", "slurmdb_dead"):
-        exchange = load("v0.0.38", name)
+        exchange = load(OF_23_02, name)
         path = re.sub(r"(?<=slurm/v0.0.38/job/)\d+", "5", exchange["request"]["path"])
         if beside:
-            server.says("v0.0.38", name, path=path)
+            server.says(OF_23_02, name, path=path)
         else:
-            server.says("v0.0.38", "version_unknown", exchange["request"]["method"], path)
+            server.says("v0.0.39", "version_unknown", exchange["request"]["method"], path)
 
 
 @pytest.mark.parametrize("name", ASKED_WITHOUT_ACCOUNTING)
@@ -464,25 +489,41 @@ def test_a_ping_proves_the_token_without_the_accounting(beside, client, server):
     client().ping()
 
 
+@pytest.mark.parametrize("accounting", ["slurmdb_auth_other_key", "slurmdb_dead"])
 @pytest.mark.parametrize("beside", [True, False])
 @pytest.mark.parametrize("name", ["auth_other_key", "auth_other_key_job", "auth_other_key_submit"])
-def test_a_refused_token_is_told_from_an_accounting_that_is_away(name, beside, client, server):
+def test_a_refused_token_is_told_from_an_accounting_that_is_away(name, beside, accounting, client, server):
+    """23.02's slurmdbd says the same of both; its slurmctld is asked."""
     exchange = server.says("v0.0.39", name)
     server.says("v0.0.39", "auth_other_key")
-    server.says("v0.0.39", "slurmdb_auth_other_key")
-    for path, other in (("ping", "auth_other_key"), ("job/1", "auth_other_key_job")):
-        server.says("v0.0.38", other if beside else "version_unknown", "GET", f"/slurm/v0.0.38/{path}")
-    accounting = "slurmdb_auth_other_key" if beside else "version_unknown"
-    server.says("v0.0.38", accounting, "GET", "/slurmdb/v0.0.38/job/1")
+    server.says("v0.0.39", "auth_other_key_jobs")
+    server.says("v0.0.39", accounting, path="/slurmdb/v0.0.39/job/1")
+    for path, refused in (("ping", "auth_other_key"), ("job/1", "auth_other_key_job")):
+        said = (OF_23_02, refused) if beside else ("v0.0.39", "version_unknown")
+        server.says(*said, "GET", f"/slurm/v0.0.38/{path}")
     with pytest.raises(TokenError, match="refused the token"):
         _asked(client(), "v0.0.39", exchange)
+
+
+def test_two_daemons_that_are_away_are_not_called_a_refused_token(client, server):
+    """slurmctld and slurmdbd, as while C2 starts: a `wait` has to go on."""
+    away, dead = (
+        load("v0.0.39", name)["response"]["body"] for name in ("slurmdb_dead", "job_controller_dead")
+    )
+    server.says("v0.0.39", "slurmdb_dead")
+    server.says("v0.0.39", "job_slurmdbd_dead", path="/slurm/v0.0.39/job/5")
+    server.says(OF_23_02, "job_controller_dead", path="/slurm/v0.0.38/job/5")
+    server.answers("GET", "/slurm/v0.0.39/ping", {"errors": away["errors"], "pings": [{"pinged": "DOWN"}]})
+    server.answers("GET", "/slurm/v0.0.39/jobs", {"errors": [*away["errors"], *dead["errors"]]})
+    with pytest.raises(UnreachableError, match="does not answer"):
+        client().tasks(5)
 
 
 def test_a_submission_that_a_frozen_slurmctld_took_is_not_known_to_exist_or_not(client, server):
     """Seen: 8 of 8 ran. The accounting is away as well, or not."""
     lost = load("v0.0.39", "submit_controller_frozen")["response"]["body"]
     away = load("v0.0.39", "slurmdb_dead")["response"]["body"]
-    server.says("v0.0.38", "slurmdb_dead")
+    server.says("v0.0.39", "slurmdb_dead")
     server.answers("GET", "/slurm/v0.0.39/ping", {"errors": away["errors"], "pings": [{"pinged": "DOWN"}]})
     for errors in (lost["errors"], away["errors"] + lost["errors"]):
         server.answers("POST", "/slurm/v0.0.39/job/submit", {"errors": errors})
@@ -499,13 +540,13 @@ def test_a_job_is_released_with_an_environment_where_it_needs_one(client, server
 
 def test_the_state_of_a_partition_is_asked_where_it_is_said(client, server):
     server.says("v0.0.39", "partitions")
-    server.says("v0.0.38", "partitions")
+    server.says(OF_23_02, "partitions")
     assert client().partitions() == {"p_qx": "UP", "p_spin2": "UP"}
 
 
 def test_a_state_that_nobody_says_is_not_called_closed(client, server):
     server.says("v0.0.39", "partitions")
-    server.says("v0.0.38", "version_unknown", "GET", "/slurm/v0.0.38/partitions")
+    server.says("v0.0.39", "version_unknown", "GET", "/slurm/v0.0.38/partitions")
     assert client().partitions() == {"p_qx": "UNKNOWN", "p_spin2": "UNKNOWN"}
 
 
@@ -513,10 +554,27 @@ def test_one_task_is_not_cancelled_by_a_version_that_would_cancel_them_all(clien
     """v0.0.39 reads 26_2 as 26: recorded, where 26_9 was "already" killed."""
     for name in ("cancel_task", "cancel_task_unknown"):
         server.says("v0.0.39", name)
-    server.says("v0.0.38", "cancel_running", "DELETE", "/slurm/v0.0.38/job/26_2")
+    server.says(OF_23_02, "cancel_task", "DELETE", "/slurm/v0.0.38/job/26_2")
     assert client().cancel(26, 2) == []
     assert server.asked == ["DELETE /slurm/v0.0.38/job/26_2"]
-    server.says("v0.0.38", "version_unknown", "DELETE", "/slurm/v0.0.38/job/26_2")
+    server.says("v0.0.39", "version_unknown", "DELETE", "/slurm/v0.0.38/job/26_2")
     with pytest.raises(RefusedError, match="all of job 26"):
         client().cancel(26, 2)
     assert "DELETE /slurm/v0.0.39/job/26_2" not in server.asked
+
+
+# --- how a job ended, as slurmdbd has it
+
+
+ACCOUNTED = [(folder, name) for folder, name in ALL if name.startswith("slurmdb_job")]
+
+
+@pytest.mark.parametrize(("folder", "name"), ACCOUNTED)
+def test_no_job_that_did_not_complete_is_said_to_have_ended_with_0(folder, name):
+    """22.05 and 23.02 say `return_code` 0 of each, sacct says 3:0."""
+    body = load(folder, name)["response"]["body"]
+    for record in body.get("jobs") or []:
+        job = ADAPTERS[_version(folder)].accounted(record)
+        assert job.exit_code == 0 if job.state == "COMPLETED" else job.exit_code != 0
+        if name == "slurmdb_job_failed":
+            assert job.exit_code in (None, 3)
