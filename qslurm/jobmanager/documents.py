@@ -17,17 +17,8 @@ def job_document(task: TaskRecord) -> dict[str, Any]:
     """What is known of a job; times are Unix seconds."""
     names = (
         *("job_id", "restart", "key", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
-        "reason_code",
-        *(
-            "exit_code",
-            "admitted_at",
-            "started_at",
-            "finished_at",
-            "executions",
-            "shots",
-            "qpu_seconds",
-            "origin",
-        ),
+        *("reason_code", "exit_code", "admitted_at", "started_at", "finished_at"),
+        *("executions", "shots", "qpu_seconds", "origin"),
     )
     return {name: getattr(task, name) for name in names}
 
