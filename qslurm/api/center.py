@@ -318,7 +318,7 @@ class Center:
         of `submit`.
         """
         from qslurm.api.session import Session
-        from qslurm.center.asked import Request
+        from qslurm.center.asked import Request, refuse_empty
         from qslurm.sessions.ending import Ending
         from qslurm.sessions.opening import Wish, open_session
 
@@ -337,6 +337,7 @@ class Center:
         }
         check_options({**options, "idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
         request = Request(text="", kind="hybrid", **options)
+        refuse_empty(request)
         (request,) = self._placed([request])
         wish = Wish(request, float(idle_limit_s), wait_limit_s)
         connection = self._connection()

@@ -82,7 +82,25 @@ def settle(request: Request, remark: Callable[[str], None] = unsaid) -> Request:
         raise InvalidInputError(
             "Nothing to submit.", hint="Name a file, `-` for stdin, or a template with --template."
         )
-    return request if request.kind == "payload" else with_directives(request, request.text or "", remark)
+    if request.kind != "payload":
+        request = with_directives(request, request.text or "", remark)
+    refuse_empty(request)
+    return request
+
+
+MAY_BE_EMPTY = ("text", "comment", "export")
+"""What an empty text means something for: no comment, no variables."""
+
+
+def refuse_empty(request: Request) -> None:
+    """InvalidInputError for an option whose value is an empty text, such as of a shell's variable that is not set.
+
+    It would count as one that was not given: a job that was to wait for another would start at once.
+    """
+    for name, value in vars(request).items():
+        if value == "" and name not in MAY_BE_EMPTY:
+            option = {"name": "job-name", "time_limit": "time"}.get(name, name.replace("_", "-"))
+            raise InvalidInputError(f"--{option} is empty.", hint="Say what it is to be, or leave it out.")
 
 
 def with_directives(request: Request, text: str, remark: Callable[[str], None] = unsaid) -> Request:
@@ -100,8 +118,13 @@ def with_directives(request: Request, text: str, remark: Callable[[str], None] =
     return replace(
         request,
         variables=variables,
-        **{name: value for name, value in said.items() if getattr(request, name) in (None, False, ())},
+        **{name: value for name, value in said.items() if is_unsaid(getattr(request, name))},
     )
+
+
+def is_unsaid(value: object) -> bool:
+    """Whether an option was not given; 0 and an empty text were, though they are false."""
+    return value is None or value is False or value == ()
 
 
 def remark_unread(script: object, request: Request, remark: Callable[[str], None]) -> None:
@@ -147,4 +170,6 @@ def unused_options(request: Request) -> list[str]:
         "time_limit",
     ):
         del named[not_an_option]
-    return sorted(f"--{name.replace('_', '-')}" for name, value in named.items() if value)
+    return sorted(
+        f"--{name.replace('_', '-')}" for name, value in named.items() if not is_unsaid(value) and value != {}
+    )

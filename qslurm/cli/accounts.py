@@ -131,7 +131,7 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
     if wrong := [word for word in groups if word not in GROUPS]:
         raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
     month = datetime.now().strftime("%Y-%m-01")
-    since, until = span(starttime or month, endtime)
+    since, until = span(month if starttime is None else starttime, endtime)
     found = ask_all(center, lambda connection: connection.results.usage(since, until))
     used = [{**row, "platform": config.platform} for config, rows in found.answers for row in rows]
     groups = groups or [name for name in GROUPS if found.several or name != "platform"]

@@ -37,8 +37,10 @@ def states_in(text: str | None, option: str = "--states") -> set[str]:
     """Slurm's states in an option's value, also by squeue's codes (PD), or "all"; a usage error for any other."""
     from qslurm.slurmrest.states import CODES, STATES
 
-    if not text:
+    if text is None:
         return set()
+    if not text.strip():
+        raise click.BadParameter("It is empty; leave it out for jobs in all states.", param_hint=option)
     names = {CODES.get(word, word) for word in (word.strip().upper() for word in text.split(","))}
     if "ALL" in names:
         return set(STATES)
@@ -53,6 +55,8 @@ def chooser(
     """Whether a job has this name, this account, and this user or one of these, as far as they are said."""
     mine = _this_user() if me else set()
     of = {user.strip() for user in submitters.split(",")} if submitters is not None else set()
+    if "" in of:
+        raise click.BadParameter("A user without a name has submitted nothing.", param_hint="--submitter")
     return lambda job: (
         (name is None or job.name == name)
         and (account is None or job.account == account)

@@ -133,11 +133,12 @@ def _asked(
     words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
 ) -> Request:
     """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
-    from qslurm.center.asked import Request, settle, variables_of
+    from qslurm.center.asked import Request, refuse_empty, settle, variables_of
 
     values = variables_of(variables)
     name = without_surrogates(Path(words[0]).stem)
     request = Request(platform=center.platform, variables=values, **asked)
+    refuse_empty(request)
     if len(words) == 1 and words[0].endswith(".py"):
         request = settle(replace(request, file=Path(words[0])), note)
         _check(request)

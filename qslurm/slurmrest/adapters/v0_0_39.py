@@ -46,8 +46,8 @@ def payload(given: Payload) -> Payload:
     if type(job.get("nodes")) is int:
         job["nodes"] = str(job["nodes"])
     for name in PLAIN_NUMBERS:
-        if isinstance(job.get(name), dict) and job[name].get("set"):
-            job[name] = job[name].get("number")
+        if isinstance(job.get(name), dict) and (said := job.pop(name)).get("set"):
+            job[name] = said.get("number")
     return with_numbers({**given, "job": job}, *NUMBER_OBJECTS)
 
 

@@ -142,6 +142,37 @@ def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
         prepare(config, Request(file=circuit, template="bare", hold=True), {})
 
 
+SCRIPT = "#!/bin/bash\n"
+
+
+@pytest.mark.parametrize("option", [name for name, (_, field, read) in OPTIONS.items() if read is str])
+@pytest.mark.parametrize("said_in", ["file", "command"])
+def test_an_empty_text_is_no_option_that_was_not_given(option, said_in, tmp_path):
+    if option in ("comment", "export", "set", "sweep"):
+        return
+    _, field, _ = OPTIONS[option]
+    file = tmp_path / "job.sh"
+    file.write_text(SCRIPT + (f"#QSLURM --{option} ''\n" if said_in == "file" else ""))
+    asked = {} if field in ("backend", "partition", "platform") else {"backend": "qx"}
+    with pytest.raises(InvalidInputError, match=f"--{option} is empty"):
+        prepare(Config(), Request(file=file, **asked, **({field: ""} if said_in == "command" else {})), {})
+
+
+def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
+    file = tmp_path / "job.sh"
+    file.write_text(SCRIPT + "#QSLURM --comment mine --export HOME\n")
+    made = prepare(Config(), Request(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})["job"]
+    assert "mine" not in made["comment"]
+    assert not any(entry.startswith("HOME=") for entry in made["environment"])
+
+
+def test_a_zero_of_the_command_line_wins_over_the_files(tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_text("// #QSLURM --seed 5 --shots 7\n" + CIRCUIT)
+    made = prepare(Config(), Request(file=file, backend="qx", seed=0), {})
+    assert (unpack(made["script"]).seed, unpack(made["script"]).shots) == (0, 7)
+
+
 BASH = "#!/bin/bash\n"
 JOB = {"partition": "p_qx", "environment": ["PATH=/bin"]}
 

@@ -42,6 +42,11 @@ def test_the_comment_says_whose_job_it_was_and_nothing_else_of_the_center_goes_a
     assert not any(word.startswith("SLURM_") for word in payload["job"]["environment"])
 
 
+def test_a_zero_is_an_option_that_a_payload_does_not_hear_of():
+    assert unused_options(Request(file=Path("a.json"), seed=0)) == ["--seed"]
+    assert unused_options(Request(file=Path("a.json"))) == []
+
+
 @pytest.mark.parametrize(
     "where",
     [{"partition": "p_qx,p_spin2"}, {"backend": "qx,spin2"}, {"partition": "p_qx,p_spin2", "backend": "qx"}],

@@ -8,6 +8,7 @@ import pwd
 import pytest
 
 from qslurm.center.origin import of_process
+from qslurm.cli.app import run
 from qslurm.cli.choosing import chooser, states_in, submitter
 from qslurm.slurmrest import JobInfo
 
@@ -40,6 +41,15 @@ def test_my_jobs_are_also_those_of_the_name_that_the_system_knows(monkeypatch: p
     """The center's agent writes that, whatever a shell or a batch system calls its user."""
     monkeypatch.setenv("USER", "DOMAIN\\ann")
     assert chooser(None, None, True)(job(pwd.getpwuid(os.getuid()).pw_name))
+
+
+@pytest.mark.parametrize(
+    "words", ["cancel -t", "cancel -u", "queue -t", "queue -u", "history -s", "usage -S"]
+)
+def test_an_empty_choice_chooses_not_everything(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as of a variable that is not set: `qslurm cancel -t "$state"` would cancel all."""
+    assert run([*words.split(), ""]) == 2
+    assert "did not expect" not in capsys.readouterr().err
 
 
 def test_states_are_named_as_squeue_prints_them() -> None:

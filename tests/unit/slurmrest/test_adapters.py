@@ -163,3 +163,11 @@ def test_adapting_twice_changes_nothing_for_the_newest(adapter):
     once = NEW.payload(PAPER)
     assert json.dumps(NEW.payload(once)) == json.dumps(once)
     assert adapter.payload(once) == adapter.payload(PAPER)
+
+
+@pytest.mark.parametrize("name", ["begin_time", "distribution_plane_size"])
+def test_a_number_that_is_said_not_to_be_set_is_left_out_and_zero_is_a_number(name):
+    for said, wanted in (({"set": False}, None), ({"set": True, "number": 0}, 0)):
+        made = _sent("v0.0.39", **{name: said})
+        assert made.get(name) == wanted
+        assert (name in made) == (wanted is not None)
