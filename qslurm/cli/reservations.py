@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,10 @@ class Moment(click.ParamType[float]):
             return time.time()
         try:
             if len(text) <= len("14:30:00") and ":" in text:
-                return _next(datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S"))
+                from qslurm.payload.begin import next_at
+
+                clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")
+                return next_at(clock.time(), datetime.now()).timestamp()
             return datetime.fromisoformat(text).timestamp()
         except (ValueError, OverflowError):
             self.fail(f"{text!r} is no time. Write now, 14:30, or 2026-11-22 14:30.", param, ctx)
@@ -144,9 +147,3 @@ def list_reservations(config_file: Path | None, as_json: bool) -> None:
         ("NUMBER", "BACKEND", "FOR", "BEGINS", "ENDS", "REASON"),
         [(r.id, r.backend, r.holder, clock_time(r.begins), clock_time(r.ends), r.reason) for r in found],
     )
-
-
-def _next(clock: datetime) -> float:
-    now = datetime.now()  # people mean the clock on their wall
-    then = now.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
-    return (then if then >= now else then + timedelta(days=1)).timestamp()

@@ -68,8 +68,10 @@ def _from_now(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     size = next((size for name, size in _UNITS.items() if unit in (name, f"{name}s", name[:3])), None)
     if size is None:
         raise ValueError(f"{unit!r} is no unit, those are {', '.join(_UNITS)}")
-    span = timedelta(seconds=int(match[2] or 0) * size)
-    return now + span if ahead else now - span
+    span = int(match[2] or 0) * size
+    return datetime.fromtimestamp(
+        now.timestamp() + (span if ahead else -span)
+    )  # also while clocks are put forward
 
 
 def _day(words: str, now: datetime) -> datetime | None:
@@ -92,8 +94,18 @@ def _clock_today(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     clock = _clock(words)
     if clock is None:
         return None
-    moment = datetime.combine(now.date(), clock)
-    return moment if moment > now or not ahead else moment + timedelta(days=1)
+    return next_at(clock, now) if ahead else datetime.combine(now.date(), clock)
+
+
+def next_at(clock: time, now: datetime) -> datetime:
+    """The next moment after `now`, both in local time, at which clocks on walls show this: in a night in which they
+    are put back it may be the second time that they do.
+    """
+    days = (now.date(), now.date(), now.date() + timedelta(days=1))
+    moments = [
+        datetime.combine(day, clock.replace(fold=fold)) for day, fold in zip(days, (0, 1, 0), strict=True)
+    ]
+    return next((moment for moment in moments if moment.timestamp() > now.timestamp()), moments[-1])
 
 
 def _clock(words: str) -> time | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
@@ -160,6 +161,46 @@ def test_a_time_that_is_over_is_read_as_sacct_reads_it(text, was):
 def test_what_is_no_time_that_is_over_is_refused(text):
     with pytest.raises(InvalidInputError, match="time"):
         parse_past(text, NOON)
+
+
+@pytest.fixture
+def in_amsterdam(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Amsterdam")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def utc(text):
+    return int(datetime.fromisoformat(f"{text}+00:00").timestamp())
+
+
+@pytest.mark.parametrize(
+    ("now", "read", "text", "moment"),
+    [
+        # 29 March 2026, 01:00 UTC: clocks go from 02:00 to 03:00
+        ("2026-03-29 00:30", parse_begin, "now+1hour", "2026-03-29 01:30"),
+        ("2026-03-29 00:30", parse_begin, "now+1day", "2026-03-30 00:30"),
+        ("2026-03-29 00:30", parse_begin, "03:15", "2026-03-29 01:15"),
+        ("2026-03-29 01:30", parse_past, "now-1hours", "2026-03-29 00:30"),
+        ("2026-03-29 12:00", parse_past, "now-1days", "2026-03-28 12:00"),
+        ("2026-03-29 12:00", parse_begin, "12:00", "2026-03-30 10:00"),
+        # 25 October 2026, 01:00 UTC: clocks go from 03:00 to 02:00
+        ("2026-10-25 00:30", parse_begin, "now", "2026-10-25 00:30"),
+        ("2026-10-25 00:30", parse_begin, "now+1hour", "2026-10-25 01:30"),
+        ("2026-10-25 01:30", parse_begin, "now", "2026-10-25 01:30"),
+        ("2026-10-25 01:30", parse_begin, "now+30minutes", "2026-10-25 02:00"),
+        ("2026-10-25 01:30", parse_past, "now-1hours", "2026-10-25 00:30"),
+        ("2026-10-25 00:30", parse_begin, "02:45", "2026-10-25 00:45"),
+        ("2026-10-25 01:30", parse_begin, "02:45", "2026-10-25 01:45"),
+        ("2026-10-25 00:50", parse_begin, "02:45", "2026-10-25 01:45"),
+        ("2026-10-24 12:00", parse_begin, "tomorrow 12:00", "2026-10-25 11:00"),
+    ],
+)
+@pytest.mark.usefixtures("in_amsterdam")
+def test_moments_are_right_on_the_days_on_which_clocks_jump(now, read, text, moment):
+    assert read(text, datetime.fromtimestamp(utc(now))) == utc(moment)
 
 
 @given(st.text(max_size=30))
