@@ -61,6 +61,7 @@ from qslurm.dispatcher.views import Views
 from qslurm.dispatcher.wire import Parcel
 from qslurm.errors import QslurmError
 from qslurm.eventlog import EventLog
+from qslurm.job_of_process import Peer
 
 if TYPE_CHECKING:
     import socket
@@ -77,11 +78,14 @@ _WORD_S = 5.0  # between two words to a session's client about a circuit that wa
 class Limits:
     """Which uids may give orders, how long a circuit may take, and how often in a row a quantum runtime may fail to
     start before the dispatcher gives up (None: it never does, and the backend is offline meanwhile).
+
+    With `only_own_job`, only a process of a Slurm job may ask about that job; it must be one of this host.
     """
 
     trusted: frozenset[int]
     execution_limit_s: float
     starts: int | None = None
+    only_own_job: bool = False
 
 
 class Server:
@@ -102,9 +106,17 @@ class Server:
     ) -> None:
         import zmq
 
-        door = Door(lambda task, secret, uid: sessions.may_have_lane(ledger, task, secret, uid))
+        def may_have_lane(task: int, secret: bytes, peer: Peer) -> bool:
+            return sessions.may_have_lane(ledger, task, secret, peer.uid) and (
+                not limits.only_own_job or peer.job() == ledger.tasks[task].job.job_id
+            )
+
+        door = Door(may_have_lane)
         self._entrances = Entrances(  # first: its port may be taken
-            Front(limits.trusted | {0, os.getuid()}), _callers(callers, ledger), door
+            Front(limits.trusted | {0, os.getuid()}),
+            _callers(callers, ledger),
+            door,
+            only_own_job=limits.only_own_job,
         )
         self._ledger = ledger
         self._limits = limits
@@ -128,6 +140,7 @@ class Server:
             door=door,
             answers=self._answers,
             send=self._entrances.send,
+            is_of_job=self._entrances.is_of_job,
         )
         self._signed = SignedOrders(
             ledger,
@@ -140,6 +153,7 @@ class Server:
             answers=self._answers,
             send=self._entrances.send,
             owner=self._entrances.owner,
+            is_of_job=self._entrances.is_of_job,
             read=read,
         )
         self._poller = zmq.Poller()

@@ -175,7 +175,8 @@ def _serve_alone(
     store = Store(config.store)
     try:
         with zmq.Context() as context:
-            limits = Limits(trusted, config.execution_limit_s)
+            # a private dispatcher's jobs are its user's own, and no Slurm's
+            limits = Limits(trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge))
             ledger = Ledger(backends, store)
             logbooks = f"{config.store}-"
             recover(ledger, logbooks)

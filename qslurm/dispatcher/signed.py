@@ -52,8 +52,8 @@ Signed = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Be
 class SignedOrders:
     """Takes them. `send` tells at once, what has to be stored before is held by `answers`.
 
-    `owner` is who is at the other end of a connection (a uid), `read` finds what speaks against a job's data (None: it
-    is not read).
+    `owner` is who is at the other end of a connection (a uid), `is_of_job` whether that is a process of a job; `read`
+    finds what speaks against a job's data (None: it is not read).
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class SignedOrders:
         answers: Answers,
         send: Callable[[To, Message], None],
         owner: Callable[[bytes], int | None],
+        is_of_job: Callable[[bytes, int], bool],
         read: ReadJob | None,
     ) -> None:
         self._ledger = ledger
@@ -80,6 +81,7 @@ class SignedOrders:
         self._answers = answers
         self._send = send
         self._owner = owner
+        self._is_of_job = is_of_job
         self._read = read
         self._checks = Checks(identity, threads)
         self._trusted_checks = Checks(identity, threads, "trust")  # nor must anybody else
@@ -133,14 +135,7 @@ class SignedOrders:
             log.warning("refused", **_names(message), why=uid.message)
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
         elif isinstance(message, Attach | Begin | End):
-            if ledger.trouble:
-                self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
-            elif isinstance(message, Attach):
-                self._answer_step(address, sessions.attach(ledger, message, uid))
-            elif isinstance(message, Begin):
-                self._answer_step(address, sessions.begin(ledger, message, uid))
-            else:
-                self._answer_step(address, sessions.over(ledger, message, uid))
+            self._take_from_job(address, message, uid)
         elif uid not in self._trusted:
             log.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
@@ -154,6 +149,21 @@ class SignedOrders:
             self._answer(address, self._backends.set(message))
         else:
             self._answer(address, reserving.order(ledger, message))
+
+    def _take_from_job(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
+        """A job's step, its TaskProlog or its TaskEpilog speaks."""
+        ledger = self._ledger
+        if not self._is_of_job(address[0], message.job_id):
+            log.warning("refused", **_names(message), uid=uid, why="not a process of that job")
+            self._send(address, sessions.another_job(message.job_id))
+        elif ledger.trouble:
+            self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
+        elif isinstance(message, Attach):
+            self._answer_step(address, sessions.attach(ledger, message, uid))
+        elif isinstance(message, Begin):
+            self._answer_step(address, sessions.begin(ledger, message, uid))
+        else:
+            self._answer_step(address, sessions.over(ledger, message, uid))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
         self._backends.look(self._fleet)

@@ -19,7 +19,10 @@ _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach a
 
 
 class Steps:
-    """Takes their questions. `send` tells at once, what has to be stored before is held by `answers`."""
+    """Takes their questions. `send` tells at once, what has to be stored before is held by `answers`.
+
+    `is_of_job` says whether a connection was made by a process of a job.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Steps:
         door: Door,
         answers: Answers,
         send: Callable[[To, Message], None],
+        is_of_job: Callable[[bytes, int], bool],
     ) -> None:
         self._ledger = ledger
         self._leases = leases
@@ -37,12 +41,15 @@ class Steps:
         self._door = door
         self._answers = answers
         self._send = send
+        self._is_of_job = is_of_job
         self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
 
     def take_from_step(self, parcel: Parcel, message: Execute | Await | Conclude | Attend) -> None:
         """A job's step asks, with its session's secret as credential."""
         if not sessions.is_session(self._ledger, message.task, parcel.credential):
             self._send(parcel.address, _NOT_KNOWN)
+        elif not self._is_of_job(parcel.address[0], self._ledger.tasks[message.task].job.job_id):
+            self._send(parcel.address, sessions.another_job(self._ledger.tasks[message.task].job.job_id))
         elif isinstance(message, Attend):
             now = time.monotonic()
             self._idle.begin(message.task, now)

@@ -21,6 +21,7 @@ def node_checks(config: C2Config) -> dict[str, Check]:
         "runtimes": partial(_service, config),
         "confinement": partial(_walls, config),
         "confinement of warm runtimes": partial(_warm_walls, config),
+        "tracing": _tracing,
     }
 
 
@@ -69,3 +70,12 @@ def _warm_walls(config: C2Config) -> Iterator[Finding]:
         yield fail("confinement of warm runtimes", f"none can be made here ({why})", do)
     else:
         yield ok("confinement of warm runtimes", "root can make namespaces")
+
+
+def _tracing() -> Iterator[Finding]:
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    if scope.exists() and scope.read_text().strip() != "0":
+        yield ok("tracing", "processes can't trace others of their user")
+        return
+    why = "a center's scripts can trace each other's processes, and so take over each other's jobs"
+    yield warn("tracing", why, "sysctl kernel.yama.ptrace_scope=1 (the kernel needs Yama)")

@@ -23,7 +23,7 @@ from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.messages import Admitted, Attach
 from qslurm.dispatcher.wire import encode
 from qslurm.runtimes.classical.session import Session
-from tests.unit.dispatcher.running import BELL, Running, hybrid_job
+from tests.unit.dispatcher.running import BELL, Running, hybrid_job, in_job
 from tests.unit.dispatcher.test_credentials import MUNGED
 from tests.unit.dispatcher.test_zmtp import READY
 from tests.unit.waiting import until
@@ -203,9 +203,10 @@ def test_a_job_goes_on_while_another_user_does_all_they_can(
             == Admitted()
         )
         taken: multiprocessing.Queue = _fork.Queue()
-        victim = as_user(VICTIM, work, running, 1, taken)
-        times = sorted(taken.get(timeout=60) for _ in range(STEPS))
-        victim.join(30)
+        with in_job(1):
+            victim = as_user(VICTIM, work, running, 1, taken)
+            times = sorted(taken.get(timeout=60) for _ in range(STEPS))
+            victim.join(30)
         assert victim.exitcode == 0
         assert running.process.poll() is None
         most = memory_mb(running.process.pid)

@@ -24,12 +24,16 @@ _BATCH = 64  # messages taken in before anything else gets its turn
 
 
 class Entrances:
-    """Poll the `ears`; then, with what is ready, each of the three that begin with `from_`."""
+    """Each round, with what the poller says of `ears`, the three that begin with `from_`.
 
-    def __init__(self, front: Front, callers: Callers | None, door: Door) -> None:
+    With `only_own_job`, who asks about a job must be a process of it.
+    """
+
+    def __init__(self, front: Front, callers: Callers | None, door: Door, *, only_own_job: bool) -> None:
         self._front = front
         self._callers = callers
         self._door = door
+        self._only_own_job = only_own_job
         self.ears = [front.ear, door.ear] + ([callers.ear] if callers else [])
 
     def listen(self, path: str) -> None:
@@ -54,8 +58,8 @@ class Entrances:
 
     def look(self, now: float) -> float:
         """End who takes too long; the answer is when to look again."""
-        front = self._front.look(now)
-        return front if self._callers is None else min(front, self._callers.look(now))
+        again = min(self._front.look(now), self._door.look(now))
+        return again if self._callers is None else min(again, self._callers.look(now))
 
     def from_door(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
         """What those say who are at the door: their task, and a message."""
@@ -105,6 +109,10 @@ class Entrances:
     def owner(self, name: bytes) -> int | None:
         """The uid at the other end of a connection to the socket; None if it is gone."""
         return self._front.owner(name)
+
+    def is_of_job(self, name: bytes, job_id: int) -> bool:
+        """Whether a connection to the socket may ask about a job: it was made by a process of that job."""
+        return not self._only_own_job or self._front.job(name) == job_id
 
     def close(self) -> None:
         """Take nothing more."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from qslurm.dispatcher.entrance.unsent import Unsent
 from qslurm.dispatcher.entrance.zmtp import Wire, WireError, pack
 from qslurm.dispatcher.wire import BODY_LIMIT, MESSAGE_FRAMES, MESSAGE_SLACK
 from qslurm.eventlog import EventLog
+from qslurm.job_of_process import Peer
 
 log = EventLog(__name__)
 
@@ -33,7 +33,6 @@ UNANSWERED = 64
 
 _READ = 256 * 1024
 _AT_ONCE = 16  # messages of one user in one round
-_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 @dataclass(eq=False)
@@ -45,6 +44,7 @@ class _Guest:
 
     socket: socket.socket
     name: bytes
+    peer: Peer
     user: users.User[_Guest]
     wire: Wire
     unsent: Unsent
@@ -135,6 +135,11 @@ class Front:
         guest = self._names.get(name)
         return None if guest is None else guest.user.uid
 
+    def job(self, name: bytes) -> int | None:
+        """The Slurm job of the process that made a connection; None if it is in none, or gone."""
+        guest = self._names.get(name)
+        return None if guest is None else guest.peer.job()
+
     def look(self, now: float) -> float:
         """End what takes too long; the answer is when to look again."""
         again = float("inf") if self._listener is None else self._listener.look(now)
@@ -158,11 +163,11 @@ class Front:
 
     def welcome(self, connection: socket.socket, *, hurried: bool = True) -> None:
         """Take what comes over this connection, unless its user has too many; who is `hurried` has to greet soon."""
-        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-        uid = int(_PEER.unpack(peer)[1])
-        user = self._users.setdefault(uid, users.User(uid, exempt=uid in self._exempt))
+        peer = Peer(connection)
+        user = self._users.setdefault(peer.uid, users.User(peer.uid, exempt=peer.uid in self._exempt))
         if user.has_too_many_connections:
             user.warn(f"more than {users.MOST_CONNECTIONS} connections")
+            peer.close()
             connection.close()
             return
         connection.setblocking(False)
@@ -170,7 +175,7 @@ class Front:
         wire = Wire(limit=BODY_LIMIT, slack=MESSAGE_SLACK, frames=MESSAGE_FRAMES)
         name = self._number.to_bytes(8, "big")
         since = self._clock() if hurried else None
-        guest = _Guest(connection, name, user, wire, Unsent(connection), since)
+        guest = _Guest(connection, name, peer, user, wire, Unsent(connection), since)
         user.connections += 1
         self._guests[connection.fileno()] = guest
         self._names[name] = guest
@@ -194,6 +199,7 @@ class Front:
         if not user.connections:
             del self._users[user.uid]
         self._epoll.unregister(guest.socket)
+        guest.peer.close()
         guest.socket.close()
 
     # --- what comes ----------------------------------------------------------------------------------

@@ -101,8 +101,7 @@ def _is_over(task: Task) -> bool:
     """Whether a task with an end has been its job's end, too: a circuit's task ends before its job does."""
     if is_open(task.state):
         return True  # its TaskEpilog has said that it ended, and nobody how
-    told = task.slurm_state not in {"", "NODE_FAIL"}  # that one the gate says of jobs that it does not see
-    return told and task.job.key != "" and task.state is not TaskState.WITHDRAWN
+    return task.is_closed and task.job.key != "" and task.state is not TaskState.WITHDRAWN
 
 
 def _was_over(task: Task, now: float) -> bool:

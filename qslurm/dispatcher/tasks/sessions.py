@@ -99,6 +99,14 @@ def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused |
     return None
 
 
+def another_job(job_id: int) -> Refused:
+    """What who asks is told that is no process of the job it asks about."""
+    return Refused(
+        kind="permission",
+        reason=f"This process is not one that Slurm started for job {job_id}: only those may ask about it.",
+    )
+
+
 def _not_admitted(message: Attach | Begin | End) -> Refused:
     return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
 
@@ -112,6 +120,9 @@ def _attach(ledger: Ledger, task: Task | None, message: Attach, uid: int) -> Mes
     if task.job.kind == "script" or backend is None:
         return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
     outcome = None
+    if task.is_closed:  # how it ended, and nothing of what it had or found
+        over = _attached(ledger, task, None)
+        return msgspec.structs.replace(over, secret=b"", envelope=None, final_result=None)
     if is_open(task.state):
         if task.couples and task.client not in {"", message.client}:
             return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")

@@ -87,6 +87,11 @@ class Task:
         """Whether it asks for one circuit after the other: the job is hybrid, or a session."""
         return self.job.kind in {"hybrid", "session"}
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether Slurm has said that it is over; the gate says NODE_FAIL of jobs that it only does not see."""
+        return self.slurm_state not in {"", "NODE_FAIL"}
+
     def names(self) -> dict[str, str | int]:
         """What lines of the log call it by."""
         job = self.job

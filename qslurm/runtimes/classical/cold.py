@@ -18,7 +18,7 @@ import msgspec
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError
 from qslurm.leaving import leave
-from qslurm.runtimes.classical import limits
+from qslurm.runtimes.classical import kernel, limits
 from qslurm.runtimes.classical.step import fail_step
 from qslurm.runtimes.process import end_with
 from qslurm.runtimes.warm.child import MESSAGE_BYTES, Assignment, Plan, Step, begin
@@ -75,6 +75,7 @@ def _run_beside(step: Callable[[], int], token: str) -> tuple[int, str]:
 
 def _run(plan: Plan, step: Step, token: str, script: str) -> tuple[int, str]:
     """The exit code, and why the step was ended if it was."""
+    kernel.adopt_orphans()  # by its ancestors the dispatcher knows whose job a process is
     channel = _started(plan, step)
     (out_in, out), (err_in, err) = os.pipe(), os.pipe()
     link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,6 +128,7 @@ def _own() -> Assignment:
         uid=os.geteuid(),
         gid=os.getegid(),
         groups=[],
+        job=None,
         cpus=sorted(os.sched_getaffinity(0)),
         limits=limits.of_process(os.getpid()),
     )

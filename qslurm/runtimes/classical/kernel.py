@@ -86,11 +86,16 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
     _capset(0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 1)  # the job's own again: nothing in it is another's
+    hide_memory()
     status = dict(line.split(":\t", 1) for line in _own_status().splitlines() if ":\t" in line)
     left = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
     if left or os.getresuid() != (uid, uid, uid) or status["NoNewPrivs"].strip() != "1":
         raise PermissionError(f"privileges are left: {', '.join(left)}, uids {os.getresuid()}")
+
+
+def hide_memory() -> None:
+    """Let no other process of this user trace this one or read its memory or environment; nor does it leave a core."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _own_status() -> str:

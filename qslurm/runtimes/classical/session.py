@@ -225,7 +225,10 @@ class Session:
         while True:
             answer = self._exchange(message, self._attached.secret)
             if isinstance(answer, Refused) and answer.kind == "session":
-                self._attached = self._attach_once_admitted()
+                again = self._attach_or_hear_why()
+                if isinstance(again, Refused):
+                    return again
+                self._attached = again
                 if self._attached.state in {"admitted", "running"}:
                     continue
                 reason = self._attached.reason or f"The job has ended: {self._attached.state}."
@@ -257,6 +260,12 @@ class Session:
             pause = min(pause * 2, 1.0)
 
     def _attach_once_admitted(self) -> Attached:
+        answer = self._attach_or_hear_why()
+        if isinstance(answer, Refused):
+            raise error_of(answer.kind, answer.reason)
+        return answer
+
+    def _attach_or_hear_why(self) -> Attached | Refused:
         until = time.monotonic() + ADMISSION_S
         while True:
             answer = self._exchange(self._attach, None)
@@ -264,7 +273,7 @@ class Session:
                 self._tell("")
                 return answer
             if isinstance(answer, Refused) and (answer.kind != "not_ready" or time.monotonic() > until):
-                raise error_of(answer.kind, answer.reason)
+                return answer
             if not isinstance(answer, Refused | Pending):
                 raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a job step.")
             self._tell(answer.reason)

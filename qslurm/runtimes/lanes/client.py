@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import time
 
 import msgspec
@@ -47,6 +48,8 @@ def knock(dispatcher_socket: str) -> socket.socket | None:
     """A connection to the dispatcher's door; None if it has none: then there are no lanes."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        # others may keep it from its turn, but not for long: it can do without a lane
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
         door.connect(door_of(dispatcher_socket))
     except OSError:
         door.close()

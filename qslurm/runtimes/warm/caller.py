@@ -8,34 +8,41 @@ from pathlib import Path
 
 import msgspec
 
+from qslurm.job_of_process import Peer, job_of
 from qslurm.runtimes.classical import limits
 from qslurm.runtimes.warm.child import Assignment
 
 
-class Caller(msgspec.Struct):
+class Caller(msgspec.Struct, eq=False):
     """A step that asks: the link to it, since when, and, once it has said, its descriptors."""
 
     link: socket.socket
     since: float
-    pid: int
-    uid: int
+    peer: Peer
     job: str = ""
     fds: list[int] = []
+
+    @property
+    def host(self) -> str:
+        """Whose share of those who ask it has."""
+        return f"uid {self.peer.uid}"
 
 
 def assignment(caller: Caller) -> Assignment:
     """What its runtime has to become; OSError or ValueError if it is not of one user, or gone."""
-    lines = Path(f"/proc/{caller.pid}/status").read_text().splitlines()
+    pid, uid = caller.peer.pid, caller.peer.uid
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     uids = {int(word) for word in facts["Uid"]}
-    if uids != {caller.uid}:
-        raise PermissionError(f"process {caller.pid} is not of uid {caller.uid} alone")
+    if uids != {uid}:
+        raise PermissionError(f"process {pid} is not of uid {uid} alone")
     return Assignment(
-        uid=caller.uid,
+        job=job_of(pid),
+        uid=uid,
         gid=int(facts["Gid"][0]),
         groups=[int(word) for word in facts["Groups"]],
-        cpus=sorted(os.sched_getaffinity(caller.pid)),
-        limits=limits.of_process(caller.pid),
+        cpus=sorted(os.sched_getaffinity(pid)),
+        limits=limits.of_process(pid),
     )
 
 

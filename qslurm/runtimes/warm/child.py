@@ -24,6 +24,7 @@ from typing import NoReturn
 
 import msgspec
 
+from qslurm.job_of_process import name_of_watcher
 from qslurm.leaving import leave
 from qslurm.runtimes.classical import kernel, limits, view
 from qslurm.runtimes.config import RuntimesConfig
@@ -45,8 +46,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose step it is, as the kernel says of the process that asks."""
+    """Whose step it is, as the kernel says of the process that asks.
 
+    `job` is its Slurm job; None if it is in none.
+    """
+
+    job: int | None
     uid: int
     gid: int
     groups: list[int]
@@ -108,6 +113,8 @@ def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
     link = socket.socket(fileno=link_fd)
     if not plan.rootless:
         os.chown(view.WORK, job.uid, job.gid)
+        if job.job is not None:  # what this process starts is that job's, though slurmstepd did not start it
+            Path("/proc/self/comm").write_text(name_of_watcher(job.job))
     to_third, from_second = os.pipe()
     to_second, from_third = os.pipe()
     pid = os.fork()

@@ -90,7 +90,10 @@ def wishes(token: str, script: str) -> int:
 def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
     """Hand everything that the runtime needs to the service; None if it is not there."""
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    link.settimeout(ANSWER_S)
+    # with a time limit of Python's it would not wait for its turn when many ask at once (unix(7), EAGAIN)
+    link.setsockopt(
+        _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, int(ANSWER_S).to_bytes(8, sys.byteorder) + bytes(8)
+    )
     asked = wishes(token, script)
     try:
         posix.fstat(0)
@@ -100,6 +103,7 @@ def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.sock
     job = posix.environ.get(b"SLURM_JOB_ID", b"")[:20] or b"-"
     try:
         link.connect(path)
+        link.settimeout(ANSWER_S)
         link.sendmsg([job], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
         select.select([link], [], [], ANSWER_S)
         link.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)

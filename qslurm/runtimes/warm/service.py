@@ -12,7 +12,6 @@ import pwd
 import selectors
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,9 @@ from pathlib import Path
 import msgspec
 
 from qslurm.c2.config import C2Config
+from qslurm.dispatcher.entrance.strangers import Strangers
 from qslurm.errors import ConfigError
+from qslurm.job_of_process import Peer
 from qslurm.logfmt import Field, say
 from qslurm.runtimes.classical import kernel
 from qslurm.runtimes.warm.caller import Caller, assignment, join_cgroups
@@ -33,14 +34,15 @@ from qslurm.runtimes.warm.status import QUESTION, WarmStatus
 
 REQUEST_S = 1.0
 """How long a step may take to say what it wants, and wait for a runtime when none is ready."""
-MOST_AT_ONCE = 64
-"""Steps that are being served at a time; others start without us."""
+MOST_OF_ONE = 16
+"""Steps of one user that wait for a runtime at a time; others start without us."""
+BACKLOG = 4096
 RETRY_S = 5.0
 LOOK_S = 0.5
 REFILL_AFTER_S = 0.05
 """A job that begins makes processes, too; forks of one ancestor at the same time hold each other up."""
 _GIVEN_FDS = 4
-_CREDENTIALS = struct.Struct("3i")
+_ACCEPTED_AT_ONCE = 64
 
 
 class Service:
@@ -56,9 +58,11 @@ class Service:
         self._starting: list[socket.socket] = []
         self._ready: list[tuple[socket.socket, int]] = []
         self._callers: dict[int, Caller] = {}
+        self._strangers: Strangers[Caller] = Strangers(time.monotonic)
+        self._turns: dict[int, int] = {}  # uid: when, as a number, it was last given a runtime
         self._given = self._cold = 0
         self._retry_at = self._refill_at = 0.0
-        self._listener = listen(Path(self._settings.socket), MOST_AT_ONCE)
+        self._listener = listen(Path(self._settings.socket), BACKLOG)
         self._stopped = False
 
     def run(self) -> None:
@@ -110,6 +114,7 @@ class Service:
             one.close()
         for caller in self._callers.values():
             caller.link.close()
+            caller.peer.close()
             for fd in caller.fds:
                 os.close(fd)
 
@@ -136,22 +141,23 @@ class Service:
     # --- those who ask -------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        try:
-            link, _ = self._listener.accept()
-        except OSError:  # it has gone again
-            return
-        link.setblocking(False)
-        pid, uid, _ = _CREDENTIALS.unpack(
-            link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        if len(self._callers) >= MOST_AT_ONCE:
-            link.close()
-            return
-        self._callers[link.fileno()] = Caller(link, time.monotonic(), pid, uid)
-        self._selector.register(link, selectors.EVENT_READ, partial(self._receive, link.fileno()))
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                link, _ = self._listener.accept()
+            except OSError:  # that was all
+                return
+            link.setblocking(False)
+            caller = Caller(link, time.monotonic(), Peer(link))
+            while (oldest := self._strangers.in_the_way(caller.host)) is not None:
+                self._drop(oldest.link.fileno())
+            self._strangers.add(caller)
+            self._callers[link.fileno()] = caller
+            self._selector.register(link, selectors.EVENT_READ, partial(self._receive, caller))
 
-    def _receive(self, number: int) -> None:
-        caller = self._callers[number]
+    def _receive(self, caller: Caller) -> None:
+        number = caller.link.fileno()
+        if self._callers.get(number) is not caller:  # it had to give way in this very round
+            return
         if caller.fds:  # it speaks twice, or has gone
             self._cold += 1
             self._drop(number)
@@ -167,10 +173,11 @@ class Service:
         if message == QUESTION and not fds:
             with suppress(OSError):
                 caller.link.send(msgspec.json.encode(self.status()))
-        if len(fds) != _GIVEN_FDS or flags & socket.MSG_CTRUNC or not self._is_welcome(caller.uid):
+        if len(fds) != _GIVEN_FDS or flags & socket.MSG_CTRUNC or not self._is_welcome(caller):
             self._drop(number)
             return
         caller.job = message.decode(errors="replace")
+        self._strangers.remove(caller)
 
     def status(self) -> WarmStatus:
         """How the pool is."""
@@ -187,17 +194,21 @@ class Service:
     def _about(self, caller: Caller) -> dict[str, Field]:
         """The job as it says itself, and whose process it is as the kernel says."""
         try:
-            center = pwd.getpwuid(caller.uid).pw_name.removeprefix(self._config.slurm.user_prefix)
+            center = pwd.getpwuid(caller.peer.uid).pw_name.removeprefix(self._config.slurm.user_prefix)
         except KeyError:
             center = None
         return {
             "job": caller.job if caller.job.isdecimal() else "unknown",
             "center": center,
-            "uid": caller.uid,
+            "uid": caller.peer.uid,
         }
 
-    def _is_welcome(self, uid: int) -> bool:
-        """Only centers' users get runtimes: nobody else has steps."""
+    def _is_welcome(self, caller: Caller) -> bool:
+        """Only centers' users get runtimes: nobody else has steps. And not too many wait of one."""
+        uid = caller.peer.uid
+        waiting = [one for one in self._callers.values() if one.fds and one.peer.uid == uid]
+        if len(waiting) > MOST_OF_ONE:
+            return False
         try:
             return uid != 0 and pwd.getpwuid(uid).pw_name.startswith(self._config.slurm.user_prefix)
         except KeyError:
@@ -206,6 +217,8 @@ class Service:
     def _drop(self, number: int) -> None:
         caller = self._callers.pop(number)
         self._selector.unregister(caller.link)
+        self._strangers.remove(caller)
+        caller.peer.close()
         caller.link.close()
         for fd in caller.fds:
             os.close(fd)
@@ -220,20 +233,22 @@ class Service:
                 self._drop(number)
 
     def _hand_out(self) -> None:
-        for number, caller in list(self._callers.items()):
-            if caller.fds and self._ready:
-                self._give(number, caller)
+        while self._ready and (waiting := [one for one in self._callers.values() if one.fds]):
+            # the user's turn who has not had one for the longest time, so that none has all of them
+            self._give(min(waiting, key=lambda one: self._turns.get(one.peer.uid, 0)))
 
-    def _give(self, number: int, caller: Caller) -> None:
+    def _give(self, caller: Caller) -> None:
         about = self._about(caller)
+        self._turns[caller.peer.uid] = self._given + self._cold + 1
         runtime, pid = self._ready.pop(0)
         self._selector.unregister(runtime)
         try:
-            watched = os.pidfd_open(caller.pid)
+            watched = os.pidfd_open(caller.peer.pid)
             try:
                 job = assignment(caller)
-                join_cgroups(caller.pid, pid)
-                signal.pidfd_send_signal(watched, 0)  # it has been that process all the time
+                join_cgroups(caller.peer.pid, pid)
+                if not caller.peer.is_alive():  # or else all this may be another's
+                    raise ProcessLookupError("the step has ended")
                 order = [caller.link.fileno(), watched, *caller.fds]
                 socket.send_fds(runtime, [msgspec.json.encode(job)], order)
             finally:
@@ -247,7 +262,7 @@ class Service:
             took = (time.monotonic() - caller.since) * 1000
             self._say("job has a warm runtime", **about, ms=round(took, 1), pid=pid)
         runtime.close()
-        self._drop(number)
+        self._drop(caller.link.fileno())
 
 
 def serve(config: C2Config, *, step: Step | None = None) -> None:

@@ -21,6 +21,7 @@ from qslurm.dispatcher.messages import Admit, GetStatus, Message, Status
 from qslurm.dispatcher.server import Limits, Server
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.errors import UnreachableError
+from qslurm.job_of_process import name_of_watcher
 from qslurm.payload.envelope import Envelope
 from qslurm.store import Reader, TaskRecord
 from tests.unit.waiting import until
@@ -89,6 +90,18 @@ def hybrid_job(
     envelope = Envelope(kind="hybrid", source=source, file="job.py", qpu_seconds=qpu_seconds)
     return Admit(job_id=job_id, restart=restart, user="center_a", uid=uid, account="a", center="a", backend="qx",
                  kind="hybrid", key=key, envelope=envelope)  # fmt: skip
+
+
+@contextmanager
+def in_job(job_id: int) -> Iterator[None]:
+    """What this process (root's) starts meanwhile is of a Slurm job, as what a warm runtime's watcher starts."""
+    comm = Path("/proc/self/comm")
+    before = comm.read_text()
+    comm.write_text(name_of_watcher(job_id))
+    try:
+        yield
+    finally:
+        comm.write_text(before)
 
 
 class Running:

@@ -1,18 +1,40 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
 
 from qslurm.dispatcher.credentials import Munge, OwnFolder
+from qslurm.dispatcher.messages import (
+    Attach,
+    Attached,
+    Attend,
+    Await,
+    Conclude,
+    Done,
+    Execute,
+    Finish,
+    Message,
+    Refused,
+)
+from qslurm.dispatcher.wire import decode_reply, encode
 from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
-from tests.unit.dispatcher.running import Running, circuit_job
+from qslurm.runtimes.lanes.client import Hello, door_of
+from tests.unit.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_job
 from tests.unit.waiting import until
+
+Answer = TypeVar("Answer")
+
+_fork = multiprocessing.get_context("fork")
 
 MUNGED = shutil.which("munged", path="/usr/sbin:/usr/bin:/sbin")
 
@@ -126,12 +148,93 @@ def test_a_step_does_its_own_users_work_and_nothing_else(
 ) -> None:
     with Running(home, munge_socket=f"{home}/s") as running:
         running.ready().ask(circuit_job(1, uid=65533, shots=64))
-        stranger = step_as(65532, running, open_python, open_checkout)
-        assert stranger[0] == 1
+        with in_job(1):
+            stranger = step_as(65532, running, open_python, open_checkout)
+        with in_job(2):
+            colleague = step_as(65533, running, open_python, open_checkout)
+        outside = step_as(65533, running, open_python, open_checkout)
+        assert (stranger[0], colleague[0], outside[0]) == (1, 1, 1)
         assert "another user's" in stranger[2]
-        status, out, err = step_as(65533, running, open_python, open_checkout)
+        assert "not one that Slurm started for job 1" in colleague[2]
+        assert "not one that Slurm started for job 1" in outside[2]
+        with in_job(1):
+            status, out, err = step_as(65533, running, open_python, open_checkout)
         assert (status, err) == (0, "")
         assert out.startswith(
             "denied: Only this platform's operators may do that, not the user with uid 65533."
         )
         assert out.endswith("64 shots\n")
+
+
+def asked(job_id: int, running: Running, question: Message, secret: bytes | None = None) -> Message:
+    """What a process of a job is answered, with a session's secret or without."""
+
+    def ask() -> Message:
+        with running.client() as client:
+            return client.exchange(question, secret=secret)
+
+    return in_process_of(job_id, ask)
+
+
+def at_the_door(job_id: int, running: Running, hello: Hello, message: Message) -> Message | None:
+    """What a process of a job is answered where lanes are handed out; None if it is sent away."""
+
+    def ask() -> Message | None:
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as guest:
+            guest.settimeout(60)
+            guest.connect(door_of(running.config.socket))
+            try:
+                guest.send(msgspec.msgpack.encode(hello))
+                guest.send(encode(message))
+                data = guest.recv(1 << 16)
+            except ConnectionError:
+                return None
+            return decode_reply(data) if data else None
+
+    return in_process_of(job_id, ask)
+
+
+def in_process_of(job_id: int, work: Callable[[], Answer]) -> Answer:
+    found = _fork.SimpleQueue()
+    with in_job(job_id):
+        process = _fork.Process(target=lambda: found.put(work()))
+        process.start()
+        answer: Answer = found.get()
+        process.join()
+    return answer
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's processes count")
+def test_a_secret_is_worth_nothing_in_another_job(munge: Munge, home: Path) -> None:
+    source = "def execute(qi): pass\ndef finalize(m): return {}\n"
+    with Running(home, munge_socket=f"{home}/s") as running:
+        running.ready().ask(hybrid_job(1, source, uid=os.getuid()))
+        attached = asked(1, running, Attach(job_id=1, restart=0, client="me"))
+        assert isinstance(attached, Attached)
+        forged = Conclude(task=attached.task, final_result='{"energy": -999}')
+        questions = [
+            forged,
+            Attend(task=attached.task),
+            Await(task=attached.task, seq=0),
+            Execute(task=attached.task, seq=0, circuit=BELL, shots=1),
+        ]
+        for question in questions:
+            answer = asked(2, running, question, attached.secret)
+            assert isinstance(answer, Refused)
+            assert answer.kind == "permission"
+        hello = Hello(attached.task, attached.secret)
+        assert at_the_door(2, running, hello, forged) is None
+        own = Conclude(task=attached.task, final_result='{"energy": -1}')
+        assert at_the_door(1, running, hello, own) == Done()
+        running.ask(Finish(job_id=1, restart=0, state="COMPLETED"))
+        after = asked(1, running, Attach(job_id=1, restart=0, client="me"))
+        assert isinstance(after, Attached)
+        assert (after.state, after.secret, after.envelope, after.final_result) == (
+            "finished",
+            b"",
+            None,
+            None,
+        )
+        task = running.reader().task("a", 1)
+        assert task is not None
+        assert running.final_result(task) == {"energy": -1}

@@ -104,3 +104,17 @@ def test_whoever_says_anything_else_there_is_sent_away_and_the_job_goes_on(
 def test_a_result_that_is_no_json_is_refused_at_the_door_as_elsewhere(shared: Running) -> None:
     with session(shared, 5) as step, pytest.raises(Exception, match="not a JSON object"):
         step.conclude(final_result="[1, 2")
+
+
+def test_who_is_silent_keeps_nobody_out(shared: Running) -> None:
+    silent = []
+    for _ in range(600):
+        guest = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        guest.connect(door_of(shared.config.socket))
+        silent.append(guest)
+    with session(shared, 6) as step:
+        step._insist = None  # type: ignore[method-assign, assignment]
+        step.conclude(final_result="{}")
+        assert result(shared, 6) == ("finished", {})
+    for guest in silent:
+        guest.close()

@@ -1,0 +1,135 @@
+"""Which Slurm job does a process belong to? That of the slurmstepd it descends from, which no user can choose.
+
+All researchers of a center are one user on C2, so a uid does not say whose job somebody asks about, and a secret would
+lie where every other process of that user can read it. What the kernel says of a process, they can't change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
+_SO_PEERPIDFD = 77  # Linux 6.5
+_DEEPEST = 256  # generations
+_STEPD = re.compile(r"slurmstepd: \[(\d+)[.+]")  # "slurmstepd: [12.batch]", as Slurm 22.05 to 26.05 call it
+_WATCHER = re.compile(r"job-(\d+)$")
+
+
+class Ancestor(NamedTuple):
+    """A process: its name (`comm`), its command line up to the first argument, and whether it is root's alone."""
+
+    name: str
+    title: str
+    is_roots: bool
+
+
+def job_among(ancestors: Iterable[Ancestor]) -> int | None:
+    """The job of a process with these ancestors, its parent first; None if it is in no job.
+
+    The outermost counts: what a job starts can call itself anything.
+    """
+    found = None
+    for one in ancestors:
+        named = _STEPD.match(one.title) if one.name.startswith("slurmstepd") else _WATCHER.match(one.name)
+        if named is not None and one.is_roots:
+            found = int(named[1])
+    return found
+
+
+def name_of_watcher(job_id: int) -> str:
+    """What a root's process calls itself (`comm`) that has been given a job's step, and is no slurmstepd's child."""
+    return f"job-{job_id}"
+
+
+def job_of(pid: int) -> int | None:
+    """The job of a process of this host; None if it is in no job, or gone."""
+    try:
+        return job_among(_ancestors(pid))
+    except (OSError, ValueError, IndexError):  # it, or one of them, has ended
+        return None
+
+
+class Peer:
+    """The process that made a connection over a Unix socket. It may end at any moment, and its number be another's."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self.pid, self.uid, _ = _CREDENTIALS.unpack(found)
+        self._job: int | None = None
+        self._pidfd = _pin(connection, self.pid)
+
+    def job(self) -> int | None:
+        """Its job; None if it is in none, or had ended before this was asked for the first time."""
+        if self._pidfd is not None:
+            job = job_of(self.pid)
+            self._job = job if self.is_alive() else None
+            self.close()
+        return self._job
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended, as far as it is still watched."""
+        if self._pidfd is None:
+            return False
+        watch = select.poll()
+        watch.register(self._pidfd, select.POLLIN)
+        return not watch.poll(0)
+
+    def close(self) -> None:
+        """Watch it no more; what is known of it stays."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _pin(connection: socket.socket, pid: int) -> int | None:
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:  # an older kernel, or it has ended
+        pass
+    try:
+        return os.pidfd_open(pid) if pid > 0 else None
+    except OSError:
+        return None
+
+
+def _ancestors(pid: int) -> Iterator[Ancestor]:
+    _, parent, began = _stat(pid)
+    for _ in range(_DEEPEST):
+        if parent <= 1:
+            return
+        pid, child_began = parent, began
+        name, parent, began = _stat(pid)
+        if began > child_began:
+            raise ValueError("a parent that is younger is another process")
+        if name.startswith("slurmstepd") or _WATCHER.match(name):
+            yield Ancestor(name, _title(pid), _is_roots(pid))
+    raise ValueError("it has too many ancestors")
+
+
+def _stat(pid: int) -> tuple[str, int, int]:
+    """A process's name, its parent, and when it began (proc(5), /proc/PID/stat)."""
+    text = _read(f"/proc/{pid}/stat")
+    head, _, rest = text.rpartition(")")
+    fields = rest.split()
+    return head.partition("(")[2], int(fields[1]), int(fields[19])
+
+
+def _title(pid: int) -> str:
+    return _read(f"/proc/{pid}/cmdline").partition("\0")[0]
+
+
+def _is_roots(pid: int) -> bool:
+    """A program that is set-user-id root has its user's uid as its real one."""
+    lines = _read(f"/proc/{pid}/status").splitlines()
+    return next(line for line in lines if line.startswith("Uid:")).split()[1:] == ["0"] * 4
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- pathlib takes as long as reading
+        return file.read()

@@ -1,0 +1,151 @@
+"""Researchers of one center are one unix user on C2, and their jobs still do not get at each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from qslurm.payload.envelope import Envelope, pack
+
+from .conftest import HAND_OVER, Platform
+
+pytestmark = pytest.mark.slurm
+
+WAITS = """
+import time
+def execute(qi):
+    print("begun", flush=True)
+    time.sleep(1000)
+def finalize(m):
+    return {}
+"""
+
+ATTACK = """
+import sys
+from qslurm.c2.config import load_c2_config
+from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.messages import Attach, Begin, Conclude, End
+from qslurm.runtimes.lanes.client import Hello, door_of
+job_ids = JOB_IDS
+def attack():
+    config = load_c2_config(None).dispatcher
+    said = {}
+    with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
+        for job_id in job_ids:
+            questions = [Attach(job_id=job_id, restart=0, client=word) for word in ("", "mine")]
+            questions += [Begin(job_id=job_id, restart=0, launch="mine"), End(job_id=job_id, restart=0)]
+            for question in questions:
+                answer = client.exchange(question)
+                said[f"{job_id} {type(question).__name__}"] = [type(answer).__name__, getattr(answer, "kind", "")]
+                secret = getattr(answer, "secret", b"")
+                if secret:
+                    client.exchange(Conclude(task=answer.task, final_result='{"energy": -999}'), secret=secret)
+    return said
+"""
+
+HYBRID = """
+found = {}
+def execute(qi):
+    found.update(attack())
+def finalize(m):
+    return found
+"""
+
+SCRIPT = """
+import json
+print(json.dumps(attack()))
+"""
+
+
+def hybrid(platform: Platform, source: str) -> int:
+    data = pack(Envelope(kind="hybrid", source=source, file="job.py"))
+    return platform.submit(f"{HAND_OVER}{data}\n", "--chdir=/tmp", kind="hybrid")
+
+
+def log_of(platform: Platform, job_id: int) -> str:
+    path = platform.testbed.layout.job_logs / "center_snellius" / f"{job_id}.out"
+    return path.read_text() if path.exists() else ""
+
+
+def running_jobs(platform: Platform) -> tuple[int, int]:
+    """A hybrid job and a script of a colleague's, in the middle of their work."""
+    job_id = hybrid(platform, WAITS)
+    platform.until(lambda: "begun" in log_of(platform, job_id), seen=lambda: log_of(platform, job_id))
+    return job_id, platform.submit_endless()
+
+
+def past_job(platform: Platform) -> int:
+    job_id = platform.submit_bell()
+    platform.until_state(job_id, "COMPLETED")
+    return job_id
+
+
+def said_by_script(platform: Platform, source: str) -> Any:
+    """What a script prints, as JSON, in its last line."""
+    job_id = platform.submit_script(f"{sys.executable} -I - <<'END'\n{source}END")
+    platform.until_state(job_id, "COMPLETED")
+    return json.loads(log_of(platform, job_id).strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "script"])
+def test_a_job_gets_nothing_of_a_colleagues_job_and_does_nothing_to_it(platform: Platform, kind: str) -> None:
+    past, (victim, script) = past_job(platform), running_jobs(platform)
+    attack = ATTACK.replace("JOB_IDS", str([past, victim, script]))
+    if kind == "hybrid":
+        attacker = hybrid(platform, attack + HYBRID)
+        platform.until(
+            lambda: platform.stored(attacker).get("finished_at"), seen=lambda: log_of(platform, attacker)
+        )
+        said = platform.ask(f"jobs/{attacker}/results").json()["final_result"]
+    else:
+        said = said_by_script(platform, attack + SCRIPT)
+    assert said
+    assert {tuple(answer) for answer in said.values()} == {("Refused", "permission")}, said
+    assert victim in platform.open_tasks()
+    assert script in platform.open_tasks()
+    assert platform.stored(victim)["state"] == "running"
+
+
+@pytest.fixture(params=["warm", "cold"])
+def either(request: pytest.FixtureRequest, platform: Platform) -> Iterator[Platform]:
+    """With the service for warm runtimes, and without it."""
+    if request.param == "cold":
+        platform.testbed.stop("runtimes")
+    yield platform
+    if request.param == "cold":
+        platform.testbed.start("runtimes")
+
+
+LOOK = """
+import json, os
+from pathlib import Path
+said = {}
+for process in Path("/proc").iterdir():
+    try:
+        if not process.name.isdigit():
+            continue
+        status = (process / "status").read_text()
+        own = f"Uid:\\t{os.getuid()}\\t" in status and process.name != str(os.getpid())
+    except OSError:
+        continue
+    for name in ("mem", "environ", "fd/0") if own else ():
+        try:
+            os.close(os.open(process / name, os.O_RDONLY))
+        except OSError as error:
+            said.setdefault(process.name, []).append(type(error).__name__)
+        else:
+            said.setdefault(process.name, []).append("open")
+print(json.dumps(said))
+"""
+
+
+def test_a_script_reads_nothing_out_of_a_colleagues_runtime(either: Platform) -> None:
+    job_id = hybrid(either, WAITS)
+    either.until(lambda: "begun" in log_of(either, job_id), seen=lambda: log_of(either, job_id))
+    said = said_by_script(either, LOOK)
+    runtimes = [each for each in said.values() if each == ["PermissionError"] * 3]
+    assert runtimes, said
