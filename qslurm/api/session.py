@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.errors import InvalidInputError, QslurmError, TimedOutError
 from qslurm.runtimes.interface import ExecuteCircuitResult, Outcome, QuantumInterface, as_circuit
 from qslurm.sessions.ending import Ending, ToldToEndError
 
 if TYPE_CHECKING:
     from qslurm.sessions.client import SessionClient
+
+LEAVE_S = 600.0
+"""So long leaving a session's block waits for a next outcome of what `submit` has under way."""
 
 LONGEST_REASON = 4000
 """Characters of what a loop failed with."""
@@ -24,8 +28,9 @@ LONGEST_REASON = 4000
 class Session(QuantumInterface):
     """A `qi` as hybrid files get it, for a loop in this process. `Center.session` and `Session.current` make them.
 
-    May be used by several threads. As a context manager it ends the session with the block, as failed if that raises,
-    or if a SIGTERM or SIGHUP ends the program that has no handler for it (in the main thread).
+    May be used by several threads. As a context manager it waits at the end of the block for what `submit` has under
+    way, and ends the session: as failed, and at once, if the block raises, or if a SIGTERM or SIGHUP ends the program
+    that has no handler for it (in the main thread).
     `job_id` is the job on C2 that holds it (0 if another process does), `final_result` what is kept as the job's
     result.
     """
@@ -45,6 +50,8 @@ class Session(QuantumInterface):
         self._then = then
         self._closed = False
         self._ending = Ending()
+        self._under_way: set[Future[ExecuteCircuitResult]] = set()
+        self._lock = threading.Lock()
 
     @property
     def transport(self) -> SessionClient:
@@ -92,6 +99,9 @@ class Session(QuantumInterface):
         asked = self._client.submit(as_circuit(circuit), self._shots(number_of_shots), bool(raw_data_enabled))
         result: Future[ExecuteCircuitResult] = Future()
         result.set_running_or_notify_cancel()
+        with self._lock:
+            self._under_way.add(result)
+        result.add_done_callback(self._settled)
 
         def settle(outcome: Future[Outcome]) -> None:
             error = outcome.exception()
@@ -103,8 +113,34 @@ class Session(QuantumInterface):
         asked.add_done_callback(settle)
         return result
 
+    def _settled(self, result: Future[ExecuteCircuitResult]) -> None:
+        with self._lock:
+            self._under_way.discard(result)
+
+    def _see_through(self) -> None:
+        """Wait for the outcomes of all that is under way; TimedOutError if none comes for LEAVE_S."""
+        said = False
+        while True:
+            with self._lock:
+                left = list(self._under_way)
+            if not left:
+                return
+            if not said:
+                said = True
+                self._client.say(
+                    f"Waiting for {len(left)} circuits that are under way, to leave the session."
+                )
+            if not wait(left, timeout=LEAVE_S).done:
+                raise TimedOutError(
+                    f"{len(left)} circuits had no outcome {LEAVE_S:g} s after the session's block was left.",
+                    hint="The session is ended without them.",
+                )
+
     def close(self, failure: str = "") -> None:
-        """End the session on C2, as failed if a reason is given; it is closed already if it has ended by itself."""
+        """End the session on C2, as failed if a reason is given; it is closed already if it has ended by itself.
+
+        What `submit` has under way is not waited for: its futures end with an error.
+        """
         if self._closed:
             return
         self._closed = True
@@ -135,11 +171,18 @@ class Session(QuantumInterface):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ending.hold_back()
         try:
-            self.close("" if error is None else reason_of(error))
+            if error is None:
+                self._see_through()
+        except BaseException as broken_off:
+            error = broken_off
+            raise
         finally:
-            self._ending.__exit__(kind, error, trace)
+            self._ending.hold_back()
+            try:
+                self.close("" if error is None else reason_of(error))
+            finally:
+                self._ending.__exit__(kind, error, trace)
 
 
 def reason_of(error: BaseException) -> str:
@@ -148,4 +191,6 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "The loop was interrupted."
-    return f"{type(error).__name__}: {error}"
+    from qslurm.runtimes.classical.causes import with_causes
+
+    return with_causes(error)

@@ -20,7 +20,9 @@ CONCLUDE_S = 10.0
 
 
 class SessionClient:
-    """The transport of a session's `qi`. May be used by several threads at once. `say` and `ended` are as for Link."""
+    """The transport of a session's `qi`. May be used by several threads at once. `say` and `ended` are as for Link;
+    `say` may be called by others who have something to say of the session.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class SessionClient:
         self._seq = 0
         self._shots = 0
         self._lock = threading.Lock()
+        self.say = say
         self._link = Link(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
 
     @property
