@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -202,6 +202,14 @@ class QuantumInterface:
         ready = [as_circuit(circuit) for circuit in circuits]
         outcomes = self._transport.execute_many(ready, self._shots(number_of_shots), bool(raw_data_enabled))
         return ExecuteCircuitResults(self._note(outcome) for outcome in outcomes)
+
+    def __copy__(self) -> Self:
+        """Itself: there is one connection to the backend, and one list of results."""
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        """As a copy: what holds a `qi` can be copied, and the copy executes circuits as the original does."""
+        return self
 
     def _shots(self, asked: int | None) -> int:
         shots = self._offered.default_number_of_shots if asked is None else asked

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
+from qslurm.runtimes.classical.causes import causes, with_causes
 from qslurm.runtimes.classical.final_result import as_final_result
 from qslurm.runtimes.classical.stand_ins import stand_ins
 from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface, Transport
@@ -175,7 +176,7 @@ def _users_errors(file: str, path: str) -> Iterator[None]:
             hint="Let execute and finalize return instead of calling sys.exit().",
         ) from error
     except BaseException as error:
-        what = traceback.format_exception_only(error)[-1].strip()[:MAX_TRACE]
+        what = with_causes(error)[:MAX_TRACE]
         where = _last_line(error, path)
         raise JobFailedError(
             f"{file}{where}: {what}.", hint="\n" + _users_trace(error, file, path)
@@ -192,13 +193,18 @@ def _last_line(error: BaseException, path: str) -> str:
 
 
 def _users_trace(error: BaseException, file: str, path: str) -> str:
-    """The traceback, without the frames of qslurm and of libraries."""
+    """The traceback, with those of its causes before it, without the frames of qslurm and of libraries."""
+    traces = [_one_trace(each, path) for each in [*[*causes(error)][::-1], error]]
+    text = "\n\n".join(filter(None, traces))
+    return text.replace(f'"{path}"', f'"{file}"')[-MAX_TRACE:]
+
+
+def _one_trace(error: BaseException, path: str) -> str:
     frames = _frames(error, path)
     if not frames:
         return ""
     lines = ["Traceback, your own lines (most recent call last):\n", *traceback.format_list(frames)]
-    text = "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
-    return text.replace(f'"{frames[0].filename}"', f'"{file}"')[-MAX_TRACE:]
+    return "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
 
 
 # --- the static check --------------------------------------------------------------------------------

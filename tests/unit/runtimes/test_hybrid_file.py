@@ -352,6 +352,82 @@ def test_checking_runs_nothing() -> None:
 # --- errors of the user's code -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (
+            "try:\n        {}['theta']\n    except KeyError as error:\n"
+            "        raise RuntimeError('no start') from error",
+            "algorithm.py:5: RuntimeError: no start, because of KeyError: 'theta'.",
+        ),
+        (
+            "try:\n        {}['theta']\n    except KeyError:\n        1 / 0",
+            "algorithm.py:5: ZeroDivisionError: division by zero, because of KeyError: 'theta'.",
+        ),
+        (
+            "try:\n        {}['theta']\n    except KeyError:\n        raise RuntimeError('no start') from None",
+            "algorithm.py:5: RuntimeError: no start.",
+        ),
+        (
+            "try:\n        qi.execute_circuit('version 3.0; Foo q', 1)\n    except Exception as error:\n"
+            "        raise RuntimeError('no start') from error",
+            "algorithm.py:5: RuntimeError: no start, because of qslurm.errors.CircuitError: circuit:1:14: couldn't",
+        ),
+        (
+            "error = ValueError('odd')\n    error.add_note('look at theta')\n    raise error",
+            "algorithm.py:4: ValueError: odd.",
+        ),
+        (
+            "first, second = ValueError('first'), ValueError('second')\n    first.__cause__ = second\n"
+            "    raise second from first",
+            "algorithm.py:4: ValueError: second, because of ValueError: first.",
+        ),
+    ],
+)
+def test_what_an_exception_was_raised_from_is_part_of_the_reason(raised: str, reason: str) -> None:
+    with pytest.raises(JobFailedError) as caught:
+        run(f"def execute(qi):\n    {raised}\ndef finalize(list_of_measurements):\n    return {{}}\n")
+    assert caught.value.message.startswith(reason)
+
+
+def test_the_lines_of_a_cause_come_before_those_of_what_it_caused() -> None:
+    with pytest.raises(JobFailedError) as caught:
+        run("""
+def execute(qi):
+    try:
+        start()
+    except KeyError as error:
+        error.add_note("look at theta")
+        raise RuntimeError("no start") from error
+
+def start():
+    {}["theta"]
+
+def finalize(list_of_measurements):
+    return {}
+""")
+    cause, _, rest = caught.value.hint.partition("KeyError: 'theta'\nlook at theta\n")
+    assert "line 10, in start" in cause
+    assert 'raise RuntimeError("no start") from error' in rest
+    assert rest.endswith("RuntimeError: no start")
+
+
+@pytest.mark.parametrize(
+    "copy", ["copy.copy(qi)", "copy.deepcopy(qi)", "copy.deepcopy({'of': [qi]})['of'][0]"]
+)
+def test_a_copy_of_qi_executes_circuits_as_qi_does(copy: str) -> None:
+    """As in a solver's state that holds it."""
+    result = run(f"""
+import copy
+def execute(qi):
+    {copy}.execute_circuit(COIN, 3)
+    qi.execute_circuit(COIN, 4)
+def finalize(list_of_measurements):
+    return {{"shots": [sum(counts.values()) for counts in list_of_measurements]}}
+""")
+    assert result == {"shots": [3, 4]}
+
+
 def test_an_exception_is_shown_with_the_users_lines_and_no_others() -> None:
     with pytest.raises(JobFailedError) as caught:
         run("""
