@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import click
 
 from qslurm.cli.options import Whole, json_option
 from qslurm.cli.output import print_json
+from qslurm.surrogates import without_surrogates
 
 
 @click.command()
@@ -36,18 +37,29 @@ def run(
       qslurm run vqe.py --json | jq .final_result.energy
     """
     from qslurm.center.asked import variables_of
-    from qslurm.runtimes.local import run_file
 
-    # What the user's own code prints must not mix with the one document that --json promises.
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        result = run_file(file, shots=shots, seed=seed, parameters=variables_of(variables))
-    if result.kind == "circuit":
-        document: dict[str, object] = {"counts": result.counts, "shots": result.shots}
+    asked = partial(_document, file, shots, seed, variables_of(variables))
+    if file.suffix == ".py":
+        from qslurm.runtimes.apart import apart
+
+        # What the user's own code prints must not mix with the one document that --json promises.
+        document = apart(asked, without_surrogates(file.name), print_beside=as_json)
     else:
-        document = {"final_result": result.final_result, "executions": result.executions}
+        document = asked()
     if as_json:
         print_json(document)
         return
     from qslurm.cli.results import print_results
 
-    print_results({"kind": result.kind, **document})
+    print_results({"kind": "circuit" if "counts" in document else "hybrid", **document})
+
+
+def _document(
+    file: Path, shots: int | None, seed: int | None, parameters: Mapping[str, str]
+) -> dict[str, object]:
+    from qslurm.runtimes.local import run_file
+
+    result = run_file(file, shots=shots, seed=seed, parameters=parameters)
+    if result.kind == "circuit":
+        return {"counts": result.counts, "shots": result.shots}
+    return {"final_result": result.final_result, "executions": result.executions}

@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -109,17 +109,14 @@ def session(
     request = _asked(words, center, variables, asked)
     platform, (request,) = place(center, [request])
     wish = Wish(request, idle_limit_s, wait_limit_s)
-    with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
-        if request.file is None:
+    if request.file is None:
+        with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
             return _run_command(opened, words)
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            opened.final_result = _run_file(opened, request)
-    document = {
-        "job_id": opened.job_id,
-        "kind": "session",
-        "final_result": opened.final_result,
-        "executions": opened.executions,
-    }
+    from qslurm.runtimes.apart import apart
+
+    # The session's link and threads are that process's own: it may end anyhow, and ends the session by its idle limit.
+    file = without_surrogates(request.file.name)
+    document = apart(partial(_run_file, center, platform, wish), file, print_beside=as_json)
     if as_json:
         print_json(document)
     else:
@@ -175,13 +172,22 @@ def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
         yield held
 
 
-def _run_file(opened: Session, request: Request) -> dict[str, Any]:
+def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
+    """Run a hybrid file in a session; the document of what came of it."""
     from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
-    file = request.file.name if request.file else ""
-    return run_hybrid(
-        request.text or "", file, opened.transport, shots=request.shots, parameters=request.variables
-    )
+    request = wish.request
+    file = without_surrogates(request.file.name) if request.file else ""
+    with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
+        opened.final_result = run_hybrid(
+            request.text or "", file, opened.transport, shots=request.shots, parameters=request.variables
+        )
+    return {
+        "job_id": opened.job_id,
+        "kind": "session",
+        "final_result": opened.final_result,
+        "executions": opened.executions,
+    }
 
 
 def _run_command(opened: Session, words: tuple[str, ...]) -> int:
@@ -226,10 +232,11 @@ def _signals_interrupt() -> Iterator[None]:
 
     told: list[int] = []
 
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         del frame
         told.append(number)
-        raise KeyboardInterrupt
+        if len(told) == 1:  # a batch system tells every process, and who waits for this one passes it on, too
+            raise KeyboardInterrupt
 
     wanted = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
     before = {number: signal.signal(number, interrupt) for number in wanted}

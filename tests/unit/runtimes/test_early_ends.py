@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -33,6 +36,8 @@ code, reason = _run_beside(lambda: run_step(Path("job.sh"), config, identity=ide
 os.environ[TOKEN] = "a token"
 sys.exit(fail_step(Path("job.sh"), config, reason, identity=identity) if reason else code)
 """
+
+QSLURM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from qslurm.cli import main; main()"
 
 SOURCE = """
 import atexit, builtins, io, json, os, signal, sys, threading, time
@@ -127,3 +132,55 @@ def test_a_runtimes_last_word_is_a_steps_exit_code(verdict: str, code: int, why:
     """The same for a warm runtime and for one that a step makes for itself."""
     found, reason = outcome(verdict, [])
     assert (found, why in reason, bool(reason)) == (code, True, bool(why))
+
+
+@pytest.mark.parametrize("does", ["os._exit(0)", "os.execv('/bin/true', ['true'])", "os.abort()"])
+def test_qslurm_run_says_so_too(tmp_path: Path, does: str) -> None:
+    (tmp_path / "early.py").write_text(SOURCE.format(circuit=BELL, does=does))
+    code, out, err = qslurm_run(tmp_path, "early.py", "--json")
+    assert code == 6, err
+    error = json.loads(out)["error"]
+    assert (error["type"], EARLY[does] in error["message"]) == ("job_failed", True)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("does", ["sys.stdout.close()", "json.dumps = os.write = None", "os.close(1)"])
+def test_qslurm_run_prints_the_one_document_whatever_the_code_has_done(tmp_path: Path, does: str) -> None:
+    (tmp_path / "kept.py").write_text(SOURCE.format(circuit=BELL, does=f"os.write(1, b'noise'); {does}"))
+    code, out, err = qslurm_run(tmp_path, "kept.py", "--json")
+    assert (code, json.loads(out)) == (0, {"final_result": {"n": 1}, "executions": 1}), err
+
+
+def qslurm_run(folder: Path, *words: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", QSLURM, "run", *words],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, -15), (signal.SIGHUP, -1), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+)
+def test_a_signal_ends_the_users_code_with_the_command(tmp_path: Path, number: int, code: int) -> None:
+    does = "print(os.getpid(), flush=True); time.sleep(600)"
+    (tmp_path / "sleeps.py").write_text(SOURCE.format(circuit=BELL, does=does))
+    command = [sys.executable, "-c", QSLURM, "run", "sleeps.py"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begins\n"
+        code_of_user = os.pidfd_open(int(run.stdout.readline()))
+        run.send_signal(number)
+        assert select.select([code_of_user], [], [], 30)[0]
+        os.close(code_of_user)
+        assert run.wait(30) == code
+        assert run.stderr is not None
+        assert "Traceback" not in run.stderr.read()
