@@ -216,19 +216,16 @@ class Center:
 
     def _placed(self, requests: list[Request]) -> list[Request]:
         """The requests, those for any backend for the one that fits all of these."""
-        from qslurm.center.placing import need_of, offers_of, placed, wants_any
-
-        left_open = [request for request in requests if wants_any(self._config, request)]
-        if not left_open:
-            return requests
-        from qslurm.center.choice import choose
+        from qslurm.center.choice import Need, Offer
         from qslurm.center.lists import backends
+        from qslurm.center.placing import chosen, offers_of
 
-        need = need_of(self._config, left_open)
-        with self._connections.one() as center:
-            listed = backends(center)
-        choice = choose(need, offers_of(self._config, listed), time.time())
-        return [placed(request, choice) if request in left_open else request for request in requests]
+        def offers(_names: Sequence[str], _need: Need) -> list[Offer]:
+            with self._connections.one() as center:
+                return offers_of(self._config, backends(center))
+
+        platform = self._config.platform
+        return chosen(self._config, requests, [platform], platform, offers)[0]
 
     def map(
         self,

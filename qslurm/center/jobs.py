@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
@@ -24,20 +24,31 @@ if TYPE_CHECKING:
     from qslurm.slurmrest import JobInfo, Submitted
 
 
-def refuse_unknown_dependency(center: Center, payload: Mapping[str, Any]) -> None:
+def refuse_unknown_dependencies(center: Center, dependencies: Iterable[str]) -> None:
     """InvalidInputError for a dependency on a job that C2 does not know: Slurm would start the job without it."""
-    dependency = payload["job"].get("dependency")
-    for job_id in sorted({int(word) for word in re.findall(r"(?<=:)\d+", str(dependency or ""))}):
-        try:
-            center.slurm.tasks(job_id)
-        except UnknownJobError as error:
-            raise InvalidInputError(
-                f"The dependency {dependency!r}: C2 knows no job {job_id}.",
-                hint="Its ids are C2's; `qslurm queue` lists them.",
-            ) from error
+    for dependency in dict.fromkeys(dependencies):
+        for job_id in sorted({int(word) for word in re.findall(r"(?<=:)\d+", dependency)}):
+            try:
+                center.slurm.tasks(job_id)
+            except UnknownJobError as error:
+                raise InvalidInputError(
+                    f"The dependency {dependency!r}: C2 knows no job {job_id}.",
+                    hint="Its ids are C2's; `qslurm queue` lists them.",
+                ) from error
+
+
+def dependency_of(payload: Mapping[str, Any]) -> str:
+    """What a payload's job waits for, as Slurm reads it; "" for nothing."""
+    return str(payload["job"].get("dependency") or "")
 
 
 def submit(center: Center, payload: dict[str, Any]) -> Submitted:
+    """Send a payload to C2, unless it depends on a job that C2 does not know; see `send`."""
+    refuse_unknown_dependencies(center, [dependency_of(payload)])
+    return send(center, payload)
+
+
+def send(center: Center, payload: dict[str, Any]) -> Submitted:
     """Send a payload to C2. When no answer comes, look whether C2 has the job before saying that nobody knows."""
     from qslurm.payload.comment import Comment
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qslurm.center.jobs import submit
+from qslurm.center.jobs import send
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def submit_many(
     return for_each(
         connect,
         payloads,
-        submit,
+        send,
         connections=connections,
         own=RefusedError,
         on_begin=on_begin,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qslurm.center.asked import ANY, Request
 from qslurm.center.refs import platforms_in
-from qslurm.center.request import needed_qubits
+from qslurm.center.request import another_platform, needed_qubits
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,35 @@ def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
 def placed(request: Request, choice: Choice) -> Request:
     """The request for the backend that was chosen."""
     return replace(request, platform=choice.offer.platform, backend=choice.offer.backend.name)
+
+
+def chosen(
+    config: Config,
+    requests: Sequence[Request],
+    names: Sequence[str],
+    usual: str,
+    offers: Callable[[Sequence[str], Need], Sequence[Offer]],
+) -> tuple[list[Request], Choice | None]:
+    """Settled requests, those that leave their backend open for the one backend that fits all of these, and why that.
+
+    `names` are the platforms that may be chosen from; `offers` asks some of them for their backends. InvalidInputError
+    if a file is for another platform, or no platform knows what the jobs depend on, or nothing fits.
+    """
+    from qslurm.center.choice import choose
+
+    left_open = [wants_any(config, request) for request in requests]
+    if not any(left_open):
+        return list(requests), None
+    for request in requests:
+        if request.platform and request.platform not in names:
+            raise another_platform(request, names[0])
+    open_ones = [request for request, is_open in zip(requests, left_open, strict=True) if is_open]
+    need = need_of(config, open_ones)
+    choice = choose(need, offers(within(names, usual, requests), need), time.time())
+    return [
+        placed(request, choice) if is_open else request
+        for request, is_open in zip(requests, left_open, strict=True)
+    ], choice
 
 
 def within(names: Sequence[str], usual: str, requests: Iterable[Request]) -> list[str]:

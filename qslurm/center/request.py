@@ -119,10 +119,15 @@ def _values_for(text: str, request: Request) -> dict[str, str]:
 
 def _refuse_another_platform(config: Config, request: Request) -> None:
     if request.platform and request.platform != config.platform:
-        raise InvalidInputError(
-            f"{request.file} is for platform {request.platform}, and would go to {config.platform}.",
-            hint=f"Say --platform {request.platform}.",
-        )
+        raise another_platform(request, config.platform)
+
+
+def another_platform(request: Request, platform: str) -> InvalidInputError:
+    """What is said of a file that names another platform than the one it would go to."""
+    return InvalidInputError(
+        f"{request.file} is for platform {request.platform}, and would go to {platform}.",
+        hint=f"Say --platform {request.platform}.",
+    )
 
 
 def _dependency(config: Config, asked: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qslurm.center.jobs import dependency_of, refuse_unknown_dependencies
 from qslurm.center.many import submit_many
 from qslurm.center.packing import Package, halved, swept_in_parts
 from qslurm.center.request import Checked, checked, payload_of
@@ -38,7 +39,16 @@ class Sending:
     on_done: Callable[[Package, Submitted | QslurmError], None] = lambda _package, _outcome: None
 
     def send(self, packages: Sequence[Package]) -> list[tuple[Package, Submitted | QslurmError | None]]:
-        """What became of each package, in no order; see `submit_many`."""
+        """What became of each package, in no order; see `submit_many`.
+
+        InvalidInputError, and nothing is sent, if one depends on a job that C2 does not know.
+        """
+        if dependencies := {named for one in packages if (named := dependency_of(one.payload))}:
+            center = self.connect()
+            try:
+                refuse_unknown_dependencies(center, sorted(dependencies))
+            finally:
+                center.close()
         found: list[tuple[Package, Submitted | QslurmError | None]] = []
         while packages:
             sent = self._once(packages)

@@ -11,6 +11,7 @@ from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
+    from qslurm.center.choice import Need, Offer
     from qslurm.cli.options import CenterFlags
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def _refuse(failures: Sequence[QslurmError], files: int) -> None:
 
 def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[Request]]:
     """The one platform that settled requests go to, and the requests with a backend chosen where it was left open."""
-    from qslurm.center.placing import wants_any
+    from qslurm.center.placing import chosen, wants_any
 
     names = sorted({request.platform for request in requests if request.platform})
     if len(names) > 1:
@@ -83,22 +84,22 @@ def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[R
         return platforms.config(said).platform, list(requests)
     if said or not all(left_open):
         names = [platforms.config(said).platform]
-    return _chosen(center, requests, left_open, names or list(platforms.wanted))
+    names = names or list(platforms.wanted)
+    usual = names[0] if len(names) == 1 else platforms.usual
+    config = platforms.config(names[0])
+    found, choice = chosen(config, requests, names, usual, lambda some, need: _offers(center, some, need))
+    assert choice is not None
+    note(f"--backend any: {choice.why}.")
+    return choice.offer.platform, found
 
 
-def _chosen(
-    center: CenterFlags, requests: Sequence[Request], left_open: Sequence[bool], names: list[str]
-) -> tuple[str, list[Request]]:
-    from qslurm.center.choice import choose, is_free
+def _offers(center: CenterFlags, names: Sequence[str], need: Need) -> list[Offer]:
+    """What these platforms offer; those that have not answered are not waited for when one is free that fits."""
+    from qslurm.center.choice import is_free
     from qslurm.center.lists import backends
-    from qslurm.center.placing import need_of, offers_of, placed, within
+    from qslurm.center.placing import offers_of
     from qslurm.cli.everywhere import ask_all
 
-    usual = names[0] if len(names) == 1 else center.platforms.usual
-    names = within(names, usual, requests)
-    open_ones = [request for request, is_open in zip(requests, left_open, strict=True) if is_open]
-    config = center.platforms.config(names[0])
-    need = need_of(config, open_ones)
     if need.qubits is None:
         note("How many qubits the job needs is not known, so any backend has enough; --qubits says it.")
     now = time.time()
@@ -108,9 +109,4 @@ def _chosen(
         names,
         lambda offers: any(is_free(need, offer, now) for offer in offers),
     )
-    choice = choose(need, [offer for _, offers in found.answers for offer in offers], now)
-    note(f"--backend any: {choice.why}.")
-    return choice.offer.platform, [
-        placed(request, choice) if is_open else request
-        for request, is_open in zip(requests, left_open, strict=True)
-    ]
+    return [offer for _, offers in found.answers for offer in offers]

@@ -281,7 +281,6 @@ def _prepared(config: Config, request: Request) -> dict[str, Any]:
 def _send(connection: Center, payload: dict[str, Any]) -> Submitted:
     from qslurm.center import jobs
 
-    jobs.refuse_unknown_dependency(connection, payload)
     try:
         return jobs.submit(connection, payload)
     except KeyboardInterrupt:

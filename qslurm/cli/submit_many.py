@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.center.jobs import refuse_unknown_dependency
 from qslurm.center.packing import FEWEST, Package, packed
 from qslurm.center.refs import JobRef
 from qslurm.center.request import checked
@@ -63,8 +62,6 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
     if how.dry_run:
         print_json({"jobs": [_dry(files, package) for package in packages]})
         return
-    for payload in {str(one.payload["job"].get("dependency")): one.payload for one in packages}.values():
-        refuse_unknown_dependency(connection, payload)
 
     def connect() -> Center:
         return waiting.tie(center.open(platform))

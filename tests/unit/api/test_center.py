@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm import Center, Job
-from qslurm.errors import ConfigError, InvalidInputError, NotReadyError
+from qslurm.errors import ConfigError, InvalidInputError, NotReadyError, UnknownJobError
 from qslurm.slurmrest import JobInfo
 
 BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
@@ -30,14 +30,23 @@ class C2:
         ]
         self.results = SimpleNamespace(backends=lambda: backends, loads=list)
         self.slurm = SimpleNamespace(
-            jobs=list, partitions=lambda: {"p_two": "UP", "p_five": "UP"}, submit=self._take
+            jobs=list,
+            partitions=lambda: {"p_two": "UP", "p_five": "UP"},
+            submit=self._take,
+            tasks=self._known,
         )
+        self.submissions_at_once = 2
         self._sent = sent
 
     def _take(self, payload):
         self._sent.append((self.config.platform, payload["job"]["partition"]))
         self._sent.payload = payload
         return SimpleNamespace(job_id=12, warnings=[], message="")
+
+    def _known(self, job_id):
+        if job_id != 7:
+            raise UnknownJobError(f"C2 knows no job {job_id}.")
+        return []
 
     def close(self):
         pass
@@ -75,9 +84,32 @@ def test_any_backend_is_the_first_free_one_with_enough_qubits(sent):
 def test_a_file_for_another_platform_is_not_sent(sent):
     with pytest.raises(InvalidInputError, match="is for platform tuna, and would go to c2"):
         Center().submit(f"// #QSLURM --platform tuna\n{BELL}", backend="five")
+    with pytest.raises(InvalidInputError, match="is for platform tuna, and would go to c2"):
+        Center().submit(f"// #QSLURM --platform tuna\n{BELL}", backend="any")
     with pytest.raises(ConfigError, match="Did you mean tuna"):
         Center(platform="tunna")
     assert sent == []
+
+
+@pytest.mark.parametrize("backend", ["five", "any"])
+@pytest.mark.parametrize(
+    ("dependency", "message"),
+    [
+        ("afterok:99", "C2 knows no job 99"),
+        ("afterok:7:99", "C2 knows no job 99"),
+        ("afterany:tuna:7", r"on a job of tuna|No platform knows all jobs of the dependency"),
+    ],
+)
+def test_a_dependency_that_c2_would_not_keep_is_refused_as_by_the_command(sent, backend, dependency, message):
+    options = {"backend": backend, "dependency": dependency}
+    with pytest.raises(InvalidInputError, match=message):
+        Center().submit(BELL, **options)
+    for sources in ([BELL], [BELL] * 3, [BELL] * 30):
+        with pytest.raises(InvalidInputError, match=message):
+            Center().map(sources, **options)
+    assert sent == []
+    Center().submit(BELL, backend=backend, dependency="afterok:7")
+    assert len(sent) == 1
 
 
 def test_a_program_has_the_commands_options(sent, monkeypatch):
