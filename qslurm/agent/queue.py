@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError
+from qslurm.eventlog import EventLog
 from qslurm.feed.pages import Line
 from qslurm.feed.rows import JobRow
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from qslurm.agent.outbox import Entry, Outbox
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
+
+log = EventLog(__name__)
 
 LISTED = 1000
 """Jobs that have ended, at most, the newest; those that have not are all listed."""
@@ -47,6 +50,6 @@ def _places(follower: Follower, center: Center) -> dict[int, int]:
     if follower.is_live:
         try:
             return dict(center.results.places())
-        except QslurmError:  # it was there a moment ago; the list matters more
-            pass
+        except QslurmError as error:  # the list matters more
+            log.warning("C2 does not say the jobs' places", reason=error.message)
     return follower.jobs.places()

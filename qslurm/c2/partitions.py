@@ -16,7 +16,7 @@ from qslurm.c2.rules import Target, out_of_service, target
 from qslurm.c2.slurm import Slurm
 from qslurm.c2.spool import Spool, Wish
 from qslurm.dispatcher.messages import GetStatus, Status
-from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
+from qslurm.errors import InvalidInputError, UnreachableError
 
 STATUS_TIMEOUT_S = 2.0
 
@@ -127,7 +127,7 @@ def _status(config: C2Config) -> Status | None:
     with DispatcherClient(config.dispatcher.socket, timeout_s=STATUS_TIMEOUT_S) as client:
         try:
             answer = client.ask(GetStatus())
-        except QslurmError:
+        except UnreachableError:
             return None  # said in the row: "the dispatcher does not answer"
     return answer if isinstance(answer, Status) else None
 

@@ -132,7 +132,7 @@ def log_id(center: Center, ref: JobRef) -> int:
         if not job.is_final and job.start_time is None:
             raise UnknownJobError(f"Job {ref} has not started, so there is no log of it.")
         return job.job_id
-    document = one.platform_facts(center, ref.job_id) or {}
+    document = one.platform_facts(center, ref.job_id)
     if "#" in str(document.get("key", "")):
         raise InvalidInputError(
             f"Job {ref} is an array; each of its tasks has a log of its own.", hint=f"Say which: {ref}_0."

@@ -144,8 +144,11 @@ def followed(
         )
         raise
     except QslurmError:
-        with suppress(QslurmError):
+        try:
             take_back(job_id, environ)
+        except QslurmError as error:
+            say(f"The follow-up, job {job_id}, stays held and can't be cancelled: {error}")
+        else:
             say(f"The follow-up, job {job_id}, is cancelled.")
         raise
     finally:

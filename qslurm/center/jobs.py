@@ -16,6 +16,7 @@ from qslurm.errors import (
     TimedOutError,
     UncertainError,
     UnknownJobError,
+    UnreachableError,
 )
 from qslurm.reason_codes import ReasonCode
 
@@ -56,10 +57,16 @@ def send(center: Center, payload: dict[str, Any]) -> Submitted:
         return center.slurm.submit(payload)
     except UncertainError as error:
         key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
-        found = _look_up(center, key) if key else None
+        found, why = None, ""
+        try:
+            found = _look_up(center, key) if key else None
+        except UnreachableError:  # the same silence
+            pass
+        except QslurmError as unseen:
+            why = f" Looking for it fails, too: {unseen.message}"
         if found is None:
             raise UncertainError(
-                f"{error.message} Nobody can say yet whether C2 has the job.",
+                f"{error.message} Nobody can say yet whether C2 has the job.{why}",
                 hint=how_to_look(payload),
             ) from error
         return found
@@ -79,10 +86,7 @@ def how_to_look(payload: Mapping[str, Any]) -> str:
 def _look_up(center: Center, key: str) -> Submitted | None:
     from qslurm.slurmrest import Submitted
 
-    try:
-        job = center.slurm.find_by_key(key)
-    except QslurmError:
-        return None  # the look-up met the same silence: what is known stays "uncertain"
+    job = center.slurm.find_by_key(key)
     if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
         return None
     number = job.array_job_id or job.job_id  # a task that has begun has an id of its own
@@ -108,9 +112,9 @@ def _with_backends(center: Center, error: RefusedError) -> RefusedError:
     if error.slurm_error != INVALID_PARTITION or not center.has_platform:
         return error
     try:
-        names = sorted(str(backend["name"]) for backend in center.results.backends())
-    except (QslurmError, KeyError):
-        return error  # the refusal matters more than the hint
+        names = sorted(str(one["name"]) for one in center.results.backends() if "name" in one)
+    except QslurmError as unsaid:
+        return RefusedError(error.message, hint=f"Which backends there are can't be said: {unsaid.message}")
     return RefusedError(error.message, hint=f"C2's backends are {', '.join(names)}.") if names else error
 
 
@@ -126,13 +130,22 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     how, name = job.outcome, f"{center.prefix}{job.job_id}"
     if how == "completed":
         return None
-    facts = platform_facts(center, job.job_id) or {}
+    facts: Mapping[str, Any] = {}
+    unsaid = ""
+    try:
+        facts = platform_facts(center, job.job_id)
+    except QslurmError as error:
+        unsaid = f"What C2's platform knows of it can't be said: {error.message}"
     code, reason = _why(job, facts)
     if how == "failed" and facts.get("state") == "timed_out":  # to Slurm its step has failed
         how = "ended"
-    if how == "failed" and not reason and job.exit_code:
-        return _failed(name, f" (exit code {job.exit_code})")
-    return _error(name, how, code, reason)
+    failure = (
+        _failed(name, f" (exit code {job.exit_code})")
+        if how == "failed" and not reason and job.exit_code
+        else _error(name, how, code, reason)
+    )
+    failure.hint = " ".join(part for part in (failure.hint, unsaid) if part)
+    return failure
 
 
 def result_error(center: Center, document: Mapping[str, Any]) -> QslurmError | None:
@@ -182,16 +195,17 @@ def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:
     return job.reason or told, job.why or explain(told)
 
 
-def platform_facts(center: Center, job_id: int) -> dict[str, Any] | None:
-    """What the job manager says of a job: empty if it does not know it (yet), None if it can't be asked."""
+def platform_facts(center: Center, job_id: int) -> dict[str, Any]:
+    """What the job manager says of a job: nothing if there is none, or it does not know the job (yet).
+
+    UnreachableError if it is away, and what else keeps it from saying (a token that it refuses).
+    """
     if not center.has_platform:
-        return None
+        return {}
     try:
         return center.results.job(job_id)
     except UnknownJobError:
         return {}
-    except QslurmError:
-        return None  # Slurm's own account of the job stands by itself
 
 
 def look(center: Center, job_id: int, key: str = "") -> JobInfo:
@@ -215,16 +229,16 @@ def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
 
 
 def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | None:
-    """What the platform has run of a job: {} for nothing, None if it can't be asked. The id may be another's by now."""
+    """What the platform has run of a job: {} for nothing, None if it is away. The id may be another's by now."""
     from qslurm.center.forgotten import fate, standing
 
     key = job.marks.key or key
-    if not key:
-        return platform_facts(center, job.job_id)
     if not center.has_platform:
         return None
     try:
+        if not key:
+            return platform_facts(center, job.job_id)
         starts = center.results.starts(key if job.array_task_id is None else f"{key}#{job.array_task_id}")
-    except QslurmError:
-        return None  # Slurm's own account of the job stands by itself
+    except UnreachableError:
+        return None  # it may answer at the next look; until then the job is what Slurm calls it
     return standing(starts) if fate(starts) != "never ran" else {}

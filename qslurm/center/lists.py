@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,24 +48,26 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     qpu_seconds: float | None = None
 
 
-def history(center: Center, since: int, until: int) -> list[Ended]:
-    """The center's jobs that ended in a time (Unix seconds), the last one last."""
+def history(center: Center, since: int, until: int, say: Callable[[str], None]) -> list[Ended]:
+    """The center's jobs that ended in a time (Unix seconds), the last one last.
+
+    Where C2's job manager is away, `say` is told so, and nobody knows what was executed.
+    """
     jobs = [
         job for job in center.slurm.accounted(since) if job.is_final and since <= (job.end_time or 0) <= until
     ]
     jobs.sort(key=lambda job: (job.end_time or 0, job.job_id))
-    counted = _counted(center)
+    try:
+        counted = _counted(center)
+    except (UnreachableError, RefusedError) as error:
+        counted = {}
+        say(f"What was executed can't be said: {error}")
     return [_ended(job, counted.get((job.job_id, job.marks.key))) for job in jobs]
 
 
 def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
-    """What the platform knows of the latest jobs; empty where it can't be asked: Slurm's account stands by itself."""
-    if not center.has_platform:
-        return {}
-    try:
-        documents = center.results.jobs()
-    except (UnreachableError, RefusedError):
-        return {}
+    """What the platform knows of the latest jobs; nothing where there is none."""
+    documents = center.results.jobs() if center.has_platform else []
     # The key of an array's task has its index behind it.
     return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
 

@@ -19,6 +19,7 @@ from qslurm.errors import (
     RefusedError,
     TimedOutError,
     UnknownJobError,
+    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
     else:
         known = center.slurm.tasks(ref.job_id)
     if forgotten:
-        known += _accounted(center, ref.job_id, {job.shown_id for job in known})
+        known += _accounted(center, ref.job_id, known)
     tasks = [one.judge(center, job) for job in _one_of_each(known)]
     if ref.task is not None:
         tasks = [task_of(tasks, ref)]
@@ -83,12 +84,20 @@ def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
     return Tasks(ref, tuple(tasks))
 
 
-def _accounted(center: Center, job_id: int, known: set[str]) -> list[JobInfo]:
+def _accounted(center: Center, job_id: int, known: list[JobInfo]) -> list[JobInfo]:
+    """The tasks that only the accounting knows. Without it an array that goes on is shown as slurmctld knows it, but
+    none is called over whose worst task may be forgotten: UnreachableError.
+    """
     try:
         accounted = center.slurm.accounted_tasks(job_id)
-    except QslurmError:
-        return []  # without the accounting, what slurmctld still knows has to do
-    return [job for job in accounted if job.array_task_id is not None and job.shown_id not in known]
+    except UnknownJobError:
+        return []  # it hears of a job a moment later
+    except UnreachableError:
+        if all(job.is_final for job in known):
+            raise
+        return []
+    shown = {job.shown_id for job in known}
+    return [job for job in accounted if job.array_task_id is not None and job.shown_id not in shown]
 
 
 def _one_of_each(jobs: list[JobInfo]) -> list[JobInfo]:

@@ -64,7 +64,7 @@ def history(
 
     since, until = span(starttime, endtime)
     wanted, chosen = states_in(states), chooser(name, account, me, submitter)
-    found = ask_all(center, lambda connection: ended_jobs(connection, since, until))
+    found = ask_all(center, lambda connection: ended_jobs(connection, since, until, note))
     ended = [
         (config, one)
         for config, jobs in found.answers

@@ -11,7 +11,7 @@ from qslurm.cli.ended import ended_document, progress, results_or_none, situatio
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
 from qslurm.cli.times import clock_time
-from qslurm.errors import UnreachableError
+from qslurm.errors import QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -53,7 +53,11 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
         return
     one = tasks.jobs[0]
     _say_if_sent_again(job, one)
-    platform = platform_facts(connection, one.job_id) or {}
+    platform: dict[str, Any] = {}
+    try:
+        platform = platform_facts(connection, one.job_id)
+    except QslurmError as error:
+        note(f"What C2's platform knows of it can't be said: {error}")
     if as_json:
         if str(platform.get("key")).partition("#")[0] == one.marks.key:  # the id may be another job's by now
             one = with_exit_code(one, platform)

@@ -7,12 +7,12 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import (
     InvalidInputError,
+    NotReadyError,
     QslurmError,
     RefusedError,
     TimedOutError,
@@ -76,7 +76,7 @@ def open_session(
     try:
         job_id = jobs.submit(center, payload).job_id
     except (KeyboardInterrupt, SystemExit):  # C2 may have it already
-        _cancel_if_taken(center, payload)
+        _cancel_if_taken(center, payload, say)
         raise
     try:
         say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
@@ -97,7 +97,7 @@ def open_session(
             if client is not None:
                 return Opened(job_id, client)
     except BaseException:
-        _cancel(center, job_id)
+        _cancel(center, job_id, say)
         raise
 
 
@@ -217,7 +217,7 @@ def _place(center: Center, info: JobInfo) -> int:
         return 0
     try:
         return positions(center.slurm.jobs()).get(info.shown_id, 0)
-    except QslurmError:
+    except UnreachableError:
         return 0  # the wait goes on without it
 
 
@@ -263,17 +263,25 @@ def ended(center: Center, job_id: int) -> QslurmError | None:
     return jobs.outcome_error(center, info) or EndedError("The session has ended.", hint="Open another one.")
 
 
-def _cancel_if_taken(center: Center, payload: Mapping[str, Any]) -> None:
+def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Cancel the job that was being submitted when somebody wanted no more of it."""
     from qslurm.center.jobs import with_key
     from qslurm.payload.comment import Comment
 
-    with suppress(QslurmError):  # C2 has not, or is silent: its idle limit ends it
-        _cancel(center, with_key(center, Comment.parse(payload["job"]["comment"]).key))
+    try:
+        job_id = with_key(center, Comment.parse(payload["job"]["comment"]).key)
+    except (UnknownJobError, NotReadyError):
+        return  # C2 has not taken it
+    except QslurmError as error:
+        say(
+            f"Whether C2 has taken the session's job can't be said; if so, its idle limit ends it. {error.message}"
+        )
+        return
+    _cancel(center, job_id, say)
 
 
-def _cancel(center: Center, job_id: int) -> None:
+def _cancel(center: Center, job_id: int, say: Callable[[str], None]) -> None:
     try:
         center.slurm.cancel(job_id)
-    except QslurmError:
-        return  # its idle limit ends it; what is under way already says more
+    except QslurmError as error:
+        say(f"Job {center.prefix}{job_id} can't be cancelled; its idle limit ends it. {error.message}")

@@ -116,7 +116,7 @@ def test_history_has_what_ended_in_the_time_with_what_the_platform_counted():
         job(14, state="RUNNING"),
         job(15, state="COMPLETED", end_time=200),
     ]
-    found = history(center(*jobs, documents=[said, older]), 10, 100)
+    found = history(center(*jobs, documents=[said, older]), 10, 100, print)
     assert [(one.job.job_id, one.shots) for one in found] == [(12, 100), (13, None)]
 
 
@@ -133,7 +133,7 @@ def test_a_job_whose_exit_code_slurm_does_not_say_has_the_platforms():
         job(16, state="COMPLETED", end_time=54, exit_code=0),
     ]
     asked = center(*jobs, documents=ours)
-    assert [one.job.exit_code for one in history(asked, 10, 100)] == [3, None, 2, None, 0]
+    assert [one.job.exit_code for one in history(asked, 10, 100, print)] == [3, None, 2, None, 0]
     assert [one.exit_code for one in with_exit_codes(asked, jobs)] == [3, None, 2, None, 0]
 
 
@@ -144,12 +144,14 @@ def test_a_refused_token_is_not_taken_for_a_job_manager_that_is_away():
     asked = center(job(12, state="COMPLETED", end_time=50))
     asked.results.jobs = refused
     with pytest.raises(TokenError):
-        history(asked, 10, 100)
+        history(asked, 10, 100, print)
 
 
 def test_history_stands_by_itself_when_the_job_manager_is_away():
-    found = history(center(job(12, state="COMPLETED", end_time=50)), 10, 100)
+    said = []
+    found = history(center(job(12, state="COMPLETED", end_time=50)), 10, 100, said.append)
     assert [(one.job.job_id, one.qpu_seconds) for one in found] == [(12, None)]
+    assert len(said) == 1
 
 
 def test_a_backend_is_shown_with_its_partition_and_what_waits_there():

@@ -22,6 +22,7 @@ from qslurm.errors import (
     JobFailedError,
     NotReadyError,
     RefusedError,
+    TokenError,
     UnknownJobError,
     UnreachableError,
 )
@@ -244,3 +245,25 @@ def test_tasks_that_were_cancelled_before_they_began_are_counted_one_by_one():
     failure = outcome_error(None, Tasks(JobRef(12), (task(0), task(1), never)))
     assert failure.message == "8 of 10 tasks of job 12 were cancelled: 12_[2-9%1]."
     assert failure.hint == "`qslurm show 12` says why."
+
+
+@pytest.mark.parametrize(
+    ("error", "jobs", "is_raised"),
+    [
+        (UnreachableError("C2's accounting is away."), [task(0), task(1)], True),  # a third may have failed
+        (UnreachableError("C2's accounting is away."), [task(0), WAITING], False),  # nothing is decided yet
+        (TokenError("Refused."), [task(0), WAITING], True),
+        (UnknownJobError("It hears of it later."), [task(0), task(1)], False),
+    ],
+)
+def test_no_array_is_called_over_whose_worst_task_may_be_forgotten(error, jobs, is_raised):
+    def fails(_):
+        raise error
+
+    c2 = C2(jobs)
+    c2.slurm.accounted_tasks = fails
+    if is_raised:
+        with pytest.raises(type(error)):
+            look(c2, JobRef(12))
+    else:
+        assert len(look(c2, JobRef(12)).jobs) == len(jobs)
