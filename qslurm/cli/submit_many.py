@@ -154,15 +154,13 @@ def _told(config: Config, files: Sequence[str], sent: Sequence[Sent]) -> tuple[D
 
 
 def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) -> None:
-    if how.as_json:
-        print_json({"jobs": documents})
-        return
+    told = print_json({"jobs": documents}) if how.as_json else True
     for one in documents:
         if one["job_id"]:
-            where = f"{one['partition']} on {shown_place(config)}"
-            streams.write(
-                one["id"] if how.parsable else f"Submitted job {one['id']} to {where}: {one['file']}"
-            )
+            said = f"Submitted job {one['id']} to {one['partition']} on {shown_place(config)}: {one['file']}"
+            told = told and (how.as_json or streams.write(one["id"] if how.parsable else said))
+            if not told:  # whatever has become of stdout: the job is there, and this is its only name
+                note(said)
 
 
 def _wait(connection: Center, sent: Sequence[Sent], documents: Documents, how: How) -> list[QslurmError]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from qslurm.center.config import load_config
 from qslurm.center.packing import Package
 from qslurm.center.sending import INVALID_ARRAY
 from qslurm.center.settings import Config
+from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.cli.submit_many import How, Sent, _print_all, _told
@@ -174,6 +176,24 @@ def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
         *((None, None, None), (None, None, None)),
     ]
+
+
+@pytest.mark.parametrize("how", [How(), How(parsable=True), How(as_json=True)])
+def test_the_ids_of_jobs_are_said_whatever_has_become_of_stdout(how, monkeypatch, capsys):
+    documents = [
+        {"file": f"{name}.cq", "id": str(number), "job_id": number, "partition": "p_qx"}
+        for name, number in (("a", 12), ("b", 13))
+    ]
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        _print_all(Config(), documents, how)
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    assert streams.lost() is not None
+    said = capsys.readouterr().err
+    assert "Submitted job 12 to p_qx on C2: a.cq" in said
+    assert "Submitted job 13 to p_qx on C2: b.cq" in said
 
 
 class SmallC2:
