@@ -95,6 +95,12 @@ class UnreachableError(QslurmError):
     kind = "unreachable"
 
 
+class AccountingAwayError(UnreachableError):
+    """C2's slurmdbd, or its database, does not answer; nobody else knows of jobs that slurmctld has forgotten."""
+
+    kind = "accounting_away"
+
+
 class UncertainError(UnreachableError):
     """A submission was sent and no answer came: the job may or may not exist on C2."""
 

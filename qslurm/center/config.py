@@ -66,7 +66,7 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
     ConfigError when it would go over the network in the clear.
     """
-    from qslurm.tokens.check import refuse_expired
+    from qslurm.tokens.check import refuse_expired, refuse_other_user
     from qslurm.tokens.claims import inspect
     from qslurm.tokens.files import FileToken, clean
 
@@ -82,11 +82,7 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
             f" configuration, or {TOKEN_VARIABLE} to the token itself.{_about_the_environment(config)}",
         )
     claims = inspect(token.reveal(), user=config.c2.user)
-    if config.c2.user and claims.user != config.c2.user:  # C2 would only say that it refuses the token
-        raise TokenError(
-            f"The token is {claims.user}'s, and the user on C2 is said to be {config.c2.user}.",
-            hint=f"Nobody needs to say it: --user, QUSER, or user under [{config.section}] in the configuration.",
-        )
+    refuse_other_user(claims, config.c2.user)
     if not even_expired:
         refuse_expired(claims, time.time())
     return token

@@ -14,9 +14,10 @@ from qslurm.cli.options import CenterFlags, c2_config_option, center_options, js
 from qslurm.cli.output import note, print_facts, print_json, print_table
 from qslurm.cli.renewal import renew, renewal, serve
 from qslurm.cli.times import clock_time
-from qslurm.errors import ConfigError, InvalidInputError, QslurmError
+from qslurm.errors import AccountingAwayError, ConfigError, InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
+    from qslurm.slurmrest import SlurmrestClient
     from qslurm.tokens.secret import Secret
 
 DEFAULT_TOKEN_FILE = Path("/etc/qslurm/token")
@@ -189,6 +190,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     """
     import msgspec
 
+    from qslurm.center.accounting import AWAY, MEANWHILE, accounting_answers
     from qslurm.tokens.check import Pings, check_token
     from qslurm.tokens.claims import Claims
 
@@ -200,10 +202,13 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
             hint="Say --token-file, set token_file in the config, or SLURM_JWT.",
         )
 
+    clients: list[SlurmrestClient] = []
+
     def connect(claims: Claims, secret: Secret) -> Pings:
         from qslurm.center.versions import connect as connect_center
 
-        return connect_center(config, secret, user=claims.user)
+        clients.append(connect_center(config, secret, user=claims.user))
+        return clients[0]
 
     def renewal() -> str:
         from qslurm.center.connection import Center
@@ -218,21 +223,26 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
         return f"C2 renews it until {clock_time(until)}" if until else "C2 renews it"
 
     report = check_token(source, connect=None if offline else connect, user=config.c2.user)
+    away = any(not accounting_answers(client) for client in clients)
     if as_json:
-        print_json(msgspec.to_builtins(report))
-        return
-    print_facts(
-        {
-            "token": report.path,
-            "user": report.claims.user,
-            "key": f"{report.claims.key_id} ({report.claims.algorithm})",
-            "expiry": report.expiry,
-            "C2": report.c2 or "not asked",
-            "renewal": renewal(),
-        }
-    )
-    for warning in report.warnings:
-        note(f"qslurm: {warning}")
+        print_json({**msgspec.to_builtins(report), "accounting": not away if clients else None})
+    else:
+        print_facts(
+            {
+                "token": report.path,
+                "user": report.claims.user,
+                "key": f"{report.claims.key_id} ({report.claims.algorithm})",
+                "expiry": report.expiry,
+                "C2": report.c2 or "not asked",
+                "accounting": (AWAY if away else "C2's answers") if clients else "not asked",
+                "renewal": renewal(),
+            }
+        )
+        for warning in report.warnings:
+            note(f"qslurm: {warning}")
+    if away:
+        note(f"qslurm: {AWAY}. {MEANWHILE}")
+        raise click.exceptions.Exit(AccountingAwayError.exit_code)
 
 
 def _configured_file(center: CenterFlags) -> Path | None:

@@ -17,7 +17,7 @@ from qslurm.center.config import Config
 from qslurm.center.connection import by_agent
 from qslurm.center.settings import expanded
 from qslurm.doctor.finding import Check, Finding, fail, ok, warn
-from qslurm.errors import QslurmError, TokenError, UnreachableError
+from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
 
 if TYPE_CHECKING:
@@ -39,13 +39,16 @@ def c1_checks(config: Config) -> dict[str, Check]:
         "config": _settings,
         "slurmrestd": _slurmrestd,
         "token": _token,
+        "accounting": _accounting,
         "renewal": _renewal,
         "clock": _clock,
         "sessions": _sessions,
     }
     if by_agent(config):
         looks = (
-            looks | {"agent": _agent} if _reads_token(config) else {"agent": _agent, "sessions": _sessions}
+            looks | {"agent": _agent}
+            if _reads_token(config)
+            else {"agent": _agent, "accounting": _accounting, "sessions": _sessions}
         )
     return _of_platform(config, looks)
 
@@ -144,6 +147,21 @@ def _token(config: Config) -> Iterator[Finding]:
         else:
             spoken = clients[0].api_version
             yield ok("C2", f"{checked.c2}, and speaks API {spoken}; this is qslurm {__version__}")
+
+
+def _accounting(config: Config) -> Iterator[Finding]:
+    """Whether slurmdbd answers C2; what else may be wrong on the way there is said beside this."""
+    from qslurm.center.accounting import AWAY, MEANWHILE, accounting_answers
+    from qslurm.center.connection import open_center
+
+    connection = open_center(config)
+    try:
+        answers = accounting_answers(connection.slurm)
+    except (TokenError, ConfigError, UnreachableError):
+        return
+    finally:
+        connection.close()
+    yield ok("accounting", "answers") if answers else fail("accounting", AWAY, MEANWHILE)
 
 
 def _renewal(config: Config) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qslurm.errors import ConfigError, RefusedError, UnreachableError
+from qslurm.errors import AccountingAwayError, ConfigError, RefusedError, UnreachableError
 from qslurm.payload.comment import in_environment
 from qslurm.slurmrest.adapters import AUTO
 from qslurm.slurmrest.conversation import SUBMIT, WITHOUT_ACCOUNTING, Conversation
@@ -230,14 +230,21 @@ class SlurmrestClient:
         return _latest(self.accounted_tasks(job_id))
 
     def accounted_tasks(self, job_id: int) -> list[JobInfo]:
-        """What slurmdbd knows of a job, or of each task of an array; UnknownJobError if nothing."""
+        """What slurmdbd knows of a job, or of each task of an array; UnknownJobError if nothing.
+
+        AccountingAwayError where it is slurmdbd that does not answer.
+        """
         try:
             verdict = self._conversation.exchange("GET", f"{{accounting}}/job/{job_id:d}")
             if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting
                 raise self._conversation.explained(verdict, f"job {job_id}")
-        except (UnreachableError, RefusedError) as error:
+        except AccountingAwayError as error:
+            raise AccountingAwayError(
+                f"C2's slurmctld no longer knows job {job_id}. {error.message}", hint=error.hint
+            ) from error
+        except RefusedError as error:
             raise UnreachableError(
-                f"C2's slurmctld no longer knows job {job_id}, and its accounting does not answer.",
+                f"C2's slurmctld no longer knows job {job_id}, and its accounting does not answer: {error.message}",
                 hint="Try again later.",
             ) from error
         records = _records(verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qslurm.errors import (
+    AccountingAwayError,
     DuplicateError,
     PermissionDeniedError,
     QslurmError,
@@ -61,7 +62,7 @@ _LOOK_FIRST = "It may have been accepted: look with `qslurm queue` before you su
 _ALWAYS: dict[str, tuple[type[QslurmError], str, str]] = {
     "token": (TokenError, "C2 refused the token.", _TOKEN_HINT),
     "token_or_silence": (UnreachableError, "C2's slurmrestd got no answer from its slurmctld.", _AGAIN),
-    "no_accounting": (UnreachableError, "C2's accounting (slurmdbd, or its database) is away.", _AGAIN),
+    "no_accounting": (AccountingAwayError, "C2's accounting (slurmdbd, or its database) is away.", _AGAIN),
     "token_or_accounting": (
         UnreachableError,
         "C2's accounting (slurmdbd) is away, or C2 refused the token without saying so.",

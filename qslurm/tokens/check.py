@@ -48,16 +48,17 @@ def check_token(
     now: float | None = None,
     user: str = "",
 ) -> TokenReport:
-    """Check a token in a file, or one that the environment gave; `user` is whom it is for if it names nobody.
+    """Check a token in a file, or one that the environment gave; `user` is whom it is said to be for.
 
     `connect` makes a client from what the token says, and C2 is asked as well.
 
-    TokenError if the file is unsafe, the token malformed or expired, or C2 refuses it; UnreachableError if
-    C2 does not answer.
+    TokenError if the file is unsafe, the token malformed, another user's or expired, or C2 refuses it;
+    UnreachableError if C2 does not answer.
     """
     moment = time.time() if now is None else now
     token = clean(source.reveal()) if isinstance(source, Secret) else read_token(source)
     claims = inspect(token.reveal(), user=user)
+    refuse_other_user(claims, user)
     refuse_expired(claims, moment)
     answer = ""
     if connect is not None:
@@ -71,6 +72,15 @@ def check_token(
         c2=answer,
         warnings=warnings(claims, moment),
     )
+
+
+def refuse_other_user(claims: Claims, user: str) -> None:
+    """TokenError if the token is not of the user that it is said to be of: C2 would only say that it refuses it."""
+    if user and claims.user != user:
+        raise TokenError(
+            f"The token is {claims.user}'s, and the user on C2 is said to be {user}.",
+            hint="Nobody needs to say it: leave out --user, QUSER, and user in the configuration.",
+        )
 
 
 def refuse_expired(claims: Claims, now: float) -> None:

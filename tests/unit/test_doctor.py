@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm.status import ask_service
 from qslurm.tokens.config import TokensConfig
+from qslurm.tokens.secret import Secret
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,6 +177,55 @@ def test_without_a_token_it_is_seen_all_the_same_whether_a_slurmrestd_answers() 
     assert [(one.state, one.what) for one in found()] == [("ok", "http://c2 answers")]
     responses.replace(responses.GET, url, body="<html>Welcome")
     assert [one.state for one in run({"slurmrestd": found})] == ["fail"]
+
+
+def token_of(user: str) -> str:
+    parts = ({"alg": "RS256", "kid": "a"}, {"sun": user, "exp": 2_000_000_000})
+    return ".".join(
+        [*(urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=").decode() for part in parts), "c2ln"]
+    )
+
+
+@responses.activate
+def test_a_token_of_another_user_than_the_one_that_is_said_is_a_failure() -> None:
+    config = Config(c2=C2Settings(url="http://127.0.0.1:1", user="ann"), token=Secret(token_of("center_a")))
+    (found,) = run({"token": c1_checks(config)["token"]})
+    assert (found.state, "center_a's" in found.what, "QUSER" in found.do) == ("fail", True, True)
+    assert not responses.calls
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("recorded", "states"),
+    [
+        ("slurmdb_dead", ["fail"]),
+        ("slurmdb_database_dead", ["fail"]),
+        ("slurmdb_job_unknown", ["ok"]),
+        ("version_unknown", ["ok"]),  # C2 serves no accounting
+        ("slurmdb_auth_other_key", []),  # said of the token
+        ("auth_none", []),
+    ],
+)
+@pytest.mark.parametrize("version", ["v0.0.38-of-23.02", "v0.0.39"])
+def test_an_accounting_that_is_away_is_a_failure_and_is_not_blamed_for_others(
+    version: str, recorded: str, states: list[str]
+) -> None:
+    spoken = version.partition("-")[0]
+
+    def answers(path: str, name: str) -> None:
+        file = ROOT / "tests" / "recorded" / version / f"{name}.json"
+        said = msgspec.json.decode(file.read_bytes())["response"]
+        body = said["body"] if isinstance(said["body"], str) else msgspec.json.encode(said["body"]).decode()
+        kind = said["headers"].get("Content-Type", "text/plain")
+        responses.get(f"http://127.0.0.1:1{path}", body=body, status=said["status"], content_type=kind)
+
+    other = "_other_key" if "auth" in recorded else ""
+    answers(f"/slurmdb/{spoken}/job/1", recorded)
+    answers(f"/slurm/{spoken}/ping", f"auth{other}" if other else "ping")
+    answers(f"/slurm/{spoken}/jobs", "auth_other_key_jobs" if other else "jobs")
+    settings = C2Settings(url="http://127.0.0.1:1", api_version=spoken)
+    config = Config(c2=settings, token=Secret(token_of("center_a")))
+    assert [one.state for one in run({"accounting": c1_checks(config)["accounting"]})] == states
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import responses
 from recordings import RECORDED, URL, body_of, load
 
 from qslurm.errors import (
+    AccountingAwayError,
     DuplicateError,
     PermissionDeniedError,
     QslurmError,
@@ -205,9 +206,9 @@ WITHOUT_ACCOUNTING: dict[str, Any] = {
     "partitions_slurmdbd_dead": FINE,
     "ping_slurmdbd_dead": FINE,
     "ping_slurmdbd_dead_other_key": {"v0.0.38": UnreachableError, "v0.0.38-of-23.02": TokenError},
-    "slurmdb_database_dead": UnreachableError,
-    "slurmdb_dead": UnreachableError,
-    "slurmdb_jobs_database_dead": {"v0.0.38": (RefusedError, 9000), "v0.0.39": UnreachableError},
+    "slurmdb_database_dead": AccountingAwayError,
+    "slurmdb_dead": AccountingAwayError,
+    "slurmdb_jobs_database_dead": {"v0.0.38": (RefusedError, 9000), "v0.0.39": AccountingAwayError},
     "submit_slurmdbd_dead": FINE,
 }
 
@@ -343,6 +344,8 @@ def _asked(client: SlurmrestClient, spoken: str, exchange: dict[str, Any]) -> No
         client.update(int(job_id), {"hold": False})
     elif what == "job" and job_id.isdigit():
         (client.tasks if of == "slurm" else client.accounted_tasks)(int(job_id))
+    elif of == "slurmdb" and what == "jobs":
+        client.accounted(0)
     elif of == "slurm" and what in QUESTIONS and method == "GET" and version == spoken:
         getattr(client, what)()
     else:  # what the client never asks: what it would make of the answer
@@ -430,6 +433,7 @@ def test_a_silence_is_not_called_a_refused_token_while_the_token_is_good(version
             server.knows(other, "slurmdb_job_unknown", f"/slurmdb/{other}/job/1")
             server.knows(other, "ping", f"/slurm/{other}/ping")
             server.knows(other, "job_unknown", f"/slurm/{other}/job/1")
+    server.says("v0.0.39", "version_unknown", "GET", "/slurm/v0.0.38/job/7")
     said = {"errors": [{"error_number": number, "error": "Unspecified error", "source": "somewhere"}]}
     for method, path in (("POST", "job/submit"), ("GET", "job/7")):
         server.answers(method, f"/slurm/{version}/{path}", said)
@@ -437,7 +441,8 @@ def test_a_silence_is_not_called_a_refused_token_while_the_token_is_good(version
         client(version).submit(PAYLOAD)
     with pytest.raises(UnreachableError) as caught:
         client(version).job(7)
-    assert type(caught.value) is UnreachableError
+    assert isinstance(caught.value, AccountingAwayError) == (number == 7000)
+    assert not isinstance(caught.value, UncertainError)
 
 
 # --- v0.0.39 while slurmdbd is away, with v0.0.38 beside it and without
@@ -479,7 +484,7 @@ def test_without_the_accounting_the_version_beside_is_asked(name, client, server
 @pytest.mark.parametrize("name", ASKED_WITHOUT_ACCOUNTING)
 def test_without_the_accounting_and_a_version_beside_the_token_is_not_blamed(name, client, server):
     _without_accounting(server, beside=False)
-    with pytest.raises(UnreachableError, match="accounting"):
+    with pytest.raises(AccountingAwayError):
         ASKED_WITHOUT_ACCOUNTING[name](client())
 
 
