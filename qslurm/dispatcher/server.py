@@ -50,7 +50,8 @@ from qslurm.dispatcher.messages import (
     Reserve,
     SetBackend,
 )
-from qslurm.dispatcher.signed import ReadJob, SignedOrders
+from qslurm.dispatcher.readings import ReadJob
+from qslurm.dispatcher.signed import SignedOrders
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.steps import Steps
 from qslurm.dispatcher.tasks import sessions

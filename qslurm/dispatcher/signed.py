@@ -30,6 +30,7 @@ from qslurm.dispatcher.messages import (
     SetBackend,
     TurnedAway,
 )
+from qslurm.dispatcher.readings import Readings, ReadJob
 from qslurm.dispatcher.status import Backends
 from qslurm.dispatcher.tasks import jobs, sessions
 from qslurm.dispatcher.tasks.ledger import Ledger
@@ -39,13 +40,11 @@ from qslurm.dispatcher.wire import Address, Parcel
 from qslurm.errors import QslurmError
 from qslurm.eventlog import EventLog
 from qslurm.logfmt import Field
-from qslurm.payload.envelope import Envelope
 
 log = EventLog(__name__)
 
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
-ReadJob = Callable[[Envelope, int], str]
 Signed = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Begin | End
 
 
@@ -74,7 +73,6 @@ class SignedOrders:
     ) -> None:
         self._ledger = ledger
         self._trusted = trusted
-        self._threads = threads
         self._backends = backends
         self._fleet = fleet
         self._views = views
@@ -82,7 +80,7 @@ class SignedOrders:
         self._send = send
         self._owner = owner
         self._is_of_job = is_of_job
-        self._read = read
+        self._readings = Readings(threads, read) if read else None
         self._checks = Checks(identity, threads)
         self._trusted_checks = Checks(identity, threads, "trust")  # nor must anybody else
         self._lookers = Checks(identity, threads, "look")  # who only looks must not keep hooks waiting
@@ -140,7 +138,7 @@ class SignedOrders:
             log.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
-            self._admit(address, message, None if self._read else "", began)
+            self._admit(address, message, None if self._readings else "", began)
         elif isinstance(message, Finish):
             self._answer(address, jobs.finish(ledger, message))
         elif isinstance(message, GetEnds):
@@ -168,15 +166,10 @@ class SignedOrders:
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
         self._backends.look(self._fleet)
         answer = jobs.admit(self._ledger, job, complaint)
-        envelope, read = job.envelope, self._read
-        if answer is None and envelope is not None and read is not None:
+        if answer is None and job.envelope is not None and self._readings is not None:
             qubits = self._ledger.backends[job.backend].qubits
-            self._threads.do(
-                "read",
-                lambda: read(envelope, qubits),
-                lambda found: self._admit(address, job, found, began),
-                job=job.job_id,
-                center=job.center,
+            self._readings.ask(
+                job, job.envelope, qubits, lambda found: self._admit(address, job, found, began)
             )
             return
         if isinstance(answer, TurnedAway):

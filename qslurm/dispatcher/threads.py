@@ -31,10 +31,19 @@ class Threads:
         self._done: deque[Callable[[], None]] = deque()
         self.ear, self.bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def do(self, kind: str, work: Callable[[], T], then: Callable[[T], None], **about: Field) -> None:
+    def do(
+        self,
+        kind: str,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        *,
+        failed: Callable[[], None] = lambda: None,
+        **about: Field,
+    ) -> None:
         """Call `work` in one of the threads for its kind, and `then` with its answer in the loop.
 
-        If `work` raises, that is logged with what it is `about`, and nobody is answered: whoever asked will ask again.
+        If `work` raises, that is logged with what it is `about`, `failed` is called in the loop, and nobody is
+        answered: whoever asked will ask again.
         """
         if kind not in self._executors:
             from concurrent.futures import ThreadPoolExecutor
@@ -42,9 +51,15 @@ class Threads:
             self._executors[kind] = ThreadPoolExecutor(self._number, thread_name_prefix=kind)
 
         def both() -> None:
-            answer = work()
-            self._done.append(lambda: then(answer))
-            self.ring()
+            try:
+                answer = work()
+            except BaseException:
+                self._done.append(failed)
+                raise
+            else:
+                self._done.append(lambda: then(answer))
+            finally:
+                self.ring()
 
         self._executors[kind].submit(both).add_done_callback(partial(_log_failure, kind, about))
 

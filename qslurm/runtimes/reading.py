@@ -14,10 +14,17 @@ import msgspec
 
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
-from qslurm.runtimes.process import command, end_with, restrain
+from qslurm.runtimes.process import command, end_with, limit_memory, restrain
 
 LIMIT_S = 3.0
 """What takes longer to read is left to the execution, which reads it again under a longer limit."""
+
+
+MEMORY = 2 << 30
+"""Bytes that reading may take."""
+
+LONG = 64 * 1024
+"""Characters of a source that takes its time."""
 
 
 class _Task(msgspec.Struct):
@@ -55,7 +62,10 @@ def main() -> None:
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
     end_with(task.parent)
     restrain()
+    limit_memory(MEMORY)
     envelope = task.envelope
+    if len(envelope.source) > LONG:
+        os.nice(10)  # short ones go before
     try:
         if envelope.kind == "circuit":
             from qslurm.circuits.check import check_circuit
