@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from qslurm.center.files import NAMES, SUFFIXES, FileKind, kind_of, kind_of_text, read_source, read_stdin
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError
-from qslurm.surrogates import without_surrogates
 
 STDIN = Path("-")
 """The file of a job that comes on stdin, as for sbatch."""

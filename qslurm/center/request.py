@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.center.asked import Request, remark_unread, settle, unsaid
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.center.config import Config

@@ -10,7 +10,7 @@ import click
 
 from qslurm.cli.options import Whole, json_option
 from qslurm.cli.output import print_json
-from qslurm.surrogates import without_surrogates
+from qslurm.encoding_errors import without_surrogates
 
 
 @click.command()

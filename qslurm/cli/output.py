@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.cli import streams
 from qslurm.cli.streams import note as note  # noqa: PLC0414 - explicitly exported, beside what prints
-from qslurm.surrogates import without_surrogates
+from qslurm.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.errors import QslurmError

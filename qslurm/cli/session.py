@@ -26,8 +26,8 @@ from qslurm.cli.options import (
     where_options,
 )
 from qslurm.cli.output import note, print_json
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError
-from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.api.session import Session

@@ -6,9 +6,7 @@ can't be written is remembered until the command has done its work.
 
 from __future__ import annotations
 
-import codecs
 import errno
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -16,11 +14,7 @@ from contextlib import suppress
 
 import click
 
-REPLACE = "qslurm"
-"""The name of our way to write what an encoding lacks."""
-
-_ALIKE = dict(zip("█▉▊▋▌▍▎▏…▁▂▃▄▅▆▇", "#####   ~_.-=+*%", strict=True))
-"""What stands for a letter of our own where it can't be written; each is as wide as what it replaces."""
+from qslurm.encoding_errors import let_take_any_text
 
 _lost: OSError | None = None
 
@@ -28,13 +22,8 @@ _lost: OSError | None = None
 def prepare() -> None:
     """Let this process's stdout and stderr take every text: what their encoding lacks is replaced."""
     _occupy()
-    codecs.register_error(REPLACE, _replaced)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            ascii_only = (
-                codecs.lookup(stream.encoding).name == "ascii"
-            )  # nobody has said which: as Python has it
-            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=REPLACE)
+    let_take_any_text(sys.stdout)
+    let_take_any_text(sys.stderr)
 
 
 def _occupy() -> None:
@@ -42,14 +31,6 @@ def _occupy() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
         os.set_inheritable(number, True)
     os.close(number)
-
-
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    letters = error.object[error.start : error.end]
-    if codecs.lookup(error.encoding).name == "utf-8":  # surrogates: bytes that are no text
-        return "\N{REPLACEMENT CHARACTER}".encode() * len(letters), error.end
-    return "".join(_ALIKE.get(letter, "?") for letter in letters), error.end
 
 
 def write(text: str | bytes = "", *, nl: bool = True) -> bool:

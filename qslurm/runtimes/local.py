@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.bounded import read_bounded
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.interface import as_shots
-from qslurm.surrogates import without_surrogates
 
 if TYPE_CHECKING:
     from types import TracebackType

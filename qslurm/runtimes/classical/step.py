@@ -16,6 +16,7 @@ import msgspec
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.credentials import Identity
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.classical.session import Session
 from qslurm.runtimes.interface import Outcome
@@ -166,7 +167,7 @@ def _run_hybrid(session: Session, output: _Output) -> str:
         if process() != here:  # a process that the user's code has forked, and let come here
             end(FAILED)
         failure = _failure(error, envelope.file)
-        session.conclude(failure=str(failure)[:LONGEST_REASON])
+        session.conclude(failure=without_surrogates(str(failure))[:LONGEST_REASON])
         raise failure from error.__cause__
     if process() != here:
         end(0)

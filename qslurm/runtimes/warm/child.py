@@ -24,6 +24,7 @@ from typing import NoReturn
 
 import msgspec
 
+from qslurm.encoding_errors import let_take_any_text
 from qslurm.job_of_process import name_of_watcher
 from qslurm.leaving import leave
 from qslurm.runtimes.classical import kernel, limits, view
@@ -246,6 +247,8 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     sys.argv = ["qslurm", "step", script]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    let_take_any_text(sys.stdout)
+    let_take_any_text(sys.stderr)
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
     _fresh_randomness()
     gc.enable()

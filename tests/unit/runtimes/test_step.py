@@ -286,6 +286,17 @@ def test_whatever_a_file_raises_is_the_reason_of_its_job(
     assert reason in task.reason
 
 
+def test_a_reason_with_bytes_that_are_no_text_is_handed_in_all_the_same(shared: Running) -> None:
+    raised = "ValueError(chr(0x3b8) + chr(0xdce9))"
+    shared.ask(
+        hybrid_job(139, f"def execute(qi):\n    raise {raised}\ndef finalize(m): return {{}}\n", uid=UID)
+    )
+    assert end(begin(shared, 139))[0] == 1
+    task = shared.reader().task("a", 139)
+    assert task is not None
+    assert "ValueError: \u03b8\N{REPLACEMENT CHARACTER}" in task.reason
+
+
 def test_code_that_catches_everything_and_spoils_its_output_cannot_outlive_its_limit(shared: Running) -> None:
     source = f"""
 import sys

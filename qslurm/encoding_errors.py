@@ -1,0 +1,39 @@
+"""What no text, or no terminal, has letters for: bytes that are not UTF-8, as Python has them in a file's name, an
+argument or a variable (surrogates, PEP 383), and letters that an encoding lacks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+
+REPLACE = "qslurm"
+"""The name of our way to write what an encoding lacks."""
+
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
+
+_ALIKE = dict(zip("█▉▊▋▌▍▎▏…▁▂▃▄▅▆▇", "#####   ~_.-=+*%", strict=True))
+"""What stands for a letter of our own where it can't be written; each is as wide as what it replaces."""
+
+
+def without_surrogates(text: str) -> str:
+    """The text as JSON, C2 and a terminal take it: each byte that is no UTF-8 as U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def let_take_any_text(stream: object) -> None:
+    """Have a process's stdout or stderr replace what it can't write, and not raise in the middle of a command."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    codecs.register_error(REPLACE, _replaced)
+    ascii_only = codecs.lookup(stream.encoding).name == "ascii"  # nobody has said which: as Python has it
+    stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=REPLACE)
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    if codecs.lookup(error.encoding).name == "utf-8":  # surrogates
+        return "\N{REPLACEMENT CHARACTER}".encode() * len(letters), error.end
+    return "".join(_ALIKE.get(letter, "?") for letter in letters), error.end
