@@ -21,7 +21,7 @@ from qslurm.c2.printed import (
     parse_named,
     parse_partitions,
 )
-from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
+from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
 from qslurm.payload.comment import Comment, marks_of
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
@@ -52,11 +52,10 @@ class Slurm:
             options.append(f"--jobs={','.join(map(str, wanted))}")
         try:
             return parse_jobs(self._run("squeue", options))
-        except QslurmError as error:
-            # squeue says so only when it was asked for one job; of several it leaves out the unknown.
-            if "Invalid job id" in error.message:
-                return {}
-            raise
+        except (
+            UnknownJobError
+        ):  # squeue says so only when it was asked for one job; of several it leaves it out
+            return {}
 
     def running(self, partitions: Iterable[str]) -> dict[int, JobFacts]:
         """The jobs of these partitions that slurmctld calls running."""
@@ -68,10 +67,8 @@ class Slurm:
         options = ["--noheader", "--array", "--states=RUNNING", f"--jobs={job_id}", f"--Format={NAMES}"]
         try:
             return parse_named(self._run("squeue", options), job_id)
-        except QslurmError as error:
-            if "Invalid job id" in error.message:
-                return None
-            raise
+        except UnknownJobError:
+            return None
 
     def listing(self) -> bytes:
         """All jobs, as feed/listing.py reads them: what Slurm itself says of each."""
@@ -88,10 +85,8 @@ class Slurm:
             options.append(f"--jobs={','.join(map(str, job_ids))}")
         try:
             return self._output("squeue", options)
-        except QslurmError as error:
-            if "Invalid job id" in error.message:
-                return b""
-            raise
+        except UnknownJobError:
+            return b""
 
     def marks(self, job_id: int) -> Comment:
         """What a job's comment, or the copy of it, says of the job; nothing if slurmctld does not know it."""
@@ -236,18 +231,27 @@ class Slurm:
         return {"PATH": path, "SLURM_CONF": self._config.conf, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
+MEANS: Mapping[str, type[QslurmError]] = {
+    "invalid job id": UnknownJobError,
+    "unable to contact": UnreachableError,
+    "socket timed out": UnreachableError,
+    "connect failure": UnreachableError,
+    "connection refused": UnreachableError,
+    "invalid user id": PermissionDeniedError,
+    "permission denied": PermissionDeniedError,
+}
+"""What Slurm's commands say, and what it means. They all end with 1 and say the rest in words: those of slurm_strerror
+(src/common/slurm_errno.c), and of connect(2).
+"""
+
+
 def error_of(program: str, text: str, of: str = "slurmctld") -> QslurmError:
     """The error that a Slurm command's words on stderr stand for."""
     words = " ".join(text.split())[:300] or "it failed without a word"
-    lowered = words.lower()
-    if any(
-        sign in lowered
-        for sign in ("unable to contact", "socket timed out", "connect failure", "connection refused")
-    ):
-        return UnreachableError(f"{of} does not answer: {words}.", hint=f"Is {of} alive?")
-    if "invalid user id" in lowered or "permission denied" in lowered:
-        return PermissionDeniedError(
-            f"Slurm does not let this user do that ({program}: {words}).",
-            hint="Do it as root or as SlurmUser.",
-        )
-    return QslurmError(f"{program}: {words}.")
+    kind = next((kind for sign, kind in MEANS.items() if sign in words.lower()), QslurmError)
+    if kind is UnreachableError:
+        return kind(f"{of} does not answer: {words}.", hint=f"Is {of} alive?")
+    if kind is PermissionDeniedError:
+        message = f"Slurm does not let this user do that ({program}: {words})."
+        return kind(message, hint="Do it as root or as SlurmUser.")
+    return kind(f"{program}: {words}.")

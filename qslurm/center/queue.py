@@ -16,6 +16,8 @@ COMMAND_S = 60.0
 LONGEST_REASON = 500
 """Letters; a comment has room for 1024 bytes."""
 
+# What Slurm's commands say of a job that is over, and of a slurmctld that is away; they give no number (slurm_strerror,
+# src/common/slurm_errno.c).
 _GONE = ("Invalid job id", "already completing or completed", "already finished")
 _AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
 _HELD = ("JobHeldUser", "0")

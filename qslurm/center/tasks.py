@@ -217,14 +217,13 @@ def parameters_of(job: JobInfo) -> dict[str, str]:
 def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:
     """Hold a job that waits, or let it go; gives back C2's warnings.
 
-    slurmrestd 22.05 calls each update of an array failed, so how its tasks are is what counts.
+    slurmrestd 22.05 calls each update of an array failed, with no number for it: how its tasks are is what counts.
     """
     try:
         return center.slurm.update(job_id, {"hold": held})
-    except RefusedError as error:
-        if "job array update" not in error.message:
-            raise
+    except RefusedError:
         waiting = [job for job in center.slurm.tasks(job_id) if job.state == "PENDING"]
-        if any((job.reason == "JobHeldUser") != held for job in waiting):
+        are_so = all((job.reason == "JobHeldUser") == held for job in waiting)
+        if not are_so or not any(job.array_job_id for job in waiting):
             raise
         return []

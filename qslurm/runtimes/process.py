@@ -88,7 +88,9 @@ def low_limits() -> str:
 
 
 def ran_out_of_memory(stderr: str) -> bool:
-    """Whether that is what a process says last that ended for want of memory."""
+    """Whether that is what a process says last that ended for want of memory: it leaves nothing but these words, of
+    C++'s runtime (std::bad_alloc, before abort) and of Python's.
+    """
     return "bad_alloc" in stderr or "MemoryError" in stderr
 
 

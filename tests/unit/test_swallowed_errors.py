@@ -24,6 +24,7 @@ HARMLESS = {
     "center/renewal.py:set_by": "who can't be asked for the time can't renew either, and that is said",
     "cli/options.py:shell_complete": "what a shell completes must not print; the command says it",
     "cli/wait_many.py:_waited": "the error that made it look again is told",
+    "doctor/c1.py:_accounting": "a token that is refused is told by the check beside this one",
     "doctor/c1.py:_sessions": "it is said by the check beside this one",
     "doctor/disks.py:_folders": "whether slurmctld answers is told by the check beside this one",
     "leaving.py:leave": "the process ends, with its exit code",

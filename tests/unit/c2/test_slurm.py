@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qslurm.c2.config import SlurmConfig
 from qslurm.c2.printed import DrainedNode, parse_drained, parse_jobs, parse_partitions
 from qslurm.c2.slurm import Slurm, error_of
-from qslurm.errors import PermissionDeniedError, QslurmError, UnreachableError
+from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
 
 # Printed by Slurm 22.05.8.
 SQUEUE = """\
@@ -60,6 +60,7 @@ def test_partitions_are_read_with_their_states() -> None:
     [
         ("slurm_load_partitions: Unable to contact slurm controller (connect failure)", UnreachableError),
         ("slurm_update error: Socket timed out on send/recv operation", UnreachableError),
+        ("slurm_load_jobs error: Invalid job id specified", UnknownJobError),
         ("slurm_update error: Invalid user id", PermissionDeniedError),
         ("scancel: error: Kill job error on job id 7: Access/permission denied", PermissionDeniedError),
         ("slurm_update error: Invalid partition name specified", QslurmError),

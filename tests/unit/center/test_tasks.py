@@ -231,13 +231,18 @@ def test_following_a_log_ends_with_the_job_and_misses_nothing():
 
 def test_what_slurmrestd_says_of_an_arrays_update_is_judged_by_its_tasks():
     def update(job_id, fields):
-        raise RefusedError("C2 refused: job array update from [localhost] failed")
+        raise RefusedError("Whatever it says.")
 
     c2 = C2([task(None, "PENDING", job_id=12, array_tasks="0-3", reason="JobHeldUser")])
     c2.slurm.update = update
     assert set_hold(c2, 12, held=True) == []
     with pytest.raises(RefusedError):
         set_hold(c2, 12, held=False)
+    for others in ([JobInfo(job_id=12, name="j", state="PENDING", reason="JobHeldUser")], [task(0)]):
+        other = C2(others)
+        other.slurm.update = update
+        with pytest.raises(RefusedError):
+            set_hold(other, 12, held=True)
 
 
 def test_tasks_that_were_cancelled_before_they_began_are_counted_one_by_one():
