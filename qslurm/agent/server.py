@@ -150,7 +150,11 @@ class Server:
 
     async def _settle(self, guest: Guest, asked: list[bytes], who: Who) -> None:
         """Answer a question, and have the answer taken."""
-        body = encode(await self._answer(guest, asked, who))
+        answer = await self._answer(guest, asked, who)
+        try:
+            body = encode(answer)
+        except RecursionError:
+            body = encode(failure(QslurmError("The answer is nested too deeply to be passed on.")))
         guest.writer.write(len(body).to_bytes(HEADER, "big") + body)
         async with asyncio.timeout(TAKE_S):
             await guest.writer.drain()

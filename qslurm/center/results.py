@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qslurm.errors import (
+    InvalidInputError,
     NotReadyError,
     QslurmError,
     RefusedError,
@@ -16,6 +17,7 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
+from qslurm.nesting import TOO_DEEP, is_too_deep
 from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
@@ -76,7 +78,10 @@ class JobManagerClient:
 
     def results(self, job_id: int) -> dict[str, Any]:
         """Counts of a circuit job, final result of a hybrid job; NotReadyError while it runs."""
-        return self._json(f"/v1/jobs/{job_id}/results")
+        found = self._json(f"/v1/jobs/{job_id}/results")
+        if is_too_deep(found.get("final_result")):
+            raise _too_deep(f"The final result of job {job_id}")
+        return found
 
     def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The same of each of these, or its `error`, as far as an answer has room for: of one, at least.
@@ -86,7 +91,7 @@ class JobManagerClient:
         found = self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
         if not all(isinstance(one.get("job_id"), int) for one in found):
             raise _not_a_job_manager(self._url)
-        return found
+        return [_readable(one) for one in found]
 
     def starts(self, key: str) -> list[dict[str, Any]]:
         """Every start of the submission with this key that the platform knows, newest first."""
@@ -166,8 +171,10 @@ class JobManagerClient:
     def _document(self, answer: Answer) -> dict[str, Any]:
         try:
             document = json.loads(answer.body)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise _not_a_job_manager(self._url) from error
+        except RecursionError as error:
+            raise _too_deep("C2's answer") from error
         if not isinstance(document, dict):
             raise _not_a_job_manager(self._url)
         return document
@@ -257,6 +264,20 @@ def _next_offset(answer: Answer, offset: int) -> int:
         return int(answer.headers[NEXT_OFFSET])
     except (KeyError, ValueError):
         return offset + len(answer.body)
+
+
+def _readable(document: dict[str, Any]) -> dict[str, Any]:
+    """A job's results, or why they can't be passed on."""
+    if not is_too_deep(document.get("final_result")):
+        return document
+    error = _too_deep("The final result")
+    return {"job_id": document["job_id"], "error": {"type": error.kind, "message": error.message}}
+
+
+def _too_deep(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} is {TOO_DEEP} and can't be read.", hint="Let finalize return a flatter dict."
+    )
 
 
 def _not_a_job_manager(url: str) -> UnreachableError:

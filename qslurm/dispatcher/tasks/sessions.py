@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import Any
 
 import msgspec
 
@@ -32,6 +31,7 @@ from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome_from_row
 from qslurm.eventlog import EventLog
+from qslurm.nesting import TOO_DEEP, text_is_too_deep
 from qslurm.store import statements
 
 log = EventLog(__name__)
@@ -240,6 +240,8 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
     task = ledger.tasks[message.task]
     if not is_open(task.state) or not task.couples:
         return ended(task)
+    if message.final_result is not None and text_is_too_deep(message.final_result):
+        return Refused(kind="invalid_input", reason=f"The final result is {TOO_DEEP}.")
     if message.final_result is not None and not _is_json_object(message.final_result):
         return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
     if message.failure or (message.final_result is None and task.job.kind != "session"):
@@ -267,7 +269,7 @@ def _too_many(task: Task, message: Execute) -> str:
 def _is_json_object(text: str) -> bool:
     # What is stored here is read by others: a step may send anything.
     try:
-        msgspec.json.decode(text, type=dict[str, Any])
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
         return False
     return True

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from qslurm.errors import JobFailedError
+from qslurm.nesting import TOO_DEEP, is_too_deep
 
 MAX_BYTES = 64_000_000
 """Size of a final result as JSON; it is kept in the store and sent over HTTP."""
@@ -28,10 +29,9 @@ def as_final_result(value: Any, file: str) -> dict[str, Any]:
     try:
         result: dict[str, Any] = _plain(value, "result", file)
     except RecursionError as error:
-        raise JobFailedError(
-            f"{file}: finalize returned a result nested too deeply, or one that contains itself.",
-            hint="Return numbers, texts, lists and dicts.",
-        ) from error
+        raise _too_deep(file) from error
+    if is_too_deep(result):
+        raise _too_deep(file)
     size = len(msgspec.json.encode(result))
     if size > MAX_BYTES:
         raise JobFailedError(
@@ -39,6 +39,13 @@ def as_final_result(value: Any, file: str) -> dict[str, Any]:
             hint="Return what the algorithm found, and write bulk data to a file.",
         )
     return result
+
+
+def _too_deep(file: str) -> JobFailedError:
+    return JobFailedError(
+        f"{file}: finalize returned a result that is {TOO_DEEP}, or contains itself.",
+        hint="Return numbers, texts, lists and dicts.",
+    )
 
 
 def _plain(value: Any, place: str, file: str) -> Any:

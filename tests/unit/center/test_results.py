@@ -10,7 +10,8 @@ import pytest
 import responses
 
 from qslurm.center.results import JobManagerClient
-from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError, TokenError, UnreachableError
+from qslurm.nesting import MOST_NESTED
 from qslurm.slurmrest.transport import MAX_ANSWER, read_whole
 from qslurm.tokens.secret import Secret
 
@@ -95,7 +96,7 @@ def test_results_of_which_nobody_knows_whose_they_are_are_none(
 @responses.activate
 def test_a_document_without_end_within_itself_is_no_bug_of_ours(client: JobManagerClient) -> None:
     responses.get(f"{URL}/v1/jobs/1", body="[" * 100_000)
-    with pytest.raises(UnreachableError, match="not qslurm's job manager"):
+    with pytest.raises(InvalidInputError, match="C2's answer is nested deeper"):
         client.job(1)
 
 
@@ -121,3 +122,32 @@ def test_an_answer_without_end_is_not_read_to_the_end_of_the_memory() -> None:
     assert endless.given <= MAX_ANSWER + 2**20
     with pytest.raises(UnreachableError, match="too slowly"):
         read_whole(endless, time.monotonic() - 1, "C2")
+
+
+def nested(levels: int) -> str:
+    return '{"x": ' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize("levels", [MOST_NESTED + 1, 500, 1000, 100_000])
+@responses.activate
+def test_a_final_result_that_is_nested_too_deeply_is_an_error_and_costs_no_other_jobs(
+    client: JobManagerClient, levels: int
+) -> None:
+    deep = f'{{"job_id": 1, "final_result": {nested(levels)}}}'
+    responses.get(f"{URL}/v1/jobs/1/results", body=deep)
+    with pytest.raises(InvalidInputError, match="nested deeper than 100 levels"):
+        client.results(1)
+    responses.get(f"{URL}/v1/results", body=f'{{"results": [{deep}, {{"job_id": 2, "final_result": {{}}}}]}}')
+    try:
+        one, other = client.many_results([1, 2])
+    except InvalidInputError as error:  # then each is asked for alone
+        assert "nested deeper" in error.message
+    else:
+        assert "nested deeper" in one["error"]["message"]
+        assert other == {"job_id": 2, "final_result": {}}
+
+
+@responses.activate
+def test_a_final_result_may_be_nested_as_deeply_as_c2_takes_it(client: JobManagerClient) -> None:
+    responses.get(f"{URL}/v1/jobs/1/results", body=f'{{"job_id": 1, "final_result": {nested(MOST_NESTED)}}}')
+    assert client.results(1)["final_result"]["x"]

@@ -170,6 +170,21 @@ def test_a_final_result_that_is_no_json_object_is_refused(client: DispatcherClie
         assert isinstance(answer, Refused)
 
 
+def test_a_final_result_that_is_nested_too_deeply_is_refused_in_a_sentence(
+    client: DispatcherClient, job_id: int
+) -> None:
+    client.ask(hybrid_job(job_id, HYBRID, uid=UID))
+    attached = attach(client, job_id)
+    for levels in (101, 1000, 100_000):
+        text = '{"x":' * levels + "1" + "}" * levels
+        answer = client.exchange(Conclude(task=attached.task, final_result=text), secret=attached.secret)
+        assert answer == Refused(
+            kind="invalid_input", reason="The final result is nested deeper than 100 levels."
+        )
+    text = '{"x":' * 100 + "1" + "}" * 100
+    assert client.exchange(Conclude(task=attached.task, final_result=text), secret=attached.secret) == Done()
+
+
 def test_without_its_secret_nobody_speaks_for_a_session(client: DispatcherClient, job_id: int) -> None:
     client.ask(hybrid_job(job_id, HYBRID, uid=UID))
     attached = attach(client, job_id)
