@@ -150,7 +150,7 @@ def variables_of(pairs: Iterable[str]) -> dict[str, str]:
 
 def unused_options(request: Request) -> list[str]:
     """The options of a request that say nothing, because its file is a raw payload and is sent as it is."""
-    if request.file is None or SUFFIXES.get(request.file.suffix.lower()) != "payload":
+    if request.file is None or (request.kind or SUFFIXES.get(request.file.suffix.lower())) != "payload":
         return []
     named = {
         **asdict(request),

@@ -25,10 +25,18 @@ SUFFIXES: dict[str, FileKind] = {
 }
 """What a file's ending says; a file without one of these is a batch script if it begins with `#!`."""
 
-NAMES: dict[FileKind, str] = {"circuit": "circuit.cq", "hybrid": "hybrid.py", "script": "script.sh"}
+NAMES: dict[FileKind, str] = {
+    "circuit": "circuit.cq",
+    "hybrid": "hybrid.py",
+    "script": "script.sh",
+    "payload": "payload.json",
+}
 """What a job that is given as a text is called, in messages and as its name."""
 
 _CIRCUIT = re.compile(r"(?>\s+|//[^\n]*|/\*.*?\*/|#(?!!)[^\n]*)*+(version|OPENQASM)\s+\d", re.DOTALL)
+
+_PAYLOAD = re.compile(r'\s*(\{|"\w+"\s*:)')
+"""A JSON object, maybe without its first brace, as the paper prints one; no Python file and no circuit begins so."""
 
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes; Slurm takes no larger batch script, and every file travels in one (measured on 22.05 and 23.02)."""
@@ -89,7 +97,9 @@ def is_circuit(text: str) -> bool:
 
 
 def kind_of_text(text: str) -> FileKind:
-    """What kind of job a text without a file is: a batch script after `#!`, a circuit, else a hybrid file."""
+    """What kind of job a text without a file is: a batch script, a payload, a circuit, else a hybrid file."""
     if text.startswith("#!"):
         return "script"
+    if _PAYLOAD.match(text):
+        return "payload"
     return "circuit" if is_circuit(text) else "hybrid"

@@ -32,11 +32,11 @@ def settled(requests: Sequence[Request], check: Callable[[Request], object]) -> 
     """
     from qslurm.center.asked import settle, unused_options
 
-    for request in requests:
+    read, failures = _tried(requests, lambda request: settle(request, note))
+    for request in read:
         if unused := unused_options(request):
             says = "say" if len(unused) > 1 else "says"
             note(f"{request.file} is sent as it is; {', '.join(unused)} {says} nothing to it.")
-    read, failures = _tried(requests, lambda request: settle(request, note))
     if failures:
         failures += _tried(read, check)[1]
     _refuse(failures, len(requests))

@@ -152,6 +152,7 @@ def submit(
       qslurm submit bell.cq --backend any --platform tuna
       qslurm submit bell.cq --backend qx --dry-run | jq .job
       qslurm submit - --backend qx < bell.cq
+      jq ".job.nodes = \"1\"" payload.json | qslurm submit -
       qslurm submit vqe.py --backend spin2 --then analysis.sbatch
 
     SCRIPT finds the job in $QSLURM_C2_JOB:  qslurm results $QSLURM_C2_JOB --json

@@ -22,8 +22,8 @@ _BY_TYPE: dict[Type, str] = {
         standard_error standard_input standard_output wckey x11_magic_cookie x11_target_host
     """,
     "integer": """
-        allocation_node_port begin_time core_specification thread_specification deadline delay_boot
-        end_time hetjob_group job_id nice tasks reserve_ports distribution_plane_size site_factor
+        allocation_node_port core_specification thread_specification deadline delay_boot
+        end_time hetjob_group job_id nice tasks reserve_ports site_factor
         cpus_per_task minimum_cpus maximum_cpus minimum_nodes maximum_nodes minimum_boards_per_node
         minimum_sockets_per_board sockets_per_node threads_per_core tasks_per_node tasks_per_socket
         tasks_per_core tasks_per_board ntasks_per_tres minimum_cpus_per_node temporary_disk_per_node
@@ -38,6 +38,7 @@ _BY_TYPE: dict[Type, str] = {
         power_flags profile required_nodes shared exclusive spank_environment kill_warning_flags x11
     """,
     "number": """
+        begin_time distribution_plane_size
         priority time_limit time_minimum kill_warning_delay required_switches memory_per_cpu
         memory_per_node
     """,
@@ -45,6 +46,9 @@ _BY_TYPE: dict[Type, str] = {
     "environment": "environment",
     "object": "crontab",
 }
+
+FINITE = ("begin_time", "distribution_plane_size")
+"""Of the numbers those that can't be infinite: older versions have a plain integer there."""
 
 JOB_FIELDS: dict[str, Type] = {name: kind for kind, names in _BY_TYPE.items() for name in names.split()}
 """The type of each field of a job."""

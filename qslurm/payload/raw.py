@@ -11,13 +11,12 @@ from qslurm.payload.comment import LIMIT, Comment
 
 def parse_payload(text: str, file: str = "payload") -> dict[str, Any]:
     """The payload in a file's text; InvalidInputError with line and column for what is not JSON."""
+    text = text.removeprefix("\ufeff")
     try:
-        payload = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_no_twins)
+        payload = json.loads(text, object_pairs_hook=_no_twins)
     except json.JSONDecodeError as error:
-        raise InvalidInputError(
-            f"{file}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}.",
-            hint="A payload is an object with job and script; a template's expressions stand without quotes.",
-        ) from error
+        where, what, do = _explained(text, error)
+        raise InvalidInputError(f"{file}:{where}: this is not JSON: {what}.", hint=do) from error
     except RecursionError as error:
         raise InvalidInputError(f"{file} is nested too deeply.") from error
     except ValueError as error:
@@ -33,6 +32,41 @@ def script_in(payload: dict[str, Any]) -> object:
     """A payload's batch script, which stands beside the job or in it; whatever its user has put there."""
     job = payload.get("job")
     return payload.get("script", job.get("script") if isinstance(job, dict) else None)
+
+
+_SHAPE = "A payload is an object with job and script; a template's expressions stand without quotes."
+_WRITE_SO = (
+    r"Within quotes write \n for a line break and \t for a tab; `jq -Rs . FILE` makes such a text of a file."
+)
+_BREAKS = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}
+
+
+def _explained(text: str, error: json.JSONDecodeError) -> tuple[str, str, str]:
+    """Where a text is no JSON (line and column), what is wrong there, and what to do.
+
+    The paper prints a payload without its first brace, and with line breaks in its script.
+    """
+    if error.msg == "Extra data" and text.lstrip().startswith('"'):
+        at = len(text) - len(text.lstrip())
+        where = f"{text.count(chr(10), 0, at) + 1}:{at - text.rfind(chr(10), 0, at)}"
+        return where, "an opening { is missing before its first name", _second_fault("{" + text) or _SHAPE
+    where = f"{error.lineno}:{error.colno}"
+    if error.msg.startswith("Invalid control character"):
+        return where, f"a text holds {_BREAKS.get(text[error.pos], 'a control character')}", _WRITE_SO
+    return where, error.msg, _SHAPE
+
+
+def _second_fault(text: str) -> str:
+    """What to do about a line break in a text as well, so that nobody has to try twice; empty if there is none."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Invalid control character"):
+            found = _BREAKS.get(text[error.pos], "a control character")
+            return f"Line {error.lineno} holds {found} in a text, too. {_WRITE_SO}"
+    except (RecursionError, ValueError):
+        return ""
+    return ""
 
 
 def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:

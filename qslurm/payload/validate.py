@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.fields import IN_WORDS, JOB_FIELDS, Type
+from qslurm.payload.fields import FINITE, IN_WORDS, JOB_FIELDS, Type
 
 MAX_SCRIPT = 4 * 1024 * 1024
 """Bytes of a batch script that slurmctld takes; one more is refused with 2012 (seen on 22.05.8)."""
@@ -79,6 +79,8 @@ def _fields(job: Mapping[str, Any]) -> Iterator[str]:
             yield f"job.{name}: a job runs as the center's user on C2, leave it out"
         elif not _fits(value, kind):
             yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
+        elif name in FINITE and isinstance(value, dict) and value.get("infinite"):
+            yield f"job.{name}: can't be infinite, leave it out"
         elif name in _SHORT and _size(value) > MAX_TEXT:
             yield f"job.{name}: {_size(value)} bytes long, {MAX_TEXT} at most"
     partition = job.get("partition", None)

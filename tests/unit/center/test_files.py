@@ -52,6 +52,9 @@ def test_a_long_run_of_comments_is_read_at_once():
         (b"\xef\xbb\xbfversion 3.0; qubit[1] q", "circuit", "circuit.cq"),
         (b"#!/bin/bash\ntrue\n", "script", "script.sh"),
         (b"def execute(qi):\n    pass\n", "hybrid", "hybrid.py"),
+        (b'\xef\xbb\xbf\n {"job": {}, "script": ""}', "payload", "payload.json"),
+        (b'"job": {}, "script": ""}', "payload", "payload.json"),  # as the paper prints it
+        (b'"""{"job": 1}"""\ndef execute(qi):\n    pass\n', "hybrid", "hybrid.py"),
     ],
 )
 def test_a_job_on_stdin_says_itself_of_what_kind_it_is(data, kind, name, monkeypatch):

@@ -1,9 +1,10 @@
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from qslurm.center.asked import Request, unused_options
+from qslurm.center.asked import Request, settle, unused_options
 from qslurm.center.config import Config, JobSettings
 from qslurm.center.request import prepare
 from qslurm.errors import CircuitError, InvalidInputError
@@ -116,3 +117,13 @@ def test_a_job_may_be_given_as_a_text():
         prepare(Config(), Request(text="version 3.0; nonsense", backend="qx"), {})
     with pytest.raises(InvalidInputError):
         prepare(Config(), Request(text="", backend="qx"), {})
+
+
+def test_a_payload_on_stdin_is_sent_as_it_is_and_its_options_are_named(monkeypatch):
+    raw = (EXAMPLES / "payload.json").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    request = settle(Request(file=Path("-"), shots=5))
+    sent = prepare(Config(), request, {})
+    assert Comment.parse(sent["job"].pop("comment")).key
+    assert sent == json.loads(raw)
+    assert unused_options(request) == ["--shots"]

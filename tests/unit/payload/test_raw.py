@@ -39,6 +39,48 @@ def test_what_is_no_payload_says_where(text, said):
     assert said in caught.value.message
 
 
+AS_PRINTED = """"job": {
+  "partition": "p_qx",
+  "environment": ["PATH=/bin"]
+},
+"script": "#!/bin/bash
+srun hostname"
+}
+"""
+"""As the paper has it: without its first brace, and with the script's line breaks as they are."""
+
+
+def test_the_papers_payload_as_it_is_printed_is_told_both_that_are_wrong_with_it():
+    with pytest.raises(InvalidInputError) as caught:
+        parse_payload(AS_PRINTED, "p.json")
+    assert "p.json:1:1: this is not JSON: an opening { is missing" in caught.value.message
+    assert "Line 5 holds a line break" in caught.value.hint
+    with pytest.raises(InvalidInputError) as caught:
+        parse_payload("{" + AS_PRINTED, "p.json")
+    assert "p.json:5:" in caught.value.message
+    assert "a text holds a line break" in caught.value.message
+    assert r"\n" in caught.value.hint
+    assert (
+        parse_payload("{" + AS_PRINTED.replace("bash\n", r"bash\n"))["script"].splitlines()[1]
+        == "srun hostname"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('\n\n  "job": {}}', "p.json:3:3: this is not JSON: an opening { is missing"),
+        ('{"a": "b\tc"}', "a text holds a tab"),
+        ('{"a": "b\x01c"}', "a text holds a control character"),
+        ('{"a": 1} {"b": 2}', "Extra data"),
+    ],
+)
+def test_what_json_readers_call_otherwise_is_said_plainly(text, said):
+    with pytest.raises(InvalidInputError) as caught:
+        parse_payload(text, "p.json")
+    assert said in caught.value.message
+
+
 def test_a_key_is_added_so_that_the_job_can_be_found_again():
     keyed = with_key(PAPER, Comment(key="abc", origin="shell:::ann"))
     assert keyed["job"]["comment"] == "qslurm key=abc origin=shell:::ann"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qslurm.errors import InvalidInputError
 from qslurm.payload.fields import JOB_FIELDS
 from qslurm.payload.validate import MAX_SCRIPT, problems, validate
+from qslurm.slurmrest.adapters import ADAPTERS
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "v0.0.39"
 
@@ -23,6 +24,18 @@ def _payload(script="#!/bin/bash\n", **job):
 
 def test_a_plain_payload_passes():
     validate(_payload())
+
+
+@pytest.mark.parametrize("name", ["begin_time", "distribution_plane_size"])
+def test_a_number_that_newer_versions_have_as_an_object_may_be_one(name):
+    payload = json.loads((RECORDED / "submit_paper.json").read_text())["request"]["body"]
+    for said in (7, {"set": True, "infinite": False, "number": 7}, {"set": False}):
+        payload["job"][name] = said
+        validate(payload)
+        assert ADAPTERS["v0.0.39"].payload(payload)["job"].get(name) in (7, None)
+    payload["job"][name] = {"set": True, "infinite": True}
+    with pytest.raises(InvalidInputError, match="can't be infinite"):
+        validate(payload)
 
 
 def test_the_papers_payload_passes():
