@@ -108,11 +108,15 @@ def _fetched(
 
 
 def follow_log(
-    center: Center, ref: JobRef, write: Callable[[bytes], None], sleep: Callable[[float], None]
+    center: Center,
+    ref: JobRef,
+    write: Callable[[bytes], None],
+    sleep: Callable[[float], None],
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Give what a job writes to `write`, as it comes, until the job has ended.
 
-    A C2 that does not answer for a while is waited for, as `wait` does.
+    A C2 that does not answer for a while is waited for, as `wait` does; `say` is told so.
     """
     from qslurm.center.waiting import follow
 
@@ -122,7 +126,7 @@ def follow_log(
     def read(offset: int) -> tuple[bytes, int]:
         return center.results.log_from(log_id(center, ref), offset)
 
-    follow(ended, read, write, sleep=sleep)
+    follow(ended, read, write, say=say, sleep=sleep)
 
 
 def log_id(center: Center, ref: JobRef) -> int:

@@ -36,11 +36,32 @@ Thing = TypeVar("Thing", bound=Watched)
 
 @dataclass(frozen=True)
 class Poll:
-    """One look: what C2 said, or for how many seconds it has said nothing."""
+    """One look: what C2 said, or for how many seconds it has said nothing, and why (`unheard`)."""
 
     job: Watched | None
     silent_s: float
     waited_s: float
+    unheard: str = ""
+
+
+class Silences:
+    """Says once that C2 does not answer, and once that it does again: who waits should not wonder for two minutes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._silent = False
+
+    def unheard(self, why: str) -> None:
+        """C2 has not answered; `why` is a sentence."""
+        if not self._silent:
+            self._silent = True
+            self._say(f"{why} Trying again, for {PATIENCE_S:g} s at most; the job itself goes on.")
+
+    def heard(self) -> None:
+        """C2 has answered."""
+        if self._silent:
+            self._silent = False
+            self._say("C2 answers again.")
 
 
 def next_delay(waited_s: float) -> float:
@@ -79,7 +100,7 @@ def wait_until_final(
                     f"C2 has not answered for {silent:.0f} s; the job itself goes on. {unheard}",
                     hint=error.hint,
                 ) from error
-            on_poll(Poll(None, silent, clock() - start))
+            on_poll(Poll(None, silent, clock() - start, unheard))
         else:
             unheard, heard = "", clock()
             on_poll(Poll(job, 0.0, heard - start))
@@ -99,6 +120,7 @@ def follow(
     read: Callable[[int], tuple[bytes, int]],
     write: Callable[[bytes], None],
     *,
+    say: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -106,10 +128,11 @@ def follow(
 
     Something new is looked for often while there is some, else as often as `wait_until_final` asks. UnknownJobError
     of `read` means that there is nothing yet, or after the end that there is nothing at all. An UnreachableError is
-    tolerated for PATIENCE_S.
+    tolerated for PATIENCE_S, and said at once.
     """
     offset, changed = 0, clock()
     heard = changed
+    silences = Silences(say)
     while True:
         over = False
         try:
@@ -120,13 +143,15 @@ def follow(
                 offset = piece[1]
             changed = clock() if offset > before else changed
             heard = clock()
+            silences.heard()
         except UnknownJobError:
             if over:
                 raise
             heard = clock()
-        except UnreachableError:
+        except UnreachableError as error:
             if clock() - heard > PATIENCE_S:
                 raise
+            silences.unheard(error.message)
         if over:
             return
         sleep(next_delay(clock() - changed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qslurm.cli.output import job_document, note
+from qslurm.cli.output import ProgressLine, job_document, note
 from qslurm.cli.times import duration
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError
 
@@ -44,6 +44,28 @@ def progress(job: JobRef, poll: Poll) -> str:
     if poll.job is None:
         return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
     return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
+
+
+class Watch:
+    """Shows how a job is that is waited for; that C2 does not answer is said also where no line is shown."""
+
+    def __init__(self, job: JobRef, line: ProgressLine, place: str = "") -> None:
+        from qslurm.center.waiting import Silences
+
+        self._job, self._line, self._place = job, line, place
+        self._silences = Silences(self._say)
+
+    def __call__(self, poll: Poll) -> None:
+        """What a look has shown."""
+        if poll.job is None:
+            self._silences.unheard(poll.unheard)
+        else:
+            self._silences.heard()
+        self._line.show(self._place + progress(self._job, poll))
+
+    def _say(self, sentence: str) -> None:
+        self._line.clear()
+        note(f"qslurm: {sentence}")
 
 
 def ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:

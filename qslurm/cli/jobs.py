@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.ended import ended_document, progress, results_or_none, situation, task_document
+from qslurm.cli.ended import Watch, ended_document, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
 from qslurm.cli.times import clock_time
@@ -201,9 +201,7 @@ def wait_and_print(
 
     try:
         with ProgressLine() as line:
-            ended = tasks.wait(
-                center, job, on_poll=lambda poll: line.show(progress(job, poll)), timeout_s=timeout_s
-            )
+            ended = tasks.wait(center, job, on_poll=Watch(job, line), timeout_s=timeout_s)
     except KeyboardInterrupt:
         note(f"\nJob {job} goes on: `qslurm wait {job}` returns to it, `qslurm cancel {job}` ends it.")
         raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.ended import ended_document, progress, results_or_none
+from qslurm.cli.ended import Watch, ended_document, results_or_none
 from qslurm.cli.output import ProgressLine, error_document, note, print_json, print_table
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError, UnreachableError
 
@@ -101,9 +101,7 @@ def _waited(center: Center, job: JobRef, timeout_s: float | None, place: str) ->
 
     try:
         with ProgressLine() as line:
-            ended = tasks.wait(
-                center, job, on_poll=lambda poll: line.show(place + progress(job, poll)), timeout_s=timeout_s
-            )
+            ended = tasks.wait(center, job, on_poll=Watch(job, line, place), timeout_s=timeout_s)
         return ended, tasks.outcome_error(center, ended)
     except UnreachableError:
         raise

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.center.waiting import LONGEST_DELAY_S, PATIENCE_S, next_delay, wait_until_final
+from qslurm.center.refs import JobRef
+from qslurm.center.waiting import LONGEST_DELAY_S, PATIENCE_S, follow, next_delay, wait_until_final
+from qslurm.cli.ended import Watch
+from qslurm.cli.output import ProgressLine
 from qslurm.errors import TimedOutError, UnreachableError
 
 
@@ -29,7 +32,7 @@ def answers(*states):
         state = left.pop(0) if len(left) > 1 else left[0]
         if state is None:
             raise UnreachableError("C2 does not answer.")
-        return SimpleNamespace(state=state, is_final=state == "COMPLETED")
+        return SimpleNamespace(state=state, is_final=state == "COMPLETED", word=state.lower(), why="")
 
     return ask
 
@@ -50,6 +53,32 @@ def test_a_passing_silence_is_survived_and_shown():
     job, polls, _ = wait(answers("RUNNING", None, None, "COMPLETED"))
     assert job.state == "COMPLETED"
     assert [poll.silent_s > 0 for poll in polls] == [False, True, True, False]
+
+
+SAID = [
+    "qslurm: C2 does not answer. Trying again, for 120 s at most; the job itself goes on.",
+    "qslurm: C2 answers again.",
+]
+
+
+def test_a_silence_is_said_at_once_and_once_also_where_no_line_is_shown(capsys):
+    watch = Watch(JobRef(12), ProgressLine())
+    _, polls, _ = wait(answers("RUNNING", None, None, "RUNNING", "RUNNING", None, "COMPLETED"))
+    said = []
+    for poll in polls:
+        watch(poll)
+        said.append(capsys.readouterr().err.splitlines())
+    assert said == [[], SAID[:1], [], SAID[1:], [], SAID[:1], SAID[1:]]
+
+
+def test_a_log_that_is_followed_says_so_too():
+    time, said, looks = Time(), [], answers("RUNNING", None, None, "RUNNING", "COMPLETED")
+
+    def read(offset):
+        return b"", offset
+
+    follow(lambda: looks().is_final, read, print, say=said.append, clock=time.clock, sleep=time.sleep)
+    assert [f"qslurm: {one}" for one in said] == SAID
 
 
 def test_a_lasting_silence_ends_the_wait_and_says_that_the_job_goes_on():
