@@ -432,4 +432,5 @@ _OPTIONS = frozenset(inspect.signature(Center.submit).parameters) - {"self", "so
 
 def _say(reason: str) -> None:
     if sys.stderr is not None:
-        print(f"qslurm: {reason}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that is gone, a full disk
+            print(f"qslurm: {reason}", file=sys.stderr, flush=True)

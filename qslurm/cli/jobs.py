@@ -10,8 +10,9 @@ from qslurm.cli import streams
 from qslurm.cli.ended import Watch, ended_document, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
+from qslurm.cli.submitted import api_version
 from qslurm.cli.times import clock_time
-from qslurm.errors import QslurmError, UnreachableError
+from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -47,7 +48,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
         if as_json:
             found = with_exit_codes(connection, tasks.jobs)
             documents = [task_document(one, connection.prefix) for one in found]
-            print_json({"job_id": job.job_id, "api_version": _version(connection), "tasks": documents})
+            print_json({"job_id": job.job_id, "api_version": api_version(connection), "tasks": documents})
         else:
             _print_tasks(tasks)
         return
@@ -62,17 +63,9 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
         if str(platform.get("key")).partition("#")[0] == one.marks.key:  # the id may be another job's by now
             one = with_exit_code(one, platform)
         document = task_document(one, connection.prefix)
-        print_json({**document, "api_version": _version(connection), "platform": platform or None})
+        print_json({**document, "api_version": api_version(connection), "platform": platform or None})
         return
     _print_job(one, connection.config, platform)
-
-
-def _version(connection: Center) -> str | None:
-    """The version of slurmrestd's API; the job may be known while slurmrestd itself can't be asked."""
-    try:
-        return connection.slurm.api_version
-    except UnreachableError:
-        return None
 
 
 def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from qslurm.center.refs import JobRef
 from qslurm.center.request import checked
 from qslurm.center.sending import Sending, is_too_large, package_of
 from qslurm.cli import streams
-from qslurm.cli.output import error_document, note, print_json
+from qslurm.cli.output import ProgressLine, error_document, note, print_json
 from qslurm.cli.placing import each
 from qslurm.cli.submitted import say_warnings, shown_place
 from qslurm.cli.wait_many import ends_of, say, worst_of
@@ -96,7 +95,7 @@ class Sent:
 
 
 def _sent(sending: Sending, packages: Sequence[Package], waiting: Waiting, length: int) -> list[Sent]:
-    """Send all, with a bar."""
+    """Send all, and show how far it is."""
     bound: dict[tuple[tuple[int, ...], int], Submission] = {}
 
     def begins(package: Package) -> None:
@@ -117,12 +116,16 @@ def _sent(sending: Sending, packages: Sequence[Package], waiting: Waiting, lengt
 
 @contextmanager
 def _progress(length: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal only: a pipe gets results, and no progress."""
-    if not streams.can_rewrite_lines():
-        yield lambda _: None
-        return
-    with click.progressbar(length=length, label="Submitting", file=sys.stderr) as bar:
-        yield bar.update
+    """How far it is, on a terminal only: a pipe gets results, and no progress."""
+    done = 0
+    with ProgressLine() as line:
+
+        def update(more: int) -> None:
+            nonlocal done
+            done += more
+            line.show(f"submitted {done} of {max(done, length)}")
+
+        yield update
 
 
 def _dry(files: Sequence[str], package: Package) -> dict[str, Any]:

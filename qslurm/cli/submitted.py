@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.cli import streams
 from qslurm.cli.output import note, print_json
+from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -36,7 +37,7 @@ def say_submitted(
     if as_json:
         about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
         # with an agent the version is another question, so it is asked only where it is shown
-        version, warnings = connection.slurm.api_version, submitted.warnings
+        version, warnings = api_version(connection), submitted.warnings
         then = {} if follow_up is None else {"follow_up": follow_up}
         told = print_json(
             {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
@@ -45,6 +46,14 @@ def say_submitted(
         told = streams.write(shown_id if parsable else said)
     if not told:  # whatever has become of stdout: the job is there, and this is its only name
         note(said)
+
+
+def api_version(connection: Center) -> str | None:
+    """The version of slurmrestd's API; the job may be known while slurmrestd itself can't be asked."""
+    try:
+        return connection.slurm.api_version
+    except QslurmError:
+        return None
 
 
 def shown_place(config: Config) -> str:

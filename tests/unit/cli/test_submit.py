@@ -22,7 +22,7 @@ from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.cli.submit_many import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
-from qslurm.errors import RefusedError, UnreachableError
+from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
 from qslurm.slurmrest import JobInfo, Submitted
 
@@ -176,6 +176,27 @@ def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
         *((None, None, None), (None, None, None)),
     ]
+
+
+@pytest.mark.parametrize("error", [UnreachableError("C2 is away."), TokenError("It has expired.")])
+def test_a_job_that_c2_has_taken_is_said_though_its_version_can_not_be_asked(
+    here, monkeypatch, capsys, error
+):
+    class Silent(SmallC2):
+        @property
+        def api_version(self):
+            raise error
+
+        @api_version.setter
+        def api_version(self, _):
+            pass
+
+    c2 = Silent(load_config({}))
+    monkeypatch.setattr(CenterFlags, "open", lambda _, __="": c2)
+    (here / "bell.cq").write_text(BELL)
+    assert run(["submit", "bell.cq", "-b", "qx", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["id"], document["api_version"]) == ("1", None)
 
 
 @pytest.mark.parametrize("how", [How(), How(parsable=True), How(as_json=True)])
