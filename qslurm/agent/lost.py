@@ -107,9 +107,9 @@ class Lost:
         if is_over and not (_is_let_in(center, entry) and any(is_written_off(job) for job in known)):
             return self._over(entry, known[-1])
         what, starts = _asked(center, entry)
-        if what == "never ran" and self._outbox.is_cancelled(entry.number):
+        if what == "never_ran" and self._outbox.is_cancelled(entry.number):
             return self._over(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
-        if what == "never ran" and entry.resent >= RESENT:
+        if what == "never_ran" and entry.resent >= RESENT:
             self._outbox.lost(entry.number)
             self.clear(entry.number)
             log.error(
@@ -120,7 +120,7 @@ class Lost:
                 times=RESENT + 1,
             )
             return for_good(entry)
-        if what == "never ran":
+        if what == "never_ran":
             self._outbox.forgotten(entry.number)
             self.clear(entry.number)
             log.warning("lost by C2, sent again", job=entry.job_id, key=entry.key, user=entry.user)
@@ -164,7 +164,7 @@ def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
     from qslurm.center.forgotten import fate
 
     if not _is_let_in(center, entry):
-        return "may run", []
+        return "may_run", []
     starts = center.results.starts(entry.key)
     return fate(starts), starts
 

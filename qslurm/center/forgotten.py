@@ -40,7 +40,7 @@ STATES: Mapping[str, str] = {
 Start = Mapping[str, Any]
 """One start of a submission, as the job manager tells it."""
 
-Fate = Literal["never ran", "may run", "ran"]
+Fate = Literal["never_ran", "may_run", "ran"]
 
 
 def fate(starts: Sequence[Start]) -> Fate:
@@ -50,12 +50,12 @@ def fate(starts: Sequence[Start]) -> Fate:
     whose circuits have run in part that is so, too: the platform gives the tasks that come again the results it has.
     """
     if any(start["state"] in OPEN for start in starts):
-        return "may run"
+        return "may_run"
     ran = [start for start in starts if _ran(start)]
     parts = {str(start["key"]) for start in ran}
     if any("#" in part for part in parts) and all(start["kind"] == "circuit" for start in ran):
-        return "never ran"
-    return "ran" if ran else "never ran"
+        return "never_ran"
+    return "ran" if ran else "never_ran"
 
 
 def standing(starts: Sequence[Start]) -> Start:

@@ -241,4 +241,4 @@ def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | Non
         starts = center.results.starts(key if job.array_task_id is None else f"{key}#{job.array_task_id}")
     except UnreachableError:
         return None  # it may answer at the next look; until then the job is what Slurm calls it
-    return standing(starts) if fate(starts) != "never ran" else {}
+    return standing(starts) if fate(starts) != "never_ran" else {}

@@ -187,7 +187,7 @@ def word(name: str) -> str:
     return STATES[name].word if name in STATES else name.lower().replace("_", " ")
 
 
-RAISED_SIGNAL = re.compile(r"RaisedSignal:(\d+)(.*core dumped)?")
+RAISED_SIGNAL = re.compile(r"RaisedSignal:(\d+)(\(core\))?")
 """How Slurm names a signal as the reason of an end (23.02 and later: "RaisedSignal:11(Segmentation_fault)"), and so do
 C2's hooks for an older one.
 """
@@ -195,7 +195,7 @@ C2's hooks for an older one.
 
 def raised_signal(status: int) -> str:
     """The reason of a batch script that a signal has ended, from its wait status, as RAISED_SIGNAL reads it."""
-    return f"RaisedSignal:{status & 0x7F}" + ("(core dumped)" if status & 0x80 else "")
+    return f"RaisedSignal:{status & 0x7F}" + ("(core)" if status & 0x80 else "")
 
 
 def by_signal(number: int, *, core_dumped: bool = False) -> str:

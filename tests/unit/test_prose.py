@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+from qslurm.dispatcher.tasks.admission import END_UNKNOWN
+from qslurm.reason_codes import ReasonCode
 
 PACKAGE = Path(__file__).parents[2] / "qslurm"
 
@@ -147,3 +155,28 @@ def test_nothing_is_decided_by_a_sentence() -> None:
     }
     assert {name: how for name, how in found.items() if name not in ALLOWED} == {}
     assert ALLOWED.keys() - found.keys() == set(), "these lines of the table are not needed any more"
+
+
+def decided(step: str, folder: Path, *options: str) -> dict[str, Any]:
+    script = Path(__file__).with_name("altered.py")
+    command = [sys.executable, script, step, folder, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_with_other_sentences_everything_goes_as_before(tmp_path: Path) -> None:
+    """What hooks and dispatcher have written with these sentences is read by a version that has none of them."""
+    written = tmp_path / "written"
+    written.mkdir()
+    assert not decided("write", written)["changed"]
+    shutil.copytree(written, tmp_path / "copy")
+    plain, altered = decided("read", written), decided("read", tmp_path / "copy", "--altered")
+    assert not plain["changed"]
+    assert END_UNKNOWN in altered["changed"]
+    assert len(altered["changed"]) > 100
+    assert altered["decided"] == plain["decided"]
+    codes = {code for code in ReasonCode if json.dumps(code) in json.dumps(plain["decided"])}
+    assert codes == set(ReasonCode), "there is a job for every code"

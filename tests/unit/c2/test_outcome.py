@@ -59,7 +59,7 @@ def test_an_exit_code_is_told_without_the_signal() -> None:
     ("job", "reason"),
     [
         (completing(signal=11, reason="JobLaunchFailure"), "RaisedSignal:11"),
-        (completing(signal=139, reason="JobLaunchFailure"), "RaisedSignal:11(core dumped)"),
+        (completing(signal=139, reason="JobLaunchFailure"), "RaisedSignal:11(core)"),
         (
             completing(signal=11, reason="RaisedSignal:11(Segmentation_fault)"),
             "RaisedSignal:11(Segmentation_fault)",
