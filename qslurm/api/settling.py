@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qslurm.api.result import Result, result_of
-from qslurm.errors import InvalidInputError, NotReadyError
+from qslurm.errors import NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.center.connection import Center
@@ -55,10 +55,11 @@ def tasks_settled(center: Center, array: Tasks) -> Result | None:
     from qslurm.center.refs import JobRef
 
     ref = JobRef(array.id)
-    known = {index: job for job in tasks.look(center, ref, forgotten=False).jobs for index in _indices(job)}
+    seen = tasks.look(center, ref, forgotten=False).jobs
+    known = {index: job for job in seen for index in tasks.indices_of(job)}
     left = {index for index, future in enumerate(array.futures) if not future.done()}
     if not left <= set(known):  # slurmctld forgets tasks that ended while others run; to look there is slow
-        known |= {index: job for job in tasks.look(center, ref).jobs for index in _indices(job)}
+        known |= {index: job for job in tasks.look(center, ref).jobs for index in tasks.indices_of(job)}
     for index in sorted(left & set(known)):
         _tell(center, known[index], array.futures[index])
     return Result(array.id, "") if array.done() else None
@@ -80,18 +81,6 @@ def _tell(center: Center, job: JobInfo, future: Future[Result]) -> None:
         if result is not None:
             with suppress(InvalidStateError):
                 future.set_result(result)
-
-
-def _indices(job: JobInfo) -> list[int]:
-    """The tasks that a record is of: those that never started share one."""
-    from qslurm.payload.array import parse_array
-
-    if job.array_task_id is not None:
-        return [job.array_task_id]
-    try:
-        return list(parse_array(job.array_tasks).indices) if job.array_tasks else [0]
-    except InvalidInputError:  # Slurm writes "1-9,..." for what is long: of the others a later look tells
-        return []
 
 
 def _result(center: Center, job: JobInfo) -> Result | None:

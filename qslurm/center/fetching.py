@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.center import jobs as one
 from qslurm.center.refs import JobRef
-from qslurm.center.tasks import Tasks, look, outcome_error, parameters_of
+from qslurm.center.tasks import Tasks, look, one_by_one, outcome_error, parameters_of
 from qslurm.errors import (
     InvalidInputError,
     NotReadyError,
@@ -74,13 +74,18 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
     away: UnreachableError | None = None
     known = results_of(center, [job.job_id for job in jobs if job.start_time is not None])
-    for job in jobs:
+    shared: dict[int, QslurmError] = {}  # how those have ended that never started, and have one job id
+    for job in one_by_one(jobs):
         try:
             if away is not None:
                 raise away
+            if job.job_id in shared:
+                raise shared[job.job_id]
             documents.append(_fetched(center, job, known))
         except QslurmError as error:
             away = error if isinstance(error, UnreachableError) else None
+            if job.array_tasks and job.is_final:
+                shared[job.job_id] = error
             if away is not None and not documents:
                 raise
             about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}

@@ -52,7 +52,9 @@ class Tasks:
         """The state, or how many are in which."""
         if not self.is_array:
             return self.jobs[0].word
-        counts = Counter(job.word for job in self.jobs)
+        counts: Counter[str] = Counter()
+        for job in self.jobs:
+            counts[job.word] += _count([job])
         return ", ".join(f"{number} {word}" for word, number in counts.items())
 
     @property
@@ -189,16 +191,30 @@ def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
 
 
 def _count(jobs: Iterable[JobInfo]) -> int:
-    """How many tasks some records are of: those that never started share one."""
+    return sum(len(indices_of(job)) or 1 for job in jobs)
+
+
+def indices_of(job: JobInfo) -> tuple[int, ...]:
+    """The tasks that a record is of: those that never started share one. Of a job that is no array, task 0; none where
+    Slurm does not name them all ("1-9,..." for what is long).
+    """
     from qslurm.payload.array import parse_array
 
-    number = 0
+    if job.array_task_id is not None:
+        return (job.array_task_id,)
+    try:
+        return parse_array(job.array_tasks).indices if job.array_tasks else (0,)
+    except InvalidInputError:
+        return ()
+
+
+def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
+    """An array's tasks, each with a record of its own, as far as Slurm names them."""
+    found: list[JobInfo] = []
     for job in jobs:
-        try:
-            number += len(parse_array(job.array_tasks).indices) if job.array_tasks else 1
-        except InvalidInputError:  # Slurm writes "1-9,..." for what is long
-            number += 1
-    return number
+        indices = indices_of(job) if job.array_task_id is None and job.array_tasks else ()
+        found += [msgspec.structs.replace(job, array_task_id=index) for index in indices] or [job]
+    return found
 
 
 def parameters_of(job: JobInfo) -> dict[str, str]:

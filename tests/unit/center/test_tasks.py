@@ -98,7 +98,7 @@ def test_an_array_is_its_tasks_in_order_those_that_slurmctld_has_forgotten_among
     tasks = look(c2, JobRef(12))
     assert [job.shown_id for job in tasks.jobs] == ["12_0", "12_1", "12_[2-3%1]"]
     assert (tasks.is_array, tasks.is_final) == (True, False)
-    assert tasks.word == "2 completed, 1 waiting"
+    assert tasks.word == "2 completed, 2 waiting"
     assert tasks.why.startswith("as many tasks")
 
 
@@ -154,14 +154,33 @@ def test_a_task_knows_the_values_that_its_sweep_gave_it():
 def test_an_arrays_results_are_its_tasks_each_with_its_parameters():
     c2 = C2([task(0), task(1, "FAILED"), WAITING], documents={12: counted(12, "k#5"), 13: counted(13)})
     document = results(c2, JobRef(12))
-    assert document["state"] == "1 completed, 1 failed, 1 waiting"
-    first, second, third = document["tasks"]
+    assert document["state"] == "1 completed, 1 failed, 2 waiting"
+    first, second, third, fourth = document["tasks"]
     assert (first["id"], first["parameters"], first["counts"]) == ("12_0", {"theta": "0"}, {"0": 1})
     assert (second["parameters"], second["error"]["type"]) == ({"theta": "0.5"}, "job_failed")
-    assert third["error"]["type"] == "not_ready"
+    assert [(one["id"], one["error"]["type"]) for one in (third, fourth)] == [
+        ("12_2", "not_ready"),
+        ("12_3", "not_ready"),
+    ]
     assert results(c2, JobRef(12, 0))["id"] == "12_0"
     with pytest.raises(NotReadyError):
         results(c2, JobRef(12, 2))
+
+
+def test_an_array_that_was_cancelled_midway_has_every_task_each_with_its_values_and_its_end():
+    """Those that never started share a record, and a job id: they are counted one by one, and asked for once."""
+    never = task(None, "CANCELLED", job_id=12, array_tasks="1-90%1", start_time=9, reason="JobArrayTaskLimit")
+    c2 = C2([task(0), never], documents={13: counted(13)})
+    document = results(c2, JobRef(12))
+    assert document["state"] == "1 completed, 90 cancelled"
+    tasks = [(one["id"], one["parameters"], one.get("error", {}).get("type")) for one in document["tasks"]]
+    assert tasks[:3] == [
+        ("12_0", {"theta": "0"}, None),
+        ("12_1", {"theta": "0.5"}, "job_cancelled"),
+        ("12_2", {"theta": "1"}, "job_cancelled"),
+    ]
+    assert len(tasks) == 91
+    assert len(c2.asked) < 10
 
 
 def test_the_results_of_many_tasks_come_in_few_answers():
