@@ -12,7 +12,8 @@ class Result:
 
     `counts` says how often a circuit's classical bits had each value, `raw_data` holds the value of each shot if it was
     asked for. `final_result` is what a hybrid file's `finalize` returned, `executions` how many circuits it had
-    executed. `shots` are those of all circuits together. An array or a sweep has `tasks`, a result for each by index,
+    executed. `shots` are those of all circuits together. `remarks` say what is to be known of the result, such as that
+    null stands for NaN in it. An array or a sweep has `tasks`, a result for each by index,
     with the `parameters` that the sweep gave it.
     """
 
@@ -25,6 +26,7 @@ class Result:
     executions: int = 0
     parameters: dict[str, str] = field(default_factory=dict)
     tasks: list[Result] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def result_of(document: dict[str, Any]) -> Result:
@@ -38,4 +40,5 @@ def result_of(document: dict[str, Any]) -> Result:
         final_result=document.get("final_result"),
         executions=int(document.get("executions") or (document["kind"] == "circuit")),
         parameters=dict(document.get("parameters") or {}),
+        remarks=list(document.get("remarks") or []),
     )

@@ -32,7 +32,7 @@ class Session(QuantumInterface):
     way, and ends the session: as failed, and at once, if the block raises, or if a SIGTERM or SIGHUP ends the program
     that has no handler for it (in the main thread).
     `job_id` is the job on C2 that holds it (0 if another process does), `final_result` what is kept as the job's
-    result.
+    result, with its `remarks`.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Session(QuantumInterface):
         super().__init__(client, parameters)
         self.job_id = job_id
         self.final_result: Mapping[str, Any] | None = None
+        self.remarks: list[str] = []
         self._client = client
         self._then = then
         self._closed = False
@@ -156,9 +157,11 @@ class Session(QuantumInterface):
 
         result = None
         if self.final_result is not None and not failure:
-            result = json.dumps(as_final_result(dict(self.final_result), "final_result"))
+            result = json.dumps(as_final_result(dict(self.final_result), "final_result", self.remarks.append))
         try:
-            self._client.conclude(final_result=result, failure=failure[:LONGEST_REASON])
+            self._client.conclude(
+                final_result=result, failure=failure[:LONGEST_REASON], remark=" ".join(self.remarks)
+            )
         except QslurmError:
             if not failure:
                 raise

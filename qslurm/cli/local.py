@@ -62,4 +62,5 @@ def _document(
     result = run_file(file, shots=shots, seed=seed, parameters=parameters)
     if result.kind == "circuit":
         return {"counts": result.counts, "shots": result.shots}
-    return {"final_result": result.final_result, "executions": result.executions}
+    remarks = list(result.remarks)
+    return {"final_result": result.final_result, "executions": result.executions, "remarks": remarks}

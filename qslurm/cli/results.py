@@ -189,8 +189,8 @@ def print_results(document: Mapping[str, Any]) -> None:
         note(f"{document.get('executions') or 0} executions")
     else:
         note("A batch script has no results of its own; `qslurm logs` prints what it wrote.")
-    if document.get("reason"):
-        note(str(document["reason"]))
+    for remark in document.get("remarks") or filter(None, [document.get("reason")]):
+        note(str(remark))
 
 
 def _print_tasks(document: Mapping[str, Any]) -> None:

@@ -180,13 +180,19 @@ def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
     file = without_surrogates(request.file.name) if request.file else ""
     with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
         opened.final_result = run_hybrid(
-            request.text or "", file, opened.transport, shots=request.shots, parameters=request.variables
+            request.text or "",
+            file,
+            opened.transport,
+            shots=request.shots,
+            parameters=request.variables,
+            remark=opened.remarks.append,
         )
     return {
         "job_id": opened.job_id,
         "kind": "session",
         "final_result": opened.final_result,
         "executions": opened.executions,
+        "remarks": opened.remarks,
     }
 
 
@@ -208,6 +214,7 @@ def _run_command(opened: Session, words: tuple[str, ...]) -> int:
             import json
 
             opened.final_result = json.loads(handover.final_result)
+            opened.remarks += [handover.remark] if handover.remark else []
     if code < 0:
         opened.close(f"{words[0]} was ended by signal {-code}.")
         return _BY_SIGNAL - code

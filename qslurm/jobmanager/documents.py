@@ -41,7 +41,7 @@ def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
     """What a job has measured or computed; of a job that failed, why, and what there is.
 
     `counts` are keyed by the classical bits, as the backend gave them. They, `raw_data` and `final_result` are passed
-    on as the store has them.
+    on as the store has them. `remarks` say what is to be known of a final result, such as that null stands for NaN.
     """
     base = {
         "job_id": task.job_id,
@@ -59,6 +59,7 @@ def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
             "final_result": reader.final_result(task),
             "executions": task.executions,
             "shots": task.shots,
+            "remarks": [task.reason] if task.state == TaskState.FINISHED and task.reason else [],
         }
     execution = next(iter(reader.results(task)), None)
     if execution is None:

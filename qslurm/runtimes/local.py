@@ -35,7 +35,8 @@ _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a file gave: `counts` and `shots` of a circuit, or the `final_result` of a hybrid file.
 
-    `executions` counts the circuits that were executed, `shots` is their sum.
+    `executions` counts the circuits that were executed, `shots` is their sum. `remarks` say what is to be known of the
+    final result.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     shots: int
     final_result: dict[str, Any] | None
     executions: int
+    remarks: tuple[str, ...] = ()
 
 
 def run_file(
@@ -83,9 +85,15 @@ def run_file(
             )
         from qslurm.runtimes.classical.hybrid_file import run_hybrid
 
-        result = run_hybrid(source, file, job, shots=shots, parameters=parameters)
+        remarks: list[str] = []
+        result = run_hybrid(source, file, job, shots=shots, parameters=parameters, remark=remarks.append)
         return LocalResult(
-            kind=kind, counts=None, shots=job.shots, final_result=result, executions=job.executions
+            kind=kind,
+            counts=None,
+            shots=job.shots,
+            final_result=result,
+            executions=job.executions,
+            remarks=tuple(remarks),
         )
 
 

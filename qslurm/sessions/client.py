@@ -104,12 +104,15 @@ class SessionClient:
         self._link.ask(lambda: self._order(circuit, number_of_shots, raw_data)).add_done_callback(settle)
         return outcome
 
-    def conclude(self, *, final_result: str | None = None, failure: str = "") -> bool:
-        """End the session well, or say why it failed; False if C2 has not taken note of it in CONCLUDE_S.
+    def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> bool:
+        """End the session well, with a remark on its result, or say why it failed; False if C2 has not taken note of
+        it in CONCLUDE_S.
 
         If it has ended before, the error that says why.
         """
-        asked = self._link.ask(lambda: Conclude(task=0, final_result=final_result, failure=failure))
+        asked = self._link.ask(
+            lambda: Conclude(task=0, final_result=final_result, failure=failure, remark=remark)
+        )
         try:
             return isinstance(asked.result(CONCLUDE_S), Done)
         except EndedError:

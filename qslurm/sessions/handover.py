@@ -57,12 +57,15 @@ class _Visitor:
 
 
 class Handover:
-    """Gives a session to processes that come. `final_result` is what one of them has handed in (JSON), if any."""
+    """Gives a session to processes that come. `final_result` is what one of them has handed in (JSON), if any, with a
+    `remark` on it.
+    """
 
     def __init__(self, client: SessionClient, folder: Path) -> None:
         self._client = client
         self.path = folder / "session"
         self.final_result: str | None = None
+        self.remark = ""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         self._listener.listen(64)
@@ -138,7 +141,8 @@ class Handover:
                     return
                 asked.add_done_callback(lambda future: answer(_executed(message.seq, future)))
             case Conclude():
-                self.final_result = message.final_result or self.final_result
+                if message.final_result:
+                    self.final_result, self.remark = message.final_result, message.remark
                 answer(Done())
             case _:
                 raise InvalidInputError("That is not for a session.")

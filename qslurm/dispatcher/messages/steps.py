@@ -118,10 +118,11 @@ class Attend(Message, frozen=True):
 
 
 class Conclude(Message, frozen=True):
-    """The hybrid algorithm is over: with its final result (a JSON object; a session may have none), or with why it
-    failed.
+    """The hybrid algorithm is over: with its final result (a JSON object; a session may have none) and a remark on it,
+    or with why it failed.
     """
 
     task: Number
     final_result: str | None = None
     failure: str = ""
+    remark: str = ""

@@ -36,6 +36,8 @@ from qslurm.store import statements
 
 log = EventLog(__name__)
 
+_LONGEST_REMARK = 4000
+
 NO_CIRCUIT = "The hybrid file has executed no circuit."
 NO_CIRCUIT_IN_SESSION = "The session has executed no circuit."
 
@@ -249,7 +251,8 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
     else:
         task.final_result = message.final_result
         nothing = NO_CIRCUIT_IN_SESSION if task.job.kind == "session" else NO_CIRCUIT
-        ledger.end(task, TaskState.FINISHED, "" if task.executions or task.ended else nothing)
+        remarks = [message.remark[:_LONGEST_REMARK], "" if task.executions or task.ended else nothing]
+        ledger.end(task, TaskState.FINISHED, " ".join(filter(None, remarks)))
     return Done()
 
 

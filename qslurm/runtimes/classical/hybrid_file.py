@@ -26,7 +26,7 @@ from typing import Any
 
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.classical.causes import causes, with_causes
-from qslurm.runtimes.classical.final_result import as_final_result
+from qslurm.runtimes.classical.final_result import Remark, as_final_result
 from qslurm.runtimes.classical.stand_ins import stand_ins
 from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface, Transport
 
@@ -66,6 +66,7 @@ def run_hybrid(
     *,
     shots: int | None = None,
     parameters: Mapping[str, str] | None = None,
+    remark: Remark = lambda _: None,
 ) -> dict[str, Any]:
     """Run the file and give its final result, a dict that JSON can carry.
 
@@ -73,6 +74,7 @@ def run_hybrid(
     transport that the user's code lets through (a CircuitError, an unreachable dispatcher) keep their class.
     KeyboardInterrupt passes. `shots` is for files with `initialize`, which need not say how many they want
     (None: the backend's default). `parameters` are what its user gave values to, for `qi.parameters`.
+    `remark` is told what there is to say of the final result.
     """
     check_hybrid(source, file)
     qi = QuantumInterface(transport, parameters)
@@ -84,7 +86,7 @@ def run_hybrid(
             result = module.finalize(qi.results)
             if inspect.iscoroutine(result):
                 result = _awaited(result)
-        return as_final_result(result, file)
+        return as_final_result(result, file, remark)
 
 
 # --- the conventions ---------------------------------------------------------------------------------

@@ -165,9 +165,13 @@ class Session:
                 self._attached = self._attach_once_admitted()
         return self._attached
 
-    def conclude(self, *, final_result: str | None = None, failure: str = "") -> None:
-        """Hand in the final result (JSON) of a hybrid job, or why it failed; returns when it is stored."""
-        message = Conclude(task=self._attached.task, final_result=final_result, failure=failure)
+    def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> None:
+        """Hand in the final result (JSON) of a hybrid job and a remark on it, or why the job failed; returns when it is
+        stored.
+        """
+        message = Conclude(
+            task=self._attached.task, final_result=final_result, failure=failure, remark=remark
+        )
         answer = None if self._lane is None else self._lane.conclude(message, PATIENCE_S)
         if not isinstance(answer, Done):
             answer = self._insist(message)

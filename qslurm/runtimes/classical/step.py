@@ -157,10 +157,16 @@ def _run_hybrid(session: Session, output: _Output) -> str:
     envelope = attached.envelope
     if envelope is None:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
+    remarks: list[str] = []
     here, process, end, encode = os.getpid(), os.getpid, os._exit, msgspec.json.encode
     try:
         result = run_hybrid(
-            envelope.source, envelope.file, session, shots=envelope.shots, parameters=envelope.parameters
+            envelope.source,
+            envelope.file,
+            session,
+            shots=envelope.shots,
+            parameters=envelope.parameters,
+            remark=remarks.append,
         )
         final_result = _not_too_large(encode(result).decode())
     except (QslurmError, KeyboardInterrupt) as error:
@@ -173,7 +179,9 @@ def _run_hybrid(session: Session, output: _Output) -> str:
         end(0)
     if not session.executions:
         output.complain("the hybrid file has executed no circuit.")
-    session.conclude(final_result=final_result)
+    for remark in remarks:
+        output.complain(remark)
+    session.conclude(final_result=final_result, remark=" ".join(remarks))
     return final_result
 
 

@@ -44,6 +44,30 @@ def run(source: str, *, shots: int | None = None) -> dict[str, Any]:
 # --- conventions -------------------------------------------------------------------------------------
 
 
+def remarks_on(result: str) -> list[str]:
+    found: list[str] = []
+    source = f"import math\nnan, inf = math.nan, math.inf\ndef execute(qi): pass\ndef finalize(m): return {result}\n"
+    run_hybrid(source, "algorithm.py", Local(), remark=found.append)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("result", "places"),
+    [
+        ("{'energy': nan}", "result['energy']"),
+        ("{'trace': [1.0, inf, {'last': -inf}]}", "result['trace'][1], result['trace'][2]['last']"),
+        ("{'z': complex(nan, 1.0)}", "result['z']"),
+        ("{'many': [nan] * 8}", ", ".join(f"result['many'][{i}]" for i in range(5)) + " and 3 more"),
+    ],
+)
+def test_null_in_place_of_what_json_has_no_word_for_is_remarked_on(result: str, places: str) -> None:
+    assert remarks_on(result) == [f"JSON has no NaN and no infinity: null stands for them in {places}."]
+
+
+def test_a_result_that_json_can_carry_needs_no_remark() -> None:
+    assert remarks_on("{'energy': None, 'big': 2**80, 'text': 'nan'}") == []
+
+
 def test_the_blocking_convention_runs_and_finalize_sees_every_measurement() -> None:
     result = run("""
 def execute(qi):

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from qslurm.dispatcher.messages import Finish
+from qslurm.jobmanager.documents import result_document
 from qslurm.runtimes.classical.hybrid_file import run_hybrid
 from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job
@@ -295,6 +296,19 @@ def test_a_reason_with_bytes_that_are_no_text_is_handed_in_all_the_same(shared: 
     task = shared.reader().task("a", 139)
     assert task is not None
     assert "ValueError: \u03b8\N{REPLACEMENT CHARACTER}" in task.reason
+
+
+def test_a_remark_on_a_result_comes_to_the_job_s_log_and_into_its_document(shared: Running) -> None:
+    source = "def execute(qi): pass\ndef finalize(m): return {'energy': float('nan')}\n"
+    shared.ask(hybrid_job(136, source, uid=UID))
+    status, _, err = end(begin(shared, 136))
+    remark = "JSON has no NaN and no infinity: null stands for them in result['energy']."
+    assert (status, remark in err) == (0, True)
+    reader = shared.reader()
+    task = reader.task("a", 136)
+    assert task is not None
+    (said,) = result_document(task, reader)["remarks"]
+    assert said == f"{remark} The hybrid file has executed no circuit."
 
 
 def test_code_that_catches_everything_and_spoils_its_output_cannot_outlive_its_limit(shared: Running) -> None:

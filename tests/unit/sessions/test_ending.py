@@ -40,7 +40,7 @@ def test_the_body_ends_first_and_then_the_process_by_the_same_signal(number: int
 def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> None:
     died, concluded = [], []
 
-    def conclude(*, final_result: str | None, failure: str) -> bool:
+    def conclude(*, final_result: str | None, failure: str, remark: str) -> bool:
         signal.raise_signal(signal.SIGTERM)  # said twice, as srun and slurmd do
         concluded.append(failure)
         return True
