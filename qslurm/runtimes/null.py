@@ -18,6 +18,7 @@ class NullRuntime:
 
     Options = NullOptions
     max_workers = 0
+    confined = True
 
     def __init__(self, backend: BackendFacts, _options: NullOptions, /) -> None:
         self.backend_type = BackendType(

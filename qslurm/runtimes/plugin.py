@@ -93,7 +93,11 @@ class Plugin(Protocol):
     into its `__post_init__` as ValueError."""
 
     max_workers: int
-    """How many processes may serve one backend: 1 for a device that can be held by one only, 0 for any."""
+    """How many processes may serve one backend: 1 for a device that can be held by one only, 0 for any.
+
+    A plug-in that has `confined = True` besides needs nothing of the host after `open` but to read files: its process
+    can't start programs, write files or open connections from then on (qslurm.runtimes.seccomp).
+    """
 
     def __call__(self, backend: BackendFacts, options: Any, /) -> QuantumRuntime:
         """Make a runtime; nothing is opened yet."""

@@ -29,12 +29,14 @@ from qslurm.runtimes.lanes.served import Lanes
 from qslurm.runtimes.lanes.service import serve_lanes
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.process import allow_memory, end_with, restrain
+from qslurm.runtimes.seccomp import shut_in
 
 if TYPE_CHECKING:
     import zmq
 
 _RAW_LIMIT = 64 * 1024 * 1024  # characters of raw data in one result
 _WATCH_MS = 5000
+_CONNECT_MS = 30_000
 _ATTEND_MS = 100
 
 
@@ -71,10 +73,25 @@ def main() -> None:
     try:
         with zmq.Context() as context, context.socket(zmq.DEALER) as link:
             link.linger = 0
-            link.connect(setup.endpoint)
+            _connect(link, setup.endpoint)
+            if getattr(runtime, "confined", False):
+                shut_in()  # from here on it reads what users wrote
             _serve(_Link(link, setup, logbook), runtime, setup)
     finally:
         runtime.close()
+
+
+def _connect(link: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect, and wait until that is done: it is done by another thread, which can't do it later."""
+    import zmq
+    from zmq.utils.monitor import recv_monitor_message
+
+    with link.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+        link.connect(endpoint)
+        if not monitor.poll(_CONNECT_MS):
+            raise SystemExit("The dispatcher takes no connection.")
+        recv_monitor_message(monitor)
+        link.disable_monitor()
 
 
 def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None) -> QuantumRuntime:

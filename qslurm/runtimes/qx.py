@@ -53,6 +53,7 @@ class QxRuntime:
 
     Options = QxOptions
     max_workers = 0
+    confined = True
 
     def __init__(self, backend: BackendFacts, options: QxOptions, /) -> None:
         self._memory = options.memory_mib * _MIB or memory_for(backend.qubits)
