@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from people import Researcher, eventually, operator
+from testbed.users import RESEARCH_GROUP
 
 pytestmark = pytest.mark.slurm
 
@@ -86,6 +89,44 @@ def test_the_origins_user_is_who_asks_whatever_the_environment_says(alice):
     assert alice.gets("show", str(job_id))["origin"].endswith(":qs_alice")
     assert alice.gets("show", str(other))["origin"] == "slurm:snellius:7:qs_alice"
     assert alice.types("cancel", str(job_id), str(other)).returncode == 0
+
+
+@pytest.fixture(params=["DOMAIN\\ann", "Ann de Vries"])
+def ann(request, center):
+    """Somebody of C1 whose name is one of a directory's."""
+    name = request.param
+    subprocess.run(
+        ["useradd", "--badname", "--no-create-home", "--gid", RESEARCH_GROUP, name], check=True, timeout=60
+    )
+    home = center.work_folder(name)
+    home.mkdir(exist_ok=True)
+    shutil.chown(home, name)
+    yield name
+    subprocess.run(["userdel", name], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("way", [Client, OnANode])
+def test_whatever_users_are_called_they_find_their_own_jobs(ann, way, center):
+    somebody = way(center, ann)
+    somebody.has_example("bell.cq")
+    somebody.writes("next.sbatch", "#!/bin/bash\n#SBATCH --mem=10\ntrue\n")
+    held = somebody.submits("bell.cq", "--backend", "qx", "--hold")
+    assert [job["job_id"] for job in somebody.gets("queue", "--me")["jobs"]] == [held]
+    assert [job["job_id"] for job in somebody.gets("queue", "-u", ann)["jobs"]] == [held]
+    assert "Cancelled 1 of 1 jobs" in somebody.types("cancel", "--me").stderr
+    done = somebody.gets("submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
+    assert somebody.ends_as(done["job_id"]) == "COMPLETED"
+    eventually(
+        lambda: done["job_id"] in [job["job_id"] for job in somebody.gets("history", "--me")["jobs"]],
+        "the accounting to have the job",
+    )
+    assert ann in [row["user"] for row in somebody.gets("usage", "--by", "user")["usage"]]
+    follow_up = ("squeue", "--noheader", f"--jobs={done['follow_up']}", "--states=all", "--format=%T")
+    eventually(
+        lambda: center.c1(follow_up).stdout.strip() == "COMPLETED",
+        "the follow-up to end",
+        seen=lambda: f"; it is {center.c1(follow_up)}",
+    )
 
 
 def test_another_users_job_does_not_exist(alice):
