@@ -82,6 +82,8 @@ class Following:
                 center = request.state.center = authenticate(request)
                 limits.begin(request, center)
                 refuse_other_fields(request, frozenset(fields))
+                if endpoint != self.changes:  # of those few wait at a time, and for long
+                    await limits.turn(request)
                 return await endpoint(request)
 
             return Route(path, answer, methods=["GET"])

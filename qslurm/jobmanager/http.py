@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,6 +78,7 @@ def guarded(
         limits.begin(request, center)
         request.state.center = center
         refuse_other_fields(request, fields)
+        await limits.turn(request)
         return await limits.work(center, lambda: work(request))
 
     def work(request: Request) -> Response:
@@ -100,7 +101,7 @@ def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """A request's body, of at most so many bytes; TooSlowError if it does not arrive in BODY_S."""
+    """A request's body, of at most so many bytes; TooSlowError if it does not arrive in BODY_S, or never will."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
@@ -108,6 +109,8 @@ async def body_of(request: Request, most: int) -> bytes:
                 body += piece
                 if len(body) > most:
                     raise InvalidInputError(f"A request may have {most >> 20} MiB.")
+    except ClientDisconnect as error:
+        raise TooSlowError("The request has been broken off.") from error
     except TimeoutError as error:
         raise TooSlowError(f"The request did not arrive within {BODY_S:g} s.") from error
     return bytes(body)

@@ -26,7 +26,7 @@ GRACE_S = 5
 """Seconds that requests under way get when the service stops."""
 
 MOST_CONNECTIONS = 512
-"""Of these, 128 may have no request under way, and of the requests 32 may be one center's."""
+"""Of these, 128 may have no request under way, and of the requests 128 may be one center's."""
 
 MOST_LINES = 10
 """That uvicorn logs in a minute: anybody can send what is no request."""

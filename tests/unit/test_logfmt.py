@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.eventlog import EventFormatter, EventLog
+from qslurm.eventlog import AtMost, EventFormatter, EventLog
 from qslurm.logfmt import LONGEST, line, say, value
 from tests.unit.logfmt import read, read_all
 
@@ -92,3 +92,14 @@ def test_other_libraries_lines_and_tracebacks_are_lines_as_well() -> None:
     assert (second["event"], second["job"]) == ("request failed", "3")
     assert "Traceback" in second["trace"]
     assert (third["event"], third["job"], third["level"]) == ("100% done", "4", "debug")
+
+
+def test_events_that_anybody_can_cause_are_bounded_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    log = EventLog("qslurm.tests.strangers", a_minute=3)
+    for number in range(10):
+        log.warning("somebody was here", number=number)
+    assert [record.fields["number"] for record in caplog.records] == [0, 1, 2]  # type: ignore[attr-defined]
+    (bound,) = (one for one in logging.getLogger("qslurm.tests.strangers").filters if isinstance(one, AtMost))
+    bound._since -= 60.0
+    log.warning("somebody was here", number=10)
+    assert caplog.records[-1].fields == {"number": 10, "left_out": 7}  # type: ignore[attr-defined]

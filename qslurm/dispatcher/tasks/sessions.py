@@ -33,6 +33,7 @@ from qslurm.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome
 from qslurm.eventlog import EventLog
 from qslurm.nesting import TOO_DEEP, text_is_too_deep
 from qslurm.store import statements
+from qslurm.store.reader import LONGEST_REASON
 
 log = EventLog(__name__)
 
@@ -247,7 +248,8 @@ def conclude(ledger: Ledger, message: Conclude) -> Message:
     if message.final_result is not None and not _is_json_object(message.final_result):
         return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
     if message.failure or (message.final_result is None and task.job.kind != "session"):
-        ledger.end(task, TaskState.FAILED, message.failure or "The hybrid file gave no final result.")
+        why = message.failure[:LONGEST_REASON] or "The hybrid file gave no final result."
+        ledger.end(task, TaskState.FAILED, why)
     else:
         task.final_result = message.final_result
         nothing = NO_CIRCUIT_IN_SESSION if task.job.kind == "session" else NO_CIRCUIT

@@ -129,6 +129,7 @@ class ComputeApi:
                     caller = self._authenticate(request)
                 self._limits.begin(request, caller.center)
                 refuse_unknown(request.query_params.multi_items(), fields)
+                await self._limits.turn(request)
                 ask = Ask(caller, request, await body_of(request, _BODY_LIMIT), self._url)
                 return await self._limits.work(caller.center, lambda: respond(answer(ask), status))
             except QslurmError as error:

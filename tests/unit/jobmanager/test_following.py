@@ -24,6 +24,8 @@ from qslurm.jobmanager.app import make_app
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.jobmanager.feed import Feed
 from qslurm.jobmanager.following import Following
+from qslurm.jobmanager.table import Table
+from tests.unit.waiting import until
 
 if TYPE_CHECKING:
     from qslurm.tokens.config import TokensConfig
@@ -260,6 +262,69 @@ def test_only_the_gate_is_listened_to(home: Path, monkeypatch: pytest.MonkeyPatc
     gate = Gate(home / "feed.sock")
     with pytest.raises((EOFError, OSError)):
         gate.is_wanted()
+    gate.hangs_up()
+    feed.close()
+
+
+def test_nobody_else_waits_while_what_the_gate_says_is_taken_in(
+    manager: Manager, feed: Path, alice: Center, lumi: Center, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking in a million jobs holds the table for seconds: the loop must not wait for it."""
+    apply, begun, enough = Table.apply, threading.Event(), threading.Event()
+
+    def slow(table: Table, update: Update) -> set[str]:
+        begun.set()
+        assert enough.wait(60)
+        return apply(table, update)
+
+    monkeypatch.setattr(Table, "apply", slow)
+    gate = Gate(feed)
+    said = gate.has(row(1))
+    waiting = [alice.asks(path) for path in ("/v1/queue", "/v1/changes", "/v1/places", "/v1/loads")]
+    assert begun.wait(60)
+    for _ in range(3):
+        assert lumi.asks("/v1/jobs").result(60).status_code == 200
+    assert not any(one.done() for one in waiting)
+    enough.set()
+    assert {one.result(60).status_code for one in waiting} == {200}
+    said.join()
+    gate.hangs_up()
+
+
+def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
+    manager: Manager, feed: Path, alice: Center
+) -> None:
+    gate = Gate(feed)
+    said = gate.has(row(1))
+    assert alice.asks("/v1/queue").result(60).status_code == 200
+    said.join()
+    for _ in range(3):  # it answers none of these
+        assert alice.asks("/v1/queue").result(60).status_code == 200
+    question = gate.hears().look
+    gate.says(Still(look=question))
+    assert gate.hears().look == question + 2  # those that came meanwhile, in one
+    gate.hangs_up()
+
+
+def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = Feed(str(home / "feed.sock"), "center_", [], lambda _: None)
+    gate = Gate(home / "feed.sock")
+    said = gate.has(row(1))
+    until(lambda: feed.read(lambda table: len(table.all)))
+    said.join()
+    trusted = feed._trusted
+    monkeypatch.setattr(feed, "_trusted", set())
+    for _ in range(60):
+        stranger = Gate(home / "feed.sock")
+        with pytest.raises((EOFError, OSError)):
+            stranger.hears()
+        stranger.hangs_up()
+    assert 1 <= sum("somebody else" in record.getMessage() for record in caplog.records) <= 20
+    monkeypatch.setattr(feed, "_trusted", trusted)
+    gate.says(Update([row(2)]))
+    until(lambda: feed.read(lambda table: len(table.all)) == 2)
     gate.hangs_up()
     feed.close()
 
