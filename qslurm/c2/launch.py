@@ -85,11 +85,12 @@ def has_ended(
     from qslurm.dispatcher.messages import End, Pending
 
     job_id, restart = _which(environment)
+    end = End(job_id=job_id, restart=restart, ended_at=time.time())
     until = time.monotonic() + TOLD_S
     with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
         while time.monotonic() < until:
             try:
-                if not isinstance(client.ask(End(job_id=job_id, restart=restart)), Pending):
+                if not isinstance(client.ask(end), Pending):
                     break
             except UnreachableError:
                 pass

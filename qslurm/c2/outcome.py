@@ -10,9 +10,13 @@ stays so until the hook is over, so it can't wait for better. Measured on Slurm 
 | script killed itself     | 0:15      | JobLaunchFailure| same          | past          |
 | cancelled while running  | 0:15      | None            | same          | past          |
 | cancelled, still running | 0:0       | None            | same          | past          |
+| cancelled, trap 'exit 3' | 3:0       | None            | same          | past          |
 | cancelled in the prolog  | 0:0       | None            | same          | past          |
 | time limit               | 0:15      | TimeLimit       | same          | past          |
 | requeued, by whomever    | 0:0       | None            | **one more**  | none or future|
+
+slurmctld gives a reason to each job that ends badly by itself (job_complete in its job_mgr.c), and keeps the state of
+one that was cancelled, whatever its script's exit code: a bad code without a reason is that of a cancelled job.
 
 A script that takes its time to end, or ignores the signal, is still among the job's steps when the hook of its
 cancelled job runs; that of a job which ended by itself is not. A job that was cancelled before its script began
@@ -57,10 +61,7 @@ def ending_state(job: JobFacts) -> str:
     for reason, state in REASONS.items():
         if job.reason.startswith(reason):
             return state
-    code, signal = job.exit_code >> 8, job.exit_code & 0x7F
-    if signal:
-        return "CANCELLED"
-    return "FAILED" if code else "COMPLETED"
+    return "CANCELLED" if job.exit_code else "COMPLETED"
 
 
 def ending_reason(job: JobFacts) -> str:
@@ -100,6 +101,7 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
         exit_code=job.exit_code >> 8,
         reason=ending_reason(job),
         key=key,
+        ended_at=job.end if job.end is not None and job.end <= now else None,
     )
 
 
@@ -113,4 +115,5 @@ def told(ended: EndedJob) -> Finish:
         reason=ended.reason,
         reason_code=ended.reason_code,
         key=ended.key,
+        ended_at=ended.when if ended.ended_at is None else ended.ended_at,
     )

@@ -145,6 +145,7 @@ def overdue(task: TaskStatus, job: JobFacts | None, forgotten_s: float) -> tuple
         state=job.state,
         exit_code=job.exit_code >> 8,
         reason=ending_reason(job),
+        ended_at=job.end,
     )
     return finish, EPILOG_GRACE_S
 

@@ -48,6 +48,8 @@ class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
 class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
     """An end of a job. `restart` is what the hook was told; `state` "" if Slurm could not say how it ended.
 
+    `when` is when slurmctld called the hook, `ended_at` the job's own end as slurmctld has it (Unix seconds).
+
     With a state, job, restart and all are as the dispatcher's Finish wants them.
     """
 
@@ -60,6 +62,7 @@ class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
     reason_code: ReasonCode = ReasonCode.NONE
     key: str = ""
     center: str = ""
+    ended_at: float | None = None
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

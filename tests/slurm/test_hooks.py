@@ -138,6 +138,16 @@ def test_cancelling_a_running_job_closes_it(platform: Platform) -> None:
     assert platform.stored(job_id)["state"] == "cancelled"
 
 
+def test_a_cancelled_job_is_cancelled_whatever_its_script_makes_of_it(platform: Platform) -> None:
+    """A script may catch the signal and end by itself, as a shell does whose command dies of it."""
+    job_id = platform.submit_script("trap 'exit 3' TERM; echo begun; sleep 300 & wait")
+    platform.until(lambda: "begun" in platform.ask(f"jobs/{job_id}/logs").text)
+    platform.testbed.c2(["scancel", str(job_id)], user="center_snellius")
+    platform.testbed.c2(["scancel", "--full", str(job_id)], user="center_snellius")
+    platform.until(lambda: job_id not in platform.open_tasks())
+    assert platform.stored(job_id)["state"] == "cancelled"
+
+
 def test_cancelling_a_job_while_its_prolog_waits_leaves_nothing_open(platform: Platform) -> None:
     with platform.frozen("dispatcher"):
         job_id = platform.submit_bell()

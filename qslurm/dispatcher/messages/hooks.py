@@ -61,6 +61,8 @@ class End(Message, frozen=True):
 
     job_id: Number
     restart: Number
+    ended_at: float | None = None
+    """When, in Unix seconds; None from a node with an older qslurm."""
 
 
 class Finish(Message, frozen=True):
@@ -74,6 +76,9 @@ class Finish(Message, frozen=True):
     reason_code: ReasonCode = ReasonCode.NONE
     key: str = ""
     """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
+
+    ended_at: float | None = None
+    """When slurmctld put it back, cancelled it or heard of its end, in Unix seconds, if known."""
 
 
 class GetEnds(Message, frozen=True):

@@ -14,18 +14,14 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.tasks import admission
+from qslurm.dispatcher.tasks.ending import SlurmsWord, end_of
 from qslurm.dispatcher.tasks.ledger import Ledger
-from qslurm.dispatcher.tasks.states import TaskState, is_open, slurm_end
+from qslurm.dispatcher.tasks.states import TaskState, is_open
 from qslurm.dispatcher.tasks.task import Task, task_from_row
 from qslurm.reason_codes import ReasonCode
 from qslurm.store import statements
 
 ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
-LOST_ENDS = (TaskState.WITHDRAWN, TaskState.CANCELLED)
-"""What Slurm, or the gate, makes of a job that still runs as far as slurmctld knows, and whose script is not there."""
-
-KILLED_S = 5.0
-"""Seconds between the end of a script that Slurm puts back or cancels, and its saying so, at most."""
 
 
 def admit(ledger: Ledger, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
@@ -65,15 +61,10 @@ def finish(ledger: Ledger, message: Finish) -> Message:
         statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
     )
     if is_open(task.state):
-        state = slurm_end(message.state)
-        reason, code = message.reason, message.reason_code
-        if state in LOST_ENDS and _was_over(task, ledger.clock()):
-            state, reason, code = TaskState.FAILED, admission.END_UNKNOWN, ReasonCode.END_UNKNOWN
-        if state is TaskState.FINISHED and task.job.kind != "script":
-            state, reason = TaskState.FAILED, "The job ended before its result was there."
-        elif state is TaskState.FAILED and not reason:
-            reason = f"The job ended on C2 with state {message.state}."
-        ledger.end(task, state, reason, code)
+        at = ledger.clock() if message.ended_at is None else min(message.ended_at, ledger.clock())
+        slurm = SlurmsWord(message.state, at, message.reason, message.reason_code)
+        end = end_of(task.job.kind, slurm, task.finished_at)
+        ledger.end(task, end.state, end.reason, end.reason_code, at=at)
     return Done()
 
 
@@ -102,11 +93,6 @@ def _is_over(task: Task) -> bool:
     if is_open(task.state):
         return True  # its TaskEpilog has said that it ended, and nobody how
     return task.is_closed and task.job.key != "" and task.state is not TaskState.WITHDRAWN
-
-
-def _was_over(task: Task, now: float) -> bool:
-    """Whether the task's script had ended by itself when Slurm spoke of its end."""
-    return task.finished_at is not None and now - task.finished_at > KILLED_S
 
 
 def _take(ledger: Ledger, job: Admit, verdict: admission.Take) -> None:

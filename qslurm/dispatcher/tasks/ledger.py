@@ -130,11 +130,19 @@ class Ledger:
         self.changes.task_started(task, task.started_at)
         _log(task)
 
-    def end(self, task: Task, state: TaskState, reason: str = "", code: ReasonCode = ReasonCode.NONE) -> None:
-        """The task ends; what is under way of it is withdrawn."""
+    def end(
+        self,
+        task: Task,
+        state: TaskState,
+        reason: str = "",
+        code: ReasonCode = ReasonCode.NONE,
+        *,
+        at: float | None = None,
+    ) -> None:
+        """The task ends, or has at a time (Unix seconds; None: now); what is under way of it is withdrawn."""
         task.state = move_task(task.state, state)
         task.reason, task.reason_code = reason, code
-        task.finished_at = max(self.clock(), task.since)
+        task.finished_at = max(self.clock() if at is None else at, task.since)
         self.changes.task_ended(task, task.finished_at)
         _log(task)
         for execution in list(task.executions.values()):

@@ -27,6 +27,7 @@ from qslurm.dispatcher.messages import (
 )
 from qslurm.dispatcher.scheduling.positions import reason
 from qslurm.dispatcher.tasks import quota
+from qslurm.dispatcher.tasks.ending import SlurmsWord, end_of
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import ExecutionState, TaskState, is_open
 from qslurm.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome_from_row
@@ -80,9 +81,18 @@ def over(ledger: Ledger, message: End, uid: int) -> Message:
     complaint = _not_admitted(message) if task is None else _complaint(task, message, uid)
     if complaint is not None or task is None:
         return complaint or Done()
-    if task.job.kind == "script" and task.client and is_open(task.state) and task.finished_at is None:
-        task.finished_at = max(ledger.clock(), task.since)
-        ledger.changes.append(statements.change_task(task.id, finished_at=task.finished_at))
+    if task.job.kind != "script" or not task.client:
+        return Done()
+    now = ledger.clock()
+    at = max(now if message.ended_at is None else min(message.ended_at, now), task.since)
+    if is_open(task.state) and task.finished_at is None:
+        task.finished_at = at
+        ledger.changes.append(statements.change_task(task.id, finished_at=at))
+    elif task.state is TaskState.CANCELLED and task.finished_at is not None:  # Slurm's word came first
+        end = end_of("script", SlurmsWord("CANCELLED", task.finished_at, task.reason), message.ended_at)
+        if end.state is not task.state:
+            changed = {"state": end.state, "reason": end.reason, "reason_code": end.reason_code}
+            ledger.changes.append(statements.change_task(task.id, **changed))
     return Done()
 
 

@@ -28,7 +28,7 @@ def completing(
     [
         (completing(), "COMPLETED"),
         (completing(code=3, reason="NonZeroExitCode"), "FAILED"),
-        (completing(code=3), "FAILED"),
+        (completing(code=3), "CANCELLED"),
         (completing(signal=15, reason="JobLaunchFailure"), "FAILED"),
         (completing(signal=15), "CANCELLED"),
         (completing(signal=9), "CANCELLED"),
@@ -52,7 +52,9 @@ def test_after_a_requeue_the_start_before_is_over(end: float | None) -> None:
 
 def test_an_exit_code_is_told_without_the_signal() -> None:
     finish = finish_of(7, 0, "", completing(code=3, reason="NonZeroExitCode"), NOW)
-    assert finish == Finish(job_id=7, restart=0, state="FAILED", exit_code=3, reason="NonZeroExitCode")
+    assert finish == Finish(
+        job_id=7, restart=0, state="FAILED", exit_code=3, reason="NonZeroExitCode", ended_at=NOW
+    )
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_an_end_whose_state_is_known_is_delivered_as_it_is() -> None:
         job_id=7, restart=2, when=NOW, state="FAILED", exit_code=3, reason="NonZeroExitCode", key="k"
     )
     assert delivery(record, None, now=NOW, age_s=0) == Finish(
-        job_id=7, restart=2, state="FAILED", exit_code=3, reason="NonZeroExitCode", key="k"
+        job_id=7, restart=2, state="FAILED", exit_code=3, reason="NonZeroExitCode", key="k", ended_at=NOW
     )
 
 

@@ -20,7 +20,7 @@ from qslurm.dispatcher.messages import (
     TurnedAway,
 )
 from qslurm.dispatcher.tasks import jobs, sessions
-from qslurm.dispatcher.tasks.jobs import KILLED_S
+from qslurm.dispatcher.tasks.ending import KILLED_S
 from qslurm.dispatcher.tasks.ledger import Ledger
 from qslurm.dispatcher.tasks.states import TaskState
 from qslurm.payload.envelope import Envelope
