@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -110,16 +109,6 @@ def test_a_job_gets_nothing_of_a_colleagues_job_and_does_nothing_to_it(platform:
     assert platform.stored(victim)["state"] == "running"
 
 
-@pytest.fixture(params=["warm", "cold"])
-def either(request: pytest.FixtureRequest, platform: Platform) -> Iterator[Platform]:
-    """With the service for warm runtimes, and without it."""
-    if request.param == "cold":
-        platform.testbed.stop("runtimes")
-    yield platform
-    if request.param == "cold":
-        platform.testbed.start("runtimes")
-
-
 LOOK = """
 import json, os
 from pathlib import Path
@@ -143,9 +132,9 @@ print(json.dumps(said))
 """
 
 
-def test_a_script_reads_nothing_out_of_a_colleagues_runtime(either: Platform) -> None:
-    job_id = hybrid(either, WAITS)
-    either.until(lambda: "begun" in log_of(either, job_id), seen=lambda: log_of(either, job_id))
-    said = said_by_script(either, LOOK)
+def test_a_script_reads_nothing_out_of_a_colleagues_warm_runtime(platform: Platform) -> None:
+    job_id = hybrid(platform, WAITS)
+    platform.until(lambda: "begun" in log_of(platform, job_id), seen=lambda: log_of(platform, job_id))
+    said = said_by_script(platform, LOOK)
     runtimes = [each for each in said.values() if each == ["PermissionError"] * 3]
     assert runtimes, said

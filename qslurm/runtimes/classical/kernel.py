@@ -76,26 +76,22 @@ def keep_only(*capabilities: int) -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def become(uid: int) -> None:
+def become(uid: int, *, hidden: bool) -> None:
     """Become this user for good, with no capability and no way to one; groups must have been set before.
 
-    Looks at itself afterwards, and raises PermissionError when anything is left.
+    With `hidden`, none of this user's processes can trace this one or read its memory, and it leaves no core; then only
+    root sees what it has written, too. Looks at itself afterwards, and raises PermissionError when anything is left.
     """
     _drop_bounding(())
     _prctl(_PR_SET_SECUREBITS, _SECURE)
     os.setresuid(uid, uid, uid)
     _capset(0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    hide_memory()
+    _prctl(_PR_SET_DUMPABLE, 0 if hidden else 1)
     status = dict(line.split(":\t", 1) for line in _own_status().splitlines() if ":\t" in line)
     left = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
     if left or os.getresuid() != (uid, uid, uid) or status["NoNewPrivs"].strip() != "1":
         raise PermissionError(f"privileges are left: {', '.join(left)}, uids {os.getresuid()}")
-
-
-def hide_memory() -> None:
-    """Let no other process of this user trace this one or read its memory or environment; nor does it leave a core."""
-    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _own_status() -> str:

@@ -215,7 +215,7 @@ def _become_the_jobs(job: Assignment, plan: Plan, say: int, hear: int) -> None:
         with contextlib.suppress(OSError):
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
     limits.apply(plan.config, own_count=own_count)
-    kernel.become(job.uid)
+    kernel.become(job.uid, hidden=not plan.rootless)  # a watcher of the same user could not watch it
 
 
 def _own_user_namespace(say: int, hear: int) -> bool:
