@@ -76,8 +76,22 @@ def payload_of(config: Config, ready: Checked) -> dict[str, Any]:
 
         payload = render(ready.job, ready.request.template or ready.job.kind, config.template_folders())
         _refuse_lost_options(ready.request, ready.job, payload)
-    validate(payload)
+    validate(payload, _options_of(payload, ready.job) if ready.job else None)
     return payload
+
+
+def _options_of(payload: Mapping[str, Any], job: JobSpec) -> dict[str, str]:
+    """The fields of a payload that we have made, and the options that have given them their values."""
+    made = payload.get("job")
+    fields: Mapping[str, Any] = made if isinstance(made, dict) else {}
+    names = ("account", "array", "dependency", "partition", "qos", "reservation")
+    options = {f"job.{name}": f"--{name}" for name in names} | {"job.name": "--job-name"}
+    environment = fields.get("environment")
+    for index, entry in enumerate(environment if isinstance(environment, list) else ()):
+        name = str(entry).partition("=")[0]
+        if name in job.environment:
+            options[f"job.environment[{index}]"] = f"--export {name}"
+    return options
 
 
 def _refuse_lost_options(request: Request, job: JobSpec, payload: Mapping[str, Any]) -> None:
@@ -229,7 +243,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     from qslurm.center.origin import of_process
     from qslurm.payload.comment import new_key
     from qslurm.payload.spec import JobSpec
-    from qslurm.payload.validate import dos_line
+    from qslurm.payload.validate import MAX_VARIABLE, dos_line
 
     backend, kind = backend_of(config, request), request.kind
     if not backend:
@@ -256,6 +270,12 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
     environment = _exported(request.export, environ) if request.export else {}
     if sweep and array and kind == "script":
         environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
+        if (size := len(environment[SWEEP_VARIABLE])) > MAX_VARIABLE - len(SWEEP_VARIABLE) - 1:
+            raise InvalidInputError(
+                f"The values of the sweep's {len(array.indices)} tasks are {size} bytes; a batch script can be given "
+                f"{MAX_VARIABLE}.",
+                hint="Run a part of it at a time, such as --array 0-999, or sweep a circuit or a hybrid file.",
+            )
     time_limit = request.time_limit or config.job.time_limit
     return JobSpec(
         kind=kind,  # type: ignore[arg-type] # the payload kind never comes here

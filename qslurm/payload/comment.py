@@ -74,6 +74,13 @@ class Comment:
             text += BEFORE_NOTE + self.note
         if (size := len(text.encode(errors="surrogatepass"))) > LIMIT:
             room = f"; yours may be {LIMIT - size + len(self.note.encode())}" if self.note else ""
+            if len(self.sweep) > len(self.note):
+                most = max(0, LIMIT - size + len(self.sweep))
+                raise InvalidInputError(
+                    f"The sweep is {len(self.sweep)} characters long, and {most} are the most: Slurm keeps it in the "
+                    "job's comment.",
+                    hint="Write it as FROM:TO:STEP or FROM:TO/COUNT, or sweep fewer values in a job.",
+                )
             raise InvalidInputError(
                 f"The job's comment would be {size} bytes long; Slurm takes {LIMIT}{room}."
             )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from qslurm.errors import InvalidInputError
 
 NOTHING = ("NONE", "NIL")
-"""Sbatch's words for a clean environment, which every job has here anyway."""
+"""Sbatch's words for a clean environment, which every job has here anyway. It takes them, and ALL, in any case."""
 
 HINT = 'Name each variable: "NAME" takes its value from here, "NAME=value" gives it one; commas between them.'
 
@@ -24,9 +24,9 @@ def parse_export(text: str, environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in _words(text):
         name, equals, value = word.partition("=")
-        if not equals and name in NOTHING:
+        if not equals and name.upper() in NOTHING and name not in environ:
             continue
-        if not equals and name == "ALL":
+        if not equals and name.upper() == "ALL" and (name == "ALL" or name not in environ):
             raise InvalidInputError("A job does not take all of this machine's environment to C2.", hint=HINT)
         if not _NAME.fullmatch(name):
             raise InvalidInputError(f"{name!r} can't be the name of a variable.", hint=HINT)

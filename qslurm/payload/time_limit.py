@@ -11,6 +11,12 @@ _FORM = re.compile(
     r"|(?P<hours>\d+):(?P<hm>\d+):(?P<hs>\d+)"
     r"|(?P<minutes>\d+)(?::(?P<ms>\d+))?)"
 )
+UNLIMITED = ("UNLIMITED", "INFINITE", "-1")
+"""Sbatch's words for no limit at all, as is 0 (manual page, --time; common/parse_time.c takes any case)."""
+
+MOST_MINUTES = 2**31 - 1
+"""More than that Slurm's commands can't count; it is 4000 years."""
+
 HINT = (
     'Write it as sbatch does: "minutes", "minutes:seconds", "hours:minutes:seconds", '
     '"days-hours[:minutes[:seconds]]".'
@@ -20,8 +26,10 @@ HINT = (
 def parse_time_limit(text: str) -> int:
     """Whole minutes of a time limit, seconds rounded up (as sbatch does: manual page, --time).
 
-    InvalidInputError for anything else, and for zero: Slurm reads that as no limit at all.
+    InvalidInputError for anything else, and for what means no limit at all: a backend is for everybody.
     """
+    if text.strip().upper() in UNLIMITED:
+        raise _without_limit(text)
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise InvalidInputError(f"The time limit {text!r} can't be read.", hint=HINT)
@@ -31,5 +39,15 @@ def parse_time_limit(text: str) -> int:
     seconds = part["ds"] + part["hs"] + part["ms"]
     total = minutes + -(-seconds // 60)
     if total == 0:
-        raise InvalidInputError("A time limit of zero lets no job run.", hint=HINT)
+        raise _without_limit(text)
+    if total > MOST_MINUTES:
+        raise InvalidInputError(f"The time limit {text!r} is longer than Slurm can count.", hint=HINT)
     return total
+
+
+def _without_limit(text: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"The time limit {text.strip()!r} means none to Slurm, and each job on C2 has one.",
+        hint='Say how long it takes at most, such as --time 1:00:00 or time_limit="1:00:00"; without --time it has the '
+        "partition's own.",
+    )

@@ -36,18 +36,25 @@ _NOT_YOURS = ("user_id", "group_id")
 _TOKENS = ("SLURM_JWT", "QSLURM_TOKEN")
 
 
-def validate(payload: object) -> None:
+def validate(payload: object, options: Mapping[str, str] | None = None) -> None:
     """Refuse a payload that C2 would refuse, lose a part of, or run as something else.
 
-    InvalidInputError names each problem with the path of its field, such as `job.time_limit`.
+    InvalidInputError names each problem with the path of its field, such as `job.time_limit`; or, where `options` has
+    it, by the option of who has written no payload, such as `--job-name`.
     """
-    found = list(problems(payload))
+    found = [_by_option(problem, options or {}) for problem in problems(payload)]
     if not found:
         return
+    what = "job" if options else "payload"
     if len(found) == 1:
-        raise InvalidInputError(f"The payload can't be sent: {found[0]}.")
+        raise InvalidInputError(f"The {what} can't be sent: {found[0]}.")
     listed = "; ".join(found)
-    raise InvalidInputError(f"The payload can't be sent, for {len(found)} reasons: {listed}.")
+    raise InvalidInputError(f"The {what} can't be sent, for {len(found)} reasons: {listed}.")
+
+
+def _by_option(problem: str, options: Mapping[str, str]) -> str:
+    path, colon, said = problem.partition(": ")
+    return f"{options.get(path, path)}{colon}{said}"
 
 
 def problems(payload: object) -> Iterator[str]:

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,32 @@ def test_a_payload_on_stdin_is_sent_as_it_is_and_its_options_are_named(monkeypat
     assert Comment.parse(sent["job"].pop("comment")).key
     assert sent == json.loads(raw)
     assert unused_options(request) == ["--shots"]
+
+
+SCRIPT = "#!/bin/bash\necho $theta\n"
+SWEPT = "version 3.0; qubit[1] q; bit[1] b; Rx({{ theta }}) q[0]; b = measure q"
+VALUES = ",".join(f"{number / 7:.9f}" for number in range(1000))
+
+TOO_LONG = {
+    # what is too long, and how its user has called it
+    "--job-name": ({"name": "x" * 1025}, "--job-name: 1025 bytes"),
+    "--export": ({"export": f"A={'x' * 100_000}"}, "--export A: 100002 bytes"),
+    "--comment": ({"comment": "x" * 1024}, "yours may be"),
+    "--sweep of a script": ({"sweep": ("theta=0:9:0.001",)}, "The values of the sweep's 9001 tasks"),
+    "--sweep as a list": ({"sweep": (f"theta={VALUES}",)}, "The sweep is"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), TOO_LONG.values(), ids=TOO_LONG)
+def test_what_is_too_long_is_called_as_its_user_has_called_it(options, words):
+    with pytest.raises(InvalidInputError) as refused:
+        prepare(Config(), Request(text=SCRIPT, kind="script", backend="qx", **options), {})
+    assert words in str(refused.value)
+    assert re.search(r"job\.\w", str(refused.value)) is None
+
+
+def test_a_sweep_that_is_too_long_for_a_script_can_be_run_in_parts_as_it_is_told():
+    swept = {"text": SCRIPT, "kind": "script", "backend": "qx", "sweep": ("theta=0:9:0.001",)}
+    with pytest.raises(InvalidInputError, match="--array 0-999"):
+        prepare(Config(), Request(**swept), {})
+    assert prepare(Config(), Request(**swept, array="0-999"), {})["job"]["array"] == "0-999"

@@ -215,13 +215,16 @@ def test_a_job_takes_those_variables_along_that_are_named():
     here = {"MODEL": "h2", "SECRET": "x"}
     assert parse_export("MODEL,STEPS=3", here) == {"MODEL": "h2", "STEPS": "3"}
     assert parse_export("NAME='a,b',EMPTY=", here) == {"NAME": "a,b", "EMPTY": ""}
-    assert parse_export("NONE", here) == {}
+    for word in ("NONE", "none", "NIL", "nil"):  # sbatch takes them in any case
+        assert parse_export(word, here) == {}
+    assert parse_export("all", {"all": "x"}) == {"all": "x"}
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("ALL", "all of this machine's"),
+        ("all", "all of this machine's"),
         ("ALL,MODEL", "all of this machine's"),
         ("NOT_SET", "is not set here"),
         ("1A=2", "name of a variable"),
