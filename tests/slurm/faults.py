@@ -274,8 +274,30 @@ class Submitter:
         return found
 
 
+DEEDS = {
+    "comment": ["update JobId={} Comment=moved_by_ops"],
+    "no comments": ["update JobId={} Comment= AdminComment="],
+    "another's marks": [
+        "update JobId={} Comment=qslurm\nkey=0123456789abcdef AdminComment=key=0123456789abcdef"
+    ],
+    "name": ["update JobId={} JobName=renamed"],
+    "nice": ["update JobId={} Nice=10"],
+    "priority": ["update JobId={} Priority=100000"],
+    "time limit": ["update JobId={} TimeLimit=20"],
+    "hold": ["hold {}", "release {}"],
+    "partition": ["update JobId={} Partition=p_spin2", "update JobId={} Partition=p_qx"],
+    "requeue": ["update JobId={} Requeue=0"],
+    "dependency": ["update JobId={} Dependency=singleton", "update JobId={} Dependency="],
+    "suspend": ["suspend {}", "resume {}"],
+}
+"""What an operator does to a job, in scontrol's words; slurmctld refuses some of it, by the job's state."""
+
+AT_A_TIME = 5
+"""Jobs that an operator touches, at most, before the next daemon dies."""
+
+
 class Trouble:
-    """Daemons that die and freeze, one after the other, as a seed says."""
+    """Daemons that die and freeze, and operators who have their hands on jobs, one after the other, as a seed says."""
 
     def __init__(self, testbed: Testbed, agent: Agent, seed: int) -> None:
         self._testbed, self._agent = testbed, agent
@@ -293,14 +315,30 @@ class Trouble:
                 *[("freeze", "slurmrestd")] * 1,
                 *[("kill", "slurmdbd")] * 1,
                 *[("freeze", "slurmdbd")] * 1,
+                *[("operate", "")] * 10,
             ]
         )
+        if what == "operate":
+            return self._operate()
         for_s = self._dice.uniform(0.2, 2.0) if what == "kill" else GIVES_UP_S + 2
         after_s = self._dice.uniform(2.0, 8.0)
         self._do(what, daemon, for_s)
         time.sleep(after_s)
         self.done[f"{what} {daemon}"] += 1
         return f"{what} {daemon} {for_s:.1f} s, quiet {after_s:.1f} s"
+
+    def _operate(self) -> str:
+        """Do something to some jobs that wait or run."""
+        words = ("squeue", "--noheader", "--states=PENDING,RUNNING", "--user=center_snellius", "--format=%i")
+        jobs = self._testbed.c2(words).stdout.split()
+        said = []
+        for job_id in self._dice.sample(jobs, min(len(jobs), AT_A_TIME)):
+            deed = self._dice.choice(sorted(DEEDS))
+            for words in DEEDS[deed]:
+                self._testbed.c2(("scontrol", *(word.format(job_id) for word in words.split(" "))))
+            self.done[f"operator: {deed}"] += 1
+            said.append(f"{deed} of {job_id}")
+        return f"operator: {', '.join(said) or 'no jobs'}"
 
     def _do(self, what: str, daemon: str, for_s: float) -> None:
         if daemon == "agent":
