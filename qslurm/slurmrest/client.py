@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qslurm.slurmrest.transport import Transport
 
 _USER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_NO_VAL = 2**32 - 2
 _LOOK_BACK_S = 14 * 24 * 3600
 """How far back slurmdbd is searched for a key."""
 
@@ -110,6 +111,7 @@ class SlurmrestClient:
 
     def job(self, job_id: int) -> JobInfo:
         """What C2 knows of a job: slurmctld's record, or slurmdbd's when slurmctld has forgotten it."""
+        _refuse_no_id(job_id)
         verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
         if verdict.kind == "ok" and (records := _records(verdict)):
             return _latest(self._conversation.adapter.job(record) for record in records)
@@ -119,6 +121,7 @@ class SlurmrestClient:
 
     def tasks(self, job_id: int) -> list[JobInfo]:
         """What C2 knows of a job, or of each task of an array; tasks that wait may share one record."""
+        _refuse_no_id(job_id)
         verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
         if verdict.kind == "ok" and (records := _records(verdict)):
             return [self._conversation.adapter.job(record) for record in records]
@@ -149,6 +152,7 @@ class SlurmrestClient:
         UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's, RefusedError where C2
         can cancel no single task.
         """
+        _refuse_no_id(job_id)
         beside = task is not None and not self._conversation.adapter.cancels_tasks
         if self._conversation.adapter.cancels_in_silence and (over := self._over_already(job_id)):
             return over
@@ -173,6 +177,7 @@ class SlurmrestClient:
 
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
         """Give a job that waits other values for some of its fields (`hold`, for one); C2's warnings."""
+        _refuse_no_id(job_id)
         verdict = self._conversation.exchange(
             "POST", f"{{control}}/job/{job_id:d}", lambda adapter: encode(adapter.change(dict(fields)))
         )
@@ -234,6 +239,7 @@ class SlurmrestClient:
 
         AccountingAwayError where it is slurmdbd that does not answer.
         """
+        _refuse_no_id(job_id)
         try:
             verdict = self._conversation.exchange("GET", f"{{accounting}}/job/{job_id:d}")
             if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting
@@ -264,6 +270,12 @@ class SlurmrestClient:
             proxy=self._proxy,
             pinned_key=self._pinned_key,
         )
+
+
+def _refuse_no_id(job_id: int) -> None:
+    """UnknownJobError for a number that Slurm gives no job (NO_VAL of slurm.h): some versions call it a bad query."""
+    if not 0 < job_id < _NO_VAL:
+        raise error_for(Verdict("unknown_job"), f"job {job_id}")
 
 
 def _named(job_id: int, task: int | None) -> str:

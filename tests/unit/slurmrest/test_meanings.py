@@ -583,3 +583,19 @@ def test_no_job_that_did_not_complete_is_said_to_have_ended_with_0(folder, name)
         assert job.exit_code == 0 if job.state == "COMPLETED" else job.exit_code != 0
         if name == "slurmdb_job_failed":
             assert job.exit_code in (None, 3)
+
+
+@pytest.mark.parametrize("job_id", [0, 2**32 - 2, 2**32, 2**63])
+def test_a_number_that_no_job_has_is_an_unknown_job_and_nobody_is_asked(job_id, client, server):
+    """24.11 and 26.05 call it a bad query (9000)."""
+    asked = client("v0.0.45")
+    for ask in (
+        asked.job,
+        asked.tasks,
+        asked.cancel,
+        asked.accounted_tasks,
+        lambda one: asked.update(one, {}),
+    ):
+        with pytest.raises(UnknownJobError):
+            ask(job_id)
+    assert server.asked == []
