@@ -328,6 +328,46 @@ def test_nobody_moves_a_job_that_waits_to_another_folder_log_or_partition(jobs: 
     assert jobs.ended(job_id)["state"] == "finished"
 
 
+SEES = """
+import os
+def execute(qi):
+    global found
+    found = {{"logs": os.path.exists({logs!r}), "devices": sorted(os.listdir("/dev"))[:1], "here": os.getcwd()}}
+""" + FINALIZE.replace("{", "{{").replace("}", "}}")
+
+
+@pytest.fixture
+def no_processes(jobs: Jobs) -> Iterator[None]:
+    """The service may have no more than one process beside itself, so that no runtime can be made."""
+    places = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    place = next((one for one in places if (one / "cgroup.procs").exists()), None)
+    if place is None:
+        pytest.skip("there is no cgroup that counts processes")
+    group = place / f"qslurm-{jobs.platform.testbed.name}"
+    group.mkdir()
+    try:
+        if not (group / "pids.max").exists():
+            pytest.skip("there is no cgroup that counts processes")
+        (group / "cgroup.procs").write_text(str(jobs.platform.testbed.pid("runtimes")))
+        (group / "pids.max").write_text("2")
+        yield
+    finally:
+        jobs.platform.testbed.stop("runtimes")
+        for pid in (group / "cgroup.procs").read_text().split():
+            (place / "cgroup.procs").write_text(pid)
+        group.rmdir()
+        jobs.platform.testbed.start("runtimes")
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_a_host_that_is_short_of_processes_confines_every_job_all_the_same(jobs: Jobs) -> None:
+    source = SEES.format(logs=str(jobs.layout.job_logs / "center_lumi"))
+    offset = len(jobs.service_log())
+    for _ in range(4):  # the first ones get runtimes that were there before
+        assert jobs.found(source) == {"logs": False, "devices": ["fd"], "here": str(WORK)}
+    assert "could not be made ready" in jobs.service_log()[offset:]
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 BAD = {

@@ -42,14 +42,20 @@ raise SystemExit(reason or code)
 """
 
 
+@pytest.fixture(scope="module")
+def can_confine(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Why this user can't make namespaces; "" if they can."""
+    environment = HERE | {"QSLURM_C2_CONFIG": str(config_file(tmp_path_factory.mktemp("probe")))}
+    code = [sys.executable, "-c", "import qslurm.runtimes.classical.probe as probe; probe.main()"]
+    done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr if done.returncode else ""
+
+
 @pytest.fixture
-def behind(tmp_path: Path) -> Callable[..., str]:
+def behind(tmp_path: Path, can_confine: str) -> Callable[..., str]:
     """What code prints that runs as a job's step, where this user can confine one."""
-    probe = subprocess.run([sys.executable, "-c", "import qslurm.runtimes.classical.probe as p; p.main()"],
-                           env=HERE | {"QSLURM_C2_CONFIG": str(config_file(tmp_path))},
-                           capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
-    if probe.returncode:
-        pytest.skip(f"this user can't make namespaces: {probe.stderr}")
+    if can_confine:
+        pytest.skip(f"this user can't make namespaces: {can_confine}")
 
     def run(config: C2Config, code: str) -> str:
         words = [sys.executable, "-c", BEHIND, msgspec.json.encode(config).decode(), code]
