@@ -12,12 +12,15 @@ from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConf
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig, MetricsConfig
 from qslurm.known_keys import refuse_unknown_keys
+from qslurm.payload.envelope import Kind
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.tokens.config import TokensConfig
 
 DEFAULT_PATH = "/etc/qslurm/c2.toml"
 PATH_VARIABLE = "QSLURM_C2_CONFIG"
 PARTITION_PREFIX = "p_"
+SAFE_KINDS: list[Kind] = ["circuit", "hybrid", "session"]
+"""What centers may send where nothing else is said: no programs of their users' that Slurm starts."""
 
 
 class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +62,11 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     remote: RemoteConfig = RemoteConfig()
     sessions: SessionsConfig = SessionsConfig()
     tokens: TokensConfig = TokensConfig()
+    kinds: dict[str, list[Kind]] = {}
+
+    def kinds_of(self, center: str) -> list[Kind]:
+        """The kinds of jobs that a center may send: its own line in `[kinds]`, else the one of `default`."""
+        return self.kinds.get(center, self.kinds.get("default", SAFE_KINDS))
 
 
 def load_c2_config(path: str | Path | None = None) -> C2Config:

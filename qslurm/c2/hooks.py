@@ -93,7 +93,7 @@ def _prolog(config: C2Config, start: Start) -> int:
     _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog took longer than {limit_s:g} s"))
     try:
         start = _marked(hook.slurm, start)
-        admit = request(start, hook.slurm.batch_script(start.job_id), config.slurm.user_prefix)
+        admit = request(start, hook.slurm.batch_script(start.job_id), config)
         answer = _ask(config, admit)
     except HopelessError as error:
         return _cancel(hook, error.message)

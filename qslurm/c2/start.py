@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config import backend_of
+from qslurm.c2.config import C2Config, backend_of
 from qslurm.dispatcher.messages import Admit
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
+from qslurm.payload.handover import form_of
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,23 +91,35 @@ def center_of(user: str, prefix: str) -> str:
     return center
 
 
-def request(start: Start, script: str, prefix: str) -> Admit:
-    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote."""
+def request(start: Start, script: str, config: C2Config) -> Admit:
+    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote.
+
+    HopelessError for what its center may not send, and for a script that would not be confined though it must be.
+    """
+    center = center_of(start.user, config.slurm.user_prefix)
+    form = form_of(script, config.runtimes.step)
     try:
-        envelope = unpack(script)
+        envelope = unpack(script) if form == "handover" else None
         has_own_file = envelope is not None and bool(envelope.sources)
         envelope = envelope.of_task(start.array_task) if envelope else None
     except InvalidInputError as error:
         raise HopelessError(error.message) from error
+    kind = "script" if envelope is None else envelope.kind
+    if kind not in (allowed := config.kinds_of(center)):
+        raise HopelessError(f"C2 takes no {kind} jobs from center {center}, only {', '.join(allowed)}.")
+    if form == "bare" and config.runtimes.confines_scripts:
+        raise HopelessError(
+            "C2 confines scripts, and this one did not come by its job_submit.lua: submit it again."
+        )
     admit = Admit(
         job_id=start.job_id,
         restart=start.restart,
         user=start.user,
         uid=start.uid,
         account=start.account,
-        center=center_of(start.user, prefix),
+        center=center,
         backend=backend_of(start.partition),
-        kind="script" if envelope is None else envelope.kind,
+        kind=kind,
         name=Path(envelope.file).stem[:200] if envelope and has_own_file else start.name,
         key=start.comment.key,
         origin=start.comment.origin,

@@ -54,11 +54,15 @@ def end(config_file: Path | None) -> int:
     return has_ended(load_c2_config(config_file).dispatcher)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @c2_config_option
+@click.option("--script", "is_script", is_flag=True, hidden=True, help="Run the script, with its arguments.")
 @click.option("--failed", metavar="REASON", hidden=True, help="Say of a step that was ended why it was.")
 @click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
-def step(config_file: Path | None, script: Path, failed: str | None) -> int:
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="")
+def step(
+    config_file: Path | None, script: Path, failed: str | None, arguments: tuple[str, ...], *, is_script: bool
+) -> int:
     """Run a quantum job's classical part on C2, as the job's user; SCRIPT is the job's own batch script."""
     from qslurm.c2.config import load_c2_config
 
@@ -67,6 +71,11 @@ def step(config_file: Path | None, script: Path, failed: str | None) -> int:
         from qslurm.runtimes.classical.step import fail_step
 
         return fail_step(script, config.dispatcher, failed)
+    settings = config.runtimes
+    if not (settings.confines_scripts if is_script else settings.confine == "always"):
+        from qslurm.runtimes.classical import unconfined
+
+        return unconfined.run(script, config, arguments if is_script else None)
     from qslurm.runtimes.classical import cold
 
-    return cold.run(script, config)
+    return cold.run(script, config, arguments if is_script else None)

@@ -13,7 +13,8 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     `warm` processes wait with the `preload` modules imported; 0 keeps none. `confine` takes the system out of
     the job's reach: "always", so that no job runs where the host can't, or "never". `hide` are folders that jobs must
-    not see besides our own; `network` leaves jobs the host's.
+    not see besides our own; `network` leaves jobs the host's. Without `confine_scripts` batch scripts have the node as
+    it is. `step` is the program that each batch script is handed to.
 
     Limits hold for one job, in MB of 10^6 bytes: `memory_mb` and `processes` at a time, `file_mb` for one file,
     `disk_mb` written to disks in all, `output_mb` printed, `tmp_mb` kept (its folder, /tmp, /var/tmp and /dev/shm).
@@ -22,7 +23,9 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     socket: str = "/run/qslurm-runtimes/warm.sock"
     warm: int = 2
     preload: list[str] = msgspec.field(default_factory=lambda: ["numpy", "scipy.optimize"])
+    step: str = "/usr/lib/qslurm/qslurm-step"
     confine: Literal["always", "never"] = "always"
+    confine_scripts: bool = True
     network: bool = False
     hide: list[str] = []
     memory_mb: int = 4096
@@ -31,6 +34,11 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     disk_mb: int = 10_000
     output_mb: int = 64
     tmp_mb: int = 1024
+
+    @property
+    def confines_scripts(self) -> bool:
+        """Whether a batch script of a user's own is confined as other jobs are."""
+        return self.confine == "always" and self.confine_scripts
 
     @property
     def client(self) -> Path:

@@ -31,6 +31,7 @@ HINTS: dict[int, str] = {
     2014: _TOO_MUCH,
     2015: _TOO_MUCH,
     2019: "The payload needs an environment, such as PATH.",
+    2037: "C2 takes no jobs of this kind from your center; which it takes is its operators' choice.",
     2038: "The job it depends on is not known on C2.",
     2042: "Release it when it may run.",
     2045: "Ask C2's operators which account your center has on C2; the default one needs no naming.",

@@ -18,9 +18,10 @@ import requests
 from testbed import Testbed
 
 from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.handover import SHIPPED
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
-HAND_OVER = '#!/bin/bash\nexec "$QSLURM_STEP" "$0"\n'
+HAND_OVER = SHIPPED[-1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

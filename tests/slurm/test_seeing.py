@@ -12,6 +12,7 @@ import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.handover import SHIPPED
 from tests.unit.logfmt import read_all
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slurm
 
-HAND_OVER = '#!/bin/bash\nexec "$QSLURM_STEP" "$0"\n'
 SLOW = "version 3.0\nqubit[24] q\nbit[24] b\nH q\nb = measure q\n"
 COUPLES = '''
 BELL = """version 3.0
@@ -41,7 +41,7 @@ def finalize(measured):
 
 def submit(platform: Platform, kind: Any, source: str, *, user: str = "center_snellius") -> int:
     data = pack(Envelope(kind=kind, source=source, file=f"job.{kind}", shots=1))
-    return platform.submit(f"{HAND_OVER}{data}\n", user=user, kind=kind)
+    return platform.submit(f"{SHIPPED[-1]}{data}\n", user=user, kind=kind)
 
 
 def status(platform: Platform, user: str = "root") -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +16,10 @@ import msgspec
 
 from qslurm.c2.config import C2Config
 from qslurm.errors import ConfigError
-from qslurm.leaving import leave
 from qslurm.runtimes.classical import kernel, limits
 from qslurm.runtimes.classical.step import fail_step
-from qslurm.runtimes.process import end_with
 from qslurm.runtimes.warm.child import MESSAGE_BYTES, Assignment, Plan, Step, begin
-from qslurm.runtimes.warm.client import DONE, FAILED, PASSED_ON, TOKEN, attend, outcome, wishes
+from qslurm.runtimes.warm.client import SCRIPT, TOKEN, attend, outcome, wishes
 from qslurm.runtimes.warm.plan import job_step, plan_of
 
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ENOSPC)
@@ -31,55 +28,33 @@ PATIENCE_S = 60.0
 PAUSE_S = 0.5
 
 
-def run(script: Path, config: C2Config) -> int:
-    """Run the step in a runtime that is confined as configured, or not at all; the exit code."""
+def run(script: Path, config: C2Config, arguments: Sequence[str] | None = None) -> int:
+    """Run the step in a runtime that is confined, or not at all; the exit code.
+
+    `arguments` are those of a batch script that is to be run; None: the script only hands over to this step.
+    """
     token = os.environ.get(TOKEN) or os.urandom(16).hex()
+    step = [SCRIPT, str(script), *arguments] if arguments is not None else [str(script)]
     try:
-        if config.runtimes.confine == "never":
-            code, reason = _run_beside(partial(job_step, config, script), token)
-        else:
-            code, reason = _run(plan_of(config, rootless=True), partial(job_step, config), token, str(script))
+        code, reason = _run(plan_of(config, rootless=True), partial(job_step, config), token, step)
     except (OSError, ConfigError) as error:
         code, reason = 1, f"This node can't confine the job, so it was not run: {error}. Tell C2's operators."
     if not reason:
+        return code
+    if arguments is not None:
+        print(f"qslurm: {reason}", file=sys.stderr)
         return code
     os.environ[TOKEN] = token
     return fail_step(script, config.dispatcher, reason)
 
 
-def _run_beside(step: Callable[[], int], token: str) -> tuple[int, str]:
-    """As `_run`, for a step that is not confined: still in a process that is not ours, because it may end anyhow."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        code = FAILED
-        try:
-            end_with(parent)
-            os.environ[TOKEN] = token
-            code = DONE if step() == 0 else FAILED
-        except BaseException:  # noqa: BLE001 -- shown as Python shows it; a fork must not return
-            sys.excepthook(*sys.exc_info())
-        leave(code)
-    ended_by: list[int] = []
-
-    def pass_on(number: int, _: object) -> None:
-        ended_by.append(number)
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-    for number in PASSED_ON:
-        signal.signal(number, pass_on)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return outcome(f"exit {code}" if code >= 0 else f"signal {-code}", ended_by)
-
-
-def _run(plan: Plan, step: Step, token: str, script: str) -> tuple[int, str]:
+def _run(plan: Plan, step: Step, token: str, words: list[str]) -> tuple[int, str]:
     """The exit code, and why the step was ended if it was."""
     kernel.adopt_orphans()  # by its ancestors the dispatcher knows whose job a process is
     channel = _started(plan, step)
     (out_in, out), (err_in, err) = os.pipe(), os.pipe()
     link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    watched, asked = os.pidfd_open(os.getpid()), wishes(token, script)
+    watched, asked = os.pidfd_open(os.getpid()), wishes(token, words)
     socket.send_fds(channel, [msgspec.json.encode(_own())], [theirs.fileno(), watched, asked, 0, out, err])
     for one in (channel, theirs):
         one.close()
@@ -89,7 +64,8 @@ def _run(plan: Plan, step: Step, token: str, script: str) -> tuple[int, str]:
     if word != "began":
         raise OSError("the runtime has ended before it began")
     ended_by: list[int] = []
-    return outcome(attend(link, {out_in: 1, err_in: 2}, int(most), ended_by), ended_by)
+    verdict = attend(link, {out_in: 1, err_in: 2}, int(most), ended_by)
+    return outcome(verdict, ended_by, words[0] == SCRIPT)
 
 
 def _started(plan: Plan, step: Step) -> socket.socket:

@@ -45,14 +45,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refuse_exposed(needed: Iterable[str], secret: Iterable[str]) -> None:
-    """ConfigError if a folder that jobs need is, or lies in, one that they must not see.
+    """ConfigError if a folder that jobs need is, or lies in, one that they must not see, or is one that is replaced.
 
     One that contains such a folder is no harm: what lies deeper is hidden after it.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
+    replaced = [Path(os.path.realpath(path)) for path in (*_EMPTIED, *_SCRATCH)]
     for path in needed:
         real = Path(os.path.realpath(path))
-        if found := next((one for one in hidden if real.is_relative_to(one)), None):
+        lies_in = (one for one in hidden if real.is_relative_to(one))
+        if found := next(lies_in, None) or next((one for one in replaced if one == real), None):
             raise ConfigError(
                 f"Jobs need {path}, and must not see {found}.",
                 hint="Move one of them in c2.toml, so that neither lies in the other.",

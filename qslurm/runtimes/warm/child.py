@@ -28,6 +28,7 @@ from qslurm.encoding_errors import let_take_any_text
 from qslurm.job_of_process import name_of_watcher
 from qslurm.leaving import leave
 from qslurm.runtimes.classical import kernel, limits, view
+from qslurm.runtimes.classical.script import run_script
 from qslurm.runtimes.config import RuntimesConfig
 from qslurm.runtimes.warm.client import DONE, FAILED
 
@@ -233,7 +234,8 @@ def _own_user_namespace(say: int, hear: int) -> bool:
 def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     size = os.fstat(wishes).st_size
     words = os.pread(wishes, size, 0).split(b"\0")
-    token, umask, script, *variables = (word.decode(errors="surrogateescape") for word in words)
+    token, umask, script, count, *rest = (word.decode(errors="surrogateescape") for word in words)
+    own, variables = rest[: int(count)], rest[int(count) :]
     os.umask(int(umask))
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
@@ -243,6 +245,8 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     for variable in variables:
         name, _, value = variable.partition("=")
         os.environ[name] = value
+    if own:
+        run_script(os.fsencode(own[0]), view.WORK.with_name("script"), own[1:])
     os.environ["QSLURM_STEP_TOKEN"] = token
     sys.argv = ["qslurm", "step", script]
     signal.signal(signal.SIGINT, signal.default_int_handler)

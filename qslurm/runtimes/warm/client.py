@@ -1,9 +1,9 @@
 """A job's step, as long as a warm runtime does its work: asks for one, and stays in its place within Slurm's job.
 
-It runs as the job's user, compiled and without site-packages (`python -I -S client.pyc SOCKET PYTHON SCRIPT`), and
-imports next to nothing, because every start of a job waits for it. What the runtime prints comes through here, to be
-counted. When this process ends, for whatever reason, the runtime is ended with it; signals are passed on. Where no
-runtime is to be had, the step is run the slow way.
+It runs as the job's user, compiled and without site-packages (`python -I -S client.pyc SOCKET PYTHON SCRIPT`; for a
+script that is to be run, `… --script SCRIPT ARGUMENT…`), and imports next to nothing, since every start of a job waits
+for it. What the runtime prints comes through here, to be counted. When this process ends, for whatever reason, the
+runtime is ended with it; signals are passed on. Where no runtime is to be had, the step is run the slow way.
 """
 
 import _signal
@@ -18,6 +18,9 @@ DRAIN_S = 5.0
 CHUNK = 65536
 PASSED_ON = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
 SCM_LIMIT = 4096
+SCRIPT = "--script"
+"""Before the path of a batch script that is to be run; without it, the script only hands over to this step."""
+MARKER = b"\n#QSLURM-SCRIPT\n"
 TOKEN = "QSLURM_STEP_TOKEN"  # noqa: S105 -- a variable's name
 """The variable by which a second process of a step shows that it belongs to the first."""
 DONE, FAILED = 96, 1
@@ -27,74 +30,98 @@ which has ended the process before there was a result: 0, too (os._exit, another
 
 def main(arguments: list[str]) -> int:
     """Run the step; the exit code."""
-    socket_path, python, script = arguments
+    socket_path, python, *step = arguments
+    is_script = step[0] == SCRIPT
     token = posix.urandom(16).hex()
     out, err = posix.pipe(), posix.pipe()
-    link = ask(socket_path, script, token, out[1], err[1])
+    link = ask(socket_path, wishes(token, step), out[1], err[1])
     for end in (out[1], err[1]):
         posix.close(end)
     posix.putenv(TOKEN, token)  # if a runtime was given after all, and too late: the step has one session
     if link is None:
         sys.stderr.write("qslurm: no warm runtime is to be had; starting one.\n")
-        return cold(python, script)
+        return cold(python, step)
     answer = link.recv(SCM_LIMIT).decode()  # nothing: the service has hung up
     word, _, limit = answer.partition(" ")
     if word != "began":
         sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
-        return cold(python, script)
+        return cold(python, step)
     ended_by: list[int] = []
-    code, reason = outcome(attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by), ended_by)
+    code, reason = outcome(attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by), ended_by, is_script)
     if not reason:
+        return code
+    if is_script:
+        sys.stderr.write(f"qslurm: {reason}\n")
         return code
     for end in (out[0], err[0]):
         # until it is killed, the runtime waits for us: it must see no broken pipe
         posix.set_inheritable(end, True)
-    return cold(python, script, "--failed", reason)
+    return cold(python, ["--failed", reason, *step])
 
 
-def outcome(verdict: str, ended_by: list[int]) -> tuple[int, str]:
+def outcome(verdict: str, ended_by: list[int], is_script: bool = False) -> "tuple[int, str]":
     """A step's exit code by its runtime's last word, and why it was ended if it was.
 
-    A signal that was passed on ends the step, too: by it Slurm tells a cancelled job from a failed one.
+    A signal that was passed on ends the step, too: by it Slurm tells a cancelled job from a failed one. A script's
+    step ends as the script has.
     """
     word, _, rest = verdict.partition(" ")
     if word == "exit":
         code = int(rest)
+        if is_script:
+            return code, ""
         if code in (DONE, FAILED):
             return int(code != DONE), ""
         return 1, f"The job's code ended its process with exit code {code} before it had a result."
     if word == "limit":
         return 1, rest
     number = int(rest) if word == "signal" else 9
-    if number in ended_by:
+    if number in ended_by or (is_script and word == "signal"):
         _signal.signal(number, _signal.SIG_DFL)
         posix.kill(posix.getpid(), number)
     return 1, reason_of(number)
 
 
-def wishes(token: str, script: str) -> int:
-    """What a runtime is to do, as a file in memory: the step's token, its umask, script and environment."""
+def wishes(token: str, step: list[str]) -> int:
+    """What a runtime is to do, as a file in memory, in words.
+
+    They are the step's token, its umask and script; how many words follow for a script that is to be run, which are its
+    text and arguments; the environment.
+    """
     umask = posix.umask(0o077)
     posix.umask(umask)
+    script, *arguments = step[1:] if step[0] == SCRIPT else step
+    more = [text_of(script), *map(_bytes, arguments)] if step[0] == SCRIPT else []
     words = [
         token.encode(),
         b"%d" % umask,
         _bytes(script),
+        b"%d" % len(more),
+        *more,
         *(b"%b=%b" % pair for pair in posix.environ.items()),
     ]
-    file = posix.memfd_create("step")
-    posix.write(file, b"\0".join(words))
+    file, data = posix.memfd_create("step"), b"\0".join(words)
+    while data:
+        data = data[posix.write(file, data) :]
     return file
 
 
-def ask(path: str, script: str, token: str, out: int, err: int) -> "_socket.socket | None":
+def text_of(script: str) -> bytes:
+    """What the user has written of a batch script that C2 has wrapped."""
+    file, read = posix.open(script, posix.O_RDONLY | posix.O_CLOEXEC), []
+    while chunk := posix.read(file, 1 << 20):
+        read.append(chunk)
+    posix.close(file)
+    return b"".join(read).partition(MARKER)[2].replace(b"\0", b"")
+
+
+def ask(path: str, asked: int, out: int, err: int) -> "_socket.socket | None":
     """Hand everything that the runtime needs to the service; None if it is not there."""
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     # with a time limit of Python's it would not wait for its turn when many ask at once (unix(7), EAGAIN)
     link.setsockopt(
         _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, int(ANSWER_S).to_bytes(8, sys.byteorder) + bytes(8)
     )
-    asked = wishes(token, script)
     try:
         posix.fstat(0)
     except OSError:
@@ -198,11 +225,11 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def cold(python: str, script: str, *more: str) -> int:
+def cold(python: str, step: list[str]) -> int:
     """Become the step as it is without us, in the Python that has qslurm."""
     sys.stdout.flush()
     sys.stderr.flush()
-    posix.execv(python, [python, "-I", "-m", "qslurm", "step", *more, script])
+    posix.execv(python, [python, "-I", "-m", "qslurm", "step", *step])
 
 
 if __name__ == "__main__":

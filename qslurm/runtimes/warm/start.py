@@ -30,9 +30,12 @@ def put_client(settings: RuntimesConfig) -> None:
     command = client_command(settings)
     compiled, starter = settings.client.with_suffix(".new"), settings.starter.with_suffix(".new")
     py_compile.compile(warm_client.__file__, str(compiled), doraise=True, invalidation_mode=unchecked)
+    condition = f"-x {shlex.quote(command[0])}"
+    if not settings.confines_scripts:
+        condition += f' ] && [ "$1" != {warm_client.SCRIPT}'  # those are not ours then
     starter.write_text(
         f"# read by qslurm-step; an interpreter that was taken away is no reason to fail\n"
-        f'if [ -x {shlex.quote(command[0])} ]; then\n  exec {shlex.join(command)} "$@"\nfi\n'
+        f'if [ {condition} ]; then\n  exec {shlex.join(command)} "$@"\nfi\n'
     )
     for new, path in ((compiled, settings.client), (starter, settings.starter)):
         new.chmod(0o644)

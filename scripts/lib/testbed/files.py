@@ -76,6 +76,9 @@ def values(layout: Layout, memory: Memory) -> Variables:
             "store": str(layout.store),
             "gate_state": str(layout.gate),
             "runtimes_socket": str(layout.runtimes_socket),
+            # stories count in a file how often a script has run
+            "confine_scripts": False,
+            "center_kinds": {center: ["circuit", "hybrid", "script", "session"] for center in users.CENTERS},
             "confine": "always" if _can_confine() else "never",
             "forgotten_s": 30,
             "job_memory_mb": 1000,  # small, so that it takes no time to reach them

@@ -5,11 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
+from qslurm.c2.config import C2Config
 from qslurm.c2.start import HopelessError, center_of, read_start, request
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope, pack
+from qslurm.payload.handover import SHIPPED, around_script, c2s_own
+from qslurm.runtimes.config import RuntimesConfig
+
+STEP = "/usr/lib/qslurm/qslurm-step"
+CONFIG = C2Config(kinds={"default": ["circuit", "hybrid", "script", "session"]})
 
 # As slurmctld 22.05 gives it to PrologSlurmctld.
 ENVIRONMENT = {
@@ -27,8 +34,8 @@ ENVIRONMENT = {
 
 def test_the_partition_says_the_backend_and_the_script_says_the_kind() -> None:
     envelope = Envelope(kind="circuit", source="version 3\nqubit q", shots=100)
-    script = f"#!/bin/bash\nexec step\n{pack(envelope)}\n"
-    admit = request(read_start(ENVIRONMENT), script, "center_")
+    script = f"{SHIPPED[-1]}{pack(envelope)}\n"
+    admit = request(read_start(ENVIRONMENT), script, CONFIG)
     assert (admit.job_id, admit.restart, admit.uid) == (11, 1, 6811)
     assert (admit.center, admit.account, admit.user) == ("snellius", "snellius", "center_snellius")
     assert (admit.backend, admit.kind, admit.envelope) == ("qx", "circuit", envelope)
@@ -42,16 +49,14 @@ def test_the_tasks_of_an_array_are_submissions_of_their_own() -> None:
 
 
 def test_a_task_is_asked_for_with_the_values_that_its_sweep_gives_it() -> None:
-    script = "#!/bin/bash\n" + pack(
-        Envelope(kind="circuit", source="Rx({{ theta }}) q", sweep="theta:0:1:0.5")
-    )
+    script = SHIPPED[-1] + pack(Envelope(kind="circuit", source="Rx({{ theta }}) q", sweep="theta:0:1:0.5"))
     start = read_start({**ENVIRONMENT, "SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "1"})
-    envelope = request(start, script, "center_").envelope
+    envelope = request(start, script, CONFIG).envelope
     assert envelope is not None
     assert (envelope.source, envelope.parameters, envelope.sweep) == ("Rx(0.5) q", {"theta": "0.5"}, "")
     for environment in (ENVIRONMENT, {**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "3"}):
         with pytest.raises(HopelessError, match="sweep"):
-            request(read_start(environment), script, "center_")
+            request(read_start(environment), script, CONFIG)
 
 
 def test_slurm_is_told_of_a_task_by_its_index_since_the_last_one_has_the_arrays_id() -> None:
@@ -61,13 +66,72 @@ def test_slurm_is_told_of_a_task_by_its_index_since_the_last_one_has_the_arrays_
 
 
 def test_a_script_without_an_envelope_is_a_script_job() -> None:
-    admit = request(read_start(ENVIRONMENT), "#!/bin/bash\nhostname\n", "center_")
+    admit = request(read_start(ENVIRONMENT), around_script(STEP) + "#!/bin/bash\nhostname\n", CONFIG)
     assert (admit.kind, admit.envelope) == ("script", None)
 
 
 def test_a_damaged_envelope_is_hopeless() -> None:
     with pytest.raises(HopelessError, match="can't be read"):
-        request(read_start(ENVIRONMENT), "#!/bin/bash\n#QSLURM-DATA {nonsense\n", "center_")
+        request(read_start(ENVIRONMENT), SHIPPED[-1] + "#QSLURM-DATA {nonsense\n", CONFIG)
+
+
+OURS = {kind: pack(Envelope(kind=kind, source="x")) for kind in ("circuit", "hybrid", "session")}
+HEADS = [*SHIPPED, c2s_own(STEP)]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", OURS)
+def test_what_begins_as_ours_to_the_letter_is_what_its_data_says(head: str, kind: str) -> None:
+    assert request(read_start(ENVIRONMENT), f"{head}{OURS[kind]}\n", CONFIG).kind == kind
+
+
+FORGED = {
+    "a letter more": lambda head: head + " ",
+    "a letter less": lambda head: head[:-2] + "\n",
+    "a line before": lambda head: head.replace("\n", "\nscancel 1\n", 1),
+    "a line between": lambda head: head + "scancel 1\n",
+    "another step": lambda head: head.replace("qslurm-step", "my-step"),
+    "other line ends": lambda head: head.replace("\n", "\r\n"),
+    "two sets of data": lambda head: f"{head}{OURS['circuit']}\nscancel 1\n",
+    "nothing": lambda _: "",
+    "only a program": lambda _: "#!/bin/bash\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("how", FORGED)
+def test_whatever_else_a_script_is_it_is_a_script_and_is_not_run_unconfined(head: str, how: str) -> None:
+    script = f"{FORGED[how](head)}{OURS['hybrid']}\n"
+    with pytest.raises(HopelessError, match="did not come by its job_submit"):
+        request(read_start(ENVIRONMENT), script, CONFIG)
+    loose = msgspec.structs.replace(CONFIG, runtimes=RuntimesConfig(confine_scripts=False))
+    assert request(read_start(ENVIRONMENT), script, loose).kind == "script"
+    with pytest.raises(HopelessError, match="takes no script jobs from center snellius"):
+        request(read_start(ENVIRONMENT), script, C2Config())
+
+
+KINDS = {
+    "what C2 says of nobody": ({}, {"circuit", "hybrid", "session"}),
+    "of all": ({"default": ["script"]}, {"script"}),
+    "of this center": ({"default": ["script"], "snellius": ["circuit"]}, {"circuit"}),
+    "of another": ({"lumi": ["script"]}, {"circuit", "hybrid", "session"}),
+    "nothing at all": ({"snellius": []}, set()),
+}
+
+
+@pytest.mark.parametrize("whose", KINDS)
+def test_a_center_sends_what_it_may(whose: str) -> None:
+    said, allowed = KINDS[whose]
+    config = C2Config(kinds=said)
+    scripts = {kind: f"{SHIPPED[-1]}{data}\n" for kind, data in OURS.items()}
+    scripts["script"] = around_script(STEP) + "#!/bin/bash\n"
+    taken = set()
+    for kind, script in scripts.items():
+        try:
+            taken.add(request(read_start(ENVIRONMENT), script, config).kind)
+        except HopelessError as error:
+            assert f"C2 takes no {kind} jobs from center snellius" in error.message
+    assert taken == allowed
 
 
 @pytest.mark.parametrize("user", ["root", "center_", "snellius", ""])
@@ -128,12 +192,16 @@ def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
 
 @pytest.mark.parametrize("number", [-1, 2**53, 2**64, 10**30])
 def test_a_number_that_nobody_can_carry_is_hopeless_and_not_tried_for_ever(number: int) -> None:
-    script = f'#!/bin/bash\n#QSLURM-DATA {{"kind":"circuit","source":"version 3","seed":{number}}}\n'
+    script = f'{SHIPPED[-1]}#QSLURM-DATA {{"kind":"circuit","source":"version 3","seed":{number}}}\n'
     with pytest.raises(HopelessError, match="can't be read"):
-        request(read_start(ENVIRONMENT), script, "center_")
+        request(read_start(ENVIRONMENT), script, CONFIG)
 
 
 def test_a_name_that_is_no_text_is_hopeless() -> None:
     # what is not UTF-8 stands in the environment like this
     with pytest.raises(HopelessError, match="can't be sent"):
-        request(read_start(ENVIRONMENT | {"SLURM_JOB_NAME": "\udcff"}), "#!/bin/bash\n", "center_")
+        request(
+            read_start(ENVIRONMENT | {"SLURM_JOB_NAME": "\udcff"}),
+            around_script(STEP) + "#!/bin/bash\n",
+            CONFIG,
+        )

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-import lupa.lua53
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from testbed.render import defaults, render
 
 from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_of
+from tests.unit.submit_plugin import Plugin
 
 DUPLICATE = 2011
 SAID = "qslurm key=k1 kind=circuit backend=qx origin=slurm:c1:7:ann"
-
-
-class Plugin:
-    """deploy/c2/job_submit.lua in Lua 5.3, which Slurm has, with a slurmctld that knows these jobs."""
-
-    def __init__(self, *jobs: dict[str, Any]) -> None:
-        self._lua = lupa.lua53.LuaRuntime(unpack_returned_tuples=True)
-        known = self._lua.table_from([self._lua.table_from({"user_id": 1000, **job}) for job in jobs])
-        self._lua.globals()["slurm"] = self._lua.table_from(
-            {"SUCCESS": 0, "log_info": lambda *words: None, "jobs": known}
-        )
-        self._lua.execute(render("c2/job_submit.lua.j2", defaults()))
-
-    def submitted(self, **job: Any) -> tuple[int, dict[str, Any]]:
-        """The answer, and the job as it is then."""
-        record = self._job(job)
-        answer = self._lua.globals().slurm_job_submit(record, None, 1000)
-        return answer, dict(record)
-
-    def modified(self, record: dict[str, Any], **changes: str) -> dict[str, Any]:
-        """A job's record after an update of some of its fields."""
-        update = self._job(changes)
-        assert self._lua.globals().slurm_job_modify(update, self._job(record), None, 0) == 0
-        return record | {name: update[name] for name in changes}
-
-    def _job(self, fields: dict[str, Any]) -> Any:
-        made = {
-            name: self._lua.table_from(value) if isinstance(value, dict) else value
-            for name, value in fields.items()
-        }
-        return self._lua.table_from({"user_id": 1000, **made})
 
 
 def key_in_lua(text: str) -> str:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from qslurm.errors import InvalidInputError
 from qslurm.payload import sandbox
 from qslurm.payload.comment import Comment
-from qslurm.payload.envelope import Envelope, pack, unpack
+from qslurm.payload.envelope import MARKER, Envelope, pack, unpack
+from qslurm.payload.handover import SHIPPED, form_of
 from qslurm.payload.render import as_json, as_words, render
 from qslurm.payload.spec import JobSpec
 from qslurm.payload.templates import find_template, list_templates
@@ -334,3 +335,11 @@ def test_what_is_wrong_with_a_template_is_one_sentence(template, own):
         render(JobSpec(kind="script", source="#!/bin/sh\n"), "mine", own(template))
     assert caught.value.message.endswith(".")
     assert not caught.value.message.endswith("..")
+
+
+@pytest.mark.parametrize("kind", ["circuit", "hybrid", "session"])
+def test_what_is_made_begins_as_c2_knows_it(kind: str) -> None:
+    """Who changes a template's text adds it to SHIPPED and to job_submit.lua: C2 goes on to take older ones."""
+    script = render(JobSpec(kind=kind, source=BELL, backend="qx"))["script"]
+    assert script[: script.rfind("\n" + MARKER) + 1] == SHIPPED[-1]
+    assert form_of(script, "/usr/lib/qslurm/qslurm-step") == "handover"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from qslurm.c2.config import C2Config, GateConfig
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.errors import ConfigError
 from qslurm.jobmanager.config import JobManagerConfig
+from qslurm.payload.handover import around_script
 from qslurm.runtimes.classical import cold, view
 from qslurm.runtimes.classical.probe import why_not
 from qslurm.runtimes.config import RuntimesConfig
@@ -37,7 +39,7 @@ def step(script):
     exec(code, globals())
     return 0
 
-code, reason = cold._run(plan_of(config, rootless=True), step, "token", "job.sh")
+code, reason = cold._run(plan_of(config, rootless=True), step, "token", sys.argv[3:] or ["job.sh"])
 raise SystemExit(reason or code)
 """
 
@@ -47,7 +49,7 @@ def can_confine(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Why this user can't make namespaces; "" if they can."""
     environment = HERE | {"QSLURM_C2_CONFIG": str(config_file(tmp_path_factory.mktemp("probe")))}
     code = [sys.executable, "-c", "import qslurm.runtimes.classical.probe as probe; probe.main()"]
-    done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=300, check=False)
     return done.stderr if done.returncode else ""
 
 
@@ -57,12 +59,12 @@ def behind(tmp_path: Path, can_confine: str) -> Callable[..., str]:
     if can_confine:
         pytest.skip(f"this user can't make namespaces: {can_confine}")
 
-    def run(config: C2Config, code: str) -> str:
-        words = [sys.executable, "-c", BEHIND, msgspec.json.encode(config).decode(), code]
+    def run(config: C2Config, code: str, *step: str, exit_code: int = 0) -> str:
+        words = [sys.executable, "-c", BEHIND, msgspec.json.encode(config).decode(), code, *step]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=HERE
+            words, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path, env=HERE
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == exit_code, done.stderr
         return done.stdout
 
     return run
@@ -133,10 +135,29 @@ def test_no_more_than_allowed_is_kept_in_all(behind: Callable[..., str], tmp_pat
     assert int(behind(config_of(tmp_path, tmp_mb=50), code)) < 51_000_000
 
 
+def test_a_script_is_confined_as_other_code_is(behind: Callable[..., str], tmp_path: Path) -> None:
+    script, secret = tmp_path / "slurm_script", tmp_path / "logs" / "secret"
+    secret.parent.mkdir()
+    secret.touch()
+    lines = (
+        f"pwd; ls -A; echo $1; cat {secret}; touch {tmp_path}/left; grep NoNewPrivs /proc/self/status; exit 5"
+    )
+    text = f"#!/bin/sh\n{lines}\n"
+    script.write_text(around_script("/some/qslurm-step") + text)
+    words = behind(config_of(tmp_path), "", "--script", str(script), "--one", exit_code=5).split()
+    assert words == [str(view.WORK), "--one", "NoNewPrivs:", "1"]
+    assert not (tmp_path / "left").exists()
+
+
+def test_a_script_that_a_signal_ends_ends_its_step_by_it(behind: Callable[..., str], tmp_path: Path) -> None:
+    script = tmp_path / "slurm_script"
+    script.write_text(around_script("/some/qslurm-step") + "#!/bin/sh\nkill -USR1 $$\n")
+    behind(config_of(tmp_path), "", "--script", str(script), exit_code=-signal.SIGUSR1)
+
+
 PLACES = {  # where the folders that jobs need lie, seen from those that they must not see
     "beside": lambda hidden: hidden.parent / "beside",
     "containing it": lambda hidden: hidden.parent,
-    "far above": lambda hidden: Path("/tmp"),
     "by another name": lambda hidden: _link(hidden.parent / "link", hidden.parent),
 }
 
@@ -175,6 +196,12 @@ def test_what_jobs_need_may_not_lie_in_what_they_must_not_see(
     config = config_of(tmp_path, socket=place / "d", hide=[str(tmp_path / "more")])
     with pytest.raises(ConfigError, match="must not see"):
         plan.plan_of(config)
+
+
+@pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root"])
+def test_nor_may_they_be_what_is_replaced_as_a_whole(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError, match="must not see"):
+        plan.plan_of(config_of(tmp_path, socket=Path(place) / "d"))
 
 
 def test_what_is_mounted_later_lies_deeper() -> None:

@@ -27,12 +27,13 @@ from pathlib import Path
 import msgspec
 from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.runtimes.classical.cold import _run_beside
+from qslurm.runtimes.classical.unconfined import do
 from qslurm.runtimes.classical.step import fail_step, run_step
-from qslurm.runtimes.warm.client import TOKEN
+from qslurm.runtimes.warm.client import DONE, FAILED, TOKEN
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 identity = OwnFolder(Path(config.socket).parent)
-code, reason = _run_beside(lambda: run_step(Path("job.sh"), config, identity=identity), "a token")
+os.environ[TOKEN] = "a token"
+code, reason = do(lambda: DONE if run_step(Path("job.sh"), config, identity=identity) == 0 else FAILED)
 os.environ[TOKEN] = "a token"
 sys.exit(fail_step(Path("job.sh"), config, reason, identity=identity) if reason else code)
 """

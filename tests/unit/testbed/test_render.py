@@ -214,3 +214,62 @@ def test_a_backend_s_options_reach_its_runtime_as_they_were_given() -> None:
     values = merged(defaults(), {"backend": [{"name": "spin2", "runtime": "hardware", "options": given}]})
     (backend,) = parse_c2_config(render("c2/c2.toml.j2", values)).backend
     assert backend.options == given
+
+
+def test_c2_knows_by_heart_what_qslurm_makes_and_who_may_send_what() -> None:
+    from qslurm.c2.config import parse_c2_config
+    from qslurm.payload.handover import SHIPPED
+
+    values = merged(defaults(), {"qslurm": {"center_kinds": {"lumi": ["script"]}}})
+    plugin = render("c2/job_submit.lua.j2", values)
+    assert all(f"[==[\n{text}]==]" in plugin for text in SHIPPED)
+    assert '["lumi"] = { script = true, }' in plugin
+    config = parse_c2_config(render("c2/c2.toml.j2", values))
+    assert (config.kinds_of("lumi"), config.kinds_of("else")) == (
+        ["script"],
+        ["circuit", "hybrid", "session"],
+    )
+    assert f'STEP = "{config.runtimes.step}"' in plugin
+
+
+HOSTILE = {
+    "PATH": "{mine}",
+    "ENV": "{mine}/run",
+    "BASH_ENV": "{mine}/run",
+    "BASH_FUNC_exec%%": "() {{ . {mine}/run; }}",
+    "BASH_FUNC_echo%%": "() {{ . {mine}/run; }}",
+    "SHELLOPTS": "xtrace",
+    "PS4": "$(. {mine}/run)",
+    "PYTHONPATH": "{mine}",
+    "PYTHONSTARTUP": "{mine}/run",
+    "OPENSSL_CONF": "{mine}/none",
+    "QSLURM_SWEEP": "0:LD_PRELOAD={mine}/run theta=1",
+    "SLURM_ARRAY_TASK_ID": "0",
+    "SLURM_JOB_PARTITION": "p_qx",
+}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("hook", ["task-prolog", "task-epilog", "qslurm-step"])
+def test_what_begins_as_the_jobs_user_runs_nothing_that_the_environment_names(
+    tmp_path: Path, hook: str, shell: str
+) -> None:
+    mine, python, seen = tmp_path / "mine", tmp_path / "python", tmp_path / "seen"
+    mine.mkdir()
+    for name in ("run", "sed", "tr", "env", "printf", "[", "exec"):
+        (mine / name).write_text(f"touch {tmp_path}/ran\n")
+        (mine / name).chmod(0o755)
+    python.write_text(f'#!/bin/sh -p\necho "$*" >{seen}\n/usr/bin/env >>{seen}\n')
+    python.chmod(0o755)
+    values = merged(defaults(), {"qslurm": {"python": str(python), "runtimes_socket": f"{tmp_path}/none/s"}})
+    file = tmp_path / hook
+    file.write_text(render(f"c2/hooks/{hook}.j2", values))
+    options = file.read_text().splitlines()[0].split()[1:]
+    environment = {name: value.format(mine=mine) for name, value in HOSTILE.items()}
+    command = [shutil.which(shell), *options, file, "job.sh", "--failed", "--script"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    assert not (tmp_path / "ran").exists()
+    assert "LD_" not in done.stdout
+    asked, *variables = seen.read_text().splitlines()
+    assert not [one for one in variables if one.startswith("OPENSSL_")]
+    assert asked.split()[-1] == ("job.sh" if hook == "qslurm-step" else "/etc/qslurm/c2.toml")
