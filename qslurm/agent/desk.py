@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ from qslurm.agent.owners import Owners
 from qslurm.agent.queue import line_of
 from qslurm.agent.user import User
 from qslurm.center.forgotten import FORGOTTEN, is_forgotten, is_written_off
-from qslurm.errors import NotReadyError, UnknownJobError
+from qslurm.errors import NotReadyError, QslurmError, UnknownJobError
 
 if TYPE_CHECKING:
     from qslurm.agent.endings import Dependants
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from qslurm.center.config import AgentSettings
     from qslurm.center.connection import Center
     from qslurm.slurmrest import JobInfo
+
+AT_HAND_S = 60.0
+"""Seconds for which what was known of C2's backends is told to who submits, also that nothing was."""
 
 LISTED = 1000
 """Submissions that a list has at most, the newest."""
@@ -92,6 +96,7 @@ class Desk:
         self._dependants = dependants
         self._news = news or News(outbox.owners, lambda _: None)
         self._local = threading.local()
+        self._backends: tuple[float, list[dict[str, Any]]] = (float("-inf"), [])
         self.intake = Intake(settings, outbox, sender, dependants)
         self._owners = Owners(outbox, self._missing, lambda: self._center)
 
@@ -119,12 +124,20 @@ class Desk:
             case _:
                 return self._about(question, self._owners.owned(user, question.job_id))
 
+    def _backends_at_hand(self) -> list[dict[str, Any]]:
+        asked, known = self._backends
+        if time.monotonic() - asked > AT_HAND_S:
+            with suppress(QslurmError):  # while C2 is away, what was known of it is still so
+                known = self._center.results.limits()
+            self._backends = time.monotonic(), known
+        return known
+
     def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions | GetLoads) -> Any:
         """The answer to a question that is about nobody's jobs."""
         match question:
-            case GetBackends():
+            case GetBackends(at_hand=at_hand):
                 named = limits_of(self._settings, user.name).backends
-                known = self._center.results.backends()
+                known = self._backends_at_hand() if at_hand else self._center.results.backends()
                 return [{**one, "allowed": not named or one["name"] in named} for one in known]
             case GetSessions():
                 return self._center.results.sessions()

@@ -133,7 +133,9 @@ class GetStarts(msgspec.Struct, tag="starts"):
 
 
 class GetBackends(msgspec.Struct, tag="backends"):
-    """C2's backends. Documents."""
+    """C2's backends. Documents. `at_hand`: as they were a while ago, rather than waiting for C2."""
+
+    at_hand: bool = False
 
 
 class GetSessions(msgspec.Struct, tag="sessions"):

@@ -81,6 +81,10 @@ class AgentPlatform:
         """The platform's backends and how they are."""
         return self._line.ask(GetBackends(), list[dict[str, Any]])
 
+    def limits(self) -> list[dict[str, Any]]:
+        """The backends as the agent knows them, without asking C2 for long."""
+        return self._line.ask(GetBackends(at_hand=True), list[dict[str, Any]])
+
     def sessions(self) -> dict[str, Any]:
         """Where C2 lets the clients of sessions in, and the certificate by which that is known."""
         return self._line.ask(GetSessions(), dict[str, Any])

@@ -23,6 +23,7 @@ from qslurm.api.mapping import AT_ONCE, Pending, Results, cancel_all, send_all
 from qslurm.api.result import Result
 from qslurm.api.settling import Tasks, settled, tasks_settled
 from qslurm.api.watcher import Watcher
+from qslurm.center.backend_limits import BackendLimits
 from qslurm.errors import InvalidInputError, NotReadyError
 
 if TYPE_CHECKING:
@@ -117,8 +118,13 @@ class Center:
         for array in self._arrays:
             array.set_exception(NotReadyError("The Center was closed before this job had ended; it goes on."))
 
+    def _ask_limits(self) -> list[dict[str, Any]]:
+        with self._connections.one() as center:
+            return center.results.limits() if center.has_platform else []
+
     def _connect(self) -> None:
         self._connections, self._for_watching = Connections(self._connection), self._connection()
+        self._limits = BackendLimits(self._ask_limits)
         self._watcher = Watcher(self._settle)
         self._listener = Listener(self._connection, self._watcher.wake, lambda: self._watcher.is_waiting)
 
@@ -206,7 +212,7 @@ class Center:
         }
         options |= {"sweep": sweep, "variables": variables, "then_if": then_if}
         (request,) = self._placed([request_of(source, options)])
-        payload = prepare(self._config, request, os.environ)
+        payload = prepare(self._config, request, os.environ, limits=self._limits)
         script = Path(then) if then else None
         with self._connections.one() as center, followed(center, payload, script, then_if) as follow_up:
             submitted = jobs.submit(center, payload)
@@ -274,7 +280,9 @@ class Center:
                 raise
             return [(job.id, job) for job in jobs]
         requests = self._placed([request_of(source, options) for source in sources])
-        return send_all(self._connection, self._config, requests, os.environ, self._futures)
+        return send_all(
+            self._connection, self._config, requests, os.environ, limits=self._limits, made=self._futures
+        )
 
     def _cancel_all(self, jobs: Sequence[int]) -> None:
         cancel_all(self._connection, jobs)

@@ -16,6 +16,7 @@ from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
+    from qslurm.center.backend_limits import Limits
     from qslurm.center.connection import Center
     from qslurm.center.packing import Package
     from qslurm.center.settings import Config
@@ -110,6 +111,8 @@ def send_all(
     config: Config,
     requests: Sequence[Request],
     environ: Any,
+    *,
+    limits: Limits,
     made: Callable[[int, int | None], list[Future[Result]]],
 ) -> list[Pending]:
     """Submit settled requests, those that are alike as arrays; in their order. Nothing is sent if one of them is wrong.
@@ -121,7 +124,7 @@ def send_all(
     from qslurm.center.request import checked
     from qslurm.center.sending import Sending, package_of
 
-    ready = [checked(config, request, environ) for request in requests]
+    ready = [checked(config, request, environ, limits=limits) for request in requests]
     packages = [package_of(config, *one) for one in packed(ready)]
     connections = _at_once(connect)
     found: dict[int, Pending] = {}

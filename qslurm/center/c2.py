@@ -40,6 +40,7 @@ class Platform(Protocol):
     def starts(self, key: str) -> list[dict[str, Any]]: ...  # noqa: D102
     def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def limits(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def sessions(self) -> dict[str, Any]: ...  # noqa: D102
     def changes(self, since: str, wait_s: int) -> Page: ...  # noqa: D102
     def queue(self) -> Line: ...  # noqa: D102

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.center.asked import Request, remark_unread, settle, unsaid
+from qslurm.center.backend_limits import Limits, nothing_known, refuse_beyond
 from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError, QslurmError
 
@@ -24,14 +25,18 @@ SWEEP_VARIABLE = "QSLURM_SWEEP"
 
 
 def prepare(
-    config: Config, request: Request, environ: Mapping[str, str], remark: Callable[[str], None] = unsaid
+    config: Config,
+    request: Request,
+    environ: Mapping[str, str],
+    remark: Callable[[str], None] = unsaid,
+    limits: Limits = nothing_known,
 ) -> dict[str, Any]:
-    """The payload of a request, checked as far as that is possible without C2.
+    """The payload of a request, checked as far as that is possible, with the `limits` of the backends.
 
     InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
     `remark` is told what is not wrong, but may not be what its user meant.
     """
-    return payload_of(config, checked(config, request, environ, remark))
+    return payload_of(config, checked(config, request, environ, remark, limits))
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,11 @@ class Checked:
 
 
 def checked(
-    config: Config, request: Request, environ: Mapping[str, str], remark: Callable[[str], None] = unsaid
+    config: Config,
+    request: Request,
+    environ: Mapping[str, str],
+    remark: Callable[[str], None] = unsaid,
+    limits: Limits = nothing_known,
 ) -> Checked:
     """The first half of `prepare`: the job that a request stands for."""
     request = settle(request, remark)
@@ -63,7 +72,7 @@ def checked(
                 f"{request.file}: C2 ignores {', '.join(ignored)}: a job runs in a folder of its own there."
             )
         return Checked(request, payload=with_key(payload, marks))
-    return Checked(request, _job(config, request, text, environ))
+    return Checked(request, _job(config, request, text, environ, limits))
 
 
 def payload_of(config: Config, ready: Checked) -> dict[str, Any]:
@@ -239,7 +248,7 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
     )
 
 
-def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]) -> JobSpec:
+def _job(config: Config, request: Request, text: str, environ: Mapping[str, str], limits: Limits) -> JobSpec:
     from qslurm.center.origin import of_process
     from qslurm.payload.comment import new_key
     from qslurm.payload.spec import JobSpec
@@ -259,14 +268,18 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         )
     sweep, array = _tasks(request)
     parameters: dict[str, str] = {}
+    qubits: int | None = None
     if kind == "circuit":
         parameters = _values_for(text, request)
-        text, _ = _checked_circuit(text, file, parameters, sweep, array)
+        text, qubits = _checked_circuit(text, file, parameters, sweep, array)
     elif kind == "hybrid":
         from qslurm.runtimes.classical.hybrid_file import check_hybrid
 
         check_hybrid(text, file)
         parameters = dict(request.variables)
+    shots = request.shots or config.job.shots
+    if kind in {"circuit", "hybrid"}:
+        refuse_beyond(limits, backend, file, qubits=qubits, shots=shots)
     environment = _exported(request.export, environ) if request.export else {}
     if sweep and array and kind == "script":
         environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
@@ -282,7 +295,7 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         name=request.name or Path(file).stem or request.template or "qslurm",
         backend=backend,
         partition=request.partition or f"p_{backend}",
-        shots=request.shots or config.job.shots,
+        shots=shots,
         seed=request.seed,
         raw_data=request.raw_data,
         qpu_seconds=request.qpu_seconds,

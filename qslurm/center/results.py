@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LIMITS_S = 2.0
+"""Seconds for the question what backends take, before a job is sent."""
+
 NEXT_OFFSET = "X-Qslurm-Next-Offset"
 
 _ERRORS: dict[int, type[QslurmError]] = {
@@ -103,6 +106,10 @@ class JobManagerClient:
         """The platform's backends and how they are."""
         return self._list("backends", "/v1/backends")
 
+    def limits(self) -> list[dict[str, Any]]:
+        """The same, unless it takes long: nobody waits for what C2 will say anyway."""
+        return self._list("backends", "/v1/backends", within_s=LIMITS_S)
+
     def sessions(self) -> dict[str, Any]:
         """Where the clients of sessions come to (`address`, "" if nowhere), and its `certificate`."""
         return self._json("/v1/sessions")
@@ -158,9 +165,16 @@ class JobManagerClient:
         except msgspec.DecodeError as error:
             raise _not_a_job_manager(self._url) from error
 
-    def _list(self, name: str, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    def _list(
+        self,
+        name: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> list[dict[str, Any]]:
         """A list that must be there: what says nothing of it does not say that it is empty."""
-        found = self._json(path, parameters).get(name)
+        found = self._document(self._send("GET", path, parameters or {}, within_s=within_s)).get(name)
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise _not_a_job_manager(self._url)
         return found
@@ -205,13 +219,14 @@ class JobManagerClient:
         token: bool = True,
         accept: str = "*/*",
         wait_s: int = 0,
+        within_s: float | None = None,
     ) -> Answer:
         import requests
         from urllib3.exceptions import HTTPError
 
         from qslurm.slurmrest.transport import read_whole
 
-        timeout_s = self._timeout_s + wait_s
+        timeout_s = within_s or self._timeout_s + wait_s
         until = time.monotonic() + 2 * timeout_s
         try:
             response = self._session.request(

@@ -24,6 +24,7 @@ from qslurm.errors import RefusedError
 
 if TYPE_CHECKING:
     from qslurm.center.asked import Request
+    from qslurm.center.backend_limits import Limits
     from qslurm.center.connection import Center
     from qslurm.center.follow_up import Condition
     from qslurm.center.settings import Config
@@ -187,8 +188,10 @@ def submit(
     if dry_run:
         print_json(_prepared(center.platforms.config(platform), requests[0]))
         return
+    from qslurm.center.backend_limits import limits_of
+
     connection = center.open(platform)
-    payload = _prepared(connection.config, requests[0])
+    payload = _prepared(connection.config, requests[0], limits_of(connection))
     if then_script is not None:
         from qslurm.center.follow_up import followed
 
@@ -270,13 +273,14 @@ def _settled(center: CenterFlags, requests: Sequence[Request]) -> list[Request]:
     )
 
 
-def _prepared(config: Config, request: Request) -> dict[str, Any]:
+def _prepared(config: Config, request: Request, limits: Limits | None = None) -> dict[str, Any]:
     """The payload of a settled request."""
     import os
 
+    from qslurm.center.backend_limits import nothing_known
     from qslurm.center.request import prepare
 
-    return prepare(config, request, os.environ, note)
+    return prepare(config, request, os.environ, note, limits or nothing_known)
 
 
 def _send(connection: Center, payload: dict[str, Any]) -> Submitted:

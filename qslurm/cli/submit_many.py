@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.center.backend_limits import limits_of, nothing_known
 from qslurm.center.packing import FEWEST, Package, packed
 from qslurm.center.refs import JobRef
 from qslurm.center.request import checked
@@ -54,7 +55,8 @@ def submit_files(requests: Sequence[Request], center: CenterFlags, platform: str
     connection = center.open(platform)
     config = connection.config
     files = [str(request.file) for request in requests]
-    ready = each(requests, lambda request: checked(config, request, os.environ, note))
+    limits = nothing_known if how.dry_run else limits_of(connection)
+    ready = each(requests, lambda request: checked(config, request, os.environ, note, limits))
     packages = each(
         packed(ready, fewest=len(ready) + 1 if how.separate else FEWEST), lambda one: package_of(config, *one)
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qslurm.center.backend_limits import Limits, limits_of, nothing_known, refuse_beyond
 from qslurm.errors import (
     InvalidInputError,
     NotReadyError,
@@ -72,7 +73,7 @@ def open_session(
 
     door = find_door(center)
     secret = secrets.token_bytes(SECRET_BYTES)
-    payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ)
+    payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
     try:
         job_id = jobs.submit(center, payload).job_id
     except (KeyboardInterrupt, SystemExit):  # C2 may have it already
@@ -115,7 +116,13 @@ def find_door(center: Center) -> Door:
     return Door(str(said["address"]), str(said.get("certificate", "")), center.config.c2.proxy)
 
 
-def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def prepare(
+    config: Config,
+    wish: Wish,
+    digest: str,
+    environ: Mapping[str, str],
+    limits: Limits = nothing_known,
+) -> dict[str, Any]:
     """The payload of the job; InvalidInputError says what is wrong with the wish."""
     from qslurm.center.origin import of_process
     from qslurm.center.request import backend_of
@@ -135,6 +142,7 @@ def prepare(config: Config, wish: Wish, digest: str, environ: Mapping[str, str])
             "Nobody said which backend the session is for.",
             hint="Say --backend NAME (backend=… in Python), or set one in the config ([job] backend).",
         )
+    refuse_beyond(limits, backend, request.name or "", qubits=None, shots=request.shots)
     time_limit = request.time_limit or config.job.time_limit
     spec = JobSpec(
         kind="session",

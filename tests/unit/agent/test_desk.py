@@ -48,6 +48,7 @@ from qslurm.errors import (
     NotReadyError,
     RefusedError,
     UnknownJobError,
+    UnreachableError,
 )
 from qslurm.payload.comment import Comment
 from qslurm.slurmrest import JobInfo
@@ -86,6 +87,7 @@ class C2:
             log_from=lambda job_id, offset: (b"log", offset + 3),
             sessions=self.sessions,
             backends=self.backends,
+            limits=self.backends,
             loads=lambda: ["loads"],
         )
 
@@ -295,6 +297,24 @@ def test_a_user_is_told_which_backends_are_for_them(office):
     desk, _, _ = office(backends=["qx"], users={"ann": UserLimits(backends=[])})
     allowed = lambda user: [one["allowed"] for one in desk.answer(user, GetBackends())]  # noqa: E731
     assert (allowed(ANN), allowed(BOB)) == ([True, True], [True, False])
+
+
+def test_what_is_known_of_the_backends_is_at_hand_while_c2_is_away(office):
+    desk, _, c2 = office()
+
+    def away():
+        raise UnreachableError("C2 is away.")
+
+    def at_hand():
+        return [one["name"] for one in desk.answer(ANN, GetBackends(at_hand=True))]
+
+    assert at_hand() == ["qx", "spin2"]
+    c2.backends = away
+    assert at_hand() == ["qx", "spin2"]
+    desk._backends = (float("-inf"), desk._backends[1])  # a minute later
+    assert at_hand() == ["qx", "spin2"]
+    with pytest.raises(UnreachableError):
+        desk.answer(ANN, GetBackends())
 
 
 def test_a_center_says_how_many_jobs_and_which_backends(office):

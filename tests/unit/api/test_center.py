@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm import Center, Job
-from qslurm.errors import ConfigError, InvalidInputError, NotReadyError, UnknownJobError
+from qslurm.errors import ConfigError, InvalidInputError, NotReadyError, UnknownJobError, UnreachableError
 from qslurm.slurmrest import JobInfo
 
 BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
@@ -16,7 +16,8 @@ BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
 class Sent(list):
     """Where each payload went, and the last one."""
 
-    payload = None
+    payload = away = None
+    asked = 0
 
 
 class C2:
@@ -28,7 +29,8 @@ class C2:
             {"name": name, "state": "idle", "qubits": qubits, "max_shots": 100}
             for name, qubits in {"two": 2, "five": 5}.items()
         ]
-        self.results = SimpleNamespace(backends=lambda: backends, loads=list)
+        self.backends = backends
+        self.results = SimpleNamespace(backends=lambda: backends, limits=self._limits, loads=list)
         self.slurm = SimpleNamespace(
             jobs=list,
             partitions=lambda: {"p_two": "UP", "p_five": "UP"},
@@ -42,6 +44,12 @@ class C2:
         self._sent.append((self.config.platform, payload["job"]["partition"]))
         self._sent.payload = payload
         return SimpleNamespace(job_id=12, warnings=[], message="")
+
+    def _limits(self):
+        self._sent.asked += 1
+        if self._sent.away:
+            raise self._sent.away
+        return self.backends
 
     def _known(self, job_id):
         if job_id != 7:
@@ -70,6 +78,40 @@ def test_a_job_knows_what_the_command_calls_it(sent):
     assert (job.id, job.ref, repr(job)) == (12, "tuna:12", "<Job tuna:12>")
     assert repr(Center().submit(BELL, backend="five")) == "<Job 12>"
     assert sent == [("tuna", "p_five"), ("c2", "p_five")]
+
+
+@pytest.mark.parametrize("how", ["submit", "map", "many"])
+@pytest.mark.parametrize(
+    ("backend", "shots", "words"),
+    [
+        ("two", 10, "asks for 4 qubits, and backend two takes at most 2"),
+        ("five", 101, "asks for 101 shots, and backend five takes at most 100"),
+        ("five", 100, ""),
+        ("five", None, ""),
+        ("unheard-of", 10**6, ""),
+    ],
+)
+def test_what_is_beyond_the_backend_is_refused_unsent_as_by_the_command(sent, how, backend, shots, words):
+    def submit(center):
+        if how == "submit":
+            center.submit(BELL, backend=backend, shots=shots)
+        else:
+            center.map([BELL] * (1 if how == "map" else 30), backend=backend, shots=shots)
+
+    center = Center()
+    if words:
+        with pytest.raises(InvalidInputError, match=words):
+            submit(center)
+        assert sent == []
+        sent.away = UnreachableError("C2 is away.")  # what was known a moment ago is still known
+        with pytest.raises(InvalidInputError, match=words):
+            submit(center)
+        submit(Center())  # and where nothing is known C2 decides
+    else:
+        submit(center)
+    assert sent == [("c2", f"p_{backend}")]
+    assert sent.asked == (2 if words else 1)
+    center.close()
 
 
 def test_any_backend_is_the_first_free_one_with_enough_qubits(sent):

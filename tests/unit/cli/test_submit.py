@@ -352,6 +352,9 @@ class Results:
     def job(self, job_id):
         return {}
 
+    def limits(self):
+        return [{"name": "qx", "qubits": 2, "max_shots": 1000}, {"name": "one", "qubits": 1, "max_shots": 10}]
+
     def starts(self, key):
         return []
 
@@ -392,6 +395,29 @@ def test_many_files_are_waited_for_and_the_worst_of_them_counts(here, run_c2, ca
     good, bad = json.loads(capsys.readouterr().out)["jobs"]
     assert (good["file"], good["state"], good["results"]["counts"]) == ("a.cq", "completed", {"0": 6})
     assert (bad["file"], bad["job_id"], bad["error"]["type"]) == ("refused.cq", None, "refused")
+
+
+BEYOND = [
+    (["a.cq", "-b", "one", "-s", "5"], "a.cq asks for 2 qubits, and backend one takes at most 1."),
+    (["a.cq", "-b", "qx", "-s", "1001"], "a.cq asks for 1001 shots, and backend qx takes at most 1000."),
+    (["a.cq", "b.cq", "-b", "one"], "b.cq asks for 2 qubits, and backend one takes at most 1."),
+    (["rabi.cq", "-b", "one", "-s", "11", "--sweep", "theta=0:1:0.5"], "rabi.cq asks for 11 shots"),
+    (
+        ["hybrid.py", "-b", "one", "-s", "11"],
+        "hybrid.py asks for 11 shots, and backend one takes at most 10.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BEYOND)
+def test_what_is_beyond_the_backend_is_refused_unsent(here, run_c2, capsys, words, said):
+    (here / "hybrid.py").write_text("def execute(qi): pass\ndef finalize(results): return {}\n")
+    (here / "rabi.cq").write_text("version 3.0\nqubit q\nbit b\nRx({{ theta }}) q\nb = measure q\n")
+    c2 = run_c2()
+    assert run(["submit", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert c2.taken == []
+    assert run(["submit", *words, "--dry-run"]) == 0  # which asks nobody
 
 
 def test_each_file_of_an_array_has_its_own_end(here, run_c2, monkeypatch, capsys):
