@@ -240,15 +240,16 @@ def _take_back_all(script: Path, mark: Mark, printed: str, environ: Mapping[str,
                 _run(["scancel", *there, "--state=PENDING", job_id], environ)
 
 
-def _of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
+def of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without what Slurm has told the job that submits, such as its memory, which steps obey; without
     a token: SLURM_JWT would be C2's, and the follow-up's environment is seen by whoever may see the job; and without
-    what has sbatch wait, or squeue list something else.
+    what has sbatch wait, squeue list something else, or scancel ask before it cancels.
     """
     return {
         name: value
         for name, value in environ.items()
-        if name == "SLURM_CONF" or not (name.startswith(("SLURM_", "SQUEUE_")) or name == "SBATCH_WAIT")
+        if name == "SLURM_CONF"
+        or not (name.startswith(("SLURM_", "SQUEUE_", "SCANCEL_")) or name == "SBATCH_WAIT")
     }
 
 
@@ -265,4 +266,4 @@ def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.Completed
     late = RefusedError(
         f"{name} has not ended after {SBATCH_S:.0f} s.", hint="Is this cluster's slurmctld there?"
     )
-    return run(command, limit_s=SBATCH_S, absent=absent, late=late, environ=_of_nobodys_job(environ))
+    return run(command, limit_s=SBATCH_S, absent=absent, late=late, environ=of_nobodys_job(environ))

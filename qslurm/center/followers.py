@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,13 +77,9 @@ def _queue_here() -> Queue | None:
     from functools import partial
     from shutil import which
 
+    from qslurm.center.follow_up import of_nobodys_job
     from qslurm.center.queue import Queue, run_command
 
     if not which("squeue"):
         return None
-    return Queue(partial(run_command, limit_s=SQUEUE_S, environ=_for_squeue(os.environ)))
-
-
-def _for_squeue(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without what a user has set for squeue's own lists, such as SQUEUE_PARTITION."""
-    return {name: value for name, value in environ.items() if not name.startswith("SQUEUE_")}
+    return Queue(partial(run_command, limit_s=SQUEUE_S, environ=of_nobodys_job(os.environ)))

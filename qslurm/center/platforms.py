@@ -26,6 +26,7 @@ from qslurm.center.settings import (
     section_of,
     settings,
 )
+from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import ConfigError
 from qslurm.tokens.secret import Secret
 
@@ -34,6 +35,9 @@ TOKEN_VARIABLE = "SLURM_JWT"  # noqa: S105 - the variable's name
 PLATFORM_VARIABLE = "QSLURM_PLATFORM"
 WAYS = ("QSLURM_C2_URL", "QSLURM_AGENT", "QSLURM_AGENT_ADDRESS")
 """What the environment needs to say to make a platform of its own."""
+
+PATHS = ("token_file", "ca_file", "socket")
+"""What names a file, which may have any bytes in its name; everything else is text."""
 
 OF_THE_WAY = ("url", "user", "api_version", "results_url")
 """Flags that say how C2 is reached, and as whom."""
@@ -110,6 +114,8 @@ class Platforms:
             values["agent"]["state"] = f"{AgentSettings().state}-{name}"
         for setting in settings():
             if (value := self._given(setting, name)) is not None:
+                if setting.name not in PATHS and value != without_surrogates(str(value)):
+                    raise ConfigError(f"{setting.name} is {value!r:.60}, which is not UTF-8 text.")
                 values[setting.section][setting.name] = value
         told = "the flags and the environment"
         by_environment = name == self._of_environment

@@ -14,7 +14,7 @@ from pathlib import Path
 import qslurm
 from qslurm.errors import InvalidInputError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _JSON = ".json.j2"
 _SHELL = ".sh.j2"
 

@@ -211,3 +211,13 @@ def test_every_setting_says_what_it_is():
     assert {"QSLURM_C2_URL", "QUSER", "QSLURM_TOKEN_FILE", "QSLURM_API_VERSION", "QSLURM_RESULTS_URL"} <= {
         setting.env for setting in told
     }
+
+
+@pytest.mark.parametrize("setting", [one for one in settings() if one.env])
+def test_a_variable_that_is_no_text_is_refused_unless_it_names_a_file(setting, tmp_path):
+    environ = {setting.env: "c2\udce9", "HOME": str(tmp_path)}
+    if setting.name in ("token_file", "ca_file", "socket"):
+        load_config({}, environ=environ, system_file=tmp_path / "none")
+        return
+    with pytest.raises(ConfigError):
+        load_config({}, environ=environ, system_file=tmp_path / "none")

@@ -212,6 +212,7 @@ def test_a_script_inherits_neither_the_job_that_submits_it_nor_a_token(commands,
         "SBATCH_QOS": "low",
         "SBATCH_WAIT": "1",
         "SQUEUE_FORMAT": "%i",
+        "SCANCEL_INTERACTIVE": "1",
     }
     submit_held(script, Mark(KEY, "ok", "c2"), KEY, environ | told)
     said = dict(line.partition("=")[::2] for line in Path(environ["SAID"]).read_text().splitlines())

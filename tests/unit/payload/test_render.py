@@ -227,7 +227,7 @@ def test_the_shipped_templates_are_listed_with_what_they_are_for():
     assert all(listed.values())
 
 
-@pytest.mark.parametrize("name", ["circiut", "../circuit", "", "a/b", "nothing_like_it"])
+@pytest.mark.parametrize("name", ["circiut", "../circuit", "", "a/b", "nothing_like_it", "x" * 300])
 def test_a_template_that_is_not_there_is_named(name):
     with pytest.raises(InvalidInputError) as caught:
         find_template(name, [])
