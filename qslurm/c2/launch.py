@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from qslurm.errors import QslurmError, UnreachableError
+from qslurm.errors import NotReadyError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.dispatcher.config import DispatcherConfig
@@ -24,6 +24,9 @@ RUN, DO_NOT_RUN = 0, 3
 
 ADMISSION_S = 30.0
 """A job that the dispatcher has not admitted within this time since its launch was not admitted at all."""
+
+AWAY_S = 3600.0
+"""A script waits so long for a dispatcher that is away; then its job fails. Slurm's time limit may end it before."""
 
 PAUSE_S = 0.5
 TOLD_S = 30.0
@@ -36,33 +39,33 @@ def may_begin(
     say: Callable[[str], None] = print,
     identity: Identity | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """The exit code for TaskProlog: 0 when the batch script of the job in the environment may run now.
 
-    While the dispatcher does not answer, the job waits: nobody else knows. What is said is in the job's output, since
-    slurmd prints there what follows "print" in its TaskProlog's.
+    While the dispatcher does not answer, the job waits, for AWAY_S: nobody else knows. What is said is in the job's
+    output, since slurmd prints there what follows "print" in its TaskProlog's.
     """
     from qslurm.dispatcher.client import DispatcherClient
     from qslurm.dispatcher.messages import Begin, Pending
 
     job_id, restart = _which(environment)
     question = Begin(job_id=job_id, restart=restart, launch=secrets.token_hex(16))
-    until, said = time.monotonic() + ADMISSION_S, ""
+    began, said = clock(), ""
     with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
         while True:
             try:
                 answer = client.ask(question)
                 if not isinstance(answer, Pending):
                     return RUN
-                why = f"{answer.reason}."
+                why, limit_s = f"{answer.reason}.", AWAY_S
+            except UnreachableError as error:
+                why, limit_s = error.message, AWAY_S
             except QslurmError as error:
-                why = error.message
-                waits = isinstance(error, UnreachableError) or (
-                    error.kind == "not_ready" and time.monotonic() < until
-                )
-                if not waits:
-                    say(f"print qslurm: {why}")
-                    return DO_NOT_RUN
+                why, limit_s = error.message, ADMISSION_S if error.kind == NotReadyError.kind else 0.0
+            if clock() - began >= limit_s:
+                say(f"print qslurm: {why}")
+                return DO_NOT_RUN
             if why != said:
                 say(f"print qslurm: waiting: {why}")
                 said = why

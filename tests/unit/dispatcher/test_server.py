@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,8 +14,10 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qslurm.c2.launch import has_ended, may_begin
+from qslurm.c2.launch import AWAY_S, has_ended, may_begin
 from qslurm.dispatcher.client import DispatcherClient
+from qslurm.dispatcher.config import DispatcherConfig
+from qslurm.dispatcher.credentials import OwnFolder
 from qslurm.dispatcher.messages import (
     Admitted,
     Attach,
@@ -42,6 +45,7 @@ from qslurm.errors import (
     QslurmError,
     UnreachableError,
 )
+from qslurm.runtimes.classical.session import Session
 from tests.unit.dispatcher.running import BELL, Running, circuit_job, deadly_circuit, hybrid_job, slow_circuit
 from tests.unit.waiting import until
 
@@ -348,6 +352,28 @@ def test_task_prolog_waits_for_an_admission_that_is_late(shared: Running, job_id
     code, said = launch(shared, job_id, sleep=lambda _: shared.ask(script))
     assert code == 0
     assert said == [f"print qslurm: waiting: Job {job_id} has not been admitted."]
+
+
+def test_nobody_waits_for_ever_for_a_dispatcher_that_is_away(home: Path) -> None:
+    """Neither a batch script that is about to begin, nor a step that asks for its work."""
+    nobody = DispatcherConfig(
+        socket=f"{home}/none.sock", store=f"{home}/store.db", munge_socket="", trusted_users=[]
+    )
+    said: list[str] = []
+    passed = iter([0.0, 10.0, AWAY_S - 1, AWAY_S])
+    identity = OwnFolder(home)
+    code = may_begin(
+        nobody,
+        {"SLURM_JOB_ID": "7"},
+        say=said.append,
+        identity=identity,
+        sleep=lambda _: None,
+        clock=lambda: next(passed),
+    )
+    assert (code, list(passed)) == (3, [])
+    assert "does not answer" in said[-1]
+    with DispatcherClient(nobody.socket, identity=identity) as client, pytest.raises(UnreachableError):
+        Session(client, 7, 0, say=said.append, patience_s=0.01, away_s=0.05)
 
 
 def test_what_is_no_job_does_not_begin(shared: Running) -> None:
