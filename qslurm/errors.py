@@ -107,6 +107,12 @@ class UncertainError(UnreachableError):
     kind = "uncertain"
 
 
+class KeptError(UncertainError):
+    """C2 is away, and the center's agent has the submission on its disk: C2 will have it, once."""
+
+    kind = "kept"
+
+
 class JobFailedError(QslurmError):
     """The job ran and failed (exit code 6)."""
 

@@ -115,6 +115,10 @@ class AgentConnection(Center):
         """What is submitted from now on is waited for by a job of C1, or has a follow-up there."""
         self.slurm.waits, self.slurm.followed = waits, followed
 
+    def be_patient(self, seconds: float) -> None:
+        """Wait for so long until C2 has what is submitted; it is safe on the agent's disk meanwhile."""
+        self.slurm.patience_s = seconds
+
     def let_go(self, key: str) -> None:
         """A submission goes on without the job of C1 that waited for it."""
         self._line.ask(LetGo(key), type(None))

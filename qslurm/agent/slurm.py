@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -21,9 +22,12 @@ from qslurm.agent.messages import (
     Submit,
     UpdateJob,
 )
-from qslurm.errors import InvalidInputError, UncertainError, UnreachableError
+from qslurm.errors import InvalidInputError, KeptError, UncertainError, UnreachableError
 from qslurm.payload.comment import Comment
 from qslurm.slurmrest import JobInfo, Submitted
+
+ASKED_S = 20.0
+"""The agent answers within this time how a submission is."""
 
 GIVE_UP_S = 60.0
 """A submission that the agent may have is asked for so long before nobody knows."""
@@ -36,6 +40,8 @@ class AgentSlurm:
         self._line = line
         self._say = say
         self.waits, self.followed = "", False
+        self.patience_s = math.inf
+        """How long a submission that the agent has is waited for until C2 has it, too."""
 
     @cached_property
     def _facts(self) -> Facts:
@@ -55,7 +61,7 @@ class AgentSlurm:
         """Leave a payload with the agent, and wait until C2 has taken it.
 
         It may be asked again and again: the agent knows a submission by its key. UncertainError if the agent is gone
-        for long after it may have heard of it.
+        for long after it may have heard of it, KeptError if C2 has not taken it in `patience_s`.
         """
         key = Comment.parse(str(payload["job"].get("comment", ""))).key
         if not key:
@@ -64,9 +70,10 @@ class AgentSlurm:
                 hint="Begin the comment with `qslurm key=…`, any word of 8 to 128 letters that was never used.",
             )
         question = Submit(key, payload, waits=self.waits, followed=self.followed)
-        heard = time.monotonic()
+        began = heard = time.monotonic()
         may_have_it, said = False, ""
         while True:
+            question.patience_s = max(0.0, min(ASKED_S, began + self.patience_s - time.monotonic()))
             try:
                 submission = self._line.ask(question, Submission)
             except UnreachableError as error:
@@ -83,6 +90,11 @@ class AgentSlurm:
             if submission.state == "accepted":
                 return Submitted(submission.job_id, submission.warnings, submission.message)
             reason = submission.reason or "C2 has not answered yet."
+            if time.monotonic() - began >= self.patience_s:
+                raise KeptError(
+                    f"{reason} The center's agent has the job on its disk, and sends it once C2 answers.",
+                    hint=f"Don't submit it again; `qslurm queue --key {key}` shows it.",
+                )
             if reason != said:
                 self._say(f"{reason} The center's agent has the job, and goes on trying.")
                 said = reason

@@ -132,6 +132,10 @@ class Center:
         """What is submitted from now on has dependants on C1, which only an agent can look after."""
         del waits, followed
 
+    def be_patient(self, seconds: float) -> None:
+        """How long what is submitted from now on may wait for C2 where an agent keeps it; nobody does without one."""
+        del seconds
+
     def let_go(self, key: str) -> None:
         """What `depend` has said of this submission holds no more."""
         del key

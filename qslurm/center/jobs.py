@@ -10,6 +10,7 @@ from qslurm.errors import (
     InvalidInputError,
     JobCancelledError,
     JobFailedError,
+    KeptError,
     NotReadyError,
     QslurmError,
     RefusedError,
@@ -55,6 +56,8 @@ def send(center: Center, payload: dict[str, Any]) -> Submitted:
 
     try:
         return center.slurm.submit(payload)
+    except KeptError:
+        raise
     except UncertainError as error:
         key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
         found, why = None, ""

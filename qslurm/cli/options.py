@@ -144,6 +144,8 @@ class CenterFlags:
         self._flags = {name: value for name, value in flags.items() if value is not None}
         self._opened: dict[str, Center] = {}
         self._asked: JobRef | None = None
+        self.patience_s: float | None = None
+        """How long what is submitted may wait for C2 on the agent's disk; None: as long as it takes."""
 
     @property
     def platform(self) -> str | None:
@@ -163,10 +165,14 @@ class CenterFlags:
 
     def open(self, platform: str = "") -> Center:
         """The center's connection to C2, or to its agent; nothing is sent yet."""
-        from qslurm.center.connection import open_center
+        from qslurm.center.connection import by_agent, open_center
         from qslurm.cli.output import note
 
-        return open_center(self.platforms.config(platform), say=note)
+        config = self.platforms.config(platform)
+        connection = open_center(config, say=note)
+        if self.patience_s is not None and by_agent(config):
+            connection.be_patient(self.patience_s)
+        return connection
 
     def of(self, job: JobRef) -> tuple[Center, JobRef]:
         """The connection to a job's platform, and the job as commands without these flags know it.

@@ -19,7 +19,7 @@ from qslurm.cli.options import (
 )
 from qslurm.cli.output import note, print_json
 from qslurm.cli.placing import place, settled
-from qslurm.cli.submitted import say_submitted, say_warnings
+from qslurm.cli.submitted import patience, say_submitted, say_warnings
 from qslurm.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def submit(
         then=then_script,
         then_if=then_if,
     )
+    center.patience_s = patience(wait=wait, timeout_s=timeout_s)
     platform, requests = place(center, _settled(center, requests))
     if len(requests) > 1:
         from qslurm.cli.submit_many import How, submit_files

@@ -18,6 +18,17 @@ HELD = "held state"
 """In Slurm's warning, of every version, that a job is held."""
 
 
+def patience(*, wait: bool, timeout_s: float | None) -> float:
+    """Seconds for which `submit` waits for a C2 that is away while the center's agent keeps the job."""
+    import math
+
+    from qslurm.center.waiting import PATIENCE_S
+
+    if not wait:
+        return PATIENCE_S
+    return math.inf if timeout_s is None else timeout_s
+
+
 def say_submitted(
     connection: Center,
     payload: Mapping[str, Any],

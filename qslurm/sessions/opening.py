@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qslurm.center.backend_limits import Limits, limits_of, nothing_known, refuse_beyond
 from qslurm.errors import (
     InvalidInputError,
+    KeptError,
     NotReadyError,
     QslurmError,
     RefusedError,
@@ -60,6 +61,26 @@ class Opened:
     client: SessionClient
 
 
+class _Limit:
+    """How long the session's start may take in all, from now on; None: for ever."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.until = math.inf if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left of it."""
+        return max(0.0, self.until - time.monotonic())
+
+    def over(self, why: str) -> TimedOutError:
+        """What is raised when nothing is left, and why there is no session by then."""
+        return TimedOutError(
+            f"The session had not begun after {self._seconds:g} s: {why.rstrip('.')}.",
+            hint="Wait for longer, or ask for another backend.",
+        )
+
+
 def open_session(
     center: Center, wish: Wish, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> Opened:
@@ -67,15 +88,21 @@ def open_session(
 
     The connection is the session's from now on: what has become of the job is asked by it, from another thread. The job
     is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
-    the wish's `wait_limit_s`.
+    the wish's `wait_limit_s`, whatever takes so long (but for a single answer of C2's, which has its `timeout_s`).
     """
     from qslurm.center import jobs
 
+    limit = _Limit(wish.wait_limit_s)
     door = find_door(center)
     secret = secrets.token_bytes(SECRET_BYTES)
     payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
+    if wish.wait_limit_s is not None:
+        center.be_patient(limit.left_s)
     try:
         job_id = jobs.submit(center, payload).job_id
+    except KeptError as error:
+        _cancel_if_taken(center, payload, say)
+        raise limit.over(error.message) from error
     except (KeyboardInterrupt, SystemExit):  # C2 may have it already
         _cancel_if_taken(center, payload, say)
         raise
@@ -93,8 +120,8 @@ def open_session(
             )
 
         while True:
-            _wait(center, job_id, wish, say)
-            client = _come_in(enter, lambda: _look(center, job_id), door.address)
+            _wait(center, job_id, limit, say)
+            client = _come_in(enter, lambda: _look(center, job_id), door.address, limit)
             if client is not None:
                 return Opened(job_id, client)
     except BaseException:
@@ -168,7 +195,7 @@ def prepare(
     return payload
 
 
-def _wait(center: Center, job_id: int, wish: Wish, say: Callable[[str], None]) -> None:
+def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]) -> None:
     """Wait until the job runs; how it ended, if it has."""
     from qslurm.center.waiting import PATIENCE_S, next_delay
 
@@ -192,12 +219,9 @@ def _wait(center: Center, job_id: int, wish: Wish, say: Callable[[str], None]) -
         if why != said:
             said = why
             say(f"Waiting: {why.rstrip('.')}.")
-        if wish.wait_limit_s is not None and now - began > wish.wait_limit_s:
-            raise TimedOutError(
-                f"The session had not begun after {wish.wait_limit_s:g} s: {why.rstrip('.')}.",
-                hint="Wait for longer, or ask for another backend.",
-            )
-        center.pause(min(next_delay(now - began), _LOOK_S), info)
+        if not limit.left_s:
+            raise limit.over(why)
+        center.pause(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
 
 
 def _look(center: Center, job_id: int) -> JobInfo:
@@ -230,7 +254,7 @@ def _place(center: Center, info: JobInfo) -> int:
 
 
 def _come_in(
-    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str
+    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _Limit
 ) -> SessionClient | None:
     """Enter, once the job's step holds the session; None if the job is back in the queue.
 
@@ -247,6 +271,8 @@ def _come_in(
             why = error.message.rstrip(".")
         except OSError as error:
             why = error.strerror or str(error)
+        if not limit.left_s:
+            raise limit.over(why)
         if time.monotonic() > until:
             raise UnreachableError(
                 f"C2 holds the session, but its door at {address} can't be entered from here: {why}.",

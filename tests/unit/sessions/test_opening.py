@@ -14,7 +14,14 @@ from qslurm.center.asked import Request
 from qslurm.center.connection import Center
 from qslurm.center.settings import Config
 from qslurm.cli.app import qslurm, run
-from qslurm.errors import InvalidInputError, JobCancelledError, RefusedError, TimedOutError, UnknownJobError
+from qslurm.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    KeptError,
+    RefusedError,
+    TimedOutError,
+    UnknownJobError,
+)
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
 from qslurm.sessions.opening import Wish, open_session, prepare
@@ -38,6 +45,8 @@ class Stage:
     prefix: str = ""
     has_platform: bool = False
     paused: int = 0
+    patience_s: float = 0.0
+    kept: bool = False
 
     @property
     def slurm(self) -> Stage:
@@ -46,6 +55,9 @@ class Stage:
     @property
     def results(self) -> Stage:
         return self
+
+    def be_patient(self, seconds: float) -> None:
+        self.patience_s = seconds
 
     def sessions(self) -> dict[str, Any]:
         if self.place is not None:
@@ -56,6 +68,8 @@ class Stage:
         return self.doors
 
     def submit(self, payload: dict[str, Any]) -> Submitted:
+        if self.kept:
+            raise KeptError("C2 is away. The center's agent has the job on its disk.")
         envelope = unpack(payload["script"])
         assert envelope is not None
         assert envelope.kind == "session"
@@ -67,6 +81,9 @@ class Stage:
         state = "PENDING" if self.waits > 0 else (self.ends_as or "RUNNING")
         self.waits -= 1
         return JobInfo(job_id=job_id, name="s", state=state, reason=self.reason, partition="p_qx", priority=7)
+
+    def find_by_key(self, key: str) -> None:
+        return None  # C2 does not have it
 
     def jobs(self) -> list[JobInfo]:
         other = JobInfo(job_id=1, name="", state="PENDING", reason="Priority", partition="p_qx", priority=9)
@@ -102,6 +119,31 @@ def test_a_session_is_a_job_that_is_waited_for_and_entered(place: Place) -> None
     opened.client.conclude()
     opened.client.close()
     assert stage.cancelled == []
+
+
+def test_a_limit_counts_all_that_it_takes_to_begin() -> None:
+    """A job that runs and is put back in the queue, again and again, begins no session."""
+    stage = Stage(doors={"address": "127.0.0.1:1", "certificate": "x"})
+    turns = 0
+
+    def job(job_id: int) -> JobInfo:
+        nonlocal turns
+        turns += 1
+        state = "RUNNING" if turns % 2 else "PENDING"
+        return JobInfo(job_id=job_id, name="s", state=state, partition="p_qx", priority=7)
+
+    stage.job = job  # type: ignore[method-assign]
+    with pytest.raises(TimedOutError, match="had not begun after"):
+        open_on(stage, wish(backend="qx", wait_limit_s=0.3))
+    assert turns > 2
+    assert stage.cancelled == [4711]
+    assert 0.0 < stage.patience_s <= 0.3
+
+
+def test_a_limit_ends_the_wait_for_a_c2_that_is_away_while_an_agent_keeps_the_job() -> None:
+    stage = Stage(kept=True, doors={"address": "127.0.0.1:1", "certificate": "x"})
+    with pytest.raises(TimedOutError, match="C2 is away"):
+        open_on(stage, wish(backend="qx", wait_limit_s=1.0))
 
 
 def test_a_wait_that_lasts_too_long_ends_and_leaves_no_job() -> None:
