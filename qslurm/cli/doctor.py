@@ -28,12 +28,12 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
     """
     import msgspec
 
-    from qslurm.doctor.finding import Check, Finding, ok, run
+    from qslurm.doctor.finding import LIMIT_S, Check, Finding, ok, run
 
     findings: list[Finding]
     if config_file is not None or os.access("/etc/qslurm/c2.toml", os.F_OK):
         from qslurm.c2.config import load_c2_config
-        from qslurm.doctor.c2 import LIMIT_S, NEEDS, c2_checks
+        from qslurm.doctor.c2 import NEEDS, c2_checks
 
         c2_config = load_c2_config(config_file)
         findings = [ok("config", "C2's is read"), *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S)]

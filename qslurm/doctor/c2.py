@@ -14,7 +14,7 @@ from pathlib import Path
 from qslurm.c2.config import C2Config
 from qslurm.doctor import daemons, disks
 from qslurm.doctor.daemons import slurm_of
-from qslurm.doctor.finding import Check, Finding, fail, ok, warn
+from qslurm.doctor.finding import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.doctor.node import node_checks
 
 SPARE_S = 10.0
@@ -28,6 +28,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
     failure is no fault of its own.
     """
     looks: dict[str, Callable[[C2Config], Iterable[Finding]]] = {
+        "host": _host,
         "disk": disks.disks,
         "munge": daemons.munge,
         "store": disks.store,
@@ -63,8 +64,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """What a check can't be well without: it is not blamed while one of those fails."""
 
-LIMIT_S = 2.4
-"""How long all of it may take, side by side."""
+
+def _host(_: C2Config) -> Iterator[Finding]:
+    load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > 4 * cpus:
+        what = f"has more to do than its {cpus} CPUs can (load {load:.0f}): services and hooks are slow"
+        yield warn("host", what, "Give it less to do: `top` says what it does.")
 
 
 def _settings(config: C2Config) -> Iterator[Finding]:
@@ -103,7 +108,7 @@ def _gate(config: C2Config) -> Iterator[Finding]:
 def _partitions(config: C2Config) -> Iterator[Finding]:
     from qslurm.c2.partitions import partition_status
 
-    for row in partition_status(config, timeout_s=daemons.PATIENCE_S):
+    for row in partition_status(config, timeout_s=PATIENCE_S):
         name = f"partition {row.partition}"
         if row.slurm_state == "missing":
             yield fail(name, "is not in slurm.conf", f"Add it there. {_README}")

@@ -14,11 +14,8 @@ from pathlib import Path
 from qslurm.c2 import beat
 from qslurm.c2.config import C2Config
 from qslurm.c2.slurm import Slurm
-from qslurm.doctor.finding import Finding, fail, ok, warn
+from qslurm.doctor.finding import PATIENCE_S, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
-
-PATIENCE_S = 2.0
-"""What is well answers in milliseconds; what is frozen takes connections all the same, and says nothing."""
 
 NODES_AT_ONCE = 16
 _MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,6 +11,21 @@ from typing import Literal
 import msgspec
 
 from qslurm.errors import QslurmError
+
+
+def patience(load: float, cpus: int) -> float:
+    """Seconds in which what is well answers: 2, and up to 10 where a host has more to do than it can.
+
+    `load` is how many processes want a CPU (getloadavg(3)): who waits for one is slow, and not dead.
+    """
+    return 2.0 * min(5.0, max(1.0, load / (4 * cpus)))
+
+
+PATIENCE_S = patience(os.getloadavg()[0], len(os.sched_getaffinity(0)))
+"""What is well answers in milliseconds; what is frozen takes connections all the same, and says nothing."""
+
+LIMIT_S = PATIENCE_S + 0.4
+"""How long all of it may take, side by side."""
 
 State = Literal["ok", "warn", "fail"]
 

@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from qslurm.c2.config import C2Config
-from qslurm.doctor.finding import Check, Finding, fail, ok, warn
+from qslurm.doctor.finding import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.runtimes.classical.probe import NOBODY, why_not
 from qslurm.runtimes.warm.status import ask_service
-
-PATIENCE_S = 2.0
 
 
 def node_checks(config: C2Config) -> dict[str, Check]:

@@ -22,7 +22,7 @@ from qslurm.dispatcher.config import DispatcherConfig
 from qslurm.doctor import daemons
 from qslurm.doctor.c1 import c1_checks, reach_checks
 from qslurm.doctor.c2 import NEEDS, c2_checks
-from qslurm.doctor.finding import Finding, fail, ok, run
+from qslurm.doctor.finding import Finding, fail, ok, patience, run
 from qslurm.errors import UnreachableError
 from qslurm.jobmanager.config import JobManagerConfig
 from qslurm.runtimes.config import RuntimesConfig
@@ -68,6 +68,14 @@ def test_what_fails_because_something_else_does_is_not_blamed() -> None:
     assert "a" in found["b"].what
     well = {"a": broken["a"], "b": lambda: [ok("b", "well")]}
     assert [one.state for one in run(well, {"b": ("a",)})] == ["fail", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("load", "cpus", "seconds"),
+    [(0.0, 2, 2.0), (8.0, 2, 2.0), (16.0, 2, 4.0), (1000.0, 2, 10.0), (64.0, 64, 2.0)],
+)
+def test_what_waits_for_a_cpu_is_slow_and_not_dead(load: float, cpus: int, seconds: float) -> None:
+    assert patience(load, cpus) == seconds
 
 
 def test_a_bug_in_a_check_is_not_hidden() -> None:

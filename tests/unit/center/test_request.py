@@ -131,7 +131,6 @@ def test_a_payload_on_stdin_is_sent_as_it_is_and_its_options_are_named(monkeypat
 
 
 SCRIPT = "#!/bin/bash\necho $theta\n"
-SWEPT = "version 3.0; qubit[1] q; bit[1] b; Rx({{ theta }}) q[0]; b = measure q"
 VALUES = ",".join(f"{number / 7:.9f}" for number in range(1000))
 
 TOO_LONG = {
