@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 LONGEST = 4000
 """Characters of a value; what is longer is cut, and says so."""
@@ -47,9 +48,12 @@ def value(one: Field) -> str:
 
 
 def say(part: str, event: str, level: str = "info", **fields: Field) -> None:
-    """A line on stderr, where systemd takes it up."""
-    sys.stderr.write(line(part, level, event, fields))
-    sys.stderr.flush()
+    """A line on stderr, where systemd takes it up; what can't be written there stops nobody's work."""
+    if sys.stderr is None:
+        return
+    with suppress(OSError):
+        sys.stderr.write(line(part, level, event, fields))
+        sys.stderr.flush()
 
 
 def _moment(at: float) -> str:

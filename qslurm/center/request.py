@@ -262,9 +262,11 @@ def _job(config: Config, request: Request, text: str, environ: Mapping[str, str]
         )
     file = without_surrogates(request.file.name) if request.file else ""
     if kind == "script" and (line := dos_line(text)):
+        import shlex
+
         raise InvalidInputError(
             f"{file}:{line}: this line ends as on Windows (CR LF); a shell would take the CR for a letter.",
-            hint=f"Take them out: `sed -i 's/\\r$//' {file}`.",
+            hint=f"Take them out: `sed -i 's/\\r$//' {shlex.quote(str(request.file or file))}`.",
         )
     sweep, array = _tasks(request)
     parameters: dict[str, str] = {}

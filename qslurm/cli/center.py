@@ -248,7 +248,9 @@ def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path
         first, name = config.platform == FIRST, config.platform
         if config.c2.token_file and not os.access(expanded(config.c2.token_file), os.F_OK):
             whose = "C2's operators send" if first else f"the operators of {name} send"
-            steps.append(f"qslurm token install --file {config.c2.token_file} < token, which {whose} you")
+            steps.append(
+                f"qslurm token install --file {shlex.quote(config.c2.token_file)} < token, which {whose} you"
+            )
         if config.agent.socket and not os.access(config.agent.socket, os.F_OK):
             unit = "qslurm-agent" if first else f"qslurm-agent@{name}"
             steps.append(f"systemctl enable --now {unit}, on one host of the center")

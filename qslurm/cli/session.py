@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,7 +158,7 @@ def _check(request: Request) -> None:
     try:
         check_hybrid(request.text or "", str(request.file))
     except InvalidInputError as error:
-        said = f"{error.hint} Another file is a command: `qslurm session … -- python {request.file}`."
+        said = f"{error.hint} Another file is a command: `qslurm session … -- python {shlex.quote(str(request.file))}`."
         raise InvalidInputError(error.message, hint=said.strip()) from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,16 @@ def test_events_that_anybody_can_cause_are_bounded_and_counted(caplog: pytest.Lo
     bound._since -= 60.0
     log.warning("somebody was here", number=10)
     assert caplog.records[-1].fields == {"number": 10, "left_out": 7}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["/dev/full", None])
+def test_a_line_that_can_not_be_written_stops_nobody(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = None if name is None else Path(name).open("w")  # noqa: SIM115 - closed below, which fails
+    monkeypatch.setattr("sys.stderr", stream)
+    say("hook", "told the dispatcher of an end", job=12)
+    monkeypatch.undo()
+    if stream is not None:
+        with suppress(OSError):
+            stream.close()
