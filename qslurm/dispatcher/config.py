@@ -11,7 +11,8 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Where the dispatcher listens and keeps its store, whom it trusts, and how long a circuit may take.
 
     `munge_socket` is munged's ("" for munge's own default). `trusted_users` may admit and finish jobs and set
-    backends, besides root and the user that the dispatcher runs as.
+    backends, besides root and the user that the dispatcher runs as. `runtime_user` is the user of those quantum
+    runtimes of this host that only compute ("": the dispatcher's own).
     """
 
     socket: str = "/run/qslurm/dispatcher.sock"
@@ -19,6 +20,7 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     munge_socket: str = ""
     trusted_users: list[str] = msgspec.field(default_factory=lambda: ["slurm"])
     execution_limit_s: float = 600.0
+    runtime_user: str = ""
 
 
 class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -28,6 +28,7 @@ from qslurm.dispatcher.fleet.fleet import Fleet
 from qslurm.dispatcher.fleet.leases import Leases
 from qslurm.dispatcher.fleet.pool import Pool
 from qslurm.dispatcher.fleet.remotes import Remotes
+from qslurm.dispatcher.fleet.starter import Starter
 from qslurm.dispatcher.fleet.worker import Runtime
 from qslurm.dispatcher.messages import (
     END,
@@ -104,6 +105,7 @@ class Server:
         logbooks: str | None = None,
         remote: RemoteConfig | None = None,
         callers: SessionsConfig | None = None,
+        starter: Starter | None = None,
     ) -> None:
         import zmq
 
@@ -123,7 +125,13 @@ class Server:
         self._limits = limits
         limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = Pool(
-            context, ledger.backends.values(), folder, limit_s=limit_s, logbooks=logbooks, numbers=numbers
+            context,
+            ledger.backends.values(),
+            folder,
+            limit_s=limit_s,
+            logbooks=logbooks,
+            numbers=numbers,
+            starter=starter,
         )
         self._remotes = Remotes(context, ledger, remote, limit_s=limit_s, numbers=numbers) if remote else None
         self._fleet = Fleet(self._pool, self._remotes)

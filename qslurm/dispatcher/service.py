@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, RemoteConf
 from qslurm.dispatcher.credentials import Identity, Munge
 from qslurm.dispatcher.entrance.doorkeeper import allow_many_descriptors
 from qslurm.dispatcher.fleet.remotes import MISSED_BEATS
+from qslurm.dispatcher.fleet.starter import UNLISTED, Starter, begin
 from qslurm.dispatcher.fleet.worker import ENDPOINT_LENGTH
 from qslurm.dispatcher.scheduling.settings import check_scheduling
 from qslurm.dispatcher.signals import signals_stop
@@ -32,11 +33,12 @@ _LEAST = {"qubits": 1, "workers": 0, "remote": 0, "max_shots": 1, "default_shots
 
 
 @dataclass(frozen=True)
-class _Doors:
-    """What others come by over the network, as far as it is configured."""
+class _Around:
+    """What others come by over the network, and what starts quantum runtimes as another user, as far as configured."""
 
     remote: RemoteConfig | None
     callers: SessionsConfig | None
+    starter: Starter | None
 
 
 def serve(
@@ -60,10 +62,15 @@ def serve(
     configure("dispatcher")
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
-    with _alone(config.socket):
-        _serve_alone(
-            config, backends, identity or Munge(config.munge_socket), trusted, _Doors(remote, callers)
-        )
+    with ExitStack() as held:
+        starter = (
+            begin(config.runtime_user) if config.runtime_user else None
+        )  # before there is anything to read
+        if starter is not None:
+            held.callback(starter.close)
+        held.enter_context(_alone(config.socket))
+        known = identity or Munge(config.munge_socket)
+        _serve_alone(config, backends, known, trusted, _Around(remote, callers, starter))
 
 
 def check_config(
@@ -159,7 +166,7 @@ def _serve_alone(
     backends: Sequence[BackendConfig],
     identity: Identity,
     trusted: frozenset[int],
-    doors: _Doors,
+    around: _Around,
 ) -> None:
     import zmq
 
@@ -172,6 +179,10 @@ def _serve_alone(
     folder = Path(config.socket).parent
     for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
         shutil.rmtree(left)
+    if around.starter is not None:
+        shutil.rmtree(folder / UNLISTED, ignore_errors=True)
+        (folder / UNLISTED).mkdir()
+        (folder / UNLISTED).chmod(0o711)
     store = Store(config.store)
     try:
         with zmq.Context() as context:
@@ -188,16 +199,17 @@ def _serve_alone(
                 folder=folder,
                 read=complaint,
                 logbooks=logbooks,
-                remote=doors.remote,
-                callers=doors.callers,
+                remote=around.remote,
+                callers=around.callers,
+                starter=around.starter,
             )
             with signals_stop(server.stop, server.bell):
                 server.listen(config.socket)
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
-                if doors.remote is not None:
+                if around.remote is not None:
                     log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
-                if doors.callers is not None:
+                if around.callers is not None:
                     log.info("sessions' clients may come", address=server.place_of_callers)
                 server.run()
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pwd
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +26,9 @@ def finalize(m):
 """
 
 ATTACK = """
+import pwd
 import sys
+from pathlib import Path
 from qslurm.c2.config import load_c2_config
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.messages import Attach, Begin, Conclude, End
@@ -138,3 +142,25 @@ def test_a_script_reads_nothing_out_of_a_colleagues_warm_runtime(platform: Platf
     said = said_by_script(platform, LOOK)
     runtimes = [each for each in said.values() if each == ["PermissionError"] * 3]
     assert runtimes, said
+
+
+def test_what_parses_circuits_is_no_user_who_can_read_what_the_dispatcher_keeps(platform: Platform) -> None:
+    testbed = platform.testbed
+    platform.until_state(platform.submit_bell(), "COMPLETED")
+    dispatcher = testbed.pid("dispatcher")
+    (starter,) = children(dispatcher)
+    user = pwd.getpwnam("qslurm-quantum")
+    for runtime in children(starter):
+        lines = Path(f"/proc/{runtime}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines)
+        assert status["Uid"].split() == [str(user.pw_uid)] * 4
+        assert status["Seccomp"] == "2"
+    for secret in (testbed.layout.store, testbed.layout.store.with_name("sessions.key")):
+        assert secret.exists()
+        done = testbed.c2(["cat", str(secret)], user="qslurm-quantum")
+        assert done.returncode != 0
+        assert "Permission denied" in done.stderr
+
+
+def children(pid: int | None) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

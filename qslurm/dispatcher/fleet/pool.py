@@ -9,10 +9,12 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.fleet.starter import UNLISTED, Starter
 from qslurm.dispatcher.fleet.worker import Place, Runtime, clear_away, start
 from qslurm.dispatcher.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.dispatcher.wire import RUNTIME_LIMIT, decode_request, encode, open_parcel
@@ -20,6 +22,7 @@ from qslurm.errors import InvalidInputError
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
+from qslurm.runtimes.plugin import find_plugin
 from qslurm.runtimes.process import ran_out_of_memory
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Pool:
         limit_s: float,
         logbooks: str | None = None,
         numbers: Iterator[int] | None = None,
+        starter: Starter | None = None,
     ) -> None:
         import zmq
 
@@ -67,6 +71,7 @@ class Pool:
         self.backend_types: dict[str, BackendType] = {}  # as the processes have last reported them
         self._backends = {backend.name: backend for backend in backends}
         self._folder = folder
+        self._starter = starter
         self._failed_starts = dict.fromkeys(self._backends, 0)
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
@@ -216,6 +221,8 @@ class Pool:
         import zmq
 
         place = Place(self.router, self._folder, self.limit_s, self._logbooks)
+        if self._starter is not None and getattr(find_plugin(backend.runtime), "confined", False):
+            place = replace(place, folder=self._folder / UNLISTED, starter=self._starter)
         number = next(self._numbers)
         try:
             runtime = start(number, backend, place, now + JOIN_LIMIT_S)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.dispatcher.config import BackendConfig
+from qslurm.dispatcher.fleet.starter import LOGBOOK, WIRE, Started, Starter
 from qslurm.dispatcher.wire import Address
 from qslurm.eventlog import EventLog
 from qslurm.runtimes.health import Health
@@ -48,7 +49,7 @@ class Runtime:
 
     number: int
     backend: str
-    process: subprocess.Popen[bytes]
+    process: Started
     pidfd: int
     stderr: int
     secret: bytes
@@ -82,22 +83,28 @@ class Runtime:
 class Place:
     """Where processes are started: the socket that they connect to, the folder for endpoints, and what holds for all.
 
-    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process).
+    `logbooks` is the beginning of the logbooks' paths (None: they need not outlive this process). `starter` starts them
+    as a user of their own: then the folder is one that others can enter and can't list.
     """
 
     router: zmq.Socket[bytes]
     folder: Path
     limit_s: float
     logbooks: str | None
+    starter: Starter | None = None
 
 
 def start(number: int, backend: BackendConfig, place: Place, deadline: float) -> Runtime:
     """Start a process that has to join by then (monotonic seconds). OSError, and nothing is left, if that can't be."""
     with ExitStack() as made, ExitStack() as theirs:  # what is kept, and what the process has for itself
-        folder = Path(tempfile.mkdtemp(prefix="qslurm-runtime-", dir=place.folder))
+        prefix = "" if place.starter else "qslurm-runtime-"
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place.folder))
         made.callback(shutil.rmtree, folder, ignore_errors=True)
         endpoint = f"ipc://{folder}/s"
         place.router.bind(endpoint)
+        if place.starter:  # another user has to come in, who knows the name
+            folder.chmod(0o711)
+            (folder / "s").chmod(0o666)
         made.callback(_unbind, place.router, endpoint)
         secret = secrets.token_bytes(32)
         stderr = os.memfd_create(f"qslurm-runtime-{number}")
@@ -110,21 +117,22 @@ def start(number: int, backend: BackendConfig, place: Place, deadline: float) ->
         theirs.callback(os.close, logbook_fd)
         logbook = Logbook(logbook_fd)
         made.callback(logbook.close)
-        process = subprocess.Popen(
-            command("qslurm.runtimes.quantum"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,  # Ctrl-C on a terminal is not for it
-            pass_fds=(wire.fileno(), logbook_fd),
-        )
+        limit_s = None if place.limit_s == float("inf") else place.limit_s
+        told, telling = os.pipe2(os.O_CLOEXEC)
+        theirs.callback(os.close, told)
+        theirs.callback(os.close, telling)
+        process: Started
+        if place.starter is None:
+            own = (os.getpid(), backend, limit_s, wire.fileno(), logbook_fd)
+            os.write(telling, _line(Setup(endpoint, number, secret, *own)))
+            process, pidfd = _start_as_ourselves(told, stderr, wire.fileno(), logbook_fd)
+        else:
+            own = (place.starter.pid, backend, limit_s, WIRE, LOGBOOK)
+            os.write(telling, _line(Setup(endpoint, number, secret, *own)))
+            process, pidfd = place.starter.start(told, stderr, wire.fileno(), logbook_fd)
         made.callback(process.wait)
         made.callback(process.kill)
-        pidfd = os.pidfd_open(process.pid)
         made.callback(os.close, pidfd)
-        limit_s = None if place.limit_s == float("inf") else place.limit_s
-        setup = Setup(endpoint, number, secret, os.getpid(), backend, limit_s, wire.fileno(), logbook_fd)
-        _tell(process, msgspec.json.encode(setup) + b"\n")
         made.pop_all()
         return Runtime(
             number=number,
@@ -181,11 +189,23 @@ def _logbook(number: int, logbooks: str | None) -> tuple[Path | None, int]:
         return None, memory_logbook()
 
 
-def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
-    if process.stdin is None:
-        raise ValueError("the process has no standard input")
+def _line(setup: Setup) -> bytes:
+    """What a process is told on its standard input, a pipe that this has room in."""
+    return msgspec.json.encode(setup) + b"\n"
+
+
+def _start_as_ourselves(stdin: int, stderr: int, wire: int, logbook: int) -> tuple[Started, int]:
+    process = subprocess.Popen(
+        command("qslurm.runtimes.quantum"),
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C on a terminal is not for it
+        pass_fds=(wire, logbook),
+    )
     try:
-        process.stdin.write(line)
-        process.stdin.close()
-    except BrokenPipeError:
-        log.debug("a runtime ended before it was told anything", pid=process.pid)
+        return process, os.pidfd_open(process.pid)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise

@@ -14,13 +14,14 @@ CLONE_NEWNET = 0x4000_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
 
-CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SYS_PTRACE = 2, 5, 19
+CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE = 2, 5, 6, 7, 19
 
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _CLEAR_ALL = 47, 4
 _SECURE = 0xEB  # no root, no ambient, no keep-caps, each locked; NO_SETUID_FIXUP stays off, locked
 _CAPABILITY_VERSION = 0x2008_0522
 _SYS_MOUNT_SETATTR = 442  # the same on every architecture
@@ -73,6 +74,19 @@ def keep_only(*capabilities: int) -> None:
     """Give up all capabilities but these, for good."""
     _drop_bounding(capabilities)
     _capset(sum(1 << one for one in capabilities))
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def has(*capabilities: int) -> bool:
+    """Whether this process may do what these capabilities allow."""
+    (line,) = [line for line in _own_status().splitlines() if line.startswith("CapEff:")]
+    return all(int(line.split()[1], 16) >> one & 1 for one in capabilities)
+
+
+def give_up_all() -> None:
+    """Have no capability any more, and no program that is started from here."""
+    _prctl(_PR_CAP_AMBIENT, _CLEAR_ALL)
+    _capset(0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

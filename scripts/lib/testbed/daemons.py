@@ -175,7 +175,9 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
     warm = Said(log_of(layout, "runtimes"), "are kept warm")
     return [
         replace(service("runtimes", "root", warm, ("munged-c2",)), prepare=warm.forget),
-        service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",)),
+        _with_capabilities(
+            service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",))
+        ),
         replace(service("tokens", users.TOKENS, tokens_say, (), called="token"), prepare=tokens_say.forget),
         service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
         replace(
@@ -235,6 +237,21 @@ class Said:
         with self._log.open(errors="replace") as log:
             log.seek(self._offset)
             return self._word in log.read()
+
+
+def _with_capabilities(dispatcher: Daemon) -> Daemon:
+    """As AmbientCapabilities in its unit: it starts quantum runtimes as a user of their own."""
+    needed = "+setuid,+setgid,+kill"
+    who = (f"--reuid={dispatcher.user}", f"--regid={dispatcher.user}", "--init-groups")
+    command = (
+        "/usr/bin/setpriv",
+        *who,
+        f"--inh-caps={needed}",
+        f"--ambient-caps={needed}",
+        "--",
+        *dispatcher.command,
+    )
+    return replace(dispatcher, command=command, user="root")
 
 
 def _dispatcher_answers(layout: Layout) -> bool:

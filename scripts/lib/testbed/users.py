@@ -16,6 +16,7 @@ RESEARCH_GROUP = "qs_snellius"
 CENTERS = ("snellius", "lumi")
 CENTER_USERS = tuple(f"center_{center}" for center in CENTERS)
 SERVICE = "qslurm"
+QUANTUM = "qslurm-quantum"
 TOKENS = "qslurm-tokens"
 AGENT = "qslurm-agent"
 REST = "qslurm-rest"
@@ -54,7 +55,7 @@ def ensure() -> None:
     if RESEARCH_GROUP not in groups:
         _run("groupadd", "--system", RESEARCH_GROUP)
     users = {user.pw_name for user in pwd.getpwall()}
-    for user in (MUNGE, SLURM, SERVICE, TOKENS, AGENT, REST, *CENTER_USERS):
+    for user in (MUNGE, SLURM, SERVICE, QUANTUM, TOKENS, AGENT, REST, *CENTER_USERS):
         if user not in users:
             _add(user, "--user-group")
     for user in RESEARCHERS:

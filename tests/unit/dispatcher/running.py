@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -119,6 +119,9 @@ class Running:
         python: Path = Path(sys.executable),
         remote: RemoteConfig | None = None,
         callers: SessionsConfig | None = None,
+        runtime_user: str = "",
+        root: Path = ROOT,
+        before: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.config = DispatcherConfig(
@@ -127,7 +130,10 @@ class Running:
             munge_socket=munge_socket,
             trusted_users=[],
             execution_limit_s=execution_limit_s,
+            runtime_user=runtime_user,
         )
+        self.root = root
+        self.before = before
         self.backends = [backend or BackendConfig(name="qx", workers=workers, qubits=24)]
         self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
         self.log = log or folder / "log"
@@ -141,7 +147,7 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    str(self.python), "-c", _SERVE, str(ROOT),
+                    *self.before, str(self.python), "-c", _SERVE, str(self.root),
                     msgspec.json.encode(self.config).decode(), msgspec.json.encode(self.backends).decode(),
                     msgspec.json.encode(self.remote).decode(), msgspec.json.encode(self.callers).decode(),
                 ],
