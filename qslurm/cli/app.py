@@ -29,6 +29,9 @@ INTERRUPTED = 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a full disk, a quota that is used up, a file that may grow no more."""
 
+NOTHING_MORE = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What the system says to who may have no more processes, files or memory (`ulimit`)."""
+
 COMPLETION = "_QSLURM_COMPLETE"
 """Set by a shell's completion (click's way)."""
 
@@ -265,6 +268,13 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
         gone = InvalidInputError("The current folder is there no more.", hint="Go to another one.")
         print_error(gone, as_json=as_json)
         return gone.exit_code
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NOTHING_MORE):
+        from qslurm.runtimes.process import low_limits
+
+        why = getattr(error, "strerror", None) or "Cannot allocate memory"
+        little = QslurmError(f"The system gives this process no more: {why}.", hint=low_limits())
+        print_error(little, as_json=as_json)
+        return little.exit_code
     wrapped = QslurmError(
         f"Something went wrong that qslurm did not expect: {type(error).__name__}: {error}.",
         hint="Please report it; QSLURM_TRACEBACK=1 shows where it happened.",

@@ -61,7 +61,10 @@ def test_no_output_at_all_costs_nothing_but_the_output(bell: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody who may start nothing")
-def test_who_may_start_no_process_is_told_so(bell: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "text"), [(".cq", BELL), (".py", "def execute(qi): pass\ndef finalize(m): return {}\n")]
+)
+def test_who_may_start_no_process_is_told_so(bell: Path, suffix: str, text: str) -> None:
     """As a user of its own, whom the limit holds for (getrlimit(2)); this one can read little, so nothing else runs."""
     bell.parent.chmod(0o755)
     nobody = (
@@ -75,8 +78,8 @@ def test_who_may_start_no_process_is_told_so(bell: Path) -> None:
     )
     if probe.returncode:
         pytest.skip("this checkout is nobody else's to read")
-    source = Path("/dev/shm") / f"{uuid.uuid4().hex}.cq"
-    source.write_text(BELL)
+    source = Path("/dev/shm") / f"{uuid.uuid4().hex}{suffix}"
+    source.write_text(text)
     try:
         ended = run(source, shell=nobody)
     finally:
