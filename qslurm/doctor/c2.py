@@ -67,7 +67,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 def _host(_: C2Config) -> Iterator[Finding]:
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    if load > 4 * cpus:
+    if load > 8 * cpus:
         what = f"has more to do than its {cpus} CPUs can (load {load:.0f}): services and hooks are slow"
         yield warn("host", what, "Give it less to do: `top` says what it does.")
 

@@ -18,7 +18,7 @@ def patience(load: float, cpus: int) -> float:
 
     `load` is how many processes want a CPU (getloadavg(3)): who waits for one is slow, and not dead.
     """
-    return 2.0 * min(5.0, max(1.0, load / (4 * cpus)))
+    return 2.0 * min(5.0, max(1.0, load / (8 * cpus)))
 
 
 PATIENCE_S = patience(os.getloadavg()[0], len(os.sched_getaffinity(0)))

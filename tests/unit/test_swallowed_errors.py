@@ -15,6 +15,9 @@ BROAD = {
 """What stands for many things that may be wrong, or for one that somebody has to hear of."""
 
 HARMLESS = {
+    "agent/desk.py:_backends_at_hand": "limits are looked at early for the user's sake; C2 looks at them in any case",
+    "center/backend_limits.py:__call__": "the same",
+    "cli/submitted.py:api_version": "it is shown beside an answer that is there; the next question meets what is wrong",
     "api/listening.py:_run": "jobs are looked at in their turn instead, and that look says what is wrong",
     "api/mapping.py:__del__": "nobody is there to be told",
     "c2/feeder.py:_is_up_to_date": "a look follows, which meets it and says it",
