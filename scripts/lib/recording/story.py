@@ -209,7 +209,7 @@ def _closed(recorder: Recorder) -> None:
     """A partition that holds, one that refuses, and a node that is out of service."""
     _platform(recorder, "drain")
     job_id = _submitted(recorder, "submit_partition_down", payload(recorder))
-    _until(recorder, job_id, "PENDING")
+    _until(recorder, job_id, "PENDING Reason=PartitionDown")  # the scheduler says it a moment later
     _job(recorder, "job_pending_partition_down", job_id)
     recorder.exchange("cancel_pending", "DELETE", f"{{control}}/job/{job_id}")
     _job(recorder, "job_cancelled_pending", job_id)
@@ -265,20 +265,20 @@ def _controller_away(recorder: Recorder) -> None:
 
 def _accounting_away(recorder: Recorder) -> None:
     """slurmdbd dead: what each question says then; and what it says when slurmdbd has lost its database."""
-    questions = (
-        ("ping", "GET", "{control}/ping"),
-        ("job", "GET", "{control}/job/1"),
-        ("jobs", "GET", "{control}/jobs"),
-        ("partitions", "GET", "{control}/partitions"),
-        ("cancel", "DELETE", "{control}/job/1"),
-    )
     note = "slurmdbd is away"
     recorder.testbed.stop("slurmdbd")
     try:
+        job_id = _job_id(recorder.submit("submit_slurmdbd_dead", payload(recorder, hold=True), note=note))
+        questions = (
+            ("ping", "GET", "{control}/ping"),
+            ("job", "GET", f"{{control}}/job/{job_id}"),
+            ("jobs", "GET", "{control}/jobs"),
+            ("partitions", "GET", "{control}/partitions"),
+            ("cancel", "DELETE", f"{{control}}/job/{job_id}"),
+        )
         for name, method, path in questions:
             recorder.exchange(f"{name}_slurmdbd_dead", method, path, note=note, jobs=1)
         recorder.exchange("slurmdb_dead", "GET", "{accounting}/job/1", note=note)
-        _cancel(recorder, recorder.submit("submit_slurmdbd_dead", payload(recorder, hold=True), note=note))
         recorder.exchange(
             "ping_slurmdbd_dead_other_key",
             "GET",
