@@ -68,7 +68,7 @@ SUBMISSIONS: dict[str, Any] = {
     "submit_begin_object": {"v0.0.38": RefusedError, "v0.0.40": FINE},
     "submit_comment": FINE,
     "submit_completes": FINE,
-    "submit_dependency_bad": (RefusedError, 2038),
+    "submit_dependency_bad": {"v0.0.38": FINE, "v0.0.38-of-23.02": (RefusedError, 2038)},
     "submit_during_reservation": FINE,
     "submit_empty_body": {"v0.0.38": (RefusedError, 2009), "v0.0.39": (RefusedError, 9000)},
     "submit_empty_script": {"v0.0.38": FINE, "v0.0.39": (RefusedError, 9000)},
@@ -159,7 +159,12 @@ JOBS: dict[str, Any] = {
     "job_too_large": UnknownJobError,
     "job_unknown": UnknownJobError,
     "jobs": FINE,
-    "jobs_update_time": {"v0.0.38": UnreachableError, "v0.0.39": FINE},
+    "jobs_update_time": {
+        "v0.0.38": UnreachableError,
+        "v0.0.39": FINE,
+        "v0.0.40": (RefusedError, 9202),
+        "v0.0.42": FINE,
+    },
     "slurmdb_job": FINE,
     "slurmdb_job_failed": FINE,
     "slurmdb_job_timeout": FINE,
@@ -213,14 +218,14 @@ WITHOUT_ACCOUNTING: dict[str, Any] = {
 }
 
 OTHERS: dict[str, Any] = {
-    "auth_bearer": FINE,
-    "auth_only_token": FINE,
+    "auth_bearer": {"v0.0.38": TokenError, "v0.0.38-of-23.02": FINE},
+    "auth_only_token": {"v0.0.38": TokenError, "v0.0.38-of-23.02": FINE},
     "method_not_allowed": {
         "v0.0.38": RefusedError,
         "v0.0.40": UnreachableError,
     },
     "partition": FINE,
-    "partition_unknown": RefusedError,
+    "partition_unknown": {"v0.0.38": RefusedError, "v0.0.43": FINE},
     "partitions": FINE,
     "path_unknown": UnreachableError,
     "ping": FINE,

@@ -119,13 +119,8 @@ def test_a_job_that_22_05_forgot_comes_from_its_accounting(client, replay, netwo
     )
     replay("v0.0.38", "slurmdb_job")
     job = client("v0.0.38").job(1)
-    assert (job.state, job.exit_code, job.account, job.time_limit_minutes) == (
-        "COMPLETED",
-        0,
-        "snellius",
-        1440,
-    )
-    assert (job.marks.kind, job.source) == ("circuit", "slurmdbd")
+    assert (job.state, job.exit_code, job.account, job.time_limit_minutes) == ("TIMEOUT", None, "snellius", 1)
+    assert (job.marks.kind, job.source) == ("script", "slurmdbd")
 
 
 def test_a_job_that_22_05_does_not_know_is_looked_for_in_the_accounting(client, replay):
@@ -205,6 +200,7 @@ def test_every_recorded_answer_has_a_meaning(version):
         text = path.read_text()
         exchange = json.loads(text)
         answer = exchange["response"]
-        verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
-        assert verdict.kind != "broken", path
+        if answer["status"] != 304:  # "not modified since", of 22.05 alone, which the client does not ask for
+            verdict = classify(answer["status"], answer["headers"].get("Content-Type", ""), body_of(exchange))
+            assert verdict.kind != "broken", path
         assert "eyJ" not in text, f"a token was recorded in {path}"
