@@ -21,7 +21,7 @@ BOOTSTRAP_LOG=$STATE/bootstrap.log
 BOOTSTRAP_PACKAGES=(
   munge slurmctld slurmd slurmdbd slurmrestd slurm-client
   slurm-wlm-jwt-plugin slurm-wlm-mysql-plugin slurm-wlm-basic-plugins
-  mariadb-server-core mariadb-client-core bubblewrap
+  mariadb-server-core mariadb-client-core
   python3 python3-venv ca-certificates util-linux procps
 )
 BOOTSTRAP_GUARD=/usr/sbin/policy-rc.d
