@@ -21,6 +21,9 @@ from qslurm.slurmrest.states import (
 
 Record = dict[str, Any]
 
+_UNSET = (2**32 - 2, 2**32 - 1)
+"""slurm.h's NO_VAL and INFINITE."""
+
 PLATFORM_SAYS = "qslurm: "
 """Begins an admin comment, which only C2 itself can write: why its prolog plugin has cancelled the job."""
 
@@ -197,12 +200,17 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> int | None:
-    """A number that may be missing, unset or infinite (None), plain or as {set, infinite, number}."""
+    """A number that may be missing, unset or infinite (None), plain or as {set, infinite, number}.
+
+    Plain, one that is unset or infinite is Slurm's NO_VAL or INFINITE: 23.02 says so of a start that never was.
+    """
     if isinstance(value, dict):
         if not value.get("set") or value.get("infinite"):
             return None
         value = value.get("number")
-    return int(value) if isinstance(value, int | float) and isfinite(value) else None
+    if not isinstance(value, int | float) or not isfinite(value) or value in _UNSET:
+        return None
+    return int(value)
 
 
 def _object(value: object) -> Record:

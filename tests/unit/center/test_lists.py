@@ -57,6 +57,17 @@ def test_both_of_slurms_records_say_which_task_of_an_array_it_is():
     assert from_slurmdbd({"job_id": 13, "array": {"job_id": 0, "task_id": unset}}).shown_id == "13"
 
 
+@pytest.mark.parametrize("unset", [2**32 - 2, 2**32 - 1, 0, None])
+def test_a_time_that_never_was_is_none(unset):
+    """23.02 has NO_VAL for the start of a job that was cancelled before it."""
+    said = {
+        "job_id": 57,
+        "state": {"current": "CANCELLED"},
+        "time": {"submission": 1796069008, "start": unset, "end": 1},
+    }
+    assert (from_slurmdbd(said).start_time, from_slurmdbd(said).submit_time) == (None, 1796069008)
+
+
 def test_a_partitions_state_is_read_in_each_of_its_forms():
     assert partition_state({"name": "p_qx", "state": "DOWN"}) == ("p_qx", "DOWN")
     assert partition_state({"name": "p_qx", "partition": {"state": ["UP"]}}) == ("p_qx", "UP")
