@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from people import eventually
 from testbed import Testbed
 
 from qslurm.doctor.finding import Finding
+from qslurm.store.store import Store
 
 pytestmark = pytest.mark.slurm
 
@@ -100,3 +103,34 @@ def _proxy_is_named(testbed: Testbed, entrance: Entrance, tmp_path: Path) -> Non
         _named(doctor(testbed, config), "proxy")
     entrance.close()
     _named(doctor(testbed, config), "proxy")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_so_are_its_disks_and_its_store(testbed: Testbed, small_disk: Path, tmp_path: Path) -> None:
+    store, config = small_disk / "store.db", tmp_path / "c2.toml"
+    Store(str(store)).close()
+    text = testbed.layout.c2_qslurm.read_text()
+    config.write_text(text.replace(str(testbed.layout.store), str(store)))
+    eventually(
+        lambda: not doctor(testbed, config), "C2 to be well", seen=lambda: str(doctor(testbed, config))
+    )
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    _named(doctor(testbed, config), "disk")
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    with store.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"rubbish " * 4096)
+    failed = doctor(testbed, config)
+    _named(failed, "store")
+    assert str(store) in failed["store"].what
+    shutil.copy(testbed.layout.store, store)
+    subprocess.run(["sh", "-c", f"head -c 2m /dev/zero > {small_disk}/full"], check=False)
+    _named(doctor(testbed, config), "disk")
