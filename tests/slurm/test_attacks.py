@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import zmq
+from bench.runtimes import service as warm_service
+from bench.runtimes import started_by, warm
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
@@ -23,6 +25,7 @@ from qslurm.dispatcher.entrance.zmtp import GREETING, pack
 from qslurm.dispatcher.messages import Admitted, Attach
 from qslurm.dispatcher.wire import encode
 from qslurm.runtimes.classical.session import Session
+from qslurm.runtimes.lanes.client import door_of, knock
 from tests.unit.dispatcher.running import BELL, Running, hybrid_job, in_job
 from tests.unit.dispatcher.test_credentials import MUNGED
 from tests.unit.dispatcher.test_zmtp import READY
@@ -167,6 +170,26 @@ def bad_credentials(path: str) -> None:
             link.recv(1 << 16)
 
 
+def silence_at_the_lanes(path: str) -> None:
+    links = []
+    try:
+        for _ in range(1000):
+            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            links[-1].connect(door_of(path))
+        links[-1].settimeout(60)
+        links[-1].recv(1)  # until it is hung up on
+    finally:
+        for link in links:
+            link.close()
+
+
+def knocks_at_the_lanes(path: str) -> None:
+    for _ in range(1000):
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as link:
+            link.connect(door_of(path))
+            link.send(b"x" * 200)
+
+
 ATTACKS = [a_gigabyte, a_million_frames, by_libzmq, halves, silence, bad_credentials]
 
 
@@ -179,6 +202,34 @@ def work(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
             began = time.perf_counter()
             assert step.execute(BELL, 10, raw_data=False).shots_done == 10
             taken.put(time.perf_counter() - began)
+
+
+def work_by_lane(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
+    """The same, and it must be given its lane."""
+    client = DispatcherClient(running.config.socket, identity=running.identity, timeout_s=30.0)
+    step = Session(client, job_id, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+    with client, closing(step):
+        until(lambda: step.execute(BELL, 10, raw_data=False) and step._lane and step._lane._lane)
+        taken.put("has its lane")
+
+
+@pytest.mark.parametrize("attack", [silence_at_the_lanes, knocks_at_the_lanes])
+def test_a_job_has_its_lane_while_another_user_is_where_lanes_are_handed_out(
+    running: Running, attack: Callable[[str], None]
+) -> None:
+    attackers = [as_user(ATTACKER, again_and_again, running.config.socket, attack) for _ in range(2)]
+    try:
+        source = "def execute(qi): pass\ndef finalize(results): return {}"
+        assert running.ask(hybrid_job(1, source, uid=VICTIM)) == Admitted()
+        taken: multiprocessing.Queue = _fork.Queue()
+        with in_job(1):
+            victim = as_user(VICTIM, work_by_lane, running, 1, taken)
+            assert taken.get(timeout=60) == "has its lane"
+            victim.join(30)
+    finally:
+        for attacker in attackers:
+            attacker.kill()
+            attacker.join()
 
 
 def memory_mb(pid: int) -> int:
@@ -221,3 +272,52 @@ def test_a_job_goes_on_while_another_user_does_all_they_can(
             attacker.kill()
             attacker.join()
     assert running.status().ready
+
+
+# --- where warm runtimes are handed out ----------------------------------------------------------------
+
+DAEMON = 1  # another user that every host has
+
+
+def silence_at_the_service(path: str) -> None:
+    links = []
+    try:
+        for _ in range(500):
+            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            links[-1].settimeout(5)
+            links[-1].connect(path)
+        links[-1].recv(1)
+    finally:
+        for link in links:
+            link.close()
+
+
+def asks_again_and_again(path: str) -> None:
+    """A runtime, and another before that has begun: each ends with who has asked for it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        link.settimeout(5)
+        link.connect(path)
+        null = os.open("/dev/null", os.O_RDWR)
+        try:
+            socket.send_fds(link, [b"1"], [null] * 4)
+        finally:
+            os.close(null)
+
+
+@pytest.mark.parametrize("attack", [silence_at_the_service, asks_again_and_again])
+def test_a_job_has_a_warm_runtime_while_another_user_is_where_they_are_handed_out(
+    attack: Callable[[str], None],
+) -> None:
+    with warm_service("always") as folder:
+        warm(folder)
+        path = str(folder / "warm.sock")
+        attackers = [as_user(DAEMON, again_and_again, path, attack) for _ in range(2)]
+        try:
+            for _ in range(5):
+                done = started_by(folder)
+                assert done.returncode == 0, done.stderr
+                assert done.stderr == ""  # it would say that it has to start one itself
+        finally:
+            for attacker in attackers:
+                attacker.kill()
+                attacker.join()

@@ -33,13 +33,13 @@ def run(report: Report) -> None:
         return
     cold = report.measure("cold: Python, qslurm, numpy and scipy.optimize", _cold, unit="s", peer=PAPER_S)
     for confine, walls in (("never", ""), ("always", ", confined")):
-        with _service(confine) as folder:
-            values = [_warm(folder) for _ in range(report.runs)]
+        with service(confine) as folder:
+            values = [warm(folder) for _ in range(report.runs)]
             report.add(f"warm{walls}, handed out as the job's user", values, unit="s", peer=cold)
 
 
 @contextmanager
-def _service(confine: str) -> Iterator[Path]:
+def service(confine: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="qslurm-bench-", dir="/var/lib"))
     folder.chmod(0o755)
     pid = os.fork()
@@ -89,7 +89,7 @@ def _say_when(script: Path) -> int:  # noqa: ARG001 -- what a step is called wit
     return 0
 
 
-def _warm(folder: Path) -> float:
+def warm(folder: Path) -> float:
     socket = str(folder / "warm.sock")
     until = time.monotonic() + READY_S
     while not ((status := ask_service(socket)) and status.ready == status.wanted):
@@ -97,8 +97,14 @@ def _warm(folder: Path) -> float:
             raise TimeoutError("no runtime became ready")
         time.sleep(0.05)
     start = time.monotonic()
-    done = subprocess.run(
-        [*client_command(RuntimesConfig(socket=socket)), "job.sh"],
-        stdout=subprocess.PIPE, timeout=60, check=True, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
-    )  # fmt: skip
+    done = started_by(folder)
+    done.check_returncode()
     return float(done.stdout) - start
+
+
+def started_by(folder: Path) -> subprocess.CompletedProcess[str]:
+    """A step that has asked the service for its runtime, and has ended."""
+    return subprocess.run(
+        [*client_command(RuntimesConfig(socket=str(folder / "warm.sock"))), "job.sh"],
+        capture_output=True, text=True, timeout=60, check=False, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
