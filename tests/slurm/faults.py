@@ -277,9 +277,7 @@ class Submitter:
 DEEDS = {
     "comment": ["update JobId={} Comment=moved_by_ops"],
     "no comments": ["update JobId={} Comment= AdminComment="],
-    "another's marks": [
-        "update JobId={} Comment=qslurm\nkey=0123456789abcdef AdminComment=key=0123456789abcdef"
-    ],
+    "another's marks": ["update JobId={} Comment=key=0123456789abcdef AdminComment=key=0123456789abcdef"],
     "name": ["update JobId={} JobName=renamed"],
     "nice": ["update JobId={} Nice=10"],
     "priority": ["update JobId={} Priority=100000"],

@@ -366,6 +366,41 @@ def test_a_slurmctld_that_has_lost_its_whole_state_costs_nothing_and_repeats_not
     assert states == ["finished", "finished", "finished", "failed"]
 
 
+def test_a_job_that_c2_loses_a_third_time_is_reported_and_not_sent_again(
+    testbed, agent, alice, counter, ids_given
+):
+    operator(testbed, "partition", "drain", "p_qx")
+    before = alice.submits("count.sh", "--backend", "qx")
+    slurmctld_has_saved(testbed, before)
+    saved = testbed.layout.slurm_state("c2") / "job_state"
+    without = saved.read_bytes()
+    job_id = alice.submits("count.sh", "--backend", "qx")
+    ids_given += [before, job_id + 3]
+
+    def is_there():
+        return outbox(agent, "SELECT 1 FROM submissions WHERE number = 2 AND state = 'accepted'")
+
+    for times in (1, 2, 3):
+        eventually(is_there, "C2 to have it", seen=agent.log)
+        testbed.kill("slurmctld-c2")
+        saved.write_bytes(without)
+        testbed.start("slurmctld-c2")
+        eventually(
+            lambda times=times: agent.log().count('"lost by C2') == times,
+            "the agent to notice",
+            seen=agent.log,
+        )
+    assert agent.log().count("not sent again") == 1
+    waited = alice.types("wait", str(job_id))
+    assert (waited.returncode, "not sent again" in waited.stderr) == (6, True), waited.stderr
+    assert alice.sees(job_id) == "FAILED"
+    assert job_id in [job["job_id"] for job in alice.gets("queue", "--all")["jobs"]]
+    assert alice.types("cancel", str(job_id)).returncode == 0
+    operator(testbed, "partition", "enable", "p_qx")
+    assert alice.ends_as(before) == "COMPLETED"
+    assert runs(counter) == {0: 1}
+
+
 def test_a_full_disk_is_said_and_what_was_submitted_is_run_once_there_is_room(testbed, relay, counter):
     operator(testbed, "partition", "enable", "p_qx")
     agent = Agent(testbed, relay.port, room="8m")
