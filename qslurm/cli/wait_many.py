@@ -122,4 +122,7 @@ def _document(
         about |= ended_document(ended, center.prefix)
     if failure is not None:
         return {**about, "error": error_document(failure)}
-    return {**about, "results": results_or_none(center, job)}
+    try:
+        return {**about, "results": results_or_none(center, job)}
+    except QslurmError as error:  # the platform knows better than Slurm how it ended
+        return {**about, "error": error_document(error)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ def test_the_official_command_line_and_qiskit_work_unchanged(
     import compute_api_client as api
 
     (tmp_path / ".quantuminspire").mkdir()
-    credentials("snellius").rename(tmp_path / ".quantuminspire/config.json")
+    shutil.copy2(credentials("snellius"), tmp_path / ".quantuminspire/config.json")
     (tmp_path / "bell.cq").write_text(BELL)
 
     def types(program: str, *words: str, answer: str = "") -> str:

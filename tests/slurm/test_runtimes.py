@@ -533,6 +533,24 @@ def test_a_job_that(what: str, jobs: Jobs) -> None:
     assert (jobs.layout.job_logs / "center_snellius" / f"{bad}.out").stat().st_size < 70_000_000
 
 
+def test_a_job_without_a_result_has_failed_and_one_with_a_result_has_it(either: Jobs) -> None:
+    """However its code ends the process, and whatever it does to its output; Slurm says the same."""
+
+    def hybrid(does: str) -> int:
+        return either.submit(f"import os, sys\nfound = {{'n': 1}}\ndef execute(qi):\n    {does}\n{FINALIZE}")
+
+    early = [hybrid("os._exit(0)"), hybrid("os.execv('/bin/true', ['true'])"), hybrid("sys.exit(0)")]
+    kept = [hybrid("sys.stdout.close()"), hybrid("os.close(1)"), hybrid("__import__('json').dumps = None")]
+    for job_id in early:
+        job = either.ended(job_id)
+        assert (job["state"], "exit code 0 before it had a result" in str(job["reason"])) == ("failed", True)
+        assert either.platform.state(job_id) == "FAILED"
+    for job_id in kept:
+        assert either.result(job_id) == {"n": 1}
+        assert either.platform.state(job_id) == "COMPLETED"
+        assert either.log(job_id).splitlines()[-1] == '{"n":1}'
+
+
 def test_without_the_service_a_job_that_prints_1_gb_ends_with_a_reason_too(jobs: Jobs) -> None:
     jobs.platform.testbed.stop("runtimes")
     try:
