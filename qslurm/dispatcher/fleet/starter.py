@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
-from qslurm.errors import ConfigError
+from qslurm.errors import ConfigError, QslurmError
 from qslurm.runtimes.classical import kernel
 from qslurm.runtimes.process import command, end_with
 
@@ -67,10 +67,15 @@ class Starter:
             os.waitpid(self.pid, 0)
 
     def _ask(self, question: bytes, descriptors: list[int]) -> tuple[bytes, int, list[int]]:
-        socket.send_fds(self._link, [question], descriptors)
-        answer, pidfds, _, _ = socket.recv_fds(self._link, _LIMIT, 1)
-        if not answer:
-            raise OSError("the process that starts quantum runtimes has ended")
+        try:
+            socket.send_fds(self._link, [question], descriptors)
+            answer, pidfds, _, _ = socket.recv_fds(self._link, _LIMIT, 1)
+        except ConnectionError:
+            answer = b""
+        if not answer:  # all that it has started has ended with it, and nobody here may start anything
+            raise QslurmError(
+                "The process that starts quantum runtimes has ended.", hint="Start the dispatcher again."
+            )
         word, _, number = answer.partition(b" ")
         return word, int(number), pidfds
 

@@ -96,6 +96,18 @@ def test_it_ends_with_the_dispatcher(running: Running, end: signal.Signals) -> N
     until(lambda: all(is_gone(pid) for pid in processes))
 
 
+def test_without_what_starts_them_the_dispatcher_ends_in_a_sentence_to_be_started_again(
+    running: Running,
+) -> None:
+    (starter,) = running.workers()
+    processes = runtimes(running)
+    os.kill(starter, signal.SIGKILL)
+    assert running.process.wait(60) == 1
+    assert "The process that starts quantum runtimes has ended." in running.log.read_text()
+    assert "Traceback" not in running.log.read_text()
+    until(lambda: all(is_gone(pid) for pid in processes))
+
+
 def test_a_dispatcher_that_must_not_become_another_says_so(
     munge: Munge,  # noqa: F811 -- the fixture
     home: Path,
