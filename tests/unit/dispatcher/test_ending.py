@@ -26,7 +26,7 @@ class Dispatcher:
     """One with jobs whose scripts have begun, which hears each word at another time, and may be killed between two."""
 
     def __init__(self, *job_ids: int) -> None:
-        self.store, self.now = Store(None), BEGAN
+        self.store, self.now = Store(), BEGAN
         self.restart()
         for job_id in job_ids:
             job = Admit(job_id=job_id, restart=0, user="center_a", uid=UID, account="a", center="a", backend="qx",
