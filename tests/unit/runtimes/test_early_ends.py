@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -168,15 +169,21 @@ def qslurm_run(folder: Path, *words: str) -> tuple[int, str, str]:
 def test_a_signal_ends_the_users_code_with_the_command(tmp_path: Path, number: int, code: int) -> None:
     does = "print(os.getpid(), flush=True); time.sleep(600)"
     (tmp_path / "sleeps.py").write_text(SOURCE.format(circuit=BELL, does=does))
-    command = [sys.executable, "-c", QSLURM, "run", "sleeps.py"]
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as run:
+    heeding = (
+        f"import signal; signal.signal({signal.SIGHUP:d}, signal.SIG_DFL); "  # also where tests run by nohup
+    )
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", heeding + QSLURM, "run", "sleeps.py"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as run,
+        ExitStack() as cleaning_up,
+    ):
+        cleaning_up.callback(run.kill)
         assert run.stdout is not None
         assert run.stdout.readline() == "begins\n"
         code_of_user = os.pidfd_open(int(run.stdout.readline()))
