@@ -51,7 +51,7 @@ from qslurm.agent.news import News
 from qslurm.agent.owners import Owners
 from qslurm.agent.queue import line_of
 from qslurm.agent.user import User
-from qslurm.center.forgotten import FORGOTTEN, is_forgotten, is_written_off
+from qslurm.center.forgotten import is_forgotten, may_be_lost
 from qslurm.errors import NotReadyError, QslurmError, UnknownJobError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Desk:
 
     def _is_lost(self, job: JobInfo) -> bool:
         """Whether a job of an open submission may not have run, whatever it is called."""
-        return job.reason == FORGOTTEN or (self._center.has_platform and is_written_off(job))
+        return may_be_lost(job, has_platform=self._center.has_platform)
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
         tasks = self._follower.tasks(job_id, entry.key) if entry else []
@@ -237,9 +237,13 @@ class Desk:
         return tasks
 
     def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
-        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that."""
+        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that.
+
+        What may be lost is not seen: it would count as shown, and nobody would look what became of it.
+        """
         if entry is not None and not entry.ended:
-            self._follower.saw([job for job in jobs if job.marks.key in ("", entry.key)])
+            known = [job for job in jobs if not is_forgotten(job) and not self._is_lost(job)]
+            self._follower.saw([job for job in known if owned(entry, job) is not None])
 
     def _jobs(self, user: User, key: str) -> list[JobInfo]:
         if key:

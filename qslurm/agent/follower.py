@@ -110,7 +110,7 @@ class Follower:
         return [row.info() for row in rows] if known else []
 
     def saw(self, jobs: list[JobInfo]) -> None:
-        """Somebody else has asked slurmrestd for jobs."""
+        """Somebody else has asked for jobs, and there is no doubt that they are as they are called."""
         self._say_changed([row for row in self._named(map(JobRow.of, jobs)) if self.jobs.see(row)])
 
     def _run(self) -> None:
@@ -220,7 +220,7 @@ class Follower:
         self.saw(self._lost.look(center, time.monotonic()))
 
     def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
-        from qslurm.center.forgotten import FORGOTTEN, is_written_off
+        from qslurm.center.forgotten import is_forgotten, may_be_lost
         from qslurm.center.jobs import look
 
         try:
@@ -229,14 +229,11 @@ class Follower:
             self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
         (row,) = self._named([JobRow.of(job)])
-        is_lost = job.reason == FORGOTTEN or (center.has_platform and is_written_off(job))
-        if is_lost or row.marks.key != key:
+        is_doubtful = is_forgotten(job) or may_be_lost(job, has_platform=center.has_platform)
+        if is_doubtful or row.marks.key != key:  # in the table it would count as shown
             self._lost.suspect(number, time.monotonic())
             return
-        if job.source == "slurmdbd" and not row.is_final:  # it may run on, though slurmctld has forgotten it
-            self._lost.suspect(number, time.monotonic())
-        else:
-            self._lost.clear(number)
+        self._lost.clear(number)
         if row.is_final:
             self._outbox.ended([number])
         if self.jobs.see(row):

@@ -84,6 +84,11 @@ def is_written_off(job: JobInfo) -> bool:
     return job.source == "slurmdbd" and job.state == "CANCELLED" and not job.cancelled_by
 
 
+def may_be_lost(job: JobInfo, *, has_platform: bool) -> bool:
+    """Whether an open submission's job may not have run, whatever it is called: that is to be found out."""
+    return job.reason == FORGOTTEN or (has_platform and is_written_off(job))
+
+
 def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     """A forgotten job as it really is, by what the platform says of it.
 

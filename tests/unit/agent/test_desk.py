@@ -39,6 +39,7 @@ from qslurm.agent.outbox import Outbox
 from qslurm.agent.senders import Senders
 from qslurm.agent.user import User
 from qslurm.center.config import AgentSettings, Config, UserLimits
+from qslurm.center.forgotten import FORGOTTEN
 from qslurm.center.origin import user_of
 from qslurm.center.request import Request, prepare
 from qslurm.errors import (
@@ -89,6 +90,7 @@ class C2:
             backends=self.backends,
             limits=self.backends,
             loads=lambda: ["loads"],
+            starts=lambda key: [],
         )
 
     def sessions(self):
@@ -117,7 +119,7 @@ def office(tmp_path):
         dependants = Dependants(config, outbox, bonds, follower)
         lost = Lost(outbox, sender.look)
         desk = Desk(config.agent, outbox, lambda: c2, sender, follower, lost=lost, dependants=dependants)
-        desk.lost = lost
+        desk.lost, desk.follower = lost, follower
         return desk, outbox, c2
 
     opened = []
@@ -504,6 +506,42 @@ def test_a_job_that_c2_does_not_know_yet_waits(office):
     outbox.ended([1])
     with pytest.raises(UnknownJobError):
         desk.answer(ANN, GetTasks(12))
+
+
+WRITTEN_OFF = JobInfo(job_id=12, name="x", state="CANCELLED", comment="", source="slurmdbd")
+"""Of a slurmctld that starts without its state; on 22.05 the record of a job that waited has no comment."""
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"state": "PENDING"}, {"state": "RUNNING"}, {"state": "FAILED", "reason": FORGOTTEN}],
+    ids=lambda change: change.get("state", "CANCELLED"),
+)
+@pytest.mark.parametrize("question", [GetJob(12), GetTasks(12)], ids=["job", "tasks"])
+def test_what_may_be_lost_is_not_taken_for_shown_because_its_user_asks(office, question, change, keyed):
+    """In the table it would count as shown: the agent would never look what became of it."""
+    desk, outbox, c2 = office()
+    ours = submission()
+    desk.answer(ANN, ours)
+    outbox.accepted(1, 12, {})
+    comment = f"qslurm key={ours.key}" if keyed else ""
+    c2.records = {12: msgspec.structs.replace(WRITTEN_OFF, comment=comment, **change)}
+    desk.answer(ANN, question)
+    assert desk.follower.jobs.rows() == []
+
+
+@pytest.mark.parametrize("question", [GetJob(12), GetTasks(12)], ids=["job", "tasks"])
+def test_what_c2_has_written_off_waits_for_its_user(office, question):
+    desk, outbox, c2 = office()
+    ours = submission()
+    desk.answer(ANN, ours)
+    outbox.accepted(1, 12, {})
+    c2.records = {12: WRITTEN_OFF}
+    for _ in range(2):
+        said = desk.answer(ANN, question)
+        (job,) = said if isinstance(said, list) else [said]
+        assert (job.state, job.reason, job.marks.key) == ("PENDING", LOST, ours.key)
 
 
 def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office):

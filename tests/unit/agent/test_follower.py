@@ -137,6 +137,27 @@ def test_a_job_that_the_job_manager_does_not_tell_of_is_looked_up(followed, c2, 
     assert follower.job(2).state == "COMPLETED"
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CANCELLED"])
+def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox, monkeypatch, state):
+    """It may run on though slurmctld has forgotten it; once in the table it would count as shown by C2, for ever."""
+    follower, woken = followed
+    monkeypatch.setattr(module, "MISSING_S", 0.0)
+    c2.job = lambda job_id: (
+        c2.asked.append(job_id) or msgspec.structs.replace(row(job_id, state).info(), source="slurmdbd")
+    )
+    c2.starts = lambda key: [{"state": "running", "started_at": 1, "key": key, "kind": "script"}]
+    c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
+    assert woken() == 1
+
+    def is_asked_again():
+        c2.pages.put(Page(since="b"))
+        return c2.asked.count(2) >= 2
+
+    until(is_asked_again)
+    assert follower.job(2) is None
+    assert not outbox.numbered([2])[0].ended
+
+
 def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, c2, outbox):
     """By the job manager and by slurmrestd: its id says whose it is."""
     follower, woken = followed
