@@ -339,7 +339,7 @@ class Server:
     def _store(self, now: float) -> None:
         """Store what has changed; only then tell anybody."""
         ledger, in_trouble = self._ledger, bool(self._ledger.trouble)
-        self._note_settled(now)
+        self._tell_of_ends(now)
         self._answers.settle(ledger.settled, now)
         ledger.settled.clear()
         if not self._commits.commit(now, at_once=self._stopping):
@@ -353,10 +353,9 @@ class Server:
         if self._remotes is not None:
             self._remotes.confirm()
 
-    def _note_settled(self, now: float) -> None:
-        """What concerns sessions whose clients are elsewhere: they are in use, or their clients hear of the end."""
+    def _tell_of_ends(self, now: float) -> None:
+        """Sessions' clients who are elsewhere hear of the end without asking."""
         for task, seq, message in self._ledger.settled:
-            self._idle.used(task, now)
             address = self._entrances.address_of(task) if seq == END else None
             if address is not None:
                 self._answers.hold(address, message, now, to_step=True)

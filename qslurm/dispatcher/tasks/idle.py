@@ -31,7 +31,9 @@ class Idle:
             self._since[task_id] = now
 
     def look(self, now: float) -> None:
-        """End those that have waited too long. What executes is no idleness."""
+        """End those that have waited too long. What executes is no idleness, nor what has come out just now."""
+        for task_id, _, _ in self._ledger.settled:
+            self.used(task_id, now)
         for task_id, since in list(self._since.items()):
             task = self._ledger.tasks.get(task_id)
             if task is None or not is_open(task.state):
