@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -47,6 +48,15 @@ class EndedError(QslurmError):
     kind = "ended"
 
 
+class _Link(ssl.SSLSocket):
+    """One that is reset before its handshake is closed: until Python 3.12 `wrap_socket` raises and leaves it open."""
+
+    def __del__(self) -> None:
+        if self.version() is None:
+            self.close()
+        super().__del__()  # type: ignore[misc]  # the C type's, which tells of one that was left open
+
+
 @dataclass(frozen=True)
 class Door:
     """Where C2 lets sessions' clients in, and the certificate (PEM) by which it is known."""
@@ -68,20 +78,18 @@ class Door:
             raise UnreachableError(
                 "C2's job manager gives no certificate of its door for sessions."
             ) from error
-        raw = self._socket()
-        try:
+        context.sslsocket_class = _Link
+        with ExitStack() as made:
+            raw = made.enter_context(self._socket())
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
-            link = context.wrap_socket(raw)
-        except ssl.SSLCertVerificationError as error:
-            raw.close()
-            raise _other(self.address) from error
-        except OSError:
-            raw.close()
-            raise
-        if link.getpeercert(binary_form=True) != pinned:
-            link.close()
-            raise _other(self.address)
+            try:
+                link = made.enter_context(context.wrap_socket(raw))
+            except ssl.SSLCertVerificationError as error:
+                raise _other(self.address) from error
+            if link.getpeercert(binary_form=True) != pinned:  # OSError if it was reset before the handshake
+                raise _other(self.address)
+            made.pop_all()  # it is the caller's from now on
         return link
 
     def _socket(self) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import socket
@@ -180,6 +181,20 @@ def test_a_failed_loop_is_a_failed_job(place: Place) -> None:
             client.submit(CIRCUIT, 1, False)
     ended = held.wait()
     assert (ended.state, ended.reason) == ("failed", "ValueError: no minimum")
+
+
+class ResetDoor(Door):
+    """One whose connections are reset when they have just been made, as where the other side ends."""
+
+    def _socket(self) -> socket.socket:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return socket.create_connection(server.getsockname())
+
+
+def test_a_link_that_is_reset_before_its_handshake_is_an_error_and_closed(place: Place) -> None:
+    with pytest.raises(OSError, match=r"reset|not connected"):
+        ResetDoor("", place.certificate).connect()
+    gc.collect()  # a socket that is left open is an error of this test
 
 
 def test_who_does_not_know_a_secret_is_not_let_in(place: Place) -> None:
