@@ -162,6 +162,7 @@ def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_onc
     gate.says(Still(), Update([row(2, "lumi", "RUNNING")]), Update([row(1, state="RUNNING")]))
     page = waiting.result(60).json()
     assert [(job[0], job[1]) for job in page["jobs"]] == [(1, "RUNNING")]
+    alice.since = page["since"]
     gate.says(Update(gone=[1]))
     assert alice.hears(wait=50)["gone"] == [1]
     gate.hangs_up()

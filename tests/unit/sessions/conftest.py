@@ -13,9 +13,12 @@ import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from qslurm.center.jobs import result_error
 from qslurm.dispatcher.config import BackendConfig, SessionsConfig
 from qslurm.dispatcher.entrance.certificate import read_certificate
 from qslurm.dispatcher.messages import Admit, Admitted, Attached, Finish
@@ -23,7 +26,7 @@ from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
 from qslurm.runtimes.classical.session import Session
 from qslurm.sessions.client import SessionClient
-from qslurm.sessions.door import Door
+from qslurm.sessions.door import Door, EndedError
 from tests.unit.dispatcher.running import Running
 from tests.unit.remote.forwarder import Forwarder
 from tests.unit.waiting import until
@@ -77,9 +80,13 @@ class Held:
         )
 
     def _why_ended(self) -> QslurmError | None:
+        """As `qslurm session` is told it by the center, also where a link broke just when the dispatcher told it."""
         task = self.place.dispatcher.reader().task("a", self.job_id)
-        over = task is not None and task.finished_at is not None and task.state != "withdrawn"
-        return QslurmError(f"ended: {task.reason}") if over and task else None
+        if task is None or task.finished_at is None or task.state == "withdrawn":
+            return None
+        facts = {"job_id": self.job_id, "state": task.state, "reason": task.reason}
+        center: Any = SimpleNamespace(prefix="")
+        return result_error(center, facts) or EndedError("The session has ended.")
 
     def finish(self, state: str = "CANCELLED") -> None:
         """Slurm says that the job is over."""
