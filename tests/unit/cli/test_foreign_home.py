@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,22 +35,26 @@ def home(tmp_path: Path) -> Iterator[Path]:
     home.chmod(0o700)
 
 
-@pytest.fixture
-def run(home: Path) -> Run:
-    """Run qslurm as somebody who may not read that home."""
-    library = Path(qslurm.__file__).parents[1]
+def as_somebody(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run qslurm as somebody who may not read that home; what is compiled already is not compiled again."""
+    told = {name: os.environ[name] for name in ("PATH", "PYTHONPYCACHEPREFIX")}
+    told |= {"PYTHONPATH": str(Path(qslurm.__file__).parents[1]), "HOME": str(home), **environ}
+    user: dict[str, int] = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "qslurm", *words],
+        env=told, input=CIRCUIT, capture_output=True, text=True, timeout=60, check=False, cwd="/", **user,
+    )  # fmt: skip
 
-    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        told = {"PATH": os.environ["PATH"], "PYTHONPATH": str(library), "HOME": str(home), **environ}
-        user: dict[str, int] = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
-        return subprocess.run(
-            [sys.executable, "-B", "-m", "qslurm", *words],
-            env=told, input=CIRCUIT, capture_output=True, text=True, timeout=60, check=False, cwd="/", **user,
-        )  # fmt: skip
 
-    if run("--version").returncode:
+@pytest.fixture(scope="module")
+def _readable() -> None:
+    if as_somebody(Path("/"), "--version").returncode:
         pytest.skip("this checkout is not to be read by others")
-    return run
+
+
+@pytest.fixture
+def run(home: Path, _readable: None) -> Run:
+    return partial(as_somebody, home)
 
 
 def test_what_can_not_be_read_and_was_not_asked_for_is_passed_over(run: Run, home: Path) -> None:

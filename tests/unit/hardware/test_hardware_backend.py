@@ -170,6 +170,7 @@ def test_a_job_that_couples_often_waits_for_a_calibration_and_for_lost_answers(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slurm  # it needs none, but takes as long as if it did
 @pytest.mark.parametrize(
     "options",
     [

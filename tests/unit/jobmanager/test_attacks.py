@@ -26,6 +26,8 @@ from qslurm.tokens.config import TokensConfig
 from qslurm.tokens.issue import issue_token
 from tests.unit.dispatcher.running import Running
 
+LONG = pytest.mark.slurm  # it needs none, but takes as long as if it did
+
 MB = 1 << 20
 NESTED = '{"a": [' + ",".join(["[]"] * 1_540_000) + "]}"
 """4.6 MB of text, and 100 MB when it is parsed."""
@@ -126,6 +128,7 @@ def attacked(
     manager.close()
 
 
+@LONG
 def test_large_results_cost_what_their_text_costs_and_lists_nothing(attacked: JobManager) -> None:
     for job_id in range(100, 108):
         attacked.put_result(job_id, NESTED, reason="x" * 3_000_000)
@@ -157,13 +160,27 @@ def test_who_takes_no_answer_holds_little(attacked: JobManager) -> None:
 SLOW = "POST /quantum-inspire/projects"
 
 
+def slow_bodies(
+    attacked: JobManager, links: ExitStack, many: int, *, center: str = ""
+) -> list[socket.socket]:
+    """Connections whose requests have been read, but for a body that does not come.
+
+    Who comes while more than connection.MOST_IDLE have said nothing yet sends the first of them away: so a few come
+    at a time, and are read before somebody is who comes later.
+    """
+    slow = []
+    for number in range(1, many + 1):
+        link = links.enter_context(attacked.raw(SLOW, center=center))
+        link.sendall(b"Content-Length: 1000000\r\n\r\n{")
+        slow.append(link)
+        if number % 50 == 0:
+            assert requests.get(f"{attacked.url}/healthz", timeout=60).ok
+    return slow
+
+
 def test_slow_bodies_without_a_token_are_answered_before_they_come(attacked: JobManager) -> None:
     with ExitStack() as links:
-        slow = []
-        for _ in range(300):
-            link = links.enter_context(attacked.raw(SLOW))
-            link.sendall(b"Content-Length: 1000000\r\n\r\n{")
-            slow.append(link)
+        slow = slow_bodies(attacked, links, 300)
         assert attacked.get("/v1/jobs").ok
         assert attacked.get("/quantum-inspire/projects").ok
         assert slow[-1].recv(64).startswith(b"HTTP/1.1 401")
@@ -171,11 +188,7 @@ def test_slow_bodies_without_a_token_are_answered_before_they_come(attacked: Job
 
 def test_slow_bodies_with_a_token_take_their_own_centers_turns(attacked: JobManager) -> None:
     with ExitStack() as links:
-        slow = []
-        for _ in range(200):
-            link = links.enter_context(attacked.raw(SLOW, center="snellius"))
-            link.sendall(b"Content-Length: 1000000\r\n\r\n{")
-            slow.append(link)
+        slow = slow_bodies(attacked, links, 200, center="snellius")
         assert slow[-1].recv(64).startswith(b"HTTP/1.1 503")  # more than 128 are under way
         assert attacked.get("/v1/jobs").ok
         assert attacked.get("/quantum-inspire/projects").ok
@@ -198,6 +211,7 @@ def test_who_goes_away_in_the_middle_is_no_news(attacked: JobManager) -> None:
     assert len(attacked.lines()) == before
 
 
+@LONG
 def test_a_list_of_files_reads_no_more_than_its_page(attacked: JobManager) -> None:
     records, text = Records(attacked.records), "x" * (4 * MB - 1000)
     project = attacked.post("/projects", {"owner_id": 1, "name": "p", "description": ""}).json()["id"]
@@ -217,6 +231,7 @@ def test_a_list_of_files_reads_no_more_than_its_page(attacked: JobManager) -> No
     assert attacked.peak() - before < 128 * MB
 
 
+@LONG
 def test_a_large_circuit_is_read_elsewhere_and_not_for_long(attacked: JobManager) -> None:
     circuit = "version 3.0\nqubit[2] q\nbit[2] b\n" + "H q[0]\n" * 480_000 + "b = measure q\n"
     project = attacked.post("/projects", {"owner_id": 1, "name": "p", "description": ""}).json()["id"]
@@ -253,6 +268,7 @@ def test_what_is_no_request_fills_no_log(attacked: JobManager) -> None:
     assert attacked.get("/v1/jobs").ok
 
 
+@LONG
 def test_nested_properties_are_never_parsed_at_large(attacked: JobManager) -> None:
     before = attacked.forget_peak()
     properties = '{"a": [' + ",".join(["[]"] * 1_000_000) + "]}"

@@ -9,11 +9,13 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from qslurm.runtimes.warm.client import DONE, FAILED, outcome
 from tests.unit.dispatcher.running import BELL, ROOT, Running, hybrid_job
@@ -63,6 +65,18 @@ def ends(running: Running, job_id: int, does: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+ONCE = 2
+"""So many of a table run always; the others need no Slurm, but take as long as if they did."""
+
+
+def cases(table: Iterable[str]) -> list[ParameterSet]:
+    """All of a table by name, of which a few are in every run."""
+    return [
+        pytest.param(does, id=does, marks=[pytest.mark.slurm] if number >= ONCE else [])
+        for number, does in enumerate(table)
+    ]
+
+
 EARLY = {
     "os._exit(0)": "exit code 0",
     "os._exit(3)": "exit code 3",
@@ -79,9 +93,9 @@ EARLY = {
 }
 
 
-@pytest.mark.parametrize(("does", "why"), EARLY.items(), ids=EARLY)
-def test_who_ends_before_there_is_a_result_has_failed(shared: Running, does: str, why: str) -> None:
-    job_id = 4000 + list(EARLY).index(does)
+@pytest.mark.parametrize("does", cases(EARLY))
+def test_who_ends_before_there_is_a_result_has_failed(shared: Running, does: str) -> None:
+    job_id, why = 4000 + list(EARLY).index(does), EARLY[does]
     code, out, err = ends(shared, job_id, does)
     assert (code, out) == (1, "begins\n"), err
     task = until(lambda: (t := shared.reader().task("a", job_id)) and t.state == "failed" and t)
@@ -107,7 +121,7 @@ KEPT = (
 )
 
 
-@pytest.mark.parametrize("does", KEPT)
+@pytest.mark.parametrize("does", cases(KEPT))
 def test_a_result_is_kept_whatever_the_code_has_done_to_its_output(shared: Running, does: str) -> None:
     job_id = 4100 + KEPT.index(does)
     code, out, err = ends(shared, job_id, does)
@@ -136,7 +150,7 @@ def test_a_runtimes_last_word_is_a_steps_exit_code(verdict: str, code: int, why:
     assert (found, why in reason, bool(reason)) == (code, True, bool(why))
 
 
-@pytest.mark.parametrize("does", ["os._exit(0)", "os.execv('/bin/true', ['true'])", "os.abort()"])
+@pytest.mark.parametrize("does", cases(["os._exit(0)", "os.abort()", "os.execv('/bin/true', ['true'])"]))
 def test_qslurm_run_says_so_too(tmp_path: Path, does: str) -> None:
     (tmp_path / "early.py").write_text(SOURCE.format(circuit=BELL, does=does))
     code, out, err = qslurm_run(tmp_path, "early.py", "--json")
@@ -146,7 +160,7 @@ def test_qslurm_run_says_so_too(tmp_path: Path, does: str) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("does", ["sys.stdout.close()", "json.dumps = os.write = None", "os.close(1)"])
+@pytest.mark.parametrize("does", cases(["json.dumps = os.write = None", "os.close(1)", "sys.stdout.close()"]))
 def test_qslurm_run_prints_the_one_document_whatever_the_code_has_done(tmp_path: Path, does: str) -> None:
     (tmp_path / "kept.py").write_text(SOURCE.format(circuit=BELL, does=f"os.write(1, b'noise'); {does}"))
     code, out, err = qslurm_run(tmp_path, "kept.py", "--json")

@@ -1,6 +1,6 @@
 """`qslurm run` ends, start after start, on a machine that is busy with something else.
 
-A few starts in a usual run; `QSLURM_TEST_STARTS=5000` is the long tier's.
+A few starts beside real Slurm; `QSLURM_TEST_STARTS=5000` is for once in a while.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pytest
 
 from tests.unit.dispatcher.running import BELL
 from tests.unit.runtimes.local_runs import run
+
+pytestmark = pytest.mark.slurm  # it needs none, but takes all cores from what does not wait for them
 
 STARTS = int(os.environ.get("QSLURM_TEST_STARTS", "8"))
 
