@@ -42,6 +42,7 @@ from qslurm.eventlog import EventLog
 from qslurm.logfmt import Field
 
 log = EventLog(__name__)
+refusals = EventLog(f"{__name__}.refusals", a_minute=60)
 
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
@@ -130,12 +131,12 @@ class SignedOrders:
     def _take_signed(self, address: Address, message: Signed, uid: Sender, began: float) -> None:
         ledger = self._ledger
         if isinstance(uid, QslurmError):
-            log.warning("refused", **_names(message), why=uid.message)
+            refusals.warning("refused", **_names(message), why=uid.message)
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
         elif isinstance(message, Attach | Begin | End):
             self._take_from_job(address, message, uid)
         elif uid not in self._trusted:
-            log.warning("refused", **_names(message), uid=uid, why="not trusted")
+            refusals.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
             self._admit(address, message, None if self._readings else "", began)
@@ -152,7 +153,7 @@ class SignedOrders:
         """A job's step, its TaskProlog or its TaskEpilog speaks."""
         ledger = self._ledger
         if not self._is_of_job(address[0], message.job_id):
-            log.warning("refused", **_names(message), uid=uid, why="not a process of that job")
+            refusals.warning("refused", **_names(message), uid=uid, why="not a process of that job")
             self._send(address, sessions.another_job(message.job_id))
         elif ledger.trouble:
             self._send(address, Pending(reason=ledger.why_not_stored(), position=0))

@@ -166,6 +166,14 @@ def test_a_step_does_its_own_users_work_and_nothing_else(
         assert out.endswith("64 shots\n")
 
 
+def test_refusals_that_anybody_can_cause_fill_no_log(munge: Munge, home: Path) -> None:
+    with Running(home, munge_socket=f"{home}/s") as running, running.ready().client() as client:
+        for _ in range(100):
+            assert isinstance(client.exchange(Attach(job_id=1, restart=0, client="")), Refused)
+        lines = [line for line in running.log.read_text().splitlines() if "event=refused" in line]
+        assert 0 < len(lines) <= 60
+
+
 def asked(job_id: int, running: Running, question: Message, secret: bytes | None = None) -> Message:
     """What a process of a job is answered, with a session's secret or without."""
 
