@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,21 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import floods
 import pytest
-import zmq
 from bench.runtimes import service as warm_service
 from bench.runtimes import started_by, warm
 
 from qslurm.dispatcher.client import DispatcherClient
 from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.entrance.zmtp import GREETING, pack
-from qslurm.dispatcher.messages import Admitted, Attach
-from qslurm.dispatcher.wire import encode
+from qslurm.dispatcher.messages import Admitted
 from qslurm.runtimes.classical.session import Session
-from qslurm.runtimes.lanes.client import door_of, knock
+from qslurm.runtimes.lanes.client import knock
 from tests.unit.dispatcher.running import BELL, Running, hybrid_job, in_job
 from tests.unit.dispatcher.test_credentials import MUNGED
-from tests.unit.dispatcher.test_zmtp import READY
 from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm
@@ -86,113 +82,6 @@ def as_user(uid: int, work: Callable[..., None], *arguments: object) -> multipro
     return process
 
 
-def connection(path: str, data: bytes = GREETING + READY) -> socket.socket:
-    link = socket.socket(socket.AF_UNIX)
-    link.settimeout(5)
-    link.connect(path)
-    link.sendall(data)
-    return link
-
-
-def again_and_again(path: str, attack: Callable[[str], None]) -> None:
-    while True:
-        try:
-            attack(path)
-        except OSError:
-            continue  # it was thrown out; it comes again
-
-
-def a_gigabyte(path: str) -> None:
-    """A message of 1 GB, in frames that are small enough."""
-    with connection(path) as link:
-        for _ in range(1024):
-            link.sendall(b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20))
-
-
-def a_million_frames(path: str) -> None:
-    with connection(path) as link:
-        for _ in range(1000):
-            link.sendall(b"\x01\x01x" * 1000)
-
-
-def by_libzmq(path: str) -> None:
-    """The same as libzmq sends it."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
-        link.linger = 0
-        link.sndtimeo = 1000
-        link.connect(f"ipc://{path}")
-        link.send_multipart([b"x" * (1 << 20)] * 256)
-
-
-def halves(path: str) -> None:
-    """As many connections as there can be, each with most of a large message."""
-    links = []
-    half = pack([b"", bytes(7 << 20), b""])[:-10]
-    try:
-        for _ in range(1200):
-            links.append(connection(path))
-            links[-1].setblocking(False)
-            links[-1].send(half)
-    except OSError:
-        pass
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        for link in links:
-            try:
-                link.send(half)
-            except OSError:
-                continue
-    for link in links:
-        link.close()
-
-
-def silence(path: str) -> None:
-    links = []
-    for _ in range(1200):
-        try:
-            links.append(connection(path, b""))
-        except OSError:
-            break
-    for link in links[:1]:
-        link.settimeout(60)
-        while link.recv(1 << 16):
-            continue  # until it is hung up on
-    for link in links:
-        link.close()
-
-
-def bad_credentials(path: str) -> None:
-    body = encode(Attach(job_id=1, restart=0, client="me"))
-    question = pack([b"", body, b"MUNGE:AwQFAAC:"]) * 50
-    with connection(path) as link:
-        while True:
-            link.sendall(question)
-            link.recv(1 << 16)
-
-
-def silence_at_the_lanes(path: str) -> None:
-    links = []
-    try:
-        for _ in range(1000):
-            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-            links[-1].connect(door_of(path))
-        links[-1].settimeout(60)
-        links[-1].recv(1)  # until it is hung up on
-    finally:
-        for link in links:
-            link.close()
-
-
-def knocks_at_the_lanes(path: str) -> None:
-    for _ in range(1000):
-        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as link:
-            link.connect(door_of(path))
-            link.send(b"x" * 200)
-
-
-ATTACKS = [a_gigabyte, a_million_frames, by_libzmq, halves, silence, bad_credentials]
-
-
 def work(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
     """A hybrid job of the victim's: it attaches, with MUNGE, and executes circuits."""
     client = DispatcherClient(running.config.socket, identity=running.identity, timeout_s=30.0)
@@ -213,11 +102,11 @@ def work_by_lane(running: Running, job_id: int, taken: multiprocessing.Queue) ->
         taken.put("has its lane")
 
 
-@pytest.mark.parametrize("attack", [silence_at_the_lanes, knocks_at_the_lanes])
+@pytest.mark.parametrize("attack", floods.LANES)
 def test_a_job_has_its_lane_while_another_user_is_where_lanes_are_handed_out(
     running: Running, attack: Callable[[str], None]
 ) -> None:
-    attackers = [as_user(ATTACKER, again_and_again, running.config.socket, attack) for _ in range(2)]
+    attackers = [as_user(ATTACKER, floods.again_and_again, running.config.socket, attack) for _ in range(2)]
     try:
         source = "def execute(qi): pass\ndef finalize(results): return {}"
         assert running.ask(hybrid_job(1, source, uid=VICTIM)) == Admitted()
@@ -239,14 +128,15 @@ def memory_mb(pid: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "attack", [*ATTACKS, None], ids=lambda attack: attack.__name__ if attack else "all at once"
+    "attack", [*floods.DISPATCHER, None], ids=lambda attack: attack.__name__ if attack else "all at once"
 )
 def test_a_job_goes_on_while_another_user_does_all_they_can(
     running: Running, attack: Callable[[str], None] | None
 ) -> None:
     path = running.config.socket
     attackers = [
-        as_user(ATTACKER, again_and_again, path, one) for one in (ATTACKS if attack is None else [attack])
+        as_user(ATTACKER, floods.again_and_again, path, one)
+        for one in (floods.DISPATCHER if attack is None else [attack])
     ]
     try:
         assert (
@@ -279,39 +169,14 @@ def test_a_job_goes_on_while_another_user_does_all_they_can(
 DAEMON = 1  # another user that every host has
 
 
-def silence_at_the_service(path: str) -> None:
-    links = []
-    try:
-        for _ in range(500):
-            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-            links[-1].settimeout(5)
-            links[-1].connect(path)
-        links[-1].recv(1)
-    finally:
-        for link in links:
-            link.close()
-
-
-def asks_again_and_again(path: str) -> None:
-    """A runtime, and another before that has begun: each ends with who has asked for it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-        link.settimeout(5)
-        link.connect(path)
-        null = os.open("/dev/null", os.O_RDWR)
-        try:
-            socket.send_fds(link, [b"1"], [null] * 4)
-        finally:
-            os.close(null)
-
-
-@pytest.mark.parametrize("attack", [silence_at_the_service, asks_again_and_again])
+@pytest.mark.parametrize("attack", floods.RUNTIMES)
 def test_a_job_has_a_warm_runtime_while_another_user_is_where_they_are_handed_out(
     attack: Callable[[str], None],
 ) -> None:
     with warm_service("always") as folder:
         warm(folder)
         path = str(folder / "warm.sock")
-        attackers = [as_user(DAEMON, again_and_again, path, attack) for _ in range(2)]
+        attackers = [as_user(DAEMON, floods.again_and_again, path, attack) for _ in range(2)]
         try:
             for _ in range(5):
                 done = started_by(folder)

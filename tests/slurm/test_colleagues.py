@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harm import ASKS, ASKS_AS_HYBRID
 
 from qslurm.payload.envelope import Envelope, pack
 
@@ -23,39 +24,6 @@ def execute(qi):
     time.sleep(1000)
 def finalize(m):
     return {}
-"""
-
-ATTACK = """
-import pwd
-import sys
-from pathlib import Path
-from qslurm.c2.config import load_c2_config
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.messages import Attach, Begin, Conclude, End
-from qslurm.runtimes.lanes.client import Hello, door_of
-job_ids = JOB_IDS
-def attack():
-    config = load_c2_config(None).dispatcher
-    said = {}
-    with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
-        for job_id in job_ids:
-            questions = [Attach(job_id=job_id, restart=0, client=word) for word in ("", "mine")]
-            questions += [Begin(job_id=job_id, restart=0, launch="mine"), End(job_id=job_id, restart=0)]
-            for question in questions:
-                answer = client.exchange(question)
-                said[f"{job_id} {type(question).__name__}"] = [type(answer).__name__, getattr(answer, "kind", "")]
-                secret = getattr(answer, "secret", b"")
-                if secret:
-                    client.exchange(Conclude(task=answer.task, final_result='{"energy": -999}'), secret=secret)
-    return said
-"""
-
-HYBRID = """
-found = {}
-def execute(qi):
-    found.update(attack())
-def finalize(m):
-    return found
 """
 
 SCRIPT = """
@@ -97,9 +65,9 @@ def said_by_script(platform: Platform, source: str) -> Any:
 @pytest.mark.parametrize("kind", ["hybrid", "script"])
 def test_a_job_gets_nothing_of_a_colleagues_job_and_does_nothing_to_it(platform: Platform, kind: str) -> None:
     past, (victim, script) = past_job(platform), running_jobs(platform)
-    attack = ATTACK.replace("JOB_IDS", str([past, victim, script]))
+    attack = ASKS.replace("JOB_IDS", str([past, victim, script]))
     if kind == "hybrid":
-        attacker = hybrid(platform, attack + HYBRID)
+        attacker = hybrid(platform, attack + ASKS_AS_HYBRID)
         platform.until(
             lambda: platform.stored(attacker).get("finished_at"), seen=lambda: log_of(platform, attacker)
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from harm import HARM
 from testbed.layout import Layout
 
 from qslurm.payload.envelope import Envelope, pack
@@ -485,45 +486,11 @@ def test_nothing_in_a_payloads_environment_is_run_before_it_is_confined(jobs: Jo
 
 # --- bad input ---------------------------------------------------------------------------------------
 
-BAD = {
-    "forks": (
-        "import os, time\ndef execute(qi):\n    while True:\n        try:\n            os.fork()\n"
-        "        except OSError:\n            time.sleep(0.1)\n",
-        ("processes at a time",),
-    ),
-    "fills the disk": (
-        "def execute(qi):\n    for n in range(1000):\n        with open(f'bulk{n}', 'wb') as file:\n"
-        "            for _ in range(100):\n                file.write(bytes(10**6))\n            file.flush()\n"
-        "            __import__('os').fsync(file.fileno())\n",
-        ("No space left",),
-    ),
-    "writes one large file": (
-        "def execute(qi):\n    with open('bulk0', 'wb') as file:\n"
-        "        while True:\n            file.write(bytes(10**7))\n",
-        ("File too large",),
-    ),
-    "allocates everything": (
-        "def execute(qi):\n    held = []\n    while True:\n        held.append(bytearray(50_000_000))\n",
-        ("MemoryError",),
-    ),
-    "allocates everything in many processes": (
-        "import os, time\ndef execute(qi):\n    for _ in range(8):\n        if os.fork() == 0:\n"
-        "            held = bytearray(b'x') * 400_000_000\n            time.sleep(100)\n    time.sleep(100)\n",
-        ("of memory; 1000 MB are allowed",),
-    ),
-    "prints 1 GB": (
-        "def execute(qi):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n",
-        ("printed more than",),
-    ),
-    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", ("ended by signal 11",)),
-    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", ("ended by signal 9",)),
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("what", HARM)
 def test_a_job_that(what: str, jobs: Jobs) -> None:
     """ends with a reason in its result; its neighbours, another center's and its own, don't notice."""
-    source, reasons = BAD[what]
+    source, reasons = HARM[what]
     bad = jobs.submit("found = {}\n" + source + FINALIZE)
     assert jobs.found(NOTHING, user="center_lumi") == {"calm": True}
     assert jobs.found(NOTHING) == {"calm": True}
@@ -554,7 +521,7 @@ def test_a_job_without_a_result_has_failed_and_one_with_a_result_has_it(either: 
 def test_without_the_service_a_job_that_prints_1_gb_ends_with_a_reason_too(jobs: Jobs) -> None:
     jobs.platform.testbed.stop("runtimes")
     try:
-        job = jobs.ended(jobs.submit("found = {}\n" + BAD["prints 1 GB"][0] + FINALIZE))
+        job = jobs.ended(jobs.submit("found = {}\n" + HARM["prints 1 GB"][0] + FINALIZE))
     finally:
         jobs.platform.testbed.start("runtimes")
     assert (job["state"], "printed more than" in str(job["reason"])) == ("failed", True)

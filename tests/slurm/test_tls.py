@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attackers import ODD_REQUESTS
 from entrance import Entrance
 from people import Researcher, operator
 from testbed import Testbed
@@ -102,28 +103,7 @@ def test_every_command_gets_through(testbed: Testbed, entrance: Entrance) -> Non
 
 @pytest.mark.parametrize(
     "request_line",
-    [
-        "DELETE /slurm/slurmdb/v0.0.36/qos/normal",
-        "DELETE /slurm/slurmdb/v0.0.37/qos/normal",
-        "DELETE /slurm/slurmdb/v0.0.38/qos/normal",
-        "DELETE /slurm/slurmdb/v0.0.38/../v0.0.36/qos/normal",
-        "DELETE /slurm/slurm/v0.0.38/job/%2e%2e/%2e%2e/%2e%2e/slurmdb/v0.0.36/qos/normal",
-        "DELETE /slurm//slurmdb/v0.0.36/qos/normal",
-        "DELETE /slurm/./slurmdb/v0.0.36//qos/normal",
-        "DELETE /slurm/slurmdb/v0.0.36/qos/normal?x=/slurm/slurm/v0.0.38/job/1",
-        "DELETE /slurm/slurmdb/v0%2e0%2e36/qos/normal",
-        "DELETE /slurm/slurm/v0.0.38/job/1%0a",
-        "DELETE /slurm/slurmdb/v0.0.38/jobs",
-        "GET /slurm/slurm/v0.0.38/nodes",
-        "GET /slurm/slurm/v0.0.38/diag",
-        "GET /slurm/slurmdb/v0.0.38/users",
-        "GET /slurm/slurmdb/v0.0.38/associations",
-        "GET /slurm/openapi/v3",
-        "PUT /slurm/slurm/v0.0.38/job/1",
-        "OPTIONS /slurm/slurm/v0.0.38/jobs",
-        "TRACE /slurm/slurm/v0.0.38/jobs",
-        "POST /slurm/slurm/v0.0.38/node/qi1",
-    ],
+    ODD_REQUESTS,
 )
 def test_what_qslurm_never_asks_does_not_reach_slurmrestd(
     testbed: Testbed, entrance: Entrance, request_line: str
