@@ -53,9 +53,10 @@ def _choose_examples() -> None:
     from hypothesis.configuration import set_hypothesis_home_dir
 
     set_hypothesis_home_dir(CHECKOUT / ".state" / "cache" / "hypothesis")
+    usual = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
     settings.register_profile(
-        "usual", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+        "usual", max_examples=50, **usual
+    )  # always the same: more of them say little more
     settings.register_profile("explore", settings.get_profile("usual"), derandomize=False, max_examples=1000)
     settings.load_profile("usual")
 

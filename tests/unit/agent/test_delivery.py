@@ -64,7 +64,7 @@ def send(link, key, late_comes):
     raise AssertionError("never sent")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=40), late_comes=st.sets(st.integers(0, 10)))
 def test_a_submission_becomes_one_job_whatever_the_link_loses(faults, late_comes):
     link = Link(faults)

@@ -112,7 +112,7 @@ def _append_many(draw: st.DrawFn, program: Program, *, whole: bool) -> None:
         program.bits[b_start + bit] = program.qubits[q_start + qubit]
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(programs())
 def test_every_bit_has_the_value_of_its_last_measurement(case: tuple[str, str]) -> None:
     text, expected = case
@@ -247,7 +247,7 @@ def coherent_programs(draw: st.DrawFn) -> tuple[str, dict[str, float]]:
     return "\n".join(lines), distribution(steps, 3, 3)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(coherent_programs())
 def test_outcomes_have_the_probabilities_of_quantum_mechanics(case: tuple[str, dict[str, float]]) -> None:
     text, expected = case

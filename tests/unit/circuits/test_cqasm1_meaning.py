@@ -134,7 +134,7 @@ def programs(draw: st.DrawFn) -> tuple[str, dict[str, float]]:
     return "".join(line + draw(ends) for line in lines), simulation.probabilities()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(programs())
 def test_a_translated_program_does_what_the_original_says(case: tuple[str, dict[str, float]]) -> None:
     text, expected = case

@@ -281,7 +281,7 @@ class Day(RuleBasedStateMachine):
         self.store.close()
 
 
-Day.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+Day.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
 TestDay = Day.TestCase
 
 

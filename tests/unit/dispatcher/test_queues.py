@@ -184,7 +184,7 @@ class Backend(RuleBasedStateMachine):
         assert queue.choose(self.clerk.now, 0.0) == self.expected
 
 
-Backend.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
+Backend.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestBackend = Backend.TestCase
 
 

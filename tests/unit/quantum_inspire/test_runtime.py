@@ -15,12 +15,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from qslurm.errors import CircuitError, ConfigError, InvalidInputError, JobFailedError, TimedOutError
 from qslurm.jobmanager.compute.runner import Measured
+from qslurm.runtimes.hardware.wire import RubbishError
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.plugin import find_plugin, read_options
+from qslurm.runtimes.quantum_inspire import jobs
 from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime, health_of
 from tests.unit.quantum_inspire.platform import BACKEND, REFRESH, TOKEN, Platform
 from tests.unit.waiting import until
@@ -30,6 +33,17 @@ ENQUEUE = r"PATCH /batch_jobs/\d+/enqueue"
 FOR_EVER = 10**9
 
 Make = Callable[..., QuantumInspireRuntime]
+
+LONG = pytest.mark.slurm  # it needs none, but takes as long as if it did
+
+
+def each_with_each(requests: list[str], faults: list[str]) -> list[ParameterSet]:
+    """All pairs; in every run each fault of some request, in turn."""
+    return [
+        pytest.param(request, what, marks=[] if (of + number) % len(requests) == 0 else LONG)
+        for of, request in enumerate(requests)
+        for number, what in enumerate(faults)
+    ]
 
 
 def execute(
@@ -166,8 +180,10 @@ def test_a_full_queue_is_not_the_circuits_fault(
 # --- a bad link -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["lost", "cut", "rubbish", "503", "401", "huge"])
-@pytest.mark.parametrize("request_", ["POST /commits", "POST /jobs"])
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    each_with_each(["POST /commits", "POST /jobs"], ["lost", "cut", "rubbish", "503", "401", "huge"]),
+)
 def test_what_breaks_off_before_the_beginning_is_done_again_and_executed_once(
     runtime: QuantumInspireRuntime, platform: Platform, request_: str, what: str
 ) -> None:
@@ -197,8 +213,10 @@ def test_a_beginning_of_which_nobody_knows_is_looked_up(
     assert platform.count(ENQUEUE) == (1 if what == "cut" else 2)
 
 
-@pytest.mark.parametrize("what", ["cut", "rubbish", "huge", "500", "429"])
-@pytest.mark.parametrize("request_", [r"GET /jobs/\d+", r"GET /results/job/\d+"])
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    each_with_each([r"GET /jobs/\d+", r"GET /results/job/\d+"], ["cut", "rubbish", "huge", "500", "429"]),
+)
 def test_a_bad_answer_while_waiting_is_asked_for_again(
     runtime: QuantumInspireRuntime, platform: Platform, request_: str, what: str
 ) -> None:
@@ -270,7 +288,10 @@ runtime.execute(sys.argv[3], 100, seed=None, raw_data=False, file="bell.cq")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGTERM, id="ended", marks=LONG)],
+)
 def test_what_nobody_waits_for_any_more_is_cancelled_there(
     credentials: Path, platform: Platform, number: signal.Signals
 ) -> None:
@@ -309,19 +330,35 @@ def test_what_nobody_waits_for_any_more_is_cancelled_there(
     ],
     ids=str,
 )
-def test_a_result_that_makes_no_sense_is_none(
-    runtime: QuantumInspireRuntime, platform: Platform, changes: dict[str, Any]
-) -> None:
-    platform.runner.change = lambda measured: msgspec.structs.replace(measured, **changes)
-    with pytest.raises(JobFailedError, match="makes no sense"):
-        execute(runtime)
+def test_a_result_that_makes_no_sense_is_none(changes: dict[str, Any]) -> None:
+    assert measured_of(RESULT).counts == RESULT["counts"]
+    with pytest.raises(RubbishError):
+        measured_of(RESULT | changes)
 
 
 @pytest.mark.parametrize("raw_data", [None, [], ["00"] * 99, ["00"] * 101, ["0"] * 100], ids=repr)
-def test_raw_data_that_makes_no_sense_is_none(
-    runtime: QuantumInspireRuntime, platform: Platform, raw_data: list[str] | None
+def test_raw_data_that_makes_no_sense_is_none(raw_data: list[str] | None) -> None:
+    good = RESULT | {"raw_data": ["00"] * 50 + ["11"] * 50}
+    assert measured_of(good, raw_data=True).raw_data == good["raw_data"]
+    with pytest.raises(RubbishError):
+        measured_of(good | {"raw_data": raw_data}, raw_data=True)
+
+
+RESULT: dict[str, Any] = {"counts": {"00": 50, "11": 50}, "shots_done": 100, "seconds": 0.5, "raw_data": None}
+
+
+def measured_of(found: dict[str, Any], *, raw_data: bool = False) -> jobs.Measured:
+    """What is made of a result, as the official client gives it, of BELL with 100 shots."""
+    result = SimpleNamespace(job_id=1, results=found["counts"], execution_time_in_seconds=found["seconds"],
+                             shots_done=found["shots_done"], raw_data=found["raw_data"])  # fmt: skip
+    return jobs._measured(result, jobs._Wanted(BELL, 100, raw_data), 2, 60.0)
+
+
+@pytest.mark.parametrize("changes", [{"counts": {"00": 101}}, {"raw_data": ["00"] * 99}], ids=str)
+def test_a_job_whose_result_makes_no_sense_fails(
+    runtime: QuantumInspireRuntime, platform: Platform, changes: dict[str, Any]
 ) -> None:
-    platform.runner.change = lambda measured: msgspec.structs.replace(measured, raw_data=raw_data)
+    platform.runner.change = lambda measured: msgspec.structs.replace(measured, **changes)
     with pytest.raises(JobFailedError, match="makes no sense"):
         execute(runtime, raw_data=True)
 
