@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from qslurm.payload.comment import Comment
 pytestmark = pytest.mark.slurm
 
 SUBMISSIONS = int(os.environ.get("QSLURM_TEST_SUBMISSIONS", "200"))
-PATIENCE_S = float(os.environ.get("QSLURM_TEST_PATIENCE", "900"))
+PATIENCE_S = float(os.environ.get("QSLURM_TEST_PATIENCE", "300"))
 SEED = int(os.environ.get("QSLURM_TEST_SEED", "0")) or random.randrange(1, 10**6)
 
 
@@ -108,7 +109,10 @@ def say(*words: object) -> None:
 
 
 def release_held(testbed) -> None:
-    """A slurmctld that was killed may have forgotten that an operator has let a job go."""
+    """A slurmctld that was killed may have forgotten that an operator has let a job go, or go on."""
+    words = ("squeue", "--noheader", "--states=SUSPENDED", "--user=center_snellius", "--format=%i")
+    for job_id in testbed.c2(words).stdout.split():
+        testbed.c2(("scontrol", "resume", job_id))
     words = ("squeue", "--noheader", "--states=PENDING", "--user=center_snellius", "--format=%i %r")
     lines = [line.split(maxsplit=1) for line in testbed.c2(words).stdout.splitlines()]
     for job_id in [
@@ -153,20 +157,26 @@ def test_many_submissions_under_random_faults_and_operators_run_once_each(testbe
     testbed.up()
     say("no more faults:", dict(trouble.done), dict(relay.done))
 
-    def all_over() -> bool:
+    def how_far() -> tuple[int, int]:
+        """How many have run, and how many are not over."""
         ((left,),) = outbox(agent, "SELECT count(*) FROM submissions WHERE NOT ended")
         ran = runs(counter)
         say("ran", len(ran), "not over", left)
         assert {number: times for number, times in ran.items() if times != 1} == {}, "run more than once"
+        return len(ran), left
+
+    def has_moved(before: tuple[int, int]) -> bool:
         time.sleep(2)
         release_held(testbed)
-        return not left
+        return how_far() != before
 
     def left() -> str:
         rows = outbox(agent, "SELECT number, key, state, job_id FROM submissions WHERE NOT ended LIMIT 5")
         return f"; left are {rows}\n{agent.log()[-3000:]}"
 
-    eventually(all_over, "every submission to be over", patience_s=PATIENCE_S, seen=left)
+    while (before := how_far())[1]:  # on a busy host all of them take long, but there is always one more
+        moved = partial(has_moved, before)
+        eventually(moved, "one more to run or be over", patience_s=PATIENCE_S, seen=left)
     ran = runs(counter)
     assert {number: times for number, times in ran.items() if times != 1} == {}, "run more than once"
     # what C2 has lost three times is not sent once more, and its user is told so
