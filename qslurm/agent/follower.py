@@ -191,7 +191,9 @@ class Follower:
     def _suspected(self, is_shown: Callable[[int, str], bool]) -> list[tuple[int, str, int]]:
         """Number, key and job id of the open submissions whose jobs C2 does not show."""
         missing, now = [], time.monotonic()
-        for number, key, job_id in self._outbox.on_c2():
+        followed = self._outbox.on_c2()
+        self._outbox.ended(self._over(followed))  # C2's news may have been through before its answer
+        for number, key, job_id in followed:
             if is_shown(job_id, key):
                 self._lost.clear(number)
             else:
@@ -251,13 +253,13 @@ class Follower:
     def _tell(self, changed: list[JobRow]) -> None:
         """Write down what is over, and then wake who waits: they may look what is written."""
         over = {row.array_job or row.job_id for row in changed if row.is_final}
-        ended = []
-        for number, key, job_id in self._outbox.on_c2(over) if over else []:
-            tasks = self.jobs.tasks(job_id, key)
-            if tasks and all(row.is_final for row in tasks):
-                ended.append(number)
-        self._outbox.ended(ended)
+        self._outbox.ended(self._over(self._outbox.on_c2(over)) if over else [])
         self._say_changed(changed)
+
+    def _over(self, followed: Iterable[tuple[int, str, int]]) -> list[int]:
+        """The numbers of the submissions whose jobs, or all tasks, are over."""
+        shown = ((number, self.jobs.tasks(job_id, key)) for number, key, job_id in followed)
+        return [number for number, tasks in shown if tasks and all(row.is_final for row in tasks)]
 
     def _say_changed(self, rows: list[JobRow]) -> None:
         if rows:

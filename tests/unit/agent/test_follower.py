@@ -158,6 +158,23 @@ def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox,
     assert not outbox.numbered([2])[0].ended
 
 
+def test_a_job_that_was_over_before_it_was_known_to_be_on_c2_has_ended(followed, c2, outbox, monkeypatch):
+    """The answer to its submission was lost, and it was found by its key when C2's news were through."""
+    _, woken = followed
+    monkeypatch.setattr(module, "MISSING_S", 0.0)
+    entry = outbox.take("key-3", "ann", PAYLOAD)
+    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2), row(3, "COMPLETED")]))
+    assert {woken(), woken(), woken()} == {1, 2, 3}
+    outbox.accepted(entry.number, 3, {})
+
+    def has_ended():
+        c2.pages.put(Page(since="b"))
+        return outbox.numbered([entry.number])[0].ended
+
+    until(has_ended)
+    assert c2.asked == []
+
+
 def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, c2, outbox):
     """By the job manager and by slurmrestd: its id says whose it is."""
     follower, woken = followed
