@@ -327,11 +327,16 @@ class Trouble:
 
     def _operate(self) -> str:
         """Do something to some jobs that wait or run."""
-        words = ("squeue", "--noheader", "--states=PENDING,RUNNING", "--user=center_snellius", "--format=%i")
-        jobs = self._testbed.c2(words).stdout.split()
+        words = (
+            *("squeue", "--noheader", "--states=PENDING,RUNNING"),
+            *("--user=center_snellius", "--format=%i %T"),
+        )
+        jobs = dict(line.split() for line in self._testbed.c2(words).stdout.splitlines())
         said = []
-        for job_id in self._dice.sample(jobs, min(len(jobs), AT_A_TIME)):
-            deed = self._dice.choice(sorted(DEEDS))
+        for job_id in self._dice.sample(list(jobs), min(len(jobs), AT_A_TIME)):
+            # what is suspended while slurmctld prepares it is never launched when it is resumed, and counts as running
+            can = DEEDS if jobs[job_id] == "RUNNING" else DEEDS.keys() - {"suspend"}
+            deed = self._dice.choice(sorted(can))
             for words in DEEDS[deed]:
                 self._testbed.c2(("scontrol", *(word.format(job_id) for word in words.split(" "))))
             self.done[f"operator: {deed}"] += 1
