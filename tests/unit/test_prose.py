@@ -95,6 +95,7 @@ ALLOWED = {
     "agent/follower.py:_look_at": SLURMS_NAMES,
     "c2/outcome.py:ending_state": SLURMS_NAMES,
     "c2/outcome.py:ending_reason": SLURMS_NAMES,
+    "center/forgotten.py:may_be_lost": "our own name of a reason, in the place of Slurm's; no sentence",
     "center/lists.py:is_in_line": SLURMS_NAMES,
     "center/tasks.py:set_hold": SLURMS_NAMES,
     "feed/line.py:_is_in_line": SLURMS_NAMES,
