@@ -91,8 +91,6 @@ SLURMS_WORDS = "Slurm gives nothing else; the table beside it says where the wor
 NO_PROSE = "not a text for people, whatever it is called"
 
 ALLOWED = {
-    "agent/desk.py:_is_lost": SLURMS_NAMES,
-    "agent/follower.py:_look_at": SLURMS_NAMES,
     "c2/outcome.py:ending_state": SLURMS_NAMES,
     "c2/outcome.py:ending_reason": SLURMS_NAMES,
     "center/forgotten.py:may_be_lost": "our own name of a reason, in the place of Slurm's; no sentence",
