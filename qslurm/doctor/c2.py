@@ -60,7 +60,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "slurm.conf": ("munge", "slurmctld"),
     "partitions": ("munge", "disk", "dispatcher", "slurmctld", "gate"),
     "sessions": ("dispatcher",),
-    "metrics": ("munge", "dispatcher", "job manager"),
+    "metrics": ("munge", "dispatcher", "job manager", "runtimes"),
 }
 """What a check can't be well without: it is not blamed while one of those fails."""
 
