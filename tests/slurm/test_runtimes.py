@@ -260,7 +260,8 @@ def execute(qi):
 
 def test_what_a_job_leaves_in_any_folder_nobody_finds(either: Jobs) -> None:
     work = either.layout.work
-    before = {left for user in work.iterdir() for left in user.iterdir()}  # of scripts that were killed unconfined
+    # what unconfined scripts left that were killed
+    before = {left for user in work.iterdir() for left in user.iterdir()}
     for user in ("center_lumi", "center_snellius", "center_snellius"):
         found = either.found(LEAVES.format(work=work / user), user=user)
         assert found["seen"] == [WORK.name]

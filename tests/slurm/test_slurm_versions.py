@@ -177,7 +177,7 @@ def test_what_slurm_refuses_is_refused_with_its_number(version, connect):
             center.submit(_payload(**job))
         assert caught.value.slurm_error == number
     with pytest.raises(RefusedError):
-        center.submit(_payload(environment=[]))
+        center.submit(_payload(environment=[], comment=""))
     for ask in (center.job, center.cancel):
         with pytest.raises(UnknownJobError):
             ask(99_999_999)
