@@ -12,6 +12,7 @@ import pytest
 
 from qslurm.curve.keys import KeyPair, make_keys
 from qslurm.dispatcher.config import BackendConfig, RemoteConfig
+from qslurm.errors import UnreachableError
 from tests.unit.dispatcher.running import ROOT, Running
 from tests.unit.remote.forwarder import Forwarder
 from tests.unit.waiting import until
@@ -126,7 +127,10 @@ class Site:
 
     def joined(self, number: int) -> bool:
         """Whether so many runtimes are there and ready (`False` while they are not)."""
-        status = self.dispatcher.status().backends[0]
+        try:
+            status = self.dispatcher.status().backends[0]
+        except UnreachableError:  # it does not answer yet
+            return False
         return status.runtimes == number and (status.state != "offline") == (number > 0)
 
     def begun(self) -> int:
@@ -185,7 +189,7 @@ def shared_bare(python: Path) -> Iterator[Site]:
 @pytest.fixture
 def bare(shared_bare: Site) -> Iterator[Site]:
     """A dispatcher that nobody has joined, with room for many."""
-    until(lambda: shared_bare.dispatcher.status().backends[0].runtimes == 0)
+    until(lambda: shared_bare.joined(0))
     yield shared_bare.tidy()
     shared_bare.end_agents()
 
