@@ -126,12 +126,12 @@ class Site:
         return (self.folder / f"{name}.log").read_text()
 
     def joined(self, number: int) -> bool:
-        """Whether so many runtimes are there and ready (`False` while they are not)."""
+        """Whether so many runtimes are there, and ready if there are any (`False` while they are not)."""
         try:
             status = self.dispatcher.status().backends[0]
         except UnreachableError:  # it does not answer yet
             return False
-        return status.runtimes == number and (status.state != "offline") == (number > 0)
+        return status.runtimes == number and (number == 0 or status.state != "offline")
 
     def begun(self) -> int:
         """How many circuits have been begun, wherever."""
