@@ -126,17 +126,21 @@ def knocks_at_the_lanes(path: str) -> None:
             link.send(b"x" * 200)
 
 
-def silence_at_the_service(path: str) -> None:
+def _many_in_silence(path: str, kind: socket.SocketKind) -> None:
     links = []
     try:
         for _ in range(500):
-            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            links.append(socket.socket(socket.AF_UNIX, kind))
             links[-1].settimeout(5)
             links[-1].connect(path)
         links[-1].recv(1)
     finally:
         for link in links:
             link.close()
+
+
+def silence_at_the_service(path: str) -> None:
+    _many_in_silence(path, socket.SOCK_SEQPACKET)
 
 
 def asks_again_and_again(path: str) -> None:
@@ -152,16 +156,7 @@ def asks_again_and_again(path: str) -> None:
 
 
 def silence_at_the_feed(path: str) -> None:
-    links = []
-    try:
-        for _ in range(500):
-            links.append(socket.socket(socket.AF_UNIX))
-            links[-1].settimeout(5)
-            links[-1].connect(path)
-        links[-1].recv(1)
-    finally:
-        for link in links:
-            link.close()
+    _many_in_silence(path, socket.SOCK_STREAM)
 
 
 def says_that_it_is_the_gate(path: str) -> None:
