@@ -17,8 +17,8 @@ import pytest
 from testbed import Testbed, TestbedError, base
 from testbed.layout import CHECKOUT
 
-INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test")
-"""Runs at the same time need instances of different names."""
+INSTANCE = os.environ.get("QSLURM_TEST_INSTANCE", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Runs at the same time, and the processes of one run, need instances of different names."""
 
 SLURM = os.environ.get("QSLURM_TEST_SLURM") or None
 """A release, or the folder of an installed Slurm, that C2 runs; the one it ran last unless it is set."""
@@ -95,6 +95,12 @@ def open_python(open_checkout: Path) -> Path:
     """This Python by a path that every user can reach."""
     python = Path(sys.executable)
     return open_checkout / python.relative_to(CHECKOUT) if python.is_relative_to(CHECKOUT) else python
+
+
+@pytest.fixture(scope="session")
+def test_instance() -> str:
+    """The name of this process's testbed; of others that it brings up, the beginning."""
+    return INSTANCE
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,8 @@ def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
             return msgspec.structs.replace(job, array_task_id=ref.task)
     raise UnknownJobError(
         f"Job {ref.job_id} has no task {ref.task}.",
-        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists them.",
+        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists those there are; "
+        "of a task that was cancelled before it began Slurm keeps no record.",
     )
 
 

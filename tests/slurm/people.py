@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,6 +140,37 @@ def slurmctld_has_saved(testbed: Testbed, job_id: int) -> None:
     assert done.returncode == 0, done.stderr
     saved = testbed.layout.slurm_state("c2") / "job_state"
     eventually(lambda: saved.stat().st_mtime > asked, "slurmctld to save its jobs")
+
+
+@contextmanager
+def submit_plugin(testbed: Testbed, changed: Callable[[str], str]) -> Iterator[None]:
+    """C2's job_submit.lua with a change, until the block is left."""
+    path = testbed.layout.c2_conf.with_name("job_submit.lua")
+    ours = path.read_text()
+    _write_plugin(path, changed(ours))
+    try:
+        yield
+    finally:
+        _write_plugin(path, ours)
+
+
+def site_rule(testbed: Testbed, before: str = "", after: str = "") -> AbstractContextManager[None]:
+    """A site's own words in C2's job_submit.lua, before and after ours."""
+    theirs = (
+        "local ours = slurm_job_submit\n"
+        f"function slurm_job_submit(job, partitions, uid)\n{before}\n"
+        f"local answer = ours(job, partitions, uid)\n{after}\nreturn answer\nend\nreturn slurm.SUCCESS\n"
+    )
+    return submit_plugin(testbed, lambda ours: ours.rstrip().removesuffix("return slurm.SUCCESS") + theirs)
+
+
+def _write_plugin(path: Path, text: str) -> None:
+    """slurmctld reads it again where the second of its last change is a later one; see slurm_lua.c."""
+    later = int(path.stat().st_mtime) + 1
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.utime(new, (later, later))
+    new.rename(path)
 
 
 def c2_nodes(testbed: Testbed) -> str:

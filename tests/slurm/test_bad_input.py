@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from people import Researcher, eventually, operator
+from people import Researcher, eventually, operator, submit_plugin
 
 pytestmark = pytest.mark.slurm
 
@@ -41,17 +41,16 @@ def test_an_unknown_partition_is_refused(alice):
 
 
 def test_a_kind_of_job_that_c2_does_not_take_from_the_center_is_refused_in_a_sentence(alice, testbed):
-    plugin = testbed.layout.c2_conf.with_name("job_submit.lua")
-    text = plugin.read_text()
-    plugin.write_text(re.sub(r'(\["snellius"\] = \{)[^}]*', r"\1 circuit = true, ", text))
-    try:
+    def circuits_only(text):
+        return re.sub(r'(\["snellius"\] = \{)[^}]*', r"\1 circuit = true, ", text)
+
+    with submit_plugin(testbed, circuits_only):
         done = alice.types("submit", alice.has_example("hello.sh"), "--backend", "qx")
         taken = alice.types("submit", "bell.cq", "--backend", "qx")
-    finally:
-        plugin.write_text(text)
     assert done.returncode == 3
     assert "C2 takes no jobs of this kind from your center" in sentence(done)
     assert taken.returncode == 0
+    assert alice.types("submit", "hello.sh", "--backend", "qx").returncode == 0
 
 
 def test_errors_are_documents_with_json(alice):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faults import Agent
-from people import Researcher, eventually, operator
+from people import Researcher, eventually, operator, site_rule
 from testbed import Testbed
 
 pytestmark = pytest.mark.slurm
@@ -236,22 +236,3 @@ def waiting(testbed: Testbed) -> set[int]:
 def written_on(testbed: Testbed, job_id: int) -> str:
     words = ("squeue", "--noheader", f"--jobs={job_id}", "--Format=Comment:1024")
     return str(testbed.c2(words).stdout).strip()
-
-
-class site_rule:  # noqa: N801 -- reads as a statement
-    """A site's own words in C2's job_submit.lua, before and after ours."""
-
-    def __init__(self, testbed: Testbed, before: str, after: str) -> None:
-        self._path = testbed.layout.c2_conf.with_name("job_submit.lua")
-        self._ours = self._path.read_text()
-        self._theirs = (
-            "local ours = slurm_job_submit\n"
-            f"function slurm_job_submit(job, partitions, uid)\n{before}\n"
-            f"local answer = ours(job, partitions, uid)\n{after}\nreturn answer\nend\nreturn slurm.SUCCESS\n"
-        )
-
-    def __enter__(self) -> None:
-        self._path.write_text(self._ours.rstrip().removesuffix("return slurm.SUCCESS") + self._theirs)
-
-    def __exit__(self, *error: object) -> None:
-        self._path.write_text(self._ours)

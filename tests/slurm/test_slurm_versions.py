@@ -36,7 +36,6 @@ SERVED = {
     "24.11": ("v0.0.40", "v0.0.41", "v0.0.42"),
     "26.05": ("v0.0.42", "v0.0.43", "v0.0.44", "v0.0.45"),
 }
-INSTANCE = f"{os.environ.get('QSLURM_TEST_INSTANCE', 'test')[:12]}-new"
 
 each_release = pytest.mark.parametrize("c2", SERVED, indirect=True)
 each_version = pytest.mark.parametrize(
@@ -48,8 +47,8 @@ each_version = pytest.mark.parametrize(
 Connect = Callable[..., SlurmrestClient]
 
 
-def _brought_up(release: str) -> Testbed:
-    testbed = Testbed(INSTANCE, slurm=release)
+def _brought_up(instance: str, release: str) -> Testbed:
+    testbed = Testbed(instance, slurm=release)
     try:
         testbed.up()
     except ReleaseUnavailableError as error:
@@ -58,17 +57,18 @@ def _brought_up(release: str) -> Testbed:
 
 
 @pytest.fixture(scope="module")
-def instance() -> Iterator[None]:
+def instance(test_instance: str) -> Iterator[str]:
     """One testbed of these stories' own, changing its Slurm; down at the end."""
-    Testbed(INSTANCE).down()
-    yield
-    Testbed(INSTANCE).down()
+    name = f"{test_instance[:12]}-new"
+    Testbed(name).down()
+    yield name
+    Testbed(name).down()
 
 
 @pytest.fixture(scope="module")
-def c2(request: pytest.FixtureRequest, instance: None) -> Testbed:
+def c2(request: pytest.FixtureRequest, instance: str) -> Testbed:
     """A testbed whose C2 runs this release."""
-    return _brought_up(request.param)
+    return _brought_up(instance, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +345,7 @@ def test_a_submission_to_a_frozen_slurmctld_is_uncertain_and_becomes_one_job(c2,
 
 def test_a_server_that_is_upgraded_is_noticed_by_a_running_center(instance):
     """22.05, then 24.11, then 26.05 on the same port; nobody tells the center."""
-    testbed = _brought_up("22.05")
+    testbed = _brought_up(instance, "22.05")
     told: list[str] = []
     center = SlurmrestClient(
         testbed.rest_url, "center_snellius", testbed.token(), known_version="v0.0.38", on_version=told.append
@@ -366,7 +366,7 @@ def test_a_server_that_is_upgraded_is_noticed_by_a_running_center(instance):
             with pytest.raises(UnreachableError):
                 center.ping()
             url = testbed.rest_url
-            testbed = _brought_up(release)
+            testbed = _brought_up(instance, release)
             assert testbed.rest_url == url
             assert center.job(center.submit(_payload()).job_id).state == "PENDING"
             assert told == expected

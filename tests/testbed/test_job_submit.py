@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from people import site_rule
 from testbed import Testbed
 
 pytestmark = pytest.mark.slurm
@@ -106,38 +107,17 @@ def test_a_key_is_still_known_when_an_operator_has_written_on_its_job(c2: Testbe
 
 
 _COLUMNS = {"Comment": "Comment", "AdminComment": "admin_comment"}
-SITE_RULE = """
-local ours = slurm_job_submit
-function slurm_job_submit(job, partitions, uid)
-    %s
-    local answer = ours(job, partitions, uid)
-    %s
-    return answer
-end
-return slurm.SUCCESS
-"""
 
 
-@pytest.fixture(params=["before", "after"])
-def site_rule(c2: Testbed, request: pytest.FixtureRequest) -> Iterator[None]:
-    """A site's own rule that says what a job's comment is, before or after ours."""
-    writes = 'job.comment = "project 7"'
-    script = c2.layout.c2_conf.with_name("job_submit.lua")
-    ours = script.read_text()
-    rule = SITE_RULE % ((writes, "") if request.param == "before" else ("", writes))
-    script.write_text(ours.rstrip().removesuffix("return slurm.SUCCESS") + rule)
-    yield
-    script.write_text(ours)
-
-
-@pytest.mark.usefixtures("site_rule")
-def test_a_key_is_accepted_once_where_a_site_writes_the_comments(c2: Testbed) -> None:
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_key_is_accepted_once_where_a_site_writes_the_comments(where: str, c2: Testbed) -> None:
     key = new_key()
     environment = f"--export=NONE,QSLURM_SUBMISSION={key.removeprefix('--comment=')}"
-    job_id = submitted(c2, key, environment)
-    assert job(c2, job_id)["Comment"] == "project"  # as far as this reads it
-    submitted(c2)  # slurmctld shows its plugins a new list of jobs
-    assert "Duplicate job id" in sbatch(c2, key, environment).stderr
+    with site_rule(c2, **{where: 'job.comment = "project 7"'}):
+        job_id = submitted(c2, key, environment)
+        assert job(c2, job_id)["Comment"] == "project"  # as far as this reads it
+        submitted(c2)  # slurmctld shows its plugins a new list of jobs
+        assert "Duplicate job id" in sbatch(c2, key, environment).stderr
 
 
 def test_a_center_can_not_block_another_centers_key(c2: Testbed) -> None:
