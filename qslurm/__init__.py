@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qslurm.api.center import Center as Center
-    from qslurm.api.job import Job as Job
-    from qslurm.api.result import Result as Result
-    from qslurm.api.session import Session as Session
+    from qslurm.c1.api.center import Center as Center
+    from qslurm.c1.api.job import Job as Job
+    from qslurm.c1.api.result import Result as Result
+    from qslurm.c1.api.session import Session as Session
 
 __version__ = "0.1.0"
 
 __all__ = ["Center", "Job", "Result", "Session", "__version__"]
 
 _HOMES = {
-    "Center": "qslurm.api.center",
-    "Job": "qslurm.api.job",
-    "Result": "qslurm.api.result",
-    "Session": "qslurm.api.session",
+    "Center": "qslurm.c1.api.center",
+    "Job": "qslurm.c1.api.job",
+    "Result": "qslurm.c1.api.result",
+    "Session": "qslurm.c1.api.session",
 }
 
 

@@ -16,3 +16,9 @@ class ReasonCode(StrEnum):
     """The job has used its QPU-seconds."""
     IDLE_LIMIT = "idle_limit"
     """Nothing was asked of the session for as long as it may be idle."""
+
+
+END_UNKNOWN = (
+    "C2's Slurm was killed while the job ran, and wanted to run it again; how it ended is not known."
+)
+"""What ReasonCode.END_UNKNOWN is told as."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qslurm.circuits.cqasm1_program import Instruction, Subcircuit, read_program
-from qslurm.circuits.cqasm1_words import Qubits, Words
+from qslurm.circuits.cqasm1_tokens import Qubits, Words
 from qslurm.circuits.text import MAX_CHARACTERS, place
 from qslurm.errors import CircuitError
 

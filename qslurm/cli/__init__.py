@@ -19,7 +19,7 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 128 + 2
-    from qslurm.leaving import leave
+    from qslurm.system.fast_exit import leave
 
     leave(code)
 

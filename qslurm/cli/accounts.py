@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.choosing import (
+from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.list_filters import (
     account_option,
     chooser,
     end_option,
@@ -18,16 +19,15 @@ from qslurm.cli.choosing import (
     states_in,
     submitter_option,
 )
-from qslurm.cli.choosing import submitter as submitted_by
-from qslurm.cli.everywhere import ask_all
+from qslurm.cli.list_filters import submitter as submitted_by
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
-from qslurm.cli.times import clock_time, duration
+from qslurm.cli.time_format import clock_time, duration
 
 if TYPE_CHECKING:
-    from qslurm.center.lists import Ended
-    from qslurm.center.settings import Config
-    from qslurm.slurmrest import JobInfo
+    from qslurm.c1.config.settings import Config
+    from qslurm.c1.queries.lists import Ended
+    from qslurm.slurm.rest import JobInfo
 
 
 @click.command()
@@ -60,7 +60,7 @@ def history(
       qslurm history -S now-7days -s FAILED,TIMEOUT
       qslurm history -S 2026-11-01 -E 2026-12-01 --json
     """
-    from qslurm.center.lists import history as ended_jobs
+    from qslurm.c1.queries.lists import history as ended_jobs
 
     since, until = span(starttime, endtime)
     wanted, chosen = states_in(states), chooser(name, account, me, submitter)
@@ -124,8 +124,8 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
     """
     import msgspec
 
-    from qslurm.center.lists import GROUPS
-    from qslurm.center.lists import usage as added_up
+    from qslurm.c1.queries.lists import GROUPS
+    from qslurm.c1.queries.lists import usage as added_up
 
     groups = by.split(",") if by is not None else []
     if wrong := [word for word in groups if word not in GROUPS]:

@@ -8,7 +8,7 @@ import click
 
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 
 CLOCK_OFF_S = 10.0
 """A clock that is more than this off is worth a word."""
@@ -47,9 +47,9 @@ def serve(config_file: Path | None, platform: str | None) -> None:
       qslurm agent serve --config /etc/qslurm/config.toml
       qslurm agent serve --platform tuna
     """
-    from qslurm.agent.service import serve as serve_agent
-    from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE, load_config
-    from qslurm.eventlog import configure
+    from qslurm.c1.agent.service import serve as serve_agent
+    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.system.event_log import configure
 
     configure("agent")
     environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}
@@ -69,8 +69,8 @@ def status(as_json: bool, center: CenterFlags) -> int:
     """
     import msgspec
 
-    from qslurm.agent.client import AgentConnection
-    from qslurm.center.settings import section_of
+    from qslurm.c1.config.settings import section_of
+    from qslurm.c1.connection.agent_connection import AgentConnection
     from qslurm.errors import ConfigError
 
     config = center.config()
@@ -118,9 +118,9 @@ def releaser(config_file: Path | None, platform: str | None) -> None:
     \b
     Example:  qslurm agent releaser --config /etc/qslurm/config.toml
     """
-    from qslurm.agent.releaser import serve as serve_releaser
-    from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE, load_config
-    from qslurm.eventlog import configure
+    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE, load_config
+    from qslurm.c1.followups.releaser import serve as serve_releaser
+    from qslurm.system.event_log import configure
 
     configure("releaser")
     environment = {FILE_VARIABLE: str(config_file or SYSTEM_FILE)}

@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("results", "Print what a job measured or computed."),
     "logs": ("results", "Print what a job wrote."),
     "session": ("session", "Run a loop here, with all this node has, while C2 holds the backend for it."),
-    "run": ("local", "Run a circuit or a hybrid file on this machine, without Slurm."),
+    "run": ("run", "Run a circuit or a hybrid file on this machine, without Slurm."),
     "center": ("center", "Write this center's configuration, and check it."),
     "agent": ("agent", "The center's agent: holds the token, and sends what users submit."),
     "token": ("token", "Issue, install, check and renew a center's token."),
@@ -269,7 +269,7 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
         print_error(gone, as_json=as_json)
         return gone.exit_code
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NOTHING_MORE):
-        from qslurm.runtimes.process import low_limits
+        from qslurm.system.child_process import low_limits
 
         why = getattr(error, "strerror", None) or "Cannot allocate memory"
         little = QslurmError(f"The system gives this process no more: {why}.", hint=low_limits())

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from qslurm.cli.choosing import account_option, chooser, me_option, name_option, states_in, submitter_option
-from qslurm.cli.everywhere import ask_all
+from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.list_filters import (
+    account_option,
+    chooser,
+    me_option,
+    name_option,
+    states_in,
+    submitter_option,
+)
 from qslurm.cli.options import CenterFlags, JobId, center_options, json_option
 from qslurm.cli.output import error_document, note, print_json
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Center
-    from qslurm.center.refs import JobRef
-    from qslurm.slurmrest import JobInfo
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.slurm.rest import JobInfo
 
 Outcome: TypeAlias = "list[str] | QslurmError | None"
 """C2's warnings, or what went wrong; None for what was not asked any more."""
@@ -105,8 +112,8 @@ def _fitting(
     center: CenterFlags, named: Sequence[JobRef], fits: Callable[[JobInfo], bool]
 ) -> tuple[list[JobRef], list[QslurmError]]:
     """The jobs that are not over and fit, of those named or of all; and the errors, said already, of platforms away."""
-    from qslurm.center.cancelling import to_cancel
-    from qslurm.center.line import line
+    from qslurm.c1.queries.cancelling import to_cancel
+    from qslurm.c1.queries.queue_position import line
 
     def listed(connection: Center) -> list[JobInfo]:
         return [job for job, _ in line(connection)]
@@ -123,7 +130,7 @@ def _fitting(
 
 def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, Outcome]:
     """What came of each. Where nobody answers, no more is asked."""
-    from qslurm.center.many import for_each
+    from qslurm.c1.submission.parallel import for_each
 
     outcomes: dict[JobRef, Outcome] = {}
     for platform in dict.fromkeys(job.platform for job in jobs):

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.center.settings import expanded
+from qslurm.c1.config.settings import expanded
 from qslurm.cli import streams
 from qslurm.cli.options import json_option
 from qslurm.cli.output import print_json, print_table
 from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.center.config import Config
-    from qslurm.center.platforms import Platforms
-    from qslurm.doctor.finding import Finding
+    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.platforms import Platforms
+    from qslurm.doctor.findings import Finding
 
 _OPTIONS = {
     ("agent", "socket"): "--agent",
@@ -41,7 +41,7 @@ def center() -> None:
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each setting that a center's first configuration may need, with the setting's own words."""
-    from qslurm.center.settings import settings
+    from qslurm.c1.config.settings import settings
 
     for setting in reversed(list(settings())):
         name = _OPTIONS.get((setting.section, setting.name))
@@ -101,8 +101,8 @@ def init(
     """
     import msgspec
 
-    from qslurm.center.newfile import config_text, write_config
-    from qslurm.doctor.finding import run
+    from qslurm.c1.config.new_file import config_text, write_config
+    from qslurm.doctor.findings import run
 
     target = path or _usual_file()
     values = _values(given, platforms, more)
@@ -126,7 +126,7 @@ def _values(
     given: dict[str, Any], platforms: tuple[str, ...], more: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """What was said, by section and name; InvalidInputError for what can't be."""
-    from qslurm.center.settings import SECTIONS
+    from qslurm.c1.config.settings import SECTIONS
 
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for variable, value in given.items():
@@ -165,7 +165,7 @@ def _parsed(text: str) -> object:
 
 def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
     """Refuse what can't work, before anything is written, and say where the tokens will be if nobody has."""
-    from qslurm.center.settings import FIRST, section_of
+    from qslurm.c1.config.settings import FIRST, section_of
 
     names = list(
         dict.fromkeys(section.split(".")[1] for section in values if section.startswith("platform."))
@@ -178,11 +178,11 @@ def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
 
 
 def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
-    from qslurm.center.config import C2Settings, require_tls
-    from qslurm.center.configfile import checked
-    from qslurm.center.settings import FIRST, AgentSettings, section_of
-    from qslurm.slurmrest.pins import parse_pins
-    from qslurm.slurmrest.transport import check_url
+    from qslurm.c1.config.center_config import C2Settings, require_tls
+    from qslurm.c1.config.file_sections import checked
+    from qslurm.c1.config.settings import FIRST, AgentSettings, section_of
+    from qslurm.slurm.rest.pinned_keys import parse_pins
+    from qslurm.slurm.rest.transport import check_url
 
     if not (way.get("url") or agent.get("socket") or agent.get("address")):
         where, option = (
@@ -208,7 +208,7 @@ def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], fold
 
 
 def _usual_file() -> Path:
-    from qslurm.center.config import FILE_VARIABLE, SYSTEM_FILE
+    from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE
 
     if os.environ.get(FILE_VARIABLE):
         return expanded(os.environ[FILE_VARIABLE])
@@ -222,8 +222,8 @@ def _usual_file() -> Path:
 
 def _written(path: Path) -> Platforms:
     """The file as every command reads it, without what this shell's environment says."""
-    from qslurm.center.config import FILE_VARIABLE
-    from qslurm.center.platforms import load_platforms
+    from qslurm.c1.config.center_config import FILE_VARIABLE
+    from qslurm.c1.config.platforms import load_platforms
 
     return load_platforms(environ={FILE_VARIABLE: str(path), "HOME": str(expanded("~"))})
 
@@ -238,8 +238,8 @@ def _checks(configs: Sequence[Config]) -> dict[str, Any]:
 
 
 def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path) -> list[str]:
-    from qslurm.center.config import SYSTEM_FILE
-    from qslurm.center.settings import FIRST
+    from qslurm.c1.config.center_config import SYSTEM_FILE
+    from qslurm.c1.config.settings import FIRST
 
     steps = []
     known = target.absolute() in (place.absolute() for place in (SYSTEM_FILE, _usual_file()))

@@ -28,17 +28,17 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
     """
     import msgspec
 
-    from qslurm.doctor.finding import LIMIT_S, Check, Finding, ok, run
+    from qslurm.doctor.findings import LIMIT_S, Check, Finding, ok, run
 
     findings: list[Finding]
     if config_file is not None or os.access("/etc/qslurm/c2.toml", os.F_OK):
-        from qslurm.c2.config import load_c2_config
+        from qslurm.c2.config.file import load_c2_config
         from qslurm.doctor.c2 import NEEDS, c2_checks
 
         c2_config = load_c2_config(config_file)
         findings = [ok("config", "C2's is read"), *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S)]
     else:
-        from qslurm.center.platforms import load_platforms
+        from qslurm.c1.config.platforms import load_platforms
         from qslurm.doctor.c1 import c1_checks
 
         platforms = load_platforms({"platform": platform})

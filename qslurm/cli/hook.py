@@ -18,28 +18,28 @@ def hook() -> None:
 @c2_config_option
 def prolog(config_file: Path | None) -> int:
     """Ask the dispatcher to admit the job that is about to start (PrologSlurmctld)."""
-    from qslurm.c2 import hooks
-    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.hooks import prolog_epilog
 
-    return hooks.prolog(load_c2_config(config_file))
+    return prolog_epilog.prolog(load_c2_config(config_file))
 
 
 @hook.command()
 @c2_config_option
 def epilog(config_file: Path | None) -> int:
     """Tell the dispatcher that a job has ended, however it ended (EpilogSlurmctld)."""
-    from qslurm.c2 import hooks
-    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.hooks import prolog_epilog
 
-    return hooks.epilog(load_c2_config(config_file))
+    return prolog_epilog.epilog(load_c2_config(config_file))
 
 
 @hook.command()
 @c2_config_option
 def begin(config_file: Path | None) -> int:
     """Ask the dispatcher whether the job's script may run, which it may once (TaskProlog)."""
-    from qslurm.c2.config import load_c2_config
-    from qslurm.c2.launch import may_begin
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.hooks.task_prolog import may_begin
 
     return may_begin(load_c2_config(config_file).dispatcher)
 
@@ -48,8 +48,8 @@ def begin(config_file: Path | None) -> int:
 @c2_config_option
 def end(config_file: Path | None) -> int:
     """Tell the dispatcher that the job's script has ended (TaskEpilog)."""
-    from qslurm.c2.config import load_c2_config
-    from qslurm.c2.launch import has_ended
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.hooks.task_prolog import has_ended
 
     return has_ended(load_c2_config(config_file).dispatcher)
 
@@ -64,7 +64,7 @@ def step(
     config_file: Path | None, script: Path, failed: str | None, arguments: tuple[str, ...], *, is_script: bool
 ) -> int:
     """Run a quantum job's classical part on C2, as the job's user; SCRIPT is the job's own batch script."""
-    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.config.file import load_c2_config
 
     config = load_c2_config(config_file)
     if failed is not None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qslurm.cli.everywhere import ask_all
+from qslurm.cli.all_platforms import ask_all
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import print_json, print_table
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.center.lists import Backend
+    from qslurm.c1.queries.lists import Backend
 
 
 @click.command()
@@ -34,7 +34,7 @@ def info(names: tuple[str, ...], as_json: bool, center: CenterFlags) -> None:
     """
     import msgspec
 
-    from qslurm.center.lists import backends
+    from qslurm.c1.queries.lists import backends
 
     found = ask_all(center, backends)
     rows = [(config.platform, one) for config, listed in found.answers for one in listed]

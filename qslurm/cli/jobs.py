@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.ended import Watch, ended_document, results_or_none, situation, task_document
+from qslurm.cli.job_end import Watch, ended_document, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
-from qslurm.cli.submitted import api_version
-from qslurm.cli.times import clock_time
+from qslurm.cli.submission_report import api_version
+from qslurm.cli.time_format import clock_time
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Center
-    from qslurm.center.refs import JobRef
-    from qslurm.center.settings import Config
-    from qslurm.center.tasks import Tasks
-    from qslurm.slurmrest import JobInfo
+    from qslurm.c1.config.settings import Config
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.c1.queries.tasks import Tasks
+    from qslurm.slurm.rest import JobInfo
 
 jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, required=True, metavar="JOBID...")
 
@@ -38,9 +38,9 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
       qslurm show 12
       qslurm show tuna:12_3
     """
-    from qslurm.center.jobs import platform_facts
-    from qslurm.center.lists import with_exit_code, with_exit_codes
-    from qslurm.center.tasks import look
+    from qslurm.c1.queries.jobs import platform_facts
+    from qslurm.c1.queries.lists import with_exit_code, with_exit_codes
+    from qslurm.c1.queries.tasks import look
 
     connection, job = center.of(job)
     tasks = look(connection, job)
@@ -69,9 +69,9 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
 
 
 def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
-    from qslurm.center.origin import describe
-    from qslurm.center.tasks import parameters_of
-    from qslurm.slurmrest.states import is_reason
+    from qslurm.c1.origin import describe
+    from qslurm.c1.queries.tasks import parameters_of
+    from qslurm.slurm.states import is_reason
 
     said = job.marks
     print_facts(
@@ -99,7 +99,7 @@ def _print_job(job: JobInfo, config: Config, platform: dict[str, Any]) -> None:
 
 
 def _print_tasks(tasks: Tasks) -> None:
-    from qslurm.center.tasks import parameters_of
+    from qslurm.c1.queries.tasks import parameters_of
 
     values = [parameters_of(job) for job in tasks.jobs]
     names = list(dict.fromkeys(name for one in values for name in one))
@@ -173,7 +173,7 @@ def release(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> Non
 
 
 def _set_hold(center: CenterFlags, jobs: tuple[JobRef, ...], *, held: bool, as_json: bool) -> None:
-    from qslurm.center.tasks import set_hold
+    from qslurm.c1.queries.tasks import set_hold
 
     for job in jobs:
         if job.task is not None:
@@ -190,7 +190,7 @@ def wait_and_print(
     center: Center, job: JobRef, timeout_s: float | None, *, as_json: bool, quiet: bool = False
 ) -> None:
     """Wait for a job and print what came of it; raises the error of a job that did not complete."""
-    from qslurm.center import tasks
+    from qslurm.c1.queries import tasks
 
     try:
         with ProgressLine() as line:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from qslurm.cli import reservations, streams
-from qslurm.cli.asking import ask, ask_status
+from qslurm.cli.dispatcher_calls import ask, ask_status
 from qslurm.cli.options import c2_config_option, json_option, reason_option
 from qslurm.cli.output import print_json, print_table
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 
 if TYPE_CHECKING:
-    from qslurm.c2.partitions import PartitionRow
-    from qslurm.dispatcher.messages import BackendStatus
+    from qslurm.c2.gate.partitions import PartitionRow
+    from qslurm.protocol.messages import BackendStatus
 
 partition_argument = click.argument("name", metavar="PARTITION")
 
@@ -37,8 +37,8 @@ def status_of_partitions(config_file: Path | None, as_json: bool) -> None:
     """
     import msgspec
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.c2.partitions import partition_status
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.gate.partitions import partition_status
 
     rows = partition_status(load_c2_config(config_file))
     if as_json:
@@ -153,7 +153,7 @@ def print_backends(backends: Sequence[BackendStatus]) -> None:
 
 
 def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | None) -> None:
-    from qslurm.dispatcher.messages import SetBackend
+    from qslurm.protocol.messages import SetBackend
 
     ask(SetBackend(backend=name, online=online, reason=reason), config_file)
     streams.write(f"{name} is back in service" if online else f"{name} is out of service")
@@ -169,8 +169,8 @@ def _wish(
 ) -> None:
     import msgspec
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.c2.partitions import set_wish
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.gate.partitions import set_wish
 
     row = set_wish(load_c2_config(config_file), name, state, why=reason)
     if as_json:

@@ -16,10 +16,10 @@ from qslurm.errors import InvalidInputError, QslurmError, UnknownJobError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from qslurm.center.config import Config
-    from qslurm.center.connection import Center
-    from qslurm.center.platforms import Platforms
-    from qslurm.center.refs import JobRef
+    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.config.platforms import Platforms
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.job_ids import JobRef
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,7 +85,7 @@ class JobId(click.ParamType["JobRef"]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> JobRef:
         """The job; a usage error for anything else."""
-        from qslurm.center.refs import parse_ref
+        from qslurm.c1.queries.job_ids import parse_ref
 
         try:
             job = parse_ref(str(value))
@@ -155,7 +155,7 @@ class CenterFlags:
     @cached_property
     def platforms(self) -> Platforms:
         """Flags over environment over the user's file over the center's file."""
-        from qslurm.center.platforms import load_platforms
+        from qslurm.c1.config.platforms import load_platforms
 
         return load_platforms(self._flags)
 
@@ -165,7 +165,7 @@ class CenterFlags:
 
     def open(self, platform: str = "") -> Center:
         """The center's connection to C2, or to its agent; nothing is sent yet."""
-        from qslurm.center.connection import by_agent, open_center
+        from qslurm.c1.connection.center import by_agent, open_center
         from qslurm.cli.output import note
 
         config = self.platforms.config(platform)
@@ -191,7 +191,7 @@ class CenterFlags:
             self._opened[config.platform] = self.open(config.platform)
         connection = self._opened[config.platform]
         if job.key:
-            from qslurm.center.jobs import with_key
+            from qslurm.c1.queries.jobs import with_key
 
             job = replace(job, job_id=with_key(connection, job.key), key="")
         self._asked = replace(job, platform=config.prefix.rstrip(":"))
@@ -218,7 +218,7 @@ class PlatformName(click.ParamType[str]):
         """The platforms whose names begin so; none where the configuration can't be read."""
         from click.shell_completion import CompletionItem
 
-        from qslurm.center.platforms import load_platforms
+        from qslurm.c1.config.platforms import load_platforms
 
         try:
             names = load_platforms().names

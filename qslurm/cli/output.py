@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.cli import streams
 from qslurm.cli.streams import note as note  # noqa: PLC0414 - explicitly exported, beside what prints
-from qslurm.encoding_errors import without_surrogates
+from qslurm.system.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.errors import QslurmError
-    from qslurm.slurmrest import JobInfo
+    from qslurm.slurm.rest import JobInfo
 
 BAR_WIDTH = 40
 """Characters of the longest bar."""

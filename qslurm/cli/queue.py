@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.choosing import (
+from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.list_filters import (
     account_option,
     chooser,
     me_option,
@@ -18,17 +19,16 @@ from qslurm.cli.choosing import (
     states_in,
     submitter_option,
 )
-from qslurm.cli.choosing import submitter as submitted_by
-from qslurm.cli.everywhere import ask_all
+from qslurm.cli.list_filters import submitter as submitted_by
 from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Center
-    from qslurm.center.followers import Follower
-    from qslurm.slurmrest import JobInfo
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.followups.pending import Follower
+    from qslurm.slurm.rest import JobInfo
 
 
 @contextmanager
@@ -93,8 +93,8 @@ def queue(
 
     def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
         """The platform's jobs that are asked for, each with its place in line, and what follows them on C1."""
-        from qslurm.center.followers import begin_to_ask
-        from qslurm.center.line import line
+        from qslurm.c1.followups.pending import begin_to_ask
+        from qslurm.c1.queries.queue_position import line
 
         followers = begin_to_ask(connection)
         jobs = [

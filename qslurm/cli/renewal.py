@@ -10,7 +10,7 @@ import click
 from qslurm.cli import streams
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 from qslurm.errors import InvalidInputError
 
 
@@ -29,7 +29,7 @@ def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
       qslurm token renew --token-file /etc/qslurm/token
       17 * * * *  root  qslurm token renew        # in /etc/cron.d/qslurm
     """
-    from qslurm.center.renewal import renew_file
+    from qslurm.c1.connection.token_renewal import renew_file
 
     config = center.config()
     if config.token is not None:
@@ -94,10 +94,10 @@ def renewal(  # noqa: PLR0917 - click names them
     """
     import msgspec
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.keys import require_key
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.keys import require_key
+    from qslurm.c2.tokens.renewal_terms import NEVER, read_terms, until, write_terms
     from qslurm.tokens.lifetime import parse_lifetime
-    from qslurm.tokens.terms import NEVER, read_terms, until, write_terms
 
     if (period is not None) + (date is not None) + stop > 1:
         raise click.UsageError("Say one of --for, --until and --stop.")
@@ -136,9 +136,9 @@ def serve(config_file: Path | None) -> None:
     \b
     Example:  qslurm token serve --config /etc/qslurm/c2.toml
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.eventlog import configure
-    from qslurm.tokens.service import serve as serve_tokens
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.service import serve as serve_tokens
+    from qslurm.system.event_log import configure
 
     config = load_c2_config(config_file)
     configure("tokens")

@@ -12,10 +12,10 @@ import click
 from qslurm.cli import streams
 from qslurm.cli.options import JobId, c2_config_option, json_option, reason_option
 from qslurm.cli.output import note, print_json, print_table
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 
 if TYPE_CHECKING:
-    from qslurm.center.refs import JobRef
+    from qslurm.c1.queries.job_ids import JobRef
 
 
 class Moment(click.ParamType[float]):
@@ -85,8 +85,8 @@ def reserve(
     \b
     Example:  qslurm backend reserve spin2 --center snellius --start 14:00 --duration 2h
     """
-    from qslurm.cli.asking import ask
-    from qslurm.dispatcher.messages import Reserve, Reserved
+    from qslurm.cli.dispatcher_calls import ask
+    from qslurm.protocol.messages import Reserve, Reserved
 
     if bool(center) == (job is not None):
         raise click.UsageError("Say either --center or --job.")
@@ -119,8 +119,8 @@ def release(number: int, config_file: Path | None) -> None:
     \b
     Example:  qslurm backend release 3
     """
-    from qslurm.cli.asking import ask
-    from qslurm.dispatcher.messages import Release
+    from qslurm.cli.dispatcher_calls import ask
+    from qslurm.protocol.messages import Release
 
     ask(Release(reservation=number), config_file)
     streams.write(f"reservation {number} is released")
@@ -137,7 +137,7 @@ def list_reservations(config_file: Path | None, as_json: bool) -> None:
     """
     import msgspec
 
-    from qslurm.cli.asking import ask_status
+    from qslurm.cli.dispatcher_calls import ask_status
 
     found = ask_status(config_file, jobs=True).reservations
     if as_json:

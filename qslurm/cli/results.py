@@ -16,7 +16,7 @@ from qslurm.cli.output import bars, note, print_json, print_table
 from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.center.refs import JobRef
+    from qslurm.c1.queries.job_ids import JobRef
 
 TOP = 4
 """Outcomes of a task that the table of an array shows, the most frequent first."""
@@ -53,7 +53,7 @@ def results(
     if trace and not plot:
         raise click.UsageError("--trace says what --plot draws; give that too.")
     target = _target(plot)
-    from qslurm.center.fetching import results as results_of
+    from qslurm.c1.queries.fetching import results as results_of
 
     document = results_of(*center.of(job))
     if plot is not None:
@@ -150,8 +150,8 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     """
     import time
 
-    from qslurm.center.fetching import follow_log, log_id
-    from qslurm.center.results import log_pieces
+    from qslurm.c1.connection.job_manager import log_pieces
+    from qslurm.c1.queries.fetching import follow_log, log_id
 
     if follow and as_json:
         raise click.UsageError("--follow prints as it comes, --json one document; choose one.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.asking import ask_status
+from qslurm.cli.dispatcher_calls import ask_status
 from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json
 
@@ -25,8 +25,8 @@ def serve_dispatcher(config_file: Path | None) -> None:
     \b
     Example:  qslurm dispatcher serve --config /etc/qslurm/c2.toml
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.dispatcher.service import serve
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.dispatcher.service import serve
 
     config = load_c2_config(config_file)
     serve(config.dispatcher, config.backend, remote=config.remote, callers=config.sessions)
@@ -53,9 +53,9 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
     """
     import msgspec
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.cli.seeing import print_status
-    from qslurm.runtimes.warm.status import ask_service
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.cli.dispatcher_status import print_status
+    from qslurm.runtimes.classical.warm.status import ask_service
 
     status = ask_status(config_file, jobs=True, queue=queue)
     warm = ask_service(load_c2_config(config_file).runtimes.socket)
@@ -78,8 +78,8 @@ def serve_gate(config_file: Path | None) -> None:
     \b
     Example:  qslurm gate serve --config /etc/qslurm/c2.toml
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.c2.service import serve
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.gate.service import serve
 
     serve(load_c2_config(config_file))
 
@@ -97,8 +97,8 @@ def serve_runtimes(config_file: Path | None) -> None:
     \b
     Example:  qslurm runtimes serve --config /etc/qslurm/c2.toml
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.runtimes.warm.service import serve
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.runtimes.classical.warm.service import serve
 
     serve(load_c2_config(config_file))
 
@@ -118,7 +118,7 @@ def join_runtimes(connect: str, backend: str, key: Path, dispatcher_key: Path, w
     Example:  qslurm runtimes join --connect tcp://c2-head:4210 --backend spin2
                   --key /etc/qslurm/lab-1.key --dispatcher-key /etc/qslurm/dispatcher.pub
     """
-    from qslurm.runtimes.remote import JoinSettings, join
+    from qslurm.runtimes.quantum.remote import JoinSettings, join
 
     join(JoinSettings(connect, backend, key, dispatcher_key, workers))
 
@@ -131,7 +131,7 @@ def make_runtime_keys(file: Path) -> None:
     \b
     Example:  qslurm runtimes keygen /etc/qslurm/lab-1.key
     """
-    from qslurm.curve.keys import PUBLIC_SUFFIX, make_keys
+    from qslurm.protocol.curve.key_files import PUBLIC_SUFFIX, make_keys
 
     pair = make_keys(file)
     streams.write(f"{pair.public.decode()}  ({file.with_suffix(PUBLIC_SUFFIX)})")
@@ -150,7 +150,7 @@ def serve_jobmanager(config_file: Path | None) -> None:
     \b
     Example:  qslurm jobmanager serve --config /etc/qslurm/c2.toml
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.jobmanager.service import serve
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.jobmanager.service import serve
 
     serve(load_c2_config(config_file))

@@ -27,14 +27,14 @@ from qslurm.cli.options import (
     where_options,
 )
 from qslurm.cli.output import note, print_json
-from qslurm.encoding_errors import without_surrogates
 from qslurm.errors import InvalidInputError
+from qslurm.system.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
-    from qslurm.api.session import Session
-    from qslurm.center.asked import Request
-    from qslurm.center.connection import Center
-    from qslurm.sessions.opening import Wish
+    from qslurm.c1.api.session import Session
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.sessions.opening import Wish
+    from qslurm.c1.submission.options import Request
 
 _BY_SIGNAL = 128
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
@@ -104,8 +104,8 @@ def session(
       qslurm session --backend spin2 --time 30:00 -- python loop.py
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
-    from qslurm.cli.placing import place
-    from qslurm.sessions.opening import Wish
+    from qslurm.c1.sessions.opening import Wish
+    from qslurm.cli.backend_selection import place
 
     request = _asked(words, center, variables, asked)
     platform, (request,) = place(center, [request])
@@ -113,7 +113,7 @@ def session(
     if request.file is None:
         with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
             return _run_command(opened, words)
-    from qslurm.runtimes.apart import apart
+    from qslurm.runtimes.hybrid.isolated import apart
 
     # The session's link and threads are that process's own: it may end anyhow, and ends the session by its idle limit.
     file = without_surrogates(request.file.name)
@@ -131,7 +131,7 @@ def _asked(
     words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
 ) -> Request:
     """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
-    from qslurm.center.asked import Request, refuse_empty, settle, variables_of
+    from qslurm.c1.submission.options import Request, refuse_empty, settle, variables_of
 
     values = variables_of(variables)
     name = without_surrogates(Path(words[0]).stem)
@@ -153,7 +153,7 @@ def _asked(
 
 
 def _check(request: Request) -> None:
-    from qslurm.runtimes.classical.hybrid_file import check_hybrid
+    from qslurm.runtimes.hybrid.hybrid_file import check_hybrid
 
     try:
         check_hybrid(request.text or "", str(request.file))
@@ -164,8 +164,8 @@ def _check(request: Request) -> None:
 
 @contextmanager
 def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
-    from qslurm.api.session import Session
-    from qslurm.sessions.opening import open_session
+    from qslurm.c1.api.session import Session
+    from qslurm.c1.sessions.opening import open_session
 
     opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
     with Session(opened.client, opened.job_id, then=connection.close) as held:
@@ -175,7 +175,7 @@ def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
 
 def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
     """Run a hybrid file in a session; the document of what came of it."""
-    from qslurm.runtimes.classical.hybrid_file import run_hybrid
+    from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
     request = wish.request
     file = without_surrogates(request.file.name) if request.file else ""
@@ -199,7 +199,7 @@ def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
 
 def _run_command(opened: Session, words: tuple[str, ...]) -> int:
     """Run a command with the session in its environment; its exit code."""
-    from qslurm.sessions.handover import VARIABLE, handed_over
+    from qslurm.c1.sessions.sharing import VARIABLE, handed_over
 
     with handed_over(opened.transport) as handover:
         environment = {**os.environ, VARIABLE: str(handover.path)}
@@ -236,7 +236,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
-    from qslurm.sessions.ending import ENDING
+    from qslurm.c1.sessions.ending import ENDING
 
     told: list[int] = []
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import click
 
-from qslurm.encoding_errors import let_take_any_text
+from qslurm.system.encoding_errors import let_take_any_text
 
 _lost: OSError | None = None
 

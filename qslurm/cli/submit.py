@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qslurm.cli.backend_selection import place, settled
 from qslurm.cli.options import (
     CenterFlags,
     Seconds,
@@ -18,17 +19,16 @@ from qslurm.cli.options import (
     where_options,
 )
 from qslurm.cli.output import note, print_json
-from qslurm.cli.placing import place, settled
-from qslurm.cli.submitted import patience, say_submitted, say_warnings
+from qslurm.cli.submission_report import patience, say_submitted, say_warnings
 from qslurm.errors import RefusedError
 
 if TYPE_CHECKING:
-    from qslurm.center.asked import Request
-    from qslurm.center.backend_limits import Limits
-    from qslurm.center.connection import Center
-    from qslurm.center.follow_up import Condition
-    from qslurm.center.settings import Config
-    from qslurm.slurmrest import Submitted
+    from qslurm.c1.config.settings import Config
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.followups.submission import Condition
+    from qslurm.c1.submission.backend_limits import Limits
+    from qslurm.c1.submission.options import Request
+    from qslurm.slurm.rest import Submitted
 
 
 @click.command()
@@ -164,7 +164,7 @@ def submit(
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
-    from qslurm.center.asked import Request, variables_of
+    from qslurm.c1.submission.options import Request, variables_of
 
     values = variables_of(variables)
     requests = [
@@ -189,12 +189,12 @@ def submit(
     if dry_run:
         print_json(_prepared(center.platforms.config(platform), requests[0]))
         return
-    from qslurm.center.backend_limits import limits_of
+    from qslurm.c1.submission.backend_limits import limits_of
 
     connection = center.open(platform)
     payload = _prepared(connection.config, requests[0], limits_of(connection))
     if then_script is not None:
-        from qslurm.center.follow_up import followed
+        from qslurm.c1.followups.submission import followed
 
         with followed(connection, payload, then_script, then_if or "ok", note) as follow_up:
             submitted = _send(connection, payload)
@@ -222,8 +222,8 @@ def submit(
 
 def _parts(request: Request, error: RefusedError) -> list[Request]:
     """A sweep in parts that C2 has refused as one array; the refusal if it was about something else."""
-    from qslurm.center.packing import swept_in_parts
-    from qslurm.center.sending import is_too_large
+    from qslurm.c1.submission.packing import swept_in_parts
+    from qslurm.c1.submission.sending import is_too_large
 
     parts = swept_in_parts(request)
     if not is_too_large(error) or len(parts) == 1:
@@ -257,7 +257,7 @@ def _wait(
     parsable: bool,
     as_json: bool,
 ) -> None:
-    from qslurm.center.refs import JobRef
+    from qslurm.c1.queries.job_ids import JobRef
     from qslurm.cli.jobs import wait_and_print
 
     if as_json:  # one document, at the end
@@ -278,14 +278,14 @@ def _prepared(config: Config, request: Request, limits: Limits | None = None) ->
     """The payload of a settled request."""
     import os
 
-    from qslurm.center.backend_limits import nothing_known
-    from qslurm.center.request import prepare
+    from qslurm.c1.submission.backend_limits import nothing_known
+    from qslurm.c1.submission.request import prepare
 
     return prepare(config, request, os.environ, note, limits or nothing_known)
 
 
 def _send(connection: Center, payload: dict[str, Any]) -> Submitted:
-    from qslurm.center import jobs
+    from qslurm.c1.queries import jobs
 
     try:
         return jobs.submit(connection, payload)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.center.backend_limits import limits_of, nothing_known
-from qslurm.center.packing import FEWEST, Package, packed
-from qslurm.center.refs import JobRef
-from qslurm.center.request import checked
-from qslurm.center.sending import Sending, is_too_large, package_of
+from qslurm.c1.queries.job_ids import JobRef
+from qslurm.c1.submission.backend_limits import limits_of, nothing_known
+from qslurm.c1.submission.packing import FEWEST, Package, packed
+from qslurm.c1.submission.request import checked
+from qslurm.c1.submission.sending import Sending, is_too_large, package_of
 from qslurm.cli import streams
+from qslurm.cli.backend_selection import each
 from qslurm.cli.output import ProgressLine, error_document, note, print_json
-from qslurm.cli.placing import each
-from qslurm.cli.submitted import say_warnings, shown_place
+from qslurm.cli.submission_report import say_warnings, shown_place
 from qslurm.cli.wait_many import ends_of, say, worst_of
 from qslurm.cli.waiting import Submission, Waiting
 from qslurm.errors import QslurmError, RefusedError
@@ -26,11 +26,11 @@ from qslurm.errors import QslurmError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qslurm.center.asked import Request
-    from qslurm.center.connection import Center
-    from qslurm.center.settings import Config
+    from qslurm.c1.config.settings import Config
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.submission.options import Request
     from qslurm.cli.options import CenterFlags
-    from qslurm.slurmrest import Submitted
+    from qslurm.slurm.rest import Submitted
 
     Outcome = Submitted | QslurmError | None
     Documents = dict[tuple[int, int], dict[str, Any]]
@@ -170,7 +170,7 @@ def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) ->
 
 def _wait(connection: Center, sent: Sequence[Sent], documents: Documents, how: How) -> list[QslurmError]:
     """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
-    from qslurm.cli.ended_files import ends_in, print_ends
+    from qslurm.cli.many_files_end import ends_in, print_ends
 
     open_ones = [(one, one.submission) for one in sent if one.submission and one.submission.job_id]
 

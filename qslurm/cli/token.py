@@ -13,11 +13,11 @@ from qslurm.cli import streams
 from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json, print_table
 from qslurm.cli.renewal import renew, renewal, serve
-from qslurm.cli.times import clock_time
+from qslurm.cli.time_format import clock_time
 from qslurm.errors import AccountingAwayError, ConfigError, InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.slurmrest import SlurmrestClient
+    from qslurm.slurm.rest import SlurmrestClient
     from qslurm.tokens.secret import Secret
 
 DEFAULT_TOKEN_FILE = Path("/etc/qslurm/token")
@@ -54,11 +54,11 @@ def issue(
       qslurm token issue --center snellius --lifetime 30d
       qslurm token issue --center snellius | ssh snellius qslurm token install
     """
-    from qslurm.c2.config import load_c2_config
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.issue import issue_token, unknown_user_warning
+    from qslurm.c2.tokens.renewal_terms import Terms, read_terms, until, write_terms
     from qslurm.tokens.claims import Claims
-    from qslurm.tokens.files import install_token
-    from qslurm.tokens.issue import issue_token, unknown_user_warning
-    from qslurm.tokens.terms import Terms, read_terms, until, write_terms
+    from qslurm.tokens.token_file import install_token
 
     config = load_c2_config(config_file)
     issued = issue_token(
@@ -94,8 +94,8 @@ def key(center: str, config_file: Path | None) -> None:
     \b
     Example:  qslurm token key --center snellius
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.keys import create_key
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.keys import create_key
 
     config = load_c2_config(config_file).tokens
     if create_key(config, center):
@@ -117,9 +117,9 @@ def keys(config_file: Path | None, as_json: bool) -> None:
     """
     import msgspec
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.keys import list_keys
-    from qslurm.tokens.terms import read_terms
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.keys import list_keys
+    from qslurm.c2.tokens.renewal_terms import read_terms
 
     config = load_c2_config(config_file).tokens
     listed = [(key, read_terms(config, key.center).until) for key in list_keys(config)]
@@ -144,8 +144,8 @@ def revoke(center: str, config_file: Path | None) -> None:
     \b
     Example:  qslurm token revoke --center snellius
     """
-    from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.keys import remove_key
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.keys import remove_key
 
     remove_key(load_c2_config(config_file).tokens, center)
     streams.write(f"{center} has no key any more; restart slurmctld and slurmdbd to make it true for Slurm.")
@@ -164,7 +164,7 @@ def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
     \b
     Example:  qslurm token install --group researchers < snellius.token
     """
-    from qslurm.tokens.files import install_token
+    from qslurm.tokens.token_file import install_token
 
     text: str | bytes
     if sys.stdin.isatty():
@@ -190,7 +190,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     """
     import msgspec
 
-    from qslurm.center.accounting import AWAY, MEANWHILE, accounting_answers
+    from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
     from qslurm.tokens.check import Pings, check_token
     from qslurm.tokens.claims import Claims
 
@@ -205,14 +205,14 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     clients: list[SlurmrestClient] = []
 
     def connect(claims: Claims, secret: Secret) -> Pings:
-        from qslurm.center.versions import connect as connect_center
+        from qslurm.c1.connection.api_versions import connect as connect_center
 
         clients.append(connect_center(config, secret, user=claims.user))
         return clients[0]
 
     def renewal() -> str:
-        from qslurm.center.connection import Center
-        from qslurm.center.renewal import renewable_until
+        from qslurm.c1.connection.center import Center
+        from qslurm.c1.connection.token_renewal import renewable_until
 
         if offline or not config.c2.results_url:
             return "not asked"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.ended import Watch, ended_document, results_or_none
+from qslurm.cli.job_end import Watch, ended_document, results_or_none
 from qslurm.cli.output import ProgressLine, error_document, note, print_json, print_table
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Center
-    from qslurm.center.refs import JobRef
-    from qslurm.center.tasks import Tasks
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.c1.queries.tasks import Tasks
 
     End = tuple[Tasks | None, QslurmError | None]
 
@@ -97,7 +97,7 @@ def _badness(failure: QslurmError) -> int:
 
 
 def _waited(center: Center, job: JobRef, timeout_s: float | None, place: str) -> End:
-    from qslurm.center import tasks
+    from qslurm.c1.queries import tasks
 
     try:
         with ProgressLine() as line:

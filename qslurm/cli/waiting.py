@@ -17,7 +17,7 @@ from qslurm.cli.output import note
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.center.connection import Center
+    from qslurm.c1.connection.center import Center
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """What batch systems send before they kill. Slurm: SIGCONT, SIGTERM, and SIGKILL after KillWait, to every process of
@@ -59,7 +59,7 @@ class Waiting:
         *,
         keep: bool = False,
     ) -> None:
-        from qslurm.center.origin import of_process, slurm_job
+        from qslurm.c1.origin import of_process, slurm_job
 
         environ = os.environ if environ is None else environ
         self._connection = connection
@@ -152,7 +152,7 @@ class Waiting:
             except QslurmError as error:
                 return [], error
             return list(jobs), None
-        from qslurm.center.many import for_each
+        from qslurm.c1.submission.parallel import for_each
         from qslurm.errors import RefusedError
 
         outcomes = for_each(

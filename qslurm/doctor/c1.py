@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm import __version__
-from qslurm.center.config import Config
-from qslurm.center.connection import by_agent
-from qslurm.center.settings import expanded
-from qslurm.doctor.finding import Check, Finding, fail, ok, warn
+from qslurm.c1.config.center_config import Config
+from qslurm.c1.config.settings import expanded
+from qslurm.c1.connection.center import by_agent
+from qslurm.doctor.findings import Check, Finding, fail, ok, warn
 from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
 
 if TYPE_CHECKING:
-    from qslurm.slurmrest import SlurmrestClient
+    from qslurm.slurm.rest import SlurmrestClient
     from qslurm.tokens.claims import Claims
     from qslurm.tokens.secret import Secret
 
@@ -94,9 +94,9 @@ def _settings(config: Config) -> Iterator[Finding]:
 
 def _slurmrestd(config: Config) -> Iterator[Finding]:
     """Whether a slurmrestd answers; it is shown no token, and what it thinks of ours is looked at beside this."""
-    from qslurm.slurmrest.refusals import error_for
-    from qslurm.slurmrest.transport import Transport
-    from qslurm.slurmrest.verdict import classify
+    from qslurm.slurm.rest.classify import classify
+    from qslurm.slurm.rest.refusals import error_for
+    from qslurm.slurm.rest.transport import Transport
     from qslurm.tokens.secret import Secret
 
     if not config.c2.url:
@@ -121,7 +121,7 @@ def _slurmrestd(config: Config) -> Iterator[Finding]:
 
 
 def _token(config: Config) -> Iterator[Finding]:
-    from qslurm.center.versions import connect
+    from qslurm.c1.connection.api_versions import connect
     from qslurm.tokens.check import check_token
 
     source = config.token or (Path(config.c2.token_file) if config.c2.token_file else None)
@@ -151,8 +151,8 @@ def _token(config: Config) -> Iterator[Finding]:
 
 def _accounting(config: Config) -> Iterator[Finding]:
     """Whether slurmdbd answers C2; what else may be wrong on the way there is said beside this."""
-    from qslurm.center.accounting import AWAY, MEANWHILE, accounting_answers
-    from qslurm.center.connection import open_center
+    from qslurm.c1.connection.center import open_center
+    from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
 
     connection = open_center(config)
     try:
@@ -166,9 +166,9 @@ def _accounting(config: Config) -> Iterator[Finding]:
 
 def _renewal(config: Config) -> Iterator[Finding]:
     """Whether C2 would renew the token, and for how long still."""
-    from qslurm.center.config import load_token
-    from qslurm.center.connection import Center
-    from qslurm.center.renewal import ends_soon, renewable_until
+    from qslurm.c1.config.center_config import load_token
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.token_renewal import ends_soon, renewable_until
     from qslurm.tokens.claims import inspect
 
     if not config.c2.results_url or not (config.token or config.c2.token_file):
@@ -195,7 +195,7 @@ def _renewable(until: int | None, *, soon: bool) -> Finding:
 
 
 def _agent(config: Config) -> Iterator[Finding]:
-    from qslurm.agent.client import AgentConnection
+    from qslurm.c1.connection.agent_connection import AgentConnection
 
     connection = AgentConnection(config, lambda _: None)
     try:
@@ -222,8 +222,8 @@ def _agent(config: Config) -> Iterator[Finding]:
 
 def _sessions(config: Config) -> Iterator[Finding]:
     """Whether a loop on this node could have a session; that C2 holds none is no fault."""
-    from qslurm.center.connection import open_center
-    from qslurm.sessions.opening import find_door
+    from qslurm.c1.connection.center import open_center
+    from qslurm.c1.sessions.opening import find_door
 
     connection = open_center(config)
     if not connection.has_platform:
@@ -244,7 +244,7 @@ def _sessions(config: Config) -> Iterator[Finding]:
 
 
 def _clock(config: Config) -> Iterator[Finding]:
-    from qslurm.center.results import JobManagerClient
+    from qslurm.c1.connection.job_manager import JobManagerClient
     from qslurm.tokens.secret import Secret
 
     url = config.c2.results_url

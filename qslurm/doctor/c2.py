@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from qslurm.c2.config import C2Config
+from qslurm.c2.config.file import C2Config
 from qslurm.doctor import daemons, disks
 from qslurm.doctor.daemons import slurm_of
-from qslurm.doctor.finding import PATIENCE_S, Check, Finding, fail, ok, warn
+from qslurm.doctor.findings import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.doctor.node import node_checks
 
 SPARE_S = 10.0
@@ -106,7 +106,7 @@ def _gate(config: C2Config) -> Iterator[Finding]:
 
 
 def _partitions(config: C2Config) -> Iterator[Finding]:
-    from qslurm.c2.partitions import partition_status
+    from qslurm.c2.gate.partitions import partition_status
 
     for row in partition_status(config, timeout_s=PATIENCE_S):
         name = f"partition {row.partition}"
@@ -123,8 +123,8 @@ def _partitions(config: C2Config) -> Iterator[Finding]:
 
 
 def _sessions(config: C2Config) -> Iterator[Finding]:
-    from qslurm.dispatcher.entrance.certificate import read_certificate
-    from qslurm.sessions.door import Door
+    from qslurm.c1.sessions.connect import Door
+    from qslurm.protocol.tls_certificate import read_certificate
 
     sessions = config.sessions
     if not sessions.listen:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from qslurm.c2 import beat
-from qslurm.c2.config import C2Config
-from qslurm.c2.slurm import Slurm
-from qslurm.doctor.finding import PATIENCE_S, Finding, fail, ok, warn
+from qslurm.c2.config.file import C2Config
+from qslurm.c2.gate import heartbeat
+from qslurm.c2.slurm_commands import Slurm
+from qslurm.doctor.findings import PATIENCE_S, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 
 NODES_AT_ONCE = 16
@@ -28,7 +28,7 @@ def slurm_of(config: C2Config) -> Slurm:
 
 def munge(config: C2Config) -> Iterator[Finding]:
     """Munged gives credentials, and takes them."""
-    from qslurm.dispatcher.credentials import Munge
+    from qslurm.protocol.credentials import Munge
 
     daemon = Munge(config.dispatcher.munge_socket, timeout_s=PATIENCE_S)
     try:
@@ -43,8 +43,8 @@ def munge(config: C2Config) -> Iterator[Finding]:
 
 def dispatcher(config: C2Config) -> Iterator[Finding]:
     """It answers, and can store results; and how its backends are."""
-    from qslurm.dispatcher.client import DispatcherClient
-    from qslurm.dispatcher.messages import GetStatus, Status
+    from qslurm.protocol.dispatcher_client import DispatcherClient
+    from qslurm.protocol.messages import GetStatus, Status
 
     try:
         with DispatcherClient(config.dispatcher.socket, timeout_s=PATIENCE_S) as client:
@@ -163,7 +163,7 @@ def gate(config: C2Config, patience_s: float = PATIENCE_S - 0.2) -> Iterator[Fin
     folder, interval_s = config.gate.state, config.gate.interval_s
     began = time.monotonic()
     while True:
-        age_s, waited_s = beat.age_s(folder), time.monotonic() - began
+        age_s, waited_s = heartbeat.age_s(folder), time.monotonic() - began
         if age_s is not None and age_s < waited_s:
             yield ok("gate", "is at work")
             return
@@ -193,7 +193,7 @@ def metrics(config: C2Config) -> Iterator[Finding]:
 
 def renewals(config: C2Config) -> Iterator[Finding]:
     """The renewal service answers what it should to a token that is none."""
-    from qslurm.tokens.door import ask
+    from qslurm.protocol.token_renewal import ask
     from qslurm.tokens.secret import Secret
 
     if not config.tokens.socket:

@@ -7,11 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from qslurm.c2.config import C2Config
+from qslurm.c2.config.file import C2Config
 from qslurm.doctor.daemons import slurm_of
-from qslurm.doctor.finding import Finding, fail, ok, warn
+from qslurm.doctor.findings import Finding, fail, ok, warn
 from qslurm.errors import QslurmError
-from qslurm.store.damage import check
+from qslurm.system.sqlite_damage import check
 
 FULL_BYTES = 16 * 1024 * 1024
 """With less than that, what is full in a moment counts as full."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from qslurm.c2.config import C2Config
-from qslurm.doctor.finding import PATIENCE_S, Check, Finding, fail, ok, warn
+from qslurm.c2.config.file import C2Config
+from qslurm.doctor.findings import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.runtimes.classical.probe import NOBODY, why_not
-from qslurm.runtimes.warm.status import ask_service
+from qslurm.runtimes.classical.warm.status import ask_service
 
 
 def node_checks(config: C2Config) -> dict[str, Check]:

@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 import msgspec
 
 from qslurm.errors import ConfigError
-from qslurm.known_keys import refuse_unknown_keys
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.system.known_keys import refuse_unknown_keys
 
 GROUP = "qslurm.runtimes"
 
@@ -96,7 +96,7 @@ class Plugin(Protocol):
     """How many processes may serve one backend: 1 for a device that can be held by one only, 0 for any.
 
     A plug-in that has `confined = True` besides needs nothing of the host after `open` but to read files: its process
-    can't start programs, write files or open connections from then on (qslurm.runtimes.seccomp).
+    can't start programs, write files or open connections from then on (qslurm.runtimes.quantum.seccomp).
     """
 
     def __call__(self, backend: BackendFacts, options: Any, /) -> QuantumRuntime:

@@ -20,7 +20,7 @@ from qslurm.circuits.analysis import GATES, INSTRUCTIONS
 from qslurm.errors import CircuitError
 from qslurm.runtimes.interface import BackendType, Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.process import limit_memory
+from qslurm.system.child_process import limit_memory
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts

@@ -11,9 +11,9 @@ import msgspec
 
 from qslurm.errors import TokenError
 from qslurm.tokens.claims import Claims, inspect
-from qslurm.tokens.files import clean, read_token
 from qslurm.tokens.lifetime import describe_expiry
 from qslurm.tokens.secret import Secret
+from qslurm.tokens.token_file import clean, read_token
 
 WARN_BEFORE_S = 7 * 86400
 """Seconds before its end from which on a token is worth a warning."""

@@ -15,7 +15,7 @@ from conftest import BELL, HAND_OVER
 from foreign_center import Lumi
 
 from qslurm.payload.envelope import Envelope, pack
-from tests.unit.dispatcher.running import deadly_circuit
+from tests.unit.c2.dispatcher.running import deadly_circuit
 
 ODD_REQUESTS = [
     "DELETE /slurm/slurmdb/v0.0.36/qos/normal",

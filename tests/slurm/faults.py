@@ -207,9 +207,9 @@ class Agent:
 
 SUBMIT = """
 import sys, threading, time
-from qslurm.center.config import load_config
-from qslurm.center.connection import open_center
-from qslurm.center.request import Request, prepare
+from qslurm.c1.config.center_config import load_config
+from qslurm.c1.connection.center import open_center
+from qslurm.c1.submission.request import Request, prepare
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.payload.comment import Comment
 

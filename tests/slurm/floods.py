@@ -14,9 +14,9 @@ from contextlib import closing
 
 import zmq
 
-from qslurm.dispatcher.entrance.zmtp import GREETING, pack
-from qslurm.dispatcher.messages import Attach
-from qslurm.dispatcher.wire import encode
+from qslurm.protocol.dispatcher_frames import encode
+from qslurm.protocol.messages import Attach
+from qslurm.protocol.zmtp import GREETING, pack
 from qslurm.runtimes.lanes.client import door_of
 
 READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"

@@ -40,9 +40,9 @@ ASKS = """
 import pwd
 import sys
 from pathlib import Path
-from qslurm.c2.config import load_c2_config
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.messages import Attach, Begin, Conclude, End
+from qslurm.c2.config.file import load_c2_config
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import Attach, Begin, Conclude, End
 from qslurm.runtimes.lanes.client import Hello, door_of
 job_ids = JOB_IDS
 def attack():

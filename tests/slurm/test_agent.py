@@ -263,7 +263,7 @@ def test_rubbish_and_silence_hurt_nobody(center):
 
 
 def test_by_the_network_only_a_credential_of_this_centers_munge_is_taken(center):
-    from qslurm.agent.messages import GetJobs, answers, encode
+    from qslurm.c1.connection.agent_messages import GetJobs, answers, encode
 
     body = encode(GetJobs())
     for credential in (b"", b"MUNGE:AwQDAAB:", b"MUNGE:" + b"A" * 300):

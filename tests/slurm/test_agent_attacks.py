@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slurm
 BEGIN = """
 import os, socket, sys, time, uuid, threading
 from concurrent.futures import ThreadPoolExecutor
-from qslurm.agent.messages import *
+from qslurm.c1.connection.agent_messages import *
 PATH, PORT = sys.argv[1], int(sys.argv[2])
 
 def connected(by_network=False):

@@ -18,13 +18,13 @@ import pytest
 from bench.runtimes import service as warm_service
 from bench.runtimes import started_by, warm
 
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.messages import Admitted
-from qslurm.runtimes.classical.session import Session
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import Admitted
+from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
-from tests.unit.dispatcher.running import BELL, Running, hybrid_job, in_job
-from tests.unit.dispatcher.test_credentials import MUNGED
+from tests.unit.c2.dispatcher.running import BELL, Running, hybrid_job, in_job
+from tests.unit.protocol.test_credentials import MUNGED
 from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm

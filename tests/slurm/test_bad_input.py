@@ -173,8 +173,8 @@ def expired_token(testbed):
     """A token that was good for a minute, an hour ago, signed with the center's own key."""
     import time
 
-    from qslurm.c2.config import load_c2_config
-    from qslurm.tokens.issue import issue_token
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.c2.tokens.issue import issue_token
 
     config = load_c2_config(testbed.layout.c2_qslurm)
     return issue_token(config.tokens, "snellius", "1m", now=time.time() - 3600).token.reveal()

@@ -14,10 +14,10 @@ import pytest
 from conftest import BELL, Platform
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.link import SaidNoError
+from qslurm.runtimes.quantum_inspire.client import SaidNoError
 from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
 from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
-from tests.unit.quantum_inspire.official import Official
+from tests.unit.runtimes.quantum_inspire.official import Official
 
 pytestmark = pytest.mark.slurm
 

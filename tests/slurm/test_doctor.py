@@ -16,8 +16,8 @@ from entrance import Entrance
 from people import eventually
 from testbed import Testbed
 
-from qslurm.doctor.finding import Finding
-from qslurm.store.store import Store
+from qslurm.c2.store.store import Store
+from qslurm.doctor.findings import Finding
 
 pytestmark = pytest.mark.slurm
 

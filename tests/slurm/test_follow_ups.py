@@ -228,8 +228,9 @@ def test_whatever_scripts_shells_and_wrappers_say_to_sbatch_a_follow_up_runs_or_
 
 def test_only_the_releaser_is_told_how_others_jobs_ended(alice):
     program = (
-        "import sys; from qslurm.center.config import load_config; from qslurm.agent.client import AgentConnection\n"
-        "from qslurm.agent.messages import EndBound, GetEndings\n"
+        "import sys; from qslurm.c1.config.center_config import load_config\n"
+        "from qslurm.c1.connection.agent_connection import AgentConnection\n"
+        "from qslurm.c1.connection.agent_messages import EndBound, GetEndings\n"
         "agent = AgentConnection(load_config(), print)\n"
         "for question in (GetEndings([], 'snellius'), EndBound('x' * 32)):\n"
         "    try: agent.ask(question, object)\n"

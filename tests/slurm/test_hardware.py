@@ -9,7 +9,7 @@ import pytest
 from people import SLOW_HYBRID, Researcher, eventually, operator
 from testbed import Testbed
 
-from tests.unit.hardware.qpu_simulator import Qpu
+from tests.unit.runtimes.hardware.qpu_simulator import Qpu
 
 pytestmark = pytest.mark.slurm
 

@@ -222,7 +222,7 @@ def test_a_job_runs_once_where_a_sites_rule_writes_the_comments(
 
 def looked_for(agent: Agent) -> None:
     """An agent that missed a job would have looked for it by now, and sent it again."""
-    from qslurm.agent.lost import GRACE_S, PAUSE_S
+    from qslurm.c1.agent.reconcile import GRACE_S, PAUSE_S
 
     time.sleep(GRACE_S + PAUSE_S + 2)  # what is awaited is that nothing happens
     assert "lost by C2" not in agent.log()

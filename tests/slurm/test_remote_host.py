@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.curve.keys import make_keys
-from qslurm.dispatcher.config import BackendConfig, RemoteConfig
-from qslurm.dispatcher.messages import Admitted
-from tests.unit.dispatcher.running import ROOT, Running, circuit_job, slow_circuit
+from qslurm.c2.config.dispatcher import BackendConfig, RemoteConfig
+from qslurm.protocol.curve.key_files import make_keys
+from qslurm.protocol.messages import Admitted
+from tests.unit.c2.dispatcher.running import ROOT, Running, circuit_job, slow_circuit
 from tests.unit.waiting import until
 
 pytestmark = pytest.mark.slurm

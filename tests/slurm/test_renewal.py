@@ -17,11 +17,11 @@ import requests
 from people import Researcher, eventually, operator
 from testbed import Testbed
 
-from qslurm.c2.config import load_c2_config
+from qslurm.c2.config.file import load_c2_config
+from qslurm.c2.tokens.issue import issue_token, sign
+from qslurm.c2.tokens.keys import private_key
 from qslurm.errors import TokenError, UnreachableError
-from qslurm.tokens.door import ask
-from qslurm.tokens.issue import issue_token, sign
-from qslurm.tokens.keys import private_key
+from qslurm.protocol.token_renewal import ask
 from qslurm.tokens.secret import Secret
 
 pytestmark = pytest.mark.slurm
@@ -198,7 +198,7 @@ def test_who_is_cut_off_or_is_another_center_gets_no_token(testbed: Testbed) -> 
 def test_only_the_job_manager_is_answered_and_only_the_service_reads_keys(testbed: Testbed) -> None:
     socket = load_c2_config(testbed.layout.c2_qslurm).tokens.socket
     asking = (
-        "import sys; from qslurm.tokens.door import ask; from qslurm.tokens.secret import Secret;"
+        "import sys; from qslurm.protocol.token_renewal import ask; from qslurm.tokens.secret import Secret;"
         "print(ask(sys.argv[1], Secret(sys.stdin.read().strip()), only_look=True).expires)"
     )
     token = testbed.token("lumi")

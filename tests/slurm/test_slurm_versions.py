@@ -15,9 +15,9 @@ from people import Researcher, eventually
 from testbed import Testbed
 from testbed.releases import ReleaseUnavailableError
 
-from qslurm.c2.config import load_c2_config
-from qslurm.c2.slurm import Slurm
-from qslurm.c2.watch import Watch, deeds_of
+from qslurm.c2.config.file import load_c2_config
+from qslurm.c2.gate.change_detector import ChangeDetector, deeds_of
+from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import (
     DuplicateError,
     PermissionDeniedError,
@@ -28,7 +28,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.payload.comment import Comment, new_key
-from qslurm.slurmrest import SlurmrestClient
+from qslurm.slurm.rest import SlurmrestClient
 
 pytestmark = pytest.mark.slurm
 
@@ -273,7 +273,7 @@ def test_what_becomes_of_jobs_is_told_without_slurmrestd(c2, tokens):
 
     c2.up()
     c2.stop("slurmrestd")
-    had, watch = troubles(), Watch(slurm)
+    had, watch = troubles(), ChangeDetector(slurm)
     try:
         eventually(watch.changed, "squeue's first word")
         eventually(lambda: deeds_of(slurm.deeds()) == deeds_of(slurm.deeds()), "questions to be no deeds")

@@ -26,7 +26,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.payload.comment import Comment, new_key
-from qslurm.slurmrest import SlurmrestClient
+from qslurm.slurm.rest import SlurmrestClient
 
 pytestmark = pytest.mark.slurm
 

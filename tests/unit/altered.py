@@ -48,7 +48,7 @@ class Finder(MetaPathFinder):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if name.startswith("qslurm") and not name.startswith("qslurm.store") and spec and spec.origin:
+        if name.startswith("qslurm") and not name.startswith("qslurm.c2.store") and spec and spec.origin:
             spec.loader = Loader(name, spec.origin)
             return spec
         return None
@@ -56,7 +56,7 @@ class Finder(MetaPathFinder):
 
 def facts_of_slurm() -> list[Any]:
     """How slurmctld may show a job when the epilog of a start of it runs."""
-    from qslurm.c2.printed import JobFacts
+    from qslurm.slurm.command_output import JobFacts
 
     states = ("COMPLETING", "RUNNING", "PENDING", "CANCELLED")
     reasons = ("None", "JobLaunchFailure", "TimeLimit")
@@ -69,8 +69,8 @@ def facts_of_slurm() -> list[Any]:
 
 
 def job_of(number: int, kind: str, restart: int = 0) -> Any:
-    from qslurm.dispatcher.messages import Admit
     from qslurm.payload.envelope import Envelope
+    from qslurm.protocol.messages import Admit
 
     envelope = None if kind == "script" else Envelope(kind=kind, source="x", file="f.py")  # type: ignore[arg-type]
     return Admit(job_id=number, restart=restart, user="center_a", uid=1, account="a", center="a", backend="qx",
@@ -78,22 +78,22 @@ def job_of(number: int, kind: str, restart: int = 0) -> Any:
 
 
 def ledger_of(folder: Path) -> Any:
-    from qslurm.dispatcher.config import BackendConfig
-    from qslurm.dispatcher.tasks.ledger import Ledger
-    from qslurm.store.store import Store
+    from qslurm.c2.config.dispatcher import BackendConfig
+    from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+    from qslurm.c2.store.store import Store
 
-    return Ledger([BackendConfig(name="qx")], Store(str(folder / "store.db")))
+    return TaskRegistry([BackendConfig(name="qx")], Store(str(folder / "store.db")))
 
 
 def write(folder: Path) -> list[Any]:
     """Jobs of every kind begin, and end in every way: what hooks tell, and the dispatcher does, is in the store."""
     from msgspec import msgpack
 
-    from qslurm.c2.outcome import finish_of
-    from qslurm.dispatcher.messages import Attach, Begin, Conclude, Executed
-    from qslurm.dispatcher.tasks import jobs, sessions
-    from qslurm.dispatcher.tasks.idle import Idle
+    from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
+    from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+    from qslurm.c2.hooks.start_outcome import finish_of
     from qslurm.errors import UsedUpError
+    from qslurm.protocol.messages import Attach, Begin, Conclude, Executed
 
     ledger = ledger_of(folder)
     kinds = []
@@ -101,20 +101,20 @@ def write(folder: Path) -> list[Any]:
     def begin(kind: str) -> int:
         number = len(kinds) + 1
         kinds.append(kind)
-        jobs.admit(ledger, job_of(number, kind), "")
+        hook_requests.admit(ledger, job_of(number, kind), "")
         if kind == "script":
-            sessions.begin(ledger, Begin(job_id=number, restart=0, launch="l"), 1)
+            step_sessions.begin(ledger, Begin(job_id=number, restart=0, launch="l"), 1)
         else:
-            sessions.attach(ledger, Attach(job_id=number, restart=0, client="c"), 1)
+            step_sessions.attach(ledger, Attach(job_id=number, restart=0, client="c"), 1)
         return number
 
     for (facts, hook), how in itertools.product(facts_of_slurm(), ("script", "hybrid", "concludes")):
         number = begin("script" if how == "script" else "hybrid")
         if how == "concludes":
-            sessions.conclude(ledger, Conclude(task=number, final_result='{"a": 1}'))
+            step_sessions.conclude(ledger, Conclude(task=number, final_result='{"a": 1}'))
         finish = finish_of(number, hook, f"k{number}", facts, 10.0)
         if finish is not None:
-            jobs.finish(ledger, finish)
+            hook_requests.finish(ledger, finish)
     for error in ("", "x"):
         used = Executed(seq=0, shots_requested=1, shots_done=1, counts={}, seconds=9.0, error=error,
                         kind=UsedUpError.kind if error else "")  # fmt: skip
@@ -123,7 +123,7 @@ def write(folder: Path) -> list[Any]:
     watch.begin(begin("session"), 0.0)
     watch.look(1e6)
     ledger.trouble = "the disk is full"
-    (folder / "pending").write_bytes(msgpack.encode(sessions.pending(ledger, 1, 0)))
+    (folder / "pending").write_bytes(msgpack.encode(step_sessions.pending(ledger, 1, 0)))
     assert ledger.store.commit(ledger.changes) == ""
     (folder / "kinds.json").write_text(json.dumps(kinds))
     return kinds
@@ -131,7 +131,7 @@ def write(folder: Path) -> list[Any]:
 
 def read(folder: Path) -> list[Any]:
     """Those who come later: a dispatcher that is asked again about each job, its center, and a step that waits."""
-    from qslurm.dispatcher.tasks import jobs
+    from qslurm.c2.dispatcher.tasks import hook_requests
 
     ledger = ledger_of(folder)
     told: list[Any] = [waits(folder)]
@@ -139,7 +139,7 @@ def read(folder: Path) -> list[Any]:
         rows = ledger.store.tasks_of_job(number)
         found = [at_the_center(row) for row in rows]
         for restart in (0, 1):
-            answer = jobs.admit(ledger, job_of(number, kind, restart), "")
+            answer = hook_requests.admit(ledger, job_of(number, kind, restart), "")
             found.append([type(answer).__name__, getattr(answer, "retry", None)])
         told.append([kind, *found])
     return told
@@ -149,9 +149,9 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
     """What a center makes of what the store has of a job, for each way in which Slurm may call it."""
     from types import SimpleNamespace
 
-    from qslurm.center.forgotten import as_it_ended, fate
-    from qslurm.center.jobs import MORE, outcome_error
-    from qslurm.slurmrest import JobInfo
+    from qslurm.c1.queries.forgotten_jobs import as_it_ended, fate
+    from qslurm.c1.queries.jobs import MORE, outcome_error
+    from qslurm.slurm.rest import JobInfo
 
     facts = {
         name: row[name]
@@ -175,8 +175,8 @@ def waits(folder: Path) -> int:
     """How often a job's step passes on that it waits, when it is told what was said."""
     from msgspec import msgpack
 
-    from qslurm.dispatcher.messages import Attached, Executed, Pending
-    from qslurm.runtimes.classical.session import Session
+    from qslurm.protocol.messages import Attached, Executed, Pending
+    from qslurm.runtimes.classical.dispatcher_session import Session
 
     pending = msgpack.decode((folder / "pending").read_bytes(), type=Pending)
     done = Executed(seq=0, shots_requested=1, shots_done=1, counts={"0": 1}, seconds=0.1)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.tokens.config import TokensConfig
-from qslurm.tokens.keys import create_key
-from tests.unit.dispatcher.running import Running
+from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.tokens.keys import create_key
+from tests.unit.c2.dispatcher.running import Running
 
 _PLUGIN = '''
 import pathlib

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qslurm.dispatcher.tasks.admission import END_UNKNOWN
-from qslurm.reason_codes import ReasonCode
+from testbed.layout import CHECKOUT
 
-PACKAGE = Path(__file__).parents[2] / "qslurm"
+from qslurm.reason_codes import END_UNKNOWN, ReasonCode
+
+PACKAGE = CHECKOUT / "qslurm"
 
 PROSE = {
     "reason",
@@ -91,35 +92,35 @@ SLURMS_WORDS = "Slurm gives nothing else; the table beside it says where the wor
 NO_PROSE = "not a text for people, whatever it is called"
 
 ALLOWED = {
-    "c2/outcome.py:ending_state": SLURMS_NAMES,
-    "c2/outcome.py:ending_reason": SLURMS_NAMES,
-    "center/forgotten.py:may_be_lost": "our own name of a reason, in the place of Slurm's; no sentence",
-    "center/lists.py:is_in_line": SLURMS_NAMES,
-    "center/tasks.py:set_hold": SLURMS_NAMES,
-    "feed/line.py:_is_in_line": SLURMS_NAMES,
-    "slurmrest/jobinfo.py:why": SLURMS_NAMES,
-    "slurmrest/states.py:explain": SLURMS_NAMES,
-    "c2/rules.py:due": SLURMS_WORDS,
-    "c2/slurm.py:error_of": SLURMS_WORDS,
-    "center/queue.py:_asked": SLURMS_WORDS,
-    "slurmrest/verdict.py:_words": "chooses which of Slurm's words are shown",
-    "slurmrest/verdict.py:_sentence": "chooses which of Slurm's words are shown",
+    "c2/hooks/start_outcome.py:ending_state": SLURMS_NAMES,
+    "c2/hooks/start_outcome.py:ending_reason": SLURMS_NAMES,
+    "c1/queries/forgotten_jobs.py:may_be_lost": "our own name of a reason, in the place of Slurm's; no sentence",
+    "c1/queries/lists.py:is_in_line": SLURMS_NAMES,
+    "c1/queries/tasks.py:set_hold": SLURMS_NAMES,
+    "protocol/partition_queue.py:_is_in_line": SLURMS_NAMES,
+    "slurm/rest/job_info.py:why": SLURMS_NAMES,
+    "slurm/states.py:explain": SLURMS_NAMES,
+    "c2/gate/rules.py:due": SLURMS_WORDS,
+    "c2/slurm_commands.py:error_of": SLURMS_WORDS,
+    "c1/followups/c1_queue.py:_asked": SLURMS_WORDS,
+    "slurm/rest/classify.py:_words": "chooses which of Slurm's words are shown",
+    "slurm/rest/classify.py:_sentence": "chooses which of Slurm's words are shown",
     "circuits/analysis.py:_hint": "libqasm's words, for a hint that is shown beside them",
     "circuits/openqasm.py:_located": "Qiskit's words, for the line that is shown",
     "runtimes/qx.py:_run": "QX's words, for the line that is shown",
     "cli/app.py:_print_usage_error": "click's words, for a hint that is shown beside them",
-    "runtimes/process.py:ran_out_of_memory": "a process that is out of memory leaves nothing else",
-    "store/damage.py:check": "SQLite's answer to a PRAGMA, whose only good one is this",
-    "c2/looks.py:look": NO_PROSE,
-    "c2/printed.py:parse_partitions": NO_PROSE,
-    "center/request.py:backend_of": NO_PROSE,
+    "system/child_process.py:ran_out_of_memory": "a process that is out of memory leaves nothing else",
+    "system/sqlite_damage.py:check": "SQLite's answer to a PRAGMA, whose only good one is this",
+    "c2/gate/squeue_diff.py:look": NO_PROSE,
+    "slurm/command_output.py:parse_partitions": NO_PROSE,
+    "c1/submission/request.py:backend_of": NO_PROSE,
     "cli/manual.py:_help": NO_PROSE,
     "payload/begin.py:_from_now": NO_PROSE,
     "payload/begin.py:_clock": NO_PROSE,
     "payload/begin.py:_day": NO_PROSE,
     "payload/comment.py:with_origin": NO_PROSE,
-    "runtimes/warm/service.py:_receive": NO_PROSE,
-    "slurmrest/session.py:distrust": NO_PROSE,
+    "runtimes/classical/warm/service.py:_receive": NO_PROSE,
+    "slurm/rest/http_session.py:distrust": NO_PROSE,
 }
 """Where a text is looked into all the same, and why. A new line needs a source that gives nothing but words."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "qslurm"
+from testbed.layout import CHECKOUT
+
+PACKAGE = CHECKOUT / "qslurm"
 
 BROAD = {
     *("BaseException", "Exception", "QslurmError", "sqlite3.Error"),
@@ -15,27 +16,27 @@ BROAD = {
 """What stands for many things that may be wrong, or for one that somebody has to hear of."""
 
 HARMLESS = {
-    "agent/desk.py:_backends_at_hand": "limits are looked at early for the user's sake; C2 looks at them in any case",
-    "center/backend_limits.py:__call__": "the same",
-    "cli/submitted.py:api_version": "it is shown beside an answer that is there; the next question meets what is wrong",
-    "api/listening.py:_run": "jobs are looked at in their turn instead, and that look says what is wrong",
-    "api/mapping.py:__del__": "nobody is there to be told",
-    "c2/feeder.py:_is_up_to_date": "a look follows, which meets it and says it",
-    "c2/hooks.py:_epilog": "the question that follows meets it, and is written down",
-    "c2/launch.py:has_ended": "Slurm tells the end, too; this only tells it earlier",
-    "center/follow_up.py:_take_back_all": "the releaser cancels what is left, and says what keeps it from it",
-    "center/renewal.py:set_by": "who can't be asked for the time can't renew either, and that is said",
+    "c1/agent/request_handler.py:_backends_at_hand": "limits are looked at early for the user; C2 looks at them, too",
+    "c1/submission/backend_limits.py:__call__": "the same",
+    "cli/submission_report.py:api_version": "shown beside an answer that is there; what is wrong is met next",
+    "c1/api/agent_changes.py:_run": "jobs are looked at in their turn instead, and that look says what is wrong",
+    "c1/api/mapping.py:__del__": "nobody is there to be told",
+    "c2/gate/feeder.py:_is_up_to_date": "a look follows, which meets it and says it",
+    "c2/hooks/prolog_epilog.py:_epilog": "the question that follows meets it, and is written down",
+    "c2/hooks/task_prolog.py:has_ended": "Slurm tells the end, too; this only tells it earlier",
+    "c1/followups/submission.py:_take_back_all": "the releaser cancels what is left, and says what keeps it from it",
+    "c1/connection/token_renewal.py:set_by": "who can't be asked for the time can't renew either, and that is said",
     "cli/options.py:shell_complete": "what a shell completes must not print; the command says it",
     "cli/wait_many.py:_waited": "the error that made it look again is told",
     "doctor/c1.py:_accounting": "a token that is refused is told by the check beside this one",
     "doctor/c1.py:_sessions": "it is said by the check beside this one",
     "doctor/disks.py:_folders": "whether slurmctld answers is told by the check beside this one",
-    "leaving.py:leave": "the process ends, with its exit code",
+    "system/fast_exit.py:leave": "the process ends, with its exit code",
     "runtimes/lanes/client.py:conclude": "the result goes the other way, which says what is wrong",
     "runtimes/classical/step.py:_print": "the user's code may have closed or replaced them; ours is written beside",
-    "sessions/handover.py:_serve": "the visitor's link is closed: it comes again, and asks again",
-    "sessions/link.py:_serve": "the link is made again, which says why if it can't be",
-    "tokens/files.py:reveal": "the token that could be read last is shown, and C2 says whether it is good",
+    "c1/sessions/sharing.py:_serve": "the visitor's link is closed: it comes again, and asks again",
+    "c1/sessions/reconnecting_link.py:_serve": "the link is made again, which says why if it can't be",
+    "tokens/token_file.py:reveal": "the token that could be read last is shown, and C2 says whether it is good",
 }
 """Where nothing is lost, and why. A new line here needs a reason that holds for every error that is caught."""
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config import C2Config
+from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
-from qslurm.runtimes.classical import kernel, limits
+from qslurm.runtimes.classical import limits
 from qslurm.runtimes.classical.step import fail_step
-from qslurm.runtimes.warm.child import MESSAGE_BYTES, Assignment, Plan, Step, begin
-from qslurm.runtimes.warm.client import SCRIPT, TOKEN, attend, outcome, wishes
-from qslurm.runtimes.warm.plan import job_step, plan_of
+from qslurm.runtimes.classical.warm.client import SCRIPT, TOKEN, attend, outcome, wishes
+from qslurm.runtimes.classical.warm.plan import job_step, plan_of
+from qslurm.runtimes.classical.warm.runtime import MESSAGE_BYTES, Assignment, Plan, Step, begin
+from qslurm.system import kernel
 
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ENOSPC)
 """What a node says that has no room at the moment; ENOSPC: too many namespaces."""

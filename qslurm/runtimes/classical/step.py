@@ -13,15 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import DispatcherConfig
-from qslurm.dispatcher.credentials import Identity
-from qslurm.encoding_errors import without_surrogates
+from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
-from qslurm.runtimes.classical.session import Session
+from qslurm.protocol.credentials import Identity
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.warm.client import FAILED, TOKEN
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.client import knock
-from qslurm.runtimes.warm.client import FAILED, TOKEN
+from qslurm.system.encoding_errors import without_surrogates
 
 LARGEST_RESULT = 6 * 1024 * 1024
 """Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
@@ -149,7 +149,7 @@ def _hold(session: Session, output: _Output) -> None:
 
 
 def _run_hybrid(session: Session, output: _Output) -> str:
-    from qslurm.runtimes.classical.hybrid_file import run_hybrid
+    from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
     attached = session.attached
     if attached.final_result is not None:  # another start of the same submission has finished

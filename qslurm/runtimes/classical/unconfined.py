@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from qslurm.c2.config import C2Config
-from qslurm.leaving import leave
+from qslurm.c2.config.file import C2Config
 from qslurm.runtimes.classical.script import run_script
-from qslurm.runtimes.process import end_with
-from qslurm.runtimes.warm.client import DONE, FAILED, PASSED_ON, TOKEN, outcome, text_of
+from qslurm.runtimes.classical.warm.client import DONE, FAILED, PASSED_ON, TOKEN, outcome, text_of
+from qslurm.system.child_process import end_with
+from qslurm.system.fast_exit import leave
 
 _PREFIX = "qslurm-job-"
 

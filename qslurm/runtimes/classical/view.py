@@ -16,7 +16,7 @@ import msgspec
 
 import qslurm
 from qslurm.errors import ConfigError
-from qslurm.runtimes.classical import kernel
+from qslurm.system import kernel
 
 WORK = Path("/tmp/job")  # noqa: S108 -- in the job's own /tmp
 """The folder in which a job's code begins: empty, its user's, and gone with the job."""

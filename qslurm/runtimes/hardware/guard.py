@@ -10,7 +10,7 @@ import logging
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.guard import listen
+from qslurm.system.guard import listen
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def terminate(charge: Charge, session: str) -> None:
     """Terminate a session whose holder is gone. Asked once: a server that is busy answers when it is done."""
     import zmq
 
-    from qslurm.runtimes.hardware.link import HardwareLink
+    from qslurm.runtimes.hardware.client import HardwareLink
 
     with zmq.Context() as context:
         link = HardwareLink(context, charge.endpoint)

@@ -14,21 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.errors import JobFailedError
-from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
+from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
+from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
+from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, HardwareRefusedError
 from qslurm.runtimes.hardware.options import HardwareOptions
-from qslurm.runtimes.hardware.wire import (
-    PROTOCOL_VERSION,
-    Executed,
-    HardwareRefusedError,
-    RubbishError,
-    check_results,
-)
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType, Outcome
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts
-    from qslurm.runtimes.hardware.session import HardwareSession
+    from qslurm.runtimes.hardware.machine_lock import MachineLock
     from qslurm.runtimes.plugin import BackendFacts
 
 _SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
@@ -43,7 +38,7 @@ class HardwareRuntime:
     def __init__(self, backend: BackendFacts, options: HardwareOptions, /) -> None:
         self._backend = backend
         self._options = options
-        self._opened: HardwareSession | None = None
+        self._opened: MachineLock | None = None
 
     @property
     def backend_type(self) -> BackendType:
@@ -75,10 +70,10 @@ class HardwareRuntime:
 
     def open(self) -> None:
         """Get ready to listen and ask. A server that is not there is no error: it may come."""
-        from qslurm.runtimes.hardware.session import HardwareSession
+        from qslurm.runtimes.hardware.machine_lock import MachineLock
 
         limit_s = min(self._options.execute_timeout_s, self._backend.execution_limit_s * _SHARE)
-        self._opened = HardwareSession(self._options, limit_s)
+        self._opened = MachineLock(self._options, limit_s)
 
     def close(self) -> None:
         """Give the hardware's lock back."""
@@ -105,14 +100,14 @@ class HardwareRuntime:
         seconds = time.perf_counter() - started
         try:
             check_results(executed, shots, self._widths(facts))
-        except RubbishError as error:
+        except InvalidReplyError as error:
             session.lost(error.message)
         if raw_data and executed.raw_data is None:
             raise JobFailedError(f"{file}: the hardware gave no raw data.")
         return self._outcome(executed, facts, shots, seconds, raw_data=raw_data)
 
     @property
-    def _session(self) -> HardwareSession:
+    def _session(self) -> MachineLock:
         if self._opened is None:
             raise ValueError("the runtime is not open")
         return self._opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qslurm.runtimes.hardware.wire import STATUS_LIMIT, Published, decode_publication
+from qslurm.runtimes.hardware.messages import STATUS_LIMIT, Published, decode_publication
 from qslurm.runtimes.health import Health
 
 if TYPE_CHECKING:

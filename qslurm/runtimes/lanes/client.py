@@ -14,11 +14,11 @@ import time
 
 import msgspec
 
-from qslurm.dispatcher.messages import Conclude, Execute, Executed, Message
-from qslurm.dispatcher.wire import decode_reply
 from qslurm.errors import QslurmError
-from qslurm.runtimes.lanes.lane import Lane
+from qslurm.protocol.dispatcher_frames import decode_reply
+from qslurm.protocol.messages import Conclude, Execute, Executed, Message
 from qslurm.runtimes.lanes.service import fits_lane
+from qslurm.runtimes.lanes.shared_memory import Lane
 
 HELLO_LIMIT = 256
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from qslurm.dispatcher.messages import Executed
+from qslurm.protocol.messages import Executed
 
 SIZE = 8 * 1024 * 1024
 """Bytes. A lease ends when its logbook has no room for another record."""

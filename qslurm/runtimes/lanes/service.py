@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from qslurm.dispatcher.messages import Execute, Executed, Lease
 from qslurm.errors import QslurmError
+from qslurm.protocol.messages import Execute, Executed, Lease
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lanes.lane_set import Lanes
 from qslurm.runtimes.lanes.logbook import Logbook, Record
-from qslurm.runtimes.lanes.served import Lanes
 
 LANE_SHOTS = 16384
 """Shots of an execution by lane: its counts, all different, still fit a record."""

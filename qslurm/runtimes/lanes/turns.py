@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qslurm.dispatcher.messages import Lease
-from qslurm.dispatcher.scheduling.policy import POLICIES, Rank, Waiting
-from qslurm.dispatcher.scheduling.shares import MINIMUM_S
+from qslurm.c2.scheduling.fair_share import MINIMUM_S
+from qslurm.c2.scheduling.policy import POLICIES, Rank, Waiting
+from qslurm.protocol.messages import Lease
 
 
 class Turns:

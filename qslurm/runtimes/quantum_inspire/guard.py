@@ -10,8 +10,8 @@ import logging
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.guard import listen
-from qslurm.runtimes.quantum_inspire.link import AwayError, PlatformLink, SaidNoError, connect
+from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, SaidNoError, connect
+from qslurm.system.guard import listen
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from qslurm.errors import JobFailedError, TimedOutError
-from qslurm.runtimes.guard import Guard
-from qslurm.runtimes.hardware.wire import Executed, RubbishError, check_results
+from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
 from qslurm.runtimes.health import TryLaterError
+from qslurm.runtimes.quantum_inspire.client import AwayError, SaidNoError, connect, words
 from qslurm.runtimes.quantum_inspire.guard import Charge, cancel
-from qslurm.runtimes.quantum_inspire.link import AwayError, SaidNoError, connect, words
-from qslurm.runtimes.quantum_inspire.shelf import Shelf
+from qslurm.runtimes.quantum_inspire.records import PlatformRecords
+from qslurm.system.guard import Guard
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import Readout
@@ -66,7 +66,7 @@ class Desk:
         self._options = options
         self._limit_s = execute_timeout_s
         self._link, tokens = connect(options.credentials, options.request_timeout_s)
-        self._shelf = Shelf(self._link, tokens, options.project)
+        self._shelf = PlatformRecords(self._link, tokens, options.project)
         charge = Charge(options.credentials, options.request_timeout_s)
         self._guard = Guard("qslurm.runtimes.quantum_inspire.guard", charge)
         self._type_id: int | None = None
@@ -195,7 +195,7 @@ class Desk:
         self._forget(sent.job)
         try:
             return _measured(result, wanted, qubits, time.monotonic() - sent.since)
-        except RubbishError as error:
+        except InvalidReplyError as error:
             raise JobFailedError(
                 f"{file}: the result of job {sent.job} at Quantum Inspire makes no sense: {error.message}."
             ) from error
@@ -265,23 +265,23 @@ def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> Me
     try:
         counts = msgspec.convert(result.results, dict[str, int], strict=True)
     except msgspec.ValidationError as error:
-        raise RubbishError(f"its counts are no counts ({error})") from error
+        raise InvalidReplyError(f"its counts are no counts ({error})") from error
     strings = result.raw_data if wanted.raw_data else None
     if wanted.raw_data and strings is None:
-        raise RubbishError("raw data was asked for, and there is none")
+        raise InvalidReplyError("raw data was asked for, and there is none")
     executed = Executed(job_id=result.job_id, results=counts, raw_data=strings)
     done = wanted.shots if result.shots_done is None else result.shots_done
     if not 1 <= done <= wanted.shots:
-        raise RubbishError(f"it is of {done} shots, not of {wanted.shots}")
+        raise InvalidReplyError(f"it is of {done} shots, not of {wanted.shots}")
     widths = {len(key) for key in counts}
     if len(widths) != 1 or min(widths) < qubits:
-        raise RubbishError(f"its results are not strings of {qubits} zeros and ones")
+        raise InvalidReplyError(f"its results are not strings of {qubits} zeros and ones")
     check_results(executed, done, widths)
     if strings is not None and len(strings) != done:
-        raise RubbishError(f"its raw data is of {len(strings)} shots, not of {done}")
+        raise InvalidReplyError(f"its raw data is of {len(strings)} shots, not of {done}")
     seconds = float(result.execution_time_in_seconds)
     if not math.isfinite(seconds) or seconds < 0:
-        raise RubbishError(f"it took {seconds} s")
+        raise InvalidReplyError(f"it took {seconds} s")
     return Measured(
         counts=counts,
         raw_data=strings,

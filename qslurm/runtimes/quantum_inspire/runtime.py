@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.runtimes.fitting import refuse_raw_data, refuse_too_wide
+from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.health import Calm, Health, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
@@ -87,7 +87,7 @@ class QuantumInspireRuntime:
 
     def attend(self) -> Health:
         """How the platform's backend is, asked every `status_every_s`. Asking may take a request's time."""
-        from qslurm.runtimes.quantum_inspire.link import AwayError, SaidNoError
+        from qslurm.runtimes.quantum_inspire.client import AwayError, SaidNoError
 
         self._desk.look()
         if time.monotonic() < self._look_at or not self._calm.over():
@@ -105,8 +105,8 @@ class QuantumInspireRuntime:
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:  # noqa: ARG002
         """Execute a circuit. The platform does not repeat itself: the seed is not looked at."""
+        from qslurm.circuits.bit_indices import indexed_by_qubit
         from qslurm.circuits.check import check_circuit
-        from qslurm.circuits.indexed import indexed_by_qubit
 
         facts = check_circuit(circuit, file=file)
         self._refuse_impossible(facts, shots, file, raw_data=raw_data)
@@ -146,7 +146,7 @@ class QuantumInspireRuntime:
 
 def health_of(theirs: Any) -> Health:
     """How a backend type of the platform's is, in our words."""
-    from qslurm.runtimes.quantum_inspire.link import words
+    from qslurm.runtimes.quantum_inspire.client import words
 
     said = "; ".join(filter(None, (words(each.content) for each in theirs.messages.values())))
     more = f": {said}" if said else ""

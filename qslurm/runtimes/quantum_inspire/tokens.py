@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from qslurm.atomic import write_atomically
 from qslurm.errors import ConfigError, QslurmError
+from qslurm.system.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from qi2_shared.settings import ApiSettings, TokenInfo

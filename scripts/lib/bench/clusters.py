@@ -19,10 +19,10 @@ from testbed.errors import TestbedError
 from testbed.users import CENTER_USERS
 
 from bench.report import Report
-from qslurm.center.asked import Request
-from qslurm.center.request import prepare
-from qslurm.center.settings import Config
-from qslurm.slurmrest.adapters import ADAPTERS
+from qslurm.c1.config.settings import Config
+from qslurm.c1.submission.options import Request
+from qslurm.c1.submission.request import prepare
+from qslurm.slurm.rest.adapters import ADAPTERS
 
 INSTANCE = "bench"
 CENTER_USER = CENTER_USERS[0]

@@ -18,7 +18,7 @@ import requests
 
 from bench.clusters import Center, center
 from bench.report import Report
-from qslurm.slurmrest.transport import Transport
+from qslurm.slurm.rest.transport import Transport
 from qslurm.tokens.secret import Secret
 
 COUNT = 200

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.messages import Admit, GetStatus, Status
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import Admit, GetStatus, Status
 
 SOURCE = "def execute(qi): pass\ndef finalize(measured): return {}\n"
 

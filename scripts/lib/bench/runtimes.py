@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.report import Report
-from qslurm.c2.config import C2Config, SlurmConfig
-from qslurm.dispatcher.config import DispatcherConfig
-from qslurm.runtimes.config import RuntimesConfig
-from qslurm.runtimes.warm.start import client_command
-from qslurm.runtimes.warm.status import ask_service
+from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.file import C2Config, SlurmConfig
+from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.runtimes.classical.warm.start import client_command
+from qslurm.runtimes.classical.warm.status import ask_service
 
 NOBODY = 65534
 PAPER_S = 3.0
@@ -55,8 +55,8 @@ def service(confine: str) -> Iterator[Path]:
 
 def _cold() -> float:
     start = time.monotonic()
-    job = "qslurm.runtimes.classical.step, qslurm.runtimes.classical.hybrid_file"
-    wanted = f"qslurm.cli.hook, qslurm.c2.config, {job}, zmq"
+    job = "qslurm.runtimes.classical.step, qslurm.runtimes.hybrid.hybrid_file"
+    wanted = f"qslurm.cli.hook, qslurm.c2.config.file, {job}, zmq"
     code = f"import {wanted}, numpy, scipy.optimize, time; print(time.monotonic())"
     root = str(Path(sys.modules["qslurm"].__file__ or "").parent.parent)
     argv = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
@@ -65,7 +65,7 @@ def _cold() -> float:
 
 
 def _serve(folder: Path, confine: str) -> NoReturn:
-    from qslurm.runtimes.warm import service as warm
+    from qslurm.runtimes.classical.warm import service as warm
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     config = C2Config(

@@ -21,15 +21,15 @@ from tempfile import TemporaryDirectory
 
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig
-from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.messages import Admitted
-from qslurm.dispatcher.scheduling.policy import POLICIES, Waiting
-from qslurm.dispatcher.scheduling.positions import reason
-from qslurm.dispatcher.scheduling.queue import Queue
-from qslurm.dispatcher.service import serve
-from qslurm.runtimes.classical.session import Session
+from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig
+from qslurm.c2.dispatcher.service import serve
+from qslurm.c2.scheduling.backend_queue import BackendQueue
+from qslurm.c2.scheduling.policy import POLICIES, Waiting
+from qslurm.c2.scheduling.queue_positions import reason
+from qslurm.protocol.credentials import OwnFolder
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import Admitted
+from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
 
 FEW, MANY = 100, 100_000
@@ -86,9 +86,9 @@ def _place(policy: str) -> float:
     return median(taken) / 1000
 
 
-def _filled(policy: str, queued: int) -> tuple[Queue, Callable[[float], None]]:
+def _filled(policy: str, queued: int) -> tuple[BackendQueue, Callable[[float], None]]:
     """A queue of 50 centers' executions, and how to ask for one more."""
-    queue = Queue(BackendConfig(name="simulated", policy=policy))
+    queue = BackendQueue(BackendConfig(name="simulated", policy=policy))
     random, numbers = Random(1), count(1)  # noqa: S311
 
     def ask(now: float) -> None:

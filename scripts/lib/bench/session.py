@@ -23,16 +23,16 @@ import msgspec
 
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.config import BackendConfig, DispatcherConfig, SessionsConfig
-from qslurm.dispatcher.credentials import OwnFolder
-from qslurm.dispatcher.entrance.certificate import have_certificate, read_certificate
-from qslurm.dispatcher.messages import Admitted
-from qslurm.dispatcher.service import serve
+from qslurm.c1.sessions.client import SessionClient
+from qslurm.c1.sessions.connect import Door
+from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, SessionsConfig
+from qslurm.c2.dispatcher.service import serve
 from qslurm.payload.envelope import Envelope
-from qslurm.runtimes.classical.session import Session
-from qslurm.sessions.client import SessionClient
-from qslurm.sessions.door import Door
+from qslurm.protocol.credentials import OwnFolder
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import Admitted
+from qslurm.protocol.tls_certificate import have_certificate, read_certificate
+from qslurm.runtimes.classical.dispatcher_session import Session
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 SHOTS = 1024

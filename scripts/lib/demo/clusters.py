@@ -9,8 +9,8 @@ from typing import Any
 from testbed import Testbed
 from testbed.command import checked
 
-from qslurm.dispatcher.client import DispatcherClient
-from qslurm.dispatcher.messages import GetStatus, Status, TaskStatus
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import GetStatus, Status, TaskStatus
 
 WAITING_OR_RUNNING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 

@@ -11,7 +11,7 @@ from testbed import Testbed, TestbedError
 from testbed.layout import CHECKOUT
 from testbed.releases import RELEASES
 
-from qslurm.slurmrest.adapters import ADAPTERS, parse_version
+from qslurm.slurm.rest.adapters import ADAPTERS, parse_version
 from recording.exchanges import Recorder, serves
 from recording.story import tell
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Literal
 
-from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.scheduling.policy import Waiting
-from qslurm.dispatcher.scheduling.queue import Queue
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.scheduling.backend_queue import BackendQueue
+from qslurm.c2.scheduling.policy import Waiting
 from simulation.day import Job, calibrations
 
 INFINITE = float("inf")
@@ -68,7 +68,7 @@ def fairness(served: Served) -> float:
 
 class _Day:
     def __init__(self, jobs: Sequence[Job], config: BackendConfig) -> None:
-        self.queue = Queue(config)
+        self.queue = BackendQueue(config)
         self.jobs = {job.number: job for job in jobs}
         self.served = Served()
         self.order = itertools.count()

@@ -255,9 +255,9 @@ def _with_capabilities(dispatcher: Daemon) -> Daemon:
 
 
 def _dispatcher_answers(layout: Layout) -> bool:
-    from qslurm.dispatcher.client import DispatcherClient
-    from qslurm.dispatcher.messages import GetStatus, Status
     from qslurm.errors import UnreachableError
+    from qslurm.protocol.dispatcher_client import DispatcherClient
+    from qslurm.protocol.messages import GetStatus, Status
 
     if not layout.dispatcher_socket.exists():
         return False

@@ -9,8 +9,8 @@ from testbed.render import defaults, merged
 
 from qslurm.payload.envelope import Envelope, pack
 from qslurm.payload.handover import SHIPPED, around_script, c2s_own, form_of
-from tests.unit.c2.test_hooks import FORGED, HEADS, STEP
-from tests.unit.submit_plugin import Plugin
+from tests.unit.c2.hooks.test_prolog_epilog import FORGED, HEADS, STEP
+from tests.unit.c2.submit_plugin import Plugin
 
 DISABLED = 2037
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from testbed.layout import CHECKOUT
 
 from qslurm.circuits import stand_ins
 from qslurm.circuits.check import check_circuit
@@ -59,5 +58,5 @@ def test_errors_are_about_the_program_as_it_was_written(gates: str, message: str
 
 
 def test_the_extras_environment_runs_this_with_the_libqasm_that_needs_it() -> None:
-    text = (Path(__file__).parents[3] / "scripts/test").read_text()
+    text = (CHECKOUT / "scripts/test").read_text()
     assert "test_stand_ins" in text.split("EXTRAS_PYTHON", 1)[1] or "{openqasm,stand_ins}" in text

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 import qslurm.cli
-from qslurm.center.config import load_config
+from qslurm.c1.config.center_config import load_config
 from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import UnknownJobError
-from qslurm.feed.pages import Load
-from qslurm.slurmrest import JobInfo
+from qslurm.protocol.job_changes import Load
+from qslurm.slurm.rest import JobInfo
 
 STATES = {12: "COMPLETED", 13: "FAILED", 14: "CANCELLED", 15: "TIMEOUT", 16: "PENDING"}
 NAME = "θ-扫描-\udce9"

@@ -1,9 +1,9 @@
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from testbed.layout import CHECKOUT
 
 from qslurm import errors
 from qslurm.cli.output import (
@@ -15,10 +15,10 @@ from qslurm.cli.output import (
     short_name,
     wants_json,
 )
-from qslurm.cli.times import duration
-from qslurm.slurmrest import JobInfo
+from qslurm.cli.time_format import duration
+from qslurm.slurm.rest import JobInfo
 
-ROOT = Path(__file__).parents[3]
+ROOT = CHECKOUT
 
 
 def test_the_longest_bar_is_the_most_frequent_outcome():

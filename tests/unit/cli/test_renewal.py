@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from qslurm.c2.tokens.renewal_terms import Terms, read_terms
 from qslurm.cli.app import run
-from qslurm.tokens.terms import Terms, read_terms
 
 DAY = 86400
 

@@ -9,8 +9,8 @@ import pytest
 
 from qslurm.cli.app import run
 from qslurm.cli.reservations import Moment
-from qslurm.dispatcher.messages import Reserved
-from qslurm.dispatcher.wire import decode_request, encode
+from qslurm.protocol.dispatcher_frames import decode_request, encode
+from qslurm.protocol.messages import Reserved
 
 
 @pytest.mark.parametrize("text", ["2030-01-02 14:30", "2030-01-02T14:30"])
@@ -51,7 +51,7 @@ def test_a_window_is_a_centers_or_a_jobs(words, center, job_id, monkeypatch, cap
         asked.append(decode_request(encode(message)))
         return Reserved(7)
 
-    monkeypatch.setattr("qslurm.cli.asking.ask", ask)
+    monkeypatch.setattr("qslurm.cli.dispatcher_calls.ask", ask)
     assert run(["backend", "reserve", "qx", *words, "--duration", "1h"]) == 0
     (message,) = asked
     assert (message.center, message.job_id, message.ends - message.begins) == (center, job_id, 3600)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.center.config import load_config
+from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import NotReadyError, UnknownJobError
-from qslurm.slurmrest import JobInfo
+from qslurm.slurm.rest import JobInfo
 
 KINDS = {
     "circuit": {"counts": {"0": 3}, "shots": 3, "raw_data": None},

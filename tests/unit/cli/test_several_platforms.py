@@ -11,7 +11,7 @@ import pytest
 from qslurm.cli.app import run
 from qslurm.cli.options import PlatformName
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
-from qslurm.slurmrest.jobinfo import JobInfo
+from qslurm.slurm.rest.job_info import JobInfo
 
 TWO = '[c2]\nurl = "http://c2"\n[platform.tuna]\nurl = "http://tuna"\n'
 
@@ -89,7 +89,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.delenv("QSLURM_PLATFORM", raising=False)
     found = {"c2": Platform(job(12), job(13)), "tuna": Platform(job(12), job(77))}
     monkeypatch.setattr(
-        "qslurm.center.connection.open_center", lambda config, say=None: found[config.platform](config)
+        "qslurm.c1.connection.center.open_center", lambda config, say=None: found[config.platform](config)
     )
     return found
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import qslurm
-from qslurm.center import packing
-from qslurm.center.config import load_config
-from qslurm.center.packing import Package
-from qslurm.center.sending import INVALID_ARRAY
-from qslurm.center.settings import Config
+from qslurm.c1.config.center_config import load_config
+from qslurm.c1.config.settings import Config
+from qslurm.c1.submission import packing
+from qslurm.c1.submission.packing import Package
+from qslurm.c1.submission.sending import INVALID_ARRAY
 from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
@@ -24,7 +24,7 @@ from qslurm.cli.submit_many import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
 from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
-from qslurm.slurmrest import JobInfo, Submitted
+from qslurm.slurm.rest import JobInfo, Submitted
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -130,8 +130,8 @@ def test_submitting_a_circuit_loads_nothing_that_takes_long(here):
         "jwt",
         "asyncio",
         "qslurm.circuits.cqasm1",
-        "qslurm.center.lists",
-        "qslurm.slurmrest.client",
+        "qslurm.c1.queries.lists",
+        "qslurm.slurm.rest.client",
     ]
     code = (
         "import os, sys; from qslurm.cli.app import run\n"

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from qslurm.center.config import load_config
+from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
-from qslurm.slurmrest import JobInfo
+from qslurm.slurm.rest import JobInfo
 
 STATES = {
     12: "COMPLETED",
@@ -93,7 +93,7 @@ def test_a_timeout_is_for_all_of_them(capsys):
 
 
 def test_a_c2_that_is_away_is_not_waited_for_job_by_job(c2, monkeypatch, capsys):
-    monkeypatch.setattr("qslurm.center.waiting.PATIENCE_S", 0.0)
+    monkeypatch.setattr("qslurm.c1.connection.polling.PATIENCE_S", 0.0)
     c2.away = True
     assert run(["wait", "12", "13"]) == 5
     assert "C2 has not answered" in capsys.readouterr().err

@@ -3,11 +3,11 @@ import signal
 import click
 import pytest
 
-from qslurm.center.config import Config
-from qslurm.center.connection import Center
+from qslurm.c1.config.center_config import Config
+from qslurm.c1.connection.center import Center
 from qslurm.cli.waiting import ENDING, Waiting
 from qslurm.errors import UnreachableError
-from qslurm.slurmrest import JobInfo
+from qslurm.slurm.rest import JobInfo
 
 KEY = "0123456789abcdef" * 2
 PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_of
-from tests.unit.submit_plugin import Plugin
+from tests.unit.c2.submit_plugin import Plugin
 
 DUPLICATE = 2011
 SAID = "qslurm key=k1 kind=circuit backend=qx origin=slurm:c1:7:ann"

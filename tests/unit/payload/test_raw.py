@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from testbed.layout import CHECKOUT
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import LIMIT, Comment
 from qslurm.payload.raw import C2_DECIDES, decided_by_c2, parse_payload, with_key
 
-PAPER = json.loads((Path(__file__).parents[2] / "recorded/v0.0.39/submit_paper.json").read_text())["request"][
-    "body"
-]
+PAPER = json.loads((CHECKOUT / "tests/recorded/v0.0.39/submit_paper.json").read_text())["request"]["body"]
 
 
 def test_a_payload_is_read_as_it_stands():

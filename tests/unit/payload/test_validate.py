@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from testbed.layout import CHECKOUT
 
 from qslurm.errors import InvalidInputError
 from qslurm.payload.fields import JOB_FIELDS
 from qslurm.payload.validate import MAX_SCRIPT, problems, validate
-from qslurm.slurmrest.adapters import ADAPTERS
+from qslurm.slurm.rest.adapters import ADAPTERS
 
-RECORDED = Path(__file__).parents[2] / "recorded" / "v0.0.39"
+RECORDED = CHECKOUT / "tests/recorded" / "v0.0.39"
 
 
 def _payload(script="#!/bin/bash\n", **job):

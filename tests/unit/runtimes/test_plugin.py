@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from testbed.layout import CHECKOUT
 
-from qslurm.dispatcher.config import BackendConfig
-from qslurm.dispatcher.service import check_runtime
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.dispatcher.service import check_runtime
 from qslurm.errors import ConfigError
 from qslurm.runtimes.plugin import BUILT_IN, find_plugin, plugin_names
-from qslurm.runtimes.quantum import make_runtime
+from qslurm.runtimes.quantum.process import make_runtime
 
 ABACUS = """
 import msgspec
@@ -56,7 +57,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_those_of_this_package_are_declared_as_others_are() -> None:
     import tomllib
 
-    text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    text = (CHECKOUT / "pyproject.toml").read_text()
     assert tomllib.loads(text)["project"]["entry-points"]["qslurm.runtimes"] == BUILT_IN
 
 

@@ -29,7 +29,7 @@ def test_every_variable_is_used_by_a_template() -> None:
 
 
 def test_c2_toml_is_what_the_services_read() -> None:
-    from qslurm.c2.config import parse_c2_config
+    from qslurm.c2.config.file import parse_c2_config
 
     config = parse_c2_config(render("c2/c2.toml.j2", defaults()))
     assert [backend.name for backend in config.backend] == ["qx"]
@@ -71,7 +71,7 @@ def test_systemd_knows_every_word_of_a_unit(name: str, tmp_path: Path) -> None:
 
 
 def test_nginx_passes_on_each_version_that_the_client_speaks_and_no_other() -> None:
-    from qslurm.slurmrest.adapters import ADAPTERS
+    from qslurm.slurm.rest.adapters import ADAPTERS
 
     text = render("c2/nginx.conf.j2", defaults()).replace(r"\z", r"\Z")  # PCRE's words in Python's
     rules = re.findall(r'"~(\^\S.*)" 1;', text)
@@ -208,7 +208,7 @@ def test_units_are_what_systemd_takes(unit: str, tmp_path: Path) -> None:
 
 
 def test_a_backend_s_options_reach_its_runtime_as_they_were_given() -> None:
-    from qslurm.c2.config import parse_c2_config
+    from qslurm.c2.config.file import parse_c2_config
 
     given = {"host": "qpu1", "missed_heartbeats": 4, "heartbeat_s": 0.5, "exclusive": False}
     values = merged(defaults(), {"backend": [{"name": "spin2", "runtime": "hardware", "options": given}]})
@@ -217,7 +217,7 @@ def test_a_backend_s_options_reach_its_runtime_as_they_were_given() -> None:
 
 
 def test_c2_knows_by_heart_what_qslurm_makes_and_who_may_send_what() -> None:
-    from qslurm.c2.config import parse_c2_config
+    from qslurm.c2.config.file import parse_c2_config
     from qslurm.payload.handover import SHIPPED
 
     values = merged(defaults(), {"qslurm": {"center_kinds": {"lumi": ["script"]}}})

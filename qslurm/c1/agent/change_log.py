@@ -1,0 +1,60 @@
+"""Which jobs have changed lately, for programs that wait for many: each user hears of their own. In memory only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from qslurm.c1.connection.agent_messages import Moved
+from qslurm.slurm.job_row import JobRow
+
+REMEMBERED = 50_000
+"""Changes of all users; who has missed more looks at everything again."""
+
+MOST_AT_ONCE = 1000
+"""Jobs that one answer names; who has missed more is better off with a list of all."""
+
+
+class ChangeLog:
+    """`owners` says who submitted what, by key; `wake` is called with each user of whom there is news."""
+
+    def __init__(
+        self, owners: Callable[[Collection[str]], dict[str, str]], wake: Callable[[str], None]
+    ) -> None:
+        self._owners, self._wake = owners, wake
+        self._lock = threading.Lock()
+        self._changes: deque[tuple[int, str, int]] = deque(maxlen=REMEMBERED)
+        # Numbers go on where an agent before us can't have come to, so that who asked it is known to have missed some.
+        self._first = self._last = time.time_ns()
+
+    def changed(self, rows: Sequence[JobRow]) -> None:
+        """These jobs are other than they were. Called by any thread."""
+        keys = [row.marks.key for row in rows]
+        owners = self._owners({key for key in keys if key})
+        users = set()
+        with self._lock:
+            for row, key in zip(rows, keys, strict=True):
+                if user := owners.get(key):
+                    self._last += 1
+                    self._changes.append((self._last, user, row.array_job or row.job_id))
+                    users.add(user)
+        for user in users:
+            self._wake(user)
+
+    def since(self, number: int, user: str) -> Moved:
+        """The user's jobs that have changed since an answer had this number; 0 for who has heard nothing yet."""
+        with self._lock:
+            oldest = self._changes[0][0] - 1 if self._changes else self._last
+            if not max(oldest, self._first) <= number <= self._last:
+                return Moved(self._last, missed=True)
+            jobs: set[int] = set()
+            for at, whose, job_id in reversed(self._changes):
+                if at <= number:
+                    break
+                if whose == user:
+                    jobs.add(job_id)
+            if len(jobs) > MOST_AT_ONCE:
+                return Moved(self._last, missed=True)
+            return Moved(self._last, sorted(jobs))

@@ -1,0 +1,141 @@
+"""Who is connected to the agent, and how much each may have under way, so that nobody keeps the others out.
+
+On the agent's host the kernel says at once who a connection is. From a compute node nobody knows before the first
+question, so those that have said nothing count for their host, and the oldest of them gives way to the newest: who
+means to ask does so at once. All of this is in the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from qslurm.errors import QslurmError
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+MOST_CONNECTIONS = 4096
+MOST_OF_ONE = 256
+"""Connections of a user, or of a host that have not said whose they are yet."""
+
+MOST_SILENT = 128
+"""Of those, the ones that have not even asked."""
+
+SMALL = 64 * 1024
+"""Bytes of a question of which everybody may have as many as connections."""
+
+LARGE_AT_ONCE = 4
+"""Larger questions, and answers that may be large, of a user, or of those of a host who have not said who they are."""
+
+TURNS = 2
+"""Threads of a kind that one user keeps busy."""
+
+
+class TooManyError(QslurmError):
+    """Somebody, or the agent, has as many connections as may be."""
+
+    kind = "too_many"
+
+
+class Connection:
+    """A connection. `whose` is the user, or the host while nobody knows better."""
+
+    def __init__(self, whose: str, writer: asyncio.StreamWriter, *, is_known: bool) -> None:
+        self.whose, self.writer, self.is_known = whose, writer, is_known
+        self.large: asyncio.Semaphore | None = None
+
+    def is_done(self) -> None:
+        """Nothing large is kept for it any more."""
+        if self.large is not None:
+            self.large.release()
+            self.large = None
+
+
+class Connections:
+    """All connections."""
+
+    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
+        self._most = most
+        self._count: Counter[str] = Counter()
+        self._silent: dict[Connection, None] = {}  # in the order in which they came
+        self._large: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._warned: set[str] = set()
+
+    def enter(self, whose: str, writer: asyncio.StreamWriter, *, is_known: bool) -> Connection:
+        """A new connection; TooManyError if it can't be had."""
+        if not is_known:
+            silent = [guest for guest in self._silent if guest.whose == whose]
+            if len(silent) >= MOST_SILENT:
+                self._send_away(silent[0])
+        if self._count.total() >= self._most and self._silent:
+            self._send_away(next(iter(self._silent)))
+        guest = Connection(whose, writer, is_known=is_known)
+        self._add(guest)
+        return guest
+
+    def has_asked(self, guest: Connection) -> None:
+        """A connection is not silent any more: it is found out whose it is."""
+        self._silent.pop(guest, None)
+
+    def known_as(self, guest: Connection, whose: str) -> None:
+        """A connection has proved whose it is; TooManyError if it can't be kept."""
+        if guest.is_known and guest.whose == whose:
+            return
+        self._drop(guest)
+        guest.whose, guest.is_known = whose, True
+        self._add(guest)
+
+    def leave(self, guest: Connection) -> None:
+        """A connection has ended."""
+        guest.is_done()
+        self._drop(guest)
+
+    def _drop(self, guest: Connection) -> None:
+        if guest.whose:
+            self._count[guest.whose] -= 1
+            if not self._count[guest.whose]:
+                del self._count[guest.whose]
+                self._warned.discard(guest.whose)
+        self._silent.pop(guest, None)
+        guest.whose = ""
+
+    async def large(self, guest: Connection) -> None:
+        """Wait until something large may be kept for this connection, until that `is_done`."""
+        if guest.large is None:
+            room = _of(self._large, guest.whose, LARGE_AT_ONCE)
+            await room.acquire()
+            guest.large = room
+
+    @asynccontextmanager
+    async def turn(self, guest: Connection, kind: str) -> AsyncIterator[None]:
+        """Time of a thread of this kind, when it is this user's turn."""
+        async with _of(self._turns, f"{kind} {guest.whose}", TURNS):
+            yield
+
+    def _add(self, guest: Connection) -> None:
+        if self._count.total() >= self._most or self._count[guest.whose] >= MOST_OF_ONE:
+            whose, guest.whose = guest.whose, ""
+            if whose not in self._warned:
+                self._warned.add(whose)
+                log.warning("too many connections", whose=whose, of_all=self._count.total())
+            raise TooManyError("There are too many connections to the center's agent.")
+        self._count[guest.whose] += 1
+        if not guest.is_known:
+            self._silent[guest] = None
+
+    def _send_away(self, guest: Connection) -> None:
+        self.leave(guest)
+        guest.writer.transport.abort()
+
+
+def _of(known: WeakValueDictionary[str, asyncio.Semaphore], whose: str, most: int) -> asyncio.Semaphore:
+    """Theirs, which is there as long as somebody holds it or waits for it."""
+    found = known.get(whose)
+    if found is None:
+        found = known[whose] = asyncio.Semaphore(most)
+    return found

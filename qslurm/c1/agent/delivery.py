@@ -1,0 +1,87 @@
+"""Sending one submission exactly once, whatever becomes of the link, of C2 and of us."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qslurm.errors import (
+    DuplicateError,
+    InvalidInputError,
+    PermissionDeniedError,
+    RefusedError,
+    UncertainError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest import JobInfo, Submitted
+
+
+_ID = re.compile(r"(?<=:)[0-9]{1,10}(?![0-9])")
+
+
+class C2(Protocol):
+    """What delivery needs of a slurmrestd client."""
+
+    def submit(self, payload: dict[str, Any]) -> Submitted:
+        """Submit once; UncertainError when nobody knows, DuplicateError when C2 knows the key."""
+        ...
+
+    def find_by_key(self, key: str) -> JobInfo | None:
+        """The job that has this key; None only if C2 is sure."""
+        ...
+
+
+def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submitted:
+    """Have C2 accept this submission, and say as which job.
+
+    `unsure`: an earlier try may have reached C2, so it is looked up first. A request that is still under way
+    somewhere can come in later than the look-up; then C2's job_submit.lua refuses whichever of the two comes second.
+    RefusedError is C2's last word. After UncertainError (C2 may have it) try again unsure; after another
+    UnreachableError C2 has heard nothing new.
+    """
+    if unsure and (found := _found(c2, key)):
+        return found
+    try:
+        return c2.submit(payload)
+    except DuplicateError as error:
+        if found := _found(c2, key):
+            return found
+        raise UncertainError(
+            "C2 knows the submission, but not yet as which job.", hint="It is looked up again."
+        ) from error
+
+
+def _found(c2: C2, key: str) -> Submitted | None:
+    from qslurm.c1.queries.forgotten_jobs import is_forgotten
+    from qslurm.slurm.rest import Submitted
+
+    try:
+        job = c2.find_by_key(key)
+    except (RefusedError, InvalidInputError, PermissionDeniedError) as error:
+        # C2's last word about a look-up is none about the submission, which it may have
+        raise UncertainError(
+            f"Nobody can say whether C2 has the job: {error.message}", hint=error.hint
+        ) from error
+    if job is None or is_forgotten(
+        job
+    ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
+        return None
+    return Submitted(job.array_job_id or job.job_id, [], "")  # a task that has begun has an id of its own
+
+
+def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:
+    """The payload with the ids that the jobs it depends on have by now; None while one of them has none.
+
+    A job that C2 had forgotten comes back under another id, and Slurm starts a job whose dependency it does not know.
+    What is no id is left as it is, for C2 to refuse.
+    """
+    dependency = payload["job"].get("dependency")
+    if not dependency:
+        return payload
+    present = {number: now(int(number)) for number in _ID.findall(str(dependency))}
+    if None in present.values():
+        return None
+    renumbered = _ID.sub(lambda found: str(present[found[0]]), str(dependency))
+    return {**payload, "job": {**payload["job"], "dependency": renumbered}}

@@ -1,0 +1,166 @@
+"""How submissions end, for those on C1 that depend on it: follow-ups that are held, and jobs that wait."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from qslurm.c1.agent.reconcile import LOST_FOR_GOOD
+from qslurm.c1.connection.agent_messages import (
+    EndBound,
+    Ending,
+    Endings,
+    GetEndings,
+    LetGo,
+    Releasing,
+    Submit,
+    WhoReleases,
+)
+from qslurm.errors import (
+    JobCancelledError,
+    PermissionDeniedError,
+    QslurmError,
+    TimedOutError,
+    UnknownJobError,
+)
+from qslurm.slurm.states import explain
+from qslurm.system.event_log import EventLog
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.job_tracker import JobTracker
+    from qslurm.c1.agent.outbox import Facts, Outbox
+    from qslurm.c1.agent.user import User
+    from qslurm.c1.agent.wait_bindings import WaitBindings
+    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.connection.center import Center
+
+log = EventLog(__name__)
+
+AT_ONCE = 50
+"""Endings that are told in one answer, at most: each is asked of C2 once more."""
+
+OPEN = ("open", "unknown")
+
+
+class Dependants:
+    """What depends on submissions. May be used by several threads; `center` is the connection of the one that asks."""
+
+    def __init__(self, config: Config, outbox: Outbox, bonds: WaitBindings, follower: JobTracker) -> None:
+        self._releaser, self._platform = config.agent.releaser, config.platform
+        self._outbox = outbox
+        self._bonds = bonds
+        self._follower = follower
+        self._news = 0
+        self._watched = False  # the releaser knows of somebody who waits, so it looks often
+        self._heard = time.monotonic()
+
+    def releasing(self) -> Releasing:
+        """Who releases follow-ups, and whether anybody does."""
+        if not self._releaser:
+            return Releasing("")
+        return Releasing(self._platform, time.monotonic() - self._heard)
+
+    def expect(self, question: Submit) -> None:
+        """A submission is about to be taken in, on which something on C1 depends."""
+        if question.waits:
+            self._bonds.tie(question.key, question.waits)
+        if question.followed or (question.waits and not self._watched):
+            self._news += 1
+
+    def answer(
+        self, user: User, question: WhoReleases | LetGo | GetEndings | EndBound, center: Center
+    ) -> Any:
+        """The answer to a question about them; all but the first two are the releaser's, and an admin's."""
+        match question:
+            case WhoReleases():
+                return self.releasing()
+            case LetGo(key=key):
+                facts = self._outbox.facts([key]).get(key)
+                return self._bonds.untie(key) if facts is not None and facts.user == user.name else None
+        if not user.admin and (not self._releaser or user.name != self._releaser):
+            raise PermissionDeniedError(
+                f"{user.name} is not this center's releaser.",
+                hint="The agent's configuration names it ([agent] releaser).",
+            )
+        return (
+            self._end(center, question.key)
+            if isinstance(question, EndBound)
+            else self._endings(center, question)
+        )
+
+    def _endings(self, center: Center, question: GetEndings) -> Endings:
+        """How the submissions are now."""
+        self._heard = time.monotonic()
+        news = self._news  # first: what comes while we look is told next time
+        found: list[Ending] = []
+        known, over = self._outbox.facts(question.keys), 0
+        for key in question.keys:
+            if over == AT_ONCE:
+                break
+            found.append(self._ending(center, key, known.get(key)))
+            over += found[-1].how not in OPEN
+        bound = self._bonds.of(question.cluster)
+        self._watched = bool(bound)
+        return Endings(found, bound, news)
+
+    def _end(self, center: Center, key: str) -> None:
+        """Cancel a submission's job, since nobody waits for it any more.
+
+        What C2 has not answered for yet can't be cancelled, nor what it has lost: that comes back, and its old id may
+        be another's meanwhile. The releaser asks again.
+        """
+        entry = self._outbox.with_key(key)
+        if entry is not None and not entry.ended and self._bonds.has(key):
+            if entry.job_id is None or not _has(center, entry.job_id, key):
+                return
+            center.slurm.cancel(entry.job_id)
+            self._follower.cancelled.add(entry.number, key, entry.job_id)
+            self._follower.look()
+            log.info(
+                "cancelled", job=entry.job_id, key=key, user=entry.user, reason="who waited for it is gone"
+            )
+        self._bonds.untie(key)
+
+    def _ending(self, center: Center, key: str, facts: Facts | None) -> Ending:
+        if facts is None:
+            return Ending(key, "unknown")
+        if facts.state == "refused":
+            return Ending(key, "refused", facts.user, why=str(facts.answer.get("message", "")))
+        if facts.state == "lost":
+            return Ending(key, "lost", facts.user, facts.job_id or 0, explain(LOST_FOR_GOOD))
+        if facts.job_id is None or not facts.ended:
+            return Ending(key, "open", facts.user, facts.job_id or 0)
+        try:
+            how, why = _outcome(center, facts.job_id, key)
+        except UnknownJobError:
+            how, why = "lost", ""
+        except QslurmError as error:  # C2 is away: what is known now would be half of it
+            log.warning("C2 can't be asked how a job has ended", job=facts.job_id, reason=error.message)
+            how, why = "open", ""
+        return Ending(key, how, facts.user, facts.job_id, why)
+
+
+def _has(center: Center, job_id: int, key: str) -> bool:
+    """Whether C2 has this submission's job under that id."""
+    try:
+        tasks = center.slurm.tasks(job_id)
+    except UnknownJobError:
+        return False
+    return all(job.marks.key in ("", key) for job in tasks)
+
+
+def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:
+    """How a job has ended, or all tasks of an array, and why; "open" if some have not."""
+    from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.c1.queries.tasks import look, outcome_error
+
+    tasks = look(center, JobRef(job_id))
+    if any(job.marks.key not in ("", key) for job in tasks.jobs):
+        raise UnknownJobError(f"Job {job_id} is another by now.")
+    if not tasks.is_final:
+        return "open", ""
+    error = outcome_error(center, tasks)
+    if error is None:
+        return "completed", ""
+    how = {JobCancelledError: "cancelled", TimedOutError: "timed_out"}.get(type(error), "failed")
+    return how, error.message

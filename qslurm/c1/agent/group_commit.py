@@ -1,0 +1,104 @@
+"""Changes of a SQLite file by several threads: those that come while the disk is busy go together into a transaction.
+
+A commit costs the disk a millisecond or more, whatever is in it, and one file has one at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+T = TypeVar("T")
+
+
+class _Change:
+    """What one thread wants to have changed, and what came of it."""
+
+    def __init__(self, make: Callable[[sqlite3.Connection], Any]) -> None:
+        self.make = make
+        self.turn = threading.Event()
+        """Set when it is done, or when its thread is to commit it, and all that wait behind it."""
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Commits:
+    """Makes changes by a connection in autocommit mode, which others may use while they hold `lock`."""
+
+    def __init__(self, store: sqlite3.Connection, lock: threading.Lock) -> None:
+        self._store = store
+        self._lock = lock
+        self._mutex = threading.Lock()
+        self._waiting: list[_Change] = []
+        self._busy = False
+
+    def make(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """What the change gives back, when it is on disk; the error that it met, and nothing of it is.
+
+        Changes are made in the order in which they came. One may be begun twice: the second time after all of the first
+        was undone.
+        """
+        mine = _Change(change)
+        with self._mutex:
+            self._waiting.append(mine)
+            leads, self._busy = not self._busy, True
+        if not leads:
+            mine.turn.wait()
+        if not mine.done:
+            self._commit_waiting()
+        if mine.error is not None:
+            raise mine.error
+        result: T = mine.result
+        return result
+
+    def _commit_waiting(self) -> None:
+        with self._mutex:
+            batch, self._waiting = self._waiting, []
+        try:
+            with self._lock:
+                self._commit(batch)
+        except BaseException as error:  # noqa: BLE001 -- nobody may believe that theirs is on disk
+            for one in batch:
+                one.error = error
+        finally:
+            with self._mutex:
+                after = self._waiting[0] if self._waiting else None
+                self._busy = after is not None
+            for one in batch:
+                one.done = True
+                one.turn.set()
+            if after is not None:
+                after.turn.set()
+
+    def _commit(self, batch: Sequence[_Change]) -> None:
+        """All in one transaction; if that can't be, each in one of its own, so that only those fail that must."""
+        if len(batch) > 1:
+            try:
+                self._transaction(batch)
+            except Exception:  # noqa: BLE001 -- whose it was is found out below
+                log.debug("changes go one by one", number=len(batch))
+            else:
+                return
+        for one in batch:
+            try:
+                self._transaction([one])
+            except Exception as error:  # noqa: BLE001 -- it is raised in the thread whose change it is
+                one.error = error
+
+    def _transaction(self, batch: Sequence[_Change]) -> None:
+        self._store.execute("BEGIN IMMEDIATE")
+        try:
+            for one in batch:
+                one.result = one.make(self._store)
+            self._store.execute("COMMIT")
+        except BaseException:
+            if self._store.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                self._store.execute("ROLLBACK")
+            raise

@@ -1,0 +1,92 @@
+"""Takes submissions in: who really asks stands in them, and nobody gets more than the center allows."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.agent.limits import jobs_in, limits_of, within_limits
+from qslurm.c1.connection.agent_messages import Failed, Submission, Submit, error_of
+from qslurm.c1.origin import with_user
+from qslurm.errors import InvalidInputError, UnknownJobError
+from qslurm.payload.comment import Comment, with_origin
+from qslurm.payload.validate import validate
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.endings import Dependants
+    from qslurm.c1.agent.outbox import Outbox
+    from qslurm.c1.agent.sender_threads import SenderThreads
+    from qslurm.c1.agent.user import User
+    from qslurm.c1.config.center_config import AgentSettings
+
+_KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
+
+
+class Intake:
+    """May be used by several threads at once."""
+
+    def __init__(
+        self, settings: AgentSettings, outbox: Outbox, sender: SenderThreads, dependants: Dependants
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._sender = sender
+        self._dependants = dependants
+        self._taking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """By user."""
+
+    def take(self, user: User, question: Submit) -> Submission:
+        """What has become of a submission, taken in if it is new; RefusedError if its user may not have it now."""
+        known = self._outbox.with_key(question.key)
+        if known is None:
+            payload = self._readable(user, question)
+            with self._counting(user):
+                payload = {**payload, "job": self._allowed(user, payload["job"])}
+                self._dependants.expect(question)
+                taken = self._outbox.take(question.key, user.name, payload)
+            self._sender.look(taken.number)
+        elif known.user != user.name:
+            raise InvalidInputError("This submission's key is another's.", hint="Submit it anew.")
+        return self.how_is(question.key)
+
+    def how_is(self, key: str) -> Submission:
+        """How a submission is; the error it was refused with, if it was."""
+        entry = self._outbox.with_key(key)
+        if entry is None:
+            raise UnknownJobError(f"The center's agent has no submission {key}.")
+        if entry.state == "refused":
+            raise error_of(msgspec.convert(entry.answer, Failed))
+        if entry.job_id is None:
+            return Submission("waiting", reason=self._sender.trouble.get(key, ""))
+        return Submission("accepted", entry.job_id, **entry.answer)
+
+    def _readable(self, user: User, question: Submit) -> dict[str, Any]:
+        """The payload with who really asks in it; InvalidInputError for one that can't be sent."""
+        payload = question.payload
+        validate(payload)
+        job = payload["job"]
+        said = Comment.parse(str(job.get("comment", "")))
+        if said.key != question.key or not _KEY.fullmatch(question.key):
+            raise InvalidInputError("The payload's comment does not have the submission's key.")
+        # whatever the command says of its user, the kernel or MUNGE knows better
+        comment = with_origin(job["comment"], with_user(said.origin, user.name))
+        return {**payload, "job": {**job, "comment": comment}}
+
+    def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:
+        """The job, with the account it gets; RefusedError if the user may not have it now."""
+        open_jobs = None if user.admin else partial(self._open_jobs, user.name)
+        return within_limits(limits_of(self._settings, user.name), job, open_jobs)
+
+    def _counting(self, user: User) -> AbstractContextManager[object]:
+        """Of many that come at once from a user with a limit, each is counted before the next."""
+        is_counted = limits_of(self._settings, user.name).max_open_jobs and not user.admin
+        return self._taking[user.name] if is_counted else nullcontext()
+
+    def _open_jobs(self, user: str) -> int:
+        return sum(jobs_in(array) for array in self._outbox.open_arrays(user))

@@ -1,0 +1,67 @@
+"""Whose job is it on which no key stands any more? A submission is known by its key; here its id and its time count.
+
+C2's submit plugin sees to it that a job keeps its key whatever is written on it. On a C2 without that plugin, or where
+a site's own writes over both of its copies, only the id is left, which C2 gives again after a crash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.payload.comment import BEFORE_NOTE, words_of
+from qslurm.slurm.job_row import JobRow
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.outbox import Entry, Outbox
+    from qslurm.slurm.rest import JobInfo
+
+SKEW_S = 300.0
+"""Seconds by which the clocks of both clusters may differ: MUNGE and tokens don't work with more."""
+
+
+def is_of(entry: Entry, row: JobRow) -> bool:
+    """Whether a job of the center's user that C2 shows is this submission's.
+
+    By its key; by its id if it has none, and was submitted when this was: C2 gives the id of a job that it has
+    forgotten to a later one. What was put back into the queue counts as submitted then.
+    """
+    if key := row.marks.key:
+        return key == entry.key
+    if entry.job_id is None or (row.array_job or row.job_id) != entry.job_id:
+        return False
+    is_not_earlier = row.submit >= entry.created - SKEW_S
+    is_not_later = row.restarts > 0 or entry.accepted is None or row.submit <= entry.accepted + SKEW_S
+    return not row.submit or (is_not_earlier and is_not_later)
+
+
+def named(row: JobRow, outbox: Outbox, before: JobRow | None = None) -> JobRow:
+    """The job, with its submission's key in its admin comment, if it has lost that.
+
+    `before` is the job with its id that was seen last.
+    """
+    if row.marks.key or (before is not None and _is_later(row, before)):
+        return row
+    entry = outbox.of_job(row.array_job or row.job_id)
+    if entry is None or not is_of(entry, row):
+        return row
+    return msgspec.structs.replace(row, admin_comment=_marked(entry, row.admin_comment))
+
+
+def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
+    """The submission's job as `named` has it; None for another."""
+    if not is_of(entry, JobRow.of(job)):
+        return None
+    marked = job.admin_comment if job.marks.key else _marked(entry, job.admin_comment)
+    return msgspec.structs.replace(job, admin_comment=marked)
+
+
+def _marked(entry: Entry, admin_comment: str) -> str:
+    said = words_of(str(entry.payload["job"].get("comment", "")))
+    return said + BEFORE_NOTE + admin_comment if admin_comment else said
+
+
+def _is_later(row: JobRow, before: JobRow) -> bool:
+    """Whether a job was submitted when another that had its id was there already."""
+    return 0 < before.submit < row.submit and row.restarts <= before.restarts

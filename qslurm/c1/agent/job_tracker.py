@@ -1,0 +1,271 @@
+"""Follows the center's open jobs on C2, for everybody who waits for one of them.
+
+C2's job manager says what has changed, in one question that waits for an answer. While it can't be asked, slurmrestd
+is, at most once a second, and more rarely where its answers take long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.c1.agent.cancellations import Cancellations
+from qslurm.c1.agent.job_identity import named
+from qslurm.c1.agent.job_table import JobTable
+from qslurm.c1.agent.reconcile import Reconciler
+from qslurm.errors import QslurmError, UnknownJobError
+from qslurm.slurm.job_row import JobRow
+from qslurm.system.event_log import EventLog
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.outbox import Outbox
+    from qslurm.c1.connection.center import Center
+    from qslurm.slurm.rest import JobInfo
+
+log = EventLog(__name__)
+
+WAIT_S = 25
+"""A question to the job manager waits so long for something to change."""
+
+RETRY_S = 5.0
+"""Between two tries to follow the job manager again."""
+
+PAUSE_S = 1.0
+"""Between two questions to slurmrestd, at least."""
+
+SHARE = 0.1
+"""Of the time, at most, slurmrestd is busy with our questions."""
+
+LONGEST_PAUSE_S = 60.0
+FEW = 5
+"""So many jobs are asked for one by one, unless the list of all is quick."""
+
+QUICK_S = 0.1
+MISSING_S = 10.0
+"""How often it is looked for submissions whose jobs the job manager does not tell of."""
+
+STOP_S = 1.0
+
+
+class JobTracker:
+    """A thread that looks. `changed` is called with the jobs that are seen to be other than before."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Callable[[], Center],
+        changed: Callable[[list[JobRow]], None],
+        lost: Reconciler | None = None,
+    ) -> None:
+        self.jobs = JobTable()
+        self.is_live = False
+        """Whether C2's job manager says at once what changes."""
+
+        self.cancelled = Cancellations(outbox)
+        """What users have cancelled, in case it comes back."""
+
+        self._lost = Reconciler(outbox, lambda: None) if lost is None else lost
+        self._outbox = outbox
+        self._connect = connect
+        self._changed = changed
+        self._news = threading.Event()
+        self._stopping = False
+        self._since = ""
+        self._follow_at = 0.0
+        self._missing_at = 0.0
+        self._is_missing_some = False
+        self._list_s = 0.0
+        self._trouble = ""
+        self._turn = 0
+        # A daemon: a question that waits for its answer must not keep the agent from ending.
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is heard later is not taken in any more."""
+        self._stopping = True
+        self._news.set()
+        self._thread.join(STOP_S)
+
+    def look(self) -> None:
+        """There is a new job, or somebody has cancelled one."""
+        self._news.set()
+
+    def job(self, job_id: int) -> JobInfo | None:
+        """A job as it was seen last; None if nobody has looked yet."""
+        row = self.jobs.row(job_id)
+        return row.info() if row else None
+
+    def tasks(self, job_id: int, key: str) -> list[JobInfo]:
+        """A submission's tasks, or its one job, as they were seen last; none if slurmrestd must be asked."""
+        rows = self.jobs.tasks(job_id, key)
+        known = self.is_live or not any(row.array_job for row in rows)
+        return [row.info() for row in rows] if known else []
+
+    def saw(self, jobs: list[JobInfo]) -> None:
+        """Somebody else has asked for jobs, and there is no doubt that they are as they are called."""
+        self._say_changed([row for row in self._named(map(JobRow.of, jobs)) if self.jobs.see(row)])
+
+    def _run(self) -> None:
+        center = self._connect()
+        while True:
+            self._news.clear()
+            if self._stopping:  # looked at after the bell is reset, or its last ring is missed
+                break
+            pause = 0.0
+            try:
+                pause = self._round(center)
+            except QslurmError as error:
+                self._say_trouble(error.message)
+                pause = max(PAUSE_S, self._pause())
+                center.close()
+                center = self._connect()  # with the token that is installed now
+            except Exception as error:  # noqa: BLE001 -- a bug must not leave everybody waiting for ever
+                log.crashed("a round of looking failed", error)
+                pause = LONGEST_PAUSE_S
+            if pause == float("inf"):
+                self._news.wait()
+            elif pause and not self._stopping:
+                time.sleep(min(pause, PAUSE_S))
+                self._news.wait(max(0.0, pause - PAUSE_S))
+        center.close()
+
+    def _round(self, center: Center) -> float:
+        """Hear once how jobs are; seconds until the next time."""
+        if not self._outbox.has_open() and not self.cancelled.are_expected(time.monotonic()):
+            return float("inf")
+        if center.has_platform and (self.is_live or time.monotonic() >= self._follow_at):
+            try:
+                self._follow(center)
+            except QslurmError as error:
+                self._lose(error)
+            else:
+                return 0.0
+        self._ask(center)
+        self._trouble = ""
+        return self._pause()
+
+    # --- by the job manager --------------------------------------------------------------------------
+
+    def _follow(self, center: Center) -> None:
+        is_busy = self._is_missing_some or self.cancelled.are_back
+        wait_s = (int(PAUSE_S) if is_busy else WAIT_S) if self.is_live else 0
+        page = center.results.changes(self._since, wait_s)
+        if self._stopping:
+            return
+        if not self.is_live:
+            log.info("follows C2's job manager")
+            self.is_live, self._trouble = True, ""
+        self._since = page.since
+        page = msgspec.structs.replace(page, jobs=self._named(page.jobs))
+        self.cancelled.saw(page.jobs, time.monotonic())
+        self._tell(self.jobs.apply(page))
+        self.cancelled.repeat(center, time.monotonic())
+        if not page.more and time.monotonic() >= self._missing_at:
+            self._missing_at = time.monotonic() + MISSING_S
+            self._find_missing(center)
+
+    def _lose(self, error: QslurmError) -> None:
+        if self.is_live or not self._follow_at:
+            log.warning("C2's job manager can't be followed; slurmrestd is asked", reason=error.message)
+        self.is_live, self._since = False, ""
+        self._follow_at = time.monotonic() + RETRY_S
+
+    def _find_missing(self, center: Center) -> None:
+        """Ask slurmrestd for a submission whose job has ended, and was forgotten, while nobody followed."""
+        missing = self._suspected(lambda job_id, key: bool(self.jobs.tasks(job_id, key)))
+        self._is_missing_some = bool(missing)
+        if missing:
+            self._look_at(center, *missing[self._turn % len(missing)])
+            self._turn += 1
+            self._missing_at = time.monotonic() + max(PAUSE_S, MISSING_S / len(missing))
+            self.saw(self._lost.look(center, time.monotonic()))
+
+    def _suspected(self, is_shown: Callable[[int, str], bool]) -> list[tuple[int, str, int]]:
+        """Number, key and job id of the open submissions whose jobs C2 does not show."""
+        missing, now = [], time.monotonic()
+        followed = self._outbox.on_c2()
+        self._outbox.ended(self._over(followed))  # C2's news may have been through before its answer
+        for number, key, job_id in followed:
+            if is_shown(job_id, key):
+                self._lost.clear(number)
+            else:
+                self._lost.suspect(number, now)
+                missing.append((number, key, job_id))
+        return missing
+
+    # --- by slurmrestd -------------------------------------------------------------------------------
+
+    def _ask(self, center: Center) -> None:
+        """Ask for all jobs at once, or for the next of a few."""
+        followed = self._outbox.on_c2()
+        if not followed:
+            return
+        if len(followed) > FEW or (len(followed) > 1 and self._list_s < QUICK_S):
+            began = time.monotonic()
+            slurm = center.slurm
+            rows = self._named(JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user)
+            self._list_s = time.monotonic() - began
+            self._tell([row for row in rows if self.jobs.see(row)])
+            shown = {(row.array_job or row.job_id, row.marks.key) for row in rows}
+            followed = self._suspected(lambda job_id, key: (job_id, key) in shown)
+        if followed:
+            self._look_at(center, *followed[self._turn % len(followed)])
+            self._turn += 1
+        self.saw(self._lost.look(center, time.monotonic()))
+
+    def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
+        from qslurm.c1.queries.forgotten_jobs import is_forgotten, may_be_lost
+        from qslurm.c1.queries.jobs import look
+
+        try:
+            job = look(center, job_id, key)
+        except UnknownJobError:
+            self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
+            return
+        (row,) = self._named([JobRow.of(job)])
+        is_doubtful = is_forgotten(job) or may_be_lost(job, has_platform=center.has_platform)
+        if is_doubtful or row.marks.key != key:  # in the table it would count as shown
+            self._lost.suspect(number, time.monotonic())
+            return
+        self._lost.clear(number)
+        if row.is_final:
+            self._outbox.ended([number])
+        if self.jobs.see(row):
+            self._say_changed([row])
+
+    def _named(self, rows: Iterable[JobRow]) -> list[JobRow]:
+        """Jobs as C2 tells of them; those on which no key stands any more with that of the submission they are of."""
+        return [named(row, self._outbox, self.jobs.row(row.job_id)) for row in rows]
+
+    def _pause(self) -> float:
+        return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)
+
+    # --- both ----------------------------------------------------------------------------------------
+
+    def _tell(self, changed: list[JobRow]) -> None:
+        """Write down what is over, and then wake who waits: they may look what is written."""
+        over = {row.array_job or row.job_id for row in changed if row.is_final}
+        self._outbox.ended(self._over(self._outbox.on_c2(over)) if over else [])
+        self._say_changed(changed)
+
+    def _over(self, followed: Iterable[tuple[int, str, int]]) -> list[int]:
+        """The numbers of the submissions whose jobs, or all tasks, are over."""
+        shown = ((number, self.jobs.tasks(job_id, key)) for number, key, job_id in followed)
+        return [number for number, tasks in shown if tasks and all(row.is_final for row in tasks)]
+
+    def _say_changed(self, rows: list[JobRow]) -> None:
+        if rows:
+            self._changed(rows)
+
+    def _say_trouble(self, message: str) -> None:
+        if message != self._trouble:
+            log.warning("C2 can't be asked how jobs are", reason=message)
+        self._trouble = message

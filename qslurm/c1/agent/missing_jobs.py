@@ -1,0 +1,94 @@
+"""What users are told of their jobs that C2 does not have any more, or not yet."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.agent.reconcile import LOST, LOST_FOR_GOOD, Reconciler, for_good, pending
+from qslurm.c1.agent.sender import vars_of
+from qslurm.c1.connection.agent_messages import (
+    AskPlatform,
+    CancelJob,
+    Failed,
+    GetJob,
+    GetLog,
+    GetTasks,
+    UpdateJob,
+    error_of,
+)
+from qslurm.errors import JobCancelledError, JobFailedError, NotReadyError
+from qslurm.slurm.states import explain
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.job_tracker import JobTracker
+    from qslurm.c1.agent.outbox import Entry, Outbox
+    from qslurm.c1.agent.sender import Sender
+    from qslurm.c1.agent.sender_threads import SenderThreads
+    from qslurm.slurm.rest import JobInfo
+
+AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
+"""Questions about one job."""
+
+
+class MissingJobs:
+    """Answers for jobs that wait to be sent again, or of which it is being found out whether they ran."""
+
+    def __init__(
+        self, outbox: Outbox, lost: Reconciler, follower: JobTracker, sender: Sender | SenderThreads
+    ) -> None:
+        self._outbox = outbox
+        self._lost = lost
+        self._follower = follower
+        self._sender = sender
+
+    def is_gone(self, entry: Entry) -> bool:
+        """Whether C2 does not have this submission's job, as far as is known; its id may be another's."""
+        if entry.ended and entry.state not in ("refused", "lost"):
+            return False
+        if entry.state == "lost":
+            return True
+        return entry.job_id is None or self._lost.is_suspect(entry.number)
+
+    def suspect(self, entry: Entry, *, sure: bool = True) -> None:
+        """C2 does not show the job; `sure`: it has given the id to another, or has forgotten it."""
+        self._lost.suspect(entry.number, time.monotonic(), sure=sure)
+        self._follower.look()
+
+    def answer(self, question: AboutJob, entry: Entry, user: str) -> Any:
+        """The answer about a job that is gone; `user` is the center's on C2."""
+        if entry.state == "refused":
+            raise error_of(msgspec.convert(entry.answer, Failed))
+        match question:
+            case GetJob():
+                return self.job(entry, question.job_id, user)
+            case GetTasks():
+                return [self.job(entry, question.job_id, user)]
+            case CancelJob() if entry.state == "lost":
+                return ["C2 has lost the job; it is not sent again."]
+            case CancelJob(task=None):
+                why = JobCancelledError(
+                    f"Job {question.job_id} was cancelled before it was sent to C2 again."
+                )
+                if self._outbox.given_up(entry.number, vars_of(why)):
+                    return ["C2 had forgotten the job; it is not sent again."]
+        if entry.state == "lost":
+            raise JobFailedError(f"Job {question.job_id} failed: {explain(LOST_FOR_GOOD)}.")
+        raise NotReadyError(
+            f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
+            hint="Ask again in a minute.",
+        )
+
+    def job(self, entry: Entry, job_id: int, user: str) -> JobInfo:
+        """The job as it was seen last, or as one that waits, under the id that its user knows."""
+        if entry.state == "lost":
+            return msgspec.structs.replace(for_good(entry), job_id=job_id, user=user)
+        seen = self._follower.job(job_id)
+        if seen is not None and seen.marks.key == entry.key and entry.job_id == job_id:
+            return msgspec.structs.replace(seen, source="slurmctld")  # who asks is not to judge it again
+        reason = LOST if self.is_gone(entry) else "Submitted"
+        if entry.job_id is None:
+            reason = self._sender.trouble.get(entry.key, LOST)
+        return msgspec.structs.replace(pending(entry, reason), job_id=job_id, user=user)

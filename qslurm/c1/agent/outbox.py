@@ -1,0 +1,383 @@
+"""The outbox: every submission, from before C2 has heard of it until it has ended, in SQLite.
+
+A submission is on disk before its user hears of it, and before anything is sent. What was being sent when the agent
+was killed is found as `sending`: nobody knows then whether C2 has it, until it was looked up by its key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from qslurm.c1.agent.group_commit import Commits
+from qslurm.c1.agent.lockfile import hold
+from qslurm.c1.agent.outbox_file import (
+    APART,
+    COUNTED,
+    SCHEMA,
+    TO_3,
+    TO_5,
+    TOLD,
+    VERSION,
+    connect,
+    file_in,
+    openable,
+    readable,
+)
+from qslurm.errors import ConfigError, NoRoomError, QslurmError
+
+State = Literal["waiting", "sending", "accepted", "refused", "lost"]
+
+AT_ONCE = 500
+"""Values in one query; SQLite has a limit."""
+
+NEWEST = " ORDER BY number DESC LIMIT 1"
+_COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created, accepted, resent"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with.
+
+    One that is `lost` was forgotten by C2 too often, and is not sent any more. Times are Unix seconds: when it was
+    `created` here, and when C2 has `accepted` it, the last time. `resent` counts how often it was sent again.
+
+    The payload is whole only in what is to be sent; else it has what is told of the job, and is small.
+    """
+
+    number: int
+    key: str
+    user: str
+    payload: dict[str, Any]
+    state: State
+    job_id: int | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+    ended: bool = False
+    created: float = 0.0
+    accepted: float | None = None
+    resent: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """An entry without its payload."""
+
+    user: str
+    state: State
+    job_id: int | None
+    ended: bool
+    answer: dict[str, Any]
+
+
+class Outbox:
+    """All submissions of a center. May be used by several threads; each change is on disk when its call returns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._held: int | None = hold(folder / "outbox.lock")
+        self._path = path = file_in(folder)
+        path.touch(mode=0o600)
+        try:
+            with openable(path):
+                self._store = connect(path)
+                self._store.execute("PRAGMA journal_mode = WAL")
+                version = self._store.execute("PRAGMA user_version").fetchone()[0]
+                if 0 < version < APART:
+                    self._store.executescript(TO_3)
+                if 0 < version < COUNTED:
+                    self._store.executescript(TO_5)
+                if version < VERSION:  # a full disk can still be read
+                    self._store.executescript(SCHEMA)
+                # who reads does not wait for the disk, and sees what is on it only
+                self._reader = connect(path)
+                self._reader.execute("PRAGMA query_only = ON")
+        except QslurmError:
+            os.close(self._held)
+            raise
+        self._commits = Commits(self._store, self._lock)
+        if version > VERSION:
+            self.close()
+            raise ConfigError(
+                f"The outbox {path} was written by a newer qslurm.", hint="Start the agent of that version."
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._reading:
+            self._reader.close()
+        with self._lock:
+            self._store.close()
+            if self._held is not None:
+                os.close(self._held)
+            self._held = None
+
+    def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
+        """The submission with this key, taken in as waiting if it is new; NoRoomError if it can't be kept."""
+        text, now = json.dumps(payload), time.time()
+        told = json.dumps({"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}})
+
+        def insert(store: sqlite3.Connection) -> None:
+            new = store.execute(
+                "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
+                "ON CONFLICT (key) DO NOTHING",
+                (key, user, told, now),
+            )
+            if new.rowcount == 1:
+                store.execute("INSERT INTO payloads VALUES (?, ?)", (new.lastrowid, text))
+
+        try:
+            with readable(self._path):
+                self._commits.make(insert)
+        except NoRoomError as error:
+            raise NoRoomError(
+                "The disk of the center's agent is full; nothing was submitted.",
+                hint="Tell the center's admins, and submit it again when there is room.",
+            ) from error
+        entry = self.with_key(key)
+        assert entry is not None
+        return entry
+
+    def sending(self, number: int) -> bool:
+        """C2 may have heard of it from now on; False if it was given up meanwhile."""
+        return self._change(
+            "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
+            (number,),
+        )
+
+    def put_back(self, number: int) -> None:
+        """C2 has certainly not heard of it."""
+        self._change("UPDATE submissions SET state = 'waiting' WHERE number = ?", (number,))
+
+    def accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
+        """C2 has it, as this job."""
+        self._change(
+            "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ?, accepted = ? WHERE number = ?",
+            (job_id, json.dumps(answer), time.time(), number),
+        )
+
+    def forgotten(self, number: int) -> None:
+        """C2 has forgotten the job, and has not run it: it is to be sent again, under another id."""
+
+        def forget(store: sqlite3.Connection) -> None:
+            store.execute(
+                "INSERT OR IGNORE INTO former SELECT job_id, number FROM submissions "
+                "WHERE number = ? AND job_id IS NOT NULL",
+                (number,),
+            )
+            store.execute(
+                "UPDATE submissions SET state = 'waiting', job_id = NULL, resent = resent + 1 "
+                "WHERE number = ? AND state = 'accepted' AND ended = 0",
+                (number,),
+            )
+
+        with readable(self._path):
+            self._commits.make(forget)
+
+    def lost(self, number: int) -> None:
+        """C2 has forgotten the job once more: it is not sent again."""
+
+        def lose(store: sqlite3.Connection) -> None:
+            store.execute("UPDATE submissions SET state = 'lost', ended = 1 WHERE number = ?", (number,))
+            store.execute("DELETE FROM payloads WHERE number = ?", (number,))
+
+        with readable(self._path):
+            self._commits.make(lose)
+
+    def given_up(self, number: int, answer: dict[str, Any]) -> bool:
+        """It is not sent any more; False if it was sent already, or is being sent."""
+        return self._refused(number, answer, " AND state = 'waiting'")
+
+    def refused(self, number: int, answer: dict[str, Any]) -> None:
+        """C2 does not want it."""
+        self._refused(number, answer)
+
+    def _refused(self, number: int, answer: dict[str, Any], only: str = "") -> bool:
+        update = f"UPDATE submissions SET state = 'refused', answer = ?, ended = 1 WHERE number = ?{only}"  # noqa: S608
+
+        def refuse(store: sqlite3.Connection) -> bool:
+            is_changed = store.execute(update, (json.dumps(answer), number)).rowcount == 1
+            if is_changed:
+                store.execute("DELETE FROM payloads WHERE number = ?", (number,))
+            return is_changed
+
+        with readable(self._path):
+            return self._commits.make(refuse)
+
+    def ended(self, numbers: Iterable[int]) -> None:
+        """Their jobs are over; their payloads are not kept."""
+        marks = [(number,) for number in numbers]
+
+        def end(store: sqlite3.Connection) -> None:
+            store.executemany("UPDATE submissions SET ended = 1 WHERE number = ?", marks)
+            store.executemany("DELETE FROM payloads WHERE number = ?", marks)
+
+        if marks:
+            with readable(self._path):
+                self._commits.make(end)
+
+    def cancelled(self, number: int) -> None:
+        """C2 has taken the cancellation of its job."""
+        self._change("INSERT OR REPLACE INTO cancelled VALUES (?, ?)", (number, time.time()))
+
+    def is_cancelled(self, number: int) -> bool:
+        """Whether its user has cancelled its job."""
+        with self._reading, readable(self._path):
+            query = "SELECT 1 FROM cancelled WHERE number = ?"
+            return self._reader.execute(query, (number,)).fetchone() is not None
+
+    def cancelled_since(self, at: float) -> list[str]:
+        """The keys of the submissions that were cancelled after a time (Unix seconds)."""
+        query = "SELECT key FROM submissions JOIN cancelled USING (number) WHERE at >= ?"
+        with self._reading, readable(self._path):
+            return [key for (key,) in self._reader.execute(query, (at,))]
+
+    def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
+        """The oldest submission after this number that C2 has not answered for, of one lane of so many; all of it."""
+        query = (
+            "SELECT number, key, user, payloads.payload, state, job_id, answer, ended, created, accepted, resent "
+            "FROM submissions JOIN payloads USING (number) "
+            "WHERE state IN ('waiting', 'sending') AND number > ? AND number % ? = ? ORDER BY number LIMIT 1"
+        )
+        with self._reading, readable(self._path):
+            row = self._reader.execute(query, (after, lanes, lane)).fetchone()
+        return None if row is None else _entry(row)
+
+    def with_key(self, key: str) -> Entry | None:
+        """The submission that has this key."""
+        return self._one("key = ?", (key,))
+
+    def of_job(self, job_id: int, user: str | None = None) -> Entry | None:
+        """The submission that became this job, of one user or of all: the last one, since Slurm may give an id again.
+
+        One that had this id until C2 forgot it counts, too, where no other has it.
+        """
+        formerly = "number IN (SELECT number FROM former WHERE job_id = ?)"
+        for where in ("job_id = ?", formerly):
+            if user is None:
+                entry = self._one(where + NEWEST, (job_id,))
+            else:
+                entry = self._one(where + " AND user = ?" + NEWEST, (job_id, user))
+            if entry is not None:
+                return entry
+        return None
+
+    def formerly(self, number: int, job_id: int) -> bool:
+        """Whether the job of this submission had this id until C2 forgot it."""
+        query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
+        with self._reading, readable(self._path):
+            return self._reader.execute(query, (number, job_id)).fetchone() is not None
+
+    def now(self, job_id: int, before: int) -> int | None:
+        """The id that a job has now which had this id when submission `before` was made; None while it has none."""
+        entry = self._one(
+            "number < ? AND (job_id = ? OR number IN (SELECT number FROM former WHERE job_id = ?)) "
+            "ORDER BY number DESC LIMIT 1",
+            (before, job_id, job_id),
+        )
+        return job_id if entry is None else entry.job_id
+
+    def open(self, user: str | None = None) -> list[Entry]:
+        """The submissions that have not ended, of one user or of all, oldest first."""
+        if user is None:
+            return self._all("ended = 0 ORDER BY number", ())
+        return self._all("ended = 0 AND user = ? ORDER BY number", (user,))
+
+    def open_arrays(self, user: str) -> list[str | None]:
+        """The array that each submission of a user is which has not ended; None for a job by itself."""
+        query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
+        with self._reading, readable(self._path):
+            return [array for (array,) in self._reader.execute(query, (user,))]
+
+    def has_open(self) -> bool:
+        """Whether C2 has a job that has not ended."""
+        query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
+        with self._reading, readable(self._path):
+            return self._reader.execute(query).fetchone() is not None
+
+    def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
+        """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk.
+
+        `job_ids`: of these only.
+        """
+        query = "SELECT number, key, job_id FROM submissions WHERE ended = 0 AND job_id"
+        if job_ids is None:
+            with self._reading, readable(self._path):
+                return self._reader.execute(f"{query} IS NOT NULL ORDER BY number").fetchall()
+        return self._of_many(f"{query} IN", job_ids)
+
+    def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
+        """Number, key, job id and whether it has ended on C2, of one user's submissions or of all, oldest first.
+
+        All that have not ended, and the newest of those that have.
+        """
+        columns = "SELECT number, key, job_id, ended AND state != 'lost' FROM submissions WHERE"
+        whose, values = ("user = ? AND", (user,)) if user is not None else ("", ())
+        ended = f"{columns} {whose} ended = 1 AND state IN ('accepted', 'lost') ORDER BY number DESC LIMIT ?"
+        with self._reading, readable(self._path):
+            found = self._reader.execute(f"{columns} {whose} ended = 0", values).fetchall()
+            found += self._reader.execute(ended, (*values, limit)).fetchall()
+        return sorted((number, key, job_id, bool(over)) for number, key, job_id, over in found)
+
+    def numbered(self, numbers: Collection[int]) -> list[Entry]:
+        """The submissions with these numbers."""
+        return [
+            _entry(row)
+            for row in self._of_many(f"SELECT {_COLUMNS} FROM submissions WHERE number IN", numbers)  # noqa: S608
+        ]
+
+    def facts(self, keys: Collection[str]) -> dict[str, Facts]:
+        """How these submissions are, by key, without their payloads; those that are not here are left out."""
+        query = "SELECT key, user, state, job_id, ended, answer FROM submissions WHERE key IN"
+        return {
+            key: Facts(user, state, job_id, bool(ended), json.loads(answer))
+            for key, user, state, job_id, ended, answer in self._of_many(query, keys)
+        }
+
+    def owners(self, keys: Collection[str]) -> dict[str, str]:
+        """Who submitted these, by key."""
+        return dict(self._of_many("SELECT key, user FROM submissions WHERE key IN", keys))
+
+    def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
+        """The rows of a query that ends with IN, for many values."""
+        found, wanted = [], list(values)
+        with self._reading, readable(self._path):
+            for begin in range(0, len(wanted), AT_ONCE):
+                part = wanted[begin : begin + AT_ONCE]
+                found += self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
+        return found
+
+    def latest(self, user: str | None, limit: int) -> list[Entry]:
+        """The newest submissions, of one user or of all, oldest first."""
+        if user is None:
+            found = self._all("1 ORDER BY number DESC LIMIT ?", (limit,))
+        else:
+            found = self._all("user = ? ORDER BY number DESC LIMIT ?", (user, limit))
+        return found[::-1]
+
+    def _one(self, where: str, values: tuple[Any, ...]) -> Entry | None:
+        found = self._all(where, values)
+        return found[0] if found else None
+
+    def _all(self, where: str, values: tuple[Any, ...]) -> list[Entry]:
+        query = f"SELECT {_COLUMNS} FROM submissions WHERE {where}"  # noqa: S608 -- `where` is ours
+        with self._reading, readable(self._path):
+            return [_entry(row) for row in self._reader.execute(query, values)]
+
+    def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
+        """Whether there was something to change."""
+        with readable(self._path):
+            return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, key, user, payload, state, job_id, answer, ended, created, accepted, resent = row
+    said = json.loads(payload), state, job_id, json.loads(answer)
+    return Entry(number, key, user, *said, bool(ended), created, accepted, resent)

@@ -1,0 +1,127 @@
+"""The outbox's file: its tables, how it is opened, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from qslurm.errors import NoRoomError, QslurmError
+from qslurm.system.sqlite_damage import damaged, is_damage
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS submissions (
+    number   INTEGER PRIMARY KEY,
+    key      TEXT NOT NULL UNIQUE,
+    user     TEXT NOT NULL,
+    payload  TEXT NOT NULL,              -- what is told of the job; SQLite reads through all of it for what follows
+    state    TEXT NOT NULL,
+    job_id   INTEGER,
+    answer   TEXT NOT NULL DEFAULT '{}',
+    ended    INTEGER NOT NULL DEFAULT 0,
+    created  REAL NOT NULL,
+    accepted REAL,                       -- when C2 has said which job it is, the last time
+    resent   INTEGER NOT NULL DEFAULT 0  -- how often C2 has forgotten it, so that it was sent again
+) STRICT;
+CREATE TABLE IF NOT EXISTS payloads (    -- as they are sent, up to 4 MB, of what has not ended
+    number INTEGER PRIMARY KEY, payload TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS submissions_of_job ON submissions (job_id);
+CREATE INDEX IF NOT EXISTS submissions_of_user ON submissions (user, number);
+CREATE INDEX IF NOT EXISTS submissions_open ON submissions (user) WHERE ended = 0;
+CREATE INDEX IF NOT EXISTS submissions_to_send ON submissions (number) WHERE state IN ('waiting', 'sending');
+CREATE TABLE IF NOT EXISTS former (      -- ids of jobs that C2 has forgotten, and whose submissions they were
+    job_id INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cancelled (   -- submissions whose users have cancelled their jobs, and when
+    number INTEGER PRIMARY KEY, at REAL NOT NULL
+) STRICT;
+PRAGMA user_version = 5;
+"""
+
+VERSION = 5
+
+APART = 3
+"""The version from which on whole payloads are in a table of their own."""
+
+TOLD = ("name", "partition", "account", "comment", "array")
+"""The fields of a job that are told of it, or counted."""
+
+_TOLD = ", ".join(f"'{name}', json_extract(payload, '$.job.{name}')" for name in TOLD)
+
+TO_3 = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE payloads (number INTEGER PRIMARY KEY, payload TEXT NOT NULL) STRICT;
+INSERT INTO payloads SELECT number, payload FROM submissions WHERE ended = 0;
+UPDATE submissions SET payload = json_patch('{{"job": {{}}}}', json_object('job', json_object({_TOLD})));
+PRAGMA user_version = 3;
+COMMIT;
+"""  # noqa: S608 -- all of it is ours
+"""For a file of version 1 or 2, which had whole payloads beside everything else."""
+
+COUNTED = 5
+"""The version from which on is counted how often something is sent again."""
+
+TO_5 = """
+BEGIN IMMEDIATE;
+ALTER TABLE submissions ADD COLUMN accepted REAL;
+ALTER TABLE submissions ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 5;
+COMMIT;
+"""
+"""For a file of version 3 or 4."""
+
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
+"""What SQLite says when there is no room in the file system, or the user's quota is used up."""
+
+
+def file_in(folder: Path) -> Path:
+    """The file in an agent's folder."""
+    return folder / "outbox.db"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for several threads, whose changes are on disk when they return. sqlite3.Error if it fails."""
+    store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+    store.execute("PRAGMA synchronous = FULL")
+    return store
+
+
+class openable:  # noqa: N801 -- reads as a statement
+    """SQLite's errors while the file is opened, as ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise damaged(self._path, error) from error
+        if isinstance(error, sqlite3.Error):
+            raise QslurmError(
+                f"The outbox {self._path} can't be opened: {error}.",
+                hint="Is there room, and is it this user's?",
+            ) from error
+
+
+class readable:  # noqa: N801 -- reads as a statement
+    """SQLite's errors while it is read and written, as ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise damaged(self._path, error) from error
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
+            raise NoRoomError(
+                "The disk of the center's agent is full.", hint="Tell the center's admins."
+            ) from error
+        if isinstance(error, sqlite3.Error):
+            raise QslurmError(
+                f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."
+            ) from error

@@ -1,0 +1,205 @@
+"""Jobs that C2 has accepted and does not show any more: what became of them, and sending again those that never ran.
+
+A slurmctld that is killed within seconds of its answer has forgotten the job, and gives its id to another. So an id is
+no proof: a submission is known by its key, to slurmctld, to slurmdbd, and to the platform, which has noted each job
+that it let in, and each that began. Only what none of them has run is sent again, under the same key, so that C2's
+slurmctld refuses it if it has the job after all, and the dispatcher lets only one of two run. That a job has no key is
+no proof that it is another: somebody may have written over it (identity.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.c1.agent.job_identity import is_of
+from qslurm.slurm.job_row import JobRow
+from qslurm.system.event_log import EventLog
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.outbox import Entry, Outbox
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.forgotten_jobs import Fate, Start
+    from qslurm.slurm.rest import JobInfo
+
+log = EventLog(__name__)
+
+GRACE_S = 10.0
+"""Seconds in which C2 should show a job that it has accepted: slurmdbd hears of one some seconds late."""
+
+PAUSE_S = 10.0
+"""Between two looks: each asks for all jobs that slurmctld has."""
+
+LOST = "LostByC2"
+"""The reason of a job that C2 does not show, while it is found out what became of it, and until it is sent again."""
+
+LOST_FOR_GOOD = "LostForGood"
+"""The reason of a job that C2 has forgotten once more than it is sent again."""
+
+RESENT = 2
+"""How often a submission is sent again: whatever makes C2 not show its jobs, they shall not fill its queue."""
+
+LOST_IN_PART = "LostInPart"
+"""The reason of an array that C2 has forgotten when some of its tasks had run."""
+
+
+class Reconciler:
+    """Knows the suspects. `again` is called when there is something to send again; `suspect` by any thread."""
+
+    def __init__(self, outbox: Outbox, again: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._again = again
+        self._lock = threading.Lock()
+        self._since: dict[int, float] = {}
+        self._looked = float("-inf")
+
+    def suspect(self, number: int, now: float, *, sure: bool = False) -> None:
+        """C2 does not show the job of this submission (monotonic seconds); `sure`: that is not for being late."""
+        with self._lock:
+            since = self._since.get(number, now)
+            self._since[number] = min(since, now - GRACE_S) if sure else since
+
+    def clear(self, number: int) -> None:
+        """C2 shows it."""
+        if self._since:
+            with self._lock:
+                self._since.pop(number, None)
+
+    def is_suspect(self, number: int) -> bool:
+        """Whether C2 has not shown the job of this submission for longer than it may."""
+        since = self._since.get(number)
+        return since is not None and time.monotonic() - since >= GRACE_S
+
+    def look(self, center: Center, now: float) -> list[JobInfo]:
+        """Find out about those that have been missing for long; the jobs that turn out to be over."""
+        with self._lock:
+            due = [number for number, since in self._since.items() if now - since >= GRACE_S]
+        if not due or now - self._looked < PAUSE_S:
+            return []
+        self._looked = now
+        entries = self._outbox.numbered(due)
+        known = _known(center, entries)
+        over = []
+        for entry in entries:
+            if ended := self._settle(center, entry, known[entry.key]):
+                over.append(ended)
+        return over
+
+    def _settle(self, center: Center, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
+        """Decide about one; how it ended, if it did."""
+        from qslurm.c1.queries.forgotten_jobs import is_written_off
+
+        if entry.ended or entry.job_id is None:
+            self.clear(entry.number)
+            return None
+        here = next((job for job in known if job.source == "slurmctld"), None)
+        if here is not None:
+            self.clear(entry.number)
+            if here.array_job_id is None and here.job_id != entry.job_id:  # it was sent twice, and taken once
+                self._outbox.accepted(entry.number, here.job_id, entry.answer)
+            return None
+        is_over = bool(known) and all(job.is_final for job in known)
+        if is_over and not (_is_let_in(center, entry) and any(is_written_off(job) for job in known)):
+            return self._over(entry, known[-1])
+        what, starts = _asked(center, entry)
+        if what == "never_ran" and self._outbox.is_cancelled(entry.number):
+            return self._over(entry, msgspec.structs.replace(pending(entry, ""), state="CANCELLED"))
+        if what == "never_ran" and entry.resent >= RESENT:
+            self._outbox.lost(entry.number)
+            self.clear(entry.number)
+            log.error(
+                "lost by C2, not sent again",
+                job=entry.job_id,
+                key=entry.key,
+                user=entry.user,
+                times=RESENT + 1,
+            )
+            return for_good(entry)
+        if what == "never_ran":
+            self._outbox.forgotten(entry.number)
+            self.clear(entry.number)
+            log.warning("lost by C2, sent again", job=entry.job_id, key=entry.key, user=entry.user)
+            self._again()
+        elif what == "ran":
+            return self._over(entry, _as_it_ended(entry, starts))
+        return None
+
+    def _over(self, entry: Entry, job: JobInfo) -> JobInfo:
+        self._outbox.ended([entry.number])
+        self.clear(entry.number)
+        log.warning("lost by C2, over", job=entry.job_id, key=entry.key, user=entry.user, state=job.state)
+        return job
+
+
+def _known(center: Center, entries: Sequence[Entry]) -> defaultdict[str, list[JobInfo]]:
+    """What slurmctld, and behind that slurmdbd, say of these submissions, by key, oldest first."""
+    found: defaultdict[str, list[JobInfo]] = defaultdict(list)
+    slurm = center.slurm
+    for key, job in _of(entries, (job for job in slurm.jobs() if job.user == slurm.user)):
+        found[key].append(job)
+    if missing := [entry for entry in entries if entry.key not in found]:
+        oldest = int(min(entry.created for entry in missing))
+        for key, job in _of(missing, slurm.accounted(oldest - 3600)):
+            found[key].append(job)
+    return found
+
+
+def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str, JobInfo]]:
+    """Which of these jobs are of submissions, with their keys."""
+    keys = {entry.key: entry for entry in entries}
+    ids = {entry.job_id: entry for entry in entries}
+    for job in jobs:
+        entry = keys.get(job.marks.key) if job.marks.key else ids.get(job.array_job_id or job.job_id)
+        if entry is not None and is_of(entry, JobRow.of(job)):
+            yield entry.key, job
+
+
+def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
+    """What the platform knows; of a job that it does not let in, nobody can say that it never ran."""
+    from qslurm.c1.queries.forgotten_jobs import fate
+
+    if not _is_let_in(center, entry):
+        return "may_run", []
+    starts = center.results.starts(entry.key)
+    return fate(starts), starts
+
+
+def _is_let_in(center: Center, entry: Entry) -> bool:
+    """Whether the platform knows what has run of it."""
+    return center.has_platform and str(entry.payload["job"].get("partition", "")).startswith("p_")
+
+
+def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:
+    from qslurm.c1.queries.forgotten_jobs import judged, standing
+
+    job = judged(pending(entry, ""), standing(starts))
+    if any("#" in str(start["key"]) for start in starts):
+        return msgspec.structs.replace(job, state="FAILED", reason=LOST_IN_PART)
+    return job
+
+
+def for_good(entry: Entry) -> JobInfo:
+    """A submission that is not sent again."""
+    return msgspec.structs.replace(pending(entry, LOST_FOR_GOOD), state="FAILED")
+
+
+def pending(entry: Entry, reason: str) -> JobInfo:
+    """A submission as a job that waits."""
+    from qslurm.slurm.rest import JobInfo
+
+    job = entry.payload["job"]
+    return JobInfo(
+        job_id=entry.job_id or 0,
+        name=str(job.get("name", "")),
+        state="PENDING",
+        reason=reason,
+        partition=str(job.get("partition", "")),
+        account=str(job.get("account", "")),
+        comment=str(job.get("comment", "")),
+        submit_time=int(entry.created),
+    )

@@ -1,0 +1,361 @@
+"""Answers users' questions: whose job is it, may they, and what does C2 say?"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.agent.change_log import ChangeLog
+from qslurm.c1.agent.intake import Intake
+from qslurm.c1.agent.job_identity import owned
+from qslurm.c1.agent.job_owners import JobOwners
+from qslurm.c1.agent.limits import limits_of
+from qslurm.c1.agent.missing_jobs import AboutJob, MissingJobs
+from qslurm.c1.agent.reconcile import LOST, Reconciler, pending
+from qslurm.c1.agent.user import User
+from qslurm.c1.agent.user_queue import line_of
+from qslurm.c1.connection.agent_messages import (
+    AgentStatus,
+    AskPlatform,
+    CancelJob,
+    EndBound,
+    Facts,
+    GetAccounted,
+    GetBackends,
+    GetEnded,
+    GetEndings,
+    GetJob,
+    GetJobs,
+    GetLoads,
+    GetLog,
+    GetMoved,
+    GetPartitions,
+    GetQueue,
+    GetResults,
+    GetSessions,
+    GetStarts,
+    GetStatus,
+    GetTasks,
+    GetUsage,
+    Hello,
+    LetGo,
+    Piece,
+    Question,
+    Submit,
+    TokenState,
+    UpdateJob,
+    WhoReleases,
+)
+from qslurm.c1.queries.forgotten_jobs import is_forgotten, may_be_lost
+from qslurm.errors import NotReadyError, QslurmError, UnknownJobError
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.endings import Dependants
+    from qslurm.c1.agent.job_tracker import JobTracker
+    from qslurm.c1.agent.outbox import Entry, Outbox
+    from qslurm.c1.agent.sender_threads import SenderThreads
+    from qslurm.c1.config.center_config import AgentSettings
+    from qslurm.c1.connection.center import Center
+    from qslurm.slurm.rest import JobInfo
+
+AT_HAND_S = 60.0
+"""Seconds for which what was known of C2's backends is told to who submits, also that nothing was."""
+
+LISTED = 1000
+"""Submissions that a list has at most, the newest."""
+
+
+class RequestHandler:
+    """May be asked by several threads at once; each has its own connection to C2."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        outbox: Outbox,
+        connect: Callable[[], Center],
+        sender: SenderThreads,
+        follower: JobTracker,
+        *,
+        token: Callable[[], TokenState] | None = None,
+        dependants: Dependants,
+        lost: Reconciler | None = None,
+        news: ChangeLog | None = None,
+    ) -> None:
+        self._settings = settings
+        self._missing = MissingJobs(
+            outbox, Reconciler(outbox, sender.look) if lost is None else lost, follower, sender
+        )
+        self._outbox = outbox
+        self._connect = connect
+        self._sender = sender
+        self._follower = follower
+        self._token = token
+        self._dependants = dependants
+        self._news = news or ChangeLog(outbox.owners, lambda _: None)
+        self._local = threading.local()
+        self._backends: tuple[float, list[dict[str, Any]]] = (float("-inf"), [])
+        self.intake = Intake(settings, outbox, sender, dependants)
+        self._owners = JobOwners(outbox, self._missing, lambda: self._center)
+
+    def answer(self, user: User, question: Question) -> Any:
+        """The answer, of the type that the question names; a QslurmError says why there is none."""
+        match question:
+            case Submit():
+                return self.intake.take(user, question)
+            case GetJobs() | GetQueue() | GetAccounted() | GetUsage() | GetEnded():
+                return self._listed(user, question)
+            case Hello():
+                return Facts(self._center.slurm.user, self._center.slurm.api_version)
+            case GetBackends() | GetSessions() | GetPartitions() | GetLoads():
+                return self._about_c2(user, question)
+            case GetStatus():
+                return self._status()
+            case WhoReleases() | LetGo() | GetEndings() | EndBound():
+                return self._dependants.answer(user, question, self._center)
+            case GetMoved(since=since):
+                return self._news.since(since, user.name)
+            case GetStarts(key=key):
+                return self._starts(user, key)
+            case GetResults(jobs=jobs):
+                return self._results(user, jobs)
+            case _:
+                return self._about(question, self._owners.owned(user, question.job_id))
+
+    def _backends_at_hand(self) -> list[dict[str, Any]]:
+        asked, known = self._backends
+        if time.monotonic() - asked > AT_HAND_S:
+            with suppress(QslurmError):  # while C2 is away, what was known of it is still so
+                known = self._center.results.limits()
+            self._backends = time.monotonic(), known
+        return known
+
+    def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions | GetLoads) -> Any:
+        """The answer to a question that is about nobody's jobs."""
+        match question:
+            case GetBackends(at_hand=at_hand):
+                named = limits_of(self._settings, user.name).backends
+                known = self._backends_at_hand() if at_hand else self._center.results.backends()
+                return [{**one, "allowed": not named or one["name"] in named} for one in known]
+            case GetSessions():
+                return self._center.results.sessions()
+            case GetLoads():
+                return self._center.results.loads()
+            case GetPartitions():
+                return self._center.slurm.partitions()
+
+    def _listed(self, user: User, question: GetJobs | GetQueue | GetAccounted | GetUsage | GetEnded) -> Any:
+        """The answer to a question about many jobs: the user's, or all for an admin."""
+        match question:
+            case GetJobs(key=key):
+                return self._jobs(user, key)
+            case GetQueue():
+                whose = None if user.admin else user.name
+                return line_of(whose, self._outbox, self._follower, self._center, self._as_job)
+            case GetAccounted(since=since, array=array):
+                return self._accounted(user, since, array)
+            case GetUsage(since=since, until=until):
+                return self._used(user, self._center.results.usage(since, until))
+            case GetEnded(limit=limit):
+                return self._of(user, self._center.results.jobs(limit))
+
+    def _starts(self, user: User, key: str) -> list[dict[str, Any]]:
+        entry = self._outbox.with_key(key)
+        may = user.admin or (entry is not None and entry.user == user.name)
+        return self._center.results.starts(key) if may else []
+
+    def _results(self, user: User, jobs: list[int]) -> list[dict[str, Any]]:
+        """The results of these, as far as C2's answer has room for them; of another user's, that there are none."""
+        found = self._center.results.many_results(jobs) if jobs else []
+        theirs = {one["job_id"]: one for one in self._of(user, [one for one in found if "error" not in one])}
+        return [theirs.get(one["job_id"]) or _nothing(one["job_id"]) for one in found]
+
+    def _about(self, question: AboutJob, entry: Entry | None) -> Any:
+        """The answer to a question about one job, which the user may ask."""
+        if entry is not None:
+            if self._missing.is_gone(entry):
+                return self._missing.answer(question, entry, self._center.slurm.user)
+            if entry.job_id and self._outbox.formerly(entry.number, question.job_id):
+                question = msgspec.structs.replace(question, job_id=entry.job_id)
+        match question:
+            case GetJob():
+                return self._job(question.job_id, entry)
+            case GetTasks():
+                return self._tasks(question.job_id, entry)
+            case CancelJob():
+                return self._cancel(question.job_id, question.task, entry)
+            case UpdateJob():
+                self._owners.refuse_another(question.job_id, entry)
+                return self._center.slurm.update(question.job_id, {"hold": question.hold})
+            case AskPlatform() | GetLog():
+                return self._of_platform(question, entry)
+
+    def _job(self, job_id: int, entry: Entry | None) -> JobInfo:
+        from qslurm.c1.queries.jobs import look
+
+        job = self._follower.job(job_id)
+        if job is None or (entry is not None and job.marks.key != entry.key):
+            try:
+                job = look(self._center, job_id, entry.key if entry else "")
+            except UnknownJobError:  # slurmdbd hears of a job some seconds late, or C2 has forgotten it
+                if entry is None or entry.ended:
+                    raise
+                self._missing.suspect(entry, sure=False)
+                return self._missing.job(entry, job_id, self._center.slurm.user)
+            self._saw(entry, [job])
+        if entry is None:
+            return job
+        its_own = owned(entry, job)
+        if its_own is None and entry.ended:
+            raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+        if its_own is None or (not entry.ended and self._is_lost(job)):
+            self._missing.suspect(entry)
+            return self._missing.job(entry, job_id, self._center.slurm.user)
+        return its_own
+
+    def _is_lost(self, job: JobInfo) -> bool:
+        """Whether a job of an open submission may not have run, whatever it is called."""
+        return may_be_lost(job, has_platform=self._center.has_platform)
+
+    def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
+        tasks = self._follower.tasks(job_id, entry.key) if entry else []
+        if not tasks:
+            with suppress(UnknownJobError):
+                tasks = self._center.slurm.tasks(job_id)
+            if not tasks:
+                return [self._job(job_id, entry)]
+            if entry and any(
+                owned(entry, job) is None or is_forgotten(job) or self._is_lost(job) for job in tasks
+            ):
+                return [self._job(job_id, entry)]
+            self._saw(entry, tasks)
+            tasks = [owned(entry, job) or job for job in tasks] if entry else tasks
+        if entry is not None:
+            self._owners.remember(entry, tasks)
+        return tasks
+
+    def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
+        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that.
+
+        What may be lost is not seen: it would count as shown, and nobody would look what became of it.
+        """
+        if entry is not None and not entry.ended:
+            known = [job for job in jobs if not is_forgotten(job) and not self._is_lost(job)]
+            self._follower.saw([job for job in known if owned(entry, job) is not None])
+
+    def _jobs(self, user: User, key: str) -> list[JobInfo]:
+        if key:
+            one = self._outbox.with_key(key)
+            entries = [one] if one is not None and (user.admin or one.user == user.name) else []
+        else:
+            entries = self._outbox.latest(None if user.admin else user.name, LISTED)
+        own = [job for entry in entries if entry.state != "refused" and (job := self._as_job(entry))]
+        if key and entries and not own and entries[0].job_id is not None:  # it has ended long ago
+            own = [self._job(entries[0].job_id, entries[0])]
+        if key or user.admin:
+            return own
+        others = (entry for entry in self._outbox.open() if entry.user != user.name)
+        return own + [_faceless(job) for entry in others if (job := self._as_job(entry))]
+
+    def _as_job(self, entry: Entry) -> JobInfo | None:
+        """A submission as it was seen last; None for one that ended long ago."""
+        if entry.job_id is not None:
+            seen = self._follower.job(entry.job_id)
+            if seen is not None and seen.marks.key == entry.key:
+                return seen
+        if entry.state == "lost":
+            return self._missing.job(entry, entry.job_id or 0, self._center.slurm.user)
+        if entry.ended:
+            return None
+        if entry.job_id is not None and self._missing.is_gone(entry):
+            reason = LOST
+        else:
+            reason = "Submitted" if entry.job_id else self._sender.trouble.get(entry.key, "Outbox")
+        return msgspec.structs.replace(pending(entry, reason), user=self._center.slurm.user)
+
+    def _accounted(self, user: User, since: int, array: int) -> list[JobInfo]:
+        slurm = self._center.slurm
+        jobs = slurm.accounted_tasks(array) if array else slurm.accounted(since)
+        if user.admin:
+            return jobs
+        owners = self._outbox.owners([job.marks.key for job in jobs])
+        return [job for job in jobs if owners.get(job.marks.key) == user.name]
+
+    def _of_platform(self, question: AskPlatform | GetLog, entry: Entry | None) -> dict[str, Any] | Piece:
+        """What the platform has of a job, if that is the user's: it remembers others that had the same id before."""
+        platform, job_id = self._center.results, question.job_id
+        what = question.what if isinstance(question, AskPlatform) else "job"
+        try:
+            found = platform.results(job_id) if what == "results" else platform.job(job_id)
+        except UnknownJobError:
+            if isinstance(question, AskPlatform):
+                raise
+            found = {}  # what the platform does not let in may have a log
+        if entry is not None and str(found.get("key", "")).partition("#")[0] not in ("", entry.key):
+            if entry.ended:
+                raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
+            raise NotReadyError(
+                f"Job {job_id} has not started yet.", hint=f"`qslurm wait {job_id}` waits for it."
+            )
+        return (
+            found if isinstance(question, AskPlatform) else Piece(*platform.log_from(job_id, question.offset))
+        )
+
+    def _of(self, user: User, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The documents of the user's jobs; the key of an array's task has its index behind it."""
+        if user.admin:
+            return documents
+        keys = [str(one.get("key", "")).partition("#")[0] for one in documents]
+        owners = self._outbox.owners(keys)
+        return [one for one, key in zip(documents, keys, strict=True) if owners.get(key) == user.name]
+
+    def _used(self, user: User, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from qslurm.c1.origin import user_of
+
+        return rows if user.admin else [row for row in rows if user_of(row["origin"]) == user.name]
+
+    def _status(self) -> AgentStatus:
+        assert self._token is not None
+        submissions = self._outbox.open()
+        waiting = sum(entry.job_id is None for entry in submissions)
+        open_there, releaser = len(submissions) - waiting, self._dependants.releasing()
+        return AgentStatus(self._token(), waiting, open_there, releaser if releaser.name else None)
+
+    def _cancel(self, job_id: int, task: int | None, entry: Entry | None) -> list[str]:
+        self._owners.refuse_another(job_id, entry)
+        warnings = self._center.slurm.cancel(job_id, task)
+        if entry is not None and task is None and job_id == entry.job_id:  # the whole of it
+            self._follower.cancelled.add(entry.number, entry.key, job_id)
+        self._follower.look()
+        return warnings
+
+    @property
+    def _center(self) -> Center:
+        """The connection of the thread that asks."""
+        if not hasattr(self._local, "center"):
+            self._local.center = self._connect()
+        center: Center = self._local.center
+        return center
+
+
+def _nothing(job_id: int) -> dict[str, Any]:
+    error = UnknownJobError(f"You have no job {job_id} on C2.")
+    return {"job_id": job_id, "error": {"type": error.kind, "message": error.message}}
+
+
+def _faceless(job: JobInfo) -> JobInfo:
+    """Another user's job, as far as it stands before one's own."""
+    from qslurm.slurm.rest import JobInfo
+
+    return JobInfo(
+        job_id=job.job_id,
+        name="",
+        state=job.state,
+        reason=job.reason,
+        partition=job.partition,
+        priority=job.priority,
+    )

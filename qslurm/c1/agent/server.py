@@ -1,0 +1,311 @@
+"""Takes users' questions from the Unix socket, and from compute nodes by TCP, and says who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import resource
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.agent.connections import MOST_CONNECTIONS, SMALL, Connection, Connections, TooManyError
+from qslurm.c1.agent.endings import OPEN
+from qslurm.c1.agent.request_handler import RequestHandler
+from qslurm.c1.agent.user import User
+from qslurm.c1.connection.agent_messages import (
+    HEADER,
+    LARGEST_CREDENTIAL,
+    LARGEST_QUESTION,
+    Answer,
+    Answered,
+    Endings,
+    Failed,
+    GetEndings,
+    GetJob,
+    GetMoved,
+    GetStatus,
+    Hello,
+    LetGo,
+    Moved,
+    Question,
+    Submit,
+    WhoReleases,
+    encode,
+    failure,
+    questions,
+)
+from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
+from qslurm.protocol.job_changes import mark
+from qslurm.system.event_log import EventLog
+from qslurm.system.notifier import Notifier, within
+
+if TYPE_CHECKING:
+    from qslurm.protocol.credentials import Identity
+    from qslurm.slurm.rest import JobInfo
+
+log = EventLog(__name__)
+
+THREADS = 12
+"""Questions that are put to C2 at a time."""
+
+LOCAL_THREADS = 4
+"""For what needs no word of C2, which may be silent, and for MUNGE's."""
+
+FIRST_S = 10.0
+"""For the first question of a connection of which nobody knows whose it is."""
+
+IDLE_S = 600.0
+READ_S = 30.0
+"""For a question to arrive, once it has begun."""
+
+TAKE_S = 300.0
+"""For an answer to be taken."""
+
+CLOSE_S = 10.0
+"""For the rest of the last answer to be taken, by who has hung up or is sent away."""
+
+LONGEST_PATIENCE_S = 30.0
+
+ENDINGS = "endings"
+"""Rings when a job or a submission has changed, or something begins to depend on one."""
+
+QUIET_S = 0.5
+"""Between two looks at what the releaser asks for, however often that rings."""
+
+SPARE_FILES = 256
+"""Descriptors that are not for users' connections: those to C2, the outbox, munge's pipes."""
+
+LOCAL = Submit | GetMoved | LetGo | WhoReleases | GetStatus
+"""Questions that are answered without C2."""
+
+Who = Callable[[bytes, bytes], int]
+"""Whose question it is, from its credential and itself."""
+
+
+class Server:
+    """One for the center. `munge` checks credentials of those who come by TCP."""
+
+    def __init__(self, desk: RequestHandler, bell: Notifier, munge: Identity) -> None:
+        self._desk = desk
+        self._bell = bell
+        self._munge = munge
+        self._threads = {
+            kind: ThreadPoolExecutor(number, thread_name_prefix=kind)
+            for kind, number in (("c2", THREADS), ("local", LOCAL_THREADS), ("munge", LOCAL_THREADS))
+        }
+        self._guests = Connections(_most_connections())
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        for threads in self._threads.values():
+            threads.shutdown()
+
+    async def by_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Somebody on this host: the kernel says who."""
+        peer: socket.socket = writer.get_extra_info("socket")
+        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        await self._converse(reader, writer, f"uid {uid}", lambda _credential, _body: uid, is_known=True)
+
+    async def by_network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Somebody on a compute node: MUNGE says who, for each question anew."""
+        host = str((writer.get_extra_info("peername") or ("",))[0])
+        await self._converse(reader, writer, f"host {host}", self._munge.verify, is_known=False)
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        whose: str,
+        who: Who,
+        *,
+        is_known: bool,
+    ) -> None:
+        guest: Connection | None = None
+        try:
+            guest = self._guests.enter(whose, writer, is_known=is_known)
+            while (asked := await self._question(reader, guest)) is not None:
+                await self._settle(guest, asked, who)
+                if not guest.is_known:
+                    return
+        except TooManyError:
+            pass  # it is said once, not for each
+        except (OSError, TimeoutError, EOFError, QslurmError) as error:
+            log.info("hung up", whence=whose, reason=str(error) or type(error).__name__)
+        finally:
+            writer.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await writer.wait_closed()
+            writer.transport.abort()  # what nobody takes must not be kept for ever
+            if guest is not None:  # it counts until its connection is gone
+                self._guests.leave(guest)
+
+    async def _settle(self, guest: Connection, asked: list[bytes], who: Who) -> None:
+        """Answer a question, and have the answer taken."""
+        answer = await self._answer(guest, asked, who)
+        try:
+            body = encode(answer)
+        except RecursionError:
+            body = encode(failure(QslurmError("The answer is nested too deeply to be passed on.")))
+        guest.writer.write(len(body).to_bytes(HEADER, "big") + body)
+        async with asyncio.timeout(TAKE_S):
+            await guest.writer.drain()
+        guest.is_done()
+
+    async def _answer(self, guest: Connection, asked: list[bytes], who: Who) -> Answer:
+        user: User | None = None
+        question: Question | None = None
+        try:
+            body, credential = asked.pop(), asked.pop()
+            user = await self._user(guest, partial(who, credential, body))
+            question = _read(body)
+            del body
+            answer: Answer = Answered(await self._settled(guest, user, question))
+        except TooManyError:
+            raise
+        except RecursionError:
+            answer = failure(InvalidInputError("The payload is nested too deeply."))
+        except QslurmError as error:
+            answer = failure(error)
+        except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
+            log.crashed("a question failed", error, asked=type(question).__name__)
+            answer = Failed(
+                "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
+            )
+        if not isinstance(question, Hello | GetJob | GetMoved | GetEndings | WhoReleases) or isinstance(
+            answer, Failed
+        ):
+            _audit(user, question, answer)
+        return answer
+
+    async def _user(self, guest: Connection, who: Callable[[], int]) -> User:
+        """Who asks; the connection is theirs from then on."""
+        self._guests.has_asked(guest)
+        user = user_of(await self._in_thread(guest, "munge", who))
+        self._guests.known_as(guest, f"uid {user.uid}")
+        return user
+
+    async def _settled(self, guest: Connection, user: User, question: Question) -> Any:
+        """The answer to a question, when there is one that is worth it or the asker's patience has ended."""
+        kind = "local" if isinstance(question, LOCAL) else "c2"
+        ask = partial(self._in_thread, guest, kind, self._desk.answer, user, question)
+        match question:
+            case Submit(key=key, patience_s=patience_s):
+                with self._bell.listening(("submission", key)) as event:
+                    submission = await ask()
+                    question.payload = {}
+                    guest.is_done()
+                    self._bell.ring(ENDINGS)
+                    if submission.state == "waiting" and await within(
+                        event, min(patience_s, LONGEST_PATIENCE_S)
+                    ):
+                        submission = await self._in_thread(guest, kind, self._desk.intake.how_is, key)
+                    return submission
+            case GetJob(job_id=job_id, seen=seen, patience_s=patience_s) if seen:
+                with self._bell.listening(("job", job_id)) as event:
+                    job: JobInfo = await ask()
+                    if mark(job) == seen and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
+                        job = await ask()
+                    return job
+            case GetMoved(patience_s=patience_s):
+                with self._bell.listening(("news", user.name)) as event:
+                    moved: Moved = await ask()
+                    is_new = moved.jobs or moved.missed
+                    if not is_new and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
+                        moved = await ask()
+                    return moved
+            case GetEndings():
+                return await self._endings(question, ask)
+            case _:
+                if kind == "c2":
+                    await self._guests.large(guest)
+                return await ask()
+
+    async def _endings(self, question: GetEndings, ask: Callable[[], Awaitable[Endings]]) -> Endings:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(question.patience_s, LONGEST_PATIENCE_S)
+        with self._bell.listening(ENDINGS) as event:
+            while True:
+                event.clear()
+                found = await ask()
+                if found.news != question.news or any(one.how not in OPEN for one in found.endings):
+                    return found
+                if not await within(event, max(0.0, until - loop.time())):
+                    return found
+                await asyncio.sleep(QUIET_S)
+
+    async def _in_thread(
+        self, guest: Connection, kind: str, call: Callable[..., Any], *arguments: object
+    ) -> Any:
+        async with self._guests.turn(guest, kind):
+            return await asyncio.get_running_loop().run_in_executor(self._threads[kind], call, *arguments)
+
+    async def _question(self, reader: asyncio.StreamReader, guest: Connection) -> list[bytes] | None:
+        """Credential and body of the next question; None when there is none any more."""
+        try:
+            async with asyncio.timeout(IDLE_S if guest.is_known else FIRST_S):
+                size = await reader.readexactly(HEADER)
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return None
+        async with asyncio.timeout(READ_S):
+            credential = await reader.readexactly(_length(size, LARGEST_CREDENTIAL))
+            length = _length(await reader.readexactly(HEADER), LARGEST_QUESTION)
+        if length > SMALL:
+            await self._guests.large(guest)
+        async with asyncio.timeout(READ_S):
+            return [credential, await reader.readexactly(length)]
+
+
+def user_of(uid: int) -> User:
+    """The user with this uid; PermissionDeniedError if this host knows none."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError as error:
+        raise PermissionDeniedError(
+            f"Nobody here has uid {uid}.", hint="Tell the center's admins."
+        ) from error
+    return User(name, uid, admin=uid in (0, os.getuid()))
+
+
+def _read(body: bytes) -> Question:
+    try:
+        return questions.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(
+            f"The center's agent does not understand this question: {error}.",
+            hint="Is qslurm on this host as new as the agent?",
+        ) from error
+
+
+def _length(size: bytes, most: int) -> int:
+    length = int.from_bytes(size, "big")
+    if length > most:
+        raise InvalidInputError(f"A frame of {length} bytes is too large.")
+    return length
+
+
+def _most_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files - SPARE_FILES)
+
+
+def _audit(user: User | None, question: Question | None, answer: Answer) -> None:
+    """One line for each question that does or shows something: who, what, of which job, and whether they got it."""
+    log.info(
+        "asked",
+        user=user.name if user else None,
+        what=type(question).__name__ if question else "?",
+        job=getattr(question, "job_id", None),
+        key=getattr(question, "key", None),
+        refused=answer.kind if isinstance(answer, Failed) else None,
+    )

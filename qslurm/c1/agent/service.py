@@ -1,0 +1,155 @@
+"""Serves the agent until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+from qslurm.c1.agent.change_log import ChangeLog
+from qslurm.c1.agent.endings import Dependants
+from qslurm.c1.agent.job_tracker import JobTracker
+from qslurm.c1.agent.outbox import Outbox
+from qslurm.c1.agent.reconcile import Reconciler
+from qslurm.c1.agent.request_handler import RequestHandler
+from qslurm.c1.agent.sender_threads import SenderThreads
+from qslurm.c1.agent.server import ENDINGS, Server
+from qslurm.c1.agent.token_renewer import TokenRenewer
+from qslurm.c1.agent.wait_bindings import WaitBindings
+from qslurm.c1.config.center_config import Config, load_token, require_url
+from qslurm.c1.config.settings import section_of
+from qslurm.c1.connection.agent_address import parse_address
+from qslurm.c1.connection.center import Center
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.protocol.credentials import Munge
+from qslurm.slurm.job_row import JobRow
+from qslurm.system.event_log import EventLog
+from qslurm.system.notifier import Notifier
+from qslurm.tokens.secret import HeldToken
+
+log = EventLog(__name__)
+
+BACKLOG = 1024
+"""Connections that have not been taken yet."""
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT; what is under way ends first.
+
+    ConfigError when something isn't said, TokenError for a token that can't be good, UnreachableError if the socket
+    or the address is taken.
+    """
+    if not config.agent.socket:
+        raise ConfigError(
+            "Nobody said where the agent listens.",
+            hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration.",
+        )
+    require_url(config)
+    # With an expired one it takes submissions all the same, says so, and takes up the next; and our clock may be wrong.
+    token = load_token(config, even_expired=True)
+    asyncio.run(_serve(config, HeldToken(token.reveal())))
+
+
+async def _serve(config: Config, token: HeldToken) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    bell, outbox = Notifier(loop), Outbox(Path(config.agent.state))
+
+    def connect() -> Center:
+        return Center(config, token)
+
+    renewer = TokenRenewer.of(config, token)
+    bonds = WaitBindings(Path(config.agent.state))
+    bonds.forget_ended()
+
+    news = ChangeLog(outbox.owners, lambda user: bell.ring(("news", user)))
+
+    def changed(rows: list[JobRow]) -> None:
+        for row in rows:
+            bell.ring(("job", row.job_id))
+        if any(row.is_final for row in rows):
+            bell.ring(ENDINGS)
+        news.changed(rows)
+
+    lost = Reconciler(outbox, lambda: sender.look())  # noqa: PLW0108 -- the sender is made below
+
+    def sent(key: str) -> None:
+        follower.look()
+        bell.ring(("submission", key))
+        bell.ring(ENDINGS)
+
+    follower = JobTracker(outbox, connect, changed, lost)
+    sender = SenderThreads(outbox, connect, sent)
+    dependants = Dependants(config, outbox, bonds, follower)
+    desk = RequestHandler(
+        config.agent,
+        outbox,
+        connect,
+        sender,
+        follower,
+        lost=lost,
+        token=renewer.state,
+        dependants=dependants,
+        news=news,
+    )
+    server = Server(desk, bell, Munge(config.agent.munge_socket))
+    path = Path(config.agent.socket)
+    listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]
+    if config.agent.address:
+        listeners.append(await _network(server, config.agent.address))
+    for thread in (renewer, follower, sender):
+        thread.start()
+    log.info("listening", socket=str(path), address=config.agent.address)
+    await stopping.wait()
+    log.info("stopping")
+    for listener in listeners:
+        listener.close()
+    path.unlink(missing_ok=True)
+    for thread in (sender, follower, renewer):
+        await asyncio.to_thread(thread.stop)
+    server.close()
+    bonds.close()
+    outbox.close()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A listening socket that everybody on this host may connect to."""
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ConfigError(
+            f"{path} is there, and no socket.", hint="Look at the agent's socket in the configuration."
+        )
+    if _is_listened_at(path):
+        raise UnreachableError(f"Another agent listens at {path}.")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)  # of one that was killed
+        listener.bind(str(path))
+        path.chmod(0o666)  # who may do what is decided by who they are
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UnreachableError(
+            f"The agent can't listen at {path}: {error.strerror}.",
+            hint=f"Is its folder there, and uid {os.getuid()}'s?",
+        ) from error
+    return listener
+
+
+def _is_listened_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return path.exists() and probe.connect_ex(str(path)) == 0
+
+
+async def _network(server: Server, address: str) -> asyncio.Server:
+    host, port = parse_address(address)
+    try:
+        return await asyncio.start_server(server.by_network, host, port, backlog=BACKLOG)
+    except OSError as error:
+        raise UnreachableError(f"The agent can't listen on {address}: {error.strerror}.") from error

@@ -1,0 +1,220 @@
+"""Keeps the center's token fresh: renews it in time, takes up one that an admin installs, warns long before it ends."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qslurm.c1.config.settings import expanded
+from qslurm.c1.connection.agent_messages import TokenState
+from qslurm.c1.connection.token_renewal import C2Clock, Fresh, due, ends_soon, fresh_token, renewable_until
+from qslurm.errors import QslurmError, TokenError, UnreachableError
+from qslurm.system.event_log import EventLog
+from qslurm.tokens.check import refuse_expired
+from qslurm.tokens.claims import inspect
+from qslurm.tokens.lifetime import describe_expiry
+from qslurm.tokens.token_file import check_replaceable, read_token, replace_token, version_of
+
+if TYPE_CHECKING:
+    from qslurm.c1.config.center_config import Config
+    from qslurm.c1.connection.token_renewal import Renews
+    from qslurm.tokens.secret import HeldToken, Secret
+
+log = EventLog(__name__)
+
+LOOK_S = 10.0
+"""Between two looks at the token's file."""
+
+CLOCK_S = 3600.0
+"""For so long C2's time is believed."""
+
+TERMS_S = 86400.0
+"""Between two questions whether C2 would renew the token; half a minute if it did not answer."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
+"""Between two tries."""
+
+
+class TokenRenewer:
+    """A thread that looks after the token which all connections to C2 hold.
+
+    `platform` is the way to C2's job manager, and `accepted` asks C2's Slurm about a token that nobody shows yet: both
+    may raise any QslurmError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        held: HeldToken,
+        platform: Callable[[], Renews],
+        accepted: Callable[[Secret], None],
+        *,
+        user: str = "",
+        clock: C2Clock | None = None,
+    ) -> None:
+        self._path, self._held, self._user = path, held, user
+        self._platform, self._accepted = platform, accepted
+        self._clock = clock or C2Clock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="renewer")
+        self._seen: tuple[int, int, int] | None = (
+            None  # looked at once more: it may have changed since it was read
+        )
+        self._pending: Fresh | None = None  # given, and not shown to anybody yet
+        self._unwritten = False
+        self._until: int | None = None
+        self._begin()
+
+    @classmethod
+    def of(cls, config: Config, held: HeldToken) -> TokenRenewer:
+        """The one for a center's configuration."""
+        from qslurm.c1.connection.api_versions import connect
+        from qslurm.c1.connection.center import Center
+
+        center = Center(config, held)
+
+        def accepted(token: Secret) -> None:
+            with connect(config, token) as client:
+                client.ping()
+
+        path = expanded(config.c2.token_file)
+        return cls(path, held, lambda: center.job_manager, accepted, user=config.c2.user)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when a renewal in hand is through."""
+        self._stopping.set()
+        self._thread.join()
+
+    def state(self) -> TokenState:
+        """How the token is; for any thread."""
+        return TokenState(
+            user=self._claims.user,
+            expires=self._claims.expires,
+            renew_at=None if self._claims.expires is None else self._renew_at,
+            renewable_until=self._until,
+            ends_soon=ends_soon(self._claims, self._until),
+            trouble=self._trouble,
+            clock_off_s=self._clock.off(),
+        )
+
+    def step(self) -> float:
+        """Do what is due, and say for how many seconds nothing is."""
+        try:
+            if (version := version_of(self._path)) != self._seen:
+                self._seen = version
+                self._take_up()
+            self._look_after()
+        except QslurmError as error:
+            self._warn(error)
+        return min(LOOK_S, max(1.0, max(self._renew_at, self._try_at) - self._clock.now()))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                wait = self.step()
+            except Exception as error:  # noqa: BLE001 -- a bug must not leave the token to its end
+                log.crashed("looking after the token failed", error)
+                wait = LONGEST_PAUSE_S
+            self._stopping.wait(wait)
+
+    def _begin(self) -> None:
+        """There is another token than before."""
+        self._claims = inspect(self._held.reveal(), user=self._user)
+        now = self._clock.now()
+        self._renew_at, self._late_at = due(self._claims, issued=now, chance=random.random())  # noqa: S311
+        self._pause, self._try_at, self._terms_at = FIRST_PAUSE_S, 0.0, 0.0  # by C2's clock, unknown at first
+        self._trouble, self._warned_left = "", float("inf")
+
+    def _take_up(self) -> None:
+        """Somebody has put another token into the file."""
+        token = read_token(self._path)
+        if token == self._held:
+            return
+        claims = inspect(token.reveal(), user=self._user)
+        refuse_expired(claims, self._clock.now())
+        if claims.user != self._claims.user:
+            raise TokenError(
+                f"The token in {self._path} is for {claims.user} now.",
+                hint="Restart the agent if that is meant.",
+            )
+        self._held.replace(token)
+        self._pending, self._unwritten = None, False
+        self._begin()
+        log.info("another token was installed", user=claims.user, expires=claims.expires)
+
+    def _look_after(self) -> None:
+        if self._unwritten:
+            self._write()
+        platform = self._platform()
+        self._clock.set_by(platform, every_s=CLOCK_S)
+        now = self._clock.now()
+        refuse_expired(self._claims, now)
+        if now >= max(self._renew_at, self._try_at):
+            # whatever becomes of it, the next try is later
+            self._try_at = now + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+            self._renew(platform)
+        elif now >= self._terms_at:
+            self._terms_at = now + FIRST_PAUSE_S * 6
+            self._ask_terms(platform)
+
+    def _ask_terms(self, platform: Renews) -> None:
+        """Would the token be renewed? Better to know now than when it is due."""
+        try:
+            self._until = renewable_until(platform)
+        except UnreachableError as error:
+            log.info("C2 did not say whether it would renew the token", reason=error.message)
+            return
+        self._terms_at = self._clock.now() + TERMS_S
+        check_replaceable(self._path)
+        self._trouble = ""
+        if ends_soon(self._claims, self._until):
+            log.warning("C2's operators will soon renew the token no more", until=self._until)
+
+    def _renew(self, platform: Renews) -> None:
+        self._pending = self._pending or fresh_token(platform, self._claims)
+        fresh = self._pending
+        try:
+            self._accepted(fresh.token)
+        except UnreachableError:
+            if self._clock.now() < self._late_at:
+                raise
+            log.warning("C2's Slurm could not be asked about the new token, which is used all the same")
+        except TokenError:
+            self._pending = None
+            raise
+        self._held.replace(fresh.token)
+        self._pending, self._unwritten, self._until = None, True, fresh.until
+        self._begin()
+        log.info("renewed the token", user=fresh.claims.user, expires=fresh.claims.expires, until=fresh.until)
+        self._write()
+
+    def _write(self) -> None:
+        replace_token(self._path, self._held)
+        self._unwritten, self._seen = False, None
+
+    def _warn(self, error: QslurmError) -> None:
+        """Say it when it is new, and again each time half of what was left is over."""
+        now = self._clock.now()
+        left = (self._claims.expires or now) - now
+        if (
+            _without_times(error.message) != _without_times(self._trouble)
+            or 0 < left <= self._warned_left / 2
+        ):
+            self._warned_left = left
+            ends = describe_expiry(self._claims.expires or now, now)
+            log.warning("the token can't be kept fresh", reason=error.message, do=error.hint, token=ends)
+        self._trouble = error.message
+
+
+def _without_times(message: str) -> str:
+    """What stays the same when the same is said a moment later (`… expired 5 seconds ago`)."""
+    return re.split(r"\d", message, maxsplit=1)[0]

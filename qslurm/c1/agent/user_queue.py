@@ -1,0 +1,55 @@
+"""The list of a user's jobs: from the outbox, which knows whose they are, and the table, which knows how they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qslurm.errors import QslurmError
+from qslurm.protocol.job_changes import Line
+from qslurm.slurm.job_row import JobRow
+from qslurm.system.event_log import EventLog
+
+if TYPE_CHECKING:
+    from qslurm.c1.agent.job_tracker import JobTracker
+    from qslurm.c1.agent.outbox import Entry, Outbox
+    from qslurm.c1.connection.center import Center
+    from qslurm.slurm.rest import JobInfo
+
+log = EventLog(__name__)
+
+LISTED = 1000
+"""Jobs that have ended, at most, the newest; those that have not are all listed."""
+
+
+def line_of(
+    user: str | None,
+    outbox: Outbox,
+    follower: JobTracker,
+    center: Center,
+    as_job: Callable[[Entry], JobInfo | None],
+) -> Line:
+    """The jobs of a user, or of all (None), with their places. `as_job` is for those that C2 has not shown yet."""
+    rows: list[JobRow] = []
+    unseen: list[int] = []
+    for number, key, job_id, ended in outbox.listed(user, LISTED):
+        seen = follower.jobs.tasks(job_id, key) if job_id is not None else []
+        rows += seen
+        if not seen and not ended:
+            unseen.append(number)
+    for entry in outbox.numbered(unseen):
+        if job := as_job(entry):
+            rows.append(JobRow.of(job))
+    places = _places(follower, center)
+    own = [(row.job_id, places[row.job_id]) for row in rows if row.job_id in places]
+    return Line(jobs=rows, places=own)
+
+
+def _places(follower: JobTracker, center: Center) -> dict[int, int]:
+    """Among the jobs of all centers, if C2's job manager can say it, else of this one."""
+    if follower.is_live:
+        try:
+            return dict(center.results.places())
+        except QslurmError as error:  # the list matters more
+            log.warning("C2 does not say the jobs' places", reason=error.message)
+    return follower.jobs.places()

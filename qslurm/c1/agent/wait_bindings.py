@@ -1,0 +1,67 @@
+"""Which job of C1 waits for which submission: when the one is gone, the other is cancelled."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from qslurm.c1.agent.outbox_file import connect, file_in, openable, readable
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS bonds (
+    key  TEXT PRIMARY KEY,
+    job  TEXT NOT NULL
+) STRICT;
+"""
+
+
+class WaitBindings:
+    """In the outbox's file. May be used by several threads; each change is on disk when its call returns.
+
+    A job of C1 is `cluster:id:restarts`, such as `snellius:12_3:0`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        self._path = file_in(folder)
+        with openable(self._path):
+            self._store = connect(self._path)
+            self._store.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._store.close()
+
+    def tie(self, key: str, job: str) -> None:
+        """A job of C1 waits for this submission."""
+        with self._lock, readable(self._path):
+            self._store.execute(
+                "INSERT INTO bonds VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET job = excluded.job",
+                (key, job),
+            )
+
+    def untie(self, key: str) -> None:
+        """The submission goes on without it, or has ended."""
+        with self._lock, readable(self._path):
+            self._store.execute("DELETE FROM bonds WHERE key = ?", (key,))
+
+    def has(self, key: str) -> bool:
+        """Whether a job of C1 waits for this submission."""
+        with self._lock, readable(self._path):
+            return self._store.execute("SELECT 1 FROM bonds WHERE key = ?", (key,)).fetchone() is not None
+
+    def of(self, cluster: str) -> dict[str, str]:
+        """The jobs of a cluster that wait, by the key of what they wait for and is not over."""
+        query = (
+            "SELECT key, job FROM bonds JOIN submissions USING (key)"
+            " WHERE ended = 0 AND substr(job, 1, length(?)) = ?"
+        )
+        with self._lock, readable(self._path):
+            return dict(self._store.execute(query, (f"{cluster}:", f"{cluster}:")))
+
+    def forget_ended(self) -> None:
+        """Take out what holds nothing any more."""
+        query = "DELETE FROM bonds WHERE key NOT IN (SELECT key FROM submissions WHERE ended = 0)"
+        with self._lock, readable(self._path):
+            self._store.execute(query)

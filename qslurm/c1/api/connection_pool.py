@@ -1,0 +1,56 @@
+"""Connections to C2 for the threads of a program: each is one caller's at a time, and is kept for the next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qslurm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+
+MOST_KEPT = 4
+"""Of those that nobody uses; more at once are not faster, slurmctld takes submissions one by one."""
+
+
+class Connections:
+    """As many as there are callers at once."""
+
+    def __init__(self, connect: Callable[[], Center]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._idle: list[Center] = []
+        self.is_closed = False
+
+    @contextmanager
+    def one(self) -> Iterator[Center]:
+        """A connection for whoever calls; InvalidInputError after `close`."""
+        with self._lock:
+            self.refuse_if_closed()
+            center = self._idle.pop() if self._idle else None
+        if center is None:
+            center = self._connect()
+        try:
+            yield center
+        finally:
+            with self._lock:
+                if keep := not self.is_closed and len(self._idle) < MOST_KEPT:
+                    self._idle.append(center)
+            if not keep:
+                center.close()
+
+    def refuse_if_closed(self) -> None:
+        """InvalidInputError after `close`."""
+        if self.is_closed:
+            raise InvalidInputError("This Center is closed.", hint="Make another one.")
+
+    def close(self) -> None:
+        """Close them; one that is in use, when its caller is through."""
+        with self._lock:
+            self.is_closed = True
+            idle, self._idle = self._idle, []
+        for center in idle:
+            center.close()

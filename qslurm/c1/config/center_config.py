@@ -1,0 +1,137 @@
+"""How a center says where C2 is and who it is there: one table of settings, four places they come from.
+
+A flag wins over the environment, that over the user's file, that over the center's file. `$QSLURM_CONFIG`
+names the one file that is read instead of the two. Where several platforms are configured, `platforms.py` says which
+one is meant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qslurm.c1.config.file_sections import FILE_VARIABLE
+from qslurm.c1.config.platforms import PLATFORM_VARIABLE, SYSTEM_FILE, TOKEN_VARIABLE, load_platforms
+from qslurm.c1.config.settings import (
+    AgentSettings,
+    C2Settings,
+    Config,
+    JobSettings,
+    Setting,
+    UserLimits,
+    expanded,
+    settings,
+)
+from qslurm.errors import ConfigError, TokenError
+from qslurm.tokens.secret import Secret
+
+__all__ = [
+    "FILE_VARIABLE",
+    "SYSTEM_FILE",
+    "AgentSettings",
+    "C2Settings",
+    "Config",
+    "JobSettings",
+    "Setting",
+    "UserLimits",
+    "load_config",
+    "load_token",
+    "require_tls",
+    "require_url",
+    "settings",
+]
+
+
+def load_config(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    system_file: Path = SYSTEM_FILE,
+) -> Config:
+    """The settings of the platform that is meant, from flags (by a setting's name), environment and files.
+
+    ConfigError for a file that can't be read, a name that is no setting (with the nearest that is), a
+    value of the wrong kind, or a platform that nobody has configured. Nothing is checked for being there: whoever
+    needs a setting says so.
+    """
+    return load_platforms(flags, environ=environ, system_file=system_file).config()
+
+
+def load_token(config: Config, *, even_expired: bool = False) -> Secret:
+    """The center's token, from the environment or its file, refused when it can't be good.
+
+    TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
+    ConfigError when it would go over the network in the clear.
+    """
+    from qslurm.tokens.check import refuse_expired, refuse_other_user
+    from qslurm.tokens.claims import inspect
+    from qslurm.tokens.token_file import FileToken, clean
+
+    require_tls(config.c2)
+    if config.token is not None:
+        token = clean(config.token.reveal())
+    elif config.c2.token_file:
+        token = FileToken(expanded(config.c2.token_file))
+    else:
+        raise TokenError(
+            f"There is no token for {_c2(config)}.",
+            hint=f"Set QSLURM_TOKEN_FILE to the token's file, or token_file under [{config.section}] in the"
+            f" configuration, or {TOKEN_VARIABLE} to the token itself.{_about_the_environment(config)}",
+        )
+    claims = inspect(token.reveal(), user=config.c2.user)
+    refuse_other_user(claims, config.c2.user)
+    if not even_expired:
+        refuse_expired(claims, time.time())
+    return token
+
+
+def require_tls(c2: C2Settings) -> None:
+    """ConfigError if a token would leave this host without TLS, and nobody has asked for that."""
+    if c2.tls == "optional":
+        return
+    for url in (c2.url, c2.results_url):
+        if _is_plain(url):
+            raise ConfigError(
+                f"{url} has no TLS: anybody between here and C2 could read the token.",
+                hint='Use C2\'s https:// URL. On a private test network, tls = "optional" or QSLURM_TLS=optional'
+                " allows http.",
+            )
+
+
+def _is_plain(url: str) -> bool:
+    """Does the URL lead over a network by http? One that is malformed is refused when it is used."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return parts.scheme == "http" and not local
+
+
+def require_url(config: Config) -> str:
+    """C2's URL; ConfigError when nobody said it."""
+    if not config.c2.url:
+        raise ConfigError(
+            f"Nobody said where {_c2(config)} is.",
+            hint=f"Set QSLURM_C2_URL, or url under [{config.section}] in the configuration, or give --url."
+            f"{_about_the_environment(config)}",
+        )
+    return config.c2.url
+
+
+def _c2(config: Config) -> str:
+    return "C2" if len(config.platforms) == 1 else f"platform {config.platform}"
+
+
+def _about_the_environment(config: Config) -> str:
+    """Of which platform the environment speaks, for whoever means another."""
+    if not config.prefix:
+        return ""
+    return f" The environment is about this platform only with {PLATFORM_VARIABLE}={config.platform}."

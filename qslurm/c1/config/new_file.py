@@ -1,0 +1,131 @@
+"""Writes a configuration for a center that has none: every setting with its meaning, those that were said set."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qslurm.c1.config.file_sections import check_platform, checked, struct_of
+from qslurm.c1.config.platforms import refuse_shared_agents
+from qslurm.c1.config.settings import OF_A_PLATFORM, SECTIONS, Setting, section_of, settings_of
+from qslurm.errors import InvalidInputError
+from qslurm.system.atomic_file import write_atomically
+
+Values = Mapping[str, Mapping[str, Any]]
+"""By section, then by name."""
+
+_HEAD = """\
+# qslurm: where C2 is, and how this center's jobs go there. There is no secret in this file; the token has its own.
+# What is commented out shows an example; a setting of the environment (in brackets) wins over the one here.
+# `qslurm doctor` says whether it works.
+"""
+
+_SECTIONS = {
+    "c2": "The way to C2.",
+    "job": "What a job is given when its submitter does not say.",
+    "agent": "The center's agent, which holds the token for its users; without one commands talk to C2 themselves.",
+}
+
+_OF_A_PLATFORM = {
+    "": "The way to the platform {}.",
+    "agent": "The agent for {0}, where it has one: `systemctl enable --now qslurm-agent@{0}`.",
+    "job": "What a job for {} is given, where it differs from [job].",
+}
+
+_MORE = """
+# Further platforms are tables of the same form, each with a token of its own, and with [platform.tuna.agent] and
+# [platform.tuna.job] where it needs them; [c2] is the platform called c2. `qslurm submit --platform tuna` goes there,
+# and `qslurm center init --platform tuna=URL` writes all of its settings.
+# [platform.tuna]
+# url = "https://tuna.example.org/slurm"
+# results_url = "https://tuna.example.org/qslurm"
+# token_file = "/etc/qslurm/token-tuna"
+"""
+
+
+def config_text(values: Values) -> str:
+    """The file's text; ConfigError for a name that is no setting, or a value of the wrong kind.
+
+    A platform of which one setting is said has all of its tables; without one there is an example.
+    """
+    for section, held in values.items():
+        if section not in SECTIONS:
+            check_platform(section.split(".")[1], "the options")
+        checked(struct_of(section), section, held, "the options")
+    refuse_shared_agents({section: dict(held) for section, held in values.items()})
+    text = _HEAD + "".join(_section(section, values.get(section, {})) for section in SECTIONS)
+    platforms = dict.fromkeys(section.split(".")[1] for section in values if section not in SECTIONS)
+    for name in platforms:
+        for table in OF_A_PLATFORM:
+            section = section_of(name, table)
+            text += _section(section, values.get(section, {}))
+    return text if platforms else text + _MORE
+
+
+def write_config(path: Path, text: str, *, force: bool) -> None:
+    """Put the file there, readable for all; InvalidInputError if there is one already, or it can't be written."""
+    if os.access(path, os.F_OK) and not force:
+        raise InvalidInputError(
+            f"There is a configuration in {path} already.",
+            hint="--force replaces it; --file writes elsewhere.",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode(), mode=0o644)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The configuration can't be written to {path}: {error.strerror}.",
+            hint="Run this as root, or write your own with --file.",
+        ) from error
+
+
+def toml(value: object) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {toml(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    # JSON's strings, numbers and booleans are TOML's, but for DEL, which TOML wants escaped
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _section(name: str, held: Mapping[str, Any]) -> str:
+    lines = [f"\n# {_about(name)}", f"[{name}]"]
+    for setting in settings_of(name, struct_of(name)):
+        if name not in SECTIONS:
+            platform = name.split(".")[1]
+            setting = replace(  # noqa: PLW2901
+                setting, default=_of(platform, setting.default), example=_of(platform, setting.example)
+            )
+        lines += _lines(setting, held)
+    return "\n".join(lines) + "\n"
+
+
+def _of(platform: str, value: object) -> object:
+    """An example for a further platform: two may share no agent and no token."""
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"(/qslurm-agent|/qslurm/token)\b", rf"\1-{platform}", value)
+    return value.replace(":8043", ":8044")
+
+
+def _about(section: str) -> str:
+    if section in SECTIONS:
+        return _SECTIONS[section]
+    _, platform, *table = section.split(".")
+    return _OF_A_PLATFORM["".join(table)].format(platform)
+
+
+def _lines(setting: Setting, held: Mapping[str, Any]) -> Iterator[str]:
+    where = f" [{setting.env}]" if setting.env and setting.section in SECTIONS else ""
+    usual = f" Default: {toml(setting.default)}." if setting.default not in ("", None, [], {}) else ""
+    yield f"# {setting.doc}{usual}{where}"
+    if setting.name in held:
+        yield f"{setting.name} = {toml(held[setting.name])}"
+    else:
+        yield f"#{setting.name} = {toml(setting.example)}"

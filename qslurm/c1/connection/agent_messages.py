@@ -1,0 +1,355 @@
+"""What users' commands and the agent say to each other: a msgpack frame each way, a credential before each question.
+
+A frame is its length (4 bytes, big-endian) and that many bytes. Over the Unix socket the kernel says who asks and the
+credential is empty; over TCP it is MUNGE's, made for this very question.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from qslurm import errors
+from qslurm.errors import QslurmError, RefusedError
+
+LARGEST_QUESTION = 8 * 1024 * 1024
+"""Bytes; a payload has at most 4 MB, and JSON in msgpack takes little more."""
+
+LARGEST_ANSWER = 256 * 1024 * 1024
+LARGEST_CREDENTIAL = 4096
+HEADER = 4
+
+JobId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+Key = Annotated[str, msgspec.Meta(max_length=200)]
+JobOnC1 = Annotated[
+    str, msgspec.Meta(pattern=r"\A(?:[\w.-]{1,64}:[0-9]{1,10}(?:_[0-9]{1,10})?:[0-9]{1,6})?\Z")
+]
+"""`cluster:id:restarts`. The releaser asks Slurm for it beside everybody else's, so Slurm must be able to read it."""
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """Who is the center on C2, and which API version is spoken? Facts."""
+
+
+class Submit(msgspec.Struct, tag="submit"):
+    """Take this payload into the outbox, if its key is not there yet, and say what has become of it. Submission.
+
+    The answer comes when C2 has accepted or refused it, or after `patience_s` with the state it is in.
+    `waits` is the job of C1 (`cluster:id:restarts`) without which it is cancelled; `followed` says that a job is held
+    on C1 until it has ended.
+    """
+
+    key: Key
+    payload: dict[str, Any]
+    patience_s: Seconds = 20.0
+    waits: JobOnC1 = ""
+    followed: bool = False
+
+
+class GetJob(msgspec.Struct, tag="job"):
+    """One of the user's jobs. JobInfo; with `seen`, its state, once it is another or `patience_s` are over."""
+
+    job_id: JobId
+    seen: str = ""
+    patience_s: Seconds = 0.0
+
+
+class GetJobs(msgspec.Struct, tag="jobs"):
+    """The user's jobs that C2 or the outbox knows; with `key`, the one submission that has it. JobInfos.
+
+    Of others' open jobs there is only what the user's own place in line depends on; they are of no user.
+    """
+
+    key: Key = ""
+
+
+class GetQueue(msgspec.Struct, tag="queue"):
+    """The user's jobs with their places in line, all of the center's for an admin. A Line (protocol/job_changes.py)."""
+
+
+class GetMoved(msgspec.Struct, tag="moved"):
+    """Which of the user's jobs have changed since an answer had this number? Moved.
+
+    The answer comes when one has, when some were missed, or after `patience_s`.
+    """
+
+    since: Count
+    patience_s: Seconds = 0.0
+
+
+class GetTasks(msgspec.Struct, tag="tasks"):
+    """One of the user's jobs, or each task of an array. JobInfos."""
+
+    job_id: JobId
+
+
+class GetAccounted(msgspec.Struct, tag="accounted"):
+    """The user's jobs that C2's accounting knows, as far as they were there after `since` (Unix seconds). JobInfos.
+
+    With `array` only the tasks of this one; the rest of the accounting is not looked through then.
+    """
+
+    since: Count
+    array: JobId = 0
+
+
+class CancelJob(msgspec.Struct, tag="cancel"):
+    """Cancel one of the user's jobs, or one task of an array. C2's warnings."""
+
+    job_id: JobId
+    task: JobId | None = None
+
+
+class UpdateJob(msgspec.Struct, tag="update"):
+    """Hold one of the user's jobs that wait, or release it. C2's warnings."""
+
+    job_id: JobId
+    hold: bool
+
+
+class AskPlatform(msgspec.Struct, tag="platform"):
+    """What C2's job manager says of one of the user's jobs. A document."""
+
+    what: Literal["job", "results"]
+    job_id: JobId
+
+
+class GetResults(msgspec.Struct, tag="results"):
+    """What each of these of the user's jobs has measured or computed, or its `error`; maybe of the first ones only.
+
+    Documents.
+    """
+
+    jobs: Annotated[list[JobId], msgspec.Meta(max_length=250)]
+
+
+class GetStarts(msgspec.Struct, tag="starts"):
+    """Every start of one of the user's submissions that C2's platform knows, newest first. Documents."""
+
+    key: Key
+
+
+class GetBackends(msgspec.Struct, tag="backends"):
+    """C2's backends. Documents. `at_hand`: as they were a while ago, rather than waiting for C2."""
+
+    at_hand: bool = False
+
+
+class GetSessions(msgspec.Struct, tag="sessions"):
+    """Where C2 lets the clients of sessions in. A document."""
+
+
+class GetPartitions(msgspec.Struct, tag="partitions"):
+    """The state of each of C2's partitions, by name."""
+
+
+class GetLoads(msgspec.Struct, tag="loads"):
+    """How many jobs of all centers wait and run in each of C2's partitions. Loads."""
+
+
+class GetUsage(msgspec.Struct, tag="usage"):
+    """What the user's jobs have used in a time (Unix seconds), everybody's for an admin. Documents."""
+
+    since: Count
+    until: Count
+
+
+class GetEnded(msgspec.Struct, tag="ended"):
+    """The latest of the user's jobs that the platform has run. Documents."""
+
+    limit: Count = 1000
+
+
+class GetLog(msgspec.Struct, tag="log"):
+    """What one of the user's jobs has written, from `offset`. A Piece."""
+
+    job_id: JobId
+    offset: Count = 0
+
+
+class GetStatus(msgspec.Struct, tag="status"):
+    """How is the agent? AgentStatus."""
+
+
+class WhoReleases(msgspec.Struct, tag="who_releases"):
+    """Who releases follow-up jobs of this agent? Releasing."""
+
+
+class LetGo(msgspec.Struct, tag="let_go"):
+    """The user's submission goes on when the job of C1 that waited for it has ended."""
+
+    key: Key
+
+
+class GetEndings(msgspec.Struct, tag="endings"):
+    """How have these submissions ended, and which jobs of C1 in `cluster` wait for one? Endings; for the releaser.
+
+    The answer comes when one has ended, when there are `news` that the asker does not know, or after `patience_s`.
+    """
+
+    keys: list[str]
+    cluster: str
+    news: int = -1
+    patience_s: Seconds = 0.0
+
+
+class EndBound(msgspec.Struct, tag="end_bound"):
+    """The job of C1 that waited for this submission is gone: cancel its job on C2. For the releaser."""
+
+    key: Key
+
+
+Question = (
+    Hello
+    | Submit
+    | GetJob
+    | GetJobs
+    | GetQueue
+    | GetMoved
+    | GetTasks
+    | GetAccounted
+    | CancelJob
+    | UpdateJob
+    | AskPlatform
+    | GetResults
+    | GetStarts
+    | GetBackends
+    | GetSessions
+    | GetLoads
+    | GetPartitions
+    | GetUsage
+    | GetEnded
+    | GetLog
+    | GetStatus
+    | WhoReleases
+    | LetGo
+    | GetEndings
+    | EndBound
+)
+
+
+class Facts(msgspec.Struct):
+    """How the agent is known on C2."""
+
+    user: str
+    api_version: str
+
+
+class TokenState(msgspec.Struct):
+    """The center's token: times are Unix seconds by C2's clock, `clock_off_s` is how far ours is ahead of that.
+
+    `trouble` says why it can't be kept fresh; `renewable_until` None: C2 has not said yet. `ends_soon`: renewals end
+    before the next token would have lived as long as this one.
+    """
+
+    user: str
+    expires: int | None
+    renew_at: float | None
+    renewable_until: int | None = None
+    trouble: str = ""
+    ends_soon: bool = False
+    clock_off_s: float = 0.0
+
+
+class AgentStatus(msgspec.Struct):
+    """How the agent is; `waiting` submissions are not on C2 yet, `open` jobs have not ended there."""
+
+    token: TokenState
+    waiting: int
+    open: int
+    releaser: Releasing | None = None
+
+
+class Submission(msgspec.Struct):
+    """A submission in the outbox. `reason` says why it is not on C2 yet."""
+
+    state: Literal["waiting", "accepted"]
+    job_id: int = 0
+    warnings: list[str] = []
+    message: str = ""
+    reason: str = ""
+
+
+class Releasing(msgspec.Struct):
+    """Under which name the releaser knows follow-ups (nothing: there is none), and for how long it was not heard."""
+
+    name: str
+    silent_s: float = 0.0
+
+
+class Moved(msgspec.Struct):
+    """The jobs that have changed, arrays as a whole; with `missed` it may be any. `number` is this answer's."""
+
+    number: int
+    jobs: list[int] = []
+    missed: bool = False
+
+
+class Ending(msgspec.Struct):
+    """How a submission is: unknown, open, refused, lost, or its job's outcome; whose, as which job, and why."""
+
+    key: str
+    how: str
+    user: str = ""
+    job_id: int = 0
+    why: str = ""
+
+
+class Endings(msgspec.Struct):
+    """`bound` has the jobs of C1 that wait, by the key of what they wait for."""
+
+    endings: list[Ending]
+    bound: dict[str, str]
+    news: int
+
+
+class Piece(msgspec.Struct):
+    """A piece of a log, and the offset of the next."""
+
+    data: bytes
+    next_offset: int
+
+
+class Answered(msgspec.Struct, tag="answer"):
+    """The answer, as plain data of the type that the question's docstring names."""
+
+    value: Any = None
+
+
+class Failed(msgspec.Struct, tag="error"):
+    """The question ended in an error: which of qslurm.errors, by its kind."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    slurm_error: int = 0
+
+
+Answer = Answered | Failed
+
+questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+encode = msgspec.msgpack.encode
+
+_ERRORS: dict[str, type[QslurmError]] = {
+    error.kind: error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, QslurmError)
+}
+
+
+def failure(error: QslurmError) -> Failed:
+    """An error as it travels."""
+    number = error.slurm_error if isinstance(error, RefusedError) else 0
+    return Failed(error.kind, error.message, error.hint, number)
+
+
+def error_of(failed: Failed) -> QslurmError:
+    """The error that was sent."""
+    error = _ERRORS.get(failed.kind, QslurmError)(failed.message, hint=failed.hint)
+    if isinstance(error, RefusedError):
+        error.slurm_error = failed.slurm_error
+    return error

@@ -1,0 +1,145 @@
+"""What commands ask of C2's slurmrestd, by the center's agent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from qslurm.c1.connection.agent_messages import (
+    CancelJob,
+    Facts,
+    GetAccounted,
+    GetJob,
+    GetJobs,
+    GetPartitions,
+    GetTasks,
+    Hello,
+    Submission,
+    Submit,
+    UpdateJob,
+)
+from qslurm.c1.connection.agent_socket import AgentSocket
+from qslurm.errors import InvalidInputError, KeptError, UncertainError, UnreachableError
+from qslurm.payload.comment import Comment
+from qslurm.slurm.rest import JobInfo, Submitted
+
+ASKED_S = 20.0
+"""The agent answers within this time how a submission is."""
+
+GIVE_UP_S = 60.0
+"""A submission that the agent may have is asked for so long before nobody knows."""
+
+
+class AgentSlurm:
+    """What commands ask of a slurmrestd client, asked of the agent."""
+
+    def __init__(self, line: AgentSocket, say: Callable[[str], None]) -> None:
+        self._line = line
+        self._say = say
+        self.waits, self.followed = "", False
+        self.patience_s = math.inf
+        """How long a submission that the agent has is waited for until C2 has it, too."""
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self._line.ask(Hello(), Facts)
+
+    @property
+    def user(self) -> str:
+        """The center's user on C2."""
+        return self._facts.user
+
+    @property
+    def api_version(self) -> str:
+        """The version that the agent speaks with C2."""
+        return self._facts.api_version
+
+    def submit(self, payload: dict[str, Any]) -> Submitted:
+        """Leave a payload with the agent, and wait until C2 has taken it.
+
+        It may be asked again and again: the agent knows a submission by its key. UncertainError if the agent is gone
+        for long after it may have heard of it, KeptError if C2 has not taken it in `patience_s`.
+        """
+        key = Comment.parse(str(payload["job"].get("comment", ""))).key
+        if not key:
+            raise InvalidInputError(
+                "The payload's comment has no key, by which the center's agent knows a submission from another.",
+                hint="Begin the comment with `qslurm key=…`, any word of 8 to 128 letters that was never used.",
+            )
+        question = Submit(key, payload, waits=self.waits, followed=self.followed)
+        began = heard = time.monotonic()
+        may_have_it, said = False, ""
+        while True:
+            question.patience_s = max(0.0, min(ASKED_S, began + self.patience_s - time.monotonic()))
+            try:
+                submission = self._line.ask(question, Submission)
+            except UnreachableError as error:
+                may_have_it = may_have_it or self._line.asked
+                if not may_have_it:
+                    raise
+                if time.monotonic() - heard > GIVE_UP_S:
+                    raise UncertainError(
+                        "The center's agent does not answer any more, and may have the job.", hint=error.hint
+                    ) from error
+                time.sleep(1.0)
+                continue
+            heard, may_have_it = time.monotonic(), True
+            if submission.state == "accepted":
+                return Submitted(submission.job_id, submission.warnings, submission.message)
+            reason = submission.reason or "C2 has not answered yet."
+            if time.monotonic() - began >= self.patience_s:
+                raise KeptError(
+                    f"{reason} The center's agent has the job on its disk, and sends it once C2 answers.",
+                    hint=f"Don't submit it again; `qslurm queue --key {key}` shows it.",
+                )
+            if reason != said:
+                self._say(f"{reason} The center's agent has the job, and goes on trying.")
+                said = reason
+
+    def job(self, job_id: int) -> JobInfo:
+        """One of the user's jobs."""
+        return self._line.ask(GetJob(job_id), JobInfo)
+
+    def jobs(self) -> list[JobInfo]:
+        """The user's jobs."""
+        return self._line.ask(GetJobs(), list[JobInfo])
+
+    def tasks(self, job_id: int) -> list[JobInfo]:
+        """One of the user's jobs, or each task of an array."""
+        return self._line.ask(GetTasks(job_id), list[JobInfo])
+
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]:
+        """What C2's accounting knows of an array of the user's."""
+        return self._line.ask(GetAccounted(0, job_id), list[JobInfo])
+
+    def partitions(self) -> dict[str, str]:
+        """The state of each of C2's partitions."""
+        return self._line.ask(GetPartitions(), dict[str, str])
+
+    def accounted(self, since: int) -> list[JobInfo]:
+        """The user's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
+        return self._line.ask(GetAccounted(since), list[JobInfo])
+
+    def cancel(self, job_id: int, task: int | None = None) -> list[str]:
+        """Cancel one of the user's jobs, or one task of an array; C2's warnings."""
+        return self._line.ask(CancelJob(job_id, task), list[str])
+
+    def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
+        """Hold one of the user's jobs that wait, or release it; C2's warnings."""
+        if set(fields) != {"hold"}:
+            raise InvalidInputError(
+                "The center's agent can hold jobs and release them, and change nothing else."
+            )
+        return self._line.ask(UpdateJob(job_id, bool(fields["hold"])), list[str])
+
+    def find_by_key(self, key: str) -> JobInfo | None:
+        """The user's job that was submitted under this key."""
+        found = self._line.ask(GetJobs(key), list[JobInfo])
+        return found[0] if found else None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.close()

@@ -1,0 +1,92 @@
+"""Connecting to C2's slurmrestd without asking each time which API version it speaks.
+
+The answer is remembered in one small file, by URL. It is a convenience: a file that is lost, broken or can't
+be written costs one question, never a submission.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qslurm.c1.config.center_config import Config, require_url
+from qslurm.system.atomic_file import write_atomically
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest import SlurmrestClient
+    from qslurm.tokens.secret import Secret
+
+_LARGEST = 64 * 1024
+
+
+def connect(config: Config, token: Secret, *, user: str | None = None) -> SlurmrestClient:
+    """A client for the configured C2; nothing is sent yet. `user` is for when the token knows better.
+
+    ConfigError when nobody said where C2 is.
+    """
+    from qslurm.slurm.rest import SlurmrestClient
+    from qslurm.tokens.claims import inspect
+
+    url = require_url(config)
+    cache = VersionCache(cache_file())
+    return SlurmrestClient(
+        url,
+        user or config.c2.user or inspect(token.reveal()).user,
+        token,
+        api_version=config.c2.api_version,
+        timeout_s=config.c2.timeout_s,
+        known_version=cache.get(url),
+        ca_file=config.c2.ca_file or None,
+        proxy=config.c2.proxy or None,
+        pinned_key=config.c2.pinned_key or None,
+        on_version=lambda version: cache.put(url, version),
+    )
+
+
+def cache_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Where versions are remembered: under $XDG_CACHE_HOME, else ~/.cache."""
+    environ = os.environ if environ is None else environ
+    base = environ.get("XDG_CACHE_HOME", "")
+    folder = Path(base) if base.startswith("/") else Path(environ.get("HOME") or "/") / ".cache"
+    return folder / "qslurm" / "versions.json"
+
+
+class VersionCache:
+    """Remembers which version each URL spoke. Never raises: what can't be read or written is not remembered."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, url: str) -> str | None:
+        """The version that this URL spoke last, if anybody remembers."""
+        version = self._read().get(_key(url))
+        return version if isinstance(version, str) else None
+
+    def put(self, url: str, version: str) -> None:
+        """Remember the version that this URL speaks."""
+        known = self._read()
+        if known.get(_key(url)) == version:
+            return
+        text = json.dumps({**known, _key(url): version}, indent=1)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path, text.encode(), mode=0o600)
+        except OSError:
+            return  # a full or read-only home must not stop a submission
+
+    def _read(self) -> dict[str, object]:
+        try:
+            with self._path.open("rb") as file:
+                document = json.loads(file.read(_LARGEST))
+        except (OSError, ValueError, RecursionError):
+            return {}  # never written, or not by us: it will be written anew
+        return document if isinstance(document, dict) else {}
+
+
+def _key(url: str) -> str:
+    """A URL's name in the file; not the URL, which is nobody's business in a cache."""
+    return hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""What a center asks of C2, whoever is asked: C2 itself, or the center's agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from qslurm.protocol.job_changes import Line, Load, Page
+    from qslurm.slurm.rest import JobInfo, Submitted
+
+
+class Slurm(Protocol):
+    """What is asked of C2's Slurm; see SlurmrestClient for what each means and raises."""
+
+    @property
+    def user(self) -> str: ...  # noqa: D102
+    @property
+    def api_version(self) -> str: ...  # noqa: D102
+    def submit(self, payload: dict[str, Any]) -> Submitted: ...  # noqa: D102
+    def job(self, job_id: int) -> JobInfo: ...  # noqa: D102
+    def jobs(self) -> list[JobInfo]: ...  # noqa: D102
+    def partitions(self) -> dict[str, str]: ...  # noqa: D102
+    def tasks(self, job_id: int) -> list[JobInfo]: ...  # noqa: D102
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]: ...  # noqa: D102
+    def accounted(self, since: int) -> list[JobInfo]: ...  # noqa: D102
+    def cancel(self, job_id: int, task: int | None = None) -> list[str]: ...  # noqa: D102
+    def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]: ...  # noqa: D102
+    def find_by_key(self, key: str) -> JobInfo | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Platform(Protocol):
+    """What is asked of C2's job manager; see JobManagerClient."""
+
+    def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
+    def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
+    def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]: ...  # noqa: D102
+    def jobs(self, limit: int = 1000) -> list[dict[str, Any]]: ...  # noqa: D102
+    def starts(self, key: str) -> list[dict[str, Any]]: ...  # noqa: D102
+    def usage(self, since: int, until: int) -> list[dict[str, Any]]: ...  # noqa: D102
+    def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def limits(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def sessions(self) -> dict[str, Any]: ...  # noqa: D102
+    def changes(self, since: str, wait_s: int) -> Page: ...  # noqa: D102
+    def queue(self) -> Line: ...  # noqa: D102
+    def places(self) -> list[tuple[int, int]]: ...  # noqa: D102
+    def loads(self) -> list[Load]: ...  # noqa: D102
+    def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102

@@ -1,0 +1,330 @@
+"""What C2's job manager knows of a center's jobs: states, results, logs, backends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    QslurmError,
+    RefusedError,
+    TokenError,
+    UnknownJobError,
+    UnreachableError,
+)
+from qslurm.protocol.nesting import TOO_DEEP, is_too_deep
+from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.interface import Platform
+    from qslurm.protocol.job_changes import Line, Load, Page
+
+T = TypeVar("T")
+
+LIMITS_S = 2.0
+"""Seconds for the question what backends take, before a job is sent."""
+
+NEXT_OFFSET = "X-Qslurm-Next-Offset"
+
+_ERRORS: dict[int, type[QslurmError]] = {
+    401: TokenError,
+    403: TokenError,
+    404: UnknownJobError,
+    409: NotReadyError,
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class JobManagerClient:
+    """A center's connection to the job manager at `url`, authenticated by the center's Slurm token."""
+
+    def __init__(
+        self,
+        url: str,
+        token: Secret,
+        *,
+        timeout_s: float = 30.0,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        pinned_key: str | None = None,
+    ) -> None:
+        from qslurm.slurm.rest.http_session import open_session
+        from qslurm.slurm.rest.transport import Http, Https, check_url
+
+        self._url = check_url(url)
+        self._token = token
+        self._timeout_s = timeout_s
+        self._session = open_session(
+            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=Http, https=Https
+        )
+
+    def close(self) -> None:
+        """Close the kept connection; the next request opens another."""
+        self._session.close()
+
+    def job(self, job_id: int) -> dict[str, Any]:
+        """What the platform knows of a job: state, reason, times, executions; UnknownJobError before its start."""
+        return self._json(f"/v1/jobs/{job_id}")
+
+    def results(self, job_id: int) -> dict[str, Any]:
+        """Counts of a circuit job, final result of a hybrid job; NotReadyError while it runs."""
+        found = self._json(f"/v1/jobs/{job_id}/results")
+        if is_too_deep(found.get("final_result")):
+            raise _too_deep(f"The final result of job {job_id}")
+        return found
+
+    def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """The same of each of these, or its `error`, as far as an answer has room for: of one, at least.
+
+        UnknownJobError where there is no such list. At most 250 ids.
+        """
+        found = self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
+        if not all(isinstance(one.get("job_id"), int) for one in found):
+            raise _not_a_job_manager(self._url)
+        return [_readable(one) for one in found]
+
+    def starts(self, key: str) -> list[dict[str, Any]]:
+        """Every start of the submission with this key that the platform knows, newest first."""
+        from urllib.parse import quote
+
+        return self._list("jobs", f"/v1/keys/{quote(key, safe='')}")
+
+    def backends(self) -> list[dict[str, Any]]:
+        """The platform's backends and how they are."""
+        return self._list("backends", "/v1/backends")
+
+    def limits(self) -> list[dict[str, Any]]:
+        """The same, unless it takes long: nobody waits for what C2 will say anyway."""
+        return self._list("backends", "/v1/backends", within_s=LIMITS_S)
+
+    def sessions(self) -> dict[str, Any]:
+        """Where the clients of sessions come to (`address`, "" if nowhere), and its `certificate`."""
+        return self._json("/v1/sessions")
+
+    def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The center's jobs that have started, newest first."""
+        return self._list("jobs", "/v1/jobs", {"limit": str(limit)})
+
+    def usage(self, since: int, until: int) -> list[dict[str, Any]]:
+        """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
+        return self._list("usage", "/v1/usage", {"since": str(since), "until": str(until)})
+
+    def changes(self, since: str, wait_s: int) -> Page:
+        """What has changed of the center's jobs since; waits so long for something to change.
+
+        UnreachableError while nobody there knows, UnknownJobError where there is no such list.
+        """
+        from qslurm.protocol.job_changes import Page
+
+        return self._packed("/v1/changes", Page, {"since": since, "wait": str(wait_s)}, wait_s)
+
+    def queue(self) -> Line:
+        """All of the center's jobs, with their places in line; errors as for `changes`."""
+        from qslurm.protocol.job_changes import Line
+
+        return self._packed("/v1/queue", Line)
+
+    def places(self) -> list[tuple[int, int]]:
+        """The places in line of the center's jobs; errors as for `changes`."""
+        from qslurm.protocol.job_changes import Line
+
+        return self._packed("/v1/places", Line).places
+
+    def loads(self) -> list[Load]:
+        """How many jobs of all centers wait and run in each partition; errors as for `changes`."""
+        from qslurm.protocol.job_changes import Load
+
+        return self._packed("/v1/loads", list[Load])
+
+    def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
+        """A piece of what the job has written, from an offset on, and the offset behind it."""
+        answer = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
+        return answer.body, _next_offset(answer, offset)
+
+    def _packed(
+        self, path: str, type_: type[T], parameters: dict[str, str] | None = None, wait_s: int = 0
+    ) -> T:
+        import msgspec
+
+        answer = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
+        try:
+            return msgspec.msgpack.decode(answer.body, type=type_)
+        except msgspec.DecodeError as error:
+            raise _not_a_job_manager(self._url) from error
+
+    def _list(
+        self,
+        name: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """A list that must be there: what says nothing of it does not say that it is empty."""
+        found = self._document(self._send("GET", path, parameters or {}, within_s=within_s)).get(name)
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise _not_a_job_manager(self._url)
+        return found
+
+    def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
+        return self._document(self._get(path, parameters or {}))
+
+    def _document(self, answer: Answer) -> dict[str, Any]:
+        try:
+            document = json.loads(answer.body)
+        except ValueError as error:
+            raise _not_a_job_manager(self._url) from error
+        except RecursionError as error:
+            raise _too_deep("C2's answer") from error
+        if not isinstance(document, dict):
+            raise _not_a_job_manager(self._url)
+        return document
+
+    def renewal(self, *, only_look: bool) -> dict[str, Any]:
+        """A fresh token for this one, or (`only_look`) whether there would be one; TokenError if there is none."""
+        return self._document(self._send("GET" if only_look else "POST", "/v1/token", {}))
+
+    def clock(self) -> float:
+        """C2's time in Unix seconds, to the second, by its answer's Date; no token is shown for it."""
+        from email.utils import parsedate_to_datetime
+
+        date = self._send("GET", "/healthz", {}, token=False).headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp()
+        except (ValueError, OverflowError, OSError) as error:
+            raise _not_a_job_manager(self._url) from error
+
+    def _get(self, path: str, parameters: dict[str, str]) -> Answer:
+        return self._send("GET", path, parameters)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str],
+        *,
+        token: bool = True,
+        accept: str = "*/*",
+        wait_s: int = 0,
+        within_s: float | None = None,
+    ) -> Answer:
+        import requests
+        from urllib3.exceptions import HTTPError
+
+        from qslurm.slurm.rest.transport import read_whole
+
+        timeout_s = within_s or self._timeout_s + wait_s
+        until = time.monotonic() + 2 * timeout_s
+        try:
+            response = self._session.request(
+                method,
+                self._url + path,
+                params=parameters,
+                headers={"Accept": accept}
+                | ({"Authorization": f"Bearer {self._token.reveal()}"} if token else {}),
+                timeout=timeout_s,
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                body = read_whole(response, until, f"C2's job manager at {self._url}")
+        except (requests.RequestException, HTTPError, ValueError, OSError) as error:
+            raise self._no_answer(error, timeout_s) from error
+        answer = Answer(response.status_code, body, response.headers)
+        if answer.status != requests.codes.ok:
+            raise _error(answer, self._url)
+        return answer
+
+    def _no_answer(self, error: Exception, timeout_s: float) -> UnreachableError:
+        from qslurm.slurm.rest.http_session import distrust
+        from qslurm.slurm.rest.transport import by_proxy, causes_of, never_sent, what_happened, why
+
+        if (distrusted := distrust(self._url, causes_of(error))) is not None:
+            return distrusted
+        what = what_happened(error, timeout_s)
+        if never_sent(error):
+            what = f"can't be reached{by_proxy(error)}: {why(error)}"
+        return UnreachableError(
+            f"C2's job manager at {self._url} {what}.",
+            hint="Results are kept there; ask again later, or check results_url.",
+        )
+
+
+def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
+    """What a job has written so far, in pieces, whoever is asked for it."""
+    offset = 0
+    while True:
+        piece, after = platform.log_from(job_id, offset)
+        if after <= offset:
+            return
+        yield piece
+        offset = after
+
+
+def _next_offset(answer: Answer, offset: int) -> int:
+    try:
+        return int(answer.headers[NEXT_OFFSET])
+    except (KeyError, ValueError):
+        return offset + len(answer.body)
+
+
+def _readable(document: dict[str, Any]) -> dict[str, Any]:
+    """A job's results, or why they can't be passed on."""
+    if not is_too_deep(document.get("final_result")):
+        return document
+    error = _too_deep("The final result")
+    return {"job_id": document["job_id"], "error": {"type": error.kind, "message": error.message}}
+
+
+def _too_deep(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} is {TOO_DEEP} and can't be read.", hint="Let finalize return a flatter dict."
+    )
+
+
+def _not_a_job_manager(url: str) -> UnreachableError:
+    return UnreachableError(
+        f"What answers at {url} is not qslurm's job manager.", hint="Check results_url (QSLURM_RESULTS_URL)."
+    )
+
+
+def _error(answer: Answer, url: str) -> QslurmError:
+    error_class = _ERRORS.get(answer.status)
+    try:
+        described = json.loads(answer.body)["error"]
+        message, hint = str(described["message"]), str(described.get("hint", ""))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _unsaid(answer.status, url)
+    if error_class is None:
+        error_class = UnreachableError if answer.status >= 500 else RefusedError
+    return error_class(message, hint=hint)
+
+
+def _unsaid(status: int, url: str) -> QslurmError:
+    """The error for an answer that only its HTTP status explains: it is a proxy's, or the job manager is at its end."""
+    if status == 401:
+        return TokenError("C2 refused the token.", hint="Look at it with `qslurm token check`.")
+    if status == 403:
+        return TokenError(
+            f"What stands before C2's job manager at {url} does not let us in (HTTP 403).",
+            hint="Ask your center's admins, or C2's operators.",
+        )
+    if status >= 500:
+        return UnreachableError(
+            f"C2's job manager at {url} is not there, or in trouble (HTTP {status}).",
+            hint="Results are kept there; ask again later.",
+        )
+    return _not_a_job_manager(url)

@@ -1,0 +1,173 @@
+"""Asking C2 for a fresh token, and when: in C2's time, whatever this machine's clock says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from qslurm.c1.config.settings import expanded
+from qslurm.errors import QslurmError, TokenError, UnknownJobError, UnreachableError
+from qslurm.tokens.check import refuse_expired
+from qslurm.tokens.claims import Claims, inspect
+from qslurm.tokens.secret import Secret
+from qslurm.tokens.token_file import check_replaceable, clean, read_token, replace_token
+
+if TYPE_CHECKING:
+    from qslurm.c1.config.center_config import Config
+
+SHARE = 0.8
+"""Of a token's life, after which it is renewed."""
+
+SPREAD = 0.02
+"""Up to so much of it earlier, by chance: what was issued in one night is not renewed in one second."""
+
+
+class Renews(Protocol):
+    """What is asked of C2's job manager; see JobManagerClient."""
+
+    def renewal(self, *, only_look: bool) -> dict[str, Any]: ...  # noqa: D102
+    def clock(self) -> float: ...  # noqa: D102
+
+
+class Fresh(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that C2 has given, what it says, and when renewals end (Unix seconds; None: nobody said)."""
+
+    token: Secret
+    claims: Claims
+    until: int | None
+
+
+def due(claims: Claims, *, issued: float, chance: float) -> tuple[float, float]:
+    """When a token is to be renewed, and when it is high time (half of what then remains is over), in Unix seconds.
+
+    `issued` counts for a token that doesn't say when it was issued; `chance`, from 0 to 1, is how early it is.
+    """
+    begin = issued if claims.issued is None else claims.issued
+    end = claims.expires if claims.expires is not None else float("inf")
+    renew_at = begin + (SHARE - SPREAD * chance) * max(0.0, end - begin)
+    return renew_at, renew_at + (end - renew_at) / 2
+
+
+def ends_soon(claims: Claims, until: int | None) -> bool:
+    """Whether renewals end before a token that takes this one's place would have lived as long."""
+    if until is None or claims.issued is None or claims.expires is None:
+        return False
+    return until < 2 * claims.expires - claims.issued
+
+
+def renewable_until(platform: Renews) -> int | None:
+    """Until when C2 renews our token; TokenError if it doesn't, UnreachableError if it doesn't say."""
+    return _number(_asked(platform, only_look=True), "renewable_until")
+
+
+def fresh_token(platform: Renews, old: Claims) -> Fresh:
+    """A token in place of one that says `old`; TokenError if C2 gives none, UnreachableError for what can't be one."""
+    document = _asked(platform, only_look=False)
+    try:
+        token = clean(str(document["token"]))
+        claims = inspect(token.reveal())
+    except (KeyError, TokenError) as error:
+        raise UnreachableError(
+            "C2's answer to the renewal has no token in it.", hint="Tell C2's operators."
+        ) from error
+    if (claims.user, claims.key_id) != (old.user, old.key_id):
+        raise UnreachableError("C2 gave another center's token.", hint="Tell C2's operators.")
+    if claims.expires is None or (old.expires is not None and claims.expires <= old.expires):
+        raise UnreachableError("C2 gave a token that lives no longer.", hint="Tell C2's operators.")
+    return Fresh(token=token, claims=claims, until=_number(document, "renewable_until"))
+
+
+def _asked(platform: Renews, *, only_look: bool) -> dict[str, Any]:
+    try:
+        return platform.renewal(only_look=only_look)
+    except UnknownJobError as error:  # 404: a job manager of before
+        raise TokenError(
+            "This C2 does not renew tokens.",
+            hint="Ask C2's operators for a new one before this one ends.",
+        ) from error
+
+
+def _number(document: dict[str, Any], name: str) -> int | None:
+    value = document.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**40 else None
+
+
+class C2Clock:
+    """C2's time, once it has been asked; this machine's wall clock until then, and no more after that."""
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._wall, self._steady = wall, steady
+        self._ahead: float | None = None  # of the steady clock
+        self._asked: float | None = None
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._wall() if self._ahead is None else self._steady() + self._ahead
+
+    def off(self) -> float:
+        """How many seconds this machine's clock is ahead of C2's, as far as anybody knows."""
+        return self._wall() - self.now()
+
+    def set_by(self, platform: Renews, *, every_s: float) -> None:
+        """Ask C2 if that is longer ago than `every_s`; one that does not answer changes nothing."""
+        before = self._steady()
+        if self._asked is not None and before - self._asked < every_s:
+            return
+        try:
+            date = platform.clock()
+        except QslurmError:
+            return  # who can't be asked can't renew either, and that is said there
+        after = self._steady()
+        self._asked = after
+        self._ahead = date + 0.5 - (before + after) / 2  # Date has whole seconds
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The token in a file after it was looked at, and renewed if it was due. Times are Unix seconds."""
+
+    renewed: bool
+    claims: Claims
+    renew_at: float
+    until: int | None
+    ends_soon: bool
+
+
+def renew_file(config: Config, *, at_once: bool = False) -> Done:
+    """Renew the token in the configuration's file if it is due, or `at_once`; ask whether it would be if not.
+
+    The new one takes the old one's place, with its mode and group, once C2's Slurm has accepted it. TokenError if C2
+    does not renew it or the file can't be replaced, UnreachableError if C2 does not answer.
+    """
+    from qslurm.c1.connection.api_versions import connect
+    from qslurm.c1.connection.center import Center
+
+    path = expanded(config.c2.token_file)
+    token = read_token(path)
+    claims = inspect(token.reveal(), user=config.c2.user)
+    platform = Center(config, token).job_manager
+    clock = C2Clock()
+    clock.set_by(platform, every_s=0)
+    now = clock.now()
+    refuse_expired(claims, now)
+    check_replaceable(path)
+    renew_at, _ = due(claims, issued=now, chance=0.0)
+    renewed = at_once or now >= renew_at
+    if renewed:
+        fresh = fresh_token(platform, claims)
+        with connect(config, fresh.token, user=fresh.claims.user) as client:
+            client.ping()
+        replace_token(path, fresh.token)
+        claims, until = fresh.claims, fresh.until
+        renew_at, _ = due(claims, issued=now, chance=0.0)
+    else:
+        until = renewable_until(platform)
+    return Done(
+        renewed=renewed, claims=claims, renew_at=renew_at, until=until, ends_soon=ends_soon(claims, until)
+    )

@@ -1,0 +1,146 @@
+"""C1's own queue, as the releaser reads and changes it with Slurm's commands: no shell, a time limit for each."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qslurm.c1.followups.submission import BEFORE_NOTE, Mark
+from qslurm.errors import QslurmError, RefusedError, UnreachableError
+from qslurm.slurm.commands import run
+
+COMMAND_S = 60.0
+LONGEST_REASON = 500
+"""Letters; a comment has room for 1024 bytes."""
+
+# What Slurm's commands say of a job that is over, and of a slurmctld that is away; they give no number (slurm_strerror,
+# src/common/slurm_errno.c).
+_GONE = ("Invalid job id", "already completing or completed", "already finished")
+_AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
+_HELD = ("JobHeldUser", "0")
+_RUN = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?:[0-9]+")
+
+AT_ONCE = 1000
+"""Jobs that one squeue is asked for: a word of a command has at most 128 KiB."""
+
+Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A follow-up that its user holds, in C1's queue."""
+
+    job_id: int
+    user: str
+    mark: Mark
+
+
+def parse_held(text: str, sign: str) -> list[Held]:
+    """Follow-ups that are held, from squeue's lines.
+
+    A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
+    when they wrote one, begins those of squeue, and the comment in them: a user's name may have spaces.
+    """
+    found = []
+    for line in text.splitlines():
+        before, *rest = line.split(sign, 2)
+        words = rest[0].split(" ", 3) if len(rest) == 2 and not before else []
+        if len(words) < 4:
+            continue
+        (job_id, reason, priority, user), comment = words, rest[1]
+        mark = Mark.parse(comment)
+        if mark is not None and (reason, priority) == _HELD and job_id.isdigit():
+            found.append(Held(int(job_id), user, mark))
+    return found
+
+
+def parse_running(text: str) -> set[str]:
+    """The jobs of squeue's lines that run, or are suspended: `12:0` or `12_3:0`, with how often each was restarted."""
+    running = set()
+    for line in text.splitlines():
+        job_id, state, restarts, *_ = [*line.strip().split("|"), "", ""]
+        if state in ("RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING"):
+            running.add(f"{job_id}:{restarts}")
+    return running
+
+
+def run_command(
+    command: Sequence[str], limit_s: float = COMMAND_S, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands; QslurmError if it is not here, UnreachableError if it takes too long."""
+    name = command[0]
+    absent = QslurmError(
+        f"There is no {name} here.", hint="The releaser runs where Slurm's commands of this cluster do."
+    )
+    late = UnreachableError(f"{name} has not ended after {limit_s:.0f} s.")
+    return run(command, limit_s=limit_s, absent=absent, late=late, environ=environ)
+
+
+class Queue:
+    """C1's queue. Each raises UnreachableError when slurmctld is away, RefusedError when it says no.
+
+    A job that is not there any more, or has been started by its user, is no error.
+    """
+
+    def __init__(self, run: Run = run_command) -> None:
+        self._run = run
+
+    def cluster(self) -> str:
+        """The cluster's name, as its jobs know it."""
+        for line in self._asked(["scontrol", "show", "config"]).splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "ClusterName":
+                return value.strip()
+        raise QslurmError("scontrol does not say what this cluster's name is.")
+
+    def held(self, user: str = "") -> list[Held]:
+        """All follow-ups whose users hold them, or those of one user."""
+        sign = secrets.token_hex(16)
+        options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
+        form = f"--format={sign}%A %r %Q %u{sign}%k"
+        return parse_held(self._asked(["squeue", *options, form]), sign)
+
+    def running(self, jobs: Iterable[str]) -> set[str]:
+        """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run.
+
+        Of what squeue can't read it says "Invalid job id", as of a job that is gone, and then tells of none at all.
+        """
+        wanted = sorted(job for job in set(jobs) if _RUN.fullmatch(job))
+        form = "--Format=JobArrayID:|,State:|,RestartCnt:|"
+        running: set[str] = set()
+        for begin in range(0, len(wanted), AT_ONCE):
+            part = wanted[begin : begin + AT_ONCE]
+            ids = ",".join(job.partition(":")[0] for job in part)
+            listed = self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
+            running |= parse_running(listed) & set(part)
+        return running
+
+    def release(self, job_id: int, comment: str) -> None:
+        """Let a held job go; what its comment says from then on can't be taken for a follow-up's."""
+        self._asked(["scontrol", "release", str(job_id)])
+        self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+
+    def cancel(self, held: Held, reason: str) -> None:
+        """Cancel a job that has not begun; `scontrol show job` and the accounting show the reason.
+
+        SlurmUser and administrators write it as AdminComment; an operator may not, but may write the user's comment
+        (22.05), in which the mark stays: the job is still held until it has been cancelled.
+        """
+        job, reason = f"JobId={held.job_id}", f"qslurm: {reason}"[:LONGEST_REASON]
+        try:
+            self._asked(["scontrol", "update", job, f"AdminComment={reason}"])
+        except RefusedError:
+            self._asked(["scontrol", "update", job, f"Comment={held.mark.format()}{BEFORE_NOTE}{reason}"])
+        self._asked(["scancel", "--state=PENDING", str(held.job_id)])
+
+    def _asked(self, command: Sequence[str]) -> str:
+        done = self._run(command)
+        said = " ".join(done.stderr.split())
+        if not done.returncode or any(word in said for word in _GONE):
+            return done.stdout
+        if any(word in said for word in _AWAY):
+            raise UnreachableError(f"This cluster's slurmctld does not answer: {said}.")
+        raise RefusedError(f"{command[0]} {command[1]}: {said or f'exit code {done.returncode}'}.")

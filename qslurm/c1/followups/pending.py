@@ -1,0 +1,85 @@
+"""The follow-ups that wait on C1 for jobs of C2, as `qslurm queue` shows them to their user."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qslurm.c1.connection.center import by_agent
+from qslurm.errors import QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.followups.c1_queue import Held, Queue
+    from qslurm.slurm.rest import JobInfo
+
+SQUEUE_S = 3.0
+"""For C1's slurmctld to say what is held there; the list of C2's jobs does not wait longer for it."""
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A job that is held on C1 until one on C2 has ended; `then_if` says how that must end."""
+
+    job_id: int
+    user: str
+    follows: int
+    then_if: str
+
+
+def begin_to_ask(
+    center: Center, queue_here: Callable[[], Queue | None] | None = None
+) -> Callable[[Sequence[JobInfo]], list[Follower]]:
+    """Ask C1 what it holds, while C2 is asked; the result says which of it follows these jobs.
+
+    It has the user's own follow-ups, for root all, and none where nobody releases follow-ups. UnreachableError if C1's
+    slurmctld does not answer.
+    """
+    found: list[Held] = []
+    errors: list[QslurmError] = []
+
+    def ask() -> None:
+        queue = (queue_here or _queue_here)()
+        try:
+            found.extend(queue.held("" if os.geteuid() == 0 else str(os.geteuid())) if queue else [])
+        except QslurmError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    if by_agent(center.config):
+        asking.start()
+
+    def followers(jobs: Sequence[JobInfo]) -> list[Follower]:
+        if asking.ident is not None:
+            asking.join()
+        for error in errors:
+            raise error
+        return _following(center, found, jobs) if found else []
+
+    return followers
+
+
+def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) -> list[Follower]:
+    platform, keys = center.follow_ups, {one.mark.key for one in held}
+    ids = {key: job.array_job_id or job.job_id for job in jobs if (key := job.marks.key) in keys}
+    return [
+        Follower(one.job_id, one.user, ids[one.mark.key], one.mark.condition)
+        for one in held
+        if one.mark.platform == platform and one.mark.key in ids
+    ]
+
+
+def _queue_here() -> Queue | None:
+    """C1's queue, if this host has Slurm."""
+    from functools import partial
+    from shutil import which
+
+    from qslurm.c1.followups.c1_queue import Queue, run_command
+    from qslurm.c1.followups.submission import of_nobodys_job
+
+    if not which("squeue"):
+        return None
+    return Queue(partial(run_command, limit_s=SQUEUE_S, environ=of_nobodys_job(os.environ)))

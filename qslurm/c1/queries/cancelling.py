@@ -1,0 +1,53 @@
+"""Which jobs are cancelled when somebody says it by their states and names, as scancel's users do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from qslurm.c1.queries.job_ids import JobRef
+from qslurm.errors import InvalidInputError
+from qslurm.payload.array import parse_array
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest import JobInfo
+
+
+def to_cancel(
+    jobs: Iterable[JobInfo], fits: Callable[[JobInfo], bool], among: Sequence[JobRef] = ()
+) -> list[JobRef]:
+    """Those of C2's jobs that are not over and fit; with `among` only what is named there.
+
+    An array of which everything that is left fits is one; of another one each task that fits. InvalidInputError if
+    Slurm does not say which those are: it writes "1,3,5,..." for what is long.
+    """
+    left: dict[int, list[JobInfo]] = defaultdict(list)
+    for job in jobs:
+        if not job.is_final:
+            left[job.array_job_id or job.job_id].append(job)
+    named = {(ref.job_id, ref.task) for ref in among}
+    found: list[JobRef] = []
+    for job_id, records in left.items():
+        fitting = [job for job in records if fits(job)]
+        all_named = not named or (job_id, None) in named
+        if all_named and len(fitting) == len(records):
+            found.append(JobRef(job_id))
+            continue
+        tasks = [task for job in fitting for task in _tasks_of(job) if all_named or (job_id, task) in named]
+        found += [JobRef(job_id, task) for task in tasks]
+    return found
+
+
+def _tasks_of(job: JobInfo) -> Iterable[int]:
+    if job.array_job_id is None:
+        return ()
+    if not job.array_tasks:
+        return () if job.array_task_id is None else (job.array_task_id,)
+    try:
+        return parse_array(job.array_tasks).indices
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"C2 does not say which tasks of array {job.array_job_id} wait: {job.array_tasks}.",
+            hint=f"`qslurm cancel {job.array_job_id}` cancels all of it.",
+        ) from error

@@ -1,0 +1,201 @@
+"""What came of jobs, by the id that people know: results of a job, a whole array or a task, and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries.job_ids import JobRef
+from qslurm.c1.queries.tasks import Tasks, look, one_by_one, outcome_error, parameters_of
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    QslurmError,
+    UnknownJobError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.slurm.rest import JobInfo
+
+
+AT_ONCE = 250
+"""Jobs whose results one question asks for."""
+
+
+def results(center: Center, ref: JobRef) -> dict[str, Any]:
+    """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
+
+    Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results, or an `error`.
+    A job that has ended without results is the error that it ended with; NotReadyError if there are none yet,
+    UnreachableError if nobody can be asked for any.
+    """
+    if ref.task is None:
+        failure: QslurmError | None = None
+        try:
+            document = fetch_results(center, ref.job_id)
+            if "#" not in str(document.get("key", "")):  # the key of an array's task has its index behind it
+                return document
+        except QslurmError as error:
+            failure = error
+        tasks = _if_array(center, ref, failure)
+        if tasks is None:
+            assert failure is not None
+            raise failure
+        documents = _results(center, tasks.jobs)
+        if not any("error" not in document for document in documents):
+            if tasks.is_final and (failure := outcome_error(center, tasks)) is not None:
+                raise failure
+            raise NotReadyError(
+                f"No task of job {ref} has results yet: {tasks.word}.",
+                hint=f"`qslurm wait {ref}` waits for them.",
+            )
+        return {"job_id": ref.job_id, "state": tasks.word, "tasks": documents}
+    job = look(center, ref).jobs[0]
+    return _fetched(center, job)
+
+
+def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks | None:
+    try:
+        tasks = look(center, ref)
+    except QslurmError as error:
+        raise (failure or error) from error
+    return tasks if tasks.is_array else None
+
+
+def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
+    """Each task's results, or why it has none; a platform that goes away is not asked for each of a thousand.
+
+    UnreachableError if it was away before any was known.
+    """
+    documents: list[dict[str, Any]] = []
+    away: UnreachableError | None = None
+    known = results_of(center, [job.job_id for job in jobs if job.start_time is not None])
+    shared: dict[int, QslurmError] = {}  # how those have ended that never started, and have one job id
+    for job in one_by_one(jobs):
+        try:
+            if away is not None:
+                raise away
+            if job.job_id in shared:
+                raise shared[job.job_id]
+            documents.append(_fetched(center, job, known))
+        except QslurmError as error:
+            away = error if isinstance(error, UnreachableError) else None
+            if job.array_tasks and job.is_final:
+                shared[job.job_id] = error
+            if away is not None and not documents:
+                raise
+            about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
+            said = {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
+            documents.append({**about, "error": said})
+    return documents
+
+
+def _fetched(
+    center: Center, job: JobInfo, known: Mapping[int, dict[str, Any]] = MappingProxyType({})
+) -> dict[str, Any]:
+    if not job.is_final and job.start_time is None:  # its job id may be the array's
+        raise NotReadyError(
+            f"Job {center.prefix}{job.shown_id} has no results yet, it is {job.word}"
+            f"{f' ({job.why})' if job.why else ''}.",
+            hint=f"`qslurm wait {center.prefix}{job.array_job_id or job.job_id}` waits for it.",
+        )
+    document = fetch_results(center, job.job_id, job, known)
+    parameters = parameters_of(job)
+    if (
+        document.get("name", job.name) != job.name
+    ):  # on C2 a task that has a file of its own is called after it
+        parameters["file"] = str(document["name"])
+    return {"id": job.shown_id, "parameters": parameters, **document}
+
+
+def follow_log(
+    center: Center,
+    ref: JobRef,
+    write: Callable[[bytes], None],
+    sleep: Callable[[float], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Give what a job writes to `write`, as it comes, until the job has ended.
+
+    A C2 that does not answer for a while is waited for, as `wait` does; `say` is told so.
+    """
+    from qslurm.c1.connection.polling import follow
+
+    def ended() -> bool:
+        return look(center, ref).is_final
+
+    def read(offset: int) -> tuple[bytes, int]:
+        return center.results.log_from(log_id(center, ref), offset)
+
+    follow(ended, read, write, say=say, sleep=sleep)
+
+
+def log_id(center: Center, ref: JobRef) -> int:
+    """The job id under which a job's log is kept; InvalidInputError for a whole array, which has many."""
+    if ref.task is not None:
+        job = look(center, ref).jobs[0]
+        if not job.is_final and job.start_time is None:
+            raise UnknownJobError(f"Job {ref} has not started, so there is no log of it.")
+        return job.job_id
+    document = one.platform_facts(center, ref.job_id)
+    if "#" in str(document.get("key", "")):
+        raise InvalidInputError(
+            f"Job {ref} is an array; each of its tasks has a log of its own.", hint=f"Say which: {ref}_0."
+        )
+    return ref.job_id
+
+
+def results_of(center: Center, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The results of many jobs, by their ids, in as few requests as may be; who has none is to be asked for alone.
+
+    Empty where C2, or the center's agent, does not know the question. UnreachableError if nobody answers.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    left = list(job_ids) if len(job_ids) > 1 and center.has_platform else []
+    while left:
+        try:
+            documents = center.results.many_results(left[:AT_ONCE])
+        except (UnknownJobError, InvalidInputError):  # it is older than we are
+            break
+        answered = {document.get("job_id") for document in documents}
+        if not answered & set(left):
+            break
+        found |= {document["job_id"]: document for document in documents if "error" not in document}
+        left = [job_id for job_id in left if job_id not in answered]
+    return found
+
+
+def fetch_results(
+    center: Center,
+    job_id: int,
+    job: JobInfo | None = None,
+    known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """A job's results; `job` is what is known of it already, `known` the results of some jobs that were fetched before.
+
+    The error that the job has ended with, if it was one. NotReadyError says why there are none yet, UnknownJobError
+    that there is no such job.
+    """
+    name = f"{center.prefix}{job_id}"
+    try:
+        if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
+            document = dict(known[job_id])  # of this job, and not of another that had the same id before
+        else:
+            document = center.results.results(job_id)
+        if (failure := one.result_error(center, document)) is not None:
+            raise failure
+        return document
+    except UnknownJobError:
+        job = job or one.look(center, job_id)  # a job that never started is known to Slurm only
+    if job.is_final:
+        raise (
+            one.outcome_error(center, job) or UnknownJobError(f"Job {name} has no results on this platform.")
+        )
+    raise NotReadyError(
+        f"Job {name} has no results yet, it is {job.word}{f' ({job.why})' if job.why else ''}.",
+        hint=f"`qslurm wait {name}` waits for it.",
+    )

@@ -1,0 +1,125 @@
+"""A job that slurmctld has forgotten: what became of it?
+
+A slurmctld that is killed within seconds of accepting a job, or starting it, comes back without it (measured on
+22.05; it saves its state about every 5 s). slurmdbd then shows the job as pending or running for ever, while in truth
+it may run on to its end. The platform knows: every job that was let in has a task in its store, under its key; a job's
+id may be another job's by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from qslurm.payload.comment import words_of
+from qslurm.reason_codes import ReasonCode
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest import JobInfo
+
+FORGOTTEN = "ForgottenBySlurmctld"
+"""The reason of a job that nothing has run and nothing will."""
+
+OPEN = ("admitted", "running")
+"""States of a start that is not over."""
+
+STATES: Mapping[str, str] = {
+    # the store's word for a task: Slurm's word for its job
+    "admitted": "RUNNING",
+    "running": "RUNNING",
+    "finished": "COMPLETED",
+    "failed": "FAILED",
+    "cancelled": "CANCELLED",
+    "timed_out": "TIMEOUT",
+    "withdrawn": "PENDING",
+}
+
+
+Start = Mapping[str, Any]
+"""One start of a submission, as the job manager tells it."""
+
+Fate = Literal["never_ran", "may_run", "ran"]
+
+
+def fate(starts: Sequence[Start]) -> Fate:
+    """What became of a submission that slurmctld does not know, from all its starts, newest first.
+
+    One that never ran may be sent again: no start of it has begun, or Slurm has taken back those that had. Of an array
+    whose circuits have run in part that is so, too: the platform gives the tasks that come again the results it has.
+    """
+    if any(start["state"] in OPEN for start in starts):
+        return "may_run"
+    ran = [start for start in starts if _ran(start)]
+    parts = {str(start["key"]) for start in ran}
+    if any("#" in part for part in parts) and all(start["kind"] == "circuit" for start in ran):
+        return "never_ran"
+    return "ran" if ran else "never_ran"
+
+
+def standing(starts: Sequence[Start]) -> Start:
+    """The start that says how a submission is that may run, or ran."""
+    return next((start for start in starts if start["state"] in OPEN or _ran(start)), starts[0])
+
+
+def _ran(start: Start) -> bool:
+    if start["state"] == "cancelled":  # by somebody who does not want it to run
+        return True
+    begun = start["started_at"] is not None or start["state"] == "finished"
+    return start["state"] != "withdrawn" and begun
+
+
+def is_forgotten(job: JobInfo) -> bool:
+    """Whether slurmctld does not know a job that, as far as slurmdbd knows, has not ended."""
+    return job.source == "slurmdbd" and not job.is_final
+
+
+def is_written_off(job: JobInfo) -> bool:
+    """Whether slurmdbd calls a job cancelled that may have been lost: nobody has cancelled it, as far as it knows.
+
+    A slurmctld that starts without its state has slurmdbd call all open jobs cancelled (flush_jobs_on_cluster). Who
+    has cancelled others stands in `kill_requid`, which slurmdbd 22.05 empties when it starts: so this is no proof.
+    """
+    return job.source == "slurmdbd" and job.state == "CANCELLED" and not job.cancelled_by
+
+
+def may_be_lost(job: JobInfo, *, has_platform: bool) -> bool:
+    """Whether an open submission's job may not have run, whatever it is called: that is to be found out."""
+    return job.reason == FORGOTTEN or (has_platform and is_written_off(job))
+
+
+def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
+    """A forgotten job as it really is, by what the platform says of it.
+
+    `platform` is None when it could not be asked, and empty when it never heard of the job: then nothing of it was
+    run, and it counts as failed, so that nobody waits for it.
+    """
+    if platform is None:
+        return job
+    if not platform:
+        return msgspec.structs.replace(job, state="FAILED", reason=FORGOTTEN)
+    state = STATES.get(str(platform.get("state")), job.state)
+    return msgspec.structs.replace(job, state=state, reason="")
+
+
+def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
+    """A job that Slurm calls cancelled, as it had ended before, if it had.
+
+    A slurmctld that was killed may have forgotten that: then the job's second start was refused, or the gate has
+    cancelled what was not there any more. `platform` is as for `judged`.
+    """
+    facts = platform or {}
+    ended, told = str(facts.get("state")), facts.get("slurm_state")
+    is_unknown = facts.get("reason_code") == ReasonCode.END_UNKNOWN
+    if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
+        code = 0 if ended == "finished" else None
+        return msgspec.structs.replace(
+            job,
+            state=STATES[ended],
+            reason="",
+            admin_comment=words_of(job.admin_comment),
+            exit_code=code,
+            signal=None,
+        )
+    return job

@@ -1,0 +1,205 @@
+"""Many jobs at once: who waits where, what has ended, who has used what."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.origin import user_of
+from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
+from qslurm.slurm.states import NOT_IN_LINE
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.protocol.job_changes import Load
+    from qslurm.slurm.rest import JobInfo
+
+
+def positions(jobs: Iterable[JobInfo]) -> dict[str, int]:
+    """The place in line of each job that waits for its turn, by the id that people know; from 1 in each partition.
+
+    Slurm tries them by priority, then by age. Give it the jobs of all centers: what is left out is not counted.
+    """
+    lines: defaultdict[str, list[JobInfo]] = defaultdict(list)
+    for job in jobs:
+        if is_in_line(job):
+            lines[job.partition].append(job)
+    found = {}
+    for line in lines.values():
+        line.sort(key=lambda job: (-(job.priority or 0), job.job_id))
+        found.update({job.shown_id: place for place, job in enumerate(line, start=1)})
+    return found
+
+
+def is_in_line(job: JobInfo) -> bool:
+    """Whether a job waits for its turn, and for nothing else."""
+    return job.state == "PENDING" and job.reason not in NOT_IN_LINE and job.priority != 0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that has ended: Slurm's account of it, and what the platform counted (None where it has no say)."""
+
+    job: JobInfo
+    executions: int | None = None
+    shots: int | None = None
+    qpu_seconds: float | None = None
+
+
+def history(center: Center, since: int, until: int, say: Callable[[str], None]) -> list[Ended]:
+    """The center's jobs that ended in a time (Unix seconds), the last one last.
+
+    Where C2's job manager is away, `say` is told so, and nobody knows what was executed.
+    """
+    jobs = [
+        job for job in center.slurm.accounted(since) if job.is_final and since <= (job.end_time or 0) <= until
+    ]
+    jobs.sort(key=lambda job: (job.end_time or 0, job.job_id))
+    try:
+        counted = _counted(center)
+    except (UnreachableError, RefusedError) as error:
+        counted = {}
+        say(f"What was executed can't be said: {error}")
+    return [_ended(job, counted.get((job.job_id, job.marks.key))) for job in jobs]
+
+
+def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
+    """What the platform knows of the latest jobs; nothing where there is none."""
+    documents = center.results.jobs() if center.has_platform else []
+    # The key of an array's task has its index behind it.
+    return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
+
+
+def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
+    if document is None:
+        return Ended(job=job)
+    return Ended(
+        job=with_exit_code(job, document),
+        executions=document["executions"],
+        shots=document["shots"],
+        qpu_seconds=document["qpu_seconds"],
+    )
+
+
+def with_exit_codes(center: Center, jobs: Sequence[JobInfo]) -> list[JobInfo]:
+    """Jobs with the exit codes that the platform was told of them, where Slurm's accounting says none."""
+    if not any(job.is_final and job.exit_code is None and job.signal is None for job in jobs):
+        return list(jobs)
+    counted = _counted(center)
+    return [with_exit_code(job, counted.get((job.job_id, job.marks.key)) or {}) for job in jobs]
+
+
+def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
+    """A job with the exit code that the platform was told of it, where Slurm's accounting does not say: 22.05, 23.02.
+
+    `document` is the job manager's, of this very job.
+    """
+    code = document.get("exit_code")
+    if job.exit_code is not None or job.signal is not None or not job.is_final or not code:
+        return job
+    return msgspec.structs.replace(job, exit_code=code)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been used on one platform by one user, account and backend, or by one of these."""
+
+    platform: str = ""
+    user: str = ""
+    account: str = ""
+    backend: str = ""
+    jobs: int = 0
+    executions: int = 0
+    shots: int = 0
+    qpu_seconds: float = 0.0
+
+
+GROUPS = ("platform", "user", "account", "backend")
+
+
+def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> list[Usage]:
+    """The job managers' rows added up by some of platform, user, account and backend; who used most comes first.
+
+    The user is the one who submitted on C1, as the jobs' origin says.
+    """
+    sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        known = {**row, "user": user_of(row["origin"])}
+        total = sums[tuple(str(known[name]) for name in by)]
+        for name in ("jobs", "executions", "shots", "qpu_seconds"):
+            total[name] += row[name]
+    found = [
+        msgspec.convert({**dict(zip(by, names, strict=True)), **total}, Usage)
+        for names, total in sums.items()
+    ]
+    return sorted(
+        found, key=lambda one: (-one.qpu_seconds, -one.shots, *(getattr(one, name) for name in GROUPS))
+    )
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when.
+
+    `waiting` and `running` are jobs, `in_line` those of the waiting ones that wait for nothing but their turn; `queued`
+    and `executing` are circuits of the running ones. `allowed` says whether the center lets this user name it.
+    """
+
+    name: str
+    partition: str
+    state: str
+    reason: str = ""
+    since: float | None = None
+    qubits: int | None = None
+    max_shots: int | None = None
+    default_shots: int | None = None
+    partition_state: str = ""
+    waiting: int = 0
+    in_line: int = 0
+    running: int = 0
+    queued: int = 0
+    executing: int = 0
+    allowed: bool = True
+    reserved: list[dict[str, Any]] = []
+
+
+def backends(center: Center) -> list[Backend]:
+    """C2's backends, with the number of jobs in their partitions.
+
+    The job manager counts those of all centers. While it does not know, those are counted that slurmrestd shows.
+    """
+    documents = center.results.backends()
+    states = center.slurm.partitions()
+    try:
+        loads = center.results.loads()
+    except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
+        loads = _shown(center.slurm.jobs())
+    by_partition = {load.partition: load for load in loads}
+    return [_backend(document, states, by_partition) for document in documents]
+
+
+def _shown(jobs: Iterable[JobInfo]) -> list[Load]:
+    from qslurm.protocol.job_changes import Load
+
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for job in jobs:
+        if not job.is_final:
+            counts[job.partition]["waiting" if job.state == "PENDING" else "running"] += 1
+            counts[job.partition]["in_line"] += is_in_line(job)
+    return [Load(partition=name, **count) for name, count in counts.items()]
+
+
+def _backend(document: Mapping[str, Any], states: Mapping[str, str], loads: Mapping[str, Load]) -> Backend:
+    from qslurm.protocol.job_changes import Load
+
+    partition = f"p_{document['name']}"
+    load = loads.get(partition) or Load(partition=partition)
+    known = {name: document[name] for name in Backend.__struct_fields__ if document.get(name) is not None}
+    return Backend(
+        **known,
+        partition=partition,
+        partition_state=states.get(partition, ""),
+        waiting=load.waiting,
+        in_line=load.in_line,
+        running=load.running,
+    )

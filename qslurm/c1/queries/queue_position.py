@@ -1,0 +1,38 @@
+"""The center's jobs and their places in line, from whoever knows them at the least cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qslurm.errors import UnknownJobError, UnreachableError
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.slurm.rest import JobInfo
+
+Placed = list[tuple["JobInfo", "int | None"]]
+
+
+def line(center: Center) -> Placed:
+    """The jobs of the center, or those of its user that its agent shows, each with its place in line.
+
+    C2's job manager has them at hand, with places among the jobs of all centers; slurmrestd's list is large and slow,
+    and has places only among the jobs that C2 shows to this center.
+    """
+    if center.has_platform:
+        try:
+            found = center.results.queue()
+        except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
+            pass
+        else:
+            places = dict(found.places)
+            return [(row.info(), places.get(row.job_id)) for row in found.jobs]
+    return _of_slurmrestd(center)
+
+
+def _of_slurmrestd(center: Center) -> Placed:
+    from qslurm.c1.queries.lists import positions
+
+    known, user = center.slurm.jobs(), center.slurm.user
+    by_id = positions(known)
+    return [(job, by_id.get(job.shown_id)) for job in known if job.user == user]

@@ -1,0 +1,246 @@
+"""Jobs by the id that people know: 12 for a job or a whole array, 12_3 for one of the array's tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries.job_ids import JobRef
+from qslurm.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    JobFailedError,
+    QslurmError,
+    RefusedError,
+    TimedOutError,
+    UnknownJobError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.polling import Poll
+    from qslurm.slurm.rest import JobInfo
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The tasks of an array, or the one job that is none; waiting ones may share a record."""
+
+    ref: JobRef
+    jobs: tuple[JobInfo, ...]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a whole array."""
+        return self.ref.task is None and any(
+            job.array_job_id == self.ref.job_id and job.array_job_id is not None for job in self.jobs
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether all are over."""
+        return all(job.is_final for job in self.jobs)
+
+    @property
+    def word(self) -> str:
+        """The state, or how many are in which."""
+        if not self.is_array:
+            return self.jobs[0].word
+        counts: Counter[str] = Counter()
+        for job in self.jobs:
+            counts[job.word] += _count([job])
+        return ", ".join(f"{number} {word}" for word, number in counts.items())
+
+    @property
+    def why(self) -> str:
+        """Why the first one that is not over waits."""
+        if not self.is_array:
+            return self.jobs[0].why
+        return next((job.why for job in self.jobs if not job.is_final and job.why), "")
+
+
+def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
+    """A job, or an array's tasks, as they are now; UnknownJobError for a task that the array does not have.
+
+    slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
+    """
+    if ref.task is None:
+        known = center.slurm.tasks(ref.job_id)
+        is_array = any(job.array_job_id is not None for job in known)
+        if not is_array:
+            return Tasks(ref, (one.judge(center, _latest(known)),))
+    else:
+        known = center.slurm.tasks(ref.job_id)
+    if forgotten:
+        known += _accounted(center, ref.job_id, known)
+    tasks = [one.judge(center, job) for job in _one_of_each(known)]
+    if ref.task is not None:
+        tasks = [task_of(tasks, ref)]
+    tasks.sort(key=lambda job: (job.array_task_id is None, job.array_task_id or 0))
+    return Tasks(ref, tuple(tasks))
+
+
+def _accounted(center: Center, job_id: int, known: list[JobInfo]) -> list[JobInfo]:
+    """The tasks that only the accounting knows. Without it an array that goes on is shown as slurmctld knows it, but
+    none is called over whose worst task may be forgotten: UnreachableError.
+    """
+    try:
+        accounted = center.slurm.accounted_tasks(job_id)
+    except UnknownJobError:
+        return []  # it hears of a job a moment later
+    except UnreachableError:
+        if all(job.is_final for job in known):
+            raise
+        return []
+    shown = {job.shown_id for job in known}
+    return [job for job in accounted if job.array_task_id is not None and job.shown_id not in shown]
+
+
+def _one_of_each(jobs: list[JobInfo]) -> list[JobInfo]:
+    found: dict[str, JobInfo] = {}
+    for job in sorted(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0)):
+        found[job.shown_id] = job
+    return list(found.values())
+
+
+def _latest(jobs: list[JobInfo]) -> JobInfo:
+    return max(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0))
+
+
+def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
+    """One task among those of its array; UnknownJobError if it is not there."""
+    from qslurm.payload.array import parse_array
+
+    for job in jobs:
+        if job.array_task_id == ref.task:
+            return job
+    for job in jobs:
+        try:
+            waits = job.array_tasks and ref.task in parse_array(job.array_tasks).indices
+        except InvalidInputError:  # Slurm writes "1-9,..." for what is long
+            waits = True
+        if waits:
+            return msgspec.structs.replace(job, array_task_id=ref.task)
+    raise UnknownJobError(
+        f"Job {ref.job_id} has no task {ref.task}.",
+        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists those there are; "
+        "of a task that was cancelled before it began Slurm keeps no record.",
+    )
+
+
+def wait(
+    center: Center, ref: JobRef, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
+) -> Tasks:
+    """Wait until a job, or every task of an array, has ended; see `wait_until_final`."""
+    from qslurm.c1.connection.polling import wait_until_final
+
+    open_one: JobInfo | None = None
+
+    def ask() -> Tasks:
+        nonlocal open_one
+        open_one = None
+        seen = _look_lightly(center, ref)
+        open_one = next((job for job in seen.jobs if not job.is_final), None)
+        return seen
+
+    try:
+        return wait_until_final(
+            ask,
+            on_poll=on_poll,
+            timeout_s=timeout_s,
+            what=f"Job {ref}",
+            sleep=lambda seconds: center.pause(seconds, open_one),
+            delay=center.delay,
+        )
+    except TimedOutError as error:
+        raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits on.") from error
+
+
+def _look_lightly(center: Center, ref: JobRef) -> Tasks:
+    """As `look`, asking the accounting only when it is over: that is slow where there are many jobs."""
+    tasks = look(center, ref, forgotten=ref.task is not None)
+    return look(center, ref) if tasks.is_final and tasks.is_array else tasks
+
+
+_WORST: tuple[tuple[str, type[QslurmError], str], ...] = (
+    ("failed", JobFailedError, "failed"),
+    ("timed_out", TimedOutError, "ran out of time"),
+    ("cancelled", JobCancelledError, "were cancelled"),
+)
+
+
+def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
+    """The error that ended tasks stand for, the worst of them; None if all have completed."""
+    if not tasks.is_array:
+        return one.outcome_error(center, tasks.jobs[0])
+    for outcome, error, words in _WORST:
+        if badly := [job for job in tasks.jobs if job.outcome == outcome]:
+            ids = [tasks.ref.beside(job.shown_id) for job in badly]
+            named = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")
+            shown = tasks.ref if badly[0].array_tasks else ids[0]
+            return error(
+                f"{_count(badly)} of {_count(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
+                hint=f"`qslurm show {shown}` says why.",
+            )
+    return None
+
+
+def _count(jobs: Iterable[JobInfo]) -> int:
+    return sum(len(indices_of(job)) or 1 for job in jobs)
+
+
+def indices_of(job: JobInfo) -> tuple[int, ...]:
+    """The tasks that a record is of: those that never started share one. Of a job that is no array, task 0; none where
+    Slurm does not name them all ("1-9,..." for what is long).
+    """
+    from qslurm.payload.array import parse_array
+
+    if job.array_task_id is not None:
+        return (job.array_task_id,)
+    try:
+        return parse_array(job.array_tasks).indices if job.array_tasks else (0,)
+    except InvalidInputError:
+        return ()
+
+
+def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
+    """An array's tasks, each with a record of its own, as far as Slurm names them."""
+    found: list[JobInfo] = []
+    for job in jobs:
+        indices = indices_of(job) if job.array_task_id is None and job.array_tasks else ()
+        found += [msgspec.structs.replace(job, array_task_id=index) for index in indices] or [job]
+    return found
+
+
+def parameters_of(job: JobInfo) -> dict[str, str]:
+    """The values that a sweep gave to this task; none for a job without one."""
+    from qslurm.payload.sweep import read_sweep
+
+    sweep = job.marks.sweep
+    if not sweep or job.array_task_id is None:
+        return {}
+    try:
+        return read_sweep(sweep).at(job.array_task_id)
+    except InvalidInputError:  # a comment that somebody wrote by hand
+        return {}
+
+
+def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:
+    """Hold a job that waits, or let it go; gives back C2's warnings.
+
+    slurmrestd 22.05 calls each update of an array failed, with no number for it: how its tasks are is what counts.
+    """
+    try:
+        return center.slurm.update(job_id, {"hold": held})
+    except RefusedError:
+        waiting = [job for job in center.slurm.tasks(job_id) if job.state == "PENDING"]
+        are_so = all((job.reason == "JobHeldUser") == held for job in waiting)
+        if not are_so or not any(job.array_job_id for job in waiting):
+            raise
+        return []

@@ -1,0 +1,321 @@
+"""From a wish to an open session: a job on C2 that holds it, the wait for its start, and the way in."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qslurm.c1.sessions.client import SessionClient
+from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError
+from qslurm.c1.sessions.reconnecting_link import LINK_LIMIT_S
+from qslurm.c1.submission.backend_limits import Limits, limits_of, nothing_known, refuse_beyond
+from qslurm.errors import (
+    InvalidInputError,
+    KeptError,
+    NotReadyError,
+    QslurmError,
+    RefusedError,
+    TimedOutError,
+    UnknownJobError,
+    UnreachableError,
+)
+from qslurm.protocol.session_frames import SECRET_BYTES
+
+if TYPE_CHECKING:
+    from qslurm.c1.config.settings import Config
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.submission.options import Request
+    from qslurm.slurm.rest import JobInfo
+
+IDLE_LIMIT_S = 60.0
+
+COME_IN_S = 45.0
+"""How long the way in is looked for once the job runs; C2 waits for a minute."""
+
+_LOOK_S = 5.0  # at most, between two looks at a job that waits; the agent tells of its start
+_PLACE_S = 60.0  # between two looks at the whole line
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a session is asked with: the backend and limits of a request, settled and placed as those of other jobs.
+
+    `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
+    """
+
+    request: Request
+    idle_limit_s: float = IDLE_LIMIT_S
+    wait_limit_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open session, and the job on C2 that holds it."""
+
+    job_id: int
+    client: SessionClient
+
+
+class _Limit:
+    """How long the session's start may take in all, from now on; None: for ever."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.until = math.inf if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left of it."""
+        return max(0.0, self.until - time.monotonic())
+
+    def over(self, why: str) -> TimedOutError:
+        """What is raised when nothing is left, and why there is no session by then."""
+        return TimedOutError(
+            f"The session had not begun after {self._seconds:g} s: {why.rstrip('.')}.",
+            hint="Wait for longer, or ask for another backend.",
+        )
+
+
+def open_session(
+    center: Center, wish: Wish, environ: Mapping[str, str], say: Callable[[str], None]
+) -> Opened:
+    """Submit the job, wait until C2 holds the session, and come in. `say` is told why it takes its time.
+
+    The connection is the session's from now on: what has become of the job is asked by it, from another thread. The job
+    is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
+    the wish's `wait_limit_s`, whatever takes so long (but for a single answer of C2's, which has its `timeout_s`).
+    """
+    from qslurm.c1.queries import jobs
+
+    limit = _Limit(wish.wait_limit_s)
+    door = find_door(center)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
+    if wish.wait_limit_s is not None:
+        center.be_patient(limit.left_s)
+    try:
+        job_id = jobs.submit(center, payload).job_id
+    except KeptError as error:
+        _cancel_if_taken(center, payload, say)
+        raise limit.over(error.message) from error
+    except (KeyboardInterrupt, SystemExit):  # C2 may have it already
+        _cancel_if_taken(center, payload, say)
+        raise
+    try:
+        say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
+
+        def enter() -> SessionClient:
+            return SessionClient(
+                door.connect,
+                secret,
+                say=say,
+                ended=lambda: ended(center, job_id),
+                seed=wish.request.seed,
+                link_limit_s=max(LINK_LIMIT_S, 2 * wish.idle_limit_s),
+            )
+
+        while True:
+            _wait(center, job_id, limit, say)
+            client = _come_in(enter, lambda: _look(center, job_id), door.address, limit)
+            if client is not None:
+                return Opened(job_id, client)
+    except BaseException:
+        _cancel(center, job_id, say)
+        raise
+
+
+def find_door(center: Center) -> Door:
+    """Where C2 lets sessions' clients in; RefusedError if it does not."""
+    try:
+        said = center.results.sessions()
+    except UnknownJobError:  # an older job manager
+        said = {}
+    if not said.get("address"):
+        raise RefusedError(
+            "This C2 holds no sessions for loops that run elsewhere.",
+            hint="Its operators can: [sessions] in c2.toml. `qslurm submit` runs the whole file on C2.",
+        )
+    return Door(str(said["address"]), str(said.get("certificate", "")), center.config.c2.proxy)
+
+
+def prepare(
+    config: Config,
+    wish: Wish,
+    digest: str,
+    environ: Mapping[str, str],
+    limits: Limits = nothing_known,
+) -> dict[str, Any]:
+    """The payload of the job; InvalidInputError says what is wrong with the wish."""
+    from qslurm.c1.origin import of_process
+    from qslurm.c1.submission.request import backend_of
+    from qslurm.payload.comment import new_key
+    from qslurm.payload.render import render
+    from qslurm.payload.spec import JobSpec
+    from qslurm.payload.time_limit import parse_time_limit
+    from qslurm.payload.validate import validate
+
+    for name, seconds in (("idle_limit_s", wish.idle_limit_s), ("wait_limit_s", wish.wait_limit_s)):
+        if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
+            raise InvalidInputError(f"{name} is {seconds}; it must be a number of seconds, more than 0.")
+    request = wish.request
+    backend = backend_of(config, request)
+    if not backend:
+        raise InvalidInputError(
+            "Nobody said which backend the session is for.",
+            hint="Say --backend NAME (backend=… in Python), or set one in the config ([job] backend).",
+        )
+    refuse_beyond(limits, backend, request.name or "", qubits=None, shots=request.shots)
+    time_limit = request.time_limit or config.job.time_limit
+    spec = JobSpec(
+        kind="session",
+        source="",
+        file="session",
+        name=request.name or "session",
+        backend=backend,
+        partition=request.partition or f"p_{backend}",
+        seed=request.seed,
+        qpu_seconds=request.qpu_seconds,
+        time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
+        account=request.account or config.job.account,
+        qos=request.qos or "",
+        reservation=request.reservation or "",
+        note=" ".join((request.comment or "").split()),
+        key=new_key(),
+        origin=of_process(environ).format(),
+        session=digest,
+        idle_limit_s=wish.idle_limit_s,
+    )
+    payload = render(spec, "session", config.template_folders())
+    validate(payload)
+    return payload
+
+
+def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]) -> None:
+    """Wait until the job runs; how it ended, if it has."""
+    from qslurm.c1.connection.polling import PATIENCE_S, next_delay
+
+    began = heard = time.monotonic()
+    said, place, asked = "", 0, float("-inf")
+    while True:
+        now = time.monotonic()
+        info = None
+        try:
+            info = _look(center, job_id)
+            heard = now
+            if info.word == "running":
+                return
+            if now - asked > _PLACE_S:
+                place, asked = _place(center, info), now
+            why = _why(info, place)
+        except UnreachableError as error:
+            if now - heard > PATIENCE_S:
+                raise
+            why = error.message
+        if why != said:
+            said = why
+            say(f"Waiting: {why.rstrip('.')}.")
+        if not limit.left_s:
+            raise limit.over(why)
+        center.pause(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
+
+
+def _look(center: Center, job_id: int) -> JobInfo:
+    """The job, while it is not over; how it ended, if it has."""
+    from qslurm.c1.queries import jobs
+
+    info = jobs.look(center, job_id)
+    if info.is_final:
+        raise jobs.outcome_error(center, info) or EndedError("The session has ended before anybody came.")
+    return info
+
+
+def _why(info: JobInfo, place: int) -> str:
+    if info.word != "waiting":
+        return f"{info.word}{f', {info.why}' if info.why else ''}"
+    line = f"number {place} in line" if place else ""
+    return ", ".join(part for part in (info.why, line) if part) or "for Slurm to look at it"
+
+
+def _place(center: Center, info: JobInfo) -> int:
+    """The job's place in its partition's line, if that can be had."""
+    from qslurm.c1.queries.lists import positions
+
+    if info.word != "waiting":
+        return 0
+    try:
+        return positions(center.slurm.jobs()).get(info.shown_id, 0)
+    except UnreachableError:
+        return 0  # the wait goes on without it
+
+
+def _come_in(
+    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _Limit
+) -> SessionClient | None:
+    """Enter, once the job's step holds the session; None if the job is back in the queue.
+
+    `look` raises how the job has ended, if it has.
+    """
+    until = time.monotonic() + COME_IN_S
+    why, pause = "", 0.05
+    while True:
+        try:
+            return enter()
+        except NotOpenError:
+            why = "C2 does not hold the session yet"  # the job's step has to get there
+        except UnreachableError as error:
+            why = error.message.rstrip(".")
+        except OSError as error:
+            why = error.strerror or str(error)
+        if not limit.left_s:
+            raise limit.over(why)
+        if time.monotonic() > until:
+            raise UnreachableError(
+                f"C2 holds the session, but its door at {address} can't be entered from here: {why}.",
+                hint="Can this node reach it? A firewall may stand between; `proxy` in the config goes through one.",
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+        try:
+            if look().word == "waiting":
+                return None
+        except UnreachableError:
+            continue  # it is the door that has to be reached
+
+
+def ended(center: Center, job_id: int) -> QslurmError | None:
+    """How the job that holds a session has ended (EndedError: well); None while it has not."""
+    from qslurm.c1.queries import jobs
+
+    info = jobs.look(center, job_id)
+    if not info.is_final:
+        return None
+    return jobs.outcome_error(center, info) or EndedError("The session has ended.", hint="Open another one.")
+
+
+def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Cancel the job that was being submitted when somebody wanted no more of it."""
+    from qslurm.c1.queries.jobs import with_key
+    from qslurm.payload.comment import Comment
+
+    try:
+        job_id = with_key(center, Comment.parse(payload["job"]["comment"]).key)
+    except (UnknownJobError, NotReadyError):
+        return  # C2 has not taken it
+    except QslurmError as error:
+        say(
+            f"Whether C2 has taken the session's job can't be said; if so, its idle limit ends it. {error.message}"
+        )
+        return
+    _cancel(center, job_id, say)
+
+
+def _cancel(center: Center, job_id: int, say: Callable[[str], None]) -> None:
+    try:
+        center.slurm.cancel(job_id)
+    except QslurmError as error:
+        say(f"Job {center.prefix}{job_id} can't be cancelled; its idle limit ends it. {error.message}")

@@ -1,0 +1,95 @@
+"""What a session has asked and has no answer to: what is sent when, and what is asked again."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import msgspec
+
+from qslurm.protocol.dispatcher_frames import BODY_LIMIT, encode
+from qslurm.protocol.messages import CIRCUIT_BYTES_IN_SESSION, OPEN_IN_SESSION, Conclude, Execute, Message
+from qslurm.protocol.session_frames import frame
+
+_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class PendingRequest:
+    """What was asked; the task is filled in when it is sent, since a job that C2 started anew has another."""
+
+    message: Execute | Conclude
+    answer: Future[Message]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its circuit."""
+        return len(self.message.circuit) if isinstance(self.message, Execute) else 0
+
+
+class PendingRequests:
+    """By number. Who uses them from several threads has a lock. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, PendingRequest] = {}
+        self._outbox: deque[int] = deque()
+        self._under_way: dict[int, int] = {}  # those that C2 has, and the size of their circuits
+        self._later: dict[int, float] = {}  # to be asked again, and when
+        self._number = 0
+
+    def add(self, message: Execute | Conclude) -> Future[Message]:
+        """Ask that, as soon as C2 takes it: the future of the answer."""
+        answer: Future[Message] = Future()
+        self._number += 1
+        self._open[self._number] = PendingRequest(message, answer)
+        self._outbox.append(self._number)
+        return answer
+
+    def all_again(self) -> None:
+        """The link has broken: everything that has no answer is asked again over the next one."""
+        self._outbox = deque(self._open)
+        self._under_way.clear()
+        self._later.clear()
+
+    def again(self, number: int, now: float) -> None:
+        """C2 wants to be asked once more, in a while."""
+        self._later[number] = now + _AGAIN_S
+
+    def due(self, task: int, now: float) -> bytes:
+        """What has to be sent now, for the session's task, as far as C2 takes it."""
+        for number in [number for number, when in self._later.items() if when <= now]:
+            del self._later[number]
+            self._under_way.pop(number, None)
+            self._outbox.appendleft(number)
+        sent = bytearray()
+        while self._outbox and self._has_room():
+            number = self._outbox.popleft()
+            question = self._open.get(number)
+            if question is not None:
+                self._under_way[number] = question.size
+                sent += frame(number, encode(msgspec.structs.replace(question.message, task=task)))
+        return bytes(sent)
+
+    def next_event(self) -> float:
+        """When something has to be asked again."""
+        return min(self._later.values(), default=float("inf"))
+
+    def is_oldest(self, number: int) -> bool:
+        """Whether everything that was asked before it has its answer."""
+        return number == next(iter(self._open), 0)
+
+    def answered(self, number: int) -> PendingRequest | None:
+        """The question with that number, which is open no more; None if it was not."""
+        self._under_way.pop(number, None)
+        return self._open.pop(number, None)
+
+    def take_all(self) -> list[PendingRequest]:
+        """All that are open; none is any more."""
+        left = list(self._open.values())
+        self._open.clear()
+        return left
+
+    def _has_room(self) -> bool:
+        size = sum(self._under_way.values())
+        return len(self._under_way) < OPEN_IN_SESSION and size <= CIRCUIT_BYTES_IN_SESSION - BODY_LIMIT

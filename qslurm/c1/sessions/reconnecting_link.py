@@ -1,0 +1,298 @@
+"""A session's link to C2, that may break and is made again: questions out, answers back, each question answered once.
+
+Whatever was not answered when the link broke is asked again over the next one; that costs nothing, since C2 knows each
+execution by its number. One thread does all that is sent and received; who asks gets futures.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from qslurm.c1.sessions.connect import Connect, EndedError, NotOpenError, enter
+from qslurm.c1.sessions.pending_requests import PendingRequests
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.protocol.dispatcher_client import error_of
+from qslurm.protocol.dispatcher_frames import decode_reply
+from qslurm.protocol.messages import (
+    Attached,
+    Conclude,
+    Done,
+    Execute,
+    Message,
+    Pending,
+    Refused,
+)
+from qslurm.protocol.session_frames import ANSWER_LIMIT, NO_QUESTION, SILENCE_S, frames
+
+LINK_LIMIT_S = 300.0
+"""Without a link for so long the session is given up; its idle limit has ended it on C2, or will."""
+
+_LEAVE_S = 10.0
+_READ = 256 * 1024
+_CHUNK = 16 * 1024  # what TLS sends at once
+_PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
+
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+Ended = Callable[[], QslurmError | None]
+"""Asks what has become of the session's job: how it has ended (EndedError: well), or None if it has not.
+
+UnreachableError: nobody knows.
+"""
+
+
+class ReconnectingLink:
+    """Asks C2, for one session. May be used by several threads at once; `attached` is what C2 said of the session.
+
+    `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
+    when C2 knows of no session.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        secret: bytes,
+        *,
+        say: Callable[[str], None],
+        ended: Ended,
+        limit_s: float = LINK_LIMIT_S,
+    ) -> None:
+        self._connect = connect
+        self._secret = secret
+        self._say = say
+        self._why_ended = ended
+        self._limit_s = limit_s
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._questions = PendingRequests()
+        self._barren = 0  # connections in a row that brought no answer
+        self._said = ""
+        self._told_of_cut = False
+        self.over: QslurmError | None = None
+        self._closing = False
+        self._heard = 0.0
+        link, self.attached, data = self._open()
+        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = threading.Thread(
+            target=self._run, args=(link, data), name="qslurm-session", daemon=True
+        )
+        self._thread.start()
+
+    def ask(self, make: Callable[[], Execute | Conclude]) -> Future[Message]:
+        """Send what `make` gives, as soon as C2 takes it: the future of the answer, or of the error it is."""
+        if os.getpid() != self._pid:
+            raise QslurmError(
+                "A session can't be used by a process that was forked from its own.",
+                hint="Use it in the first process, or start the workers with `qslurm session -- COMMAND`.",
+            )
+        with self._lock:
+            if self.over is not None:
+                raise self.over
+            answer = self._questions.add(make())
+            self._ring()
+        return answer
+
+    def close(self) -> None:
+        """Hang up. A session that was not concluded is ended by its idle limit."""
+        with self._lock:
+            self._closing = True
+            self._ring()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_LEAVE_S)
+
+    def _ring(self) -> None:
+        """Wake the link's thread, if it is still there; call it with the lock."""
+        if self._bell >= 0:
+            try:
+                os.write(self._bell, b"\0")
+            except BlockingIOError:
+                return  # it wakes anyway
+
+    # --- the link's thread ---------------------------------------------------------------------------
+
+    def _run(self, link: socket.socket, data: bytearray) -> None:
+        error: QslurmError
+        try:
+            while True:
+                try:
+                    self._serve(link, data)
+                finally:
+                    link.close()
+                if self._closing or self.over is not None:
+                    break
+                link, self.attached, data = self._open_again()
+                with self._lock:
+                    self._questions.all_again()
+                if self._told_of_cut:
+                    self._told_of_cut = False
+                    self._tell("The link to C2 is back.")
+        except QslurmError as found:
+            error = found
+        except Exception as found:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            error = QslurmError(f"The session's link has failed: {type(found).__name__}: {found}.")
+        else:
+            error = self.over or QslurmError("The session was left.")
+        self._end(error)
+        with self._lock:  # nobody rings meanwhile
+            os.close(self._ear)
+            os.close(self._bell)
+            self._bell = -1
+
+    def _end(self, error: QslurmError) -> None:
+        with self._lock:
+            self.over = self.over or error
+            left = self._questions.take_all()
+        for question in left:
+            question.answer.set_exception(self.over)
+
+    def _open(self) -> tuple[socket.socket, Attached, bytearray]:
+        link = self._connect()
+        try:
+            attached, data = enter(link, self._secret)
+            link.setblocking(False)
+        except BaseException:
+            link.close()
+            raise
+        self._heard = time.monotonic()
+        return link, attached, data
+
+    def _open_again(self) -> tuple[socket.socket, Attached, bytearray]:
+        """Connect until it works; the error that says why there is nothing to connect to any more."""
+        began, attempts = time.monotonic(), self._barren
+        self._barren += 1
+        while True:
+            self._pause(_PAUSES_S[min(attempts, len(_PAUSES_S) - 1)])
+            attempts += 1
+            if self._closing:
+                raise QslurmError("The session was left.")
+            try:
+                return self._open()
+            except NotOpenError:
+                why = "C2 does not hold the session"
+                try:
+                    ended = self._why_ended()
+                    began = time.monotonic()  # C2 is there; its job is back in the queue, or about to end
+                except UnreachableError:
+                    ended = None
+                if ended is not None:
+                    raise ended from None
+            except UnreachableError as error:
+                why = error.message.rstrip(".")
+            except OSError as error:
+                why = error.strerror or str(error)
+            if attempts > self._barren:
+                self._told_of_cut = True
+                self._tell(f"The link to C2 is cut ({why}); trying again.")
+            if time.monotonic() - began > self._limit_s:
+                raise UnreachableError(
+                    f"C2 has not been reached for {self._limit_s:g} s ({why}).",
+                    hint="The session is ended on C2 by its idle limit.",
+                )
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._closing and (left := until - time.monotonic()) > 0:
+            select.select([self._ear], [], [], left)
+            self._silence_bell()
+
+    def _silence_bell(self) -> None:
+        try:
+            os.read(self._ear, 4096)
+        except BlockingIOError:
+            return
+
+    def _serve(self, link: socket.socket, data: bytearray) -> None:
+        """Send and receive until the link breaks, or nothing is left to be done."""
+        unsent = bytearray()
+        poller = select.poll()
+        poller.register(self._ear, select.POLLIN)
+        self._take_in(data)
+        while self.over is None and (unsent or not self._closing):
+            with self._lock:
+                unsent += self._questions.due(self.attached.task, time.monotonic())
+            try:
+                _write(link, unsent)
+                poller.register(link, select.POLLIN | (select.POLLOUT if unsent else 0))
+                ready = dict(poller.poll(self._patience_ms()))
+                if self._ear in ready:
+                    self._silence_bell()
+                if link.fileno() in ready and not self._read(link, data):
+                    return
+                self._take_in(data)
+            except (OSError, QslurmError):
+                return
+            if time.monotonic() - self._heard > SILENCE_S:
+                return
+
+    def _patience_ms(self) -> int:
+        now = time.monotonic()
+        first = min(self._heard + SILENCE_S, self._questions.next_event())
+        return max(0, int((first - now) * 1000) + 1)
+
+    def _read(self, link: socket.socket, data: bytearray) -> bool:
+        """Take what has come; False if the other side has hung up."""
+        while True:
+            try:
+                piece = link.recv(_READ)
+            except _NOT_YET:
+                return True
+            if not piece:
+                return False
+            self._heard = time.monotonic()
+            data += piece
+
+    def _take_in(self, data: bytearray) -> None:
+        for number, body in frames(data, ANSWER_LIMIT):
+            if body:
+                self._take(number, decode_reply(body))
+
+    def _take(self, number: int, message: Message) -> None:
+        if number == NO_QUESTION:
+            if isinstance(message, Refused):
+                if message.kind == NotOpenError.kind:
+                    raise NotOpenError(message.reason)
+                self._end(error_of(message.kind, message.reason))
+            return
+        if isinstance(message, Pending):
+            with self._lock:  # others may be asking
+                if message.again:
+                    self._questions.again(number, time.monotonic())
+                is_oldest = self._questions.is_oldest(number)
+            if is_oldest:
+                self._tell(message.reason if message.position or message.again else "")
+            return
+        if isinstance(message, Refused) and message.kind == NotOpenError.kind:
+            raise NotOpenError(message.reason)  # another link finds out what has become of it
+        with self._lock:
+            question = self._questions.answered(number)
+        if question is None:
+            return
+        self._barren = 0
+        self._tell("")
+        if isinstance(question.message, Conclude) and isinstance(message, Done):
+            self.over = EndedError("The session has ended.", hint="Open another one.")
+        if isinstance(message, Refused):
+            question.answer.set_exception(error_of(message.kind, message.reason))
+        else:
+            question.answer.set_result(message)
+
+    def _tell(self, reason: str) -> None:
+        if reason and reason != self._said:
+            self._say(reason)
+        self._said = reason
+
+
+def _write(link: socket.socket, unsent: bytearray) -> None:
+    while unsent:
+        try:
+            sent = link.send(bytes(unsent[:_CHUNK]))
+        except _NOT_YET:
+            return
+        del unsent[:sent]

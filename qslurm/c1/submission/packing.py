@@ -1,0 +1,141 @@
+"""Many files with the same options as few requests: each an array, whose tasks have a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.submission.options import Request
+from qslurm.c1.submission.request import Checked
+from qslurm.payload.comment import new_key
+
+if TYPE_CHECKING:
+    from qslurm.payload.spec import JobSpec
+
+FEWEST = 20
+"""Files that become an array; fewer are jobs of their own, with names of their own."""
+
+MOST_TASKS = 1000
+"""Of one array: Slurm's MaxArraySize is 1001 unless it is set, and an array's indices stay below it."""
+
+MOST_BYTES = 1024 * 1024
+"""Of the files in one array: each task's hooks read them all, to find their own."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One request to C2, and the places of its files in the user's list; of an array, in the order of its tasks.
+
+    `part` is what is asked for by a sweep that is sent in parts.
+    """
+
+    payload: dict[str, Any]
+    members: tuple[int, ...]
+    part: Request | None = None
+
+    @property
+    def skip(self) -> int:
+        """How many of its file's tasks other packages have that come before it."""
+        return self.part.skip if self.part else 0
+
+    @property
+    def is_array(self) -> bool:
+        """Whether each file is a task of an array."""
+        return len(self.members) > 1
+
+    def task_of(self, member: int) -> int | None:
+        """The index of a file's task; None if it is a job of its own."""
+        return self.members.index(member) if self.is_array else None
+
+
+def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tuple[int, ...], Checked]]:
+    """The same jobs, those with the same options together in arrays, each with its members' places in `ready`."""
+    groups: dict[object, list[int]] = {}
+    for place, one in enumerate(ready):
+        groups.setdefault(_options(one) or place, []).append(place)
+    found: list[tuple[tuple[int, ...], Checked]] = []
+    for places in groups.values():
+        if len(places) < fewest:
+            found += [((place,), ready[place]) for place in places]
+        else:
+            found += [(members, _together(ready, members)) for members in _chunks(ready, places)]
+    return sorted(found, key=lambda each: each[0])
+
+
+def swept_in_parts(request: Request) -> list[Request]:
+    """A sweep that C2 finds too large as several arrays: of the size that Slurm usually takes or, if it is no larger,
+    its halves. Itself if it can't be divided: it has one task, or its user has said which.
+    """
+    from qslurm.payload.sweep import parse_sweeps
+
+    if not request.sweep or (request.array and not request.array.startswith("%")):
+        return [request]
+    tasks = request.tasks or len(parse_sweeps(request.sweep)) - request.skip
+    size = MOST_TASKS if tasks > MOST_TASKS else -(-tasks // 2)
+    return [
+        replace(request, skip=request.skip + first, tasks=min(size, tasks - first))
+        for first in range(0, tasks, size)
+    ]
+
+
+def halved(ready: Sequence[Checked], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], Checked]]:
+    """The two halves of an array, each as an array or, of one file only, as a job of its own."""
+    middle = len(members) // 2
+    return [(half, _together(ready, half)) for half in (members[:middle], members[middle:])]
+
+
+def _options(one: Checked) -> bytes | None:
+    """What a job must have in common with others to share an array with them; None if it can't."""
+    job = one.job
+    if job is None or one.request.template or job.kind == "script" or job.array:
+        return None
+    alike = msgspec.structs.replace(job, source="", file="", key="", name=one.request.name or "")
+    return msgspec.msgpack.encode(alike)
+
+
+def _chunks(ready: Sequence[Checked], places: Iterable[int]) -> list[tuple[int, ...]]:
+    chunks: list[tuple[int, ...]] = []
+    chunk: list[int] = []
+    room = MOST_BYTES
+    for place in places:
+        size = len(msgspec.json.encode(_job(ready[place]).source))
+        if chunk and (len(chunk) == MOST_TASKS or size > room):
+            chunks.append(tuple(chunk))
+            chunk, room = [], MOST_BYTES
+        chunk.append(place)
+        room -= size
+    return [*chunks, tuple(chunk)]
+
+
+def _together(ready: Sequence[Checked], members: tuple[int, ...]) -> Checked:
+    first = ready[members[0]]
+    if len(members) == 1:
+        return first
+    jobs = [_job(ready[place]) for place in members]
+    job = msgspec.structs.replace(
+        jobs[0],
+        name=first.request.name or _common_name([job.name for job in jobs]) or jobs[0].kind,
+        file=f"{len(jobs)} files",
+        source="",
+        sources=tuple((job.file, job.source) for job in jobs),
+        array=f"0-{len(jobs) - 1}",
+        key=new_key(),
+    )
+    return replace(first, job=job)
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """What the names begin with, without the number behind it: rabi for rabi_000 to rabi_999."""
+    first, last = min(names), max(names)  # what these two share, all share
+    length = next(
+        (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+    return first[:length].rstrip("0123456789_-. ")
+
+
+def _job(one: Checked) -> JobSpec:
+    assert one.job is not None
+    return one.job

@@ -1,0 +1,137 @@
+"""C2's configuration file, read by all its services and hooks. Light: hooks read it at every start of a job."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.jobmanager import JobManagerConfig, MetricsConfig
+from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.tokens import TokensConfig
+from qslurm.errors import ConfigError
+from qslurm.payload.envelope import Kind
+from qslurm.system.known_keys import refuse_unknown_keys
+
+DEFAULT_PATH = "/etc/qslurm/c2.toml"
+PATH_VARIABLE = "QSLURM_C2_CONFIG"
+PARTITION_PREFIX = "p_"
+SAFE_KINDS: list[Kind] = ["circuit", "hybrid", "session"]
+"""What centers may send where nothing else is said: no programs of their users' that Slurm starts."""
+
+
+class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[slurm]`: how to reach C2's slurmctld.
+
+    `conf` is given to Slurm's commands as SLURM_CONF, `bin` is the folder they are in ("" for the usual ones).
+    A job's center is its Slurm user's name without `user_prefix`.
+    """
+
+    conf: str = "/etc/slurm/slurm.conf"
+    bin: str = ""
+    user_prefix: str = "center_"
+
+
+class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Section `[gate]`: `state` is a folder of SlurmUser's, `interval_s` the time between two looks.
+
+    `admit_timeout_s` is how long a hook waits for the dispatcher; PrologEpilogTimeout must be 10 s longer.
+    `forgotten_s` is how long a job that runs, and that slurmctld does not know any more, may run on before it counts
+    as lost.
+    """
+
+    state: str = "/var/lib/qslurm/gate"
+    interval_s: float = 1.0
+    admit_timeout_s: float = 5.0
+    forgotten_s: float = 600.0
+
+
+class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file."""
+
+    slurm: SlurmConfig = SlurmConfig()
+    dispatcher: DispatcherConfig = DispatcherConfig()
+    backend: list[BackendConfig] = []
+    gate: GateConfig = GateConfig()
+    jobmanager: JobManagerConfig = JobManagerConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    runtimes: RuntimesConfig = RuntimesConfig()
+    remote: RemoteConfig = RemoteConfig()
+    sessions: SessionsConfig = SessionsConfig()
+    tokens: TokensConfig = TokensConfig()
+    kinds: dict[str, list[Kind]] = {}
+
+    def kinds_of(self, center: str) -> list[Kind]:
+        """The kinds of jobs that a center may send: its own line in `[kinds]`, else the one of `default`."""
+        return self.kinds.get(center, self.kinds.get("default", SAFE_KINDS))
+
+
+def load_c2_config(path: str | Path | None = None) -> C2Config:
+    """Read the file: `path`, else $QSLURM_C2_CONFIG, else /etc/qslurm/c2.toml. ConfigError says what is wrong."""
+    file = Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no C2 configuration {file}.",
+            hint=f"Name it with --config or {PATH_VARIABLE}; these commands run on C2's head node.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The C2 configuration {file} can't be read: {error}.") from error
+    return parse_c2_config(text, str(file))
+
+
+def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
+    """What the file's text says; ConfigError names the key and, for a typo, the nearest valid one."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}.") from error
+    refuse_unknown_keys(document, C2Config, "", name)
+    if document.get("runtimes", {}).get("confine") == "auto":
+        raise ConfigError(
+            f'{name}: runtimes.confine is "auto", which does not exist any more.',
+            hint='Say "always"; `qslurm doctor` tells what a host lacks for it. "never" leaves jobs the whole node.',
+        )
+    try:
+        config = msgspec.convert(document, C2Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}: {error}.") from error
+    _refuse_nonsense(config, name)
+    return config
+
+
+def partition_of(backend: str) -> str:
+    """The partition that jobs for a backend queue in."""
+    return PARTITION_PREFIX + backend
+
+
+def backend_of(partition: str) -> str:
+    """The backend of a partition, or "" for a partition that is none of ours."""
+    return partition.removeprefix(PARTITION_PREFIX) if partition.startswith(PARTITION_PREFIX) else ""
+
+
+def _refuse_nonsense(config: C2Config, name: str) -> None:
+    names = [backend.name for backend in config.backend]
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{name}: backend {twice!r} stands there twice.")
+    for key, seconds in (
+        ("gate.interval_s", config.gate.interval_s),
+        ("gate.admit_timeout_s", config.gate.admit_timeout_s),
+    ):
+        if not 0.05 <= seconds <= 60:
+            raise ConfigError(f"{name}: {key} is {seconds}; it must be between 0.05 and 60 seconds.")
+    if not 1 <= config.gate.forgotten_s <= 30 * 86400:
+        raise ConfigError(
+            f"{name}: gate.forgotten_s is {config.gate.forgotten_s}; it must be between 1 s and 30 days."
+        )
+    runtimes = config.runtimes
+    for key in ("memory_mb", "processes", "file_mb", "disk_mb", "output_mb", "tmp_mb"):
+        if getattr(runtimes, key) < 1:
+            raise ConfigError(f"{name}: runtimes.{key} is {getattr(runtimes, key)}; it must be 1 or more.")
+    if not 0 <= runtimes.warm <= 256:
+        raise ConfigError(f"{name}: runtimes.warm is {runtimes.warm}; it must be between 0 and 256.")

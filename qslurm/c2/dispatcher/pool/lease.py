@@ -1,0 +1,49 @@
+"""One lease: who shares a runtime, and when others' turn has come. Decisions on plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.runtimes.lanes.shared_memory import OwnedLane
+from qslurm.runtimes.quantum.pool_process import Runtime
+
+SLICE_S = 0.05
+"""A lease lasts at least so long while it is used, though others wait: changing hands costs a circuit's time."""
+
+IDLE_S = 0.002
+"""A lease that nobody uses for so long ends at once when others wait."""
+
+
+@dataclass
+class Table:
+    """A runtime, and the lanes of those who share it, by task.
+
+    `seats` are the tasks of the lease that it serves, in their order; none while it serves none.
+    """
+
+    runtime: Runtime
+    lanes: dict[int, OwnedLane] = field(default_factory=dict)
+    seats: tuple[int, ...] = ()
+    since: float = 0.0
+    stop_asked: float | None = None
+
+
+def is_due(age_s: float, idle_s: float, *, backend: BackendConfig, others_wait: bool) -> bool:
+    """Whether a lease must be taken back, because it is others' turn.
+
+    Where jobs have sessions, a lease lasts as long as a session does.
+    """
+    if not others_wait:
+        return False
+    if backend.session_idle_s > 0:
+        return age_s >= backend.session_max_s or idle_s >= backend.session_idle_s
+    return age_s >= SLICE_S or idle_s >= IDLE_S
+
+
+def may_share(backend: BackendConfig) -> bool:
+    """Whether several jobs may have lanes at the same time.
+
+    Several runtimes would divide them unevenly, and a job that has a session shares with nobody meanwhile.
+    """
+    return backend.places == 1 and backend.session_idle_s == 0

@@ -1,0 +1,172 @@
+"""Orders that quantum runtimes on other hosts have been given: which, until when, and who alone may answer them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from qslurm.c2.dispatcher.pool import assignment
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.store import statements
+from qslurm.protocol.curve.allowed_keys import Holder
+from qslurm.protocol.messages import Message
+from qslurm.protocol.messages.remote_runtimes import Answer, Assign, Claim, Drop, Taken
+from qslurm.runtimes.health import Health
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+
+@dataclass
+class Remote:
+    """A runtime that has enlisted. `orders` are what it was given, and until when each must be answered.
+
+    `later` are those of them that nobody has asked for yet, since the dispatcher was started anew.
+    """
+
+    number: int
+    key: bytes
+    holder: Holder
+    instance: bytes
+    workers: int
+    address: bytes
+    descriptor: int
+    heard: float
+    health: Health
+    away: bool = False
+    orders: dict[int, float] = field(default_factory=dict)
+    later: dict[int, Claim] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """An order that another host may answer, and nobody else."""
+
+    key: bytes
+    task: int
+
+
+class RemoteOrders:
+    """All of them. `send` takes an address and a message for who is there. Times are monotonic seconds."""
+
+    def __init__(
+        self, ledger: TaskRegistry, send: Callable[[bytes, Message], None], *, limit_s: float, grace_s: float
+    ) -> None:
+        ledger.orders = itertools.count(time.time_ns() // 1000)  # other hosts may know orders from before
+        self._ledger = ledger
+        self._send = send
+        self._limit_s = limit_s
+        self._grace_s = grace_s
+        self._confirmations: list[tuple[bytes, int]] = []
+        self._handed = {
+            row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in ledger.store.handed_out()
+        }
+
+    def confirm(self) -> None:
+        """Everything is stored: the answers that are in it need not be kept elsewhere."""
+        for address, order in self._confirmations:
+            self._send(address, Taken(order=order))
+        self._confirmations.clear()
+
+    def assign_one(self, remote: Remote, now: float) -> bool:
+        """Give a runtime its next circuit; False if there is none for it."""
+        run = assignment.assign(self._ledger, remote.holder.group, remote.number)
+        if run is None:
+            return False
+        _, execution = self._ledger.running[run.order]
+        claim = Claim(
+            run.order, execution.task, execution.seq, execution.circuit_sha256, execution.circuit.shots
+        )
+        remote.orders[run.order] = self._deadline(now)
+        self._handed[run.order] = _Handed(remote.key, execution.task)
+        holder = remote.key.decode()
+        self._ledger.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
+        left_s, used_up = assignment.left_s(self._ledger, run.order)
+        self._send(remote.address, Assign(claim=claim, run=run, left_s=left_s, used_up=used_up))
+        return True
+
+    def takes_up(self, remote: Remote, claim: Claim, now: float) -> bool:
+        """Whether a runtime that came back may go on with something."""
+        ledger = self._ledger
+        if not self._is_its(remote, claim):
+            return False
+        if not assignment.claims(ledger, remote.number, claim) and not assignment.adopt(
+            ledger, remote.number, claim
+        ):
+            if not assignment.may_come(ledger, claim):
+                return False
+            remote.later[claim.order] = claim
+        remote.orders.setdefault(claim.order, self._deadline(now))
+        return True
+
+    def match_later(self, remote: Remote) -> None:
+        """A hybrid job asks again for what it had asked of a dispatcher before this one: it is under way."""
+        for order, claim in list(remote.later.items()):
+            if assignment.adopt(self._ledger, remote.number, claim):
+                del remote.later[order]
+            elif not assignment.may_come(self._ledger, claim):
+                self.drop(remote, order)
+
+    def not_received(self, remote: Remote, claimed: set[int]) -> list[int]:
+        """Orders that were given, and have not arrived; they wait again, and are dropped if they arrive now."""
+        missing = [order for order in remote.orders if order not in claimed]
+        for order in missing:
+            del remote.orders[order]
+            assignment.give_back(self._ledger, remote.number, order)
+            self._take_back(order)
+        return missing
+
+    def take_answer(self, remote: Remote, message: Answer) -> None:
+        """An outcome has come; it counts if this runtime was given the order."""
+        claim = message.claim
+        if self._is_its(remote, claim):
+            result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
+            assignment.hand_in(self._ledger, claim, result)
+        else:  # said twice, if not out of malice
+            log.info("runtime answers what it was not given", **names_of(remote.holder), order=claim.order)
+        remote.orders.pop(claim.order, None)
+        remote.later.pop(claim.order, None)
+        self._take_back(claim.order, remote)
+        self._confirmations.append((remote.address, claim.order))
+
+    def _is_its(self, remote: Remote, claim: Claim) -> bool:
+        return self._handed.get(claim.order) == _Handed(remote.key, claim.task)
+
+    def _deadline(self, now: float) -> float:
+        """Runtimes keep to the limit themselves; here it is for those that don't."""
+        return now + self._limit_s + self._grace_s
+
+    def give_up_overdue(self, remote: Remote, now: float) -> None:
+        """Fail what a runtime should have answered by now."""
+        for order in [order for order, until in remote.orders.items() if until <= now]:
+            why = f"The circuit took longer than {self._limit_s:g} s"
+            assignment.lost(self._ledger, remote.number, why, fail=True, only=order)
+            self.drop(remote, order)
+
+    def drop(self, remote: Remote, order: int) -> None:
+        """Let a runtime forget an order."""
+        del remote.orders[order]
+        remote.later.pop(order, None)
+        self._take_back(order)
+        self._send(remote.address, Drop(order=order))
+
+    def _take_back(self, order: int, remote: Remote | None = None) -> None:
+        handed = self._handed.get(order)
+        if handed is not None and (remote is None or handed.key == remote.key):
+            del self._handed[order]
+            self._ledger.changes.append(statements.take_back(order))
+
+    def tidy(self) -> None:
+        """Forget orders of tasks that have ended."""
+        tasks = self._ledger.tasks
+        for order in [order for order, handed in self._handed.items() if handed.task not in tasks]:
+            self._take_back(order)
+
+
+def names_of(holder: Holder) -> dict[str, str]:
+    """What a line of the log calls a runtime."""
+    return {"backend": holder.group, "runtime": holder.name}

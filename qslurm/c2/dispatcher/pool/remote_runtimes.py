@@ -1,0 +1,302 @@
+"""Quantum runtimes on other hosts: who they are, how they are, and when they count as lost.
+
+They come by TCP, encrypted, each with a key that an operator has allowed for one backend, and the key they came by
+is what they are known by. A runtime whose connection breaks keeps its work for a while: it may finish it and come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qslurm.c2.config.dispatcher import RemoteConfig
+from qslurm.c2.dispatcher.listeners.connection_limits import ConnectionLimits, end_connection
+from qslurm.c2.dispatcher.pool import assignment
+from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, names_of
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.protocol.curve.allowed_keys import Allowed, Holder
+from qslurm.protocol.curve.key_files import read_keys
+from qslurm.protocol.curve.zap import Zap, sender
+from qslurm.protocol.messages import Message
+from qslurm.protocol.messages.remote_runtimes import (
+    FRAME_LIMIT,
+    MISSED_BEATS,
+    PROTOCOL,
+    Answer,
+    Beat,
+    Declined,
+    Enlist,
+    FromRuntime,
+    Heard,
+    Leave,
+    Welcome,
+    cut,
+    from_runtime,
+)
+from qslurm.runtimes.health import Health
+from qslurm.runtimes.interface import BackendType
+from qslurm.system.event_log import EventLog
+
+if TYPE_CHECKING:
+    import zmq
+
+log = EventLog(__name__)
+
+LOOK_S = 0.5
+"""Between two looks into the folder of allowed keys."""
+
+_DOMAIN = "runtimes"
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a message came: by whose key, and where an answer goes."""
+
+    key: bytes
+    holder: Holder
+    address: bytes
+    descriptor: int
+
+
+class RemoteRuntimes:
+    """All runtimes on other hosts. Poll `sources`; every round call `hear`, `look`, `assign`, and once all changes are
+    stored `confirm`. Times are monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        ledger: TaskRegistry,
+        config: RemoteConfig,
+        *,
+        limit_s: float,
+        numbers: Iterator[int],
+    ) -> None:
+        import zmq
+
+        self.backend_types: dict[str, BackendType] = {}
+        self._ledger = ledger
+        self._config = config
+        self._away_s = config.beat_s * MISSED_BEATS
+        self._limit_s = limit_s
+        self._numbers = numbers
+        self._remotes: dict[bytes, Remote] = {}
+        self._orders = RemoteOrders(ledger, self._send, limit_s=limit_s, grace_s=config.grace_s)
+        self._allowed = Allowed(Path(config.allowed))
+        self._next_look = 0.0
+        self._zap = Zap(context)
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.maxmsgsize = FRAME_LIMIT
+        self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._socket.heartbeat_ivl = round(config.beat_s * 1000)
+        self._socket.heartbeat_timeout = round(self._away_s * 1000)
+        self._zap.guard(self._socket, read_keys(Path(config.key)), _DOMAIN, self._admits)
+        self._doorkeeper = ConnectionLimits(self._socket)
+        self.sources = (self._socket, self._zap.ear, self._doorkeeper.ear)
+
+    def bind(self) -> str:
+        """Listen; the answer is where. QslurmError if that can't be."""
+        import zmq
+
+        try:
+            self._socket.bind(self._config.listen)
+        except zmq.ZMQError as error:
+            raise QslurmError(
+                f"[remote] listen: {self._config.listen} can't be listened at: {error}.",
+                hint="It is tcp://ADDRESS:PORT, with an address of this host and a port that nobody has.",
+            ) from error
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def hear(self, now: float) -> None:
+        """Take in all that has come."""
+        import zmq
+
+        self._zap.hear()
+        self._doorkeeper.hear()
+        while True:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(frames) > 1:
+                self._take_in(frames[0].bytes, frames[1:], now)
+
+    def look(self, now: float) -> None:
+        """Shut out whose key is revoked; give up those who were not heard of, and what was not answered."""
+        if now >= self._next_look:
+            self._next_look = now + LOOK_S
+            self._allowed.look()
+            self._orders.tidy()
+        for remote in list(self._remotes.values()):
+            silent = now - remote.heard
+            if self._allowed.keys.get(remote.key) != remote.holder:
+                self._lose(remote, "Its quantum runtime is not allowed any more")
+                end_connection(remote.descriptor)
+            elif silent > (self._config.grace_s if remote.orders else self._away_s):
+                self._lose(remote, "Its quantum runtime, on another host, was not heard of any more")
+            elif not remote.away and silent > self._away_s:
+                remote.away = True
+                log.warning("runtime is away", **names_of(remote.holder))
+            self._orders.give_up_overdue(remote, now)
+            self._orders.match_later(remote)
+
+    def assign(self, now: float) -> None:
+        """Give work to all who can take some."""
+        for remote in self._remotes.values():
+            while not remote.away and remote.health.ready and len(remote.orders) < remote.workers:
+                if not self._orders.assign_one(remote, now):
+                    break
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Nobody wants some of what these do: those orders that the ledger does not know any more."""
+        wanted = self._ledger.running
+        for remote in self._remotes.values():
+            if remote.number in numbers:
+                for order in [order for order in remote.orders if order not in wanted]:
+                    if order not in remote.later:
+                        self._orders.drop(remote, order)
+
+    def confirm(self) -> None:
+        """Everything is stored: the answers that are in it need not be kept elsewhere."""
+        self._orders.confirm()
+
+    def joined(self, backend: str) -> int:
+        """How many runtimes of a backend are there."""
+        return sum(1 for remote in self._of(backend) if not remote.away)
+
+    def health(self, backend: str) -> Health | None:
+        """How a backend's target is by the best of their reports; None if there are none."""
+        reports = [
+            Health("offline", f"its quantum runtime {remote.holder.name} can't be reached")
+            if remote.away
+            else remote.health
+            for remote in self._of(backend)
+        ]
+        return min(reports, key=lambda health: not health.ready, default=None)
+
+    def next_event(self) -> float:
+        """When `look` has something to do next."""
+        return self._next_look
+
+    def close(self) -> None:
+        """Tell nobody: they will look for the next dispatcher, with what they have."""
+        self._doorkeeper.close()
+        self._socket.close()
+        self._zap.close()
+
+    # --- who is there --------------------------------------------------------------------------------
+
+    def _admits(self, key: bytes) -> bool:
+        self._allowed.look()
+        return key in self._allowed.keys
+
+    def _of(self, backend: str) -> list[Remote]:
+        return [remote for remote in self._remotes.values() if remote.holder.group == backend]
+
+    def _take_in(self, address: bytes, frames: list[zmq.Frame], now: float) -> None:
+        key = sender(frames[-1])
+        try:
+            message = from_runtime([frame.buffer for frame in frames])
+        except InvalidInputError as error:
+            log.warning(
+                "a runtime said something that can't be understood", key=key.decode(), why=error.message
+            )
+            return
+        if not isinstance(message, Beat):
+            self._allowed.look()
+        holder, descriptor = self._allowed.keys.get(key), _descriptor(frames[-1])
+        if holder is None:
+            end_connection(descriptor)
+            return
+        if isinstance(message, Enlist):
+            self._send(address, self._enlist(message, _Way(key, holder, address, descriptor), now))
+            return
+        remote = self._remotes.get(key)
+        if remote is None or remote.instance != message.instance:
+            self._send(address, Heard(known=False))
+            return
+        self._note_heard(remote, address, now)
+        self._take_from(remote, message)
+
+    def _take_from(self, remote: Remote, message: FromRuntime) -> None:
+        if isinstance(message, Beat):
+            if message.health != remote.health:
+                state, why = message.health.state, message.health.reason
+                log.info("target reports", **names_of(remote.holder), state=state, why=why)
+            remote.health = message.health
+            if message.backend_type is not None:
+                self.backend_types[remote.holder.group] = message.backend_type
+            self._send(remote.address, Heard(known=True))
+        elif isinstance(message, Answer):
+            self._orders.take_answer(remote, message)
+        elif isinstance(message, Leave):
+            self._lose(remote, "Its quantum runtime was stopped")
+
+    def _enlist(self, message: Enlist, way: _Way, now: float) -> Message:
+        holder = way.holder
+        backend = self._ledger.backends.get(holder.group)
+        if message.protocol != PROTOCOL:
+            return Declined(reason="it is of another version of qslurm than the dispatcher")
+        if backend is None or message.backend != holder.group:
+            return Declined(reason=f"its key is for backend {holder.group!r}")
+        known = self._remotes.get(way.key)
+        if known is not None and known.instance != message.instance:
+            if not known.away and now - known.heard <= self._away_s:
+                return Declined(reason="another runtime is there with the same key")
+            self._lose(known, "Its quantum runtime was started anew")
+            known = None
+        if known is None:
+            free = backend.remote - sum(remote.workers for remote in self._of(holder.group))
+            if min(free, message.workers) < 1:
+                return Declined(reason=f"backend {holder.group!r} takes no more runtimes (setting `remote`)")
+            known = Remote(
+                number=next(self._numbers),
+                key=way.key,
+                holder=holder,
+                instance=message.instance,
+                workers=min(free, message.workers),
+                address=way.address,
+                descriptor=way.descriptor,
+                heard=now,
+                health=Health("offline", "its quantum runtime is starting"),
+            )
+            self._remotes[way.key] = known
+            log.info("runtime has joined", **names_of(holder))
+        known.descriptor = way.descriptor
+        self._note_heard(known, way.address, now)
+        drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
+        drop += self._orders.not_received(known, {claim.order for claim in message.claims})
+        return Welcome(
+            backend=backend,
+            workers=known.workers,
+            execution_limit_s=self._limit_s,
+            beat_s=self._config.beat_s,
+            drop=drop,
+        )
+
+    def _note_heard(self, remote: Remote, address: bytes, now: float) -> None:
+        remote.address = address
+        remote.heard = now
+        if remote.away:
+            remote.away = False
+            log.info("runtime is back", **names_of(remote.holder))
+
+    def _lose(self, remote: Remote, why: str) -> None:
+        log.warning("runtime is lost", **names_of(remote.holder), why=why)
+        del self._remotes[remote.key]
+        assignment.lost(self._ledger, remote.number, why)
+
+    def _send(self, address: bytes, message: Message) -> None:
+        self._socket.send_multipart([address, *cut(message)])
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    """The connection that a message came by (ZMQ_SRCFD)."""
+    import zmq
+
+    found = frame.get(zmq.SRCFD)
+    return found if isinstance(found, int) else -1

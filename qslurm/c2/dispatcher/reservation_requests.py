@@ -1,0 +1,69 @@
+"""Operators reserve backends and release them again."""
+
+from __future__ import annotations
+
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.scheduling.reservations import Reservation, complaint, moment
+from qslurm.protocol.messages import Done, Message, Refused, Release, Reserve, Reserved
+from qslurm.system.event_log import EventLog
+
+KEPT_S = 86_400.0
+"""How long a window that is over is kept: a clock that was wrong for a moment must not cost one."""
+
+log = EventLog(__name__)
+
+
+def order(ledger: TaskRegistry, message: Reserve | Release) -> Message:
+    """What an operator asks for; windows that have been over for a day are forgotten on the way."""
+    for one in _all(ledger):
+        if one.ends + KEPT_S <= ledger.clock():
+            ledger.release(one)
+    if isinstance(message, Reserve):
+        return _reserve(ledger, message)
+    found = next((one for one in listed(ledger) if one.id == message.reservation), None)
+    if found is None:
+        return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
+    log.info("reservation released", **_names(found))
+    ledger.release(found)
+    return Done()
+
+
+def listed(ledger: TaskRegistry) -> list[Reservation]:
+    """The windows that are open or to come, first the one that begins first."""
+    now = ledger.clock()
+    return sorted((one for one in _all(ledger) if one.ends > now), key=lambda one: (one.begins, one.id))
+
+
+def _reserve(ledger: TaskRegistry, message: Reserve) -> Message:
+    queue = ledger.queues.get(message.backend)
+    if queue is None:
+        return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
+    now = ledger.clock()
+    new = Reservation(
+        id=1 + max([ledger.store.last_reservation(), *(one.id for one in _all(ledger))]),
+        backend=message.backend,
+        begins=max(message.begins, now),
+        ends=message.ends,
+        center=message.center,
+        job_id=message.job_id,
+        reason=message.reason,
+    )
+    wrong = complaint(new, list(queue.reservations.values()), now)
+    if wrong:
+        return Refused(kind="invalid_input", reason=wrong)
+    ledger.reserve(new)
+    log.info("reserved", **_names(new), begins=moment(new.begins), ends=moment(new.ends))
+    known = not new.center or new.center in ledger.backends[new.backend].weights
+    if known or ledger.store.knows_center(new.center):
+        return Reserved(reservation=new.id)
+    return Reserved(reservation=new.id, note=f"No job of a center {new.center!r} has been here so far.")
+
+
+def _names(one: Reservation) -> dict[str, str | int | None]:
+    return {
+        "reservation": one.id, "job": one.job_id or None, "center": one.center or None, "backend": one.backend,
+    }  # fmt: skip
+
+
+def _all(ledger: TaskRegistry) -> list[Reservation]:
+    return [one for queue in ledger.queues.values() for one in queue.reservations.values()]

@@ -1,0 +1,373 @@
+"""The dispatcher's loop: one thread, one poll, everything that happens goes through it.
+
+A plain poll loop rather than asyncio: the loop owns the ledger and the store, so there is nothing to lock and
+nothing to await; each round takes in what has come, gives idle quantum runtimes their next circuits, stores
+all changes in one transaction (a group commit), and only then tells anybody. It starts faster, too.
+What may take its time (munged, reading a job's circuit) is done by a few threads that hand their answers back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qslurm.c2.config.dispatcher import RemoteConfig, SessionsConfig
+from qslurm.c2.dispatcher.authenticated_requests import AuthenticatedRequests
+from qslurm.c2.dispatcher.backend_status import Backends
+from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
+from qslurm.c2.dispatcher.listeners.listeners import Listeners
+from qslurm.c2.dispatcher.listeners.session_server import SessionServer
+from qslurm.c2.dispatcher.listeners.unix_listener import UnixListener
+from qslurm.c2.dispatcher.pool import assignment
+from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
+from qslurm.c2.dispatcher.pool.leases import Leases
+from qslurm.c2.dispatcher.pool.remote_runtimes import RemoteRuntimes
+from qslurm.c2.dispatcher.reading_queue import ReadJob
+from qslurm.c2.dispatcher.replies import Replies
+from qslurm.c2.dispatcher.status_views import StatusViews
+from qslurm.c2.dispatcher.step_requests import StepRequests
+from qslurm.c2.dispatcher.store_writer import StoreWriter
+from qslurm.c2.dispatcher.tasks import step_sessions
+from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.dispatcher.worker_threads import WorkerThreads
+from qslurm.errors import QslurmError
+from qslurm.protocol.credentials import Identity
+from qslurm.protocol.dispatcher_frames import Parcel
+from qslurm.protocol.messages import (
+    END,
+    Admit,
+    Attach,
+    Attend,
+    Await,
+    Begin,
+    Conclude,
+    End,
+    Execute,
+    Finish,
+    GetEnds,
+    GetMetrics,
+    GetStatus,
+    LeaseOver,
+    Message,
+    Refused,
+    Release,
+    Reserve,
+    SetBackend,
+)
+from qslurm.runtimes.quantum.pool import RuntimePool
+from qslurm.runtimes.quantum.pool_process import Runtime
+from qslurm.runtimes.quantum.process_starter import Starter
+from qslurm.system.event_log import EventLog
+from qslurm.system.job_of_process import Peer
+
+if TYPE_CHECKING:
+    import socket
+
+    import zmq
+
+log = EventLog(__name__)
+
+_IDLE_S = 10.0
+_WORD_S = 5.0  # between two words to a session's client about a circuit that waits
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which uids may give orders, how long a circuit may take, and how often in a row a quantum runtime may fail to
+    start before the dispatcher gives up (None: it never does, and the backend is offline meanwhile).
+
+    With `only_own_job`, only a process of a Slurm job may ask about that job; it must be one of this host.
+    """
+
+    trusted: frozenset[int]
+    execution_limit_s: float
+    starts: int | None = None
+    only_own_job: bool = False
+
+
+class Server:
+    """Serves until `stop` is called. `read` finds what speaks against a job's data (None: it is not read)."""
+
+    def __init__(
+        self,
+        ledger: TaskRegistry,
+        identity: Identity,
+        limits: Limits,
+        *,
+        context: zmq.Context[zmq.Socket[bytes]],
+        folder: Path,
+        read: ReadJob | None,
+        logbooks: str | None = None,
+        remote: RemoteConfig | None = None,
+        callers: SessionsConfig | None = None,
+        starter: Starter | None = None,
+    ) -> None:
+        import zmq
+
+        def may_have_lane(task: int, secret: bytes, peer: Peer) -> bool:
+            return step_sessions.may_have_lane(ledger, task, secret, peer.uid) and (
+                not limits.only_own_job or peer.job() == ledger.tasks[task].job.job_id
+            )
+
+        door = LaneListener(may_have_lane)
+        self._entrances = Listeners(  # first: its port may be taken
+            UnixListener(limits.trusted | {0, os.getuid()}),
+            _callers(callers, ledger),
+            door,
+            only_own_job=limits.only_own_job,
+        )
+        self._ledger = ledger
+        self._limits = limits
+        limit_s, numbers = limits.execution_limit_s, itertools.count(1)
+        self._pool = RuntimePool(
+            context,
+            ledger.backends.values(),
+            folder,
+            limit_s=limit_s,
+            logbooks=logbooks,
+            numbers=numbers,
+            starter=starter,
+        )
+        self._remotes = (
+            RemoteRuntimes(context, ledger, remote, limit_s=limit_s, numbers=numbers) if remote else None
+        )
+        self._fleet = AllRuntimes(self._pool, self._remotes)
+        self._leases = Leases(ledger, self._pool, door)
+        self._idle = Idle(ledger)
+        self._backends = Backends(ledger)
+        self._answers = Replies(self._entrances.send)
+        self._threads = WorkerThreads()
+        self._commits = StoreWriter(ledger)
+        self._stopping = False
+        self._steps = StepRequests(
+            ledger,
+            leases=self._leases,
+            idle=self._idle,
+            door=door,
+            answers=self._answers,
+            send=self._entrances.send,
+            is_of_job=self._entrances.is_of_job,
+        )
+        self._signed = AuthenticatedRequests(
+            ledger,
+            identity,
+            limits.trusted,
+            threads=self._threads,
+            backends=self._backends,
+            fleet=self._fleet,
+            views=StatusViews(ledger, self._fleet, self._backends, self._leases),
+            answers=self._answers,
+            send=self._entrances.send,
+            owner=self._entrances.owner,
+            is_of_job=self._entrances.is_of_job,
+            read=read,
+        )
+        self._poller = zmq.Poller()
+        for source in (self._pool.router, self._pool.ear, self._threads.ear, *self._entrances.ears):
+            self._poller.register(source, zmq.POLLIN)
+        for source in self._remotes.sources if self._remotes else ():
+            self._poller.register(source, zmq.POLLIN)
+
+    def listen(self, path: str) -> None:
+        """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
+        self._entrances.listen(path)
+
+    def bind_remote(self) -> str:
+        """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
+        return self._remotes.bind() if self._remotes else ""
+
+    @property
+    def place_of_callers(self) -> str:
+        """Where sessions' clients come to, or nothing."""
+        return self._entrances.place_of_callers
+
+    def let_in(self, connection: socket.socket, door: socket.socket) -> None:
+        """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
+        self._entrances.let_in(connection, door)
+
+    @property
+    def bell(self) -> int:
+        """A descriptor that wakes the loop when a byte is written to it (for signal.set_wakeup_fd)."""
+        return self._threads.bell
+
+    def stop(self) -> None:
+        """Let `run` return; may be called from any thread and from a signal handler."""
+        self._stopping = True
+        self._threads.ring()
+
+    def run(self) -> None:
+        """Serve. When it returns, every process is gone and what could be stored is stored.
+
+        QslurmError if a quantum runtime can't start, and these tries are limited.
+        """
+        try:
+            while not self._stopping:
+                self._round()
+        finally:
+            self._pool.close(self._leases.close)
+            self._store(time.monotonic())
+            self._threads.close()
+            if self._remotes is not None:
+                self._remotes.close()
+            self._entrances.close()
+
+    def _round(self) -> None:
+        self._pool.fill(time.monotonic())
+        self._give_up_if_nothing_starts()
+        ready = dict(self._poller.poll(self._patience_ms()))
+        self._leases.read()
+        for task, body in self._entrances.from_door(ready):
+            self._steps.take_from_guest(task, body)
+        if ready.pop(self._threads.ear, None):
+            self._threads.hand_over()
+        if ready.pop(self._pool.router, None):
+            self._hear_runtimes()
+        for parcel, message in self._entrances.from_socket(ready):
+            self._take(parcel, message)
+        for address, task, body in self._entrances.from_callers(ready):
+            self._steps.take_from_caller(address, task, body)
+        if self._remotes is not None:
+            self._look_after_remotes(self._remotes)
+        for runtime in self._pool.ended() if ready.pop(self._pool.ear, None) else ():
+            self._lose(runtime)
+        now = time.monotonic()
+        self._pool.kill_overdue(now)
+        self._idle.look(now)
+        self._assign(now)
+        self._store(now)
+        self._leases.look(now)
+        self._backends.look(self._fleet)
+        for runtime in self._pool.idle():
+            self._leases.lend(runtime, now)
+        for (task, seq), waiting in self._answers.impatient(now):
+            self._entrances.send(waiting, step_sessions.pending(self._ledger, task, seq))
+            if self._entrances.is_callers(waiting):
+                self._answers.wait((task, seq), waiting, now, _WORD_S)  # it is told without asking again
+
+    def _patience_ms(self) -> int:
+        if self._entrances.waiting:
+            return 0
+        now = time.monotonic()
+        parts = (self._answers, self._pool, self._ledger, self._commits, self._idle)
+        first = min(
+            now + _IDLE_S,
+            self._entrances.look(now),
+            self._leases.next_event(now),
+            *(part.next_event() for part in parts),
+        )
+        if self._remotes is not None:
+            first = min(first, self._remotes.next_event())
+        return max(0, int((first - now) * 1000) + 1)
+
+    # --- what comes in -------------------------------------------------------------------------------
+
+    def _take(self, parcel: Parcel, message: Message) -> None:
+        match message:
+            case GetStatus():
+                self._signed.show(parcel, message)
+            case GetMetrics():
+                self._signed.show_metrics(parcel)
+            case Execute() | Await() | Conclude() | Attend():
+                self._steps.take_from_step(parcel, message)
+            case (
+                Admit()
+                | Finish()
+                | GetEnds()
+                | SetBackend()
+                | Reserve()
+                | Release()
+                | Attach()
+                | Begin()
+                | End()
+            ):
+                self._signed.take(parcel, message)
+            case _:
+                self._entrances.send(
+                    parcel.address, Refused(kind="permission", reason="That is not for this socket.")
+                )
+
+    # --- quantum runtimes ----------------------------------------------------------------------------
+
+    def _assign(self, now: float) -> None:
+        for number in self._ledger.doomed:
+            self._pool.kill(number, "Its work was withdrawn")
+        if self._remotes is not None:
+            self._remotes.drop(self._ledger.doomed)
+        self._ledger.doomed.clear()
+        for runtime in self._pool.idle():
+            run = assignment.assign(self._ledger, runtime.backend, runtime.number)
+            if run is not None:
+                left_s, used_up = assignment.left_s(self._ledger, run.order)
+                self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
+        if self._remotes is not None:
+            self._remotes.assign(now)
+
+    def _look_after_remotes(self, remotes: RemoteRuntimes) -> None:
+        now = time.monotonic()
+        remotes.hear(now)
+        remotes.look(now)
+
+    def _hear_runtimes(self) -> None:
+        now = time.monotonic()
+        for message in self._pool.hear():
+            if isinstance(message, LeaseOver):
+                self._steps.resume(self._leases.over(message))
+                continue
+            task = assignment.result(self._ledger, message)
+            if task is not None:
+                self._leases.served(task, self._pool.runtimes[message.runtime], now)
+
+    def _give_up_if_nothing_starts(self) -> None:
+        for backend, why in self._pool.failures.items():
+            if self._limits.starts is not None and self._pool.failed_starts(backend) >= self._limits.starts:
+                raise QslurmError(f"Backend {backend} is offline: {why}.")
+
+    def _lose(self, runtime: Runtime) -> None:
+        why = self._pool.dead(runtime)
+        fail = bool(runtime.killed_because)
+        self._ledger.meters.add("runtimes_lost", runtime.backend)
+        assignment.lost(self._ledger, runtime.number, why, fail=fail)
+        tasks = self._leases.lost(runtime, why, fail=fail)
+        self._pool.forget(runtime)
+        self._steps.resume(tasks)
+
+    # --- what goes out -------------------------------------------------------------------------------
+
+    def _store(self, now: float) -> None:
+        """Store what has changed; only then tell anybody."""
+        ledger, in_trouble = self._ledger, bool(self._ledger.trouble)
+        self._tell_of_ends(now)
+        self._answers.settle(ledger.settled, now)
+        ledger.settled.clear()
+        if not self._commits.commit(now, at_once=self._stopping):
+            self._answers.put_off(ledger.why_not_stored(), now)
+            return
+        self._pool.stored()
+        if in_trouble and not ledger.trouble:
+            self._threads.ring()  # what was kept from starting may start
+        self._answers.send_held()
+        ledger.meters.told(ledger.timer())
+        if self._remotes is not None:
+            self._remotes.confirm()
+
+    def _tell_of_ends(self, now: float) -> None:
+        """Sessions' clients who are elsewhere hear of the end without asking."""
+        for task, seq, message in self._ledger.settled:
+            address = self._entrances.address_of(task) if seq == END else None
+            if address is not None:
+                self._answers.hold(address, message, now, to_step=True)
+
+
+def _callers(config: SessionsConfig | None, ledger: TaskRegistry) -> SessionServer | None:
+    if config is None:
+        return None
+    return SessionServer(
+        config,
+        enter=lambda secret: step_sessions.enter(ledger, secret),
+        is_open=lambda task: task in ledger.tasks,
+    )

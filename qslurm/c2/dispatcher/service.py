@@ -1,0 +1,259 @@
+"""`qslurm dispatcher serve`: the dispatcher as a service that runs in the foreground until SIGTERM."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descriptors
+from qslurm.c2.scheduling.settings import check_scheduling
+from qslurm.errors import ConfigError, InvalidInputError, QslurmError
+from qslurm.protocol.credentials import Identity, Munge
+from qslurm.protocol.messages.remote_runtimes import MISSED_BEATS
+from qslurm.runtimes.lanes.client import door_of
+from qslurm.runtimes.quantum.pool_process import ENDPOINT_LENGTH
+from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter, begin
+from qslurm.system.event_log import EventLog, configure
+from qslurm.system.signals import signals_stop
+
+log = EventLog(__name__)
+
+_SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+
+_LEAST = {"qubits": 1, "workers": 0, "remote": 0, "max_shots": 1, "default_shots": 1}
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What others come by over the network, and what starts quantum runtimes as another user, as far as configured."""
+
+    remote: RemoteConfig | None
+    callers: SessionsConfig | None
+    starter: Starter | None
+
+
+def serve(
+    config: DispatcherConfig,
+    backends: Sequence[BackendConfig],
+    *,
+    identity: Identity | None = None,
+    remote: RemoteConfig | None = None,
+    callers: SessionsConfig | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then end every process that was started, and remove the socket.
+
+    What can't work is a ConfigError before anything is touched; a dispatcher that is already there, or a store
+    that can't be opened, is a QslurmError. `identity` is how senders are known (default: MUNGE).
+    """
+    remote = remote if remote and remote.listen else None
+    callers = callers if callers and callers.listen else None
+    check_config(config, backends, remote)
+    if callers is not None:
+        check_callers(callers)
+    configure("dispatcher")
+    allow_many_descriptors()
+    trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
+    with ExitStack() as held:
+        starter = (
+            begin(config.runtime_user) if config.runtime_user else None
+        )  # before there is anything to read
+        if starter is not None:
+            held.callback(starter.close)
+        held.enter_context(_alone(config.socket))
+        known = identity or Munge(config.munge_socket)
+        _serve_alone(config, backends, known, trusted, _Around(remote, callers, starter))
+
+
+def check_config(
+    config: DispatcherConfig, backends: Sequence[BackendConfig], remote: RemoteConfig | None = None
+) -> None:
+    """Refuse a configuration that can't work, with the name of the setting (ConfigError)."""
+    names = [backend.name for backend in backends]
+    if not names:
+        raise ConfigError("No backend is configured.", hint="Add a section [[backend]] with a name.")
+    for backend in backends:
+        if names.count(backend.name) > 1:
+            raise ConfigError(f"Backend {backend.name!r} is configured twice.")
+        _check_backend(backend, remote)
+    if remote is not None:
+        check_remote(remote)
+    if config.execution_limit_s <= 0:
+        raise ConfigError("[dispatcher] execution_limit_s must be more than 0.")
+    folder = os.fsencode(Path(config.socket).parent)
+    if max(len(os.fsencode(door_of(config.socket))), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
+        raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
+    if not Path(config.socket).parent.is_dir():
+        raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+
+
+def _check_backend(backend: BackendConfig, remote: RemoteConfig | None) -> None:
+    if backend.name == "any":
+        raise ConfigError("A backend can't be called 'any': to centers that means whichever is free.")
+    for setting, least in _LEAST.items():
+        if getattr(backend, setting) < least:
+            raise ConfigError(f"Backend {backend.name!r}: {setting} must be {least} or more.")
+    if backend.places < 1:
+        raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, if not `remote` is.")
+    if backend.remote and remote is None:
+        raise ConfigError(
+            f"Backend {backend.name!r}: remote is {backend.remote}, but [remote] listen is not set."
+        )
+    if backend.default_shots > backend.max_shots:
+        raise ConfigError(f"Backend {backend.name!r}: default_shots is more than max_shots.")
+    check_runtime(backend)
+    check_scheduling(backend)
+
+
+def check_remote(remote: RemoteConfig) -> None:
+    """Refuse settings for runtimes on other hosts that can't work (ConfigError)."""
+    from qslurm.protocol.curve.key_files import read_keys
+
+    if not remote.listen.startswith("tcp://"):
+        raise ConfigError(f"[remote] listen: {remote.listen!r} is not tcp://ADDRESS:PORT.")
+    if not 0.05 <= remote.beat_s <= 60:
+        raise ConfigError(f"[remote] beat_s is {remote.beat_s}; it must be between 0.05 and 60 seconds.")
+    if not MISSED_BEATS * remote.beat_s <= remote.grace_s <= 86_400:
+        raise ConfigError(
+            f"[remote] grace_s must be at least {MISSED_BEATS} times beat_s, and at most a day."
+        )
+    read_keys(Path(remote.key))
+
+
+def check_callers(callers: SessionsConfig) -> None:
+    """Refuse settings for sessions' clients that can't work (ConfigError)."""
+    from qslurm.protocol.session_frames import host_and_port
+
+    for name in ("listen", "address"):
+        if place := getattr(callers, name):
+            try:
+                host_and_port(place)
+            except InvalidInputError as error:
+                raise ConfigError(f"[sessions] {name}: {error.message}", hint=error.hint) from error
+    if host_and_port(callers.address or callers.listen)[0] in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
+        raise ConfigError(
+            "[sessions] address: nobody said where centers reach this host.",
+            hint='Set it, such as address = "c2.example.org:8044".',
+        )
+
+
+def check_runtime(backend: BackendConfig) -> None:
+    """Refuse a backend whose quantum runtime is unknown, or can't make sense of its options (ConfigError)."""
+    from qslurm.runtimes.plugin import find_plugin, read_options
+
+    try:
+        plugin = find_plugin(backend.runtime)
+    except ConfigError as error:
+        raise ConfigError(f"Backend {backend.name!r}: {error.message}", hint=error.hint) from error
+    read_options(plugin, backend.options, f"backend {backend.name!r}")
+    if 0 < plugin.max_workers < backend.places:
+        raise ConfigError(
+            f"Backend {backend.name!r}: workers must be {plugin.max_workers} with runtime {backend.runtime!r}"
+            " (with `remote` counted)."
+        )
+
+
+def _serve_alone(
+    config: DispatcherConfig,
+    backends: Sequence[BackendConfig],
+    identity: Identity,
+    trusted: frozenset[int],
+    around: _Around,
+) -> None:
+    import zmq
+
+    from qslurm.c2.dispatcher.pool.logbook_recovery import recover
+    from qslurm.c2.dispatcher.server import Limits, Server
+    from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+    from qslurm.c2.store.store import Store
+    from qslurm.runtimes.quantum.circuit_reader import complaint
+
+    folder = Path(config.socket).parent
+    for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
+        shutil.rmtree(left)
+    if around.starter is not None:
+        shutil.rmtree(folder / UNLISTED, ignore_errors=True)
+        (folder / UNLISTED).mkdir()
+        (folder / UNLISTED).chmod(0o711)
+    store = Store(config.store)
+    try:
+        with zmq.Context() as context:
+            # a private dispatcher's jobs are its user's own, and no Slurm's
+            limits = Limits(trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge))
+            ledger = TaskRegistry(backends, store)
+            logbooks = f"{config.store}-"
+            recover(ledger, logbooks)
+            server = Server(
+                ledger,
+                identity,
+                limits,
+                context=context,
+                folder=folder,
+                read=complaint,
+                logbooks=logbooks,
+                remote=around.remote,
+                callers=around.callers,
+                starter=around.starter,
+            )
+            with signals_stop(server.stop, server.bell):
+                server.listen(config.socket)
+                Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
+                log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
+                if around.remote is not None:
+                    log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
+                if around.callers is not None:
+                    log.info("sessions' clients may come", address=server.place_of_callers)
+                server.run()
+    finally:
+        store.close()
+        Path(config.socket).unlink(missing_ok=True)
+    log.info("stopped")
+
+
+@contextmanager
+def _alone(socket: str) -> Iterator[None]:
+    """Hold the lock beside the socket; ZeroMQ would take the place of a dispatcher that is still alive."""
+    path = Path(f"{socket}.lock")
+    descriptor = _lock(path)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise QslurmError(f"{path} can't be made: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise QslurmError(
+                f"A dispatcher (process {holder or 'unknown'}) is already serving {path.with_suffix('')}.",
+                hint="Stop it first, or give this one another socket.",
+            ) from error
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+        os.close(descriptor)  # the one before removed the file between our two steps
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError as error:
+        raise ConfigError(f"[dispatcher] trusted_users: this host has no user {name!r}.") from error

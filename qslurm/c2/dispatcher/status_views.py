@@ -1,0 +1,243 @@
+"""Who sees what: the answer to GetStatus, as the one who asks may have it.
+
+How backends are, and how much is waiting, is everybody's business. Of jobs, a center's user sees its own; root, the
+dispatcher's user and those it trusts see all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+import qslurm
+from qslurm.c2.dispatcher import reservation_requests
+from qslurm.c2.dispatcher.backend_status import STATES, Backends
+from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
+from qslurm.c2.dispatcher.pool.leases import Leases
+from qslurm.c2.dispatcher.tasks.task import Task
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.scheduling.policy import Waiting
+from qslurm.c2.scheduling.queue_positions import first, reason
+from qslurm.c2.store.task_states import ExecutionState, is_open
+from qslurm.errors import QslurmError
+from qslurm.protocol.messages import (
+    BackendStatus,
+    GetStatus,
+    HoldStatus,
+    Metrics,
+    Status,
+    TaskStatus,
+    WaitingStatus,
+)
+from qslurm.protocol.metrics import FAMILIES, Value
+
+LONGEST_QUEUE = 500
+"""Executions of one backend that are listed at most: to place one costs some 20 us, and the others wait meanwhile."""
+
+LONGEST_OWN = 100
+"""The same for those who see only their own: whoever runs jobs here may ask as often as they like."""
+
+NOT_ASKED = "who asks has not shown who that is"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who asks, and so whose jobs are shown; `why` says why none are."""
+
+    scope: Literal["all", "own", "none"]
+    uid: int = -1
+    why: str = ""
+
+    def sees(self, task: Task) -> bool:
+        """Whether a job is theirs to see."""
+        return self.scope == "all" or (self.scope == "own" and task.job.uid == self.uid)
+
+
+def viewer(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
+    """The view of whoever a credential says is asking."""
+    if isinstance(sender, QslurmError):
+        return Viewer("none", why=sender.message)
+    return Viewer("all" if sender in trusted else "own", sender)
+
+
+class StatusViews:
+    """Makes the answers. Nothing changes by looking."""
+
+    def __init__(self, ledger: TaskRegistry, fleet: AllRuntimes, backends: Backends, leases: Leases) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._backends = backends
+        self._leases = leases
+
+    def status(self, message: GetStatus, eyes: Viewer) -> Status:
+        """The answer to GetStatus."""
+        ledger = self._ledger
+        self._backends.look(self._fleet)
+        shown = [] if eyes.scope == "none" else [task for task in ledger.tasks.values() if eyes.sees(task)]
+        own = {task.job.job_id for task in shown}
+        queue, left = self._queue(
+            shown, eyes, min(message.queue, LONGEST_QUEUE if eyes.scope == "all" else LONGEST_OWN)
+        )
+        holds = self._holds()
+        return Status(
+            version=qslurm.__version__,
+            pid=os.getpid(),
+            started=self._backends.started,
+            ready=not ledger.trouble,
+            reason=f"Results can't be stored: {ledger.trouble}." if ledger.trouble else "",
+            backends=[self._with_holds(one, holds) for one in self._backends.all(self._fleet)],
+            tasks=[_task(task) for task in shown],
+            reservations=[
+                one if eyes.scope == "all" or one.job_id in own or not one.job_id
+                else msgspec.structs.replace(one, job_id=0, reason="")
+                for one in reservation_requests.listed(ledger)
+            ],
+            scope=eyes.scope,
+            scope_reason=eyes.why,
+            open_jobs=len(ledger.tasks),
+            holds=[one for one in holds if eyes.scope == "all" or one.job_id in own],
+            queue=queue,
+            queue_left=left,
+        )  # fmt: skip
+
+    def metrics(self) -> Metrics:
+        """The answer to GetMetrics."""
+        ledger = self._ledger
+        self._backends.look(self._fleet)
+        values = ledger.meters.values() | {name: [] for name, one in FAMILIES.items() if one.kind == "gauge"}
+
+        def gauge(name: str, value: float, *labels: str) -> None:
+            values[name].append(Value(labels, float(value)))
+
+        holds = Counter((hold.backend, hold.by) for hold in self._holds())
+        for backend in self._backends.all(self._fleet):
+            name = backend.name
+            gauge("queue_length", backend.queued, name)
+            gauge("executing", backend.executing, name)
+            gauge("backend_up", name not in ledger.unavailable, name)
+            gauge("backend_runtimes", backend.runtimes, name)
+            for state in STATES:
+                gauge("backend_state", backend.state == state, name, state)
+            for by in ("session", "lane"):
+                gauge("backend_holds", holds[name, by], name, by)
+        jobs = Counter(
+            (task.job.backend, task.job.center, task.job.kind, str(task.state))
+            for task in ledger.tasks.values()
+            if is_open(task.state)
+        )
+        for labels, number in jobs.items():
+            gauge("open_jobs", number, *labels)
+        gauge("dispatcher_ready", not ledger.trouble)
+        gauge("dispatcher_start_time_seconds", self._backends.started)
+        return Metrics(
+            version=qslurm.__version__, pid=os.getpid(), values=values, spreads=ledger.meters.spreads()
+        )
+
+    def _with_holds(self, backend: BackendStatus, holds: Iterable[HoldStatus]) -> BackendStatus:
+        ways = Counter(hold.by for hold in holds if hold.backend == backend.name)
+        return msgspec.structs.replace(backend, sessions=ways["session"], lanes=ways["lane"])
+
+    def _holds(self) -> list[HoldStatus]:
+        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+
+        def unix(when: float | None) -> float | None:
+            return None if when is None else at - (now - when)
+
+        found = []
+        for name, queue in ledger.queues.items():
+            for hold, center, until in queue.sessions():
+                found.append(
+                    HoldStatus(
+                        backend=name,
+                        job_id=hold.job,
+                        center=center,
+                        by="session",
+                        since=at - (now - hold.since),
+                        idle_s=None if hold.idle_since is None else max(0.0, now - hold.idle_since),
+                        until=unix(until),
+                    )
+                )
+        for lent in self._leases.all():
+            for task in filter(None, map(ledger.tasks.get, lent.seats)):
+                found.append(
+                    HoldStatus(
+                        backend=task.job.backend,
+                        job_id=task.job.job_id,
+                        center=task.job.center,
+                        by="lane",
+                        since=at - (now - lent.since),
+                        idle_s=lent.runtime.logbook.idle_s() or None,
+                        until=unix(self._leases.until(lent)),
+                    )
+                )
+        return found
+
+    def _queue(
+        self, shown: list[Task], eyes: Viewer, most: int
+    ) -> tuple[list[WaitingStatus], dict[str, int]]:
+        """What waits of these jobs, at each backend what is next first, and how many are not listed."""
+        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+        listed: list[WaitingStatus] = []
+        left: dict[str, int] = {}
+        for name, queue in ledger.queues.items():
+            if eyes.scope == "all":
+                total, chosen = len(queue), first(queue, most, now, at)
+            else:
+                total, chosen = self._own(name, shown, most)
+            here = sorted(
+                (self._waiting(name, one, now, at) for one in chosen),
+                key=lambda one: (one.position, one.job_id, one.seq),
+            )[:most]
+            listed += here
+            left[name] = total - len(here)
+        return listed, left
+
+    def _own(self, backend: str, shown: list[Task], most: int) -> tuple[int, list[Waiting]]:
+        numbers = sorted(
+            execution.number
+            for task in shown
+            if task.job.backend == backend
+            for execution in task.executions.values()
+            if execution.state is ExecutionState.QUEUED
+        )
+        queue = self._ledger.queues[backend]
+        return len(numbers), [queue.line.numbered(number) for number in islice(numbers, most)]
+
+    def _waiting(self, backend: str, waiting: Waiting, now: float, at: float) -> WaitingStatus:
+        ledger = self._ledger
+        task = ledger.tasks[waiting.task]
+        words, position = reason(ledger.queues[backend], backend, waiting, now, at)
+        return WaitingStatus(
+            backend=backend,
+            position=position,
+            job_id=waiting.job,
+            restart=task.job.restart,
+            center=waiting.center,
+            seq=waiting.seq,
+            shots=task.executions[waiting.seq].circuit.shots,
+            since=at - (now - waiting.arrived),
+            reason=ledger.unavailable.get(backend, "") or words,
+        )
+
+
+def _task(task: Task) -> TaskStatus:
+    states = [execution.state for execution in task.executions.values()]
+    return TaskStatus(
+        job_id=task.job.job_id,
+        restart=task.job.restart,
+        center=task.job.center,
+        backend=task.job.backend,
+        kind=task.job.kind,
+        state=task.state,
+        since=task.since,
+        executions=len(task.ended),
+        queued=states.count(ExecutionState.QUEUED),
+        executing=states.count(ExecutionState.RUNNING),
+        over=task.finished_at is not None,
+    )

@@ -1,0 +1,53 @@
+"""Stores what has changed, and keeps trying while the store takes nothing."""
+
+from __future__ import annotations
+
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts
+
+
+class StoreWriter:
+    """Brings a ledger's changes into its store, all at once. Times are monotonic seconds."""
+
+    def __init__(self, ledger: TaskRegistry) -> None:
+        self._ledger = ledger
+        self._failures = 0
+        self._again = 0.0
+
+    def commit(self, now: float, *, at_once: bool = False) -> bool:
+        """Store all changes; False if they are not stored, because it failed or it is too early to try again.
+
+        While that lasts, `ledger.trouble` says why.
+        """
+        ledger = self._ledger
+        if not ledger.changes:
+            return True
+        if ledger.trouble and now < self._again and not at_once:
+            return False
+        began = ledger.timer()
+        trouble = ledger.store.commit(ledger.changes, last=ledger.changes_must_last)
+        ledger.meters.observe("store_commit_seconds", ledger.timer() - began)
+        self._note(trouble, now)
+        if not trouble:
+            ledger.stored()
+        return not trouble
+
+    def next_event(self) -> float:
+        """When to try again."""
+        return self._again if self._ledger.changes else float("inf")
+
+    def _note(self, trouble: str, now: float) -> None:
+        if trouble:
+            self._ledger.meters.add("store_failures")
+            self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
+            self._failures += 1
+            if not self._ledger.trouble:
+                log.error("the store takes nothing; nothing new is admitted until it does", why=trouble)
+        elif self._ledger.trouble:
+            log.warning("the store takes everything again")
+            self._failures = 0
+        self._ledger.trouble = trouble

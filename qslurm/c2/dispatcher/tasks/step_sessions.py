@@ -1,0 +1,308 @@
+"""What the dispatcher does when a job step (a classical runtime) speaks."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+import msgspec
+
+from qslurm.c2.dispatcher.tasks import quota
+from qslurm.c2.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome_from_row
+from qslurm.c2.dispatcher.tasks.task_ending import SlurmsWord, end_of
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.scheduling.queue_positions import reason
+from qslurm.c2.store import statements
+from qslurm.c2.store.reader import LONGEST_REASON
+from qslurm.c2.store.task_states import ExecutionState, TaskState, is_open
+from qslurm.protocol.messages import (
+    CIRCUIT_BYTES_IN_SESSION,
+    END,
+    OPEN_EXECUTIONS,
+    OPEN_IN_SESSION,
+    Attach,
+    Attached,
+    Begin,
+    Conclude,
+    Done,
+    End,
+    Execute,
+    Executed,
+    Message,
+    Pending,
+    Refused,
+)
+from qslurm.protocol.nesting import TOO_DEEP, text_is_too_deep
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+_LONGEST_REMARK = 4000
+
+NO_CIRCUIT = "The hybrid file has executed no circuit."
+NO_CIRCUIT_IN_SESSION = "The session has executed no circuit."
+
+
+def attach(ledger: TaskRegistry, message: Attach, uid: int) -> Message:
+    """A job step asks for its work."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    answer = _attach(ledger, task, message, uid)
+    refused = answer.reason if isinstance(answer, Refused) else None
+    log.info("step attaches", **_names(task, message), uid=uid, refused=refused)
+    return answer
+
+
+def begin(ledger: TaskRegistry, message: Begin, uid: int) -> Message:
+    """A batch script is about to run. Of a script job only the first launch may: Slurm may have forgotten that one."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    answer: Message | None = _not_admitted(message) if task is None else _complaint(task, message, uid)
+    if answer is None and task is not None and task.job.kind == "script" and task.client != message.launch:
+        answer = _begin(ledger, task, message)
+    refused = answer.reason if isinstance(answer, Refused) else None
+    log.info("script begins", **_names(task, message), uid=uid, refused=refused)
+    return answer or Done()
+
+
+def _begin(ledger: TaskRegistry, task: Task, message: Begin) -> Refused | None:
+    if task.client or not is_open(task.state):
+        reason = f"The script of job {message.job_id} has begun before, and is not run a second time."
+        return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
+    task.client = message.launch
+    ledger.changes_must_last = True
+    ledger.changes.append(statements.change_task(task.id, client=message.launch))
+    ledger.start(task)
+    return None
+
+
+def over(ledger: TaskRegistry, message: End, uid: int) -> Message:
+    """A batch script has ended on its node. How, Slurm says, unless it is killed before it has heard it."""
+    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    complaint = _not_admitted(message) if task is None else _complaint(task, message, uid)
+    if complaint is not None or task is None:
+        return complaint or Done()
+    if task.job.kind != "script" or not task.client:
+        return Done()
+    now = ledger.clock()
+    at = max(now if message.ended_at is None else min(message.ended_at, now), task.since)
+    if is_open(task.state) and task.finished_at is None:
+        task.finished_at = at
+        ledger.changes.append(statements.change_task(task.id, finished_at=at))
+    elif task.state is TaskState.CANCELLED and task.finished_at is not None:  # Slurm's word came first
+        end = end_of("script", SlurmsWord("CANCELLED", task.finished_at, task.reason), message.ended_at)
+        if end.state is not task.state:
+            changed = {"state": end.state, "reason": end.reason, "reason_code": end.reason_code}
+            ledger.changes.append(statements.change_task(task.id, **changed))
+    return Done()
+
+
+def _names(task: Task | None, message: Attach | Begin) -> dict[str, str | int]:
+    """What a line of the log calls the job that somebody comes for."""
+    return {"job": message.job_id, "restart": message.restart} if task is None else task.names()
+
+
+def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused | None:
+    """What is wrong with somebody who comes for this task."""
+    if task.job.restart < message.restart:
+        return _not_admitted(message)
+    if task.job.uid != uid:
+        return Refused(kind="permission", reason=f"Job {message.job_id} is another user's.")
+    if task.job.restart > message.restart:
+        return Refused(kind="refused", reason=f"A later start of job {message.job_id} has been admitted.")
+    return None
+
+
+def another_job(job_id: int) -> Refused:
+    """What who asks is told that is no process of the job it asks about."""
+    return Refused(
+        kind="permission",
+        reason=f"This process is not one that Slurm started for job {job_id}: only those may ask about it.",
+    )
+
+
+def _not_admitted(message: Attach | Begin | End) -> Refused:
+    return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
+
+
+def _attach(ledger: TaskRegistry, task: Task | None, message: Attach, uid: int) -> Message:
+    if task is None:
+        return _not_admitted(message)
+    if complaint := _complaint(task, message, uid):
+        return complaint
+    backend = ledger.backends.get(task.job.backend)
+    if task.job.kind == "script" or backend is None:
+        return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
+    outcome = None
+    if task.is_closed:  # how it ended, and nothing of what it had or found
+        over = _attached(ledger, task, None)
+        return msgspec.structs.replace(over, secret=b"", envelope=None, final_result=None)
+    if is_open(task.state):
+        if task.couples and task.client not in {"", message.client}:
+            return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")
+        _open_session(ledger, task, message.client)
+    elif task.job.kind == "circuit":
+        outcome = _stored_outcome(ledger, task.id, 0)
+    return _attached(ledger, task, outcome)
+
+
+def _attached(ledger: TaskRegistry, task: Task, outcome: Executed | None) -> Attached:
+    backend = ledger.backends[task.job.backend]
+    return attached(
+        task,
+        outcome,
+        qubits=backend.qubits,
+        max_shots=backend.max_shots,
+        default_shots=backend.default_shots,
+        backend_type=ledger.backend_types.get(backend.name),
+    )
+
+
+def is_session(ledger: TaskRegistry, task: int, secret: bytes) -> bool:
+    """Whether this is the secret of the task's session."""
+    known = ledger.tasks.get(task)
+    return known is not None and known.secret != b"" and hmac.compare_digest(known.secret, secret)
+
+
+def may_have_lane(ledger: TaskRegistry, task: int, secret: bytes, uid: int) -> bool:
+    """Whether somebody may wait for a lane of this task: who has its secret, is its user, and works for it."""
+    known = ledger.tasks.get(task)
+    return (
+        known is not None
+        and known.job.uid == uid
+        and known.job.kind == "hybrid"
+        and is_session(ledger, task, secret)
+    )
+
+
+def execute(ledger: TaskRegistry, message: Execute) -> Message | None:
+    """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
+    task = ledger.tasks[message.task]
+    if not is_open(task.state) or not task.couples:
+        return ended(task)
+    backend = ledger.backends[task.job.backend]
+    circuit = Circuit(message.circuit, message.shots, message.raw_data, message.seed)
+    known = task.executions.get(message.seq)
+    if known is not None:
+        return _other_circuit(message.seq) if known.circuit_sha256 != circuit.digest() else None
+    if message.seq in task.ended:
+        row = ledger.store.execution(task.id, message.seq)
+        if row is not None and row["circuit_sha256"] != circuit.digest():
+            return _other_circuit(message.seq)
+        return _stored_outcome(ledger, task.id, message.seq)
+    if not 1 <= message.shots <= backend.max_shots:
+        reason = (
+            f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
+        )
+        return Refused(kind="invalid_input", reason=reason)
+    if complaint := _too_many(task, message):
+        return Refused(kind="refused", reason=complaint)
+    if quota.is_used_up(ledger, task):
+        return ended(task)
+    ledger.queue(task, message.seq, circuit)
+    return None
+
+
+def outcome(ledger: TaskRegistry, task_id: int, seq: int) -> Message | None:
+    """What has become of an execution. None: it is under way."""
+    task = ledger.tasks[task_id]
+    if seq in task.executions:
+        return None
+    if seq in task.ended:
+        return _stored_outcome(ledger, task_id, seq)
+    if not is_open(task.state):
+        return ended(task)
+    return Refused(kind="unknown_execution", reason=f"No execution {seq} is known.")
+
+
+def pending(ledger: TaskRegistry, task_id: int, seq: int) -> Message:
+    """Why an execution has no outcome yet."""
+    if ledger.trouble:
+        return Pending(reason=ledger.why_not_stored(), position=0, again=True)
+    task = ledger.tasks.get(task_id)
+    if task is None:
+        return Pending(reason="the job has ended", position=0)
+    if seq == END:
+        return Pending(reason="the session is open", position=0)
+    execution = task.executions.get(seq)
+    if execution is None or execution.state is ExecutionState.RUNNING:
+        return Pending(reason=f"executing on {task.job.backend}", position=0)
+    backend = task.job.backend
+    queue = ledger.queues[backend]
+    waiting = queue.line.numbered(execution.number)
+    why, position = reason(queue, backend, waiting, ledger.timer(), ledger.clock())
+    return Pending(reason=ledger.unavailable.get(backend, "") or why, position=position)
+
+
+def enter(ledger: TaskRegistry, secret: bytes) -> Attached | None:
+    """Somebody comes by the network with a secret: the session that it opens, while that is held on C2."""
+    digest = hashlib.sha256(secret).hexdigest()
+    for task in ledger.tasks.values():
+        envelope = task.job.envelope
+        if (
+            task.job.kind == "session"
+            and task.state is TaskState.RUNNING
+            and envelope is not None
+            and hmac.compare_digest(envelope.session, digest)
+        ):
+            return msgspec.structs.replace(_attached(ledger, task, None), secret=b"")
+    return None
+
+
+def conclude(ledger: TaskRegistry, message: Conclude) -> Message:
+    """The hybrid algorithm has ended; asked again, nothing changes."""
+    task = ledger.tasks[message.task]
+    if not is_open(task.state) or not task.couples:
+        return ended(task)
+    if message.final_result is not None and text_is_too_deep(message.final_result):
+        return Refused(kind="invalid_input", reason=f"The final result is {TOO_DEEP}.")
+    if message.final_result is not None and not _is_json_object(message.final_result):
+        return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
+    if message.failure or (message.final_result is None and task.job.kind != "session"):
+        why = message.failure[:LONGEST_REASON] or "The hybrid file gave no final result."
+        ledger.end(task, TaskState.FAILED, why)
+    else:
+        task.final_result = message.final_result
+        nothing = NO_CIRCUIT_IN_SESSION if task.job.kind == "session" else NO_CIRCUIT
+        remarks = [message.remark[:_LONGEST_REMARK], "" if task.executions or task.ended else nothing]
+        ledger.end(task, TaskState.FINISHED, " ".join(filter(None, remarks)))
+    return Done()
+
+
+def _too_many(task: Task, message: Execute) -> str:
+    """Why a task may not have one circuit more under way, or nothing."""
+    session = task.job.kind == "session"
+    most = OPEN_IN_SESSION if session else OPEN_EXECUTIONS
+    if len(task.executions) >= most:
+        return f"A job may have {most} circuits under way at a time."
+    if session and task.executions:
+        size = len(message.circuit) + sum(len(one.circuit.text) for one in task.executions.values())
+        if size > CIRCUIT_BYTES_IN_SESSION:
+            return f"A session may have {CIRCUIT_BYTES_IN_SESSION >> 20} MiB of circuits under way at a time."
+    return ""
+
+
+def _is_json_object(text: str) -> bool:
+    # What is stored here is read by others: a step may send anything.
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _open_session(ledger: TaskRegistry, task: Task, client: str) -> None:
+    task.secret = task.secret or secrets.token_bytes(32)
+    if task.client != client:
+        task.client = client
+        ledger.changes.append(statements.change_task(task.id, client=client))
+    if task.state is TaskState.ADMITTED and task.couples:
+        ledger.start(task)
+
+
+def _stored_outcome(ledger: TaskRegistry, task: int, seq: int) -> Executed | None:
+    row = ledger.store.execution(task, seq)
+    return outcome_from_row(row) if row is not None and row["state"] in {"done", "failed"} else None
+
+
+def _other_circuit(seq: int) -> Refused:
+    return Refused(kind="refused", reason=f"Execution {seq} was asked for with another circuit.")

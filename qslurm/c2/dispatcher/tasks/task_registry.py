@@ -1,0 +1,301 @@
+"""The dispatcher's ledger: every task and execution under way, and how they change.
+
+It reads the store and writes nothing. What jobs, sessions and quantum runtimes do to it (jobs.py,
+sessions.py, fleet/work.py) leaves behind what has to be done about it: `changes` to be stored, `settled` outcomes
+that somebody may wait for (to be told once the changes are stored), and `doomed` quantum runtimes whose work
+nobody wants any more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.dispatcher.tasks.task import Circuit, Execution, Task, ended, task_from_row
+from qslurm.c2.dispatcher.tasks.unsaved_changes import Changes
+from qslurm.c2.scheduling.backend_queue import BackendQueue
+from qslurm.c2.scheduling.policy import Waiting
+from qslurm.c2.scheduling.reservations import Reservation
+from qslurm.c2.store import statements
+from qslurm.c2.store.store import Row, Store
+from qslurm.c2.store.task_states import ExecutionState, TaskState, is_open, move_execution, move_task
+from qslurm.errors import UsedUpError
+from qslurm.protocol.messages import END, Admit, Executed, Message
+from qslurm.protocol.metrics import Counters
+from qslurm.reason_codes import ReasonCode
+from qslurm.runtimes.interface import BackendType
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+
+class TaskRegistry:
+    """Made from the store: what was open when the last dispatcher stopped is open again."""
+
+    def __init__(
+        self,
+        backends: Iterable[BackendConfig],
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backends = {backend.name: backend for backend in backends}
+        self.queues = {name: BackendQueue(backend) for name, backend in self.backends.items()}
+        self.tasks: dict[int, Task] = {}
+        self.changes = Changes()
+        self.changes_must_last = False  # whatever happens to the power
+        self.settled: list[tuple[int, int, Message]] = []
+        self.doomed: list[int] = []
+        self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
+        self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
+        self.trouble = ""  # why nothing can be stored
+        self.store = store
+        self.clock = clock
+        self.timer = timer
+        self.running: dict[int, tuple[int, Execution]] = {}  # order -> quantum runtime, execution
+        self.orders = itertools.count(1)
+        self.meters = Counters()
+        self._numbers = itertools.count(1)
+        self._last_task = store.last_task()
+        self._ended: list[int] = []  # tasks, since changes were last stored
+        self._remember()
+        for row in store.open_tasks():
+            self._reload(task_from_row(row))
+
+    def stored(self) -> None:
+        """All changes have been stored: forget them, and the tasks that have ended."""
+        self.changes.clear()
+        self.changes_must_last = False
+        for task_id in self._ended:
+            del self.tasks[task_id]
+        self._ended.clear()
+
+    def why_not_stored(self) -> str:
+        """What those are told who wait because the store takes nothing."""
+        return f"results can't be stored at the moment: {self.trouble}"
+
+    def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
+        """Note what an operator wants of a backend."""
+        self.changes_must_last = True
+        self.changes.append(statements.set_backend(name, offline=offline, reason=reason, since=self.clock()))
+
+    def tasks_of_job(self, job_id: int) -> list[Task]:
+        """Every task with that C2 job id, newest first."""
+        here = [task for task in self.tasks.values() if task.job.job_id == job_id]
+        return self._with_stored(here, self.store.tasks_of_job(job_id))
+
+    def tasks_of_key(self, center: str, key: str) -> list[Task]:
+        """Every task of one submission, newest first; none for an empty key."""
+        if not key:
+            return []
+        here = [task for task in self.tasks.values() if (task.job.center, task.job.key) == (center, key)]
+        return self._with_stored(here, self.store.tasks_of_key(center, key))
+
+    def next_event(self) -> float:
+        """When something may start that may not now (the timer's seconds)."""
+        now, at = self.timer(), self.clock()
+        return min((queue.next_event(now, at) for queue in self.queues.values()), default=float("inf"))
+
+    def reserve(self, reservation: Reservation) -> None:
+        """A window begins to count."""
+        self.changes_must_last = True
+        self.queues[reservation.backend].reservations[reservation.id] = reservation
+        self.changes.append(statements.put_reservation(msgspec.structs.asdict(reservation)))
+
+    def release(self, reservation: Reservation) -> None:
+        """A window does not count any more."""
+        self.changes_must_last = True
+        del self.queues[reservation.backend].reservations[reservation.id]
+        self.changes.append(statements.drop_reservation(reservation.id))
+
+    def begin(self, job: Admit) -> Task:
+        """A new task."""
+        self.changes_must_last = True
+        self._last_task += 1
+        task = Task(id=self._last_task, job=job, state=TaskState.ADMITTED, admitted_at=self.clock())
+        self.tasks[task.id] = task
+        self.changes.task_begun(task)
+        _log(task)
+        return task
+
+    def start(self, task: Task) -> None:
+        """The task begins to run."""
+        task.state = move_task(task.state, TaskState.RUNNING)
+        task.started_at = max(self.clock(), task.admitted_at)  # a clock may be put back meanwhile
+        self.changes.task_started(task, task.started_at)
+        _log(task)
+
+    def end(
+        self,
+        task: Task,
+        state: TaskState,
+        reason: str = "",
+        code: ReasonCode = ReasonCode.NONE,
+        *,
+        at: float | None = None,
+    ) -> None:
+        """The task ends, or has at a time (Unix seconds; None: now); what is under way of it is withdrawn."""
+        task.state = move_task(task.state, state)
+        task.reason, task.reason_code = reason, code
+        task.finished_at = max(self.clock() if at is None else at, task.since)
+        self.changes.task_ended(task, task.finished_at)
+        _log(task)
+        for execution in list(task.executions.values()):
+            self._withdraw(execution)
+            self.settled.append((task.id, execution.seq, ended(task)))
+        if task.job.kind == "session":
+            self.settled.append((task.id, END, ended(task)))
+        self._ended.append(task.id)
+        self.meters.add("jobs_ended", task.job.backend, task.job.center, task.job.kind, state)
+        queue = self.queues.get(task.job.backend)
+        if queue is not None:
+            queue.forget(task.job.job_id)
+            if state is not TaskState.WITHDRAWN:  # a job that Slurm took back will come again
+                for one in queue.reservations_of_job(task.job.job_id, self.clock()):
+                    self.release(one)
+
+    def queue_circuit_job(self, task: Task) -> None:
+        """Queue the one circuit of a circuit job."""
+        envelope = task.job.envelope
+        if envelope is None:
+            self.end(task, TaskState.FAILED, "The job carries no circuit.")
+            return
+        shots = envelope.shots or self.backends[task.job.backend].default_shots
+        circuit = Circuit(envelope.source, shots, envelope.raw_data, envelope.seed, envelope.file)
+        self.queue(task, 0, circuit)
+
+    def queue(self, task: Task, seq: int, circuit: Circuit) -> None:
+        """Queue a circuit for the task's backend."""
+        now = self.timer()
+        execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), asked=now)
+        if seq in task.lost_by_lane:
+            task.lost_by_lane.discard(seq)
+            execution.losses = 1
+        task.executions[seq] = execution
+        job = task.job
+        waiting = Waiting(task.id, seq, execution.number, job.center, job.job_id, hybrid=task.couples)
+        self.queues[job.backend].add(waiting, now)
+        self.changes.execution_queued(execution, self.clock())
+
+    def next_execution(self, backend: str) -> Execution | None:
+        """The execution that is next at a backend, under its policy; it is not waiting any more."""
+        waiting = self.queues[backend].take(self.timer(), self.clock())
+        return None if waiting is None else self.tasks[waiting.task].executions[waiting.seq]
+
+    def adopt(self, execution: Execution) -> None:
+        """An execution that waits turns out to run already, at a quantum runtime that has come back."""
+        self._queue(execution).take_this(execution.task, execution.seq, self.timer())
+        self.move(execution, ExecutionState.RUNNING)
+        task = self.tasks[execution.task]
+        if task.state is TaskState.ADMITTED:
+            self.start(task)
+
+    def requeue(self, execution: Execution) -> None:
+        """The execution has lost its quantum runtime: it waits again, where it stood."""
+        self._queue(execution).give_back(execution.task, execution.seq)
+        self.meters.add("executions_again", self.tasks[execution.task].job.backend)
+        self.move(execution, ExecutionState.QUEUED)
+
+    def move(self, execution: Execution, state: ExecutionState) -> None:
+        """The execution's state changes, without an outcome."""
+        execution.state = move_execution(execution.state, state)
+        self.changes.execution_moved(execution, self.clock())
+
+    def end_execution(self, execution: Execution, outcome: Executed) -> None:
+        """The execution has its outcome; a circuit job ends with it."""
+        self._queue(execution).finish(execution.task, execution.seq, outcome.seconds, self.timer())
+        state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
+        execution.state = move_execution(execution.state, state)
+        self.changes.execution_ended(execution.task, outcome, state, self.clock())
+        task = self.tasks[execution.task]
+        self._count(task, outcome, state, "dispatcher")
+        if task.couples:
+            self.meters.until_told("step_seconds", execution.asked, task.job.backend)
+        del task.executions[execution.seq]
+        task.ended.add(execution.seq)
+        task.qpu_seconds += outcome.seconds
+        self.settled.append((task.id, execution.seq, outcome))
+        if outcome.kind == UsedUpError.kind:
+            self.end(task, TaskState.TIMED_OUT, outcome.error, ReasonCode.USED_UP)
+        elif task.job.kind == "circuit":
+            self.end(task, TaskState.FAILED if outcome.error else TaskState.FINISHED, outcome.error)
+
+    def _queue(self, execution: Execution) -> BackendQueue:
+        return self.queues[self.tasks[execution.task].job.backend]
+
+    def record(self, task_id: int, circuit_sha256: str, outcome: Executed) -> bool:
+        """Take over an execution that went by lane; False if it is known already."""
+        task = self.tasks.get(task_id)
+        if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
+            return False
+        state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
+        self.changes.executed_by_lane(task_id, circuit_sha256, outcome, state, self.clock())
+        self._count(task, outcome, state, "lane")
+        task.ended.add(outcome.seq)
+        task.qpu_seconds += outcome.seconds
+        self.settled.append((task_id, outcome.seq, outcome))
+        job = task.job
+        self.queues[job.backend].note_leased(job.job_id, job.center, outcome.seconds, self.timer())
+        if outcome.kind == UsedUpError.kind and is_open(task.state):
+            self.end(task, TaskState.TIMED_OUT, outcome.error, ReasonCode.USED_UP)
+        return True
+
+    def _count(self, task: Task, outcome: Executed, state: ExecutionState, way: str) -> None:
+        self.meters.execution(
+            task.job.backend,
+            task.job.center,
+            state,
+            way,
+            seconds=max(0.0, outcome.seconds),
+            shots=outcome.shots_done,
+        )
+
+    def _withdraw(self, execution: Execution) -> None:
+        self._queue(execution).withdraw(execution.task, execution.seq, self.timer())
+        for order, (runtime, running) in list(self.running.items()):
+            if running is execution:
+                del self.running[order]
+                self.doomed.append(runtime)
+        self.move(execution, ExecutionState.WITHDRAWN)
+        task = self.tasks[execution.task]
+        self.meters.add(
+            "executions", task.job.backend, task.job.center, ExecutionState.WITHDRAWN, "dispatcher"
+        )
+        del task.executions[execution.seq]
+
+    def _remember(self) -> None:
+        """Take up reservations, and what centers have used, from the store."""
+        now, at = self.timer(), self.clock()
+        for row in self.store.reservations():
+            if row["backend"] in self.queues:
+                self.queues[row["backend"]].reservations[row["id"]] = Reservation(**row)
+        for name, queue in self.queues.items():
+            if queue.policy.by_center:
+                since = at - 10 * self.backends[name].half_life_s  # before that a thousandth is left
+                for row in self.store.used(name, since):
+                    queue.charge(row["center"], row["seconds"], now - max(0.0, at - row["at"]))
+
+    def _reload(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        if task.job.backend not in self.backends:
+            self.end(task, TaskState.FAILED, f"This platform has no backend {task.job.backend!r} any more.")
+            return
+        rows = self.store.executions(task.id)
+        task.ended = {row["seq"] for row in rows if row["state"] in {"done", "failed"}}
+        task.qpu_seconds = sum(row["seconds"] for row in rows)
+        if task.job.kind == "circuit":
+            self.queue_circuit_job(task)
+
+    def _with_stored(self, here: list[Task], rows: list[Row]) -> list[Task]:
+        stored = [task_from_row(row) for row in rows if row["id"] not in self.tasks]
+        return sorted(here + stored, key=lambda task: -task.id)
+
+
+def _log(task: Task) -> None:
+    # Reasons are left out: they may quote a user's circuit.
+    log.info("job changes", **task.names(), task=task.id, kind=task.job.kind, state=task.state)

@@ -1,0 +1,259 @@
+"""The gate: keeps C2's partitions as operators wish and backends allow, and makes good what a hook had to leave.
+
+It runs beside slurmctld as SlurmUser. Slurm forgets a partition's state when it restarts; the gate looks every
+second and says it again. It outlives slurmctld, the dispatcher and damaged files: what fails is logged once, and
+tried again at the next look.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from qslurm.c2.config.file import C2Config, backend_of, partition_of
+from qslurm.c2.gate.change_detector import Changes
+from qslurm.c2.gate.heartbeat import Heartbeat
+from qslurm.c2.gate.rules import (
+    SECOND_LAUNCH,
+    Ages,
+    Overdue,
+    Resumes,
+    Stuck,
+    delivery,
+    is_named,
+    out_of_service,
+    release,
+    target,
+)
+from qslurm.c2.hooks.spool import Spool
+from qslurm.c2.slurm_commands import Slurm
+from qslurm.errors import QslurmError
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.protocol.messages import MOST_ENDS, Ends, Finish, GetEnds, GetStatus, KnownEnd, Status
+
+STATUS_TIMEOUT_S = 2.0
+"""Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
+
+ALIVE = "beat"
+"""Said before each part of a look."""
+
+ROTATE_EVERY_S = 3600.0
+NODES_EVERY_S = 5.0
+RELEASES = 3
+"""How often a job is released that slurmctld holds because its launch went wrong; then an operator should look."""
+
+
+class Gate:
+    """One look at a time. `say` takes an event for the log, with its fields, whenever something changes."""
+
+    def __init__(self, config: C2Config, client: DispatcherClient, say: Callable[..., None]) -> None:
+        self._partitions = [partition_of(backend.name) for backend in config.backend]
+        self._client = client
+        self._slurm = Slurm(config.slurm)
+        self._spool = Spool(config.gate.state)
+        self._overdue = Overdue(config.gate.forgotten_s)
+        self._stuck = Stuck()
+        self._ended, self._away = Ages(), Ages()
+        self._resumes = Resumes(os.getuid())  # SlurmUser's
+        self._looked_at_nodes = float("-inf")
+        self._are_open: set[int] = set()
+        self._changes = Changes(self._slurm, int(NODES_EVERY_S))
+        self._releases: Counter[str] = Counter()
+        self._open = ""
+        self._has_room = False
+        self._beat = Heartbeat(config.gate.state)
+        self._say = say
+        self._troubles: dict[str, str] = {}
+        self._rotated = float("-inf")
+
+    def look(self, now: float, tick: float) -> None:
+        """Compare what is with what should be, and act.
+
+        `now` is in Unix seconds, as Slurm's times are; `tick` is in monotonic ones, by which anybody waits.
+        """
+        status = self.status()
+        with self._part("partitions"):
+            self._set_partitions(status)
+        if self._has_room:  # for those whose end slurmctld took longer to take in
+            self._has_room = False
+            self._fill()
+        with self._part("ends"):
+            self._deliver_ends(status, now, tick)
+        with self._part("turned-away jobs"):
+            self._release_jobs(status, now, tick)
+        with self._part("open tasks"):
+            self._close_tasks(status, tick)
+        if self._partitions and tick - self._looked_at_nodes >= NODES_EVERY_S:
+            self._looked_at_nodes = tick
+            with self._part("nodes"):
+                self._resume_nodes(tick)
+            with self._part("jobs"):
+                self._look_at_jobs(status, tick)
+        with self._part("log"):
+            self._rotate(tick)
+
+    def has_room(self) -> None:
+        """A job has ended: have slurmctld look for one to take its place, now and after the next look.
+
+        It looks by itself when a node's epilog is over, and finds the job still ending if EpilogSlurmctld takes longer,
+        as ours does. The next one would wait for the backfill scheduler, up to half a minute.
+        """
+        self._has_room = True
+        self._fill()
+
+    def _fill(self) -> None:
+        with self._part("room"):
+            if self._open:  # told of a partition, even what it knows, slurmctld looks for jobs that can start
+                self._slurm.set_partition(self._open, "UP")
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._changes.close()
+        self._beat.close()
+
+    def status(self) -> Status | None:
+        """What the dispatcher says, or None if it is silent."""
+        with self._part("dispatcher"):
+            answer = self._client.ask(GetStatus(jobs=True), timeout_s=STATUS_TIMEOUT_S)
+            if isinstance(answer, Status):
+                return answer
+        return None
+
+    def _set_partitions(self, status: Status | None) -> None:
+        wishes, states = self._spool.wishes(), self._slurm.partitions()
+        self._open = ""
+        for name in self._partitions:
+            if name not in states:
+                raise QslurmError(f"Slurm has no partition {name}, but the configuration has its backend.")
+            goal = target(wishes.get(name), out_of_service(status, backend_of(name)))
+            if states[name] != goal.state:
+                self._slurm.set_partition(name, goal.state)
+                self._say(
+                    "partition set",
+                    partition=name,
+                    was=states[name],
+                    state=goal.state,
+                    why=goal.reason or None,
+                )
+            if goal.state == "UP":
+                self._open = name
+
+    def _deliver_ends(self, status: Status | None, now: float, tick: float) -> None:
+        ended = self._spool.ended() if status is not None else []
+        ages = self._ended.of(((one.job_id, one.restart) for one in ended), tick)
+        jobs = self._slurm.jobs(record.job_id for record in ended if not record.state)
+        for record in ended:
+            age_s = ages[record.job_id, record.restart]
+            finish = delivery(record, jobs.get(record.job_id), now=now, age_s=age_s)
+            if finish is not None:
+                self._finish(finish, "its epilog could not", record.center)
+                self._spool.take(record)
+
+    def _release_jobs(self, status: Status | None, now: float, tick: float) -> None:
+        records = self._spool.turned_away()
+        ages = self._away.of(((one.job_id, one.restart) for one in records), tick)
+        if not records:
+            return
+        jobs, states = self._slurm.jobs(record.job_id for record in records), self._slurm.partitions()
+        for record in records:
+            backend = backend_of(record.partition)
+            runs = states.get(record.partition) in {"UP", "DRAIN"} and not out_of_service(status, backend)
+            age_s = ages[record.job_id, record.restart]
+            match release(record, jobs.get(record.job_id), runs=runs, now=now, age_s=age_s):
+                case "start":
+                    self._slurm.start_now(record.slurm_id or str(record.job_id))
+                    self._say(
+                        "job may start",
+                        job=record.job_id,
+                        restart=record.restart,
+                        center=record.center,
+                        partition=record.partition,
+                        waited_because=record.reason,
+                    )
+                case "forget":
+                    self._spool.take(record)
+                case "wait":
+                    pass
+
+    def _close_tasks(self, status: Status | None, now: float) -> None:
+        if status is not None and status.scope != "all":
+            raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
+        tasks = [] if status is None else status.tasks
+        jobs = self._slurm.jobs(task.job_id for task in tasks)
+        for finish in self._overdue.due(tasks, jobs, now):
+            center = next(task.center for task in tasks if task.job_id == finish.job_id)
+            self._finish(finish, "its epilog did not", center)
+
+    def _ends(self, job_ids: list[int]) -> list[KnownEnd]:
+        answer = self._client.ask(GetEnds(job_ids=job_ids)) if job_ids else None
+        return answer.ends if isinstance(answer, Ends) else []
+
+    def _finish(self, finish: Finish, why: str, center: str | None) -> None:
+        self._client.ask(finish)
+        about = {"job": finish.job_id, "restart": finish.restart, "center": center}
+        self._say("told the dispatcher of an end", **about, state=finish.state, why=why)
+
+    def _resume_nodes(self, tick: float) -> None:
+        for name in self._resumes.due(self._slurm.drained(self._partitions), tick):
+            self._slurm.resume_node(name)
+            self._say(
+                "node resumed",
+                node=name,
+                why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
+            )
+
+    def _look_at_jobs(self, status: Status | None, tick: float) -> None:
+        """Put right what slurmctld has forgotten. The list of ten thousand jobs costs as much as all else here."""
+        has_changed = self._changes.are_there()
+        if has_changed:
+            self._release_held()
+        if status is not None:
+            self._end_forgotten(status, tick, has_changed=has_changed)
+        if has_changed:
+            self._changes.seen()
+
+    def _release_held(self) -> None:
+        for job in self._slurm.held_after_launch(self._partitions):
+            if self._releases[job] < RELEASES:
+                self._releases[job] += 1
+                self._slurm.release(job)  # what of it has run already, the dispatcher knows
+                self._say("job released", job=job, why="slurmctld held it after its second launch")
+
+    def _end_forgotten(self, status: Status, tick: float, *, has_changed: bool) -> None:
+        """End the jobs whose end slurmctld has forgotten: it would keep their CPUs until it misses them."""
+        are_open = {task.job_id for task in status.tasks if not task.over}
+        if not has_changed and are_open == self._are_open and not self._stuck.suspects:
+            return
+        running = self._slurm.running(self._partitions)  # after the dispatcher was asked which are open
+        asked = sorted(running.keys() - are_open)
+        for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
+            job = self._slurm.named(end.job_id)
+            if job is not None and is_named(job, self._slurm.marks(end.job_id).key, end):
+                # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
+                self._slurm.cancel(job.slurm_id)
+                why = "it is over, and slurmctld lost that"
+                self._say("job ended", job=end.job_id, restart=end.restart, center=end.center, why=why)
+        self._are_open = are_open
+
+    def _rotate(self, now: float) -> None:
+        if now - self._rotated > ROTATE_EVERY_S:
+            self._spool.rotate_log()
+            self._rotated = now
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Keep trouble in one part of a look from the others; say it when it begins, changes and ends."""
+        if name != ALIVE:
+            with self._part(ALIVE):
+                self._beat()
+        try:
+            yield
+        except (QslurmError, OSError) as error:
+            if self._troubles.get(name) != str(error):
+                self._troubles[name] = str(error)
+                self._say("trouble", "warning", about=name, why=str(error))
+        else:
+            if self._troubles.pop(name, None) is not None:
+                self._say("all is well again", about=name)

@@ -1,0 +1,142 @@
+"""What operators do with partitions: look at them, enable, drain and close them. The gate keeps what is said here."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from qslurm.c2.config.file import C2Config, backend_of, partition_of
+from qslurm.c2.gate.rules import Target, out_of_service, target
+from qslurm.c2.hooks.spool import Spool, Wish
+from qslurm.c2.slurm_commands import Slurm
+from qslurm.errors import InvalidInputError, UnreachableError
+from qslurm.protocol.messages import GetStatus, Status
+from qslurm.slurm.command_output import JobFacts
+
+STATUS_TIMEOUT_S = 2.0
+
+
+class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition for an operator's eyes.
+
+    `wish` is enabled, drained, closed or "" (nobody has said anything), by whom and since when (Unix seconds);
+    `backend_state` is the dispatcher's word, `slurm_state` Slurm's, `wanted_state` what the gate makes of it;
+    `reason` says why it does not start jobs.
+    """
+
+    partition: str
+    backend: str
+    wish: str
+    by: str
+    since: float | None
+    backend_state: str
+    slurm_state: str
+    wanted_state: str
+    running: int
+    queued: int
+    reason: str
+
+
+def partition_status(config: C2Config, *, timeout_s: float = 5.0) -> list[PartitionRow]:
+    """All partitions of the configuration; UnreachableError if slurmctld does not answer."""
+    slurm = Slurm(config.slurm, timeout_s=timeout_s)
+    status, states, jobs = _status(config), slurm.partitions(), slurm.jobs()
+    wishes = Spool(config.gate.state).wishes()
+    return [_row(partition_of(one.name), status, states, jobs, wishes) for one in config.backend]
+
+
+def set_wish(
+    config: C2Config, partition: str, state: Literal["enabled", "drained", "closed"], *, why: str = ""
+) -> PartitionRow:
+    """Say what is wanted of a partition, and act on it at once; how it is afterwards.
+
+    `partition` may be named by its backend. InvalidInputError for an unknown one, PermissionDeniedError without the
+    right. If slurmctld does not answer, the wish is kept all the same and the gate acts on it; UnreachableError
+    says so.
+    """
+    name = known_partition(config, partition)
+    slurm, spool = Slurm(config.slurm), Spool(config.gate.state)
+    spool.wish(name, Wish(state=state, by=_caller(), since=time.time(), why=" ".join(why.split())))
+    status, wishes = _status(config), spool.wishes()
+    goal = _target(name, status, wishes)
+    try:
+        if slurm.partitions().get(name) != goal.state:
+            slurm.set_partition(name, goal.state)
+        return _row(name, status, slurm.partitions(), slurm.jobs(), wishes)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"{name} shall be {state}, but slurmctld does not answer.",
+            hint="The gate sets it as soon as slurmctld is back.",
+        ) from error
+
+
+def known_partition(config: C2Config, name: str) -> str:
+    """The partition that is meant by its own or its backend's name; InvalidInputError lists the known ones."""
+    names = [partition_of(backend.name) for backend in config.backend]
+    for candidate in (name, partition_of(name)):
+        if candidate in names:
+            return candidate
+    raise InvalidInputError(
+        f"There is no quantum partition {name!r}.",
+        hint=f"The configuration has: {', '.join(names) or 'none'}.",
+    )
+
+
+def _target(name: str, status: Status | None, wishes: Mapping[str, Wish]) -> Target:
+    return target(wishes.get(name), out_of_service(status, backend_of(name)))
+
+
+def _row(
+    name: str,
+    status: Status | None,
+    states: Mapping[str, str],
+    jobs: Mapping[int, JobFacts],
+    wishes: Mapping[str, Wish],
+) -> PartitionRow:
+    wish, backend = wishes.get(name), backend_of(name)
+    here = [job for job in jobs.values() if name in job.partition.split(",")]
+    goal = _target(name, status, wishes)
+    found = None if status is None else next((one for one in status.backends if one.name == backend), None)
+    slurm_state = states.get(name, "missing")
+    reason = goal.reason
+    if slurm_state != goal.state:
+        reason = "; ".join(part for part in (reason, f"the gate has not made it {goal.state} yet") if part)
+    return PartitionRow(
+        partition=name,
+        backend=backend,
+        wish="" if wish is None else wish.state,
+        by="" if wish is None else wish.by,
+        since=None if wish is None else wish.since,
+        backend_state="unknown" if found is None else found.state,
+        slurm_state=slurm_state,
+        wanted_state=goal.state,
+        running=sum(job.live and job.state != "PENDING" for job in here),
+        queued=sum(job.state == "PENDING" for job in here),
+        reason=reason,
+    )
+
+
+def _status(config: C2Config) -> Status | None:
+    from qslurm.protocol.dispatcher_client import DispatcherClient
+
+    with DispatcherClient(config.dispatcher.socket, timeout_s=STATUS_TIMEOUT_S) as client:
+        try:
+            answer = client.ask(GetStatus())
+        except UnreachableError:
+            return None  # said in the row: "the dispatcher does not answer"
+    return answer if isinstance(answer, Status) else None
+
+
+def _caller() -> str:
+    sudo = os.environ.get("SUDO_USER", "")
+    if os.geteuid() == 0 and sudo.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        return sudo
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -1,0 +1,69 @@
+"""Runs the gate, and the feeder beside it, until it is told to stop."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+from contextlib import closing
+
+from qslurm.c2.config.file import C2Config, partition_of
+from qslurm.c2.gate.feeder import Feeder
+from qslurm.c2.gate.gate import Gate
+from qslurm.c2.hooks import gate_notifier
+from qslurm.errors import QslurmError
+from qslurm.protocol.dispatcher_client import DispatcherClient
+from qslurm.system.logfmt import Field, say
+
+SOON_S = 0.1
+"""After a job's epilog has rung: until then slurmctld has heard that it has ended."""
+
+
+def serve(config: C2Config) -> None:
+    """Look every `interval_s` until SIGTERM or SIGINT; returns then."""
+    ours, theirs = socket.socketpair()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: theirs.send(b"!"))
+    dispatcher, timeout_s = config.dispatcher, config.gate.admit_timeout_s
+    with (
+        DispatcherClient(
+            dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
+        ) as client,
+        closing(_ended(config.gate.state)) as ended,
+    ):
+        gate, feeder = Gate(config, client, _say), Feeder(config, _say)
+        feeder.start()
+        partitions = ",".join(partition_of(backend.name) for backend in config.backend)
+        _say("watching", partitions=partitions or "none")
+        is_stopped = False
+        while not is_stopped:
+            gate.look(time.time(), time.monotonic())
+            next_look = time.monotonic() + config.gate.interval_s
+            if _waits(next_look, ended, ours) is ended:
+                time.sleep(SOON_S)
+                gate_notifier.silence(ended)
+                gate.has_room()
+            is_stopped = _waits(next_look, ours) is ours
+        gate.close()
+        feeder.stop()
+    _say("stopped")
+
+
+def _ended(state: str) -> socket.socket:
+    try:
+        return gate_notifier.listen(state, gate_notifier.ENDED)
+    except OSError as error:
+        raise QslurmError(
+            f"The gate can't listen in {state}: {error.strerror or error}.", hint="Is the folder SlurmUser's?"
+        ) from error
+
+
+def _say(event: str, level: str = "info", **fields: Field) -> None:
+    say("gate", event, level, **fields)
+
+
+def _waits(until: float, *rung: socket.socket) -> socket.socket | None:
+    """Wait until one of these can be read, and give the first that can; None if none can in time."""
+    readable, _, _ = select.select(rung, [], [], max(0.0, until - time.monotonic()))
+    return readable[0] if readable else None

@@ -1,0 +1,132 @@
+"""What Slurm tells a hook of a job's start, and what the dispatcher is asked about it. Decisions on plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from qslurm.c2.config.file import C2Config, backend_of
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.payload.comment import Comment
+from qslurm.payload.envelope import unpack
+from qslurm.payload.handover import form_of
+from qslurm.protocol.messages import Admit
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What Slurm tells a hook of its job, in the environment."""
+
+    job_id: int
+    restart: int
+    user: str
+    uid: int
+    account: str
+    partition: str
+    name: str
+    comment: Comment
+    array_job: int | None = None
+    array_task: int | None = None
+
+    @property
+    def slurm_id(self) -> str:
+        """The name that means this job only: the last task of an array to start has the array's own job id."""
+        return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
+
+
+class HopelessError(QslurmError):
+    """The job can never run: it is cancelled, and its owner is told why."""
+
+    kind = "hopeless"
+
+
+def read_start(environment: Mapping[str, str]) -> Start:
+    """The job in a hook's environment; QslurmError if slurmctld did not call us."""
+    try:
+        return Start(
+            job_id=int(environment["SLURM_JOB_ID"]),
+            restart=int(environment.get("SLURM_JOB_RESTART_COUNT", "0")),
+            user=environment["SLURM_JOB_USER"],
+            uid=int(environment["SLURM_JOB_UID"]),
+            account=environment.get("SLURM_JOB_ACCOUNT", "").replace("(null)", ""),
+            partition=environment["SLURM_JOB_PARTITION"],
+            name=environment.get("SLURM_JOB_NAME", "")[:200],
+            comment=_of_task(
+                Comment.parse(environment.get("SLURM_JOB_COMMENT", "")),
+                _number(environment.get("SLURM_ARRAY_TASK_ID")),
+            ),
+            array_job=_number(environment.get("SLURM_ARRAY_JOB_ID")),
+            array_task=_number(environment.get("SLURM_ARRAY_TASK_ID")),
+        )
+    except (KeyError, ValueError) as error:
+        raise QslurmError(
+            f"This is not the environment of a Slurm hook ({error}).",
+            hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
+        ) from error
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def with_marks(start: Start, marks: Comment) -> Start:
+    """The start of a job whose comment somebody has written over, with what the copy of it says."""
+    return msgspec.structs.replace(start, comment=_of_task(marks, start.array_task))
+
+
+def _of_task(comment: Comment, index: int | None) -> Comment:
+    """The job's comment. All tasks of an array have the same one, so the key of a task gets its index."""
+    if not comment.key or index is None:
+        return comment
+    return replace(comment, key=f"{comment.key}#{index}")  # no key that qslurm gives has a #
+
+
+def center_of(user: str, prefix: str) -> str:
+    """The center that a Slurm user stands for; HopelessError if it stands for none."""
+    center = user.removeprefix(prefix)
+    if not center or not user.startswith(prefix):
+        raise HopelessError(f"{user} is not a center's user; those begin with {prefix!r}.")
+    return center
+
+
+def request(start: Start, script: str, config: C2Config) -> Admit:
+    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote.
+
+    HopelessError for what its center may not send, and for a script that would not be confined though it must be.
+    """
+    center = center_of(start.user, config.slurm.user_prefix)
+    form = form_of(script, config.runtimes.step)
+    try:
+        envelope = unpack(script) if form == "handover" else None
+        has_own_file = envelope is not None and bool(envelope.sources)
+        envelope = envelope.of_task(start.array_task) if envelope else None
+    except InvalidInputError as error:
+        raise HopelessError(error.message) from error
+    kind = "script" if envelope is None else envelope.kind
+    if kind not in (allowed := config.kinds_of(center)):
+        raise HopelessError(f"C2 takes no {kind} jobs from center {center}, only {', '.join(allowed)}.")
+    if form == "bare" and config.runtimes.confines_scripts:
+        raise HopelessError(
+            "C2 confines scripts, and this one did not come by its job_submit.lua: submit it again."
+        )
+    admit = Admit(
+        job_id=start.job_id,
+        restart=start.restart,
+        user=start.user,
+        uid=start.uid,
+        account=start.account,
+        center=center,
+        backend=backend_of(start.partition),
+        kind=kind,
+        name=Path(envelope.file).stem[:200] if envelope and has_own_file else start.name,
+        key=start.comment.key,
+        origin=start.comment.origin,
+        envelope=envelope,
+    )
+    try:
+        msgspec.msgpack.encode(admit)
+    except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
+        raise HopelessError(f"The job's data can't be sent to the dispatcher: {error}.") from error
+    return admit

@@ -1,0 +1,262 @@
+"""C2's prolog and epilog plugin: what slurmctld calls when a job starts (PrologSlurmctld) and ends (EpilogSlurmctld).
+
+They run as SlurmUser on the controller, for every job. What their exit codes do, as measured on Slurm 22.05:
+a prolog that exits 1 puts the job back into the queue, without holding it and without a word against the node;
+slurmctld kills the prolog of a job that is cancelled meanwhile, and its exit code is not looked at then; an epilog's
+exit code is only logged. If slurmctld stops while a prolog runs, it runs it again later.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from qslurm.c2.config.file import C2Config, backend_of
+from qslurm.c2.hooks.gate_notifier import ENDED, ring
+from qslurm.c2.hooks.job_start import HopelessError, Start, read_start, request, with_marks
+from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob
+from qslurm.c2.hooks.start_outcome import finish_of, told
+from qslurm.c2.slurm_commands import Slurm
+from qslurm.errors import QslurmError
+from qslurm.protocol.messages import Message, TurnedAway
+from qslurm.system.logfmt import Field
+
+SLURM_TIMEOUT_S = 3.0
+"""Seconds that one of Slurm's commands may take inside a hook."""
+
+SPARE_S = 8.0
+"""Seconds a hook may take beside the dispatcher's answer. PrologEpilogTimeout must be longer than both."""
+
+RUN, REQUEUE = 0, 1
+"""A prolog's exit codes."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One of the two, for one start of a job: with the gate's folder, and Slurm's commands."""
+
+    part: str
+    config: C2Config
+    start: Start
+    spool: Spool
+    slurm: Slurm
+
+    @property
+    def center(self) -> str:
+        """Whose job it is."""
+        return self.start.user.removeprefix(self.config.slurm.user_prefix)
+
+    def say(self, event: str, *, level: str = "info", **fields: Field) -> None:
+        """A line in the hooks' log, about this job."""
+        start = self.start
+        about: dict[str, Field] = {
+            "job": start.job_id,
+            "restart": start.restart,
+            "center": self.center,
+            "user": start.user,
+            "partition": start.partition,
+        }
+        self.spool.log(self.part, event, about | fields, level=level)
+
+
+def _hook(part: str, config: C2Config, start: Start) -> Hook:
+    return Hook(part, config, start, Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S))
+
+
+def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
+    """May the job in the environment start? The exit code for slurmctld: 0 yes, 1 back into the queue.
+
+    A job that can never run is cancelled with a reason in its AdminComment. Whatever else goes wrong is the
+    platform's fault: the job goes back into the queue, and the gate starts it when the platform is back.
+    """
+    start = read_start(os.environ if environment is None else environment)
+    if not backend_of(start.partition):
+        return RUN
+    try:
+        return _prolog(config, start)
+    finally:
+        ring(config.gate.state)
+
+
+def _prolog(config: C2Config, start: Start) -> int:
+    began = time.monotonic()
+    hook = _hook("prolog", config, start)
+    limit_s = config.gate.admit_timeout_s + SPARE_S
+    _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog took longer than {limit_s:g} s"))
+    try:
+        start = _marked(hook.slurm, start)
+        admit = request(start, hook.slurm.batch_script(start.job_id), config)
+        answer = _ask(config, admit)
+    except HopelessError as error:
+        return _cancel(hook, error.message)
+    except QslurmError as error:
+        return _back_to_the_queue(hook, error.message)
+    except OSError as error:
+        return _back_to_the_queue(hook, str(error))
+    if isinstance(answer, TurnedAway):
+        away = _back_to_the_queue if answer.retry else _cancel
+        return away(hook, answer.reason)
+    hook.say("admitted", kind=admit.kind, ms=_ms(began))
+    return RUN
+
+
+def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
+    """Tell the dispatcher that a start of a job is over. Always 0: what can't be told now, the gate tells later.
+
+    It runs for starts that were never admitted as well (a failed prolog is followed by the epilog); the dispatcher
+    takes no notice of these.
+    """
+    start = read_start(os.environ if environment is None else environment)
+    if not backend_of(start.partition):
+        return 0
+    try:
+        return _epilog(config, start)
+    finally:
+        ring(config.gate.state)
+        ring(config.gate.state, ENDED)
+
+
+def _epilog(config: C2Config, start: Start) -> int:
+    began = time.monotonic()
+    hook = _hook("epilog", config, start)
+    with suppress(QslurmError, OSError):  # whoever asks how it ended gets no answer either, and says so
+        start = _marked(hook.slurm, start)
+    ended = EndedJob(
+        job_id=start.job_id,
+        restart=start.restart,
+        when=_called_at(),
+        key=start.comment.key,
+        center=hook.center,
+    )
+    _no_longer_than(config.gate.admit_timeout_s + SPARE_S, lambda: hook.spool.put(ended))
+    try:
+        ended = _how_it_ended(hook.slurm, start, ended)
+        if ended.state:
+            _ask(config, told(ended))
+            hook.say("ended", state=ended.state, start=ended.restart, ms=_ms(began))
+            return 0
+        why = "Slurm can't say how it ended"
+    except QslurmError as error:
+        why = error.message
+    except OSError as error:
+        why = str(error)
+    try:
+        hook.spool.put(ended)
+        hook.say("ended; the gate will tell the dispatcher", level="warning", why=why)
+    except QslurmError as error:
+        hook.say("ended, and nobody was told", level="error", why=f"{why} {error}")
+    return 0
+
+
+def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
+    # asked first: a script that ends between the two questions has left its exit code when the second is asked
+    is_script_running = slurm.is_script_running(start.job_id, start.slurm_id)
+    finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
+    if finish is None:
+        return ended
+    if finish.state == "COMPLETED" and is_script_running:
+        finish = msgspec.structs.replace(finish, state="CANCELLED")
+    return msgspec.structs.replace(
+        ended,
+        restart=finish.restart,
+        state=finish.state,
+        exit_code=finish.exit_code,
+        reason=finish.reason,
+        reason_code=finish.reason_code,
+        ended_at=finish.ended_at,
+    )
+
+
+def _called_at() -> float:
+    """When slurmctld has called this hook (Unix seconds): on a busy host Python begins seconds later."""
+    words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    up_s = int(words[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - up_s)
+
+
+def _marked(slurm: Slurm, start: Start) -> Start:
+    """The start with its submission's key, also where somebody has written over the job's comment."""
+    return start if start.comment.key else with_marks(start, slurm.marks(start.job_id))
+
+
+def _ask(config: C2Config, message: Message) -> Message:
+    from qslurm.protocol.dispatcher_client import DispatcherClient
+
+    socket, munge = config.dispatcher.socket, config.dispatcher.munge_socket
+    with DispatcherClient(socket, munge_socket=munge, timeout_s=config.gate.admit_timeout_s) as client:
+        return client.ask(message)
+
+
+def _back_to_the_queue(hook: Hook, reason: str) -> int:
+    """Exit 1, with a record for the gate. A job with requeue off would be cancelled by that, so it is turned on."""
+    _turn_away(hook, reason)
+    try:
+        hook.slurm.update_job(hook.start.slurm_id, Requeue="1")
+    except QslurmError as error:
+        hook.say("it may be lost if it was submitted with --no-requeue", level="warning", why=str(error))
+    return REQUEUE
+
+
+def _turn_away(hook: Hook, reason: str) -> None:
+    start = hook.start
+    try:
+        before = hook.spool.turned_away_job(start.job_id)
+        times = before.times + 1 if before is not None and before.restart < start.restart else 1
+        hook.spool.put(
+            TurnedAwayJob(
+                job_id=start.job_id,
+                slurm_id=start.slurm_id,
+                restart=start.restart,
+                partition=start.partition,
+                when=time.time(),
+                times=times,
+                reason=reason,
+                center=hook.center,
+            )
+        )
+    except QslurmError as error:
+        # Without the record Slurm itself starts the job again, after two minutes.
+        hook.say("no record for the gate", level="error", why=str(error))
+    hook.say("back into the queue", level="warning", why=reason)
+
+
+def _cancel(hook: Hook, reason: str) -> int:
+    """Cancel the job, so that its owner reads why. slurmctld kills this very process for it, so it comes last."""
+    hook.say("cancelled", why=reason)
+    try:
+        hook.slurm.update_job(hook.start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
+    except (
+        QslurmError
+    ) as error:  # slurmctld may wait for slurmdbd with that; the dispatcher knows the reason, too
+        hook.say("its AdminComment can't be set", level="warning", why=error.message)
+    try:
+        hook.slurm.cancel(hook.start.slurm_id)
+    except QslurmError as error:
+        return _back_to_the_queue(hook, f"it could not be cancelled: {error}")
+    return RUN
+
+
+def _no_longer_than(limit_s: float, last_words: Callable[[], None]) -> None:
+    """End this process with exit code 1 after `limit_s` seconds, whatever it waits for, before Slurm loses patience."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        try:
+            last_words()
+        finally:
+            os._exit(REQUEUE)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

@@ -1,0 +1,204 @@
+"""The gate's folder: what hooks leave there for it, what operators wish, and the hooks' log.
+
+wishes.json                       the operators' wish for each partition
+turned-away/<job_id>.json         a job whose prolog sent it back to the queue
+finish/<job_id>.<restart>.json    an end of a job that the dispatcher has not been told yet
+unreadable/                       files that were damaged, for an operator to look at
+hooks.log, hooks.log.1            one line for each hook that ran
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from qslurm.errors import PermissionDeniedError, QslurmError
+from qslurm.reason_codes import ReasonCode
+from qslurm.system.atomic_file import write_atomically
+from qslurm.system.logfmt import Field, line
+
+LOG_LIMIT = 8 * 1024 * 1024
+"""Bytes of hooks.log at which it becomes hooks.log.1."""
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that went back to the queue: `when` the last time (Unix seconds), `times` how often in a row.
+
+    `slurm_id` is what Slurm's commands call it, 12_3 for a task of an array.
+    """
+
+    job_id: int
+    slurm_id: str = ""
+    restart: int
+    partition: str
+    when: float
+    times: int
+    reason: str
+    center: str = ""
+
+
+class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """An end of a job. `restart` is what the hook was told; `state` "" if Slurm could not say how it ended.
+
+    `when` is when slurmctld called the hook, `ended_at` the job's own end as slurmctld has it (Unix seconds).
+
+    With a state, job, restart and all are as the dispatcher's Finish wants them.
+    """
+
+    job_id: int
+    restart: int
+    when: float
+    state: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+    reason_code: ReasonCode = ReasonCode.NONE
+    key: str = ""
+    center: str = ""
+    ended_at: float | None = None
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator wants of a partition: who said so, when (Unix seconds) and why."""
+
+    state: Literal["enabled", "drained", "closed"]
+    by: str
+    since: float
+    why: str = ""
+
+
+class _Wishes(msgspec.Struct, kw_only=True):
+    partitions: dict[str, Wish] = {}
+    version: Literal[1] = 1
+
+
+class Spool:
+    """The folder. Files appear whole; one that can't be read is set aside and never stops anybody."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    # --- records -------------------------------------------------------------------------------------
+
+    def put(self, record: TurnedAwayJob | EndedJob) -> None:
+        """Keep a record; one for the same job (and restart, if it is an end) is replaced."""
+        self._write(self._path(record), msgspec.json.encode(record))
+
+    def take(self, record: TurnedAwayJob | EndedJob) -> None:
+        """Forget a record; harmless if it is gone."""
+        self._path(record).unlink(missing_ok=True)
+
+    def turned_away(self) -> list[TurnedAwayJob]:
+        """All jobs that were turned away, by the time it happened."""
+        return sorted(self._records("turned-away", TurnedAwayJob), key=lambda record: record.when)
+
+    def ended(self) -> list[EndedJob]:
+        """All ends that are to be delivered, by the time they happened."""
+        return sorted(self._records("finish", EndedJob), key=lambda record: record.when)
+
+    def turned_away_job(self, job_id: int) -> TurnedAwayJob | None:
+        """The record of one job, if it has been turned away."""
+        return self._read(self.folder / "turned-away" / f"{job_id}.json", TurnedAwayJob)
+
+    # --- wishes --------------------------------------------------------------------------------------
+
+    def wishes(self) -> dict[str, Wish]:
+        """The operators' wishes by partition; of a damaged file none is left, and all count as drained."""
+        found = self._read(self.folder / "wishes.json", _Wishes)
+        return {} if found is None else found.partitions
+
+    def wish(self, partition: str, wish: Wish) -> None:
+        """Remember a wish."""
+        wishes = self.wishes() | {partition: wish}
+        self._write(self.folder / "wishes.json", msgspec.json.encode(_Wishes(partitions=wishes)), mode=0o644)
+
+    # --- the hooks' log ------------------------------------------------------------------------------
+
+    def log(
+        self,
+        part: str,
+        event: str,
+        fields: Mapping[str, Field],
+        *,
+        level: str = "info",
+        now: float | None = None,
+    ) -> None:
+        """Add a line to hooks.log. Without a place to write, the line goes to stderr."""
+        data = line(part, level, event, fields, now=now).encode()
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            handle = os.open(self.folder / "hooks.log", flags, 0o640)
+            try:
+                os.write(handle, data)
+            finally:
+                os.close(handle)
+        except OSError:
+            os.write(2, data)
+
+    def rotate_log(self) -> None:
+        """Start hooks.log anew when it has grown; one old one is kept."""
+        log = self.folder / "hooks.log"
+        if log.exists() and log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_name("hooks.log.1"))
+
+    # --- files ---------------------------------------------------------------------------------------
+
+    def _path(self, record: TurnedAwayJob | EndedJob) -> Path:
+        if isinstance(record, TurnedAwayJob):
+            return self.folder / "turned-away" / f"{record.job_id}.json"
+        return self.folder / "finish" / f"{record.job_id}.{record.restart}.json"
+
+    def _write(self, path: Path, data: bytes, *, mode: int = 0o640) -> None:
+        with _as_ours(self.folder):
+            owner = self.folder.stat()
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            # root's wish must not leave a file that the gate can't replace.
+            owns = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else (-1, -1)
+            if os.geteuid() == 0:
+                os.chown(path.parent, *owns)
+            write_atomically(path, data, mode=mode, owner=owns[0], group=owns[1])
+
+    def _records(self, folder: str, kind: type[Record]) -> Iterator[Record]:
+        with _as_ours(self.folder):
+            paths = sorted((self.folder / folder).glob("*.json"))
+        for path in paths:
+            record = self._read(path, kind)
+            if record is not None:
+                yield record
+
+    def _read(self, path: Path, kind: type[Record]) -> Record | None:
+        with _as_ours(self.folder):
+            try:
+                return msgspec.json.decode(path.read_bytes(), type=kind)
+            except FileNotFoundError:
+                return None
+            except msgspec.DecodeError as error:
+                self._set_aside(path, str(error))
+                return None
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        place = self.folder / "unreadable"
+        place.mkdir(mode=0o755, exist_ok=True)
+        path.replace(place / f"{path.name}.{int(time.time())}")
+        job = path.name.split(".")[0]
+        about = {"job": job if job.isdigit() else None, "file": path.name, "why": why, "folder": str(place)}
+        self.log("gate", "a damaged file was set aside", about, level="warning")
+
+
+@contextmanager
+def _as_ours(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionDeniedError(
+            f"The gate's folder {folder} is not for you.", hint="Do it as root or as SlurmUser."
+        ) from error
+    except OSError as error:
+        raise QslurmError(f"The gate's folder {folder} can't be used: {error}.") from error

@@ -1,0 +1,62 @@
+"""Errors as the Compute API writes them: `{"detail": …}`, with the statuses that its client knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from qslurm.c2.jobmanager.http import TooSlowError, json_response
+from qslurm.errors import (
+    DuplicateError,
+    InvalidInputError,
+    PermissionDeniedError,
+    QslurmError,
+    RefusedError,
+    TokenError,
+    UnknownJobError,
+    UnreachableError,
+)
+
+
+class NoSuchThingError(QslurmError):
+    """There is no such record, or it is another center's."""
+
+    kind = "unknown"
+
+
+class OddRequestError(InvalidInputError):
+    """The request itself can't be used."""
+
+
+STATUS_OF: list[tuple[type[QslurmError], int]] = [
+    (TokenError, 401),
+    (PermissionDeniedError, 403),
+    (NoSuchThingError, 404),
+    (UnknownJobError, 404),
+    (DuplicateError, 409),
+    (RefusedError, 409),
+    (TooSlowError, 408),
+    (InvalidInputError, 422),
+    (UnreachableError, 503),
+]
+"""By error, the first that fits; all else is 500."""
+
+
+def error_response(error: QslurmError) -> Response:
+    """An error as its client expects it: for 422 a list, as the client's own validation would give."""
+    status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
+    detail: Any = str(error) if status != 500 else "The job manager failed."
+    if status == 422:
+        detail = [{"loc": ["body"], "msg": detail, "type": "value_error"}]
+    response = respond({"detail": detail}, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def respond(document: object, status: int) -> Response:
+    """A document; None is an answer without one."""
+    if document is None:
+        return Response(status_code=status)
+    return json_response(document, status=status)

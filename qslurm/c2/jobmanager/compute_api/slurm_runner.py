@@ -1,0 +1,153 @@
+"""Runs the Compute API's jobs on C2: they are submitted to its Slurm with the center's own token.
+
+So the partition's state, the queue, accounting, limits and the prolog hold for them as for all others. What comes of
+them is read from the dispatcher's store, and before they have started, from Slurm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from qslurm.c2.config.file import C2Config
+from qslurm.c2.jobmanager.compute_api.runner import Caller, JobStatus, Measured, Progress
+from qslurm.c2.jobmanager.logs import read_log
+from qslurm.c2.store.reader import Reader
+from qslurm.c2.store.task_states import TaskState
+from qslurm.errors import DuplicateError, UncertainError, UnknownJobError
+from qslurm.payload.spec import JobSpec
+from qslurm.protocol.messages import BackendStatus
+from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.rest.client import SlurmrestClient
+from qslurm.slurm.states import explain
+
+STATUS: dict[str, JobStatus] = {
+    TaskState.ADMITTED: "planned",
+    TaskState.RUNNING: "running",
+    TaskState.FINISHED: "completed",
+    TaskState.FAILED: "failed",
+    TaskState.CANCELLED: "cancelled",
+    TaskState.TIMED_OUT: "failed",
+    TaskState.WITHDRAWN: "planned",
+}
+
+_TIMEOUT_S = 15.0
+"""slurmrestd gives up on its slurmctld after 10 s; less than that turns answers into doubts."""
+_AT_ONCE = 1000
+"""Jobs that one question to the store is about."""
+_ASKED_SINGLY = 4
+"""Jobs that wait, of which Slurm is asked one by one; of more it is asked for a list."""
+_EXECUTIONS = 1_000_000
+"""Results are numbered by their task and their place in it."""
+
+
+class SlurmRunner:
+    """C2's own Slurm and store; `backends` asks the dispatcher."""
+
+    def __init__(self, config: C2Config, backends: Callable[[], list[BackendStatus]]) -> None:
+        self.backends = backends
+        self._config = config
+        self._reader = Reader(config.dispatcher.store)
+        self._version: str | None = None
+
+    def begin(self, caller: Caller, spec: JobSpec) -> int:
+        """Submit a job with the center's token; its number is Slurm's."""
+        from qslurm.payload.render import render
+        from qslurm.payload.validate import validate
+
+        payload = render(spec)
+        validate(payload)
+        with self._slurm(caller) as slurm:
+            try:
+                return slurm.submit(payload).job_id
+            except (DuplicateError, UncertainError):
+                found = slurm.find_by_key(spec.key)
+                if found is None:
+                    raise
+                return found.job_id
+
+    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+        """By the dispatcher's store once a job has started, by Slurm before that."""
+        found: dict[int, Progress] = {}
+        for start in range(0, len(runs), _AT_ONCE):
+            for task in self._reader.tasks_of(caller.center, runs[start : start + _AT_ONCE]):
+                if task.state != TaskState.WITHDRAWN:
+                    over = STATUS[task.state] not in {"planned", "running"}
+                    ended = (task.finished_at or time.time()) if over else None
+                    found[task.job_id] = Progress(STATUS[task.state], explain(task.reason), ended)
+        waiting = [run for run in runs if run not in found]
+        if waiting:
+            with self._slurm(caller) as slurm:
+                listed = {job.job_id: job for job in slurm.jobs()} if len(waiting) > _ASKED_SINGLY else {}
+                found |= {run: _in_slurm(slurm, run, listed.get(run)) for run in waiting}
+        return found
+
+    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+        """The executions that gave a result."""
+        task = self._reader.task(caller.center, run)
+        return (0, 0) if task is None else (task.executions, self._reader.largest_result(task))
+
+    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+        """The executions that gave a result."""
+        task = self._reader.task(caller.center, run)
+        if task is None:
+            return []
+        at = task.finished_at or task.started_at or task.admitted_at
+        return [
+            Measured(
+                number=task.id * _EXECUTIONS + one.seq,
+                at=at,
+                counts=one.counts,
+                raw_data=one.raw_data,
+                shots_requested=one.shots_requested,
+                shots_done=one.shots_done,
+                seconds=one.seconds,
+            )
+            for one in self._reader.results(task, first, most)
+        ]
+
+    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
+        """What a hybrid job's `finalize` gave."""
+        task = self._reader.task(caller.center, run)
+        return None if task is None else self._reader.final_result(task)
+
+    def cancel(self, caller: Caller, run: int) -> None:
+        """Cancel it in Slurm; what has started is ended by that, too."""
+        with self._slurm(caller) as slurm:
+            slurm.cancel(run)
+
+    def log(self, caller: Caller, run: int) -> list[str]:
+        """The job's output, its first MiB."""
+        user = self._config.slurm.user_prefix + caller.center
+        try:
+            data, _ = read_log(self._config.jobmanager.logs, user, run, 0)
+        except UnknownJobError:
+            return []
+        return data.decode(errors="replace").splitlines()
+
+    def _slurm(self, caller: Caller) -> SlurmrestClient:
+        return SlurmrestClient(
+            self._config.jobmanager.slurmrestd,
+            self._config.slurm.user_prefix + caller.center,
+            caller.token,
+            timeout_s=_TIMEOUT_S,
+            known_version=self._version,
+            on_version=self._remember,
+        )
+
+    def _remember(self, version: str) -> None:
+        self._version = version
+
+
+def _in_slurm(slurm: SlurmrestClient, run: int, listed: JobInfo | None) -> Progress:
+    """How far a job is that has not started; `listed` is what a list has said of it."""
+    try:
+        job = listed or slurm.job(run)
+    except UnknownJobError:
+        return Progress("failed", f"Slurm has no job {run} any more.", time.time())
+    if not job.is_final:
+        return Progress("planned")
+    status: JobStatus = "cancelled" if job.outcome == "cancelled" else "failed"
+    return Progress(status, str(job.why), float(job.end_time or time.time()))

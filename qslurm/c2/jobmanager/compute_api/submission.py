@@ -1,0 +1,58 @@
+"""From a job of the Compute API to one of Slurm's."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from qslurm.c2.jobmanager.compute_api.bodies import CQASM, PYTHON, JobIn
+from qslurm.c2.jobmanager.compute_api.records import Record
+from qslurm.errors import InvalidInputError
+from qslurm.payload.envelope import Envelope
+from qslurm.payload.spec import JobSpec
+from qslurm.protocol.messages import BackendStatus
+
+_NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
+
+
+def check_job(file: Record, text: str, asked: JobIn, backend: BackendStatus) -> None:
+    """InvalidInputError for a job that would fail: better now than after a long wait.
+
+    A process of its own reads the file, as before a job's admission: it may take all time and memory that it is given.
+    """
+    from qslurm.runtimes.quantum.circuit_reader import complaint
+
+    name, language = file_name(file), file["language_id"]
+    if language not in {CQASM, PYTHON}:
+        raise InvalidInputError(f"{name}: there is no language {language} here.")
+    kind: Literal["circuit", "hybrid"] = "circuit" if language == CQASM else "hybrid"
+    shots = asked.number_of_shots or 1
+    if kind == "circuit" and shots > backend.max_shots:
+        raise InvalidInputError(
+            f"{name}: {shots} shots are more than the backend takes ({backend.max_shots})."
+        )
+    if wrong := complaint(Envelope(kind=kind, source=text, file=name), backend.qubits):
+        raise InvalidInputError(wrong)
+
+
+def job_spec(job: Record, file: Record, text: str, backend: str) -> JobSpec:
+    """The job, as `qslurm submit` would send it."""
+    circuit = file["language_id"] == CQASM
+    name = file_name(file)
+    return JobSpec(
+        kind="circuit" if circuit else "hybrid",
+        source=text,
+        file=name,
+        name=name,
+        backend=backend,
+        shots=job["number_of_shots"] if circuit else None,
+        raw_data=job["raw_data_enabled"] if circuit else False,
+        key=job["key"],
+        origin=f"compute-api::{job.id}:",
+    )
+
+
+def file_name(file: Record) -> str:
+    """What a file is called in messages, and in Slurm's queue."""
+    given = file["name"] if isinstance(file["name"], str) else ""
+    return _NAME.sub("_", given)[:64] or f"file-{file.id}"

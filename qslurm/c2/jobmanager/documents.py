@@ -1,0 +1,109 @@
+"""What a center is told of its jobs: the JSON documents of the job manager, made of the store's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qslurm.c2.scheduling.reservations import Reservation
+from qslurm.c2.store.reader import Reader
+from qslurm.c2.store.records import TaskRecord
+from qslurm.c2.store.task_states import TaskState, is_open
+from qslurm.errors import NotReadyError, QslurmError
+from qslurm.protocol.messages import BackendStatus
+
+
+def job_document(task: TaskRecord) -> dict[str, Any]:
+    """What is known of a job; times are Unix seconds."""
+    names = (
+        *("job_id", "restart", "key", "center", "kind", "backend", "name", "state", "reason", "slurm_state"),
+        *("reason_code", "exit_code", "admitted_at", "started_at", "finished_at"),
+        *("executions", "shots", "qpu_seconds", "origin"),
+    )
+    return {name: getattr(task, name) for name in names}
+
+
+def refuse_unfinished(task: TaskRecord) -> None:
+    """NotReadyError while a job can't have a result."""
+    if is_open(TaskState(task.state)):
+        raise NotReadyError(
+            f"Job {task.job_id} has no result yet: it is {task.state}.",
+            hint=f"Wait for it with `qslurm wait {task.job_id}`.",
+        )
+    if task.state == TaskState.WITHDRAWN:
+        raise NotReadyError(
+            f"Job {task.job_id} has no result yet: it is back in C2's queue.",
+            hint=f"Wait for it with `qslurm wait {task.job_id}`.",
+        )
+
+
+def result_document(task: TaskRecord, reader: Reader) -> dict[str, Any]:
+    """What a job has measured or computed; of a job that failed, why, and what there is.
+
+    `counts` are keyed by the classical bits, as the backend gave them. They, `raw_data` and `final_result` are passed
+    on as the store has them. `remarks` say what is to be known of a final result, such as that null stands for NaN.
+    """
+    base = {
+        "job_id": task.job_id,
+        "key": task.key,
+        "kind": task.kind,
+        "name": task.name,
+        "state": task.state,
+        "reason": task.reason,
+        "reason_code": task.reason_code,
+    }
+    if task.kind == "script":
+        return base
+    if task.kind in {"hybrid", "session"}:
+        return base | {
+            "final_result": reader.final_result(task),
+            "executions": task.executions,
+            "shots": task.shots,
+            "remarks": [task.reason] if task.state == TaskState.FINISHED and task.reason else [],
+        }
+    execution = next(iter(reader.results(task)), None)
+    if execution is None:
+        return base | {"counts": {}, "shots": 0, "raw_data": None}
+    return base | {
+        "counts": execution.counts,
+        "shots": execution.shots_done,
+        "raw_data": execution.raw_data,
+    }
+
+
+def backend_document(backend: BackendStatus) -> dict[str, Any]:
+    """What a center may know of a backend."""
+    names = (
+        "name",
+        "state",
+        "reason",
+        "since",
+        "qubits",
+        "max_shots",
+        "default_shots",
+        "queued",
+        "executing",
+    )
+    return {name: getattr(backend, name) for name in names}
+
+
+def reserved(reservations: Sequence[Reservation], backend: str, center: str) -> list[dict[str, Any]]:
+    """The windows of a backend that are to come, as a center may know them: another's are `yours: false`, no more."""
+    return [
+        {"begins": one.begins, "ends": one.ends, "yours": one.center == center}
+        | ({"reason": one.reason} if one.center == center else {})
+        for one in sorted(reservations, key=lambda one: one.begins)
+        if one.backend == backend
+    ]
+
+
+def error_document(error: QslurmError) -> dict[str, Any]:
+    """An error, as all qslurm's commands write it: `code` is the exit code it stands for."""
+    return {
+        "error": {
+            "code": error.exit_code,
+            "type": error.kind,
+            "message": error.message,
+            "hint": error.hint,
+        }
+    }

@@ -1,0 +1,262 @@
+"""Takes in what the gate says of C2's jobs, while somebody wants to know, and wakes who waits for a change."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import queue
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from qslurm.c2.jobmanager.job_table import Table
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.protocol import feed_frames
+from qslurm.protocol.job_changes import Load
+from qslurm.protocol.partition_queue import loads, places
+from qslurm.slurm.job_row import JobRow
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+strangers = EventLog(f"{__name__}.strangers", a_minute=10)
+
+STRANGER_S = 0.01
+"""So long after somebody who is not the gate nobody else is looked at: strangers get no more of this process's time."""
+
+DEAD_S = 10.0
+"""So long without a word of the gate, and it is not believed to know how the jobs are."""
+
+REST_S = 90.0
+"""So long after the last question the gate may rest."""
+
+TICK_S = 2.0
+
+T = TypeVar("T")
+
+
+class Feed:
+    """A thread that listens to the gate. `changed` is called with each center whose jobs have changed.
+
+    `changed("")` says that everybody should look again: there is a feed now, or none any more. `looked` is called when
+    the gate has looked because of a question.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        prefix: str,
+        trusted: Iterable[str],
+        changed: Callable[[str], None],
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._path = Path(path)
+        self._trusted = {0, os.getuid(), *_uids(trusted)}
+        self._changed = changed
+        self._tell_looked = looked
+        self._questions = self._said = self._looked = 0
+        """The newest question, the newest that the gate was told of, and the newest that it has looked for."""
+        self._lock = threading.Lock()
+        self._table = Table(prefix)
+        self._link: socket.socket | None = None
+        self._is_wanted = False
+        self._is_live = False
+        self._asked = self._heard = float("-inf")
+        self._trouble = "The gate has not said anything yet."
+        self._version = 0
+        self._lines: tuple[int, dict[int, int]] = (-1, {})
+        self._loads: tuple[int, list[Load]] = (-1, [])
+        """What was made of all jobs, and of which version of the table."""
+        self._links: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
+        self._listener = _listener(self._path)
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+        self._entrance = threading.Thread(target=self._accept, name="feed-accept", daemon=True)
+        self._entrance.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._entrance.join()
+        with self._lock:
+            if self._link is not None:
+                with suppress(OSError):
+                    self._link.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def read(self, question: Callable[[Table], T]) -> T | None:
+        """The answer of the table to a question; None while the gate does not say how the jobs are."""
+        with self._lock:
+            self._asked = time.monotonic()
+            self._want(True)
+            return question(self._table) if self._is_live else None
+
+    def demand(self) -> int:
+        """Have the gate look now; the number of this question, for `has_looked`."""
+        with self._lock:
+            self._asked = time.monotonic()
+            self._questions += 1
+            if self._link is None:
+                return 0
+            if not self._is_wanted:
+                self._want(True)
+            elif self._said <= self._looked:  # else it looks just now, and is told of this when it has
+                self._say_wanted(self._link)
+            return self._questions
+
+    def has_looked(self, question: int) -> bool:
+        """Whether the gate has looked since that question was asked. Waits for nobody."""
+        return self._looked >= question
+
+    def places(self) -> dict[int, int] | None:
+        """The place in line of each job that waits, among those of all centers; None while nobody knows."""
+        changed = self.read(lambda table: self._all_since(table, self._lines[0]))
+        if changed is None:
+            return None
+        version, rows = changed
+        if rows is not None:
+            self._lines = version, places(rows)
+        return self._lines[1]
+
+    def loads(self) -> list[Load] | None:
+        """How many jobs wait and run in each partition; None while nobody knows."""
+        changed = self.read(lambda table: self._all_since(table, self._loads[0]))
+        if changed is None:
+            return None
+        version, rows = changed
+        if rows is not None:
+            self._loads = version, loads(rows)
+        return self._loads[1]
+
+    def _all_since(self, table: Table, version: int) -> tuple[int, list[JobRow] | None]:
+        """The table's version, and all jobs if it is another one: what is made of them is made once, for everybody."""
+        return self._version, None if self._version == version else list(table.all.values())
+
+    def silence(self) -> UnreachableError:
+        """Why there is no answer."""
+        return UnreachableError(
+            f"The job manager does not know how the jobs are: {self._trouble}", hint="slurmrestd may."
+        )
+
+    # --- in the thread -------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        """In a thread of its own: whoever else comes is sent away also while the gate tells of jobs."""
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:  # closed
+                self._links.put(None)
+                return
+            _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid in self._trusted:
+                self._links.put(link)
+                continue
+            link.close()
+            strangers.warning("somebody else than the gate was here", uid=uid)
+            time.sleep(STRANGER_S)
+
+    def _run(self) -> None:
+        while (link := self._links.get()) is not None:
+            with link:
+                self._serve(link)
+
+    def _serve(self, link: socket.socket) -> None:
+        link.settimeout(DEAD_S)
+        with self._lock:
+            self._link, self._is_wanted, self._said = link, False, self._looked
+            self._want(time.monotonic() - self._asked < REST_S)
+        log.info("the gate tells of jobs")
+        try:
+            while True:
+                self._hear(link)
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            why = "it hung up" if isinstance(error, EOFError) else str(error)
+            log.warning("the gate tells of jobs no more", reason=why)
+        with self._lock:
+            self._link = None
+            self._lose("The gate is away.")
+
+    def _hear(self, link: socket.socket) -> None:
+        ready, _, _ = select.select([link], [], [], TICK_S)
+        message = feed_frames.said.decode(feed_frames.receive(link)) if ready else None
+        now = time.monotonic()
+        touched: set[str] = set()
+        has_looked = False
+        with self._lock:
+            if message is not None:
+                self._heard = now
+            if isinstance(message, feed_frames.Update | feed_frames.Still) and message.look > self._looked:
+                self._looked, has_looked = message.look, True
+                if self._is_wanted and self._questions > self._said:
+                    self._say_wanted(link)
+            elif self._is_wanted and now - self._heard > DEAD_S:
+                raise TimeoutError("it says nothing")
+            if isinstance(message, feed_frames.Update):
+                touched = self._table.apply(message)
+                self._version += 1
+            if isinstance(message, feed_frames.Trouble):
+                self._lose(message.reason)
+            elif message is not None and self._is_wanted and not self._is_live:
+                self._is_live = True
+                touched.add("")
+            if self._is_wanted and now - self._asked > REST_S:
+                self._want(False)
+                self._lose("Nobody has asked for long.")
+        for center in touched:
+            self._changed(center)
+        if has_looked:
+            self._tell_looked()
+
+    def _lose(self, why: str) -> None:
+        self._trouble = why
+        if self._is_live:
+            self._is_live = False
+            self._changed("")
+
+    def _want(self, is_wanted: bool) -> None:
+        if self._link is None or is_wanted == self._is_wanted:
+            return
+        self._is_wanted, self._heard = is_wanted, time.monotonic()
+        self._say_wanted(self._link)
+
+    def _say_wanted(self, link: socket.socket) -> None:
+        # One question is under way at a time, so what is said always fits into the link: nobody waits with the lock.
+        self._said = self._questions
+        with suppress(OSError):  # the thread notices that the link is gone
+            feed_frames.send(link, feed_frames.Wanted(self._is_wanted, self._questions))
+
+
+def _uids(names: Iterable[str]) -> set[int]:
+    try:
+        return {pwd.getpwnam(name).pw_uid for name in names}
+    except KeyError as error:
+        raise ConfigError(
+            f"This host has no user {error.args[0]}.", hint="Look at trusted_users in [dispatcher]."
+        ) from error
+
+
+def _listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o666)  # who may speak is decided by who they are
+        listener.listen(8)
+    except OSError as error:
+        listener.close()
+        raise UnreachableError(
+            f"The job manager can't listen at {path}: {error.strerror}.",
+            hint=f"It is `feed` in [jobmanager]. Is its folder there, and uid {os.getuid()}'s?",
+        ) from error
+    return listener

@@ -1,0 +1,236 @@
+"""Questions as they are read, and answers and errors as they are given, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qslurm.c2.jobmanager.documents import error_document
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    PermissionDeniedError,
+    QslurmError,
+    TokenError,
+    UnknownJobError,
+    UnreachableError,
+)
+from qslurm.protocol.token_renewal import TooOftenError
+from qslurm.system.event_log import EventLog
+from qslurm.system.logfmt import Field
+
+if TYPE_CHECKING:
+    from qslurm.c2.jobmanager.center_limits import CenterLimits
+
+log = EventLog(__name__, a_minute=60)
+
+BODY_S = 30.0
+"""Seconds that a request's body may take to arrive."""
+
+PIECE = 256 * 1024
+"""Bytes of an answer that are handed over at a time: the next ones wait until these have left."""
+
+
+class TooSlowError(InvalidInputError):
+    """A request did not arrive in time."""
+
+
+STATUS_OF: list[tuple[type[QslurmError], int]] = [
+    (TokenError, 401),
+    (PermissionDeniedError, 403),
+    (UnknownJobError, 404),
+    (NotReadyError, 409),
+    (TooSlowError, 408),
+    (InvalidInputError, 400),
+    (TooOftenError, 429),
+    (UnreachableError, 503),
+]
+"""HTTP statuses by error, the first that fits; all else is 500."""
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'"),
+]
+
+
+def guarded(
+    endpoint: Callable[[Request], Response],
+    limits: CenterLimits,
+    authenticate: Callable[[Request], str],
+    fields: frozenset[str] = frozenset(),
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that works in a thread, for a center (request.state.center) that is known by then.
+
+    `fields` are those that its query may have. What nobody expected is logged with the job it is about; a center is
+    not told how we look inside.
+    """
+
+    async def answer(request: Request) -> Response:
+        center = authenticate(request)
+        limits.begin(request, center)
+        request.state.center = center
+        refuse_other_fields(request, fields)
+        await limits.turn(request)
+        return await limits.work(center, lambda: work(request))
+
+    def work(request: Request) -> Response:
+        try:
+            return endpoint(request)
+        except (QslurmError, HTTPException):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be said, and answered
+            log.crashed("request failed", error, **_about(request))
+            return error_response(bug(error))
+
+    return answer
+
+
+def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
+    """InvalidInputError for a field of the query that is not known: who sends one counts on it."""
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidInputError(f"The query field {name[:40]!r} is not known here.")
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """A request's body, of at most so many bytes; TooSlowError if it does not arrive in BODY_S, or never will."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    raise InvalidInputError(f"A request may have {most >> 20} MiB.")
+    except ClientDisconnect as error:
+        raise TooSlowError("The request has been broken off.") from error
+    except TimeoutError as error:
+        raise TooSlowError(f"The request did not arrive within {BODY_S:g} s.") from error
+    return bytes(body)
+
+
+def answer_error(request: Request, error: QslurmError) -> Response:
+    """An error of ours, answered, and logged if it is this service that failed."""
+    answer = error_response(error)
+    if answer.status_code >= 500:
+        log.warning("request failed", **_about(request), status=answer.status_code, why=error.message)
+    return answer
+
+
+def _about(request: Request) -> dict[str, Field]:
+    center = getattr(request.state, "center", None)
+    return {"job": request.path_params.get("job_id"), "center": center, "path": request.url.path}
+
+
+def error_response(error: QslurmError) -> Response:
+    """An error as JSON, with its HTTP status."""
+    status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return json_response(error_document(error), status=status, headers=headers)
+
+
+def http_error(error: HTTPException) -> Response:
+    """What Starlette refuses, as JSON."""
+    words = {404: "There is nothing here.", 405: "This can only be read: use GET."}
+    problem = InvalidInputError(
+        words.get(error.status_code, error.detail),
+        hint="See the job manager's paths: /v1/jobs, /v1/backends.",
+    )
+    headers = dict(error.headers) if error.headers else None
+    return json_response(error_document(problem), status=error.status_code, headers=headers)
+
+
+def bug(error: Exception) -> QslurmError:
+    """What a center is told of an error that nobody expected: not how we look inside."""
+    del error  # the traceback goes to the log
+    return QslurmError("The job manager failed.", hint="C2's operators find the reason in its log.")
+
+
+class InPieces(Response):
+    """An answer of any size, of which a client that does not read it is sent no more than it takes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        for start in range(0, len(body), PIECE):
+            piece = bytes(body[start : start + PIECE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def json_response(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A document."""
+    return InPieces(
+        msgspec.json.encode(document), status_code=status, headers=headers, media_type="application/json"
+    )
+
+
+def token_of(request: Request) -> str:
+    """The token that a request shows; TokenError if there is none."""
+    header: str = request.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    slurm_token: str = request.headers.get("x-slurm-user-token", "")
+    if not slurm_token.strip():
+        raise TokenError(
+            "This needs your center's token.",
+            hint="Send it as `Authorization: Bearer …` or X-SLURM-USER-TOKEN.",
+        )
+    return slurm_token.strip()
+
+
+def job_id_of(request: Request) -> int:
+    """The job in a request's path; InvalidInputError if it is no id."""
+    return _job_id(request.path_params["job_id"])
+
+
+def job_ids_in(request: Request, name: str, most: int) -> list[int]:
+    """The jobs of the query (`12,13`), each once; InvalidInputError if one is no id, or there are none or too many."""
+    text = request.query_params.get(name, "")
+    ids = text.split(",", most) if text else []
+    if not 1 <= len(ids) <= most:
+        raise InvalidInputError(f"{name} must have from 1 to {most} job ids, with commas.")
+    return list(dict.fromkeys(map(_job_id, ids)))
+
+
+def _job_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 10):
+        raise InvalidInputError(f"{text[:40]!r} is not a job id.", hint="A job id is a number, such as 4711.")
+    return int(text)
+
+
+def number_in(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+    """A number of the query; InvalidInputError if it is none, or out of bounds."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise InvalidInputError(f"{name} must be a number from {low} to {high}.")
+    return int(text)
+
+
+def with_headers(app: ASGIApp, limits: CenterLimits) -> ASGIApp:
+    """The application, with the headers that every answer has; requests are under way until they are answered."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        try:
+            await app(scope, receive, send_with_headers)
+        finally:
+            limits.end(scope)
+
+    return wrapped

@@ -1,0 +1,150 @@
+"""C2's jobs by center, with what has changed since when. Plain data; who asks and who tells is not its matter.
+
+Each change has a number. Who follows says the number of the last change they know, and is given what came later: of a
+job that has changed often only how it is now. A job that is gone leaves its number behind, for a while; who knows
+nothing, or something too old, is given everything.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+import secrets
+from dataclasses import dataclass, field
+
+from qslurm.protocol.feed_frames import Update
+from qslurm.protocol.job_changes import Page
+from qslurm.slurm.job_row import JobRow
+
+PAGE = 5000
+"""Jobs in one answer."""
+
+KEPT = 20_000
+"""Jobs of a center that are gone and still told of."""
+
+SLACK = 1000
+"""A center's log may have so many entries more than twice what it needs."""
+
+_CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})\.(\d{1,18})")
+
+
+@dataclass
+class _Center:
+    rows: dict[int, JobRow] = field(default_factory=dict)
+    changed: dict[int, int] = field(default_factory=dict)
+    """The number of each job's last change; of one that is gone, too."""
+
+    log: list[tuple[int, int]] = field(default_factory=list)
+    """Numbers with their jobs, in order; only a job's last one counts."""
+
+    number: int = 0
+    """Of the last change."""
+
+    forgotten: int = 0
+    """The highest number of a job that is gone and not told of any more."""
+
+
+class Table:
+    """All jobs. `prefix` begins the Slurm user of each center; other users' jobs only count in line."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._epoch = secrets.token_hex(8)
+        self._centers: dict[str, _Center] = {}
+        self.all: dict[int, JobRow] = {}
+        """All jobs of all users."""
+
+    def apply(self, update: Update) -> set[str]:
+        """Take in what the gate says; the centers whose jobs have changed."""
+        told = {row.job_id: row for row in update.rows}
+        gone = [job_id for job_id in self.all if job_id not in told] if update.reset else update.gone
+        touched = {self._drop(job_id) for job_id in gone}
+        for row in update.rows:
+            before = self.all.get(row.job_id)
+            if before == row:
+                continue
+            if before is not None and before.user != row.user:  # slurmctld has given the id again
+                touched.add(self._drop(row.job_id))
+            touched.add(self._put(row))
+        touched.discard("")
+        for name in touched:
+            _compact(self._centers[name])
+        return touched
+
+    def page(self, center: str, since: str, most: int = PAGE) -> Page:
+        """What has changed for this center since."""
+        known = self._centers.get(center, _Center())
+        number, base, reset = self._since(known, since)
+        page = Page(since="", reset=reset)
+        start = bisect.bisect_right(known.log, number, key=lambda entry: entry[0])
+        for at, job_id in known.log[start:]:
+            if known.changed.get(job_id) != at:
+                continue
+            if len(page.jobs) + len(page.gone) >= most:
+                page.more = True
+                break
+            number = at
+            row = known.rows.get(job_id)
+            if row is not None:
+                page.jobs.append(row)
+            elif at > base:  # who has everything from `base` on has never heard of those that went before
+                page.gone.append(job_id)
+        if not page.more:
+            number = base = known.number
+        page.since = f"{self._epoch}.{number}.{base}"
+        return page
+
+    def rows(self, center: str) -> list[JobRow]:
+        """A center's jobs."""
+        known = self._centers.get(center)
+        return list(known.rows.values()) if known else []
+
+    def _since(self, known: _Center, since: str) -> tuple[int, int, bool]:
+        """Number, base and whether it is begun anew. A list that is under way has all changes from its base on."""
+        match = _CURSOR.fullmatch(since)
+        if match and match[1] == self._epoch:
+            number, base = int(match[2]), int(match[3])
+            if known.forgotten <= base <= known.number and number <= known.number:
+                return number, base, False
+        return 0, known.number, True
+
+    def _put(self, row: JobRow) -> str:
+        self.all[row.job_id] = row
+        name = self._center_of(row)
+        if name:
+            center = self._centers.setdefault(name, _Center())
+            center.rows[row.job_id] = row
+            self._note(center, row.job_id)
+        return name
+
+    def _drop(self, job_id: int) -> str:
+        row = self.all.pop(job_id, None)
+        name = self._center_of(row) if row is not None else ""
+        if name:
+            center = self._centers[name]
+            del center.rows[job_id]
+            self._note(center, job_id)
+        return name
+
+    def _note(self, center: _Center, job_id: int) -> None:
+        center.number += 1
+        center.changed[job_id] = center.number
+        center.log.append((center.number, job_id))
+
+    def _center_of(self, row: JobRow) -> str:
+        return row.user.removeprefix(self._prefix) if row.user.startswith(self._prefix) else ""
+
+
+def _compact(center: _Center) -> None:
+    """Forget what nobody needs, once it is as much as what somebody does."""
+    gone = len(center.changed) - len(center.rows)
+    if gone <= 2 * KEPT and len(center.log) <= 2 * len(center.changed) + SLACK:
+        return
+    center.log = [(at, job_id) for at, job_id in center.log if center.changed[job_id] == at]
+    too_many = gone - KEPT
+    if too_many > 0:
+        old = [entry for entry in center.log if entry[1] not in center.rows][:too_many]
+        for at, job_id in old:
+            del center.changed[job_id]
+            center.forgotten = at
+        center.log = [entry for entry in center.log if entry[1] in center.changed]

@@ -1,0 +1,160 @@
+"""GET /metrics: what the dispatcher and this host's warm runtimes have counted, as OpenMetrics or as Prometheus' text.
+
+The numbers are the dispatcher's, asked for when somebody asks here, at most once a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from qslurm.c2.config.file import C2Config
+from qslurm.errors import QslurmError
+from qslurm.protocol.credentials import Identity
+from qslurm.protocol.messages import GetMetrics, Metrics
+from qslurm.protocol.metrics import FAMILIES, Spread, Value
+from qslurm.runtimes.classical.warm.status import WarmStatus, ask_service
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+PREFIX = "qslurm_"
+PATIENCE_S = 2.0
+AGE_S = 1.0
+"""Seconds for which one answer of the dispatcher serves everybody who asks."""
+
+_WARM: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
+    "wanted": (GaugeMetricFamily, "Warm runtimes that are to wait on this host."),
+    "ready": (GaugeMetricFamily, "Warm runtimes that wait on this host."),
+    "starting": (GaugeMetricFamily, "Warm runtimes that are on their way."),
+    "given": (CounterMetricFamily, "Warm runtimes that were handed to jobs."),
+    "cold": (CounterMetricFamily, "Jobs that asked for a warm runtime in vain and started one themselves."),
+}
+
+
+def make_metrics_app(config: C2Config, *, identity: Identity | None = None) -> ASGIApp:
+    """The application: /metrics and nothing else. `identity` is how the dispatcher knows us (default: MUNGE)."""
+    source = Source(config, identity)
+
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        registry = CollectorRegistry(auto_describe=False)
+        for collector in source.collectors():
+            registry.register(collector)
+        return Response(encode(registry), headers={"Content-Type": content_type})
+
+    app = Starlette(routes=[Route("/metrics", metrics, methods=["GET"])])
+    app.router.redirect_slashes = False
+    return app
+
+
+class Source:
+    """Asks the dispatcher and the warm runtimes' service, and remembers the answers for a moment."""
+
+    def __init__(self, config: C2Config, identity: Identity | None = None) -> None:
+        self._config = config
+        self._identity = identity
+        self._lock = threading.Lock()
+        self._found: tuple[Metrics | None, WarmStatus | None] = (None, None)
+        self._asked = float("-inf")
+        self._trouble = ""
+
+    def collectors(self) -> Iterator[Collector]:
+        """What there is to show now."""
+        with self._lock:
+            if time.monotonic() - self._asked > AGE_S:
+                self._found = (self._ask(), ask_service(self._config.runtimes.socket, patience_s=PATIENCE_S))
+                self._asked = time.monotonic()
+            metrics, warm = self._found
+        yield _Fixed(families(metrics, warm))
+        if metrics is not None:
+            pid = metrics.pid
+            yield ProcessCollector(f"{PREFIX}dispatcher", pid=lambda: pid, registry=None)
+
+    def _ask(self) -> Metrics | None:
+        from qslurm.protocol.dispatcher_client import DispatcherClient
+
+        dispatcher = self._config.dispatcher
+        try:
+            with DispatcherClient(
+                dispatcher.socket,
+                munge_socket=dispatcher.munge_socket,
+                timeout_s=PATIENCE_S,
+                identity=self._identity,
+            ) as client:
+                answer = client.ask(GetMetrics())
+        except QslurmError as error:  # which is what `dispatcher_up` says
+            if error.message != self._trouble:
+                log.warning("the dispatcher tells no metrics", why=error.message)
+            self._trouble = error.message
+            return None
+        self._trouble = ""
+        return answer if isinstance(answer, Metrics) else None
+
+
+class _Fixed(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def families(metrics: Metrics | None, warm: WarmStatus | None) -> Iterator[Metric]:
+    """Everything, in Prometheus' terms; `metrics` is None while the dispatcher is silent."""
+    up = "1 while the dispatcher answers the job manager."
+    yield GaugeMetricFamily(f"{PREFIX}dispatcher_up", up, value=float(metrics is not None))
+    if metrics is not None:
+        version = {"version": metrics.version}
+        yield InfoMetricFamily(f"{PREFIX}build", "The dispatcher's version.", value=version)
+        for name, family in FAMILIES.items():
+            labels, help_ = family.labels, family.help
+            if family.kind == "histogram":
+                yield _histogram(name, metrics.spreads.get(name, []))
+            elif family.kind == "counter":
+                counter = CounterMetricFamily(PREFIX + name, help_, labels=labels)
+                yield _filled(counter, metrics.values.get(name, []))
+            else:
+                yield _filled(
+                    GaugeMetricFamily(PREFIX + name, help_, labels=labels), metrics.values.get(name, [])
+                )
+    if warm is not None:
+        for name, (kind, help_) in _WARM.items():
+            yield kind(f"{PREFIX}warm_runtimes_{name}", help_, value=float(getattr(warm, name)))
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Sequence[Value]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    for one in values:
+        family.add_metric(one.labels, one.value)
+    return family
+
+
+def _histogram(name: str, spreads: Sequence[Spread]) -> HistogramMetricFamily:
+    table = FAMILIES[name]
+    family = HistogramMetricFamily(PREFIX + name, table.help, labels=table.labels)
+    bounds = [*(repr(bound) for bound in table.bounds), "+Inf"]
+    for one in spreads:
+        family.add_metric(
+            one.labels, list(zip(bounds, accumulate(one.counts), strict=True)), sum_value=one.total
+        )
+    return family

@@ -1,0 +1,264 @@
+"""The job manager's REST API: a center gets its own jobs' results and logs, with the token it has for Slurm.
+
+    GET /v1/jobs              the center's jobs, newest first (?limit=)
+    GET /v1/jobs/ID           one job
+    GET /v1/jobs/ID/results   what it measured or computed (409 while it is under way)
+    GET /v1/jobs/ID/logs      what it wrote, as text (?offset=; X-Qslurm-Next-Offset says where to go on)
+    GET /v1/results           the same of many (?jobs=12,13), or why there is none; as many as go into an answer
+    GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
+    GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
+    GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
+    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    how jobs wait and run, as it changes (following.py)
+    GET /v1/backends          the backends and how they are, with the windows reserved for some
+    GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
+    GET /healthz              whether this service works (no token needed)
+    /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (compute/api.py)
+
+Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from qslurm.c2.config.file import C2Config
+from qslurm.c2.jobmanager.authentication import Keyring, verify
+from qslurm.c2.jobmanager.backend_status import SharedStatus
+from qslurm.c2.jobmanager.center_limits import NOBODY, CenterLimits
+from qslurm.c2.jobmanager.documents import (
+    backend_document,
+    error_document,
+    job_document,
+    refuse_unfinished,
+    reserved,
+    result_document,
+)
+from qslurm.c2.jobmanager.http import (
+    answer_error,
+    bug,
+    error_response,
+    guarded,
+    http_error,
+    job_id_of,
+    job_ids_in,
+    json_response,
+    number_in,
+    token_of,
+    with_headers,
+)
+from qslurm.c2.jobmanager.logs import read_log
+from qslurm.c2.jobmanager.token_renewal import Renewing
+from qslurm.c2.store.reader import Reader
+from qslurm.c2.store.records import TaskRecord
+from qslurm.errors import (
+    InvalidInputError,
+    NotReadyError,
+    QslurmError,
+    UnknownJobError,
+)
+from qslurm.protocol.tls_certificate import read_certificate
+
+if TYPE_CHECKING:
+    from qslurm.c2.jobmanager.job_changes import Following
+
+KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
+"""The key of a submission, as its comment may have it."""
+
+LONGEST_LIST = 1000
+
+MOST_RESULTS = 250
+"""Jobs whose results may be asked for at once."""
+
+MOST_BYTES = 8 * 1024 * 1024
+"""Of results in an answer; the one that goes beyond is still in it."""
+
+
+def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
+    """The application, ready to serve; `following` has the endpoints for who follows jobs."""
+    manager = _JobManager(config)
+    limits = CenterLimits()
+
+    def route(path: str, endpoint: Callable[[Request], Response], *fields: str, **options: Any) -> Route:
+        authenticate = options.pop("authenticate", manager.center)
+        answer = guarded(endpoint, limits, authenticate, frozenset(fields))
+        return Route(path, answer, methods=options.get("methods", ["GET"]))
+
+    routes: list[BaseRoute] = [
+        route("/healthz", manager.health, authenticate=lambda _: NOBODY),
+        route("/v1/backends", manager.backends),
+        route("/v1/sessions", manager.sessions),
+        route("/v1/usage", manager.usage, "since", "until"),
+        route("/v1/token", manager.renewal, methods=["GET", "POST"]),
+        route("/v1/keys/{key:path}", manager.key),
+        route("/v1/results", manager.many_results, "jobs"),
+        route("/v1/jobs", manager.jobs, "limit"),
+        route("/v1/jobs/{job_id}", manager.job),
+        route("/v1/jobs/{job_id}/results", manager.results),
+        route("/v1/jobs/{job_id}/logs", manager.logs, "offset"),
+    ]
+    if following is not None:
+        routes += following.routes(manager.center, limits)
+    if config.jobmanager.compute:
+        routes.append(Mount("/quantum-inspire", routes=manager.compute_routes(limits)))
+
+    # asynchronous, so that who has no token takes no thread
+    async def refuse(request: Request, error: QslurmError) -> Response:
+        return answer_error(request, error)
+
+    async def nothing_here(request: Request, error: HTTPException) -> Response:
+        del request
+        return http_error(error)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        del request
+        return error_response(bug(error))
+
+    handlers: dict[Any, Any] = {
+        QslurmError: refuse,
+        HTTPException: nothing_here,
+        Exception: unexpected,
+    }
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a redirect would name whatever host the request named
+    return with_headers(app, limits)
+
+
+class _JobManager:
+    """The endpoints. They are plain functions that run in threads, of each center a few at a time."""
+
+    def __init__(self, config: C2Config) -> None:
+        self._config = config
+        self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
+        self._reader = Reader(config.dispatcher.store)
+        self._renewing = Renewing(config.tokens.socket)
+        self._status = SharedStatus(config)
+
+    def compute_routes(self, limits: CenterLimits) -> list[Route]:
+        """The Compute API's paths, for clients that were made for Quantum Inspire."""
+        from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
+        from qslurm.c2.jobmanager.compute_api.records import Records
+        from qslurm.c2.jobmanager.compute_api.runner import Caller
+        from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
+
+        def authenticate(request: Request) -> Caller:
+            return Caller(self.center(request), token_of(request))
+
+        section = self._config.jobmanager
+        runner = SlurmRunner(self._config, lambda: self._status.get().backends)
+        url = (section.url or f"http://{section.listen}").rstrip("/") + "/quantum-inspire"
+        return ComputeApi(Records(section.compute), runner, authenticate, limits, url).routes()
+
+    def health(self, request: Request) -> Response:
+        del request
+        self._reader.tasks("", limit=1)
+        self._keyring.key("")
+        return json_response({"status": "ok"})
+
+    def backends(self, request: Request) -> Response:
+        center, status = request.state.center, self._status.get()
+        return json_response(
+            {
+                "backends": [
+                    backend_document(one) | {"reserved": reserved(status.reservations, one.name, center)}
+                    for one in status.backends
+                ]
+            }
+        )
+
+    def renewal(self, request: Request) -> Response:
+        center = request.state.center
+        only_look = request.method != "POST"
+        return json_response(self._renewing.document(center, token_of(request), only_look=only_look))
+
+    def sessions(self, request: Request) -> Response:
+        del request
+        sessions = self._config.sessions
+        if not sessions.listen:
+            return json_response({"address": "", "certificate": ""})
+        certificate = read_certificate(Path(sessions.key))
+        return json_response({"address": sessions.address or sessions.listen, "certificate": certificate})
+
+    def usage(self, request: Request) -> Response:
+        center = request.state.center
+        since = number_in(request, "since", default=0, low=0, high=2**40)
+        until = number_in(request, "until", default=2**40, low=0, high=2**40)
+        return json_response({"usage": msgspec.to_builtins(self._reader.usage(center, since, until))})
+
+    def jobs(self, request: Request) -> Response:
+        center = request.state.center
+        limit = number_in(request, "limit", default=100, low=1, high=LONGEST_LIST)
+        return json_response({"jobs": [job_document(task) for task in self._reader.tasks(center, limit)]})
+
+    def job(self, request: Request) -> Response:
+        return json_response(job_document(self._task(request)))
+
+    def key(self, request: Request) -> Response:
+        center, key = request.state.center, request.path_params["key"]
+        if not KEY.fullmatch(key):
+            raise InvalidInputError(f"{key[:40]!r} is no key of a submission.")
+        return json_response({"jobs": [job_document(task) for task in self._reader.starts(center, key)]})
+
+    def results(self, request: Request) -> Response:
+        return json_response(self._results(self._task(request)))
+
+    def many_results(self, request: Request) -> Response:
+        center, wanted = request.state.center, job_ids_in(request, "jobs", MOST_RESULTS)
+        known = {task.job_id: task for task in self._reader.tasks_of(center, wanted)}
+        found: list[dict[str, Any]] = []
+        size = 0
+        for job_id in wanted:
+            try:
+                document = self._results(known[job_id]) if job_id in known else _absent(job_id)
+            except NotReadyError as error:
+                document = {"job_id": job_id} | error_document(error)
+            found.append(document)
+            size += sum(len(value) for value in document.values() if isinstance(value, msgspec.Raw))
+            if size > MOST_BYTES:
+                break
+        return json_response({"results": found})
+
+    def _results(self, task: TaskRecord) -> dict[str, Any]:
+        refuse_unfinished(task)
+        return result_document(task, self._reader)
+
+    def logs(self, request: Request) -> Response:
+        center, job_id = request.state.center, job_id_of(request)
+        offset = number_in(request, "offset", default=0, low=0, high=2**62)
+        user = self._config.slurm.user_prefix + center
+        data, next_offset = read_log(self._config.jobmanager.logs, user, job_id, offset)
+        headers = {"X-Qslurm-Next-Offset": str(next_offset)}
+        return Response(data, media_type="text/plain", headers=headers)
+
+    def _task(self, request: Request) -> TaskRecord:
+        center, job_id = request.state.center, job_id_of(request)
+        task = self._reader.task(center, job_id)
+        if task is None:
+            raise _unknown(job_id)
+        return task
+
+    def center(self, request: Request) -> str:
+        """Whose token it is; TokenError for nobody's."""
+        return verify(token_of(request), self._keyring, self._config.slurm.user_prefix, time.time())
+
+
+def _unknown(job_id: int) -> UnknownJobError:
+    return UnknownJobError(
+        f"There is no job {job_id} of your center that has started.",
+        hint="`qslurm queue` shows your center's jobs.",
+    )
+
+
+def _absent(job_id: int) -> dict[str, Any]:
+    return {"job_id": job_id} | error_document(_unknown(job_id))

@@ -1,0 +1,110 @@
+"""What waits at a backend, in order: of each group that competes (centers, or all as one), of each center and job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qslurm.c2.scheduling.fair_share import FairShares
+from qslurm.c2.scheduling.ordered import Ordered
+from qslurm.c2.scheduling.policy import Policy, Rank, Waiting
+
+_ALL = ""  # the one group where centers do not compete
+
+_Place = tuple[float, float, int, str]
+"""A group's standing, the key of its first execution, and its name: groups are in this order."""
+
+
+class WaitingOrder:
+    """Executions that wait, by the keys that a policy ranks them by. `shares` say how centers stand."""
+
+    def __init__(self, policy: Policy, ageing_s: float, shares: FairShares) -> None:
+        self._policy = policy
+        self._ageing_s = ageing_s
+        self._shares = shares
+        self._waiting: dict[int, Waiting] = {}  # by number
+        self._numbers: dict[tuple[int, int], int] = {}  # by task and its seq
+        self._of_job: dict[int, Ordered[Rank]] = {}
+        self._of_center: dict[str, Ordered[Rank]] = {}
+        self._all: Ordered[Rank] = Ordered()
+        self._groups: Ordered[_Place] = Ordered()
+        self._places: dict[str, _Place] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def all(self) -> list[Waiting]:
+        """What waits, in no particular order."""
+        return list(self._waiting.values())
+
+    def first(self) -> Waiting:
+        """The first of the first group; only while something waits."""
+        return self._waiting[self._groups.first()[2]]
+
+    def numbered(self, number: int) -> Waiting:
+        """The execution with that number."""
+        return self._waiting[number]
+
+    def of(self, task: int, seq: int) -> Waiting:
+        """An execution of a task."""
+        return self._waiting[self._numbers[task, seq]]
+
+    def of_job(self, job: int) -> Ordered[Rank]:
+        """What waits of a job."""
+        return self._of_job.get(job) or Ordered()
+
+    def of_center(self, center: str) -> Ordered[Rank]:
+        """What waits of a center."""
+        return self._of_center.get(center) or Ordered()
+
+    def groups(self) -> Mapping[str, Ordered[Rank]]:
+        """The groups that compete, with what waits in each."""
+        return self._of_center if self._policy.by_center else {_ALL: self._all}
+
+    def group(self, waiting: Waiting) -> str:
+        """The group it competes in."""
+        return waiting.center if self._policy.by_center else _ALL
+
+    def key(self, waiting: Waiting) -> Rank:
+        """Where it stands in its group, its center and its job."""
+        return self._policy.rank(waiting, self._ageing_s)
+
+    def put(self, waiting: Waiting) -> None:
+        """It waits, where its key belongs."""
+        key = self.key(waiting)
+        self._waiting[waiting.number] = waiting
+        self._numbers[waiting.task, waiting.seq] = waiting.number
+        self._of_job.setdefault(waiting.job, Ordered()).add(key)
+        self._of_center.setdefault(waiting.center, Ordered()).add(key)
+        if not self._policy.by_center:
+            self._all.add(key)
+        self.place(self.group(waiting))
+
+    def remove(self, waiting: Waiting) -> None:
+        """It does not wait any more."""
+        key = self.key(waiting)
+        del self._waiting[waiting.number], self._numbers[waiting.task, waiting.seq]
+        of_job, of_center = self._of_job[waiting.job], self._of_center[waiting.center]
+        of_job.remove(key)
+        of_center.remove(key)
+        if not of_job:
+            del self._of_job[waiting.job]
+        if not of_center:
+            del self._of_center[waiting.center]
+        if not self._policy.by_center:
+            self._all.remove(key)
+        self.place(self.group(waiting))
+
+    def place(self, group: str) -> None:
+        """Put a group where its standing and its first one belong; whoever changes its standing says so."""
+        before = self._places.pop(group, None)
+        keys = self._of_center.get(group) if self._policy.by_center else self._all
+        after = None
+        if keys:
+            standing = self._shares.standing(group) if self._policy.by_center else 0.0
+            after = (standing, *keys.first(), group)
+            self._places[group] = after
+        if after != before:
+            if before is not None:
+                self._groups.remove(before)
+            if after is not None:
+                self._groups.add(after)

@@ -1,0 +1,155 @@
+"""Reads the store, beside the dispatcher that writes it: for the job manager and for operators.
+
+Each question opens the file anew, read-only. That costs a fraction of a millisecond, holds no lock between
+questions, and goes on working when the dispatcher, or the file, has been replaced.
+
+What jobs have computed is never read to list them, and passed on as the bytes that it is stored as: nested lists take
+eighty times as much memory when they are parsed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from qslurm.c2.store.records import ExecutionRecord, TaskRecord, UsageRecord
+from qslurm.errors import QslurmError
+from qslurm.system.sqlite_damage import damaged, is_damage
+
+LONGEST_REASON = 4000
+"""Characters of a reason that are read; a job's own step can send millions."""
+
+_TASK = f"""
+SELECT id, center, job_id, restart, key, kind, backend, name, user, account, origin, state,
+       substr(reason, 1, {LONGEST_REASON}), reason_code, admitted_at, started_at, finished_at, slurm_state, exit_code,
+       (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done'),
+       (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id),
+       (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id)
+FROM tasks
+"""  # noqa: S608 - a number of ours
+
+_USAGE = """
+SELECT origin, account, backend, count(DISTINCT job_id || ' ' || key), sum(done), sum(shots), sum(seconds)
+FROM (SELECT tasks.*,
+             (SELECT count(*) FROM executions e WHERE e.task = tasks.id AND e.state = 'done') AS done,
+             (SELECT coalesce(sum(shots_done), 0) FROM executions e WHERE e.task = tasks.id) AS shots,
+             (SELECT coalesce(sum(seconds), 0.0) FROM executions e WHERE e.task = tasks.id) AS seconds
+      FROM tasks WHERE center = ? AND coalesce(finished_at, started_at, admitted_at) BETWEEN ? AND ?)
+GROUP BY origin, account, backend
+"""
+
+_EXECUTIONS = """
+SELECT seq, shots_requested, shots_done, counts, raw_data, seconds, state, reason
+FROM executions WHERE task = ? ORDER BY seq
+"""
+
+_RESULTS = """
+SELECT seq, shots_requested, shots_done, counts, raw_data, seconds, state, reason
+FROM executions WHERE task = ? AND state = 'done' ORDER BY seq LIMIT ? OFFSET ?
+"""
+
+MOST_STARTS = 2000
+"""Starts of one submission that are read, the newest: an array has 1000 tasks, each of which may start again."""
+
+
+class Reader:
+    """Answers questions about tasks; a store that isn't there, or can't be read, is a QslurmError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+
+    def task(self, center: str, job_id: int) -> TaskRecord | None:
+        """The newest task of a center with that job id."""
+        where = "WHERE center = ? AND job_id = ? ORDER BY id DESC LIMIT 1"
+        rows = self._rows(_TASK + where, (center, job_id))
+        return _task(rows[0]) if rows else None
+
+    def tasks(self, center: str, limit: int = 100) -> list[TaskRecord]:
+        """A center's tasks, newest first."""
+        return [
+            _task(row)
+            for row in self._rows(_TASK + "WHERE center = ? ORDER BY id DESC LIMIT ?", (center, limit))
+        ]
+
+    def starts(self, center: str, key: str) -> list[TaskRecord]:
+        """Every start of a submission, or of any task of an array, newest first; the key of a task is `KEY#INDEX`."""
+        where = (
+            "WHERE center = ? AND key <> '' AND (key = ? OR (key >= ? AND key < ?)) ORDER BY id DESC LIMIT ?"
+        )
+        values = (center, key, f"{key}#", f"{key}$", MOST_STARTS)  # $ is the letter after #
+        return [_task(row) for row in self._rows(_TASK + where, values)]
+
+    def tasks_of(self, center: str, job_ids: Sequence[int]) -> list[TaskRecord]:
+        """The newest task of a center with each of these job ids, as far as there is one; at most 1000 ids."""
+        where = f"WHERE center = ? AND job_id IN ({','.join('?' * len(job_ids))}) ORDER BY id"
+        newest = {row[2]: row for row in self._rows(_TASK + where, (center, *job_ids))}
+        return [_task(newest[job_id]) for job_id in job_ids if job_id in newest]
+
+    def usage(self, center: str, since: float, until: float) -> list[UsageRecord]:
+        """What a center's jobs have used that ended, or were last heard of, in this time (Unix seconds)."""
+        names = UsageRecord.__struct_fields__
+        rows = self._rows(_USAGE, (center, since, until))
+        return [UsageRecord(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def final_result(self, task: TaskRecord) -> msgspec.Raw | None:
+        """What a task has handed in, as JSON."""
+        [(text,)] = self._rows("SELECT final_result FROM tasks WHERE id = ?", (task.id,)) or [(None,)]
+        return _raw(text)
+
+    def executions(self, task: TaskRecord) -> list[ExecutionRecord]:
+        """A task's executions in order, whether they gave a result or not."""
+        return [_execution(row) for row in self._rows(_EXECUTIONS, (task.id,))]
+
+    def results(self, task: TaskRecord, first: int = 0, most: int = 1) -> list[ExecutionRecord]:
+        """Those of a task's executions that gave a result, in order, from one on; a circuit job has one."""
+        return [_execution(row) for row in self._rows(_RESULTS, (task.id, most, first))]
+
+    def largest_result(self, task: TaskRecord) -> int:
+        """How large a task's results are at most, in bytes."""
+        size = "coalesce(max(length(counts) + coalesce(length(raw_data), 0)), 0)"
+        sql = f"SELECT {size} FROM executions WHERE task = ? AND state = 'done'"  # noqa: S608 - ours
+        return int(self._rows(sql, (task.id,))[0][0])
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with self._open() as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise damaged(self._path, error) from error
+            raise QslurmError(
+                f"The store {self._path} can't be read: {error}.",
+                hint="Is the dispatcher running, and may this user read the file?",
+            ) from error
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        # Without a write-ahead log nobody writes, and SQLite would want to create one; `immutable` says so.
+        idle = not self._path.with_name(self._path.name + "-wal").exists()
+        uri = f"file:{quote(str(self._path.absolute()))}?mode=ro" + ("&immutable=1" if idle else "")
+        connection = sqlite3.connect(uri, uri=True, timeout=5.0)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _task(row: tuple[Any, ...]) -> TaskRecord:
+    return TaskRecord(**dict(zip(TaskRecord.__struct_fields__, row, strict=True)))
+
+
+def _execution(row: tuple[Any, ...]) -> ExecutionRecord:
+    values = dict(zip(ExecutionRecord.__struct_fields__, row, strict=True))
+    values["counts"] = _raw(values["counts"] or "{}")
+    values["raw_data"] = _raw(values["raw_data"])
+    return ExecutionRecord(**values)
+
+
+def _raw(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())

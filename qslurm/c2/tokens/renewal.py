@@ -1,0 +1,144 @@
+"""Decides whether a token is renewed, and signs the new one. Runs where the private keys are, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.tokens.issue import SHORTEST_S, refuse_masters, sign
+from qslurm.c2.tokens.keys import CENTER_NAME, KeyHolder
+from qslurm.c2.tokens.renewal_terms import Terms, read_terms
+from qslurm.errors import InvalidInputError, PermissionDeniedError, TokenError
+from qslurm.protocol.token_renewal import TooOftenError
+from qslurm.tokens.claims import Claims, inspect
+from qslurm.tokens.lifetime import describe_expiry
+from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+BURST = 10
+"""Renewals that a center may ask for at once; its hosts without an agent each have a token of their own."""
+
+EVERY_S = 30.0
+"""One more after so many seconds."""
+
+_FORGED = "The token is not signed by this platform for your center."
+_ASK = "Ask C2's operators for a new token."
+
+
+class Renewed(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token, None if it was only asked whether there would be one; renewals end at `until` (Unix seconds)."""
+
+    center: str
+    claims: Claims
+    until: int
+    token: Secret | None = None
+
+
+class Allowance:
+    """How often each center may ask: a bucket of BURST that gets one more every EVERY_S."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._full_at: dict[str, float] = {}  # when the center's bucket is full again
+
+    def take(self, center: str) -> None:
+        """One renewal; TooOftenError if there is none left."""
+        now = self._clock()
+        full_at = max(now, self._full_at.get(center, now)) + EVERY_S
+        if full_at > now + BURST * EVERY_S:
+            raise TooOftenError(
+                f"The center {center} renews its token too often.",
+                hint=f"One renewal every {EVERY_S:g} s is granted.",
+            )
+        self._full_at[center] = full_at
+
+
+class Renewals:
+    """Gives a center a fresh token for a valid one. Thread-confined. `masters` are users that no token is for."""
+
+    def __init__(
+        self,
+        config: TokensConfig,
+        *,
+        user_prefix: str,
+        masters: Sequence[str],
+        clock: Callable[[], float] = time.time,
+        allowance: Allowance | None = None,
+        keys: KeyHolder | None = None,
+    ) -> None:
+        self._config, self._prefix, self._masters = config, user_prefix, masters
+        self._clock = clock
+        self._allowance = allowance or Allowance()
+        self._keys = keys or KeyHolder(config)
+
+    def look(self, token: str) -> Renewed:
+        """What a renewal would be; the errors are those of `renew`."""
+        claims, terms, _ = self._judged(token)
+        return Renewed(center=claims.key_id, claims=claims, until=terms.until)
+
+    def renew(self, token: str) -> Renewed:
+        """A fresh token for a valid one: for the same user, by the same key, from now on.
+
+        TokenError for one that C2 would not take either, PermissionDeniedError when the operator allows no renewal
+        (any more), TooOftenError for a center that asks too often.
+        """
+        claims, terms, key = self._judged(token)
+        self._allowance.take(claims.key_id)
+        now = int(self._clock())
+        expires = min(now + terms.seconds(self._config), terms.until)
+        if claims.expires is not None and expires <= claims.expires:
+            raise PermissionDeniedError(
+                f"A new token would end no later than this one, which {describe_expiry(claims.expires, now)}.",
+                hint="Renew it later; if renewals end there, ask C2's operators.",
+            )
+        fresh = sign(key, claims.key_id, claims.user, now, expires)
+        return Renewed(center=claims.key_id, claims=fresh.claims, until=terms.until, token=fresh.token)
+
+    def _judged(self, token: str) -> tuple[Claims, Terms, RSAPrivateKey]:
+        now = self._clock()
+        claims, key = self._verified(token, now)
+        refuse_masters(claims.user, self._masters)
+        terms = read_terms(self._config, claims.key_id)
+        if terms.until - now < SHORTEST_S:
+            raise PermissionDeniedError(
+                f"C2's operators do not renew the tokens of {claims.key_id}{_since(terms, now)}.",
+                hint=f"This one {describe_expiry(claims.expires or 0, now)}. {_ASK}",
+            )
+        return claims, terms, key
+
+    def _verified(self, token: str, now: float) -> tuple[Claims, RSAPrivateKey]:
+        """What a token says, if its center's key has signed it and it is for that center's user."""
+        import jwt
+
+        said = inspect(token)  # nothing of it is believed yet
+        if said.algorithm != "RS256":
+            raise TokenError(
+                "Only tokens of a center's own key (RS256) are renewed: with a shared key nobody can be cut off.",
+                hint=_ASK,
+            )
+        if not CENTER_NAME.fullmatch(said.key_id) or said.user != self._prefix + said.key_id:
+            raise TokenError(_FORGED, hint=_ASK)
+        try:
+            key = self._keys.key(said.key_id)
+            jwt.decode(
+                token,
+                key.public_key(),
+                algorithms=["RS256"],
+                options={"require": ["exp"], "verify_exp": False, "verify_iat": False, "verify_aud": False},
+            )
+        except (InvalidInputError, jwt.PyJWTError):
+            # not chained, and one sentence for no key and a wrong one: who tries keys learns nothing
+            raise TokenError(_FORGED, hint=_ASK) from None
+        if said.expired(now):
+            raise TokenError(f"The token {describe_expiry(said.expires or 0, now)}.", hint=_ASK)
+        return said, key
+
+
+def _since(terms: Terms, now: float) -> str:
+    return f" since {describe_expiry(terms.until, now).partition(', ')[2]}" if 0 < terms.until <= now else ""

@@ -1,0 +1,168 @@
+"""The renewal service: the only process on C2 that reads the private keys. It knows one question.
+
+One question at a time: signing takes some ten milliseconds, a center asks once in weeks, and only the job manager and
+root are listened to.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import signal
+import socket
+import stat
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.tokens.keys import list_keys
+from qslurm.c2.tokens.renewal import Renewals, Renewed
+from qslurm.errors import ConfigError, QslurmError, UnreachableError
+from qslurm.protocol.token_renewal import Answer, Given, Refused, ask_decoder, receive, send
+from qslurm.system.event_log import EventLog
+from qslurm.tokens.lifetime import parse_lifetime
+
+log = EventLog(__name__)
+
+QUESTION_S = 2.0
+"""For a question to arrive, and for its answer to be taken."""
+
+WORD_S = 1.0
+"""Between two words in the log about who may not ask."""
+
+
+def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> None:
+    """Serve until SIGTERM or SIGINT; a question under way is answered first.
+
+    ConfigError if there is no socket or no such client, InvalidInputError for a lifetime that is none,
+    PermissionDeniedError without a right to the keys, UnreachableError if the socket is taken.
+    """
+    if not config.socket:
+        raise ConfigError(
+            "Nobody said where the renewal service listens.", hint="Set socket under [tokens] in c2.toml."
+        )
+    for period in (config.max_lifetime, config.renewed_lifetime):
+        parse_lifetime(period)
+    service = Service(config, Renewals(config, user_prefix=user_prefix, masters=masters))
+    centers = [key.center for key in list_keys(config)]  # now, and not when the first center asks
+    ear, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    path = Path(config.socket)
+    with _listening(path) as listener:
+        log.info("listening", socket=str(path), centers=",".join(centers))
+        poll = select.poll()
+        poll.register(ear, select.POLLIN)
+        poll.register(listener, select.POLLIN)
+        while ear not in (ready := [number for number, _ in poll.poll()]):
+            if ready:
+                service.next_of(listener)
+        log.info("stopping")
+    path.unlink(missing_ok=True)
+
+
+class Service:
+    """Answers those who may ask."""
+
+    def __init__(self, config: TokensConfig, renewals: Renewals) -> None:
+        self._renewals = renewals
+        self._quiet_until = 0.0
+        self._clients = {0, os.geteuid(), *map(_uid, config.clients)}
+
+    def next_of(self, listener: socket.socket) -> None:
+        """Take the next connection, and answer its question; whatever becomes of it, the service goes on."""
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                self._answer(connection)
+            except (OSError, EOFError, msgspec.DecodeError) as error:
+                log.warning("hung up", reason=str(error) or type(error).__name__)
+
+    def _answer(self, connection: socket.socket) -> None:
+        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in self._clients:
+            self._note(uid)
+            return
+        question = ask_decoder.decode(receive(connection, time.monotonic() + QUESTION_S))
+        answer = self._answered(question.token, question.only_look)
+        connection.settimeout(QUESTION_S)
+        send(connection, msgspec.msgpack.encode(answer))
+
+    def _note(self, uid: int) -> None:
+        """Somebody was turned away; who comes again and again does not fill the log."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + WORD_S
+            log.warning("turned away", uid=uid)
+
+    def _answered(self, token: str, only_look: bool) -> Answer:
+        try:
+            found = self._renewals.look(token) if only_look else self._renewals.renew(token)
+        except QslurmError as error:
+            log.warning("refused", reason=error.message)
+            return Refused(error.kind, error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 -- a bug must not end the service, nor be told to a center
+            log.crashed("a question failed", error)
+            return Refused(
+                "unexpected", "C2's renewal service failed.", "C2's operators find why in its log."
+            )
+        if found.token is not None:
+            _audit(found)
+        expires = found.claims.expires or 0
+        return Given(found.token.reveal() if found.token else "", expires, found.until)
+
+
+def _audit(given: Renewed) -> None:
+    log.info(
+        "renewed",
+        center=given.center,
+        user=given.claims.user,
+        expires=given.claims.expires,
+        until=given.until,
+    )
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError as error:
+        raise ConfigError(
+            f"There is no user {name} here, who asks for renewals.", hint="Check clients under [tokens]."
+        ) from error
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket that everybody may connect to: the kernel says who does, and only clients are answered."""
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ConfigError(f"{path} is there, and no socket.", hint="Look at socket under [tokens].")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            _take_away(path)
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(64)
+    except UnreachableError:
+        listener.close()
+        raise
+    except OSError as error:
+        listener.close()
+        raise UnreachableError(
+            f"The renewal service can't listen at {path}: {error.strerror}.",
+            hint=f"Is its folder there, and uid {os.getuid()}'s?",
+        ) from error
+    return listener
+
+
+def _take_away(path: Path) -> None:
+    """Remove the socket of a service that was killed; UnreachableError if it lives."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise UnreachableError(f"Another renewal service listens at {path}.")
+    path.unlink()

@@ -1,0 +1,112 @@
+"""Where `qslurm submit` sends: the platform, and the backend where its user said `any`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from qslurm.cli.output import note, print_error
+from qslurm.errors import InvalidInputError, QslurmError
+
+if TYPE_CHECKING:
+    from qslurm.c1.submission.backend_selection import Need, Offer
+    from qslurm.c1.submission.options import Request
+    from qslurm.cli.options import CenterFlags
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+def each(things: Sequence[S], make: Callable[[S], T]) -> list[T]:
+    """What is made of all of them; if some can't be, each of these is said, and the last one's error raised."""
+    made, failures = _tried(things, make)
+    _refuse(failures, len(things))
+    return made
+
+
+def settled(requests: Sequence[Request], check: Callable[[Request], object]) -> list[Request]:
+    """The requests with their files read; what their user may not have meant is said.
+
+    If some can't be read, the others are checked, so that all that is wrong is said at once.
+    """
+    from qslurm.c1.submission.options import settle, unused_options
+
+    read, failures = _tried(requests, lambda request: settle(request, note))
+    for request in read:
+        if unused := unused_options(request):
+            says = "say" if len(unused) > 1 else "says"
+            note(f"{request.file} is sent as it is; {', '.join(unused)} {says} nothing to it.")
+    if failures:
+        failures += _tried(read, check)[1]
+    _refuse(failures, len(requests))
+    return read
+
+
+def _tried(things: Sequence[S], make: Callable[[S], T]) -> tuple[list[T], list[QslurmError]]:
+    made, failures = [], []
+    for thing in things:
+        try:
+            made.append(make(thing))
+        except QslurmError as error:
+            failures.append(error)
+    return made, failures
+
+
+def _refuse(failures: Sequence[QslurmError], files: int) -> None:
+    if not failures:
+        return
+    for failure in failures[:-1]:
+        print_error(failure, as_json=False)
+    last = failures[-1]
+    if files == 1:
+        raise last
+    hint = f"{last.hint} Nothing was sent: {len(failures)} of {files} files can't be.".strip()
+    raise type(last)(last.message, hint=hint) from last
+
+
+def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[Request]]:
+    """The one platform that settled requests go to, and the requests with a backend chosen where it was left open."""
+    from qslurm.c1.submission.backend_candidates import chosen, wants_any
+
+    names = sorted({request.platform for request in requests if request.platform})
+    if len(names) > 1:
+        raise InvalidInputError(
+            f"These files are for different platforms: {', '.join(names)}.", hint="Submit them one by one."
+        )
+    platforms = center.platforms
+    said = names[0] if names else platforms.said
+    config = platforms.config(said or platforms.usual or platforms.names[0])
+    left_open = [wants_any(config, request) for request in requests]
+    if not any(left_open):
+        if any(request.qubits for request in requests):
+            note("--qubits says nothing without --backend any.")
+        return platforms.config(said).platform, list(requests)
+    if said or not all(left_open):
+        names = [platforms.config(said).platform]
+    names = names or list(platforms.wanted)
+    usual = names[0] if len(names) == 1 else platforms.usual
+    config = platforms.config(names[0])
+    found, choice = chosen(config, requests, names, usual, lambda some, need: _offers(center, some, need))
+    assert choice is not None
+    note(f"--backend any: {choice.why}.")
+    return choice.offer.platform, found
+
+
+def _offers(center: CenterFlags, names: Sequence[str], need: Need) -> list[Offer]:
+    """What these platforms offer; those that have not answered are not waited for when one is free that fits."""
+    from qslurm.c1.queries.lists import backends
+    from qslurm.c1.submission.backend_candidates import offers_of
+    from qslurm.c1.submission.backend_selection import is_free
+    from qslurm.cli.all_platforms import ask_all
+
+    if need.qubits is None:
+        note("How many qubits the job needs is not known, so any backend has enough; --qubits says it.")
+    now = time.time()
+    found = ask_all(
+        center,
+        lambda connection: offers_of(connection.config, backends(connection)),
+        names,
+        lambda offers: any(is_free(need, offer, now) for offer in offers),
+    )
+    return [offer for _, offers in found.answers for offer in offers]

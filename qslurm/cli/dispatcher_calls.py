@@ -1,0 +1,28 @@
+"""Asks the dispatcher of this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qslurm.protocol.messages import Message, Status
+
+
+def ask(message: Message, config_file: Path | None) -> Message:
+    """The dispatcher's answer; what it refuses is an error."""
+    from qslurm.c2.config.file import load_c2_config
+    from qslurm.protocol.dispatcher_client import DispatcherClient
+
+    config = load_c2_config(config_file).dispatcher
+    with DispatcherClient(config.socket, munge_socket=config.munge_socket) as client:
+        return client.ask(message)
+
+
+def ask_status(config_file: Path | None, *, jobs: bool = False, queue: int = 0) -> Status:
+    """What the dispatcher says of itself; with `jobs` who asks shows who that is, and is told of theirs."""
+    from qslurm.protocol.messages import GetStatus, Status
+
+    answer = ask(GetStatus(jobs=jobs, queue=queue), config_file)
+    assert isinstance(answer, Status)
+    return answer

@@ -1,0 +1,83 @@
+"""What is said of a job that is waited for, and of one that has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qslurm.cli.output import ProgressLine, job_document, note
+from qslurm.cli.time_format import duration
+from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.polling import Poll, Watched
+    from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.c1.queries.tasks import Tasks
+    from qslurm.slurm.rest import JobInfo
+
+
+def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
+    """Results of a completed job, where there are any to be had; that it completed is said by the exit code.
+
+    The error it has ended with, where the platform knows better than Slurm that it did not complete.
+    """
+    from qslurm.c1.queries.fetching import results
+
+    if not center.has_platform:
+        return None
+    try:
+        return results(center, job)
+    except (JobFailedError, JobCancelledError, TimedOutError):
+        raise
+    except QslurmError as error:
+        note(f"qslurm: {error}")
+        return None
+
+
+def situation(job: Watched) -> str:
+    """A job's state in words, with the reason if there is one."""
+    return f"{job.word}: {job.why}" if job.why else job.word
+
+
+def progress(job: JobRef, poll: Poll) -> str:
+    """How a job is that is waited for, in a line."""
+    if poll.job is None:
+        return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
+    return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
+
+
+class Watch:
+    """Shows how a job is that is waited for; that C2 does not answer is said also where no line is shown."""
+
+    def __init__(self, job: JobRef, line: ProgressLine, place: str = "") -> None:
+        from qslurm.c1.connection.polling import Silences
+
+        self._job, self._line, self._place = job, line, place
+        self._silences = Silences(self._say)
+
+    def __call__(self, poll: Poll) -> None:
+        """What a look has shown."""
+        if poll.job is None:
+            self._silences.unheard(poll.unheard)
+        else:
+            self._silences.heard()
+        self._line.show(self._place + progress(self._job, poll))
+
+    def _say(self, sentence: str) -> None:
+        self._line.clear()
+        note(f"qslurm: {sentence}")
+
+
+def ended_document(ended: Tasks, prefix: str) -> dict[str, Any]:
+    """A job that has ended, or an array's tasks, as a document."""
+    if not ended.is_array:
+        return task_document(ended.jobs[0], prefix)
+    return {"job_id": ended.ref.job_id, "tasks": [task_document(job, prefix) for job in ended.jobs]}
+
+
+def task_document(job: JobInfo, prefix: str) -> dict[str, Any]:
+    """A job, or a task of an array with its parameters, as a document."""
+    from qslurm.c1.queries.tasks import parameters_of
+
+    document, values = job_document(job, prefix), parameters_of(job)
+    return {**document, "parameters": values} if values else document

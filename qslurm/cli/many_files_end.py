@@ -1,0 +1,108 @@
+"""What has become of many files that were submitted together: a document and a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries.fetching import fetch_results, results_of
+from qslurm.c1.queries.job_ids import JobRef
+from qslurm.c1.queries.tasks import task_of
+from qslurm.cli.job_end import ended_document, results_or_none
+from qslurm.cli.output import error_document, print_json
+from qslurm.cli.results import print_results
+from qslurm.errors import NotReadyError, QslurmError, UnreachableError
+
+if TYPE_CHECKING:
+    from qslurm.c1.connection.center import Center
+    from qslurm.c1.queries.tasks import Tasks
+    from qslurm.c1.submission.packing import Package
+    from qslurm.cli.wait_many import End
+    from qslurm.slurm.rest import JobInfo
+
+
+def ends_in(
+    documents: Mapping[tuple[int, int], dict[str, Any]],
+    package: Package,
+    center: Center,
+    ref: JobRef,
+    end: End,
+) -> None:
+    """Write into the documents of a package's files how each has ended: its state, and its results or its error."""
+    tasks, failure = end
+    known: Mapping[int, dict[str, Any]] | UnreachableError = {}
+    if package.is_array and tasks is not None:
+        known = _known(center, tasks)
+    for task, member in enumerate(package.members):
+        document = documents[member, package.skip]
+        try:
+            if tasks is None:
+                raise failure or NotReadyError(f"Nobody knows how job {ref} is.")
+            if package.is_array:
+                mine = JobRef(ref.job_id, task, ref.platform)
+                document |= _task(center, task_of(tasks.jobs, mine), failure, known)
+            else:
+                document |= _job(center, ref, tasks, failure)
+        except QslurmError as error:
+            document |= {"state": "unknown", "error": error_document(error)}
+
+
+def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | UnreachableError:
+    """The results of the tasks, as far as they can be had at once, or why none can."""
+    ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
+    try:
+        return results_of(center, ended)
+    except UnreachableError as error:  # a thousand are not asked for one by one then
+        return error
+
+
+def _task(
+    center: Center,
+    job: JobInfo,
+    failure: QslurmError | None,
+    known: Mapping[int, dict[str, Any]] | UnreachableError,
+) -> dict[str, Any]:
+    """A file that is a task of its package's array; the others' failures are none of its own."""
+    said = {"state": job.word}
+    error = one.outcome_error(center, job) if job.is_final else failure
+    if error is None:
+        try:
+            if isinstance(known, UnreachableError):
+                raise known
+            results = fetch_results(center, job.job_id, job, known) if center.has_platform else None
+            return {**said, "results": results}
+        except QslurmError as failed:  # how it ended is known
+            error = failed
+    return {**said, "error": error_document(error)}
+
+
+def _job(center: Center, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:
+    """A file that is a job of its own, which may be an array."""
+    said: dict[str, Any] = {"state": tasks.word}
+    if tasks.is_array:
+        said["tasks"] = ended_document(tasks, center.prefix)["tasks"]
+    if failure is not None:
+        return {**said, "error": error_document(failure)}
+    return {**said, "results": results_or_none(center, ref)}
+
+
+def print_ends(documents: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """One document of all, or a row for each file, and for each task of one that is a sweep."""
+    if as_json:
+        print_json({"jobs": documents})
+        return
+    rows = [row for document in documents if document["job_id"] for row in _rows(document)]
+    print_results({"tasks": rows})
+
+
+def _rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    about = {"id": document["id"], "state": document["state"], "parameters": {"file": document["file"]}}
+    if document.get("error"):
+        return [{**about, "error": document["error"]}]
+    results = document.get("results") or {"kind": "script"}
+    if "tasks" not in results:
+        return [{**results, **about}]
+    return [
+        {**task, "parameters": {**about["parameters"], **task["parameters"]}} for task in results["tasks"]
+    ]

@@ -1,0 +1,192 @@
+"""The dispatcher of `qslurm run`: for one user's one job, in a process that nobody else can reach."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.payload.envelope import Envelope
+from qslurm.system.child_process import command, low_limits
+
+if TYPE_CHECKING:
+    import socket
+
+    from qslurm.protocol.messages import Admit
+
+JOB = 1
+
+ANSWER_S = 60.0
+"""Without a word from it for so long it is given up; it says something within a second, on a machine that is idle."""
+
+_BACKEND = "qx"
+_NEEDED = ("zmq", "qxelarator")  # those of the extra `run` that are not imported here
+_STARTS = 3
+_END_S = 10.0  # from its being told to end, or having closed its connection, until it has ended
+_SAID = 3  # the exit status of one whose last line is a sentence for the user
+_WORDS = 4096
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What the process is told on its standard input; `connection` and `door` are descriptors that it has."""
+
+    parent: int
+    connection: int
+    door: int
+    envelope: Envelope
+
+
+class LocalDispatcher:
+    """The process, which admits this job, and ends with this thread.
+
+    It takes questions over `connection`, and hands out lanes at `door`. ModuleNotFoundError if it could not begin,
+    QslurmError if no process can be started.
+    """
+
+    def __init__(self, connection: socket.socket, door: socket.socket, envelope: Envelope) -> None:
+        for name in _NEEDED:
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        setup = Setup(os.getpid(), connection.fileno(), door.fileno(), envelope)
+        self._why: QslurmError | None = None
+        self._words, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._process = subprocess.Popen(
+                command("qslurm.local.dispatcher"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=theirs,
+                start_new_session=True,  # Ctrl-C on a terminal is not for it
+                pass_fds=(setup.connection, setup.door),
+            )
+        finally:
+            os.close(theirs)
+        assert self._process.stdin is not None
+        with (
+            suppress(BrokenPipeError),
+            self._process.stdin as said,
+        ):  # it has ended: whoever asks it hears why
+            said.write(msgspec.json.encode(setup))
+
+    def why_silent(self) -> QslurmError:
+        """Why it does not answer; it has ended when this returns."""
+        self._why = self._why or self._find_why()
+        return self._why
+
+    def _find_why(self) -> QslurmError:
+        try:
+            status = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return UnreachableError(f"The dispatcher of this run has not answered for {ANSWER_S:g} s.")
+        finally:
+            self._process.kill()
+            self._process.wait()
+        said = self._last_line()
+        if status == _SAID:
+            return QslurmError(said, hint=low_limits())
+        if said:
+            return QslurmError(
+                f"The dispatcher of this run can't go on: {said.rstrip('.')}.", hint=low_limits()
+            )
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        return UnreachableError(f"The dispatcher of this run does not answer: it has ended with {how}.")
+
+    def close(self) -> None:
+        """End it, and what it has started."""
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # what it has started ends with it
+            self._process.wait()
+        os.close(self._words)
+
+    def _last_line(self) -> str:
+        tail = b""
+        with suppress(BlockingIOError):
+            while data := os.read(self._words, _WORDS):
+                tail = (tail + data)[-_WORDS:]
+        return tail.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+
+
+def main() -> None:
+    """What the process does until it is told to end."""
+    import sys
+
+    from qslurm.system.fast_exit import leave
+
+    said = sys.stdin.buffer.read()
+    try:
+        setup = msgspec.json.decode(said, type=Setup)
+    except msgspec.DecodeError:
+        leave(1)  # whoever started it has ended before it had said everything
+    try:
+        _serve(setup)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
+        print(f"\n{_sentence(error)}", file=sys.stderr)
+        leave(_SAID)
+    leave(0)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, QslurmError):
+        return str(error)
+    why = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else f"{type(error).__name__}: {error}"
+    )
+    return f"The dispatcher of this run can't go on: {' '.join(str(why).split()).rstrip('.')}."
+
+
+def _serve(setup: Setup) -> None:
+    import socket
+
+    import zmq
+
+    from qslurm.c2.config.dispatcher import BackendConfig
+    from qslurm.c2.dispatcher.server import Limits, Server
+    from qslurm.c2.dispatcher.tasks import hook_requests
+    from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+    from qslurm.c2.store.store import Store
+    from qslurm.protocol.credentials import OwnConnection
+    from qslurm.runtimes.quantum.pool_process import temporary_folder
+    from qslurm.system.child_process import end_with
+    from qslurm.system.signals import signals_stop
+
+    end_with(setup.parent)
+    ledger = TaskRegistry([BackendConfig(name=_BACKEND)], Store())
+    hook_requests.admit(ledger, _job(setup.envelope), "")  # who attaches to it reads why, if that was refused
+    server = Server(
+        ledger,
+        OwnConnection(),
+        Limits(frozenset(), float("inf"), starts=_STARTS),
+        context=zmq.Context(),
+        folder=temporary_folder(),
+        read=None,
+    )
+    with signals_stop(server.stop, server.bell):
+        server.let_in(socket.socket(fileno=setup.connection), socket.socket(fileno=setup.door))
+        server.run()
+
+
+def _job(envelope: Envelope) -> Admit:
+    from qslurm.protocol.messages import Admit
+
+    return Admit(
+        job_id=JOB,
+        restart=0,
+        user="",
+        uid=os.getuid(),
+        account="",
+        center="",
+        backend=_BACKEND,
+        kind=envelope.kind,
+        name=envelope.file,
+        envelope=envelope,
+    )

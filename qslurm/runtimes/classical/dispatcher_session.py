@@ -1,0 +1,289 @@
+"""A job step's hold on the dispatcher: it outlives a dispatcher that is killed and started again.
+
+Every question may be asked again: the dispatcher knows each execution by its number and never runs one twice.
+So whatever is unclear (no answer, an unknown session) ends in attaching again and asking again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.protocol.dispatcher_client import DispatcherClient, error_of
+from qslurm.protocol.messages import (
+    OPEN_EXECUTIONS,
+    Attach,
+    Attached,
+    Attend,
+    Await,
+    Conclude,
+    Done,
+    Execute,
+    Executed,
+    Message,
+    Pending,
+    Refused,
+)
+from qslurm.runtimes.hybrid.outcomes import backend_type_of, outcome_of, seed_of
+from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.lanes.client import LaneClient
+
+PATIENCE_S = 2.0
+"""Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
+
+AWAY_S = 3600.0
+"""So long a step waits for a dispatcher that is away; then its job fails."""
+
+ADMISSION_S = 15.0
+"""How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
+
+_ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that say that the job is over
+
+
+class Session:
+    """The work of one start of one job. It is the transport of a hybrid job's `qi`.
+
+    `say` gets a sentence whenever the reason for waiting changes. A dispatcher that has not answered for `patience_s`
+    is asked again, for `away_s`; then that is an UnreachableError. `leave` is called when the user's code goes on
+    asking after it was told that the job is over: it has caught the error, whatever that was. `door` connects to where
+    the dispatcher hands out lanes, or gives None. A second process of the same step gives the `token` of
+    the first, and has its session.
+    """
+
+    def __init__(
+        self,
+        client: DispatcherClient,
+        job_id: int,
+        restart: int,
+        *,
+        say: Callable[[str], None],
+        patience_s: float = PATIENCE_S,
+        away_s: float = AWAY_S,
+        leave: Callable[[QslurmError], None] | None = None,
+        door: Callable[[], socket.socket | None] = lambda: None,
+        token: str = "",
+    ) -> None:
+        self._client = client
+        self._knock = door
+        self._lane: LaneClient | None = None
+        self._attach = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
+        self._say = say
+        self._patience_s = patience_s
+        self._away_s = away_s
+        self._leave = leave
+        self._over = False
+        self._said = ""
+        self._seq = 0
+        self._shots = 0
+        self._attached = self._attach_once_admitted()
+
+    @property
+    def attached(self) -> Attached:
+        """What the dispatcher said when this step attached."""
+        return self._attached
+
+    @property
+    def executions(self) -> int:
+        """How many circuits have been asked for."""
+        return self._seq
+
+    @property
+    def shots(self) -> int:
+        """How many shots have been done in all."""
+        return self._shots
+
+    @property
+    def backend_type(self) -> BackendType:
+        """The backend that executions run on."""
+        return backend_type_of(self._attached)
+
+    def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
+        """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
+        return self._outcome_of(self._order(circuit, number_of_shots, raw_data))
+
+    def execute_many(
+        self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
+    ) -> Iterator[Outcome]:
+        """As `execute` for each circuit, with as many under way at a time as the dispatcher allows.
+
+        The first that can't be executed ends it with its error; those under way by then are seen through.
+        """
+        waiting = iter(circuits)
+        under_way: deque[Execute] = deque()
+        while True:
+            for circuit in itertools.islice(waiting, OPEN_EXECUTIONS - len(under_way)):
+                order = self._order(circuit, number_of_shots, raw_data)
+                self._insist(msgspec.structs.replace(order, wait=False))
+                under_way.append(order)
+            if not under_way:
+                return
+            try:
+                outcome = self._outcome_of(under_way.popleft(), begun=True)
+            except QslurmError:
+                for order in () if self._over else under_way:
+                    self._await(order, order.seq, begun=True)
+                raise
+            yield outcome
+
+    def _order(self, circuit: str, number_of_shots: int, raw_data: bool) -> Execute:
+        envelope = self._attached.envelope
+        seed = envelope.seed if envelope is not None else None
+        seq, self._seq = self._seq, self._seq + 1
+        return Execute(
+            task=self._attached.task,
+            seq=seq,
+            circuit=circuit,
+            shots=number_of_shots,
+            raw_data=raw_data,
+            seed=seed_of(seed, seq),
+        )
+
+    def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
+        executed = (None if begun else self._by_lane(order)) or self._await(order, order.seq, begun=begun)
+        outcome = outcome_of(executed)
+        self._shots += outcome.shots_done
+        return outcome
+
+    def circuit_outcome(self) -> Outcome:
+        """The outcome of a circuit job, whose circuit was queued when the job was admitted."""
+        if self._attached.outcome is not None:
+            return outcome_of(self._attached.outcome)
+        return outcome_of(self._await(Await(task=self._attached.task, seq=0), 0))
+
+    def hold(self) -> Attached:
+        """Keep a session job's session open until it has ended; what the dispatcher says of it then."""
+        while self._attached.state in {"admitted", "running"}:
+            answer = self._insist(Attend(task=self._attached.task))
+            if isinstance(answer, Refused) and self._attached.state in {"admitted", "running"}:
+                self._attached = self._attach_once_admitted()
+        return self._attached
+
+    def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> None:
+        """Hand in the final result (JSON) of a hybrid job and a remark on it, or why the job failed; returns when it is
+        stored.
+        """
+        message = Conclude(
+            task=self._attached.task, final_result=final_result, failure=failure, remark=remark
+        )
+        answer = None if self._lane is None else self._lane.conclude(message, PATIENCE_S)
+        if not isinstance(answer, Done):
+            answer = self._insist(message)
+        if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
+            raise error_of(answer.kind, answer.reason)
+        if not isinstance(answer, Done | Refused):
+            raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a final result.")
+
+    def close(self) -> None:
+        """Give the lane back."""
+        if self._lane is not None:
+            self._lane.close()
+            self._lane = None
+
+    def _by_lane(self, message: Execute) -> Executed | None:
+        """Execute by lane, if there is one; the first circuit of a session goes by the dispatcher in any case."""
+        if self._lane is not None and self._lane.is_open:
+            return self._lane.execute(message)
+        door = self._knock()
+        if door is not None:
+            self._lane = LaneClient(door, self._attached.task, self._attached.secret)
+        return None
+
+    def _await(self, message: Execute | Await, seq: int, *, begun: bool = False) -> Executed:
+        question = Await(task=self._attached.task, seq=seq) if begun else message
+        while True:
+            answer = self._insist(question)
+            if isinstance(answer, Executed):
+                self._tell("")
+                return answer
+            if isinstance(answer, Refused) and answer.kind == "unknown_execution":
+                question = message  # the dispatcher was killed before it had taken note of it
+            elif isinstance(answer, Refused):
+                if self._attached.outcome is not None:
+                    return self._attached.outcome
+                raise self._refusal(answer)
+            elif isinstance(answer, Pending):
+                if answer.position or answer.again:
+                    self._tell(answer.reason)
+                question = Await(task=self._attached.task, seq=seq)
+            else:
+                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a circuit.")
+
+    def _refusal(self, answer: Refused) -> QslurmError:
+        """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
+        error = error_of(answer.kind, answer.reason)
+        if answer.kind in _ENDS:
+            if self._over and self._leave is not None:
+                self._leave(error)
+            self._over = True
+        return error
+
+    def _insist(self, message: Execute | Await | Conclude | Attend) -> Message:
+        """Ask until there is an answer that means something; a session that is unknown is opened again."""
+        while True:
+            answer = self._exchange(message, self._attached.secret)
+            if isinstance(answer, Refused) and answer.kind == "session":
+                again = self._attach_or_hear_why()
+                if isinstance(again, Refused):
+                    return again
+                self._attached = again
+                if self._attached.state in {"admitted", "running"}:
+                    continue
+                reason = self._attached.reason or f"The job has ended: {self._attached.state}."
+                kinds = {"cancelled": "job_cancelled", "timed_out": "timed_out"}
+                return Refused(kind=kinds.get(self._attached.state, "job_failed"), reason=reason)
+            if isinstance(answer, Pending) and isinstance(message, Conclude):
+                self._tell(answer.reason)
+                time.sleep(1.0)
+                continue
+            return answer
+
+    def _exchange(self, message: Message, secret: bytes | None) -> Message:
+        pause, until = 0.1, time.monotonic() + self._away_s
+        while True:
+            try:
+                answer = self._client.exchange(message, secret=secret, timeout_s=self._patience_s)
+            except UnreachableError as error:
+                if time.monotonic() >= until:
+                    raise
+                why = error.message
+            else:
+                if not isinstance(answer, Refused) or answer.kind != UnreachableError.kind:
+                    return answer
+                why = answer.reason  # it is there, but its munged is not, or too many ask at once
+                if time.monotonic() >= until:
+                    raise error_of(answer.kind, why)
+            self._tell(f"{why} The job goes on when it does")
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def _attach_once_admitted(self) -> Attached:
+        answer = self._attach_or_hear_why()
+        if isinstance(answer, Refused):
+            raise error_of(answer.kind, answer.reason)
+        return answer
+
+    def _attach_or_hear_why(self) -> Attached | Refused:
+        until = time.monotonic() + ADMISSION_S
+        while True:
+            answer = self._exchange(self._attach, None)
+            if isinstance(answer, Attached):
+                self._tell("")
+                return answer
+            if isinstance(answer, Refused) and (answer.kind != "not_ready" or time.monotonic() > until):
+                return answer
+            if not isinstance(answer, Refused | Pending):
+                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a job step.")
+            self._tell(answer.reason)
+            time.sleep(0.5)
+
+    def _tell(self, reason: str) -> None:
+        if reason and reason != self._said:
+            self._say(reason)
+        self._said = reason

@@ -1,0 +1,65 @@
+"""How a job's step comes to ask for a warm runtime: the program that asks, and the lines of shell that start it."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.errors import ConfigError
+from qslurm.runtimes.classical.warm import client
+
+
+def client_command(settings: RuntimesConfig) -> list[str]:
+    """How a step asks for a warm runtime: this command, and the job's script.
+
+    The interpreter itself starts 1 ms sooner than a virtual environment's link to it, and so does what is compiled. By
+    its whole name it is the version that can read it.
+    """
+    python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    return [python, "-I", "-S", str(settings.client), settings.socket, sys.executable]
+
+
+def put_client(settings: RuntimesConfig) -> None:
+    """Write the program that asks for a runtime, and how it is started."""
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH  # it lies apart from its source
+    command = client_command(settings)
+    compiled, starter = settings.client.with_suffix(".new"), settings.starter.with_suffix(".new")
+    py_compile.compile(client.__file__, str(compiled), doraise=True, invalidation_mode=unchecked)
+    condition = f"-x {shlex.quote(command[0])}"
+    if not settings.confines_scripts:
+        condition += f' ] && [ "$1" != {client.SCRIPT}'  # those are not ours then
+    starter.write_text(
+        f"# read by qslurm-step; an interpreter that was taken away is no reason to fail\n"
+        f'if [ {condition} ]; then\n  exec {shlex.join(command)} "$@"\nfi\n'
+    )
+    for new, path in ((compiled, settings.client), (starter, settings.starter)):
+        new.chmod(0o644)
+        new.replace(path)
+
+
+def take_client_away(settings: RuntimesConfig) -> None:
+    """From now on steps start a Python of their own."""
+    settings.starter.unlink(missing_ok=True)
+    settings.client.unlink(missing_ok=True)
+
+
+def listen(path: Path, most: int) -> socket.socket:
+    """The socket at which steps ask, with room for so many; ConfigError for a folder that others can write to."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    facts = path.parent.stat()
+    if facts.st_uid != 0 or facts.st_mode & 0o022:
+        raise ConfigError(
+            f"{path.parent} must be root's and writable by nobody else: steps run a program there."
+        )
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o666)
+    listener.listen(most)
+    listener.setblocking(False)
+    return listener

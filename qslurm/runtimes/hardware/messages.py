@@ -1,0 +1,133 @@
+"""The words of a hardware server: JSON requests and replies on one port, its state published on another.
+
+Protocol version 3, as Quantum Inspire publishes it for those who build hardware. A reply is only believed when
+it is of the very session (and, for a circuit, the very job) that was asked about.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from qslurm.errors import QslurmError
+from qslurm.runtimes.executed import Executed, InvalidReplyError
+
+PROTOCOL_VERSION = 3
+REPLY_LIMIT = 256 * 1024 * 1024
+"""Bytes of one reply."""
+STATUS_LIMIT = 64 * 1024
+"""Bytes of one publication."""
+
+_ERROR_LIMIT = 500  # characters of a server's own words that are passed on
+
+Command = Literal["initialize", "execute", "terminate", "get_static", "get_dynamic"]
+Published = Literal["OFFLINE", "CALIBRATING", "EXECUTING", "IDLE"]
+
+
+class HardwareRefusedError(QslurmError):
+    """The hardware server says no; the message is its own."""
+
+
+class Execute(msgspec.Struct, frozen=True):
+    """The payload of `execute`."""
+
+    job_id: int
+    circuit: str
+    number_of_shots: int
+    include_raw_data: bool = False
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is asked."""
+
+    session_id: str
+    command: Command
+    payload: Execute | None = None
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    session_id: str
+    status: Literal["success", "failure"]
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    error_msg: str = ""
+
+
+class Static(msgspec.Struct, frozen=True):
+    """What does not change about the hardware; `pgs` are the names of its gates."""
+
+    protocol_version: int
+    nqubits: int
+    name: str = ""
+    topology: list[tuple[int, int]] = []
+    pgs: list[str] = []
+    default_compiler_config: dict[str, Any] = {}
+    starttime: Any = None
+    supports_raw_data: bool = False
+
+
+class _State(msgspec.Struct, frozen=True):
+    state: str
+    timestamp: float | str | None = None
+
+
+class _Publication(msgspec.Struct, frozen=True):
+    command: Literal["publish_state"]
+    payload: _State
+
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+_replies = msgspec.json.Decoder(_Reply)
+_publications = msgspec.json.Decoder(_Publication)
+
+
+def encode(request: Request) -> bytes:
+    """A request as it travels."""
+    return _encoder.encode(request)
+
+
+def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
+    """The payload of the reply to a request, as `kind`.
+
+    RubbishError for what is no reply to it, HardwareRefusedError for a failure.
+    """
+    try:
+        reply = _replies.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReplyError(f"its reply to {request.command} can't be understood: {error}") from error
+    if reply.session_id != request.session_id:
+        raise InvalidReplyError(f"its reply to {request.command} is of another session")
+    if reply.status == "failure":
+        raise HardwareRefusedError(_words(reply.payload))
+    try:
+        payload = msgspec.json.decode(reply.payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReplyError(f"what it gave for {request.command} can't be understood: {error}") from error
+    if isinstance(payload, Executed) and request.payload and payload.job_id != request.payload.job_id:
+        raise InvalidReplyError(
+            f"it gave the result of job {payload.job_id}, not of {request.payload.job_id}"
+        )
+    return payload
+
+
+def decode_publication(text: bytes) -> Published | None:
+    """The state that a publication tells; None for what is none."""
+    try:
+        state: Published = msgspec.convert(_publications.decode(text).payload.state.upper(), Published)
+        return state
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _words(payload: msgspec.Raw) -> str:
+    try:
+        said = " ".join(msgspec.json.decode(payload, type=_Failure).error_msg.split())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = ""
+    said = "".join(character for character in said[:_ERROR_LIMIT] if character.isprintable())
+    return said.rstrip(".") or "it gives no reason"

@@ -1,0 +1,38 @@
+"""What the dispatcher tells a job's classical part, in the words of `qi`: the same for a step on C2 and a session."""
+
+from __future__ import annotations
+
+from qslurm.protocol.dispatcher_client import error_of
+from qslurm.protocol.messages import Attached, Executed
+from qslurm.runtimes.interface import BackendType, Outcome
+
+_SEEDS = 2**63
+
+
+def backend_type_of(facts: Attached) -> BackendType:
+    """The backend of a job, as it is described to the user's code."""
+    if facts.backend_type is not None:
+        return facts.backend_type
+    from qslurm.runtimes.qx import backend_type
+
+    return backend_type(
+        facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
+    )
+
+
+def outcome_of(executed: Executed) -> Outcome:
+    """What a circuit gave; the error it failed with is raised."""
+    if executed.error:
+        raise error_of(executed.kind, executed.error)
+    return Outcome(
+        counts=executed.counts,
+        raw_data=executed.raw_data,
+        shots_requested=executed.shots_requested,
+        shots_done=executed.shots_done,
+        seconds=executed.seconds,
+    )
+
+
+def seed_of(seed: int | None, seq: int) -> int | None:
+    """The seed of a job's circuit with this number: repeatable, but no two circuits have the same."""
+    return None if seed is None else (seed + seq) % _SEEDS

@@ -1,0 +1,79 @@
+"""Reads a job's circuit or hybrid file before the job is admitted, in a process of its own.
+
+libqasm can end its process (brackets nested deeply enough overflow its stack) and takes seconds for large
+circuits; the dispatcher must suffer neither.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import msgspec
+
+from qslurm.errors import QslurmError
+from qslurm.payload.envelope import Envelope
+from qslurm.system.child_process import command, end_with, limit_memory, restrain
+
+LIMIT_S = 3.0
+"""What takes longer to read is left to the execution, which reads it again under a longer limit."""
+
+
+MEMORY = 2 << 30
+"""Bytes that reading may take."""
+
+LONG = 64 * 1024
+"""Characters of a source that takes its time."""
+
+
+class _Task(msgspec.Struct):
+    parent: int
+    max_qubits: int
+    envelope: Envelope
+
+
+def complaint(envelope: Envelope, max_qubits: int) -> str:
+    """Why the job's data can't be executed, with line and column; empty if nothing speaks against it."""
+    if envelope.kind == "session":
+        return "" if envelope.session else "The session names no key of a client."
+    task = _Task(os.getpid(), max_qubits, envelope)
+    try:
+        done = subprocess.run(
+            command(__name__),
+            input=msgspec.msgpack.encode(task),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    if done.returncode < 0:
+        return f"{envelope.file} can't be read: reading it ended the reader with signal {-done.returncode}."
+    if done.returncode != 0:
+        return f"{envelope.file} can't be read: the reader ended with status {done.returncode}."
+    return done.stdout.decode()
+
+
+def main() -> None:
+    """What the process does: read a _Task from standard input, write the complaint to standard output."""
+    task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
+    end_with(task.parent)
+    restrain()
+    limit_memory(MEMORY)
+    envelope = task.envelope
+    if len(envelope.source) > LONG:
+        os.nice(10)  # short ones go before
+    try:
+        if envelope.kind == "circuit":
+            from qslurm.circuits.check import check_circuit
+
+            check_circuit(envelope.source, file=envelope.file, max_qubits=task.max_qubits)
+        elif envelope.kind == "hybrid":
+            from qslurm.runtimes.hybrid.hybrid_file import check_hybrid
+
+            check_hybrid(envelope.source, envelope.file)
+    except QslurmError as error:
+        sys.stdout.write(str(error))

@@ -1,0 +1,22 @@
+"""slurmrestd's client: knows HTTP and Slurm, and nothing of quantum computing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qslurm.slurm.rest.job_info import JobInfo
+from qslurm.slurm.rest.submitted import Submitted
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest.client import SlurmrestClient as SlurmrestClient
+
+__all__ = ["JobInfo", "SlurmrestClient", "Submitted"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client when it is asked for: commands that ask the center's agent need none."""
+    if name == "SlurmrestClient":
+        from qslurm.slurm.rest.client import SlurmrestClient
+
+        return SlurmrestClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,12 @@
+"""v0.0.44 (Slurm 25.11 to 26.05), one step above v0.0.43.
+
+- `step_id` is new in a job description, and more flags are. Nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qslurm.slurm.rest.adapters import v0_0_43
+
+ADAPTER = replace(v0_0_43.ADAPTER, version="v0.0.44")

@@ -1,0 +1,296 @@
+"""The client: which request to send, and what its answer means to the caller."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qslurm.errors import AccountingAwayError, ConfigError, RefusedError, UnreachableError
+from qslurm.payload.comment import in_environment
+from qslurm.slurm.rest.adapters import AUTO
+from qslurm.slurm.rest.classify import Verdict, answers
+from qslurm.slurm.rest.job_info import JobInfo, partition_state
+from qslurm.slurm.rest.refusals import error_for
+from qslurm.slurm.rest.request_body import check_token, encode
+from qslurm.slurm.rest.submitted import Submitted
+from qslurm.slurm.rest.version_negotiation import SUBMIT, WITHOUT_ACCOUNTING, VersionNegotiation
+from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest.transport import Transport
+
+_USER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_NO_VAL = 2**32 - 2
+_LOOK_BACK_S = 14 * 24 * 3600
+"""How far back slurmdbd is searched for a key."""
+
+
+class SlurmrestClient:
+    """One center's way to one C2. Keeps a connection; thread-confined.
+
+    `url` is slurmrestd's (`https://host:port`), `user` the center's Slurm user on C2, `token` its JWT, which
+    appears in no text. `api_version` is "auto", or a version in any of its spellings; with "auto"
+    `known_version`, remembered from an earlier time, is tried first. `timeout_s` is how long an answer may
+    take to begin: slurmrestd gives up on its slurmctld after 10 s, so less than that turns answers into
+    doubts. Proxies and `.netrc` of the environment are ignored: a token goes where the configuration says,
+    and nowhere else; a proxy is given as `proxy`, the one key that C2 may have as `pinned_key`. `on_version`
+    is told the version that was found by asking.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        token: str | Secret,
+        *,
+        api_version: str = AUTO,
+        timeout_s: float = 30.0,
+        known_version: str | None = None,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        pinned_key: str | None = None,
+        on_version: Callable[[str], None] | None = None,
+    ) -> None:
+        if user and not _USER.fullmatch(user):
+            raise ConfigError(f"{user!r} can't be a user's name on C2.")
+        self.url = url
+        self.user = user
+        self.timeout_s = timeout_s
+        self._token = check_token(token)
+        self._ca_file, self._proxy, self._pinned_key = ca_file, proxy, pinned_key
+        self._conversation = VersionNegotiation(
+            url, self._transport, api_version=api_version, known_version=known_version, on_version=on_version
+        )
+
+    def __repr__(self) -> str:
+        return f"SlurmrestClient({self.url!r}, {self.user!r})"
+
+    def __enter__(self) -> SlurmrestClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the kept connection; the next request opens another."""
+        self._conversation.close()
+
+    @property
+    def api_version(self) -> str:
+        """The version spoken, such as "v0.0.39"; asks the server when nobody knows it yet."""
+        return self._conversation.adapter.version
+
+    def ping(self) -> None:
+        """Ask slurmctld for a sign of life; UnreachableError or TokenError when there is none."""
+        body = self._conversation.ask("{control}/ping", "the ping").body
+        pings = body.get("pings") or []
+        if pings and not any(answers(entry) for entry in pings):
+            # 24.11 and 26.05 say the same of a slurmctld that did not believe the token
+            verdict = self._conversation.exchange("GET", "{control}/job/1")
+            if verdict.kind == "token":
+                raise self._conversation.explained(verdict, "the ping")
+            raise UnreachableError(
+                "C2's slurmrestd answers, but no slurmctld behind it.", hint="Try again later."
+            )
+
+    def submit(self, payload: Mapping[str, Any]) -> Submitted:
+        """Submit a canonical (or raw) payload, once, adapted to the server's version.
+
+        RefusedError with Slurm's reason, DuplicateError for a key that C2 knows, UncertainError when the job
+        may or may not exist (look with `find_by_key`), UnreachableError when it can't.
+        """
+        verdict = self._conversation.exchange(
+            "POST", SUBMIT, lambda adapter: encode(adapter.payload(in_environment(payload)))
+        )
+        if verdict.job_id is None:
+            raise self._conversation.explained(verdict, "the job", submitting=True)
+        message = verdict.body.get("job_submit_user_msg")
+        return Submitted(verdict.job_id, list(verdict.warnings), message if isinstance(message, str) else "")
+
+    def job(self, job_id: int) -> JobInfo:
+        """What C2 knows of a job: slurmctld's record, or slurmdbd's when slurmctld has forgotten it."""
+        _refuse_no_id(job_id)
+        verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
+        if verdict.kind == "ok" and (records := _records(verdict)):
+            return _latest(self._conversation.adapter.job(record) for record in records)
+        if verdict.kind not in ("ok", "unknown_job"):
+            raise self._conversation.explained(verdict, f"job {job_id}")
+        return self._accounted(job_id)
+
+    def tasks(self, job_id: int) -> list[JobInfo]:
+        """What C2 knows of a job, or of each task of an array; tasks that wait may share one record."""
+        _refuse_no_id(job_id)
+        verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
+        if verdict.kind == "ok" and (records := _records(verdict)):
+            return [self._conversation.adapter.job(record) for record in records]
+        if verdict.kind not in ("ok", "unknown_job"):
+            raise self._conversation.explained(verdict, f"job {job_id}")
+        return self.accounted_tasks(job_id)
+
+    def jobs(self) -> list[JobInfo]:
+        """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
+        verdict = self._conversation.ask("{control}/jobs", "the list of jobs")
+        return [self._conversation.adapter.job(record) for record in self._listed(verdict)]
+
+    def partitions(self) -> dict[str, str]:
+        """The state of each partition: UP, DOWN (accepts and holds), DRAIN, INACTIVE; UNKNOWN where C2 says none."""
+        ours = self._conversation.adapter.has_partition_states
+        verdict = self._conversation.exchange("GET", "{control}/partitions", beside=not ours)
+        if verdict.kind == "no_such_path" and not ours:
+            verdict = self._conversation.exchange("GET", "{control}/partitions")
+        listed = verdict.body.get("partitions")
+        # without the accounting the list is whole, but for what jobs may be billed (24.11, 26.05)
+        if verdict.kind != "ok" and not (verdict.kind in WITHOUT_ACCOUNTING and listed):
+            raise self._conversation.explained(verdict, "the list of partitions")
+        return dict(partition_state(record) for record in listed or [])
+
+    def cancel(self, job_id: int, task: int | None = None) -> list[str]:
+        """Cancel a job, or one task of an array; gives back C2's warnings, that it is over already for one.
+
+        UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's, RefusedError where C2
+        can cancel no single task.
+        """
+        _refuse_no_id(job_id)
+        beside = task is not None and not self._conversation.adapter.cancels_tasks
+        if self._conversation.adapter.cancels_in_silence and (over := self._over_already(job_id)):
+            return over
+        verdict = self._conversation.exchange(
+            "DELETE", f"{{control}}/job/{_named(job_id, task)}", beside=beside
+        )
+        if beside and verdict.kind == "no_such_path":
+            raise RefusedError(
+                f"C2's API version ({self.api_version}) can't cancel one task: it would cancel all of job {job_id}.",
+                hint=f"Cancel job {job_id} as a whole, or ask C2's operators to serve v0.0.38 as well.",
+            )
+        if verdict.kind == "already_over":
+            return [verdict.words]
+        if verdict.kind == "unknown_job":  # slurmctld forgets a job some minutes after its end
+            job = self._accounted(job_id)
+            if task is not None and not job.is_final:
+                raise error_for(Verdict("unknown_job"), f"task {task} of job {job_id}")
+            return [f"The job is over: {job.word}."]
+        if verdict.kind != "ok":
+            raise self._conversation.explained(verdict, f"job {_named(job_id, task)}")
+        return list(verdict.warnings)
+
+    def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
+        """Give a job that waits other values for some of its fields (`hold`, for one); C2's warnings."""
+        _refuse_no_id(job_id)
+        verdict = self._conversation.exchange(
+            "POST", f"{{control}}/job/{job_id:d}", lambda adapter: encode(adapter.change(dict(fields)))
+        )
+        if verdict.kind not in ("ok", "accepted"):
+            raise self._conversation.explained(verdict, f"job {job_id}")
+        return list(verdict.warnings)
+
+    def accounted(self, since: int) -> list[JobInfo]:
+        """The center's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
+        query = self._conversation.adapter.search(self.user, since)
+        verdict = self._conversation.exchange("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
+        if verdict.kind not in ("ok", "unknown_job"):  # 22.05 says so where there is no job to list
+            raise self._conversation.explained(verdict, "the accounting")
+        jobs = [self._conversation.adapter.accounted(record) for record in _records(verdict)]
+        return [job for job in jobs if job.user == self.user]
+
+    def _over_already(self, job_id: int) -> list[str]:
+        """Ask before a cancellation what its answer won't tell: no such job, another center's, over (a warning)."""
+        tasks = self.tasks(job_id)
+        if all(task.is_final for task in tasks):
+            return [f"The job is over: {_latest(tasks).word}."]
+        if self.user and any(task.user not in ("", self.user) for task in tasks):
+            raise error_for(Verdict("permission", 2002, "Access/permission denied"), f"job {job_id}")
+        return []
+
+    def find_by_key(self, key: str) -> JobInfo | None:
+        """The job submitted under this key, asked of slurmctld, then of slurmdbd (14 days back); None if
+        there is none.
+
+        Only None from both says that the job does not exist; what can't be asked raises.
+        """
+        for job in self.jobs():
+            if job.marks.key == key:
+                return job
+        query = self._conversation.adapter.search(self.user, int(time.time()) - _LOOK_BACK_S)
+        verdict = self._conversation.exchange("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
+        if verdict.kind == "no_such_path":
+            raise UnreachableError(
+                "C2 serves no accounting, so nobody can say whether the job was accepted.",
+                hint="Ask C2's operators to load slurmrestd's slurmdbd plugin.",
+            )
+        if verdict.kind not in ("ok", "unknown_job"):
+            raise self._conversation.explained(verdict, "the accounting")
+        told = self._listed(verdict) if verdict.kind == "ok" else []
+        accounted = [self._conversation.adapter.accounted(record) for record in told]
+        return next((job for job in reversed(accounted) if job.marks.key == key), None)
+
+    def _listed(self, verdict: Verdict) -> list[dict[str, Any]]:
+        """The records of a list that must be there: what says nothing of jobs does not say that there are none."""
+        if not isinstance(verdict.body.get("jobs"), list):
+            raise error_for(Verdict("broken", words="no list of jobs"), "the list of jobs")
+        return _records(verdict)
+
+    def _accounted(self, job_id: int) -> JobInfo:
+        return _latest(self.accounted_tasks(job_id))
+
+    def accounted_tasks(self, job_id: int) -> list[JobInfo]:
+        """What slurmdbd knows of a job, or of each task of an array; UnknownJobError if nothing.
+
+        AccountingAwayError where it is slurmdbd that does not answer.
+        """
+        _refuse_no_id(job_id)
+        try:
+            verdict = self._conversation.exchange("GET", f"{{accounting}}/job/{job_id:d}")
+            if verdict.kind not in ("ok", "unknown_job", "no_such_path"):  # a C2 may serve no accounting
+                raise self._conversation.explained(verdict, f"job {job_id}")
+        except AccountingAwayError as error:
+            raise AccountingAwayError(
+                f"C2's slurmctld no longer knows job {job_id}. {error.message}", hint=error.hint
+            ) from error
+        except RefusedError as error:
+            raise UnreachableError(
+                f"C2's slurmctld no longer knows job {job_id}, and its accounting does not answer: {error.message}",
+                hint="Try again later.",
+            ) from error
+        records = _records(verdict)
+        if not records:
+            raise error_for(Verdict("unknown_job"), f"job {job_id}")
+        return [self._conversation.adapter.accounted(record) for record in records]
+
+    def _transport(self) -> Transport:
+        from qslurm.slurm.rest.transport import Transport
+
+        return Transport(
+            self.url,
+            self.user,
+            self._token,
+            timeout_s=self.timeout_s,
+            ca_file=self._ca_file,
+            proxy=self._proxy,
+            pinned_key=self._pinned_key,
+        )
+
+
+def _refuse_no_id(job_id: int) -> None:
+    """UnknownJobError for a number that Slurm gives no job (NO_VAL of slurm.h): some versions call it a bad query."""
+    if not 0 < job_id < _NO_VAL:
+        raise error_for(Verdict("unknown_job"), f"job {job_id}")
+
+
+def _named(job_id: int, task: int | None) -> str:
+    return f"{job_id:d}" if task is None else f"{job_id:d}_{task:d}"
+
+
+def _records(verdict: Verdict) -> list[dict[str, Any]]:
+    records = verdict.body.get("jobs")
+    if not isinstance(records, list):
+        return []
+    return [record for record in records if isinstance(record, dict) and "job_id" in record]
+
+
+def _latest(jobs: Iterable[JobInfo]) -> JobInfo:
+    """Of several records of one id (ids are reused, requeued jobs counted twice) the one submitted and
+    started last.
+    """
+    return max(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0))

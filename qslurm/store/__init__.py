@@ -1,6 +1,0 @@
-"""Where tasks, results and the journal live: one SQLite file that the dispatcher writes and others read."""
-
-from qslurm.store.reader import Reader
-from qslurm.store.records import ExecutionRecord, TaskRecord
-
-__all__ = ["ExecutionRecord", "Reader", "TaskRecord"]

@@ -1,0 +1,106 @@
+"""Python's logging, in lines as logfmt.py makes them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+
+from qslurm.system.logfmt import Field, line
+
+_LEVELS = {
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+    logging.CRITICAL: "error",
+    logging.DEBUG: "debug",
+}
+
+
+class AtMost(logging.Filter):
+    """Lets so many records a minute pass, for events that anybody can cause; the next one says how many it left out."""
+
+    def __init__(self, a_minute: int) -> None:
+        super().__init__()
+        self._most = a_minute
+        self._lock = threading.Lock()
+        self._passed = self._left_out = 0
+        self._since = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this one passes."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._since >= 60.0:
+                self._since, self._passed = now, 0
+            if self._passed >= self._most:
+                self._left_out += 1
+                return False
+            self._passed += 1
+            if self._left_out:
+                record.fields = {**getattr(record, "fields", {}), "left_out": self._left_out}
+                self._left_out = 0
+        return True
+
+
+class EventLog:
+    """A logger whose messages are events with fields. `job` and `center` are fields of whatever concerns a job.
+
+    `a_minute` bounds events that anybody can cause.
+    """
+
+    def __init__(self, name: str, *, a_minute: int | None = None) -> None:
+        self._logger = logging.getLogger(name)
+        if a_minute is not None:
+            self._logger.addFilter(AtMost(a_minute))
+
+    def debug(self, event: str, /, **fields: Field) -> None:
+        """What only somebody who looks for a mistake wants to know."""
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, /, **fields: Field) -> None:
+        """What is as it should be."""
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, /, **fields: Field) -> None:
+        """What an operator may want to look at."""
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, /, **fields: Field) -> None:
+        """What an operator must look at."""
+        self._log(logging.ERROR, event, fields)
+
+    def crashed(self, event: str, error: BaseException, /, **fields: Field) -> None:
+        """What nobody expected, with its traceback."""
+        self._log(logging.ERROR, event, fields, error)
+
+    def _log(
+        self, level: int, event: str, fields: dict[str, Field], error: BaseException | None = None
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", event, extra={"fields": fields}, exc_info=error)
+
+
+class EventFormatter(logging.Formatter):
+    """Makes a line of any record, those of other libraries too; a traceback is a field like any other."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        fields: dict[str, Field] = dict(getattr(record, "fields", {}))
+        if not record.name.startswith("qslurm"):
+            fields["logger"] = record.name
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        level = _LEVELS.get(record.levelno, "info")
+        return line(self._part, level, record.getMessage().strip(), fields, now=record.created).rstrip("\n")
+
+
+def configure(part: str, level: int = logging.INFO) -> None:
+    """Let this process's log go to stderr, unless somebody has configured it before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EventFormatter(part))
+    logging.basicConfig(handlers=[handler], level=level)

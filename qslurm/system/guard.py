@@ -1,0 +1,105 @@
+"""A process beside one that may be killed at any moment, with -9: it undoes what the other one left.
+
+The one that is guarded tells its guard on a pipe what there would be to undo. When the pipe closes with such a
+note, the guard acts on it; a pipe closes however its process has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from qslurm.system.child_process import command
+
+log = logging.getLogger(__name__)
+
+_END_S = 2.0
+
+_at_work: list[subprocess.Popen[bytes]] = []
+"""Guards that were let go and had not ended yet: kept, since Python warns of processes that nobody holds."""
+
+
+class Guard:
+    """The guard process, from the side of the one that is guarded.
+
+    `module` is where its `main` is, which begins with `listen`; `charge` is what it must know to act.
+    """
+
+    def __init__(self, module: str, charge: msgspec.Struct) -> None:
+        self._module = module
+        self._charge = charge
+        self._note = ""
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def note(self, note: str) -> None:
+        """Tell it what there would be to undo from now on, in one line; an empty one: nothing any more."""
+        self._note = note
+        try:
+            self._tell(note.encode())
+        except BrokenPipeError:
+            self._replace()
+
+    def look(self) -> None:
+        """Replace it if it has ended: memory may run out for guards, too."""
+        if self._process.poll() is not None:
+            self._replace()
+
+    def _replace(self) -> None:
+        status = self._process.wait()
+        log.warning("the guard has ended with status %d; another takes its place", status)
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # what it was not told is told to the next one
+                self._process.stdin.close()
+        self._process = self._start()
+        self._tell(self._note.encode())
+
+    def close(self) -> None:
+        """Let it go; with a note it acts on that first."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            log.warning("the guard is still at work")
+            _at_work.append(self._process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            command(self._module), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        self._process = process
+        self._tell(msgspec.json.encode(self._charge))
+        return process
+
+    def _tell(self, line: bytes) -> None:
+        if self._process.stdin is None or self._process.stdin.closed:
+            raise BrokenPipeError("the guard does not listen any more")
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
+
+
+def listen() -> tuple[bytes, str]:
+    """What a guard does until the one it guards has ended: the charge, and what there is to undo ("": nothing)."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends with the one it guards, and not before
+    try:
+        Path("/proc/self/oom_score_adj").write_text("0")  # the one it guards is to go first
+    except PermissionError as error:
+        log.info("the guard stays among those that the kernel kills first: %s", error)
+    charge = sys.stdin.buffer.readline()
+    note = ""
+    for line in sys.stdin.buffer:
+        if line.endswith(b"\n"):
+            note = line.decode().strip()
+    return charge, note

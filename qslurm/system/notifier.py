@@ -1,0 +1,47 @@
+"""How threads wake those who wait in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+
+class Notifier:
+    """One bell for each thing that can change. Listen first, look then, and wait last: so no ring is missed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._listening: dict[Hashable, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def listening(self, *what: Hashable) -> Iterator[asyncio.Event]:
+        """An event that is set when a bell of `what` rings. In the loop's thread only."""
+        event = asyncio.Event()
+        for one in what:
+            self._listening.setdefault(one, set()).add(event)
+        try:
+            yield event
+        finally:
+            for one in what:
+                self._listening[one].discard(event)
+                if not self._listening[one]:
+                    del self._listening[one]
+
+    def ring(self, what: Hashable) -> None:
+        """Wake everybody who listens for `what`. From any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ring, what)
+
+    def _ring(self, what: Hashable) -> None:
+        for event in self._listening.get(what, ()):
+            event.set()
+
+
+async def within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; whether it came in time."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

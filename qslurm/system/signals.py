@@ -1,0 +1,29 @@
+"""How a service that runs in the foreground is stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+
+@contextmanager
+def signals_stop(stop: Callable[[], None], bell: int) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop`, and write a byte to `bell`, so that a poll wakes up."""
+
+    def handler(number: int, _frame: object) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop()
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    wakeup = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,59 @@
+"""Who hears of which change."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from qslurm.c1.agent import change_log
+from qslurm.c1.agent.change_log import ChangeLog
+from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.rest import JobInfo
+
+OWNERS = {"key-a": "ann", "key-b": "bob"}
+
+
+def row(job_id, key, array=None):
+    comment = f"qslurm key={key} kind=circuit backend=qx"
+    job = JobInfo(job_id=job_id, name="x", state="RUNNING", comment=comment, array_job_id=array)
+    return JobRow.of(job)
+
+
+@pytest.fixture
+def woken():
+    return []
+
+
+@pytest.fixture
+def news(woken):
+    return ChangeLog(lambda keys: {key: OWNERS[key] for key in keys if key in OWNERS}, woken.append)
+
+
+def test_each_user_hears_of_their_own_jobs_once(news, woken):
+    begin = news.since(0, "ann")
+    assert begin.missed
+    news.changed([row(1, "key-a"), row(2, "key-b"), row(1, "key-a")])
+    assert sorted(woken) == ["ann", "bob"]
+    heard = news.since(begin.number, "ann")
+    assert (heard.jobs, heard.missed) == ([1], False)
+    assert (news.since(heard.number, "ann").jobs, news.since(begin.number, "bob").jobs) == ([], [2])
+    news.changed([row(1, "key-a")])
+    assert news.since(heard.number, "ann").jobs == [1]
+
+
+def test_an_arrays_tasks_are_the_array_and_a_job_of_nobody_wakes_nobody(news, woken):
+    begin = news.since(0, "ann").number
+    news.changed([row(13, "key-a", array=12), row(14, "key-a", array=12), row(9, "key-x"), row(8, "")])
+    assert (news.since(begin, "ann").jobs, woken) == ([12], ["ann"])
+
+
+def test_who_has_missed_some_knows_it(news, monkeypatch):
+    begin = news.since(0, "ann").number
+    monkeypatch.setattr(change_log, "MOST_AT_ONCE", 2)
+    news.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
+    assert news.since(begin, "ann").missed
+    news._changes = type(news._changes)(news._changes, maxlen=2)
+    assert news.since(begin, "bob").missed
+    assert not news.since(begin + 1, "bob").missed
+    assert ChangeLog(dict, print).since(begin, "ann").missed  # an agent that was started since
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(news.since(begin, "ann")))["number"] > begin

@@ -1,0 +1,92 @@
+"""How futures hear at once that their jobs have changed."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+import pytest
+
+from qslurm.c1.api import agent_changes
+from qslurm.c1.api.agent_changes import Listener
+from qslurm.c1.api.job import Job
+from qslurm.c1.api.job_watcher import JobWatcher
+from qslurm.c1.api.result import Result
+from qslurm.c1.connection.agent_messages import Moved
+from qslurm.errors import InvalidInputError, UnreachableError
+
+PATIENCE_S = 60
+
+
+class Agent:
+    """Says what it is given to say; keeps the numbers that it was asked for."""
+
+    def __init__(self):
+        self.says, self.asked, self.closed = SimpleQueue(), SimpleQueue(), threading.Event()
+
+    def moved(self, since, patience_s):
+        self.asked.put(since)
+        said = self.says.get(timeout=PATIENCE_S)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def close(self):
+        self.closed.set()
+
+
+@pytest.fixture
+def agent():
+    return Agent()
+
+
+def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent, monkeypatch):
+    monkeypatch.setattr("qslurm.c1.connection.polling.FIRST_DELAY_S", 3600.0)
+    monkeypatch.setattr("qslurm.c1.connection.polling.LONGEST_DELAY_S", 3600.0)
+    known = {}
+    watcher = JobWatcher(lambda job: known.get(job.id))
+    listener = Listener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
+    first, second = Job(None, 1), Job(None, 2)
+    for job in (first, second):
+        watcher.add(job)
+        listener.listen()
+    assert agent.asked.get(timeout=PATIENCE_S) == 0
+    agent.says.put(Moved(5, missed=True))
+    assert agent.asked.get(timeout=PATIENCE_S) == 5
+    known[2] = Result(2, "circuit")
+    agent.says.put(Moved(6, [2, 77]))
+    assert second.result(PATIENCE_S).job_id == 2
+    assert not first.done()
+    assert agent.asked.get(timeout=PATIENCE_S) == 6
+    known[1] = Result(1, "circuit")
+    agent.says.put(Moved(7, missed=True))
+    assert first.result(PATIENCE_S).job_id == 1
+    agent.says.put(Moved(8))  # if it has asked once more before the last job had ended
+    assert agent.closed.wait(PATIENCE_S)
+    watcher.close()
+
+
+@pytest.mark.parametrize("said", [None, InvalidInputError("What is `moved`?")])
+def test_where_nobody_tells_of_changes_nobody_is_asked_again(agent, said):
+    listener = Listener(lambda: agent, pytest.fail, lambda: True)
+    agent.says.put(said)
+    listener.listen()
+    assert agent.closed.wait(PATIENCE_S)
+    listener.listen()
+    assert agent.asked.qsize() == 1
+
+
+def test_an_agent_that_was_away_is_asked_from_the_beginning(agent, monkeypatch):
+    monkeypatch.setattr(agent_changes, "RETRY_S", 0.0)
+    heard = SimpleQueue()
+    wanted = threading.Event()
+    wanted.set()
+    listener = Listener(lambda: agent, heard.put, wanted.is_set)
+    listener.listen()
+    for said in (Moved(5), UnreachableError("away"), Moved(9, missed=True)):
+        agent.says.put(said)
+    assert heard.get(timeout=PATIENCE_S) is None
+    wanted.clear()
+    agent.says.put(Moved(9))
+    assert agent.closed.wait(PATIENCE_S)
+    assert [agent.asked.get(timeout=PATIENCE_S) for _ in range(3)] == [0, 5, 0]

@@ -1,0 +1,48 @@
+"""One question after the other, whatever becomes of the one before."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from qslurm.c1.config.settings import AgentSettings
+from qslurm.c1.connection.agent_messages import HEADER, AgentStatus, Answered, GetStatus, encode
+from qslurm.c1.connection.agent_socket import AgentSocket
+from qslurm.errors import UnreachableError
+from qslurm.slurm.rest import JobInfo
+
+
+@pytest.fixture
+def ends():
+    """A link that is connected, and the agent's end of it."""
+    link = AgentSocket(AgentSettings(socket="agent.sock"), 5.0)
+    link._link, agent = socket.socketpair()
+    yield link, agent
+    link.close()
+    agent.close()
+
+
+def answer(value):
+    body = encode(Answered(value))
+    return len(body).to_bytes(HEADER, "big") + body
+
+
+def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_question(ends, monkeypatch):
+    link, agent = ends
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("qslurm.c1.connection.agent_socket._exactly", interrupted)
+        link.ask(GetStatus(), AgentStatus)
+    assert agent.recv(65536)  # it was asked, and may answer when it likes
+    assert link._link is None
+
+
+def test_an_agent_that_means_something_else_is_no_bug_of_the_command(ends):
+    link, agent = ends
+    agent.sendall(answer({"job_id": "twelve"}))
+    with pytest.raises(UnreachableError, match="as new as the agent"):
+        link.ask(GetStatus(), JobInfo)

@@ -1,0 +1,240 @@
+"""Options that a file brings along."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from qslurm.c1.config.center_config import Config
+from qslurm.c1.submission.directives import OPTIONS, read_directives
+from qslurm.c1.submission.request import Request, prepare
+from qslurm.cli.options import _CENTER_OPTIONS
+from qslurm.cli.submit import submit
+from qslurm.errors import InvalidInputError
+from qslurm.payload.envelope import unpack
+
+CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
+
+
+def said(text: str) -> tuple[dict[str, Any], list[str]]:
+    remarks: list[str] = []
+    return read_directives(text, "file", remarks.append), remarks
+
+
+@pytest.mark.parametrize("mark", ["#QSLURM", "// #QSLURM", "//#QSLURM"])
+def test_lines_above_the_code_are_options(mark):
+    text = f"{mark} --shots 77 -b qx  # a remark\n\n{mark} --job-name 'two words' -H\n{CIRCUIT}"
+    assert said(text) == ({"shots": 77, "backend": "qx", "name": "two words", "hold": True}, [])
+
+
+def test_of_an_option_that_stands_twice_the_last_counts_and_values_add_up():
+    text = "#!/bin/bash\n#QSLURM --time 5 --set a=1\n#QSLURM --time=10 --set b=2\n"
+    assert said(text)[0] == {"time_limit": "10", "variables": ["a=1", "b=2"]}
+
+
+def test_a_line_below_the_code_is_not_read_and_that_is_said():
+    found, remarks = said("#!/bin/bash\n#QSLURM --time 5\necho\n#QSLURM --time 10\n")
+    assert found == {"time_limit": "5"}
+    assert remarks == [
+        "file:4: a #QSLURM line is not read here; it must stand above line 3, where code begins."
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["# QSLURM --shots 5", "#QSLURM-DATA {}", "#QSLURMS --shots 5", "echo '#QSLURM -s 5'"]
+)
+def test_what_only_looks_like_one_is_none(line):
+    assert said(f"{line}\n") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--shot 5", "file:2: '--shot' is no option that a #QSLURM line may have. Did you mean --shots?"),
+        ("--wait", "'--wait' is no option"),
+        ("--token-file x", "'--token-file' is no option"),
+        ("qx", "'qx' is no option"),
+        ("--shots", "file:2: #QSLURM --shots: expected one argument."),
+        ("--shots many", "file:2: #QSLURM --shots: 'many' can't be its value."),
+        ("--shots 0", "'0' can't be its value"),
+        ("--qpu-seconds nan", "'nan' can't be its value"),
+        ("--seed -1", "--seed"),
+        ("--hold=yes", "--hold"),
+        ("--job-name 'open", "can't be read: no closing quotation"),
+    ],
+)
+def test_a_wrong_line_is_named_with_what_is_wrong(words, expected):
+    with pytest.raises(InvalidInputError) as caught:
+        said(f"#!/bin/bash\n#QSLURM {words}\n")
+    assert expected in str(caught.value)
+
+
+def test_every_option_of_a_job_can_stand_in_its_file():
+    of_the_command = {
+        name.removeprefix("--") for p in submit.params for name in p.opts if name.startswith("--")
+    }
+    probe = lambda: None  # noqa: E731
+    for option in _CENTER_OPTIONS:
+        option(probe)
+    of_the_center = {name.removeprefix("--") for p in probe.__click_params__ for name in p.opts}  # type: ignore[attr-defined]
+    of_the_call = {"wait", "keep", "then", "then-if", "timeout", "separate", "parsable", "dry-run", "json"}
+    assert set(OPTIONS) == of_the_command - (of_the_center - {"platform"}) - of_the_call
+    short = {p.opts[0]: p.opts[1] for p in submit.params if len(p.opts) == 2}
+    assert {f"--{name}": f"-{short}" for name, (short, _, _) in OPTIONS.items() if short} == {
+        name: letter for name, letter in short.items() if name not in ("--wait",)
+    }
+
+
+@pytest.fixture
+def circuit(tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_text(f"// #QSLURM --shots 77 --time 5 --backend spin2 --comment mine\n{CIRCUIT}")
+    return file
+
+
+def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(circuit):
+    config = Config()
+    assert unpack(prepare(config, Request(file=circuit), {})["script"]).shots == 77
+    payload = prepare(config, Request(file=circuit, shots=5, backend="qx"), {})
+    assert unpack(payload["script"]).shots == 5
+    assert payload["job"]["partition"] == "p_qx"
+    assert payload["job"]["time_limit"]["number"] == 5
+    assert payload["job"]["comment"].endswith(" -- mine")
+
+
+def test_a_partition_of_the_command_line_is_not_mixed_with_the_files_backend(circuit):
+    payload = prepare(Config(), Request(file=circuit, partition="p_qx"), {})
+    assert "backend=qx" in payload["job"]["comment"]
+
+
+def test_all_of_sbatchs_options_reach_the_payload(circuit):
+    request = Request(
+        file=circuit,
+        dependency="afterok:12",
+        array="0-3%2",
+        begin="now+1hour",
+        hold=True,
+        export="A=1,B",
+        qos="high",
+    )
+    job = prepare(Config(), request, {"B": "2"})["job"]
+    assert (job["dependency"], job["array"], job["hold"], job["qos"]) == ("afterok:12", "0-3%2", True, "high")
+    assert job["begin_time"] > 1_700_000_000
+    assert job["environment"][-2:] == ["A=1", "B=2"]
+
+
+@pytest.mark.parametrize(
+    "name", ["SLURM_JWT", "SBATCH_PARTITION", "QSLURM_TOKEN", "HQ_ACCESS_KEY", "PBS_JOBCOOKIE"]
+)
+def test_no_token_and_nothing_of_this_machines_slurm_can_be_exported(name, circuit):
+    with pytest.raises(InvalidInputError, match=name):
+        prepare(Config(), Request(file=circuit, export=name), {name: "x"})
+
+
+def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
+    (tmp_path / "bare.json.j2").write_text(
+        '{"job": {"partition": {{ partition }}, "environment": {{ environment }}}, "script": {{ script }}}'
+    )
+    config = Config(job=Config().job.__class__(template_folders=[str(tmp_path)]))
+    with pytest.raises(InvalidInputError, match="leaves out --hold"):
+        prepare(config, Request(file=circuit, template="bare", hold=True), {})
+
+
+SCRIPT = "#!/bin/bash\n"
+
+
+@pytest.mark.parametrize("option", [name for name, (_, field, read) in OPTIONS.items() if read is str])
+@pytest.mark.parametrize("said_in", ["file", "command"])
+def test_an_empty_text_is_no_option_that_was_not_given(option, said_in, tmp_path):
+    if option in ("comment", "export", "set", "sweep"):
+        return
+    _, field, _ = OPTIONS[option]
+    file = tmp_path / "job.sh"
+    file.write_text(SCRIPT + (f"#QSLURM --{option} ''\n" if said_in == "file" else ""))
+    asked = {} if field in ("backend", "partition", "platform") else {"backend": "qx"}
+    with pytest.raises(InvalidInputError, match=f"--{option} is empty"):
+        prepare(Config(), Request(file=file, **asked, **({field: ""} if said_in == "command" else {})), {})
+
+
+def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
+    file = tmp_path / "job.sh"
+    file.write_text(SCRIPT + "#QSLURM --comment mine --export HOME\n")
+    made = prepare(Config(), Request(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})["job"]
+    assert "mine" not in made["comment"]
+    assert not any(entry.startswith("HOME=") for entry in made["environment"])
+
+
+def test_a_zero_of_the_command_line_wins_over_the_files(tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_text("// #QSLURM --seed 5 --shots 7\n" + CIRCUIT)
+    made = prepare(Config(), Request(file=file, backend="qx", seed=0), {})
+    assert (unpack(made["script"]).seed, unpack(made["script"]).shots) == (0, 7)
+
+
+BASH = "#!/bin/bash\n"
+JOB = {"partition": "p_qx", "environment": ["PATH=/bin"]}
+
+
+def as_file(form, script, folder):
+    """A batch script as a file of its own, or in a payload's: beside the job, or in it."""
+    if form == "sh":
+        file, text = folder / "job.sh", script
+    else:
+        file = folder / "job.json"
+        payload = {"job": JOB, "script": script} if form == "beside" else {"job": {**JOB, "script": script}}
+        text = json.dumps(payload)
+    file.write_bytes(text.encode())
+    return file
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path):
+    file = as_file(form, f"{BASH}#SBATCH --time 5\necho\n", tmp_path)
+    remarks: list[str] = []
+    prepare(Config(), Request(file=file, backend="qx"), {}, remarks.append)
+    assert len(remarks) == 1
+    assert "does not read its #SBATCH" in remarks[0]
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("#!/bin/bash\r\ntrue\r\n", 1),
+        (BASH + "true\r\nfalse\n", 2),
+        (BASH + "true\nfalse\r", 3),
+        (BASH + "true\n\r\n", 3),
+        ("#!/bin/bash\rtrue\r", 1),
+    ],
+)
+def test_line_ends_of_windows_are_refused_wherever_a_script_stands(form, script, line, tmp_path):
+    with pytest.raises(InvalidInputError, match=rf"job\.sh:{line}: |script: line {line} ends"):
+        prepare(Config(), Request(file=as_file(form, script, tmp_path), backend="qx"), {})
+
+
+@pytest.mark.parametrize("form", ["sh", "beside", "inside"])
+def test_a_carriage_return_within_a_line_is_its_writers_own(form, tmp_path):
+    prepare(Config(), Request(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
+
+
+@pytest.mark.parametrize("text", ["version 3.0\r\nqubit q\r\nbit b\r\nb = measure q\r\n"])
+def test_circuits_may_have_line_ends_of_windows(text, tmp_path):
+    file = tmp_path / "bell.cq"
+    file.write_bytes(text.encode())
+    prepare(Config(), Request(file=file, backend="qx"), {})
+
+
+def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
+    file = tmp_path / "job.json"
+    job = {
+        "name": "x",
+        "partition": "p_qx",
+        "current_working_directory": "/scratch/ann",
+        "environment": ["PATH=/bin"],
+    }
+    file.write_text(json.dumps({"job": job, "script": "#!/bin/bash\n"}))
+    remarks: list[str] = []
+    prepare(Config(), Request(file=file), {}, remarks.append)
+    assert "C2 ignores current_working_directory" in remarks[0]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, SessionsConfig
+from qslurm.c2.dispatcher.service import check_callers, check_config, serve
+from qslurm.errors import ConfigError, QslurmError
+
+QX = BackendConfig(name="qx")
+
+
+def test_the_usual_configuration_is_fine(tmp_path: Path) -> None:
+    check_config(DispatcherConfig(socket="/run/d.sock"), [QX])
+
+
+@pytest.mark.parametrize(
+    ("backends", "word"),
+    [
+        ([], "No backend"),
+        ([QX, QX], "twice"),
+        ([BackendConfig(name="any")], "whichever is free"),
+        ([BackendConfig(name="a", runtime="abacus")], "abacus"),
+        ([BackendConfig(name="a", workers=0)], "workers"),
+        ([BackendConfig(name="a", max_shots=10)], "default_shots"),
+        ([BackendConfig(name="a", policy="fifi")], "fifi.*fifo, priority, fair"),
+        ([BackendConfig(name="a", half_life_s=0)], "half_life_s"),
+        ([BackendConfig(name="a", session_idle_s=-1)], "session_idle_s"),
+        ([BackendConfig(name="a", session_max_s=float("nan"))], "session_max_s"),
+        ([BackendConfig(name="a", weights={"lumi": 0})], "lumi"),
+    ],
+)
+def test_backends_that_can_not_work_are_named(backends: list[BackendConfig], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        check_config(DispatcherConfig(socket="/run/d.sock"), backends)
+
+
+@pytest.mark.parametrize("socket", ["/nowhere/d.sock", f"/run/{'x' * 100}.sock"])
+def test_a_socket_that_can_not_be_is_refused(socket: str) -> None:
+    with pytest.raises(ConfigError, match="socket"):
+        check_config(DispatcherConfig(socket=socket), [QX])
+
+
+def test_an_unknown_trusted_user_and_a_store_without_a_folder_are_said_before_anything_runs(
+    home: Path,
+) -> None:
+    socket = f"{home}/d.sock"
+    with pytest.raises(ConfigError, match="nobody_has_this_name"):
+        serve(DispatcherConfig(socket=socket, trusted_users=["nobody_has_this_name"]), [QX])
+    with pytest.raises(QslurmError, match="store"):
+        serve(DispatcherConfig(socket=socket, store=f"{home}/none/store.db", trusted_users=[]), [QX])
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sessions", "word"),
+    [
+        (SessionsConfig(listen="8044"), "listen: '8044' is not ADDRESS:PORT"),
+        (SessionsConfig(listen="127.0.0.1:http"), "listen"),
+        (SessionsConfig(listen="127.0.0.1:99999"), "listen"),
+        (SessionsConfig(listen="127.0.0.1:8044", address="c2"), "address: 'c2' is not"),
+        (SessionsConfig(listen="0.0.0.0:8044"), "where centers reach this host"),
+        (SessionsConfig(listen="[::]:8044"), "where centers reach this host"),
+    ],
+)
+def test_a_door_for_sessions_that_nobody_could_enter_is_refused(sessions: SessionsConfig, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        check_callers(sessions)
+
+
+def test_a_door_for_sessions_needs_a_place_and_a_name(tmp_path: Path) -> None:
+    check_callers(SessionsConfig(listen="127.0.0.1:0"))
+    check_callers(SessionsConfig(listen="[::]:8044", address="c2.example.org:8044"))
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_is_left(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        callers = SessionsConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}", key=str(home / "sessions.key"))
+        config = DispatcherConfig(socket=f"{home}/d.sock", store=f"{home}/s.db", trusted_users=[])
+        with pytest.raises(QslurmError, match="can't be listened at"):
+            serve(config, [QX], callers=callers)
+    assert not (home / "d.sock").exists()

@@ -1,0 +1,101 @@
+"""What is read before a job is admitted holds nobody up but its own center."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from qslurm.c2.dispatcher.reading_queue import AT_A_TIME, OF_ONE, ReadingQueue
+from qslurm.c2.dispatcher.worker_threads import WorkerThreads
+from qslurm.payload.envelope import Envelope
+from qslurm.protocol.messages import Admit
+from tests.unit.c2.dispatcher.running import circuit_job
+
+
+class Desk:
+    """Readings whose work goes on when it is let go, or fails; `answered` are jobs in order."""
+
+    def __init__(self) -> None:
+        self.threads = WorkerThreads()
+        self.readings = ReadingQueue(self.threads, self.read)
+        self.began: list[int] = []
+        self.go: dict[int, threading.Event] = {}
+        self.bad: set[int] = set()
+        self.answered: list[int] = []
+
+    def read(self, envelope: Envelope, qubits: int) -> str:
+        job_id = int(envelope.source)
+        self.began.append(job_id)
+        assert self.go[job_id].wait(60)
+        if job_id in self.bad:
+            raise OSError("no process can be started")
+        return ""
+
+    def ask(self, job_id: int, center: str) -> None:
+        job: Admit = msgspec.structs.replace(circuit_job(job_id, str(job_id), uid=1), center=center)
+        self.go.setdefault(job_id, threading.Event())
+        assert job.envelope is not None
+        self.readings.ask(job, job.envelope, 2, lambda _: self.answered.append(job_id))
+
+    def until(self, seen: Callable[[], bool]) -> None:
+        while not seen():
+            assert select.select([self.threads.ear], [], [], 60)[0]
+            self.threads.hand_over()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    for event in desk.go.values():
+        event.set()
+    desk.threads.close()
+
+
+def test_a_center_with_much_to_read_keeps_no_other_waiting(desk: Desk) -> None:
+    for job_id in range(8):
+        desk.ask(job_id, "a")
+    desk.ask(100, "b")
+    desk.go[100].set()
+    desk.until(lambda: 100 in desk.answered)
+    assert desk.answered == [100]
+    assert sorted(desk.began) == [*range(OF_ONE), 100]
+
+
+def test_the_next_is_of_the_center_that_has_the_fewest_under_way(desk: Desk) -> None:
+    for job_id, center in enumerate("aaabbbcc"):
+        desk.ask(job_id, center)
+    desk.go[0].set()
+    desk.until(lambda: 0 in desk.answered)
+    desk.go[6].set()
+    desk.until(lambda: 6 in desk.answered)  # c has come to its turn
+    for event in desk.go.values():
+        event.set()
+    desk.until(lambda: len(desk.answered) == 8)
+    assert len(desk.began) == 8 > AT_A_TIME
+
+
+def test_asked_twice_it_is_read_once_and_both_are_answered(desk: Desk) -> None:
+    desk.ask(1, "a")
+    desk.ask(1, "a")
+    desk.go[1].set()
+    desk.until(lambda: desk.answered == [1, 1])
+    assert desk.began == [1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_can_not_be_read_gives_its_place_back_and_may_be_asked_again(desk: Desk) -> None:
+    desk.bad = set(range(5))
+    for job_id in range(5):
+        desk.ask(job_id, "a")
+        desk.go[job_id].set()
+    desk.ask(5, "a")
+    desk.go[5].set()
+    desk.until(lambda: desk.answered == [5] and not desk.readings._readings)
+    desk.bad.clear()
+    desk.ask(1, "a")
+    desk.until(lambda: desk.answered == [5, 1])

@@ -1,0 +1,331 @@
+"""The gate tells how the jobs are: everything once, and then what changes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
+from qslurm.c2.config.jobmanager import JobManagerConfig
+from qslurm.c2.gate import change_detector, feeder
+from qslurm.c2.gate.change_detector import deeds_of
+from qslurm.c2.gate.feeder import Feeder
+from qslurm.c2.gate.squeue_diff import Jobs
+from qslurm.c2.hooks import gate_notifier
+from qslurm.errors import QslurmError, UnreachableError
+from qslurm.protocol import feed_frames
+from qslurm.protocol.feed_frames import Still, Trouble, Update, Wanted
+from qslurm.slurm.squeue_output import WORDS
+
+LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||\n"
+
+
+class Slurm:
+    """Has jobs, and prints them as squeue does."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, tuple[str, str, int, str]] = {}
+        self.asked: list[list[int]] = []
+        self.away = False
+        self.forgets: int | None = None
+        self.looks = 0
+        self.submitted = self.counted = 0
+
+    def put(self, job_id: int, state: str, *, submit: int = 1, name: str = "bell", reason: str = "") -> None:
+        self.jobs[job_id] = (state, reason, submit, name)
+
+    def listing(self) -> bytes:
+        self.looks += 1
+        if self.away:
+            raise UnreachableError("slurmctld does not answer")
+        lines = [
+            LINE.format(job_id, state, reason or "None", submit, job_id)
+            for job_id, (state, reason, submit, _) in self.jobs.items()
+        ]
+        if self.forgets is not None:
+            self.jobs.pop(self.forgets, None)
+        return "".join(lines).encode()
+
+    def deeds(self) -> str:
+        self.counted += 1
+        return f"Jobs submitted: {self.submitted}\n"
+
+    def words(self, job_ids: list[int]) -> bytes:
+        self.asked.append(sorted(job_ids))
+        sizes = [size for _, size in WORDS]
+        return b"".join(
+            f"{job_id}|{name:{sizes[0]}}{f'qslurm key=k{job_id}':{sizes[1]}}{'':{sizes[2]}}\n".encode()
+            for job_id, (_, _, _, name) in self.jobs.items()
+        )
+
+
+def told(update: Update | None) -> list[tuple[int, str, str]]:
+    assert update is not None
+    return [(row.job_id, row.state, row.name) for row in update.rows]
+
+
+def test_what_has_not_changed_is_not_told_again() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    slurm.put(2, "PENDING")
+    assert told(jobs.look()) == [(1, "PENDING", "bell"), (2, "PENDING", "bell")]
+    assert jobs.look() is None
+    slurm.put(2, "RUNNING")
+    assert told(jobs.look()) == [(2, "RUNNING", "bell")]
+    del slurm.jobs[1]
+    update = jobs.look()
+    assert update is not None
+    assert (update.rows, update.gone) == ([], [1])
+    assert told(jobs.everything()) == [(2, "RUNNING", "bell")]
+
+
+def test_names_are_asked_for_once_and_when_the_job_is_another_or_was_cancelled() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    jobs.look()
+    slurm.put(1, "RUNNING")
+    jobs.look()
+    assert slurm.asked == [[1]]
+    slurm.put(1, "PENDING", submit=2, name="another")
+    assert told(jobs.look()) == [(1, "PENDING", "another")]
+    slurm.put(1, "CANCELLED", submit=2, name="another")
+    jobs.look()
+    assert slurm.asked == [[1], [1], [1]]
+
+
+def test_a_job_that_is_forgotten_between_two_questions_is_not_told_of() -> None:
+    slurm = Slurm()
+    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    slurm.put(1, "PENDING")
+    slurm.put(2, "PENDING")
+    slurm.forgets = 2
+    assert told(jobs.look()) == [(1, "PENDING", "bell")]
+    slurm.forgets = None
+    assert jobs.look() is None
+
+
+@pytest.fixture
+def gate(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Slurm, socket.socket, Callable[[], None]]]:
+    """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
+    slurm = Slurm()
+    monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
+    monkeypatch.setattr(feeder, "WATCHES", 0)
+    monkeypatch.setattr(feeder, "STILL_S", 0.02)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(home / "feed.sock"))
+    listener.listen()
+    config = C2Config(
+        slurm=SlurmConfig(),
+        gate=GateConfig(state=str(home)),
+        jobmanager=JobManagerConfig(feed=str(home / "feed.sock")),
+    )
+    one = Feeder(config, lambda *_, **__: None)
+    one.start()
+    link, _ = listener.accept()
+    link.settimeout(60)
+    yield slurm, link, lambda: gate_notifier.ring(str(home))
+    link.close()
+    one.stop()
+    listener.close()
+    assert threading.active_count() < 100
+
+
+def hear(link: socket.socket, *kinds: type) -> feed_frames.Said:
+    """The next message of these kinds."""
+    while not isinstance(message := feed_frames.said.decode(feed_frames.receive(link)), kinds):
+        pass
+    return message
+
+
+def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]],
+) -> None:
+    slurm, link, ring = gate
+    slurm.put(1, "PENDING")
+    feed_frames.send(link, Wanted(True))
+    first = hear(link, Update)
+    assert isinstance(first, Update)
+    assert first.reset
+    assert told(first) == [(1, "PENDING", "bell")]
+    slurm.put(1, "RUNNING")
+    ring()
+    second = hear(link, Update)
+    assert isinstance(second, Update)
+    assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
+    feed_frames.send(link, Wanted(True, look=7))
+    while (answer := hear(link, Update, Still)).look < 7:  # type: ignore[union-attr]
+        assert answer == Still()
+    slurm.away = True
+    ring()
+    assert hear(link, Trouble) == Trouble("slurmctld does not answer")
+    slurm.away = False
+    slurm.put(1, "COMPLETED")
+    third = hear(link, Update)
+    assert isinstance(third, Update)
+    assert told(third) == [(1, "COMPLETED", "bell")]
+
+
+class Watch:
+    """Tells once that a job has changed: slurmctld has one time for all that changes in a second."""
+
+    def __init__(self, slurm: Slurm) -> None:
+        del slurm
+        self.heard = time.monotonic()
+        self._ours, theirs = os.pipe()
+        os.close(theirs)  # there is something to read at once
+        self._told = False
+
+    def fileno(self) -> int:
+        return self._ours
+
+    def changed(self) -> bool:
+        before, self._told = self._told, True
+        return not before
+
+    def close(self) -> None:
+        os.close(self._ours)
+
+
+def test_what_changes_twice_in_a_second_is_told_twice(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm, link, _ = gate
+    monkeypatch.setattr(feeder, "ChangeDetector", Watch)
+    monkeypatch.setattr(feeder, "WATCHES", 1)
+    monkeypatch.setattr(feeder, "DEAF_S", 1000.0)
+    monkeypatch.setattr(feeder, "SAME_SECOND_S", 0.5)
+    slurm.put(1, "PENDING")
+    feed_frames.send(link, Wanted(True))
+    assert told(hear(link, Update)) == [(1, "PENDING", "bell")]  # type: ignore[arg-type]
+    while slurm.looks < 2:
+        hear(link, Still)
+    slurm.put(1, "RUNNING")
+    assert told(hear(link, Update)) == [(1, "RUNNING", "bell")]  # type: ignore[arg-type]
+
+
+def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_something(
+    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm, link, _ = gate
+    monkeypatch.setattr(feeder, "DEAF_S", float("inf"))  # nothing else makes it look
+
+    def asks(number: int) -> feed_frames.Said:
+        feed_frames.send(link, Wanted(True, look=number))
+        while (answer := hear(link, Update, Still)).look < number:  # type: ignore[union-attr]
+            pass
+        return answer
+
+    slurm.put(1, "PENDING")
+    feed_frames.send(link, Wanted(True))
+    hear(link, Update)
+    asks(1)  # from now on it knows what slurmctld has done
+    looks = slurm.looks
+    assert asks(2) == Still(look=2)
+    assert slurm.looks == looks
+    monkeypatch.setattr(feeder, "SURE_S", 0.1)
+    slurm.counted = 0
+    for number in range(3, 200):
+        feed_frames.send(link, Wanted(True, look=number))
+    while hear(link, Still).look < 199:  # type: ignore[union-attr]
+        pass
+    assert slurm.counted < 100, "many who ask at once are answered together"
+    assert slurm.looks == looks
+    slurm.put(2, "PENDING")
+    slurm.submitted += 1
+    assert told(asks(200)) == [(2, "PENDING", "bell")]  # type: ignore[arg-type]
+
+
+SDIAG = """sdiag output at Sun Nov 22 19:02:23 2026 (1795374143)
+Data since      Sun Nov 22 18:55:44 2026 (1795373744)
+Jobs submitted: {}
+Jobs started:   0
+Job states ts:  Sun Nov 22 19:02:14 2026 ({})
+Jobs pending:   10000
+\tLast cycle:   {}
+Remote Procedure Call statistics by message type
+\tREQUEST_SUBMIT_BATCH_JOB                ( 4003) count:{}  ave_time:5637   total_time:56375318
+\tREQUEST_JOB_INFO                        ( 2003) count:{}   ave_time:14467  total_time:14641514
+\tMESSAGE_NODE_REGISTRATION_STATUS        ( 1002) count:{}   ave_time:1      total_time:2
+\tREQUEST_UPDATE_JOB                      ( 3001) count:{}   ave_time:1      total_time:2
+Remote Procedure Call statistics by user
+\troot            (       0) count:{}   ave_time:1      total_time:2
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "is_another"),
+    [
+        ((1, 2, 3, 4, 5, 6, 7, 8), False),
+        ((1, 9, 9, 4, 9, 9, 7, 9), False),  # time went by, and people asked
+        ((9, 2, 3, 4, 5, 6, 7, 8), True),
+        ((1, 2, 3, 9, 5, 6, 7, 8), True),
+        ((1, 2, 3, 4, 5, 6, 9, 8), True),
+    ],
+)
+def test_questions_are_no_deeds_of_slurmctld(after: tuple[int, ...], is_another: bool) -> None:
+    before = SDIAG.format(1, 2, 3, 4, 5, 6, 7, 8)
+    assert (deeds_of(SDIAG.format(*after)) != deeds_of(before)) is is_another
+
+
+class Told:
+    """A watch that says what it is told to: a change, none, or that it has ended."""
+
+    changes: ClassVar[list[bool | None]] = []
+    heard = float("inf")
+
+    def __init__(self, slurm: object, every_s: int) -> None:
+        assert every_s == 5
+
+    def changed(self) -> bool:
+        change = self.changes.pop(0)
+        if change is None:
+            raise OSError
+        return change
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_who_looks_at_changes_looks_twice_after_each_and_whenever_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(change_detector, "ChangeDetector", Told)
+    Told.changes = [False, False, False, True, False, False, None, False, False, False]
+    changes = change_detector.Changes(Slurm(), 5)  # type: ignore[arg-type]
+    looked = []
+    while Told.changes:
+        looked.append(changes.are_there())
+        if looked[-1]:
+            changes.seen()
+    assert looked == [True, True, False, True, True, False, True, True, False, False]
+    Told.heard, Told.changes = float("-inf"), [False] * 3
+    assert all(changes.are_there() for _ in range(3)), "a watch that is silent knows nothing"
+    changes.close()
+
+
+def test_a_bell_without_a_gate_hurts_no_hook(tmp_path: Path) -> None:
+    gate_notifier.ring(str(tmp_path))
+    gate_notifier.ring("/nowhere")
+    listener = gate_notifier.listen(str(tmp_path))
+    for _ in range(5000):  # more than fit: nobody waits until they are read
+        gate_notifier.ring(str(tmp_path))
+    assert listener.recv(16)
+    listener.close()
+
+
+def test_lines_that_are_no_jobs_are_trouble() -> None:
+    slurm = Slurm()
+    slurm.listing = lambda: b"squeue: something else\n"  # type: ignore[method-assign]
+    with pytest.raises(QslurmError):
+        Jobs(slurm).look()  # type: ignore[arg-type]

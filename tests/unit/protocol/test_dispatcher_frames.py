@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qslurm.errors import InvalidInputError
+from qslurm.protocol.dispatcher_frames import decode_reply, decode_request, encode, open_parcel
+from qslurm.protocol.messages import Attach, GetStatus
+
+
+def test_a_req_sockets_message_is_opened_and_its_address_kept() -> None:
+    parcel = open_parcel([b"id", b"\0\0\0\1", b"", b"body", b"credential"])
+    assert parcel is not None
+    assert (parcel.address, parcel.body, parcel.credential) == ((b"id", b"\0\0\0\1"), b"body", b"credential")
+
+
+@given(st.lists(st.binary(max_size=20), max_size=10))
+def test_any_frames_are_opened_or_dropped(frames: list[bytes]) -> None:
+    parcel = open_parcel(frames)
+    assert parcel is None or [*parcel.address, b"", parcel.body, parcel.credential] == frames
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_is_refused_and_nothing_else_happens(body: bytes) -> None:
+    for decode in (decode_request, decode_reply):
+        with pytest.raises(InvalidInputError):
+            decode(body)
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(InvalidInputError):
+        decode_request(b"\x82\xa7message\xa9GetStatus\xa1x" + b"\x91" * 100_000 + b"\x00")
+
+
+def test_a_number_that_no_database_can_hold_is_refused() -> None:
+    with pytest.raises(InvalidInputError):
+        decode_request(encode(Attach(job_id=2**60, restart=0, client="x")))
+
+
+def test_a_message_arrives_as_it_was() -> None:
+    assert decode_request(encode(GetStatus())) == GetStatus()

@@ -1,0 +1,70 @@
+"""The step's light half: what it carries, counts, and says of an end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.runtimes.classical.warm import client
+from qslurm.runtimes.classical.warm.client import Carrier, reason_of
+from qslurm.runtimes.classical.warm.start import put_client, take_client_away
+
+
+def carried(data: bytes, limit: int, target: Path) -> tuple[Carrier, bytes]:
+    source, sink = os.pipe()
+    with target.open("wb") as file:
+        carry = Carrier({source: file.fileno()}, limit)
+        os.write(sink, data)
+        os.close(sink)
+        while carry.open and carry.move(source):
+            pass
+    os.close(source)
+    return carry, target.read_bytes() if target.is_file() else b""
+
+
+def test_what_is_printed_arrives(tmp_path: Path) -> None:
+    carry, written = carried(b"found\n" * 100, 10_000, tmp_path / "out")
+    assert (written, carry.trouble, carry.open) == (b"found\n" * 100, "", {})
+
+
+def test_no_more_than_allowed_is_written(tmp_path: Path) -> None:
+    carry, written = carried(b"x" * 1000, 100, tmp_path / "out")
+    assert written == b"x" * 100
+    assert "printed more than" in carry.trouble
+
+
+def test_a_full_disk_is_said_and_not_tried_again() -> None:
+    carry, _ = carried(b"x", 100, Path("/dev/full"))
+    assert "No space left" in carry.trouble
+
+
+def test_an_end_by_a_signal_has_a_sentence() -> None:
+    assert "signal 11." in reason_of(11)
+    assert "memory" in reason_of(9)
+
+
+def test_it_runs_as_a_bare_file_and_imports_next_to_nothing() -> None:
+    file = str(Path(client.__file__))
+    code = f"import sys; exec(open({file!r}).read(), {{'__name__': 'it'}}); print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert not {"socket", "enum", "re", "subprocess", "site"} & set(done.stdout.split())
+
+
+def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path: Path) -> None:
+    settings = RuntimesConfig(socket=str(tmp_path / "it's here" / "warm.sock"))
+    settings.client.parent.mkdir()
+    put_client(settings)
+    shell = f". {shlex.quote(str(settings.starter))}; echo not started"
+    command = ["sh", "-c", shell, "sh", "no-such-job.sh"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (
+        "no warm runtime is to be had; starting one" in done.stderr
+    )  # there is no service, so it became the step
+    assert "not started" not in done.stdout
+    take_client_away(settings)
+    assert list(settings.client.parent.iterdir()) == []
