@@ -130,6 +130,7 @@ class Site:
         try:
             status = self.dispatcher.status().backends[0]
         except UnreachableError:  # it does not answer yet
+            assert self.dispatcher.process.poll() is None, self.dispatcher.log.read_text()
             return False
         return status.runtimes == number and (number == 0 or status.state != "offline")
 
