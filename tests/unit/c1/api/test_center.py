@@ -250,7 +250,9 @@ def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
     center = Center(backend="five")
     job, parents = center.submit(BELL), {*center._connections._idle, center._for_watching}
     looked_after = []
-    monkeypatch.setattr("qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, one: looked_after.append(one))
+    monkeypatch.setattr(
+        "qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, one: looked_after.append(one)
+    )
     center._begin_anew()
     assert looked_after == [job]
     center.backends()
