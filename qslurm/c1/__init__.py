@@ -1,0 +1,1 @@
+"""C1, the HPC center: what its users and admins run."""

@@ -1,0 +1,1 @@
+"""`qslurm run`: one job on this machine, without Slurm."""

@@ -1,0 +1,1 @@
+"""What executes jobs: the interface for plug-ins, classical and quantum runtimes."""

@@ -1,0 +1,1 @@
+"""Slurm as qslurm knows it: slurmrestd, squeue's output, states and reasons."""

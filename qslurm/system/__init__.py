@@ -1,0 +1,1 @@
+"""The operating system: files, processes, sockets, logs. Knows nothing of Slurm or of circuits."""

@@ -1,0 +1,1 @@
+"""Tokens as their holders see them: files, claims, checks."""

@@ -1,0 +1,1 @@
+"""A center's configuration: settings, where they come from, and the platforms they name."""

@@ -1,0 +1,1 @@
+"""From a file and its options to jobs on C2."""

@@ -1,0 +1,1 @@
+"""C2's configuration file, one module a section."""

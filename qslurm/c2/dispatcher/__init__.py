@@ -1,0 +1,1 @@
+"""The dispatcher: C2's task manager between jobs and quantum runtimes."""

@@ -1,0 +1,1 @@
+"""The job manager: the HTTP service for a center's results, logs and changes."""

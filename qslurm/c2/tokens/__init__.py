@@ -1,0 +1,1 @@
+"""The token service: key pairs of centers, and the tokens signed with them."""

@@ -1,0 +1,1 @@
+"""Encrypted ZeroMQ (CURVE) between the dispatcher and quantum runtimes on other hosts."""

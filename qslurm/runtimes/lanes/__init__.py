@@ -1,0 +1,1 @@
+"""Lanes: memory that a job and a quantum runtime share, for circuits in microseconds."""

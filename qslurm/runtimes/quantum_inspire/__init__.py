@@ -1,0 +1,1 @@
+"""The plug-in for Quantum Inspire as a backend."""

@@ -1,0 +1,1 @@
+"""The dispatcher's sockets: Unix, TLS for sessions, and lanes."""

@@ -1,0 +1,1 @@
+"""The dispatcher's quantum runtimes: which execution goes to which, here and on other hosts."""

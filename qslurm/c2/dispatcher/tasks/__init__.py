@@ -1,0 +1,1 @@
+"""Tasks and their executions: admission, states, ends, limits."""

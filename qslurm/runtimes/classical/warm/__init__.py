@@ -1,0 +1,1 @@
+"""Classical runtimes that are started ahead, with numpy imported."""
