@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -101,15 +102,7 @@ def _slurmrestd(config: Config) -> Iterator[Finding]:
 
     if not config.c2.url:
         return
-    transport = Transport(
-        config.c2.url,
-        "",
-        Secret(""),
-        timeout_s=PATIENCE_S,
-        ca_file=config.c2.ca_file or None,
-        proxy=config.c2.proxy or None,
-        pinned_key=config.c2.pinned_key or None,
-    )
+    transport = Transport(replace(config.c2.endpoint(config.c2.url, Secret("")), timeout_s=PATIENCE_S))
     try:
         answer = transport.send("GET", "/slurm/v0.0.39/ping")
     finally:
@@ -250,14 +243,8 @@ def _clock(config: Config) -> Iterator[Finding]:
     url = config.c2.results_url
     if not url:
         return
-    client = JobManagerClient(
-        url,
-        Secret(""),  # for its time nobody needs one
-        timeout_s=PATIENCE_S,
-        ca_file=config.c2.ca_file or None,
-        proxy=config.c2.proxy or None,
-        pinned_key=config.c2.pinned_key or None,
-    )
+    without_token = config.c2.endpoint(url, Secret(""))  # its time is told to everybody
+    client = JobManagerClient(replace(without_token, timeout_s=PATIENCE_S))
     try:
         ahead = time.time() - client.clock()
     except UnreachableError as error:

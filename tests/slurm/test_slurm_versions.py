@@ -29,6 +29,8 @@ from qslurm.errors import (
 )
 from qslurm.payload.comment import Comment, new_key
 from qslurm.slurm.rest import SlurmrestClient
+from qslurm.slurm.rest.endpoint import Endpoint
+from qslurm.tokens.secret import Secret
 
 pytestmark = pytest.mark.slurm
 
@@ -84,10 +86,11 @@ def connect(c2: Testbed, tokens: dict[str, str]) -> Iterator[Connect]:
     made: list[SlurmrestClient] = []
 
     def make(
-        version: str = "auto", center: str = "snellius", *, token: str = "", **options: Any
+        version: str = "auto", center: str = "snellius", *, token: str = "", timeout_s: float = 30.0
     ) -> SlurmrestClient:
+        given = Secret(token or tokens[center])
         client = SlurmrestClient(
-            c2.rest_url, f"center_{center}", token or tokens[center], api_version=version, **options
+            Endpoint(c2.rest_url, given, f"center_{center}", timeout_s), api_version=version
         )
         made.append(client)
         return client
@@ -348,7 +351,9 @@ def test_a_server_that_is_upgraded_is_noticed_by_a_running_center(instance):
     testbed = _brought_up(instance, "22.05")
     told: list[str] = []
     center = SlurmrestClient(
-        testbed.rest_url, "center_snellius", testbed.token(), known_version="v0.0.38", on_version=told.append
+        Endpoint(testbed.rest_url, Secret(testbed.token()), "center_snellius"),
+        known_version="v0.0.38",
+        on_version=told.append,
     )
     alice = Researcher(testbed)
     with center:

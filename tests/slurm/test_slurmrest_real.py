@@ -27,6 +27,8 @@ from qslurm.errors import (
 )
 from qslurm.payload.comment import Comment, new_key
 from qslurm.slurm.rest import SlurmrestClient
+from qslurm.slurm.rest.endpoint import Endpoint
+from qslurm.tokens.secret import Secret
 
 pytestmark = pytest.mark.slurm
 
@@ -40,9 +42,12 @@ def connect(testbed: Testbed) -> Iterator[Callable[..., SlurmrestClient]]:
     """Makes clients of C2's slurmrestd, as one of its centers."""
     made: list[SlurmrestClient] = []
 
-    def make(center: str = "snellius", *, token: str | None = None, **options: Any) -> SlurmrestClient:
-        given = token or testbed.token(center)
-        made.append(SlurmrestClient(testbed.rest_url, f"center_{center}", given, **options))
+    def make(
+        center: str = "snellius", *, token: str | None = None, timeout_s: float = 30.0, **options: Any
+    ) -> SlurmrestClient:
+        given = Secret(token or testbed.token(center))
+        endpoint = Endpoint(testbed.rest_url, given, f"center_{center}", timeout_s)
+        made.append(SlurmrestClient(endpoint, **options))
         return made[-1]
 
     yield make

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from qslurm.payload.templates import user_folder
 from qslurm.tokens.secret import Secret
+
+if TYPE_CHECKING:
+    from qslurm.slurm.rest.endpoint import Endpoint
 
 FIRST = "c2"
 """The name of the platform that [c2] and [agent] are about."""
@@ -89,6 +92,12 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Annotated[
         float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0, le=3600)
     ] = 30.0
+
+    def endpoint(self, url: str, token: Secret, user: str = "") -> Endpoint:
+        """One of C2's two services (`url` or `results_url`), reached as these settings say."""
+        from qslurm.slurm.rest.endpoint import Endpoint
+
+        return Endpoint(url, token, user, self.timeout_s, self.ca_file, self.pinned_key, self.proxy)
 
 
 class PlatformJobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

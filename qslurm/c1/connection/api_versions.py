@@ -34,15 +34,9 @@ def connect(config: Config, token: Secret, *, user: str | None = None) -> Slurmr
     url = require_url(config)
     cache = VersionCache(cache_file())
     return SlurmrestClient(
-        url,
-        user or config.c2.user or inspect(token.reveal()).user,
-        token,
+        config.c2.endpoint(url, token, user or config.c2.user or inspect(token.reveal()).user),
         api_version=config.c2.api_version,
-        timeout_s=config.c2.timeout_s,
         known_version=cache.get(url),
-        ca_file=config.c2.ca_file or None,
-        proxy=config.c2.proxy or None,
-        pinned_key=config.c2.pinned_key or None,
         on_version=lambda version: cache.put(url, version),
     )
 

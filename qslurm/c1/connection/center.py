@@ -83,14 +83,7 @@ class Center:
                 hint=f"Set results_url under [{self.config.section}] in the config, QSLURM_RESULTS_URL,"
                 " or --results-url.",
             )
-        return JobManagerClient(
-            self.config.c2.results_url,
-            self.token,
-            timeout_s=self.config.c2.timeout_s,
-            ca_file=self.config.c2.ca_file or None,
-            proxy=self.config.c2.proxy or None,
-            pinned_key=self.config.c2.pinned_key or None,
-        )
+        return JobManagerClient(self.config.c2.endpoint(self.config.c2.results_url, self.token))
 
     @property
     def prefix(self) -> str:

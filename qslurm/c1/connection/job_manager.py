@@ -18,11 +18,11 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.protocol.nesting import TOO_DEEP, is_too_deep
-from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.interface import Platform
     from qslurm.protocol.job_changes import Line, Load, Page
+    from qslurm.slurm.rest.endpoint import Endpoint
 
 T = TypeVar("T")
 
@@ -49,27 +49,16 @@ class Answer:
 
 
 class JobManagerClient:
-    """A center's connection to the job manager at `url`, authenticated by the center's Slurm token."""
+    """A center's connection to the job manager, authenticated by the center's Slurm token."""
 
-    def __init__(
-        self,
-        url: str,
-        token: Secret,
-        *,
-        timeout_s: float = 30.0,
-        ca_file: str | None = None,
-        proxy: str | None = None,
-        pinned_key: str | None = None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         from qslurm.slurm.rest.http_session import open_session
         from qslurm.slurm.rest.transport import Http, Https, check_url
 
-        self._url = check_url(url)
-        self._token = token
-        self._timeout_s = timeout_s
-        self._session = open_session(
-            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=Http, https=Https
-        )
+        self._url = check_url(endpoint.url)
+        self._token = endpoint.token
+        self._timeout_s = endpoint.timeout_s
+        self._session = open_session(endpoint, Http, Https)
 
     def close(self) -> None:
         """Close the kept connection; the next request opens another."""

@@ -11,12 +11,12 @@ from qslurm.errors import AccountingAwayError, ConfigError, RefusedError, Unreac
 from qslurm.payload.comment import in_environment
 from qslurm.slurm.rest.adapters import AUTO
 from qslurm.slurm.rest.classify import Verdict, answers
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.job_info import JobInfo, partition_state
 from qslurm.slurm.rest.refusals import error_for
 from qslurm.slurm.rest.request_body import check_token, encode
 from qslurm.slurm.rest.submitted import Submitted
 from qslurm.slurm.rest.version_negotiation import SUBMIT, WITHOUT_ACCOUNTING, VersionNegotiation
-from qslurm.tokens.secret import Secret
 
 if TYPE_CHECKING:
     from qslurm.slurm.rest.transport import Transport
@@ -30,42 +30,34 @@ _LOOK_BACK_S = 14 * 24 * 3600
 class SlurmrestClient:
     """One center's way to one C2. Keeps a connection; thread-confined.
 
-    `url` is slurmrestd's (`https://host:port`), `user` the center's Slurm user on C2, `token` its JWT, which
-    appears in no text. `api_version` is "auto", or a version in any of its spellings; with "auto"
-    `known_version`, remembered from an earlier time, is tried first. `timeout_s` is how long an answer may
-    take to begin: slurmrestd gives up on its slurmctld after 10 s, so less than that turns answers into
-    doubts. Proxies and `.netrc` of the environment are ignored: a token goes where the configuration says,
-    and nowhere else; a proxy is given as `proxy`, the one key that C2 may have as `pinned_key`. `on_version`
-    is told the version that was found by asking.
+    `api_version` is "auto", or a version in any of its spellings; with "auto" `known_version`, remembered from an
+    earlier time, is tried first. `on_version` is told the version that was found by asking. TokenError for a token that
+    is no JWT, ConfigError for a user's name that is none.
     """
 
     def __init__(
         self,
-        url: str,
-        user: str,
-        token: str | Secret,
+        endpoint: Endpoint,
         *,
         api_version: str = AUTO,
-        timeout_s: float = 30.0,
         known_version: str | None = None,
-        ca_file: str | None = None,
-        proxy: str | None = None,
-        pinned_key: str | None = None,
         on_version: Callable[[str], None] | None = None,
     ) -> None:
-        if user and not _USER.fullmatch(user):
-            raise ConfigError(f"{user!r} can't be a user's name on C2.")
-        self.url = url
-        self.user = user
-        self.timeout_s = timeout_s
-        self._token = check_token(token)
-        self._ca_file, self._proxy, self._pinned_key = ca_file, proxy, pinned_key
+        if endpoint.user and not _USER.fullmatch(endpoint.user):
+            raise ConfigError(f"{endpoint.user!r} can't be a user's name on C2.")
+        check_token(endpoint.token)
+        self._endpoint = endpoint
+        self.user = endpoint.user
         self._conversation = VersionNegotiation(
-            url, self._transport, api_version=api_version, known_version=known_version, on_version=on_version
+            endpoint.url,
+            self._transport,
+            api_version=api_version,
+            known_version=known_version,
+            on_version=on_version,
         )
 
     def __repr__(self) -> str:
-        return f"SlurmrestClient({self.url!r}, {self.user!r})"
+        return f"SlurmrestClient({self._endpoint.url!r}, {self.user!r})"
 
     def __enter__(self) -> SlurmrestClient:
         return self
@@ -261,15 +253,7 @@ class SlurmrestClient:
     def _transport(self) -> Transport:
         from qslurm.slurm.rest.transport import Transport
 
-        return Transport(
-            self.url,
-            self.user,
-            self._token,
-            timeout_s=self.timeout_s,
-            ca_file=self._ca_file,
-            proxy=self._proxy,
-            pinned_key=self._pinned_key,
-        )
+        return Transport(self._endpoint)
 
 
 def _refuse_no_id(job_id: int) -> None:

@@ -14,6 +14,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from qslurm.errors import ConfigError, UnreachableError
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.pinned_keys import WrongKeyError, check_pin, parse_pins
 
 
@@ -59,36 +60,32 @@ class Adapter(HTTPAdapter):
 
 
 def open_session(
-    url: str,
-    *,
-    ca_file: str | None,
-    proxy: str | None,
-    pinned_key: str | None,
+    endpoint: Endpoint,
     http: type[HTTPConnection] = HTTPConnection,
     https: type[HTTPSConnection] = HTTPSConnection,
 ) -> requests.Session:
-    """A session for this URL; ConfigError for settings that can't be.
+    """A session with this service; ConfigError for invalid settings.
 
-    A server is believed by `ca_file`, or by the authorities that requests brings; one with a pinned key by that key,
-    and by `ca_file` as well if there is one: a key says more than a name.
+    With a pinned key the server's name is checked only if there is a `ca_file` as well: a key says more than a name.
     """
-    if ca_file:
-        _check_ca_file(Path(ca_file))
+    if endpoint.ca_file:
+        _check_ca_file(Path(endpoint.ca_file))
     session = requests.Session()
     session.headers["Accept-Encoding"] = "identity"  # answers are read as they come, within bounds
     session.trust_env = False  # a .netrc would replace the token, a proxy would see it
-    session.verify = ca_file or True
-    if pinned_key:
-        pins = parse_pins(pinned_key)
-        if not url.startswith("https://"):
+    session.verify = endpoint.ca_file or True
+    if endpoint.pinned_key:
+        pins = parse_pins(endpoint.pinned_key)
+        if not endpoint.url.startswith("https://"):
             raise ConfigError(
-                f"There is a pinned key, but {url} is not https.", hint="Without TLS no key is shown."
+                f"pinned_key is set, but {endpoint.url} is not https.",
+                hint="Without TLS a server shows no key.",
             )
         https = type("PinnedHttps", (_Pinned, https), {"pins": pins})
-        session.verify = ca_file or False
-    if proxy:
-        _check_proxy(proxy)
-        session.proxies = {"http": proxy, "https": proxy}
+        session.verify = endpoint.ca_file or False
+    if endpoint.proxy:
+        _check_proxy(endpoint.proxy)
+        session.proxies = {"http": endpoint.proxy, "https": endpoint.proxy}
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(http, https))
     return session

@@ -13,15 +13,13 @@ from qslurm.tokens.secret import Secret
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2}")
 
 
-def check_token(token: str | Secret) -> Secret:
-    """The token, wrapped; a TokenError (that does not show it) for one that is not a JWT."""
-    secret = token if isinstance(token, Secret) else Secret(token.strip())
-    if not _TOKEN.fullmatch(secret.reveal()):
+def check_token(token: Secret) -> None:
+    """TokenError, which does not show it, for a token that is no JWT."""
+    if not _TOKEN.fullmatch(token.reveal()):
         raise TokenError(
             "The token is not a JSON Web Token.",
             hint="It is three words of letters and digits with dots between, as C2's operators gave it.",
         )
-    return secret
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util import parse_url
 
 from qslurm.errors import ConfigError, UncertainError, UnreachableError
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.http_session import distrust, open_session
 from qslurm.tokens.secret import Secret
 
@@ -131,23 +132,11 @@ class _TokenAuth(requests.auth.AuthBase):
 class Transport:
     """Sends requests to one slurmrestd. Thread-confined, because a requests.Session is."""
 
-    def __init__(
-        self,
-        url: str,
-        user: str,
-        token: Secret,
-        *,
-        timeout_s: float,
-        ca_file: str | None,
-        proxy: str | None,
-        pinned_key: str | None = None,
-    ) -> None:
-        self._url = check_url(url)
-        self._timeout_s = timeout_s
-        self._session = open_session(
-            self._url, ca_file=ca_file, proxy=proxy, pinned_key=pinned_key, http=Http, https=Https
-        )
-        self._session.auth = _TokenAuth(user, token)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._url = check_url(endpoint.url)
+        self._timeout_s = endpoint.timeout_s
+        self._session = open_session(endpoint, Http, Https)
+        self._session.auth = _TokenAuth(endpoint.user, endpoint.token)
         self._session.headers["Accept"] = "application/json"
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ import requests
 
 from bench.clusters import Center, center
 from bench.report import Report
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.transport import Transport
 from qslurm.tokens.secret import Secret
 
@@ -86,7 +87,7 @@ def _ways(url: str, path: str, headers: dict[str, str]) -> dict[str, Way]:
 
     def ours(*, kept: bool) -> Way:
         def way() -> tuple[Send, Callable[[], object]]:
-            transport = Transport(url, user, Secret(token), timeout_s=60, ca_file=None, proxy=None)
+            transport = Transport(Endpoint(url, Secret(token), user, timeout_s=60))
 
             def send(body: bytes) -> None:
                 answer = transport.send("POST", path, body, submitting=True)

@@ -21,7 +21,9 @@ from qslurm.payload.spec import JobSpec
 from qslurm.protocol.messages import BackendStatus
 from qslurm.slurm.rest import JobInfo
 from qslurm.slurm.rest.client import SlurmrestClient
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.states import explain
+from qslurm.tokens.secret import Secret
 
 STATUS: dict[str, JobStatus] = {
     TaskState.ADMITTED: "planned",
@@ -129,10 +131,12 @@ class SlurmRunner:
 
     def _slurm(self, caller: Caller) -> SlurmrestClient:
         return SlurmrestClient(
-            self._config.jobmanager.slurmrestd,
-            self._config.slurm.user_prefix + caller.center,
-            caller.token,
-            timeout_s=_TIMEOUT_S,
+            Endpoint(
+                self._config.jobmanager.slurmrestd,
+                Secret(caller.token),
+                self._config.slurm.user_prefix + caller.center,
+                timeout_s=_TIMEOUT_S,
+            ),
             known_version=self._version,
             on_version=self._remember,
         )

@@ -12,6 +12,7 @@ import responses
 from qslurm.c1.connection.job_manager import JobManagerClient
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError, TokenError, UnreachableError
 from qslurm.protocol.nesting import MOST_NESTED
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.transport import MAX_ANSWER, read_whole
 from qslurm.tokens.secret import Secret
 
@@ -20,7 +21,7 @@ URL = "http://127.0.0.1:8042"
 
 @pytest.fixture
 def client() -> JobManagerClient:
-    return JobManagerClient(URL, Secret("a.b.c"))
+    return JobManagerClient(Endpoint(URL, Secret("a.b.c")))
 
 
 @responses.activate
@@ -40,14 +41,14 @@ def test_no_proxy_of_the_environment_sees_the_token(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with responses.RequestsMock() as mock:
         mock.get(f"{URL}/v1/jobs/1", json={"job_id": 1})
-        JobManagerClient(URL, Secret("a.b.c")).job(1)
+        JobManagerClient(Endpoint(URL, Secret("a.b.c"))).job(1)
         assert not mock.calls[0].request.req_kwargs["proxies"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://user:secret@127.0.0.1:1", "junk"])
 def test_a_url_that_is_none_or_holds_a_password_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        JobManagerClient(url, Secret("a.b.c"))
+        JobManagerClient(Endpoint(url, Secret("a.b.c")))
     assert "secret" not in str(caught.value)
 
 

@@ -10,6 +10,8 @@ import responses
 from recordings import TOKEN, URL, Exchange, body_of, load
 
 from qslurm.slurm.rest import SlurmrestClient
+from qslurm.slurm.rest.endpoint import Endpoint
+from qslurm.tokens.secret import Secret
 
 
 @pytest.fixture
@@ -56,8 +58,11 @@ def client() -> Iterator[Callable[..., SlurmrestClient]]:
     """Makes clients of the recorded C2."""
     made: list[SlurmrestClient] = []
 
-    def make(api_version: str = "v0.0.39", url: str = URL, **options: Any) -> SlurmrestClient:
-        made.append(SlurmrestClient(url, "center_snellius", TOKEN, api_version=api_version, **options))
+    def make(
+        api_version: str = "v0.0.39", url: str = URL, timeout_s: float = 30.0, **options: Any
+    ) -> SlurmrestClient:
+        endpoint = Endpoint(url, Secret(TOKEN), "center_snellius", timeout_s)
+        made.append(SlurmrestClient(endpoint, api_version=api_version, **options))
         return made[-1]
 
     yield make

@@ -23,6 +23,7 @@ from qslurm.errors import (
 )
 from qslurm.slurm.rest import SlurmrestClient
 from qslurm.slurm.rest.adapters import ADAPTERS
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.tokens.secret import Secret
 
 PAYLOAD = {"job": {"partition": "p_qx", "environment": ["PATH=/bin"]}, "script": "#!/bin/sh\n"}
@@ -164,7 +165,7 @@ def test_a_connection_that_never_was_leaves_no_doubt():
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        client = SlurmrestClient(url, "center_snellius", TOKEN, api_version="39")
+        client = SlurmrestClient(Endpoint(url, Secret(TOKEN), "center_snellius"), api_version="39")
         with client, pytest.raises(UnreachableError, match="connection refused") as caught:
             client.submit(PAYLOAD)
     assert not isinstance(caught.value, UncertainError)
@@ -249,18 +250,18 @@ def test_the_token_is_in_no_text(method, fault, client, network, caplog):
 @pytest.mark.parametrize("token", ["", "no.token", "a b.c.d", "a.b.c\nX-Evil: 1", "ä.b.c", "a.b.c.d"])
 def test_what_is_no_token_is_never_sent_nor_shown(token):
     with pytest.raises(TokenError) as caught:
-        SlurmrestClient(URL, "center_snellius", token)
+        SlurmrestClient(Endpoint(URL, Secret(token), "center_snellius"))
     assert token == "" or token not in str(caught.value)
 
 
 def test_a_user_that_would_be_another_header_is_refused():
     with pytest.raises(ConfigError):
-        SlurmrestClient(URL, "me\r\nX-Evil: 1", TOKEN)
+        SlurmrestClient(Endpoint(URL, Secret(TOKEN), "me\r\nX-Evil: 1"))
 
 
 def test_a_secret_is_taken_as_it_is(network):
     network.get(f"{URL}/slurm/v0.0.39/ping", json={"errors": [], "pings": [{"pinged": "UP"}]})
-    with SlurmrestClient(URL, "center_snellius", Secret(TOKEN), api_version="39") as client:
+    with SlurmrestClient(Endpoint(URL, Secret(TOKEN), "center_snellius"), api_version="39") as client:
         client.ping()
     assert network.calls[0].request.headers["X-SLURM-USER-TOKEN"] == TOKEN
     assert network.calls[0].request.headers["X-SLURM-USER-NAME"] == "center_snellius"
@@ -278,7 +279,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
     from qslurm.slurm.rest.transport import Transport
 
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    transport = Transport(URL, "u", Secret(TOKEN), timeout_s=1, ca_file=None, proxy=None)
+    transport = Transport(Endpoint(URL, Secret(TOKEN), "u", timeout_s=1))
     settings = transport._session.merge_environment_settings(URL, {}, None, None, None)
     transport.close()
     assert not settings["proxies"]
@@ -289,7 +290,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 )
 def test_a_url_that_is_none_is_refused(url):
     with pytest.raises(ConfigError, match="URL"):
-        SlurmrestClient(url, "u", TOKEN, api_version="39").ping()
+        SlurmrestClient(Endpoint(url, Secret(TOKEN), "u"), api_version="39").ping()
 
 
 def test_a_payload_that_utf8_can_not_carry_is_refused(client):
@@ -350,7 +351,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 )
 def test_half_an_answer_to_a_submission_leaves_a_doubt(answer, rude_server):
     with (
-        SlurmrestClient(rude_server(answer), "u", TOKEN, api_version="39") as client,
+        SlurmrestClient(Endpoint(rude_server(answer), Secret(TOKEN), "u"), api_version="39") as client,
         pytest.raises(UncertainError),
     ):
         client.submit(PAYLOAD)
@@ -359,7 +360,7 @@ def test_half_an_answer_to_a_submission_leaves_a_doubt(answer, rude_server):
 @pytest.mark.parametrize("answer", [b"", HEAD, HEAD + b"Content-Length: 100\r\n\r\n{"])
 def test_a_server_that_stops_talking_is_not_waited_for(answer, rude_server):
     url = rude_server(answer, hang_up=False)
-    client = SlurmrestClient(url, "u", TOKEN, api_version="39", timeout_s=0.2)
+    client = SlurmrestClient(Endpoint(url, Secret(TOKEN), "u", 0.2), api_version="39")
     with client, pytest.raises(UncertainError):
         client.submit(PAYLOAD)
 
@@ -386,7 +387,7 @@ def test_a_server_that_sends_a_byte_now_and_then_keeps_nobody_longer(begun):
         server = threading.Thread(target=drip, args=[listener])
         server.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = SlurmrestClient(url, "u", TOKEN, api_version="39", timeout_s=0.2)
+        client = SlurmrestClient(Endpoint(url, Secret(TOKEN), "u", 0.2), api_version="39")
         with client, pytest.raises(UncertainError):
             client.submit(PAYLOAD)
         server.join()
@@ -397,7 +398,7 @@ def test_an_endless_answer_is_cut(rude_server, monkeypatch):
     monkeypatch.setattr("qslurm.slurm.rest.transport.MAX_ANSWER", 1024 * 1024)
     url = rude_server(HEAD + b"\r\n" + b" " * (2 * 1024 * 1024), hang_up=False)
     with (
-        SlurmrestClient(url, "u", TOKEN, api_version="39") as client,
+        SlurmrestClient(Endpoint(url, Secret(TOKEN), "u"), api_version="39") as client,
         pytest.raises(UnreachableError, match="more than 1 MiB"),
     ):
         client.ping()
@@ -406,7 +407,7 @@ def test_an_endless_answer_is_cut(rude_server, monkeypatch):
 def test_a_good_answer_over_a_real_socket(rude_server):
     body = json.dumps(OK).encode()
     url = rude_server(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-    with SlurmrestClient(url, "u", TOKEN, api_version="39") as client:
+    with SlurmrestClient(Endpoint(url, Secret(TOKEN), "u"), api_version="39") as client:
         assert client.submit(PAYLOAD).job_id == 7
 
 

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from qslurm.c1.connection.job_manager import JobManagerClient
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.slurm.rest import SlurmrestClient
+from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.http_session import distrust
 from qslurm.slurm.rest.pinned_keys import WrongKeyError, check_pin, parse_pins, public_key_info
 from qslurm.tokens.secret import Secret
@@ -173,12 +174,12 @@ def proxy() -> Iterator[Proxy]:
 
 
 def ask_slurm(url, **trust):
-    with SlurmrestClient(url, "center_a", TOKEN, api_version="v0.0.39", timeout_s=30, **trust) as client:
+    with SlurmrestClient(Endpoint(url, Secret(TOKEN), "center_a", **trust), api_version="v0.0.39") as client:
         client.ping()
 
 
 def ask_job_manager(url, **trust):
-    client = JobManagerClient(url, Secret(TOKEN), timeout_s=30, **trust)
+    client = JobManagerClient(Endpoint(url, Secret(TOKEN), **trust))
     try:
         client.backends()
     finally:
