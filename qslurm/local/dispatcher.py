@@ -160,10 +160,12 @@ def _serve(setup: Setup) -> None:
     from qslurm.system.signals import signals_stop
 
     end_with(setup.parent)
-    ledger = TaskRegistry([BackendConfig(name=_BACKEND)], Store())
-    hook_requests.admit(ledger, _job(setup.envelope), "")  # who attaches to it reads why, if that was refused
+    registry = TaskRegistry([BackendConfig(name=_BACKEND)], Store())
+    hook_requests.admit(
+        registry, _job(setup.envelope), ""
+    )  # who attaches to it reads why, if that was refused
     server = Server(
-        ledger,
+        registry,
         OwnConnection(),
         Limits(frozenset(), float("inf"), starts=_STARTS),
         context=zmq.Context(),

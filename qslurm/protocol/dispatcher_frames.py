@@ -37,7 +37,7 @@ Address = tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RawRequest:
     """What came in, opened but unread."""
 
     address: Address
@@ -45,14 +45,14 @@ class Parcel:
     credential: bytes
 
 
-def open_parcel(frames: Sequence[bytes]) -> Parcel | None:
-    """Take the frames apart; None for what isn't a parcel at all."""
+def parse_request(frames: Sequence[bytes]) -> RawRequest | None:
+    """Take the frames apart; None for what is not a request at all."""
     if len(frames) < 4 or len(frames) > _ADDRESS_LIMIT + 3 or frames[-3] != b"":
         return None
     address = tuple(frames[:-3])
     if any(len(frame) > _FRAME_LIMIT for frame in address) or len(frames[-1]) > _CREDENTIAL_LIMIT:
         return None
-    return Parcel(address, frames[-2], frames[-1])
+    return RawRequest(address, frames[-2], frames[-1])
 
 
 def encode(message: Message) -> bytes:

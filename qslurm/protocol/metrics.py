@@ -120,13 +120,13 @@ class _Used:
 
 
 class Counters:
-    """The counters and histograms of one dispatcher. Times are the ledger's timer's."""
+    """The counters and histograms of one dispatcher. Times are the task registry's timer's."""
 
     def __init__(self) -> None:
         self._counters: dict[str, dict[Labels, float]] = {}
         self._spreads: dict[str, dict[Labels, _Counts]] = {}
         self._used: dict[Labels, _Used] = {}
-        self._untold: list[tuple[str, float, Labels]] = []
+        self._unanswered: list[tuple[str, float, Labels]] = []
         for name, family in FAMILIES.items():
             if family.kind == "counter":
                 self._counters[name] = {} if family.labels else {(): 0.0}
@@ -157,15 +157,15 @@ class Counters:
         used.shots += shots
         self.observe("execution_seconds", seconds, backend, way)
 
-    def until_told(self, name: str, since: float, *labels: str) -> None:
+    def observe_on_reply(self, name: str, since: float, *labels: str) -> None:
         """Something that began then is over once it is stored, and somebody is told."""
-        self._untold.append((name, since, labels))
+        self._unanswered.append((name, since, labels))
 
     def told(self, now: float) -> None:
         """Everything is stored."""
-        for name, since, labels in self._untold:
+        for name, since, labels in self._unanswered:
             self.observe(name, now - since, *labels)
-        self._untold.clear()
+        self._unanswered.clear()
 
     def values(self) -> dict[str, list[Value]]:
         """Every counter."""

@@ -95,36 +95,36 @@ def write(folder: Path) -> list[Any]:
     from qslurm.errors import UsedUpError
     from qslurm.protocol.messages import Attach, Begin, Conclude, Executed
 
-    ledger = ledger_of(folder)
+    registry = ledger_of(folder)
     kinds = []
 
     def begin(kind: str) -> int:
         number = len(kinds) + 1
         kinds.append(kind)
-        hook_requests.admit(ledger, job_of(number, kind), "")
+        hook_requests.admit(registry, job_of(number, kind), "")
         if kind == "script":
-            step_sessions.begin(ledger, Begin(job_id=number, restart=0, launch="l"), 1)
+            step_sessions.begin(registry, Begin(job_id=number, restart=0, launch="l"), 1)
         else:
-            step_sessions.attach(ledger, Attach(job_id=number, restart=0, client="c"), 1)
+            step_sessions.attach(registry, Attach(job_id=number, restart=0, client="c"), 1)
         return number
 
     for (facts, hook), how in itertools.product(facts_of_slurm(), ("script", "hybrid", "concludes")):
         number = begin("script" if how == "script" else "hybrid")
         if how == "concludes":
-            step_sessions.conclude(ledger, Conclude(task=number, final_result='{"a": 1}'))
+            step_sessions.conclude(registry, Conclude(task=number, final_result='{"a": 1}'))
         finish = finish_of(number, hook, f"k{number}", facts, 10.0)
         if finish is not None:
-            hook_requests.finish(ledger, finish)
+            hook_requests.finish(registry, finish)
     for error in ("", "x"):
         used = Executed(seq=0, shots_requested=1, shots_done=1, counts={}, seconds=9.0, error=error,
                         kind=UsedUpError.kind if error else "")  # fmt: skip
-        ledger.record(begin("hybrid"), "sha", used)
-    watch = Idle(ledger)
+        registry.record(begin("hybrid"), "sha", used)
+    watch = Idle(registry)
     watch.begin(begin("session"), 0.0)
     watch.look(1e6)
-    ledger.trouble = "the disk is full"
-    (folder / "pending").write_bytes(msgpack.encode(step_sessions.pending(ledger, 1, 0)))
-    assert ledger.store.commit(ledger.changes) == ""
+    registry.trouble = "the disk is full"
+    (folder / "pending").write_bytes(msgpack.encode(step_sessions.pending(registry, 1, 0)))
+    assert registry.store.commit(registry.changes) == ""
     (folder / "kinds.json").write_text(json.dumps(kinds))
     return kinds
 
@@ -133,13 +133,13 @@ def read(folder: Path) -> list[Any]:
     """Those who come later: a dispatcher that is asked again about each job, its center, and a step that waits."""
     from qslurm.c2.dispatcher.tasks import hook_requests
 
-    ledger = ledger_of(folder)
+    registry = ledger_of(folder)
     told: list[Any] = [waits(folder)]
     for number, kind in enumerate(json.loads((folder / "kinds.json").read_text()), 1):
-        rows = ledger.store.tasks_of_job(number)
+        rows = registry.store.tasks_of_job(number)
         found = [at_the_center(row) for row in rows]
         for restart in (0, 1):
-            answer = hook_requests.admit(ledger, job_of(number, kind, restart), "")
+            answer = hook_requests.admit(registry, job_of(number, kind, restart), "")
             found.append([type(answer).__name__, getattr(answer, "retry", None)])
         told.append([kind, *found])
     return told

@@ -102,7 +102,7 @@ class Outbox:
         except QslurmError:
             os.close(self._held)
             raise
-        self._commits = Commits(self._store, self._lock)
+        self._store_writer = Commits(self._store, self._lock)
         if version > VERSION:
             self.close()
             raise ConfigError(
@@ -135,7 +135,7 @@ class Outbox:
 
         try:
             with readable(self._path):
-                self._commits.make(insert)
+                self._store_writer.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
                 "The disk of the center's agent is full; nothing was submitted.",
@@ -179,7 +179,7 @@ class Outbox:
             )
 
         with readable(self._path):
-            self._commits.make(forget)
+            self._store_writer.make(forget)
 
     def lost(self, number: int) -> None:
         """C2 has forgotten the job once more: it is not sent again."""
@@ -189,7 +189,7 @@ class Outbox:
             store.execute("DELETE FROM payloads WHERE number = ?", (number,))
 
         with readable(self._path):
-            self._commits.make(lose)
+            self._store_writer.make(lose)
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
         """It is not sent any more; False if it was sent already, or is being sent."""
@@ -209,7 +209,7 @@ class Outbox:
             return is_changed
 
         with readable(self._path):
-            return self._commits.make(refuse)
+            return self._store_writer.make(refuse)
 
     def ended(self, numbers: Iterable[int]) -> None:
         """Their jobs are over; their payloads are not kept."""
@@ -221,7 +221,7 @@ class Outbox:
 
         if marks:
             with readable(self._path):
-                self._commits.make(end)
+                self._store_writer.make(end)
 
     def cancelled(self, number: int) -> None:
         """C2 has taken the cancellation of its job."""
@@ -374,7 +374,7 @@ class Outbox:
     def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Whether there was something to change."""
         with readable(self._path):
-            return self._commits.make(lambda store: store.execute(statement, values).rowcount == 1)
+            return self._store_writer.make(lambda store: store.execute(statement, values).rowcount == 1)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -220,7 +220,7 @@ class ReconnectingLink:
             try:
                 _write(link, unsent)
                 poller.register(link, select.POLLIN | (select.POLLOUT if unsent else 0))
-                ready = dict(poller.poll(self._patience_ms()))
+                ready = dict(poller.poll(self._poll_timeout_ms()))
                 if self._ear in ready:
                     self._silence_bell()
                 if link.fileno() in ready and not self._read(link, data):
@@ -231,7 +231,7 @@ class ReconnectingLink:
             if time.monotonic() - self._heard > SILENCE_S:
                 return
 
-    def _patience_ms(self) -> int:
+    def _poll_timeout_ms(self) -> int:
         now = time.monotonic()
         first = min(self._heard + SILENCE_S, self._questions.next_event())
         return max(0, int((first - now) * 1000) + 1)

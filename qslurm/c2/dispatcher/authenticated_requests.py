@@ -1,6 +1,6 @@
 """What is asked with a credential: by C2's hooks, by operators, and by a job's step when it begins.
 
-The credential says who asks. What they may do is decided here, and done by plain functions on the ledger.
+The credential says who asks. What they may do is decided here, and done by plain functions on the task registry.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from qslurm.c2.dispatcher.listeners.credential_checks import Checks, Sender
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
 from qslurm.c2.dispatcher.reading_queue import ReadingQueue, ReadJob
 from qslurm.c2.dispatcher.replies import Replies, To
-from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer
+from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import Address, Parcel
+from qslurm.protocol.dispatcher_frames import Address, RawRequest
 from qslurm.protocol.messages import (
     Admit,
     Admitted,
@@ -46,7 +46,7 @@ refusals = EventLog(f"{__name__}.refusals", a_minute=60)
 
 _TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
 
-Signed = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Begin | End
+AuthenticatedRequest = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Begin | End
 
 
 class AuthenticatedRequests:
@@ -58,13 +58,13 @@ class AuthenticatedRequests:
 
     def __init__(
         self,
-        ledger: TaskRegistry,
+        registry: TaskRegistry,
         identity: Identity,
         trusted: frozenset[int],
         *,
         threads: WorkerThreads,
         backends: Backends,
-        fleet: AllRuntimes,
+        all_runtimes: AllRuntimes,
         views: StatusViews,
         answers: Replies,
         send: Callable[[To, Message], None],
@@ -72,10 +72,10 @@ class AuthenticatedRequests:
         is_of_job: Callable[[bytes, int], bool],
         read: ReadJob | None,
     ) -> None:
-        self._ledger = ledger
+        self._registry = registry
         self._trusted = trusted
         self._backends = backends
-        self._fleet = fleet
+        self._all_runtimes = all_runtimes
         self._views = views
         self._answers = answers
         self._send = send
@@ -84,29 +84,29 @@ class AuthenticatedRequests:
         self._readings = ReadingQueue(threads, read) if read else None
         self._checks = Checks(identity, threads)
         self._trusted_checks = Checks(identity, threads, "trust")  # nor must anybody else
-        self._lookers = Checks(identity, threads, "look")  # who only looks must not keep hooks waiting
+        self._status_checks = Checks(identity, threads, "look")  # who only looks must not keep hooks waiting
 
-    def show(self, parcel: Parcel, message: GetStatus) -> None:
+    def show(self, request: RawRequest, message: GetStatus) -> None:
         """How the dispatcher is, and of jobs what its sender may see."""
 
-        def show(eyes: Viewer) -> None:
-            self._send(parcel.address, self._views.status(message, eyes))
+        def show(viewer: Viewer) -> None:
+            self._send(request.address, self._views.status(message, viewer))
 
-        checks, owner = self._who_checks(parcel, self._lookers)
+        checks, owner = self._who_checks(request, self._status_checks)
         if not message.jobs:
             show(Viewer("none", why=NOT_ASKED))
-        elif not checks.ask(parcel, lambda sender: show(viewer(sender, self._trusted)), owner):
+        elif not checks.ask(request, lambda sender: show(viewer_of(sender, self._trusted)), owner):
             show(Viewer("none", why="too many ask at once"))
 
-    def show_metrics(self, parcel: Parcel) -> None:
+    def show_metrics(self, request: RawRequest) -> None:
         """The counters, for operators."""
-        checks, owner = self._who_checks(parcel, self._lookers)
-        if not checks.ask(parcel, lambda sender: self._show_metrics(parcel.address, sender), owner):
-            self._send(parcel.address, _TOO_MANY)
+        checks, owner = self._who_checks(request, self._status_checks)
+        if not checks.ask(request, lambda sender: self._show_metrics(request.address, sender), owner):
+            self._send(request.address, _TOO_MANY)
 
-    def _who_checks(self, parcel: Parcel, checks: Checks) -> tuple[Checks, int | None]:
+    def _who_checks(self, request: RawRequest, checks: Checks) -> tuple[Checks, int | None]:
         """Who checks a credential, and the user whose turn that is."""
-        owner = self._owner(parcel.address[0])
+        owner = self._owner(request.address[0])
         if owner in self._trusted:
             return self._trusted_checks, None
         return checks, owner
@@ -119,56 +119,58 @@ class AuthenticatedRequests:
         else:
             self._send(address, self._views.metrics())
 
-    def take(self, parcel: Parcel, message: Signed) -> None:
+    def take(self, request: RawRequest, message: AuthenticatedRequest) -> None:
         """Do what is asked, if who asks may."""
-        began = self._ledger.timer()
-        checks, owner = self._who_checks(parcel, self._checks)
+        began = self._registry.timer()
+        checks, owner = self._who_checks(request, self._checks)
         if not checks.ask(
-            parcel, lambda sender: self._take_signed(parcel.address, message, sender, began), owner
+            request, lambda sender: self._handle_verified(request.address, message, sender, began), owner
         ):
-            self._send(parcel.address, _TOO_MANY)
+            self._send(request.address, _TOO_MANY)
 
-    def _take_signed(self, address: Address, message: Signed, uid: Sender, began: float) -> None:
-        ledger = self._ledger
+    def _handle_verified(
+        self, address: Address, message: AuthenticatedRequest, uid: Sender, began: float
+    ) -> None:
+        registry = self._registry
         if isinstance(uid, QslurmError):
             refusals.warning("refused", **_names(message), why=uid.message)
             self._send(address, Refused(kind=uid.kind, reason=uid.message))
         elif isinstance(message, Attach | Begin | End):
-            self._take_from_job(address, message, uid)
+            self._handle_job_request(address, message, uid)
         elif uid not in self._trusted:
             refusals.warning("refused", **_names(message), uid=uid, why="not trusted")
             self._send(address, _not_trusted(uid))
         elif isinstance(message, Admit):
             self._admit(address, message, None if self._readings else "", began)
         elif isinstance(message, Finish):
-            self._answer(address, hook_requests.finish(ledger, message))
+            self._answer(address, hook_requests.finish(registry, message))
         elif isinstance(message, GetEnds):
-            self._answer(address, hook_requests.ends(ledger, message))
+            self._answer(address, hook_requests.ends(registry, message))
         elif isinstance(message, SetBackend):
             self._answer(address, self._backends.set(message))
         else:
-            self._answer(address, reservation_requests.order(ledger, message))
+            self._answer(address, reservation_requests.order(registry, message))
 
-    def _take_from_job(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
+    def _handle_job_request(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
         """A job's step, its TaskProlog or its TaskEpilog speaks."""
-        ledger = self._ledger
+        registry = self._registry
         if not self._is_of_job(address[0], message.job_id):
             refusals.warning("refused", **_names(message), uid=uid, why="not a process of that job")
             self._send(address, step_sessions.another_job(message.job_id))
-        elif ledger.trouble:
-            self._send(address, Pending(reason=ledger.why_not_stored(), position=0))
+        elif registry.trouble:
+            self._send(address, Pending(reason=registry.why_not_stored(), position=0))
         elif isinstance(message, Attach):
-            self._answer_step(address, step_sessions.attach(ledger, message, uid))
+            self._answer_step(address, step_sessions.attach(registry, message, uid))
         elif isinstance(message, Begin):
-            self._answer_step(address, step_sessions.begin(ledger, message, uid))
+            self._answer_step(address, step_sessions.begin(registry, message, uid))
         else:
-            self._answer_step(address, step_sessions.over(ledger, message, uid))
+            self._answer_step(address, step_sessions.over(registry, message, uid))
 
     def _admit(self, address: Address, job: Admit, complaint: str | None, began: float) -> None:
-        self._backends.look(self._fleet)
-        answer = hook_requests.admit(self._ledger, job, complaint)
+        self._backends.look(self._all_runtimes)
+        answer = hook_requests.admit(self._registry, job, complaint)
         if answer is None and job.envelope is not None and self._readings is not None:
-            qubits = self._ledger.backends[job.backend].qubits
+            qubits = self._registry.backends[job.backend].qubits
             self._readings.ask(
                 job, job.envelope, qubits, lambda found: self._admit(address, job, found, began)
             )
@@ -179,9 +181,9 @@ class AuthenticatedRequests:
             log.info("job turned away", **_names(job), again=answer.retry, why=why)
         if answer is not None:
             verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
-            self._ledger.meters.add("admissions", job.backend, verdict)
-            self._ledger.meters.until_told("admission_seconds", began)
-        if isinstance(answer, TurnedAway) and self._ledger.trouble:
+            self._registry.counters.add("admissions", job.backend, verdict)
+            self._registry.counters.observe_on_reply("admission_seconds", began)
+        if isinstance(answer, TurnedAway) and self._registry.trouble:
             self._send(address, answer)  # it tells of nothing that would have to be stored first
         elif answer is not None:
             self._answer(address, answer)
@@ -193,7 +195,7 @@ class AuthenticatedRequests:
         self._answers.hold(address, message, time.monotonic(), to_step=True)
 
 
-def _names(message: Signed) -> dict[str, Field]:
+def _names(message: AuthenticatedRequest) -> dict[str, Field]:
     """What a line of the log calls a message, and the job it is about."""
     about = ("job_id", "restart", "center", "backend", "reservation")
     found: dict[str, Field] = {name.removesuffix("_id"): getattr(message, name, None) for name in about}

@@ -21,74 +21,76 @@ STATES = ("idle", "executing", "calibrating", "offline")
 class Backends:
     """Knows which backends can take jobs, and since when they are in the state they are in."""
 
-    def __init__(self, ledger: TaskRegistry) -> None:
-        self._ledger = ledger
-        self.started = ledger.clock()
-        self._switched_off = {row["name"]: row["reason"] for row in ledger.store.backends() if row["offline"]}
+    def __init__(self, registry: TaskRegistry) -> None:
+        self._registry = registry
+        self.started = registry.clock()
+        self._switched_off = {
+            row["name"]: row["reason"] for row in registry.store.backends() if row["offline"]
+        }
         self._states: dict[str, tuple[str, float]] = {}
-        self._last_joined = dict.fromkeys(ledger.backends, float("-inf"))  # monotonic
+        self._last_joined = dict.fromkeys(registry.backends, float("-inf"))  # monotonic
 
     def set(self, message: SetBackend) -> Message:
         """An operator takes a backend out of service, or back in."""
-        if message.backend not in self._ledger.backends:
+        if message.backend not in self._registry.backends:
             return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
         self._switched_off.pop(message.backend, None)
         if not message.online:
             self._switched_off[message.backend] = message.reason
         state = "online" if message.online else "offline"
         log.info("backend set", backend=message.backend, state=state, why=message.reason)
-        self._ledger.set_backend(message.backend, offline=not message.online, reason=message.reason)
+        self._registry.set_backend(message.backend, offline=not message.online, reason=message.reason)
         return Done()
 
-    def look(self, fleet: AllRuntimes) -> None:
-        """Bring the ledger's knowledge of what is available up to date."""
-        self._ledger.backend_types.update(fleet.backend_types)
-        unavailable = self._ledger.unavailable
-        for name in self._ledger.backends:
-            health = self._health(name, fleet)
+    def look(self, all_runtimes: AllRuntimes) -> None:
+        """Bring the task registry's knowledge of what is available up to date."""
+        self._registry.backend_types.update(all_runtimes.backend_types)
+        unavailable = self._registry.unavailable
+        for name in self._registry.backends:
+            health = self._health(name, all_runtimes)
             if health.ready:
                 unavailable.pop(name, None)
             else:
                 unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
-            busy = health.ready and (self._executing(name) or fleet.in_lane(name))
+            busy = health.ready and (self._executing(name) or all_runtimes.in_lane(name))
             state = "executing" if busy else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
-                self._states[name] = (state, self._ledger.clock())
+                self._states[name] = (state, self._registry.clock())
 
-    def all(self, fleet: AllRuntimes) -> list[BackendStatus]:
+    def all(self, all_runtimes: AllRuntimes) -> list[BackendStatus]:
         """Every backend, as it was at the last look."""
-        return [self._backend(name, fleet) for name in self._ledger.backends]
+        return [self._backend(name, all_runtimes) for name in self._registry.backends]
 
-    def _backend(self, name: str, fleet: AllRuntimes) -> BackendStatus:
-        config = self._ledger.backends[name]
+    def _backend(self, name: str, all_runtimes: AllRuntimes) -> BackendStatus:
+        config = self._registry.backends[name]
         state, since = self._states[name]
-        queued, executing = assignment.load(self._ledger, name)
+        queued, executing = assignment.load(self._registry, name)
         return BackendStatus(
             name=name,
             state=state,
-            reason=self._health(name, fleet).reason,
+            reason=self._health(name, all_runtimes).reason,
             since=since,
             qubits=config.qubits,
             max_shots=config.max_shots,
             default_shots=config.default_shots,
-            runtimes=fleet.joined(name),
+            runtimes=all_runtimes.joined(name),
             queued=queued,
             executing=executing,
             policy=config.policy,
         )
 
     def _executing(self, name: str) -> bool:
-        return assignment.load(self._ledger, name)[1] > 0
+        return assignment.load(self._registry, name)[1] > 0
 
-    def _health(self, name: str, fleet: AllRuntimes) -> Health:
+    def _health(self, name: str, all_runtimes: AllRuntimes) -> Health:
         if name in self._switched_off:
             return Health("offline", self._switched_off[name] or "an operator has taken it out of service")
-        reported = fleet.health(name)
+        reported = all_runtimes.health(name)
         if reported is not None:
             self._last_joined[name] = time.monotonic()
             return reported
-        if time.monotonic() < self._last_joined[name] + REPLACEMENT_S and name not in fleet.failures:
+        if time.monotonic() < self._last_joined[name] + REPLACEMENT_S and name not in all_runtimes.failures:
             return Health()
-        starting = self._ledger.backends[name].workers > 0
+        starting = self._registry.backends[name].workers > 0
         why = "its quantum runtime is starting" if starting else "no quantum runtime has joined"
-        return Health("offline", fleet.failures.get(name, why))
+        return Health("offline", all_runtimes.failures.get(name, why))

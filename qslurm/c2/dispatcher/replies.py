@@ -56,7 +56,7 @@ class Replies:
             self._send(held.address, held.message)
         self._held.clear()
 
-    def put_off(self, reason: str, now: float) -> None:
+    def defer(self, reason: str, now: float) -> None:
         """Storing has failed: steps are told to ask again; for the others it may still work in time."""
         kept = []
         for held in self._held:
@@ -66,7 +66,7 @@ class Replies:
                 kept.append(held)
         self._held = kept
 
-    def impatient(self, now: float) -> Iterator[tuple[Question, To]]:
+    def expired(self, now: float) -> Iterator[tuple[Question, To]]:
         """Who has waited long enough, and for what; they are not waiting any more."""
         for question, addresses in list(self._waiting.items()):
             for address in [address for address, until in addresses.items() if until <= now]:
@@ -76,6 +76,6 @@ class Replies:
                 del self._waiting[question]
 
     def next_event(self) -> float:
-        """When `impatient` has something to give next."""
+        """When `expired` has something to give next."""
         times = (until for addresses in self._waiting.values() for until in addresses.values())
         return min(times, default=float("inf"))

@@ -13,34 +13,34 @@ KEPT_S = 86_400.0
 log = EventLog(__name__)
 
 
-def order(ledger: TaskRegistry, message: Reserve | Release) -> Message:
+def order(registry: TaskRegistry, message: Reserve | Release) -> Message:
     """What an operator asks for; windows that have been over for a day are forgotten on the way."""
-    for one in _all(ledger):
-        if one.ends + KEPT_S <= ledger.clock():
-            ledger.release(one)
+    for one in _all(registry):
+        if one.ends + KEPT_S <= registry.clock():
+            registry.release(one)
     if isinstance(message, Reserve):
-        return _reserve(ledger, message)
-    found = next((one for one in listed(ledger) if one.id == message.reservation), None)
+        return _reserve(registry, message)
+    found = next((one for one in listed(registry) if one.id == message.reservation), None)
     if found is None:
         return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
     log.info("reservation released", **_names(found))
-    ledger.release(found)
+    registry.release(found)
     return Done()
 
 
-def listed(ledger: TaskRegistry) -> list[Reservation]:
+def listed(registry: TaskRegistry) -> list[Reservation]:
     """The windows that are open or to come, first the one that begins first."""
-    now = ledger.clock()
-    return sorted((one for one in _all(ledger) if one.ends > now), key=lambda one: (one.begins, one.id))
+    now = registry.clock()
+    return sorted((one for one in _all(registry) if one.ends > now), key=lambda one: (one.begins, one.id))
 
 
-def _reserve(ledger: TaskRegistry, message: Reserve) -> Message:
-    queue = ledger.queues.get(message.backend)
+def _reserve(registry: TaskRegistry, message: Reserve) -> Message:
+    queue = registry.queues.get(message.backend)
     if queue is None:
         return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
-    now = ledger.clock()
+    now = registry.clock()
     new = Reservation(
-        id=1 + max([ledger.store.last_reservation(), *(one.id for one in _all(ledger))]),
+        id=1 + max([registry.store.last_reservation(), *(one.id for one in _all(registry))]),
         backend=message.backend,
         begins=max(message.begins, now),
         ends=message.ends,
@@ -51,10 +51,10 @@ def _reserve(ledger: TaskRegistry, message: Reserve) -> Message:
     wrong = complaint(new, list(queue.reservations.values()), now)
     if wrong:
         return Refused(kind="invalid_input", reason=wrong)
-    ledger.reserve(new)
+    registry.reserve(new)
     log.info("reserved", **_names(new), begins=moment(new.begins), ends=moment(new.ends))
-    known = not new.center or new.center in ledger.backends[new.backend].weights
-    if known or ledger.store.knows_center(new.center):
+    known = not new.center or new.center in registry.backends[new.backend].weights
+    if known or registry.store.knows_center(new.center):
         return Reserved(reservation=new.id)
     return Reserved(reservation=new.id, note=f"No job of a center {new.center!r} has been here so far.")
 
@@ -65,5 +65,5 @@ def _names(one: Reservation) -> dict[str, str | int | None]:
     }  # fmt: skip
 
 
-def _all(ledger: TaskRegistry) -> list[Reservation]:
-    return [one for queue in ledger.queues.values() for one in queue.reservations.values()]
+def _all(registry: TaskRegistry) -> list[Reservation]:
+    return [one for queue in registry.queues.values() for one in queue.reservations.values()]

@@ -1,6 +1,6 @@
 """The dispatcher's loop: one thread, one poll, everything that happens goes through it.
 
-A plain poll loop rather than asyncio: the loop owns the ledger and the store, so there is nothing to lock and
+A plain poll loop rather than asyncio: the loop owns the task registry and the store, so there is nothing to lock and
 nothing to await; each round takes in what has come, gives idle quantum runtimes their next circuits, stores
 all changes in one transaction (a group commit), and only then tells anybody. It starts faster, too.
 What may take its time (munged, reading a job's circuit) is done by a few threads that hand their answers back.
@@ -37,7 +37,7 @@ from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import Parcel
+from qslurm.protocol.dispatcher_frames import RawRequest
 from qslurm.protocol.messages import (
     END,
     Admit,
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 _IDLE_S = 10.0
-_WORD_S = 5.0  # between two words to a session's client about a circuit that waits
+_PROGRESS_S = 5.0  # between two words to a session's client about a circuit that waits
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Server:
 
     def __init__(
         self,
-        ledger: TaskRegistry,
+        registry: TaskRegistry,
         identity: Identity,
         limits: Limits,
         *,
@@ -110,23 +110,23 @@ class Server:
         import zmq
 
         def may_have_lane(task: int, secret: bytes, peer: Peer) -> bool:
-            return step_sessions.may_have_lane(ledger, task, secret, peer.uid) and (
-                not limits.only_own_job or peer.job() == ledger.tasks[task].job.job_id
+            return step_sessions.may_have_lane(registry, task, secret, peer.uid) and (
+                not limits.only_own_job or peer.job() == registry.tasks[task].job.job_id
             )
 
         door = LaneListener(may_have_lane)
-        self._entrances = Listeners(  # first: its port may be taken
+        self._listeners = Listeners(  # first: its port may be taken
             UnixListener(limits.trusted | {0, os.getuid()}),
-            _callers(callers, ledger),
+            _session_server(callers, registry),
             door,
             only_own_job=limits.only_own_job,
         )
-        self._ledger = ledger
+        self._registry = registry
         self._limits = limits
         limit_s, numbers = limits.execution_limit_s, itertools.count(1)
         self._pool = RuntimePool(
             context,
-            ledger.backends.values(),
+            registry.backends.values(),
             folder,
             limit_s=limit_s,
             logbooks=logbooks,
@@ -134,61 +134,61 @@ class Server:
             starter=starter,
         )
         self._remotes = (
-            RemoteRuntimes(context, ledger, remote, limit_s=limit_s, numbers=numbers) if remote else None
+            RemoteRuntimes(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
         )
-        self._fleet = AllRuntimes(self._pool, self._remotes)
-        self._leases = Leases(ledger, self._pool, door)
-        self._idle = Idle(ledger)
-        self._backends = Backends(ledger)
-        self._answers = Replies(self._entrances.send)
+        self._all_runtimes = AllRuntimes(self._pool, self._remotes)
+        self._leases = Leases(registry, self._pool, door)
+        self._idle = Idle(registry)
+        self._backends = Backends(registry)
+        self._answers = Replies(self._listeners.send)
         self._threads = WorkerThreads()
-        self._commits = StoreWriter(ledger)
+        self._store_writer = StoreWriter(registry)
         self._stopping = False
-        self._steps = StepRequests(
-            ledger,
+        self._step_requests = StepRequests(
+            registry,
             leases=self._leases,
             idle=self._idle,
             door=door,
             answers=self._answers,
-            send=self._entrances.send,
-            is_of_job=self._entrances.is_of_job,
+            send=self._listeners.send,
+            is_of_job=self._listeners.is_of_job,
         )
-        self._signed = AuthenticatedRequests(
-            ledger,
+        self._authenticated_requests = AuthenticatedRequests(
+            registry,
             identity,
             limits.trusted,
             threads=self._threads,
             backends=self._backends,
-            fleet=self._fleet,
-            views=StatusViews(ledger, self._fleet, self._backends, self._leases),
+            all_runtimes=self._all_runtimes,
+            views=StatusViews(registry, self._all_runtimes, self._backends, self._leases),
             answers=self._answers,
-            send=self._entrances.send,
-            owner=self._entrances.owner,
-            is_of_job=self._entrances.is_of_job,
+            send=self._listeners.send,
+            owner=self._listeners.owner,
+            is_of_job=self._listeners.is_of_job,
             read=read,
         )
         self._poller = zmq.Poller()
-        for source in (self._pool.router, self._pool.ear, self._threads.ear, *self._entrances.ears):
+        for source in (self._pool.router, self._pool.ear, self._threads.ear, *self._listeners.ears):
             self._poller.register(source, zmq.POLLIN)
         for source in self._remotes.sources if self._remotes else ():
             self._poller.register(source, zmq.POLLIN)
 
     def listen(self, path: str) -> None:
         """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
-        self._entrances.listen(path)
+        self._listeners.listen(path)
 
     def bind_remote(self) -> str:
         """Let quantum runtimes on other hosts join, if they are configured; where, or nothing."""
         return self._remotes.bind() if self._remotes else ""
 
     @property
-    def place_of_callers(self) -> str:
+    def sessions_address(self) -> str:
         """Where sessions' clients come to, or nothing."""
-        return self._entrances.place_of_callers
+        return self._listeners.sessions_address
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
-        self._entrances.let_in(connection, door)
+        self._listeners.let_in(connection, door)
 
     @property
     def bell(self) -> int:
@@ -207,56 +207,56 @@ class Server:
         """
         try:
             while not self._stopping:
-                self._round()
+                self._run_once()
         finally:
             self._pool.close(self._leases.close)
             self._store(time.monotonic())
             self._threads.close()
             if self._remotes is not None:
                 self._remotes.close()
-            self._entrances.close()
+            self._listeners.close()
 
-    def _round(self) -> None:
+    def _run_once(self) -> None:
         self._pool.fill(time.monotonic())
         self._give_up_if_nothing_starts()
-        ready = dict(self._poller.poll(self._patience_ms()))
+        ready = dict(self._poller.poll(self._poll_timeout_ms()))
         self._leases.read()
-        for task, body in self._entrances.from_door(ready):
-            self._steps.take_from_guest(task, body)
+        for task, body in self._listeners.lane_messages(ready):
+            self._step_requests.handle_lane_message(task, body)
         if ready.pop(self._threads.ear, None):
             self._threads.hand_over()
         if ready.pop(self._pool.router, None):
-            self._hear_runtimes()
-        for parcel, message in self._entrances.from_socket(ready):
-            self._take(parcel, message)
-        for address, task, body in self._entrances.from_callers(ready):
-            self._steps.take_from_caller(address, task, body)
+            self._receive_from_runtimes()
+        for request, message in self._listeners.socket_requests(ready):
+            self._dispatch(request, message)
+        for address, task, body in self._listeners.session_messages(ready):
+            self._step_requests.handle_session_message(address, task, body)
         if self._remotes is not None:
-            self._look_after_remotes(self._remotes)
+            self._serve_remotes(self._remotes)
         for runtime in self._pool.ended() if ready.pop(self._pool.ear, None) else ():
-            self._lose(runtime)
+            self._runtime_died(runtime)
         now = time.monotonic()
         self._pool.kill_overdue(now)
         self._idle.look(now)
         self._assign(now)
         self._store(now)
         self._leases.look(now)
-        self._backends.look(self._fleet)
+        self._backends.look(self._all_runtimes)
         for runtime in self._pool.idle():
             self._leases.lend(runtime, now)
-        for (task, seq), waiting in self._answers.impatient(now):
-            self._entrances.send(waiting, step_sessions.pending(self._ledger, task, seq))
-            if self._entrances.is_callers(waiting):
-                self._answers.wait((task, seq), waiting, now, _WORD_S)  # it is told without asking again
+        for (task, seq), waiting in self._answers.expired(now):
+            self._listeners.send(waiting, step_sessions.pending(self._registry, task, seq))
+            if self._listeners.is_session_client(waiting):
+                self._answers.wait((task, seq), waiting, now, _PROGRESS_S)  # it is told without asking again
 
-    def _patience_ms(self) -> int:
-        if self._entrances.waiting:
+    def _poll_timeout_ms(self) -> int:
+        if self._listeners.waiting:
             return 0
         now = time.monotonic()
-        parts = (self._answers, self._pool, self._ledger, self._commits, self._idle)
+        parts = (self._answers, self._pool, self._registry, self._store_writer, self._idle)
         first = min(
             now + _IDLE_S,
-            self._entrances.look(now),
+            self._listeners.look(now),
             self._leases.next_event(now),
             *(part.next_event() for part in parts),
         )
@@ -266,14 +266,14 @@ class Server:
 
     # --- what comes in -------------------------------------------------------------------------------
 
-    def _take(self, parcel: Parcel, message: Message) -> None:
+    def _dispatch(self, request: RawRequest, message: Message) -> None:
         match message:
             case GetStatus():
-                self._signed.show(parcel, message)
+                self._authenticated_requests.show(request, message)
             case GetMetrics():
-                self._signed.show_metrics(parcel)
+                self._authenticated_requests.show_metrics(request)
             case Execute() | Await() | Conclude() | Attend():
-                self._steps.take_from_step(parcel, message)
+                self._step_requests.handle_step_request(request, message)
             case (
                 Admit()
                 | Finish()
@@ -285,40 +285,40 @@ class Server:
                 | Begin()
                 | End()
             ):
-                self._signed.take(parcel, message)
+                self._authenticated_requests.take(request, message)
             case _:
-                self._entrances.send(
-                    parcel.address, Refused(kind="permission", reason="That is not for this socket.")
+                self._listeners.send(
+                    request.address, Refused(kind="permission", reason="That is not for this socket.")
                 )
 
     # --- quantum runtimes ----------------------------------------------------------------------------
 
     def _assign(self, now: float) -> None:
-        for number in self._ledger.doomed:
+        for number in self._registry.runtimes_to_kill:
             self._pool.kill(number, "Its work was withdrawn")
         if self._remotes is not None:
-            self._remotes.drop(self._ledger.doomed)
-        self._ledger.doomed.clear()
+            self._remotes.drop(self._registry.runtimes_to_kill)
+        self._registry.runtimes_to_kill.clear()
         for runtime in self._pool.idle():
-            run = assignment.assign(self._ledger, runtime.backend, runtime.number)
+            run = assignment.assign(self._registry, runtime.backend, runtime.number)
             if run is not None:
-                left_s, used_up = assignment.left_s(self._ledger, run.order)
+                left_s, used_up = assignment.left_s(self._registry, run.order)
                 self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
         if self._remotes is not None:
             self._remotes.assign(now)
 
-    def _look_after_remotes(self, remotes: RemoteRuntimes) -> None:
+    def _serve_remotes(self, remotes: RemoteRuntimes) -> None:
         now = time.monotonic()
         remotes.hear(now)
         remotes.look(now)
 
-    def _hear_runtimes(self) -> None:
+    def _receive_from_runtimes(self) -> None:
         now = time.monotonic()
         for message in self._pool.hear():
             if isinstance(message, LeaseOver):
-                self._steps.resume(self._leases.over(message))
+                self._step_requests.resume(self._leases.over(message))
                 continue
-            task = assignment.result(self._ledger, message)
+            task = assignment.result(self._registry, message)
             if task is not None:
                 self._leases.served(task, self._pool.runtimes[message.runtime], now)
 
@@ -327,47 +327,47 @@ class Server:
             if self._limits.starts is not None and self._pool.failed_starts(backend) >= self._limits.starts:
                 raise QslurmError(f"Backend {backend} is offline: {why}.")
 
-    def _lose(self, runtime: Runtime) -> None:
+    def _runtime_died(self, runtime: Runtime) -> None:
         why = self._pool.dead(runtime)
         fail = bool(runtime.killed_because)
-        self._ledger.meters.add("runtimes_lost", runtime.backend)
-        assignment.lost(self._ledger, runtime.number, why, fail=fail)
+        self._registry.counters.add("runtimes_lost", runtime.backend)
+        assignment.lost(self._registry, runtime.number, why, fail=fail)
         tasks = self._leases.lost(runtime, why, fail=fail)
         self._pool.forget(runtime)
-        self._steps.resume(tasks)
+        self._step_requests.resume(tasks)
 
     # --- what goes out -------------------------------------------------------------------------------
 
     def _store(self, now: float) -> None:
         """Store what has changed; only then tell anybody."""
-        ledger, in_trouble = self._ledger, bool(self._ledger.trouble)
-        self._tell_of_ends(now)
-        self._answers.settle(ledger.settled, now)
-        ledger.settled.clear()
-        if not self._commits.commit(now, at_once=self._stopping):
-            self._answers.put_off(ledger.why_not_stored(), now)
+        registry, in_trouble = self._registry, bool(self._registry.trouble)
+        self._notify_ended_sessions(now)
+        self._answers.settle(registry.settled, now)
+        registry.settled.clear()
+        if not self._store_writer.commit(now, at_once=self._stopping):
+            self._answers.defer(registry.why_not_stored(), now)
             return
         self._pool.stored()
-        if in_trouble and not ledger.trouble:
+        if in_trouble and not registry.trouble:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()
-        ledger.meters.told(ledger.timer())
+        registry.counters.told(registry.timer())
         if self._remotes is not None:
             self._remotes.confirm()
 
-    def _tell_of_ends(self, now: float) -> None:
+    def _notify_ended_sessions(self, now: float) -> None:
         """Sessions' clients who are elsewhere hear of the end without asking."""
-        for task, seq, message in self._ledger.settled:
-            address = self._entrances.address_of(task) if seq == END else None
+        for task, seq, message in self._registry.settled:
+            address = self._listeners.address_of(task) if seq == END else None
             if address is not None:
                 self._answers.hold(address, message, now, to_step=True)
 
 
-def _callers(config: SessionsConfig | None, ledger: TaskRegistry) -> SessionServer | None:
+def _session_server(config: SessionsConfig | None, registry: TaskRegistry) -> SessionServer | None:
     if config is None:
         return None
     return SessionServer(
         config,
-        enter=lambda secret: step_sessions.enter(ledger, secret),
-        is_open=lambda task: task in ledger.tasks,
+        enter=lambda secret: step_sessions.enter(registry, secret),
+        is_open=lambda task: task in registry.tasks,
     )

@@ -33,7 +33,7 @@ _LEAST = {"qubits": 1, "workers": 0, "remote": 0, "max_shots": 1, "default_shots
 
 
 @dataclass(frozen=True)
-class _Around:
+class _Extras:
     """What others come by over the network, and what starts quantum runtimes as another user, as far as configured."""
 
     remote: RemoteConfig | None
@@ -58,7 +58,7 @@ def serve(
     callers = callers if callers and callers.listen else None
     check_config(config, backends, remote)
     if callers is not None:
-        check_callers(callers)
+        check_sessions(callers)
     configure("dispatcher")
     allow_many_descriptors()
     trusted = frozenset(_uid(name) for name in config.trusted_users) | {0, os.getuid()}
@@ -70,7 +70,7 @@ def serve(
             held.callback(starter.close)
         held.enter_context(_alone(config.socket))
         known = identity or Munge(config.munge_socket)
-        _serve_alone(config, backends, known, trusted, _Around(remote, callers, starter))
+        _serve_alone(config, backends, known, trusted, _Extras(remote, callers, starter))
 
 
 def check_config(
@@ -128,7 +128,7 @@ def check_remote(remote: RemoteConfig) -> None:
     read_keys(Path(remote.key))
 
 
-def check_callers(callers: SessionsConfig) -> None:
+def check_sessions(callers: SessionsConfig) -> None:
     """Refuse settings for sessions' clients that can't work (ConfigError)."""
     from qslurm.protocol.session_frames import host_and_port
 
@@ -166,7 +166,7 @@ def _serve_alone(
     backends: Sequence[BackendConfig],
     identity: Identity,
     trusted: frozenset[int],
-    around: _Around,
+    extras: _Extras,
 ) -> None:
     import zmq
 
@@ -179,7 +179,7 @@ def _serve_alone(
     folder = Path(config.socket).parent
     for left in folder.glob("qslurm-runtime-*"):  # a dispatcher was killed while a runtime was joining
         shutil.rmtree(left)
-    if around.starter is not None:
+    if extras.starter is not None:
         shutil.rmtree(folder / UNLISTED, ignore_errors=True)
         (folder / UNLISTED).mkdir()
         (folder / UNLISTED).chmod(0o711)
@@ -188,29 +188,29 @@ def _serve_alone(
         with zmq.Context() as context:
             # a private dispatcher's jobs are its user's own, and no Slurm's
             limits = Limits(trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge))
-            ledger = TaskRegistry(backends, store)
+            registry = TaskRegistry(backends, store)
             logbooks = f"{config.store}-"
-            recover(ledger, logbooks)
+            recover(registry, logbooks)
             server = Server(
-                ledger,
+                registry,
                 identity,
                 limits,
                 context=context,
                 folder=folder,
                 read=complaint,
                 logbooks=logbooks,
-                remote=around.remote,
-                callers=around.callers,
-                starter=around.starter,
+                remote=extras.remote,
+                callers=extras.callers,
+                starter=extras.starter,
             )
             with signals_stop(server.stop, server.bell):
                 server.listen(config.socket)
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
-                log.info("listening", socket=config.socket, open_jobs=len(ledger.tasks))
-                if around.remote is not None:
+                log.info("listening", socket=config.socket, open_jobs=len(registry.tasks))
+                if extras.remote is not None:
                     log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
-                if around.callers is not None:
-                    log.info("sessions' clients may come", address=server.place_of_callers)
+                if extras.callers is not None:
+                    log.info("sessions' clients may come", address=server.sessions_address)
                 server.run()
     finally:
         store.close()

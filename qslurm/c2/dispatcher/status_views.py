@@ -59,7 +59,7 @@ class Viewer:
         return self.scope == "all" or (self.scope == "own" and task.job.uid == self.uid)
 
 
-def viewer(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
+def viewer_of(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
     """The view of whoever a credential says is asking."""
     if isinstance(sender, QslurmError):
         return Viewer("none", why=sender.message)
@@ -69,58 +69,64 @@ def viewer(sender: int | QslurmError, trusted: frozenset[int]) -> Viewer:
 class StatusViews:
     """Makes the answers. Nothing changes by looking."""
 
-    def __init__(self, ledger: TaskRegistry, fleet: AllRuntimes, backends: Backends, leases: Leases) -> None:
-        self._ledger = ledger
-        self._fleet = fleet
+    def __init__(
+        self, registry: TaskRegistry, all_runtimes: AllRuntimes, backends: Backends, leases: Leases
+    ) -> None:
+        self._registry = registry
+        self._all_runtimes = all_runtimes
         self._backends = backends
         self._leases = leases
 
-    def status(self, message: GetStatus, eyes: Viewer) -> Status:
+    def status(self, message: GetStatus, viewer: Viewer) -> Status:
         """The answer to GetStatus."""
-        ledger = self._ledger
-        self._backends.look(self._fleet)
-        shown = [] if eyes.scope == "none" else [task for task in ledger.tasks.values() if eyes.sees(task)]
+        registry = self._registry
+        self._backends.look(self._all_runtimes)
+        shown = (
+            [] if viewer.scope == "none" else [task for task in registry.tasks.values() if viewer.sees(task)]
+        )
         own = {task.job.job_id for task in shown}
         queue, left = self._queue(
-            shown, eyes, min(message.queue, LONGEST_QUEUE if eyes.scope == "all" else LONGEST_OWN)
+            shown, viewer, min(message.queue, LONGEST_QUEUE if viewer.scope == "all" else LONGEST_OWN)
         )
         holds = self._holds()
         return Status(
             version=qslurm.__version__,
             pid=os.getpid(),
             started=self._backends.started,
-            ready=not ledger.trouble,
-            reason=f"Results can't be stored: {ledger.trouble}." if ledger.trouble else "",
-            backends=[self._with_holds(one, holds) for one in self._backends.all(self._fleet)],
+            ready=not registry.trouble,
+            reason=f"Results can't be stored: {registry.trouble}." if registry.trouble else "",
+            backends=[self._with_holds(one, holds) for one in self._backends.all(self._all_runtimes)],
             tasks=[_task(task) for task in shown],
             reservations=[
-                one if eyes.scope == "all" or one.job_id in own or not one.job_id
+                one if viewer.scope == "all" or one.job_id in own or not one.job_id
                 else msgspec.structs.replace(one, job_id=0, reason="")
-                for one in reservation_requests.listed(ledger)
+                for one in reservation_requests.listed(registry)
             ],
-            scope=eyes.scope,
-            scope_reason=eyes.why,
-            open_jobs=len(ledger.tasks),
-            holds=[one for one in holds if eyes.scope == "all" or one.job_id in own],
+            scope=viewer.scope,
+            scope_reason=viewer.why,
+            open_jobs=len(registry.tasks),
+            holds=[one for one in holds if viewer.scope == "all" or one.job_id in own],
             queue=queue,
             queue_left=left,
         )  # fmt: skip
 
     def metrics(self) -> Metrics:
         """The answer to GetMetrics."""
-        ledger = self._ledger
-        self._backends.look(self._fleet)
-        values = ledger.meters.values() | {name: [] for name, one in FAMILIES.items() if one.kind == "gauge"}
+        registry = self._registry
+        self._backends.look(self._all_runtimes)
+        values = registry.counters.values() | {
+            name: [] for name, one in FAMILIES.items() if one.kind == "gauge"
+        }
 
         def gauge(name: str, value: float, *labels: str) -> None:
             values[name].append(Value(labels, float(value)))
 
         holds = Counter((hold.backend, hold.by) for hold in self._holds())
-        for backend in self._backends.all(self._fleet):
+        for backend in self._backends.all(self._all_runtimes):
             name = backend.name
             gauge("queue_length", backend.queued, name)
             gauge("executing", backend.executing, name)
-            gauge("backend_up", name not in ledger.unavailable, name)
+            gauge("backend_up", name not in registry.unavailable, name)
             gauge("backend_runtimes", backend.runtimes, name)
             for state in STATES:
                 gauge("backend_state", backend.state == state, name, state)
@@ -128,15 +134,15 @@ class StatusViews:
                 gauge("backend_holds", holds[name, by], name, by)
         jobs = Counter(
             (task.job.backend, task.job.center, task.job.kind, str(task.state))
-            for task in ledger.tasks.values()
+            for task in registry.tasks.values()
             if is_open(task.state)
         )
         for labels, number in jobs.items():
             gauge("open_jobs", number, *labels)
-        gauge("dispatcher_ready", not ledger.trouble)
+        gauge("dispatcher_ready", not registry.trouble)
         gauge("dispatcher_start_time_seconds", self._backends.started)
         return Metrics(
-            version=qslurm.__version__, pid=os.getpid(), values=values, spreads=ledger.meters.spreads()
+            version=qslurm.__version__, pid=os.getpid(), values=values, spreads=registry.counters.spreads()
         )
 
     def _with_holds(self, backend: BackendStatus, holds: Iterable[HoldStatus]) -> BackendStatus:
@@ -144,13 +150,13 @@ class StatusViews:
         return msgspec.structs.replace(backend, sessions=ways["session"], lanes=ways["lane"])
 
     def _holds(self) -> list[HoldStatus]:
-        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+        registry, now, at = self._registry, self._registry.timer(), self._registry.clock()
 
         def unix(when: float | None) -> float | None:
             return None if when is None else at - (now - when)
 
         found = []
-        for name, queue in ledger.queues.items():
+        for name, queue in registry.queues.items():
             for hold, center, until in queue.sessions():
                 found.append(
                     HoldStatus(
@@ -164,7 +170,7 @@ class StatusViews:
                     )
                 )
         for lent in self._leases.all():
-            for task in filter(None, map(ledger.tasks.get, lent.seats)):
+            for task in filter(None, map(registry.tasks.get, lent.seats)):
                 found.append(
                     HoldStatus(
                         backend=task.job.backend,
@@ -179,14 +185,14 @@ class StatusViews:
         return found
 
     def _queue(
-        self, shown: list[Task], eyes: Viewer, most: int
+        self, shown: list[Task], viewer: Viewer, most: int
     ) -> tuple[list[WaitingStatus], dict[str, int]]:
         """What waits of these jobs, at each backend what is next first, and how many are not listed."""
-        ledger, now, at = self._ledger, self._ledger.timer(), self._ledger.clock()
+        registry, now, at = self._registry, self._registry.timer(), self._registry.clock()
         listed: list[WaitingStatus] = []
         left: dict[str, int] = {}
-        for name, queue in ledger.queues.items():
-            if eyes.scope == "all":
+        for name, queue in registry.queues.items():
+            if viewer.scope == "all":
                 total, chosen = len(queue), first(queue, most, now, at)
             else:
                 total, chosen = self._own(name, shown, most)
@@ -206,13 +212,13 @@ class StatusViews:
             for execution in task.executions.values()
             if execution.state is ExecutionState.QUEUED
         )
-        queue = self._ledger.queues[backend]
+        queue = self._registry.queues[backend]
         return len(numbers), [queue.line.numbered(number) for number in islice(numbers, most)]
 
     def _waiting(self, backend: str, waiting: Waiting, now: float, at: float) -> WaitingStatus:
-        ledger = self._ledger
-        task = ledger.tasks[waiting.task]
-        words, position = reason(ledger.queues[backend], backend, waiting, now, at)
+        registry = self._registry
+        task = registry.tasks[waiting.task]
+        words, position = reason(registry.queues[backend], backend, waiting, now, at)
         return WaitingStatus(
             backend=backend,
             position=position,
@@ -222,7 +228,7 @@ class StatusViews:
             seq=waiting.seq,
             shots=task.executions[waiting.seq].circuit.shots,
             since=at - (now - waiting.arrived),
-            reason=ledger.unavailable.get(backend, "") or words,
+            reason=registry.unavailable.get(backend, "") or words,
         )
 
 

@@ -12,7 +12,7 @@ from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import Address, Parcel, decode_request
+from qslurm.protocol.dispatcher_frames import Address, RawRequest, decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
 
 _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
@@ -26,7 +26,7 @@ class StepRequests:
 
     def __init__(
         self,
-        ledger: TaskRegistry,
+        registry: TaskRegistry,
         *,
         leases: Leases,
         idle: Idle,
@@ -35,7 +35,7 @@ class StepRequests:
         send: Callable[[To, Message], None],
         is_of_job: Callable[[bytes, int], bool],
     ) -> None:
-        self._ledger = ledger
+        self._registry = registry
         self._leases = leases
         self._idle = idle
         self._door = door
@@ -44,28 +44,30 @@ class StepRequests:
         self._is_of_job = is_of_job
         self._after_lease: dict[int, list[tuple[Address, Execute]]] = {}
 
-    def take_from_step(self, parcel: Parcel, message: Execute | Await | Conclude | Attend) -> None:
+    def handle_step_request(self, request: RawRequest, message: Execute | Await | Conclude | Attend) -> None:
         """A job's step asks, with its session's secret as credential."""
-        if not step_sessions.is_session(self._ledger, message.task, parcel.credential):
-            self._send(parcel.address, _NOT_KNOWN)
-        elif not self._is_of_job(parcel.address[0], self._ledger.tasks[message.task].job.job_id):
-            self._send(parcel.address, step_sessions.another_job(self._ledger.tasks[message.task].job.job_id))
+        if not step_sessions.is_session(self._registry, message.task, request.credential):
+            self._send(request.address, _NOT_KNOWN)
+        elif not self._is_of_job(request.address[0], self._registry.tasks[message.task].job.job_id):
+            self._send(
+                request.address, step_sessions.another_job(self._registry.tasks[message.task].job.job_id)
+            )
         elif isinstance(message, Attend):
             now = time.monotonic()
             self._idle.begin(message.task, now)
-            self._answers.wait((message.task, END), parcel.address, now)
+            self._answers.wait((message.task, END), request.address, now)
         else:
-            self.take_from_session(parcel.address, message)
+            self.handle_session_request(request.address, message)
 
-    def take_from_session(self, address: Address, message: Execute | Await | Conclude) -> None:
+    def handle_session_request(self, address: Address, message: Execute | Await | Conclude) -> None:
         """Somebody asks whose session that is."""
-        ledger = self._ledger
-        if ledger.trouble and not isinstance(message, Await):
-            self._send(address, step_sessions.pending(ledger, message.task, -1))
+        registry = self._registry
+        if registry.trouble and not isinstance(message, Await):
+            self._send(address, step_sessions.pending(registry, message.task, -1))
             return
         answer: Message | None
         if isinstance(message, Conclude):
-            answer = step_sessions.conclude(ledger, message)
+            answer = step_sessions.conclude(registry, message)
         elif isinstance(message, Execute):
             if self._leases.holds(message.task):  # wait until nothing that it asks for can be executing
                 self._after_lease.setdefault(message.task, []).append((address, message))
@@ -73,37 +75,37 @@ class StepRequests:
                 return
             self._leases.drop(message.task)
             self._leases.asked(message)
-            answer = step_sessions.execute(ledger, message)
+            answer = step_sessions.execute(registry, message)
             if answer is None and not message.wait:
-                answer = step_sessions.pending(ledger, message.task, message.seq)
+                answer = step_sessions.pending(registry, message.task, message.seq)
         else:
-            answer = step_sessions.outcome(ledger, message.task, message.seq)
+            answer = step_sessions.outcome(registry, message.task, message.seq)
         if answer is not None:
             self._answer(address, answer)
         elif not isinstance(message, Conclude):
             self._answers.wait((message.task, message.seq), address, time.monotonic())
 
-    def take_from_guest(self, task: int, data: bytes) -> None:
+    def handle_lane_message(self, task: int, data: bytes) -> None:
         """Who has shown at the door whose client it is may hand in the task's final result there, and nothing else."""
         try:
             message: Message | None = decode_request(data)
         except InvalidInputError:
             message = None
-        if not isinstance(message, Conclude) or message.task != task or self._ledger.trouble:
+        if not isinstance(message, Conclude) or message.task != task or self._registry.trouble:
             self._door.send_away(task)  # if it meant well, it asks again elsewhere
-        elif task in self._ledger.tasks:
-            self._answer(task, step_sessions.conclude(self._ledger, message))
+        elif task in self._registry.tasks:
+            self._answer(task, step_sessions.conclude(self._registry, message))
 
     def resume(self, tasks: tuple[int, ...]) -> None:
         """A lease has ended: take what its tasks have asked for meanwhile."""
         for task in tasks:
             for address, message in self._after_lease.pop(task, []):
-                if task in self._ledger.tasks:
-                    self.take_from_session(address, message)
+                if task in self._registry.tasks:
+                    self.handle_session_request(address, message)
                 else:
                     self._send(address, _NOT_KNOWN)
 
-    def take_from_caller(self, address: Address, task: int, body: bytes) -> None:
+    def handle_session_message(self, address: Address, task: int, body: bytes) -> None:
         """A session's client asks, from elsewhere."""
         try:
             message: Message | None = decode_request(body)
@@ -111,11 +113,11 @@ class StepRequests:
             message = None
         if not isinstance(message, Execute | Await | Conclude) or message.task != task:
             self._send(address, Refused(kind="permission", reason="That is not for this session."))
-        elif task not in self._ledger.tasks:
+        elif task not in self._registry.tasks:
             self._send(address, _NOT_KNOWN)
         else:
             self._idle.used(task, time.monotonic())
-            self.take_from_session(address, message)
+            self.handle_session_request(address, message)
 
     def _answer(self, address: To, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=True)

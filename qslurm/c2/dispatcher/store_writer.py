@@ -11,43 +11,43 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts
 
 
 class StoreWriter:
-    """Brings a ledger's changes into its store, all at once. Times are monotonic seconds."""
+    """Brings a task registry's changes into its store, all at once. Times are monotonic seconds."""
 
-    def __init__(self, ledger: TaskRegistry) -> None:
-        self._ledger = ledger
+    def __init__(self, registry: TaskRegistry) -> None:
+        self._registry = registry
         self._failures = 0
         self._again = 0.0
 
     def commit(self, now: float, *, at_once: bool = False) -> bool:
         """Store all changes; False if they are not stored, because it failed or it is too early to try again.
 
-        While that lasts, `ledger.trouble` says why.
+        While that lasts, `registry.trouble` says why.
         """
-        ledger = self._ledger
-        if not ledger.changes:
+        registry = self._registry
+        if not registry.changes:
             return True
-        if ledger.trouble and now < self._again and not at_once:
+        if registry.trouble and now < self._again and not at_once:
             return False
-        began = ledger.timer()
-        trouble = ledger.store.commit(ledger.changes, last=ledger.changes_must_last)
-        ledger.meters.observe("store_commit_seconds", ledger.timer() - began)
+        began = registry.timer()
+        trouble = registry.store.commit(registry.changes, last=registry.changes_must_last)
+        registry.counters.observe("store_commit_seconds", registry.timer() - began)
         self._note(trouble, now)
         if not trouble:
-            ledger.stored()
+            registry.stored()
         return not trouble
 
     def next_event(self) -> float:
         """When to try again."""
-        return self._again if self._ledger.changes else float("inf")
+        return self._again if self._registry.changes else float("inf")
 
     def _note(self, trouble: str, now: float) -> None:
         if trouble:
-            self._ledger.meters.add("store_failures")
+            self._registry.counters.add("store_failures")
             self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
             self._failures += 1
-            if not self._ledger.trouble:
+            if not self._registry.trouble:
                 log.error("the store takes nothing; nothing new is admitted until it does", why=trouble)
-        elif self._ledger.trouble:
+        elif self._registry.trouble:
             log.warning("the store takes everything again")
             self._failures = 0
-        self._ledger.trouble = trouble
+        self._registry.trouble = trouble

@@ -1,4 +1,4 @@
-"""What quantum runtimes of this host say, and what is said to them. Those of other hosts: fleet/remote_messages.py."""
+"""What quantum runtimes of this host say, and what is said to them. Those of other hosts: remote_runtimes.py."""
 
 from __future__ import annotations
 

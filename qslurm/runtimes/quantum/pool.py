@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode, open_parcel
+from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode, parse_request
 from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
@@ -240,16 +240,16 @@ class RuntimePool:
         return self._logbooks is None or runtime.logbook_path is not None
 
     def _take_in(self, frames: list[bytes]) -> Message | None:
-        parcel = open_parcel(frames)
+        request = parse_request(frames)
         try:
-            message = decode_request(parcel.body) if parcel is not None else None
+            message = decode_request(request.body) if request is not None else None
         except InvalidInputError:
             log.warning("a quantum runtime said something that can't be understood")
             return None
-        if parcel is None or not isinstance(message, Join | Report | Result | LeaseOver):
+        if request is None or not isinstance(message, Join | Report | Result | LeaseOver):
             return None
         runtime = self.runtimes.get(message.runtime)
-        if runtime is None or not hmac.compare_digest(runtime.secret, parcel.credential):
+        if runtime is None or not hmac.compare_digest(runtime.secret, request.credential):
             log.warning("somebody who is no quantum runtime of ours spoke", runtime=message.runtime)
             return None
         if isinstance(message, Report):
@@ -261,7 +261,7 @@ class RuntimePool:
             shutil.rmtree(runtime.folder)
         runtime.lent = False
         if not runtime.killed_because:
-            runtime.address = parcel.address
+            runtime.address = request.address
         return message
 
     def _note_report(self, runtime: Runtime, report: Report) -> None:

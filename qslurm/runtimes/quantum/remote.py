@@ -144,7 +144,7 @@ class Agent:
         now = time.monotonic()
         self._work.fill(now)
         self._speak(now)
-        ready: dict[Any, int] = dict(self._poller.poll(self._patience_ms(now)))
+        ready: dict[Any, int] = dict(self._poller.poll(self._poll_timeout_ms(now)))
         if ready.pop(self._changes, None):
             self._hear_changes()
         if ready.pop(self._ear, None):
@@ -153,7 +153,7 @@ class Agent:
             self._hear()
         self._work.look_after()
 
-    def _patience_ms(self, now: float) -> int:
+    def _poll_timeout_ms(self, now: float) -> int:
         first = min(self._next_word, self._work.next_event())
         return max(0, int((first - now) * 1000) + 1)
 

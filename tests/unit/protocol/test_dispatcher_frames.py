@@ -5,20 +5,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import decode_reply, decode_request, encode, open_parcel
+from qslurm.protocol.dispatcher_frames import decode_reply, decode_request, encode, parse_request
 from qslurm.protocol.messages import Attach, GetStatus
 
 
 def test_a_req_sockets_message_is_opened_and_its_address_kept() -> None:
-    parcel = open_parcel([b"id", b"\0\0\0\1", b"", b"body", b"credential"])
-    assert parcel is not None
-    assert (parcel.address, parcel.body, parcel.credential) == ((b"id", b"\0\0\0\1"), b"body", b"credential")
+    request = parse_request([b"id", b"\0\0\0\1", b"", b"body", b"credential"])
+    assert request is not None
+    assert (request.address, request.body, request.credential) == (
+        (b"id", b"\0\0\0\1"),
+        b"body",
+        b"credential",
+    )
 
 
 @given(st.lists(st.binary(max_size=20), max_size=10))
 def test_any_frames_are_opened_or_dropped(frames: list[bytes]) -> None:
-    parcel = open_parcel(frames)
-    assert parcel is None or [*parcel.address, b"", parcel.body, parcel.credential] == frames
+    request = parse_request(frames)
+    assert request is None or [*request.address, b"", request.body, request.credential] == frames
 
 
 @given(st.binary(max_size=200))

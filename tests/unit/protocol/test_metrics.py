@@ -29,21 +29,21 @@ def scene(store: Store | None = None) -> tuple[TaskRegistry, Clock]:
     return TaskRegistry([BackendConfig(name="qx")], store or Store(), clock=clock, timer=clock), clock
 
 
-def hybrid(ledger: TaskRegistry, circuits: int = 1) -> Task:
+def hybrid(registry: TaskRegistry, circuits: int = 1) -> Task:
     job = Admit(job_id=1, restart=0, user="u", uid=1, account="a", center="a", backend="qx", kind="hybrid")
-    task = ledger.begin(job)
-    ledger.start(task)
+    task = registry.begin(job)
+    registry.start(task)
     for seq in range(circuits):
-        ledger.queue(task, seq, Circuit("version 3.0", 10))
+        registry.queue(task, seq, Circuit("version 3.0", 10))
     return task
 
 
-def counted(ledger: TaskRegistry, name: str) -> dict[tuple[str, ...], float]:
-    return {one.labels: one.value for one in ledger.meters.values()[name]}
+def counted(registry: TaskRegistry, name: str) -> dict[tuple[str, ...], float]:
+    return {one.labels: one.value for one in registry.counters.values()[name]}
 
 
-def spread(ledger: TaskRegistry, name: str) -> tuple[int, float]:
-    found = ledger.meters.spreads()[name]
+def spread(registry: TaskRegistry, name: str) -> tuple[int, float]:
+    found = registry.counters.spreads()[name]
     return sum(sum(one.counts) for one in found), sum(one.total for one in found)
 
 
@@ -52,45 +52,45 @@ def outcome(seq: int = 0, **more: Any) -> Executed:
 
 
 def test_an_execution_that_is_done_again_counts_once_and_waited_once() -> None:
-    ledger, clock = scene()
-    hybrid(ledger)
+    registry, clock = scene()
+    hybrid(registry)
     clock.now += 3
-    assert assignment.assign(ledger, "qx", 7) is not None
+    assert assignment.assign(registry, "qx", 7) is not None
     clock.now += 20
-    assignment.lost(ledger, 7, "It died")
+    assignment.lost(registry, 7, "It died")
     clock.now += 5
-    run = assignment.assign(ledger, "qx", 8)
+    run = assignment.assign(registry, "qx", 8)
     assert run is not None
-    assignment.result(ledger, Result(runtime=8, order=run.order, shots_done=10, seconds=0.5))
-    assignment.result(ledger, Result(runtime=8, order=run.order, shots_done=10, seconds=0.5))
-    assert counted(ledger, "executions") == {("qx", "a", "done", "dispatcher"): 1}
-    assert counted(ledger, "executions_again") == {("qx",): 1}
-    assert counted(ledger, "qpu_seconds") == {("qx", "a"): 0.5}
-    assert counted(ledger, "shots") == {("qx", "a"): 10}
-    assert spread(ledger, "queue_wait_seconds") == (1, 3.0)
+    assignment.result(registry, Result(runtime=8, order=run.order, shots_done=10, seconds=0.5))
+    assignment.result(registry, Result(runtime=8, order=run.order, shots_done=10, seconds=0.5))
+    assert counted(registry, "executions") == {("qx", "a", "done", "dispatcher"): 1}
+    assert counted(registry, "executions_again") == {("qx",): 1}
+    assert counted(registry, "qpu_seconds") == {("qx", "a"): 0.5}
+    assert counted(registry, "shots") == {("qx", "a"): 10}
+    assert spread(registry, "queue_wait_seconds") == (1, 3.0)
 
 
 def test_a_step_is_over_when_its_outcome_is_stored() -> None:
-    ledger, clock = scene()
-    hybrid(ledger)
-    run = assignment.assign(ledger, "qx", 7)
+    registry, clock = scene()
+    hybrid(registry)
+    run = assignment.assign(registry, "qx", 7)
     assert run is not None
     clock.now += 2
-    assignment.result(ledger, Result(runtime=7, order=run.order, shots_done=10, seconds=0.5))
-    assert spread(ledger, "step_seconds") == (0, 0)
+    assignment.result(registry, Result(runtime=7, order=run.order, shots_done=10, seconds=0.5))
+    assert spread(registry, "step_seconds") == (0, 0)
     clock.now += 1
-    ledger.meters.told(clock.now)
-    ledger.meters.told(clock.now + 100)
-    assert spread(ledger, "step_seconds") == (1, 3.0)
+    registry.counters.told(clock.now)
+    registry.counters.told(clock.now + 100)
+    assert spread(registry, "step_seconds") == (1, 3.0)
 
 
 def test_what_went_by_lane_counts_when_it_is_taken_over_and_not_again() -> None:
-    ledger, _ = scene()
-    task = hybrid(ledger, circuits=0)
-    assert ledger.record(task.id, "sha", outcome())
-    assert not ledger.record(task.id, "sha", outcome())
-    assert ledger.record(task.id, "sha", outcome(1, error="It does not compile.", kind="invalid_circuit"))
-    assert counted(ledger, "executions") == {
+    registry, _ = scene()
+    task = hybrid(registry, circuits=0)
+    assert registry.record(task.id, "sha", outcome())
+    assert not registry.record(task.id, "sha", outcome())
+    assert registry.record(task.id, "sha", outcome(1, error="It does not compile.", kind="invalid_circuit"))
+    assert counted(registry, "executions") == {
         ("qx", "a", "done", "lane"): 1,
         ("qx", "a", "failed", "lane"): 1,
     }
@@ -98,10 +98,10 @@ def test_what_went_by_lane_counts_when_it_is_taken_over_and_not_again() -> None:
 
 def test_a_dispatcher_that_starts_again_begins_at_zero_and_counts_nothing_it_remembers() -> None:
     store = Store()
-    ledger, _ = scene(store)
-    task = hybrid(ledger, circuits=0)
-    ledger.record(task.id, "sha", outcome())
-    assert store.commit(ledger.changes) == ""
+    registry, _ = scene(store)
+    task = hybrid(registry, circuits=0)
+    registry.record(task.id, "sha", outcome())
+    assert store.commit(registry.changes) == ""
     again, _ = scene(store)
     assert counted(again, "executions") == {}
     assert not again.record(task.id, "sha", outcome())
@@ -111,29 +111,29 @@ def test_a_dispatcher_that_starts_again_begins_at_zero_and_counts_nothing_it_rem
 def test_an_end_withdraws_what_waits_and_commits_are_timed() -> None:
     from qslurm.c2.store.task_states import TaskState
 
-    ledger, clock = scene()
-    task = hybrid(ledger, circuits=3)
-    ledger.end(task, TaskState.CANCELLED)
-    assert StoreWriter(ledger).commit(clock.now)
-    assert counted(ledger, "executions") == {("qx", "a", "withdrawn", "dispatcher"): 3}
-    assert counted(ledger, "jobs_ended") == {("qx", "a", "hybrid", "cancelled"): 1}
-    assert spread(ledger, "store_commit_seconds") == (1, 0.0)
+    registry, clock = scene()
+    task = hybrid(registry, circuits=3)
+    registry.end(task, TaskState.CANCELLED)
+    assert StoreWriter(registry).commit(clock.now)
+    assert counted(registry, "executions") == {("qx", "a", "withdrawn", "dispatcher"): 3}
+    assert counted(registry, "jobs_ended") == {("qx", "a", "hybrid", "cancelled"): 1}
+    assert spread(registry, "store_commit_seconds") == (1, 0.0)
 
 
 def test_a_target_that_says_less_than_nothing_takes_nothing_back() -> None:
-    ledger, _ = scene()
-    task = hybrid(ledger, circuits=0)
-    ledger.record(task.id, "sha", Executed(seq=0, shots_requested=1, shots_done=1, counts={}, seconds=-5.0))
-    assert counted(ledger, "qpu_seconds") == {("qx", "a"): 0.0}
+    registry, _ = scene()
+    task = hybrid(registry, circuits=0)
+    registry.record(task.id, "sha", Executed(seq=0, shots_requested=1, shots_done=1, counts={}, seconds=-5.0))
+    assert counted(registry, "qpu_seconds") == {("qx", "a"): 0.0}
 
 
 @given(st.lists(st.floats(0, 1e6)))
 def test_each_time_is_in_one_bucket_the_right_one(seconds: list[float]) -> None:
-    meters = Counters()
+    counters = Counters()
     for one in seconds:
-        meters.observe("queue_wait_seconds", one, "qx")
+        counters.observe("queue_wait_seconds", one, "qx")
     bounds = FAMILIES["queue_wait_seconds"].bounds
-    for found in meters.spreads()["queue_wait_seconds"]:
+    for found in counters.spreads()["queue_wait_seconds"]:
         assert sum(found.counts) == len(seconds)
         for number, bound in enumerate(bounds):
             assert sum(found.counts[: number + 1]) == sum(one <= bound for one in seconds)

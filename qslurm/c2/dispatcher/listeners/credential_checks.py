@@ -8,7 +8,7 @@ from collections.abc import Callable
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import Parcel
+from qslurm.protocol.dispatcher_frames import RawRequest
 
 _AT_A_TIME = 64  # who comes then is asked to come again
 _OF_ONE = 16  # of these, of one user: others must not bounce because of them
@@ -26,13 +26,13 @@ class Checks:
         self._kind = kind  # has threads of its own
         self._under_way: Counter[int | None] = Counter()
 
-    def ask(self, parcel: Parcel, then: Callable[[Sender], None], owner: int | None = None) -> bool:
+    def ask(self, request: RawRequest, then: Callable[[Sender], None], owner: int | None = None) -> bool:
         """Call `then` with the sender, now or soon; False if too many ask at once, and it will not be called.
 
         `owner` is the user at the other end of the connection, if that is known.
         """
         if self._identity.instant:
-            then(self._verify(parcel))
+            then(self._verify(request))
             return True
         own = self._under_way[owner]
         if self._under_way.total() >= _AT_A_TIME or (owner is not None and own >= _OF_ONE):
@@ -45,11 +45,11 @@ class Checks:
             then(sender)
 
         self._under_way[owner] += 1
-        self._threads.do(self._kind, lambda: self._verify(parcel), found)
+        self._threads.do(self._kind, lambda: self._verify(request), found)
         return True
 
-    def _verify(self, parcel: Parcel) -> Sender:
+    def _verify(self, request: RawRequest) -> Sender:
         try:
-            return self._identity.verify(parcel.credential, parcel.body)
+            return self._identity.verify(request.credential, request.body)
         except QslurmError as error:
             return error

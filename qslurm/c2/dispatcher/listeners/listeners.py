@@ -10,7 +10,7 @@ from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.listeners.unix_listener import UnixListener
 from qslurm.c2.dispatcher.replies import To
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import Address, Parcel, decode_request, encode, open_parcel
+from qslurm.protocol.dispatcher_frames import Address, RawRequest, decode_request, encode, parse_request
 from qslurm.protocol.messages import Message, Pending, Refused
 from qslurm.runtimes.lanes.client import door_of
 from qslurm.system.event_log import EventLog
@@ -49,7 +49,7 @@ class Listeners:
         self._door.let_in(door)
 
     @property
-    def place_of_callers(self) -> str:
+    def sessions_address(self) -> str:
         """Where sessions' clients come to, or nothing."""
         return self._callers.place if self._callers else ""
 
@@ -63,28 +63,28 @@ class Listeners:
         again = min(self._front.look(now), self._door.look(now))
         return again if self._callers is None else min(again, self._callers.look(now))
 
-    def from_door(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
+    def lane_messages(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
         """What those say who are at the door: their task, and a message."""
         if ready.pop(self._door.ear, None):
             yield from self._door.hear()
 
-    def from_socket(self, ready: dict[Any, int]) -> Iterator[tuple[Parcel, Message]]:
+    def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""
         if not ready.pop(self._front.ear, None) and not self._front.waiting:
             return
         for frames in self._front.hear(_BATCH):
-            parcel = open_parcel(frames)
-            if parcel is None:
+            request = parse_request(frames)
+            if request is None:
                 log.debug("something came that is no message")
                 continue
             try:
-                message = decode_request(parcel.body)
+                message = decode_request(request.body)
             except InvalidInputError as error:
-                self.send(parcel.address, Refused(kind=error.kind, reason=error.message))
+                self.send(request.address, Refused(kind=error.kind, reason=error.message))
                 continue
-            yield parcel, message
+            yield request, message
 
-    def from_callers(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
+    def session_messages(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
         """What sessions' clients say: where an answer goes, their task, and a message."""
         if self._callers is None:
             return
@@ -100,7 +100,7 @@ class Listeners:
         else:
             self._front.send([*address, b"", encode(message)])
 
-    def is_callers(self, address: To) -> bool:
+    def is_session_client(self, address: To) -> bool:
         """Whether an address is that of a session's client, who is told without asking again."""
         return self._callers is not None and not isinstance(address, int) and self._callers.owns(address)
 

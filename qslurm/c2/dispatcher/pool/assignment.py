@@ -17,21 +17,21 @@ LOSSES = 2
 """Quantum runtimes that one execution may cost before it fails."""
 
 
-def assign(ledger: TaskRegistry, backend: str, runtime: int) -> Run | None:
+def assign(registry: TaskRegistry, backend: str, runtime: int) -> Run | None:
     """The next execution for an idle quantum runtime; None while there is none, or nothing can be stored."""
-    execution = None if ledger.trouble else ledger.next_execution(backend)
+    execution = None if registry.trouble else registry.next_execution(backend)
     if execution is None:
         return None
-    order = next(ledger.orders)
-    ledger.running[order] = (runtime, execution)
-    now = ledger.timer()
+    order = next(registry.orders)
+    registry.running[order] = (runtime, execution)
+    now = registry.timer()
     if not execution.began:
-        ledger.meters.observe("queue_wait_seconds", now - execution.asked, backend)
+        registry.counters.observe("queue_wait_seconds", now - execution.asked, backend)
     execution.began = now
-    ledger.move(execution, ExecutionState.RUNNING)
-    task = ledger.tasks[execution.task]
+    registry.move(execution, ExecutionState.RUNNING)
+    task = registry.tasks[execution.task]
     if task.state is TaskState.ADMITTED:
-        ledger.start(task)
+        registry.start(task)
     circuit = execution.circuit
     return Run(
         order=order,
@@ -43,68 +43,68 @@ def assign(ledger: TaskRegistry, backend: str, runtime: int) -> Run | None:
     )
 
 
-def result(ledger: TaskRegistry, message: Result) -> int | None:
+def result(registry: TaskRegistry, message: Result) -> int | None:
     """A quantum runtime has done its order: the task that has its outcome. One that nobody waits for is dropped."""
-    runtime, execution = ledger.running.get(message.order, (0, None))
+    runtime, execution = registry.running.get(message.order, (0, None))
     if execution is None or runtime != message.runtime:
         return None
-    del ledger.running[message.order]
+    del registry.running[message.order]
     if message.kind == TryLaterError.kind:
         execution.losses += message.begun
-        names = ledger.tasks[execution.task].names()
+        names = registry.tasks[execution.task].names()
         once_more = execution.losses < LOSSES
         log.info("execution given back", **names, seq=execution.seq, runtime=runtime, again=once_more)
         if once_more:
-            ledger.requeue(execution)
+            registry.requeue(execution)
             return None
-    _end(ledger, execution, _outcome(message, execution.seq, execution.circuit.shots))
+    _end(registry, execution, _outcome(message, execution.seq, execution.circuit.shots))
     return execution.task
 
 
-def hand_in(ledger: TaskRegistry, claim: Claim, message: Result) -> None:
+def hand_in(registry: TaskRegistry, claim: Claim, message: Result) -> None:
     """A quantum runtime has an answer to what it was given before a pause, of its own or of the dispatcher's.
 
     It counts unless the execution has an outcome by now, or runs at another quantum runtime.
     """
-    if claims(ledger, message.runtime, claim) or adopt(ledger, message.runtime, claim):
-        result(ledger, message)
+    if claims(registry, message.runtime, claim) or adopt(registry, message.runtime, claim):
+        result(registry, message)
     elif message.kind != TryLaterError.kind:
-        task = ledger.tasks.get(claim.task)
+        task = registry.tasks.get(claim.task)
         if task is not None and is_open(task.state):
-            ledger.record(claim.task, claim.circuit_sha256, _outcome(message, claim.seq, claim.shots))
+            registry.record(claim.task, claim.circuit_sha256, _outcome(message, claim.seq, claim.shots))
 
 
-def claims(ledger: TaskRegistry, runtime: int, claim: Claim) -> bool:
+def claims(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
     """Whether that order is this quantum runtime's, and means this execution."""
-    holder, execution = ledger.running.get(claim.order, (0, None))
+    holder, execution = registry.running.get(claim.order, (0, None))
     return execution is not None and holder == runtime and _is(execution, claim)
 
 
-def adopt(ledger: TaskRegistry, runtime: int, claim: Claim) -> bool:
+def adopt(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
     """Give an execution that waits to the quantum runtime that has it since before, unless there is none."""
-    task = ledger.tasks.get(claim.task)
+    task = registry.tasks.get(claim.task)
     execution = None if task is None else task.executions.get(claim.seq)
     if execution is None or execution.state is not ExecutionState.QUEUED or not _is(execution, claim):
         return False
-    execution.began = ledger.timer()
-    ledger.adopt(execution)
-    ledger.running[claim.order] = (runtime, execution)
+    execution.began = registry.timer()
+    registry.adopt(execution)
+    registry.running[claim.order] = (runtime, execution)
     return True
 
 
-def may_come(ledger: TaskRegistry, claim: Claim) -> bool:
+def may_come(registry: TaskRegistry, claim: Claim) -> bool:
     """Whether a job may still ask for that execution."""
-    task = ledger.tasks.get(claim.task)
+    task = registry.tasks.get(claim.task)
     known = task is None or not is_open(task.state) or claim.seq in task.executions or claim.seq in task.ended
     return not known
 
 
-def give_back(ledger: TaskRegistry, runtime: int, order: int) -> None:
+def give_back(registry: TaskRegistry, runtime: int, order: int) -> None:
     """An order of a quantum runtime has not been begun: it waits again."""
-    holder, execution = ledger.running.get(order, (0, None))
+    holder, execution = registry.running.get(order, (0, None))
     if execution is not None and holder == runtime:
-        del ledger.running[order]
-        ledger.requeue(execution)
+        del registry.running[order]
+        registry.requeue(execution)
 
 
 def _is(execution: Execution, claim: Claim) -> bool:
@@ -129,25 +129,25 @@ def _outcome(message: Result, seq: int, shots: int) -> Executed:
 
 
 def lost(
-    ledger: TaskRegistry, runtime: int, why: str, *, fail: bool = False, only: int | None = None
+    registry: TaskRegistry, runtime: int, why: str, *, fail: bool = False, only: int | None = None
 ) -> None:
     """A quantum runtime has ended. Another does its work (or `only` this order of it) again, or it fails: at once,
     or the second time.
     """
-    for order, (holder, execution) in list(ledger.running.items()):
+    for order, (holder, execution) in list(registry.running.items()):
         if holder != runtime or only not in {None, order}:
             continue
-        del ledger.running[order]
+        del registry.running[order]
         execution.losses += 1
         once_more = not fail and execution.losses < LOSSES
-        names = ledger.tasks[execution.task].names()
+        names = registry.tasks[execution.task].names()
         log.warning("execution lost", **names, seq=execution.seq, runtime=runtime, again=once_more, why=why)
         if once_more:
-            ledger.requeue(execution)
+            registry.requeue(execution)
             continue
         again = "" if fail else " twice"
-        took = ledger.timer() - execution.began
-        used_up = fail and took >= quota.left_s(ledger, ledger.tasks[execution.task])
+        took = registry.timer() - execution.began
+        used_up = fail and took >= quota.left_s(registry, registry.tasks[execution.task])
         outcome = Executed(
             seq=execution.seq,
             shots_requested=execution.circuit.shots,
@@ -157,25 +157,25 @@ def lost(
             error=f"{why}{again}.",
             kind=quota.KIND if used_up else "job_failed",
         )
-        _end(ledger, execution, outcome)
+        _end(registry, execution, outcome)
 
 
-def left_s(ledger: TaskRegistry, order: int) -> tuple[float, str]:
+def left_s(registry: TaskRegistry, order: int) -> tuple[float, str]:
     """How long an order may take until its job has used up its QPU-seconds, and what is to be said then."""
-    _, execution = ledger.running[order]
-    task = ledger.tasks[execution.task]
-    left = quota.left_s(ledger, task)
-    return left, "" if left == float("inf") else quota.reason(ledger, task)
+    _, execution = registry.running[order]
+    task = registry.tasks[execution.task]
+    left = quota.left_s(registry, task)
+    return left, "" if left == float("inf") else quota.reason(registry, task)
 
 
-def _end(ledger: TaskRegistry, execution: Execution, outcome: Executed) -> None:
-    ledger.end_execution(execution, outcome)
-    task = ledger.tasks[execution.task]
+def _end(registry: TaskRegistry, execution: Execution, outcome: Executed) -> None:
+    registry.end_execution(execution, outcome)
+    task = registry.tasks[execution.task]
     if task.executions:  # it wants more
-        quota.is_used_up(ledger, task)
+        quota.is_used_up(registry, task)
 
 
-def load(ledger: TaskRegistry, backend: str) -> tuple[int, int]:
+def load(registry: TaskRegistry, backend: str) -> tuple[int, int]:
     """How many executions are queued at a backend, and how many run."""
-    queue = ledger.queues[backend]
+    queue = registry.queues[backend]
     return len(queue), queue.running

@@ -38,8 +38,8 @@ _WATCH_S = 0.001  # the same while others wait for the lease to end
 class Leases:
     """All lanes and leases of a dispatcher. Times are monotonic seconds."""
 
-    def __init__(self, ledger: TaskRegistry, pool: RuntimePool, door: LaneListener) -> None:
-        self._ledger = ledger
+    def __init__(self, registry: TaskRegistry, pool: RuntimePool, door: LaneListener) -> None:
+        self._registry = registry
         self._pool = pool
         self._door = door
         self._possible = lanes_work_here()
@@ -50,7 +50,7 @@ class Leases:
 
     def asked(self, message: Execute) -> None:
         """A hybrid task has asked for a circuit here: by that it shows whether a lane would be of use to it."""
-        task = self._ledger.tasks.get(message.task)
+        task = self._registry.tasks.get(message.task)
         if task is not None:
             task.wants_lane = message.wait and fits_lane(message)
 
@@ -59,12 +59,12 @@ class Leases:
 
         Who queues and who has a lane compete by no policy; so either all who ask at this time have lanes, or none.
         """
-        backend = self._ledger.backends[runtime.backend]
+        backend = self._registry.backends[runtime.backend]
         crowd = self._crowd.setdefault(backend.name, {})
         for one, when in list(crowd.items()):
             if now - when >= CROWD_S:
                 del crowd[one]
-        fits = self._fits(self._ledger.tasks.get(task_id), runtime)
+        fits = self._fits(self._registry.tasks.get(task_id), runtime)
         alone = not crowd.keys() - {task_id}
         if fits and alone and self._hand_out(task_id, runtime):
             return
@@ -86,9 +86,9 @@ class Leases:
         """When a lease ends at the latest, if nothing changes (monotonic); None while nobody else waits."""
         if table.stop_asked is not None:
             return table.stop_asked
-        if not len(self._ledger.queues[table.runtime.backend]):
+        if not len(self._registry.queues[table.runtime.backend]):
             return None
-        backend = self._ledger.backends[table.runtime.backend]
+        backend = self._registry.backends[table.runtime.backend]
         return table.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
 
     def drop(self, task: int) -> None:
@@ -103,12 +103,12 @@ class Leases:
     def lend(self, runtime: Runtime, now: float) -> None:
         """Lend an idle runtime, for which nothing in the queue may start, to those who have lanes to it."""
         table = self._tables.get(runtime.number)
-        if table is None or not table.lanes or self._ledger.trouble:
+        if table is None or not table.lanes or self._registry.trouble:
             return
-        if self._ledger.changes:
+        if self._registry.changes:
             return  # what stands in the logbook is not stored yet
         runtime.logbook.renew()
-        backend = self._ledger.backends[runtime.backend]
+        backend = self._registry.backends[runtime.backend]
         lease = Lease(
             seats=[self._seat(task, now) for task in table.lanes],
             backend=backend.name,
@@ -118,7 +118,7 @@ class Leases:
         )
         descriptors = [number for lane in table.lanes.values() for number in lane.for_runtime]
         self._pool.lend(runtime, lease, descriptors)
-        self._ledger.meters.add("leases", backend.name)
+        self._registry.counters.add("leases", backend.name)
         table.seats, table.since, table.stop_asked = tuple(table.lanes), now, None
 
     def read(self) -> None:
@@ -135,8 +135,8 @@ class Leases:
                 due = is_due(
                     now - table.since,
                     table.runtime.logbook.idle_s(),
-                    backend=self._ledger.backends[table.runtime.backend],
-                    others_wait=len(self._ledger.queues[table.runtime.backend]) > 0,
+                    backend=self._registry.backends[table.runtime.backend],
+                    others_wait=len(self._registry.queues[table.runtime.backend]) > 0,
                 )
                 if due:
                     self._stop(table)
@@ -156,7 +156,7 @@ class Leases:
             return ()
         busy = table.runtime.logbook.busy()
         seats = self._finish(table)
-        task = None if busy is None else self._ledger.tasks.get(busy.task)
+        task = None if busy is None else self._registry.tasks.get(busy.task)
         if busy is not None and task is not None:  # given back when it had begun
             task.lost_by_lane.add(busy.seq)
         if message.kept:
@@ -173,7 +173,7 @@ class Leases:
         busy = runtime.logbook.busy() if table.seats else None
         seats = self._finish(table)
         self._clear(table)
-        task = None if busy is None else self._ledger.tasks.get(busy.task)
+        task = None if busy is None else self._registry.tasks.get(busy.task)
         if busy is None or task is None or task.id not in seats:
             return seats
         names, again = task.names(), not fail
@@ -181,12 +181,12 @@ class Leases:
             "execution lost by lane", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why
         )
         if fail:
-            used_up = busy.seconds >= quota.left_s(self._ledger, task)
+            used_up = busy.seconds >= quota.left_s(self._registry, task)
             failed = Executed(
                 seq=busy.seq, shots_requested=0, shots_done=0, counts={}, seconds=busy.seconds,
                 error=f"{why}.", kind=quota.KIND if used_up else "job_failed",
             )  # fmt: skip
-            self._ledger.record(task.id, busy.circuit_sha256, failed)
+            self._registry.record(task.id, busy.circuit_sha256, failed)
         else:
             task.lost_by_lane.add(busy.seq)
         return seats
@@ -196,7 +196,7 @@ class Leases:
         lent = [table.runtime.backend for table in self._tables.values() if table.seats]
         if not lent:
             return float("inf")
-        waited_for = any(len(self._ledger.queues[backend]) for backend in lent)
+        waited_for = any(len(self._registry.queues[backend]) for backend in lent)
         return now + (_WATCH_S if waited_for else _READ_S)
 
     def close(self) -> None:
@@ -211,20 +211,20 @@ class Leases:
         """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
         if task is None or task.job.kind != "hybrid" or task.executions or not task.wants_lane:
             return False
-        if not self._possible or self._ledger.trouble or not self._pool.may_be_lent(runtime):
+        if not self._possible or self._registry.trouble or not self._pool.may_be_lent(runtime):
             return False
-        backend = self._ledger.backends[runtime.backend]
+        backend = self._registry.backends[runtime.backend]
         neighbours = sum(len(table.lanes) for table in self._at(backend.name))
         return neighbours < (SEATS if may_share(backend) else 1) and self._may_go_on(task.id)
 
     def _may_go_on(self, task_id: int) -> bool:
         """Whether the task runs and is at the door, with something left to use, and no reservation against it."""
-        task = self._ledger.tasks.get(task_id)
+        task = self._registry.tasks.get(task_id)
         if task is None or task.state is not TaskState.RUNNING or not self._door.waits(task_id):
             return False
-        queue = self._ledger.queues[task.job.backend]
-        admitted = queue.admits(task.job.job_id, task.job.center, self._ledger.clock())
-        return admitted and quota.left_s(self._ledger, task) > 0
+        queue = self._registry.queues[task.job.backend]
+        admitted = queue.admits(task.job.job_id, task.job.center, self._registry.clock())
+        return admitted and quota.left_s(self._registry, task) > 0
 
     def _hand_out(self, task_id: int, runtime: Runtime) -> bool:
         try:
@@ -240,12 +240,12 @@ class Leases:
         return True
 
     def _names(self, task_id: int) -> dict[str, str | int]:
-        task = self._ledger.tasks.get(task_id)
+        task = self._registry.tasks.get(task_id)
         return {} if task is None else task.names()
 
     def _seat(self, task_id: int, now: float) -> Seat:
-        job = self._ledger.tasks[task_id].job
-        queue = self._ledger.queues[job.backend]
+        job = self._registry.tasks[task_id].job
+        queue = self._registry.queues[job.backend]
         weight = queue.shares.weight(job.center)
         used = queue.shares.used(job.center, now) / weight
         return Seat(task_id, job.center, queue.coupling(job.job_id), used, weight)
@@ -269,13 +269,13 @@ class Leases:
             if table.stop_asked is not None and now - table.stop_asked > STOP_LIMIT_S:
                 self._pool.kill(runtime.number, "It did not give its lease back")
             return
-        task = self._ledger.tasks.get(busy.task)
+        task = self._registry.tasks.get(busy.task)
         if task is None or not is_open(task.state):
             self._pool.kill(runtime.number, "Its work was withdrawn")
         elif busy.seconds > self._pool.limit_s:
             self._pool.kill(runtime.number, self._pool.too_slow)
-        elif busy.seconds > quota.left_s(self._ledger, task):
-            self._pool.kill(runtime.number, quota.reason(self._ledger, task))
+        elif busy.seconds > quota.left_s(self._registry, task):
+            self._pool.kill(runtime.number, quota.reason(self._registry, task))
 
     def _stop(self, table: Table) -> None:
         if table.stop_asked is None:
@@ -304,7 +304,7 @@ class Leases:
         if table.seats:
             for record in table.runtime.logbook.read():
                 if record.task in table.seats:
-                    self._ledger.record(record.task, record.circuit_sha256, record.executed)
+                    self._registry.record(record.task, record.circuit_sha256, record.executed)
 
 
 def _end(lane: OwnedLane) -> None:

@@ -14,7 +14,7 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 
-def recover(ledger: TaskRegistry, logbooks: str) -> int:
+def recover(registry: TaskRegistry, logbooks: str) -> int:
     """Take over what the runtimes of a killed dispatcher have left in their logbooks, and remove these.
 
     `logbooks` is the beginning of their paths. The answer is how many executions that were.
@@ -25,17 +25,17 @@ def recover(ledger: TaskRegistry, logbooks: str) -> int:
         descriptor = open_logbook(path)
         logbook = Logbook(descriptor)
         for record in logbook.read():
-            found += ledger.record(record.task, record.circuit_sha256, record.executed)
+            found += registry.record(record.task, record.circuit_sha256, record.executed)
         logbook.close()
         os.close(descriptor)
     if found:
-        trouble = ledger.store.commit(ledger.changes, last=True)
+        trouble = registry.store.commit(registry.changes, last=True)
         if trouble:
             raise QslurmError(
                 f"What is left in logbooks can't be stored: {trouble}.", hint="Make room, and start again."
             )
-        ledger.stored()
-        ledger.settled.clear()
+        registry.stored()
+        registry.settled.clear()
     for path in paths:
         path.unlink()
     if found:

@@ -54,16 +54,21 @@ class RemoteOrders:
     """All of them. `send` takes an address and a message for who is there. Times are monotonic seconds."""
 
     def __init__(
-        self, ledger: TaskRegistry, send: Callable[[bytes, Message], None], *, limit_s: float, grace_s: float
+        self,
+        registry: TaskRegistry,
+        send: Callable[[bytes, Message], None],
+        *,
+        limit_s: float,
+        grace_s: float,
     ) -> None:
-        ledger.orders = itertools.count(time.time_ns() // 1000)  # other hosts may know orders from before
-        self._ledger = ledger
+        registry.orders = itertools.count(time.time_ns() // 1000)  # other hosts may know orders from before
+        self._registry = registry
         self._send = send
         self._limit_s = limit_s
         self._grace_s = grace_s
         self._confirmations: list[tuple[bytes, int]] = []
         self._handed = {
-            row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in ledger.store.handed_out()
+            row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in registry.store.handed_out()
         }
 
     def confirm(self) -> None:
@@ -74,30 +79,30 @@ class RemoteOrders:
 
     def assign_one(self, remote: Remote, now: float) -> bool:
         """Give a runtime its next circuit; False if there is none for it."""
-        run = assignment.assign(self._ledger, remote.holder.group, remote.number)
+        run = assignment.assign(self._registry, remote.holder.group, remote.number)
         if run is None:
             return False
-        _, execution = self._ledger.running[run.order]
+        _, execution = self._registry.running[run.order]
         claim = Claim(
             run.order, execution.task, execution.seq, execution.circuit_sha256, execution.circuit.shots
         )
         remote.orders[run.order] = self._deadline(now)
         self._handed[run.order] = _Handed(remote.key, execution.task)
         holder = remote.key.decode()
-        self._ledger.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
-        left_s, used_up = assignment.left_s(self._ledger, run.order)
+        self._registry.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
+        left_s, used_up = assignment.left_s(self._registry, run.order)
         self._send(remote.address, Assign(claim=claim, run=run, left_s=left_s, used_up=used_up))
         return True
 
     def takes_up(self, remote: Remote, claim: Claim, now: float) -> bool:
         """Whether a runtime that came back may go on with something."""
-        ledger = self._ledger
+        registry = self._registry
         if not self._is_its(remote, claim):
             return False
-        if not assignment.claims(ledger, remote.number, claim) and not assignment.adopt(
-            ledger, remote.number, claim
+        if not assignment.claims(registry, remote.number, claim) and not assignment.adopt(
+            registry, remote.number, claim
         ):
-            if not assignment.may_come(ledger, claim):
+            if not assignment.may_come(registry, claim):
                 return False
             remote.later[claim.order] = claim
         remote.orders.setdefault(claim.order, self._deadline(now))
@@ -106,9 +111,9 @@ class RemoteOrders:
     def match_later(self, remote: Remote) -> None:
         """A hybrid job asks again for what it had asked of a dispatcher before this one: it is under way."""
         for order, claim in list(remote.later.items()):
-            if assignment.adopt(self._ledger, remote.number, claim):
+            if assignment.adopt(self._registry, remote.number, claim):
                 del remote.later[order]
-            elif not assignment.may_come(self._ledger, claim):
+            elif not assignment.may_come(self._registry, claim):
                 self.drop(remote, order)
 
     def not_received(self, remote: Remote, claimed: set[int]) -> list[int]:
@@ -116,7 +121,7 @@ class RemoteOrders:
         missing = [order for order in remote.orders if order not in claimed]
         for order in missing:
             del remote.orders[order]
-            assignment.give_back(self._ledger, remote.number, order)
+            assignment.give_back(self._registry, remote.number, order)
             self._take_back(order)
         return missing
 
@@ -125,7 +130,7 @@ class RemoteOrders:
         claim = message.claim
         if self._is_its(remote, claim):
             result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
-            assignment.hand_in(self._ledger, claim, result)
+            assignment.hand_in(self._registry, claim, result)
         else:  # said twice, if not out of malice
             log.info("runtime answers what it was not given", **names_of(remote.holder), order=claim.order)
         remote.orders.pop(claim.order, None)
@@ -144,7 +149,7 @@ class RemoteOrders:
         """Fail what a runtime should have answered by now."""
         for order in [order for order, until in remote.orders.items() if until <= now]:
             why = f"The circuit took longer than {self._limit_s:g} s"
-            assignment.lost(self._ledger, remote.number, why, fail=True, only=order)
+            assignment.lost(self._registry, remote.number, why, fail=True, only=order)
             self.drop(remote, order)
 
     def drop(self, remote: Remote, order: int) -> None:
@@ -158,11 +163,11 @@ class RemoteOrders:
         handed = self._handed.get(order)
         if handed is not None and (remote is None or handed.key == remote.key):
             del self._handed[order]
-            self._ledger.changes.append(statements.take_back(order))
+            self._registry.changes.append(statements.take_back(order))
 
     def tidy(self) -> None:
         """Forget orders of tasks that have ended."""
-        tasks = self._ledger.tasks
+        tasks = self._registry.tasks
         for order in [order for order, handed in self._handed.items() if handed.task not in tasks]:
             self._take_back(order)
 

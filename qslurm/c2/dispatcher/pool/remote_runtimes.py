@@ -69,7 +69,7 @@ class RemoteRuntimes:
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        ledger: TaskRegistry,
+        registry: TaskRegistry,
         config: RemoteConfig,
         *,
         limit_s: float,
@@ -78,13 +78,13 @@ class RemoteRuntimes:
         import zmq
 
         self.backend_types: dict[str, BackendType] = {}
-        self._ledger = ledger
+        self._registry = registry
         self._config = config
         self._away_s = config.beat_s * MISSED_BEATS
         self._limit_s = limit_s
         self._numbers = numbers
         self._remotes: dict[bytes, Remote] = {}
-        self._orders = RemoteOrders(ledger, self._send, limit_s=limit_s, grace_s=config.grace_s)
+        self._orders = RemoteOrders(registry, self._send, limit_s=limit_s, grace_s=config.grace_s)
         self._allowed = Allowed(Path(config.allowed))
         self._next_look = 0.0
         self._zap = Zap(context)
@@ -95,8 +95,8 @@ class RemoteRuntimes:
         self._socket.heartbeat_ivl = round(config.beat_s * 1000)
         self._socket.heartbeat_timeout = round(self._away_s * 1000)
         self._zap.guard(self._socket, read_keys(Path(config.key)), _DOMAIN, self._admits)
-        self._doorkeeper = ConnectionLimits(self._socket)
-        self.sources = (self._socket, self._zap.ear, self._doorkeeper.ear)
+        self._connection_limits = ConnectionLimits(self._socket)
+        self.sources = (self._socket, self._zap.ear, self._connection_limits.ear)
 
     def bind(self) -> str:
         """Listen; the answer is where. QslurmError if that can't be."""
@@ -116,7 +116,7 @@ class RemoteRuntimes:
         import zmq
 
         self._zap.hear()
-        self._doorkeeper.hear()
+        self._connection_limits.hear()
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -152,8 +152,8 @@ class RemoteRuntimes:
                     break
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Nobody wants some of what these do: those orders that the ledger does not know any more."""
-        wanted = self._ledger.running
+        """Nobody wants some of what these do: those orders that the task registry does not know any more."""
+        wanted = self._registry.running
         for remote in self._remotes.values():
             if remote.number in numbers:
                 for order in [order for order in remote.orders if order not in wanted]:
@@ -184,7 +184,7 @@ class RemoteRuntimes:
 
     def close(self) -> None:
         """Tell nobody: they will look for the next dispatcher, with what they have."""
-        self._doorkeeper.close()
+        self._connection_limits.close()
         self._socket.close()
         self._zap.close()
 
@@ -238,7 +238,7 @@ class RemoteRuntimes:
 
     def _enlist(self, message: Enlist, way: _Way, now: float) -> Message:
         holder = way.holder
-        backend = self._ledger.backends.get(holder.group)
+        backend = self._registry.backends.get(holder.group)
         if message.protocol != PROTOCOL:
             return Declined(reason="it is of another version of qslurm than the dispatcher")
         if backend is None or message.backend != holder.group:
@@ -288,7 +288,7 @@ class RemoteRuntimes:
     def _lose(self, remote: Remote, why: str) -> None:
         log.warning("runtime is lost", **names_of(remote.holder), why=why)
         del self._remotes[remote.key]
-        assignment.lost(self._ledger, remote.number, why)
+        assignment.lost(self._registry, remote.number, why)
 
     def _send(self, address: bytes, message: Message) -> None:
         self._socket.send_multipart([address, *cut(message)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qslurm.c2.dispatcher.tasks import admission
 from qslurm.c2.dispatcher.tasks.task import Task, task_from_row
-from qslurm.c2.dispatcher.tasks.task_ending import SlurmsWord, end_of
+from qslurm.c2.dispatcher.tasks.task_ending import SlurmEnd, end_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import statements
 from qslurm.c2.store.task_states import TaskState, is_open
@@ -24,17 +24,17 @@ from qslurm.reason_codes import END_UNKNOWN, ReasonCode
 ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
 
 
-def admit(ledger: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
+def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
     verdict = admission.judge(
         job,
-        _facts(ledger, job.backend),
-        [_start(task) for task in ledger.tasks_of_job(job.job_id)],
-        [_start(task) for task in ledger.tasks_of_key(job.center, job.key)],
-        ledger.trouble,
+        _facts(registry, job.backend),
+        [_start(task) for task in registry.tasks_of_job(job.job_id)],
+        [_start(task) for task in registry.tasks_of_key(job.center, job.key)],
+        registry.trouble,
     )
     if isinstance(verdict, admission.Known):
-        _note_known(ledger, job)
+        _note_known(registry, job)
         return Admitted()
     if isinstance(verdict, admission.Take) and verdict.reuse is None and job.envelope is not None:
         if complaint is None:
@@ -42,35 +42,35 @@ def admit(ledger: TaskRegistry, job: Admit, complaint: str | None) -> Admitted |
         if complaint:
             verdict = admission.Turn(complaint, retry=False)
     if isinstance(verdict, admission.Turn):
-        if not verdict.retry and not ledger.trouble:
-            _note_refusal(ledger, job, verdict.reason)
+        if not verdict.retry and not registry.trouble:
+            _note_refusal(registry, job, verdict.reason)
         return TurnedAway(reason=verdict.reason, retry=verdict.retry)
-    _take(ledger, job, verdict)
+    _take(registry, job, verdict)
     return Admitted()
 
 
-def finish(ledger: TaskRegistry, message: Finish) -> Message:
+def finish(registry: TaskRegistry, message: Finish) -> Message:
     """Slurm says that a start of a job is over."""
-    starts = [task for task in ledger.tasks_of_job(message.job_id) if task.job.restart == message.restart]
+    starts = [task for task in registry.tasks_of_job(message.job_id) if task.job.restart == message.restart]
     task = next((task for task in starts if not message.key or task.job.key == message.key), None)
     if task is None or task.slurm_state:
         return Done()
-    ledger.changes_must_last = True  # Slurm calls the job completed once we have answered
+    registry.changes_must_last = True  # Slurm calls the job completed once we have answered
     task.slurm_state, task.exit_code = message.state, message.exit_code
-    ledger.changes.append(
+    registry.changes.append(
         statements.change_task(task.id, slurm_state=message.state, exit_code=message.exit_code)
     )
     if is_open(task.state):
-        at = ledger.clock() if message.ended_at is None else min(message.ended_at, ledger.clock())
-        slurm = SlurmsWord(message.state, at, message.reason, message.reason_code)
+        at = registry.clock() if message.ended_at is None else min(message.ended_at, registry.clock())
+        slurm = SlurmEnd(message.state, at, message.reason, message.reason_code)
         end = end_of(task.job.kind, slurm, task.finished_at)
-        ledger.end(task, end.state, end.reason, end.reason_code, at=at)
+        registry.end(task, end.state, end.reason, end.reason_code, at=at)
     return Done()
 
 
-def ends(ledger: TaskRegistry, message: GetEnds) -> Ends:
+def ends(registry: TaskRegistry, message: GetEnds) -> Ends:
     """Which of these jobs are over, whatever slurmctld may call them: their last start known here is."""
-    newest = (next(iter(ledger.tasks_of_job(job_id)), None) for job_id in message.job_ids)
+    newest = (next(iter(registry.tasks_of_job(job_id)), None) for job_id in message.job_ids)
     return Ends(
         ends=[
             KnownEnd(
@@ -95,57 +95,57 @@ def _is_over(task: Task) -> bool:
     return task.is_closed and task.job.key != "" and task.state is not TaskState.WITHDRAWN
 
 
-def _take(ledger: TaskRegistry, job: Admit, verdict: admission.Take) -> None:
+def _take(registry: TaskRegistry, job: Admit, verdict: admission.Take) -> None:
     for task_id in verdict.instead_of:
-        before = ledger.tasks[task_id]
+        before = registry.tasks[task_id]
         if (before.job.center, before.job.key) == (job.center, job.key):
-            ledger.end(before, TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+            registry.end(before, TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
         else:
-            ledger.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
-    task = ledger.begin(job)
+            registry.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
+    task = registry.begin(job)
     if verdict.reuse is not None:
-        _reuse(ledger, task, verdict.reuse)
+        _reuse(registry, task, verdict.reuse)
     elif job.kind == "circuit":
-        ledger.queue_circuit_job(task)
+        registry.queue_circuit_job(task)
 
 
-def _reuse(ledger: TaskRegistry, task: Task, source_id: int) -> None:
-    source = ledger.tasks.get(source_id) or next(
+def _reuse(registry: TaskRegistry, task: Task, source_id: int) -> None:
+    source = registry.tasks.get(source_id) or next(
         task_from_row(row)
-        for row in ledger.store.tasks_of_key(task.job.center, task.job.key)
+        for row in registry.store.tasks_of_key(task.job.center, task.job.key)
         if row["id"] == source_id
     )
     task.final_result = source.final_result
-    ledger.changes.append(statements.copy_executions(source_id, task.id))
-    ledger.changes.append(statements.change_task(task.id, final_result=task.final_result))
-    ledger.end(task, TaskState.FINISHED, f"Results of job {source.job.job_id}, the same submission.")
+    registry.changes.append(statements.copy_executions(source_id, task.id))
+    registry.changes.append(statements.change_task(task.id, final_result=task.final_result))
+    registry.end(task, TaskState.FINISHED, f"Results of job {source.job.job_id}, the same submission.")
 
 
-def _facts(ledger: TaskRegistry, name: str) -> admission.BackendFacts | None:
-    backend = ledger.backends.get(name)
+def _facts(registry: TaskRegistry, name: str) -> admission.BackendFacts | None:
+    backend = registry.backends.get(name)
     if backend is None:
         return None
-    return admission.BackendFacts(name, backend.max_shots, ledger.unavailable.get(name, ""))
+    return admission.BackendFacts(name, backend.max_shots, registry.unavailable.get(name, ""))
 
 
-def _note_refusal(ledger: TaskRegistry, job: Admit, reason: str) -> None:
+def _note_refusal(registry: TaskRegistry, job: Admit, reason: str) -> None:
     """Keep why a job may never run, so that its owner can read it; what is known of its run stays as it is."""
-    known = ledger.tasks_of_job(job.job_id)
+    known = registry.tasks_of_job(job.job_id)
     began = next((task for task in known if job.key and task.job.key == job.key and _start(task).ran), None)
     starts = [task for task in known if task.job.restart == job.restart]
     if began is not None:
         if is_open(began.state):
-            ledger.end(began, TaskState.FAILED, END_UNKNOWN, ReasonCode.END_UNKNOWN)
+            registry.end(began, TaskState.FAILED, END_UNKNOWN, ReasonCode.END_UNKNOWN)
     elif not starts or (starts[0].state, starts[0].job.key) != (TaskState.FAILED, job.key):
-        ledger.end(ledger.begin(job), TaskState.FAILED, reason)
+        registry.end(registry.begin(job), TaskState.FAILED, reason)
 
 
-def _note_known(ledger: TaskRegistry, job: Admit) -> None:
+def _note_known(registry: TaskRegistry, job: Admit) -> None:
     """A start that Slurm has called over comes again, since slurmctld has forgotten it: it is not over now."""
-    task = next(iter(ledger.tasks_of_job(job.job_id)), None)
+    task = next(iter(registry.tasks_of_job(job.job_id)), None)
     if task is not None and task.slurm_state and (task.job.key, task.job.restart) == (job.key, job.restart):
         task.slurm_state, task.exit_code = "", None
-        ledger.changes.append(statements.change_task(task.id, slurm_state="", exit_code=None))
+        registry.changes.append(statements.change_task(task.id, slurm_state="", exit_code=None))
 
 
 def _start(task: Task) -> admission.Start:

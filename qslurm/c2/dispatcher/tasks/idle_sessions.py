@@ -16,8 +16,8 @@ LIMIT_S = 300.0
 class Idle:
     """Since when nothing was asked of each session. Times are monotonic seconds."""
 
-    def __init__(self, ledger: TaskRegistry) -> None:
-        self._ledger = ledger
+    def __init__(self, registry: TaskRegistry) -> None:
+        self._registry = registry
         self._since: dict[int, float] = {}  # by task
 
     def begin(self, task_id: int, now: float) -> None:
@@ -32,10 +32,10 @@ class Idle:
 
     def look(self, now: float) -> None:
         """End those that have waited too long. What executes is no idleness, nor what has come out just now."""
-        for task_id, _, _ in self._ledger.settled:
+        for task_id, _, _ in self._registry.settled:
             self.used(task_id, now)
         for task_id, since in list(self._since.items()):
-            task = self._ledger.tasks.get(task_id)
+            task = self._registry.tasks.get(task_id)
             if task is None or not is_open(task.state):
                 del self._since[task_id]
             elif task.executions:
@@ -43,7 +43,7 @@ class Idle:
             elif now - since >= (limit := self._limit_s(task_id)):
                 del self._since[task_id]
                 reason = f"Nothing was asked of the session for {limit:g} s, its idle limit."
-                self._ledger.end(task, TaskState.TIMED_OUT, reason, ReasonCode.IDLE_LIMIT)
+                self._registry.end(task, TaskState.TIMED_OUT, reason, ReasonCode.IDLE_LIMIT)
 
     def next_event(self) -> float:
         """When `look` may have something to end."""
@@ -51,6 +51,6 @@ class Idle:
         return min(times, default=float("inf"))
 
     def _limit_s(self, task_id: int) -> float:
-        task = self._ledger.tasks.get(task_id)
+        task = self._registry.tasks.get(task_id)
         envelope = None if task is None else task.job.envelope
         return LIMIT_S if envelope is None or envelope.idle_limit_s is None else envelope.idle_limit_s

@@ -26,20 +26,20 @@ def limit_s(job: Admit, backend: BackendConfig) -> float:
     return allowed if asked is None else min(asked, allowed)
 
 
-def left_s(ledger: TaskRegistry, task: Task) -> float:
+def left_s(registry: TaskRegistry, task: Task) -> float:
     """The QPU-seconds that a task has left; infinite without a limit."""
-    backend = ledger.backends.get(task.job.backend)
+    backend = registry.backends.get(task.job.backend)
     return float("inf") if backend is None else limit_s(task.job, backend) - task.qpu_seconds
 
 
-def reason(ledger: TaskRegistry, task: Task) -> str:
+def reason(registry: TaskRegistry, task: Task) -> str:
     """Why a task ends that has none left, as the beginning of a sentence."""
-    return f"The job has used its {limit_s(task.job, ledger.backends[task.job.backend]):g} QPU-seconds"
+    return f"The job has used its {limit_s(task.job, registry.backends[task.job.backend]):g} QPU-seconds"
 
 
-def is_used_up(ledger: TaskRegistry, task: Task) -> bool:
+def is_used_up(registry: TaskRegistry, task: Task) -> bool:
     """End a task that wants more of its backend and has nothing left; whether that was so."""
-    if not is_open(task.state) or left_s(ledger, task) > 0:
+    if not is_open(task.state) or left_s(registry, task) > 0:
         return False
-    ledger.end(task, TaskState.TIMED_OUT, f"{reason(ledger, task)}.", ReasonCode.USED_UP)
+    registry.end(task, TaskState.TIMED_OUT, f"{reason(registry, task)}.", ReasonCode.USED_UP)
     return True

@@ -10,7 +10,7 @@ import msgspec
 
 from qslurm.c2.dispatcher.tasks import quota
 from qslurm.c2.dispatcher.tasks.task import Circuit, Task, attached, ended, outcome_from_row
-from qslurm.c2.dispatcher.tasks.task_ending import SlurmsWord, end_of
+from qslurm.c2.dispatcher.tasks.task_ending import SlurmEnd, end_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.queue_positions import reason
 from qslurm.c2.store import statements
@@ -44,55 +44,55 @@ NO_CIRCUIT = "The hybrid file has executed no circuit."
 NO_CIRCUIT_IN_SESSION = "The session has executed no circuit."
 
 
-def attach(ledger: TaskRegistry, message: Attach, uid: int) -> Message:
+def attach(registry: TaskRegistry, message: Attach, uid: int) -> Message:
     """A job step asks for its work."""
-    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
-    answer = _attach(ledger, task, message, uid)
+    task = next(iter(registry.tasks_of_job(message.job_id)), None)
+    answer = _attach(registry, task, message, uid)
     refused = answer.reason if isinstance(answer, Refused) else None
     log.info("step attaches", **_names(task, message), uid=uid, refused=refused)
     return answer
 
 
-def begin(ledger: TaskRegistry, message: Begin, uid: int) -> Message:
+def begin(registry: TaskRegistry, message: Begin, uid: int) -> Message:
     """A batch script is about to run. Of a script job only the first launch may: Slurm may have forgotten that one."""
-    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    task = next(iter(registry.tasks_of_job(message.job_id)), None)
     answer: Message | None = _not_admitted(message) if task is None else _complaint(task, message, uid)
     if answer is None and task is not None and task.job.kind == "script" and task.client != message.launch:
-        answer = _begin(ledger, task, message)
+        answer = _begin(registry, task, message)
     refused = answer.reason if isinstance(answer, Refused) else None
     log.info("script begins", **_names(task, message), uid=uid, refused=refused)
     return answer or Done()
 
 
-def _begin(ledger: TaskRegistry, task: Task, message: Begin) -> Refused | None:
+def _begin(registry: TaskRegistry, task: Task, message: Begin) -> Refused | None:
     if task.client or not is_open(task.state):
         reason = f"The script of job {message.job_id} has begun before, and is not run a second time."
         return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
     task.client = message.launch
-    ledger.changes_must_last = True
-    ledger.changes.append(statements.change_task(task.id, client=message.launch))
-    ledger.start(task)
+    registry.changes_must_last = True
+    registry.changes.append(statements.change_task(task.id, client=message.launch))
+    registry.start(task)
     return None
 
 
-def over(ledger: TaskRegistry, message: End, uid: int) -> Message:
+def over(registry: TaskRegistry, message: End, uid: int) -> Message:
     """A batch script has ended on its node. How, Slurm says, unless it is killed before it has heard it."""
-    task = next(iter(ledger.tasks_of_job(message.job_id)), None)
+    task = next(iter(registry.tasks_of_job(message.job_id)), None)
     complaint = _not_admitted(message) if task is None else _complaint(task, message, uid)
     if complaint is not None or task is None:
         return complaint or Done()
     if task.job.kind != "script" or not task.client:
         return Done()
-    now = ledger.clock()
+    now = registry.clock()
     at = max(now if message.ended_at is None else min(message.ended_at, now), task.since)
     if is_open(task.state) and task.finished_at is None:
         task.finished_at = at
-        ledger.changes.append(statements.change_task(task.id, finished_at=at))
+        registry.changes.append(statements.change_task(task.id, finished_at=at))
     elif task.state is TaskState.CANCELLED and task.finished_at is not None:  # Slurm's word came first
-        end = end_of("script", SlurmsWord("CANCELLED", task.finished_at, task.reason), message.ended_at)
+        end = end_of("script", SlurmEnd("CANCELLED", task.finished_at, task.reason), message.ended_at)
         if end.state is not task.state:
             changed = {"state": end.state, "reason": end.reason, "reason_code": end.reason_code}
-            ledger.changes.append(statements.change_task(task.id, **changed))
+            registry.changes.append(statements.change_task(task.id, **changed))
     return Done()
 
 
@@ -124,71 +124,71 @@ def _not_admitted(message: Attach | Begin | End) -> Refused:
     return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
 
 
-def _attach(ledger: TaskRegistry, task: Task | None, message: Attach, uid: int) -> Message:
+def _attach(registry: TaskRegistry, task: Task | None, message: Attach, uid: int) -> Message:
     if task is None:
         return _not_admitted(message)
     if complaint := _complaint(task, message, uid):
         return complaint
-    backend = ledger.backends.get(task.job.backend)
+    backend = registry.backends.get(task.job.backend)
     if task.job.kind == "script" or backend is None:
         return Refused(kind="invalid_input", reason=f"Job {message.job_id} has no circuit or hybrid file.")
     outcome = None
     if task.is_closed:  # how it ended, and nothing of what it had or found
-        over = _attached(ledger, task, None)
+        over = _attached(registry, task, None)
         return msgspec.structs.replace(over, secret=b"", envelope=None, final_result=None)
     if is_open(task.state):
         if task.couples and task.client not in {"", message.client}:
             return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")
-        _open_session(ledger, task, message.client)
+        _open_session(registry, task, message.client)
     elif task.job.kind == "circuit":
-        outcome = _stored_outcome(ledger, task.id, 0)
-    return _attached(ledger, task, outcome)
+        outcome = _stored_outcome(registry, task.id, 0)
+    return _attached(registry, task, outcome)
 
 
-def _attached(ledger: TaskRegistry, task: Task, outcome: Executed | None) -> Attached:
-    backend = ledger.backends[task.job.backend]
+def _attached(registry: TaskRegistry, task: Task, outcome: Executed | None) -> Attached:
+    backend = registry.backends[task.job.backend]
     return attached(
         task,
         outcome,
         qubits=backend.qubits,
         max_shots=backend.max_shots,
         default_shots=backend.default_shots,
-        backend_type=ledger.backend_types.get(backend.name),
+        backend_type=registry.backend_types.get(backend.name),
     )
 
 
-def is_session(ledger: TaskRegistry, task: int, secret: bytes) -> bool:
+def is_session(registry: TaskRegistry, task: int, secret: bytes) -> bool:
     """Whether this is the secret of the task's session."""
-    known = ledger.tasks.get(task)
+    known = registry.tasks.get(task)
     return known is not None and known.secret != b"" and hmac.compare_digest(known.secret, secret)
 
 
-def may_have_lane(ledger: TaskRegistry, task: int, secret: bytes, uid: int) -> bool:
+def may_have_lane(registry: TaskRegistry, task: int, secret: bytes, uid: int) -> bool:
     """Whether somebody may wait for a lane of this task: who has its secret, is its user, and works for it."""
-    known = ledger.tasks.get(task)
+    known = registry.tasks.get(task)
     return (
         known is not None
         and known.job.uid == uid
         and known.job.kind == "hybrid"
-        and is_session(ledger, task, secret)
+        and is_session(registry, task, secret)
     )
 
 
-def execute(ledger: TaskRegistry, message: Execute) -> Message | None:
+def execute(registry: TaskRegistry, message: Execute) -> Message | None:
     """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
-    task = ledger.tasks[message.task]
+    task = registry.tasks[message.task]
     if not is_open(task.state) or not task.couples:
         return ended(task)
-    backend = ledger.backends[task.job.backend]
+    backend = registry.backends[task.job.backend]
     circuit = Circuit(message.circuit, message.shots, message.raw_data, message.seed)
     known = task.executions.get(message.seq)
     if known is not None:
         return _other_circuit(message.seq) if known.circuit_sha256 != circuit.digest() else None
     if message.seq in task.ended:
-        row = ledger.store.execution(task.id, message.seq)
+        row = registry.store.execution(task.id, message.seq)
         if row is not None and row["circuit_sha256"] != circuit.digest():
             return _other_circuit(message.seq)
-        return _stored_outcome(ledger, task.id, message.seq)
+        return _stored_outcome(registry, task.id, message.seq)
     if not 1 <= message.shots <= backend.max_shots:
         reason = (
             f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
@@ -196,29 +196,29 @@ def execute(ledger: TaskRegistry, message: Execute) -> Message | None:
         return Refused(kind="invalid_input", reason=reason)
     if complaint := _too_many(task, message):
         return Refused(kind="refused", reason=complaint)
-    if quota.is_used_up(ledger, task):
+    if quota.is_used_up(registry, task):
         return ended(task)
-    ledger.queue(task, message.seq, circuit)
+    registry.queue(task, message.seq, circuit)
     return None
 
 
-def outcome(ledger: TaskRegistry, task_id: int, seq: int) -> Message | None:
+def outcome(registry: TaskRegistry, task_id: int, seq: int) -> Message | None:
     """What has become of an execution. None: it is under way."""
-    task = ledger.tasks[task_id]
+    task = registry.tasks[task_id]
     if seq in task.executions:
         return None
     if seq in task.ended:
-        return _stored_outcome(ledger, task_id, seq)
+        return _stored_outcome(registry, task_id, seq)
     if not is_open(task.state):
         return ended(task)
     return Refused(kind="unknown_execution", reason=f"No execution {seq} is known.")
 
 
-def pending(ledger: TaskRegistry, task_id: int, seq: int) -> Message:
+def pending(registry: TaskRegistry, task_id: int, seq: int) -> Message:
     """Why an execution has no outcome yet."""
-    if ledger.trouble:
-        return Pending(reason=ledger.why_not_stored(), position=0, again=True)
-    task = ledger.tasks.get(task_id)
+    if registry.trouble:
+        return Pending(reason=registry.why_not_stored(), position=0, again=True)
+    task = registry.tasks.get(task_id)
     if task is None:
         return Pending(reason="the job has ended", position=0)
     if seq == END:
@@ -227,16 +227,16 @@ def pending(ledger: TaskRegistry, task_id: int, seq: int) -> Message:
     if execution is None or execution.state is ExecutionState.RUNNING:
         return Pending(reason=f"executing on {task.job.backend}", position=0)
     backend = task.job.backend
-    queue = ledger.queues[backend]
+    queue = registry.queues[backend]
     waiting = queue.line.numbered(execution.number)
-    why, position = reason(queue, backend, waiting, ledger.timer(), ledger.clock())
-    return Pending(reason=ledger.unavailable.get(backend, "") or why, position=position)
+    why, position = reason(queue, backend, waiting, registry.timer(), registry.clock())
+    return Pending(reason=registry.unavailable.get(backend, "") or why, position=position)
 
 
-def enter(ledger: TaskRegistry, secret: bytes) -> Attached | None:
+def enter(registry: TaskRegistry, secret: bytes) -> Attached | None:
     """Somebody comes by the network with a secret: the session that it opens, while that is held on C2."""
     digest = hashlib.sha256(secret).hexdigest()
-    for task in ledger.tasks.values():
+    for task in registry.tasks.values():
         envelope = task.job.envelope
         if (
             task.job.kind == "session"
@@ -244,13 +244,13 @@ def enter(ledger: TaskRegistry, secret: bytes) -> Attached | None:
             and envelope is not None
             and hmac.compare_digest(envelope.session, digest)
         ):
-            return msgspec.structs.replace(_attached(ledger, task, None), secret=b"")
+            return msgspec.structs.replace(_attached(registry, task, None), secret=b"")
     return None
 
 
-def conclude(ledger: TaskRegistry, message: Conclude) -> Message:
+def conclude(registry: TaskRegistry, message: Conclude) -> Message:
     """The hybrid algorithm has ended; asked again, nothing changes."""
-    task = ledger.tasks[message.task]
+    task = registry.tasks[message.task]
     if not is_open(task.state) or not task.couples:
         return ended(task)
     if message.final_result is not None and text_is_too_deep(message.final_result):
@@ -259,12 +259,12 @@ def conclude(ledger: TaskRegistry, message: Conclude) -> Message:
         return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
     if message.failure or (message.final_result is None and task.job.kind != "session"):
         why = message.failure[:LONGEST_REASON] or "The hybrid file gave no final result."
-        ledger.end(task, TaskState.FAILED, why)
+        registry.end(task, TaskState.FAILED, why)
     else:
         task.final_result = message.final_result
         nothing = NO_CIRCUIT_IN_SESSION if task.job.kind == "session" else NO_CIRCUIT
         remarks = [message.remark[:_LONGEST_REMARK], "" if task.executions or task.ended else nothing]
-        ledger.end(task, TaskState.FINISHED, " ".join(filter(None, remarks)))
+        registry.end(task, TaskState.FINISHED, " ".join(filter(None, remarks)))
     return Done()
 
 
@@ -290,17 +290,17 @@ def _is_json_object(text: str) -> bool:
     return True
 
 
-def _open_session(ledger: TaskRegistry, task: Task, client: str) -> None:
+def _open_session(registry: TaskRegistry, task: Task, client: str) -> None:
     task.secret = task.secret or secrets.token_bytes(32)
     if task.client != client:
         task.client = client
-        ledger.changes.append(statements.change_task(task.id, client=client))
+        registry.changes.append(statements.change_task(task.id, client=client))
     if task.state is TaskState.ADMITTED and task.couples:
-        ledger.start(task)
+        registry.start(task)
 
 
-def _stored_outcome(ledger: TaskRegistry, task: int, seq: int) -> Executed | None:
-    row = ledger.store.execution(task, seq)
+def _stored_outcome(registry: TaskRegistry, task: int, seq: int) -> Executed | None:
+    row = registry.store.execution(task, seq)
     return outcome_from_row(row) if row is not None and row["state"] in {"done", "failed"} else None
 
 

@@ -24,7 +24,7 @@ that moment: Slurm knows whole seconds, and of a job that it put back only when 
 
 
 @dataclass(frozen=True)
-class SlurmsWord:
+class SlurmEnd:
     """What Slurm says of the end: its state, reason, and when that was (Unix seconds)."""
 
     state: str
@@ -42,7 +42,7 @@ class TaskEnd:
     reason_code: ReasonCode = ReasonCode.NONE
 
 
-def end_of(kind: str, slurm: SlurmsWord, script_ended: float | None) -> TaskEnd:
+def end_of(kind: str, slurm: SlurmEnd, script_ended: float | None) -> TaskEnd:
     """How a start has ended that had no result; `script_ended` is when its script did, None if nobody has said so."""
     state, reason = slurm_end(slurm.state), slurm.reason
     if state in LOST_ENDS and script_ended is not None and slurm.at - script_ended > KILLED_S:

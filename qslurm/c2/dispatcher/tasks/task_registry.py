@@ -1,9 +1,8 @@
-"""The dispatcher's ledger: every task and execution under way, and how they change.
+"""Every task and execution that is not over, and how they change.
 
-It reads the store and writes nothing. What jobs, sessions and quantum runtimes do to it (jobs.py,
-sessions.py, fleet/work.py) leaves behind what has to be done about it: `changes` to be stored, `settled` outcomes
-that somebody may wait for (to be told once the changes are stored), and `doomed` quantum runtimes whose work
-nobody wants any more.
+The registry reads the store and writes nothing. Requests of hooks, steps and quantum runtimes change it, and leave
+behind what the server's loop has to do next: `changes` to store, `settled` outcomes to send once these are stored, and
+`runtimes_to_kill`, quantum runtimes whose execution was withdrawn.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class TaskRegistry:
         self.changes = Changes()
         self.changes_must_last = False  # whatever happens to the power
         self.settled: list[tuple[int, int, Message]] = []
-        self.doomed: list[int] = []
+        self.runtimes_to_kill: list[int] = []
         self.unavailable: dict[str, str] = {}  # backend -> why it can't take jobs
         self.backend_types: dict[str, BackendType] = {}  # as quantum runtimes describe them
         self.trouble = ""  # why nothing can be stored
@@ -59,7 +58,7 @@ class TaskRegistry:
         self.timer = timer
         self.running: dict[int, tuple[int, Execution]] = {}  # order -> quantum runtime, execution
         self.orders = itertools.count(1)
-        self.meters = Counters()
+        self.counters = Counters()
         self._numbers = itertools.count(1)
         self._last_task = store.last_task()
         self._ended: list[int] = []  # tasks, since changes were last stored
@@ -151,7 +150,7 @@ class TaskRegistry:
         if task.job.kind == "session":
             self.settled.append((task.id, END, ended(task)))
         self._ended.append(task.id)
-        self.meters.add("jobs_ended", task.job.backend, task.job.center, task.job.kind, state)
+        self.counters.add("jobs_ended", task.job.backend, task.job.center, task.job.kind, state)
         queue = self.queues.get(task.job.backend)
         if queue is not None:
             queue.forget(task.job.job_id)
@@ -198,7 +197,7 @@ class TaskRegistry:
     def requeue(self, execution: Execution) -> None:
         """The execution has lost its quantum runtime: it waits again, where it stood."""
         self._queue(execution).give_back(execution.task, execution.seq)
-        self.meters.add("executions_again", self.tasks[execution.task].job.backend)
+        self.counters.add("executions_again", self.tasks[execution.task].job.backend)
         self.move(execution, ExecutionState.QUEUED)
 
     def move(self, execution: Execution, state: ExecutionState) -> None:
@@ -215,7 +214,7 @@ class TaskRegistry:
         task = self.tasks[execution.task]
         self._count(task, outcome, state, "dispatcher")
         if task.couples:
-            self.meters.until_told("step_seconds", execution.asked, task.job.backend)
+            self.counters.observe_on_reply("step_seconds", execution.asked, task.job.backend)
         del task.executions[execution.seq]
         task.ended.add(execution.seq)
         task.qpu_seconds += outcome.seconds
@@ -246,7 +245,7 @@ class TaskRegistry:
         return True
 
     def _count(self, task: Task, outcome: Executed, state: ExecutionState, way: str) -> None:
-        self.meters.execution(
+        self.counters.execution(
             task.job.backend,
             task.job.center,
             state,
@@ -260,10 +259,10 @@ class TaskRegistry:
         for order, (runtime, running) in list(self.running.items()):
             if running is execution:
                 del self.running[order]
-                self.doomed.append(runtime)
+                self.runtimes_to_kill.append(runtime)
         self.move(execution, ExecutionState.WITHDRAWN)
         task = self.tasks[execution.task]
-        self.meters.add(
+        self.counters.add(
             "executions", task.job.backend, task.job.center, ExecutionState.WITHDRAWN, "dispatcher"
         )
         del task.executions[execution.seq]

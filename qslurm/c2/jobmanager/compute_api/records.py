@@ -199,11 +199,11 @@ class Records:
                 WHERE center = ? AND kind IN ('algorithm', 'commit', 'file'))
             SELECT id FROM doomed ORDER BY depth DESC"""
         with self._asking() as database:
-            doomed = [one for (one,) in database.execute(sql, (number, center, center))]
-        for start in range(0, len(doomed), AT_ONCE):
+            runtimes_to_kill = [one for (one,) in database.execute(sql, (number, center, center))]
+        for start in range(0, len(runtimes_to_kill), AT_ONCE):
             with self._changing():
                 self._totals.pop(center, None)
-                ids = msgspec.json.encode(doomed[start : start + AT_ONCE]).decode()
+                ids = msgspec.json.encode(runtimes_to_kill[start : start + AT_ONCE]).decode()
                 self._database.execute(
                     "DELETE FROM records WHERE id IN (SELECT value FROM json_each(?))", (ids,)
                 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, SessionsConfig
-from qslurm.c2.dispatcher.service import check_callers, check_config, serve
+from qslurm.c2.dispatcher.service import check_config, check_sessions, serve
 from qslurm.errors import ConfigError, QslurmError
 
 QX = BackendConfig(name="qx")
@@ -67,12 +67,12 @@ def test_an_unknown_trusted_user_and_a_store_without_a_folder_are_said_before_an
 )
 def test_a_door_for_sessions_that_nobody_could_enter_is_refused(sessions: SessionsConfig, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
-        check_callers(sessions)
+        check_sessions(sessions)
 
 
 def test_a_door_for_sessions_needs_a_place_and_a_name(tmp_path: Path) -> None:
-    check_callers(SessionsConfig(listen="127.0.0.1:0"))
-    check_callers(SessionsConfig(listen="[::]:8044", address="c2.example.org:8044"))
+    check_sessions(SessionsConfig(listen="127.0.0.1:0"))
+    check_sessions(SessionsConfig(listen="[::]:8044", address="c2.example.org:8044"))
 
 
 def test_a_port_that_is_taken_is_said_and_nothing_is_left(home: Path) -> None:

@@ -223,11 +223,11 @@ class Running:
 
 
 @contextmanager
-def in_a_thread(home: Path, ledger: TaskRegistry, *, trusted: frozenset[int]) -> Iterator[DispatcherClient]:
-    """A dispatcher in this process, whose ledger the test has: its client. The store is closed at the end."""
+def in_a_thread(home: Path, registry: TaskRegistry, *, trusted: frozenset[int]) -> Iterator[DispatcherClient]:
+    """A dispatcher in this process, whose task registry the test has: its client. The store is closed at the end."""
     identity = OwnFolder(home)
-    with zmq.Context() as context, closing(ledger.store):
-        server = Server(ledger, identity, Limits(trusted, 60.0), context=context, folder=home, read=None)
+    with zmq.Context() as context, closing(registry.store):
+        server = Server(registry, identity, Limits(trusted, 60.0), context=context, folder=home, read=None)
         server.listen(f"{home}/s")
         thread = threading.Thread(target=server.run)
         thread.start()

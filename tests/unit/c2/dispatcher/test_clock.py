@@ -35,8 +35,8 @@ class Clock:
 def dispatcher(home: Path, clock: Clock) -> AbstractContextManager[DispatcherClient]:
     """A dispatcher that knows the time from this clock."""
     backend = BackendConfig(name="qx", policy="fair", session_idle_s=5.0)
-    ledger = TaskRegistry([backend], Store(str(home / "store.db")), clock=clock)
-    return in_a_thread(home, ledger, trusted=frozenset({UID}))
+    registry = TaskRegistry([backend], Store(str(home / "store.db")), clock=clock)
+    return in_a_thread(home, registry, trusted=frozenset({UID}))
 
 
 def test_whatever_the_clock_shows_jobs_run_and_end(home: Path) -> None:
@@ -87,17 +87,17 @@ def test_a_store_whose_times_lie_in_the_future_is_a_store_like_any_other(home: P
 
 def test_a_clock_that_was_wrong_for_a_moment_costs_no_reservation() -> None:
     clock = Clock()
-    ledger = TaskRegistry([BackendConfig(name="qx")], Store(), clock=clock)
+    registry = TaskRegistry([BackendConfig(name="qx")], Store(), clock=clock)
     made = reservation_requests.order(
-        ledger, Reserve(backend="qx", begins=clock(), ends=clock() + 2 * HOURS, center="b")
+        registry, Reserve(backend="qx", begins=clock(), ends=clock() + 2 * HOURS, center="b")
     )
     assert isinstance(made, Reserved)
     clock.ahead = 10 * HOURS
-    assert reservation_requests.listed(ledger) == []
-    reservation_requests.order(ledger, Release(reservation=99))
+    assert reservation_requests.listed(registry) == []
+    reservation_requests.order(registry, Release(reservation=99))
     clock.ahead = 0.0
-    assert [one.id for one in reservation_requests.listed(ledger)] == [made.reservation]
+    assert [one.id for one in reservation_requests.listed(registry)] == [made.reservation]
     clock.ahead = 48 * HOURS
-    reservation_requests.order(ledger, Release(reservation=99))
+    reservation_requests.order(registry, Release(reservation=99))
     clock.ahead = 0.0
-    assert reservation_requests.listed(ledger) == []
+    assert reservation_requests.listed(registry) == []

@@ -46,10 +46,10 @@ class Here:
 
 @pytest.fixture
 def here(home: Path) -> Iterator[Here]:
-    ledger = TaskRegistry([BackendConfig(name="qx")], Store(str(home / "store.db")))
-    with in_a_thread(home, ledger, trusted=frozenset({UID})) as client:
+    registry = TaskRegistry([BackendConfig(name="qx")], Store(str(home / "store.db")))
+    with in_a_thread(home, registry, trusted=frozenset({UID})) as client:
         until(lambda: status(client).backends[0].state == "idle")
-        yield Here(ledger.store, client)
+        yield Here(registry.store, client)
 
 
 def status(client: DispatcherClient) -> Status:

@@ -38,12 +38,12 @@ class Dispatcher:
 
     def restart(self) -> None:
         self.store = Store(str(self.path))
-        self.ledger = TaskRegistry([BackendConfig(name="qx")], self.store)
+        self.registry = TaskRegistry([BackendConfig(name="qx")], self.store)
 
     def stored(self, answer: Message | None) -> Message:
         assert answer is not None
-        assert self.store.commit(self.ledger.changes) == ""
-        self.ledger.stored()
+        assert self.store.commit(self.registry.changes) == ""
+        self.registry.stored()
         return answer
 
     def admit(self, job_id: int, key: str = "k1", restart: int = 0) -> Message:
@@ -51,20 +51,20 @@ class Dispatcher:
             job_id=job_id, restart=restart, user="center_a", uid=UID, account="a", center="a", backend="qx",
             kind="script", key=key,
         )  # fmt: skip
-        return self.stored(hook_requests.admit(self.ledger, job, ""))
+        return self.stored(hook_requests.admit(self.registry, job, ""))
 
     def begin(self, job_id: int, launch: str, restart: int = 0, uid: int = UID) -> Message:
         message = Begin(job_id=job_id, restart=restart, launch=launch)
-        return self.stored(step_sessions.begin(self.ledger, message, uid))
+        return self.stored(step_sessions.begin(self.registry, message, uid))
 
     def end(self, job_id: int) -> Message:
-        return self.stored(step_sessions.over(self.ledger, End(job_id=job_id, restart=0), UID))
+        return self.stored(step_sessions.over(self.registry, End(job_id=job_id, restart=0), UID))
 
     def finish(self, job_id: int, state: str, restart: int = 0) -> None:
-        self.stored(hook_requests.finish(self.ledger, Finish(job_id=job_id, restart=restart, state=state)))
+        self.stored(hook_requests.finish(self.registry, Finish(job_id=job_id, restart=restart, state=state)))
 
     def ends(self) -> list[tuple[int, int]]:
-        ends = hook_requests.ends(self.ledger, GetEnds(job_ids=[7, 8, 9])).ends
+        ends = hook_requests.ends(self.registry, GetEnds(job_ids=[7, 8, 9])).ends
         return [(end.job_id, end.restart) for end in ends]
 
     def states(self) -> list[tuple[int, str]]:
@@ -153,13 +153,13 @@ def test_a_script_that_ended_before_slurmctld_lost_it_is_not_put_back_into_the_q
 ) -> None:
     dispatcher.admit(7)
     dispatcher.begin(7, "first")
-    dispatcher.ledger.clock = lambda: 1e10
+    dispatcher.registry.clock = lambda: 1e10
     assert dispatcher.end(7) == Done()
     dispatcher.restart()
-    dispatcher.ledger.clock = lambda: 1e10 + KILLED_S + 1
+    dispatcher.registry.clock = lambda: 1e10 + KILLED_S + 1
     dispatcher.finish(7, "REQUEUED")  # slurmctld misses it on its node
     assert dispatcher.states() == [(7, "failed")]
-    dispatcher.ledger.clock = lambda: 1e10 + 200
+    dispatcher.registry.clock = lambda: 1e10 + 200
     for restart in (0, 1):
         answer = dispatcher.admit(7, restart=restart)
         assert isinstance(answer, TurnedAway)
@@ -170,7 +170,7 @@ def test_a_script_that_ended_before_slurmctld_lost_it_is_not_put_back_into_the_q
 def test_a_script_that_is_killed_to_be_put_back_runs_again(dispatcher: Dispatcher) -> None:
     dispatcher.admit(7)
     dispatcher.begin(7, "first")
-    dispatcher.ledger.clock = lambda: 1e10
+    dispatcher.registry.clock = lambda: 1e10
     dispatcher.end(7)
     dispatcher.finish(7, "REQUEUED")
     assert dispatcher.admit(7, restart=1) == Admitted()
@@ -180,9 +180,9 @@ def test_a_script_that_is_killed_to_be_put_back_runs_again(dispatcher: Dispatche
 def test_how_a_script_ended_is_slurms_word_as_long_as_it_has_one(dispatcher: Dispatcher) -> None:
     dispatcher.admit(7)
     dispatcher.begin(7, "first")
-    dispatcher.ledger.clock = lambda: 1e10
+    dispatcher.registry.clock = lambda: 1e10
     dispatcher.end(7)
-    dispatcher.ledger.clock = lambda: 1e10 + 100
+    dispatcher.registry.clock = lambda: 1e10 + 100
     dispatcher.finish(7, "COMPLETED")
     assert dispatcher.states() == [(7, "finished")]
 
@@ -212,12 +212,12 @@ def test_a_circuit_that_comes_again_is_not_over_until_slurm_says_so(dispatcher: 
             job_id=7, restart=0, user="center_a", uid=UID, account="a", center="a", backend="qx",
             kind="circuit", key="k1", envelope=envelope,
         )  # fmt: skip
-        return dispatcher.stored(hook_requests.admit(dispatcher.ledger, job, ""))
+        return dispatcher.stored(hook_requests.admit(dispatcher.registry, job, ""))
 
     assert admit() == Admitted()
-    (task,) = dispatcher.ledger.tasks.values()
-    dispatcher.ledger.start(task)
-    dispatcher.ledger.end(task, TaskState.FINISHED)
+    (task,) = dispatcher.registry.tasks.values()
+    dispatcher.registry.start(task)
+    dispatcher.registry.end(task, TaskState.FINISHED)
     assert dispatcher.ends() == []
     dispatcher.finish(7, "COMPLETED")
     assert dispatcher.ends() == [(7, 0)]

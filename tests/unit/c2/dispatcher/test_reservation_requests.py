@@ -35,7 +35,7 @@ UID = 7
 
 
 class Desk:
-    """A ledger whose clock is set by hand."""
+    """A task registry whose clock is set by hand."""
 
     def __init__(self, **settings: object) -> None:
         self.store = Store()
@@ -45,16 +45,16 @@ class Desk:
 
     def restart(self) -> None:
         backends = [BackendConfig(name=name, **self.settings) for name in ("qx", "spin2")]  # type: ignore[arg-type]
-        self.ledger = TaskRegistry(backends, self.store, clock=lambda: self.at, timer=lambda: self.at)
+        self.registry = TaskRegistry(backends, self.store, clock=lambda: self.at, timer=lambda: self.at)
 
     def order(self, message: Reserve | Release) -> Message:
-        answer = reservation_requests.order(self.ledger, message)
+        answer = reservation_requests.order(self.registry, message)
         self.commit()
         return answer
 
     def commit(self) -> None:
-        assert self.store.commit(self.ledger.changes) == ""
-        self.ledger.stored()
+        assert self.store.commit(self.registry.changes) == ""
+        self.registry.stored()
 
     def reserve(
         self, begins: float, ends: float, *, center: str = "", job_id: int = 0, backend: str = "qx"
@@ -65,16 +65,16 @@ class Desk:
         return answer.reservation
 
     def numbers(self) -> list[int]:
-        return [one.id for one in reservation_requests.listed(self.ledger)]
+        return [one.id for one in reservation_requests.listed(self.registry)]
 
     def admit(self, job: Admit) -> None:
-        hook_requests.admit(self.ledger, job, "")
+        hook_requests.admit(self.registry, job, "")
         self.commit()
 
     def starts(self) -> int:
         """The task that the next execution at qx belongs to; 0 for none."""
-        run = assignment.assign(self.ledger, "qx", 1)
-        return 0 if run is None else self.ledger.running[run.order][1].task
+        run = assignment.assign(self.registry, "qx", 1)
+        return 0 if run is None else self.registry.running[run.order][1].task
 
 
 def test_reservations_are_numbered_listed_and_released() -> None:
@@ -121,7 +121,7 @@ def test_reservations_outlive_the_dispatcher_and_end_by_themselves() -> None:
     assert desk.numbers() == [number]
     desk.admit(circuit_job(1, uid=UID))
     assert desk.starts() == 0
-    assert desk.ledger.next_event() == 2000
+    assert desk.registry.next_event() == 2000
     desk.at = 2000.0
     assert desk.numbers() == []
     assert desk.starts() == 1
@@ -134,7 +134,7 @@ def test_a_jobs_reservation_ends_with_the_job() -> None:
     desk.admit(circuit_job(5, uid=UID))
     assert desk.starts() == 2
     assert desk.starts() == 0
-    assignment.result(desk.ledger, Result(runtime=1, order=1, counts={"0": 1}, shots_done=1))
+    assignment.result(desk.registry, Result(runtime=1, order=1, counts={"0": 1}, shots_done=1))
     desk.commit()
     assert desk.numbers() == []
     assert desk.starts() == 1
@@ -146,7 +146,7 @@ def test_a_requeued_job_keeps_its_reservation() -> None:
     desk = Desk()
     number = desk.reserve(1000, 9000, job_id=5)
     desk.admit(circuit_job(5, uid=UID))
-    hook_requests.finish(desk.ledger, Finish(job_id=5, restart=0, state="REQUEUED"))
+    hook_requests.finish(desk.registry, Finish(job_id=5, restart=0, state="REQUEUED"))
     assert desk.numbers() == [number]
 
 
@@ -154,10 +154,10 @@ def test_a_step_that_is_kept_out_is_told_until_when() -> None:
     desk = Desk()
     desk.reserve(1000, 9000, center="b")
     desk.admit(hybrid_job(1, "x", uid=UID))
-    attached = step_sessions.attach(desk.ledger, Attach(job_id=1, restart=0, client="s"), UID)
+    attached = step_sessions.attach(desk.registry, Attach(job_id=1, restart=0, client="s"), UID)
     assert isinstance(attached, Attached)
-    step_sessions.execute(desk.ledger, Execute(task=attached.task, seq=0, circuit="x", shots=1))
-    answer = step_sessions.pending(desk.ledger, attached.task, 0)
+    step_sessions.execute(desk.registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
+    answer = step_sessions.pending(desk.registry, attached.task, 0)
     assert isinstance(answer, Pending)
     assert "reserved for center b until" in answer.reason
     assert answer.position == 1
@@ -167,12 +167,12 @@ def test_what_centers_have_used_is_remembered_over_a_restart() -> None:
     desk = Desk(policy="fair", half_life_s=100.0)
     desk.admit(circuit_job(1, uid=UID))
     assert desk.starts() == 1
-    assignment.result(desk.ledger, Result(runtime=1, order=1, counts={"0": 1}, shots_done=1, seconds=8.0))
+    assignment.result(desk.registry, Result(runtime=1, order=1, counts={"0": 1}, shots_done=1, seconds=8.0))
     desk.commit()
     desk.at += 200.0
     desk.restart()
-    assert desk.ledger.queues["qx"].shares.used("a", desk.at) == pytest.approx(2.0)
-    assert desk.ledger.queues["spin2"].shares.used("a", desk.at) == 0.0
+    assert desk.registry.queues["qx"].shares.used("a", desk.at) == pytest.approx(2.0)
+    assert desk.registry.queues["spin2"].shares.used("a", desk.at) == 0.0
 
 
 def test_a_reservation_is_asked_for_over_the_socket(shared: Running) -> None:

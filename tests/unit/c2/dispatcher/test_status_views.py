@@ -1,4 +1,4 @@
-"""What a look at the dispatcher shows, and to whom: a ledger, a pool and leases as they are, without any process."""
+"""What GetStatus shows, and to whom: a task registry, a pool and leases without any process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.pool.leases import Leases
 from qslurm.c2.dispatcher.reservation_requests import order
-from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer
+from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks.task import Circuit, Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.policy import POLICIES
@@ -42,32 +42,32 @@ class Clock:
 
 @dataclass
 class Scene:
-    ledger: TaskRegistry
+    registry: TaskRegistry
     views: StatusViews
     clock: Clock
 
     def job(self, job_id: int, center: str = "a", *, uid: int = 1, circuits: int = 0) -> Task:
-        task = self.ledger.begin(
+        task = self.registry.begin(
             Admit(
                 job_id=job_id, restart=0, user=f"center_{center}", uid=uid, account=center, center=center,
                 backend="qx", kind="hybrid",
             )
         )  # fmt: skip
-        self.ledger.start(task)
+        self.registry.start(task)
         for seq in range(circuits):
-            self.ledger.queue(task, seq, Circuit("version 3.0", 100))
+            self.registry.queue(task, seq, Circuit("version 3.0", 100))
         return task
 
     def run_next(self) -> None:
-        execution = self.ledger.next_execution("qx")
+        execution = self.registry.next_execution("qx")
         assert execution is not None
-        self.ledger.move(execution, views.ExecutionState.RUNNING)
+        self.registry.move(execution, views.ExecutionState.RUNNING)
         self.clock.now += 2.0
         done = Executed(seq=execution.seq, shots_requested=100, shots_done=100, counts={}, seconds=2.0)
-        self.ledger.end_execution(execution, done)
+        self.registry.end_execution(execution, done)
 
-    def seen(self, eyes: Viewer = ALL, *, queue: int = 100) -> Status:
-        return self.views.status(GetStatus(jobs=True, queue=queue), eyes)
+    def seen(self, viewer: Viewer = ALL, *, queue: int = 100) -> Status:
+        return self.views.status(GetStatus(jobs=True, queue=queue), viewer)
 
 
 @pytest.fixture
@@ -78,11 +78,11 @@ def make(tmp_path: Path) -> Iterator[object]:
         def scene(**setup: object) -> Scene:
             clock, store = Clock(), Store()
             backend = BackendConfig(name="qx", **setup)  # type: ignore[arg-type]
-            ledger = TaskRegistry([backend], store, clock=clock, timer=clock)
+            registry = TaskRegistry([backend], store, clock=clock, timer=clock)
             pool = RuntimePool(context, [backend], tmp_path, limit_s=60.0)
             pools.append(pool)
-            leases = Leases(ledger, pool, LaneListener(lambda *_: False))
-            return Scene(ledger, StatusViews(ledger, pool, Backends(ledger), leases), clock)
+            leases = Leases(registry, pool, LaneListener(lambda *_: False))
+            return Scene(registry, StatusViews(registry, pool, Backends(registry), leases), clock)
 
         yield scene
         for pool in pools:
@@ -123,8 +123,8 @@ def test_a_center_sees_its_own_jobs_and_everybodys_totals(scene: Scene) -> None:
 
 def test_a_stranger_sees_backends_and_totals_and_is_told_why(scene: Scene) -> None:
     scene.job(1, circuits=2)
-    order(scene.ledger, Reserve(backend="qx", begins=0, ends=2000, job_id=77, reason="the merger"))
-    seen = scene.seen(viewer(PermissionDeniedError("No credential."), frozenset({0})))
+    order(scene.registry, Reserve(backend="qx", begins=0, ends=2000, job_id=77, reason="the merger"))
+    seen = scene.seen(viewer_of(PermissionDeniedError("No credential."), frozenset({0})))
     assert (seen.scope, seen.scope_reason) == ("none", "No credential.")
     assert (seen.tasks, seen.queue, seen.holds, seen.queue_left) == ([], [], [], {"qx": 0})
     assert (seen.backends[0].queued, seen.open_jobs) == (2, 1)
@@ -133,8 +133,8 @@ def test_a_stranger_sees_backends_and_totals_and_is_told_why(scene: Scene) -> No
 
 
 def test_operators_see_all_and_others_their_own() -> None:
-    assert viewer(7, frozenset({0, 7})).scope == "all"
-    assert viewer(8, frozenset({0, 7})) == Viewer("own", 8)
+    assert viewer_of(7, frozenset({0, 7})).scope == "all"
+    assert viewer_of(8, frozenset({0, 7})) == Viewer("own", 8)
 
 
 def test_a_session_is_shown_with_who_has_it_and_until_when(make) -> None:

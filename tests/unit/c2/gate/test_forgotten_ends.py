@@ -95,7 +95,7 @@ class Job:
 
 
 class C2:
-    """slurmctld, which may be killed, with the dispatcher's real ledger, one node, and a gate that looks."""
+    """slurmctld, which may be killed, with the dispatcher's real task registry, one node, and a gate that looks."""
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
@@ -104,15 +104,15 @@ class C2:
         self.saved: dict[int, Job] = {}
         self.alive: set[int] = set()
         self.untold: list[tuple[int, Job]] = []  # ends of which an epilog is still to tell the dispatcher
-        self.ledger = TaskRegistry([BackendConfig(name="qx")], Store(), clock=lambda: self.now)
+        self.registry = TaskRegistry([BackendConfig(name="qx")], Store(), clock=lambda: self.now)
         self.stuck = Stuck()
 
     def some_event(self) -> None:
         often = [self.submit, self.start, self.end, self.epilog, self.wait] * 4
         self.dice.choice([*often, self.kill, self.kill, self.save, self.requeue, self.miss])()
-        assert self.ledger.store.commit(self.ledger.changes) == ""
-        self.ledger.stored()
-        self.ledger.settled.clear()
+        assert self.registry.store.commit(self.registry.changes) == ""
+        self.registry.stored()
+        self.registry.settled.clear()
 
     def look(self) -> None:
         """What the gate chooses must not be alive."""
@@ -123,7 +123,7 @@ class C2:
             for job_id, job in self.known.items()
             if job.state == "RUNNING"
         }
-        ends = hook_requests.ends(self.ledger, GetEnds(job_ids=sorted(running))).ends
+        ends = hook_requests.ends(self.registry, GetEnds(job_ids=sorted(running))).ends
         for end in self.stuck.due(running, ends, self.now):
             job = self.known[end.job_id]
             if is_named(NamedJob(slurm_id=str(end.job_id)), job.key, end):
@@ -163,12 +163,12 @@ class C2:
             job_id=job_id, restart=job.restart, user="center_a", uid=UID, account="a", center="a", backend="qx",
             kind="script" if script else "circuit", key=job.key, envelope=None if script else CIRCUIT,
         )  # fmt: skip
-        answer = hook_requests.admit(self.ledger, admit, "")
+        answer = hook_requests.admit(self.registry, admit, "")
         if isinstance(answer, TurnedAway):
             del self.known[job_id]
         elif script:
             begin = Begin(job_id=job_id, restart=job.restart, launch=f"{self.runs}")
-            assert step_sessions.begin(self.ledger, begin, UID) == Done()
+            assert step_sessions.begin(self.registry, begin, UID) == Done()
         return isinstance(answer, Admitted)
 
     def end(self) -> None:
@@ -180,7 +180,7 @@ class C2:
         if job.partition == "p_qx":
             self.untold.append((job_id, deepcopy(job)))
             if self.dice.random() < 0.5:  # TaskEpilog was not killed
-                step_sessions.over(self.ledger, End(job_id=job_id, restart=job.restart), UID)
+                step_sessions.over(self.registry, End(job_id=job_id, restart=job.restart), UID)
         del self.known[job_id]
 
     def epilog(self) -> None:
@@ -190,7 +190,7 @@ class C2:
             job_id, job = self.untold.pop()
             state = self.dice.choice(["COMPLETED", "CANCELLED", "NODE_FAIL"])
             hook_requests.finish(
-                self.ledger, Finish(job_id=job_id, restart=job.restart, state=state, key=job.key)
+                self.registry, Finish(job_id=job_id, restart=job.restart, state=state, key=job.key)
             )
 
     def requeue(self) -> None:
@@ -199,7 +199,7 @@ class C2:
         job_id, job = found
         self.alive.discard(job.run)
         hook_requests.finish(
-            self.ledger, Finish(job_id=job_id, restart=job.restart, state="REQUEUED", key=job.key)
+            self.registry, Finish(job_id=job_id, restart=job.restart, state="REQUEUED", key=job.key)
         )
         job.state, job.restart, job.run = "PENDING", job.restart + 1, 0
 
@@ -209,7 +209,7 @@ class C2:
             if job.state == "RUNNING" and job.run not in self.alive:
                 if job.partition == "p_qx":
                     finish = Finish(job_id=job_id, restart=job.restart, state="REQUEUED", key=job.key)
-                    hook_requests.finish(self.ledger, finish)
+                    hook_requests.finish(self.registry, finish)
                 del self.known[job_id]
 
     def save(self) -> None:

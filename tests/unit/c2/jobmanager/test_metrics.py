@@ -163,9 +163,9 @@ def test_no_address_is_no_listener_and_a_wrong_or_taken_one_is_said() -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a}b{", "ä 😀", "", "a,b=c", "\x1b[2J", "x" * 5000])
 def test_odd_names_stay_one_label(name: str) -> None:
-    meters = Counters()
-    meters.execution(name, name, "done", "lane", seconds=0.5, shots=1)
-    metrics = Metrics(version="1", pid=1, values=meters.values(), spreads=meters.spreads())
+    counters = Counters()
+    counters.execution(name, name, "done", "lane", seconds=0.5, shots=1)
+    metrics = Metrics(version="1", pid=1, values=counters.values(), spreads=counters.spreads())
     from prometheus_client import CollectorRegistry
     from prometheus_client.openmetrics.exposition import generate_latest
 

@@ -22,26 +22,26 @@ LIMIT_S = 10.0
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[TaskRegistry]:
+def registry(tmp_path: Path) -> Iterator[TaskRegistry]:
     found: TaskRegistry = ledger_of(tmp_path)
     yield found
     found.store.close()
 
 
 @pytest.fixture
-def task(ledger: TaskRegistry) -> Task:
+def task(registry: TaskRegistry) -> Task:
     """A session's, whose client may come."""
     envelope = Envelope(kind="session", source="", session="0" * 64, idle_limit_s=LIMIT_S)
-    hook_requests.admit(ledger, Admit(job_id=1, restart=0, user="center_a", uid=os.getuid(), account="a", center="a",
+    hook_requests.admit(registry, Admit(job_id=1, restart=0, user="center_a", uid=os.getuid(), account="a", center="a",
                              backend="qx", kind="session", key="k", envelope=envelope), "")  # fmt: skip
-    step_sessions.attach(ledger, Attach(job_id=1, restart=0, client="c"), os.getuid())
-    (found,) = ledger.tasks.values()
+    step_sessions.attach(registry, Attach(job_id=1, restart=0, client="c"), os.getuid())
+    (found,) = registry.tasks.values()
     return found
 
 
 @pytest.fixture
-def idle(ledger: TaskRegistry, task: Task) -> Idle:
-    idle = Idle(ledger)
+def idle(registry: TaskRegistry, task: Task) -> Idle:
+    idle = Idle(registry)
     idle.begin(task.id, 0.0)
     return idle
 
@@ -63,19 +63,19 @@ def test_from_the_last_question_on_the_limit_counts(idle: Idle, task: Task) -> N
 
 
 def test_a_circuit_is_no_idleness_however_long_it_takes_and_however_seldom_one_looks(
-    ledger: TaskRegistry, idle: Idle, task: Task
+    registry: TaskRegistry, idle: Idle, task: Task
 ) -> None:
     """On a busy host the dispatcher sees that a circuit executes, and the next time that it has come out."""
     idle.used(task.id, 1.0)
-    assert step_sessions.execute(ledger, Execute(task=task.id, seq=0, circuit=BELL, shots=1)) is None
-    running = ledger.next_execution("qx")
+    assert step_sessions.execute(registry, Execute(task=task.id, seq=0, circuit=BELL, shots=1)) is None
+    running = registry.next_execution("qx")
     assert running is not None
-    ledger.move(running, ExecutionState.RUNNING)
+    registry.move(running, ExecutionState.RUNNING)
     idle.look(2.0)
     outcome = Executed(seq=0, shots_requested=1, shots_done=1, counts={"00": 1}, seconds=9.0)
-    ledger.end_execution(running, outcome)
+    registry.end_execution(running, outcome)
     idle.look(500.0)
-    ledger.settled.clear()
+    registry.settled.clear()
     idle.look(499.9 + LIMIT_S)
     assert task.state == "running"
     idle.look(500.0 + LIMIT_S)

@@ -37,39 +37,43 @@ JOB_IDS = count(1)
 
 
 class Platform:
-    """A ledger whose time is ours, with one quantum runtime, number 7."""
+    """A task registry whose time is ours, with one quantum runtime, number 7."""
 
     def __init__(self, store: Store | None = None, **backend: float) -> None:
         self.now = 0.0
         self.store = store or Store()
-        self.ledger = TaskRegistry([BackendConfig(name="qx", **backend)], self.store, timer=lambda: self.now)  # type: ignore[arg-type]
+        self.registry = TaskRegistry(
+            [BackendConfig(name="qx", **backend)], self.store, timer=lambda: self.now
+        )  # type: ignore[arg-type]
 
     def attach(self, job: Admit) -> int:
-        hook_requests.admit(self.ledger, job, "")
+        hook_requests.admit(self.registry, job, "")
         return self.attach_again(job)
 
     def attach_again(self, job: Admit) -> int:
-        attached = step_sessions.attach(self.ledger, Attach(job_id=job.job_id, restart=0, client="step"), UID)
+        attached = step_sessions.attach(
+            self.registry, Attach(job_id=job.job_id, restart=0, client="step"), UID
+        )
         assert isinstance(attached, Attached)
         return attached.task
 
     def ask(self, task: int, seq: int) -> Message | None:
-        return step_sessions.execute(self.ledger, Execute(task=task, seq=seq, circuit=BELL, shots=1))
+        return step_sessions.execute(self.registry, Execute(task=task, seq=seq, circuit=BELL, shots=1))
 
     def takes(self, seconds: float) -> None:
         """The next execution gives a result after so many seconds."""
-        run = assignment.assign(self.ledger, "qx", 7)
+        run = assignment.assign(self.registry, "qx", 7)
         assert run is not None
         self.now += seconds
-        assignment.result(self.ledger, Result(runtime=7, order=run.order, shots_done=1, seconds=seconds))
+        assignment.result(self.registry, Result(runtime=7, order=run.order, shots_done=1, seconds=seconds))
 
     def how(self, task: int) -> tuple[str, str]:
-        found = self.ledger.tasks[task]
+        found = self.registry.tasks[task]
         return found.state, found.reason
 
     def commit(self) -> None:
-        assert self.store.commit(self.ledger.changes) == ""
-        self.ledger.stored()
+        assert self.store.commit(self.registry.changes) == ""
+        self.registry.stored()
 
 
 USED_UP = ("timed_out", "The job has used its 5 QPU-seconds.")
@@ -94,7 +98,7 @@ def test_what_has_all_it_wants_may_hand_in_its_result() -> None:
     platform.ask(task, 0)
     platform.takes(6)
     assert isinstance(platform.ask(task, 0), Executed | None)  # known: asking for it again costs nothing
-    assert step_sessions.conclude(platform.ledger, Conclude(task=task, final_result="{}")) == Done()
+    assert step_sessions.conclude(platform.registry, Conclude(task=task, final_result="{}")) == Done()
     assert platform.how(task) == ("finished", "")
 
 
@@ -109,26 +113,26 @@ def test_what_waits_of_it_is_withdrawn_and_others_go_on() -> None:
     assert platform.how(task) == USED_UP
     platform.takes(100)
     assert platform.how(other) == ("running", "")
-    assert assignment.assign(platform.ledger, "qx", 7) is None
+    assert assignment.assign(platform.registry, "qx", 7) is None
 
 
 @pytest.mark.parametrize("kind", ["circuit", "hybrid"])
 def test_an_execution_that_takes_longer_is_cut_off_and_its_time_counts(kind: str) -> None:
     platform = Platform()
     if kind == "circuit":
-        hook_requests.admit(platform.ledger, circuit_job(1, uid=UID, qpu_seconds=5), "")
-        task = next(iter(platform.ledger.tasks))
+        hook_requests.admit(platform.registry, circuit_job(1, uid=UID, qpu_seconds=5), "")
+        task = next(iter(platform.registry.tasks))
     else:
         task = platform.attach(hybrid_job(1, SOURCE, uid=UID, qpu_seconds=5))
         platform.ask(task, 0)
-    run = assignment.assign(platform.ledger, "qx", 7)
+    run = assignment.assign(platform.registry, "qx", 7)
     assert run is not None
-    left_s, why = assignment.left_s(platform.ledger, run.order)
+    left_s, why = assignment.left_s(platform.registry, run.order)
     assert left_s == 5
     platform.now += left_s
-    assignment.lost(platform.ledger, 7, why, fail=True)
+    assignment.lost(platform.registry, 7, why, fail=True)
     assert platform.how(task) == USED_UP
-    [(_, _, outcome)] = platform.ledger.settled
+    [(_, _, outcome)] = platform.registry.settled
     assert isinstance(outcome, Executed)
     assert (outcome.kind, outcome.error, outcome.seconds) == ("used_up", USED_UP[1], 5)
 
@@ -137,14 +141,14 @@ def test_a_circuit_that_ends_its_runtime_is_no_free_ride() -> None:
     platform = Platform()
     task = platform.attach(hybrid_job(1, SOURCE, uid=UID, qpu_seconds=5))
     platform.ask(task, 0)
-    assignment.assign(platform.ledger, "qx", 7)
+    assignment.assign(platform.registry, "qx", 7)
     platform.now += 3
-    assignment.lost(platform.ledger, 7, "The circuit took longer than 3 s", fail=True)
+    assignment.lost(platform.registry, 7, "The circuit took longer than 3 s", fail=True)
     assert platform.how(task) == ("running", "")
     platform.ask(task, 1)
-    run = assignment.assign(platform.ledger, "qx", 7)
+    run = assignment.assign(platform.registry, "qx", 7)
     assert run is not None
-    assert assignment.left_s(platform.ledger, run.order)[0] == 2
+    assert assignment.left_s(platform.registry, run.order)[0] == 2
 
 
 def test_what_was_used_by_lane_counts() -> None:
@@ -152,7 +156,7 @@ def test_what_was_used_by_lane_counts() -> None:
     task = platform.attach(hybrid_job(1, SOURCE, uid=UID, qpu_seconds=5))
     for seq in range(3):
         done = Executed(seq=seq, shots_requested=1, shots_done=1, counts={"0": 1}, seconds=2)
-        platform.ledger.record(task, "digest", done)
+        platform.registry.record(task, "digest", done)
     assert isinstance(platform.ask(task, 3), Refused)
     assert platform.how(task) == USED_UP
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
-from qslurm.c2.dispatcher.tasks.task_ending import KILLED_S, SlurmsWord, TaskEnd, end_of
+from qslurm.c2.dispatcher.tasks.task_ending import KILLED_S, SlurmEnd, TaskEnd, end_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.store import Store
 from qslurm.c2.store.task_states import TaskState
@@ -31,27 +31,27 @@ class Dispatcher:
         for job_id in job_ids:
             job = Admit(job_id=job_id, restart=0, user="center_a", uid=UID, account="a", center="a", backend="qx",
                         kind="script", key=f"k{job_id}")  # fmt: skip
-            self.stored(hook_requests.admit(self.ledger, job, ""))
+            self.stored(hook_requests.admit(self.registry, job, ""))
             self.stored(
-                step_sessions.begin(self.ledger, Begin(job_id=job_id, restart=0, launch="first"), UID)
+                step_sessions.begin(self.registry, Begin(job_id=job_id, restart=0, launch="first"), UID)
             )
 
     def restart(self) -> None:
-        self.ledger = TaskRegistry([BackendConfig(name="qx")], self.store)
-        self.ledger.clock = lambda: self.now
+        self.registry = TaskRegistry([BackendConfig(name="qx")], self.store)
+        self.registry.clock = lambda: self.now
 
     def stored(self, answer: Message | None) -> None:
         assert answer is not None
-        assert self.store.commit(self.ledger.changes) == ""
-        self.ledger.stored()
+        assert self.store.commit(self.registry.changes) == ""
+        self.registry.stored()
 
     def hears(self, word: Message, at: float) -> None:
         self.now = at
         if isinstance(word, End):
-            self.stored(step_sessions.over(self.ledger, word, UID))
+            self.stored(step_sessions.over(self.registry, word, UID))
         else:
             assert isinstance(word, Finish)
-            self.stored(hook_requests.finish(self.ledger, word))
+            self.stored(hook_requests.finish(self.registry, word))
 
     def end(self, job_id: int = 7) -> TaskEnd:
         (row,) = self.store.tasks_of_key("a", f"k{job_id}")
@@ -78,7 +78,7 @@ def test_the_words_for_an_end_mean_the_same_in_every_order(
 ) -> None:
     script = End(job_id=7, restart=0, ended_at=OVER - before_s)
     slurm = Finish(job_id=7, restart=0, state=state, reason=reason, ended_at=OVER)
-    meant = end_of("script", SlurmsWord(state, OVER, reason), script.ended_at)
+    meant = end_of("script", SlurmEnd(state, OVER, reason), script.ended_at)
     orders = dict(enumerate(sorted(set(permutations([0, 0, 1, 1])))))
     dispatcher = Dispatcher(*orders)
     for job_id, order in orders.items():

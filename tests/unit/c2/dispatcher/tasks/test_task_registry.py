@@ -56,7 +56,7 @@ class Day(RuleBasedStateMachine):
         self.given: dict[int, tuple[int, Run]] = {}  # order -> runtime, what it was told to run
         self.told: dict[tuple[int, int], Executed] = {}  # what somebody may have been told
         self.finished_keys: set[str] = set()
-        self.ledger = self.new_ledger()
+        self.registry = self.new_ledger()
 
     def new_ledger(self) -> TaskRegistry:
         backends = [BackendConfig(name="qx", session_idle_s=1.0, session_max_s=5.0, policy="fair")]
@@ -78,37 +78,37 @@ class Day(RuleBasedStateMachine):
     def an_operator_reserves(self, begins: int, hours: int, center: str) -> None:
         at = 1_000_000.0 + begins * 3600
         reservation_requests.order(
-            self.ledger, Reserve(backend="qx", begins=at, ends=at + hours * 3600, center=center)
+            self.registry, Reserve(backend="qx", begins=at, ends=at + hours * 3600, center=center)
         )
 
     @rule(job_id=JOB_IDS, restart=RESTARTS, key=KEYS, hybrid=st.booleans(), qpu_seconds=QPU_SECONDS)
     def admit(self, job_id: int, restart: int, key: str, hybrid: bool, qpu_seconds: float | None) -> None:
         make = hybrid_job if hybrid else circuit_job
         job = make(job_id, "x", uid=7, restart=restart, key=key, qpu_seconds=qpu_seconds)
-        hook_requests.admit(self.ledger, job, "")
+        hook_requests.admit(self.registry, job, "")
 
     @rule(data=st.data(), hybrid=st.booleans(), key=KEYS, qpu_seconds=QPU_SECONDS)
     def admit_anew(self, data: st.DataObject, hybrid: bool, key: str, qpu_seconds: float | None) -> None:
         """A job that nobody has seen yet, so that there is always something going on."""
         make = hybrid_job if hybrid else circuit_job
         job = make(next(self.job_ids), "x", uid=7, key=key, qpu_seconds=qpu_seconds)
-        hook_requests.admit(self.ledger, job, "")
+        hook_requests.admit(self.registry, job, "")
 
     def a_job(self, data: st.DataObject) -> Admit:
-        return data.draw(st.sampled_from([task.job for task in self.ledger.tasks.values()]))
+        return data.draw(st.sampled_from([task.job for task in self.registry.tasks.values()]))
 
-    @precondition(lambda self: self.ledger.tasks)
+    @precondition(lambda self: self.registry.tasks)
     @rule(data=st.data(), state=ENDS)
     def finish(self, data: st.DataObject, state: str) -> None:
         job = self.a_job(data)
-        hook_requests.finish(self.ledger, Finish(job_id=job.job_id, restart=job.restart, state=state))
+        hook_requests.finish(self.registry, Finish(job_id=job.job_id, restart=job.restart, state=state))
 
     def hybrid_jobs(self) -> list[Admit]:
-        return [task.job for task in self.ledger.tasks.values() if task.job.kind == "hybrid"]
+        return [task.job for task in self.registry.tasks.values() if task.job.kind == "hybrid"]
 
     def attach(self, job: Admit) -> Attached | None:
         message = Attach(job_id=job.job_id, restart=job.restart, client="step")
-        attached = step_sessions.attach(self.ledger, message, 7)
+        attached = step_sessions.attach(self.registry, message, 7)
         is_open = isinstance(attached, Attached) and attached.kind == "hybrid" and attached.secret
         return attached if is_open else None
 
@@ -119,8 +119,8 @@ class Day(RuleBasedStateMachine):
         if attached is None:
             return
         message = Execute(task=attached.task, seq=seq, circuit=f"circuit {seq}", shots=10)
-        answer = step_sessions.execute(self.ledger, message)
-        if not is_open(self.ledger.tasks[attached.task].state):
+        answer = step_sessions.execute(self.registry, message)
+        if not is_open(self.registry.tasks[attached.task].state):
             assert isinstance(answer, Refused)
         elif (attached.task, seq) in self.told:
             assert answer == self.told[attached.task, seq]
@@ -132,35 +132,35 @@ class Day(RuleBasedStateMachine):
     @rule(data=st.data(), seq=st.integers(0, 3))
     def a_circuit_went_by_lane(self, data: st.DataObject, seq: int) -> None:
         attached = self.attach(data.draw(st.sampled_from(self.hybrid_jobs())))
-        task = None if attached is None else self.ledger.tasks[attached.task]
+        task = None if attached is None else self.registry.tasks[attached.task]
         if task is None or not is_open(task.state) or task.executions:
             return  # nobody has a lane then
         digest = Execute(task=task.id, seq=seq, circuit=f"circuit {seq}", shots=10).digest()
         done = Executed(seq=seq, shots_requested=10, shots_done=10, counts={"0": 10}, seconds=0.5)
         is_new = seq not in task.ended
-        assert self.ledger.record(task.id, digest, done) is is_new
-        assert not self.ledger.record(task.id, digest, done)
+        assert self.registry.record(task.id, digest, done) is is_new
+        assert not self.registry.record(task.id, digest, done)
 
-    @precondition(lambda self: self.ledger.tasks)
+    @precondition(lambda self: self.registry.tasks)
     @rule(data=st.data(), good=st.booleans())
     def conclude(self, data: st.DataObject, good: bool) -> None:
         attached = self.attach(self.a_job(data))
         if attached is not None:
             result, failure = ("{}", "") if good else (None, "no")
             message = Conclude(task=attached.task, final_result=result, failure=failure)
-            step_sessions.conclude(self.ledger, message)
+            step_sessions.conclude(self.registry, message)
 
     @rule()
     def a_runtime_gets_work(self) -> None:
         runtime = next(self.runtimes)
-        run = assignment.assign(self.ledger, "qx", runtime)
+        run = assignment.assign(self.registry, "qx", runtime)
         if run is None:
             return
         assert run.order not in self.given
         self.given[run.order] = (runtime, run)
-        _, execution = self.ledger.running[run.order]
+        _, execution = self.registry.running[run.order]
         assert (execution.task, execution.seq) not in self.told
-        task = self.ledger.tasks[execution.task]
+        task = self.registry.tasks[execution.task]
         assert is_open(task.state)
         if task.job.kind == "circuit":
             assert task.job.key not in self.finished_keys
@@ -178,48 +178,48 @@ class Day(RuleBasedStateMachine):
             seconds=1.0,
             error="" if good else "bad",
         )
-        assignment.result(self.ledger, result)
+        assignment.result(self.registry, result)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), late=st.booleans())
     def a_runtime_is_lost(self, data: st.DataObject, late: bool) -> None:
         order = data.draw(st.sampled_from(sorted(self.given)))
-        assignment.lost(self.ledger, self.given[order][0], "It ended", fail=late)
+        assignment.lost(self.registry, self.given[order][0], "It ended", fail=late)
 
     @rule()
     def everything_is_stored(self) -> None:
-        assert self.ledger.store.commit(self.ledger.changes) == ""
-        for task, seq, message in self.ledger.settled:
+        assert self.registry.store.commit(self.registry.changes) == ""
+        for task, seq, message in self.registry.settled:
             if isinstance(message, Executed):
                 assert (task, seq) not in self.told
                 self.told[task, seq] = message
-                job = self.ledger.tasks[task].job
+                job = self.registry.tasks[task].job
                 if job.kind == "circuit" and job.key and not message.error:
                     self.finished_keys.add(job.key)
-        self.ledger.settled.clear()
-        self.ledger.doomed.clear()
-        self.ledger.stored()
+        self.registry.settled.clear()
+        self.registry.runtimes_to_kill.clear()
+        self.registry.stored()
 
     @rule()
     def the_store_takes_nothing_for_a_while(self) -> None:
-        self.ledger.trouble = "database or disk is full"
-        assert assignment.assign(self.ledger, "qx", next(self.runtimes)) is None
-        self.ledger.trouble = ""
+        self.registry.trouble = "database or disk is full"
+        assert assignment.assign(self.registry, "qx", next(self.runtimes)) is None
+        self.registry.trouble = ""
 
     @rule(just_stored=st.booleans())
     def kill_9_and_start_again(self, just_stored: bool) -> None:
         if just_stored:
             self.everything_is_stored()
         self.given.clear()
-        self.ledger = self.new_ledger()
+        self.registry = self.new_ledger()
 
     @invariant()
     def nothing_is_lost_and_nothing_runs_twice(self) -> None:
-        running = [id(execution) for _, execution in self.ledger.running.values()]
+        running = [id(execution) for _, execution in self.registry.running.values()]
         assert len(running) == len(set(running))
-        known = {id(e) for task in self.ledger.tasks.values() for e in task.executions.values()}
+        known = {id(e) for task in self.registry.tasks.values() for e in task.executions.values()}
         assert set(running) <= known
-        for task in self.ledger.tasks.values():
+        for task in self.registry.tasks.values():
             for execution in task.executions.values():
                 is_running = execution.state is ExecutionState.RUNNING
                 assert is_running == (id(execution) in running)
@@ -229,8 +229,8 @@ class Day(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_a_moment_that_has_passed(self) -> None:
-        self.ledger.next_event()
-        assert self.ledger.next_event() > self.timer
+        self.registry.next_event()
+        assert self.registry.next_event() > self.timer
 
     def journal_of_every_task(self) -> None:
         """Every change of state is in the journal, and is one that the tables have."""
@@ -263,18 +263,20 @@ class Day(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end everything that was asked for has an outcome that can be read."""
-        self.ledger.trouble = ""
+        self.registry.trouble = ""
         self.ahead = 1e9  # no window is open then
         self.timer += 1e6
-        while self.ledger.queues["qx"].line.all():
+        while self.registry.queues["qx"].line.all():
             self.timer += 100  # no place is kept free for anybody
-            run = assignment.assign(self.ledger, "qx", 0)
+            run = assignment.assign(self.registry, "qx", 0)
             assert run is not None
-            assignment.result(self.ledger, Result(runtime=0, order=run.order, counts={"0": 1}, shots_done=1))
+            assignment.result(
+                self.registry, Result(runtime=0, order=run.order, counts={"0": 1}, shots_done=1)
+            )
         for runtime, _ in self.given.values():
-            assignment.lost(self.ledger, runtime, "It ended", fail=True)
+            assignment.lost(self.registry, runtime, "It ended", fail=True)
         self.everything_is_stored()
-        assert not self.ledger.queues["qx"].line.all()
+        assert not self.registry.queues["qx"].line.all()
         self.journal_of_every_task()
         for (task, seq), outcome in self.told.items():
             row = self.store.execution(task, seq)
@@ -288,23 +290,23 @@ TestDay = Day.TestCase
 
 
 def test_a_job_that_slurm_may_call_completed_is_on_the_disk_and_circuits_are_waited_for_by_nobody() -> None:
-    ledger = TaskRegistry([BackendConfig(name="qx")], Store())
+    registry = TaskRegistry([BackendConfig(name="qx")], Store())
 
     def must_last() -> bool:
-        found = ledger.changes_must_last
-        assert ledger.store.commit(ledger.changes, last=found) == ""
-        ledger.stored()
+        found = registry.changes_must_last
+        assert registry.store.commit(registry.changes, last=found) == ""
+        registry.stored()
         return found
 
-    hook_requests.admit(ledger, hybrid_job(1, "x", uid=7), "")
+    hook_requests.admit(registry, hybrid_job(1, "x", uid=7), "")
     assert must_last()
-    attached = step_sessions.attach(ledger, Attach(job_id=1, restart=0, client="step"), 7)
+    attached = step_sessions.attach(registry, Attach(job_id=1, restart=0, client="step"), 7)
     assert isinstance(attached, Attached)
-    step_sessions.execute(ledger, Execute(task=attached.task, seq=0, circuit="x", shots=1))
-    run = assignment.assign(ledger, "qx", 1)
+    step_sessions.execute(registry, Execute(task=attached.task, seq=0, circuit="x", shots=1))
+    run = assignment.assign(registry, "qx", 1)
     assert run is not None
-    assignment.result(ledger, Result(runtime=1, order=run.order, shots_done=1))
-    step_sessions.conclude(ledger, Conclude(task=attached.task, final_result="{}"))
+    assignment.result(registry, Result(runtime=1, order=run.order, shots_done=1))
+    step_sessions.conclude(registry, Conclude(task=attached.task, final_result="{}"))
     assert not must_last()
-    hook_requests.finish(ledger, Finish(job_id=1, restart=0, state="COMPLETED"))
+    hook_requests.finish(registry, Finish(job_id=1, restart=0, state="COMPLETED"))
     assert must_last()
