@@ -238,7 +238,7 @@ class Server:
         now = time.monotonic()
         self._pool.kill_overdue(now)
         self._idle.look(now)
-        self._assign(now)
+        self._assign()
         self._store(now)
         self._leases.look(now)
         self._backends.look(self._all_runtimes)
@@ -293,7 +293,7 @@ class Server:
 
     # --- quantum runtimes ----------------------------------------------------------------------------
 
-    def _assign(self, now: float) -> None:
+    def _assign(self) -> None:
         for number in self._registry.runtimes_to_kill:
             self._pool.kill(number, "Its work was withdrawn")
         if self._remotes is not None:
@@ -305,7 +305,7 @@ class Server:
                 left_s, used_up = assignment.left_s(self._registry, run.order)
                 self._pool.send(runtime, run, time.monotonic(), left_s=left_s, used_up=used_up)
         if self._remotes is not None:
-            self._remotes.assign(now)
+            self._remotes.assign()
 
     def _serve_remotes(self, remotes: RemoteRuntimes) -> None:
         now = time.monotonic()
@@ -353,7 +353,7 @@ class Server:
         self._answers.send_held()
         registry.counters.told(registry.timer())
         if self._remotes is not None:
-            self._remotes.confirm()
+            self._remotes.confirm(now)
 
     def _notify_ended_sessions(self, now: float) -> None:
         """Sessions' clients who are elsewhere hear of the end without asking."""

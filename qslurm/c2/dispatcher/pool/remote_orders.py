@@ -67,18 +67,30 @@ class RemoteOrders:
         self._limit_s = limit_s
         self._grace_s = grace_s
         self._confirmations: list[tuple[bytes, int]] = []
+        self._assignments: list[tuple[Remote, Assign]] = []  # not stored yet
         self._handed = {
             row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in registry.store.handed_out()
         }
 
-    def confirm(self) -> None:
-        """Everything is stored: the answers that are in it need not be kept elsewhere."""
+    def confirm(self, now: float) -> None:
+        """Everything is stored: orders may be begun, and answers need not be kept elsewhere.
+
+        An order sent earlier might be executing when the dispatcher is killed, and the next would not know of it.
+        """
         for address, order in self._confirmations:
             self._send(address, Taken(order=order))
         self._confirmations.clear()
+        for remote, assign in self._assignments:
+            claim = assign.claim
+            if assignment.claims(
+                self._registry, remote.number, claim
+            ):  # it may have been withdrawn meanwhile
+                remote.orders[claim.order] = self._deadline(now)
+                self._send(remote.address, assign)
+        self._assignments.clear()
 
-    def assign_one(self, remote: Remote, now: float) -> bool:
-        """Give a runtime its next circuit; False if there is none for it."""
+    def assign_one(self, remote: Remote) -> bool:
+        """Give a runtime its next circuit, which it hears of by `confirm`; False if there is none for it."""
         run = assignment.assign(self._registry, remote.holder.group, remote.number)
         if run is None:
             return False
@@ -86,17 +98,19 @@ class RemoteOrders:
         claim = Claim(
             run.order, execution.task, execution.seq, execution.circuit_sha256, execution.circuit.shots
         )
-        remote.orders[run.order] = self._deadline(now)
+        remote.orders[run.order] = float("inf")
         self._handed[run.order] = _Handed(remote.key, execution.task)
         holder = remote.key.decode()
         self._registry.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
         left_s, used_up = assignment.left_s(self._registry, run.order)
-        self._send(remote.address, Assign(claim=claim, run=run, left_s=left_s, used_up=used_up))
+        self._assignments.append((remote, Assign(claim=claim, run=run, left_s=left_s, used_up=used_up)))
         return True
 
     def takes_up(self, remote: Remote, claim: Claim, now: float) -> bool:
         """Whether a runtime that came back may go on with something."""
         registry = self._registry
+        if any(order == claim.order for _, order in self._confirmations):
+            return True  # its answer is here, and not stored: it must not be forgotten yet
         if not self._is_its(remote, claim):
             return False
         if not assignment.claims(registry, remote.number, claim) and not assignment.adopt(

@@ -144,11 +144,11 @@ class RemoteRuntimes:
             self._orders.give_up_overdue(remote, now)
             self._orders.match_later(remote)
 
-    def assign(self, now: float) -> None:
-        """Give work to all who can take some."""
+    def assign(self) -> None:
+        """Give work to all who can take some; `confirm` tells them."""
         for remote in self._remotes.values():
             while not remote.away and remote.health.ready and len(remote.orders) < remote.workers:
-                if not self._orders.assign_one(remote, now):
+                if not self._orders.assign_one(remote):
                     break
 
     def drop(self, numbers: Iterable[int]) -> None:
@@ -160,9 +160,9 @@ class RemoteRuntimes:
                     if order not in remote.later:
                         self._orders.drop(remote, order)
 
-    def confirm(self) -> None:
-        """Everything is stored: the answers that are in it need not be kept elsewhere."""
-        self._orders.confirm()
+    def confirm(self, now: float) -> None:
+        """Everything is stored: runtimes may begin what they were given, and forget answers that were taken."""
+        self._orders.confirm(now)
 
     def joined(self, backend: str) -> int:
         """How many runtimes of a backend are there."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,22 @@ class Site:
             assert self.dispatcher.process.poll() is None, self.dispatcher.log.read_text()
             return False
         return status.runtimes == number and (number == 0 or status.state != "offline")
+
+    def joined_times(self, name: str = "lab") -> int:
+        """How often a runtime has been let in."""
+        return self.log(name).count("event=joined")
+
+    @contextmanager
+    def store_takes_nothing(self) -> Iterator[None]:
+        """Somebody else writes to the dispatcher's store, and does not end."""
+        with closing(sqlite3.connect(self.dispatcher.config.store, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+
+    def in_trouble(self) -> bool:
+        """Whether the dispatcher that was started last can't store what it has to."""
+        *_, last = self.dispatcher.log.read_text().split("process-started\n")
+        return last.count("the store takes nothing;") > last.count("the store takes everything again")
 
     def begun(self) -> int:
         """How many circuits have been begun, wherever."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,57 @@ def test_a_hybrid_job_gets_what_a_killed_dispatcher_had_asked_for(place: Site) -
             outcome = step.execute(BELL, 10, raw_data=True)
             place_killed.join()
     assert (outcome.shots_done, len(outcome.raw_data)) == (10, 10)
+    assert place.begun() == 1
+
+
+def test_nothing_is_begun_before_the_store_has_it_so_that_a_killed_dispatcher_s_successor_knows(
+    place: Site,
+) -> None:
+    job = next(NUMBERS)
+    place.dispatcher.ask(hybrid_job(job, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
+    with place.dispatcher.client(30.0) as client, ThreadPoolExecutor(1) as other:
+        step = Session(client, job, 0, say=lambda _: None, door=lambda: None)
+        with closing(step):
+            with place.store_takes_nothing():
+                outcome = other.submit(step.execute, BELL, 10, raw_data=True)
+                until(place.in_trouble)
+                assert place.begun() == 0
+                place.dispatcher.kill()
+            place.restart()
+            until(lambda: place.begun() == 1)
+            place.let_go()
+            assert outcome.result(30).shots_done == 10
+    assert place.begun() == 1
+
+
+def test_what_could_not_be_stored_at_once_is_begun_when_it_is(place: Site) -> None:
+    job = next(NUMBERS)
+    place.dispatcher.ask(hybrid_job(job, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
+    with place.dispatcher.client(30.0) as client, ThreadPoolExecutor(1) as other:
+        step = Session(client, job, 0, say=lambda _: None, door=lambda: None)
+        with closing(step):
+            with place.store_takes_nothing():
+                outcome = other.submit(step.execute, BELL, 10, raw_data=True)
+                until(place.in_trouble)
+            until(lambda: place.begun() == 1)
+            place.let_go()
+            assert outcome.result(30).shots_done == 10
+
+
+def test_an_answer_is_kept_on_its_host_until_it_is_stored_also_when_the_link_breaks_meanwhile(
+    place: Site,
+) -> None:
+    job = begin(place)
+    with place.store_takes_nothing():
+        place.let_go()
+        until(place.in_trouble)
+        place.cable.cut()
+        joined = place.joined_times()
+        place.cable.mend()
+        until(lambda: place.joined_times() > joined)
+        place.dispatcher.kill()
+    place.restart()
+    assert the_execution(place, job) == (10, 10, 0.5)
     assert place.begun() == 1
 
 
