@@ -88,6 +88,12 @@ class PermissionDeniedError(QslurmError):
     kind = "permission"
 
 
+class TooOftenError(QslurmError):
+    """The center asks for more renewals of its token than anybody needs."""
+
+    kind = "too_often"
+
+
 class UnreachableError(QslurmError):
     """C2, or one of its services, did not answer (exit code 5)."""
 

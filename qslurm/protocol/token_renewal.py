@@ -1,23 +1,25 @@
-"""What the job manager and the renewal service say to each other over a Unix socket: a msgpack frame each way.
+"""What the job manager and the renewal service say to each other over a Unix socket.
 
-A frame is its length (4 bytes, big-endian) and that many bytes. The kernel says who asks. The tokens themselves cross
-this socket and are in no other file, log or process than those two.
+The kernel says who asks. The tokens themselves cross this socket and are in no other file, log or process than those
+two.
 """
 
 from __future__ import annotations
 
-import socket
 import time
 
 import msgspec
 
-from qslurm.errors import PermissionDeniedError, QslurmError, TokenError, UnreachableError
-from qslurm.system.unix_socket import connected_unix
+from qslurm.errors import UnreachableError
 from qslurm.tokens.claims import LIMIT
 from qslurm.tokens.secret import Secret
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.failures import Failed, error_of
+from qslurm.wire.unix_socket import connected_unix
 
-HEADER = 4
 LARGEST = LIMIT + 4096
+"""Bytes of a message."""
+
 PATIENCE_S = 10.0
 """Signing takes some ten milliseconds."""
 
@@ -37,25 +39,10 @@ class Given(msgspec.Struct, tag="given"):
     until: int
 
 
-class Refused(msgspec.Struct, tag="refused"):
-    """There is none: an error's kind, sentence and hint."""
-
-    kind: str
-    message: str
-    hint: str = ""
-
-
-Answer = Given | Refused
+Answer = Given | Failed
 
 ask_decoder: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
-_ERRORS: dict[str, type[QslurmError]] = {error.kind: error for error in (TokenError, PermissionDeniedError)}
-
-
-class TooOftenError(QslurmError):
-    """The center asks for more renewals than anybody needs."""
-
-    kind = "too_often"
 
 
 def ask(path: str, token: Secret, *, only_look: bool = False, patience_s: float = PATIENCE_S) -> Given:
@@ -63,48 +50,16 @@ def ask(path: str, token: Secret, *, only_look: bool = False, patience_s: float 
 
     UnreachableError if it is away, TokenError, PermissionDeniedError or TooOftenError as it refuses.
     """
+    until = time.monotonic() + patience_s
     try:
-        with connected_unix(path, patience_s) as connection:
-            until = time.monotonic() + patience_s
-            send(connection, msgspec.msgpack.encode(Ask(token.reveal(), only_look)))
-            answer = _answers.decode(receive(connection, until))
+        with BlockingConnection(connected_unix(path, patience_s), LARGEST) as connection:
+            connection.send(msgspec.msgpack.encode(Ask(token.reveal(), only_look)), until)
+            answer = _answers.decode(connection.receive(until)[1])
     except (OSError, EOFError, msgspec.DecodeError) as error:
         raise UnreachableError(
             "C2's renewal service does not answer.",
             hint="Try again later; the old token works until it ends.",
         ) from error
-    if isinstance(answer, Refused):
-        raise (TooOftenError if answer.kind == TooOftenError.kind else _ERRORS.get(answer.kind, QslurmError))(
-            answer.message, hint=answer.hint
-        )
+    if isinstance(answer, Failed):
+        raise error_of(answer)
     return answer
-
-
-def send(connection: socket.socket, body: bytes) -> None:
-    """Send a frame."""
-    connection.sendall(len(body).to_bytes(HEADER, "big") + body)
-
-
-def receive(connection: socket.socket, until: float) -> bytes:
-    """The body of a frame that is complete before `until` (monotonic seconds).
-
-    EOFError if it ends early or is too large, TimeoutError (an OSError) if it comes too slowly.
-    """
-    size = int.from_bytes(_exactly(connection, HEADER, until), "big")
-    if size > LARGEST:
-        raise EOFError("the frame is too large")
-    return _exactly(connection, size, until)
-
-
-def _exactly(connection: socket.socket, size: int, until: float) -> bytes:
-    pieces = bytearray()
-    while len(pieces) < size:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the frame comes too slowly")
-        connection.settimeout(left)
-        piece = connection.recv(size - len(pieces))
-        if not piece:
-            raise EOFError("the frame ends early")
-        pieces += piece
-    return bytes(pieces)

@@ -6,16 +6,10 @@ lie where every other process of that user can read it. What the kernel says of 
 
 from __future__ import annotations
 
-import os
 import re
-import select
-import socket
-import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
-_SO_PEERPIDFD = 77  # Linux 6.5
 _DEEPEST = 256  # generations
 _STEPD = re.compile(r"slurmstepd: \[(\d+)[.+]")  # "slurmstepd: [12.batch]", as Slurm 22.05 to 26.05 call it
 _WATCHER = re.compile(r"job-(\d+)$")
@@ -52,49 +46,6 @@ def job_of(pid: int) -> int | None:
     try:
         return job_among(_ancestors(pid))
     except (OSError, ValueError, IndexError):  # it, or one of them, has ended
-        return None
-
-
-class Peer:
-    """The process that made a connection over a Unix socket. It may end at any moment, and its number be another's."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self.pid, self.uid, _ = _CREDENTIALS.unpack(found)
-        self._job: int | None = None
-        self._pidfd = _pin(connection, self.pid)
-
-    def job(self) -> int | None:
-        """Its job; None if it is in none, or had ended before this was asked for the first time."""
-        if self._pidfd is not None:
-            job = job_of(self.pid)
-            self._job = job if self.is_alive() else None
-            self.close()
-        return self._job
-
-    def is_alive(self) -> bool:
-        """Whether it has not ended, as far as it is still watched."""
-        if self._pidfd is None:
-            return False
-        watch = select.poll()
-        watch.register(self._pidfd, select.POLLIN)
-        return not watch.poll(0)
-
-    def close(self) -> None:
-        """Watch it no more; what is known of it stays."""
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
-
-
-def _pin(connection: socket.socket, pid: int) -> int | None:
-    try:
-        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:  # an older kernel, or it has ended
-        pass
-    try:
-        return os.pidfd_open(pid) if pid > 0 else None
-    except OSError:
         return None
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -264,11 +265,13 @@ def test_rubbish_and_silence_hurt_nobody(center):
 
 def test_by_the_network_only_a_credential_of_this_centers_munge_is_taken(center):
     from qslurm.c1.connection.agent_messages import GetJobs, answers, encode
+    from qslurm.wire.blocking import BlockingConnection
+    from qslurm.wire.frames import NO_REQUEST, signed_frame
 
     body = encode(GetJobs())
     for credential in (b"", b"MUNGE:AwQDAAB:", b"MUNGE:" + b"A" * 300):
         with socket.create_connection(("127.0.0.1", center.ports["agent"]), timeout=30) as link:
-            for part in (credential, body):
-                link.sendall(len(part).to_bytes(4, "big") + part)
-            size = int.from_bytes(link.recv(4), "big")
-            assert answers.decode(link.recv(size)).kind == "permission"
+            link.sendall(signed_frame(NO_REQUEST, body, credential))
+            with BlockingConnection(link, 1 << 16) as connection:
+                _, answer = connection.receive(time.monotonic() + 30)
+            assert answers.decode(answer).kind == "permission"

@@ -15,6 +15,7 @@ BEGIN = """
 import os, socket, sys, time, uuid, threading
 from concurrent.futures import ThreadPoolExecutor
 from qslurm.c1.connection.agent_messages import *
+from qslurm.wire.frames import OVERHEAD, frame, read_head, signed_frame
 PATH, PORT = sys.argv[1], int(sys.argv[2])
 
 def connected(by_network=False):
@@ -25,9 +26,8 @@ def connected(by_network=False):
     return link
 
 def asked(link, question):
-    body = encode(question)
-    link.sendall(bytes(4) + len(body).to_bytes(4, "big") + body)
-    size = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big")
+    link.sendall(signed_frame(0, encode(question), b""))
+    _, size = read_head(link.recv(OVERHEAD, socket.MSG_WAITALL), 1 << 30)
     return answers.decode(link.recv(size, socket.MSG_WAITALL))
 
 def payload(**job):
@@ -60,7 +60,7 @@ list(ThreadPoolExecutor(200).map(work, range(200)))
 
 HALVES = """
 while True:
-    links, half = [], bytes(4) + (8 << 20).to_bytes(4, "big") + bytes((8 << 20) - 10)
+    links, half = [], frame(0, bytes(8 << 20))[:-10]
     for _ in range(250):
         links.append([connected(), half])
         links[-1][0].setblocking(False)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qslurm.c1.agent.limits import jobs_in, limits_of, within_limits
-from qslurm.c1.connection.agent_messages import Failed, Submission, Submit, error_of
+from qslurm.c1.connection.agent_messages import Submission, Submit
 from qslurm.c1.origin import with_user
 from qslurm.errors import InvalidInputError, UnknownJobError
 from qslurm.payload.comment import Comment, with_origin
 from qslurm.payload.validate import validate
+from qslurm.wire.failures import Failed, error_of
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.endings import Dependants

@@ -12,15 +12,14 @@ from qslurm.c1.agent.sender import vars_of
 from qslurm.c1.connection.agent_messages import (
     AskPlatform,
     CancelJob,
-    Failed,
     GetJob,
     GetLog,
     GetTasks,
     UpdateJob,
-    error_of,
 )
 from qslurm.errors import JobCancelledError, JobFailedError, NotReadyError
 from qslurm.slurm.states import explain
+from qslurm.wire.failures import Failed, error_of
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.job_tracker import JobTracker

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qslurm.c1.agent.delivery import deliver, with_present_ids
-from qslurm.c1.connection.agent_messages import failure
 from qslurm.errors import (
     InvalidInputError,
     NoRoomError,
@@ -18,6 +17,7 @@ from qslurm.errors import (
     UncertainError,
 )
 from qslurm.system.event_log import EventLog
+from qslurm.wire.failures import failure
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox

@@ -6,8 +6,6 @@ import asyncio
 import os
 import pwd
 import resource
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,13 +19,10 @@ from qslurm.c1.agent.endings import OPEN
 from qslurm.c1.agent.request_handler import RequestHandler
 from qslurm.c1.agent.user import User
 from qslurm.c1.connection.agent_messages import (
-    HEADER,
-    LARGEST_CREDENTIAL,
     LARGEST_QUESTION,
     Answer,
     Answered,
     Endings,
-    Failed,
     GetEndings,
     GetJob,
     GetMoved,
@@ -39,13 +34,15 @@ from qslurm.c1.connection.agent_messages import (
     Submit,
     WhoReleases,
     encode,
-    failure,
     questions,
 )
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
 from qslurm.protocol.job_changes import mark
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier, within
+from qslurm.wire.failures import Failed, failure
+from qslurm.wire.frames import NO_REQUEST, OVERHEAD, SIGNED_SLACK, frame, open_signed, read_head
+from qslurm.wire.peer import peer_uid
 
 if TYPE_CHECKING:
     from qslurm.protocol.credentials import Identity
@@ -110,8 +107,7 @@ class Server:
 
     async def by_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Somebody on this host: the kernel says who."""
-        peer: socket.socket = writer.get_extra_info("socket")
-        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        uid = peer_uid(writer.get_extra_info("socket"))
         await self._converse(reader, writer, f"uid {uid}", lambda _credential, _body: uid, is_known=True)
 
     async def by_network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +151,7 @@ class Server:
             body = encode(answer)
         except RecursionError:
             body = encode(failure(QslurmError("The answer is nested too deeply to be passed on.")))
-        guest.writer.write(len(body).to_bytes(HEADER, "big") + body)
+        guest.writer.write(frame(NO_REQUEST, body))
         async with asyncio.timeout(TAKE_S):
             await guest.writer.drain()
         guest.is_done()
@@ -252,18 +248,17 @@ class Server:
         """Credential and body of the next question; None when there is none any more."""
         try:
             async with asyncio.timeout(IDLE_S if guest.is_known else FIRST_S):
-                size = await reader.readexactly(HEADER)
+                head = await reader.readexactly(OVERHEAD)
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 raise
             return None
-        async with asyncio.timeout(READ_S):
-            credential = await reader.readexactly(_length(size, LARGEST_CREDENTIAL))
-            length = _length(await reader.readexactly(HEADER), LARGEST_QUESTION)
-        if length > SMALL:
+        _, size = read_head(head, LARGEST_QUESTION + SIGNED_SLACK)
+        if size > SMALL:
             await self._guests.large(guest)
         async with asyncio.timeout(READ_S):
-            return [credential, await reader.readexactly(length)]
+            signed = open_signed(await reader.readexactly(size))
+        return [signed.credential, signed.body]
 
 
 def user_of(uid: int) -> User:
@@ -285,13 +280,6 @@ def _read(body: bytes) -> Question:
             f"The center's agent does not understand this question: {error}.",
             hint="Is qslurm on this host as new as the agent?",
         ) from error
-
-
-def _length(size: bytes, most: int) -> int:
-    length = int.from_bytes(size, "big")
-    if length > most:
-        raise InvalidInputError(f"A frame of {length} bytes is too large.")
-    return length
 
 
 def _most_connections() -> int:

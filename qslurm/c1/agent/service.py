@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
-import stat
 from pathlib import Path
 
 from qslurm.c1.agent.change_log import ChangeLog
@@ -29,6 +26,7 @@ from qslurm.slurm.job_row import JobRow
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
 from qslurm.tokens.secret import HeldToken
+from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)
 
@@ -99,7 +97,10 @@ async def _serve(config: Config, token: HeldToken) -> None:
     )
     server = Server(desk, bell, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
-    listeners = [await asyncio.start_unix_server(server.by_socket, sock=_unix_socket(path))]
+    listening = listen_unix(
+        path, service="agent", setting="the agent's socket in the configuration", backlog=BACKLOG
+    )
+    listeners = [await asyncio.start_unix_server(server.by_socket, sock=listening)]
     if config.agent.address:
         listeners.append(await _network(server, config.agent.address))
     for thread in (renewer, follower, sender):
@@ -117,34 +118,6 @@ async def _serve(config: Config, token: HeldToken) -> None:
     outbox.close()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """A listening socket that everybody on this host may connect to."""
-    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
-        raise ConfigError(
-            f"{path} is there, and no socket.", hint="Look at the agent's socket in the configuration."
-        )
-    if _is_listened_at(path):
-        raise UnreachableError(f"Another agent listens at {path}.")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)  # of one that was killed
-        listener.bind(str(path))
-        path.chmod(0o666)  # who may do what is decided by who they are
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise UnreachableError(
-            f"The agent can't listen at {path}: {error.strerror}.",
-            hint=f"Is its folder there, and uid {os.getuid()}'s?",
-        ) from error
-    return listener
-
-
-def _is_listened_at(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return path.exists() and probe.connect_ex(str(path)) == 0
 
 
 async def _network(server: Server, address: str) -> asyncio.Server:

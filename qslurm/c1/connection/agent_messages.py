@@ -1,7 +1,7 @@
-"""What users' commands and the agent say to each other: a msgpack frame each way, a credential before each question.
+"""What users' commands and the agent say to each other: a question, signed, and its answer.
 
-A frame is its length (4 bytes, big-endian) and that many bytes. Over the Unix socket the kernel says who asks and the
-credential is empty; over TCP it is MUNGE's, made for this very question.
+Over the Unix socket the kernel says who asks and the credential is empty; over TCP it is MUNGE's, made for this very
+question.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from qslurm import errors
-from qslurm.errors import QslurmError, RefusedError
+from qslurm.wire.failures import Failed
 
 LARGEST_QUESTION = 8 * 1024 * 1024
 """Bytes; a payload has at most 4 MB, and JSON in msgpack takes little more."""
 
 LARGEST_ANSWER = 256 * 1024 * 1024
-LARGEST_CREDENTIAL = 4096
-HEADER = 4
 
 JobId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -319,37 +316,8 @@ class Answered(msgspec.Struct, tag="answer"):
     value: Any = None
 
 
-class Failed(msgspec.Struct, tag="error"):
-    """The question ended in an error: which of qslurm.errors, by its kind."""
-
-    kind: str
-    message: str
-    hint: str = ""
-    slurm_error: int = 0
-
-
 Answer = Answered | Failed
 
 questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
 answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 encode = msgspec.msgpack.encode
-
-_ERRORS: dict[str, type[QslurmError]] = {
-    error.kind: error
-    for error in vars(errors).values()
-    if isinstance(error, type) and issubclass(error, QslurmError)
-}
-
-
-def failure(error: QslurmError) -> Failed:
-    """An error as it travels."""
-    number = error.slurm_error if isinstance(error, RefusedError) else 0
-    return Failed(error.kind, error.message, error.hint, number)
-
-
-def error_of(failed: Failed) -> QslurmError:
-    """The error that was sent."""
-    error = _ERRORS.get(failed.kind, QslurmError)(failed.message, hint=failed.hint)
-    if isinstance(error, RefusedError):
-        error.slurm_error = failed.slurm_error
-    return error

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from qslurm.c1.connection.agent_messages import (
-    HEADER,
     LARGEST_ANSWER,
-    Failed,
     Question,
     answers,
     encode,
-    error_of,
 )
 from qslurm.errors import UnreachableError
-from qslurm.system.unix_socket import connected_unix
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.failures import Failed, error_of
+from qslurm.wire.frames import NO_REQUEST, signed_frame
+from qslurm.wire.unix_socket import connected_unix
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import AgentSettings
@@ -34,7 +34,7 @@ class AgentSocket:
     def __init__(self, settings: AgentSettings, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
-        self._link: socket.socket | None = None
+        self._link: BlockingConnection | None = None
         self._sign: Any = None
         self.asked = False
         """Whether the agent may have heard the last question."""
@@ -50,19 +50,16 @@ class AgentSocket:
             link = self._connected()
             credential = self._sign(body) if self._sign else b""
             self.asked = True
-            for part in (credential, body):
-                link.sendall(len(part).to_bytes(HEADER, "big") + part)
-            size = int.from_bytes(_exactly(link, HEADER), "big")
-            said = answers.decode(_exactly(link, size))
+            until = time.monotonic() + self._timeout_s
+            link.send_frame(signed_frame(NO_REQUEST, body, credential), until)
+            said = answers.decode(link.receive(until)[1])
         except BaseException as error:
             self.close()  # what is left unread (by who was interrupted, say) must not answer the next question
             if not isinstance(error, OSError | EOFError | msgspec.DecodeError):
                 raise
             if kept and not isinstance(error, TimeoutError):
                 return self.ask(question, answer)
-            why = getattr(error, "strerror", None) or (
-                "it hung up" if isinstance(error, EOFError) else str(error)
-            )
+            why = getattr(error, "strerror", None) or str(error)
             raise UnreachableError(
                 f"The center's agent at {self._where} did not answer ({why}).",
                 hint="Tell the center's admins, or try again later.",
@@ -94,27 +91,16 @@ class AgentSocket:
     def _where(self) -> str:
         return self._settings.socket if self._by_socket else self._settings.address
 
-    def _connected(self) -> socket.socket:
+    def _connected(self) -> BlockingConnection:
         if self._link is None:
             if self._by_socket:
-                self._link = connected_unix(self._settings.socket, self._timeout_s)
+                made = connected_unix(self._settings.socket, self._timeout_s)
             else:
                 from qslurm.c1.connection.agent_address import parse_address
                 from qslurm.protocol.credentials import Munge
 
-                self._link = socket.create_connection(parse_address(self._settings.address), self._timeout_s)
-                self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made = socket.create_connection(parse_address(self._settings.address), self._timeout_s)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sign = Munge(self._settings.munge_socket).sign
+            self._link = BlockingConnection(made, LARGEST_ANSWER)
         return self._link
-
-
-def _exactly(link: socket.socket, length: int) -> bytes:
-    if length > LARGEST_ANSWER:
-        raise OSError(errno.EMSGSIZE, "what answers there is no agent")
-    data = bytearray()
-    while len(data) < length:
-        piece = link.recv(min(length - len(data), 1 << 20))
-        if not piece:
-            raise EOFError
-        data += piece
-    return bytes(data)

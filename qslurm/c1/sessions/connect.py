@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from qslurm.protocol.dispatcher_frames import decode_reply
 from qslurm.protocol.messages import Attached, Refused
 from qslurm.protocol.session_frames import (
     ANSWER_LIMIT,
-    NO_QUESTION,
     PROTOCOL,
-    BrokenFrameError,
     Hello,
-    frame,
-    frames,
     host_and_port,
 )
+from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
+from qslurm.wire.peer import peer_uid
 
 CONNECT_S = 10.0
 """For each of: connecting, the handshake, the answer to Hello."""
@@ -118,8 +115,7 @@ def connect_unix(path: str) -> socket.socket:
     try:
         link.settimeout(CONNECT_S)
         link.connect(path)
-        _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in {0, os.getuid()}:
+        if peer_uid(link) not in {0, os.getuid()}:
             raise PermissionError(f"{path} is another user's")
     except OSError:
         link.close()
@@ -127,28 +123,25 @@ def connect_unix(path: str) -> socket.socket:
     return link
 
 
-def enter(link: socket.socket, secret: bytes) -> tuple[Attached, bytearray]:
+def enter(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     """Say hello; what C2 says of the session, and what has come behind that.
 
     NotOpenError if no session is open for this secret; OSError if the link breaks.
     """
     link.settimeout(CONNECT_S)
-    link.sendall(frame(NO_QUESTION, msgspec.msgpack.encode(Hello(PROTOCOL, secret))))
-    data = bytearray()
-    while True:
-        for _, body in frames(data, ANSWER_LIMIT):
-            answer = decode_reply(body)
-            if isinstance(answer, Attached):
-                return answer, data
-            if isinstance(answer, Refused) and answer.kind == NotOpenError.kind:
-                raise NotOpenError(answer.reason)
-            raise BrokenFrameError(
-                answer.reason if isinstance(answer, Refused) else "It does not say who it is."
-            )
+    link.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(Hello(PROTOCOL, secret))))
+    frames = FrameReader(ANSWER_LIMIT)
+    while (taken := frames.take()) is None:
         piece = link.recv(_READ)
         if not piece:
             raise ConnectionResetError("it hung up")
-        data += piece
+        frames.feed(piece)
+    answer = decode_reply(taken[1])
+    if isinstance(answer, Attached):
+        return answer, frames
+    if isinstance(answer, Refused) and answer.kind == NotOpenError.kind:
+        raise NotOpenError(answer.reason)
+    raise QslurmError(answer.reason if isinstance(answer, Refused) else "It does not say who it is.")
 
 
 def _head(link: socket.socket) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, encode
 from qslurm.protocol.messages import CIRCUIT_BYTES_IN_SESSION, OPEN_IN_SESSION, Conclude, Execute, Message
-from qslurm.protocol.session_frames import frame
+from qslurm.wire.frames import frame
 
 _AGAIN_S = 1.0
 

@@ -29,7 +29,8 @@ from qslurm.protocol.messages import (
     Pending,
     Refused,
 )
-from qslurm.protocol.session_frames import ANSWER_LIMIT, NO_QUESTION, SILENCE_S, frames
+from qslurm.protocol.session_frames import SILENCE_S
+from qslurm.wire.frames import NO_REQUEST, FrameReader
 
 LINK_LIMIT_S = 300.0
 """Without a link for so long the session is given up; its idle limit has ended it on C2, or will."""
@@ -78,10 +79,10 @@ class ReconnectingLink:
         self.over: QslurmError | None = None
         self._closing = False
         self._heard = 0.0
-        link, self.attached, data = self._open()
+        link, self.attached, frames = self._open()
         self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(
-            target=self._run, args=(link, data), name="qslurm-session", daemon=True
+            target=self._run, args=(link, frames), name="qslurm-session", daemon=True
         )
         self._thread.start()
 
@@ -117,17 +118,17 @@ class ReconnectingLink:
 
     # --- the link's thread ---------------------------------------------------------------------------
 
-    def _run(self, link: socket.socket, data: bytearray) -> None:
+    def _run(self, link: socket.socket, frames: FrameReader) -> None:
         error: QslurmError
         try:
             while True:
                 try:
-                    self._serve(link, data)
+                    self._serve(link, frames)
                 finally:
                     link.close()
                 if self._closing or self.over is not None:
                     break
-                link, self.attached, data = self._open_again()
+                link, self.attached, frames = self._open_again()
                 with self._lock:
                     self._questions.all_again()
                 if self._told_of_cut:
@@ -152,18 +153,18 @@ class ReconnectingLink:
         for question in left:
             question.answer.set_exception(self.over)
 
-    def _open(self) -> tuple[socket.socket, Attached, bytearray]:
+    def _open(self) -> tuple[socket.socket, Attached, FrameReader]:
         link = self._connect()
         try:
-            attached, data = enter(link, self._secret)
+            attached, frames = enter(link, self._secret)
             link.setblocking(False)
         except BaseException:
             link.close()
             raise
         self._heard = time.monotonic()
-        return link, attached, data
+        return link, attached, frames
 
-    def _open_again(self) -> tuple[socket.socket, Attached, bytearray]:
+    def _open_again(self) -> tuple[socket.socket, Attached, FrameReader]:
         """Connect until it works; the error that says why there is nothing to connect to any more."""
         began, attempts = time.monotonic(), self._barren
         self._barren += 1
@@ -208,12 +209,12 @@ class ReconnectingLink:
         except BlockingIOError:
             return
 
-    def _serve(self, link: socket.socket, data: bytearray) -> None:
+    def _serve(self, link: socket.socket, frames: FrameReader) -> None:
         """Send and receive until the link breaks, or nothing is left to be done."""
         unsent = bytearray()
         poller = select.poll()
         poller.register(self._ear, select.POLLIN)
-        self._take_in(data)
+        self._take_in(frames)
         while self.over is None and (unsent or not self._closing):
             with self._lock:
                 unsent += self._questions.due(self.attached.task, time.monotonic())
@@ -223,9 +224,9 @@ class ReconnectingLink:
                 ready = dict(poller.poll(self._poll_timeout_ms()))
                 if self._ear in ready:
                     self._silence_bell()
-                if link.fileno() in ready and not self._read(link, data):
+                if link.fileno() in ready and not self._read(link, frames):
                     return
-                self._take_in(data)
+                self._take_in(frames)
             except (OSError, QslurmError):
                 return
             if time.monotonic() - self._heard > SILENCE_S:
@@ -236,7 +237,7 @@ class ReconnectingLink:
         first = min(self._heard + SILENCE_S, self._questions.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
-    def _read(self, link: socket.socket, data: bytearray) -> bool:
+    def _read(self, link: socket.socket, frames: FrameReader) -> bool:
         """Take what has come; False if the other side has hung up."""
         while True:
             try:
@@ -246,15 +247,16 @@ class ReconnectingLink:
             if not piece:
                 return False
             self._heard = time.monotonic()
-            data += piece
+            frames.feed(piece)
 
-    def _take_in(self, data: bytearray) -> None:
-        for number, body in frames(data, ANSWER_LIMIT):
+    def _take_in(self, frames: FrameReader) -> None:
+        while (taken := frames.take()) is not None:
+            number, body = taken
             if body:
                 self._take(number, decode_reply(body))
 
     def _take(self, number: int, message: Message) -> None:
-        if number == NO_QUESTION:
+        if number == NO_REQUEST:
             if isinstance(message, Refused):
                 if message.kind == NotOpenError.kind:
                     raise NotOpenError(message.reason)

@@ -12,7 +12,6 @@ import os
 import select
 import shutil
 import socket
-import struct
 import tempfile
 import threading
 from collections import OrderedDict
@@ -26,8 +25,10 @@ from qslurm.c1.sessions.client import SessionClient
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.protocol.dispatcher_frames import decode_request, encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Conclude, Done, Execute, Executed, Message, Refused
-from qslurm.protocol.session_frames import BEAT_S, NO_QUESTION, QUESTION_LIMIT, frame, frames, hellos
+from qslurm.protocol.session_frames import BEAT_S, QUESTION_LIMIT, hellos
 from qslurm.runtimes.interface import Outcome
+from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
+from qslurm.wire.peer import peer_uid
 
 VARIABLE = "QSLURM_SESSION"
 """Names the socket in the environment of a session's processes."""
@@ -87,8 +88,7 @@ class SharedSession:
                 link, _ = self._listener.accept()
             except OSError:
                 return  # it was closed
-            _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if uid not in {0, os.getuid()} or not self._room.acquire(blocking=False):
+            if peer_uid(link) not in {0, os.getuid()} or not self._room.acquire(blocking=False):
                 link.close()
                 continue
             link.settimeout(_TAKE_S)
@@ -97,22 +97,23 @@ class SharedSession:
             ).start()
 
     def _serve(self, link: socket.socket) -> None:
-        lock, data = threading.Lock(), bytearray()
+        lock, frames = threading.Lock(), FrameReader(QUESTION_LIMIT)
         visitor: _Visitor | None = None
         with link:
             try:
                 while True:
                     if not select.select([link], [], [], BEAT_S)[0]:
-                        _send(link, lock, NO_QUESTION, b"")
+                        _send(link, lock, NO_REQUEST, b"")
                         continue
                     piece = link.recv(_READ)
                     if not piece:
                         return
-                    data += piece
-                    for number, body in frames(data, QUESTION_LIMIT):
+                    frames.feed(piece)
+                    while (taken := frames.take()) is not None:
+                        number, body = taken
                         if visitor is None:
                             visitor = self._visitor(hellos.decode(body).secret)
-                            _send(link, lock, NO_QUESTION, encode(self._client.attached))
+                            _send(link, lock, NO_REQUEST, encode(self._client.attached))
                         else:
                             self._take(visitor, partial(_answer, link, lock, number), decode_request(body))
             except (OSError, ValueError, QslurmError):  # what can't be decoded is a ValueError

@@ -63,7 +63,7 @@ from qslurm.runtimes.quantum.pool import RuntimePool
 from qslurm.runtimes.quantum.pool_process import Runtime
 from qslurm.runtimes.quantum.process_starter import Starter
 from qslurm.system.event_log import EventLog
-from qslurm.system.job_of_process import Peer
+from qslurm.wire.peer import Peer
 
 if TYPE_CHECKING:
     import socket

@@ -16,13 +16,17 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
+import msgspec
+
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.gate.change_detector import ChangeDetector, deeds_of
 from qslurm.c2.gate.squeue_diff import Jobs
 from qslurm.c2.hooks import gate_notifier
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import QslurmError
-from qslurm.protocol.feed_frames import Said, Still, Trouble, Wanted, receive, send, wanted
+from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Wanted, wanted
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.unix_socket import connected_unix
 
 RETRY_S = 1.0
 """Between two tries to reach the job manager."""
@@ -84,7 +88,10 @@ class Feeder:
         trouble = ""
         while not self._stopping:
             try:
-                with closing(self._connected()) as link, closing(gate_notifier.listen(self._state)) as rung:
+                with (
+                    BlockingConnection(connected_unix(self._path, SEND_S), LARGEST) as link,
+                    closing(gate_notifier.listen(self._state)) as rung,
+                ):
                     self._say("the job manager is told of jobs", socket=self._path)
                     trouble = ""
                     _Conversation(self._slurm, link, rung, self._ours, self._say).hold()
@@ -100,22 +107,17 @@ class Feeder:
                 trouble = why
             select.select([self._ours], [], [], RETRY_S)
 
-    def _connected(self) -> socket.socket:
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            link.settimeout(SEND_S)
-            link.connect(self._path)
-        except OSError:
-            link.close()
-            raise
-        return link
-
 
 class _Conversation:
     """With one job manager, until it hangs up (EOFError), does not listen (OSError), or we are told to stop."""
 
     def __init__(
-        self, slurm: Slurm, link: socket.socket, rung: socket.socket, stop: int, say: Callable[..., None]
+        self,
+        slurm: Slurm,
+        link: BlockingConnection,
+        rung: socket.socket,
+        stop: int,
+        say: Callable[..., None],
     ) -> None:
         self._slurm, self._link, self._rung, self._stop, self._say = slurm, link, rung, stop, say
         self._jobs = Jobs(slurm)
@@ -143,7 +145,7 @@ class _Conversation:
                     return
                 now = time.monotonic()
                 if self._link in ready:
-                    self._want(wanted.decode(receive(self._link)), now)
+                    self._want(wanted.decode(self._link.receive(now + SEND_S)[1]), now)
                 if self._rung in ready:
                     self._heard_bell(now)
                 for watch in [one for one in self._watches if one in ready]:
@@ -153,14 +155,14 @@ class _Conversation:
         finally:
             self._close_watches()
 
-    def _wait(self) -> list[socket.socket | int | ChangeDetector]:
+    def _wait(self) -> list[BlockingConnection | socket.socket | int | ChangeDetector]:
         now = time.monotonic()
         timeout = None
         if self._is_wanted:
             next_watch = self._begun + 1 / WATCHES if len(self._watches) < WATCHES else float("inf")
             next_look = min(max(self._due, self._not_before), self._doubted)
             timeout = min(next_look, self._told + STILL_S, next_watch) - now
-        listened: list[socket.socket | int | ChangeDetector] = [
+        listened: list[BlockingConnection | socket.socket | int | ChangeDetector] = [
             self._link,
             self._stop,
             self._rung,
@@ -254,7 +256,7 @@ class _Conversation:
         self._not_before = time.monotonic() + max(SHORTEST_PAUSE_S, BREATH * self._spent)
 
     def _send(self, message: Said) -> None:
-        send(self._link, message)
+        self._link.send(msgspec.msgpack.encode(message), time.monotonic() + SEND_S)
         self._told = time.monotonic()
 
     def _keep_watch(self, now: float) -> None:

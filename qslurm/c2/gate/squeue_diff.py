@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qslurm.c2.slurm_commands import Slurm
-from qslurm.protocol.feed_frames import Update
+from qslurm.protocol.feed import Update
 from qslurm.slurm.job_row import JobRow
 from qslurm.slurm.squeue_output import Words, lines_of, row_of, words_of
 

@@ -7,7 +7,6 @@ import pwd
 import queue
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,11 +18,14 @@ import msgspec
 
 from qslurm.c2.jobmanager.job_table import Table
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.protocol import feed_frames
+from qslurm.protocol import feed
 from qslurm.protocol.job_changes import Load
 from qslurm.protocol.partition_queue import loads, places
 from qslurm.slurm.job_row import JobRow
 from qslurm.system.event_log import EventLog
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.peer import peer_uid
+from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)
 strangers = EventLog(f"{__name__}.strangers", a_minute=10)
@@ -65,7 +67,7 @@ class Feed:
         """The newest question, the newest that the gate was told of, and the newest that it has looked for."""
         self._lock = threading.Lock()
         self._table = Table(prefix)
-        self._link: socket.socket | None = None
+        self._link: BlockingConnection | None = None
         self._is_wanted = False
         self._is_live = False
         self._asked = self._heard = float("-inf")
@@ -75,7 +77,7 @@ class Feed:
         self._loads: tuple[int, list[Load]] = (-1, [])
         """What was made of all jobs, and of which version of the table."""
         self._links: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
-        self._listener = _listener(self._path)
+        self._listener = listen_unix(self._path, service="job manager", setting="feed under [jobmanager]")
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
         self._entrance = threading.Thread(target=self._accept, name="feed-accept", daemon=True)
@@ -89,8 +91,7 @@ class Feed:
         self._entrance.join()
         with self._lock:
             if self._link is not None:
-                with suppress(OSError):
-                    self._link.shutdown(socket.SHUT_RDWR)
+                self._link.shutdown()
         self._thread.join()
         self._path.unlink(missing_ok=True)
 
@@ -158,7 +159,7 @@ class Feed:
             except OSError:  # closed
                 self._links.put(None)
                 return
-            _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            uid = peer_uid(link)
             if uid in self._trusted:
                 self._links.put(link)
                 continue
@@ -168,11 +169,10 @@ class Feed:
 
     def _run(self) -> None:
         while (link := self._links.get()) is not None:
-            with link:
-                self._serve(link)
+            with BlockingConnection(link, feed.LARGEST) as connection:
+                self._serve(connection)
 
-    def _serve(self, link: socket.socket) -> None:
-        link.settimeout(DEAD_S)
+    def _serve(self, link: BlockingConnection) -> None:
         with self._lock:
             self._link, self._is_wanted, self._said = link, False, self._looked
             self._want(time.monotonic() - self._asked < REST_S)
@@ -187,25 +187,25 @@ class Feed:
             self._link = None
             self._lose("The gate is away.")
 
-    def _hear(self, link: socket.socket) -> None:
+    def _hear(self, link: BlockingConnection) -> None:
         ready, _, _ = select.select([link], [], [], TICK_S)
-        message = feed_frames.said.decode(feed_frames.receive(link)) if ready else None
+        message = feed.said.decode(link.receive(time.monotonic() + DEAD_S)[1]) if ready else None
         now = time.monotonic()
         touched: set[str] = set()
         has_looked = False
         with self._lock:
             if message is not None:
                 self._heard = now
-            if isinstance(message, feed_frames.Update | feed_frames.Still) and message.look > self._looked:
+            if isinstance(message, feed.Update | feed.Still) and message.look > self._looked:
                 self._looked, has_looked = message.look, True
                 if self._is_wanted and self._questions > self._said:
                     self._say_wanted(link)
             elif self._is_wanted and now - self._heard > DEAD_S:
                 raise TimeoutError("it says nothing")
-            if isinstance(message, feed_frames.Update):
+            if isinstance(message, feed.Update):
                 touched = self._table.apply(message)
                 self._version += 1
-            if isinstance(message, feed_frames.Trouble):
+            if isinstance(message, feed.Trouble):
                 self._lose(message.reason)
             elif message is not None and self._is_wanted and not self._is_live:
                 self._is_live = True
@@ -230,11 +230,12 @@ class Feed:
         self._is_wanted, self._heard = is_wanted, time.monotonic()
         self._say_wanted(self._link)
 
-    def _say_wanted(self, link: socket.socket) -> None:
+    def _say_wanted(self, link: BlockingConnection) -> None:
         # One question is under way at a time, so what is said always fits into the link: nobody waits with the lock.
         self._said = self._questions
         with suppress(OSError):  # the thread notices that the link is gone
-            feed_frames.send(link, feed_frames.Wanted(self._is_wanted, self._questions))
+            wanted = feed.Wanted(self._is_wanted, self._questions)
+            link.send(msgspec.msgpack.encode(wanted), time.monotonic() + DEAD_S)
 
 
 def _uids(names: Iterable[str]) -> set[int]:
@@ -244,19 +245,3 @@ def _uids(names: Iterable[str]) -> set[int]:
         raise ConfigError(
             f"This host has no user {error.args[0]}.", hint="Look at trusted_users in [dispatcher]."
         ) from error
-
-
-def _listener(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o666)  # who may speak is decided by who they are
-        listener.listen(8)
-    except OSError as error:
-        listener.close()
-        raise UnreachableError(
-            f"The job manager can't listen at {path}: {error.strerror}.",
-            hint=f"It is `feed` in [jobmanager]. Is its folder there, and uid {os.getuid()}'s?",
-        ) from error
-    return listener

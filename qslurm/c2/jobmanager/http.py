@@ -19,10 +19,10 @@ from qslurm.errors import (
     PermissionDeniedError,
     QslurmError,
     TokenError,
+    TooOftenError,
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.protocol.token_renewal import TooOftenError
 from qslurm.system.event_log import EventLog
 from qslurm.system.logfmt import Field
 

@@ -12,7 +12,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from qslurm.protocol.feed_frames import Update
+from qslurm.protocol.feed import Update
 from qslurm.protocol.job_changes import Page
 from qslurm.slurm.job_row import JobRow
 

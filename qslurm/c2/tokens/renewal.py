@@ -12,8 +12,7 @@ from qslurm.c2.config.tokens import TokensConfig
 from qslurm.c2.tokens.issue import SHORTEST_S, refuse_masters, sign
 from qslurm.c2.tokens.keys import CENTER_NAME, KeyHolder
 from qslurm.c2.tokens.renewal_terms import Terms, read_terms
-from qslurm.errors import InvalidInputError, PermissionDeniedError, TokenError
-from qslurm.protocol.token_renewal import TooOftenError
+from qslurm.errors import InvalidInputError, PermissionDeniedError, TokenError, TooOftenError
 from qslurm.tokens.claims import Claims, inspect
 from qslurm.tokens.lifetime import describe_expiry
 from qslurm.tokens.secret import Secret

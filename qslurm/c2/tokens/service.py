@@ -11,8 +11,6 @@ import pwd
 import select
 import signal
 import socket
-import stat
-import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +20,14 @@ import msgspec
 from qslurm.c2.config.tokens import TokensConfig
 from qslurm.c2.tokens.keys import list_keys
 from qslurm.c2.tokens.renewal import Renewals, Renewed
-from qslurm.errors import ConfigError, QslurmError, UnreachableError
-from qslurm.protocol.token_renewal import Answer, Given, Refused, ask_decoder, receive, send
+from qslurm.errors import ConfigError, QslurmError
+from qslurm.protocol.token_renewal import LARGEST, Answer, Given, ask_decoder
 from qslurm.system.event_log import EventLog
 from qslurm.tokens.lifetime import parse_lifetime
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.failures import Failed, failure
+from qslurm.wire.peer import peer_uid
+from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)
 
@@ -55,7 +57,7 @@ def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     path = Path(config.socket)
-    with _listening(path) as listener:
+    with listen_unix(path, service="renewal service", setting="socket under [tokens]") as listener:
         log.info("listening", socket=str(path), centers=",".join(centers))
         poll = select.poll()
         poll.register(ear, select.POLLIN)
@@ -85,14 +87,14 @@ class Service:
                 log.warning("hung up", reason=str(error) or type(error).__name__)
 
     def _answer(self, connection: socket.socket) -> None:
-        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        uid = peer_uid(connection)
         if uid not in self._clients:
             self._note(uid)
             return
-        question = ask_decoder.decode(receive(connection, time.monotonic() + QUESTION_S))
+        asking = BlockingConnection(connection, LARGEST)
+        question = ask_decoder.decode(asking.receive(time.monotonic() + QUESTION_S)[1])
         answer = self._answered(question.token, question.only_look)
-        connection.settimeout(QUESTION_S)
-        send(connection, msgspec.msgpack.encode(answer))
+        asking.send(msgspec.msgpack.encode(answer), time.monotonic() + QUESTION_S)
 
     def _note(self, uid: int) -> None:
         """Somebody was turned away; who comes again and again does not fill the log."""
@@ -106,12 +108,10 @@ class Service:
             found = self._renewals.look(token) if only_look else self._renewals.renew(token)
         except QslurmError as error:
             log.warning("refused", reason=error.message)
-            return Refused(error.kind, error.message, error.hint)
+            return failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the service, nor be told to a center
             log.crashed("a question failed", error)
-            return Refused(
-                "unexpected", "C2's renewal service failed.", "C2's operators find why in its log."
-            )
+            return Failed("unexpected", "C2's renewal service failed.", "C2's operators find why in its log.")
         if found.token is not None:
             _audit(found)
         expires = found.claims.expires or 0
@@ -135,34 +135,3 @@ def _uid(name: str) -> int:
         raise ConfigError(
             f"There is no user {name} here, who asks for renewals.", hint="Check clients under [tokens]."
         ) from error
-
-
-def _listening(path: Path) -> socket.socket:
-    """A socket that everybody may connect to: the kernel says who does, and only clients are answered."""
-    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
-        raise ConfigError(f"{path} is there, and no socket.", hint="Look at socket under [tokens].")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.exists():
-            _take_away(path)
-        listener.bind(str(path))
-        path.chmod(0o666)
-        listener.listen(64)
-    except UnreachableError:
-        listener.close()
-        raise
-    except OSError as error:
-        listener.close()
-        raise UnreachableError(
-            f"The renewal service can't listen at {path}: {error.strerror}.",
-            hint=f"Is its folder there, and uid {os.getuid()}'s?",
-        ) from error
-    return listener
-
-
-def _take_away(path: Path) -> None:
-    """Remove the socket of a service that was killed; UnreachableError if it lives."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) == 0:
-            raise UnreachableError(f"Another renewal service listens at {path}.")
-    path.unlink()

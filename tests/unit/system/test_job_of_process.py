@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from qslurm.system.job_of_process import Ancestor, Peer, job_among, job_of, name_of_watcher
+from qslurm.system.job_of_process import Ancestor, job_among, job_of, name_of_watcher
+from qslurm.wire.peer import Peer
 from tests.unit.waiting import until
 
 BASH = Ancestor("slurm_script", "/bin/bash", False)

@@ -19,7 +19,7 @@ from qslurm.c2.dispatcher.listeners.accept import AcceptSocket
 from qslurm.protocol.handshake_limits import HandshakeLimits
 from qslurm.runtimes.lanes.client import DOOR_LIMIT, HELLO_LIMIT, Hello
 from qslurm.system.event_log import EventLog
-from qslurm.system.job_of_process import Peer
+from qslurm.wire.peer import Peer
 
 log = EventLog(__name__)
 

@@ -27,15 +27,12 @@ from qslurm.protocol.session_frames import (
     ANSWER_LIMIT,
     BEAT_S,
     HELLO_LIMIT,
-    NO_QUESTION,
     PROTOCOL,
     QUESTION_LIMIT,
-    BrokenFrameError,
-    frame,
-    frames,
     hellos,
 )
 from qslurm.system.event_log import EventLog
+from qslurm.wire.frames import NO_REQUEST, FrameError, frame
 
 log = EventLog(__name__)
 
@@ -180,7 +177,8 @@ class SessionServer:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
         self._number += 1
         name = b"caller" + self._number.to_bytes(8, "big")
-        guest = _Guest(TlsConnection(connection, self._context), name, host)
+        link = TlsConnection(connection, self._context, limit=HELLO_LIMIT)
+        guest = _Guest(link, name, host)
         self._guests[connection.fileno()] = guest
         self._names[name] = guest
         self._strangers.add(guest)
@@ -221,9 +219,10 @@ class SessionServer:
             self._end(before, "another connection took its place")
         self._strangers.remove(guest)
         guest.task = attached.task
+        guest.link.data.limit = QUESTION_LIMIT
         self._clients[attached.task] = guest
         log.info("a session's client is there", task=attached.task, address=guest.host)
-        self._send(guest, frame(NO_QUESTION, encode(attached)))
+        self._send(guest, frame(NO_REQUEST, encode(attached)))
 
     def _note_refused(self, host: str) -> None:
         now = self._clock()
@@ -232,7 +231,7 @@ class SessionServer:
             log.info("somebody is not let in", address=host)
 
     def _send_away(self, guest: _Guest, why: Refused) -> None:
-        self._send(guest, frame(NO_QUESTION, encode(why)))
+        self._send(guest, frame(NO_REQUEST, encode(why)))
         self._end(guest)
 
     def _beat(self) -> None:
@@ -240,7 +239,7 @@ class SessionServer:
             if not self._is_open(task):
                 self._end(guest, "its session has ended")
             elif not guest.link.unsent:
-                self._send(guest, frame(NO_QUESTION, b""))
+                self._send(guest, frame(NO_REQUEST, b""))
 
     # --- what comes ----------------------------------------------------------------------------------
 
@@ -264,7 +263,7 @@ class SessionServer:
             self._end(guest, f"TLS: {error.reason}")
             return
         self._send_raw(guest, answer)
-        if not guest.is_gone and guest.link.data:
+        if not guest.is_gone and len(guest.link.data):
             self._buffered[guest] = None
             self._watch(guest)
 
@@ -274,13 +273,13 @@ class SessionServer:
         if not guest.may_speak:
             return None  # it comes again when it may
         try:
-            said = next(frames(guest.link.data, QUESTION_LIMIT if guest.task else HELLO_LIMIT), None)
-        except BrokenFrameError as error:
-            self._end(guest, error.message)
+            said = guest.link.data.take()
+        except FrameError as error:
+            self._end(guest, str(error))
             return None
         if said is None:
             return None
-        if guest.link.data:
+        if len(guest.link.data):
             self._buffered[guest] = None  # behind the others
         if not guest.task:
             self._let_in(guest, said[1])
@@ -293,7 +292,7 @@ class SessionServer:
 
     def _send(self, guest: _Guest, data: bytes) -> None:
         self._send_raw(guest, guest.link.encrypt(data))
-        if not guest.is_gone and guest.link.data and guest.may_speak:
+        if not guest.is_gone and len(guest.link.data) and guest.may_speak:
             self._buffered[guest] = None
 
     def _send_raw(self, guest: _Guest, data: bytes) -> None:
@@ -315,7 +314,7 @@ class SessionServer:
             self._end(guest)
             return
         if not guest.link.unsent:
-            if guest.link.data:
+            if len(guest.link.data):
                 self._buffered[guest] = None
             self._watch(guest)
 

@@ -10,6 +10,7 @@ from qslurm.c2.dispatcher.listeners.send_buffer import SendBuffer
 from qslurm.errors import QslurmError
 from qslurm.protocol.session_frames import host_and_port
 from qslurm.protocol.tls_certificate import certificate_of, have_certificate
+from qslurm.wire.frames import FrameReader
 
 _RECORD = 64 * 1024
 
@@ -42,10 +43,10 @@ def listen_at(place: str) -> socket.socket:
 class TlsConnection:
     """The server's side of a connection. `data` has come and was not taken; `came` counts bytes as they travel."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, *, limit: int) -> None:
         connection.setblocking(False)
         self.socket = connection
-        self.data = bytearray()
+        self.data = FrameReader(limit)
         self.came = 0
         self.unsent = SendBuffer(connection)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -71,7 +72,7 @@ class TlsConnection:
                 self._tls.do_handshake()
                 self._greeted = True
             while piece := self._tls.read(_RECORD):
-                self.data += piece
+                self.data.feed(piece)
         except ssl.SSLWantReadError:
             pass  # that was all
         return self._outgoing.read()

@@ -21,7 +21,7 @@ from qslurm.c2.dispatcher.listeners.send_buffer import SendBuffer
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, MESSAGE_FRAMES, MESSAGE_SLACK
 from qslurm.protocol.zmtp import Wire, WireError, pack
 from qslurm.system.event_log import EventLog
-from qslurm.system.job_of_process import Peer
+from qslurm.wire.peer import Peer
 
 log = EventLog(__name__)
 

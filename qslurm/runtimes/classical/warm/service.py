@@ -29,8 +29,8 @@ from qslurm.runtimes.classical.warm.start import listen, put_client, take_client
 from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
 from qslurm.runtimes.classical.warm.step_identity import Caller, assignment, join_cgroups
 from qslurm.system import kernel
-from qslurm.system.job_of_process import Peer
 from qslurm.system.logfmt import Field, say
+from qslurm.wire.peer import Peer
 
 REQUEST_S = 1.0
 """How long a step may take to say what it wants, and wait for a runtime when none is ready."""

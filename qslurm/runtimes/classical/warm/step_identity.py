@@ -10,7 +10,8 @@ import msgspec
 
 from qslurm.runtimes.classical import limits
 from qslurm.runtimes.classical.warm.runtime import Assignment
-from qslurm.system.job_of_process import Peer, job_of
+from qslurm.system.job_of_process import job_of
+from qslurm.wire.peer import Peer
 
 
 class Caller(msgspec.Struct, eq=False):

@@ -35,8 +35,6 @@ from qslurm.c1.connection.agent_messages import (
     Submit,
     UpdateJob,
     encode,
-    error_of,
-    failure,
     questions,
 )
 from qslurm.c1.origin import user_of
@@ -392,18 +390,6 @@ def test_what_is_no_submission_is_not_taken(office, change):
     with pytest.raises(InvalidInputError):
         desk.answer(ANN, question)
     assert outbox.open() == []
-
-
-def test_errors_travel_as_what_they_are():
-    error = RefusedError("No such account.", hint="Ask.")
-    error.slurm_error = 2045
-    back = error_of(failure(error))
-    assert (type(back), back.message, back.hint, back.slurm_error) == (
-        RefusedError,
-        "No such account.",
-        "Ask.",
-        2045,
-    )
 
 
 def test_every_user_is_told_where_sessions_are_entered_and_how_long_the_lines_are(office):

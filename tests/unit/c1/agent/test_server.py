@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm.c1.agent import server
-from qslurm.c1.connection.agent_messages import HEADER, Failed, GetStatus, answers, encode
+from qslurm.c1.connection.agent_messages import GetStatus, answers, encode
 from qslurm.system.notifier import Notifier
+from qslurm.wire.failures import Failed
+from qslurm.wire.frames import NO_REQUEST, OVERHEAD, signed_frame
 
 PATIENCE_S = 60
 
 
 def question():
-    body = encode(GetStatus())
-    return bytes(HEADER) + len(body).to_bytes(HEADER, "big") + body
+    return signed_frame(NO_REQUEST, encode(GetStatus()), b"")
 
 
 @pytest.mark.parametrize("size", [50_000, 5_000_000])
@@ -61,6 +62,6 @@ def test_an_answer_that_is_nested_too_deeply_is_told_and_the_agent_does_not_hang
     with ours, theirs:
         asyncio.run(story(ours, theirs))
         theirs.settimeout(PATIENCE_S)
-        said = answers.decode(theirs.recv(1 << 16)[HEADER:])
+        said = answers.decode(theirs.recv(1 << 16)[OVERHEAD:])
     assert isinstance(said, Failed)
     assert "nested too deeply" in said.message

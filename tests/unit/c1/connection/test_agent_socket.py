@@ -7,25 +7,27 @@ import socket
 import pytest
 
 from qslurm.c1.config.settings import AgentSettings
-from qslurm.c1.connection.agent_messages import HEADER, AgentStatus, Answered, GetStatus, encode
+from qslurm.c1.connection.agent_messages import LARGEST_ANSWER, AgentStatus, Answered, GetStatus, encode
 from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.errors import UnreachableError
 from qslurm.slurm.rest import JobInfo
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.frames import NO_REQUEST, frame
 
 
 @pytest.fixture
 def ends():
     """A link that is connected, and the agent's end of it."""
     link = AgentSocket(AgentSettings(socket="agent.sock"), 5.0)
-    link._link, agent = socket.socketpair()
+    ours, agent = socket.socketpair()
+    link._link = BlockingConnection(ours, LARGEST_ANSWER)
     yield link, agent
     link.close()
     agent.close()
 
 
 def answer(value):
-    body = encode(Answered(value))
-    return len(body).to_bytes(HEADER, "big") + body
+    return frame(NO_REQUEST, encode(Answered(value)))
 
 
 def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_question(ends, monkeypatch):
@@ -35,7 +37,7 @@ def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_q
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("qslurm.c1.connection.agent_socket._exactly", interrupted)
+        patch.setattr(link._link, "receive", interrupted)
         link.ask(GetStatus(), AgentStatus)
     assert agent.recv(65536)  # it was asked, and may answer when it likes
     assert link._link is None

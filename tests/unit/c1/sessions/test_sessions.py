@@ -17,8 +17,9 @@ from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError, enter
 from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, TimedOutError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Await, Execute, GetStatus, Refused
-from qslurm.protocol.session_frames import PROTOCOL, Hello, frame, frames, host_and_port
+from qslurm.protocol.session_frames import PROTOCOL, Hello, host_and_port
 from qslurm.runtimes.interface import QuantumInterface
+from qslurm.wire.frames import FrameReader, frame
 from tests.unit.c1.sessions.conftest import Place
 from tests.unit.waiting import until
 
@@ -228,10 +229,12 @@ def test_a_client_gets_no_further_than_its_own_session(place: Place) -> None:
             GetStatus(),
         ):
             link.sendall(frame(1, encode(message)))
-            data = bytearray()
-            while not (said := [body for number, body in frames(data, 10_000) if number == 1]):
-                data += link.recv(10_000)
-            answer = decode_reply(said[0])
+            frames, taken = FrameReader(10_000), None
+            while taken is None or taken[0] != 1:
+                taken = frames.take()
+                if taken is None:
+                    frames.feed(link.recv(10_000))
+            answer = decode_reply(taken[1])
             assert isinstance(answer, Refused)
             assert answer.kind == "permission"
     assert place.begun() == 0

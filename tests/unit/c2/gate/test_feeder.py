@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 
 from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
@@ -20,9 +21,9 @@ from qslurm.c2.gate.feeder import Feeder
 from qslurm.c2.gate.squeue_diff import Jobs
 from qslurm.c2.hooks import gate_notifier
 from qslurm.errors import QslurmError, UnreachableError
-from qslurm.protocol import feed_frames
-from qslurm.protocol.feed_frames import Still, Trouble, Update, Wanted
+from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, said
 from qslurm.slurm.squeue_output import WORDS
+from qslurm.wire.blocking import BlockingConnection
 
 LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||\n"
 
@@ -116,7 +117,7 @@ def test_a_job_that_is_forgotten_between_two_questions_is_not_told_of() -> None:
 @pytest.fixture
 def gate(
     home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Slurm, socket.socket, Callable[[], None]]]:
+) -> Iterator[tuple[Slurm, BlockingConnection, Callable[[], None]]]:
     """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
     slurm = Slurm()
     monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
@@ -132,8 +133,7 @@ def gate(
     )
     one = Feeder(config, lambda *_, **__: None)
     one.start()
-    link, _ = listener.accept()
-    link.settimeout(60)
+    link = BlockingConnection(listener.accept()[0], LARGEST)
     yield slurm, link, lambda: gate_notifier.ring(str(home))
     link.close()
     one.stop()
@@ -141,19 +141,23 @@ def gate(
     assert threading.active_count() < 100
 
 
-def hear(link: socket.socket, *kinds: type) -> feed_frames.Said:
+def say(link: BlockingConnection, message: Wanted) -> None:
+    link.send(msgspec.msgpack.encode(message), time.monotonic() + 60)
+
+
+def hear(link: BlockingConnection, *kinds: type) -> Said:
     """The next message of these kinds."""
-    while not isinstance(message := feed_frames.said.decode(feed_frames.receive(link)), kinds):
+    while not isinstance(message := said.decode(link.receive(time.monotonic() + 60)[1]), kinds):
         pass
     return message
 
 
 def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing(
-    gate: tuple[Slurm, socket.socket, Callable[[], None]],
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]],
 ) -> None:
     slurm, link, ring = gate
     slurm.put(1, "PENDING")
-    feed_frames.send(link, Wanted(True))
+    say(link, Wanted(True))
     first = hear(link, Update)
     assert isinstance(first, Update)
     assert first.reset
@@ -163,7 +167,7 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     second = hear(link, Update)
     assert isinstance(second, Update)
     assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
-    feed_frames.send(link, Wanted(True, look=7))
+    say(link, Wanted(True, look=7))
     while (answer := hear(link, Update, Still)).look < 7:  # type: ignore[union-attr]
         assert answer == Still()
     slurm.away = True
@@ -198,7 +202,7 @@ class Watch:
 
 
 def test_what_changes_twice_in_a_second_is_told_twice(
-    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm, link, _ = gate
     monkeypatch.setattr(feeder, "ChangeDetector", Watch)
@@ -206,7 +210,7 @@ def test_what_changes_twice_in_a_second_is_told_twice(
     monkeypatch.setattr(feeder, "DEAF_S", 1000.0)
     monkeypatch.setattr(feeder, "SAME_SECOND_S", 0.5)
     slurm.put(1, "PENDING")
-    feed_frames.send(link, Wanted(True))
+    say(link, Wanted(True))
     assert told(hear(link, Update)) == [(1, "PENDING", "bell")]  # type: ignore[arg-type]
     while slurm.looks < 2:
         hear(link, Still)
@@ -215,19 +219,19 @@ def test_what_changes_twice_in_a_second_is_told_twice(
 
 
 def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_something(
-    gate: tuple[Slurm, socket.socket, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm, link, _ = gate
     monkeypatch.setattr(feeder, "DEAF_S", float("inf"))  # nothing else makes it look
 
-    def asks(number: int) -> feed_frames.Said:
-        feed_frames.send(link, Wanted(True, look=number))
+    def asks(number: int) -> Said:
+        say(link, Wanted(True, look=number))
         while (answer := hear(link, Update, Still)).look < number:  # type: ignore[union-attr]
             pass
         return answer
 
     slurm.put(1, "PENDING")
-    feed_frames.send(link, Wanted(True))
+    say(link, Wanted(True))
     hear(link, Update)
     asks(1)  # from now on it knows what slurmctld has done
     looks = slurm.looks
@@ -236,7 +240,7 @@ def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_s
     monkeypatch.setattr(feeder, "SURE_S", 0.1)
     slurm.counted = 0
     for number in range(3, 200):
-        feed_frames.send(link, Wanted(True, look=number))
+        say(link, Wanted(True, look=number))
     while hear(link, Still).look < 199:  # type: ignore[union-attr]
         pass
     assert slurm.counted < 100, "many who ask at once are answered together"

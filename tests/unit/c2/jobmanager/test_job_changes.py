@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +22,10 @@ from qslurm.c2.jobmanager.job_changes import Following
 from qslurm.c2.jobmanager.job_table import Table
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.protocol import feed_frames
-from qslurm.protocol.feed_frames import Said, Still, Trouble, Update
+from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
 from qslurm.slurm.job_row import JobRow
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.unix_socket import connected_unix
 from tests.unit.waiting import until
 
 if TYPE_CHECKING:
@@ -58,19 +59,17 @@ class Gate:
     """Stands in for the gate, at the socket's other end."""
 
     def __init__(self, path: Path) -> None:
-        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._link.settimeout(60)
-        self._link.connect(str(path))
+        self._link = BlockingConnection(connected_unix(str(path), 60), LARGEST)
 
-    def hears(self) -> feed_frames.Wanted:
-        return feed_frames.wanted.decode(feed_frames.receive(self._link))
+    def hears(self) -> Wanted:
+        return wanted.decode(self._link.receive(time.monotonic() + 60)[1])
 
     def is_wanted(self) -> bool:
         return self.hears().wanted
 
     def says(self, *messages: Said) -> None:
         for message in messages:
-            feed_frames.send(self._link, message)
+            self._link.send(msgspec.msgpack.encode(message), time.monotonic() + 60)
 
     def has(self, *rows: JobRow) -> threading.Thread:
         """Say these when it is wanted."""

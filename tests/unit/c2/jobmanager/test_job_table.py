@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qslurm.c2.jobmanager import job_table
 from qslurm.c2.jobmanager.job_table import Table
-from qslurm.protocol.feed_frames import Update
+from qslurm.protocol.feed import Update
 from qslurm.slurm.job_row import JobRow
 
 

@@ -16,17 +16,19 @@ from qslurm.c2.tokens.issue import sign
 from qslurm.c2.tokens.keys import KeyHolder, remove_key
 from qslurm.c2.tokens.renewal import BURST, EVERY_S, Allowance, Renewals
 from qslurm.c2.tokens.renewal_terms import Terms, read_terms, until, write_terms
-from qslurm.c2.tokens.service import Service, _listening, serve
+from qslurm.c2.tokens.service import Service, serve
 from qslurm.errors import (
     ConfigError,
     InvalidInputError,
     PermissionDeniedError,
     QslurmError,
     TokenError,
+    TooOftenError,
     UnreachableError,
 )
-from qslurm.protocol.token_renewal import LARGEST, TooOftenError, ask, send
+from qslurm.protocol.token_renewal import LARGEST, ask
 from qslurm.tokens.secret import Secret
+from qslurm.wire.frames import NO_REQUEST, frame
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -269,7 +271,7 @@ def test_a_service_that_is_away_or_speaks_nonsense_is_unreachable(home: Path) ->
 
         def garbage() -> None:
             with listener.accept()[0] as connection:
-                send(connection, b"\xc1")
+                connection.sendall(frame(NO_REQUEST, b"\xc1"))
 
         thread = threading.Thread(target=garbage)
         thread.start()
@@ -282,23 +284,6 @@ def test_a_client_that_is_no_user_here_is_a_mistake_in_the_configuration(office:
     config = msgspec.structs.replace(office.config, clients=("qs-nobody-of-this-name",))
     with pytest.raises(ConfigError, match="no user qs-nobody"):
         Service(config, office.renewals)
-
-
-def test_what_a_killed_service_has_left_is_no_hindrance_and_a_live_one_is(home: Path, office: Office) -> None:
-    path = home / "tokens.sock"
-    _listening(path).close()
-    assert path.is_socket()
-    with _listening(path):
-        assert path.stat().st_mode & 0o777 == 0o666
-        with pytest.raises(UnreachableError, match="Another renewal service"):
-            _listening(path)
-    path.unlink()
-    path.write_text("mine")
-    with pytest.raises(ConfigError, match="no socket"):
-        _listening(path)
-    assert path.read_text() == "mine"
-    with pytest.raises(UnreachableError, match="can't listen"):
-        _listening(home / "none" / "tokens.sock")
 
 
 @pytest.mark.parametrize("changes", [{"renewed_lifetime": "soon"}, {"max_lifetime": ""}, {"socket": ""}])

@@ -1,19 +1,16 @@
-"""What the gate and the job manager say to each other: frames of msgpack over a Unix socket.
+"""What the gate and the job manager say to each other over a Unix socket.
 
 The job manager listens, and says whether anybody follows; the gate connects, and tells how the jobs are.
 """
 
 from __future__ import annotations
 
-import socket
-
 import msgspec
 
 from qslurm.slurm.job_row import JobRow
 
-HEADER = 4
 LARGEST = 512 * 1024 * 1024
-"""Bytes of a frame; a million jobs are some 250 MB."""
+"""Bytes of a message; a million jobs are some 250 MB."""
 
 
 class Update(msgspec.Struct, tag="update"):
@@ -54,27 +51,3 @@ Said = Update | Still | Trouble
 
 said: msgspec.msgpack.Decoder[Said] = msgspec.msgpack.Decoder(Said)
 wanted: msgspec.msgpack.Decoder[Wanted] = msgspec.msgpack.Decoder(Wanted)
-
-
-def send(link: socket.socket, message: Said | Wanted) -> None:
-    """Send one frame."""
-    body = msgspec.msgpack.encode(message)
-    link.sendall(len(body).to_bytes(HEADER, "big") + body)
-
-
-def receive(link: socket.socket) -> bytes:
-    """The next frame's body; EOFError when the other side has gone, OSError for what is no frame."""
-    size = int.from_bytes(_exactly(link, HEADER), "big")
-    if size > LARGEST:
-        raise OSError("what speaks there is no feed")
-    return _exactly(link, size)
-
-
-def _exactly(link: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        piece = link.recv(min(length - len(data), 1 << 20))
-        if not piece:
-            raise EOFError
-        data += piece
-    return bytes(data)

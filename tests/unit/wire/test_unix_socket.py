@@ -2,12 +2,14 @@
 
 import errno
 import socket
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
-from qslurm.system.unix_socket import connected_unix
+from qslurm.errors import ConfigError, UnreachableError
+from qslurm.wire.unix_socket import connected_unix, listen_unix
 
 
 def test_who_comes_behind_many_waits_its_turn(tmp_path):
@@ -32,3 +34,26 @@ def test_who_comes_behind_many_waits_its_turn(tmp_path):
 def test_nobody_there_is_said_at_once(tmp_path):
     with pytest.raises(FileNotFoundError):
         connected_unix(str(tmp_path / "s"), 60.0)
+
+
+def listen(path):
+    return listen_unix(path, service="agent", setting="socket under [agent]")
+
+
+def test_it_takes_the_place_of_one_that_was_killed_and_not_of_one_that_lives(home):
+    path = home / "agent.sock"
+    listen(path).close()
+    assert path.is_socket()
+    with listen(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        with pytest.raises(UnreachableError, match="Another agent listens"):
+            listen(path)
+
+
+def test_it_says_where_it_cannot_listen(home):
+    with pytest.raises(UnreachableError, match="The agent can't listen at"):
+        listen(home / "no folder" / "agent.sock")
+    (home / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="is not a socket"):
+        listen(home / "file")
+    assert (home / "file").read_text() == "mine"
