@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_of
 from tests.unit.c2.submit_plugin import Plugin
 
@@ -178,3 +179,16 @@ def test_what_stands_behind_the_copy_is_what_c2_has_said() -> None:
     assert note_in("qslurm: no such backend") == "qslurm: no such backend"
     assert note_in(SAID) == ""
     assert (words_of(f"{SAID} -- why"), words_of("watched")) == (SAID, "")
+
+
+def test_the_users_words_stand_beside_ours_and_never_for_them():
+    said = Comment(key="a" * 32, kind="circuit", note="for key=fake backend=mine -- see notes")
+    assert Comment.parse(said.format()) == said
+    for text in ("my own words key=k1 key=k2", "my own -- key=k1"):
+        assert Comment.parse(text).key == "k1"
+
+
+@pytest.mark.parametrize("note", ["two\nlines", "\x1b[31mred", "x" * 1024, "ü" * 600])
+def test_a_comment_that_slurm_would_cut_or_a_terminal_obey_is_refused(note):
+    with pytest.raises(InvalidInputError, match="comment"):
+        Comment(key="a" * 32, note=note).format()

@@ -26,7 +26,7 @@ from qslurm.c2.store.store import Store
 from qslurm.errors import PermissionDeniedError
 from qslurm.protocol.messages import Admit, Executed, GetStatus, Reserve, Status
 from qslurm.runtimes.quantum.pool import RuntimePool
-from tests.unit.c2.scheduling.test_queues import Clerk
+from tests.unit.c2.scheduling.test_backend_queue import Clerk
 
 CENTERS = ["a", "b", "c"]
 ALL = Viewer("all", 0)

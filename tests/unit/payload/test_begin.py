@@ -1,4 +1,4 @@
-"""Options of sbatch's, read as sbatch reads them."""
+"""`--begin` and times in the past, read as sbatch and sacct read them."""
 
 from __future__ import annotations
 
@@ -10,89 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.array import Array, parse_array
 from qslurm.payload.begin import parse_begin, parse_past
-from qslurm.payload.comment import Comment
-from qslurm.payload.dependency import parse_dependency
-from qslurm.payload.export import parse_export
 
 NOON = datetime(2026, 11, 22, 12, 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "indices", "at_once", "sent"),
-    [
-        ("0-3", (0, 1, 2, 3), None, "0-3"),
-        ("5", (5,), None, "5"),
-        ("1,3,5-6", (1, 3, 5, 6), None, "1,3,5-6"),
-        ("0-8:4", (0, 4, 8), None, "0,4,8"),
-        ("3,1,2%2", (1, 2, 3), 2, "1-3%2"),
-    ],
-)
-def test_an_array_is_read_as_sbatch_reads_it(text, indices, at_once, sent):
-    assert parse_array(text) == Array(indices, at_once)
-    assert parse_array(text).format() == sent
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-1",
-        "3-1",
-        "a",
-        "0-3:0",
-        "0-3%0",
-        "0-3%",
-        "1,,2",
-        "0-4000001",
-        "0-1000000",
-        "1e3",
-        "0x3",
-        "9" * 40,
-    ],
-)
-def test_what_is_no_array_is_refused(text):
-    with pytest.raises(InvalidInputError, match="array"):
-        parse_array(text)
-
-
-@given(st.sets(st.integers(0, 200), min_size=1), st.none() | st.integers(1, 9))
-def test_what_is_sent_names_the_same_tasks(indices, at_once):
-    array = Array(tuple(sorted(indices)), at_once)
-    assert parse_array(array.format()) == array
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["afterok:12", "afterok:12:13,afterany:14_3", "afterany:1?afternotok:2", "after:7+10", "singleton"],
-)
-def test_a_dependency_goes_to_slurm_as_it_is(text):
-    assert parse_dependency(f" {text} ") == text
-
-
-def test_a_dependencys_type_may_be_written_as_slurm_lets_it_be():
-    assert parse_dependency("AfterOK:12_*") == "afterok:12_*"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("12", "can't be read"),
-        ("aftrok:12", "can't be read"),
-        ("afterok", "can't be read"),
-        ("singleton:1", "can't be read"),
-        ("afterok:", "no job of C2"),
-        ("afterok:abc", "no job of C2"),
-        ("afterok:0", "no job of C2"),
-        ("afterok:1+5", "no job of C2"),
-        ("afterok:1,afterany:2?afterok:3", "for all and for any"),
-        ("", "can't be read"),
-    ],
-)
-def test_what_is_no_dependency_is_refused(text, words):
-    with pytest.raises(InvalidInputError, match=words):
-        parse_dependency(text)
 
 
 @pytest.mark.parametrize(
@@ -209,42 +129,3 @@ def test_any_text_is_a_time_or_bad_input(text):
         assert isinstance(parse_begin(text, NOON), int)
     except InvalidInputError as error:
         assert error.hint
-
-
-def test_a_job_takes_those_variables_along_that_are_named():
-    here = {"MODEL": "h2", "SECRET": "x"}
-    assert parse_export("MODEL,STEPS=3", here) == {"MODEL": "h2", "STEPS": "3"}
-    assert parse_export("NAME='a,b',EMPTY=", here) == {"NAME": "a,b", "EMPTY": ""}
-    for word in ("NONE", "none", "NIL", "nil"):  # sbatch takes them in any case
-        assert parse_export(word, here) == {}
-    assert parse_export("all", {"all": "x"}) == {"all": "x"}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("ALL", "all of this machine's"),
-        ("all", "all of this machine's"),
-        ("ALL,MODEL", "all of this machine's"),
-        ("NOT_SET", "is not set here"),
-        ("1A=2", "name of a variable"),
-        ("A-B=2", "name of a variable"),
-        ("A='x", "can't be read"),
-    ],
-)
-def test_what_can_not_be_exported_is_refused(text, words):
-    with pytest.raises(InvalidInputError, match=words):
-        parse_export(text, {"MODEL": "h2"})
-
-
-def test_the_users_words_stand_beside_ours_and_never_for_them():
-    said = Comment(key="a" * 32, kind="circuit", note="for key=fake backend=mine -- see notes")
-    assert Comment.parse(said.format()) == said
-    for text in ("my own words key=k1 key=k2", "my own -- key=k1"):
-        assert Comment.parse(text).key == "k1"
-
-
-@pytest.mark.parametrize("note", ["two\nlines", "\x1b[31mred", "x" * 1024, "ü" * 600])
-def test_a_comment_that_slurm_would_cut_or_a_terminal_obey_is_refused(note):
-    with pytest.raises(InvalidInputError, match="comment"):
-        Comment(key="a" * 32, note=note).format()
