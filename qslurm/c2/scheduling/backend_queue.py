@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sortedcontainers import SortedList
+
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
-from qslurm.c2.scheduling.ordered import Ordered
 from qslurm.c2.scheduling.policy import POLICIES, Rank, Waiting, coupling
 from qslurm.c2.scheduling.reservations import Reservation, in_force
 from qslurm.c2.scheduling.session_holds import Rhythm, SessionHold, SessionHolds
@@ -138,14 +139,14 @@ class BackendQueue:
             if not self._admits(window, hold.job):
                 continue
             if self._goes_first(hold):
-                return self.line.numbered(self.line.of_job(hold.job).first()[1])
+                return self.line.numbered(self.line.of_job(hold.job)[0][1])
             kept += hold.idle_since is not None
         if not self.line or (kept and self._places - self.running <= kept):
             return None
         if window is None:
             return self.line.first()
         keys = self.reserved_keys(window)
-        return self.line.numbered(keys.first()[1]) if keys else None
+        return self.line.numbered(keys[0][1]) if keys else None
 
     def admits(self, job: int, center: str, at: float) -> bool:
         """Whether a job may have the backend at all: it is not reserved, or reserved for it."""
@@ -157,7 +158,7 @@ class BackendQueue:
         rhythm = self._rhythms.get(job)
         return coupling(None if rhythm is None else rhythm.gap_s)
 
-    def reserved_keys(self, window: Reservation) -> Ordered[Rank]:
+    def reserved_keys(self, window: Reservation) -> SortedList[Rank]:
         """What waits of those whom a reservation is for."""
         line = self.line
         return line.of_job(window.job_id) if window.job_id else line.of_center(window.center)

@@ -22,11 +22,11 @@ def position(queue: BackendQueue, waiting: Waiting, now: float, at: float) -> in
     window = in_force(queue.reservations.values(), at)
     first_jobs = queue.first_jobs(at)
     if waiting.job in first_jobs:
-        return 1 + queue.line.of_job(waiting.job).place(key)
+        return 1 + queue.line.of_job(waiting.job).bisect_left(key)
     if window is not None and window.admits(waiting.center, waiting.job):
         keys = queue.reserved_keys(window)
         later = sum(key < other for job in first_jobs for other in queue.line.of_job(job))
-        return 1 + keys.place(key) + later
+        return 1 + keys.bisect_left(key) + later
     ahead = _ahead(queue, waiting, now)
     place = 1 + sum(ahead.values())
     if window is None:
@@ -34,7 +34,7 @@ def position(queue: BackendQueue, waiting: Waiting, now: float, at: float) -> in
     if window.job_id:
         return place + _pushed_in_by_job(queue, window.job_id, ahead)
     keys = queue.line.of_center(window.center)
-    return place + len(keys) - ahead.get(window.center, keys.place(key))
+    return place + len(keys) - ahead.get(window.center, keys.bisect_left(key))
 
 
 def reason(queue: BackendQueue, backend: str, waiting: Waiting, now: float, at: float) -> tuple[str, int]:
@@ -90,7 +90,7 @@ def _by_policy(queue: BackendQueue, now: float) -> Iterator[int]:
 def _ahead(queue: BackendQueue, waiting: Waiting, now: float) -> dict[str, int]:
     """How many of each group the policy puts before it."""
     groups, own, key = queue.line.groups(), queue.line.group(waiting), queue.line.key(waiting)
-    rank = groups[own].place(key)
+    rank = groups[own].bisect_left(key)
     ahead = {own: rank}
     if not queue.policy.by_center:
         return ahead
@@ -103,7 +103,7 @@ def _ahead(queue: BackendQueue, waiting: Waiting, now: float) -> dict[str, int]:
         turns = (mine * shares.weight(center) - shares.used(center, now)) / seconds
         whole = round(turns)
         if 0 <= whole < len(keys) and math.isclose(turns, whole, abs_tol=1e-6):
-            ahead[center] = whole + (keys.at(whole) < key)  # as much: who has waited longer goes first
+            ahead[center] = whole + (keys[whole] < key)  # as much: who has waited longer goes first
         else:
             ahead[center] = min(max(math.ceil(turns), 0), len(keys))
     return ahead
@@ -114,5 +114,5 @@ def _pushed_in_by_job(queue: BackendQueue, job: int, ahead: dict[str, int]) -> i
     pushed = 0
     for key in queue.line.of_job(job):
         group = queue.line.group(queue.line.numbered(key[1]))
-        pushed += queue.line.groups()[group].place(key) >= ahead[group]
+        pushed += queue.line.groups()[group].bisect_left(key) >= ahead[group]
     return pushed

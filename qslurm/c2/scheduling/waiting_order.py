@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sortedcontainers import SortedList
+
 from qslurm.c2.scheduling.fair_share import FairShares
-from qslurm.c2.scheduling.ordered import Ordered
 from qslurm.c2.scheduling.policy import Policy, Rank, Waiting
 
 _ALL = ""  # the one group where centers do not compete
@@ -23,10 +24,10 @@ class WaitingOrder:
         self._shares = shares
         self._waiting: dict[int, Waiting] = {}  # by number
         self._numbers: dict[tuple[int, int], int] = {}  # by task and its seq
-        self._of_job: dict[int, Ordered[Rank]] = {}
-        self._of_center: dict[str, Ordered[Rank]] = {}
-        self._all: Ordered[Rank] = Ordered()
-        self._groups: Ordered[_Place] = Ordered()
+        self._of_job: dict[int, SortedList[Rank]] = {}
+        self._of_center: dict[str, SortedList[Rank]] = {}
+        self._all: SortedList[Rank] = SortedList()
+        self._groups: SortedList[_Place] = SortedList()
         self._places: dict[str, _Place] = {}
 
     def __len__(self) -> int:
@@ -38,7 +39,7 @@ class WaitingOrder:
 
     def first(self) -> Waiting:
         """The first of the first group; only while something waits."""
-        return self._waiting[self._groups.first()[2]]
+        return self._waiting[self._groups[0][2]]
 
     def numbered(self, number: int) -> Waiting:
         """The execution with that number."""
@@ -48,15 +49,15 @@ class WaitingOrder:
         """An execution of a task."""
         return self._waiting[self._numbers[task, seq]]
 
-    def of_job(self, job: int) -> Ordered[Rank]:
+    def of_job(self, job: int) -> SortedList[Rank]:
         """What waits of a job."""
-        return self._of_job.get(job) or Ordered()
+        return self._of_job.get(job) or SortedList()
 
-    def of_center(self, center: str) -> Ordered[Rank]:
+    def of_center(self, center: str) -> SortedList[Rank]:
         """What waits of a center."""
-        return self._of_center.get(center) or Ordered()
+        return self._of_center.get(center) or SortedList()
 
-    def groups(self) -> Mapping[str, Ordered[Rank]]:
+    def groups(self) -> Mapping[str, SortedList[Rank]]:
         """The groups that compete, with what waits in each."""
         return self._of_center if self._policy.by_center else {_ALL: self._all}
 
@@ -73,8 +74,8 @@ class WaitingOrder:
         key = self.key(waiting)
         self._waiting[waiting.number] = waiting
         self._numbers[waiting.task, waiting.seq] = waiting.number
-        self._of_job.setdefault(waiting.job, Ordered()).add(key)
-        self._of_center.setdefault(waiting.center, Ordered()).add(key)
+        self._of_job.setdefault(waiting.job, SortedList()).add(key)
+        self._of_center.setdefault(waiting.center, SortedList()).add(key)
         if not self._policy.by_center:
             self._all.add(key)
         self.place(self.group(waiting))
@@ -101,7 +102,7 @@ class WaitingOrder:
         after = None
         if keys:
             standing = self._shares.standing(group) if self._policy.by_center else 0.0
-            after = (standing, *keys.first(), group)
+            after = (standing, *keys[0], group)
             self._places[group] = after
         if after != before:
             if before is not None:

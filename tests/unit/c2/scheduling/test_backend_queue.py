@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
-from qslurm.c2.scheduling.ordered import Ordered
 from qslurm.c2.scheduling.policy import POLICIES, Waiting, choose
 from qslurm.c2.scheduling.queue_positions import position, reason
 from qslurm.c2.scheduling.reservations import Reservation
@@ -56,51 +55,6 @@ class Clerk:
         self.queue.reservations[number] = Reservation(
             id=number, backend="qx", begins=begins, ends=ends, center=center, job_id=job_id
         )
-
-
-class Keys(RuleBasedStateMachine):
-    """Ordered does what a sorted list does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ordered: Ordered[tuple[int, int]] = Ordered()
-        self.model: list[tuple[int, int]] = []
-
-    @rule(keys=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), max_size=300))
-    def add(self, keys: list[tuple[int, int]]) -> None:
-        for key in set(keys) - set(self.model):
-            self.ordered.add(key)
-            self.model.append(key)
-        self.model.sort()
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), many=st.integers(1, 300))
-    def remove(self, data: st.DataObject, many: int) -> None:
-        at = data.draw(st.integers(0, len(self.model) - 1))
-        for key in self.model[at : at + many]:
-            self.ordered.remove(key)
-        del self.model[at : at + many]
-
-    @rule(key=st.tuples(st.integers(0, 5), st.integers(0, 400)))
-    def ask(self, key: tuple[int, int]) -> None:
-        assert self.ordered.place(key) == sum(other < key for other in self.model)
-        if key not in self.model:
-            with pytest.raises(KeyError):
-                self.ordered.remove(key)
-
-    @invariant()
-    def same(self) -> None:
-        assert list(self.ordered) == self.model
-        assert len(self.ordered) == len(self.model)
-        if self.model:
-            assert self.ordered.first() == self.model[0]
-            assert self.ordered.at(len(self.model) // 2) == self.model[len(self.model) // 2]
-        with pytest.raises(IndexError):
-            self.ordered.at(len(self.model))
-
-
-Keys.TestCase.settings = settings(max_examples=40, stateful_step_count=15)
-TestKeys = Keys.TestCase
 
 
 class Backend(RuleBasedStateMachine):
