@@ -1,6 +1,6 @@
 """What C2's hooks and gate ask Slurm's own commands, and tell them. No shell; every call has a time limit.
 
-What the commands print is read in printed.py.
+What the commands print is read by slurm/squeue_output.py and slurm/command_output.py.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ from qslurm.c2.config.file import SlurmConfig
 from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
 from qslurm.payload.comment import Comment, marks_of
 from qslurm.slurm.command_output import (
-    FACTS,
-    NAMES,
     DrainedNode,
-    JobFacts,
-    NamedJob,
     parse_drained,
-    parse_jobs,
-    parse_named,
     parse_partitions,
 )
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.squeue_output import FACTS_FORMAT, NOTHING_WRITTEN, WORDS_FORMAT, jobs_of, words_of
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
 """The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
@@ -42,57 +38,42 @@ class Slurm:
         self._config = config
         self.timeout_s = timeout_s
 
-    def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobFacts]:
+    def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobInfo]:
         """These jobs (None: all), those that ended lately among them; an id Slurm does not know is left out."""
-        options = ["--noheader", "--array", "--states=all", f"--Format={FACTS}"]
+        options = ["--states=all"]
         if job_ids is not None:
             wanted = sorted(set(job_ids))
             if not wanted:
                 return {}
             options.append(f"--jobs={','.join(map(str, wanted))}")
         try:
-            return parse_jobs(self._run("squeue", options))
+            return jobs_of(self._squeue(*options))
         except (
             UnknownJobError
         ):  # squeue says so only when it was asked for one job; of several it leaves it out
             return {}
 
-    def running(self, partitions: Iterable[str]) -> dict[int, JobFacts]:
+    def running(self, partitions: Iterable[str]) -> dict[int, JobInfo]:
         """The jobs of these partitions that slurmctld calls running."""
-        options = ["--noheader", "--array", "--states=RUNNING", f"--partition={','.join(partitions)}"]
-        return parse_jobs(self._run("squeue", [*options, f"--Format={FACTS}"]))
-
-    def named(self, job_id: int) -> NamedJob | None:
-        """The name of a running job, or None if slurmctld does not call it running (any more)."""
-        options = ["--noheader", "--array", "--states=RUNNING", f"--jobs={job_id}", f"--Format={NAMES}"]
-        try:
-            return parse_named(self._run("squeue", options), job_id)
-        except UnknownJobError:
-            return None
+        return jobs_of(self._squeue("--states=RUNNING", f"--partition={','.join(partitions)}"))
 
     def listing(self) -> bytes:
         """All jobs, as slurm/squeue_output.py reads them: what Slurm itself says of each."""
-        from qslurm.slurm.squeue_output import FACTS_FORMAT
-
-        return self._output("squeue", ["--noheader", "--states=all", f"--Format={FACTS_FORMAT}"])
+        return self._squeue("--states=all")
 
     def words(self, job_ids: Collection[int]) -> bytes:
         """What people wrote on these jobs, and maybe on others, as slurm/squeue_output.py reads it."""
-        from qslurm.slurm.squeue_output import WORDS_FORMAT
-
-        options = ["--noheader", "--states=all", f"--Format={WORDS_FORMAT}"]
+        options = ["--states=all"]
         if len(job_ids) <= MOST_NAMED:
             options.append(f"--jobs={','.join(map(str, job_ids))}")
         try:
-            return self._output("squeue", options)
+            return self._squeue(*options, columns=WORDS_FORMAT)
         except UnknownJobError:
             return b""
 
     def marks(self, job_id: int) -> Comment:
         """What a job's comment, or the copy of it, says of the job; nothing if slurmctld does not know it."""
-        from qslurm.slurm.squeue_output import Words, words_of
-
-        said = words_of(self.words([job_id])).get(job_id, Words())
+        said = words_of(self.words([job_id])).get(job_id, NOTHING_WRITTEN)
         return marks_of(said.comment, said.admin_comment)
 
     def deeds(self) -> str:
@@ -115,7 +96,7 @@ class Slurm:
             stderr=subprocess.DEVNULL,
         )
 
-    def job(self, job_id: int) -> JobFacts | None:
+    def job(self, job_id: int) -> JobInfo | None:
         """One job, or None if slurmctld does not know it (any more)."""
         return self.jobs([job_id]).get(job_id)
 
@@ -179,10 +160,8 @@ class Slurm:
 
     def held_after_launch(self, partitions: Iterable[str]) -> list[str]:
         """The jobs of these partitions that slurmctld has put back and holds because their launch went wrong."""
-        options = ["--noheader", "--array", "--states=PENDING", f"--partition={','.join(partitions)}"]
-        lines = self._run("squeue", [*options, "--Format=JobID:|,Reason:|"]).splitlines()
-        cells = [line.strip().split("|") for line in lines]
-        return [cell[0] for cell in cells if len(cell) > 1 and cell[1] in LAUNCH_FAILED]
+        pending = jobs_of(self._squeue("--states=PENDING", f"--partition={','.join(partitions)}"))
+        return [str(job.job_id) for job in pending.values() if job.reason in LAUNCH_FAILED]
 
     def release(self, slurm_id: str) -> None:
         """Let a held job run, as soon as there is room."""
@@ -192,6 +171,9 @@ class Slurm:
     def cancel(self, slurm_id: str) -> None:
         """Cancel a job, or a task of an array."""
         self._run("scancel", [slurm_id])
+
+    def _squeue(self, *options: str, columns: str = FACTS_FORMAT) -> bytes:
+        return self._output("squeue", ["--noheader", *options, f"--Format={columns}"])
 
     def _run(self, program: str, arguments: Sequence[str]) -> str:
         return self._output(program, arguments).decode(errors="replace")

@@ -27,7 +27,7 @@ from qslurm.cli.time_format import clock_time, duration
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
     from qslurm.c1.queries.lists import Ended
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 @click.command()

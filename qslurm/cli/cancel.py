@@ -25,7 +25,7 @@ from qslurm.errors import QslurmError, RefusedError
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.c1.queries.job_ids import JobRef
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 Outcome: TypeAlias = "list[str] | QslurmError | None"
 """C2's warnings, or what went wrong; None for what was not asked any more."""

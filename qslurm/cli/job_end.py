@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.polling import Poll, Watched
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import Tasks
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:

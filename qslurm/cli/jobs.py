@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import Tasks
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, required=True, metavar="JOBID...")
 

@@ -12,7 +12,7 @@ from qslurm.c1.origin import user_of
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 name_option = click.option("--name", "-n", metavar="NAME", help="Only jobs of this name.")
 account_option = click.option("--account", "-A", metavar="NAME", help="Only jobs of this account.")

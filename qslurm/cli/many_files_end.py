@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qslurm.c1.queries.tasks import Tasks
     from qslurm.c1.submission.packing import Package
     from qslurm.cli.wait_many import End
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 def ends_in(

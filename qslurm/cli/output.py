@@ -12,7 +12,7 @@ from qslurm.system.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.errors import QslurmError
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 BAR_WIDTH = 40
 """Characters of the longest bar."""
@@ -63,11 +63,11 @@ def error_document(error: QslurmError) -> dict[str, Any]:
 
 def job_document(job: JobInfo, prefix: str = "") -> dict[str, Any]:
     """What --json says of a job: Slurm's facts, and those from its comment. `prefix` is that of its platform."""
-    import msgspec
+    from qslurm.slurm.job_info import facts_of
 
     said = job.marks
     return {
-        **msgspec.to_builtins(job),
+        **facts_of(job),
         "id": f"{prefix}{job.shown_id}",
         "backend": said.backend,
         "kind": said.kind,

@@ -28,7 +28,7 @@ from qslurm.errors import QslurmError
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.c1.followups.pending import Follower
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 @contextmanager

@@ -174,7 +174,7 @@ class Waiting:
             for one in missing:
                 found = self._connection.slurm.find_by_key(one.key)
                 if found is not None and found.job_id:
-                    one.job_id = found.array_job_id or found.job_id
+                    one.job_id = found.array_or_job_id
 
 
 def _named(jobs: Sequence[int | None]) -> str:

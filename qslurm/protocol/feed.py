@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of a message; a million jobs are some 250 MB."""
@@ -19,7 +19,7 @@ class Update(msgspec.Struct, tag="update"):
     `reset`: these are all there are. `look`: the newest question that had been asked when this look began.
     """
 
-    rows: list[JobRow] = []
+    rows: list[JobInfo] = []
     gone: list[int] = []
     reset: bool = False
     look: int = 0

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 class Page(msgspec.Struct, kw_only=True):
@@ -18,7 +18,7 @@ class Page(msgspec.Struct, kw_only=True):
     since: str
     reset: bool = False
     more: bool = False
-    jobs: list[JobRow] = []
+    jobs: list[JobInfo] = []
     gone: list[int] = []
 
 
@@ -34,10 +34,10 @@ class Load(msgspec.Struct, kw_only=True):
 class Line(msgspec.Struct, kw_only=True):
     """Jobs, and the places in line of those that wait, as (job id, place)."""
 
-    jobs: list[JobRow] = []
+    jobs: list[JobInfo] = []
     places: list[tuple[int, int]] = []
 
 
-def mark(job: JobInfo | JobRow) -> str:
+def mark(job: JobInfo | JobInfo) -> str:
     """What a waiting user sees of a job: when it changes, they are told."""
     return f"{job.state} {job.reason}"

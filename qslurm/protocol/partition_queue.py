@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from qslurm.protocol.job_changes import Load
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.states import NOT_IN_LINE
 
 
-def places(rows: Iterable[JobRow]) -> dict[int, int]:
+def places(rows: Iterable[JobInfo]) -> dict[int, int]:
     """The places by job id, from 1. Slurm tries jobs by priority, then by age."""
     lines: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for row in rows:
@@ -21,7 +21,7 @@ def places(rows: Iterable[JobRow]) -> dict[int, int]:
     }
 
 
-def loads(rows: Iterable[JobRow]) -> list[Load]:
+def loads(rows: Iterable[JobInfo]) -> list[Load]:
     """How many jobs wait and run in each partition that has some."""
     found: dict[str, Load] = {}
     for row in rows:
@@ -36,5 +36,5 @@ def loads(rows: Iterable[JobRow]) -> list[Load]:
     return list(found.values())
 
 
-def _is_in_line(row: JobRow) -> bool:
+def _is_in_line(row: JobInfo) -> bool:
     return row.state == "PENDING" and row.priority != 0 and row.reason not in NOT_IN_LINE

@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass
 
 from qslurm.errors import QslurmError
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 FACTS = (
     *("JobID", "State", "Reason", "Partition", "UserName", "Account", "QOS", "SubmitTime", "StartTime", "EndTime"),
-    *("exit_code", "RestartCnt", "TimeLimit", "ArrayJobID", "ArrayTaskID", "PriorityLong", "NodeList"),
+    *("exit_code", "RestartCnt", "TimeLimit", "ArrayJobID", "ArrayTaskID", "PriorityLong", "NodeList",
+     "EligibleTime"),
 )  # fmt: skip
 WORDS = (("Name", 200), ("Comment", 1024), ("admin_comment", 1024))
 """Columns of what people wrote, and their bytes."""
@@ -46,6 +47,9 @@ class Words:
     admin_comment: str = ""
 
 
+NOTHING_WRITTEN = Words()
+
+
 def lines_of(listing: bytes) -> dict[int, bytes]:
     """The lines of a listing by job id; a QslurmError for one that is none."""
     try:
@@ -67,13 +71,13 @@ def words_of(listing: bytes) -> dict[int, Words]:
     return found
 
 
-def row_of(line: bytes, words: Words) -> JobRow:
+def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
     """A job, from its line and what people wrote on it; a QslurmError for what is none."""
     cells = line.decode(errors="replace").strip().removesuffix("|").split("|")
     try:
         (job_id, state, reason, partition, user, account, qos, submit, start, end, status, restarts, limit,
-         array_job, array_tasks, priority, nodes) = cells  # fmt: skip
-        return JobRow(
+         array_job, array_tasks, priority, nodes, eligible) = cells  # fmt: skip
+        return JobInfo(
             job_id=int(job_id),
             state=state,
             reason=_said(reason),
@@ -85,18 +89,24 @@ def row_of(line: bytes, words: Words) -> JobRow:
             start=_number(start),
             end=_number(end),
             status=_wait_status(status),
-            restarts=_number(restarts),
+            restart_count=_number(restarts),
             limit_minutes=_minutes(limit),
             array_job=_number(array_job) if _said(array_tasks) else 0,
-            array_tasks=_said(array_tasks),
+            array_index=_said(array_tasks),
             priority=_number(priority),
             nodes=_said(nodes),
             name=words.name,
             comment=words.comment,
             admin_comment=words.admin_comment,
+            eligible=_number(eligible),
         )
     except ValueError as error:
         raise QslurmError(f"squeue said what is no job: {line[:200]!r}.") from error
+
+
+def jobs_of(listing: bytes) -> dict[int, JobInfo]:
+    """Jobs by id, without what people wrote on them; a QslurmError for what is no list of jobs."""
+    return {job_id: job_of(line) for job_id, line in lines_of(listing).items()}
 
 
 def _text(cell: bytes) -> str:

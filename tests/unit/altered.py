@@ -56,12 +56,12 @@ class Finder(MetaPathFinder):
 
 def facts_of_slurm() -> list[Any]:
     """How slurmctld may show a job when the epilog of a start of it runs."""
-    from qslurm.slurm.command_output import JobFacts
+    from qslurm.slurm.job_info import JobInfo
 
     states = ("COMPLETING", "RUNNING", "PENDING", "CANCELLED")
     reasons = ("None", "JobLaunchFailure", "TimeLimit")
     return [
-        (JobFacts(job_id=7, state=state, reason=reason, exit_code=status, restart=seen, end=5.0), hook)
+        (JobInfo(job_id=7, state=state, reason=reason, status=status, restart_count=seen, end=5), hook)
         for state, reason, status, seen, hook in itertools.product(
             states, reasons, (0, 11, 768), (0, 1), (0, 1)
         )
@@ -151,7 +151,7 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
 
     from qslurm.c1.queries.forgotten_jobs import as_it_ended, fate
     from qslurm.c1.queries.jobs import MORE, outcome_error
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
     facts = {
         name: row[name]

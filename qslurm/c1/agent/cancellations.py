@@ -16,7 +16,7 @@ from qslurm.system.event_log import EventLog
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.job_row import JobRow
+    from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
 
@@ -65,7 +65,7 @@ class Cancellations:
         """Whether a job is there that should not be."""
         return bool(self._back)
 
-    def saw(self, rows: Iterable[JobRow], now: float) -> None:
+    def saw(self, rows: Iterable[JobInfo], now: float) -> None:
         """C2 tells of these jobs."""
         if not self._keys:
             return

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from qslurm.c1.connection.agent_messages import Moved
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 REMEMBERED = 50_000
 """Changes of all users; who has missed more looks at everything again."""
@@ -29,7 +29,7 @@ class ChangeLog:
         # Numbers go on where an agent before us can't have come to, so that who asked it is known to have missed some.
         self._first = self._last = time.time_ns()
 
-    def changed(self, rows: Sequence[JobRow]) -> None:
+    def changed(self, rows: Sequence[JobInfo]) -> None:
         """These jobs are other than they were. Called by any thread."""
         keys = [row.marks.key for row in rows]
         owners = self._owners({key for key in keys if key})
@@ -38,7 +38,7 @@ class ChangeLog:
             for row, key in zip(rows, keys, strict=True):
                 if user := owners.get(key):
                     self._last += 1
-                    self._changes.append((self._last, user, row.array_job or row.job_id))
+                    self._changes.append((self._last, user, row.array_or_job_id))
                     users.add(user)
         for user in users:
             self._wake(user)

@@ -15,7 +15,8 @@ from qslurm.errors import (
 )
 
 if TYPE_CHECKING:
-    from qslurm.slurm.rest import JobInfo, Submitted
+    from qslurm.slurm.job_info import JobInfo
+    from qslurm.slurm.rest import Submitted
 
 
 _ID = re.compile(r"(?<=:)[0-9]{1,10}(?![0-9])")
@@ -68,7 +69,7 @@ def _found(c2: C2, key: str) -> Submitted | None:
         job
     ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
         return None
-    return Submitted(job.array_job_id or job.job_id, [], "")  # a task that has begun has an id of its own
+    return Submitted(job.array_or_job_id, [], "")  # a task that has begun has an id of its own
 
 
 def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:

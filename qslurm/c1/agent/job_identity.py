@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.payload.comment import BEFORE_NOTE, words_of
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 SKEW_S = 300.0
 """Seconds by which the clocks of both clusters may differ: MUNGE and tokens don't work with more."""
 
 
-def is_of(entry: Entry, row: JobRow) -> bool:
+def is_of(entry: Entry, row: JobInfo) -> bool:
     """Whether a job of the center's user that C2 shows is this submission's.
 
     By its key; by its id if it has none, and was submitted when this was: C2 gives the id of a job that it has
@@ -29,21 +29,21 @@ def is_of(entry: Entry, row: JobRow) -> bool:
     """
     if key := row.marks.key:
         return key == entry.key
-    if entry.job_id is None or (row.array_job or row.job_id) != entry.job_id:
+    if entry.job_id is None or (row.array_or_job_id) != entry.job_id:
         return False
     is_not_earlier = row.submit >= entry.created - SKEW_S
-    is_not_later = row.restarts > 0 or entry.accepted is None or row.submit <= entry.accepted + SKEW_S
+    is_not_later = row.restart_count > 0 or entry.accepted is None or row.submit <= entry.accepted + SKEW_S
     return not row.submit or (is_not_earlier and is_not_later)
 
 
-def named(row: JobRow, outbox: Outbox, before: JobRow | None = None) -> JobRow:
+def named(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInfo:
     """The job, with its submission's key in its admin comment, if it has lost that.
 
     `before` is the job with its id that was seen last.
     """
     if row.marks.key or (before is not None and _is_later(row, before)):
         return row
-    entry = outbox.of_job(row.array_job or row.job_id)
+    entry = outbox.of_job(row.array_or_job_id)
     if entry is None or not is_of(entry, row):
         return row
     return msgspec.structs.replace(row, admin_comment=_marked(entry, row.admin_comment))
@@ -51,7 +51,7 @@ def named(row: JobRow, outbox: Outbox, before: JobRow | None = None) -> JobRow:
 
 def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
     """The submission's job as `named` has it; None for another."""
-    if not is_of(entry, JobRow.of(job)):
+    if not is_of(entry, job):
         return None
     marked = job.admin_comment if job.marks.key else _marked(entry, job.admin_comment)
     return msgspec.structs.replace(job, admin_comment=marked)
@@ -62,6 +62,6 @@ def _marked(entry: Entry, admin_comment: str) -> str:
     return said + BEFORE_NOTE + admin_comment if admin_comment else said
 
 
-def _is_later(row: JobRow, before: JobRow) -> bool:
+def _is_later(row: JobInfo, before: JobInfo) -> bool:
     """Whether a job was submitted when another that had its id was there already."""
-    return 0 < before.submit < row.submit and row.restarts <= before.restarts
+    return 0 < before.submit < row.submit and row.restart_count <= before.restart_count

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.user import User
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 REMEMBERED = 100_000
 """Tasks of arrays of which is known whose they are."""

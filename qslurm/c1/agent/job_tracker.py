@@ -18,13 +18,13 @@ from qslurm.c1.agent.job_identity import named
 from qslurm.c1.agent.job_table import JobTable
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.errors import QslurmError, UnknownJobError
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
 
@@ -58,7 +58,7 @@ class JobTracker:
         self,
         outbox: Outbox,
         connect: Callable[[], Center],
-        changed: Callable[[list[JobRow]], None],
+        changed: Callable[[list[JobInfo]], None],
         lost: Reconciler | None = None,
     ) -> None:
         self.jobs = JobTable()
@@ -100,18 +100,17 @@ class JobTracker:
 
     def job(self, job_id: int) -> JobInfo | None:
         """A job as it was seen last; None if nobody has looked yet."""
-        row = self.jobs.row(job_id)
-        return row.info() if row else None
+        return self.jobs.row(job_id)
 
     def tasks(self, job_id: int, key: str) -> list[JobInfo]:
         """A submission's tasks, or its one job, as they were seen last; none if slurmrestd must be asked."""
         rows = self.jobs.tasks(job_id, key)
         known = self.is_live or not any(row.array_job for row in rows)
-        return [row.info() for row in rows] if known else []
+        return rows if known else []
 
     def saw(self, jobs: list[JobInfo]) -> None:
         """Somebody else has asked for jobs, and there is no doubt that they are as they are called."""
-        self._say_changed([row for row in self._named(map(JobRow.of, jobs)) if self.jobs.see(row)])
+        self._say_changed([row for row in self._named(jobs) if self.jobs.see(row)])
 
     def _run(self) -> None:
         center = self._connect()
@@ -211,10 +210,10 @@ class JobTracker:
         if len(followed) > FEW or (len(followed) > 1 and self._list_s < QUICK_S):
             began = time.monotonic()
             slurm = center.slurm
-            rows = self._named(JobRow.of(job) for job in slurm.jobs() if job.user == slurm.user)
+            rows = self._named(job for job in slurm.jobs() if job.user == slurm.user)
             self._list_s = time.monotonic() - began
             self._tell([row for row in rows if self.jobs.see(row)])
-            shown = {(row.array_job or row.job_id, row.marks.key) for row in rows}
+            shown = {(row.array_or_job_id, row.marks.key) for row in rows}
             followed = self._suspected(lambda job_id, key: (job_id, key) in shown)
         if followed:
             self._look_at(center, *followed[self._turn % len(followed)])
@@ -230,7 +229,7 @@ class JobTracker:
         except UnknownJobError:
             self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
-        (row,) = self._named([JobRow.of(job)])
+        (row,) = self._named([job])
         is_doubtful = is_forgotten(job) or may_be_lost(job, has_platform=center.has_platform)
         if is_doubtful or row.marks.key != key:  # in the table it would count as shown
             self._lost.suspect(number, time.monotonic())
@@ -241,7 +240,7 @@ class JobTracker:
         if self.jobs.see(row):
             self._say_changed([row])
 
-    def _named(self, rows: Iterable[JobRow]) -> list[JobRow]:
+    def _named(self, rows: Iterable[JobInfo]) -> list[JobInfo]:
         """Jobs as C2 tells of them; those on which no key stands any more with that of the submission they are of."""
         return [named(row, self._outbox, self.jobs.row(row.job_id)) for row in rows]
 
@@ -250,9 +249,9 @@ class JobTracker:
 
     # --- both ----------------------------------------------------------------------------------------
 
-    def _tell(self, changed: list[JobRow]) -> None:
+    def _tell(self, changed: list[JobInfo]) -> None:
         """Write down what is over, and then wake who waits: they may look what is written."""
-        over = {row.array_job or row.job_id for row in changed if row.is_final}
+        over = {row.array_or_job_id for row in changed if row.is_final}
         self._outbox.ended(self._over(self._outbox.on_c2(over)) if over else [])
         self._say_changed(changed)
 
@@ -261,7 +260,7 @@ class JobTracker:
         shown = ((number, self.jobs.tasks(job_id, key)) for number, key, job_id in followed)
         return [number for number, tasks in shown if tasks and all(row.is_final for row in tasks)]
 
-    def _say_changed(self, rows: list[JobRow]) -> None:
+    def _say_changed(self, rows: list[JobInfo]) -> None:
         if rows:
             self._changed(rows)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.sender import Sender
     from qslurm.c1.agent.sender_threads import SenderThreads
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
 """Questions about one job."""

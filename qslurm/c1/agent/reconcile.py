@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.c1.agent.job_identity import is_of
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.connection.center import Center
     from qslurm.c1.queries.forgotten_jobs import Fate, Start
-    from qslurm.slurm.rest import JobInfo
 
 log = EventLog(__name__)
 
@@ -154,8 +153,8 @@ def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str
     keys = {entry.key: entry for entry in entries}
     ids = {entry.job_id: entry for entry in entries}
     for job in jobs:
-        entry = keys.get(job.marks.key) if job.marks.key else ids.get(job.array_job_id or job.job_id)
-        if entry is not None and is_of(entry, JobRow.of(job)):
+        entry = keys.get(job.marks.key) if job.marks.key else ids.get(job.array_or_job_id)
+        if entry is not None and is_of(entry, job):
             yield entry.key, job
 
 
@@ -190,8 +189,6 @@ def for_good(entry: Entry) -> JobInfo:
 
 def pending(entry: Entry, reason: str) -> JobInfo:
     """A submission as a job that waits."""
-    from qslurm.slurm.rest import JobInfo
-
     job = entry.payload["job"]
     return JobInfo(
         job_id=entry.job_id or 0,
@@ -201,5 +198,5 @@ def pending(entry: Entry, reason: str) -> JobInfo:
         partition=str(job.get("partition", "")),
         account=str(job.get("account", "")),
         comment=str(job.get("comment", "")),
-        submit_time=int(entry.created),
+        submit=int(entry.created),
     )

@@ -53,6 +53,7 @@ from qslurm.c1.connection.agent_messages import (
 )
 from qslurm.c1.queries.forgotten_jobs import is_forgotten, may_be_lost
 from qslurm.errors import NotReadyError, QslurmError, UnknownJobError
+from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.endings import Dependants
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.sender_threads import SenderThreads
     from qslurm.c1.config.center_config import AgentSettings
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
 
 AT_HAND_S = 60.0
 """Seconds for which what was known of C2's backends is told to who submits, also that nothing was."""
@@ -349,11 +349,8 @@ def _nothing(job_id: int) -> dict[str, Any]:
 
 def _faceless(job: JobInfo) -> JobInfo:
     """Another user's job, as far as it stands before one's own."""
-    from qslurm.slurm.rest import JobInfo
-
     return JobInfo(
         job_id=job.job_id,
-        name="",
         state=job.state,
         reason=job.reason,
         partition=job.partition,

@@ -46,7 +46,7 @@ from qslurm.wire.peer import peer_uid
 
 if TYPE_CHECKING:
     from qslurm.protocol.credentials import Identity
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
 

@@ -22,7 +22,7 @@ from qslurm.c1.connection.agent_address import parse_address
 from qslurm.c1.connection.center import Center
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.credentials import Munge
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
 from qslurm.tokens.secret import HeldToken
@@ -67,7 +67,7 @@ async def _serve(config: Config, token: HeldToken) -> None:
 
     news = ChangeLog(outbox.owners, lambda user: bell.ring(("news", user)))
 
-    def changed(rows: list[JobRow]) -> None:
+    def changed(rows: list[JobInfo]) -> None:
         for row in rows:
             bell.ring(("job", row.job_id))
         if any(row.is_final for row in rows):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError
 from qslurm.protocol.job_changes import Line
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.job_tracker import JobTracker
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
 
@@ -30,7 +30,7 @@ def line_of(
     as_job: Callable[[Entry], JobInfo | None],
 ) -> Line:
     """The jobs of a user, or of all (None), with their places. `as_job` is for those that C2 has not shown yet."""
-    rows: list[JobRow] = []
+    rows: list[JobInfo] = []
     unseen: list[int] = []
     for number, key, job_id, ended in outbox.listed(user, LISTED):
         seen = follower.jobs.tasks(job_id, key) if job_id is not None else []
@@ -39,7 +39,7 @@ def line_of(
             unseen.append(number)
     for entry in outbox.numbered(unseen):
         if job := as_job(entry):
-            rows.append(JobRow.of(job))
+            rows.append(job)
     places = _places(follower, center)
     own = [(row.job_id, places[row.job_id]) for row in rows if row.job_id in places]
     return Line(jobs=rows, places=own)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qslurm.c1.connection import center as connection
     from qslurm.c1.followups.submission import Condition
     from qslurm.c1.submission.options import Request
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 Source = str | os.PathLike[str]
 

@@ -11,7 +11,7 @@ from qslurm.errors import NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 class Tasks:

@@ -12,7 +12,7 @@ from qslurm.errors import JobCancelledError, NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.c1.api.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 class Job(Future[Result]):

@@ -22,7 +22,7 @@ from qslurm.c1.connection.agent_slurm import AgentSlurm
 from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.c1.connection.center import Center
 from qslurm.errors import UnreachableError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config

@@ -24,7 +24,8 @@ from qslurm.c1.connection.agent_messages import (
 from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.errors import InvalidInputError, KeptError, UncertainError, UnreachableError
 from qslurm.payload.comment import Comment
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
 
 ASKED_S = 20.0
 """The agent answers within this time how a submission is."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.agent_messages import Moved
     from qslurm.c1.connection.interface import Platform, Slurm
     from qslurm.c1.connection.job_manager import JobManagerClient
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
     from qslurm.tokens.secret import Secret
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from qslurm.protocol.job_changes import Line, Load, Page
-    from qslurm.slurm.rest import JobInfo, Submitted
+    from qslurm.slurm.job_info import JobInfo
+    from qslurm.slurm.rest import Submitted
 
 
 class Slurm(Protocol):

@@ -14,7 +14,7 @@ from qslurm.errors import QslurmError
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.c1.followups.c1_queue import Held, Queue
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 SQUEUE_S = 3.0
 """For C1's slurmctld to say what is held there; the list of C2's jobs does not wait longer for it."""
@@ -64,7 +64,7 @@ def begin_to_ask(
 
 def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) -> list[Follower]:
     platform, keys = center.follow_ups, {one.mark.key for one in held}
-    ids = {key: job.array_job_id or job.job_id for job in jobs if (key := job.marks.key) in keys}
+    ids = {key: job.array_or_job_id for job in jobs if (key := job.marks.key) in keys}
     return [
         Follower(one.job_id, one.user, ids[one.mark.key], one.mark.condition)
         for one in held

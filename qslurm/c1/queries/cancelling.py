@@ -11,7 +11,7 @@ from qslurm.errors import InvalidInputError
 from qslurm.payload.array import parse_array
 
 if TYPE_CHECKING:
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 def to_cancel(
@@ -25,7 +25,7 @@ def to_cancel(
     left: dict[int, list[JobInfo]] = defaultdict(list)
     for job in jobs:
         if not job.is_final:
-            left[job.array_job_id or job.job_id].append(job)
+            left[job.array_or_job_id].append(job)
     named = {(ref.job_id, ref.task) for ref in among}
     found: list[JobRef] = []
     for job_id, records in left.items():

@@ -19,7 +19,7 @@ from qslurm.errors import (
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 AT_ONCE = 250
@@ -101,7 +101,7 @@ def _fetched(
         raise NotReadyError(
             f"Job {center.prefix}{job.shown_id} has no results yet, it is {job.word}"
             f"{f' ({job.why})' if job.why else ''}.",
-            hint=f"`qslurm wait {center.prefix}{job.array_job_id or job.job_id}` waits for it.",
+            hint=f"`qslurm wait {center.prefix}{job.array_or_job_id}` waits for it.",
         )
     document = fetch_results(center, job.job_id, job, known)
     parameters = parameters_of(job)

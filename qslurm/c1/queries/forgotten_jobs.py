@@ -9,15 +9,13 @@ id may be another job's by then.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from qslurm.payload.comment import words_of
 from qslurm.reason_codes import ReasonCode
-
-if TYPE_CHECKING:
-    from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import NOT_KNOWN, JobInfo
 
 FORGOTTEN = "ForgottenBySlurmctld"
 """The reason of a job that nothing has run and nothing will."""
@@ -113,13 +111,11 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     ended, told = str(facts.get("state")), facts.get("slurm_state")
     is_unknown = facts.get("reason_code") == ReasonCode.END_UNKNOWN
     if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
-        code = 0 if ended == "finished" else None
         return msgspec.structs.replace(
             job,
             state=STATES[ended],
             reason="",
             admin_comment=words_of(job.admin_comment),
-            exit_code=code,
-            signal=None,
+            status=0 if ended == "finished" else NOT_KNOWN,
         )
     return job

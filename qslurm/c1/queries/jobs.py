@@ -23,7 +23,8 @@ from qslurm.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo, Submitted
+    from qslurm.slurm.job_info import JobInfo
+    from qslurm.slurm.rest import Submitted
 
 
 def refuse_unknown_dependencies(center: Center, dependencies: Iterable[str]) -> None:
@@ -92,7 +93,7 @@ def _look_up(center: Center, key: str) -> Submitted | None:
     job = center.slurm.find_by_key(key)
     if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
         return None
-    number = job.array_job_id or job.job_id  # a task that has begun has an id of its own
+    number = job.array_or_job_id  # a task that has begun has an id of its own
     return Submitted(number, ["C2's answer was lost on the way; the job was found by its key."], "")
 
 
@@ -103,7 +104,7 @@ def with_key(center: Center, key: str) -> int:
         raise UnknownJobError(f"C2 knows no job that was submitted as {key}.")
     if not job.job_id:
         raise NotReadyError(f"The job that was submitted as {key} is not on C2 yet.", hint="Try again later.")
-    return job.array_job_id or job.job_id
+    return job.array_or_job_id
 
 
 INVALID_PARTITION = 2000

@@ -10,33 +10,12 @@ import msgspec
 
 from qslurm.c1.origin import user_of
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
-from qslurm.slurm.states import NOT_IN_LINE
+from qslurm.protocol.partition_queue import loads
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.protocol.job_changes import Load
-    from qslurm.slurm.rest import JobInfo
-
-
-def positions(jobs: Iterable[JobInfo]) -> dict[str, int]:
-    """The place in line of each job that waits for its turn, by the id that people know; from 1 in each partition.
-
-    Slurm tries them by priority, then by age. Give it the jobs of all centers: what is left out is not counted.
-    """
-    lines: defaultdict[str, list[JobInfo]] = defaultdict(list)
-    for job in jobs:
-        if is_in_line(job):
-            lines[job.partition].append(job)
-    found = {}
-    for line in lines.values():
-        line.sort(key=lambda job: (-(job.priority or 0), job.job_id))
-        found.update({job.shown_id: place for place, job in enumerate(line, start=1)})
-    return found
-
-
-def is_in_line(job: JobInfo) -> bool:
-    """Whether a job waits for its turn, and for nothing else."""
-    return job.state == "PENDING" and job.reason not in NOT_IN_LINE and job.priority != 0
+    from qslurm.slurm.job_info import JobInfo
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +78,7 @@ def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
     code = document.get("exit_code")
     if job.exit_code is not None or job.signal is not None or not job.is_final or not code:
         return job
-    return msgspec.structs.replace(job, exit_code=code)
+    return msgspec.structs.replace(job, status=256 * code)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,22 +150,11 @@ def backends(center: Center) -> list[Backend]:
     documents = center.results.backends()
     states = center.slurm.partitions()
     try:
-        loads = center.results.loads()
+        found = center.results.loads()
     except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
-        loads = _shown(center.slurm.jobs())
-    by_partition = {load.partition: load for load in loads}
+        found = loads(center.slurm.jobs())
+    by_partition = {load.partition: load for load in found}
     return [_backend(document, states, by_partition) for document in documents]
-
-
-def _shown(jobs: Iterable[JobInfo]) -> list[Load]:
-    from qslurm.protocol.job_changes import Load
-
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for job in jobs:
-        if not job.is_final:
-            counts[job.partition]["waiting" if job.state == "PENDING" else "running"] += 1
-            counts[job.partition]["in_line"] += is_in_line(job)
-    return [Load(partition=name, **count) for name, count in counts.items()]
 
 
 def _backend(document: Mapping[str, Any], states: Mapping[str, str], loads: Mapping[str, Load]) -> Backend:

@@ -8,7 +8,7 @@ from qslurm.errors import UnknownJobError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 Placed = list[tuple["JobInfo", "int | None"]]
 
@@ -26,13 +26,13 @@ def line(center: Center) -> Placed:
             pass
         else:
             places = dict(found.places)
-            return [(row.info(), places.get(row.job_id)) for row in found.jobs]
+            return [(job, places.get(job.job_id)) for job in found.jobs]
     return _of_slurmrestd(center)
 
 
 def _of_slurmrestd(center: Center) -> Placed:
-    from qslurm.c1.queries.lists import positions
+    from qslurm.protocol.partition_queue import places
 
     known, user = center.slurm.jobs(), center.slurm.user
-    by_id = positions(known)
-    return [(job, by_id.get(job.shown_id)) for job in known if job.user == user]
+    by_id = places(known)
+    return [(job, by_id.get(job.job_id)) for job in known if job.user == user]

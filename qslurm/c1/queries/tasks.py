@@ -25,7 +25,7 @@ from qslurm.errors import (
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
     from qslurm.c1.connection.polling import Poll
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
         except InvalidInputError:  # Slurm writes "1-9,..." for what is long
             waits = True
         if waits:
-            return msgspec.structs.replace(job, array_task_id=ref.task)
+            return msgspec.structs.replace(job, task=ref.task)
     raise UnknownJobError(
         f"Job {ref.job_id} has no task {ref.task}.",
         hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists those there are; "
@@ -214,7 +214,7 @@ def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
     found: list[JobInfo] = []
     for job in jobs:
         indices = indices_of(job) if job.array_task_id is None and job.array_tasks else ()
-        found += [msgspec.structs.replace(job, array_task_id=index) for index in indices] or [job]
+        found += [msgspec.structs.replace(job, task=index) for index in indices] or [job]
     return found
 
 

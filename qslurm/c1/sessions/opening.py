@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center import Center
     from qslurm.c1.submission.options import Request
-    from qslurm.slurm.rest import JobInfo
+    from qslurm.slurm.job_info import JobInfo
 
 IDLE_LIMIT_S = 60.0
 
@@ -243,12 +243,12 @@ def _why(info: JobInfo, place: int) -> str:
 
 def _place(center: Center, info: JobInfo) -> int:
     """The job's place in its partition's line, if that can be had."""
-    from qslurm.c1.queries.lists import positions
+    from qslurm.protocol.partition_queue import places
 
     if info.word != "waiting":
         return 0
     try:
-        return positions(center.slurm.jobs()).get(info.shown_id, 0)
+        return places(center.slurm.jobs()).get(info.job_id, 0)
     except UnreachableError:
         return 0  # the wait goes on without it
 

@@ -23,6 +23,7 @@ from qslurm.c2.gate.rules import (
     Stuck,
     delivery,
     is_named,
+    is_stuck,
     out_of_service,
     release,
     target,
@@ -229,10 +230,14 @@ class Gate:
         running = self._slurm.running(self._partitions)  # after the dispatcher was asked which are open
         asked = sorted(running.keys() - are_open)
         for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
-            job = self._slurm.named(end.job_id)
-            if job is not None and is_named(job, self._slurm.marks(end.job_id).key, end):
+            job = self._slurm.job(end.job_id)
+            if (
+                job is not None
+                and is_stuck(job, end)
+                and is_named(job, self._slurm.marks(end.job_id).key, end)
+            ):
                 # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
-                self._slurm.cancel(job.slurm_id)
+                self._slurm.cancel(job.shown_id)
                 why = "it is over, and slurmctld lost that"
                 self._say("job ended", job=end.job_id, restart=end.restart, center=end.center, why=why)
         self._are_open = are_open

@@ -16,7 +16,7 @@ from qslurm.c2.hooks.spool import Spool, Wish
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import InvalidInputError, UnreachableError
 from qslurm.protocol.messages import GetStatus, Status
-from qslurm.slurm.command_output import JobFacts
+from qslurm.slurm.job_info import JobInfo
 
 STATUS_TIMEOUT_S = 2.0
 
@@ -95,7 +95,7 @@ def _row(
     name: str,
     status: Status | None,
     states: Mapping[str, str],
-    jobs: Mapping[int, JobFacts],
+    jobs: Mapping[int, JobInfo],
     wishes: Mapping[str, Wish],
 ) -> PartitionRow:
     wish, backend = wishes.get(name), backend_of(name)
@@ -115,7 +115,7 @@ def _row(
         backend_state="unknown" if found is None else found.state,
         slurm_state=slurm_state,
         wanted_state=goal.state,
-        running=sum(job.live and job.state != "PENDING" for job in here),
+        running=sum(not job.is_final and job.state != "PENDING" for job in here),
         queued=sum(job.state == "PENDING" for job in here),
         reason=reason,
     )

@@ -24,7 +24,8 @@ from qslurm.c2.config.file import partition_of
 from qslurm.c2.hooks.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.c2.hooks.start_outcome import ending_reason, finish_of, told
 from qslurm.protocol.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
-from qslurm.slurm.command_output import DrainedNode, JobFacts, NamedJob
+from qslurm.slurm.command_output import DrainedNode
+from qslurm.slurm.job_info import JobInfo
 
 PartitionState = Literal["UP", "DOWN", "DRAIN", "INACTIVE"]
 
@@ -99,7 +100,7 @@ def patience(times: int) -> float:
 
 
 def release(
-    record: TurnedAwayJob, job: JobFacts | None, *, runs: bool, now: float, age_s: float
+    record: TurnedAwayJob, job: JobInfo | None, *, runs: bool, now: float, age_s: float
 ) -> Literal["start", "wait", "forget"]:
     """What to do with a job that was turned away `age_s` ago; `runs`: its partition starts jobs.
 
@@ -108,16 +109,16 @@ def release(
     Only a job that waits because of us is started: not one that is held, and not one whose owner has asked for a
     later start.
     """
-    if job is None or not job.live or job.state == "RUNNING":
+    if job is None or job.is_final or job.state == "RUNNING":
         return "forget"
-    if job.state != "PENDING" or job.eligible is None or job.eligible <= now:
+    if job.state != "PENDING" or job.eligible <= now:
         return "wait"
     if job.eligible > record.when + REQUEUE_DELAY_S:
         return "wait"
     return "start" if runs and age_s >= patience(record.times) else "wait"
 
 
-def delivery(record: EndedJob, job: JobFacts | None, *, now: float, age_s: float) -> Finish | None:
+def delivery(record: EndedJob, job: JobInfo | None, *, now: float, age_s: float) -> Finish | None:
     """What to tell the dispatcher of an end that is still to be delivered, `age_s` old; None: not yet known."""
     if record.state:
         return told(record)
@@ -127,7 +128,7 @@ def delivery(record: EndedJob, job: JobFacts | None, *, now: float, age_s: float
     return finish
 
 
-def overdue(task: TaskStatus, job: JobFacts | None, forgotten_s: float) -> tuple[Finish, float] | None:
+def overdue(task: TaskStatus, job: JobInfo | None, forgotten_s: float) -> tuple[Finish, float] | None:
     """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None: it runs.
 
     A running job that slurmctld does not know gets `forgotten_s`: after a crash of slurmctld it may well run on.
@@ -135,17 +136,17 @@ def overdue(task: TaskStatus, job: JobFacts | None, forgotten_s: float) -> tuple
     if job is None:
         patient = task.state == "running"
         return _forgotten(task.job_id, task.restart, ""), forgotten_s if patient else EPILOG_GRACE_S
-    if job.restart > task.restart:
+    if job.restart_count > task.restart:
         return Finish(job_id=task.job_id, restart=task.restart, state="REQUEUED"), EPILOG_GRACE_S
-    if job.live:
+    if not job.is_final:
         return None
     finish = Finish(
         job_id=task.job_id,
         restart=task.restart,
         state=job.state,
-        exit_code=job.exit_code >> 8,
+        exit_code=job.status >> 8,
         reason=ending_reason(job),
-        ended_at=job.end,
+        ended_at=float(job.end) if job.end else None,
     )
     return finish, EPILOG_GRACE_S
 
@@ -202,7 +203,7 @@ class Overdue:
         self._forgotten_s = forgotten_s
         self._since: dict[tuple[int, int], float] = {}
 
-    def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobFacts], now: float) -> list[Finish]:
+    def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobInfo], now: float) -> list[Finish]:
         """The tasks to close now (monotonic seconds)."""
         late: dict[tuple[int, int], float] = {}
         closing = []
@@ -235,24 +236,23 @@ class Stuck:
         """How many jobs were called running at the last look that have ended."""
         return len(self._since)
 
-    def due(self, running: Mapping[int, JobFacts], ends: Iterable[KnownEnd], now: float) -> list[KnownEnd]:
+    def due(self, running: Mapping[int, JobInfo], ends: Iterable[KnownEnd], now: float) -> list[KnownEnd]:
         """The ends of which slurmctld will not hear by itself soon (monotonic seconds)."""
         stuck = [end for end in ends if is_stuck(running.get(end.job_id), end)]
         self._since = {end: self._since.get(end, now) for end in stuck}
         return [end for end in stuck if now - self._since[end] >= OVER_GRACE_S]
 
 
-def is_stuck(job: JobFacts | None, end: KnownEnd) -> bool:
+def is_stuck(job: JobInfo | None, end: KnownEnd) -> bool:
     """Whether this is the very start of a job that has ended. A later one, and another job, began after that end."""
     return (
         job is not None
-        and (job.state, job.restart) == ("RUNNING", end.restart)
+        and (job.state, job.restart_count) == ("RUNNING", end.restart)
         and job.partition == partition_of(end.backend)
-        and job.start is not None
         and end.admitted_at - LONGEST_PROLOG_S <= job.start <= end.ended_at
     )
 
 
-def is_named(job: NamedJob, key: str, end: KnownEnd) -> bool:
+def is_named(job: JobInfo, key: str, end: KnownEnd) -> bool:
     """Whether the job, which has this key, is of the submission that has ended."""
-    return end.key == (f"{key}#{job.array_task}" if key and job.array_task is not None else key)
+    return end.key == (f"{key}#{job.array_task_id}" if key and job.array_task_id is not None else key)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.protocol.feed import Update
-from qslurm.slurm.job_row import JobRow
-from qslurm.slurm.squeue_output import Words, lines_of, row_of, words_of
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.squeue_output import Words, job_of, lines_of, words_of
 
 
 class Jobs:
@@ -14,7 +14,7 @@ class Jobs:
     def __init__(self, slurm: Slurm) -> None:
         self._slurm = slurm
         self._lines: dict[int, bytes] = {}
-        self._rows: dict[int, JobRow] = {}
+        self._rows: dict[int, JobInfo] = {}
 
     def look(self) -> Update | None:
         """What has changed since the last look; None if nothing has. QslurmError if Slurm does not answer."""
@@ -27,7 +27,7 @@ class Jobs:
         words = words_of(self._slurm.words(unread)) if unread else {}
         for job_id in unread:
             if job_id in words:
-                rows[job_id] = row_of(lines[job_id], words[job_id])
+                rows[job_id] = job_of(lines[job_id], words[job_id])
             else:  # it was forgotten between the two questions
                 del rows[job_id], lines[job_id]
                 gone += [job_id] if job_id in before else []
@@ -41,13 +41,13 @@ class Jobs:
         """All jobs of the last look."""
         return Update(list(self._rows.values()), reset=True)
 
-    def _row(self, job_id: int, line: bytes) -> JobRow:
+    def _row(self, job_id: int, line: bytes) -> JobInfo:
         known = self._rows.get(job_id)
         if known is None:
-            return row_of(line, Words())
-        return row_of(line, Words(known.name, known.comment, known.admin_comment))
+            return job_of(line, Words())
+        return job_of(line, Words(known.name, known.comment, known.admin_comment))
 
-    def _is_unread(self, row: JobRow) -> bool:
+    def _is_unread(self, row: JobInfo) -> bool:
         """A new job, another that has its id, and one that our own hook may have cancelled, with its reason."""
         known = self._rows.get(row.job_id)
         return (

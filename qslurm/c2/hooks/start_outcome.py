@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from qslurm.c2.hooks.spool import EndedJob
 from qslurm.protocol.messages import Finish
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
-from qslurm.slurm.command_output import JobFacts
+from qslurm.slurm.job_info import JobInfo
 
 REASONS: Mapping[str, str] = {
     "TimeLimit": "TIMEOUT",
@@ -48,33 +48,33 @@ UNKNOWN = ""
 """Slurm could not be asked how the job ended."""
 
 
-def was_requeued(job: JobFacts, now: float) -> bool:
+def was_requeued(job: JobInfo, now: float) -> bool:
     """Whether a job that is completing goes back to the queue: its end is unknown, or that of its next start."""
-    return job.end is None or job.end > now
+    return not job.end or job.end > now
 
 
-def ending_state(job: JobFacts) -> str:
+def ending_state(job: JobInfo) -> str:
     """The state a completing job is going to, one that has ended has."""
     if job.state != "COMPLETING":
         return job.state
     for reason, state in REASONS.items():
         if job.reason.startswith(reason):
             return state
-    return "CANCELLED" if job.exit_code else "COMPLETED"
+    return "CANCELLED" if job.status else "COMPLETED"
 
 
-def ending_reason(job: JobFacts) -> str:
+def ending_reason(job: JobInfo) -> str:
     """Slurm's reason for the end, "" for none. For a script that a signal has ended, 22.05 gives that of a launch that
     went wrong: the signal is told, as later releases do.
     """
-    if job.reason.startswith("JobLaunchFailure") and job.exit_code & 0x7F:
+    if job.reason.startswith("JobLaunchFailure") and job.status & 0x7F:
         from qslurm.slurm.states import raised_signal  # not for every hook
 
-        return raised_signal(job.exit_code)
-    return "" if job.reason == "None" else job.reason
+        return raised_signal(job.status)
+    return job.reason
 
 
-def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: float) -> Finish | None:
+def finish_of(job_id: int, restart: int, key: str, job: JobInfo | None, now: float) -> Finish | None:
     """What to tell the dispatcher when the epilog of a job runs; None while Slurm can't say.
 
     `restart` is the hook's SLURM_JOB_RESTART_COUNT: after a requeue already that of the next start, so the one that
@@ -82,25 +82,25 @@ def finish_of(job_id: int, restart: int, key: str, job: JobFacts | None, now: fl
     """
     if job is None:
         return None
-    if job.restart == restart == 0 and job.live and job.state != "COMPLETING":
+    if job.restart_count == restart == 0 and not job.is_final and job.state != "COMPLETING":
         # No start came before this one: slurmctld was killed, and has forgotten that it ended, or even began.
         code = ReasonCode.END_UNKNOWN
         return Finish(job_id=job_id, restart=0, state="FAILED", reason=END_UNKNOWN, reason_code=code, key=key)
-    if job.restart > restart:
+    if job.restart_count > restart:
         return Finish(job_id=job_id, restart=restart, state="REQUEUED", key=key)
     if job.state == "PENDING" or (job.state == "COMPLETING" and was_requeued(job, now)):
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
-    if job.state != "COMPLETING" and job.live:
+    if job.state != "COMPLETING" and not job.is_final:
         # It runs: the hook that reported it ran for the start before.
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
     return Finish(
         job_id=job_id,
         restart=restart,
         state=ending_state(job),
-        exit_code=job.exit_code >> 8,
+        exit_code=job.status >> 8,
         reason=ending_reason(job),
         key=key,
-        ended_at=job.end if job.end is not None and job.end <= now else None,
+        ended_at=float(job.end) if job.end and job.end <= now else None,
     )
 
 

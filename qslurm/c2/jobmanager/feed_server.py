@@ -21,7 +21,7 @@ from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol import feed
 from qslurm.protocol.job_changes import Load
 from qslurm.protocol.partition_queue import loads, places
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.peer import peer_uid
@@ -139,7 +139,7 @@ class Feed:
             self._loads = version, loads(rows)
         return self._loads[1]
 
-    def _all_since(self, table: Table, version: int) -> tuple[int, list[JobRow] | None]:
+    def _all_since(self, table: Table, version: int) -> tuple[int, list[JobInfo] | None]:
         """The table's version, and all jobs if it is another one: what is made of them is made once, for everybody."""
         return self._version, None if self._version == version else list(table.all.values())
 

@@ -5,7 +5,7 @@
     GET /v1/places    only the places
     GET /v1/loads     how many jobs wait and run in each partition, those of other centers, too
 
-Each job is an array, of the fields of JobRow (slurm/job_row.py). Answers are JSON, or MessagePack for who accepts
+Each job is an array, of the fields of JobInfo (slurm/job_info.py). Answers are JSON, or MessagePack for who accepts
 application/msgpack. 503 while nobody can say how the jobs are; slurmrestd may know.
 """
 

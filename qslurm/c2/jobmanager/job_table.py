@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from qslurm.protocol.feed import Update
 from qslurm.protocol.job_changes import Page
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 PAGE = 5000
 """Jobs in one answer."""
@@ -30,7 +30,7 @@ _CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})\.(\d{1,18})")
 
 @dataclass
 class _Center:
-    rows: dict[int, JobRow] = field(default_factory=dict)
+    rows: dict[int, JobInfo] = field(default_factory=dict)
     changed: dict[int, int] = field(default_factory=dict)
     """The number of each job's last change; of one that is gone, too."""
 
@@ -51,7 +51,7 @@ class Table:
         self._prefix = prefix
         self._epoch = secrets.token_hex(8)
         self._centers: dict[str, _Center] = {}
-        self.all: dict[int, JobRow] = {}
+        self.all: dict[int, JobInfo] = {}
         """All jobs of all users."""
 
     def apply(self, update: Update) -> set[str]:
@@ -94,7 +94,7 @@ class Table:
         page.since = f"{self._epoch}.{number}.{base}"
         return page
 
-    def rows(self, center: str) -> list[JobRow]:
+    def rows(self, center: str) -> list[JobInfo]:
         """A center's jobs."""
         known = self._centers.get(center)
         return list(known.rows.values()) if known else []
@@ -108,7 +108,7 @@ class Table:
                 return number, base, False
         return 0, known.number, True
 
-    def _put(self, row: JobRow) -> str:
+    def _put(self, row: JobInfo) -> str:
         self.all[row.job_id] = row
         name = self._center_of(row)
         if name:
@@ -131,7 +131,7 @@ class Table:
         center.changed[job_id] = center.number
         center.log.append((center.number, job_id))
 
-    def _center_of(self, row: JobRow) -> str:
+    def _center_of(self, row: JobInfo) -> str:
         return row.user.removeprefix(self._prefix) if row.user.startswith(self._prefix) else ""
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qslurm.slurm.rest.job_info import JobInfo
 from qslurm.slurm.rest.submitted import Submitted
 
 if TYPE_CHECKING:
     from qslurm.slurm.rest.client import SlurmrestClient as SlurmrestClient
 
-__all__ = ["JobInfo", "SlurmrestClient", "Submitted"]
+__all__ = ["SlurmrestClient", "Submitted"]
 
 
 def __getattr__(name: str) -> object:

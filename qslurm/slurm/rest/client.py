@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.errors import AccountingAwayError, ConfigError, RefusedError, UnreachableError
 from qslurm.payload.comment import in_environment
+from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest.adapters import AUTO
 from qslurm.slurm.rest.classify import Verdict, answers
 from qslurm.slurm.rest.endpoint import Endpoint
-from qslurm.slurm.rest.job_info import JobInfo, partition_state
+from qslurm.slurm.rest.job_records import partition_state
 from qslurm.slurm.rest.refusals import error_for
 from qslurm.slurm.rest.request_body import check_token, encode
 from qslurm.slurm.rest.submitted import Submitted

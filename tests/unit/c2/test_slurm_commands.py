@@ -9,20 +9,21 @@ from hypothesis import strategies as st
 from qslurm.c2.config.file import SlurmConfig
 from qslurm.c2.slurm_commands import Slurm, error_of
 from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
-from qslurm.slurm.command_output import DrainedNode, parse_drained, parse_jobs, parse_partitions
+from qslurm.slurm.command_output import DrainedNode, parse_drained, parse_partitions
+from qslurm.slurm.squeue_output import jobs_of
 
 # Printed by Slurm 22.05.8.
-SQUEUE = """\
-23|COMPLETING|p_qx|None|0|15|1795337805|1795337807|
-22|FAILED|p_qx|NonZeroExitCode|0|768|1795337805|1795337806|
-25|PENDING|p_qx|JobHeldUser|0|0|N/A|N/A|
-21|RUNNING|p_qx|None|1|0|1795337805|1795338106|
+SQUEUE = b"""\
+23|COMPLETING|None|p_qx|center_a|a|normal|1795337805|1795337805|1795337807|15|0|5:00|23|N/A|7|qi1|1795337805|
+22|FAILED|NonZeroExitCode|p_qx|center_a|a|normal|1795337805|1795337805|1795337806|768|0|5:00|22|N/A|7|qi1|1795337805|
+25|PENDING|JobHeldUser|p_qx|center_a|a|normal|1795337805|N/A|N/A|0|0|5:00|25|N/A|0||N/A|
+21|RUNNING|None|p_qx|center_a|a|normal|1795337805|1795337806|1795338106|0|1|5:00|21|N/A|7|qi1|1795337805|
 """
 # The same columns from Slurm 24.11.5.
-NEWER_SQUEUE = """\
-27|CANCELLED|p_qx|None|0|0:15|1795350075|1795350077|
-26|FAILED|p_qx|NonZeroExitCode|0|3:0|1795350075|1795350077|
-28|PENDING|p_qx|JobHeldUser|0|0:0|N/A|1795350078|
+NEWER_SQUEUE = b"""\
+27|CANCELLED|None|p_qx|center_a|a|normal|1795350075|1795350075|1795350077|0:15|0|5:00|27|N/A|7|qi1|1795350075|
+26|FAILED|NonZeroExitCode|p_qx|center_a|a|normal|1795350075|1795350075|1795350077|3:0|0|5:00|26|N/A|7|qi1|1795350075|
+28|PENDING|JobHeldUser|p_qx|center_a|a|normal|1795350075|N/A|1795350078|0:0|0|5:00|28|N/A|0||N/A|
 """
 PARTITIONS = (
     "PartitionName=p_spin2 AllowGroups=ALL Default=NO QoS=N/A Nodes=qi1 PreemptMode=OFF State=INACTIVE TotalCPUs=16\n"
@@ -31,22 +32,22 @@ PARTITIONS = (
 
 
 def test_jobs_are_read_with_their_times_and_codes() -> None:
-    jobs = parse_jobs(SQUEUE)
-    assert jobs[22].exit_code == 768
-    assert jobs[21].restart == 1
+    jobs = jobs_of(SQUEUE)
+    assert jobs[22].status == 768
+    assert jobs[21].restart_count == 1
     assert jobs[21].eligible == 1795337805
-    assert jobs[25].eligible is None
-    assert [number for number, job in jobs.items() if job.live] == [23, 25, 21]
+    assert jobs[25].eligible == 0
+    assert [number for number, job in jobs.items() if not job.is_final] == [23, 25, 21]
 
 
 def test_newer_slurms_print_exit_codes_as_code_and_signal() -> None:
-    assert [job.exit_code for job in parse_jobs(NEWER_SQUEUE).values()] == [15, 768, 0]
+    assert [job.status for job in jobs_of(NEWER_SQUEUE).values()] == [15, 768, 0]
 
 
-@given(st.text())
-def test_what_is_no_list_of_jobs_is_a_qslurm_error(text: str) -> None:
+@given(st.binary())
+def test_what_is_no_list_of_jobs_is_a_qslurm_error(text: bytes) -> None:
     try:
-        parse_jobs(text)
+        jobs_of(text)
     except QslurmError as error:
         assert "squeue" in error.message
 

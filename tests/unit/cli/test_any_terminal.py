@@ -21,7 +21,7 @@ from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import UnknownJobError
 from qslurm.protocol.job_changes import Load
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 STATES = {12: "COMPLETED", 13: "FAILED", 14: "CANCELLED", 15: "TIMEOUT", 16: "PENDING"}
 NAME = "θ-扫描-\udce9"
@@ -49,7 +49,7 @@ class C2:
     def tasks(self, job_id):
         end = None if job_id == 16 else time.time()
         return [
-            JobInfo(
+            job_info(
                 job_id=job_id,
                 name=NAME,
                 state=STATES[job_id],

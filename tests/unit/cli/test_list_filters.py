@@ -10,7 +10,7 @@ import pytest
 from qslurm.c1.origin import of_process
 from qslurm.cli.app import run
 from qslurm.cli.list_filters import chooser, states_in, submitter
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 
 def job(user: str) -> JobInfo:

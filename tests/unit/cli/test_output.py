@@ -16,7 +16,7 @@ from qslurm.cli.output import (
     wants_json,
 )
 from qslurm.cli.time_format import duration
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 ROOT = CHECKOUT
 

@@ -11,7 +11,8 @@ from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import NotReadyError, UnknownJobError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
+from tests.unit.jobs import job_info
 
 KINDS = {
     "circuit": {"counts": {"0": 3}, "shots": 3, "raw_data": None},
@@ -138,7 +139,7 @@ def test_a_job_that_never_ran_ends_as_slurm_says(c2, capsys):
 def test_an_array_exits_as_its_worst_task_with_the_results_of_the_others(c2, capsys, states, code):
     slurm = {"finished": "COMPLETED", "timed_out": "TIMEOUT"}
     c2.jobs = {
-        20 + index: JobInfo(
+        20 + index: job_info(
             job_id=20 + index, name="x", state=slurm.get(state, state.upper()), array_job_id=20,
             array_task_id=index, start_time=1, comment="qslurm key=k kind=circuit backend=qx",
         )

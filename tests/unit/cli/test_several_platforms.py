@@ -11,7 +11,7 @@ import pytest
 from qslurm.cli.app import run
 from qslurm.cli.options import PlatformName
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
-from qslurm.slurm.rest.job_info import JobInfo
+from tests.unit.jobs import job_info
 
 TWO = '[c2]\nurl = "http://c2"\n[platform.tuna]\nurl = "http://tuna"\n'
 
@@ -78,7 +78,7 @@ class Away:
 
 
 def job(job_id, state="PENDING", **facts):
-    return JobInfo(job_id=job_id, name=f"job{job_id}", state=state, user="me", **facts)
+    return job_info(job_id=job_id, name=f"job{job_id}", state=state, user="me", **facts)
 
 
 @pytest.fixture

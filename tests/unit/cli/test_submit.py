@@ -24,7 +24,8 @@ from qslurm.cli.submit_many import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
 from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.rest import Submitted
+from tests.unit.jobs import job_info
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -318,7 +319,7 @@ class RunC2(SmallC2):
         names = names if len(names) > 1 else names * (last + 1)
         array = submitted.job_id if last else None
         self.ended[submitted.job_id] = [
-            JobInfo(
+            job_info(
                 job_id=submitted.job_id * 100 + index if last else submitted.job_id,
                 name=name,
                 state=self.states.get(name, "COMPLETED"),

@@ -10,7 +10,7 @@ from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 STATES = {
     12: "COMPLETED",

@@ -7,7 +7,7 @@ from qslurm.c1.config.center_config import Config
 from qslurm.c1.connection.center import Center
 from qslurm.cli.waiting import ENDING, Waiting
 from qslurm.errors import UnreachableError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 KEY = "0123456789abcdef" * 2
 PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
-from qslurm.slurm.job_row import JobRow
-from qslurm.slurm.rest.job_info import JobInfo, from_slurmctld, from_slurmdbd
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest.job_records import from_slurmctld, from_slurmdbd
 from qslurm.slurm.states import (
     CODES,
     OF_WAITING,
@@ -190,7 +190,6 @@ BY_SIGNAL = {
 def test_a_script_that_a_signal_has_ended_says_which(read, record, words):
     job = read({"job_id": 1, "name": "j", **record})
     assert job.why == words
-    assert JobRow.of(job).info().why == words
 
 
 @pytest.mark.parametrize("status", [11, 139, 9])

@@ -19,7 +19,7 @@ from qslurm.c2.store.task_states import TaskState
 from qslurm.errors import DuplicateError, UncertainError, UnknownJobError
 from qslurm.payload.spec import JobSpec
 from qslurm.protocol.messages import BackendStatus
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest.client import SlurmrestClient
 from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.states import explain

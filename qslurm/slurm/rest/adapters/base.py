@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qslurm.slurm.rest.job_info import JobInfo
+from qslurm.slurm.job_info import JobInfo
 
 Payload = dict[str, Any]
 Record = dict[str, Any]

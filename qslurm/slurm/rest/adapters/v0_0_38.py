@@ -33,7 +33,7 @@ from typing import Any
 from qslurm.errors import InvalidInputError
 from qslurm.slurm.rest.adapters import v0_0_39
 from qslurm.slurm.rest.adapters.base import Adapter, Payload
-from qslurm.slurm.rest.job_info import from_slurmctld, from_slurmdbd
+from qslurm.slurm.rest.job_records import from_slurmctld, from_slurmdbd
 
 FIELDS = frozenset(
     {

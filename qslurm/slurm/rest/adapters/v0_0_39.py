@@ -28,7 +28,7 @@ Differences between what people write and what this version documents (recorded 
 from __future__ import annotations
 
 from qslurm.slurm.rest.adapters.base import Adapter, Payload, with_numbers
-from qslurm.slurm.rest.job_info import from_slurmctld, from_slurmdbd
+from qslurm.slurm.rest.job_records import from_slurmctld, from_slurmdbd
 
 NUMBER_OBJECTS = ("kill_warning_delay", "priority", "required_switches", "time_limit", "time_minimum")
 """Fields that are {set, infinite, number} in this version."""

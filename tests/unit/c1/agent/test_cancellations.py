@@ -11,8 +11,7 @@ from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.reconcile import GRACE_S as LOST_S
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.errors import NoRoomError, UnknownJobError, UnreachableError
-from qslurm.slurm.job_row import JobRow
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 COMMENT = "qslurm key=key-1"
 
@@ -32,7 +31,7 @@ class C2:
 
 
 def job(state="PENDING", comment=COMMENT, job_id=12, array=None):
-    return JobInfo(job_id=job_id, name="x", state=state, comment=comment, array_job_id=array)
+    return job_info(job_id=job_id, name="x", state=state, comment=comment, array_job_id=array)
 
 
 @pytest.fixture
@@ -57,13 +56,13 @@ def cancelled(outbox):
 
 def test_a_job_that_is_back_is_cancelled_again_until_it_is_over(cancelled, c2):
     c2.known = [job()]
-    cancelled.saw([JobRow.of(job())], 0.0)
+    cancelled.saw([job()], 0.0)
     cancelled.repeat(c2, GRACE_S - 1)
     assert (c2.cancelled, cancelled.are_back) == ([], True)
     for times in (1, 2):
         cancelled.repeat(c2, times * GRACE_S)
         assert c2.cancelled == [12] * times
-    cancelled.saw([JobRow.of(job("CANCELLED"))], 3 * GRACE_S)
+    cancelled.saw([job("CANCELLED")], 3 * GRACE_S)
     cancelled.repeat(c2, 3 * GRACE_S)
     assert (len(c2.cancelled), cancelled.are_back) == (2, False)
 
@@ -72,16 +71,16 @@ def test_a_job_that_is_back_is_cancelled_again_until_it_is_over(cancelled, c2):
     "seen", [job("COMPLETING"), job("CANCELLED"), job(comment="qslurm key=key-2"), job(comment="")]
 )
 def test_what_is_over_and_what_is_anothers_is_left_alone(cancelled, c2, seen):
-    cancelled.saw([JobRow.of(seen)], 0.0)
+    cancelled.saw([seen], 0.0)
     assert not cancelled.are_back
-    cancelled.saw([JobRow.of(job())], 0.0)
+    cancelled.saw([job()], 0.0)
     c2.known = [seen]  # C2 has given its id again meanwhile, or it is over
     cancelled.repeat(c2, GRACE_S)
     assert (c2.cancelled, cancelled.are_back) == ([], False)
 
 
 def test_trouble_with_c2_is_no_end_of_it(cancelled, c2):
-    cancelled.saw([JobRow.of(job())], 0.0)
+    cancelled.saw([job()], 0.0)
     c2.known, c2.trouble = [job()], UnreachableError("away")
     cancelled.repeat(c2, GRACE_S)
     c2.trouble = None
@@ -108,7 +107,7 @@ def test_a_cancellation_that_was_forgotten_before_c2_told_of_it_is_repeated(outb
     c2.known = [job()]
     cancelled.repeat(c2, time.monotonic() + GRACE_S)
     assert c2.cancelled == [12]
-    cancelled.saw([JobRow.of(job("CANCELLED"))], 0.0)
+    cancelled.saw([job("CANCELLED")], 0.0)
     assert not cancelled.are_back
 
 
@@ -118,13 +117,13 @@ def test_the_end_of_one_task_is_not_that_of_the_array(cancelled, c2):
         job("RUNNING", job_id=13, array=12),
         job("CANCELLED", job_id=13, array=12),
     )
-    cancelled.saw([JobRow.of(waits), JobRow.of(runs)], 0.0)
-    cancelled.saw([JobRow.of(is_over)], 1.0)
+    cancelled.saw([waits, runs], 0.0)
+    cancelled.saw([is_over], 1.0)
     c2.known = [waits, is_over]
     cancelled.repeat(c2, GRACE_S)
     assert c2.cancelled == [12]
     c2.known = [job("CANCELLED", array=12), is_over]
-    cancelled.saw(map(JobRow.of, c2.known), GRACE_S)
+    cancelled.saw(c2.known, GRACE_S)
     cancelled.repeat(c2, 2 * GRACE_S)
     assert (c2.cancelled, cancelled.are_back) == ([12], False)
 
@@ -142,7 +141,7 @@ def test_a_full_disk_keeps_nobody_from_cancelling(outbox, c2, monkeypatch):
 def test_many_at_once_take_their_turns(cancelled, c2):
     c2.known = [job()]
     number = AT_ONCE + 3
-    cancelled.saw([JobRow.of(job(job_id=job_id)) for job_id in range(number)], 0.0)
+    cancelled.saw([job(job_id=job_id) for job_id in range(number)], 0.0)
     cancelled.repeat(c2, GRACE_S)
     assert len(c2.cancelled) == AT_ONCE
     cancelled.repeat(c2, GRACE_S + 1)

@@ -7,16 +7,14 @@ import pytest
 
 from qslurm.c1.agent import change_log
 from qslurm.c1.agent.change_log import ChangeLog
-from qslurm.slurm.job_row import JobRow
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 OWNERS = {"key-a": "ann", "key-b": "bob"}
 
 
 def row(job_id, key, array=None):
     comment = f"qslurm key={key} kind=circuit backend=qx"
-    job = JobInfo(job_id=job_id, name="x", state="RUNNING", comment=comment, array_job_id=array)
-    return JobRow.of(job)
+    return job_info(job_id=job_id, name="x", state="RUNNING", comment=comment, array_job_id=array)
 
 
 @pytest.fixture

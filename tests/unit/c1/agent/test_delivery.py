@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from qslurm.c1.agent.delivery import deliver, with_present_ids
 from qslurm.errors import DuplicateError, RefusedError, UncertainError, UnreachableError
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
+from tests.unit.jobs import job_info
 
 FAULTS = ["none", "before", "after", "late"]
 
@@ -95,7 +97,7 @@ def test_a_key_that_c2_knows_but_nobody_finds_stays_in_doubt():
 def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
     class Forgetful(Link):
         def find_by_key(self, key):
-            return JobInfo(job_id=7, name="x", state="PENDING", source="slurmdbd")
+            return job_info(job_id=7, name="x", state="PENDING", source="slurmdbd")
 
     link = Forgetful([])
     assert deliver(link, {"key": "key"}, "key", unsure=True) == Submitted(100)
@@ -104,7 +106,7 @@ def test_slurmdbds_word_for_a_job_that_slurmctld_has_lost_is_no_acceptance():
 def test_an_array_that_has_begun_is_found_as_the_array():
     class Begun(Link):
         def find_by_key(self, key):
-            return JobInfo(job_id=13, name="x", state="RUNNING", array_job_id=12, array_task_id=0)
+            return job_info(job_id=13, name="x", state="RUNNING", array_job_id=12, array_task_id=0)
 
     assert deliver(Begun([]), {"key": "key"}, "key", unsure=True) == Submitted(12)
 

@@ -10,7 +10,7 @@ from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import AgentSettings, Config
 from qslurm.c1.connection.agent_messages import EndBound, GetEndings, LetGo, Submit, WhoReleases
 from qslurm.errors import PermissionDeniedError, UnknownJobError, UnreachableError
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 KEY = "0123456789abcdef" * 2
 ANN, BOB = User("ann", 1001, admin=False), User("bob", 1002, admin=False)
@@ -40,7 +40,7 @@ class C2:
 
 
 def record(state, job_id=12, key=KEY, **more):
-    return JobInfo(job_id=job_id, name="bell", state=state, comment=f"qslurm key={key}", **more)
+    return job_info(job_id=job_id, name="bell", state=state, comment=f"qslurm key={key}", **more)
 
 
 class Office:

@@ -7,7 +7,7 @@ import pytest
 
 from qslurm.c1.agent.job_identity import SKEW_S, named, owned
 from qslurm.c1.agent.outbox import Outbox
-from qslurm.slurm.job_row import JobRow
+from tests.unit.jobs import job_info
 
 SAID = "qslurm key=key-1 kind=script backend=qx origin=shell:c1::ann"
 
@@ -24,7 +24,7 @@ def outbox(tmp_path):
 @pytest.fixture
 def row(outbox):
     """The job as C2 shows it, on which somebody has written."""
-    return JobRow(
+    return job_info(
         job_id=12,
         state="PENDING",
         reason="",
@@ -36,10 +36,10 @@ def row(outbox):
         start=0,
         end=0,
         status=0,
-        restarts=0,
+        restart_count=0,
         limit_minutes=0,
         array_job=0,
-        array_tasks="",
+        array_index="",
         priority=1,
         comment="moved by ops",
     )
@@ -50,7 +50,7 @@ OURS = {
     "written over in both places": {"admin_comment": "watched"},
     "emptied": {"comment": ""},
     "said by slurmdbd, which does not know when": {"submit": 0},
-    "a task of our array": {"job_id": 15, "array_job": 12, "array_tasks": "3"},
+    "a task of our array": {"job_id": 15, "array_job": 12, "array_index": "3"},
     "with our key": {"job_id": 99, "comment": SAID},
     "with our key in its other place": {"job_id": 99, "admin_comment": SAID},
     "renamed and moved": {"name": "other", "partition": "p_spin2", "priority": 0, "limit_minutes": 1},
@@ -59,14 +59,14 @@ OTHERS = {
     "with another key": {"comment": "qslurm key=key-2"},
     "with another key in its other place": {"admin_comment": "qslurm key=key-2"},
     "with another id": {"job_id": 13},
-    "a task of another array": {"array_job": 11, "array_tasks": "3"},
+    "a task of another array": {"array_job": 11, "array_index": "3"},
 }
 
 
 @pytest.mark.parametrize("change", OURS.values(), ids=OURS)
 def test_a_job_that_was_written_on_is_still_its_submissions(outbox, row, change):
     job = msgspec.structs.replace(row, **change)
-    shown, told = named(job, outbox), owned(outbox.of_job(12), job.info())
+    shown, told = named(job, outbox), owned(outbox.of_job(12), job)
     assert [(one.marks.key, one.marks.origin) for one in (shown, told)] == [("key-1", "shell:c1::ann")] * 2
 
 
@@ -74,7 +74,7 @@ def test_a_job_that_was_written_on_is_still_its_submissions(outbox, row, change)
 def test_another_job_is_not_taken_for_it(outbox, row, change):
     job = msgspec.structs.replace(row, **change)
     assert named(job, outbox) == job
-    assert owned(outbox.of_job(12), job.info()) is None
+    assert owned(outbox.of_job(12), job) is None
 
 
 def test_a_job_that_has_its_id_but_was_submitted_at_another_time_is_another(outbox, row):
@@ -86,9 +86,9 @@ def test_a_job_that_has_its_id_but_was_submitted_at_another_time_is_another(outb
         (entry.accepted + SKEW_S + 2, 0, False),
         (entry.accepted + 99_999, 1, True),  # it was put back into the queue
     ]:
-        job = msgspec.structs.replace(row, submit=int(submit), restarts=restarts)
+        job = msgspec.structs.replace(row, submit=int(submit), restart_count=restarts)
         assert bool(named(job, outbox).marks.key) == is_ours
-        assert (owned(entry, job.info()) is not None) == is_ours
+        assert (owned(entry, job) is not None) == is_ours
 
 
 def test_a_job_that_came_after_the_one_that_was_seen_is_another(outbox, row):
@@ -96,7 +96,7 @@ def test_a_job_that_came_after_the_one_that_was_seen_is_another(outbox, row):
     again = msgspec.structs.replace(row, submit=row.submit + 1)
     assert not named(again, outbox, before).marks.key
     assert named(row, outbox, before).marks.key == "key-1"
-    assert named(msgspec.structs.replace(again, restarts=1), outbox, before).marks.key == "key-1"
+    assert named(msgspec.structs.replace(again, restart_count=1), outbox, before).marks.key == "key-1"
 
 
 def test_what_is_written_on_a_job_stays_readable(outbox, row):

@@ -14,8 +14,7 @@ from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.user_queue import line_of
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.protocol.job_changes import Page
-from qslurm.slurm.job_row import JobRow
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 from tests.unit.waiting import until
 
 PAYLOAD = {"job": {"name": "bell", "comment": "qslurm key=later"}, "script": "#!/bin/sh\n"}
@@ -24,7 +23,7 @@ PAYLOAD = {"job": {"name": "bell", "comment": "qslurm key=later"}, "script": "#!
 def row(job_id, state="PENDING", key="", array=0, tasks="", priority=5):
     user = "center_snellius"
     facts = (job_id, state, "", "p_qx", user, "s", "normal", 1, 0, 0, 0, 0, 5, array, tasks, priority)
-    return msgspec.convert((*facts, "", "bell", f"qslurm key={key or f'key-{job_id}'}"), JobRow)
+    return msgspec.convert((*facts, "", "bell", f"qslurm key={key or f'key-{job_id}'}"), JobInfo)
 
 
 class C2:
@@ -49,13 +48,13 @@ class C2:
 
     def jobs(self):
         self.asked.append("jobs")
-        return [one.info() for one in self.listed.values()]
+        return list(self.listed.values())
 
     def job(self, job_id):
         self.asked.append(job_id)
         if job_id not in self.listed:
             raise UnknownJobError("?")
-        return self.listed[job_id].info()
+        return self.listed[job_id]
 
     def places(self):
         return [(1, 9)]
@@ -143,7 +142,7 @@ def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox,
     follower, woken = followed
     monkeypatch.setattr(job_tracker, "MISSING_S", 0.0)
     c2.job = lambda job_id: (
-        c2.asked.append(job_id) or msgspec.structs.replace(row(job_id, state).info(), source="slurmdbd")
+        c2.asked.append(job_id) or msgspec.structs.replace(row(job_id, state), from_slurmdbd=True)
     )
     c2.starts = lambda key: [{"state": "running", "started_at": 1, "key": key, "kind": "script"}]
     c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
@@ -244,7 +243,7 @@ def test_a_job_that_is_over_is_not_said_to_run_by_news_that_come_late():
     table.see(row(1, "COMPLETED"))
     assert table.apply(Page(since="", reset=True, jobs=[row(1, "RUNNING")])) == []
     assert table.row(1).state == "COMPLETED"
-    again = msgspec.structs.replace(row(1), restarts=1)
+    again = msgspec.structs.replace(row(1), restart_count=1)
     assert table.apply(Page(since="", jobs=[again])) == [again]
 
 

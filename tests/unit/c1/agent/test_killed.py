@@ -9,7 +9,8 @@ import pytest
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.sender import Sender
 from qslurm.errors import DuplicateError, UnreachableError
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
 
 STEPS = ("take", "sending", "submit", "accepted", "find_by_key", "put_back")
 PAYLOAD = {"job": {"comment": "qslurm key=key-1"}}

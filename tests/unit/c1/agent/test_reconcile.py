@@ -7,13 +7,13 @@ import pytest
 
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.reconcile import GRACE_S, PAUSE_S, Reconciler
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 LATER = GRACE_S + 1
 
 
 def job(job_id, key, state="PENDING", source="slurmctld", cancelled_by=""):
-    return JobInfo(
+    return job_info(
         job_id=job_id,
         name="x",
         state=state,
@@ -167,7 +167,7 @@ def test_a_job_on_which_somebody_has_written_is_not_lost(outbox, c2, comment):
     [
         {"user": "center_b"},
         {"comment": "qslurm key=key-2"},
-        {"comment": "moved by ops", "submit_time": 5},
+        {"comment": "moved by ops", "submit": 5},
         {"comment": "moved by ops", "job_id": 13},
     ],
 )

@@ -50,7 +50,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.payload.comment import Comment
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False), User("root", 0, admin=True)
 
@@ -274,7 +274,7 @@ def test_a_task_of_an_array_is_that_of_who_submitted_the_array(office):
     comment = question.payload["job"]["comment"]
     for job_id, array in ((13, 12), (14, 12), (15, None), (16, 99)):
         key = "" if job_id == 16 else comment
-        c2.records[job_id] = JobInfo(
+        c2.records[job_id] = job_info(
             job_id=job_id,
             name="",
             state="RUNNING",
@@ -399,7 +399,7 @@ def test_every_user_is_told_where_sessions_are_entered_and_how_long_the_lines_ar
 
 
 def in_the_queue(job_id, key, state="PENDING", source="slurmctld"):
-    return JobInfo(job_id=job_id, name="x", state=state, comment=f"qslurm key={key}", source=source)
+    return job_info(job_id=job_id, name="x", state=state, comment=f"qslurm key={key}", source=source)
 
 
 def test_a_job_that_c2_forgot_waits_under_its_old_id_and_is_found_under_it_when_it_is_back(office):
@@ -496,7 +496,7 @@ def test_a_job_that_c2_does_not_know_yet_waits(office):
         desk.answer(ANN, GetTasks(12))
 
 
-WRITTEN_OFF = JobInfo(job_id=12, name="x", state="CANCELLED", comment="", source="slurmdbd")
+WRITTEN_OFF = job_info(job_id=12, name="x", state="CANCELLED", comment="", source="slurmdbd")
 """Of a slurmctld that starts without its state; on 22.05 the record of a job that waited has no comment."""
 
 
@@ -535,7 +535,7 @@ def test_what_c2_has_written_off_waits_for_its_user(office, question):
 def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office):
     desk, outbox, c2 = office()
     outbox.take("anns-key", "ann", {"job": {}})
-    task = JobInfo(job_id=12, name="", state="COMPLETED", array_job_id=12, comment="qslurm key=anns-key")
+    task = job_info(job_id=12, name="", state="COMPLETED", array_job_id=12, comment="qslurm key=anns-key")
     c2.accounted_tasks = lambda job_id: [task] if job_id == 12 else []
     assert desk.answer(ANN, GetAccounted(0, 12)) == [task]
     assert desk.answer(BOB, GetAccounted(0, 12)) == []

@@ -12,7 +12,8 @@ from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.sender import Sender
 from qslurm.c1.agent.sender_threads import LANES, SenderThreads
 from qslurm.errors import UncertainError, UnreachableError
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
 
 PATIENCE_S = 60
 

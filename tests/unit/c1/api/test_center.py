@@ -8,7 +8,8 @@ import pytest
 
 from qslurm import Center, Job
 from qslurm.errors import ConfigError, InvalidInputError, NotReadyError, UnknownJobError, UnreachableError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
+from tests.unit.jobs import job_info
 
 BELL = "version 3.0\nqubit[4] q\nbit[4] b\nH q[0]\nb = measure q\n"
 
@@ -177,7 +178,9 @@ def test_a_program_has_the_commands_options(sent, monkeypatch):
 def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, settled):
     comment = "qslurm key=0123456789 kind=circuit sweep=theta:0,0.5"
     records = [
-        JobInfo(job_id=12 + task, name="x", state=state, comment=comment, array_job_id=12, array_task_id=task)
+        job_info(
+            job_id=12 + task, name="x", state=state, comment=comment, array_job_id=12, array_task_id=task
+        )
         for task, state in enumerate(["COMPLETED", last])
     ]
     counts = {12: {"0": 5}, 13: {"1": 5}}

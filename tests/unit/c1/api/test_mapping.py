@@ -15,7 +15,9 @@ from qslurm.c1.api.futures import Tasks, tasks_settled
 from qslurm.c1.api.mapping import Results
 from qslurm.errors import InvalidInputError, JobCancelledError, JobFailedError, RefusedError, TokenError
 from qslurm.payload.envelope import unpack
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
+from tests.unit.jobs import job_info
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nRx({angle}) q[0]\nb = measure q\n"
 
@@ -137,7 +139,7 @@ class C2:
         if not number:
             return [job]
         return [
-            JobInfo(job_id=1000 + task, name="", state="COMPLETED", array_job_id=job_id, array_task_id=task)
+            job_info(job_id=1000 + task, name="", state="COMPLETED", array_job_id=job_id, array_task_id=task)
             for task in range(number)
         ]
 
@@ -219,10 +221,10 @@ def test_each_task_of_an_array_has_its_own_end_as_soon_as_it_has_one():
 
     def tasks(job_id):
         own = [
-            JobInfo(job_id=50 + task, name="", state=state, array_job_id=12, array_task_id=task)
+            job_info(job_id=50 + task, name="", state=state, array_job_id=12, array_task_id=task)
             for task, state in enumerate(states[:3])
         ]
-        return [*own, JobInfo(job_id=12, name="", state=states[3], array_job_id=12, array_tasks="3-4")]
+        return [*own, job_info(job_id=12, name="", state=states[3], array_job_id=12, array_tasks="3-4")]
 
     asked = Counter()
 

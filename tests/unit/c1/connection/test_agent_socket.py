@@ -10,7 +10,7 @@ from qslurm.c1.config.settings import AgentSettings
 from qslurm.c1.connection.agent_messages import LARGEST_ANSWER, AgentStatus, Answered, GetStatus, encode
 from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.errors import UnreachableError
-from qslurm.slurm.rest import JobInfo
+from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.frames import NO_REQUEST, frame
 

@@ -11,7 +11,7 @@ from qslurm.c1.followups.c1_queue import Held
 from qslurm.c1.followups.pending import Follower, begin_to_ask
 from qslurm.c1.followups.submission import Mark
 from qslurm.errors import UnreachableError
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
 
@@ -35,7 +35,7 @@ def shown(agent, *jobs):
 
 
 def job(job_id, key, **facts):
-    return JobInfo(job_id=job_id, name="bell", state="PENDING", comment=f"qslurm key={key}", **facts)
+    return job_info(job_id=job_id, name="bell", state="PENDING", comment=f"qslurm key={key}", **facts)
 
 
 def test_a_follow_up_is_shown_with_the_job_or_the_array_that_it_follows():

@@ -7,16 +7,16 @@ import pytest
 from qslurm.c1.queries.cancelling import to_cancel
 from qslurm.c1.queries.job_ids import JobRef, parse_ref
 from qslurm.errors import InvalidInputError
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 
 def waits(job_id, tasks="", **facts):
     array = {"array_job_id": job_id, "array_tasks": tasks} if tasks else {}
-    return JobInfo(**{"job_id": job_id, "name": "bell", "state": "PENDING", **array, **facts})
+    return job_info(**{"job_id": job_id, "name": "bell", "state": "PENDING", **array, **facts})
 
 
 def runs(array, task, state="RUNNING"):
-    return JobInfo(job_id=array + task + 1, name="bell", state=state, array_job_id=array, array_task_id=task)
+    return job_info(job_id=array + task + 1, name="bell", state=state, array_job_id=array, array_task_id=task)
 
 
 ARRAY = [waits(20, "3-5%2"), runs(20, 1), runs(20, 2), runs(20, 0, "COMPLETED")]

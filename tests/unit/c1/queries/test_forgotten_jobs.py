@@ -2,17 +2,17 @@ import pytest
 
 from qslurm.c1.queries.forgotten_jobs import STATES, as_it_ended, is_forgotten, judged
 from qslurm.reason_codes import ReasonCode
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 
 def accounted(state):
-    return JobInfo(job_id=14, name="vqe", state=state, source="slurmdbd")
+    return job_info(job_id=14, name="vqe", state=state, source="slurmdbd")
 
 
 def test_only_a_job_that_slurmdbd_thinks_alive_and_slurmctld_does_not_know_is_forgotten():
     assert is_forgotten(accounted("RUNNING"))
     assert not is_forgotten(accounted("COMPLETED"))
-    assert not is_forgotten(JobInfo(job_id=14, name="vqe", state="RUNNING", source="slurmctld"))
+    assert not is_forgotten(job_info(job_id=14, name="vqe", state="RUNNING", source="slurmctld"))
 
 
 @pytest.mark.parametrize(("task", "state"), STATES.items())

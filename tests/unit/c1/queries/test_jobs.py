@@ -16,7 +16,7 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.slurm.rest import JobInfo
+from tests.unit.jobs import job_info
 
 PAYLOAD = {"job": {"comment": "qslurm key=0123456789abcdef"}}
 
@@ -25,7 +25,7 @@ def center_that_finds(**found):
     def lost(payload):
         raise UncertainError("No answer.")
 
-    job = JobInfo(name="bell", state="RUNNING", **found)
+    job = job_info(name="bell", state="RUNNING", **found)
     return SimpleNamespace(slurm=SimpleNamespace(submit=lost, find_by_key=lambda key: job))
 
 
@@ -72,7 +72,7 @@ TROUBLES = [UnreachableError("C2's job manager is away."), TokenError("The token
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_job_that_failed_says_that_its_platform_can_not_be_asked_why(trouble):
-    job = JobInfo(job_id=12, name="bell", state="FAILED", reason="NonZeroExitCode", exit_code=3)
+    job = job_info(job_id=12, name="bell", state="FAILED", reason="NonZeroExitCode", exit_code=3)
     error = outcome_error(center_without(trouble), job)
     assert isinstance(error, JobFailedError)
     assert trouble.message in error.hint
@@ -80,12 +80,12 @@ def test_a_job_that_failed_says_that_its_platform_can_not_be_asked_why(trouble):
     assert "said" not in outcome_error(center_without(UnknownJobError("No such job.")), job).hint
 
 
-FORGOTTEN = JobInfo(job_id=12, name="bell", state="RUNNING", source="slurmdbd", comment="qslurm key=k")
+FORGOTTEN = job_info(job_id=12, name="bell", state="RUNNING", source="slurmdbd", comment="qslurm key=k")
 
 
 def test_a_forgotten_job_is_not_waited_for_with_a_token_that_is_refused():
     assert judge(center_without(UnreachableError("Away.")), FORGOTTEN) == FORGOTTEN  # the next look may tell
-    for job in (FORGOTTEN, JobInfo(job_id=12, name="bell", state="RUNNING", source="slurmdbd")):
+    for job in (FORGOTTEN, job_info(job_id=12, name="bell", state="RUNNING", source="slurmdbd")):
         with pytest.raises(TokenError):
             judge(center_without(TokenError("Refused.")), job)
 

@@ -6,26 +6,30 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.c1.queries.lists import Usage, backends, history, positions, usage, with_exit_codes
+from qslurm.c1.queries.lists import Usage, backends, history, usage, with_exit_codes
 from qslurm.errors import TokenError, UnreachableError
 from qslurm.protocol.job_changes import Load
-from qslurm.slurm.rest.job_info import JobInfo, from_slurmctld, from_slurmdbd, partition_state
+from qslurm.protocol.partition_queue import places
+from qslurm.slurm.rest.job_records import from_slurmctld, from_slurmdbd, partition_state
+from tests.unit.jobs import job_info
 
 
 def job(job_id, state="PENDING", **facts):
-    return JobInfo(job_id=job_id, name="bell", state=state, **{"partition": "p_qx", "priority": 100, **facts})
+    return job_info(
+        job_id=job_id, name="bell", state=state, **{"partition": "p_qx", "priority": 100, **facts}
+    )
 
 
 def test_the_place_in_line_goes_by_priority_then_age_in_each_partition():
     jobs = [job(1), job(2, priority=900), job(3), job(4, partition="p_spin2"), job(5, state="RUNNING")]
-    assert positions(jobs) == {"2": 1, "1": 2, "3": 3, "4": 1}
+    assert places(jobs) == {2: 1, 1: 2, 3: 3, 4: 1}
 
 
 @pytest.mark.parametrize(
     "facts", [{"reason": "JobHeldUser", "priority": 0}, {"reason": "Dependency"}, {"priority": 0}]
 )
 def test_who_does_not_wait_for_a_turn_is_in_no_line(facts):
-    assert positions([job(1, **facts), job(2)]) == {"2": 1}
+    assert places([job(1, **facts), job(2)]) == {2: 1}
 
 
 @pytest.mark.parametrize(

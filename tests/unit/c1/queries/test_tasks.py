@@ -26,14 +26,15 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
-from qslurm.slurm.rest.job_info import JobInfo
+from qslurm.slurm.job_info import JobInfo
+from tests.unit.jobs import job_info
 
 
 def task(index, state="COMPLETED", job_id=None, **facts):
     started = None if state == "PENDING" else 1
     comment = "qslurm key=k kind=circuit backend=qx sweep=theta:0:1:0.5"
     about = {"array_job_id": 12, "array_task_id": index, "comment": comment, "start_time": started}
-    return JobInfo(job_id=job_id or 13 + (index or 0), name="rabi", state=state, **{**about, **facts})
+    return job_info(job_id=job_id or 13 + (index or 0), name="rabi", state=state, **{**about, **facts})
 
 
 WAITING = task(None, "PENDING", job_id=12, array_tasks="2-3%1", reason="JobArrayTaskLimit")

@@ -25,7 +25,8 @@ from qslurm.errors import (
 )
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
-from qslurm.slurm.rest import JobInfo, Submitted
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.rest import Submitted
 from tests.unit.c1.sessions.conftest import Held, Place
 from tests.unit.c1.sessions.test_sessions import CIRCUIT
 

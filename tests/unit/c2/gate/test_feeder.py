@@ -25,7 +25,7 @@ from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, 
 from qslurm.slurm.squeue_output import WORDS
 from qslurm.wire.blocking import BlockingConnection
 
-LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||\n"
+LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||N/A|\n"
 
 
 class Slurm:

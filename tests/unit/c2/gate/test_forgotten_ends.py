@@ -26,7 +26,7 @@ from qslurm.protocol.messages import (
     KnownEnd,
     TurnedAway,
 )
-from qslurm.slurm.command_output import JobFacts, NamedJob, parse_named
+from qslurm.slurm.job_info import JobInfo
 
 NOW = 1_000_000.0
 UID = 1000
@@ -35,7 +35,7 @@ CIRCUIT = Envelope(kind="circuit", source="version 3.0", shots=1)
 END = KnownEnd(
     job_id=7, restart=0, center="a", backend="qx", key="k1", admitted_at=NOW - 60, ended_at=NOW - 30
 )
-FORGOTTEN = JobFacts(job_id=7, state="RUNNING", partition="p_qx", start=NOW - 61)
+FORGOTTEN = JobInfo(job_id=7, state="RUNNING", partition="p_qx", start=int(NOW) - 61)
 
 
 def test_a_job_whose_end_slurmctld_has_forgotten_is_ended_after_a_while() -> None:
@@ -51,9 +51,9 @@ def test_a_job_whose_end_slurmctld_has_forgotten_is_ended_after_a_while() -> Non
     "change",
     [
         {"state": "COMPLETING"},
-        {"restart": 1},
+        {"restart_count": 1},
         {"partition": "cpu"},
-        {"start": None},
+        {"start": 0},
         {"start": END.ended_at + 1},
         {"start": END.admitted_at - LONGEST_PROLOG_S - 1},
     ],
@@ -65,13 +65,11 @@ def test_another_start_and_another_job_with_its_id_are_left_alone(change: dict[s
 
 
 def test_a_job_is_cancelled_under_the_name_and_with_the_key_of_the_one_that_ended() -> None:
-    lines = "7|7|N/A|\n12|12|4|\n11|12|3|\n13|13|N/A|\n"
-    plain, task, bare = (parse_named(lines, job_id) for job_id in (7, 11, 13))
-    assert plain and task and bare
-    assert (plain.slurm_id, task.slurm_id, bare.slurm_id) == ("7", "12_3", "13")
-    assert parse_named(lines, 99) is None
+    plain, bare = (JobInfo(job_id=job_id, state="RUNNING") for job_id in (7, 13))
+    task = JobInfo(job_id=11, state="RUNNING", array_job=12, array_index="3")
+    assert (plain.shown_id, task.shown_id, bare.shown_id) == ("7", "12_3", "13")
 
-    def named(job: NamedJob, key: str, ended: str) -> bool:
+    def named(job: JobInfo, key: str, ended: str) -> bool:
         return is_named(job, key, msgspec.structs.replace(END, key=ended))
 
     assert named(plain, "k1", "k1")
@@ -117,8 +115,12 @@ class C2:
     def look(self) -> None:
         """What the gate chooses must not be alive."""
         running = {
-            job_id: JobFacts(
-                job_id=job_id, state="RUNNING", partition=job.partition, restart=job.restart, start=job.start
+            job_id: JobInfo(
+                job_id=job_id,
+                state="RUNNING",
+                partition=job.partition,
+                restart_count=job.restart,
+                start=int(job.start),
             )
             for job_id, job in self.known.items()
             if job.state == "RUNNING"
@@ -126,7 +128,7 @@ class C2:
         ends = hook_requests.ends(self.registry, GetEnds(job_ids=sorted(running))).ends
         for end in self.stuck.due(running, ends, self.now):
             job = self.known[end.job_id]
-            if is_named(NamedJob(slurm_id=str(end.job_id)), job.key, end):
+            if is_named(running[end.job_id], job.key, end):
                 assert job.run not in self.alive
                 self.chosen += 1
                 del self.known[end.job_id]

@@ -26,7 +26,8 @@ from qslurm.c2.gate.rules import (
 )
 from qslurm.c2.hooks.spool import EndedJob, TurnedAwayJob, Wish
 from qslurm.protocol.messages import BackendStatus, Finish, Status, TaskStatus
-from qslurm.slurm.command_output import DrainedNode, JobFacts
+from qslurm.slurm.command_output import DrainedNode
+from qslurm.slurm.job_info import JobInfo
 
 NOW = 1_000_000.0
 FORGOTTEN_S = 600.0
@@ -130,9 +131,14 @@ def test_a_backend_the_dispatcher_does_not_have_is_out_of_service() -> None:
 
 def job(
     state: str = "PENDING", *, eligible: float | None = NOW + 120, restart: int = 1, code: int = 0
-) -> JobFacts:
-    return JobFacts(
-        job_id=7, state=state, restart=restart, eligible=eligible, exit_code=code, reason="BeginTime"
+) -> JobInfo:
+    return JobInfo(
+        job_id=7,
+        state=state,
+        restart_count=restart,
+        eligible=int(eligible or 0),
+        status=code,
+        reason="BeginTime",
     )
 
 

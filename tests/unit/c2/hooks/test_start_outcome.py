@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 from qslurm.c2.hooks.start_outcome import ending_state, finish_of
 from qslurm.protocol.messages import Finish
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
-from qslurm.slurm.command_output import JobFacts
+from qslurm.slurm.job_info import JobInfo
 
 NOW = 1_000_000.0
 
 
 def completing(
     *, code: int = 0, signal: int = 0, reason: str = "None", restart: int = 0, end: float | None = NOW
-) -> JobFacts:
-    return JobFacts(
-        job_id=7, state="COMPLETING", reason=reason, restart=restart, exit_code=code * 256 + signal, end=end
+) -> JobInfo:
+    return JobInfo(
+        job_id=7,
+        state="COMPLETING",
+        reason=reason,
+        restart_count=restart,
+        status=code * 256 + signal,
+        end=int(end or 0),
     )
 
 
@@ -36,7 +41,7 @@ def completing(
         (completing(signal=15, reason="NodeDown"), "NODE_FAIL"),
     ],
 )
-def test_a_completing_job_shows_how_it_ended(job: JobFacts, state: str) -> None:
+def test_a_completing_job_shows_how_it_ended(job: JobInfo, state: str) -> None:
     assert ending_state(job) == state
     finish = finish_of(7, 0, "key", job, NOW)
     assert finish is not None
@@ -69,19 +74,19 @@ def test_an_exit_code_is_told_without_the_signal() -> None:
         (completing(signal=15, reason="TimeLimit"), "TimeLimit"),
     ],
 )
-def test_a_signal_is_told_and_not_called_a_launch_that_went_wrong(job: JobFacts, reason: str) -> None:
+def test_a_signal_is_told_and_not_called_a_launch_that_went_wrong(job: JobInfo, reason: str) -> None:
     finish = finish_of(7, 0, "", job, NOW)
     assert finish is not None
     assert finish.reason == reason
 
 
 def test_a_job_that_is_back_in_the_queue_was_requeued() -> None:
-    job = JobFacts(job_id=7, state="PENDING", restart=2)
+    job = JobInfo(job_id=7, state="PENDING", restart_count=2)
     assert finish_of(7, 2, "", job, NOW) == Finish(job_id=7, restart=1, state="REQUEUED")
 
 
 def test_a_job_that_has_started_again_was_requeued() -> None:
-    job = JobFacts(job_id=7, state="RUNNING", restart=1)
+    job = JobInfo(job_id=7, state="RUNNING", restart_count=1)
     assert finish_of(7, 1, "", job, NOW) == Finish(job_id=7, restart=0, state="REQUEUED")
     assert finish_of(7, 0, "", job, NOW) == Finish(job_id=7, restart=0, state="REQUEUED")
 
@@ -102,7 +107,7 @@ def test_a_job_slurm_does_not_know_is_left_open() -> None:
 def test_an_end_never_belongs_to_a_later_start_than_the_hook_ran_for(
     state: str, hook: int, seen: int, code: int, end: float | None
 ) -> None:
-    job = JobFacts(job_id=7, state=state, restart=seen, exit_code=code, end=end)
+    job = JobInfo(job_id=7, state=state, restart_count=seen, status=code, end=int(end or 0))
     finish = finish_of(7, hook, "", job, NOW)
     assert finish is not None
     assert 0 <= finish.restart <= hook
@@ -111,7 +116,7 @@ def test_an_end_never_belongs_to_a_later_start_than_the_hook_ran_for(
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_a_first_start_that_ended_and_is_to_come_again_was_forgotten_and_not_requeued(state: str) -> None:
-    finish = finish_of(7, 0, "key", JobFacts(job_id=7, state=state), NOW)
+    finish = finish_of(7, 0, "key", JobInfo(job_id=7, state=state), NOW)
     assert finish == Finish(
         job_id=7,
         restart=0,

@@ -23,7 +23,7 @@ from qslurm.c2.jobmanager.job_table import Table
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.unix_socket import connected_unix
 from tests.unit.waiting import until
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.unit.c2.jobmanager.conftest import Manager, Switch
 
 
-def row(job_id: int, center: str = "snellius", state: str = "PENDING", priority: int = 5) -> JobRow:
+def row(job_id: int, center: str = "snellius", state: str = "PENDING", priority: int = 5) -> JobInfo:
     facts = (
         job_id,
         state,
@@ -52,7 +52,7 @@ def row(job_id: int, center: str = "snellius", state: str = "PENDING", priority:
         "",
         priority,
     )
-    return msgspec.convert(facts, JobRow)
+    return msgspec.convert(facts, JobInfo)
 
 
 class Gate:
@@ -71,7 +71,7 @@ class Gate:
         for message in messages:
             self._link.send(msgspec.msgpack.encode(message), time.monotonic() + 60)
 
-    def has(self, *rows: JobRow) -> threading.Thread:
+    def has(self, *rows: JobInfo) -> threading.Thread:
         """Say these when it is wanted."""
 
         def say() -> None:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from qslurm.c2.jobmanager import job_table
 from qslurm.c2.jobmanager.job_table import Table
 from qslurm.protocol.feed import Update
-from qslurm.slurm.job_row import JobRow
+from qslurm.slurm.job_info import JobInfo
 
 
-def row(job_id: int, center: str = "snellius", state: str = "PENDING") -> JobRow:
+def row(job_id: int, center: str = "snellius", state: str = "PENDING") -> JobInfo:
     facts = (job_id, state, "", "p_qx", f"center_{center}", center, "normal", 1, 0, 0, 0, 0, 5, 0, "", 1)
-    return msgspec.convert(facts, JobRow)
+    return msgspec.convert(facts, JobInfo)
 
 
 class Follower:
@@ -24,7 +24,7 @@ class Follower:
     def __init__(self, table: Table, center: str) -> None:
         self._table, self._center = table, center
         self._since = ""
-        self.jobs: dict[int, JobRow] = {}
+        self.jobs: dict[int, JobInfo] = {}
 
     def ask(self, most: int = 2) -> bool:
         """One page; whether there is more."""
@@ -37,7 +37,7 @@ class Follower:
         self.jobs.update({one.job_id: one for one in page.jobs})
         return page.more
 
-    def catch_up(self) -> dict[int, JobRow]:
+    def catch_up(self) -> dict[int, JobInfo]:
         while self.ask():
             pass
         return self.jobs
@@ -57,7 +57,7 @@ def test_whoever_follows_has_what_there_is(kept: int, steps: list[tuple[str, int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job_table, "KEPT", kept)
         patch.setattr(job_table, "SLACK", 3)
-        table, there = Table("center_"), dict[int, JobRow]()
+        table, there = Table("center_"), dict[int, JobInfo]()
         one, late = Follower(table, "snellius"), Follower(table, "snellius")
         for what, job_id, center, state in steps:
             match what:

@@ -1,0 +1,193 @@
+"""A job as Slurm knows it, whoever told: squeue, slurmctld's or slurmdbd's record, the job manager, the center's agent.
+
+It travels as an array without names, a tenth of slurmrestd's record. Fields may be added at the end, with a default:
+an older reader ignores them, a newer one does without.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from qslurm.payload.comment import Comment, marks_of, note_in
+from qslurm.slurm.states import OF_WAITING, by_signal, explain, is_final, outcome, with_exit_code, word
+
+NOT_KNOWN = -1
+"""A number for which 0 means something."""
+
+PLATFORM_SAYS = "qslurm: "
+"""Begins an admin comment, which only C2 itself can write: why its prolog plugin has cancelled the job."""
+
+
+class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One job, one task of an array, or the tasks of an array that wait and share a record.
+
+    The fields are as they travel; what they mean is said by the properties, which are None for what is not known.
+    Times are Unix seconds, 0 for one that is not known. `start` of a waiting job is slurmctld's guess, `end` of a
+    running one the time at which its limit will be reached. `status` is the batch script's wait status (256 x exit code
+    + signal, and 128 if it dumped core). `limit_minutes` is 0 without a limit, `array_job` 0 where there is no array;
+    `array_index` is one index, or "4-9%2" for the tasks that wait; `task` picks one of those. Of the jobs that wait
+    the one with the highest `priority` is next. `cancelled_by` is who cancelled it, as far as slurmdbd knows.
+    `eligible` is when it may start. `state` and `reason` are Slurm's own words.
+    """
+
+    job_id: int
+    state: str
+    reason: str = ""
+    partition: str = ""
+    user: str = ""
+    account: str = ""
+    qos: str = ""
+    submit: int = 0
+    start: int = 0
+    end: int = 0
+    status: int = NOT_KNOWN
+    restart_count: int = 0
+    limit_minutes: int = 0
+    array_job: int = 0
+    array_index: str = ""
+    priority: int = NOT_KNOWN
+    nodes: str = ""
+    name: str = ""
+    comment: str = ""
+    admin_comment: str = ""
+    cluster: str = ""
+    cancelled_by: str = ""
+    from_slurmdbd: bool = False
+    eligible: int = 0
+    task: int = NOT_KNOWN
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job is over; a state nobody knows is not."""
+        return is_final(self.state)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: completed, failed, cancelled or timed_out; a QslurmError while it has not."""
+        return outcome(self.state)
+
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return word(self.state)
+
+    @property
+    def why(self) -> str:
+        """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
+        said = note_in(self.admin_comment)
+        if self.is_final and said.startswith(PLATFORM_SAYS):
+            return said.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
+        if self.state == "FAILED" and self.signal:
+            return by_signal(self.signal, core_dumped=self.core_dumped)
+        if self.state == "FAILED" and self.exit_code and self.reason in ("", "NonZeroExitCode"):
+            return with_exit_code(self.exit_code)
+        return "" if self.is_final and self.reason in OF_WAITING else explain(self.reason)
+
+    @property
+    def submit_time(self) -> int | None:
+        """When it was submitted."""
+        return self.submit or None
+
+    @property
+    def start_time(self) -> int | None:
+        """When it started."""
+        return None if self.state == "PENDING" else self.start or None
+
+    @property
+    def expected_start_time(self) -> int | None:
+        """When slurmctld guesses that it will start, if it waits."""
+        return (self.start or None) if self.state == "PENDING" else None
+
+    @property
+    def end_time(self) -> int | None:
+        """When it ended."""
+        return (self.end or None) if self.is_final else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The batch script's exit code, once it has ended by itself."""
+        return self.status >> 8 if self._has_status and not self.status & 0x7F else None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the batch script."""
+        return (self.status & 0x7F or None) if self._has_status else None
+
+    @property
+    def core_dumped(self) -> bool:
+        """Whether the batch script has left its memory (24.11 and later don't tell)."""
+        return self.signal is not None and bool(self.status & 0x80)
+
+    @property
+    def _has_status(self) -> bool:
+        return self.is_final and self.status != NOT_KNOWN
+
+    @property
+    def time_limit_minutes(self) -> int | None:
+        """Its time limit; None without one."""
+        return self.limit_minutes or None
+
+    @property
+    def array_job_id(self) -> int | None:
+        """The id of the array that it is a task of."""
+        return self.array_job or None
+
+    @property
+    def array_task_id(self) -> int | None:
+        """Its index in the array."""
+        if self.task != NOT_KNOWN:
+            return self.task
+        return int(self.array_index) if self.array_job and self.array_index.isdigit() else None
+
+    @property
+    def array_tasks(self) -> str:
+        """The tasks that wait and share this record ("4-9%2")."""
+        return "" if self.array_index.isdigit() else self.array_index
+
+    @property
+    def source(self) -> Literal["slurmctld", "slurmdbd"]:
+        """Who told."""
+        return "slurmdbd" if self.from_slurmdbd else "slurmctld"
+
+    @property
+    def array_or_job_id(self) -> int:
+        """The id that it was submitted under: that of its array, if it is a task of one."""
+        return self.array_job or self.job_id
+
+    @property
+    def shown_id(self) -> str:
+        """The id that people know: 12, 12_3 for a task of an array, 12_[4-9] for those that wait."""
+        if not self.array_job:
+            return str(self.job_id)
+        if self.array_task_id is not None:
+            return f"{self.array_job}_{self.array_task_id}"
+        return f"{self.array_job}_[{self.array_tasks}]"
+
+    @property
+    def marks(self) -> Comment:
+        """What the job's comment, or C2's copy of it, says of it: key, kind, backend, origin."""
+        return marks_of(self.comment, self.admin_comment)
+
+
+_DOCUMENTED = (
+    *("job_id", "name", "state", "reason", "partition", "user", "account", "cluster", "qos", "nodes"),
+    *(
+        "comment",
+        "admin_comment",
+        "submit_time",
+        "start_time",
+        "expected_start_time",
+        "end_time",
+        "exit_code",
+    ),
+    *("signal", "core_dumped", "restart_count", "time_limit_minutes", "array_job_id", "array_task_id"),
+    *("array_tasks", "priority", "cancelled_by", "source"),
+)
+
+
+def facts_of(job: JobInfo) -> dict[str, object]:
+    """The job as docs/json.md has it: with names, and None for what is not known."""
+    facts = {name: getattr(job, name) for name in _DOCUMENTED}
+    return {**facts, "priority": None if job.priority == NOT_KNOWN else job.priority}
