@@ -21,9 +21,15 @@ import msgspec
 from qslurm.circuits.analysis import FIRST_LINES, analyze
 from qslurm.circuits.text import MAX_QUBITS, Text, is_cqasm1, place, read_text
 from qslurm.errors import CircuitError
+from qslurm.system.plugins import load_plugin
 
 if TYPE_CHECKING:
-    from qslurm.circuits.cqasm1 import Translation
+    from qslurm.circuits.translation import Translation
+
+LANGUAGES = "qslurm.languages"
+"""The entry point group of what translates a circuit to cQASM 3.0: a function of its text and its file's name."""
+
+_BUILT_IN = {"cqasm1": "qslurm.circuits.cqasm1.translate:translate"}
 
 MAX_BITS = 4096
 """Bits of one result key; QX itself would take a million."""
@@ -104,9 +110,7 @@ def _remembered_facts(text: str, file: str) -> CircuitFacts:
 def _facts(text: str, file: str) -> CircuitFacts:
     if not is_cqasm1(text):
         return _facts_of_cqasm3(text, file)
-    from qslurm.circuits.cqasm1 import translate
-
-    translation = translate(text, file)
+    translation: Translation = load_plugin(LANGUAGES, "cqasm1", _BUILT_IN)(text, file)
     try:
         facts = _facts_of_cqasm3(translation.program, file)
     except CircuitError as error:

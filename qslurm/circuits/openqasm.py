@@ -14,7 +14,7 @@ import re
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
-from qslurm.circuits.text import MAX_CHARACTERS
+from qslurm.circuits.text import MAX_CHARACTERS, as_number
 from qslurm.errors import CircuitError
 
 if TYPE_CHECKING:
@@ -190,8 +190,6 @@ def _written(circuit: QuantumCircuit, file: str) -> str:
 def _statements(operation: Any, qubits: str, bits: str, file: str) -> list[str]:
     name = operation.name
     if name in _GATES:
-        from qslurm.circuits.cqasm1 import as_number
-
         numbers = ", ".join(as_number(float(each)) for each in operation.params)
         return [f"{_GATES[name]}{f'({numbers})' if numbers else ''} {qubits}"]
     if name == "measure":

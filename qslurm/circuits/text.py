@@ -160,3 +160,9 @@ def _check_size(program: str, statement: Statement, file: str) -> None:
             f" ({MAX_STATEMENT} are allowed).",
             hint="Write one gate per line.",
         )
+
+
+def as_number(number: float) -> str:
+    """A number as libqasm reads it: 1e-05 has to be 1.0e-05."""
+    text = repr(number)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text

@@ -7,7 +7,6 @@ configuration chooses it, and the table `options` there is read into the plug-in
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
@@ -16,6 +15,7 @@ from qslurm.errors import ConfigError
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.system.known_keys import refuse_unknown_keys
+from qslurm.system.plugins import load_plugin
 
 GROUP = "qslurm.runtimes"
 
@@ -25,7 +25,7 @@ BUILT_IN = {
     "quantuminspire": "qslurm.runtimes.quantum_inspire.runtime:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
-"""Those of this package, found without a look at what is installed: that look takes longer than a circuit."""
+"""Those of this package."""
 
 
 class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,19 +107,15 @@ class Plugin(Protocol):
 def find_plugin(name: str) -> Plugin:
     """The plug-in with that name; ConfigError names those that exist, or says why it can't be loaded."""
     try:
-        if name in BUILT_IN:
-            module, _, attribute = BUILT_IN[name].partition(":")
-            return cast(Plugin, getattr(import_module(module), attribute))
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group=GROUP, name=name):
-            return _checked(name, entry.load())
+        plugin = load_plugin(GROUP, name, BUILT_IN)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"The quantum runtime {name!r} can't be loaded: {error}.") from error
-    raise ConfigError(
-        f"There is no quantum runtime {name!r}; known are: {', '.join(plugin_names())}.",
-        hint=f"Install the package that provides it (entry point group {GROUP}) where the dispatcher runs.",
-    )
+    if plugin is None:
+        raise ConfigError(
+            f"There is no quantum runtime {name!r}; known are: {', '.join(plugin_names())}.",
+            hint=f"Install the package that provides it (entry point group {GROUP}) where the dispatcher runs.",
+        )
+    return _checked(name, plugin)
 
 
 def plugin_names() -> list[str]:

@@ -16,19 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.circuits.analysis import GATES, INSTRUCTIONS
 from qslurm.errors import CircuitError
-from qslurm.runtimes.interface import BackendType, Outcome, as_shots
+from qslurm.runtimes.interface import Outcome, as_shots
 from qslurm.runtimes.plugin import BackendFacts
+from qslurm.runtimes.simulated_backend import backend_type
 from qslurm.system.child_process import limit_memory
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts
 
-_GATESET = [name for name in [*GATES, *INSTRUCTIONS] if name not in {"Rn", "U", "Z90", "mZ90"}]
-"""As Quantum Inspire's own backends name theirs: its Qiskit plugin complains of names that it doesn't know, and
-transpiles to nothing (no measurement even) that isn't named.
-"""
 _SEED_BITS = 63
 _WARM_UP = "version 3.0; qubit q; bit b; b = measure q"
 _MIB = 1 << 20
@@ -105,22 +101,6 @@ def simulate(
         shots_requested=shots,
         shots_done=counts.total(),
         seconds=time.perf_counter() - started,
-    )
-
-
-def backend_type(
-    name: str, *, qubits: int, max_shots: int, default_shots: int, time_limit_s: float = 0.0
-) -> BackendType:
-    """What hybrid files are told of a QX backend."""
-    return BackendType(
-        name=name,
-        identifier=name,
-        description="QX emulator",
-        nqubits=qubits,
-        gateset=_GATESET,
-        max_number_of_shots=max_shots,
-        default_number_of_shots=default_shots,
-        job_execution_time_limit=time_limit_s,
     )
 
 

@@ -12,7 +12,7 @@
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)
-    /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (compute/api.py)
+    /quantum-inspire/…        Quantum Inspire's Compute API, if it is configured (a plug-in: compute_api/)
 
 Another center's job is answered exactly as one that does not exist. Errors are JSON: `{"error": {…}}`.
 """
@@ -69,9 +69,15 @@ from qslurm.errors import (
     UnknownJobError,
 )
 from qslurm.protocol.tls_certificate import read_certificate
+from qslurm.system.plugins import load_plugin
 
 if TYPE_CHECKING:
     from qslurm.c2.jobmanager.job_changes import Following
+
+APIS = "qslurm.jobmanager"
+"""The entry point group of further APIs: functions that give the routes of one."""
+
+_BUILT_IN = {"quantum-inspire": "qslurm.c2.jobmanager.compute_api.service:routes"}
 
 KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
 """The key of a submission, as its comment may have it."""
@@ -111,7 +117,10 @@ def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
     if following is not None:
         routes += following.routes(manager.center, limits)
     if config.jobmanager.compute:
-        routes.append(Mount("/quantum-inspire", routes=manager.compute_routes(limits)))
+        routes_of = load_plugin(APIS, "quantum-inspire", _BUILT_IN)
+        routes.append(
+            Mount("/quantum-inspire", routes=routes_of(config, manager.center, manager.status, limits))
+        )
 
     # asynchronous, so that who has no token takes no thread
     async def refuse(request: Request, error: QslurmError) -> Response:
@@ -143,22 +152,7 @@ class _JobManager:
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
         self._renewing = Renewing(config.tokens.socket)
-        self._status = SharedStatus(config)
-
-    def compute_routes(self, limits: CenterLimits) -> list[Route]:
-        """The Compute API's paths, for clients that were made for Quantum Inspire."""
-        from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
-        from qslurm.c2.jobmanager.compute_api.records import Records
-        from qslurm.c2.jobmanager.compute_api.runner import Caller
-        from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
-
-        def authenticate(request: Request) -> Caller:
-            return Caller(self.center(request), token_of(request))
-
-        section = self._config.jobmanager
-        runner = SlurmRunner(self._config, lambda: self._status.get().backends)
-        url = (section.url or f"http://{section.listen}").rstrip("/") + "/quantum-inspire"
-        return ComputeApi(Records(section.compute), runner, authenticate, limits, url).routes()
+        self.status = SharedStatus(config)
 
     def health(self, request: Request) -> Response:
         del request
@@ -167,7 +161,7 @@ class _JobManager:
         return json_response({"status": "ok"})
 
     def backends(self, request: Request) -> Response:
-        center, status = request.state.center, self._status.get()
+        center, status = request.state.center, self.status.get()
         return json_response(
             {
                 "backends": [

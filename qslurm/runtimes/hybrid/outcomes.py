@@ -5,6 +5,7 @@ from __future__ import annotations
 from qslurm.protocol.dispatcher_client import error_of
 from qslurm.protocol.messages import Attached, Executed
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.simulated_backend import backend_type
 
 _SEEDS = 2**63
 
@@ -13,8 +14,6 @@ def backend_type_of(facts: Attached) -> BackendType:
     """The backend of a job, as it is described to the user's code."""
     if facts.backend_type is not None:
         return facts.backend_type
-    from qslurm.runtimes.qx import backend_type
-
     return backend_type(
         facts.backend, qubits=facts.qubits, max_shots=facts.max_shots, default_shots=facts.default_shots
     )

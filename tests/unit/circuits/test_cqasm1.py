@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qslurm.circuits.check import check_circuit
-from qslurm.circuits.cqasm1 import translate
+from qslurm.circuits.cqasm1.translate import translate
 from qslurm.circuits.text import is_cqasm1
 from qslurm.errors import CircuitError
 

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError
-from qslurm.runtimes.qx import backend_type, simulate
+from qslurm.runtimes.qx import simulate
+from qslurm.runtimes.simulated_backend import backend_type
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 

@@ -15,6 +15,7 @@ import msgspec
 from qslurm.c2.jobmanager.compute_api.records import Record
 from qslurm.c2.jobmanager.compute_api.runner import Measured, Progress
 from qslurm.protocol.messages import BackendStatus
+from qslurm.runtimes.simulated_backend import backend_type as described
 
 Name = Annotated[str, msgspec.Meta(max_length=255)]
 Words = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -186,8 +187,6 @@ def result(measured: Measured, job_id: int) -> Document:
 
 def backend_type(backend: BackendStatus) -> Document:
     """A backend, as a type of which there is one."""
-    from qslurm.runtimes.qx import backend_type as described
-
     known = described(
         backend.name,
         qubits=backend.qubits,

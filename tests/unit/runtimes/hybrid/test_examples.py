@@ -12,7 +12,8 @@ from testbed.layout import CHECKOUT
 from qslurm.circuits.check import check_circuit
 from qslurm.runtimes.hybrid.hybrid_file import check_hybrid, run_hybrid
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.runtimes.qx import backend_type, simulate
+from qslurm.runtimes.qx import simulate
+from qslurm.runtimes.simulated_backend import backend_type
 
 EXAMPLES = CHECKOUT / "templates" / "examples"
 VQE = EXAMPLES / "vqe_h2.py"

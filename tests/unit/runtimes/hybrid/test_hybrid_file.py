@@ -12,7 +12,8 @@ import pytest
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError, UnreachableError
 from qslurm.runtimes.hybrid.hybrid_file import MODULE_NAME, check_hybrid, run_hybrid
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.runtimes.qx import backend_type, simulate
+from qslurm.runtimes.qx import simulate
+from qslurm.runtimes.simulated_backend import backend_type
 
 COIN = "version 3.0; qubit q; bit b; H q; b = measure q"
 

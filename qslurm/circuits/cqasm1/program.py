@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qslurm.circuits.cqasm1_tokens import COMMENTS, Bits, Qubits, Value, Word, Words
+from qslurm.circuits.cqasm1.tokens import COMMENTS, Bits, Qubits, Value, Word, Words
 from qslurm.circuits.text import MAX_QUBITS
 
 _NO_RESULTS = {"display", "display_binary", "reset-averaging"}

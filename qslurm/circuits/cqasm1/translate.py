@@ -8,13 +8,12 @@ in Quantum Inspire's knowledge base, cQASM 3.0 and QX (the reference's text has 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from qslurm.circuits.cqasm1_program import Instruction, Subcircuit, read_program
-from qslurm.circuits.cqasm1_tokens import Qubits, Words
-from qslurm.circuits.text import MAX_CHARACTERS, place
+from qslurm.circuits.cqasm1.program import Instruction, Subcircuit, read_program
+from qslurm.circuits.cqasm1.tokens import Qubits, Words
+from qslurm.circuits.text import MAX_CHARACTERS, as_number
+from qslurm.circuits.translation import Translation
 from qslurm.errors import CircuitError
 
 _ANGLE, _K = "an angle", "a whole number"
@@ -73,28 +72,6 @@ _STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
         ),
     ),
 }
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A program of cQASM 3.0, and where in the original text each of its lines comes from (an offset)."""
-
-    program: str
-    source: str
-    origins: tuple[int, ...]
-
-    def place(self, line: int) -> tuple[int, int]:
-        """Line and column in the original of a line of the program; lines are counted from 1."""
-        return place(self.source, self.origins[min(line, len(self.origins)) - 1])
-
-    def relocated(self, text: str, file: str) -> str:
-        """A message about the program, `file:line:column: …`, with the places of the original."""
-
-        def original(match: re.Match[str]) -> str:
-            line, column = self.place(int(match[1]))
-            return f"{file}:{line}:{column}:"
-
-        return re.sub(rf"(?<!\S){re.escape(file)}:(\d+):\d+:", original, text)
 
 
 def translate(text: str, file: str) -> Translation:
@@ -230,9 +207,3 @@ _OTHERS: dict[str, Callable[[Instruction, Words], list[str]]] = {
 
 def _operand(register: str, qubits: Qubits) -> str:
     return f"{register}[{', '.join(map(str, qubits.indices))}]"
-
-
-def as_number(number: float) -> str:
-    """A number as libqasm reads it: 1e-05 has to be 1.0e-05."""
-    text = repr(number)
-    return text.replace("e", ".0e") if "e" in text and "." not in text else text

@@ -1,0 +1,31 @@
+"""The Compute API as a plug-in of the job manager: its paths, answered from C2's Slurm and store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from qslurm.c2.config.file import C2Config
+from qslurm.c2.jobmanager.backend_status import SharedStatus
+from qslurm.c2.jobmanager.center_limits import CenterLimits
+from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
+from qslurm.c2.jobmanager.compute_api.records import Records
+from qslurm.c2.jobmanager.compute_api.runner import Caller
+from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
+from qslurm.c2.jobmanager.http import token_of
+
+
+def routes(
+    config: C2Config, center_of: Callable[[Request], str], status: SharedStatus, limits: CenterLimits
+) -> list[Route]:
+    """The paths, below /quantum-inspire. `center_of` says whose token a request shows, or raises a TokenError."""
+
+    def authenticate(request: Request) -> Caller:
+        return Caller(center_of(request), token_of(request))
+
+    section = config.jobmanager
+    runner = SlurmRunner(config, lambda: status.get().backends)
+    url = (section.url or f"http://{section.listen}").rstrip("/") + "/quantum-inspire"
+    return ComputeApi(Records(section.compute), runner, authenticate, limits, url).routes()
