@@ -11,8 +11,8 @@ from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.submission.backend_selection import Need, Offer
-    from qslurm.c1.submission.options import Request
     from qslurm.cli.options import CenterFlags
+    from qslurm.payload.spec import JobSpec
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -25,22 +25,22 @@ def each(things: Sequence[S], make: Callable[[S], T]) -> list[T]:
     return made
 
 
-def settled(requests: Sequence[Request], check: Callable[[Request], object]) -> list[Request]:
-    """The requests with their files read; what their user may not have meant is said.
+def read_all(jobs: Sequence[JobSpec], check: Callable[[JobSpec], object]) -> list[JobSpec]:
+    """The jobs with their files read; what their user may not have meant is said.
 
     If some can't be read, the others are checked, so that all that is wrong is said at once.
     """
-    from qslurm.c1.submission.options import settle, unused_options
+    from qslurm.c1.submission.options import read, unused_options
 
-    read, failures = _tried(requests, lambda request: settle(request, note))
-    for request in read:
-        if unused := unused_options(request):
-            says = "say" if len(unused) > 1 else "says"
-            note(f"{request.file} is sent as it is; {', '.join(unused)} {says} nothing to it.")
+    found, failures = _tried(jobs, lambda job: read(job, note))
+    for job in found:
+        if unused := unused_options(job):
+            are = "are" if len(unused) > 1 else "is"
+            note(f"{job.file} is sent unchanged; {', '.join(unused)} {are} ignored.")
     if failures:
-        failures += _tried(read, check)[1]
-    _refuse(failures, len(requests))
-    return read
+        failures += _tried(found, check)[1]
+    _refuse(failures, len(jobs))
+    return found
 
 
 def _tried(things: Sequence[S], make: Callable[[S], T]) -> tuple[list[T], list[QslurmError]]:
@@ -65,11 +65,11 @@ def _refuse(failures: Sequence[QslurmError], files: int) -> None:
     raise type(last)(last.message, hint=hint) from last
 
 
-def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[Request]]:
-    """The one platform that settled requests go to, and the requests with a backend chosen where it was left open."""
+def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
+    """The one platform that jobs go to, and the jobs with a backend chosen where it was left open."""
     from qslurm.c1.submission.backend_candidates import chosen, wants_any
 
-    names = sorted({request.platform for request in requests if request.platform})
+    names = sorted({job.platform for job in jobs if job.platform})
     if len(names) > 1:
         raise InvalidInputError(
             f"These files are for different platforms: {', '.join(names)}.", hint="Submit them one by one."
@@ -77,17 +77,17 @@ def place(center: CenterFlags, requests: Sequence[Request]) -> tuple[str, list[R
     platforms = center.platforms
     said = names[0] if names else platforms.said
     config = platforms.config(said or platforms.usual or platforms.names[0])
-    left_open = [wants_any(config, request) for request in requests]
+    left_open = [wants_any(config, job) for job in jobs]
     if not any(left_open):
-        if any(request.qubits for request in requests):
-            note("--qubits says nothing without --backend any.")
-        return platforms.config(said).platform, list(requests)
+        if any(job.qubits for job in jobs):
+            note("--qubits has no effect without --backend any.")
+        return platforms.config(said).platform, list(jobs)
     if said or not all(left_open):
         names = [platforms.config(said).platform]
     names = names or list(platforms.wanted)
     usual = names[0] if len(names) == 1 else platforms.usual
     config = platforms.config(names[0])
-    found, choice = chosen(config, requests, names, usual, lambda some, need: _offers(center, some, need))
+    found, choice = chosen(config, jobs, names, usual, lambda some, need: _offers(center, some, need))
     assert choice is not None
     note(f"--backend any: {choice.why}.")
     return choice.offer.platform, found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, update_wrapper
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qslurm.errors import InvalidInputError, QslurmError, UnknownJobError
+from qslurm.payload.option import MOST_SECONDS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qslurm.c1.config.platforms import Platforms
     from qslurm.c1.connection.center import Center
     from qslurm.c1.queries.job_ids import JobRef
+    from qslurm.payload.option import Declared, Place
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -44,35 +46,36 @@ reason_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def where_options(*, qubits: str, **shown: Any) -> Callable[[_Function], _Function]:
-    """--backend, --qubits and --partition; `qubits` is the help of the second, `shown` its other settings."""
-    options = (
-        click.option(
-            "--backend",
-            "-b",
-            metavar="NAME",
-            help="The quantum backend, such as qx or spin2; any: the first free one that fits.",
-        ),
-        click.option("--qubits", type=Whole(1), metavar="N", help=qubits, **shown),
-        click.option("--partition", "-p", metavar="NAME", show_default="p_<backend>", help="C2's partition."),
+def job_options(place: Place, **helps: str) -> Callable[[_Function], _Function]:
+    """The options of a job that this command takes, by their fields; `helps` are other words for some."""
+    from qslurm.payload.spec import job_options as declared
+
+    options = [_click_option(one, helps.get(one.field)) for one in declared(place).values()]
+
+    def add(function: _Function) -> _Function:
+        for option in reversed(options):  # as decorators, the last one first
+            function = option(function)
+        return function
+
+    return add
+
+
+def _click_option(one: Declared, other_help: str | None) -> Callable[[_Function], _Function]:
+    option = one.option
+    names = [f"--{one.name}", *([f"-{option.short}"] if option.short else []), one.field]
+    text = other_help or option.help
+    if one.type == "flag":
+        return click.option(*names, is_flag=True, help=text)
+    types = {"whole": Whole(option.least), "seconds": Seconds(MOST_SECONDS)}
+    shown: dict[str, Any] = {"show_default": option.default} if option.default else {}
+    return click.option(
+        *names,
+        type=types.get(one.type),
+        metavar=option.metavar,
+        multiple=one.is_repeatable,
+        help=text,
+        **shown,
     )
-    return lambda function: _with_all(options, function)
-
-
-def account_options(function: _Function) -> _Function:
-    """--account, --qos and --reservation."""
-    options = (
-        click.option("--account", "-A", metavar="NAME", help="The account on C2."),
-        click.option("--qos", "-q", metavar="NAME", help="The quality of service on C2."),
-        click.option("--reservation", metavar="NAME", help="The reservation on C2."),
-    )
-    return _with_all(options, function)
-
-
-def _with_all(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
-    for option in reversed(options):  # as decorators, the last one first
-        function = option(function)
-    return function
 
 
 class JobId(click.ParamType["JobRef"]):

@@ -9,22 +9,20 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from qslurm.cli.options import (
     CenterFlags,
     Seconds,
-    Whole,
-    account_options,
     center_options,
+    job_options,
     json_option,
-    where_options,
 )
 from qslurm.cli.output import note, print_json
 from qslurm.errors import InvalidInputError
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from qslurm.c1.api.session import Session
     from qslurm.c1.connection.center import Center
     from qslurm.c1.sessions.opening import Wish
-    from qslurm.c1.submission.options import Request
+    from qslurm.payload.spec import JobSpec
 
 _BY_SIGNAL = 128
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
@@ -44,8 +42,11 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 @click.argument(
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE.py | -- COMMAND [WORD]..."
 )
-@where_options(qubits="For --backend any: how many the loop needs.")
-@click.option("--job-name", "-J", "name", metavar="NAME", show_default="the file's", help="The job's name.")
+@job_options(
+    "session",
+    shots="Shots for a FILE that leaves them open.",
+    variables="A value for qi.parameters of FILE; may be repeated.",
+)
 @click.option(
     "--idle-limit",
     "idle_limit_s",
@@ -62,24 +63,6 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
     show_default="none",
     help="Give up if C2 does not hold the session after so long.",
 )
-@click.option("--time", "-t", "time_limit", metavar="LIMIT", help="Time limit, written as for sbatch.")
-@click.option(
-    "--qpu-seconds",
-    type=Seconds(1e9),
-    metavar="SECONDS",
-    show_default="the backend's",
-    help="End the session when its circuits have kept the backend busy for so long.",
-)
-@click.option("--shots", "-s", type=Whole(1), metavar="N", help="Shots for a FILE that leaves them open.")
-@click.option("--seed", type=Whole(0), metavar="N", help="Make an emulator repeat itself.")
-@click.option(
-    "--set",
-    "variables",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="A value for qi.parameters of FILE; may be repeated.",
-)
-@account_options
 @json_option
 @center_options
 def session(
@@ -107,16 +90,16 @@ def session(
     from qslurm.c1.sessions.opening import Wish
     from qslurm.cli.backend_selection import place
 
-    request = _asked(words, center, variables, asked)
-    platform, (request,) = place(center, [request])
-    wish = Wish(request, idle_limit_s, wait_limit_s)
-    if request.file is None:
+    job = _asked(words, center, variables, asked)
+    platform, (job,) = place(center, [job])
+    wish = Wish(job, idle_limit_s, wait_limit_s)
+    if job.file is None:
         with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
             return _run_command(opened, words)
     from qslurm.runtimes.hybrid.isolated import apart
 
     # The session's link and threads are that process's own: it may end anyhow, and ends the session by its idle limit.
-    file = without_surrogates(request.file.name)
+    file = without_surrogates(job.file.name)
     document = apart(partial(_run_file, center, platform, wish), file, print_beside=as_json)
     if as_json:
         print_json(document)
@@ -129,19 +112,20 @@ def session(
 
 def _asked(
     words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
-) -> Request:
+) -> JobSpec:
     """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
-    from qslurm.c1.submission.options import Request, refuse_empty, settle, variables_of
+    from qslurm.c1.submission.options import read, refuse_empty, variables_of
+    from qslurm.payload.spec import JobSpec
 
     values = variables_of(variables)
     name = without_surrogates(Path(words[0]).stem)
-    request = Request(platform=center.platform, variables=values, **asked)
-    refuse_empty(request)
+    job = JobSpec(platform=center.platform, variables=values, **asked)
+    refuse_empty(job)
     if len(words) == 1 and words[0].endswith(".py"):
-        request = settle(replace(request, file=Path(words[0])), note)
-        _check(request)
-        return replace(request, name=request.name or name)
-    if request.shots or values:
+        job = read(msgspec.structs.replace(job, file=Path(words[0])), note)
+        _check(job)
+        return msgspec.structs.replace(job, name=job.name or name)
+    if job.shots or values:
         raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
     if (
         shutil.which(words[0]) is None
@@ -149,16 +133,16 @@ def _asked(
         raise InvalidInputError(
             f"There is no command {words[0]!r} here that could be run.", hint="Nothing was asked of C2."
         )
-    return replace(request, text="", kind="hybrid", name=request.name or name)
+    return msgspec.structs.replace(job, source="", kind="hybrid", name=job.name or name)
 
 
-def _check(request: Request) -> None:
+def _check(job: JobSpec) -> None:
     from qslurm.runtimes.hybrid.hybrid_file import check_hybrid
 
     try:
-        check_hybrid(request.text or "", str(request.file))
+        check_hybrid(job.source or "", str(job.file))
     except InvalidInputError as error:
-        said = f"{error.hint} Another file is a command: `qslurm session … -- python {shlex.quote(str(request.file))}`."
+        said = f"{error.hint} Another file is a command: `qslurm session … -- python {shlex.quote(str(job.file))}`."
         raise InvalidInputError(error.message, hint=said.strip()) from error
 
 
@@ -177,15 +161,15 @@ def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
     """Run a hybrid file in a session; the document of what came of it."""
     from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
-    request = wish.request
-    file = without_surrogates(request.file.name) if request.file else ""
+    job = wish.job
+    file = without_surrogates(job.file.name) if job.file else ""
     with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
         opened.final_result = run_hybrid(
-            request.text or "",
+            job.source or "",
             file,
             opened.transport,
-            shots=request.shots,
-            parameters=request.variables,
+            shots=job.shots,
+            parameters=job.variables,
             remark=opened.remarks.append,
         )
     return {

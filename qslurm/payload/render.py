@@ -33,13 +33,13 @@ _NOT_FOR_JOBS = (
 )
 
 
-def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] = ()) -> dict[str, Any]:
+def render(spec: JobSpec, folders: Sequence[Path] = ()) -> dict[str, Any]:
     """The canonical payload of a job: {"job": {…}, "script": "…"}, not yet validated.
 
-    `template` is a name (None: the job's kind), looked for in `folders`, then among the shipped ones. What is
+    Its template (None: that of its kind) is looked for in `folders`, then among the shipped ones. What is
     wrong with a template is an InvalidInputError that names the file, the line and the name.
     """
-    chosen = find_template(template or spec.kind, folders)
+    chosen = find_template(spec.template or spec.kind or "", folders)
     names = variables(spec)
     names["script"] = _script(spec, chosen, names, folders)
     text = _text(chosen.payload, names, as_json)
@@ -50,25 +50,26 @@ def render(spec: JobSpec, template: str | None = None, folders: Sequence[Path] =
 
 def variables(spec: JobSpec) -> dict[str, Any]:
     """The names a template may use: what the job is, and the user's own variables."""
-    comment = Comment(spec.key, spec.kind, spec.backend, spec.origin, spec.sweep, spec.note)
+    note = " ".join((spec.comment or "").split())
+    comment = Comment(spec.key, spec.kind or "", spec.backend or "", spec.origin, spec.sweep_text, note)
     own: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
-        "file": spec.file,
-        "name": spec.name or Path(spec.file).stem or spec.kind,
-        "backend": spec.backend,
+        "file": spec.file_name,
+        "name": spec.job_name,
+        "backend": spec.backend or "",
         "partition": spec.target,
         "shots": spec.shots,
         "seed": spec.seed,
         "raw_data": spec.raw_data,
         "qpu_seconds": spec.qpu_seconds,
-        "time_limit_minutes": spec.time_limit_minutes,
+        "time_limit_minutes": _minutes(spec.time_limit) if spec.time_limit else None,
         "account": spec.account,
         "qos": spec.qos,
         "reservation": spec.reservation,
         "dependency": spec.dependency,
-        "array": spec.array,
-        "begin_time": spec.begin_time,
+        "array": spec.indices or None,
+        "begin_time": _begin_time(spec.begin) if spec.begin else None,
         "hold": spec.hold,
         "workdir": spec.workdir,
         "environment": ([] if spec.kind == "script" else [HANDS_OVER]) + environment(spec.environment),
@@ -82,6 +83,23 @@ def variables(spec: JobSpec) -> dict[str, Any]:
             hint="Give it another name.",
         )
     return {**own, **spec.variables}
+
+
+# Options that few jobs have are read by modules that only those load.
+
+
+def _minutes(time_limit: str) -> int:
+    from qslurm.payload.time_limit import parse_time_limit
+
+    return parse_time_limit(time_limit)
+
+
+def _begin_time(begin: str) -> int:
+    from datetime import datetime
+
+    from qslurm.payload.begin import parse_begin
+
+    return parse_begin(begin, datetime.now())
 
 
 def environment(asked: Mapping[str, str]) -> list[str]:
@@ -99,19 +117,19 @@ def environment(asked: Mapping[str, str]) -> list[str]:
 def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]) -> str:
     """The batch script; a circuit's or hybrid job's data is its last line, whatever the template says."""
     file = _script_file(spec, chosen, folders)
-    text = spec.source if file is None else _text(file, names, as_words)
-    if spec.kind == "script":
+    text = spec.source or "" if file is None else _text(file, names, as_words)
+    if spec.kind not in ("circuit", "hybrid", "session"):
         return text
     envelope = Envelope(
         kind=spec.kind,
-        source=spec.source,
-        file=spec.file,
+        source=spec.source or "",
+        file=spec.file_name,
         shots=spec.shots,
         seed=spec.seed,
         raw_data=spec.raw_data,
         qpu_seconds=spec.qpu_seconds,
         parameters=dict(spec.parameters),
-        sweep=spec.sweep,
+        sweep=spec.sweep_text,
         sources=[Source(file, source) for file, source in spec.sources],
         session=spec.session,
         idle_limit_s=spec.idle_limit_s,
@@ -121,7 +139,7 @@ def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: 
 
 def _script_file(spec: JobSpec, chosen: Template, folders: Sequence[Path]) -> Path | None:
     if chosen.script is None and spec.kind != "script":
-        return find_template(spec.kind, folders).script
+        return find_template(spec.kind or "", folders).script
     return chosen.script
 
 

@@ -1,61 +1,221 @@
-"""What a job is, before a template makes a payload of it."""
+"""A job: what its user asks for, from the command to the payload. Its options are declared here, each in one place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from qslurm.payload.comment import new_key
-from qslurm.payload.envelope import Kind
+from qslurm.payload.option import JOB, LOOP, Declared, Option, Place, options_of
+from qslurm.system.encoding_errors import without_surrogates
+
+JobKind = Literal["circuit", "hybrid", "script", "session", "payload"]
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One job, as its user asked for it.
+    """One job.
 
-    `source` is the text of the file (cQASM, Python or a batch script, by `kind`), `file` its name for
-    messages. `shots`, `seed` and `raw_data` are for circuits (None: the backend's default); `qpu_seconds` limits
-    how long they may keep the backend busy in all. `partition` is p_<backend> unless said otherwise.
-    `dependency` and `array` are as Slurm takes them, `begin_time` is a Unix time, `note` the user's own comment.
-    `parameters` are values for names in the source, `sweep` is for an array whose tasks have values of their own.
-    `sources` are the files of an array whose tasks have one each: name and text, by index, instead of `source`.
-    `environment` is added to a clean one: nothing of the submitting machine's goes along by itself. `key`
-    identifies the submission, `origin` says where it came from. `variables` are for the template. `session` and
-    `idle_limit_s` are a session's (see Envelope).
+    First it is what was asked for: a `file` or the text of one (`source`), and options as their user wrote them. Then
+    `kind` and `source` are those of the file, and options hold that stand in the file; at last what nobody said is as
+    the configuration has it, and what a template needs is there as well: `parameters`, `environment`, `key`, `origin`.
     """
 
-    kind: Kind
-    source: str
-    file: str = "job"
-    name: str = ""
-    backend: str = ""
-    partition: str = ""
-    shots: int | None = None
-    seed: int | None = None
-    raw_data: bool = False
-    qpu_seconds: float | None = None
-    time_limit_minutes: int | None = None
-    account: str | None = None
-    qos: str | None = None
-    reservation: str | None = None
-    dependency: str | None = None
-    array: str | None = None
-    begin_time: int | None = None
-    hold: bool = False
-    note: str = ""
+    # the job itself
+    file: Path | None = None
+    source: str | None = None
+    """The text of the file: cQASM, Python, a batch script, or JSON."""
+    kind: JobKind | None = None
+    """None: the file has not been read yet."""
+
+    # its options
+    template: Annotated[
+        str | None, Option("Render this payload template instead of the file kind's own.")
+    ] = None
+    variables: Annotated[
+        Mapping[str, Any],
+        Option(
+            "A value for {{ NAME }} in a circuit, for qi.parameters, for the template; may be repeated.",
+            name="set",
+            metavar="NAME=VALUE",
+            places=(*JOB, "session"),
+        ),
+    ] = {}
+    platform: Annotated[str | None, Option("The platform.", short="M", places=("file",))] = None
+    backend: Annotated[
+        str | None,
+        Option(
+            "The quantum backend, such as qx or spin2; any: the first free one that fits.",
+            short="b",
+            places=LOOP,
+        ),
+    ] = None
+    qubits: Annotated[
+        int | None,
+        Option(
+            "For --backend any: how many qubits the job needs.",
+            metavar="N",
+            default="the circuit's",
+            least=1,
+            places=LOOP,
+        ),
+    ] = None
+    partition: Annotated[
+        str | None,
+        Option("C2's partition.", short="p", default="p_<backend>", slurm="partition", places=LOOP),
+    ] = None
+    name: Annotated[
+        str | None,
+        Option(
+            "The job's name.",
+            name="job-name",
+            short="J",
+            default="the file's name",
+            slurm="name",
+            places=LOOP,
+        ),
+    ] = None
+    shots: Annotated[
+        int | None,
+        Option(
+            "Shots of a circuit.",
+            short="s",
+            metavar="N",
+            default="the backend's",
+            least=1,
+            places=(*JOB, "session"),
+        ),
+    ] = None
+    seed: Annotated[int | None, Option("Seed of an emulator.", metavar="N", places=LOOP)] = None
+    raw_data: Annotated[bool, Option("Keep each shot's bits, not only their counts.")] = False
+    time_limit: Annotated[
+        str | None,
+        Option(
+            "Time limit, written as for sbatch.",
+            name="time",
+            short="t",
+            metavar="LIMIT",
+            slurm="time_limit",
+            places=LOOP,
+        ),
+    ] = None
+    qpu_seconds: Annotated[
+        float | None,
+        Option(
+            "End the job when its circuits have kept the backend busy for this long.",
+            metavar="SECONDS",
+            default="the backend's",
+            places=LOOP,
+        ),
+    ] = None
+    account: Annotated[str | None, Option("The account on C2.", short="A", slurm="account", places=LOOP)] = (
+        None
+    )
+    qos: Annotated[
+        str | None, Option("The quality of service on C2.", short="q", slurm="qos", places=LOOP)
+    ] = None
+    reservation: Annotated[str | None, Option("The reservation on C2.", slurm="reservation", places=LOOP)] = (
+        None
+    )
+    dependency: Annotated[
+        str | None,
+        Option(
+            "Start after other jobs of C2, such as afterok:12; as for sbatch.",
+            short="d",
+            metavar="LIST",
+            slurm="dependency",
+            decides_start=True,
+        ),
+    ] = None
+    array: Annotated[
+        str | None,
+        Option(
+            "A job for each index, such as 0-9 or 0-99%4.",
+            short="a",
+            metavar="INDEXES",
+            slurm="array",
+            decides_start=True,
+        ),
+    ] = None
+    sweep: Annotated[
+        tuple[str, ...],
+        Option(
+            "A job for each value of {{ NAME }}: FROM:TO:STEP, FROM:TO/COUNT or a list; several make a grid.",
+            metavar="NAME=VALUES",
+            slurm="array",
+            decides_start=True,
+        ),
+    ] = ()
+    begin: Annotated[
+        str | None,
+        Option(
+            "Start no earlier, such as 16:00, now+1hour or 2026-11-22T16:00.",
+            metavar="TIME",
+            slurm="begin_time",
+            decides_start=True,
+        ),
+    ] = None
+    hold: Annotated[
+        bool,
+        Option("Hold the job until `qslurm release`.", short="H", slurm="hold", decides_start=True),
+    ] = False
+    comment: Annotated[
+        str | None, Option("A comment of yours, shown beside the job.", metavar="TEXT", may_be_empty=True)
+    ] = None
+    export: Annotated[
+        str | None,
+        Option(
+            "Variables for the job: NAME or NAME=VALUE, with commas.",
+            metavar="NAMES",
+            default="none",
+            may_be_empty=True,
+        ),
+    ] = None
+
+    # what becomes of it on the way
+    skip: int = 0
+    """Of a sweep in parts: how many tasks the parts before this one have."""
+    tasks: int | None = None
+    """Of a sweep in parts: how many tasks this one has."""
+    indices: str = ""
+    """Of an array, or of a sweep: the tasks that run, as Slurm takes them."""
+    sweep_text: str = ""
+    """The sweep as it travels; see qslurm.payload.sweep."""
     parameters: Mapping[str, str] = {}
-    sweep: str = ""
+    """Those variables that are for names in the source."""
+    environment: Mapping[str, str] = {}
+    """Added to a clean one: nothing of the submitting machine's goes along by itself."""
     sources: tuple[tuple[str, str], ...] = ()
+    """Name and text of the files of an array whose tasks have one each, by index, instead of `source`."""
     session: str = ""
+    """Of a session: the SHA-256 of its client's secret; see Envelope."""
     idle_limit_s: float | None = None
     workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
-    environment: Mapping[str, str] = {}
-    variables: Mapping[str, Any] = {}
     key: str = msgspec.field(default_factory=new_key)
+    """Identifies the submission."""
     origin: str = ""
+    """Where the submission came from."""
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, for messages."""
+        return without_surrogates(self.file.name) if self.file else "job"
+
+    @property
+    def job_name(self) -> str:
+        """What the job is called in Slurm."""
+        stem = without_surrogates(self.file.stem) if self.file else ""
+        return self.name or stem or self.template or self.kind or "qslurm"
 
     @property
     def target(self) -> str:
         """The partition that the job is for; "" when neither a partition nor a backend was named."""
         return self.partition or (f"p_{self.backend}" if self.backend else "")
+
+
+def job_options(place: Place | None = None) -> dict[str, Declared]:
+    """The options of a job by their names: all of them, or those that may stand in one place."""
+    every = options_of(JobSpec)
+    return {name: one for name, one in every.items() if place is None or place in one.option.places}

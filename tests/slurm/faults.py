@@ -209,7 +209,8 @@ SUBMIT = """
 import sys, threading, time
 from qslurm.c1.config.center_config import load_config
 from qslurm.c1.connection.center import open_center
-from qslurm.c1.submission.request import Request, prepare
+from qslurm.c1.submission.prepare import prepare
+from qslurm.payload.spec import JobSpec
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.payload.comment import Comment
 
@@ -226,7 +227,7 @@ def submit_some():
         if number is None:
             return
         script = f"#!/bin/sh\\necho {number} $SLURM_JOB_ID >> {counter}\\n"
-        payload = prepare(config, Request(text=script, backend="qx"), {})
+        payload = prepare(config, JobSpec(source=script, backend="qx"), {})
         key = Comment.parse(payload["job"]["comment"]).key
         while True:
             try:

@@ -113,7 +113,7 @@ ALLOWED = {
     "system/sqlite_damage.py:check": "SQLite's answer to a PRAGMA, whose only good one is this",
     "c2/gate/squeue_diff.py:look": NO_PROSE,
     "slurm/command_output.py:parse_partitions": NO_PROSE,
-    "c1/submission/request.py:backend_of": NO_PROSE,
+    "c1/submission/prepare.py:backend_of": NO_PROSE,
     "cli/manual.py:_help": NO_PROSE,
     "payload/begin.py:_from_now": NO_PROSE,
     "payload/begin.py:_clock": NO_PROSE,

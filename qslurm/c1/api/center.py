@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import threading
@@ -21,7 +20,14 @@ from qslurm.c1.api.futures import Tasks, settled, tasks_settled
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.mapping import AT_ONCE, Pending, Results, cancel_all, send_all
-from qslurm.c1.api.option_checks import check_options, request_of
+from qslurm.c1.api.option_checks import (
+    check_buffersize,
+    check_seconds,
+    check_then,
+    job_of,
+    refuse_unknown,
+    session_of,
+)
 from qslurm.c1.api.result import Result
 from qslurm.c1.submission.backend_limits import BackendLimits
 from qslurm.errors import InvalidInputError, NotReadyError
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from qslurm.c1.api.session import Session
     from qslurm.c1.connection import center as connection
     from qslurm.c1.followups.submission import Condition
-    from qslurm.c1.submission.options import Request
+    from qslurm.payload.spec import JobSpec
     from qslurm.slurm.job_info import JobInfo
 
 Source = str | os.PathLike[str]
@@ -149,79 +155,38 @@ class Center:
         self,
         source: Source,
         *,
-        backend: str | None = None,
-        qubits: int | None = None,
-        partition: str | None = None,
-        name: str | None = None,
-        shots: int | None = None,
-        seed: int | None = None,
-        raw_data: bool = False,
-        qpu_seconds: float | None = None,
-        time_limit: str | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        reservation: str | None = None,
-        dependency: str | None = None,
-        array: str | None = None,
-        sweep: Mapping[str, str | Iterable[float]] | None = None,
-        begin: str | None = None,
-        hold: bool = False,
-        comment: str | None = None,
-        export: str | None = None,
-        template: str | None = None,
-        variables: Mapping[str, str] | None = None,
         then: str | Path | None = None,
         then_if: Condition = "ok",
+        **options: Any,
     ) -> Job:
         """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
 
-        The options are those of `qslurm submit`; `time_limit` is written as for sbatch ("10:00"). A string with a line
-        break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the first free
-        one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs. `then` is a script for
-        sbatch here, held until the job has ended; its id is `job.follow_up`. `sweep` gives names their values, such as
-        {"theta": "0:3.14:0.1"} or {"theta": [0.1, 0.2]}; the result of a sweep, or of an array, has `tasks`.
+        The options are those of `qslurm submit`, with _ for -; `time` is written as for sbatch ("10:00"). A string with
+        a line break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the
+        first free one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs. `then` is a
+        script for sbatch here, held until the job has ended; its id is `job.follow_up`. `set` gives names their values,
+        such as {"phi": 0.5}, and `sweep` several, such as {"theta": "0:3.14:0.1"} or {"theta": [0.1, 0.2]}; the result
+        of a sweep, or of an array, has `tasks`.
 
         Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
-        TokenError, UnreachableError; after an UncertainError the job may be on C2.
+        TokenError, UnreachableError; after an UncertainError the job may be on C2. TypeError for an unknown option.
         """
         from qslurm.c1.followups.submission import followed
-        from qslurm.c1.queries import jobs
-        from qslurm.c1.submission.request import prepare
+        from qslurm.c1.submission.sending import Batch
 
         self._connections.refuse_if_closed()
-        options: dict[str, Any] = {
-            "template": template,
-            "backend": backend,
-            "qubits": qubits,
-            "partition": partition,
-            "name": name,
-            "shots": shots,
-            "seed": seed,
-            "raw_data": raw_data,
-            "qpu_seconds": qpu_seconds,
-            "time_limit": time_limit,
-            "account": account,
-            "qos": qos,
-            "reservation": reservation,
-            "dependency": dependency,
-            "array": array,
-            "begin": begin,
-            "hold": hold,
-            "comment": comment,
-            "export": export,
-        }
-        options |= {"sweep": sweep, "variables": variables, "then_if": then_if}
-        (request,) = self._placed([request_of(source, options)])
-        payload = prepare(self._config, request, os.environ, limits=self._limits)
-        script = Path(then) if then else None
+        check_then(then_if)
+        jobs = self._placed([job_of(source, options, "submit")])
+        batch = Batch(self._config, jobs, os.environ, limits=self._limits)
+        payload, script = batch.packages[0].payload, Path(then) if then else None
         with self._connections.one() as center, followed(center, payload, script, then_if) as follow_up:
-            submitted = jobs.submit(center, payload)
+            submitted = batch.send_whole(center)
         job = self.job(submitted.job_id)
         job.follow_up = follow_up
         return job
 
-    def _placed(self, requests: list[Request]) -> list[Request]:
-        """The requests, those for any backend for the one that fits all of these."""
+    def _placed(self, jobs: list[JobSpec]) -> list[JobSpec]:
+        """The jobs, those for any backend for the one that fits all of these."""
         from qslurm.c1.queries.lists import backends
         from qslurm.c1.submission.backend_candidates import chosen, offers_of
         from qslurm.c1.submission.backend_selection import Need, Offer
@@ -231,7 +196,7 @@ class Center:
                 return offers_of(self._config, backends(center))
 
         platform = self._config.platform
-        return chosen(self._config, requests, [platform], platform, offers)[0]
+        return chosen(self._config, jobs, [platform], platform, offers)[0]
 
     def map(
         self,
@@ -254,9 +219,8 @@ class Center:
         self._connections.refuse_if_closed()
         if isinstance(sources, str | bytes | os.PathLike):
             raise InvalidInputError("map takes many jobs, such as a list of texts; submit takes one.")
-        check_options({"buffersize": buffersize})
-        if unknown := options.keys() - _OPTIONS:
-            raise TypeError(f"map() got an unexpected keyword argument {min(unknown)!r}")
+        check_buffersize(buffersize)
+        refuse_unknown(options.keys() - {"then", "then_if"}, "map")
         results = Results(
             sources,
             lambda part: self._send(part, options),
@@ -270,19 +234,22 @@ class Center:
 
     def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[Pending]:
         self._connections.refuse_if_closed()
+        from qslurm.c1.submission.sending import Batch
+
         if options.get("then"):  # each has a follow-up of its own
-            jobs: list[Job] = []
+            sent: list[Job] = []
             try:
                 for source in sources:
-                    jobs.append(self.submit(source, **options))
+                    sent.append(self.submit(source, **options))
             except BaseException:
-                self._cancel_all([job.id for job in jobs])
+                self._cancel_all([job.id for job in sent])
                 raise
-            return [(job.id, job) for job in jobs]
-        requests = self._placed([request_of(source, options) for source in sources])
-        return send_all(
-            self._connection, self._config, requests, os.environ, limits=self._limits, made=self._futures
-        )
+            return [(job.id, job) for job in sent]
+        check_then(options.get("then_if", "ok"))
+        rest = {name: value for name, value in options.items() if name not in ("then", "then_if")}
+        jobs = self._placed([job_of(source, rest, "map") for source in sources])
+        batch = Batch(self._config, jobs, os.environ, limits=self._limits)
+        return send_all(self._connection, batch, self._futures)
 
     def _cancel_all(self, jobs: Sequence[int]) -> None:
         cancel_all(self._connection, jobs)
@@ -300,51 +267,27 @@ class Center:
     def session(
         self,
         *,
-        backend: str | None = None,
-        qubits: int | None = None,
-        partition: str | None = None,
-        name: str | None = None,
         idle_limit_s: float = 60.0,
         wait_limit_s: float | None = None,
-        time_limit: str | None = None,
-        qpu_seconds: float | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        reservation: str | None = None,
-        seed: int | None = None,
         say: Callable[[str], None] | None = None,
+        **options: Any,
     ) -> Session:
         """Have C2 hold a backend for a loop that runs here, and give its `qi`: `with center.session(…) as qi:`.
 
         Returns when C2 holds it. `say` is told why that takes its time, and when the link breaks (default: a line on
         stderr). The session ends with the block, also when SIGTERM ends the program (scancel, a time limit); at its own
         time limit; or when nothing was asked of it for `idle_limit_s`, which is what a program leaves behind that was
-        killed at once. TimedOutError if it has not begun after `wait_limit_s`. The other options, and errors, are those
-        of `submit`.
+        killed at once. TimedOutError if it has not begun after `wait_limit_s`. The other options are those of
+        `qslurm session`, with _ for -; errors are those of `submit`.
         """
         from qslurm.c1.api.session import Session
         from qslurm.c1.sessions.ending import Ending
         from qslurm.c1.sessions.opening import Wish, open_session
-        from qslurm.c1.submission.options import Request, refuse_empty
 
         self._connections.refuse_if_closed()
-        options: dict[str, Any] = {
-            "backend": backend,
-            "qubits": qubits,
-            "partition": partition,
-            "name": name,
-            "time_limit": time_limit,
-            "qpu_seconds": qpu_seconds,
-            "account": account,
-            "qos": qos,
-            "reservation": reservation,
-            "seed": seed,
-        }
-        check_options({**options, "idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
-        request = Request(text="", kind="hybrid", **options)
-        refuse_empty(request)
-        (request,) = self._placed([request])
-        wish = Wish(request, float(idle_limit_s), wait_limit_s)
+        check_seconds({"idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
+        (job,) = self._placed([session_of(options)])
+        wish = Wish(job, float(idle_limit_s), wait_limit_s)
         connection = self._connection()
         try:
             with Ending():  # who waits and is told to end leaves no job on C2
@@ -432,10 +375,6 @@ class Center:
         if isinstance(job, Tasks):
             return tasks_settled(self._for_watching, job)
         return settled(self._for_watching, job.id)
-
-
-_OPTIONS = frozenset(inspect.signature(Center.submit).parameters) - {"self", "source"}
-"""What `map` passes on."""
 
 
 def _say(reason: str) -> None:

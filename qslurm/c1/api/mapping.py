@@ -15,11 +15,9 @@ from qslurm.c1.api.result import Result
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center import Center
-    from qslurm.c1.submission.backend_limits import Limits
-    from qslurm.c1.submission.options import Request
     from qslurm.c1.submission.packing import Package
+    from qslurm.c1.submission.sending import Batch
     from qslurm.slurm.rest import Submitted
 
 S = TypeVar("S")
@@ -107,26 +105,13 @@ class Results(Generic[S], Iterator[Any]):
 
 
 def send_all(
-    connect: Callable[[], Center],
-    config: Config,
-    requests: Sequence[Request],
-    environ: Any,
-    *,
-    limits: Limits,
-    made: Callable[[int, int | None], list[Future[Result]]],
+    connect: Callable[[], Center], batch: Batch, made: Callable[[int, int | None], list[Future[Result]]]
 ) -> list[Pending]:
-    """Submit settled requests, those that are alike as arrays; in their order. Nothing is sent if one of them is wrong.
+    """Submit jobs, in their order.
 
     `made` is told of each job, and of how many tasks as an array, and gives the futures. A refusal is the exception of
     the jobs that it is about. After another error, or an interrupt, what was sent is cancelled, and it is raised.
     """
-    from qslurm.c1.submission.packing import packed
-    from qslurm.c1.submission.request import checked
-    from qslurm.c1.submission.sending import Sending, package_of
-
-    ready = [checked(config, request, environ, limits=limits) for request in requests]
-    packages = [package_of(config, *one) for one in packed(ready)]
-    connections = _at_once(connect)
     found: dict[int, Pending] = {}
     failure: QslurmError | None = None
     sent: list[int] = []
@@ -135,9 +120,9 @@ def send_all(
         if not isinstance(outcome, QslurmError):
             sent.append(outcome.job_id)
 
-    sending = Sending(config, ready, connect, connections, on_done=keep)
+    center = connect()
     try:
-        for package, outcome in sending.send(packages):
+        for package, outcome in batch.send(center, connect, on_done=keep):
             if isinstance(outcome, QslurmError):
                 futures = [_failed(outcome) for _ in package.members]
                 job_id = 0
@@ -152,6 +137,8 @@ def send_all(
     except BaseException:
         cancel_all(connect, sent)
         raise
+    finally:
+        center.close()
     if failure is not None:
         cancel_all(connect, sent)
         raise failure

@@ -6,61 +6,110 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qslurm.errors import InvalidInputError
+from qslurm.payload.option import Declared, Place
+from qslurm.payload.spec import JobSpec, job_options
 
-if TYPE_CHECKING:
-    from qslurm.c1.submission.options import Request
-
-TEXTS = frozenset(
-    {
-        *(
-            "backend",
-            "partition",
-            "name",
-            "time_limit",
-            "account",
-            "qos",
-            "reservation",
-            "dependency",
-            "array",
-        ),
-        *("begin", "comment", "export", "template"),
-    }
-)
-YES_OR_NO = frozenset({"raw_data", "hold"})
-LEAST = {"shots": 1, "qubits": 1, "seed": 0, "buffersize": 1}
-SECONDS = frozenset({"qpu_seconds", "idle_limit_s", "wait_limit_s"})
-TABLES = frozenset({"sweep", "variables"})
-ENDINGS = ("ok", "any", "failed")
+CONDITIONS = ("ok", "any", "failed")
 
 
-def check_options(options: Mapping[str, object]) -> None:
-    """InvalidInputError for an option that can't be what its name says; None is an option that was not given."""
-    for name, value in options.items():
-        if value is not None and (wanted := _instead_of(name, value)):
-            raise InvalidInputError(f"{name} is {value!r:.60}; it must be {wanted}.")
+def job_of(source: object, options: Mapping[str, object], caller: str) -> JobSpec:
+    """The job that is asked for by these options, with its file read; TypeError for one that `caller` does not have."""
+    from qslurm.c1.submission.options import read
+
+    source_text, file = text_or_file(source)
+    return read(JobSpec(source=source_text, file=file, **_fields(options, "python", caller)))
 
 
-def _instead_of(name: str, value: object) -> str:
+def session_of(options: Mapping[str, object]) -> JobSpec:
+    """The job that holds a session; TypeError for an option that sessions don't have."""
+    from qslurm.c1.submission.options import refuse_empty
+
+    job = JobSpec(source="", kind="session", **_fields(options, "python session", "session"))
+    refuse_empty(job)
+    return job
+
+
+def refuse_unknown(names: Iterable[str], caller: str, place: Place = "python") -> None:
+    """TypeError for names that are no options."""
+    known = {keyword for one in job_options(place).values() for keyword in one.keywords}
+    if unknown := set(names) - known:
+        raise TypeError(f"{caller}() got an unexpected keyword argument {min(unknown)!r}")
+
+
+def _fields(options: Mapping[str, object], place: Place, caller: str) -> dict[str, Any]:
+    """The options that were given, by their fields; None is one that was not."""
+    refuse_unknown(options, caller, place)
+    found: dict[str, Any] = {}
+    for one in job_options(place).values():
+        for keyword in one.keywords:
+            if (value := options.get(keyword)) is not None:
+                if one.field in found:
+                    raise InvalidInputError(
+                        f"{' and '.join(one.keywords)} are the same option; give one of them."
+                    )
+                found[one.field] = _value(one, keyword, value)
+    return found
+
+
+def _value(one: Declared, keyword: str, value: Any) -> Any:
+    if wanted := _instead_of(one, value):
+        raise _wrong(keyword, value, wanted)
+    if one.type == "texts":
+        return tuple(f"{name}={swept(values)}" for name, values in value.items())
+    if one.type == "values":
+        return {name: str(text) for name, text in value.items()}
+    return value
+
+
+def _instead_of(one: Declared, value: object) -> str:
     """What an option must be, in words, if it is something else."""
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if name in TEXTS:
-        return "" if isinstance(value, str) else "a text, written as for the command"
-    if name in YES_OR_NO:
-        return "" if isinstance(value, bool) else "True or False"
-    if name in LEAST:
-        good = isinstance(value, int) and number and value >= LEAST[name]
-        return "" if good else f"a whole number, {LEAST[name]} or more"
-    if name in SECONDS:
-        good = (number or isinstance(value, float)) and 0 < float(value) < math.inf  # type: ignore[arg-type]
-        return "" if good else "a number of seconds, more than 0"
-    if name in TABLES:
-        return "" if isinstance(value, Mapping) else "a dict of names and their values"
-    if name == "then_if":
-        return "" if value in ENDINGS else f"one of {', '.join(ENDINGS)}"
-    return ""
+    match one.type:
+        case "text":
+            return "" if isinstance(value, str) else "a text, written as for the command"
+        case "flag":
+            return "" if isinstance(value, bool) else "True or False"
+        case "whole":
+            return _unless_whole(value, one.option.least)
+        case "seconds":
+            return _unless_seconds(value)
+        case "texts" | "values":
+            return "" if isinstance(value, Mapping) else "a dict of names and their values"
+
+
+def _unless_whole(value: object, least: int) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return "" if good else f"a whole number, {least} or more"
+
+
+def _unless_seconds(value: object) -> str:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < float(value) < math.inf
+    return "" if good else "a number of seconds, more than 0"
+
+
+def _wrong(name: str, value: object, wanted: str) -> InvalidInputError:
+    return InvalidInputError(f"{name} is {value!r:.60}; it must be {wanted}.")
+
+
+def check_seconds(limits: Mapping[str, object]) -> None:
+    """InvalidInputError for a limit that is no number of seconds; None is none."""
+    for name, value in limits.items():
+        if value is not None and (wanted := _unless_seconds(value)):
+            raise _wrong(name, value, wanted)
+
+
+def check_buffersize(value: object) -> None:
+    """InvalidInputError for what is no number of sources."""
+    if wanted := _unless_whole(value, 1):
+        raise _wrong("buffersize", value, wanted)
+
+
+def check_then(then_if: object) -> None:
+    """InvalidInputError for what is no condition of a follow-up."""
+    if then_if is not None and then_if not in CONDITIONS:
+        raise _wrong("then_if", then_if, f"one of {', '.join(CONDITIONS)}")
 
 
 def text_or_file(source: object) -> tuple[str | None, Path | None]:
@@ -89,26 +138,3 @@ def swept(values: object) -> str:
             f"A sweep's values are a list, or a text such as '0:3.14:0.1', and not {values!r:.60}."
         )
     return ",".join(str(value) for value in values)
-
-
-def request_of(source: object, options: Mapping[str, Any]) -> Request:
-    """What is asked for by `submit` with these options; with what the job says of itself."""
-    from qslurm.c1.submission.options import Request, settle
-
-    check_options(options)
-    text, file = text_or_file(source)
-    rest = {
-        name: value
-        for name, value in options.items()
-        if name not in {*TABLES, "then", "then_if"} and value is not None
-    }
-    sweep, variables = options.get("sweep") or {}, options.get("variables") or {}
-    return settle(
-        Request(
-            file=file,
-            text=text,
-            sweep=tuple(f"{name}={swept(values)}" for name, values in sweep.items()),
-            variables={name: str(value) for name, value in variables.items()},
-            **rest,
-        )
-    )

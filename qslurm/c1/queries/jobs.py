@@ -45,12 +45,6 @@ def dependency_of(payload: Mapping[str, Any]) -> str:
     return str(payload["job"].get("dependency") or "")
 
 
-def submit(center: Center, payload: dict[str, Any]) -> Submitted:
-    """Send a payload to C2, unless it depends on a job that C2 does not know; see `send`."""
-    refuse_unknown_dependencies(center, [dependency_of(payload)])
-    return send(center, payload)
-
-
 def send(center: Center, payload: dict[str, Any]) -> Submitted:
     """Send a payload to C2. When no answer comes, look whether C2 has the job before saying that nobody knows."""
     from qslurm.payload.comment import Comment

@@ -8,12 +8,14 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.c1.sessions.client import SessionClient
 from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError
 from qslurm.c1.sessions.reconnecting_link import LINK_LIMIT_S
 from qslurm.c1.submission.backend_limits import Limits, limits_of, nothing_known, refuse_beyond
+from qslurm.c1.submission.prepare import backend_of
 from qslurm.errors import (
     InvalidInputError,
     KeptError,
@@ -24,12 +26,13 @@ from qslurm.errors import (
     UnknownJobError,
     UnreachableError,
 )
+from qslurm.payload.spec import JobSpec, job_options
 from qslurm.protocol.session_frames import SECRET_BYTES
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
     from qslurm.c1.connection.center import Center
-    from qslurm.c1.submission.options import Request
+    from qslurm.c1.submission.sending import Batch
     from qslurm.slurm.job_info import JobInfo
 
 IDLE_LIMIT_S = 60.0
@@ -43,12 +46,12 @@ _PLACE_S = 60.0  # between two looks at the whole line
 
 @dataclass(frozen=True)
 class Wish:
-    """What a session is asked with: the backend and limits of a request, settled and placed as those of other jobs.
+    """What a session is asked with: a job, whose backend is chosen as that of others.
 
     `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
     """
 
-    request: Request
+    job: JobSpec
     idle_limit_s: float = IDLE_LIMIT_S
     wait_limit_s: float | None = None
 
@@ -90,21 +93,19 @@ def open_session(
     is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
     the wish's `wait_limit_s`, whatever takes so long (but for a single answer of C2's, which has its `timeout_s`).
     """
-    from qslurm.c1.queries import jobs
-
     limit = _Limit(wish.wait_limit_s)
     door = find_door(center)
     secret = secrets.token_bytes(SECRET_BYTES)
-    payload = prepare(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
+    batch = batch_of(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
     if wish.wait_limit_s is not None:
         center.be_patient(limit.left_s)
     try:
-        job_id = jobs.submit(center, payload).job_id
+        job_id = batch.send_whole(center).job_id
     except KeptError as error:
-        _cancel_if_taken(center, payload, say)
+        _cancel_if_taken(center, batch.packages[0].payload, say)
         raise limit.over(error.message) from error
     except (KeyboardInterrupt, SystemExit):  # C2 may have it already
-        _cancel_if_taken(center, payload, say)
+        _cancel_if_taken(center, batch.packages[0].payload, say)
         raise
     try:
         say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
@@ -115,7 +116,7 @@ def open_session(
                 secret,
                 say=say,
                 ended=lambda: ended(center, job_id),
-                seed=wish.request.seed,
+                seed=wish.job.seed,
                 link_limit_s=max(LINK_LIMIT_S, 2 * wish.idle_limit_s),
             )
 
@@ -143,56 +144,32 @@ def find_door(center: Center) -> Door:
     return Door(str(said["address"]), str(said.get("certificate", "")), center.config.c2.proxy)
 
 
-def prepare(
+def batch_of(
     config: Config,
     wish: Wish,
     digest: str,
     environ: Mapping[str, str],
     limits: Limits = nothing_known,
-) -> dict[str, Any]:
-    """The payload of the job; InvalidInputError says what is wrong with the wish."""
-    from qslurm.c1.origin import of_process
-    from qslurm.c1.submission.request import backend_of
-    from qslurm.payload.comment import new_key
-    from qslurm.payload.render import render
-    from qslurm.payload.spec import JobSpec
-    from qslurm.payload.time_limit import parse_time_limit
-    from qslurm.payload.validate import validate
+) -> Batch:
+    """The job, ready to be sent; InvalidInputError says what is wrong with the wish."""
+    from qslurm.c1.submission.sending import Batch
 
     for name, seconds in (("idle_limit_s", wish.idle_limit_s), ("wait_limit_s", wish.wait_limit_s)):
         if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
             raise InvalidInputError(f"{name} is {seconds}; it must be a number of seconds, more than 0.")
-    request = wish.request
-    backend = backend_of(config, request)
-    if not backend:
-        raise InvalidInputError(
-            "Nobody said which backend the session is for.",
-            hint="Say --backend NAME (backend=… in Python), or set one in the config ([job] backend).",
-        )
-    refuse_beyond(limits, backend, request.name or "", qubits=None, shots=request.shots)
-    time_limit = request.time_limit or config.job.time_limit
-    spec = JobSpec(
+    # a file's other options are for the file, which runs here
+    options = {one.field: getattr(wish.job, one.field) for one in job_options("python session").values()}
+    job = JobSpec(
+        **options,
         kind="session",
+        file=Path("session"),
         source="",
-        file="session",
-        name=request.name or "session",
-        backend=backend,
-        partition=request.partition or f"p_{backend}",
-        seed=request.seed,
-        qpu_seconds=request.qpu_seconds,
-        time_limit_minutes=parse_time_limit(time_limit) if time_limit else None,
-        account=request.account or config.job.account,
-        qos=request.qos or "",
-        reservation=request.reservation or "",
-        note=" ".join((request.comment or "").split()),
-        key=new_key(),
-        origin=of_process(environ).format(),
+        comment=wish.job.comment,
         session=digest,
         idle_limit_s=wish.idle_limit_s,
     )
-    payload = render(spec, "session", config.template_folders())
-    validate(payload)
-    return payload
+    refuse_beyond(limits, backend_of(config, job), job.name or "", qubits=None, shots=wish.job.shots)
+    return Batch(config, [job], environ)
 
 
 def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]) -> None:

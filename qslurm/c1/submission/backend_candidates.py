@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from qslurm.c1.queries.job_ids import platforms_in
-from qslurm.c1.submission.options import ANY, Request
-from qslurm.c1.submission.request import another_platform, needed_qubits
+from qslurm.c1.submission.options import ANY
+from qslurm.c1.submission.prepare import another_platform, needed_qubits
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
     from qslurm.c1.queries.lists import Backend
     from qslurm.c1.submission.backend_selection import Choice, Need, Offer
+    from qslurm.payload.spec import JobSpec
 
 
-def wants_any(config: Config, request: Request) -> bool:
-    """Whether a settled request leaves its backend open; InvalidInputError if it says a partition all the same."""
-    if request.kind == "payload":
+def wants_any(config: Config, job: JobSpec) -> bool:
+    """Whether a job that was read leaves its backend open; InvalidInputError if it says a partition all the same."""
+    if job.kind == "payload":
         return False
-    if request.backend == ANY and request.partition:
+    if job.backend == ANY and job.partition:
         raise InvalidInputError(
-            f"--partition {request.partition} says where, and --backend {ANY} leaves it open.",
+            f"--partition {job.partition} says where, and --backend {ANY} leaves it open.",
             hint="Leave one of them out.",
         )
-    return (request.backend or ("" if request.partition else config.job.backend)) == ANY
+    return (job.backend or ("" if job.partition else config.job.backend)) == ANY
 
 
-def need_of(config: Config, requests: Sequence[Request]) -> Need:
-    """What a backend must have for all of some settled requests. Raises what is wrong with their circuits."""
+def need_of(config: Config, jobs: Sequence[JobSpec]) -> Need:
+    """What a backend must have for all of some jobs that were read. Raises what is wrong with their circuits."""
     from qslurm.c1.submission.backend_selection import Need
 
-    qubits = [needed for request in requests if (needed := needed_qubits(request)) is not None]
-    shots = [wanted for request in requests if (wanted := request.shots or config.job.shots)]
+    qubits = [needed for job in jobs if (needed := needed_qubits(job)) is not None]
+    shots = [wanted for job in jobs if (wanted := job.shots or config.job.shots)]
     return Need(max(qubits, default=None), max(shots, default=None))
 
 
@@ -47,43 +49,42 @@ def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
     return [Offer(config.platform, f"{one.name}{of}", one) for one in backends]
 
 
-def placed(request: Request, choice: Choice) -> Request:
-    """The request for the backend that was chosen."""
-    return replace(request, platform=choice.offer.platform, backend=choice.offer.backend.name)
+def placed(job: JobSpec, choice: Choice) -> JobSpec:
+    """The job for the backend that was chosen."""
+    return msgspec.structs.replace(job, platform=choice.offer.platform, backend=choice.offer.backend.name)
 
 
 def chosen(
     config: Config,
-    requests: Sequence[Request],
+    jobs: Sequence[JobSpec],
     names: Sequence[str],
     usual: str,
     offers: Callable[[Sequence[str], Need], Sequence[Offer]],
-) -> tuple[list[Request], Choice | None]:
-    """Settled requests, those that leave their backend open for the one backend that fits all of these, and why that.
+) -> tuple[list[JobSpec], Choice | None]:
+    """Jobs that were read, those that leave their backend open for the one that fits all of these, and why that one.
 
     `names` are the platforms that may be chosen from; `offers` asks some of them for their backends. InvalidInputError
     if a file is for another platform, or no platform knows what the jobs depend on, or nothing fits.
     """
     from qslurm.c1.submission.backend_selection import choose
 
-    left_open = [wants_any(config, request) for request in requests]
+    left_open = [wants_any(config, job) for job in jobs]
     if not any(left_open):
-        return list(requests), None
-    for request in requests:
-        if request.platform and request.platform not in names:
-            raise another_platform(request, names[0])
-    open_ones = [request for request, is_open in zip(requests, left_open, strict=True) if is_open]
+        return list(jobs), None
+    for job in jobs:
+        if job.platform and job.platform not in names:
+            raise another_platform(job, names[0])
+    open_ones = [job for job, is_open in zip(jobs, left_open, strict=True) if is_open]
     need = need_of(config, open_ones)
-    choice = choose(need, offers(within(names, usual, requests), need), time.time())
+    choice = choose(need, offers(within(names, usual, jobs), need), time.time())
     return [
-        placed(request, choice) if is_open else request
-        for request, is_open in zip(requests, left_open, strict=True)
+        placed(job, choice) if is_open else job for job, is_open in zip(jobs, left_open, strict=True)
     ], choice
 
 
-def within(names: Sequence[str], usual: str, requests: Iterable[Request]) -> list[str]:
-    """The platforms among some that know the jobs which requests depend on; `usual` knows those without a name."""
-    needed = {name or usual for one in requests for name in platforms_in(one.dependency or "")}
+def within(names: Sequence[str], usual: str, jobs: Iterable[JobSpec]) -> list[str]:
+    """The platforms among some that know the jobs which jobs depend on; `usual` knows those without a name."""
+    needed = {name or usual for one in jobs for name in platforms_in(one.dependency or "")}
     if len(needed) > 1 or not needed <= set(names):
         raise InvalidInputError(
             f"No platform knows all jobs of the dependency: they are of {', '.join(sorted(needed))}.",

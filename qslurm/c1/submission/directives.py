@@ -10,67 +10,37 @@ import argparse
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from qslurm.errors import InvalidInputError
+from qslurm.payload.option import MOST_SECONDS, Declared
+from qslurm.payload.spec import job_options
 
 _DIRECTIVE = re.compile(r"(?://\s*)?#QSLURM(?![\w-])(.*)")
 _COMMENT = re.compile(r"\s*(#|//|$)")
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+def _reader(one: Declared) -> Callable[[str], object]:
+    """What reads an option's value; ValueError for what can't be one."""
 
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < one.option.least:
+            raise ValueError(text)
+        return number
 
-def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    def seconds(text: str) -> float:
+        number = float(text)
+        if not 0 < number <= MOST_SECONDS:
+            raise ValueError(text)
+        return number
 
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 1e9:
-        raise ValueError(text)
-    return seconds
-
-
-# option: (its short form, the field of Request it stands for, how its value is read; None for one without a value)
-OPTIONS: Mapping[str, tuple[str, str, Callable[[str], object] | None]] = {
-    "account": ("A", "account", str),
-    "array": ("a", "array", str),
-    "backend": ("b", "backend", str),
-    "begin": ("", "begin", str),
-    "comment": ("", "comment", str),
-    "dependency": ("d", "dependency", str),
-    "export": ("", "export", str),
-    "hold": ("H", "hold", None),
-    "job-name": ("J", "name", str),
-    "partition": ("p", "partition", str),
-    "platform": ("M", "platform", str),
-    "qos": ("q", "qos", str),
-    "qpu-seconds": ("", "qpu_seconds", _seconds),
-    "qubits": ("", "qubits", _count),
-    "raw-data": ("", "raw_data", None),
-    "reservation": ("", "reservation", str),
-    "seed": ("", "seed", _seed),
-    "set": ("", "variables", str),
-    "shots": ("s", "shots", _count),
-    "sweep": ("", "sweep", str),
-    "template": ("", "template", str),
-    "time": ("t", "time_limit", str),
-}
-
-REPEATABLE = ("set", "sweep")
+    return {"whole": whole, "seconds": seconds}.get(one.type, str)
 
 
 def read_directives(text: str, file: str, remark: Callable[[str], None]) -> dict[str, Any]:
-    """The fields of a Request that a file's `#QSLURM` lines give values to, as their user wrote them.
+    """The fields of a job that a file's `#QSLURM` lines give values to, as their user wrote them.
 
     Of an option that stands twice the last counts. InvalidInputError, with the line, for what is no option of a job;
     `remark` is told of a line that stands too low to be read.
@@ -111,14 +81,14 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    for name, (short, field, read) in OPTIONS.items():
-        names = [f"--{name}", *([f"-{short}"] if short else [])]
-        if read is None:
-            parser.add_argument(*names, dest=field, action="store_true")
-        elif name in REPEATABLE:
-            parser.add_argument(*names, dest=field, action="append")
+    for one in job_options("file").values():
+        names = [f"--{one.name}", *([f"-{one.option.short}"] if one.option.short else [])]
+        if one.type == "flag":
+            parser.add_argument(*names, dest=one.field, action="store_true")
+        elif one.is_repeatable:
+            parser.add_argument(*names, dest=one.field, action="append")
         else:
-            parser.add_argument(*names, dest=field, type=read)
+            parser.add_argument(*names, dest=one.field, type=_reader(one))
     return parser
 
 
@@ -132,9 +102,10 @@ def _parsed(parser: argparse.ArgumentParser, words: str, where: str) -> dict[str
     except ValueError as error:
         raise InvalidInputError(f"{where}: this #QSLURM line can't be read: {str(error).lower()}.") from error
     if unknown:
-        near = difflib.get_close_matches(unknown[0].lstrip("-"), OPTIONS, n=1)
+        options = sorted(job_options("file"))
+        near = difflib.get_close_matches(unknown[0].lstrip("-"), options, n=1)
         raise InvalidInputError(
             f"{where}: {unknown[0]!r} is no option that a #QSLURM line may have.",
-            hint=f"Did you mean --{near[0]}?" if near else f"There are --{', --'.join(OPTIONS)}.",
+            hint=f"Did you mean --{near[0]}?" if near else f"There are --{', --'.join(options)}.",
         )
     return vars(known)

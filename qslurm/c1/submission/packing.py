@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from qslurm.c1.submission.options import Request
-from qslurm.c1.submission.request import Checked
 from qslurm.payload.comment import new_key
-
-if TYPE_CHECKING:
-    from qslurm.payload.spec import JobSpec
+from qslurm.payload.spec import JobSpec
 
 FEWEST = 20
 """Files that become an array; fewer are jobs of their own, with names of their own."""
@@ -34,7 +31,7 @@ class Package:
 
     payload: dict[str, Any]
     members: tuple[int, ...]
-    part: Request | None = None
+    part: JobSpec | None = None
 
     @property
     def skip(self) -> int:
@@ -51,12 +48,12 @@ class Package:
         return self.members.index(member) if self.is_array else None
 
 
-def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tuple[int, ...], Checked]]:
-    """The same jobs, those with the same options together in arrays, each with its members' places in `ready`."""
+def packed(ready: Sequence[JobSpec], *, fewest: int = FEWEST) -> list[tuple[tuple[int, ...], JobSpec]]:
+    """The same jobs, those with equal options together in arrays, each with its members' places in `ready`."""
     groups: dict[object, list[int]] = {}
     for place, one in enumerate(ready):
         groups.setdefault(_options(one) or place, []).append(place)
-    found: list[tuple[tuple[int, ...], Checked]] = []
+    found: list[tuple[tuple[int, ...], JobSpec]] = []
     for places in groups.values():
         if len(places) < fewest:
             found += [((place,), ready[place]) for place in places]
@@ -65,43 +62,42 @@ def packed(ready: Sequence[Checked], *, fewest: int = FEWEST) -> list[tuple[tupl
     return sorted(found, key=lambda each: each[0])
 
 
-def swept_in_parts(request: Request) -> list[Request]:
+def swept_in_parts(job: JobSpec) -> list[JobSpec]:
     """A sweep that C2 finds too large as several arrays: of the size that Slurm usually takes or, if it is no larger,
     its halves. Itself if it can't be divided: it has one task, or its user has said which.
     """
     from qslurm.payload.sweep import parse_sweeps
 
-    if not request.sweep or (request.array and not request.array.startswith("%")):
-        return [request]
-    tasks = request.tasks or len(parse_sweeps(request.sweep)) - request.skip
+    if not job.sweep or (job.array and not job.array.startswith("%")):
+        return [job]
+    tasks = job.tasks or len(parse_sweeps(job.sweep)) - job.skip
     size = MOST_TASKS if tasks > MOST_TASKS else -(-tasks // 2)
     return [
-        replace(request, skip=request.skip + first, tasks=min(size, tasks - first))
+        msgspec.structs.replace(job, skip=job.skip + first, tasks=min(size, tasks - first))
         for first in range(0, tasks, size)
     ]
 
 
-def halved(ready: Sequence[Checked], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], Checked]]:
+def halved(ready: Sequence[JobSpec], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], JobSpec]]:
     """The two halves of an array, each as an array or, of one file only, as a job of its own."""
     middle = len(members) // 2
     return [(half, _together(ready, half)) for half in (members[:middle], members[middle:])]
 
 
-def _options(one: Checked) -> bytes | None:
+def _options(job: JobSpec) -> bytes | None:
     """What a job must have in common with others to share an array with them; None if it can't."""
-    job = one.job
-    if job is None or one.request.template or job.kind == "script" or job.array:
+    if job.kind not in ("circuit", "hybrid") or job.template or job.indices:
         return None
-    alike = msgspec.structs.replace(job, source="", file="", key="", name=one.request.name or "")
+    alike = msgspec.structs.replace(job, source="", file=None, key="")
     return msgspec.msgpack.encode(alike)
 
 
-def _chunks(ready: Sequence[Checked], places: Iterable[int]) -> list[tuple[int, ...]]:
+def _chunks(ready: Sequence[JobSpec], places: Iterable[int]) -> list[tuple[int, ...]]:
     chunks: list[tuple[int, ...]] = []
     chunk: list[int] = []
     room = MOST_BYTES
     for place in places:
-        size = len(msgspec.json.encode(_job(ready[place]).source))
+        size = len(msgspec.json.encode(ready[place].source))
         if chunk and (len(chunk) == MOST_TASKS or size > room):
             chunks.append(tuple(chunk))
             chunk, room = [], MOST_BYTES
@@ -110,21 +106,19 @@ def _chunks(ready: Sequence[Checked], places: Iterable[int]) -> list[tuple[int, 
     return [*chunks, tuple(chunk)]
 
 
-def _together(ready: Sequence[Checked], members: tuple[int, ...]) -> Checked:
-    first = ready[members[0]]
-    if len(members) == 1:
-        return first
-    jobs = [_job(ready[place]) for place in members]
-    job = msgspec.structs.replace(
+def _together(ready: Sequence[JobSpec], members: tuple[int, ...]) -> JobSpec:
+    jobs = [ready[place] for place in members]
+    if len(jobs) == 1:
+        return jobs[0]
+    return msgspec.structs.replace(
         jobs[0],
-        name=first.request.name or _common_name([job.name for job in jobs]) or jobs[0].kind,
-        file=f"{len(jobs)} files",
+        name=jobs[0].name or _common_name([job.job_name for job in jobs]) or jobs[0].kind,
+        file=Path(f"{len(jobs)} files"),
         source="",
-        sources=tuple((job.file, job.source) for job in jobs),
-        array=f"0-{len(jobs) - 1}",
+        sources=tuple((job.file_name, job.source or "") for job in jobs),
+        indices=f"0-{len(jobs) - 1}",
         key=new_key(),
     )
-    return replace(first, job=job)
 
 
 def _common_name(names: Sequence[str]) -> str:
@@ -134,8 +128,3 @@ def _common_name(names: Sequence[str]) -> str:
         (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
     )
     return first[:length].rstrip("0123456789_-. ")
-
-
-def _job(one: Checked) -> JobSpec:
-    assert one.job is not None
-    return one.job

@@ -7,42 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qslurm.c1.queries.jobs import send
-from qslurm.errors import QslurmError, RefusedError
+from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.rest import Submitted
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LAST_ANSWERS_S = 5.0
 """For what is under way when its user wants no more: then at least the ids of jobs are known."""
-
-
-def submit_many(
-    connect: Callable[[], Center],
-    payloads: Sequence[dict[str, Any]],
-    *,
-    connections: int,
-    on_begin: Callable[[int], None] = lambda _: None,
-    on_done: Callable[[int, Submitted | QslurmError], None],
-) -> list[Submitted | QslurmError | None]:
-    """Send payloads, each once; what came of each, in their order.
-
-    A refusal is that job's own. Any other error (no answer, a refused token) keeps those from being sent that were not
-    yet: they are None.
-    """
-    return for_each(
-        connect,
-        payloads,
-        send,
-        connections=connections,
-        own=RefusedError,
-        on_begin=on_begin,
-        on_done=on_done,
-    )
 
 
 def for_each(

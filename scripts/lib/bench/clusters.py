@@ -20,8 +20,8 @@ from testbed.users import CENTER_USERS
 
 from bench.report import Report
 from qslurm.c1.config.settings import Config
-from qslurm.c1.submission.options import Request
-from qslurm.c1.submission.request import prepare
+from qslurm.c1.submission.prepare import prepare
+from qslurm.payload.spec import JobSpec
 from qslurm.slurm.rest.adapters import ADAPTERS
 
 INSTANCE = "bench"
@@ -91,7 +91,7 @@ class Center:
         """The same as slurmrestd takes them, ready to be sent, each with a key that was never used."""
         made = []
         for file in circuits:
-            payload = prepare(Config(), Request(file=file, backend="qx", hold=True), {"USER": "bench"})
+            payload = prepare(Config(), JobSpec(file=file, backend="qx", hold=True), {"USER": "bench"})
             made.append(json.dumps(self._adapter.payload(payload)).encode())
         return made
 

@@ -310,7 +310,7 @@ def test_a_file_may_say_its_platform(files, tmp_path, capsys):
     assert files == [("tuna", "p_tuna5"), ("c2", "p_qx")]
     capsys.readouterr()
     assert run(["submit", "own.cq", "-M", "c2", "--parsable"]) == 2  # its backend is tuna's
-    assert "which backend" in capsys.readouterr().err
+    assert "No backend given" in capsys.readouterr().err
     (tmp_path / "other.cq").write_text("// #QSLURM -M c2 -b qx\n" + BELL.format(qubits=2))
     assert run(["submit", "own.cq", "other.cq"]) == 2
     assert "for different platforms: c2, tuna" in capsys.readouterr().err
@@ -362,7 +362,7 @@ def test_nothing_is_sent_when_it_is_not_clear_where(words, said, files, capsys):
 
 def test_a_number_of_qubits_that_decides_nothing_is_said(files, capsys):
     assert run(["submit", "small.cq", "-b", "qx", "--qubits", "3", "--parsable"]) == 0
-    assert "--qubits says nothing without --backend any." in capsys.readouterr().err
+    assert "--qubits has no effect without --backend any." in capsys.readouterr().err
     assert run(["submit", "vqe.py", "-b", "any", "--parsable"]) == 0
     assert "--qubits says it." in capsys.readouterr().err
 

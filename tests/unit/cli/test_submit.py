@@ -20,7 +20,7 @@ from qslurm.c1.submission.sending import INVALID_ARRAY
 from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.options import CenterFlags
-from qslurm.cli.submit_many import How, Sent, _print_all, _told
+from qslurm.cli.submit_batch import How, Sent, _print_all, _told
 from qslurm.cli.waiting import Submission
 from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
@@ -62,15 +62,15 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.cq", "b.cq", "-b", "qx", "--timeout", "5"], "--timeout is how long --wait waits"),
-        (["a.cq", "b.cq", "-b", "qx", "--then", "a.cq"], "--then is for one file"),
-        (["a.cq", "-b", "qx", "--then", "a.cq", "--wait"], "leave out --wait"),
-        (["a.cq", "-b", "qx", "--then-if", "any"], "there is none"),
+        (["a.cq", "b.cq", "-b", "qx", "--timeout", "5"], "--timeout needs --wait"),
+        (["a.cq", "b.cq", "-b", "qx", "--then", "a.cq"], "--then takes one file"),
+        (["a.cq", "-b", "qx", "--then", "a.cq", "--wait"], "mutually exclusive"),
+        (["a.cq", "-b", "qx", "--then-if", "any"], "--then-if needs --then"),
         (["a.cq", "-b", "qx", "--then", "a.cq", "--then-if", "never"], "'never' is not one of"),
         (["a.cq", "-b", "qx", "--then", "next.sbatch"], "'next.sbatch' does not exist"),
         (["a.cq", "-b", "qx", "--then", "."], "is a directory"),
-        (["a.cq", "-b", "qx", "--keep"], "with --wait"),
-        (["a.cq", "-b", "qx", "--timeout", "5"], "how long --wait waits"),
+        (["a.cq", "-b", "qx", "--keep"], "--keep needs --wait"),
+        (["a.cq", "-b", "qx", "--timeout", "5"], "--timeout needs --wait"),
         (["a.cq", "-b", "qx", "-p", "p_spin2"], "is backend spin2's, and --backend says qx"),
         (["-b", "qx"], "Nothing to submit"),
         (["a.cq", "-b", "qx", "--array", "5-1"], "array"),
@@ -422,7 +422,7 @@ def test_what_is_beyond_the_backend_is_refused_unsent(here, run_c2, capsys, word
 
 
 def test_each_file_of_an_array_has_its_own_end(here, run_c2, monkeypatch, capsys):
-    monkeypatch.setattr("qslurm.cli.submit_many.FEWEST", 2)
+    monkeypatch.setattr("qslurm.c1.submission.sending.FEWEST", 2)
     c2 = run_c2(b="FAILED")
     assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 6
     first, second = json.loads(capsys.readouterr().out)["jobs"]
@@ -438,7 +438,7 @@ def test_a_file_whose_results_can_not_be_had_is_known_to_be_completed(here, run_
         asked.append(job_ids)
         raise UnreachableError("The job manager is away.")
 
-    monkeypatch.setattr("qslurm.cli.submit_many.FEWEST", 2)
+    monkeypatch.setattr("qslurm.c1.submission.sending.FEWEST", 2)
     run_c2().results.many_results = away
     assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["jobs"]

@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,12 +31,16 @@ def _bash(*arguments, environment, text=b""):
     )
 
 
+def render_as(template, spec, folders):
+    return render(msgspec.structs.replace(spec, template=template), folders)
+
+
 def _circuit(**more):
-    return JobSpec(kind="circuit", source=BELL, file="bell.cq", backend="qx", shots=100, **more)
+    return JobSpec(kind="circuit", source=BELL, file=Path("bell.cq"), backend="qx", shots=100, **more)
 
 
 def test_a_circuit_becomes_a_valid_payload():
-    payload = render(_circuit(time_limit_minutes=5, account="snellius"))
+    payload = render(_circuit(time_limit="5", account="snellius"))
     validate(payload)
     job = payload["job"]
     assert (job["partition"], job["name"], job["account"]) == ("p_qx", "bell", "snellius")
@@ -46,14 +51,16 @@ def test_a_circuit_becomes_a_valid_payload():
 
 
 def test_a_hybrid_job_carries_its_file():
-    payload = render(JobSpec(kind="hybrid", source="def execute(qi): ...\n", file="vqe.py", backend="qx"))
+    payload = render(
+        JobSpec(kind="hybrid", source="def execute(qi): ...\n", file=Path("vqe.py"), backend="qx")
+    )
     validate(payload)
     assert unpack(payload["script"]).kind == "hybrid"
 
 
 def test_a_script_goes_as_it_is():
     script = "#!/bin/sh\necho '{{ name }}' \"$HOME\" {% if %}\n"
-    payload = render(JobSpec(kind="script", source=script, file="job.sh", backend="spin2"))
+    payload = render(JobSpec(kind="script", source=script, file=Path("job.sh"), backend="spin2"))
     validate(payload)
     assert payload["script"] == script
 
@@ -116,7 +123,7 @@ def test_a_node_without_the_step_says_so_and_fails(step, tmp_path):
 @settings(max_examples=60)
 def test_any_text_survives_into_the_payload(name, account, source):
     payload = render(
-        JobSpec(kind="circuit", source=source, file="x.cq", name=name, account=account, backend="qx")
+        JobSpec(kind="circuit", source=source, file=Path("x.cq"), name=name, account=account, backend="qx")
     )
     assert payload["job"]["name"] == (name or "x")
     assert payload["job"].get("account", "") == account
@@ -200,24 +207,24 @@ ENVELOPE_LESS = JobSpec(kind="script", source="#!/bin/sh\n", backend="qx", varia
 
 def test_a_template_of_ones_own_gets_ones_own_variables(own):
     folders = own('{"job": {"name": {{ points }}}, "script": {{ script }}}', "#!/bin/sh\necho {{ points }}\n")
-    payload = render(ENVELOPE_LESS, "mine", folders)
+    payload = render_as("mine", ENVELOPE_LESS, folders)
     assert payload == {"job": {"name": "3"}, "script": "#!/bin/sh\necho 3\n"}
 
 
 def test_a_quantum_job_keeps_its_data_whatever_the_template_says(own):
     folders = own('{"job": {}, "script": {{ script }}}', "#!/bin/sh\n")
-    assert unpack(render(_circuit(), "mine", folders)["script"]).source == BELL
+    assert unpack(render_as("mine", _circuit(), folders)["script"]).source == BELL
     folders = own('{"job": {}, "script": {{ script }}}', name="other")
-    assert "QSLURM_STEP" in render(_circuit(), "other", folders)["script"]
+    assert "QSLURM_STEP" in render_as("other", _circuit(), folders)["script"]
 
 
 def test_a_template_may_build_on_a_shipped_one(own):
-    assert render(_circuit(), "mine", own('{% include "circuit.json.j2" %}'))["job"]["partition"] == "p_qx"
+    assert render_as("mine", _circuit(), own('{% include "circuit.json.j2" %}'))["job"]["partition"] == "p_qx"
 
 
 def test_ones_own_template_hides_a_shipped_one(own):
     folders = own('{# Mine. #}{"job": {}, "script": ""}', name="circuit")
-    assert render(_circuit(), None, folders)["job"] == {}
+    assert render_as(None, _circuit(), folders)["job"] == {}
     assert {template.name: template.summary for template in list_templates(folders)}["circuit"] == "Mine."
 
 
@@ -261,7 +268,7 @@ def test_a_template_that_is_not_there_is_named(name):
 )
 def test_what_is_wrong_with_a_template_is_said_with_file_and_line(template, said, own):
     with pytest.raises(InvalidInputError) as caught:
-        render(ENVELOPE_LESS, "mine", own(template))
+        render_as("mine", ENVELOPE_LESS, own(template))
     assert said in str(caught.value)
 
 
@@ -275,12 +282,12 @@ def test_what_is_wrong_with_a_template_is_said_with_file_and_line(template, said
 def test_a_template_without_end_is_ended(template, own, monkeypatch):
     monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.2)
     with pytest.raises(InvalidInputError, match="asks for too much"):
-        render(ENVELOPE_LESS, "mine", own(template))
+        render_as("mine", ENVELOPE_LESS, own(template))
 
 
 def test_a_template_may_not_change_what_it_was_given(own):
     with pytest.raises(InvalidInputError):
-        render(ENVELOPE_LESS, "mine", own("{{ environment.append('A=1') }}"))
+        render_as("mine", ENVELOPE_LESS, own("{{ environment.append('A=1') }}"))
 
 
 def test_a_variable_can_not_take_a_name_of_qslurms():
@@ -292,11 +299,11 @@ def test_a_variable_can_not_take_a_name_of_qslurms():
 def test_what_no_shell_can_carry_is_refused_with_its_line(value, own):
     folders = own('{"script": {{ script }}}', "#!/bin/sh\necho {{ points }}\n")
     with pytest.raises(InvalidInputError, match=r"mine\.sh\.j2:2: "):
-        render(JobSpec(kind="script", source="#!", variables={"points": value}), "mine", folders)
+        render_as("mine", JobSpec(kind="script", source="#!", variables={"points": value}), folders)
 
 
 def test_a_folder_that_is_not_there_is_no_error(tmp_path):
-    assert render(_circuit(), None, [tmp_path / "missing"])["job"]
+    assert render_as(None, _circuit(), [tmp_path / "missing"])["job"]
 
 
 @pytest.mark.parametrize(
@@ -308,14 +315,14 @@ def test_a_variable_that_the_template_does_not_know_is_refused_with_the_nearest(
         "#!/bin/sh\necho {{ points }}\n",
     )
     with pytest.raises(InvalidInputError) as caught:
-        render(JobSpec(kind="script", source="#!", variables={"points": "1", name: "2"}), "mine", folders)
+        render_as("mine", JobSpec(kind="script", source="#!", variables={"points": "1", name: "2"}), folders)
     assert (caught.value.message, caught.value.hint) == (f"The template mine does not know {name!r}.", hint)
 
 
 def test_what_a_template_includes_knows_its_names_too(own):
     folders = own('{% include "part.j2" %}')
     (folders[0] / "part.j2").write_text('{"job": {"name": {{ points }}}, "script": ""}')
-    assert render(ENVELOPE_LESS, "mine", folders)["job"] == {"name": "3"}
+    assert render_as("mine", ENVELOPE_LESS, folders)["job"] == {"name": "3"}
     with pytest.raises(InvalidInputError, match="script does not know 'points'"):
         render(ENVELOPE_LESS)
 
@@ -324,7 +331,7 @@ def test_what_a_template_chooses_while_it_runs_may_know_any_name(own):
     folders = own("{% include which %}")
     (folders[0] / "part.j2").write_text('{"job": {}, "script": ""}')
     spec = JobSpec(kind="script", source="#!/bin/sh\n", variables={"which": "part.j2", "more": "1"})
-    assert render(spec, "mine", folders)["job"] == {}
+    assert render_as("mine", spec, folders)["job"] == {}
 
 
 @pytest.mark.parametrize(
@@ -332,7 +339,7 @@ def test_what_a_template_chooses_while_it_runs_may_know_any_name(own):
 )
 def test_what_is_wrong_with_a_template_is_one_sentence(template, own):
     with pytest.raises(InvalidInputError) as caught:
-        render(JobSpec(kind="script", source="#!/bin/sh\n"), "mine", own(template))
+        render_as("mine", JobSpec(kind="script", source="#!/bin/sh\n"), own(template))
     assert caught.value.message.endswith(".")
     assert not caught.value.message.endswith("..")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from qslurm.c2.jobmanager.compute_api.bodies import CQASM, PYTHON, JobIn
@@ -42,7 +43,7 @@ def job_spec(job: Record, file: Record, text: str, backend: str) -> JobSpec:
     return JobSpec(
         kind="circuit" if circuit else "hybrid",
         source=text,
-        file=name,
+        file=Path(name),
         name=name,
         backend=backend,
         shots=job["number_of_shots"] if circuit else None,

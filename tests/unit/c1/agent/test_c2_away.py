@@ -17,11 +17,11 @@ import pytest
 from qslurm.c1.config.center_config import load_config
 from qslurm.c1.connection.center import open_center
 from qslurm.c1.queries import jobs
-from qslurm.c1.submission.options import Request
-from qslurm.c1.submission.request import prepare
+from qslurm.c1.submission.prepare import prepare
 from qslurm.cli.submission_report import patience
 from qslurm.errors import KeptError
 from qslurm.payload.comment import Comment
+from qslurm.payload.spec import JobSpec
 from tests.unit.c2.dispatcher.running import BELL, ROOT
 from tests.unit.waiting import until
 
@@ -57,13 +57,15 @@ def users(home: Path) -> Iterator[Path]:
 def test_who_is_patient_no_longer_is_told_that_the_job_is_safe(users: Path, tmp_path: Path) -> None:
     config = load_config(environ={"QSLURM_CONFIG": str(users), "HOME": str(tmp_path)})
     (tmp_path / "bell.cq").write_text(BELL)
-    payload = prepare(config, Request(file=tmp_path / "bell.cq", text=BELL, kind="circuit", backend="qx"), {})
+    payload = prepare(
+        config, JobSpec(file=tmp_path / "bell.cq", source=BELL, kind="circuit", backend="qx"), {}
+    )
     key = Comment.parse(payload["job"]["comment"]).key
     center = open_center(config, say=lambda _: None)
     try:
         center.be_patient(1.0)
         with pytest.raises(KeptError, match="has the job on its disk, and sends it once C2 answers") as kept:
-            jobs.submit(center, payload)
+            jobs.send(center, payload)
         assert (kept.value.exit_code, key in kept.value.hint) == (5, True)
         found = center.slurm.find_by_key(key)
         assert found is not None

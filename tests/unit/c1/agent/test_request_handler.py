@@ -39,7 +39,7 @@ from qslurm.c1.connection.agent_messages import (
 )
 from qslurm.c1.origin import user_of
 from qslurm.c1.queries.forgotten_jobs import FORGOTTEN
-from qslurm.c1.submission.request import Request, prepare
+from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -50,6 +50,7 @@ from qslurm.errors import (
     UnreachableError,
 )
 from qslurm.payload.comment import Comment
+from qslurm.payload.spec import JobSpec
 from tests.unit.jobs import job_info
 
 ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False), User("root", 0, admin=True)
@@ -131,7 +132,7 @@ def office(tmp_path):
 def submission(user="ann", backend="qx"):
     environ = {"USER": user, "SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": user}
     payload = prepare(
-        Config(), Request(text="version 3.0; qubit q; bit b; b = measure q", backend=backend), environ
+        Config(), JobSpec(source="version 3.0; qubit q; bit b; b = measure q", backend=backend), environ
     )
     return Submit(Comment.parse(payload["job"]["comment"]).key, payload)
 

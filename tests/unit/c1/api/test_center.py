@@ -174,6 +174,23 @@ def test_a_program_has_the_commands_options(sent, monkeypatch):
     assert "LEVEL=3" in job["environment"]
 
 
+def test_options_have_the_names_of_the_command(sent):
+    text = BELL.replace("H q[0]", "Rx({{ theta }}) q[0]")
+    Center().submit(text, backend="five", time="5", job_name="rabi", set={"theta": 0.5})
+    first = sent.payload
+    Center().submit(text, backend="five", time_limit="5", name="rabi", variables={"theta": 0.5})
+    assert first["script"] == sent.payload["script"]
+    assert first["job"]["name"] == sent.payload["job"]["name"] == "rabi"
+    assert first["job"]["time_limit"] == sent.payload["job"]["time_limit"]
+
+
+@pytest.mark.parametrize(("call", "sources"), [("submit", [BELL]), ("map", [[BELL]]), ("session", [])])
+def test_an_unknown_option_is_a_type_error_as_for_any_function(sent, call, sources):
+    with pytest.raises(TypeError, match=f"{call}\\(\\) got an unexpected keyword argument 'shotz'"):
+        getattr(Center(backend="five"), call)(*sources, shotz=5)
+    assert sent == []
+
+
 @pytest.mark.parametrize(("last", "settled"), [("RUNNING", None), ("COMPLETED", [{"0": 5}, {"1": 5}])])
 def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, settled):
     comment = "qslurm key=0123456789 kind=circuit sweep=theta:0,0.5"
@@ -215,6 +232,9 @@ def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, sett
         (BELL, {"shots": True}, "shots is True"),
         (BELL, {"hold": "no"}, "hold is 'no'; it must be True or False"),
         (BELL, {"time_limit": 10}, "time_limit is 10; it must be a text"),
+        (BELL, {"time": 10}, "time is 10; it must be a text"),
+        (BELL, {"time": "5", "time_limit": "5"}, "time and time_limit are the same option"),
+        (BELL, {"set": "theta=1"}, "set is 'theta=1'; it must be a dict"),
         (BELL, {"qpu_seconds": float("nan")}, "more than 0"),
         (BELL, {"then_if": "never"}, "one of ok, any, failed"),
         (BELL, {"sweep": "theta=1,2"}, "a dict of names"),

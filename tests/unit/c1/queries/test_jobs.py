@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.c1.queries.jobs import judge, outcome_error, submit
+from qslurm.c1.queries.jobs import judge, outcome_error, send
 from qslurm.errors import (
     JobFailedError,
     QslurmError,
@@ -30,13 +30,13 @@ def center_that_finds(**found):
 
 
 def test_an_array_that_has_begun_is_found_as_the_array():
-    assert submit(center_that_finds(job_id=13, array_job_id=12, array_task_id=0), PAYLOAD).job_id == 12
-    assert submit(center_that_finds(job_id=14), PAYLOAD).job_id == 14
+    assert send(center_that_finds(job_id=13, array_job_id=12, array_task_id=0), PAYLOAD).job_id == 12
+    assert send(center_that_finds(job_id=14), PAYLOAD).job_id == 14
 
 
 def test_what_the_agent_has_and_c2_has_not_yet_is_no_job():
     with pytest.raises(UncertainError, match="Nobody can say"):
-        submit(center_that_finds(job_id=0), PAYLOAD)
+        send(center_that_finds(job_id=0), PAYLOAD)
 
 
 @pytest.mark.parametrize("error", [UnreachableError("Away."), TokenError("The token is refused.")])
@@ -47,7 +47,7 @@ def test_a_look_up_that_fails_leaves_the_doubt_and_says_more_than_silence(error)
     center = center_that_finds(job_id=14)
     center.slurm.find_by_key = fails
     with pytest.raises(UncertainError) as caught:
-        submit(center, PAYLOAD)
+        send(center, PAYLOAD)
     assert (error.message in caught.value.message) == isinstance(error, TokenError)
 
 
@@ -99,5 +99,5 @@ def test_a_refusal_for_an_unknown_partition_says_why_nobody_names_those_that_exi
     center = center_without(TROUBLES[0])
     center.slurm = SimpleNamespace(submit=refuses)
     with pytest.raises(QslurmError) as caught:
-        submit(center, PAYLOAD)
+        send(center, PAYLOAD)
     assert TROUBLES[0].message in caught.value.hint

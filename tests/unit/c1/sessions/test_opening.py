@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from qslurm.c1.config.settings import Config
 from qslurm.c1.connection.center import Center
-from qslurm.c1.sessions.opening import Wish, open_session, prepare
-from qslurm.c1.submission.options import Request
+from qslurm.c1.sessions.opening import Wish, batch_of, open_session
 from qslurm.cli.app import qslurm, run
 from qslurm.errors import (
     InvalidInputError,
@@ -25,6 +24,7 @@ from qslurm.errors import (
 )
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
+from qslurm.payload.spec import JobSpec
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
 from tests.unit.c1.sessions.conftest import Held, Place
@@ -100,7 +100,7 @@ class Stage:
 
 
 def wish(*, idle_limit_s: float = 60.0, wait_limit_s: float | None = None, **asked: Any) -> Wish:
-    return Wish(Request(text="", kind="hybrid", **asked), idle_limit_s, wait_limit_s)
+    return Wish(JobSpec(source="", kind="hybrid", **asked), idle_limit_s, wait_limit_s)
 
 
 def open_on(stage: Stage, asked: Wish | None = None) -> tuple[Any, list[str]]:
@@ -205,7 +205,7 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (wish(), "which backend"),
+        (wish(), "No backend given"),
         (wish(backend="qx", idle_limit_s=0), "idle_limit_s is 0"),
         (wish(backend="qx", idle_limit_s=math.nan), "idle_limit_s"),
         (wish(backend="qx", idle_limit_s=math.inf), "idle_limit_s"),
@@ -215,12 +215,15 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
 )
 def test_a_wish_that_makes_no_sense_is_refused(asked: Wish, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        prepare(Config(), asked, "0" * 64, {})
+        batch_of(Config(), asked, "0" * 64, {})
 
 
 def test_what_travels_is_a_digest_and_no_secret() -> None:
     digest = hashlib.sha256(b"x").hexdigest()
-    payload = prepare(Config(), wish(backend="qx", idle_limit_s=30, seed=1), digest, {"SLURM_JOB_ID": "5"})
+    asked = wish(backend="qx", idle_limit_s=30, seed=1, array="0-3", hold=True, variables={"a": "1"}, shots=5)
+    (package,) = batch_of(Config(), asked, digest, {"SLURM_JOB_ID": "5"}).packages
+    payload = package.payload
+    assert not {"array", "hold"} & payload["job"].keys(), "they are for a file that runs here"
     envelope = unpack(payload["script"])
     assert envelope is not None
     assert (envelope.session, envelope.idle_limit_s, envelope.source) == (digest, 30, "")

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from qslurm.c1.config.center_config import Config
-from qslurm.c1.submission.directives import OPTIONS, read_directives
-from qslurm.c1.submission.request import Request, prepare
-from qslurm.cli.options import _CENTER_OPTIONS
-from qslurm.cli.submit import submit
+from qslurm.c1.submission.directives import read_directives
+from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import unpack
+from qslurm.payload.spec import JobSpec, job_options
 
 CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nb = measure q\n"
 
@@ -72,19 +71,7 @@ def test_a_wrong_line_is_named_with_what_is_wrong(words, expected):
 
 
 def test_every_option_of_a_job_can_stand_in_its_file():
-    of_the_command = {
-        name.removeprefix("--") for p in submit.params for name in p.opts if name.startswith("--")
-    }
-    probe = lambda: None  # noqa: E731
-    for option in _CENTER_OPTIONS:
-        option(probe)
-    of_the_center = {name.removeprefix("--") for p in probe.__click_params__ for name in p.opts}  # type: ignore[attr-defined]
-    of_the_call = {"wait", "keep", "then", "then-if", "timeout", "separate", "parsable", "dry-run", "json"}
-    assert set(OPTIONS) == of_the_command - (of_the_center - {"platform"}) - of_the_call
-    short = {p.opts[0]: p.opts[1] for p in submit.params if len(p.opts) == 2}
-    assert {f"--{name}": f"-{short}" for name, (short, _, _) in OPTIONS.items() if short} == {
-        name: letter for name, letter in short.items() if name not in ("--wait",)
-    }
+    assert set(job_options("file")) == {*job_options("submit"), "platform"}
 
 
 @pytest.fixture
@@ -96,8 +83,8 @@ def circuit(tmp_path):
 
 def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(circuit):
     config = Config()
-    assert unpack(prepare(config, Request(file=circuit), {})["script"]).shots == 77
-    payload = prepare(config, Request(file=circuit, shots=5, backend="qx"), {})
+    assert unpack(prepare(config, JobSpec(file=circuit), {})["script"]).shots == 77
+    payload = prepare(config, JobSpec(file=circuit, shots=5, backend="qx"), {})
     assert unpack(payload["script"]).shots == 5
     assert payload["job"]["partition"] == "p_qx"
     assert payload["job"]["time_limit"]["number"] == 5
@@ -105,12 +92,12 @@ def test_the_command_line_wins_over_the_file_and_that_over_the_configuration(cir
 
 
 def test_a_partition_of_the_command_line_is_not_mixed_with_the_files_backend(circuit):
-    payload = prepare(Config(), Request(file=circuit, partition="p_qx"), {})
+    payload = prepare(Config(), JobSpec(file=circuit, partition="p_qx"), {})
     assert "backend=qx" in payload["job"]["comment"]
 
 
 def test_all_of_sbatchs_options_reach_the_payload(circuit):
-    request = Request(
+    request = JobSpec(
         file=circuit,
         dependency="afterok:12",
         array="0-3%2",
@@ -130,7 +117,7 @@ def test_all_of_sbatchs_options_reach_the_payload(circuit):
 )
 def test_no_token_and_nothing_of_this_machines_slurm_can_be_exported(name, circuit):
     with pytest.raises(InvalidInputError, match=name):
-        prepare(Config(), Request(file=circuit, export=name), {name: "x"})
+        prepare(Config(), JobSpec(file=circuit, export=name), {name: "x"})
 
 
 def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
@@ -139,29 +126,30 @@ def test_a_template_that_would_lose_an_option_is_refused(circuit, tmp_path):
     )
     config = Config(job=Config().job.__class__(template_folders=[str(tmp_path)]))
     with pytest.raises(InvalidInputError, match="leaves out --hold"):
-        prepare(config, Request(file=circuit, template="bare", hold=True), {})
+        prepare(config, JobSpec(file=circuit, template="bare", hold=True), {})
 
 
 SCRIPT = "#!/bin/bash\n"
 
 
-@pytest.mark.parametrize("option", [name for name, (_, field, read) in OPTIONS.items() if read is str])
+@pytest.mark.parametrize(
+    "option",
+    [name for name, one in job_options("file").items() if one.type == "text" and not one.option.may_be_empty],
+)
 @pytest.mark.parametrize("said_in", ["file", "command"])
 def test_an_empty_text_is_no_option_that_was_not_given(option, said_in, tmp_path):
-    if option in ("comment", "export", "set", "sweep"):
-        return
-    _, field, _ = OPTIONS[option]
+    field = job_options()[option].field
     file = tmp_path / "job.sh"
     file.write_text(SCRIPT + (f"#QSLURM --{option} ''\n" if said_in == "file" else ""))
     asked = {} if field in ("backend", "partition", "platform") else {"backend": "qx"}
     with pytest.raises(InvalidInputError, match=f"--{option} is empty"):
-        prepare(Config(), Request(file=file, **asked, **({field: ""} if said_in == "command" else {})), {})
+        prepare(Config(), JobSpec(file=file, **asked, **({field: ""} if said_in == "command" else {})), {})
 
 
 def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
     file = tmp_path / "job.sh"
     file.write_text(SCRIPT + "#QSLURM --comment mine --export HOME\n")
-    made = prepare(Config(), Request(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})["job"]
+    made = prepare(Config(), JobSpec(file=file, backend="qx", comment="", export=""), {"HOME": "/h"})["job"]
     assert "mine" not in made["comment"]
     assert not any(entry.startswith("HOME=") for entry in made["environment"])
 
@@ -169,7 +157,7 @@ def test_no_comment_and_no_variables_win_over_those_of_the_file(tmp_path):
 def test_a_zero_of_the_command_line_wins_over_the_files(tmp_path):
     file = tmp_path / "bell.cq"
     file.write_text("// #QSLURM --seed 5 --shots 7\n" + CIRCUIT)
-    made = prepare(Config(), Request(file=file, backend="qx", seed=0), {})
+    made = prepare(Config(), JobSpec(file=file, backend="qx", seed=0), {})
     assert (unpack(made["script"]).seed, unpack(made["script"]).shots) == (0, 7)
 
 
@@ -193,7 +181,7 @@ def as_file(form, script, folder):
 def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path):
     file = as_file(form, f"{BASH}#SBATCH --time 5\necho\n", tmp_path)
     remarks: list[str] = []
-    prepare(Config(), Request(file=file, backend="qx"), {}, remarks.append)
+    prepare(Config(), JobSpec(file=file, backend="qx"), {}, remarks.append)
     assert len(remarks) == 1
     assert "does not read its #SBATCH" in remarks[0]
 
@@ -211,19 +199,19 @@ def test_sbatch_lines_are_remarked_upon_wherever_a_script_stands(form, tmp_path)
 )
 def test_line_ends_of_windows_are_refused_wherever_a_script_stands(form, script, line, tmp_path):
     with pytest.raises(InvalidInputError, match=rf"job\.sh:{line}: |script: line {line} ends"):
-        prepare(Config(), Request(file=as_file(form, script, tmp_path), backend="qx"), {})
+        prepare(Config(), JobSpec(file=as_file(form, script, tmp_path), backend="qx"), {})
 
 
 @pytest.mark.parametrize("form", ["sh", "beside", "inside"])
 def test_a_carriage_return_within_a_line_is_its_writers_own(form, tmp_path):
-    prepare(Config(), Request(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
+    prepare(Config(), JobSpec(file=as_file(form, BASH + "echo 'a\rb'\n", tmp_path), backend="qx"), {})
 
 
 @pytest.mark.parametrize("text", ["version 3.0\r\nqubit q\r\nbit b\r\nb = measure q\r\n"])
 def test_circuits_may_have_line_ends_of_windows(text, tmp_path):
     file = tmp_path / "bell.cq"
     file.write_bytes(text.encode())
-    prepare(Config(), Request(file=file, backend="qx"), {})
+    prepare(Config(), JobSpec(file=file, backend="qx"), {})
 
 
 def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
@@ -236,5 +224,5 @@ def test_a_folder_that_a_payload_does_not_get_is_remarked_upon(tmp_path):
     }
     file.write_text(json.dumps({"job": job, "script": "#!/bin/bash\n"}))
     remarks: list[str] = []
-    prepare(Config(), Request(file=file), {}, remarks.append)
+    prepare(Config(), JobSpec(file=file), {}, remarks.append)
     assert "C2 ignores current_working_directory" in remarks[0]

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from qslurm.c1.submission.job_files import is_circuit, kind_of_text
-from qslurm.c1.submission.options import Request, settle
+from qslurm.c1.submission.options import read
 from qslurm.errors import InvalidInputError
+from qslurm.payload.spec import JobSpec
 
 CIRCUITS = [
     "version 3.0; qubit q",
@@ -59,7 +60,7 @@ def test_a_long_run_of_comments_is_read_at_once():
 )
 def test_a_job_on_stdin_says_itself_of_what_kind_it_is(data, kind, name, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
-    request = settle(Request(file=Path("-")))
+    request = read(JobSpec(file=Path("-")))
     assert (request.kind, str(request.file)) == (kind, name)
     with pytest.raises(InvalidInputError, match="stdin is empty"):
-        settle(Request(file=Path("-")))
+        read(JobSpec(file=Path("-")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +11,8 @@ from hypothesis import strategies as st
 
 from qslurm.c1.config.center_config import Config
 from qslurm.c1.submission import packing
-from qslurm.c1.submission.options import Request
 from qslurm.c1.submission.packing import Package, packed
-from qslurm.c1.submission.request import Checked, checked, payload_of
+from qslurm.c1.submission.prepare import checked, payload_of
 from qslurm.errors import InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import Envelope, pack, unpack
@@ -30,7 +30,7 @@ def _files(folder, texts):
     for number, text in enumerate(texts):
         (folder / f"rabi_{number:03}.cq").write_text(text)
     return [
-        Request(file=folder / f"rabi_{number:03}.cq", backend="qx", shots=7) for number in range(len(texts))
+        JobSpec(file=folder / f"rabi_{number:03}.cq", backend="qx", shots=7) for number in range(len(texts))
     ]
 
 
@@ -79,25 +79,22 @@ def test_no_file_is_lost_or_sent_twice_and_no_array_is_too_large(jobs, patched):
     patched.setattr(packing, "MOST_TASKS", 7)
     patched.setattr(packing, "MOST_BYTES", 100)
     ready = [
-        Checked(
-            Request(),
-            JobSpec(kind="circuit", source="x" * size, file=f"{n}.cq", backend=backend, array=array),
-        )
+        JobSpec(kind="circuit", source="x" * size, file=Path(f"{n}.cq"), backend=backend, indices=array or "")
         for n, (backend, array, size) in enumerate(jobs)
     ]
     found = packed(ready, fewest=5)
     assert Counter(place for members, _ in found for place in members) == Counter(range(len(jobs)))
-    keys = [one.job.key for _, one in found]
+    keys = [one.key for _, one in found]
     assert len(set(keys)) == len(keys)
     for members, one in found:
         if len(members) == 1:
             assert one is ready[members[0]]
             continue
         assert len(members) <= 7
-        assert sum(len(source) + 2 for _, source in one.job.sources) <= 100
-        assert one.job.array == f"0-{len(members) - 1}"
-        assert {jobs[place][:2] for place in members} == {(one.job.backend, None)}
-        assert [file for file, _ in one.job.sources] == [f"{place}.cq" for place in members]
+        assert sum(len(source) + 2 for _, source in one.sources) <= 100
+        assert one.indices == f"0-{len(members) - 1}"
+        assert {jobs[place][:2] for place in members} == {(one.backend, None)}
+        assert [file for file, _ in one.sources] == [f"{place}.cq" for place in members]
 
 
 @pytest.fixture(scope="module")

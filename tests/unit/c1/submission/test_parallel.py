@@ -9,11 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.c1.submission.parallel import for_each, submit_many
+from qslurm.c1.queries.jobs import send
+from qslurm.c1.submission.parallel import for_each
 from qslurm.errors import RefusedError, TokenError
 from qslurm.slurm.rest import Submitted
 
 PAYLOADS = [{"job": {"name": f"job{number}", "comment": ""}, "script": ""} for number in range(20)]
+
+
+def submit_many(connect, payloads, *, connections, on_done):
+    return for_each(connect, payloads, send, connections=connections, own=RefusedError, on_done=on_done)
 
 
 class C2:

@@ -7,12 +7,13 @@ import pytest
 
 from qslurm.c1.config.center_config import Config, JobSettings
 from qslurm.c1.sessions.opening import Wish
-from qslurm.c1.sessions.opening import prepare as prepare_session
-from qslurm.c1.submission.options import Request, settle, unused_options
-from qslurm.c1.submission.request import prepare
+from qslurm.c1.sessions.opening import batch_of as prepare_session
+from qslurm.c1.submission.options import read, unused_options
+from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import unpack
+from qslurm.payload.spec import JobSpec
 from qslurm.payload.templates import shipped_folder
 
 EXAMPLES = shipped_folder() / "examples"
@@ -25,7 +26,7 @@ IN_A_JOB = {
 
 
 def payload_of(name, **options):
-    return prepare(Config(), Request(file=EXAMPLES / name, **options), IN_A_JOB)
+    return prepare(Config(), JobSpec(file=EXAMPLES / name, **options), IN_A_JOB)
 
 
 def test_a_circuit_travels_in_its_batch_script_with_all_that_was_asked():
@@ -45,8 +46,8 @@ def test_the_comment_says_whose_job_it_was_and_nothing_else_of_the_center_goes_a
 
 
 def test_a_zero_is_an_option_that_a_payload_does_not_hear_of():
-    assert unused_options(Request(file=Path("a.json"), seed=0)) == ["--seed"]
-    assert unused_options(Request(file=Path("a.json"))) == []
+    assert unused_options(JobSpec(file=Path("a.json"), seed=0)) == ["--seed"]
+    assert unused_options(JobSpec(file=Path("a.json"))) == []
 
 
 @pytest.mark.parametrize(
@@ -55,15 +56,15 @@ def test_a_zero_is_an_option_that_a_payload_does_not_hear_of():
 )
 def test_a_job_for_several_backends_is_refused_in_a_sentence(where):
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
-        prepare(Config(), Request(file=EXAMPLES / "bell.cq", **where), {})
-    wish = Wish(Request(text="", kind="hybrid", **where), 60.0, None)
+        prepare(Config(), JobSpec(file=EXAMPLES / "bell.cq", **where), {})
+    job = Wish(JobSpec(source="", kind="hybrid", **where), 60.0, None)
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
-        prepare_session(Config(), wish, "0" * 64, {})
+        prepare_session(Config(), job, "0" * 64, {})
 
 
 def test_a_partition_that_is_named_wins_over_the_configurations_backend():
     config = Config(job=JobSettings(backend="qx"))
-    payload = prepare(config, Request(file=EXAMPLES / "bell.cq", partition="p_spin2"), {})
+    payload = prepare(config, JobSpec(file=EXAMPLES / "bell.cq", partition="p_spin2"), {})
     assert Comment.parse(payload["job"]["comment"]).backend == "spin2"
 
 
@@ -78,23 +79,23 @@ def test_a_raw_payload_gets_a_key_only_and_options_that_say_nothing_to_it_are_na
     marks = Comment.parse(sent["job"].pop("comment"))
     assert marks.key
     assert sent == raw
-    request = Request(file=Path("payload.json"), shots=5, time_limit="3", name="x", variables={"a": "b"})
+    request = JobSpec(file=Path("payload.json"), shots=5, time_limit="3", name="x", variables={"a": "b"})
     assert unused_options(request) == ["--job-name", "--set", "--shots", "--time"]
-    assert unused_options(Request(file=Path("payload.json"))) == []
-    assert unused_options(Request(file=Path("bell.cq"), shots=5)) == []
+    assert unused_options(JobSpec(file=Path("payload.json"))) == []
+    assert unused_options(JobSpec(file=Path("bell.cq"), shots=5)) == []
 
 
 @pytest.mark.parametrize(
     ("request_", "error", "words"),
     [
-        (Request(), InvalidInputError, "Nothing to submit"),
-        (Request(file=EXAMPLES / "bell.cq"), InvalidInputError, "which backend"),
+        (JobSpec(), InvalidInputError, "Nothing to submit"),
+        (JobSpec(file=EXAMPLES / "bell.cq"), InvalidInputError, "No backend given"),
         (
-            Request(file=EXAMPLES / "bell.cq", backend="qx", time_limit="soon"),
+            JobSpec(file=EXAMPLES / "bell.cq", backend="qx", time_limit="soon"),
             InvalidInputError,
             "time limit",
         ),
-        (Request(file=EXAMPLES / "none.cq", backend="qx"), InvalidInputError, "no such file"),
+        (JobSpec(file=EXAMPLES / "none.cq", backend="qx"), InvalidInputError, "no such file"),
     ],
 )
 def test_what_can_not_be_submitted_says_why(request_, error, words):
@@ -106,24 +107,26 @@ def test_a_wrong_circuit_never_leaves(tmp_path):
     file = tmp_path / "wrong.cq"
     file.write_text("version 3.0\nqubit[2] q\nHH q[0]\n")
     with pytest.raises(CircuitError, match=r"wrong\.cq:3:1"):
-        prepare(Config(), Request(file=file, backend="qx"), {})
+        prepare(Config(), JobSpec(file=file, backend="qx"), {})
 
 
 def test_a_job_may_be_given_as_a_text():
-    payload = prepare(Config(), Request(text="version 3.0; qubit q; bit b; b = measure q", backend="qx"), {})
+    payload = prepare(
+        Config(), JobSpec(source="version 3.0; qubit q; bit b; b = measure q", backend="qx"), {}
+    )
     assert (payload["job"]["name"], unpack(payload["script"]).kind) == ("circuit", "circuit")
     hybrid = "def execute(qi):\n    pass\ndef finalize(results):\n    return {}\n"
-    assert unpack(prepare(Config(), Request(text=hybrid, backend="qx"), {})["script"]).file == "hybrid.py"
+    assert unpack(prepare(Config(), JobSpec(source=hybrid, backend="qx"), {})["script"]).file == "hybrid.py"
     with pytest.raises(CircuitError, match=r"circuit\.cq:1:"):
-        prepare(Config(), Request(text="version 3.0; nonsense", backend="qx"), {})
+        prepare(Config(), JobSpec(source="version 3.0; nonsense", backend="qx"), {})
     with pytest.raises(InvalidInputError):
-        prepare(Config(), Request(text="", backend="qx"), {})
+        prepare(Config(), JobSpec(source="", backend="qx"), {})
 
 
 def test_a_payload_on_stdin_is_sent_as_it_is_and_its_options_are_named(monkeypatch):
     raw = (EXAMPLES / "payload.json").read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
-    request = settle(Request(file=Path("-"), shots=5))
+    request = read(JobSpec(file=Path("-"), shots=5))
     sent = prepare(Config(), request, {})
     assert Comment.parse(sent["job"].pop("comment")).key
     assert sent == json.loads(raw)
@@ -146,13 +149,13 @@ TOO_LONG = {
 @pytest.mark.parametrize(("options", "words"), TOO_LONG.values(), ids=TOO_LONG)
 def test_what_is_too_long_is_called_as_its_user_has_called_it(options, words):
     with pytest.raises(InvalidInputError) as refused:
-        prepare(Config(), Request(text=SCRIPT, kind="script", backend="qx", **options), {})
+        prepare(Config(), JobSpec(source=SCRIPT, kind="script", backend="qx", **options), {})
     assert words in str(refused.value)
     assert re.search(r"job\.\w", str(refused.value)) is None
 
 
 def test_a_sweep_that_is_too_long_for_a_script_can_be_run_in_parts_as_it_is_told():
-    swept = {"text": SCRIPT, "kind": "script", "backend": "qx", "sweep": ("theta=0:9:0.001",)}
+    swept = {"source": SCRIPT, "kind": "script", "backend": "qx", "sweep": ("theta=0:9:0.001",)}
     with pytest.raises(InvalidInputError, match="--array 0-999"):
-        prepare(Config(), Request(**swept), {})
-    assert prepare(Config(), Request(**swept, array="0-999"), {})["job"]["array"] == "0-999"
+        prepare(Config(), JobSpec(**swept), {})
+    assert prepare(Config(), JobSpec(**swept, array="0-999"), {})["job"]["array"] == "0-999"

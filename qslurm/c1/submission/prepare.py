@@ -1,0 +1,312 @@
+"""From a job as its user asked for it to its payload: the file, its `#QSLURM` lines, the configuration, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qslurm.c1.submission.backend_limits import Limits, nothing_known, refuse_beyond
+from qslurm.c1.submission.options import read, remark_unread, unsaid
+from qslurm.errors import InvalidInputError, QslurmError
+from qslurm.payload.comment import Comment, new_key
+from qslurm.payload.spec import JobSpec, job_options
+
+if TYPE_CHECKING:
+    from qslurm.c1.config.center_config import Config
+    from qslurm.payload.array import Array
+    from qslurm.payload.sweep import Sweep
+
+SWEEP_VARIABLE = "QSLURM_SWEEP"
+"""In a batch script's environment: what each task's values are. C2's TaskProlog sets those of the task."""
+
+
+def prepare(
+    config: Config,
+    job: JobSpec,
+    environ: Mapping[str, str],
+    remark: Callable[[str], None] = unsaid,
+    limits: Limits = nothing_known,
+) -> dict[str, Any]:
+    """The payload of a job, checked as far as that is possible, with the `limits` of the backends.
+
+    InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
+    `remark` is told what is not wrong, but may not be what its user meant.
+    """
+    return payload_of(config, checked(config, job, environ, remark, limits))
+
+
+def checked(
+    config: Config,
+    job: JobSpec,
+    environ: Mapping[str, str],
+    remark: Callable[[str], None] = unsaid,
+    limits: Limits = nothing_known,
+) -> JobSpec:
+    """The first half of `prepare`: the job with all that its payload needs, under a key of its own.
+
+    A job that was checked before may be checked again, such as with other values for `skip` and `tasks`.
+    """
+    from qslurm.c1.origin import of_process
+
+    job = read(job, remark)
+    if job.platform and job.platform != config.platform:
+        raise another_platform(job, config.platform)
+    job = msgspec.structs.replace(job, key=new_key(), origin=of_process(environ).format())
+    if job.kind != "payload":
+        return _completed(config, job, environ, limits)
+    from qslurm.payload.raw import decided_by_c2, parse_payload, script_in
+
+    payload = parse_payload(job.source or "", str(job.file))
+    remark_unread(script_in(payload), job, remark)
+    if ignored := decided_by_c2(payload):
+        remark(f"{job.file}: C2 ignores {', '.join(ignored)}: a job runs in a folder of its own there.")
+    return job
+
+
+def payload_of(config: Config, job: JobSpec) -> dict[str, Any]:
+    """The second half of `prepare`: the payload that a template makes of a checked job, or that its user wrote."""
+    from qslurm.payload.validate import validate
+
+    if job.kind == "payload":
+        from qslurm.payload.raw import parse_payload, with_key
+
+        payload = parse_payload(job.source or "", str(job.file))
+        payload = with_key(payload, Comment(key=job.key, origin=job.origin))
+        validate(payload)
+        return payload
+    from qslurm.payload.render import render
+
+    payload = render(job, config.template_folders())
+    _refuse_lost_options(job, payload)
+    validate(payload, _options_of(payload, job))
+    return payload
+
+
+def _options_of(payload: Mapping[str, Any], job: JobSpec) -> dict[str, str]:
+    """The fields of a payload that we have made, and the options that have given them their values."""
+    made = payload.get("job")
+    fields: Mapping[str, Any] = made if isinstance(made, dict) else {}
+    options: dict[str, str] = {}
+    for one in job_options().values():
+        if one.option.slurm:
+            options.setdefault(f"job.{one.option.slurm}", f"--{one.name}")
+    environment = fields.get("environment")
+    for index, entry in enumerate(environment if isinstance(environment, list) else ()):
+        name = str(entry).partition("=")[0]
+        if name in job.environment:
+            options[f"job.environment[{index}]"] = f"--export {name}"
+    return options
+
+
+def _refuse_lost_options(job: JobSpec, payload: Mapping[str, Any]) -> None:
+    """InvalidInputError for an option that would change when a job runs, and that its template leaves out."""
+    made = payload.get("job")
+    for one in job_options().values():
+        field = one.option.slurm
+        if (
+            one.option.decides_start
+            and getattr(job, one.field)
+            and isinstance(made, dict)
+            and not made.get(field)
+        ):
+            raise InvalidInputError(
+                f"The template {job.template or job.kind} leaves out --{one.name}.",
+                hint=f"Give its payload a field {field}, or include _job.j2 as the shipped templates do.",
+            )
+
+
+def needed_qubits(job: JobSpec) -> int | None:
+    """How many qubits a job needs: what its circuit declares, or what its user says; None if neither does.
+
+    CircuitError, InvalidInputError as from `prepare`.
+    """
+    if job.kind != "circuit":
+        return job.qubits
+    sweep, array = _tasks(job)
+    file, text = job.file.name if job.file else "", job.source or ""
+    _, qubits = _checked_circuit(text, file, _values_for(text, job), sweep, array)
+    return max(qubits, job.qubits or 0)
+
+
+def _values_for(text: str, job: JobSpec) -> dict[str, str]:
+    """The values that have a place in a circuit; the others are the template's."""
+    from qslurm.payload.sweep import names_in
+
+    places = names_in(text)
+    return {name: value for name, value in job.variables.items() if name in places}
+
+
+def another_platform(job: JobSpec, platform: str) -> InvalidInputError:
+    """What is said of a file that names another platform than the one it would go to."""
+    return InvalidInputError(
+        f"{job.file} is for platform {job.platform}, and would go to {platform}.",
+        hint=f"Say --platform {job.platform}.",
+    )
+
+
+def _dependency(config: Config, asked: str) -> str:
+    """A dependency as C2 reads it; InvalidInputError for one on another platform's job."""
+    from qslurm.c1.queries.job_ids import platforms_in, without_platforms
+    from qslurm.payload.dependency import parse_dependency
+
+    for name in platforms_in(asked) - {"", config.platform}:
+        raise InvalidInputError(
+            f"The dependency {asked!r} is on a job of {name}, and this one would go to {config.platform}.",
+            hint="C2 knows its own jobs only; wait for the other with `qslurm wait`.",
+        )
+    return parse_dependency(without_platforms(asked))
+
+
+def _tasks(job: JobSpec) -> tuple[Sweep | None, Array | None]:
+    """The sweep and the array of a request; a sweep without an array is one of as many tasks as it has values."""
+    from qslurm.payload.array import parse_array
+    from qslurm.payload.sweep import parse_sweeps
+
+    if not job.sweep:
+        return None, parse_array(job.array) if job.array else None
+    sweep, asked = parse_sweeps(job.sweep).after(job.skip), job.array or ""
+    last = (job.tasks or len(sweep)) - 1
+    array = parse_array(f"0-{last}{asked}" if not asked or asked.startswith("%") else asked)
+    if array.indices[-1] >= len(sweep):
+        raise InvalidInputError(
+            f"The array {asked!r} goes beyond the sweep, which has {len(sweep)} tasks.",
+            hint=f"Its indices are 0 to {len(sweep) - 1}; without --array all of them run.",
+        )
+    return sweep, array
+
+
+def _checked_circuit(
+    text: str, file: str, variables: Mapping[str, str], sweep: Sweep | None, array: Array | None
+) -> tuple[str, int]:
+    """The circuit as C2 takes it, with values in place that are the same for all tasks, and its qubits.
+
+    Each task's circuit is checked.
+    """
+    from qslurm.circuits.check import check_circuit
+    from qslurm.circuits.openqasm import as_cqasm
+    from qslurm.payload.sweep import filled, names_in, refuse_unfilled
+
+    places = names_in(text)
+    swept = sweep.names if sweep else ()
+    if idle := [name for name in swept if name not in places]:
+        raise InvalidInputError(
+            f"{file} has no {{{{ {idle[0]} }}}}, so its tasks would all be the same.",
+            hint=f"Write {{{{ {idle[0]} }}}} where the value belongs, or use --array for repetitions.",
+        )
+    text = filled(text, {name: value for name, value in variables.items() if name not in swept})
+    refuse_unfilled(text, file, swept)
+    if sweep is None or array is None:
+        text = as_cqasm(text, file)
+        return text, check_circuit(text, file=file).qubits
+    qubits = 0
+    for index in array.indices:
+        circuit = filled(text, sweep.at(index))
+        if as_cqasm(circuit, file) != circuit:
+            raise InvalidInputError(
+                f"{file} is OpenQASM, which C2 can't fill in.", hint="Write it in cQASM 3.0 to sweep it."
+            )
+        try:
+            qubits = max(qubits, check_circuit(circuit, file=file).qubits)
+        except QslurmError as error:
+            said = ", ".join(f"{name}={value}" for name, value in sweep.at(index).items())
+            raise type(error)(f"{error.message} (with {said})", hint=error.hint) from error
+    return text, qubits
+
+
+def backend_of(config: Config, job: JobSpec) -> str:
+    """The backend of a job: the one of its partition, if that is a backend's (there C2 looks); else as was said."""
+    named, partition = job.backend, job.partition or ""
+    if several := next((words for words in (partition, named or "") if "," in words), ""):
+        raise InvalidInputError(
+            f"A job is for one backend, and {several!r} names several.",
+            hint="Name one, or let --backend any choose.",
+        )
+    if not partition.startswith("p_"):
+        return named or config.job.backend or partition
+    if named and named != partition.removeprefix("p_"):
+        raise InvalidInputError(
+            f"Partition {partition} is backend {partition.removeprefix('p_')}'s, and --backend says {named}.",
+            hint="Leave one of them out.",
+        )
+    return partition.removeprefix("p_")
+
+
+def _for_the_shell(sweep: Sweep, array: Array) -> str:
+    """What C2's TaskProlog gives a batch script of: each task's values, `index:name=value name=value;` and so on."""
+    from qslurm.payload.validate import MAX_VARIABLE
+
+    text = "".join(
+        f"{index}:{' '.join(f'{name}={value}' for name, value in sweep.at(index).items())};"
+        for index in array.indices
+    )
+    if len(text) > MAX_VARIABLE - len(SWEEP_VARIABLE) - 1:
+        raise InvalidInputError(
+            f"The values of the sweep's {len(array.indices)} tasks are {len(text)} bytes; a batch script can be given "
+            f"{MAX_VARIABLE}.",
+            hint="Run a part of it at a time, such as --array 0-999, or sweep a circuit or a hybrid file.",
+        )
+    return text
+
+
+def _completed(config: Config, job: JobSpec, environ: Mapping[str, str], limits: Limits) -> JobSpec:
+    """The job with what nobody said as the configuration has it, and its file checked."""
+    backend = backend_of(config, job)
+    if not backend:
+        raise InvalidInputError(
+            "No backend given.",
+            hint="Use --backend NAME (backend=… in Python), or set backend under [job] in the configuration.",
+        )
+    file = job.file_name if job.file else ""
+    if job.kind == "script":
+        _refuse_dos_lines(job, file)
+    sweep, array = _tasks(job)
+    source, parameters, qubits = job.source or "", job.parameters, None
+    if job.kind == "circuit":
+        found = _values_for(source, job)
+        source, qubits = _checked_circuit(source, file, found, sweep, array)
+        parameters = {**parameters, **found}
+    elif job.kind == "hybrid":
+        from qslurm.runtimes.hybrid.hybrid_file import check_hybrid
+
+        check_hybrid(source, file)
+        parameters = dict(job.variables)
+    shots = job.shots if job.kind == "session" else job.shots or config.job.shots
+    if job.kind != "script":
+        refuse_beyond(limits, backend, file, qubits=qubits, shots=shots)
+    environment = _exported(job.export, environ) if job.export else {}
+    if sweep and array and job.kind == "script":
+        environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
+    return msgspec.structs.replace(
+        job,
+        source=source,
+        backend=backend,
+        partition=job.partition or f"p_{backend}",
+        shots=shots,
+        time_limit=job.time_limit or config.job.time_limit or None,
+        account=job.account or config.job.account or None,
+        dependency=_dependency(config, job.dependency) if job.dependency else None,
+        indices=array.format() if array else "",
+        sweep_text=sweep.text if sweep else "",
+        parameters=parameters,
+        environment=environment,
+    )
+
+
+def _refuse_dos_lines(job: JobSpec, file: str) -> None:
+    import shlex
+
+    from qslurm.payload.validate import dos_line
+
+    if line := dos_line(job.source or ""):
+        raise InvalidInputError(
+            f"{file}:{line}: this line ends as on Windows (CR LF); a shell would take the CR for a letter.",
+            hint=f"Take them out: `sed -i 's/\\r$//' {shlex.quote(str(job.file or file))}`.",
+        )
+
+
+def _exported(names: str, environ: Mapping[str, str]) -> dict[str, str]:
+    from qslurm.payload.export import parse_export  # few jobs have any
+
+    return parse_export(names, environ)
