@@ -49,7 +49,7 @@ class Jobs:
     def ended(self, job_id: int, *, center: str = "snellius") -> dict[str, object]:
         """The job as it is stored, once it has ended."""
         self.platform.until(lambda: self.platform.stored(job_id, center=center).get("finished_at"))
-        self.platform.until(lambda: "COMPLETING" not in self.platform.state(job_id))
+        self.platform.until(lambda: self.platform.state(job_id) not in {"RUNNING", "COMPLETING"})
         return self.platform.stored(job_id, center=center)
 
     def found(self, source: str, *options: str, user: str = "center_snellius") -> dict[str, object]:

@@ -18,7 +18,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
 from qslurm.runtimes.classical import limits
 from qslurm.runtimes.classical.step import fail_step
-from qslurm.runtimes.classical.warm.client import SCRIPT, TOKEN, attend, outcome, wishes
+from qslurm.runtimes.classical.warm.client import SCRIPT, TOKEN, attend, outcome, output_pipes, wishes
 from qslurm.runtimes.classical.warm.plan import job_step, plan_of
 from qslurm.runtimes.classical.warm.runtime import MESSAGE_BYTES, Assignment, Plan, Step, begin
 from qslurm.system import kernel
@@ -53,19 +53,19 @@ def _run(plan: Plan, step: Step, token: str, words: list[str]) -> tuple[int, str
     """The exit code, and why the step was ended if it was."""
     kernel.adopt_orphans()  # by its ancestors the dispatcher knows whose job a process is
     channel = _started(plan, step)
-    (out_in, out), (err_in, err) = os.pipe(), os.pipe()
+    pipes, out, err = output_pipes()
     link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     watched, asked = os.pidfd_open(os.getpid()), wishes(token, words)
     socket.send_fds(channel, [msgspec.json.encode(_own())], [theirs.fileno(), watched, asked, 0, out, err])
     for one in (channel, theirs):
         one.close()
-    for fd in (watched, asked, out, err):
+    for fd in {watched, asked, out, err}:
         os.close(fd)
     word, _, most = link.recv(MESSAGE_BYTES).decode().partition(" ")
     if word != "began":
         raise OSError("the runtime has ended before it began")
     ended_by: list[int] = []
-    verdict = attend(link, {out_in: 1, err_in: 2}, int(most), ended_by)
+    verdict = attend(link, pipes, int(most), ended_by)
     return outcome(verdict, ended_by, words[0] == SCRIPT)
 
 

@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> int:
     socket_path, python, *step = arguments
     is_script = step[0] == SCRIPT
     token = posix.urandom(16).hex()
-    out, err = posix.pipe(), posix.pipe()
-    link = ask(socket_path, wishes(token, step), out[1], err[1])
-    for end in (out[1], err[1]):
+    pipes, out, err = output_pipes()
+    link = ask(socket_path, wishes(token, step), out, err)
+    for end in {out, err}:
         posix.close(end)
     posix.putenv(TOKEN, token)  # if a runtime was given after all, and too late: the step has one session
     if link is None:
@@ -47,16 +47,37 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
         return cold(python, step)
     ended_by: list[int] = []
-    code, reason = outcome(attend(link, {out[0]: 1, err[0]: 2}, int(limit), ended_by), ended_by, is_script)
+    code, reason = outcome(attend(link, pipes, int(limit), ended_by), ended_by, is_script)
     if not reason:
         return code
     if is_script:
         sys.stderr.write(f"qslurm: {reason}\n")
         return code
-    for end in (out[0], err[0]):
+    for end in pipes:
         # until it is killed, the runtime waits for us: it must see no broken pipe
         posix.set_inheritable(end, True)
     return cold(python, ["--failed", reason, *step])
+
+
+def output_pipes() -> tuple[dict[int, int], int, int]:
+    """Pipes for what is printed: where each goes, and the ends for stdout and stderr.
+
+    It is one pipe if both go to the same file, as Slurm has it by default: what is printed first must come first there.
+    """
+    out, new_out = posix.pipe()
+    if is_same_file(1, 2):
+        return {out: 1}, new_out, new_out
+    err, new_err = posix.pipe()
+    return {out: 1, err: 2}, new_out, new_err
+
+
+def is_same_file(one: int, other: int) -> bool:
+    """Whether two descriptors are of the same file."""
+    try:
+        here, there = posix.fstat(one), posix.fstat(other)
+    except OSError:
+        return False  # closed
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def outcome(verdict: str, ended_by: list[int], is_script: bool = False) -> "tuple[int, str]":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,41 @@ def test_it_runs_as_a_bare_file_and_imports_next_to_nothing() -> None:
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert not {"socket", "enum", "re", "subprocess", "site"} & set(done.stdout.split())
+
+
+def log_of(folder: Path, *, separate: bool) -> tuple[bytes, bytes]:
+    """The log (and that of errors) of a job that writes to stderr, stdout, and stderr again before any is read."""
+    path = str(folder / "service")
+    out, err = folder / "out", folder / ("err" if separate else "out")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as service,
+        out.open("ab") as o,
+        err.open("ab") as e,
+    ):
+        service.bind(path)
+        service.listen()
+        with subprocess.Popen(
+            [sys.executable, client.__file__, path, sys.executable, "job"], stdout=o, stderr=e
+        ) as job:
+            link, _ = service.accept()
+            with link:
+                _, (asked, stdin, to_out, to_err), _, _ = socket.recv_fds(link, 100, 4)
+                for fd, line in ((to_err, b"1\n"), (to_out, b"2\n"), (to_err, b"3\n")):
+                    os.write(fd, line)
+                for fd in (asked, stdin, to_out, to_err):
+                    os.close(fd)
+                for word in (b"began 1000", b"exit %d" % client.DONE):
+                    link.send(word)
+                assert job.wait(30) == 0
+    return out.read_bytes(), err.read_bytes()
+
+
+def test_lines_of_both_kinds_come_in_their_order_where_both_go_to_one_file(tmp_path: Path) -> None:
+    assert log_of(tmp_path, separate=False)[0] == b"1\n2\n3\n"
+
+
+def test_lines_of_each_kind_go_to_their_own_file_where_there_are_two(tmp_path: Path) -> None:
+    assert log_of(tmp_path, separate=True) == (b"2\n", b"1\n3\n")
 
 
 def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path: Path) -> None:
