@@ -14,7 +14,7 @@ import msgspec
 from qslurm.errors import ConfigError
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.system.known_keys import refuse_unknown_keys
+from qslurm.system.checked_struct import checked_struct
 from qslurm.system.plugins import load_plugin
 
 GROUP = "qslurm.runtimes"
@@ -127,11 +127,7 @@ def plugin_names() -> list[str]:
 
 def read_options(plugin: Plugin, options: dict[str, Any], where: str) -> msgspec.Struct:
     """The table `options` as the plug-in's struct; ConfigError names what is wrong, and `where` it stands."""
-    refuse_unknown_keys(options, plugin.Options, "options.", where)
-    try:
-        return msgspec.convert(options, plugin.Options)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: options: {error}.") from error
+    return checked_struct(options, plugin.Options, where, "options.")
 
 
 def _checked(name: str, plugin: Any) -> Plugin:

@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -37,10 +37,10 @@ _POSITION = re.compile(r"^Error at .*?:(\d+):(\d+)[\d.]*: (.*)", re.MULTILINE)
 class QxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`memory_mib`: what circuits may allocate in one process; 0: what the backend's qubits can need."""
 
-    memory_mib: int = 0
+    memory_mib: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        if self.memory_mib < 0 or 0 < self.memory_mib < _LEAST_MEMORY_MIB:
+        if 0 < self.memory_mib < _LEAST_MEMORY_MIB:
             raise ValueError(f"memory_mib must be 0, or at least {_LEAST_MEMORY_MIB}")
 
 

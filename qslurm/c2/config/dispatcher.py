@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=100 * 365 * 86400)]
 
 
 class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -19,7 +24,7 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     store: str = "/var/lib/qslurm/store.db"
     munge_socket: str = ""
     trusted_users: list[str] = msgspec.field(default_factory=lambda: ["slurm"])
-    execution_limit_s: float = 600.0
+    execution_limit_s: Annotated[float, Meta(gt=0)] = 600.0
     runtime_user: str = ""
 
 
@@ -39,19 +44,19 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     name: str
     runtime: str = "qx"
-    qubits: int = 26
-    workers: int = 1
-    remote: int = 0
-    max_shots: int = 1_000_000
-    default_shots: int = 1024
-    qpu_limit_s: float = 0.0
+    qubits: AtLeastOne = 26
+    workers: Count = 1
+    remote: Count = 0
+    max_shots: AtLeastOne = 1_000_000
+    default_shots: AtLeastOne = 1024
+    qpu_limit_s: Seconds = 0.0
     options: dict[str, Any] = {}
     policy: str = "fifo"
-    ageing_s: float = 300.0
-    weights: dict[str, float] = {}
-    half_life_s: float = 86_400.0
-    session_idle_s: float = 0.0
-    session_max_s: float = 60.0
+    ageing_s: Seconds = 300.0
+    weights: dict[str, Annotated[float, Meta(gt=0, le=1e9)]] = {}
+    half_life_s: Annotated[float, Meta(ge=1)] = 86_400.0
+    session_idle_s: Seconds = 0.0
+    session_max_s: Seconds = 60.0
 
     @property
     def places(self) -> int:
@@ -82,5 +87,5 @@ class RemoteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     listen: str = ""
     key: str = "/etc/qslurm/remote/dispatcher.key"
     allowed: str = "/etc/qslurm/remote/allowed"
-    beat_s: float = 2.0
-    grace_s: float = 60.0
+    beat_s: Annotated[float, Meta(ge=0.05, le=60)] = 2.0
+    grace_s: Annotated[float, Meta(le=86_400)] = 60.0

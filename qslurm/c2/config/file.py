@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.c2.config.jobmanager import JobManagerConfig, MetricsConfig
@@ -14,7 +16,7 @@ from qslurm.c2.config.runtimes import RuntimesConfig
 from qslurm.c2.config.tokens import TokensConfig
 from qslurm.errors import ConfigError
 from qslurm.payload.envelope import Kind
-from qslurm.system.known_keys import refuse_unknown_keys
+from qslurm.system.checked_struct import checked_struct
 
 DEFAULT_PATH = "/etc/qslurm/c2.toml"
 PATH_VARIABLE = "QSLURM_C2_CONFIG"
@@ -44,9 +46,9 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """
 
     state: str = "/var/lib/qslurm/gate"
-    interval_s: float = 1.0
-    admit_timeout_s: float = 5.0
-    forgotten_s: float = 600.0
+    interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    admit_timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 5.0
+    forgotten_s: Annotated[float, Meta(ge=1, le=30 * 86400)] = 600.0
 
 
 class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,17 +92,13 @@ def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name} is not valid TOML: {error}.") from error
-    refuse_unknown_keys(document, C2Config, "", name)
     if document.get("runtimes", {}).get("confine") == "auto":
         raise ConfigError(
             f'{name}: runtimes.confine is "auto", which does not exist any more.',
             hint='Say "always"; `qslurm doctor` tells what a host lacks for it. "never" leaves jobs the whole node.',
         )
-    try:
-        config = msgspec.convert(document, C2Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}: {error}.") from error
-    _refuse_nonsense(config, name)
+    config = checked_struct(document, C2Config, name)
+    _refuse_duplicates(config, name)
     return config
 
 
@@ -114,24 +112,8 @@ def backend_of(partition: str) -> str:
     return partition.removeprefix(PARTITION_PREFIX) if partition.startswith(PARTITION_PREFIX) else ""
 
 
-def _refuse_nonsense(config: C2Config, name: str) -> None:
+def _refuse_duplicates(config: C2Config, name: str) -> None:
     names = [backend.name for backend in config.backend]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
         raise ConfigError(f"{name}: backend {twice!r} stands there twice.")
-    for key, seconds in (
-        ("gate.interval_s", config.gate.interval_s),
-        ("gate.admit_timeout_s", config.gate.admit_timeout_s),
-    ):
-        if not 0.05 <= seconds <= 60:
-            raise ConfigError(f"{name}: {key} is {seconds}; it must be between 0.05 and 60 seconds.")
-    if not 1 <= config.gate.forgotten_s <= 30 * 86400:
-        raise ConfigError(
-            f"{name}: gate.forgotten_s is {config.gate.forgotten_s}; it must be between 1 s and 30 days."
-        )
-    runtimes = config.runtimes
-    for key in ("memory_mb", "processes", "file_mb", "disk_mb", "output_mb", "tmp_mb"):
-        if getattr(runtimes, key) < 1:
-            raise ConfigError(f"{name}: runtimes.{key} is {getattr(runtimes, key)}; it must be 1 or more.")
-    if not 0 <= runtimes.warm <= 256:
-        raise ConfigError(f"{name}: runtimes.warm is {runtimes.warm}; it must be between 0 and 256.")

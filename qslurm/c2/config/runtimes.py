@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -21,19 +24,19 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     socket: str = "/run/qslurm-runtimes/warm.sock"
-    warm: int = 2
+    warm: Annotated[int, Meta(ge=0, le=256)] = 2
     preload: list[str] = msgspec.field(default_factory=lambda: ["numpy", "scipy.optimize"])
     step: str = "/usr/lib/qslurm/qslurm-step"
     confine: Literal["always", "never"] = "always"
     confine_scripts: bool = True
     network: bool = False
     hide: list[str] = []
-    memory_mb: int = 4096
-    processes: int = 256
-    file_mb: int = 1000
-    disk_mb: int = 10_000
-    output_mb: int = 64
-    tmp_mb: int = 1024
+    memory_mb: AtLeastOne = 4096
+    processes: AtLeastOne = 256
+    file_mb: AtLeastOne = 1000
+    disk_mb: AtLeastOne = 10_000
+    output_mb: AtLeastOne = 64
+    tmp_mb: AtLeastOne = 1024
 
     @property
     def confines_scripts(self) -> bool:

@@ -85,7 +85,7 @@ def test_another_package_s_runtime_is_configured_by_its_own_options(installed: P
     [
         ("abakus", {}, 1, "There is no quantum runtime 'abakus'; known are: .*abacus.*qx"),
         ("abacus", {"bead": 3}, 1, "unknown key 'options.bead'. Did you mean 'beads'"),
-        ("abacus", {"beads": "three"}, 1, "Expected `int`"),
+        ("abacus", {"beads": "three"}, 1, "options.beads: expected `int`"),
         ("abacus", {"beads": 0}, 1, "beads must be 1 or more"),
         ("abacus", {}, 2, "workers must be 1"),
         ("broken", {}, 1, "can't be loaded.*Missing"),

@@ -26,10 +26,6 @@ def test_the_usual_configuration_is_fine(tmp_path: Path) -> None:
         ([BackendConfig(name="a", workers=0)], "workers"),
         ([BackendConfig(name="a", max_shots=10)], "default_shots"),
         ([BackendConfig(name="a", policy="fifi")], "fifi.*fifo, priority, fair"),
-        ([BackendConfig(name="a", half_life_s=0)], "half_life_s"),
-        ([BackendConfig(name="a", session_idle_s=-1)], "session_idle_s"),
-        ([BackendConfig(name="a", session_max_s=float("nan"))], "session_max_s"),
-        ([BackendConfig(name="a", weights={"lumi": 0})], "lumi"),
     ],
 )
 def test_backends_that_can_not_work_are_named(backends: list[BackendConfig], word: str) -> None:

@@ -77,7 +77,6 @@ def test_the_folder_says_who_is_allowed_and_what_can_not_be_trusted_allows_nothi
     ("change", "word"),
     [
         ({"listen": "ipc:///x"}, "listen"),
-        ({"beat_s": 0}, "beat_s"),
         ({"grace_s": 1.0}, "grace_s"),
         ({"key": "/nowhere/key"}, "nowhere"),
     ],
