@@ -48,7 +48,8 @@ class Claim(msgspec.Struct, frozen=True):
 class Enlist(Message, frozen=True):
     """A runtime is there, for the first time or again, with `claims` to what it executes or has executed.
 
-    `instance` tells it from others that have the same key. It can execute `workers` circuits at a time.
+    `instance` tells it from others that have the same key. It can execute `workers` circuits at a time. `attempt` is
+    another one each time.
     """
 
     protocol: int
@@ -56,6 +57,7 @@ class Enlist(Message, frozen=True):
     instance: bytes
     workers: Number
     claims: list[Claim]
+    attempt: Number = 0
 
 
 class Beat(Message, frozen=True):
@@ -84,13 +86,17 @@ class Leave(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """It may work for this backend, on so many circuits at a time. Of its claims those in `drop` are not wanted."""
+    """It may work for this backend, on so many circuits at a time. Of its claims those in `drop` are not wanted.
+
+    It is the answer to that `attempt` to enlist.
+    """
 
     backend: BackendConfig
     workers: Number
     execution_limit_s: float
     beat_s: float
     drop: list[Number]
+    attempt: Number = 0
 
 
 class Declined(Message, frozen=True):

@@ -92,7 +92,8 @@ class Agent:
         self._settings = settings
         self._instance = os.urandom(16)
         self._welcome: Welcome | None = None
-        self._enlisted = self._refused = False
+        self._enlisted = self._asked = self._refused = False
+        self._attempt = 0
         self._heard = self._next_word = 0.0
         self._complaint = ""
         self._reported: Health | None = None
@@ -172,7 +173,9 @@ class Agent:
                 self._refused = False
                 self._link.disconnect(self._settings.connect)
                 self._link.connect(self._settings.connect)
-            self._say(self._enlistment())
+            if not self._asked:
+                self._attempt += 1
+                self._asked = self._say(self._enlistment())
             return
         self._next_word = now + welcome.beat_s
         self._reported = health
@@ -185,15 +188,19 @@ class Agent:
             instance=self._instance,
             workers=self._settings.workers,
             claims=self._work.claims(),
+            attempt=self._attempt,
         )
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: Message) -> bool:
+        """False if nobody is there; all is said again to who comes."""
         import zmq
 
         try:
             self._link.send_multipart(cut(message), zmq.NOBLOCK)
         except zmq.Again:
-            self._enlisted = False  # nobody is there; all is said again to who comes
+            self._enlisted = False
+            return False
+        return True
 
     # --- what is heard -------------------------------------------------------------------------------
 
@@ -206,7 +213,7 @@ class Agent:
                 event = parse_monitor_message(self._changes.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            self._enlisted = False  # what was under way may be lost
+            self._enlisted = self._asked = False  # what was under way may be lost
             if event["event"] == int(zmq.EVENT_HANDSHAKE_SUCCEEDED):
                 self._next_word = 0.0
             elif event["event"] == int(zmq.EVENT_HANDSHAKE_FAILED_AUTH):
@@ -232,12 +239,18 @@ class Agent:
             self._take(message)
 
     def _take(self, message: Message) -> None:
+        """Do what the dispatcher says.
+
+        An order that it gave before it has read our last claims is not taken: it finds the order missing in them, and
+        gives it again. Neither is a welcome to an earlier attempt: such an order may come behind it.
+        """
         match message:
-            case Welcome():
+            case Welcome() if message.attempt == self._attempt:
                 self._begin(message)
             case Declined():
+                self._asked = False
                 self._complain(message.reason)
-            case Assign():
+            case Assign() if self._enlisted:
                 self._work.take(message)
             case Drop():
                 self._work.drop(message.order)
@@ -248,7 +261,7 @@ class Agent:
 
     def _begin(self, welcome: Welcome) -> None:
         log.info("joined", backend=welcome.backend.name, workers=welcome.workers)
-        self._enlisted, self._complaint, self._reported = True, "", None
+        self._enlisted, self._asked, self._complaint, self._reported = True, False, "", None
         self._welcome = welcome
         self._work.begin(welcome)
         self._work.tell_again()

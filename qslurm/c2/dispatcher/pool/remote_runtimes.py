@@ -276,6 +276,7 @@ class RemoteRuntimes:
             execution_limit_s=self._limit_s,
             beat_s=self._config.beat_s,
             drop=drop,
+            attempt=message.attempt,
         )
 
     def _note_heard(self, remote: Remote, address: bytes, now: float) -> None:
