@@ -53,7 +53,7 @@ class ReconnectingLink:
     """Asks C2, for one session. May be used by several threads at once; `attached` is what C2 said of the session.
 
     `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
-    when C2 knows of no session.
+    when C2 knows of no session. A link without a sign of life for `silence_s` is given up.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class ReconnectingLink:
         say: Callable[[str], None],
         ended: Ended,
         limit_s: float = LINK_LIMIT_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
+        self.silence_s = silence_s
         self._connect = connect
         self._secret = secret
         self._say = say
@@ -229,12 +231,12 @@ class ReconnectingLink:
                 self._take_in(frames)
             except (OSError, QslurmError):
                 return
-            if time.monotonic() - self._heard > SILENCE_S:
+            if time.monotonic() - self._heard > self.silence_s:
                 return
 
     def _poll_timeout_ms(self) -> int:
         now = time.monotonic()
-        first = min(self._heard + SILENCE_S, self._questions.next_event())
+        first = min(self._heard + self.silence_s, self._questions.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
     def _read(self, link: socket.socket, frames: FrameReader) -> bool:

@@ -20,7 +20,8 @@ import pytest
 
 from qslurm.c1.queries.jobs import result_error
 from qslurm.c1.sessions.client import SessionClient
-from qslurm.c1.sessions.connect import Door, EndedError
+from qslurm.c1.sessions.connect import Connect, Door, EndedError
+from qslurm.c1.sessions.reconnecting_link import ReconnectingLink
 from qslurm.c2.config.dispatcher import BackendConfig, SessionsConfig
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
@@ -65,6 +66,19 @@ class Held:
             self.ended = step.hold()
 
     def client(self, *, by_cable: bool = False, link_limit_s: float = 60.0) -> SessionClient:
+        connect = self._connects(by_cable)
+        return SessionClient(
+            connect, self.secret, say=self.said.append, ended=self._why_ended, link_limit_s=link_limit_s
+        )
+
+    def link(self, *, silence_s: float) -> ReconnectingLink:
+        """What a client has below it."""
+        connect = self._connects(by_cable=False)
+        return ReconnectingLink(
+            connect, self.secret, say=self.said.append, ended=self._why_ended, silence_s=silence_s
+        )
+
+    def _connects(self, by_cable: bool) -> Connect:
         port = self.place.cable.port if by_cable else self.place.port
         door = Door(f"127.0.0.1:{port}", self.place.certificate)
         self.said: list[str] = []
@@ -75,9 +89,7 @@ class Held:
             self.links += 1
             return link
 
-        return SessionClient(
-            connect, self.secret, say=self.said.append, ended=self._why_ended, link_limit_s=link_limit_s
-        )
+        return connect
 
     def _why_ended(self) -> QslurmError | None:
         """As `qslurm session` is told it by the center, also where a link broke just when the dispatcher told it."""

@@ -16,8 +16,8 @@ import pytest
 from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError, enter
 from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, TimedOutError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
-from qslurm.protocol.messages import Await, Execute, GetStatus, Refused
-from qslurm.protocol.session_frames import PROTOCOL, Hello, host_and_port
+from qslurm.protocol.messages import Await, Execute, Executed, GetStatus, Refused
+from qslurm.protocol.session_frames import PROTOCOL, SILENCE_S, Hello, host_and_port
 from qslurm.runtimes.interface import QuantumInterface
 from qslurm.wire.frames import FrameReader, frame
 from tests.unit.c1.sessions.conftest import Place
@@ -79,18 +79,16 @@ def test_a_link_that_is_cut_costs_nothing(place: Place) -> None:
     assert place.begun() == 3  # nothing ran twice
 
 
-def test_links_that_are_given_up_again_and_again_cost_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_links_that_are_given_up_again_and_again_cost_nothing(place: Place) -> None:
     held = place.hold()
-    with closing(held.client(by_cable=True)) as client:
-        monkeypatch.setattr(
-            "qslurm.c1.sessions.reconnecting_link.SILENCE_S", 0.05
-        )  # no sign of life comes in that time
-        futures = [client.submit(CIRCUIT, shots, False) for shots in range(1, 41)]
+    with closing(held.link(silence_s=0.05)) as link:  # no sign of life comes in that time
+        orders = [Execute(task=0, seq=seq, circuit=CIRCUIT, shots=seq + 1) for seq in range(40)]
+        futures = [link.ask(lambda order=order: order) for order in orders]
         until(lambda: held.links > 3)
+        link.silence_s = SILENCE_S
         place.let_go()
-        assert [future.result(60).shots_done for future in futures] == list(range(1, 41))
+        answers = [future.result(60) for future in futures]
+    assert [one.shots_done for one in answers if isinstance(one, Executed)] == list(range(1, 41))
     assert place.begun() == 40
 
 

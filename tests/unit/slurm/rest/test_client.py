@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -25,6 +25,7 @@ from qslurm.slurm.rest import SlurmrestClient
 from qslurm.slurm.rest.adapters import ADAPTERS
 from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.tokens.secret import Secret
+from tests.unit.waiting import until
 
 PAYLOAD = {"job": {"partition": "p_qx", "environment": ["PATH=/bin"]}, "script": "#!/bin/sh\n"}
 OK = {"errors": [], "job_id": 7, "step_id": "batch", "job_submit_user_msg": "welcome"}
@@ -369,7 +370,7 @@ def test_a_server_that_stops_talking_is_not_waited_for(answer, rude_server):
     "begun", [b"HTTP/1.1 200", HEAD + b"X-Endless: ", HEAD + b"Content-Length: 99999\r\n\r\n"]
 )
 def test_a_server_that_sends_a_byte_now_and_then_keeps_nobody_longer(begun):
-    left_in_time = threading.Event()
+    left, over = threading.Event(), threading.Event()
 
     def drip(listener):
         connection, _ = listener.accept()
@@ -377,21 +378,22 @@ def test_a_server_that_sends_a_byte_now_and_then_keeps_nobody_longer(begun):
             connection.recv(65536)
             connection.sendall(begun)
             try:
-                for _ in range(6000):  # for a minute, and each byte well within the client's patience
+                while not over.wait(0.01):  # each byte well within the client's patience
                     connection.sendall(b"x")
-                    time.sleep(0.01)
             except OSError:
-                left_in_time.set()
+                left.set()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=drip, args=[listener])
-        server.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+        threads.submit(drip, listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = SlurmrestClient(Endpoint(url, Secret(TOKEN), "u", 0.2), api_version="39")
-        with client, pytest.raises(UncertainError):
-            client.submit(PAYLOAD)
-        server.join()
-    assert left_in_time.is_set()
+        with SlurmrestClient(Endpoint(url, Secret(TOKEN), "u", 0.2), api_version="39") as client:
+            submission = threads.submit(client.submit, PAYLOAD)
+            try:
+                until(left.is_set)
+            finally:
+                over.set()
+            with pytest.raises(UncertainError):
+                submission.result()
 
 
 def test_an_endless_answer_is_cut(rude_server, monkeypatch):
