@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
@@ -19,10 +20,14 @@ STATES = ("idle", "executing", "calibrating", "offline")
 
 
 class Backends:
-    """Knows which backends can take jobs, and since when they are in the state they are in."""
+    """Knows which backends can take jobs, and since when they are in the state they are in.
 
-    def __init__(self, registry: TaskRegistry) -> None:
+    `is_busy` says whether a backend executes something that does not go through its queue.
+    """
+
+    def __init__(self, registry: TaskRegistry, is_busy: Callable[[str], bool]) -> None:
         self._registry = registry
+        self._is_busy = is_busy
         self.started = registry.clock()
         self._switched_off = {
             row["name"]: row["reason"] for row in registry.store.backends() if row["offline"]
@@ -52,7 +57,7 @@ class Backends:
                 unavailable.pop(name, None)
             else:
                 unavailable[name] = f"Backend {name} is {health.state}: {health.reason}."
-            busy = health.ready and (self._executing(name) or all_runtimes.in_lane(name))
+            busy = health.ready and (self._executing(name) or self._is_busy(name))
             state = "executing" if busy else health.state
             if self._states.get(name, ("", 0.0))[0] != state:
                 self._states[name] = (state, self._registry.clock())

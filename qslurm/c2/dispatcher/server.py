@@ -24,7 +24,6 @@ from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.listeners.unix_listener import UnixListener
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
-from qslurm.c2.dispatcher.pool.leases import Leases
 from qslurm.c2.dispatcher.pool.remote_runtimes import RemoteRuntimes
 from qslurm.c2.dispatcher.reading_queue import ReadJob
 from qslurm.c2.dispatcher.replies import Replies
@@ -33,6 +32,7 @@ from qslurm.c2.dispatcher.step_requests import StepRequests
 from qslurm.c2.dispatcher.store_writer import StoreWriter
 from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
@@ -59,6 +59,7 @@ from qslurm.protocol.messages import (
     Reserve,
     SetBackend,
 )
+from qslurm.runtimes.lanes.leases import Leases
 from qslurm.runtimes.quantum.pool import RuntimePool
 from qslurm.runtimes.quantum.pool_process import Runtime
 from qslurm.runtimes.quantum.process_starter import Starter
@@ -137,9 +138,9 @@ class Server:
             RemoteRuntimes(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
         )
         self._all_runtimes = AllRuntimes(self._pool, self._remotes)
-        self._leases = Leases(registry, self._pool, door)
+        self._leases = Leases(RegisteredTasks(registry), self._pool, door)
         self._idle = Idle(registry)
-        self._backends = Backends(registry)
+        self._backends = Backends(registry, self._leases.in_use)
         self._answers = Replies(self._listeners.send)
         self._threads = WorkerThreads()
         self._store_writer = StoreWriter(registry)

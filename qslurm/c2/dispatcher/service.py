@@ -161,10 +161,11 @@ def _serve_alone(
 ) -> None:
     import zmq
 
-    from qslurm.c2.dispatcher.pool.logbook_recovery import recover
     from qslurm.c2.dispatcher.server import Limits, Server
+    from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
+    from qslurm.runtimes.lanes.recovery import recover
     from qslurm.runtimes.quantum.circuit_reader import complaint
 
     folder = Path(config.socket).parent
@@ -181,7 +182,8 @@ def _serve_alone(
             limits = Limits(trusted, config.execution_limit_s, only_own_job=isinstance(identity, Munge))
             registry = TaskRegistry(backends, store)
             logbooks = f"{config.store}-"
-            recover(registry, logbooks)
+            tasks = RegisteredTasks(registry)
+            recover(logbooks, tasks.record, tasks.store_now)
             server = Server(
                 registry,
                 identity,

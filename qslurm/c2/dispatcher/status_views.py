@@ -19,7 +19,6 @@ import qslurm
 from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.backend_status import STATES, Backends
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
-from qslurm.c2.dispatcher.pool.leases import Leases
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.policy import Waiting
@@ -36,6 +35,7 @@ from qslurm.protocol.messages import (
     WaitingStatus,
 )
 from qslurm.protocol.metrics import FAMILIES, Value
+from qslurm.runtimes.lanes.leases import Leases
 
 LONGEST_QUEUE = 500
 """Executions of one backend that are listed at most: to place one costs some 20 us, and the others wait meanwhile."""
@@ -169,17 +169,18 @@ class StatusViews:
                         until=unix(until),
                     )
                 )
-        for lent in self._leases.all():
-            for task in filter(None, map(registry.tasks.get, lent.seats)):
+        for lane in self._leases.status():
+            task = registry.tasks.get(lane.task)
+            if task is not None:
                 found.append(
                     HoldStatus(
                         backend=task.job.backend,
                         job_id=task.job.job_id,
                         center=task.job.center,
                         by="lane",
-                        since=at - (now - lent.since),
-                        idle_s=lent.runtime.logbook.idle_s() or None,
-                        until=unix(self._leases.until(lent)),
+                        since=at - (now - lane.since),
+                        idle_s=lane.idle_s or None,
+                        until=unix(lane.until),
                     )
                 )
         return found

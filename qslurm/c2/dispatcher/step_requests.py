@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
-from qslurm.c2.dispatcher.pool.leases import Leases
 from qslurm.c2.dispatcher.replies import Replies, To
 from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
@@ -14,6 +13,7 @@ from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import Address, RawRequest, decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
+from qslurm.runtimes.lanes.leases import Leases
 
 _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
 
@@ -69,12 +69,9 @@ class StepRequests:
         if isinstance(message, Conclude):
             answer = step_sessions.conclude(registry, message)
         elif isinstance(message, Execute):
-            if self._leases.holds(message.task):  # wait until nothing that it asks for can be executing
+            if not self._leases.may_queue(message):
                 self._after_lease.setdefault(message.task, []).append((address, message))
-                self._leases.stop(message.task)
                 return
-            self._leases.drop(message.task)
-            self._leases.asked(message)
             answer = step_sessions.execute(registry, message)
             if answer is None and not message.wait:
                 answer = step_sessions.pending(registry, message.task, message.seq)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import msgspec
@@ -12,6 +13,8 @@ from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.lane_set import Lanes
 from qslurm.runtimes.lanes.logbook import Logbook, Record
+from qslurm.runtimes.lanes.shared_memory import SIZE, Lane
+from qslurm.system.child_process import allow_memory
 
 LANE_SHOTS = 16384
 """Shots of an execution by lane: its counts, all different, still fit a record."""
@@ -27,6 +30,27 @@ _encoder = msgspec.msgpack.Encoder()
 def fits_lane(message: Execute) -> bool:
     """Whether an execution may go by lane; others go by the dispatcher, as those of jobs without a lease do."""
     return message.shots <= LANE_SHOTS and not message.raw_data
+
+
+def serve_lease(
+    lease: Lease,
+    wire: socket.socket,
+    logbook: Logbook,
+    perform: Perform,
+    *,
+    goes_on: Callable[[], bool],
+    watch_s: float,
+) -> bool:
+    """Serve the lanes that come by `wire` with a lease; see `serve_lanes`."""
+    room = len(lease.seats) * SIZE
+    allow_memory(room)
+    _, numbers, _, _ = socket.recv_fds(wire, 1, 2 * len(lease.seats))
+    lanes = Lanes([Lane("runtime", *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)], lease)
+    try:
+        return serve_lanes(lanes, logbook, lease, perform, goes_on=goes_on, watch_s=watch_s)
+    finally:
+        lanes.close()
+        allow_memory(-room)
 
 
 def serve_lanes(

@@ -6,7 +6,6 @@ import hmac
 import itertools
 import select
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, enc
 from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
+from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.runtimes.plugin import find_plugin
 from qslurm.runtimes.quantum.pool_process import Place, Runtime, clear_away, start
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter
@@ -35,9 +35,6 @@ REPLACEMENT_S = 10.0
 
 JOIN_LIMIT_S = 30.0
 """A process that has not joined by then is replaced."""
-
-LANE_IN_USE_S = 1.0
-
 
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
 
@@ -78,7 +75,7 @@ class RuntimePool:
         self._failed_starts = dict.fromkeys(self._backends, 0)
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
-        self._read_logbooks: list[Path] = []
+        self._not_stored: list[RuntimeSide] = []  # of those that have ended
         # An epoll forgets a descriptor that is closed. One that a poller still knows by its number would stand for
         # whatever gets that number next.
         self._ends = select.epoll()
@@ -122,13 +119,6 @@ class RuntimePool:
         reports = [r.health for r in self.runtimes.values() if r.backend == backend and r.joined]
         return min(reports, key=lambda health: not health.ready, default=None)
 
-    def in_lane(self, backend: str) -> bool:
-        """Whether a process of a backend is lent, and has been used within the last second."""
-        return any(
-            r.backend == backend and r.lent and r.address is None and r.logbook.idle_s() < LANE_IN_USE_S
-            for r in self.runtimes.values()
-        )
-
     def send(
         self,
         runtime: Runtime,
@@ -152,19 +142,20 @@ class RuntimePool:
         """What is said of a circuit that takes longer than any may."""
         return f"The circuit took longer than {self.limit_s:g} s"
 
-    def lend(self, runtime: Runtime, lease: Lease, lanes: list[int]) -> None:
+    def lend(self, number: int, lease: Lease, descriptors: list[int]) -> None:
         """Give an idle process lanes to serve (their descriptors); LeaseOver follows, or its end."""
+        runtime = self.runtimes[number]
         if runtime.address is None:
-            raise ValueError(f"runtime {runtime.number} is not idle")
+            raise ValueError(f"runtime {number} is not idle")
         try:
-            socket.send_fds(runtime.wire, [b"L"], lanes)
+            runtime.lanes.hand_over(descriptors)
         except OSError as error:
-            log.debug("runtime takes no lanes", runtime=runtime.number, why=str(error))
+            log.debug("runtime takes no lanes", runtime=number, why=str(error))
             return  # it is about to be found dead
         self.router.send_multipart([*runtime.address, b"", encode(lease)])
         runtime.address = None
         runtime.deadline = float("inf")
-        runtime.lent = runtime.used = True
+        runtime.used = True
 
     def kill_overdue(self, now: float) -> None:
         """Kill what works for longer than it may, or has not joined in time."""
@@ -235,10 +226,6 @@ class RuntimePool:
         self.runtimes[number] = runtime
         self._ends.register(runtime.pidfd, select.EPOLLIN)
 
-    def may_be_lent(self, runtime: Runtime) -> bool:
-        """Whether what a process executes by lane is safe from the end of this one, where it must be."""
-        return self._logbooks is None or runtime.logbook_path is not None
-
     def _take_in(self, frames: list[bytes]) -> Message | None:
         request = parse_request(frames)
         try:
@@ -259,7 +246,6 @@ class RuntimePool:
             runtime.joined_at = time.monotonic()
             self.failures.pop(runtime.backend, None)
             shutil.rmtree(runtime.folder)
-        runtime.lent = False
         if not runtime.killed_because:
             runtime.address = request.address
         return message
@@ -298,14 +284,13 @@ class RuntimePool:
         self._not_before[backend] = time.monotonic() + pause
 
     def stored(self) -> None:
-        """What the logbooks of those said that have been forgotten is stored: they are not needed any more."""
-        for path in self._read_logbooks:
-            path.unlink(missing_ok=True)
-        self._read_logbooks.clear()
+        """What those have executed that have been forgotten is stored."""
+        for lanes in self._not_stored:
+            lanes.discard()
+        self._not_stored.clear()
 
     def forget(self, runtime: Runtime) -> None:
-        """A process has ended, and nobody needs anything of it but its logbook's file, until that is stored."""
+        """A process has ended, and nobody needs anything of it until what it has executed is stored."""
         del self.runtimes[runtime.number]
-        if runtime.logbook_path is not None:
-            self._read_logbooks.append(runtime.logbook_path)
+        self._not_stored.append(runtime.lanes)
         clear_away(runtime, self.router)

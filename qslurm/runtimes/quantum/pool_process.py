@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ import msgspec
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.protocol.dispatcher_frames import Address
 from qslurm.runtimes.health import Health
-from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, memory_logbook, open_logbook
+from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.runtimes.quantum.process import Setup
 from qslurm.runtimes.quantum.process_starter import LOGBOOK, WIRE, Started, Starter
 from qslurm.system.child_process import command
@@ -56,14 +55,11 @@ class Runtime:
     endpoint: str
     folder: Path
     deadline: float
-    wire: socket.socket
-    logbook: Logbook
-    logbook_path: Path | None
+    lanes: RuntimeSide
     joined_at: float = 0.0  # 0: it has not joined
     address: Address | None = None
     late: str = ""
     killed_because: str = ""
-    lent: bool = False
     used: bool = False
     health: Health = field(default_factory=Health)
 
@@ -109,27 +105,22 @@ def start(number: int, backend: BackendConfig, place: Place, deadline: float) ->
         secret = secrets.token_bytes(32)
         stderr = os.memfd_create(f"qslurm-runtime-{number}")
         made.callback(os.close, stderr)
-        ours, wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        made.callback(ours.close)
-        theirs.callback(wire.close)
-        ours.setblocking(False)
-        logbook_path, logbook_fd = _logbook(number, place.logbooks)
-        theirs.callback(os.close, logbook_fd)
-        logbook = Logbook(logbook_fd)
-        made.callback(logbook.close)
+        lanes = RuntimeSide(number, place.logbooks)
+        made.callback(lanes.close)
+        theirs.callback(lanes.started)
         limit_s = None if place.limit_s == float("inf") else place.limit_s
         told, telling = os.pipe2(os.O_CLOEXEC)
         theirs.callback(os.close, told)
         theirs.callback(os.close, telling)
         process: Started
         if place.starter is None:
-            own = (os.getpid(), backend, limit_s, wire.fileno(), logbook_fd)
+            own = (os.getpid(), backend, limit_s, *lanes.theirs)
             os.write(telling, _line(Setup(endpoint, number, secret, *own)))
-            process, pidfd = _start_as_ourselves(told, stderr, wire.fileno(), logbook_fd)
+            process, pidfd = _start_as_ourselves(told, stderr, *lanes.theirs)
         else:
             own = (place.starter.pid, backend, limit_s, WIRE, LOGBOOK)
             os.write(telling, _line(Setup(endpoint, number, secret, *own)))
-            process, pidfd = place.starter.start(told, stderr, wire.fileno(), logbook_fd)
+            process, pidfd = place.starter.start(told, stderr, *lanes.theirs)
         made.callback(process.wait)
         made.callback(process.kill)
         made.callback(os.close, pidfd)
@@ -144,9 +135,7 @@ def start(number: int, backend: BackendConfig, place: Place, deadline: float) ->
             endpoint=endpoint,
             folder=folder,
             deadline=deadline,
-            wire=ours,
-            logbook=logbook,
-            logbook_path=logbook_path,
+            lanes=lanes,
         )
 
 
@@ -154,8 +143,7 @@ def clear_away(runtime: Runtime, router: zmq.Socket[bytes]) -> None:
     """A process has ended: keep nothing of it but its logbook's file."""
     os.close(runtime.pidfd)
     os.close(runtime.stderr)
-    runtime.wire.close()
-    runtime.logbook.close()
+    runtime.lanes.close()
     shutil.rmtree(runtime.folder, ignore_errors=True)
     _unbind(router, runtime.endpoint)
 
@@ -173,20 +161,6 @@ def temporary_folder() -> Path:
     """Where endpoints can be made if no folder is set aside for them; a long TMPDIR has no room for them."""
     folder = tempfile.gettempdir()
     return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
-
-
-def _logbook(number: int, logbooks: str | None) -> tuple[Path | None, int]:
-    """A new process's logbook: its path, if it has one, and its descriptor."""
-    if logbooks is None:
-        return None, memory_logbook()
-    path = Path(f"{logbooks}{number}{SUFFIX}")
-    path.unlink(missing_ok=True)
-    try:
-        return path, open_logbook(path)
-    except OSError as error:
-        log.warning("no logbook, and so no leases", path=str(path), why=error.strerror)
-        path.unlink(missing_ok=True)
-        return None, memory_logbook()
 
 
 def _line(setup: Setup) -> bytes:

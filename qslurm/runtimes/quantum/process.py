@@ -22,14 +22,11 @@ from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Execute, Join, Lease, LeaseOver, Message, Report, Result, Run
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lanes.lane_set import Lanes
 from qslurm.runtimes.lanes.logbook import Logbook
-from qslurm.runtimes.lanes.service import serve_lanes
-from qslurm.runtimes.lanes.shared_memory import SIZE as LANE_SIZE
-from qslurm.runtimes.lanes.shared_memory import Lane
+from qslurm.runtimes.lanes.service import serve_lease
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.quantum.seccomp import shut_in
-from qslurm.system.child_process import allow_memory, end_with, restrain
+from qslurm.system.child_process import end_with, restrain
 
 if TYPE_CHECKING:
     import zmq
@@ -115,13 +112,8 @@ class _Link:
         self._socket = link
         self._setup = setup
         self._reported: Report | None = None
-        self._wire = socket.socket(fileno=setup.wire)
+        self.wire = socket.socket(fileno=setup.wire)
         self.logbook = logbook
-
-    def lanes(self, number: int) -> list[Lane]:
-        """The lanes that came with a lease."""
-        _, descriptors, _, _ = socket.recv_fds(self._wire, 1, 2 * number)
-        return [Lane("runtime", *pair) for pair in zip(descriptors[::2], descriptors[1::2], strict=True)]
 
     def say(self, message: Message) -> None:
         self._socket.send_multipart([b"", encode(message), self._setup.secret])
@@ -183,14 +175,7 @@ def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setu
         return os.getppid() == setup.parent
 
     watch_ms = _ATTEND_MS if attended else _WATCH_MS
-    room = len(lease.seats) * LANE_SIZE
-    allow_memory(room)
-    lanes = Lanes(link.lanes(len(lease.seats)), lease)
-    try:
-        kept = serve_lanes(lanes, link.logbook, lease, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
-    finally:
-        lanes.close()
-        allow_memory(-room)
+    kept = serve_lease(lease, link.wire, link.logbook, execute, goes_on=goes_on, watch_s=watch_ms / 1000)
     link.say(LeaseOver(runtime=setup.runtime, kept=kept))
 
 

@@ -25,10 +25,6 @@ class AllRuntimes:
         """As runtimes have last described their targets."""
         return self._pool.backend_types | ({} if self._remotes is None else self._remotes.backend_types)
 
-    def in_lane(self, backend: str) -> bool:
-        """Whether a circuit executes that does not go by the queue."""
-        return self._pool.in_lane(backend)
-
     def joined(self, backend: str) -> int:
         """How many runtimes of a backend are there."""
         return self._pool.joined(backend) + (0 if self._remotes is None else self._remotes.joined(backend))

@@ -53,9 +53,8 @@ class Execution:
 class Task:
     """One start of one job.
 
-    `ended` are the numbers of the executions whose outcome the store has, `lost_by_lane` of those that were under way
-    by lane when their quantum runtime died. `qpu_seconds` is what they all took. `wants_lane`: what the task asked for
-    last could have gone by lane.
+    `ended` are the numbers of the executions whose outcome the store has, `lost` of those that were under way without
+    having been queued when their quantum runtime died. `qpu_seconds` is what they all took.
     """
 
     id: int
@@ -73,9 +72,8 @@ class Task:
     secret: bytes = b""
     executions: dict[int, Execution] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
-    lost_by_lane: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
     qpu_seconds: float = 0.0
-    wants_lane: bool = False
 
     @property
     def since(self) -> float:

@@ -172,8 +172,8 @@ class TaskRegistry:
         """Queue a circuit for the task's backend."""
         now = self.timer()
         execution = Execution(task.id, seq, next(self._numbers), circuit, circuit.digest(), asked=now)
-        if seq in task.lost_by_lane:
-            task.lost_by_lane.discard(seq)
+        if seq in task.lost:
+            task.lost.discard(seq)
             execution.losses = 1
         task.executions[seq] = execution
         job = task.job
@@ -228,12 +228,12 @@ class TaskRegistry:
         return self.queues[self.tasks[execution.task].job.backend]
 
     def record(self, task_id: int, circuit_sha256: str, outcome: Executed) -> bool:
-        """Take over an execution that went by lane; False if it is known already."""
+        """Take over an execution that did not go through the queue; False if it is known already."""
         task = self.tasks.get(task_id)
         if task is None or outcome.seq in task.ended or outcome.seq in task.executions:
             return False
         state = ExecutionState.FAILED if outcome.error else ExecutionState.DONE
-        self.changes.executed_by_lane(task_id, circuit_sha256, outcome, state, self.clock())
+        self.changes.executed_elsewhere(task_id, circuit_sha256, outcome, state, self.clock())
         self._count(task, outcome, state, "lane")
         task.ended.add(outcome.seq)
         task.qpu_seconds += outcome.seconds

@@ -69,7 +69,7 @@ class Changes(list[Statement]):
         )
         self.append(statements.note(at, task, outcome.seq, state, outcome.error))
 
-    def executed_by_lane(
+    def executed_elsewhere(
         self, task: int, circuit_sha256: str, outcome: Executed, state: ExecutionState, at: float
     ) -> None:
         """An execution that did not go through the queue has its outcome."""

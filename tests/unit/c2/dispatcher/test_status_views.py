@@ -15,9 +15,9 @@ from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.c2.dispatcher import status_views as views
 from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
-from qslurm.c2.dispatcher.pool.leases import Leases
 from qslurm.c2.dispatcher.reservation_requests import order
 from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer_of
+from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
 from qslurm.c2.dispatcher.tasks.task import Circuit, Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.scheduling.policy import POLICIES
@@ -25,6 +25,7 @@ from qslurm.c2.scheduling.queue_positions import first, position
 from qslurm.c2.store.store import Store
 from qslurm.errors import PermissionDeniedError
 from qslurm.protocol.messages import Admit, Executed, GetStatus, Reserve, Status
+from qslurm.runtimes.lanes.leases import Leases
 from qslurm.runtimes.quantum.pool import RuntimePool
 from tests.unit.c2.scheduling.test_backend_queue import Clerk
 
@@ -81,8 +82,10 @@ def make(tmp_path: Path) -> Iterator[object]:
             registry = TaskRegistry([backend], store, clock=clock, timer=clock)
             pool = RuntimePool(context, [backend], tmp_path, limit_s=60.0)
             pools.append(pool)
-            leases = Leases(registry, pool, LaneListener(lambda *_: False))
-            return Scene(registry, StatusViews(registry, pool, Backends(registry), leases), clock)
+            leases = Leases(RegisteredTasks(registry), pool, LaneListener(lambda *_: False))
+            return Scene(
+                registry, StatusViews(registry, pool, Backends(registry, leases.in_use), leases), clock
+            )
 
         yield scene
         for pool in pools:

@@ -22,8 +22,8 @@ from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.messages import Finish, Metrics
 from qslurm.protocol.metrics import FAMILIES, Counters, Value
 from qslurm.runtimes.classical.warm.status import WarmStatus
-from tests.unit.c2.dispatcher.pool.test_leases import couple, session
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, slow_circuit
+from tests.unit.runtimes.lanes.test_leases import couple, session
 from tests.unit.waiting import until
 
 UID = os.getuid()

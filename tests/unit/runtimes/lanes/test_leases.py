@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.dispatcher import BackendConfig
-from qslurm.c2.dispatcher.pool.lease import IDLE_S, SLICE_S, is_due
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.protocol.messages import Finish
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import door_of, knock
+from qslurm.runtimes.lanes.lease import IDLE_S, SLICE_S, is_due
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
 from tests.unit.c2.dispatcher.running import (
     BELL,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.runtimes.lanes.interface import LaneRuntime
 from qslurm.runtimes.lanes.shared_memory import OwnedLane
-from qslurm.runtimes.quantum.pool_process import Runtime
 
 SLICE_S = 0.05
 """A lease lasts at least so long while it is used, though others wait: changing hands costs a circuit's time."""
@@ -16,13 +16,13 @@ IDLE_S = 0.002
 
 
 @dataclass
-class Table:
+class LentRuntime:
     """A runtime, and the lanes of those who share it, by task.
 
     `seats` are the tasks of the lease that it serves, in their order; none while it serves none.
     """
 
-    runtime: Runtime
+    runtime: LaneRuntime
     lanes: dict[int, OwnedLane] = field(default_factory=dict)
     seats: tuple[int, ...] = ()
     since: float = 0.0

@@ -1,0 +1,111 @@
+"""The dispatcher's tasks as lanes know them (qslurm.runtimes.lanes.interface)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.dispatcher.tasks import quota
+from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
+from qslurm.c2.store.task_states import TaskState, is_open
+from qslurm.errors import QslurmError
+from qslurm.protocol.messages import Executed, Seat
+from qslurm.runtimes.lanes.logbook import Busy
+
+
+class RegisteredTasks:
+    """Those of a task registry."""
+
+    def __init__(self, registry: TaskRegistry) -> None:
+        self._registry = registry
+        self.record = registry.record
+
+    @property
+    def backends(self) -> Mapping[str, BackendConfig]:
+        """The backends, by name."""
+        return self._registry.backends
+
+    def names(self, task: int) -> dict[str, str | int]:
+        """What a line of the log says of a task."""
+        known = self._registry.tasks.get(task)
+        return {} if known is None else known.names()
+
+    def couples_now(self, task: int) -> bool:
+        """Whether it is a hybrid job's, and has nothing in the queue."""
+        known = self._registry.tasks.get(task)
+        return known is not None and known.job.kind == "hybrid" and not known.executions
+
+    def is_open(self, task: int) -> bool:
+        """Whether it is not over."""
+        known = self._registry.tasks.get(task)
+        return known is not None and is_open(known.state)
+
+    def may_go_on(self, task: int) -> bool:
+        """Whether it runs, with something left to use, and no reservation against it."""
+        known = self._registry.tasks.get(task)
+        if known is None or known.state is not TaskState.RUNNING:
+            return False
+        queue = self._registry.queues[known.job.backend]
+        admitted = queue.admits(known.job.job_id, known.job.center, self._registry.clock())
+        return admitted and quota.left_s(self._registry, known) > 0
+
+    def others_wait(self, backend: str) -> bool:
+        """Whether anything waits in a backend's queue."""
+        return len(self._registry.queues[backend]) > 0
+
+    def seat(self, task: int) -> Seat:
+        """What its turns in a lease depend on."""
+        job, now = self._registry.tasks[task].job, self._registry.timer()
+        queue = self._registry.queues[job.backend]
+        weight = queue.shares.weight(job.center)
+        used = queue.shares.used(job.center, now) / weight
+        return Seat(task, job.center, queue.coupling(job.job_id), used, weight)
+
+    def left_s(self, task: int) -> float:
+        """The QPU-seconds that it may still use."""
+        return quota.left_s(self._registry, self._registry.tasks[task])
+
+    def used_up(self, task: int) -> str:
+        """Why it ends when it has none left, as the beginning of a sentence."""
+        return quota.reason(self._registry, self._registry.tasks[task])
+
+    @property
+    def can_store(self) -> bool:
+        """Whether the store takes changes."""
+        return not self._registry.trouble
+
+    @property
+    def all_stored(self) -> bool:
+        """Whether it has taken all of them."""
+        return not self._registry.trouble and not self._registry.changes
+
+    def note_lent(self, backend: str) -> None:
+        """A runtime of a backend has been lent."""
+        self._registry.counters.add("leases", backend)
+
+    def record_failure(self, task: int, busy: Busy, why: str) -> None:
+        """An execution that did not go through the queue has failed."""
+        if task not in self._registry.tasks:
+            return
+        used_up = busy.seconds >= self.left_s(task)
+        failed = Executed(
+            seq=busy.seq, shots_requested=0, shots_done=0, counts={}, seconds=busy.seconds,
+            error=f"{why}.", kind=quota.KIND if used_up else "job_failed",
+        )  # fmt: skip
+        self._registry.record(task, busy.circuit_sha256, failed)
+
+    def note_lost(self, task: int, seq: int) -> None:
+        """An execution that did not go through the queue has no outcome."""
+        known = self._registry.tasks.get(task)
+        if known is not None:
+            known.lost.add(seq)
+
+    def store_now(self) -> None:
+        """Store all changes at once; QslurmError if that can't be."""
+        trouble = self._registry.store.commit(self._registry.changes, last=True)
+        if trouble:
+            raise QslurmError(
+                f"What is left in logbooks can't be stored: {trouble}.", hint="Make room, and start again."
+            )
+        self._registry.stored()
+        self._registry.settled.clear()

@@ -1,0 +1,314 @@
+"""Leases: hybrid tasks have a quantum runtime for themselves, over lanes, until somebody else waits for it.
+
+The dispatcher hands out lanes, lends the runtime to those who have one, reads along in the runtime's logbook, and takes
+it back between two circuits. What was executed stands in the logbook before the client hears of it, so nothing is lost
+with any of the three. While a runtime is lent, it gives turns to those who share it by the backend's own policy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from qslurm.protocol.messages import Execute, Lease, LeaseOver
+from qslurm.runtimes.lanes.interface import LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks
+from qslurm.runtimes.lanes.lease import SLICE_S, LentRuntime, is_due, may_share
+from qslurm.runtimes.lanes.logbook import SEATS
+from qslurm.runtimes.lanes.service import fits_lane
+from qslurm.runtimes.lanes.shared_memory import OwnedLane, lanes_work_here
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+CROWD_S = 0.1
+"""There are no lanes at a backend for so long after it has served somebody who could have none: then all queue."""
+
+STOP_LIMIT_S = 10.0
+"""A runtime that executes nothing gives its lease back at once; one that takes so long does not work any more."""
+
+_WANTING = 1000  # tasks, before those that are over are forgotten
+_READ_S = 0.1  # between two looks into a logbook that nothing else asks for
+_WATCH_S = 0.001  # the same while others wait for the lease to end
+
+
+class Clients(Protocol):
+    """Who waits for a lane: the listener's view of job steps."""
+
+    def waits(self, task: int) -> bool:
+        """Whether somebody of this task waits."""
+        ...
+
+    def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
+        """Give a task's client these descriptors; False if it takes nothing."""
+        ...
+
+
+class Leases:
+    """All lanes and leases of a dispatcher. Times are monotonic seconds."""
+
+    def __init__(self, tasks: LaneTasks, runtimes: LaneRuntimes, clients: Clients) -> None:
+        self._tasks = tasks
+        self._runtimes = runtimes
+        self._clients = clients
+        self._possible = lanes_work_here()
+        self._lent: dict[int, LentRuntime] = {}  # by the number of their runtime
+        self._wanting: set[int] = set()  # tasks that could have executed by lane what they asked for last
+        self._most_wanting = _WANTING
+        self._crowd: dict[str, dict[int, float]] = {}  # backend: tasks without a lane: when they were served
+
+    # --- lanes ---------------------------------------------------------------------------------------
+
+    def may_queue(self, message: Execute) -> bool:
+        """A task asks for a circuit by the queue, by which it shows whether a lane would be of use to it.
+
+        False while what it asks for may just be executing by lane: `over` or `lost` names the task when it can't be.
+        """
+        if any(message.task in lent.seats for lent in self._lent.values()):
+            self.stop(message.task)
+            return False
+        self._drop(message.task)
+        if message.wait and fits_lane(message):
+            self._wanting.add(message.task)
+            if len(self._wanting) > self._most_wanting:
+                self._wanting = {task for task in self._wanting if self._tasks.is_open(task)}
+                self._most_wanting = _WANTING + 2 * len(self._wanting)
+        else:
+            self._wanting.discard(message.task)
+        return True
+
+    def served(self, task_id: int, runtime: LaneRuntime, now: float) -> None:
+        """A runtime has executed something from the queue: its task gets a lane, or else the others none for a while.
+
+        Who queues and who has a lane compete by no policy; so either all who ask at this time have lanes, or none.
+        """
+        backend = self._tasks.backends[runtime.backend]
+        crowd = self._crowd.setdefault(backend.name, {})
+        for one, when in list(crowd.items()):
+            if now - when >= CROWD_S:
+                del crowd[one]
+        fits = self._fits(task_id, runtime)
+        alone = not crowd.keys() - {task_id}
+        if fits and alone and self._hand_out(task_id, runtime):
+            return
+        if not fits or not may_share(backend) or alone:
+            crowd[task_id] = now
+        for lent in self._at(backend.name):
+            if not lent.seats:
+                self._clear(lent)
+
+    def status(self) -> Iterator[LaneStatus]:
+        """Every task that shares a runtime now, those of the longest lease first."""
+        for lent in sorted((one for one in self._lent.values() if one.seats), key=lambda one: one.since):
+            idle_s, until = lent.runtime.lanes.logbook.idle_s(), self._until(lent)
+            for task in lent.seats:
+                yield LaneStatus(task, lent.since, idle_s, until)
+
+    def in_use(self, backend: str) -> bool:
+        """Whether a backend executes something by lane."""
+        return any(lent.seats and lent.runtime.lanes.in_use for lent in self._at(backend))
+
+    def _until(self, lent: LentRuntime) -> float | None:
+        """When a lease ends at the latest, if nothing changes; None while nobody else waits."""
+        if lent.stop_asked is not None:
+            return lent.stop_asked
+        backend = self._tasks.backends[lent.runtime.backend]
+        if not self._tasks.others_wait(backend.name):
+            return None
+        return lent.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
+
+    def _drop(self, task: int) -> None:
+        """Take a task's lane away, if it has one; no runtime serves it."""
+        for lent in self._lent.values():
+            lane = lent.lanes.pop(task, None)
+            if lane is not None:
+                _end(lane)
+
+    # --- leases --------------------------------------------------------------------------------------
+
+    def lend(self, runtime: LaneRuntime, now: float) -> None:
+        """Lend an idle runtime, for which nothing in the queue may start, to those who have lanes to it."""
+        lent = self._lent.get(runtime.number)
+        if lent is None or not lent.lanes or not self._tasks.all_stored:
+            return  # what stands in the logbook may not be stored yet
+        runtime.lanes.logbook.renew()
+        backend = self._tasks.backends[runtime.backend]
+        lease = Lease(
+            seats=[self._tasks.seat(task) for task in lent.lanes],
+            backend=backend.name,
+            max_shots=backend.max_shots,
+            policy=backend.policy,
+            ageing_s=backend.ageing_s,
+        )
+        descriptors = [number for lane in lent.lanes.values() for number in lane.for_runtime]
+        self._runtimes.lend(runtime.number, lease, descriptors)
+        self._tasks.note_lent(backend.name)
+        lent.seats, lent.since, lent.stop_asked = tuple(lent.lanes), now, None
+
+    def read(self) -> None:
+        """Take over what stands in the logbooks."""
+        for lent in self._lent.values():
+            self._read_one(lent)
+
+    def look(self, now: float) -> None:
+        """Take back what is due, and end what takes too long or works for a task that is over."""
+        for lent in self._lent.values():
+            if lent.seats:
+                self._withdraw(lent)
+                self._kill_if_wrong(lent, now)
+                due = is_due(
+                    now - lent.since,
+                    lent.runtime.lanes.logbook.idle_s(),
+                    backend=self._tasks.backends[lent.runtime.backend],
+                    others_wait=self._tasks.others_wait(lent.runtime.backend),
+                )
+                if due:
+                    self._stop(lent)
+            elif lent.lanes:
+                self._tidy(lent)
+
+    def stop(self, task: int) -> None:
+        """Ask for the lease back in which a task has a seat; `over` or `lost` follows."""
+        for lent in self._lent.values():
+            if task in lent.seats:
+                self._stop(lent)
+
+    def over(self, message: LeaseOver) -> tuple[int, ...]:
+        """A runtime has given its lease back: the tasks that had it."""
+        lent = self._lent.get(message.runtime)
+        if lent is None:
+            return ()
+        busy = lent.runtime.lanes.logbook.busy()
+        seats = self._finish(lent)
+        if busy is not None:  # given back when it had begun
+            self._tasks.note_lost(busy.task, busy.seq)
+        if message.kept:
+            self._tidy(lent)
+        else:
+            self._clear(lent)
+        return seats
+
+    def lost(self, runtime: LaneRuntime, why: str, *, fail: bool) -> tuple[int, ...]:
+        """A runtime has died; with `fail` what it was executing has failed. The tasks that had it on lease."""
+        lent = self._lent.pop(runtime.number, None)
+        if lent is None:
+            return ()
+        busy = runtime.lanes.logbook.busy() if lent.seats else None
+        seats = self._finish(lent)
+        self._clear(lent)
+        if busy is None or busy.task not in seats:
+            return seats
+        names, again = self._tasks.names(busy.task), not fail
+        if not names:  # it is over
+            return seats
+        log.warning(
+            "execution lost by lane", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why
+        )
+        if fail:
+            self._tasks.record_failure(busy.task, busy, why)
+        else:
+            self._tasks.note_lost(busy.task, busy.seq)
+        return seats
+
+    def next_event(self, now: float) -> float:
+        """When `read` or `look` has something to do next."""
+        lent = [lent.runtime.backend for lent in self._lent.values() if lent.seats]
+        if not lent:
+            return float("inf")
+        waited_for = any(self._tasks.others_wait(backend) for backend in lent)
+        return now + (_WATCH_S if waited_for else _READ_S)
+
+    def close(self) -> None:
+        """The runtimes have ended."""
+        for lent in self._lent.values():
+            self._finish(lent)
+            self._clear(lent)
+
+    # --- who may have one ----------------------------------------------------------------------------
+
+    def _fits(self, task: int, runtime: LaneRuntime) -> bool:
+        """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
+        if task not in self._wanting or not self._tasks.couples_now(task):
+            return False
+        if not self._possible or not self._tasks.can_store or not runtime.lanes.may_be_lent:
+            return False
+        backend = self._tasks.backends[runtime.backend]
+        neighbours = sum(len(lent.lanes) for lent in self._at(backend.name))
+        return neighbours < (SEATS if may_share(backend) else 1) and self._may_go_on(task)
+
+    def _may_go_on(self, task: int) -> bool:
+        """Whether the task may, and its client is there."""
+        return self._clients.waits(task) and self._tasks.may_go_on(task)
+
+    def _hand_out(self, task_id: int, runtime: LaneRuntime) -> bool:
+        try:
+            lane = OwnedLane()
+        except OSError as error:
+            log.warning("no lane can be made", **self._tasks.names(task_id), why=error.strerror)
+            return False
+        if not self._clients.hand_out(task_id, lane.for_client):
+            lane.close()
+            return False
+        self._lent.setdefault(runtime.number, LentRuntime(runtime)).lanes[task_id] = lane
+        log.debug("job has a lane", **self._tasks.names(task_id), runtime=runtime.number)
+        return True
+
+    # --- how one ends --------------------------------------------------------------------------------
+
+    def _at(self, backend: str) -> list[LentRuntime]:
+        return [lent for lent in self._lent.values() if lent.runtime.backend == backend]
+
+    def _withdraw(self, lent: LentRuntime) -> None:
+        """Let those execute nothing more who may not go on."""
+        for number, task in enumerate(lent.seats):
+            if not lent.runtime.lanes.logbook.withdrawn(number) and not self._may_go_on(task):
+                lent.runtime.lanes.logbook.withdraw(number)
+                lent.lanes[task].nudge()
+
+    def _kill_if_wrong(self, lent: LentRuntime, now: float) -> None:
+        runtime = lent.runtime
+        busy = runtime.lanes.logbook.busy()
+        if busy is None:
+            if lent.stop_asked is not None and now - lent.stop_asked > STOP_LIMIT_S:
+                self._runtimes.kill(runtime.number, "It did not give its lease back")
+            return
+        if not self._tasks.is_open(busy.task):
+            self._runtimes.kill(runtime.number, "Its work was withdrawn")
+        elif busy.seconds > self._runtimes.limit_s:
+            self._runtimes.kill(runtime.number, self._runtimes.too_slow)
+        elif busy.seconds > self._tasks.left_s(busy.task):
+            self._runtimes.kill(runtime.number, self._tasks.used_up(busy.task))
+
+    def _stop(self, lent: LentRuntime) -> None:
+        if lent.stop_asked is None:
+            lent.stop_asked = time.monotonic()
+            lent.runtime.lanes.logbook.stop()
+            next(iter(lent.lanes.values())).nudge()
+
+    def _finish(self, lent: LentRuntime) -> tuple[int, ...]:
+        """The runtime serves the lease no more."""
+        self._read_one(lent)
+        seats, lent.seats = lent.seats, ()
+        return seats
+
+    def _tidy(self, lent: LentRuntime) -> None:
+        """Take the lanes of those who may not go on; nobody keeps one whose runtime can't serve it."""
+        for task in list(lent.lanes):
+            if not lent.runtime.health.ready or not self._may_go_on(task):
+                _end(lent.lanes.pop(task))
+
+    def _clear(self, lent: LentRuntime) -> None:
+        for lane in lent.lanes.values():
+            _end(lane)
+        lent.lanes.clear()
+
+    def _read_one(self, lent: LentRuntime) -> None:
+        if lent.seats:
+            for record in lent.runtime.lanes.logbook.read():
+                if record.task in lent.seats:
+                    self._tasks.record(record.task, record.circuit_sha256, record.executed)
+
+
+def _end(lane: OwnedLane) -> None:
+    lane.shut()
+    lane.close()

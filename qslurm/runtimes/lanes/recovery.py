@@ -1,0 +1,39 @@
+"""What the runtimes of a killed dispatcher have left in their logbooks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from qslurm.protocol.messages import Executed
+from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
+from qslurm.system.event_log import EventLog
+
+log = EventLog(__name__)
+
+
+def recover(logbooks: str, record: Callable[[int, str, Executed], bool], store: Callable[[], None]) -> int:
+    """Take it over, and remove the logbooks; `logbooks` is the beginning of their paths.
+
+    `record` takes an execution of a task (False: it is known already), `store` returns once all are stored.
+    The answer is how many executions that were.
+    """
+    began, found = time.monotonic(), 0
+    paths = sorted(Path(logbooks).parent.glob(f"{Path(logbooks).name}*{SUFFIX}"))
+    for path in paths:
+        descriptor = open_logbook(path)
+        logbook = Logbook(descriptor)
+        for entry in logbook.read():
+            found += record(entry.task, entry.circuit_sha256, entry.executed)
+        logbook.close()
+        os.close(descriptor)
+    if found:
+        store()
+    for path in paths:
+        path.unlink()
+    if found:
+        took = (time.monotonic() - began) * 1000
+        log.info("executions taken over from logbooks", executions=found, ms=round(took))
+    return found
