@@ -25,9 +25,9 @@ from qslurm.system.encoding_errors import without_surrogates
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from qslurm.protocol.dispatcher_socket import Link
     from qslurm.runtimes.classical.dispatcher_session import Session
     from qslurm.runtimes.interface import BackendType, Outcome
+    from qslurm.wire.blocking import BlockingConnection
 
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 
@@ -142,13 +142,14 @@ class _Job:
         with self._explained():
             return self.session.circuit_outcome()
 
-    def _link(self, _: float) -> Link:
+    def _link(self, _: float) -> BlockingConnection:
         """The only connection that there is."""
-        from qslurm.protocol.dispatcher_socket import Link, LinkError
+        from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT
+        from qslurm.wire.blocking import BlockingConnection
 
         if self._connection.fileno() < 0:
-            raise LinkError("it was given up")
-        return Link(self._connection)
+            raise ConnectionResetError("it was given up")
+        return BlockingConnection(self._connection, RUNTIME_LIMIT)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from qslurm import errors
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 from qslurm.protocol.credentials import Identity, Munge
-from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_reply, encode
-from qslurm.protocol.dispatcher_socket import Link, LinkError, connect
+from qslurm.protocol.dispatcher_frames import BODY_LIMIT, RUNTIME_LIMIT, decode_reply, encode
 from qslurm.protocol.messages import (
     Admit,
     Attach,
@@ -27,6 +25,9 @@ from qslurm.protocol.messages import (
     Reserve,
     SetBackend,
 )
+from qslurm.wire import failures
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.unix_socket import awaited_unix
 
 _SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, Reserve, Release)
 
@@ -35,7 +36,7 @@ class DispatcherClient:
     """Asks the dispatcher one thing at a time. Use it as a context manager, in one thread.
 
     `socket` is the path of the dispatcher's socket, `identity` says how to prove who asks (default: MUNGE). `link`
-    connects by a time (monotonic seconds) or raises LinkError; the default connects to that path.
+    connects by a time (monotonic seconds) or raises OSError; the default connects to that path.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class DispatcherClient:
         munge_socket: str = "",
         timeout_s: float = 5.0,
         identity: Identity | None = None,
-        link: Callable[[float], Link] | None = None,
+        link: Callable[[float], BlockingConnection] | None = None,
     ) -> None:
         self._place = socket
-        self._connect = link or (lambda until: connect(socket, until))
+        self._connect = link or (lambda until: BlockingConnection(awaited_unix(socket, until), RUNTIME_LIMIT))
         self._timeout_s = timeout_s
         self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
-        self._link: Link | None = None
+        self._link: BlockingConnection | None = None
 
     def ask(self, message: Message, *, timeout_s: float | None = None) -> Message:
         """Ask, and wait for the answer.
@@ -71,7 +72,7 @@ class DispatcherClient:
         until = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         body = encode(message)
         if len(body) > BODY_LIMIT:
-            # ZeroMQ would end the connection without a word, and whoever asks would ask again and again.
+            # The dispatcher would end the connection, and whoever asks would ask again and again.
             raise InvalidInputError(
                 f"{len(body) / 2**20:.1f} MiB are more than can be sent to the dispatcher at once"
                 f" ({BODY_LIMIT // 2**20} MiB)."
@@ -93,8 +94,8 @@ class DispatcherClient:
             self._link = None  # our parent's, which goes on with it
         try:
             self._link = self._link or self._connect(until)
-            return self._link.ask(body, credential, until)
-        except LinkError as error:
+            return self._link.request(body, credential, until)
+        except (OSError, EOFError) as error:
             self.close()
             raise UnreachableError(
                 f"The dispatcher at {self._place} does not answer.",
@@ -121,6 +122,4 @@ class DispatcherClient:
 
 def error_of(kind: str, reason: str) -> QslurmError:
     """The error that a refusal or a failed execution stands for."""
-    classes = [found for found in vars(errors).values() if isinstance(found, type)]
-    known = {found.kind: found for found in classes if issubclass(found, QslurmError)}
-    return known.get(kind, QslurmError)(reason)
+    return failures.error_of(failures.Failed(kind, reason))

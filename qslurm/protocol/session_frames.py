@@ -19,9 +19,6 @@ SILENCE_S = 3 * BEAT_S
 PROTOCOL = 1
 SECRET_BYTES = 32
 
-HELLO_LIMIT = 256
-"""Bytes of a frame from somebody who has not shown yet whose client it is."""
-
 QUESTION_LIMIT = 8 * 1024 * 1024
 """Bytes of a frame from a client, as at the dispatcher's socket."""
 

@@ -7,7 +7,7 @@ import select
 import socket
 import time
 
-from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
+from qslurm.wire.frames import NO_REQUEST, FrameError, FrameReader, frame, signed_frame
 
 _READ = 1024 * 1024
 
@@ -22,6 +22,7 @@ class BlockingConnection:
         self._socket = connection
         self._socket.setblocking(False)
         self._frames = FrameReader(limit)
+        self._number = 0
         self._process = os.getpid()
 
     @property
@@ -33,12 +34,20 @@ class BlockingConnection:
         """For select: nothing is read beyond the frame that is received."""
         return self._socket.fileno()
 
-    def send(self, body: bytes, until: float, *, number: int = NO_REQUEST) -> None:
-        """Send a frame."""
-        self.send_frame(frame(number, body), until)
+    def request(self, body: bytes, credential: bytes, until: float) -> bytes:
+        """Send a signed request: its answer's body."""
+        self._number += 1
+        self._send(signed_frame(self._number, body, credential), until)
+        number, answer = self.receive(until)
+        if number != self._number:
+            raise FrameError("it answers another request")
+        return answer
 
-    def send_frame(self, data: bytes, until: float) -> None:
-        """Send what is a frame already."""
+    def send(self, body: bytes, until: float) -> None:
+        """Send a frame that is no request, nor an answer."""
+        self._send(frame(NO_REQUEST, body), until)
+
+    def _send(self, data: bytes, until: float) -> None:
         unsent = memoryview(data)
         while unsent:
             try:

@@ -7,9 +7,12 @@ import os
 import socket
 import stat
 import struct
+import time
 from pathlib import Path
 
 from qslurm.errors import ConfigError, UnreachableError
+
+_AGAIN_S = 0.02  # between two looks whether somebody listens
 
 
 def connected_unix(path: str, timeout_s: float) -> socket.socket:
@@ -25,6 +28,24 @@ def connected_unix(path: str, timeout_s: float) -> socket.socket:
         raise
     link.settimeout(timeout_s)
     return link
+
+
+def awaited_unix(path: str, until: float) -> socket.socket:
+    """A connection to a Unix socket, at which somebody may listen only now; OSError if nobody does by then (monotonic
+    seconds).
+    """
+    while True:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            link.settimeout(max(0.001, until - time.monotonic()))
+            link.connect(path)
+        except OSError:
+            link.close()
+            if time.monotonic() + _AGAIN_S >= until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return link
 
 
 def listen_unix(path: Path, *, service: str, setting: str, backlog: int = 64) -> socket.socket:

@@ -12,22 +12,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-import zmq
-
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Attach
-from qslurm.protocol.zmtp import GREETING, pack
 from qslurm.runtimes.lanes.client import door_of
+from qslurm.wire.frames import frame, signed_frame
+from qslurm.wire.unix_socket import connected_unix
 
-READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
-
-def connection(path: str, data: bytes = GREETING + READY) -> socket.socket:
-    link = socket.socket(socket.AF_UNIX)
-    link.settimeout(5)
-    link.connect(path)
-    link.sendall(data)
-    return link
+def connection(path: str) -> socket.socket:
+    return connected_unix(path, 5)
 
 
 def again_and_again(path: str, attack: Callable[[str], None]) -> None:
@@ -39,31 +32,23 @@ def again_and_again(path: str, attack: Callable[[str], None]) -> None:
 
 
 def a_gigabyte(path: str) -> None:
-    """A message of 1 GB, in frames that are small enough."""
+    """A frame of 1 GB."""
     with connection(path) as link:
+        link.sendall((1 << 30).to_bytes(4, "big") + bytes(8))
         for _ in range(1024):
-            link.sendall(b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20))
+            link.sendall(bytes(1 << 20))
 
 
 def a_million_frames(path: str) -> None:
     with connection(path) as link:
         for _ in range(1000):
-            link.sendall(b"\x01\x01x" * 1000)
-
-
-def by_libzmq(path: str) -> None:
-    """The same as libzmq sends it."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
-        link.linger = 0
-        link.sndtimeo = 1000
-        link.connect(f"ipc://{path}")
-        link.send_multipart([b"x" * (1 << 20)] * 256)
+            link.sendall(frame(1, b"x") * 1000)
 
 
 def halves(path: str) -> None:
     """As many connections as there can be, each with most of a large message."""
     links = []
-    half = pack([b"", bytes(7 << 20), b""])[:-10]
+    half = frame(1, bytes(7 << 20))[:-10]
     try:
         for _ in range(1200):
             links.append(connection(path))
@@ -86,7 +71,7 @@ def silence(path: str) -> None:
     links = []
     for _ in range(1200):
         try:
-            links.append(connection(path, b""))
+            links.append(connection(path))
         except OSError:
             break
     for link in links[:1]:
@@ -99,7 +84,7 @@ def silence(path: str) -> None:
 
 def bad_credentials(path: str) -> None:
     body = encode(Attach(job_id=1, restart=0, client="me"))
-    question = pack([b"", body, b"MUNGE:AwQFAAC:"]) * 50
+    question = signed_frame(1, body, b"MUNGE:AwQFAAC:") * 50
     with connection(path) as link:
         while True:
             link.sendall(question)
@@ -176,7 +161,7 @@ def rubbish_at_munged(path: str) -> None:
         link.recv(1 << 16)
 
 
-DISPATCHER = [a_gigabyte, a_million_frames, by_libzmq, halves, silence, bad_credentials]
+DISPATCHER = [a_gigabyte, a_million_frames, halves, silence, bad_credentials]
 LANES = [silence_at_the_lanes, knocks_at_the_lanes]
 RUNTIMES = [silence_at_the_service, asks_again_and_again]
 FEED = [silence_at_the_feed, says_that_it_is_the_gate]

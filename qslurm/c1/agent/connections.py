@@ -42,10 +42,11 @@ class TooManyError(QslurmError):
 
 
 class Connection:
-    """A connection. `whose` is the user, or the host while nobody knows better."""
+    """A connection. `whose` is the user, or the host while nobody knows better; `number` is the last question's."""
 
     def __init__(self, whose: str, writer: asyncio.StreamWriter, *, is_known: bool) -> None:
         self.whose, self.writer, self.is_known = whose, writer, is_known
+        self.number = 0
         self.large: asyncio.Semaphore | None = None
 
     def is_done(self) -> None:

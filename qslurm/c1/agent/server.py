@@ -41,7 +41,7 @@ from qslurm.protocol.job_changes import mark
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier, within
 from qslurm.wire.failures import Failed, failure
-from qslurm.wire.frames import NO_REQUEST, OVERHEAD, SIGNED_SLACK, frame, open_signed, read_head
+from qslurm.wire.frames import OVERHEAD, SIGNED_SLACK, frame, open_signed, read_head
 from qslurm.wire.peer import peer_uid
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Server:
             body = encode(answer)
         except RecursionError:
             body = encode(failure(QslurmError("The answer is nested too deeply to be passed on.")))
-        guest.writer.write(frame(NO_REQUEST, body))
+        guest.writer.write(frame(guest.number, body))
         async with asyncio.timeout(TAKE_S):
             await guest.writer.drain()
         guest.is_done()
@@ -253,7 +253,7 @@ class Server:
             if error.partial:
                 raise
             return None
-        _, size = read_head(head, LARGEST_QUESTION + SIGNED_SLACK)
+        guest.number, size = read_head(head, LARGEST_QUESTION + SIGNED_SLACK)
         if size > SMALL:
             await self._guests.large(guest)
         async with asyncio.timeout(READ_S):

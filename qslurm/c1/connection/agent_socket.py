@@ -18,7 +18,6 @@ from qslurm.c1.connection.agent_messages import (
 from qslurm.errors import UnreachableError
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.failures import Failed, error_of
-from qslurm.wire.frames import NO_REQUEST, signed_frame
 from qslurm.wire.unix_socket import connected_unix
 
 if TYPE_CHECKING:
@@ -51,8 +50,7 @@ class AgentSocket:
             credential = self._sign(body) if self._sign else b""
             self.asked = True
             until = time.monotonic() + self._timeout_s
-            link.send_frame(signed_frame(NO_REQUEST, body, credential), until)
-            said = answers.decode(link.receive(until)[1])
+            said = answers.decode(link.request(body, credential, until))
         except BaseException as error:
             self.close()  # what is left unread (by who was interrupted, say) must not answer the next question
             if not isinstance(error, OSError | EOFError | msgspec.DecodeError):

@@ -12,6 +12,7 @@ from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.listeners.credential_checks import Checks, Sender
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
+from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.reading_queue import ReadingQueue, ReadJob
 from qslurm.c2.dispatcher.replies import Replies, To
 from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer_of
@@ -20,7 +21,6 @@ from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import Address, RawRequest
 from qslurm.protocol.messages import (
     Admit,
     Admitted,
@@ -40,6 +40,7 @@ from qslurm.protocol.messages import (
 )
 from qslurm.system.event_log import EventLog
 from qslurm.system.logfmt import Field
+from qslurm.wire.server import Address, Connection
 
 log = EventLog(__name__)
 refusals = EventLog(f"{__name__}.refusals", a_minute=60)
@@ -68,8 +69,8 @@ class AuthenticatedRequests:
         views: StatusViews,
         answers: Replies,
         send: Callable[[To, Message], None],
-        owner: Callable[[bytes], int | None],
-        is_of_job: Callable[[bytes, int], bool],
+        owner: Callable[[Connection], int | None],
+        is_of_job: Callable[[Connection, int], bool],
         read: ReadJob | None,
     ) -> None:
         self._registry = registry
@@ -106,7 +107,7 @@ class AuthenticatedRequests:
 
     def _who_checks(self, request: RawRequest, checks: Checks) -> tuple[Checks, int | None]:
         """Who checks a credential, and the user whose turn that is."""
-        owner = self._owner(request.address[0])
+        owner = self._owner(request.address.connection)
         if owner in self._trusted:
             return self._trusted_checks, None
         return checks, owner
@@ -154,7 +155,7 @@ class AuthenticatedRequests:
     def _handle_job_request(self, address: Address, message: Attach | Begin | End, uid: int) -> None:
         """A job's step, its TaskProlog or its TaskEpilog speaks."""
         registry = self._registry
-        if not self._is_of_job(address[0], message.job_id):
+        if not self._is_of_job(address.connection, message.job_id):
             refusals.warning("refused", **_names(message), uid=uid, why="not a process of that job")
             self._send(address, step_sessions.another_job(message.job_id))
         elif registry.trouble:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from qslurm.protocol.dispatcher_frames import Address
 from qslurm.protocol.messages import Message, Pending
+from qslurm.wire.server import Address
 
 HOLD_S = 1.0
 """How long a question about an execution is kept before it is answered with Pending."""

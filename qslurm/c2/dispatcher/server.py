@@ -21,10 +21,10 @@ from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.listeners.listeners import Listeners
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
-from qslurm.c2.dispatcher.listeners.unix_listener import UnixListener
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
 from qslurm.c2.dispatcher.pool.remote_runtimes import RemoteRuntimes
+from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.reading_queue import ReadJob
 from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.status_views import StatusViews
@@ -37,7 +37,6 @@ from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import RawRequest
 from qslurm.protocol.messages import (
     END,
     Admit,
@@ -117,7 +116,7 @@ class Server:
 
         door = LaneListener(may_have_lane)
         self._listeners = Listeners(  # first: its port may be taken
-            UnixListener(limits.trusted | {0, os.getuid()}),
+            limits.trusted | {0, os.getuid()},
             _session_server(callers, registry),
             door,
             only_own_job=limits.only_own_job,

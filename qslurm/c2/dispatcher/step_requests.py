@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable
 
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
+from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.replies import Replies, To
 from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import Address, RawRequest, decode_request
+from qslurm.protocol.dispatcher_frames import decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
 from qslurm.runtimes.lanes.leases import Leases
+from qslurm.wire.server import Address, Connection
 
 _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
 
@@ -33,7 +35,7 @@ class StepRequests:
         door: LaneListener,
         answers: Replies,
         send: Callable[[To, Message], None],
-        is_of_job: Callable[[bytes, int], bool],
+        is_of_job: Callable[[Connection, int], bool],
     ) -> None:
         self._registry = registry
         self._leases = leases
@@ -48,7 +50,7 @@ class StepRequests:
         """A job's step asks, with its session's secret as credential."""
         if not step_sessions.is_session(self._registry, message.task, request.credential):
             self._send(request.address, _NOT_KNOWN)
-        elif not self._is_of_job(request.address[0], self._registry.tasks[message.task].job.job_id):
+        elif not self._is_of_job(request.address.connection, self._registry.tasks[message.task].job.job_id):
             self._send(
                 request.address, step_sessions.another_job(self._registry.tasks[message.task].job.job_id)
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode, parse_request
+from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
@@ -131,7 +131,7 @@ class RuntimePool:
         """Give an idle process its next circuit; after `left_s` it is ended, because of `used_up`."""
         if runtime.address is None:
             raise ValueError(f"runtime {runtime.number} is not idle")
-        self.router.send_multipart([*runtime.address, b"", encode(message)])
+        self.router.send_multipart([runtime.address, b"", encode(message)])
         runtime.address = None
         runtime.used = True
         runtime.deadline = now + min(left_s, self.limit_s)
@@ -152,7 +152,7 @@ class RuntimePool:
         except OSError as error:
             log.debug("runtime takes no lanes", runtime=number, why=str(error))
             return  # it is about to be found dead
-        self.router.send_multipart([*runtime.address, b"", encode(lease)])
+        self.router.send_multipart([runtime.address, b"", encode(lease)])
         runtime.address = None
         runtime.deadline = float("inf")
         runtime.used = True
@@ -227,16 +227,16 @@ class RuntimePool:
         self._ends.register(runtime.pidfd, select.EPOLLIN)
 
     def _take_in(self, frames: list[bytes]) -> Message | None:
-        request = parse_request(frames)
         try:
-            message = decode_request(request.body) if request is not None else None
-        except InvalidInputError:
+            address, _, body, secret = frames
+            message = decode_request(body)
+        except (ValueError, InvalidInputError):
             log.warning("a quantum runtime said something that can't be understood")
             return None
-        if request is None or not isinstance(message, Join | Report | Result | LeaseOver):
+        if not isinstance(message, Join | Report | Result | LeaseOver):
             return None
         runtime = self.runtimes.get(message.runtime)
-        if runtime is None or not hmac.compare_digest(runtime.secret, request.credential):
+        if runtime is None or not hmac.compare_digest(runtime.secret, secret):
             log.warning("somebody who is no quantum runtime of ours spoke", runtime=message.runtime)
             return None
         if isinstance(message, Report):
@@ -247,7 +247,7 @@ class RuntimePool:
             self.failures.pop(runtime.backend, None)
             shutil.rmtree(runtime.folder)
         if not runtime.killed_because:
-            runtime.address = request.address
+            runtime.address = address
         return message
 
     def _note_report(self, runtime: Runtime, report: Report) -> None:

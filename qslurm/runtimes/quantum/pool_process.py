@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.c2.config.dispatcher import BackendConfig
-from qslurm.protocol.dispatcher_frames import Address
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.runtimes.quantum.process import Setup
@@ -57,7 +56,7 @@ class Runtime:
     deadline: float
     lanes: RuntimeSide
     joined_at: float = 0.0  # 0: it has not joined
-    address: Address | None = None
+    address: bytes | None = None
     late: str = ""
     killed_because: str = ""
     used: bool = False

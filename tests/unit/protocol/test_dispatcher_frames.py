@@ -5,24 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import decode_reply, decode_request, encode, parse_request
+from qslurm.protocol.dispatcher_frames import decode_reply, decode_request, encode
 from qslurm.protocol.messages import Attach, GetStatus
-
-
-def test_a_req_sockets_message_is_opened_and_its_address_kept() -> None:
-    request = parse_request([b"id", b"\0\0\0\1", b"", b"body", b"credential"])
-    assert request is not None
-    assert (request.address, request.body, request.credential) == (
-        (b"id", b"\0\0\0\1"),
-        b"body",
-        b"credential",
-    )
-
-
-@given(st.lists(st.binary(max_size=20), max_size=10))
-def test_any_frames_are_opened_or_dropped(frames: list[bytes]) -> None:
-    request = parse_request(frames)
-    assert request is None or [*request.address, b"", request.body, request.credential] == frames
 
 
 @given(st.binary(max_size=200))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
 from qslurm.protocol.credentials import Identity
-from qslurm.protocol.dispatcher_frames import RawRequest
 
 _AT_A_TIME = 64  # who comes then is asked to come again
 _OF_ONE = 16  # of these, of one user: others must not bounce because of them

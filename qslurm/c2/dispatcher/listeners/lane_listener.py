@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.dispatcher.listeners.accept import AcceptSocket
-from qslurm.protocol.handshake_limits import HandshakeLimits
 from qslurm.runtimes.lanes.client import DOOR_LIMIT, HELLO_LIMIT, Hello
 from qslurm.system.event_log import EventLog
+from qslurm.wire.accept import AcceptSocket
+from qslurm.wire.handshake_limits import HandshakeLimits
 from qslurm.wire.peer import Peer
 
 log = EventLog(__name__)

@@ -3,122 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
-from qslurm.c2.dispatcher.listeners.unix_listener import UnixListener
+from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.replies import To
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.dispatcher_frames import Address, RawRequest, decode_request, encode, parse_request
+from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Message, Pending, Refused
 from qslurm.runtimes.lanes.client import door_of
-from qslurm.system.event_log import EventLog
+from qslurm.wire.frames import SIGNED_SLACK, FrameError, open_signed
+from qslurm.wire.limits import Limits
+from qslurm.wire.server import Address, Connection, Server
+from qslurm.wire.unix_socket import listen_unix
 
 if TYPE_CHECKING:
     import socket
 
-log = EventLog(__name__)
+LIMITS = Limits(body=BODY_LIMIT + SIGNED_SLACK)
+"""At the Unix socket, for each user of this host."""
 
+_BACKLOG = 512
 _BATCH = 64  # messages taken in before anything else gets its turn
 
 
 class Listeners:
     """Each round, with what the poller says of `ears`, the three that begin with `from_`.
 
-    With `only_own_job`, who asks about a job must be a process of it.
+    With `only_own_job`, who asks about a job must be a process of it. Users who are `exempt` are bounded at each
+    connection only.
     """
 
     def __init__(
-        self, front: UnixListener, callers: SessionServer | None, door: LaneListener, *, only_own_job: bool
+        self,
+        exempt: frozenset[int],
+        sessions: SessionServer | None,
+        lanes: LaneListener,
+        *,
+        only_own_job: bool,
     ) -> None:
-        self._front = front
-        self._callers = callers
-        self._door = door
+        self._server = Server(LIMITS, exempt=exempt)
+        self._path: Path | None = None
+        self._sessions = sessions
+        self._lanes = lanes
         self._only_own_job = only_own_job
-        self.ears = [front.ear, door.ear] + ([callers.ear] if callers else [])
+        self.ears = [self._server.fileno(), lanes.ear] + ([sessions.ear] if sessions else [])
 
     def listen(self, path: str) -> None:
         """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
-        self._front.listen(path)
-        self._door.listen(door_of(path))
+        self._path = Path(path)
+        self._server.listen(
+            listen_unix(
+                self._path, service="dispatcher", setting="socket under [dispatcher]", backlog=_BACKLOG
+            )
+        )
+        self._lanes.listen(door_of(path))
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door."""
-        self._front.welcome(connection, hurried=False)  # it speaks when its file asks for a first circuit
-        self._door.let_in(door)
+        self._server.welcome(connection, hurried=False)  # it speaks when its file asks for a first circuit
+        self._lanes.let_in(door)
 
     @property
     def sessions_address(self) -> str:
         """Where sessions' clients come to, or nothing."""
-        return self._callers.place if self._callers else ""
+        return self._sessions.place if self._sessions else ""
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to take that no descriptor tells of."""
-        return self._front.waiting or (self._callers is not None and self._callers.waiting)
+        return self._server.waiting or (self._sessions is not None and self._sessions.waiting)
 
     def look(self, now: float) -> float:
         """End who takes too long; the answer is when to look again."""
-        again = min(self._front.look(now), self._door.look(now))
-        return again if self._callers is None else min(again, self._callers.look(now))
+        again = min(self._server.check(now), self._lanes.look(now))
+        return again if self._sessions is None else min(again, self._sessions.look(now))
 
     def lane_messages(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
         """What those say who are at the door: their task, and a message."""
-        if ready.pop(self._door.ear, None):
-            yield from self._door.hear()
+        if ready.pop(self._lanes.ear, None):
+            yield from self._lanes.hear()
 
     def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""
-        if not ready.pop(self._front.ear, None) and not self._front.waiting:
+        if not ready.pop(self._server.fileno(), None) and not self._server.waiting:
             return
-        for frames in self._front.hear(_BATCH):
-            request = parse_request(frames)
-            if request is None:
-                log.debug("something came that is no message")
-                continue
+        for address, data in self._server.receive(_BATCH):
             try:
-                message = decode_request(request.body)
+                signed = open_signed(data)
+                message = decode_request(signed.body)
+            except FrameError as error:
+                self._server.end(address.connection, str(error))
             except InvalidInputError as error:
-                self.send(request.address, Refused(kind=error.kind, reason=error.message))
-                continue
-            yield request, message
+                self.send(address, Refused(kind=error.kind, reason=error.message))
+            else:
+                yield RawRequest(address, signed.body, signed.credential), message
 
     def session_messages(self, ready: dict[Any, int]) -> Iterator[tuple[Address, int, bytes]]:
         """What sessions' clients say: where an answer goes, their task, and a message."""
-        if self._callers is None:
+        if self._sessions is None:
             return
-        if ready.pop(self._callers.ear, None) or self._callers.waiting:
-            yield from self._callers.hear(_BATCH)
+        if ready.pop(self._sessions.ear, None) or self._sessions.waiting:
+            yield from self._sessions.hear(_BATCH)
 
     def send(self, address: To, message: Message) -> None:
         """Send to whoever it is, if they are still there."""
         if isinstance(address, int):
-            self._door.tell(address, encode(message))
-        elif self._callers is not None and self._callers.owns(address):
-            self._callers.send(address, message, final=not isinstance(message, Pending))
+            self._lanes.tell(address, encode(message))
+        elif self._sessions is not None and self._sessions.owns(address):
+            self._sessions.send(address, message, final=not isinstance(message, Pending) or message.again)
         else:
-            self._front.send([*address, b"", encode(message)])
+            self._server.send(address, encode(message))
 
     def is_session_client(self, address: To) -> bool:
         """Whether an address is that of a session's client, who is told without asking again."""
-        return self._callers is not None and not isinstance(address, int) and self._callers.owns(address)
+        return self._sessions is not None and not isinstance(address, int) and self._sessions.owns(address)
 
     def address_of(self, task: int) -> Address | None:
         """Where to tell the client of a session what it has not asked for; None if it is not there."""
-        return self._callers.address_of(task) if self._callers else None
+        return self._sessions.address_of(task) if self._sessions else None
 
-    def owner(self, name: bytes) -> int | None:
-        """The uid at the other end of a connection to the socket; None if it is gone."""
-        return self._front.owner(name)
+    def owner(self, connection: Connection) -> int | None:
+        """The uid at the other end of a connection to the socket."""
+        return None if connection.peer is None else connection.peer.uid
 
-    def is_of_job(self, name: bytes, job_id: int) -> bool:
+    def is_of_job(self, connection: Connection, job_id: int) -> bool:
         """Whether a connection to the socket may ask about a job: it was made by a process of that job."""
-        return not self._only_own_job or self._front.job(name) == job_id
+        return not self._only_own_job or (
+            connection.peer is not None and not connection.is_gone and connection.peer.job() == job_id
+        )
 
     def close(self) -> None:
         """Take nothing more."""
-        self._door.close()
-        if self._callers is not None:
-            self._callers.close()
-        self._front.close()
+        self._lanes.close()
+        if self._sessions is not None:
+            self._sessions.close()
+        self._server.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -22,7 +22,6 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
-from qslurm.protocol.handshake_limits import HandshakeLimits
 from qslurm.runtimes.classical.warm.plan import job_step, plan_of, preload
 from qslurm.runtimes.classical.warm.runtime import Step, begin
 from qslurm.runtimes.classical.warm.start import listen, put_client, take_client_away
@@ -30,6 +29,7 @@ from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
 from qslurm.runtimes.classical.warm.step_identity import Caller, assignment, join_cgroups
 from qslurm.system import kernel
 from qslurm.system.logfmt import Field, say
+from qslurm.wire.handshake_limits import HandshakeLimits
 from qslurm.wire.peer import Peer
 
 REQUEST_S = 1.0

@@ -12,7 +12,7 @@ from qslurm.c1.connection.agent_socket import AgentSocket
 from qslurm.errors import UnreachableError
 from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.blocking import BlockingConnection
-from qslurm.wire.frames import NO_REQUEST, frame
+from qslurm.wire.frames import frame
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def ends():
 
 
 def answer(value):
-    return frame(NO_REQUEST, encode(Answered(value)))
+    return frame(1, encode(Answered(value)))
 
 
 def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_question(ends, monkeypatch):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +45,8 @@ from qslurm.protocol.messages import (
     TurnedAway,
 )
 from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.wire.frames import SIGNED_SLACK, frame, signed_frame
+from qslurm.wire.unix_socket import connected_unix
 from tests.unit.c2.dispatcher.running import (
     BELL,
     Running,
@@ -300,23 +301,19 @@ def test_who_looks_sees_what_waits_and_a_stranger_how_much(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.binary(max_size=64), min_size=1, max_size=8))
-def test_rubbish_hurts_nobody(shared: Running, frames: list[bytes]) -> None:
-    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
-        link.linger = 1000
-        link.connect(f"ipc://{shared.config.socket}")
-        link.send_multipart(frames)
-        link.send_multipart([b"", *frames])
+@given(st.binary(max_size=64), st.binary(max_size=64))
+def test_rubbish_hurts_nobody(shared: Running, data: bytes, body: bytes) -> None:
+    for said in (data, frame(1, body), signed_frame(2, body, data)):
+        with connected_unix(shared.config.socket, 30) as link:
+            link.sendall(said)
     assert shared.status().ready
 
 
 def test_a_message_that_is_too_long_ends_its_connection_only(shared: Running) -> None:
-    with zmq.Context() as context, context.socket(zmq.DEALER) as link:
-        link.linger = 0
-        link.connect(f"ipc://{shared.config.socket}")
-        link.send_multipart([b"", b"x" * (BODY_LIMIT + 1), b""])
-        assert not link.poll(200)
-        assert shared.status().ready
+    with connected_unix(shared.config.socket, 30) as link:
+        link.sendall(frame(1, b"x" * (BODY_LIMIT + SIGNED_SLACK + 1))[:1000])
+        assert link.recv(1) == b""
+    assert shared.status().ready
 
 
 def test_nobody_there_is_said_in_time(home: object) -> None:

@@ -13,15 +13,15 @@ import pytest
 from qslurm.c2.config.dispatcher import SessionsConfig
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.errors import ConfigError
-from qslurm.protocol.handshake_limits import (
+from qslurm.protocol.session_frames import host_and_port
+from qslurm.protocol.tls_certificate import have_certificate
+from qslurm.wire.handshake_limits import (
     HANDSHAKES_A_SECOND,
     STRANGERS,
     STRANGERS_OF_ONE,
     UNPROVEN_S,
     HandshakeLimits,
 )
-from qslurm.protocol.session_frames import host_and_port
-from qslurm.protocol.tls_certificate import have_certificate
 
 
 class Clock:

@@ -7,111 +7,86 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-import zmq
 
 from qslurm.errors import UnreachableError
 from qslurm.protocol.credentials import OwnConnection
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.dispatcher_frames import encode
-from qslurm.protocol.dispatcher_socket import Link, LinkError, connect
 from qslurm.protocol.messages import Done, GetStatus
-from qslurm.protocol.zmtp import GREETING, pack, ready
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.frames import frame
+from qslurm.wire.unix_socket import awaited_unix
 
-HELLO = GREETING + ready(b"ROUTER")
+LIMIT = 4 << 20
 
 
 def soon() -> float:
     return time.monotonic() + 30.0
 
 
-@contextmanager
-def libzmq_answers(path: Path) -> Iterator[None]:
-    """A ROUTER of libzmq's that sends each body back, and one of 3 MB for the body `more`."""
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        router.linger = 0
-        router.bind(f"ipc://{path}")
-
-        def serve() -> None:
-            while True:
-                *address, body, _ = router.recv_multipart()
-                router.send_multipart([*address, b"x" * 3_000_000 if body == b"more" else body])
-                if body == b"end":
-                    return
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield
-        with closing(connect(str(path), soon())) as last:
-            last.ask(b"end", b"", soon())
-        thread.join()
-
-
-def test_libzmq_understands_it(home: Path) -> None:
-    with libzmq_answers(home / "s"):
-        link = connect(str(home / "s"), soon())
-        assert [link.ask(body, b"", soon()) for body in (b"a", b"", b"y" * 2_000_000)] == [
-            b"a",
-            b"",
-            b"y" * 2_000_000,
-        ]
-        assert len(link.ask(b"more", b"c" * 300, soon())) == 3_000_000
-        link.close()
-
-
-def test_who_comes_before_the_dispatcher_waits_for_it(home: Path) -> None:
+def test_who_comes_before_the_server_waits_for_it(home: Path) -> None:
     links = []
-    early = threading.Thread(target=lambda: links.append(connect(str(home / "s"), soon())))
+    early = threading.Thread(target=lambda: links.append(awaited_unix(str(home / "s"), soon())))
     early.start()
-    with libzmq_answers(home / "s"):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home / "s"))
+        listener.listen()
         early.join()
-        assert links[0].ask(b"there?", b"", soon()) == b"there?"
+        taken, _ = listener.accept()
         links[0].close()
+        taken.close()
+    with pytest.raises(OSError, match="refused"):
+        awaited_unix(str(home / "s"), time.monotonic())
 
 
-@pytest.mark.parametrize("data", [b"", GREETING, HELLO, HELLO + pack([b"", b"answer"])[:-1]])
+def test_a_large_answer_comes_in_pieces(peers: list[Peer]) -> None:
+    peer = peers[0]
+    answering = peer.answers_one(body := os.urandom(3_000_000))
+    assert peer.link.request(b"more", b"c" * 300, soon()) == body
+    answering.join()
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", frame(1, b"answer")[:-1]])
 def test_an_answer_that_is_cut_off_is_none(data: bytes) -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(data)
     theirs.shutdown(socket.SHUT_WR)
-    with theirs, pytest.raises(LinkError):
-        Link(ours).ask(b"?", b"", soon())
-    ours.close()
+    with theirs, BlockingConnection(ours, LIMIT) as link, pytest.raises((OSError, EOFError)):
+        link.request(b"?", b"", soon())
 
 
 @pytest.mark.parametrize(
-    "data", [b"HTTP/1.1 400 Bad Request\r\n", GREETING + ready(b"DEALER"), HELLO + b"\xff\xff"]
+    "data", [b"HTTP/1.1 400 Bad Request\r\n", bytes(12), frame(2, b"to another request")]
 )
-def test_what_is_no_dispatcher_is_not_believed(data: bytes) -> None:
+def test_what_is_no_answer_is_not_believed(data: bytes) -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(data)
-    with theirs, pytest.raises(LinkError):
-        Link(ours).ask(b"?", b"", soon())
-    ours.close()
+    with theirs, BlockingConnection(ours, LIMIT) as link, pytest.raises(ConnectionError):
+        link.request(b"?", b"", soon())
 
 
 class Peer:
     """The other end of a connection that exists already, by hand."""
 
     def __init__(self) -> None:
-        ours, self._socket = socket.socketpair()
-        self._socket.settimeout(30.0)
-        self._socket.sendall(HELLO)
-        self.link = Link(ours)
+        ours, self.socket = socket.socketpair()
+        self.socket.settimeout(30.0)
+        self.link = BlockingConnection(ours, LIMIT)
+        self._number = 0
 
-    def answer(self) -> None:
-        self._socket.sendall(pack([b"", encode(Done())]))
+    def answer(self, body: bytes = encode(Done())) -> None:
+        self._number += 1
+        self.socket.sendall(frame(self._number, body))
 
-    def answers_one(self) -> threading.Thread:
+    def answers_one(self, body: bytes = encode(Done())) -> threading.Thread:
         """In a thread of its own, once it has been asked."""
 
         def serve() -> None:
-            while b"GetStatus" not in self._socket.recv(1 << 16):
-                continue
-            self.answer()
+            self.socket.recv(1 << 16)
+            self.answer(body)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -124,7 +99,7 @@ def peers() -> Iterator[list[Peer]]:
     yield made
     for peer in made:
         peer.link.close()
-        peer._socket.close()
+        peer.socket.close()
 
 
 def client_of(peers: list[Peer]) -> DispatcherClient:

@@ -1,0 +1,16 @@
+"""A request as it came in at the dispatcher's socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qslurm.wire.server import Address
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """Opened but unread, with the address of its answer."""
+
+    address: Address
+    body: bytes
+    credential: bytes
