@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import pwd
 import subprocess
 from dataclasses import dataclass
 
+from testbed.base import RUN
 from testbed.errors import TestbedError
 
 RESEARCHERS = ("qs_alice", "qs_bob")
@@ -50,7 +52,13 @@ def os_groups(user: str, gid: int) -> tuple[int, ...]:
 
 
 def ensure() -> None:
-    """Make the users and groups that are missing."""
+    """Make the users and groups that are missing; testbeds that are brought up at the same time take turns."""
+    with (RUN / "qslurm-users").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _add_missing()
+
+
+def _add_missing() -> None:
     groups = {group.gr_name for group in grp.getgrall()}
     if RESEARCH_GROUP not in groups:
         _run("groupadd", "--system", RESEARCH_GROUP)
