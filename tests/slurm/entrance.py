@@ -30,8 +30,7 @@ class Entrance:
     """An nginx with C2's own certificate."""
 
     def __init__(self, testbed: Testbed, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = testbed.ports["tls"]
         self.url = f"https://127.0.0.1:{self.port}"
         self.folder, self.certificate, key = folder, folder / "c2.pem", folder / "c2.key"
         subprocess.run(

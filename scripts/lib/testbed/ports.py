@@ -22,6 +22,7 @@ NAMES = (
     "metrics",
     "agent",
     "sessions",
+    "tls",
 )
 """In the order of their numbers; a new one comes last."""
 LOWEST, HIGHEST = 20000, 32000
@@ -54,8 +55,14 @@ def listening(port: int) -> bool:
 
 
 def free(ports: dict[str, int]) -> bool:
-    """Can all these ports be bound now?"""
-    return all(_bindable(port) for port in ports.values())
+    """Can all these ports be bound now?
+
+    Where something listens on one of them none is tried: they are a testbed's that is up, and whose daemon may be just
+    about to start again.
+    """
+    return not any(listening(port) for port in ports.values()) and all(
+        _bindable(port) for port in ports.values()
+    )
 
 
 def _bindable(port: int) -> bool:

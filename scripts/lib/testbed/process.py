@@ -117,10 +117,9 @@ def parent(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def me_and_above() -> set[int]:
-    """This process and those that started it."""
+def with_above(pid: int) -> set[int]:
+    """A process and those that started it."""
     pids: set[int] = set()
-    pid = os.getpid()
     while pid and pid not in pids:
         pids.add(pid)
         pid = parent(pid)

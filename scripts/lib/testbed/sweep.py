@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from testbed import process
@@ -11,7 +12,7 @@ from testbed.process import Process
 
 def left(layout: Layout) -> list[Process]:
     """All processes of this instance, but never us or who started us."""
-    spared = process.me_and_above()
+    spared = process.with_above(os.getpid())
     return [one for one in process.everything() if one.pid not in spared and _ours(layout, one)]
 
 

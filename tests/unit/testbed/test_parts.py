@@ -80,7 +80,7 @@ def test_the_environment_of_a_process_can_be_read() -> None:
 
 def test_we_and_those_above_us_are_spared() -> None:
     above = os.getppid()  # 0 in a container that was entered from outside
-    assert {os.getpid(), above} - {0} <= process.me_and_above()
+    assert {os.getpid(), above} - {0} <= process.with_above(os.getpid())
 
 
 def test_a_listening_port_is_seen() -> None:
@@ -89,6 +89,12 @@ def test_a_listening_port_is_seen() -> None:
         assert ports.listening(port)
         assert not ports.free({"one": port})
     assert not ports.listening(port)
+
+
+def test_no_port_of_a_testbed_that_is_up_is_tried_not_even_for_a_moment() -> None:
+    nobody_can_try = 1 << 16
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not ports.free({"one": nobody_can_try, "other": server.getsockname()[1]})
 
 
 def test_two_instances_that_start_at_once_get_different_ports() -> None:
