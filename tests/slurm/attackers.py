@@ -298,7 +298,7 @@ ATTACKS: dict[str, Attack] = {
     "hybrid: reads": lambda lumi: lumi.runs(harm.READS),
     "hybrid: kills": lambda lumi: lumi.runs(harm.KILLS),
     "hybrid: traces": lambda lumi: lumi.runs(harm.TRACES),
-    "hybrid: leaves files": lambda lumi: lumi.runs(harm.LEAVES),
+    "hybrid: leaves files": lambda lumi: lumi.runs(harm.LEAVES.replace("TESTBED", lumi.testbed.name)),
     "hybrid: executes without pause": lambda lumi: lumi.runs(harm.BUSY, times=4),
     "hybrid: bad circuits": lambda lumi: lumi.runs(harm.REFUSED, times=2),
     "hybrid: large results": lambda lumi: lumi.runs(harm.LARGE_RESULT, times=8),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from testbed import Testbed
+from turns import turn
 
 from qslurm.payload.envelope import Envelope, pack
 from qslurm.payload.handover import SHIPPED
@@ -185,6 +186,12 @@ class Platform:
         self.until(lambda: not self.testbed.c2(["squeue", "--noheader"]).stdout.strip())
         self.until(lambda: self.partition()["slurm_state"] == "UP" and not self.open_tasks())
         self.until(lambda: not self.spooled("turned-away") and not self.spooled("finish"))
+
+
+@pytest.fixture(autouse=True)
+def _beside_other_testbeds(request: pytest.FixtureRequest) -> Iterator[None]:
+    with turn(alone=request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture

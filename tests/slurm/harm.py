@@ -125,7 +125,7 @@ LEAVES = """
 import os
 def execute(qi):
     for place in (".", "/tmp", "/var/tmp", "/dev/shm", *FOLDERS):
-        for name in ("left-by-lumi", "__init__.py", "json.py", "numpy.py", "sitecustomize.py"):
+        for name in ("left-by-lumi-TESTBED", "__init__.py", "json.py", "numpy.py", "sitecustomize.py"):
             try:
                 open(os.path.join(place, name), "w").write("raise SystemExit('lumi was here')")
             except OSError:

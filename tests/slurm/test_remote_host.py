@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from tests.unit.waiting import until
 pytestmark = pytest.mark.slurm
 
 UID = os.getuid()
-HERE, THERE = "10.213.77.1", "10.213.77.2"
+NETWORK = ip_network((int(ip_address("198.18.0.0")) + 4 * (os.getpid() % (1 << 15)), 30))
+"""Of those for measurements, which are nobody's (RFC 2544): each run of the tests on this host has one of its own."""
+HERE, THERE = map(str, NETWORK.hosts())
 _JOIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -37,7 +40,7 @@ def ip(*words: str) -> None:
 @pytest.fixture
 def host() -> Iterator[str]:
     """Another host's name, and a wire to it: `<name>0` is its end here."""
-    name = f"qs{os.getpid() % 100_000}"
+    name = f"qs{os.getpid()}"
     if shutil.which("ip") is None:
         pytest.skip("ip is not installed")
     ip("netns", "add", name)

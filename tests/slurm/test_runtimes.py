@@ -13,6 +13,7 @@ import pytest
 import requests
 from harm import HARM
 from testbed.layout import Layout
+from testbed.process import environment, everything
 
 from qslurm.payload.envelope import Envelope, pack
 from qslurm.runtimes.classical.view import WORK
@@ -141,20 +142,26 @@ def test_a_job_ends_with_its_step_whatever_ends_that(jobs: Jobs) -> None:
         if end == "scancel":
             jobs.platform.testbed.c2(["scancel", str(job_id)])
         else:
-            os.kill(step_of(job_id), signal.SIGKILL)
+            os.kill(step_of(job_id, jobs.layout), signal.SIGKILL)
         jobs.platform.until(lambda runtime=runtime: not Path(f"/proc/{runtime}").exists())
         job = jobs.ended(job_id)
         assert job["state"] == ("cancelled" if end == "scancel" else "failed"), (job, jobs.log(job_id))
 
 
-def step_of(job_id: int) -> int:
-    """The process of a job's step, by the environment that Slurm gave it."""
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or b"client.py" not in (process / "cmdline").read_bytes():
-            continue
-        if f"SLURM_JOB_ID={job_id}\0".encode() in (process / "environ").read_bytes():
-            return int(process.name)
+def step_of(job_id: int, layout: Layout) -> int:
+    """The process of a job's step, by the environment that Slurm gave it; and of which testbed."""
+    wanted = {"SLURM_JOB_ID": str(job_id), "SLURM_CONF": str(layout.c2_conf)}
+    for one in everything():
+        if wanted.items() <= environment(one).items() and "client.py" in command_line(one.pid):
+            return one.pid
     raise AssertionError(f"job {job_id} has no step")
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 _WAITS_FOR_A_SIGNAL = (
@@ -201,6 +208,7 @@ def test_a_restart_of_the_service_leaves_a_running_job_alone(jobs: Jobs) -> None
 def test_a_job_sees_the_system_its_own_folder_and_no_secret(either: Jobs) -> None:
     layout = either.layout
     port = either.platform.testbed.ports["jobmanager"]
+    own = f"own-of-{either.platform.testbed.name}.txt"
     secrets = [layout.keys, layout.gate / "hooks.log", layout.store, layout.job_logs / "center_lumi"]
     source = (
         f"""
@@ -222,7 +230,7 @@ def execute(qi):
         "seen": [path for path in {[str(path) for path in secrets]!r} if readable(path)],
         "system": attempt(lambda: open("/usr/lib/qslurm-was-here", "w")),
         "own": attempt(lambda: open("own.txt", "w").close()),
-        "tmp": [os.listdir("/tmp"), attempt(lambda: open("/tmp/own.txt", "w").close())],
+        "tmp": [os.listdir("/tmp"), attempt(lambda: open("/tmp/{own}", "w").close())],
         "network": attempt(lambda: socket.create_connection(("127.0.0.1", {port}), 2)),
         "processes": sum(name.isdigit() for name in os.listdir("/proc")) < 8,
         "devices": sorted(os.listdir("/dev"))[:2],
@@ -241,7 +249,7 @@ def execute(qi):
         "ConnectionRefusedError",
     }  # there is nothing, or a loopback of its own
     assert found["processes"] is True
-    assert not Path("/tmp/own.txt").exists()
+    assert not Path("/tmp", own).exists()
 
 
 LEAVES = """
@@ -252,20 +260,21 @@ def execute(qi):
     found = {{"seen": [name for place in places if os.path.isdir(place) for name in os.listdir(place)]}}
     for place in places:
         try:
-            open(f"{{place}}/left-by-{{os.environ['SLURM_JOB_ID']}}", "w").write("x")
+            open(f"{{place}}/left-by-{name}-{{os.environ['SLURM_JOB_ID']}}", "w").write("x")
         except OSError:
             pass
 """ + FINALIZE.replace("{", "{{").replace("}", "}}")
 
 
 def test_what_a_job_leaves_in_any_folder_nobody_finds(either: Jobs) -> None:
-    work = either.layout.work
+    work, name = either.layout.work, either.platform.testbed.name
     # what unconfined scripts left that were killed
     before = {left for user in work.iterdir() for left in user.iterdir()}
     for user in ("center_lumi", "center_snellius", "center_snellius"):
-        found = either.found(LEAVES.format(work=work / user), user=user)
+        found = either.found(LEAVES.format(work=work / user, name=name), user=user)
         assert found["seen"] == [WORK.name]
-    assert not [left for place in ("/tmp", "/var/tmp", "/dev/shm") for left in Path(place).glob("left-by-*")]
+    places = ("/tmp", "/var/tmp", "/dev/shm")
+    assert not [left for place in places for left in Path(place).glob(f"left-by-{name}-*")]
     assert {left for user in work.iterdir() for left in user.iterdir()} <= before
 
 
@@ -348,7 +357,7 @@ def no_processes(jobs: Jobs) -> Iterator[None]:
     place = next((one for one in places if (one / "cgroup.procs").exists()), None)
     if place is None:
         pytest.skip("there is no cgroup that counts processes")
-    group = place / f"qslurm-{jobs.platform.testbed.name}"
+    group = place / f"qslurm-{jobs.platform.testbed.name}-{os.getpid()}"
     group.mkdir()
     try:
         if not (group / "pids.max").exists():
@@ -393,7 +402,7 @@ ATTACKS = """
 cat {logs}/center_snellius/{colleague}.out {logs}/center_lumi/*
 echo forged >>{logs}/center_snellius/{colleague}.out
 cat {spool}/job*/slurm_script
-touch {work}/center_snellius/left /tmp/left /var/tmp/left /dev/shm/left
+touch {work}/center_snellius/left /tmp/{left} /var/tmp/{left} /dev/shm/{left}
 timeout 5 scancel {colleague}
 timeout 5 sbatch --partition=p_qx --wrap=true
 echo id=$(id -un) folder=$(pwd) privileges=$(grep -c 'NoNewPrivs:.1' /proc/self/status)
@@ -407,8 +416,9 @@ def test_a_script_can_do_nothing_to_its_colleagues(confined_scripts: Jobs, how: 
         jobs.platform.testbed.stop("runtimes")
     colleague = jobs.submit(ENDLESS)
     jobs.platform.until(lambda: "begun" in jobs.log(colleague))
+    left = f"left-by-{jobs.platform.testbed.name}"
     lines = ATTACKS.format(
-        logs=layout.job_logs, colleague=colleague, spool=layout.spool("c2"), work=layout.work
+        logs=layout.job_logs, colleague=colleague, spool=layout.spool("c2"), work=layout.work, left=left
     )
     job_id = jobs.platform.submit_script(lines)
     jobs.platform.until_state(job_id, "COMPLETED")
@@ -418,7 +428,7 @@ def test_a_script_can_do_nothing_to_its_colleagues(confined_scripts: Jobs, how: 
     assert "Submitted batch job" not in said
     assert jobs.log(colleague).splitlines()[-1] == "begun"
     assert jobs.platform.state(colleague) == "RUNNING"
-    assert not [place for place in ("/tmp", "/var/tmp", "/dev/shm") if Path(place, "left").exists()]
+    assert not [place for place in ("/tmp", "/var/tmp", "/dev/shm") if Path(place, left).exists()]
     assert list((layout.work / "center_snellius").iterdir()) == []
 
 
