@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 from qslurm.c2.config.file import SlurmConfig
 from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
@@ -19,6 +20,7 @@ from qslurm.slurm.command_output import (
 )
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.squeue_output import FACTS_FORMAT, NOTHING_WRITTEN, WORDS_FORMAT, jobs_of, words_of
+from qslurm.system.measured_command import run_measured
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
 """The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
@@ -37,6 +39,8 @@ class Slurm:
     def __init__(self, config: SlurmConfig, *, timeout_s: float = 5.0) -> None:
         self._config = config
         self.timeout_s = timeout_s
+        self.cpu_s = 0.0
+        """The CPU time that the commands have taken."""
 
     def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobInfo]:
         """These jobs (None: all), those that ended lately among them; an id Slurm does not know is left out."""
@@ -53,9 +57,9 @@ class Slurm:
         ):  # squeue says so only when it was asked for one job; of several it leaves it out
             return {}
 
-    def running(self, partitions: Iterable[str]) -> dict[int, JobInfo]:
-        """The jobs of these partitions that slurmctld calls running."""
-        return jobs_of(self._squeue("--states=RUNNING", f"--partition={','.join(partitions)}"))
+    def jobs_in(self, state: Literal["PENDING", "RUNNING"], partitions: Iterable[str]) -> dict[int, JobInfo]:
+        """The jobs of these partitions that slurmctld says are in this state."""
+        return jobs_of(self._squeue(f"--states={state}", f"--partition={','.join(partitions)}"))
 
     def listing(self) -> bytes:
         """All jobs, as slurm/squeue_output.py reads them: what Slurm itself says of each."""
@@ -158,11 +162,6 @@ class Slurm:
         """Let a requeued job start as soon as there is room, instead of after Slurm's two minutes."""
         self.update_job(slurm_id, StartTime="now")
 
-    def held_after_launch(self, partitions: Iterable[str]) -> list[str]:
-        """The jobs of these partitions that slurmctld has put back and holds because their launch went wrong."""
-        pending = jobs_of(self._squeue("--states=PENDING", f"--partition={','.join(partitions)}"))
-        return [str(job.job_id) for job in pending.values() if job.reason in LAUNCH_FAILED]
-
     def release(self, slurm_id: str) -> None:
         """Let a held job run, as soon as there is room."""
         self._run("scontrol", ["release", slurm_id])
@@ -186,15 +185,8 @@ class Slurm:
     ) -> bytes:
         command = [*self._command(program), *arguments]
         try:
-            done = subprocess.run(
-                command,
-                env={**self._environment(), **variables},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self.timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            done = run_measured(command, {**self._environment(), **variables}, self.timeout_s)
+        except TimeoutError:
             raise UnreachableError(
                 f"{of} has not answered {program} within {self.timeout_s:g} s.", hint=f"Is {of} alive?"
             ) from None
@@ -203,6 +195,7 @@ class Slurm:
                 f"{command[0]} can't be run: {error.strerror}.",
                 hint="Set `bin` in [slurm] of the C2 configuration.",
             ) from error
+        self.cpu_s += done.cpu_s
         if done.returncode != 0:
             raise error_of(program, done.stderr.decode(errors="replace"), of)
         return done.stdout

@@ -24,11 +24,17 @@ def test_a_drained_partition_accepts_and_holds_until_it_is_enabled(platform: Pla
     platform.until_state(job_id, "COMPLETED")
 
 
-def test_draining_lets_what_runs_finish(platform: Platform) -> None:
-    job_id = platform.submit_script("sleep 3")
-    platform.until_state(job_id, "RUNNING")
+def test_draining_lets_what_runs_finish_and_starts_nothing_else(platform: Platform) -> None:
+    running = platform.submit_script("sleep 3")
+    platform.until_state(running, "RUNNING")
     platform.operator("partition", "drain", "p_qx")
-    platform.until_state(job_id, "COMPLETED")
+    assert platform.partition()["slurm_state"] == "DOWN"
+    waiting = platform.submit_script("true")
+    platform.until_state(running, "COMPLETED")
+    platform.until(lambda: platform.job(waiting)["Reason"] == "PartitionDown")
+    assert platform.job(waiting)["JobState"] == "PENDING"
+    platform.operator("partition", "enable", "p_qx")
+    platform.until_state(waiting, "COMPLETED")
 
 
 def test_a_closed_partition_refuses_new_jobs_and_runs_those_it_has(platform: Platform) -> None:

@@ -62,6 +62,16 @@ def _marked(entry: Entry, admin_comment: str) -> str:
     return said + BEFORE_NOTE + admin_comment if admin_comment else said
 
 
+def is_outdated(job: JobInfo, known: JobInfo) -> bool:
+    """Whether a job is said to be under way that is known to be over: what is heard comes from two places."""
+    same = (job.submit, job.restart_count, job.marks.key) == (
+        known.submit,
+        known.restart_count,
+        known.marks.key,
+    )
+    return known.is_final and not job.is_final and same
+
+
 def _is_later(row: JobInfo, before: JobInfo) -> bool:
     """Whether a job was submitted when another that had its id was there already."""
     return 0 < before.submit < row.submit and row.restart_count <= before.restart_count

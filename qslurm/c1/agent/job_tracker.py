@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.c1.agent.cancellations import Cancellations
-from qslurm.c1.agent.job_identity import named
-from qslurm.c1.agent.job_table import JobTable
+from qslurm.c1.agent.job_identity import is_outdated, named
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.errors import QslurmError, UnknownJobError
+from qslurm.protocol.job_changes import mark
 from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.job_table import JobTable
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
     from qslurm.c1.connection.center import Center
-    from qslurm.slurm.job_info import JobInfo
+    from qslurm.protocol.job_changes import mark
 
 log = EventLog(__name__)
 
@@ -61,7 +62,7 @@ class JobTracker:
         changed: Callable[[list[JobInfo]], None],
         lost: Reconciler | None = None,
     ) -> None:
-        self.jobs = JobTable()
+        self.jobs = JobTable(is_outdated)
         self.is_live = False
         """Whether C2's job manager says at once what changes."""
 
@@ -100,7 +101,7 @@ class JobTracker:
 
     def job(self, job_id: int) -> JobInfo | None:
         """A job as it was seen last; None if nobody has looked yet."""
-        return self.jobs.row(job_id)
+        return self.jobs.job(job_id)
 
     def tasks(self, job_id: int, key: str) -> list[JobInfo]:
         """A submission's tasks, or its one job, as they were seen last; none if slurmrestd must be asked."""
@@ -110,7 +111,7 @@ class JobTracker:
 
     def saw(self, jobs: list[JobInfo]) -> None:
         """Somebody else has asked for jobs, and there is no doubt that they are as they are called."""
-        self._say_changed([row for row in self._named(jobs) if self.jobs.see(row)])
+        self._say_changed(self._take_in(self._named(jobs)))
 
     def _run(self) -> None:
         center = self._connect()
@@ -165,7 +166,7 @@ class JobTracker:
         self._since = page.since
         page = msgspec.structs.replace(page, jobs=self._named(page.jobs))
         self.cancelled.saw(page.jobs, time.monotonic())
-        self._tell(self.jobs.apply(page))
+        self._tell(self._take_in(page.jobs, page.gone, reset=page.reset))
         self.cancelled.repeat(center, time.monotonic())
         if not page.more and time.monotonic() >= self._missing_at:
             self._missing_at = time.monotonic() + MISSING_S
@@ -212,7 +213,7 @@ class JobTracker:
             slurm = center.slurm
             rows = self._named(job for job in slurm.jobs() if job.user == slurm.user)
             self._list_s = time.monotonic() - began
-            self._tell([row for row in rows if self.jobs.see(row)])
+            self._tell(self._take_in(rows))
             shown = {(row.array_or_job_id, row.marks.key) for row in rows}
             followed = self._suspected(lambda job_id, key: (job_id, key) in shown)
         if followed:
@@ -237,12 +238,18 @@ class JobTracker:
         self._lost.clear(number)
         if row.is_final:
             self._outbox.ended([number])
-        if self.jobs.see(row):
-            self._say_changed([row])
+        self._say_changed(self._take_in([row]))
 
     def _named(self, rows: Iterable[JobInfo]) -> list[JobInfo]:
         """Jobs as C2 tells of them; those on which no key stands any more with that of the submission they are of."""
-        return [named(row, self._outbox, self.jobs.row(row.job_id)) for row in rows]
+        return [named(row, self._outbox, self.jobs.job(row.job_id)) for row in rows]
+
+    def _take_in(
+        self, jobs: Sequence[JobInfo], gone: Sequence[int] = (), *, reset: bool = False
+    ) -> list[JobInfo]:
+        """Keep how jobs are; those whose users must hear of it."""
+        changes = self.jobs.apply(jobs, gone, reset=reset)
+        return [now for before, now in changes if now and (before is None or mark(before) != mark(now))]
 
     def _pause(self) -> float:
         return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError
 from qslurm.protocol.job_changes import Line
+from qslurm.protocol.partition_queue import places
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
@@ -40,8 +41,8 @@ def line_of(
     for entry in outbox.numbered(unseen):
         if job := as_job(entry):
             rows.append(job)
-    places = _places(follower, center)
-    own = [(row.job_id, places[row.job_id]) for row in rows if row.job_id in places]
+    place_of = _places(follower, center)
+    own = [(row.job_id, place_of[row.job_id]) for row in rows if row.job_id in place_of]
     return Line(jobs=rows, places=own)
 
 
@@ -52,4 +53,4 @@ def _places(follower: JobTracker, center: Center) -> dict[int, int]:
             return dict(center.results.places())
         except QslurmError as error:  # the list matters more
             log.warning("C2 does not say the jobs' places", reason=error.message)
-    return follower.jobs.places()
+    return places(follower.jobs.jobs())

@@ -89,7 +89,6 @@ class Changes:
             if self._watch.changed() or time.monotonic() - self._watch.heard > 3 * self._every_s:
                 self._due = self.LOOKS
         except OSError:  # it has ended, or can't be begun: another is begun the next time
-            self._due = self.LOOKS
             self.close()
         return self._due > 0
 
@@ -98,7 +97,8 @@ class Changes:
         self._due -= 1
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more; whoever watches again can't know what has changed meanwhile."""
+        self._due = self.LOOKS
         if self._watch is not None:
             self._watch.close()
             self._watch = None

@@ -1,14 +1,13 @@
 """Tells the job manager how the jobs on C2 are, as they change, for as long as some center follows.
 
 It runs in the gate, as SlurmUser, because nobody else on C2 may see every center's jobs (PrivateData). A full look is
-one squeue in its compact form; it comes soon after something has changed, which hooks say at once (bell.py) and
-slurmctld within a second (watch.py).
+one squeue in its compact form; it comes soon after something has changed, which hooks say at once
+(hooks/gate_notifier.py) and slurmctld within a second (change_detector.py).
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import select
 import socket
 import threading
@@ -20,11 +19,12 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.gate.change_detector import ChangeDetector, deeds_of
-from qslurm.c2.gate.squeue_diff import Jobs
+from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import QslurmError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Wanted, wanted
+from qslurm.slurm.job_table import JobTable
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.unix_socket import connected_unix
 
@@ -53,6 +53,9 @@ SURE_S = 0.05
 DEAF_S = 5.0
 """So long without a word of the watches, and it is looked without them, every so many seconds."""
 
+CURRENT_S = 3.0
+"""So long after slurmctld has said that no job has changed the jobs count as known."""
+
 SEND_S = 10.0
 WATCHES = 2
 """They take turns, so that a change is noticed within half a second."""
@@ -68,7 +71,15 @@ class Feeder:
         self._say = say
         self._ours, self._theirs = os.pipe()
         self._stopping = False
+        self._conversation: _Conversation | None = None
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+
+    def queue(self) -> JobTable | None:
+        """C2's jobs as they were at most CURRENT_S ago; None while nobody follows them. Any thread may ask."""
+        conversation = self._conversation
+        if conversation is None or time.monotonic() - conversation.current_at > CURRENT_S:
+            return None
+        return conversation.reader.table
 
     def start(self) -> None:
         """Begin, if the configuration says where the job manager listens."""
@@ -94,7 +105,8 @@ class Feeder:
                 ):
                     self._say("the job manager is told of jobs", socket=self._path)
                     trouble = ""
-                    _Conversation(self._slurm, link, rung, self._ours, self._say).hold()
+                    self._conversation = _Conversation(self._slurm, link, rung, self._ours, self._say)
+                    self._conversation.hold()
                     why = ""
             except EOFError:
                 why = "it hung up"
@@ -102,6 +114,7 @@ class Feeder:
                 why = str(error)
             except Exception as error:  # noqa: BLE001 -- a bug here must not cost the gate its life, or be silent
                 why = f"{type(error).__name__}: {error}"
+            self._conversation = None
             if why and why != trouble:
                 self._say("the job manager is not told of jobs", "warning", why=why)
                 trouble = why
@@ -120,7 +133,10 @@ class _Conversation:
         say: Callable[..., None],
     ) -> None:
         self._slurm, self._link, self._rung, self._stop, self._say = slurm, link, rung, stop, say
-        self._jobs = Jobs(slurm)
+        self.reader = QueueReader(slurm)
+        self.current_at = float("-inf")
+        """When slurmctld's jobs were last known to be as they are in the reader's table."""
+
         self._watches: list[ChangeDetector] = []
         self._is_wanted = False
         self._asked = 0
@@ -177,7 +193,7 @@ class _Conversation:
             self._doubted = min(self._doubted, max(now, self._made_sure + SURE_S))
         if message.wanted == self._is_wanted:
             return
-        self._is_wanted = message.wanted
+        self._is_wanted, self.current_at = message.wanted, float("-inf")
         self._close_watches()
         self._due, self._doubted = now if message.wanted else float("inf"), float("inf")
 
@@ -196,8 +212,10 @@ class _Conversation:
             self._deeds = deeds_of(self._slurm.deeds())
         except QslurmError:  # the look will say what is wrong, or does without
             return False
-        is_due = min(self._due, self._once_more) < float("inf")
-        return self._has_all and not is_due and self._deeds == before
+        return self._has_all and not self._is_due() and self._deeds == before
+
+    def _is_due(self) -> bool:
+        return min(self._due, self._once_more) < float("inf")
 
     def _heard_bell(self, now: float) -> None:
         self._rung.recv(16)
@@ -209,6 +227,8 @@ class _Conversation:
             if watch.changed():
                 self._due = min(self._due, now)
                 self._look_again(now + SAME_SECOND_S)
+            elif self._has_all and not self._is_due():
+                self.current_at = max(self.current_at, watch.heard)
         except OSError:  # it has ended; another is begun
             watch.close()
             self._watches.remove(watch)
@@ -235,24 +255,26 @@ class _Conversation:
         return now + max(DEAF_S, 10 * self._spent)
 
     def _look(self) -> None:
-        began, asked, self._doubted = _cpu_s(), self._asked, float("inf")
+        before_s, began, asked, self._doubted = self._cpu_s(), time.monotonic(), self._asked, float("inf")
         update: Said | None
         try:
-            update = self._jobs.look()
+            update = self.reader.read()
         except QslurmError as error:
             self._due = time.monotonic() + STILL_S
             if str(error) != self._trouble:
                 self._say("trouble", "warning", about="feed", why=str(error))
             self._trouble = str(error)
+            self.current_at = float("-inf")
             self._send(Trouble(error.message))
             return
         if not self._has_all:
-            update, self._has_all = self._jobs.everything(), True
+            update, self._has_all = self.reader.everything(), True
         update = update or Still()
         update.look = asked
         self._send(update)
         self._trouble = ""
-        self._spent = _cpu_s() - began
+        self.current_at = began
+        self._spent = self._cpu_s() - before_s
         self._not_before = time.monotonic() + max(SHORTEST_PAUSE_S, BREATH * self._spent)
 
     def _send(self, message: Said) -> None:
@@ -270,10 +292,8 @@ class _Conversation:
             watch.close()
         self._watches = []
 
-
-def _cpu_s() -> float:
-    """The CPU time of this thread and of all commands that have ended. On a busy machine a look takes longer than it
-    costs, and a pause by the clock would let users wait for nothing.
-    """
-    commands = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.thread_time() + commands.ru_utime + commands.ru_stime
+    def _cpu_s(self) -> float:
+        """The CPU time of this thread and of its commands. On a busy machine a look takes longer than it costs, and a
+        pause by the clock would let users wait for nothing.
+        """
+        return time.thread_time() + self._slurm.cpu_s

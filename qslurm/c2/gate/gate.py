@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from qslurm.c2.config.file import C2Config, backend_of, partition_of
 from qslurm.c2.gate.change_detector import Changes
@@ -29,10 +30,12 @@ from qslurm.c2.gate.rules import (
     target,
 )
 from qslurm.c2.hooks.spool import Spool
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import LAUNCH_FAILED, Slurm
 from qslurm.errors import QslurmError
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import MOST_ENDS, Ends, Finish, GetEnds, GetStatus, KnownEnd, Status
+from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.job_table import JobTable
 
 STATUS_TIMEOUT_S = 2.0
 """Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
@@ -47,9 +50,20 @@ RELEASES = 3
 
 
 class Gate:
-    """One look at a time. `say` takes an event for the log, with its fields, whenever something changes."""
+    """One look at a time. `say` takes an event for the log, with its fields, whenever something changes.
 
-    def __init__(self, config: C2Config, client: DispatcherClient, say: Callable[..., None]) -> None:
+    `queue` gives C2's jobs if somebody has just read them: then squeue is not asked again.
+    """
+
+    def __init__(
+        self,
+        config: C2Config,
+        client: DispatcherClient,
+        say: Callable[..., None],
+        queue: Callable[[], JobTable | None] = lambda: None,
+    ) -> None:
+        self._queue = queue
+        self._queue_version = -1
         self._partitions = [partition_of(backend.name) for backend in config.backend]
         self._client = client
         self._slurm = Slurm(config.slurm)
@@ -61,7 +75,7 @@ class Gate:
         self._looked_at_nodes = float("-inf")
         self._are_open: set[int] = set()
         self._changes = Changes(self._slurm, int(NODES_EVERY_S))
-        self._releases: Counter[str] = Counter()
+        self._releases: Counter[int] = Counter()
         self._open = ""
         self._has_room = False
         self._beat = Heartbeat(config.gate.state)
@@ -182,10 +196,28 @@ class Gate:
         if status is not None and status.scope != "all":
             raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
         tasks = [] if status is None else status.tasks
-        jobs = self._slurm.jobs(task.job_id for task in tasks)
+        jobs = self._jobs({task.job_id for task in tasks})
         for finish in self._overdue.due(tasks, jobs, now):
             center = next(task.center for task in tasks if task.job_id == finish.job_id)
             self._finish(finish, "its epilog did not", center)
+
+    def _jobs(self, job_ids: Collection[int]) -> dict[int, JobInfo]:
+        """These jobs, as far as slurmctld knows them."""
+        queue = self._queue() if job_ids else None
+        if queue is None:
+            return self._slurm.jobs(job_ids)
+        return {job_id: job for job_id in job_ids if (job := queue.job(job_id)) is not None}
+
+    def _in_state(self, state: Literal["PENDING", "RUNNING"]) -> dict[int, JobInfo]:
+        """The jobs of the partitions in this state."""
+        if (queue := self._queue()) is None:
+            return self._slurm.jobs_in(state, self._partitions)
+        here = set(self._partitions)
+        return {
+            job.job_id: job
+            for job in queue.jobs()
+            if job.state == state and not here.isdisjoint(job.partition.split(","))
+        }
 
     def _ends(self, job_ids: list[int]) -> list[KnownEnd]:
         answer = self._client.ask(GetEnds(job_ids=job_ids)) if job_ids else None
@@ -207,27 +239,32 @@ class Gate:
 
     def _look_at_jobs(self, status: Status | None, tick: float) -> None:
         """Put right what slurmctld has forgotten. The list of ten thousand jobs costs as much as all else here."""
-        has_changed = self._changes.are_there()
+        queue = self._queue()
+        version = -1 if queue is None else queue.version
+        has_changed = self._changes.are_there() if queue is None else version != self._queue_version
+        if queue is not None:  # whoever has read it says what changes
+            self._changes.close()
         if has_changed:
             self._release_held()
         if status is not None:
             self._end_forgotten(status, tick, has_changed=has_changed)
         if has_changed:
             self._changes.seen()
+        self._queue_version = version
 
     def _release_held(self) -> None:
-        for job in self._slurm.held_after_launch(self._partitions):
-            if self._releases[job] < RELEASES:
-                self._releases[job] += 1
-                self._slurm.release(job)  # what of it has run already, the dispatcher knows
-                self._say("job released", job=job, why="slurmctld held it after its second launch")
+        for job in self._in_state("PENDING").values():
+            if job.reason in LAUNCH_FAILED and self._releases[job.job_id] < RELEASES:
+                self._releases[job.job_id] += 1
+                self._slurm.release(str(job.job_id))  # what of it has run already, the dispatcher knows
+                self._say("job released", job=job.job_id, why="slurmctld held it after its second launch")
 
     def _end_forgotten(self, status: Status, tick: float, *, has_changed: bool) -> None:
         """End the jobs whose end slurmctld has forgotten: it would keep their CPUs until it misses them."""
         are_open = {task.job_id for task in status.tasks if not task.over}
         if not has_changed and are_open == self._are_open and not self._stuck.suspects:
             return
-        running = self._slurm.running(self._partitions)  # after the dispatcher was asked which are open
+        running = self._in_state("RUNNING")  # after the dispatcher was asked which are open
         asked = sorted(running.keys() - are_open)
         for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
             job = self._slurm.job(end.job_id)

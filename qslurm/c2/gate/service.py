@@ -32,7 +32,8 @@ def serve(config: C2Config) -> None:
         ) as client,
         closing(_ended(config.gate.state)) as ended,
     ):
-        gate, feeder = Gate(config, client, _say), Feeder(config, _say)
+        feeder = Feeder(config, _say)
+        gate = Gate(config, client, _say, feeder.queue)
         feeder.start()
         partitions = ",".join(partition_of(backend.name) for backend in config.backend)
         _say("watching", partitions=partitions or "none")

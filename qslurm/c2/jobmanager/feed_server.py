@@ -16,12 +16,13 @@ from typing import TypeVar
 
 import msgspec
 
-from qslurm.c2.jobmanager.job_table import Table
+from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol import feed
 from qslurm.protocol.job_changes import Load
 from qslurm.protocol.partition_queue import loads, places
 from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.job_table import JobTable
 from qslurm.system.event_log import EventLog
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.peer import peer_uid
@@ -66,13 +67,12 @@ class Feed:
         self._questions = self._said = self._looked = 0
         """The newest question, the newest that the gate was told of, and the newest that it has looked for."""
         self._lock = threading.Lock()
-        self._table = Table(prefix)
+        self._changes = CenterChanges(prefix)
         self._link: BlockingConnection | None = None
         self._is_wanted = False
         self._is_live = False
         self._asked = self._heard = float("-inf")
         self._trouble = "The gate has not said anything yet."
-        self._version = 0
         self._lines: tuple[int, dict[int, int]] = (-1, {})
         self._loads: tuple[int, list[Load]] = (-1, [])
         """What was made of all jobs, and of which version of the table."""
@@ -95,12 +95,12 @@ class Feed:
         self._thread.join()
         self._path.unlink(missing_ok=True)
 
-    def read(self, question: Callable[[Table], T]) -> T | None:
+    def read(self, question: Callable[[CenterChanges], T]) -> T | None:
         """The answer of the table to a question; None while the gate does not say how the jobs are."""
         with self._lock:
             self._asked = time.monotonic()
             self._want(True)
-            return question(self._table) if self._is_live else None
+            return question(self._changes) if self._is_live else None
 
     def demand(self) -> int:
         """Have the gate look now; the number of this question, for `has_looked`."""
@@ -121,7 +121,7 @@ class Feed:
 
     def places(self) -> dict[int, int] | None:
         """The place in line of each job that waits, among those of all centers; None while nobody knows."""
-        changed = self.read(lambda table: self._all_since(table, self._lines[0]))
+        changed = self.read(lambda changes: self._all_since(changes.table, self._lines[0]))
         if changed is None:
             return None
         version, rows = changed
@@ -131,7 +131,7 @@ class Feed:
 
     def loads(self) -> list[Load] | None:
         """How many jobs wait and run in each partition; None while nobody knows."""
-        changed = self.read(lambda table: self._all_since(table, self._loads[0]))
+        changed = self.read(lambda changes: self._all_since(changes.table, self._loads[0]))
         if changed is None:
             return None
         version, rows = changed
@@ -139,9 +139,10 @@ class Feed:
             self._loads = version, loads(rows)
         return self._loads[1]
 
-    def _all_since(self, table: Table, version: int) -> tuple[int, list[JobInfo] | None]:
+    @staticmethod
+    def _all_since(table: JobTable, version: int) -> tuple[int, list[JobInfo] | None]:
         """The table's version, and all jobs if it is another one: what is made of them is made once, for everybody."""
-        return self._version, None if self._version == version else list(table.all.values())
+        return table.version, None if table.version == version else table.jobs()
 
     def silence(self) -> UnreachableError:
         """Why there is no answer."""
@@ -203,8 +204,7 @@ class Feed:
             elif self._is_wanted and now - self._heard > DEAD_S:
                 raise TimeoutError("it says nothing")
             if isinstance(message, feed.Update):
-                touched = self._table.apply(message)
-                self._version += 1
+                touched = self._changes.apply(message)
             if isinstance(message, feed.Trouble):
                 self._lose(message.reason)
             elif message is not None and self._is_wanted and not self._is_live:

@@ -24,10 +24,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from qslurm.c2.config.file import C2Config
+from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.center_limits import CenterLimits
 from qslurm.c2.jobmanager.feed_server import Feed
 from qslurm.c2.jobmanager.http import InPieces, refuse_other_fields
-from qslurm.c2.jobmanager.job_table import Table
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.job_changes import Line
 from qslurm.system.notifier import Notifier, within
@@ -113,20 +113,20 @@ class Following:
         since = request.query_params.get("since", "")[:64]
         deadline = asyncio.get_running_loop().time() + _seconds(request)
         with self._waits(center) as waiter:
-            page = await self._ask(center, lambda table: table.page(center, since))
+            page = await self._ask(center, lambda changes: changes.page(center, since))
             while not (page.jobs or page.gone or page.reset or waiter.is_dismissed):
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0 or not await within(waiter.event, left):
                     break
                 waiter.event.clear()
-                page = await self._ask(center, lambda table: table.page(center, since))
+                page = await self._ask(center, lambda changes: changes.page(center, since))
         return await self._answer(request, lambda: page)
 
     async def queue(self, request: Request) -> Response:
         """All jobs of the center, and their places; those that were submitted a moment ago, too."""
         center: str = request.state.center
         await self._be_fresh(center)
-        rows = await self._ask(center, lambda table: table.rows(center))
+        rows = await self._ask(center, lambda changes: changes.jobs(center))
 
         def line() -> Line:
             return Line(jobs=rows, places=_of(self._feed.places() or {}, [row.job_id for row in rows]))
@@ -136,7 +136,7 @@ class Following:
     async def places(self, request: Request) -> Response:
         """The center's places."""
         center: str = request.state.center
-        ids = await self._ask(center, lambda table: [row.job_id for row in table.rows(center)])
+        ids = await self._ask(center, lambda changes: [job.job_id for job in changes.jobs(center)])
         return await self._answer(request, lambda: Line(places=_of(self._feed.places() or {}, ids)))
 
     async def loads(self, request: Request) -> Response:
@@ -146,7 +146,7 @@ class Following:
         await self._ask(center, lambda _: True)  # or say why nobody knows
         return await self._answer(request, lambda: self._feed.loads() or [])
 
-    async def _ask(self, center: str, question: Callable[[Table], T]) -> T:
+    async def _ask(self, center: str, question: Callable[[CenterChanges], T]) -> T:
         """The table's answer; the gate may need a moment to begin. UnreachableError if it does not come.
 
         The feed is asked in a thread, here and below: its lock is held while what the gate says is taken in.

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from qslurm.c1.agent import job_tracker
-from qslurm.c1.agent.job_table import JobTable
+from qslurm.c1.agent.job_identity import is_outdated
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.user_queue import line_of
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.protocol.job_changes import Page
 from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.job_table import JobTable
 from tests.unit.waiting import until
 
 PAYLOAD = {"job": {"name": "bell", "comment": "qslurm key=later"}, "script": "#!/bin/sh\n"}
@@ -206,7 +207,7 @@ def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):
     assert not stopping.is_alive()
     c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
     follower._thread.join(60)
-    assert follower.jobs.rows() == []
+    assert follower.jobs.jobs() == []
 
 
 def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
@@ -223,33 +224,18 @@ def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
     until(lambda: len(outbox.on_c2()) < 2)  # it is being written down
 
 
-def test_the_table_knows_a_job_by_its_key_as_well():
-    table = JobTable()
-    assert table.see(row(1))
-    assert not table.see(row(1))
-    assert table.row(1, "key-1") is not None
-    assert table.row(1, "another") is None
-    assert table.tasks(1, "another") == []
-    table.see(row(1, key="another"))  # C2 has given the id again
-    assert table.tasks(1, "another") == [row(1, key="another")]
-    table.apply(Page(since="", reset=True, jobs=[row(7, array=6, tasks="1")]))
-    assert table.tasks(6, "key-7") == [row(7, array=6, tasks="1")]
-    table.apply(Page(since="", gone=[7]))
-    assert table.rows() == table.tasks(6, "key-7") == []
-
-
 def test_a_job_that_is_over_is_not_said_to_run_by_news_that_come_late():
-    table = JobTable()
-    table.see(row(1, "COMPLETED"))
-    assert table.apply(Page(since="", reset=True, jobs=[row(1, "RUNNING")])) == []
-    assert table.row(1).state == "COMPLETED"
+    table = JobTable(is_outdated)
+    table.apply([row(1, "COMPLETED")])
+    assert table.apply([row(1, "RUNNING")], reset=True) == []
+    assert table.job(1).state == "COMPLETED"
     again = msgspec.structs.replace(row(1), restart_count=1)
-    assert table.apply(Page(since="", jobs=[again])) == [again]
+    assert table.apply([again]) == [(row(1, "COMPLETED"), again)]
 
 
 def test_the_list_has_all_open_jobs_of_a_user_with_places_among_all(outbox, c2):
     follower = JobTracker(outbox, lambda: c2, lambda _: None)
-    follower.jobs.apply(Page(since="", reset=True, jobs=[row(1), row(77)]))
+    follower.jobs.apply([row(1), row(77)])
     outbox.take("later", "ann", PAYLOAD)
     outbox.take("bobs", "bob", PAYLOAD)
     waits = JobInfo(job_id=0, name="bell", state="PENDING", reason="Outbox")

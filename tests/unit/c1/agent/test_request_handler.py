@@ -517,7 +517,7 @@ def test_what_may_be_lost_is_not_taken_for_shown_because_its_user_asks(office, q
     comment = f"qslurm key={ours.key}" if keyed else ""
     c2.records = {12: msgspec.structs.replace(WRITTEN_OFF, comment=comment, **change)}
     desk.answer(ANN, question)
-    assert desk.follower.jobs.rows() == []
+    assert desk.follower.jobs.jobs() == []
 
 
 @pytest.mark.parametrize("question", [GetJob(12), GetTasks(12)], ids=["job", "tasks"])

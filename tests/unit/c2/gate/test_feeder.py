@@ -18,12 +18,13 @@ from qslurm.c2.config.jobmanager import JobManagerConfig
 from qslurm.c2.gate import change_detector, feeder
 from qslurm.c2.gate.change_detector import deeds_of
 from qslurm.c2.gate.feeder import Feeder
-from qslurm.c2.gate.squeue_diff import Jobs
+from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, said
 from qslurm.slurm.squeue_output import WORDS
 from qslurm.wire.blocking import BlockingConnection
+from tests.unit.waiting import until
 
 LINE = "{}|{}|{}|p_qx|center_snellius|snellius|normal|{}|N/A|N/A|0|0|5:00|{}|N/A|7||N/A|\n"
 
@@ -38,6 +39,7 @@ class Slurm:
         self.forgets: int | None = None
         self.looks = 0
         self.submitted = self.counted = 0
+        self.cpu_s = 0.0
 
     def put(self, job_id: int, state: str, *, submit: int = 1, name: str = "bell", reason: str = "") -> None:
         self.jobs[job_id] = (state, reason, submit, name)
@@ -74,15 +76,15 @@ def told(update: Update | None) -> list[tuple[int, str, str]]:
 
 def test_what_has_not_changed_is_not_told_again() -> None:
     slurm = Slurm()
-    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    jobs = QueueReader(slurm)  # type: ignore[arg-type]
     slurm.put(1, "PENDING")
     slurm.put(2, "PENDING")
-    assert told(jobs.look()) == [(1, "PENDING", "bell"), (2, "PENDING", "bell")]
-    assert jobs.look() is None
+    assert told(jobs.read()) == [(1, "PENDING", "bell"), (2, "PENDING", "bell")]
+    assert jobs.read() is None
     slurm.put(2, "RUNNING")
-    assert told(jobs.look()) == [(2, "RUNNING", "bell")]
+    assert told(jobs.read()) == [(2, "RUNNING", "bell")]
     del slurm.jobs[1]
-    update = jobs.look()
+    update = jobs.read()
     assert update is not None
     assert (update.rows, update.gone) == ([], [1])
     assert told(jobs.everything()) == [(2, "RUNNING", "bell")]
@@ -90,48 +92,58 @@ def test_what_has_not_changed_is_not_told_again() -> None:
 
 def test_names_are_asked_for_once_and_when_the_job_is_another_or_was_cancelled() -> None:
     slurm = Slurm()
-    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    jobs = QueueReader(slurm)  # type: ignore[arg-type]
     slurm.put(1, "PENDING")
-    jobs.look()
+    jobs.read()
     slurm.put(1, "RUNNING")
-    jobs.look()
+    jobs.read()
     assert slurm.asked == [[1]]
     slurm.put(1, "PENDING", submit=2, name="another")
-    assert told(jobs.look()) == [(1, "PENDING", "another")]
+    assert told(jobs.read()) == [(1, "PENDING", "another")]
     slurm.put(1, "CANCELLED", submit=2, name="another")
-    jobs.look()
+    jobs.read()
     assert slurm.asked == [[1], [1], [1]]
 
 
 def test_a_job_that_is_forgotten_between_two_questions_is_not_told_of() -> None:
     slurm = Slurm()
-    jobs = Jobs(slurm)  # type: ignore[arg-type]
+    jobs = QueueReader(slurm)  # type: ignore[arg-type]
     slurm.put(1, "PENDING")
     slurm.put(2, "PENDING")
     slurm.forgets = 2
-    assert told(jobs.look()) == [(1, "PENDING", "bell")]
+    assert told(jobs.read()) == [(1, "PENDING", "bell")]
     slurm.forgets = None
-    assert jobs.look() is None
+    assert jobs.read() is None
 
 
 @pytest.fixture
-def gate(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Slurm, BlockingConnection, Callable[[], None]]]:
-    """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
-    slurm = Slurm()
-    monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
-    monkeypatch.setattr(feeder, "WATCHES", 0)
-    monkeypatch.setattr(feeder, "STILL_S", 0.02)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(home / "feed.sock"))
-    listener.listen()
+def one(home: Path, slurm: Slurm) -> Feeder:
+    del slurm
     config = C2Config(
         slurm=SlurmConfig(),
         gate=GateConfig(state=str(home)),
         jobmanager=JobManagerConfig(feed=str(home / "feed.sock")),
     )
-    one = Feeder(config, lambda *_, **__: None)
+    return Feeder(config, lambda *_, **__: None)
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    slurm = Slurm()
+    monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
+    return slurm
+
+
+@pytest.fixture
+def gate(
+    home: Path, slurm: Slurm, one: Feeder, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Slurm, BlockingConnection, Callable[[], None]]]:
+    """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
+    monkeypatch.setattr(feeder, "WATCHES", 0)
+    monkeypatch.setattr(feeder, "STILL_S", 0.02)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(home / "feed.sock"))
+    listener.listen()
     one.start()
     link = BlockingConnection(listener.accept()[0], LARGEST)
     yield slurm, link, lambda: gate_notifier.ring(str(home))
@@ -332,4 +344,25 @@ def test_lines_that_are_no_jobs_are_trouble() -> None:
     slurm = Slurm()
     slurm.listing = lambda: b"squeue: something else\n"  # type: ignore[method-assign]
     with pytest.raises(QslurmError):
-        Jobs(slurm).look()  # type: ignore[arg-type]
+        QueueReader(slurm).read()  # type: ignore[arg-type]
+
+
+def test_the_gate_is_given_the_queue_while_it_is_known_and_not_in_trouble(
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]], one: Feeder
+) -> None:
+    slurm, link, ring = gate
+    assert one.queue() is None
+    slurm.put(1, "PENDING")
+    say(link, Wanted(True))
+    hear(link, Update)
+    until(lambda: (queue := one.queue()) is not None and queue.job(1) is not None)
+    slurm.away = True
+    ring()
+    hear(link, Trouble)
+    assert one.queue() is None
+    slurm.away = False
+    ring()
+    hear(link, Still)
+    until(lambda: one.queue() is not None)
+    say(link, Wanted(False))
+    until(lambda: one.queue() is None)

@@ -17,9 +17,9 @@ from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.config.jobmanager import JobManagerConfig
 from qslurm.c2.jobmanager import job_changes
+from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.feed_server import Feed
 from qslurm.c2.jobmanager.job_changes import Following
-from qslurm.c2.jobmanager.job_table import Table
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
@@ -272,14 +272,14 @@ def test_nobody_else_waits_while_what_the_gate_says_is_taken_in(
     manager: Manager, feed: Path, alice: Center, lumi: Center, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taking in a million jobs holds the table for seconds: the loop must not wait for it."""
-    apply, begun, enough = Table.apply, threading.Event(), threading.Event()
+    apply, begun, enough = CenterChanges.apply, threading.Event(), threading.Event()
 
-    def slow(table: Table, update: Update) -> set[str]:
+    def slow(changes: CenterChanges, update: Update) -> set[str]:
         begun.set()
         assert enough.wait(60)
-        return apply(table, update)
+        return apply(changes, update)
 
-    monkeypatch.setattr(Table, "apply", slow)
+    monkeypatch.setattr(CenterChanges, "apply", slow)
     gate = Gate(feed)
     said = gate.has(row(1))
     waiting = [alice.asks(path) for path in ("/v1/queue", "/v1/changes", "/v1/places", "/v1/loads")]
@@ -314,7 +314,7 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
     feed = Feed(str(home / "feed.sock"), "center_", [], lambda _: None)
     gate = Gate(home / "feed.sock")
     said = gate.has(row(1))
-    until(lambda: feed.read(lambda table: len(table.all)))
+    until(lambda: feed.read(lambda changes: len(changes.table.jobs())))
     said.join()
     trusted = feed._trusted
     monkeypatch.setattr(feed, "_trusted", set())
@@ -326,7 +326,7 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
     assert 1 <= sum("somebody else" in record.getMessage() for record in caplog.records) <= 20
     monkeypatch.setattr(feed, "_trusted", trusted)
     gate.says(Update([row(2)]))
-    until(lambda: feed.read(lambda table: len(table.all)) == 2)
+    until(lambda: feed.read(lambda changes: len(changes.table.jobs())) == 2)
     gate.hangs_up()
     feed.close()
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from qslurm.protocol.feed import Update
 from qslurm.protocol.job_changes import Page
 from qslurm.slurm.job_info import JobInfo
+from qslurm.slurm.job_table import JobTable
 
 PAGE = 5000
 """Jobs in one answer."""
@@ -30,7 +31,7 @@ _CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})\.(\d{1,18})")
 
 @dataclass
 class _Center:
-    rows: dict[int, JobInfo] = field(default_factory=dict)
+    jobs: dict[int, JobInfo] = field(default_factory=dict)
     changed: dict[int, int] = field(default_factory=dict)
     """The number of each job's last change; of one that is gone, too."""
 
@@ -44,28 +45,27 @@ class _Center:
     """The highest number of a job that is gone and not told of any more."""
 
 
-class Table:
-    """All jobs. `prefix` begins the Slurm user of each center; other users' jobs only count in line."""
+class CenterChanges:
+    """What has changed for which center.
+
+    `prefix` begins the Slurm user of each center; other users' jobs only count in line.
+    """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._epoch = secrets.token_hex(8)
         self._centers: dict[str, _Center] = {}
-        self.all: dict[int, JobInfo] = {}
+        self.table = JobTable()
         """All jobs of all users."""
 
     def apply(self, update: Update) -> set[str]:
         """Take in what the gate says; the centers whose jobs have changed."""
-        told = {row.job_id: row for row in update.rows}
-        gone = [job_id for job_id in self.all if job_id not in told] if update.reset else update.gone
-        touched = {self._drop(job_id) for job_id in gone}
-        for row in update.rows:
-            before = self.all.get(row.job_id)
-            if before == row:
-                continue
-            if before is not None and before.user != row.user:  # slurmctld has given the id again
-                touched.add(self._drop(row.job_id))
-            touched.add(self._put(row))
+        touched = set()
+        for before, now in self.table.apply(update.rows, update.gone, reset=update.reset):
+            if before is not None and (now is None or now.user != before.user):  # slurmctld gives ids again
+                touched.add(self._drop(before))
+            if now is not None:
+                touched.add(self._put(now))
         touched.discard("")
         for name in touched:
             _compact(self._centers[name])
@@ -84,9 +84,9 @@ class Table:
                 page.more = True
                 break
             number = at
-            row = known.rows.get(job_id)
-            if row is not None:
-                page.jobs.append(row)
+            job = known.jobs.get(job_id)
+            if job is not None:
+                page.jobs.append(job)
             elif at > base:  # who has everything from `base` on has never heard of those that went before
                 page.gone.append(job_id)
         if not page.more:
@@ -94,10 +94,10 @@ class Table:
         page.since = f"{self._epoch}.{number}.{base}"
         return page
 
-    def rows(self, center: str) -> list[JobInfo]:
+    def jobs(self, center: str) -> list[JobInfo]:
         """A center's jobs."""
         known = self._centers.get(center)
-        return list(known.rows.values()) if known else []
+        return list(known.jobs.values()) if known else []
 
     def _since(self, known: _Center, since: str) -> tuple[int, int, bool]:
         """Number, base and whether it is begun anew. A list that is under way has all changes from its base on."""
@@ -108,22 +108,20 @@ class Table:
                 return number, base, False
         return 0, known.number, True
 
-    def _put(self, row: JobInfo) -> str:
-        self.all[row.job_id] = row
-        name = self._center_of(row)
+    def _put(self, job: JobInfo) -> str:
+        name = self._center_of(job)
         if name:
             center = self._centers.setdefault(name, _Center())
-            center.rows[row.job_id] = row
-            self._note(center, row.job_id)
+            center.jobs[job.job_id] = job
+            self._note(center, job.job_id)
         return name
 
-    def _drop(self, job_id: int) -> str:
-        row = self.all.pop(job_id, None)
-        name = self._center_of(row) if row is not None else ""
+    def _drop(self, job: JobInfo) -> str:
+        name = self._center_of(job)
         if name:
             center = self._centers[name]
-            del center.rows[job_id]
-            self._note(center, job_id)
+            del center.jobs[job.job_id]
+            self._note(center, job.job_id)
         return name
 
     def _note(self, center: _Center, job_id: int) -> None:
@@ -131,19 +129,19 @@ class Table:
         center.changed[job_id] = center.number
         center.log.append((center.number, job_id))
 
-    def _center_of(self, row: JobInfo) -> str:
-        return row.user.removeprefix(self._prefix) if row.user.startswith(self._prefix) else ""
+    def _center_of(self, job: JobInfo) -> str:
+        return job.user.removeprefix(self._prefix) if job.user.startswith(self._prefix) else ""
 
 
 def _compact(center: _Center) -> None:
     """Forget what nobody needs, once it is as much as what somebody does."""
-    gone = len(center.changed) - len(center.rows)
+    gone = len(center.changed) - len(center.jobs)
     if gone <= 2 * KEPT and len(center.log) <= 2 * len(center.changed) + SLACK:
         return
     center.log = [(at, job_id) for at, job_id in center.log if center.changed[job_id] == at]
     too_many = gone - KEPT
     if too_many > 0:
-        old = [entry for entry in center.log if entry[1] not in center.rows][:too_many]
+        old = [entry for entry in center.log if entry[1] not in center.jobs][:too_many]
         for at, job_id in old:
             del center.changed[job_id]
             center.forgotten = at

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c2.jobmanager import job_table
-from qslurm.c2.jobmanager.job_table import Table
+from qslurm.c2.jobmanager import center_changes
+from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.protocol.feed import Update
 from qslurm.slurm.job_info import JobInfo
 
@@ -21,7 +21,7 @@ def row(job_id: int, center: str = "snellius", state: str = "PENDING") -> JobInf
 class Follower:
     """A center that keeps what it is told, and asks for pages of a few."""
 
-    def __init__(self, table: Table, center: str) -> None:
+    def __init__(self, table: CenterChanges, center: str) -> None:
         self._table, self._center = table, center
         self._since = ""
         self.jobs: dict[int, JobInfo] = {}
@@ -55,9 +55,9 @@ changes = st.tuples(
 @given(steps=st.lists(changes, max_size=60))
 def test_whoever_follows_has_what_there_is(kept: int, steps: list[tuple[str, int, str, str]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job_table, "KEPT", kept)
-        patch.setattr(job_table, "SLACK", 3)
-        table, there = Table("center_"), dict[int, JobInfo]()
+        patch.setattr(center_changes, "KEPT", kept)
+        patch.setattr(center_changes, "SLACK", 3)
+        table, there = CenterChanges("center_"), dict[int, JobInfo]()
         one, late = Follower(table, "snellius"), Follower(table, "snellius")
         for what, job_id, center, state in steps:
             match what:
@@ -77,11 +77,11 @@ def test_whoever_follows_has_what_there_is(kept: int, steps: list[tuple[str, int
         own = {job_id: job for job_id, job in there.items() if job.user == "center_snellius"}
         assert one.catch_up() == own
         assert late.catch_up() == own
-        assert {job.job_id: job for job in table.rows("snellius")} == own
+        assert {job.job_id: job for job in table.jobs("snellius")} == own
 
 
 def test_only_the_centers_whose_jobs_have_changed_are_told() -> None:
-    table = Table("center_")
+    table = CenterChanges("center_")
     assert table.apply(Update([row(1), row(2, "lumi"), row(3, "x")])) == {"snellius", "lumi", "x"}
     assert table.apply(Update([row(1), row(2, "lumi", "RUNNING")])) == {"lumi"}
     assert table.apply(Update(gone=[1, 77])) == {"snellius"}
@@ -92,7 +92,7 @@ def test_only_the_centers_whose_jobs_have_changed_are_told() -> None:
 
 @pytest.mark.parametrize("since", ["", "x", "1.2.3", "0" * 16 + ".1.1", "9" * 60])
 def test_who_knows_nothing_is_given_everything(since: str) -> None:
-    table = Table("center_")
+    table = CenterChanges("center_")
     table.apply(Update([row(1)]))
     page = table.page("snellius", since)
     assert (page.reset, [one.job_id for one in page.jobs]) == (True, [1])
