@@ -44,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ctrl-C ends the processes of a parallel run with their testbeds up: the one that began them cleans up."""
+    if os.geteuid() == 0 and config.getoption("numprocesses", None):
+        for left in (CHECKOUT / ".state" / "testbed").glob(f"{INSTANCE}gw*"):
+            Testbed(left.name).down()
+
+
 def _choose_examples() -> None:
     """No test may depend on how fast something is, nor fail by chance for somebody who changed something else.
 
