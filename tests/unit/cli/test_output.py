@@ -1,22 +1,17 @@
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from testbed.layout import CHECKOUT
 
-from qslurm import errors
 from qslurm.cli.output import (
     BAR_WIDTH,
     bars,
-    job_document,
     print_facts,
     print_table,
     short_name,
     wants_json,
 )
 from qslurm.cli.time_format import duration
-from qslurm.slurm.job_info import JobInfo
 
 ROOT = CHECKOUT
 
@@ -70,12 +65,3 @@ def test_what_another_user_wrote_does_nothing_to_a_terminal(capsys):
 def test_a_long_name_leaves_the_other_columns_where_they_are():
     assert short_name("vqe") == "vqe"
     assert short_name("x" * 300) == "x" * 31 + "…"
-
-
-def test_the_documentation_names_every_field_of_a_job_and_every_kind_of_error():
-    named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "json.md").read_text()))
-    assert set(job_document(JobInfo(job_id=1, name="x", state="PENDING"))) <= named
-    kinds = {
-        e.kind for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.QslurmError)
-    }
-    assert kinds <= named
