@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slurm
 PROGRAM = """
 import concurrent.futures
 from qslurm import Center
-from qslurm.center import waiting
+from qslurm.c1.connection import polling
 
-waiting.FIRST_DELAY_S = waiting.LONGEST_DELAY_S = 3600.0
+polling.FIRST_DELAY_S = polling.LONGEST_DELAY_S = 3600.0
 FLIP = "version 3.0; qubit q; bit b; X q; b = measure q"
 with Center(backend="qx") as center:
     jobs = [center.submit(FLIP, shots=number) for number in (1, 2, 3)]

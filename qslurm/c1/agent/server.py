@@ -27,6 +27,7 @@ from qslurm.c1.connection.agent_messages import (
     GetJob,
     GetMoved,
     GetStatus,
+    GetTasks,
     Hello,
     LetGo,
     Moved,
@@ -205,12 +206,15 @@ class Server:
                     ):
                         submission = await self._in_thread(guest, kind, self._desk.intake.how_is, key)
                     return submission
-            case GetJob(job_id=job_id, seen=seen, patience_s=patience_s) if seen:
+            case GetTasks(waits_for=job_id, seen=seen, patience_s=patience_s) if seen:
                 with self._bell.listening(("job", job_id)) as event:
-                    job: JobInfo = await ask()
-                    if mark(job) == seen and await within(event, min(patience_s, LONGEST_PATIENCE_S)):
-                        job = await ask()
-                    return job
+                    tasks: list[JobInfo] = await ask()
+                    if any(task.job_id == job_id and mark(task) == seen for task in tasks):
+                        del tasks  # of an array they are many, and nobody needs them while nothing changes
+                        await within(event, min(patience_s, LONGEST_PATIENCE_S))
+                        await self._guests.large(guest)
+                        tasks = await ask()
+                    return tasks
             case GetMoved(patience_s=patience_s):
                 with self._bell.listening(("news", user.name)) as event:
                     moved: Moved = await ask()

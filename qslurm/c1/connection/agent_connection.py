@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qslurm.c1.connection.agent_messages import (
     AgentStatus,
-    GetJob,
     GetMoved,
     GetStatus,
+    GetTasks,
     LetGo,
     Moved,
     Question,
@@ -79,18 +79,20 @@ class AgentConnection(Center):
         del waited_s
         return LONGEST_DELAY_S
 
-    def pause(self, seconds: float, job: JobInfo | None) -> None:
-        """Wait until the job is another than it was, but no longer than so many seconds."""
+    def pause(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
+        """Wait until the job is another than it was, but no longer than so many seconds; how it is then."""
         from qslurm.protocol.job_changes import mark
 
-        began, least = time.monotonic(), min(seconds, AGAIN_S)
+        began, least, tasks = time.monotonic(), min(seconds, AGAIN_S), None
         if job is not None:
+            question = GetTasks(job.array_or_job_id, job.job_id, mark(job), seconds)
             try:
-                self._line.ask(GetJob(job.job_id, mark(job), seconds), JobInfo)
+                tasks = self._line.ask(question, list[JobInfo])
                 least = min(seconds, AT_LEAST_S)
             except UnreachableError:
                 pass  # whoever waits asks again, and knows for how long
         time.sleep(max(0.0, least - (time.monotonic() - began)))
+        return tasks
 
     def moved(self, since: int, patience_s: float) -> Moved:
         """Which of the user's jobs have changed since an answer had this number: once some have, or after so long."""

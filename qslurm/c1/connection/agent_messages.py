@@ -47,11 +47,9 @@ class Submit(msgspec.Struct, tag="submit"):
 
 
 class GetJob(msgspec.Struct, tag="job"):
-    """One of the user's jobs. JobInfo; with `seen`, its state, once it is another or `patience_s` are over."""
+    """One of the user's jobs. JobInfo."""
 
     job_id: JobId
-    seen: str = ""
-    patience_s: Seconds = 0.0
 
 
 class GetJobs(msgspec.Struct, tag="jobs"):
@@ -78,9 +76,16 @@ class GetMoved(msgspec.Struct, tag="moved"):
 
 
 class GetTasks(msgspec.Struct, tag="tasks"):
-    """One of the user's jobs, or each task of an array. JobInfos."""
+    """One of the user's jobs, or each task of an array. JobInfos.
+
+    With `seen`, which is how the job or task `waits_for` was, the answer comes once that is another, or after
+    `patience_s`.
+    """
 
     job_id: JobId
+    waits_for: JobId = 0
+    seen: str = ""
+    patience_s: Seconds = 0.0
 
 
 class GetAccounted(msgspec.Struct, tag="accounted"):

@@ -101,10 +101,14 @@ class Center:
 
         return next_delay(waited_s)
 
-    def pause(self, seconds: float, job: JobInfo | None) -> None:
-        """Wait before the next look at a job: so long, or less if it is known to have changed."""
+    def pause(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
+        """Wait before the next look at a job: so long, or less if it is known to have changed.
+
+        How it is then, with the other tasks of its array, where somebody tells; else who waits must ask.
+        """
         del job
         time.sleep(seconds)
+        return None
 
     def moved(self, since: int, patience_s: float) -> Moved | None:
         """Which jobs have changed since an answer had this number, once there are some; None where nobody tells."""

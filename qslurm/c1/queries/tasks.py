@@ -65,18 +65,19 @@ class Tasks:
         return next((job.why for job in self.jobs if not job.is_final and job.why), "")
 
 
-def look(center: Center, ref: JobRef, *, forgotten: bool = True) -> Tasks:
+def look(
+    center: Center, ref: JobRef, *, forgotten: bool = True, told: Sequence[JobInfo] | None = None
+) -> Tasks:
     """A job, or an array's tasks, as they are now; UnknownJobError for a task that the array does not have.
 
     slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
+    `told` is what Slurm says of them, if somebody has just said so.
     """
+    known = center.slurm.tasks(ref.job_id) if told is None else list(told)
     if ref.task is None:
-        known = center.slurm.tasks(ref.job_id)
         is_array = any(job.array_job_id is not None for job in known)
         if not is_array:
             return Tasks(ref, (one.judge(center, _latest(known)),))
-    else:
-        known = center.slurm.tasks(ref.job_id)
     if forgotten:
         known += _accounted(center, ref.job_id, known)
     tasks = [one.judge(center, job) for job in _one_of_each(known)]
@@ -141,13 +142,18 @@ def wait(
     from qslurm.c1.connection.polling import wait_until_final
 
     open_one: JobInfo | None = None
+    told: list[JobInfo] | None = None
 
     def ask() -> Tasks:
         nonlocal open_one
         open_one = None
-        seen = _look_lightly(center, ref)
+        seen = _look_lightly(center, ref, told)
         open_one = next((job for job in seen.jobs if not job.is_final), None)
         return seen
+
+    def pause(seconds: float) -> None:
+        nonlocal told
+        told = center.pause(seconds, open_one)
 
     try:
         return wait_until_final(
@@ -155,17 +161,17 @@ def wait(
             on_poll=on_poll,
             timeout_s=timeout_s,
             what=f"Job {ref}",
-            sleep=lambda seconds: center.pause(seconds, open_one),
+            sleep=pause,
             delay=center.delay,
         )
     except TimedOutError as error:
         raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits on.") from error
 
 
-def _look_lightly(center: Center, ref: JobRef) -> Tasks:
+def _look_lightly(center: Center, ref: JobRef, told: Sequence[JobInfo] | None) -> Tasks:
     """As `look`, asking the accounting only when it is over: that is slow where there are many jobs."""
-    tasks = look(center, ref, forgotten=ref.task is not None)
-    return look(center, ref) if tasks.is_final and tasks.is_array else tasks
+    tasks = look(center, ref, forgotten=ref.task is not None, told=told)
+    return look(center, ref, told=told) if tasks.is_final and tasks.is_array else tasks
 
 
 _WORST: tuple[tuple[str, type[QslurmError], str], ...] = (

@@ -6,7 +6,7 @@ import hashlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,11 +178,12 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
 
     began = heard = time.monotonic()
     said, place, asked = "", 0, float("-inf")
+    told: list[JobInfo] | None = None
     while True:
         now = time.monotonic()
         info = None
         try:
-            info = _look(center, job_id)
+            info = _look(center, job_id, told)
             heard = now
             if info.word == "running":
                 return
@@ -198,14 +199,14 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
             say(f"Waiting: {why.rstrip('.')}.")
         if not limit.left_s:
             raise limit.over(why)
-        center.pause(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
+        told = center.pause(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
 
 
-def _look(center: Center, job_id: int) -> JobInfo:
-    """The job, while it is not over; how it ended, if it has."""
+def _look(center: Center, job_id: int, told: Sequence[JobInfo] | None = None) -> JobInfo:
+    """The job, while it is not over; how it ended, if it has. `told` is what somebody has just said of it."""
     from qslurm.c1.queries import jobs
 
-    info = jobs.look(center, job_id)
+    info = jobs.judge(center, told[0]) if told else jobs.look(center, job_id)
     if info.is_final:
         raise jobs.outcome_error(center, info) or EndedError("The session has ended before anybody came.")
     return info

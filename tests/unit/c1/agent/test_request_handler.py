@@ -235,7 +235,7 @@ def test_of_many_results_a_user_gets_their_own(office):
         GetJob(2**32),
         GetResults([1] * 251),
         CancelJob(-1),
-        GetJob(1, "RUNNING", float("nan")),
+        GetTasks(1, 1, "RUNNING", float("nan")),
         GetLog(1, 2**63),
         GetStarts("k" * 1000),
         Submit("k" * 32, {}, waits="snellius:12,x:0"),

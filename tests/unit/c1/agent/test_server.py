@@ -4,10 +4,13 @@ import asyncio
 import socket
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from qslurm.c1.agent import server
-from qslurm.c1.connection.agent_messages import GetStatus, answers, encode
+from qslurm.c1.connection.agent_messages import GetStatus, GetTasks, answers, encode
+from qslurm.protocol.job_changes import mark
+from qslurm.slurm.job_info import JobInfo
 from qslurm.system.notifier import Notifier
 from qslurm.wire.failures import Failed
 from qslurm.wire.frames import NO_REQUEST, OVERHEAD, signed_frame
@@ -15,8 +18,8 @@ from qslurm.wire.frames import NO_REQUEST, OVERHEAD, signed_frame
 PATIENCE_S = 60
 
 
-def question():
-    return signed_frame(NO_REQUEST, encode(GetStatus()), b"")
+def question(about=None):
+    return signed_frame(NO_REQUEST, encode(about or GetStatus()), b"")
 
 
 @pytest.mark.parametrize("size", [50_000, 5_000_000])
@@ -65,3 +68,65 @@ def test_an_answer_that_is_nested_too_deeply_is_told_and_the_agent_does_not_hang
         said = answers.decode(theirs.recv(1 << 16)[OVERHEAD:])
     assert isinstance(said, Failed)
     assert "nested too deeply" in said.message
+
+
+def waits(states, rings, patience_s=PATIENCE_S):
+    """What who waits for a job is answered, which has one state at each look; and how often it was looked at."""
+    jobs = [JobInfo(job_id=7, state=state) for state in states]
+    looked = []
+
+    async def story(ours, theirs):
+        notifier = Notifier(asyncio.get_running_loop())
+
+        def answer(user, question):
+            looked.append(question)
+            if rings:
+                notifier.ring(("job", 7))  # it changes while somebody looks
+            return [jobs.pop(0)]
+
+        agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        theirs.sendall(question(GetTasks(7, 7, mark(jobs[0]), patience_s)))
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
+        agent.close()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asyncio.run(story(ours, theirs))
+        theirs.settimeout(PATIENCE_S)
+        answered = answers.decode(theirs.recv(1 << 16)[OVERHEAD:])
+    (job,) = msgspec.convert(answered.value, list[JobInfo])
+    return job.state, len(looked)
+
+
+def test_who_waits_for_a_job_is_answered_with_its_new_state_once_it_has_changed():
+    assert waits(["PENDING", "RUNNING"], rings=True) == ("RUNNING", 2)
+
+
+def test_who_waits_for_a_job_that_does_not_change_hears_so_in_the_end():
+    assert waits(["PENDING", "PENDING"], rings=False, patience_s=0.05) == ("PENDING", 2)
+
+
+def test_who_has_missed_a_change_is_answered_at_once():
+    states = ["PENDING", "RUNNING"]
+    jobs = [JobInfo(job_id=7, state=state) for state in states]
+    looked = []
+
+    async def story(ours, theirs):
+        def answer(user, question):
+            looked.append(question)
+            return [jobs[1]]
+
+        notifier = Notifier(asyncio.get_running_loop())
+        agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        theirs.sendall(question(GetTasks(7, 7, mark(jobs[0]), PATIENCE_S)))
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S / 2)
+        agent.close()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asyncio.run(story(ours, theirs))
+    assert len(looked) == 1

@@ -59,8 +59,11 @@ class C2:
         self.asked = []
         self.has_platform, self.prefix = True, ""
         self.paused = []
+        self.tells = []
+        self.looked = 0
 
     def _tasks(self, _):
+        self.looked += 1
         return list(self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
 
     def _job(self, job_id):
@@ -88,6 +91,7 @@ class C2:
 
     def pause(self, seconds, job):
         self.paused.append(job)
+        return self.tells.pop(0) if self.tells else None
 
 
 def counted(job_id, key="k#0", **more):
@@ -125,6 +129,19 @@ def test_waiting_for_an_array_is_over_with_its_last_task():
     assert len(wait(c2, JobRef(12), on_poll=polls.append).jobs) == 3
     assert [poll.job.is_final for poll in polls] == [False, False, True]
     assert [job.shown_id for job in c2.paused] == ["12_[2-3%1]", "12_2"]
+
+
+def test_who_is_told_how_the_job_is_by_whom_it_waits_with_does_not_ask_again():
+    c2 = C2([[job_info(job_id=5, name="x", state="PENDING")]])
+    c2.tells = [
+        [job_info(job_id=5, name="x", state="RUNNING")],
+        None,  # whoever tells is away for a moment
+        [job_info(job_id=5, name="x", state="COMPLETED")],
+    ]
+    polls = []
+    assert wait(c2, JobRef(5), on_poll=polls.append).word == "completed"
+    assert [poll.job.word for poll in polls] == ["waiting", "running", "waiting", "completed"]
+    assert c2.looked == 2
 
 
 @pytest.mark.parametrize(
