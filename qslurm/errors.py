@@ -1,4 +1,4 @@
-"""Every error qslurm raises on purpose, each with the exit code its command ends with.
+"""All errors that qslurm raises deliberately, each with a command's exit code.
 
 The message is one sentence that says what is wrong; the hint says what to do next.
 """
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class QslurmError(Exception):
-    """The root of the tree: something went wrong that no narrower class names (exit code 1)."""
+    """The base class; exit code 1 for errors without a narrower class."""
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "unexpected"
@@ -24,32 +24,32 @@ class QslurmError(Exception):
 
 
 class NoRoomError(QslurmError):
-    """The disk that something has to be kept on is full."""
+    """A disk is full."""
 
     kind = "no_room"
 
 
 class InvalidInputError(QslurmError):
-    """What the user gave can't be used: a file, an option, a payload (exit code 2)."""
+    """Invalid user input: a file, an option, a payload (exit code 2)."""
 
     exit_code = 2
     kind = "invalid_input"
 
 
 class CircuitError(InvalidInputError):
-    """A circuit is not valid cQASM, or asks for what no backend can do."""
+    """A circuit is invalid, or exceeds what any backend supports."""
 
     kind = "invalid_circuit"
 
 
 class ConfigError(InvalidInputError):
-    """A configuration file is missing, unreadable, or says something it can't."""
+    """A configuration file is missing, unreadable or invalid."""
 
     kind = "invalid_config"
 
 
 class RefusedError(QslurmError):
-    """C2 answered, and said no to the job (exit code 3). `slurm_error` is Slurm's number for it, if it gave one."""
+    """C2 refused the request (exit code 3). `slurm_error` is Slurm's error number, if any."""
 
     exit_code = 3
     kind = "refused"
@@ -57,32 +57,32 @@ class RefusedError(QslurmError):
 
 
 class UnknownJobError(RefusedError):
-    """C2 knows no such job, or none that this center may see."""
+    """The job does not exist on C2, or this center may not see it."""
 
     kind = "unknown_job"
 
 
 class DuplicateError(RefusedError):
-    """C2 has accepted this very submission before: its key is known there."""
+    """C2 already has a submission with this key."""
 
     kind = "duplicate"
 
 
 class NotReadyError(RefusedError):
-    """The job is known, but what was asked of it does not exist yet."""
+    """The job exists, but the requested data does not yet."""
 
     kind = "not_ready"
 
 
 class TokenError(QslurmError):
-    """A token is missing, malformed, expired, or was refused (exit code 4)."""
+    """A token is missing, malformed, expired, or refused by C2 (exit code 4)."""
 
     exit_code = 4
     kind = "token"
 
 
 class PermissionDeniedError(QslurmError):
-    """The user, not the token, lacks the right to do this (exit code 4)."""
+    """The user, rather than the token, lacks permission (exit code 4)."""
 
     exit_code = 4
     kind = "permission"
@@ -95,26 +95,26 @@ class TooOftenError(QslurmError):
 
 
 class UnreachableError(QslurmError):
-    """C2, or one of its services, did not answer (exit code 5)."""
+    """C2 or one of its services did not answer (exit code 5)."""
 
     exit_code = 5
     kind = "unreachable"
 
 
 class AccountingAwayError(UnreachableError):
-    """C2's slurmdbd, or its database, does not answer; nobody else knows of jobs that slurmctld has forgotten."""
+    """C2's slurmdbd or its database is down; no other service knows purged jobs."""
 
     kind = "accounting_away"
 
 
 class UncertainError(UnreachableError):
-    """A submission was sent and no answer came: the job may or may not exist on C2."""
+    """A submission was sent without an answer: the job may or may not exist on C2."""
 
     kind = "uncertain"
 
 
 class KeptError(UncertainError):
-    """C2 is away, and the center's agent has the submission on its disk: C2 will have it, once."""
+    """C2 is unreachable, and the center's agent keeps the submission and will send it."""
 
     kind = "kept"
 
@@ -141,6 +141,6 @@ class TimedOutError(QslurmError):
 
 
 class UsedUpError(TimedOutError):
-    """The job has used the QPU-seconds that it may use."""
+    """The job has used its QPU-seconds."""
 
     kind = "used_up"

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 @dataclass(frozen=True)
 class Origin:
-    """Who submits. `system` is "slurm" (or another batch system's name) inside a job, "shell" outside one.
+    """The origin of a submission. `system` is "slurm" (or another batch system) inside a job, "shell" outside.
 
     `inside` is the job that this one runs in, where a workflow tool runs in a batch system's job.
     """
@@ -27,7 +27,7 @@ class Origin:
     inside: str = ""
 
     def format(self) -> str:
-        """As it stands in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account].
+        """As in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account].
 
         What a comment can't carry of a name is percent-encoded (RFC 3986), as UTF-8.
         """
@@ -39,19 +39,19 @@ class Origin:
 
 
 def user_of(origin: str) -> str:
-    """The user in an origin's text, whoever wrote it; "" where it says none."""
+    """The user in an origin; "" if it names none."""
     return _decoded(_parts(origin)[3])
 
 
 def with_user(origin: str, user: str) -> str:
-    """The same place, of this user, whatever it said of one; a shell's where it says no place."""
+    """The origin with this user instead of its own; a shell's if it is invalid."""
     system, cluster, job, _, account = _parts(origin)
     parts = [system or "shell", cluster, job, _encoded(user, LONGEST_USER)]
     return ":".join([*parts, account] if account else parts)
 
 
 def names_of_this_user(environ: Mapping[str, str]) -> set[str]:
-    """All that a process's user may be called in origins: by its batch system, its shell, and the system.
+    """All names of a process's user in origins: from the batch system, the shell and the system.
 
     In a job Slurm's word counts, the center's agent goes by the system's, and they may write one name differently:
     with a domain before it, behind it, or without.
@@ -61,7 +61,7 @@ def names_of_this_user(environ: Mapping[str, str]) -> set[str]:
 
 
 def describe(origin: str) -> str:
-    """An origin's text in words: "slurm job 12_3 on snellius, by alice (account physics)"."""
+    """An origin as text: "slurm job 12_3 on snellius, by alice (account physics)"."""
     system, cluster, place, *who = _parts(origin)
     if not system:
         return ""
@@ -76,7 +76,7 @@ def describe(origin: str) -> str:
 
 @dataclass(frozen=True)
 class System:
-    """The names of the environment variables in which a batch system tells its jobs who they are.
+    """Environment variables in which a batch system identifies its jobs.
 
     Of several names the first that is set counts. `job_id` is what marks a job of this system, or `mark` where jobs
     need not be told their id.
@@ -90,7 +90,7 @@ class System:
     account: tuple[str, ...] = ()
     mark: tuple[str, ...] = ()
     no_job: tuple[str, ...] = ()
-    """Where one of these is set, the mark is a shell's, and no job's."""
+    """Variables that mark a shell rather than a job."""
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -126,18 +126,18 @@ SYSTEMS: tuple[System, ...] = (
         account=("PBS_ACCOUNT",),
     ),
 )
-"""Looked at in this order: one that starts jobs inside another's (a workflow tool) stands before it."""
+"""Batch systems, in order of detection: systems that start jobs inside others come first."""
 
 _USER = ("USER", "LOGNAME")
 
 LONGEST_USER = 600
-"""Letters of a user in an origin; Linux allows names of 255 bytes, and a comment has room for 1024."""
+"""Maximum characters of a user; Linux allows 255 bytes, a comment 1024."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_.@+-]*")
 
 
 def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origin:
-    """Where a process with this environment comes from; `user` is for who knows better than the environment."""
+    """The origin of a process with this environment; `user` overrides the environment's."""
     found = [_of_system(system, environ) for system in SYSTEMS if _is_inside(system, environ)]
     if not found:
         return Origin("shell", user=user or _first(environ, _USER))
@@ -160,7 +160,7 @@ def _is_the_same(inner: Origin, outer: Origin) -> bool:
 
 
 def of_process(environ: Mapping[str, str]) -> Origin:
-    """Where this process comes from; a batch system need not tell its jobs who their user is, the system knows."""
+    """The origin of this process; the user comes from the system if the batch system names none."""
     origin = origin_from_environment(environ)
     return origin if origin.user else replace(origin, user=_name_of_process())
 
@@ -175,7 +175,7 @@ def _name_of_process() -> str:
 
 
 def slurm_job(environ: Mapping[str, str]) -> str:
-    """The Slurm job that a process with this environment runs in, in this very run: `cluster:12_3:0`, or nothing.
+    """The Slurm job of a process with this environment, as `cluster:12_3:0`, or "".
 
     The last number says how often the job was restarted.
     """
@@ -189,7 +189,7 @@ def slurm_job(environ: Mapping[str, str]) -> str:
 
 
 def _is_inside(system: System, environ: Mapping[str, str]) -> bool:
-    """Whether a process with this environment is part of one of the system's jobs."""
+    """Whether a process with this environment is part of a job of this system."""
     return bool(
         _first(environ, system.job_id)
         or (_first(environ, system.mark) and not _first(environ, system.no_job))
@@ -216,12 +216,12 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A cluster's name in letters that a list can carry, at most 64 of them."""
+    """A cluster's name in safe characters, at most 64."""
     return re.sub(r"[^A-Za-z0-9_.@+-]", "_", text)[:64]
 
 
 def _encoded(text: str, most: int = 64) -> str:
-    """A part of an origin in letters that a comment can carry, at most so many of them."""
+    """A part of an origin in safe characters, at most this many."""
     if not _SAFE.fullmatch(text):
         text = quote(os.fsencode(text), safe="@+").replace(
             "~", "%7E"
@@ -230,10 +230,10 @@ def _encoded(text: str, most: int = 64) -> str:
 
 
 def _parts(origin: str) -> list[str]:
-    """System, cluster, job, user and account in an origin's text, encoded; "" for each that it leaves out."""
+    """System, cluster, job, user and account of an origin, encoded; "" for missing ones."""
     return [*origin.split(":"), "", "", "", "", ""][:5]
 
 
 def _decoded(part: str) -> str:
-    """What a part of an origin says; what was written before there were percent signs stays as it is."""
+    """Decode a part of an origin; older ones without percent signs are unchanged."""
     return os.fsdecode(unquote_to_bytes(part)) if "%" in part else part

@@ -1,4 +1,4 @@
-"""What libqasm makes of a cQASM program: its semantic tree, or errors in words that help."""
+"""Analyzes a cQASM program with libqasm: its semantic tree, or helpful errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ GATES = [
     *["Rx", "Ry", "Rz", "Rn", "U", "CNOT", "CZ", "CR", "CRk", "SWAP"],
 ]
 INSTRUCTIONS = ["measure", "reset", "init", "barrier", "wait"]
-"""What cQASM has besides gates."""
-FIRST_LINES = "A circuit is cQASM 3.0 and begins with: version 3.0; qubit[2] q; bit[2] b"
+"""Instructions of cQASM that are not gates."""
+FIRST_LINES = "A cQASM 3.0 circuit begins with: version 3.0; qubit[2] q; bit[2] b"
 
 _OLD = re.compile(r"^[ \t]*(?:version[ \t]+2\b|qubits[ \t]+\d|measure_all\b|prep_z\b)", re.MULTILINE)
 _ANALYSIS_LIMIT_S = 60.0
@@ -33,14 +33,14 @@ _ANALYZE = (
 
 
 def analyze(read: Text, file: str) -> dict[str, Any]:
-    """The semantic tree libqasm makes of the program; its errors become one CircuitError."""
+    """Return libqasm's semantic tree of a program; its errors become one CircuitError."""
     program_read = stand_ins.with_stand_ins(read.program) if stand_ins.are_needed() else read.program
     answer = _ask_libqasm_apart(program_read, read, file) if read.risky else _ask_libqasm(program_read)
     try:
         tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
     except RecursionError as error:
         raise CircuitError(
-            f"{file}: the circuit is too deeply nested to be read.", hint="Use fewer modifiers on one gate."
+            f"{file}: the circuit is nested too deeply.", hint="Use fewer modifiers on one gate."
         ) from error
     if "errors" in tree:
         errors = tree["errors"]
@@ -60,7 +60,7 @@ def _ask_libqasm(program: str) -> str:
 
 
 def _ask_libqasm_apart(program: str, read: Text, file: str) -> str:
-    """Analyze in a process of its own, which may come to its end or fill its memory without harm."""
+    """Analyze in a child process, which may crash or run out of memory."""
     import subprocess
 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -75,13 +75,13 @@ def _ask_libqasm_apart(program: str, read: Text, file: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CircuitError(f"{file}: the circuit takes too long to read.", hint="Make it shorter.") from error
+        raise CircuitError(f"{file}: reading the circuit took too long.", hint="Make it shorter.") from error
     if done.returncode != 0:
         line, column = place(read.program, read.risky[0].start)
         where = f"{file}:{line}:{column}" if len(read.risky) == 1 else file
         raise CircuitError(
-            f"{where}: an expression can't be evaluated: it divides by zero, or comes to a huge index.",
-            hint="Compute the number before you write it into the circuit.",
+            f"{where}: cannot evaluate an expression: it divides by zero, or gives a huge index.",
+            hint="Write the computed number into the circuit.",
         )
     return done.stdout
 
@@ -102,13 +102,13 @@ def _error(errors: list[dict[str, Any]], read: Text, file: str) -> CircuitError:
 
 def _hint(message: str, program: str) -> str:
     if program.lstrip().startswith("OPENQASM"):
-        return "This is OpenQASM: qslurm run, qslurm submit and qi.execute_circuit translate it to cQASM."
+        return "This is OpenQASM, which qslurm run, qslurm submit and qi.execute_circuit translate to cQASM."
     if _OLD.search(program):
         return f"A circuit in cQASM 1.0 begins with: version 1.0; qubits 2. {FIRST_LINES}."
     if (unknown := re.search(r"couldn't find instruction '(\w+)'", message)) is not None:
         by_folded = {gate.casefold(): gate for gate in [*GATES, *INSTRUCTIONS]}
         near = difflib.get_close_matches(unknown.group(1).casefold(), by_folded, n=1, cutoff=0.5)
-        return f"Did you mean '{by_folded[near[0]]}'?" if near else f"The gates are {', '.join(GATES)}."
+        return f"Did you mean '{by_folded[near[0]]}'?" if near else f"Available gates: {', '.join(GATES)}."
     if "expecting {NEW_LINE, ';', 'version'}" in message or "unsupported version" in message:
         return FIRST_LINES + "."
     return ""

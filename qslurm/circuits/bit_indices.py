@@ -1,4 +1,4 @@
-"""A program whose results mean the same whether they are read by qubit or by classical bit.
+"""Rewrites a program so that qubit and bit indexes of its results agree.
 
 For platforms of which one can't know: every qubit is measured into the bit of its own number.
 """
@@ -16,7 +16,7 @@ from qslurm.errors import CircuitError
 
 
 def indexed_by_qubit(readout: Readout, file: str) -> Readout:
-    """The same readout, of a program whose measured bits have their qubits' numbers.
+    """The same program with each measured bit numbered as its qubit.
 
     In a result of the new program the last `qubits` characters count, however the platform reads it: the bits
     that the circuit declares itself stand before them, and are not used any more. A circuit that is like that
@@ -33,7 +33,7 @@ def indexed_by_qubit(readout: Readout, file: str) -> Readout:
     program = read.program
     statements = tree["block"]["Block"]["statements"]
     if len(statements) != len(read.steps):
-        raise CircuitError(f"{file}: the circuit can't be put into the form that its platform needs.")
+        raise CircuitError(f"{file}: cannot convert the circuit to the form that its platform needs.")
     for step, statement in reversed(list(zip(read.steps, statements, strict=True))):
         instruction = statement.get("NonGateInstruction") or {}
         if instruction.get("name") == "measure":

@@ -1,4 +1,4 @@
-"""Is this a circuit that can be executed, and what does it measure? Reads cQASM 3.0 with libqasm.
+"""Checks that a cQASM 3.0 circuit can be executed, and finds what it measures, with libqasm.
 
 A program of cQASM 1.0 is translated first; messages then name the lines of the original.
 
@@ -32,14 +32,14 @@ LANGUAGES = "qslurm.languages"
 _BUILT_IN = {"cqasm1": "qslurm.circuits.cqasm1.translate:translate"}
 
 MAX_BITS = 4096
-"""Bits of one result key; QX itself would take a million."""
+"""Maximum bits of a result key; QX itself allows a million."""
 _REMEMBERED_CHARACTERS = 16_384
 _SMALLEST_K = -1020
-"""Of CRk, whose angle is 2 pi / 2^k: below it that is more than a double-precision number can be."""
+"""Smallest k of CRk, whose angle 2 pi / 2^k exceeds a double-precision number below it."""
 
 
 class Readout(msgspec.Struct, frozen=True, kw_only=True):
-    """How to get classical bits out of a runtime that reports qubits.
+    """How to read classical bits from a runtime that reports qubits.
 
     Execute `program`, which has `qubits` qubits; bit i (bits counted in order of declaration) is the value of
     qubit `sources[i]` (qubits counted likewise), or 0 where that is None: nothing is ever measured into it.
@@ -50,12 +50,12 @@ class Readout(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[int | None, ...]
 
     def key(self, qubit_key: str) -> str:
-        """The bits of one qubit-keyed result (both with the first one rightmost)."""
+        """The bits of a qubit-keyed result (both with the first one rightmost)."""
         return "".join("0" if at is None else qubit_key[-1 - at] for at in reversed(self.sources))
 
 
 class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rest of qslurm needs to know of a circuit.
+    """Facts about a circuit for the rest of qslurm.
 
     `qubits` and `bits` are how many are declared, `measurements` how many qubits are measured in all, and
     `readout` is what to execute and how to read its result. `translation` is there if the circuit was written
@@ -69,7 +69,7 @@ class CircuitFacts(msgspec.Struct, frozen=True, kw_only=True):
     translation: Translation | None = None
 
     def relocated(self, text: str, file: str) -> str:
-        """A message about the program that is executed, with the places of the circuit as it was written."""
+        """A message about the executed program, with the positions of the original circuit."""
         return text if self.translation is None else self.translation.relocated(text, file)
 
 
@@ -81,22 +81,22 @@ def check_circuit(
     max_shots: int | None = None,
     shots: int = 1,
 ) -> CircuitFacts:
-    """What a circuit needs and measures; one that can't be executed is a CircuitError with line and column.
+    """Check a circuit and return its needs and measurements; CircuitError with line and column if invalid.
 
     `max_qubits` and `max_shots` are what the backend offers, `shots` what is asked of it.
     """
     if not isinstance(text, str):
-        raise CircuitError(f"{file}: a circuit is text, not {type(text).__name__}.")
+        raise CircuitError(f"{file}: a circuit must be text, not {type(text).__name__}.")
     facts = _remembered_facts(text, file) if len(text) <= _REMEMBERED_CHARACTERS else _facts(text, file)
     if max_qubits is not None and facts.qubits > max_qubits:
         raise CircuitError(
             f"{file}: the circuit has {facts.qubits} qubits, the backend has {max_qubits}.",
-            hint="Choose a larger backend, or declare only the qubits you use.",
+            hint="Use a larger backend, or declare only the qubits you use.",
         )
     if max_shots is not None and shots > max_shots:
         raise CircuitError(
-            f"{file}: {shots} shots are more than the backend takes at once ({max_shots}).",
-            hint=f"Ask for at most {max_shots} shots.",
+            f"{file}: {shots} shots exceed the backend's maximum of {max_shots}.",
+            hint=f"Use at most {max_shots} shots.",
         )
     return facts
 
@@ -129,12 +129,12 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
         raise CircuitError(f"{file}: the circuit has no qubits.", hint=FIRST_LINES + ".")
     if registers.qubits > MAX_QUBITS:
         raise CircuitError(
-            f"{file}: the circuit has {registers.qubits} qubits; at most {MAX_QUBITS} can be executed.",
+            f"{file}: the circuit has {registers.qubits} qubits; the maximum is {MAX_QUBITS}.",
             hint="Declare only the qubits you use.",
         )
     if registers.bits > MAX_BITS:
         raise CircuitError(
-            f"{file}: the circuit has {registers.bits} classical bits; {MAX_BITS} is the most.",
+            f"{file}: the circuit has {registers.bits} classical bits; the maximum is {MAX_BITS}.",
             hint="Declare only the bits you measure into.",
         )
     steps = program["block"]["Block"]["statements"]
@@ -143,8 +143,8 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
     measured = _measurements(steps, registers)
     if not measured:
         raise CircuitError(
-            f"{file}: nothing is measured, so there would be no result.",
-            hint="Declare bits and measure into them, e.g. bit[2] b; b = measure q.",
+            f"{file}: the circuit measures nothing, so it has no result.",
+            hint="Declare bits and measure into them, for example: bit[2] b; b = measure q.",
         )
     return CircuitFacts(
         qubits=registers.qubits,
@@ -158,7 +158,7 @@ def _facts_of_cqasm3(text: str, file: str) -> CircuitFacts:
 
 
 class Registers(NamedTuple):
-    """Where each declared variable begins among all qubits or all bits, and how long it is.
+    """The offset and length of each declared variable among all qubits or bits.
 
     `names` are the qubits' names, as a program can write them.
     """
@@ -170,7 +170,7 @@ class Registers(NamedTuple):
 
     @classmethod
     def of(cls, variables: list[dict[str, Any]]) -> Registers:
-        """Those of a program's tree."""
+        """The registers of a program's tree."""
         starts: dict[str, tuple[int, int]] = {}
         names: list[str] = []
         totals = {"Qubit": 0, "Bit": 0}
@@ -196,7 +196,7 @@ class Registers(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """One qubit measured into one bit by the program's step number `step`."""
+    """A measurement of one qubit into one bit at step number `step`."""
 
     step: int
     bit: int
@@ -216,7 +216,7 @@ def _measurements(steps: list[dict[str, Any]], registers: Registers) -> list[_Me
 def _refuse_repeated_operands(
     steps: list[dict[str, Any]], registers: Registers, read: Text, file: str
 ) -> None:
-    """A gate on one qubit twice is not unitary; QX would compute something all the same."""
+    """Refuse gates that use a qubit twice: not unitary, but QX computes something."""
     for step, statement in enumerate(steps):
         operands = statement.get("GateInstruction", {}).get("operands", [])
         if len(operands) < 2:
@@ -225,13 +225,13 @@ def _refuse_repeated_operands(
             if len(set(together)) < len(together):
                 where = _where(read, len(steps), step, file)
                 raise CircuitError(
-                    f"{where}: a gate is given the same qubit twice.",
-                    hint="Its qubits have to be different ones.",
+                    f"{where}: a gate uses the same qubit twice.",
+                    hint="Use different qubits.",
                 )
 
 
 def _refuse_what_is_no_rotation(steps: list[dict[str, Any]], read: Text, file: str) -> None:
-    """QX computes something of an angle that is not finite, and nobody could tell that from a result."""
+    """Refuse angles that are not finite: QX's result would be meaningless."""
     for step, statement in enumerate(steps):
         gate = statement.get("GateInstruction", {}).get("gate")
         while isinstance(gate, dict):  # a modifier has a gate inside
@@ -240,24 +240,24 @@ def _refuse_what_is_no_rotation(steps: list[dict[str, Any]], read: Text, file: s
             if what := _no_rotation(details["name"], numbers):
                 raise CircuitError(
                     f"{_where(read, len(steps), step, file)}: {what}.",
-                    hint="Look for a root or a logarithm of a negative number, or for one that is too large.",
+                    hint="Check for roots or logarithms of negative numbers, and for numbers that are too large.",
                 )
             gate = details["gate"]
 
 
 def _no_rotation(gate: str, numbers: list[float]) -> str:
-    """What is wrong with a gate's parameters (or a modifier's), if anything is."""
+    """The problem with a gate's (or modifier's) parameters, or ""."""
     if not all(map(math.isfinite, numbers)):
         return f"a parameter of {gate} is not a finite number"
     if gate == "CRk" and numbers and numbers[0] < _SMALLEST_K:
         return f"the angle of CRk with k = {numbers[0]:.0f} is not a finite number"
     if gate == "Rn" and len(numbers) == 5 and not any(numbers[:3]):
-        return "the axis of Rn has no direction"
+        return "the axis of Rn is the zero vector"
     return ""
 
 
 def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tuple[int, int]]:
-    """The resets (step, qubit) that may find a qubit in superposition or entangled.
+    """The resets (step, qubit) that may act on a superposed or entangled qubit.
 
     QX 0.11 moves amplitudes together there, as if nothing had been lost: after H and CNOT, resetting one qubit
     leaves the other in a superposition. Measuring the qubit first makes the reset what it should be.
@@ -279,7 +279,7 @@ def _unsafe_resets(steps: list[dict[str, Any]], registers: Registers) -> list[tu
 def _plan_readout(
     measured: list[_Measured], resets: list[tuple[int, int]], registers: Registers, read: Text, file: str
 ) -> Readout:
-    """Find the qubit that holds each bit's value in the end; make spare ones where there is none."""
+    """Find the qubit with each bit's final value; add spare qubits where there is none."""
     writes = {each.bit: each for each in measured}  # a later measurement into a bit replaces the earlier one
     last_step: dict[int, int] = {}
     for step, qubit in sorted([(each.step, each.qubit) for each in measured] + resets):
@@ -310,7 +310,7 @@ def _plan_readout(
 def _rewritten(
     read: Text, lost: list[tuple[int, int]], resets: list[tuple[int, int]], registers: Registers
 ) -> str:
-    """The program with each lost value copied right after its measurement, and each unsafe reset made safe."""
+    """The program with each lost value copied after its measurement, and unsafe resets made safe."""
     name = "spare"
     while re.search(rf"\b{name}(_bits|_bit)?\b", read.program):
         name += "_"

@@ -59,7 +59,7 @@ _FEEDBACK = {
 
 
 def as_cqasm(text: str, file: str) -> str:
-    """The circuit as C2 takes it: one in OpenQASM translated, any other as it is.
+    """The circuit in cQASM: translated from OpenQASM, or unchanged.
 
     What can't be translated is a CircuitError, with line and column where Qiskit tells them.
     """
@@ -68,25 +68,25 @@ def as_cqasm(text: str, file: str) -> str:
         return text
     if len(text) > MAX_CHARACTERS:
         raise CircuitError(
-            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed."
+            f"{file}: the circuit is {len(text)} characters long; the maximum is {MAX_CHARACTERS}."
         )
     circuit = _read(text, found[1], file)
     if _is_infinite(circuit) or _is_infinite(circuit := _rewritten(circuit, file)):
         raise CircuitError(
             f"{_where_infinite(text, found[1], file)}: a parameter of a gate is not a finite number.",
-            hint="Look for a root or a logarithm of a negative number, or for one that is too large.",
+            hint="Check for roots or logarithms of negative numbers, and for numbers that are too large.",
         )
     return _written(circuit, file)
 
 
 def _is_infinite(circuit: QuantumCircuit) -> bool:
-    """Whether a parameter of a gate is infinite or not a number."""
+    """Whether a gate has an infinite or NaN parameter."""
     numbers = (each for one in circuit.data for each in one.operation.params if isinstance(each, float))
     return not all(map(math.isfinite, numbers))
 
 
 def _where_infinite(text: str, version: str, file: str) -> str:
-    """The file, and the line of the first statement with which the program has such an angle.
+    """The file and line of the first statement with such an angle.
 
     Qiskit keeps no places. But each statement outside of braces ends a program, too, and that can be read.
     """
@@ -112,7 +112,9 @@ def _where_infinite(text: str, version: str, file: str) -> str:
 
 def _read(text: str, version: str, file: str) -> QuantumCircuit:
     if version not in {"2", "3"}:
-        raise CircuitError(f"{file}: there is no OpenQASM {version} here.", hint="Use OpenQASM 2.0 or 3.0.")
+        raise CircuitError(
+            f"{file}: unsupported OpenQASM version {version}.", hint="Use OpenQASM 2.0 or 3.0."
+        )
     try:
         from qiskit import QuantumCircuit, qasm3
         from qiskit.exceptions import MissingOptionalLibraryError, QiskitError
@@ -132,14 +134,14 @@ def _read(text: str, version: str, file: str) -> QuantumCircuit:
         if (found := _GRAMMAR.search(complaints.getvalue())) is not None:
             raise _located(f"{found[1]},{found[2]}: {found[3]}", file) from error
         raise CircuitError(
-            f"{file}: Qiskit can't read this circuit: {error}.", hint="Write it in simpler terms."
+            f"{file}: Qiskit cannot read this circuit: {error}.", hint="Simplify the circuit."
         ) from error
 
 
 def _missing(file: str) -> CircuitError:
     return CircuitError(
-        f"{file}: this is OpenQASM, which is translated with Qiskit, and Qiskit is not installed here.",
-        hint="Install it with pip install 'qslurm[qiskit]', or write the circuit in cQASM.",
+        f"{file}: OpenQASM needs Qiskit, which is not installed.",
+        hint="Run pip install 'qslurm[qiskit]', or use cQASM.",
     )
 
 
@@ -152,27 +154,24 @@ def _located(message: str, file: str) -> CircuitError:
 
 
 def _rewritten(circuit: QuantumCircuit, file: str) -> QuantumCircuit:
-    """The same circuit in cQASM's gates; gates that it has are left alone."""
+    """The circuit decomposed into cQASM's gates."""
     from qiskit import transpile
     from qiskit.exceptions import QiskitError
 
     for each in circuit.data:
         if each.operation.name in _FEEDBACK:
             raise CircuitError(
-                f"{file}: the circuit has a {each.operation.name!r}, and what is measured can't decide here what"
-                " happens next.",
-                hint="Write the circuit without feedback, or run it as a hybrid file that looks at the results.",
+                f"{file}: unsupported {each.operation.name!r}: control flow by measured bits is not available.",
+                hint="Remove the feedback, or use a hybrid file that reads the results.",
             )
     if circuit.parameters:
         names = ", ".join(sorted(each.name for each in circuit.parameters))
-        raise CircuitError(
-            f"{file}: there is no value for {names}.", hint="Write the numbers into the circuit."
-        )
+        raise CircuitError(f"{file}: no value given for {names}.", hint="Write the numbers into the circuit.")
     try:
         return transpile(circuit, basis_gates=list(_GATES), optimization_level=0)
     except QiskitError as error:
         raise CircuitError(
-            f"{file}: {error.message.rstrip('.')}.", hint="Define the gate, or use others."
+            f"{file}: {error.message.rstrip('.')}.", hint="Define the gate, or use other gates."
         ) from error
 
 
@@ -201,7 +200,7 @@ def _statements(operation: Any, qubits: str, bits: str, file: str) -> list[str]:
     if name == "delay" and operation.unit == "dt":
         return [f"wait({int(operation.duration)}) {qubits}"]
     if name == "delay":
-        raise CircuitError(
-            f"{file}: a delay in {operation.unit} can't be translated.", hint="Give it in dt (cycles)."
-        )
-    raise CircuitError(f"{file}: {name!r} has no translation to cQASM.", hint="Use gates and measurements.")
+        raise CircuitError(f"{file}: cannot translate a delay in {operation.unit}.", hint="Use dt (cycles).")
+    raise CircuitError(
+        f"{file}: {name!r} is not available in cQASM.", hint="Use only gates and measurements."
+    )

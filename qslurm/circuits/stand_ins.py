@@ -1,4 +1,4 @@
-"""Lets libqasm 1.2 read programs with gates that QX executes and it does not know: Z90, mZ90 and U.
+"""Lets libqasm 1.2 read gates that only QX knows: Z90, mZ90 and U.
 
 opensquirrel 0.9 pins libqasm 1.2.1, and QX brings a libqasm of its own, which knows them. What is executed is the
 program as it was written; only for the reading another gate stands in each one's place, with operands and parameters of
@@ -21,14 +21,14 @@ _RN = re.compile(r"'Rn' expects 5 parameters, but got (\d+)")
 
 @lru_cache(maxsize=1)
 def are_needed() -> bool:
-    """Whether the libqasm that is installed here knows fewer gates than QX."""
+    """Whether the installed libqasm knows fewer gates than QX."""
     from libqasm import V3xAnalyzer
 
     return "errors" in V3xAnalyzer("3.0").analyze_string_to_json("version 3.0; qubit q; Z90 q")
 
 
 def with_stand_ins(program: str) -> str:
-    """The program as libqasm 1.2 can read it; every character stands in its line."""
+    """The program with such gates replaced; line numbers do not change."""
 
     def instead(found: re.Match[str]) -> str:
         if found["name"]:
@@ -39,7 +39,7 @@ def with_stand_ins(program: str) -> str:
 
 
 def undone(error: dict[str, Any], program: str) -> dict[str, Any]:
-    """An error of libqasm's about a program with stand-ins, as it would be about this one, without them."""
+    """Translate libqasm's error about a rewritten program to the original."""
     start = error["range"]["start"]
     column, name = int(start["character"]), ""
     for found in _UNKNOWN.finditer(program):

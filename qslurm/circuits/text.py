@@ -1,4 +1,4 @@
-"""The text of a cQASM program before libqasm sees it: made plain, cut into statements, kept from crashing it.
+"""Normalizes a cQASM program's text and splits it into statements, before libqasm reads it.
 
 libqasm and QX are C++ libraries that end the process on some texts (seen with libqasm 1.6: an integer
 division by zero, an expression nested 100 000 deep) and write invalid JSON for others (characters outside
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from qslurm.errors import CircuitError
 
 MAX_QUBITS = 64
-"""QX's own limit, spare qubits included."""
+"""QX's limit, spare qubits included."""
 MAX_CHARACTERS = 4_000_000
 MAX_STATEMENT = 4_000
-"""Characters of one statement without its comments: libqasm recurses on what it holds."""
+"""Maximum characters of a statement without comments; libqasm recurses on it."""
 MAX_NESTING = 100
 
 _PIECE = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|'''.*?(?:'''|\Z)|[;\n]|[^;\n/']+|.", re.DOTALL)
@@ -34,7 +34,7 @@ _VERSION_1 = re.compile(
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement: its text without comments, and where it begins and ends in the program (offsets)."""
+    """A statement: its text without comments, and its offsets in the program."""
 
     code: str
     start: int
@@ -42,13 +42,13 @@ class Statement:
 
     @property
     def declares(self) -> bool:
-        """Whether this says the version or declares a variable, and so is no step of the program."""
+        """Whether this is a version or a declaration, and so not a step."""
         return _DECLARATION.match(self.code) is not None
 
 
 @dataclass(frozen=True)
 class Text:
-    """A program that is safe to analyze, and its statements in order.
+    """A program that is safe to analyze, with its statements in order.
 
     `risky` are the statements that may divide by zero or count to a huge number, as far as one can tell
     without evaluating them.
@@ -60,21 +60,21 @@ class Text:
 
     @property
     def steps(self) -> list[Statement]:
-        """The statements that do something: gates, measurements, resets, `asm` blocks."""
+        """The executable statements: gates, measurements, resets, `asm` blocks."""
         return [statement for statement in self.statements if not statement.declares]
 
 
 def is_cqasm1(text: str) -> bool:
-    """Whether a program says that it is of version 1 (1.0, and 1.1 and 1.2, which have it inside)."""
+    """Whether a program declares version 1 (1.0, 1.1 or 1.2)."""
     return _VERSION_1.match(text) is not None
 
 
 def read_text(text: str, file: str) -> Text:
-    """Make a program plain and cut it; what can't be cQASM at all is a CircuitError with line and column."""
+    """Normalize and split a program; CircuitError with line and column if it cannot be cQASM."""
     if len(text) > MAX_CHARACTERS:
         raise CircuitError(
-            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed.",
-            hint="Build large circuits from fewer gates, or send several circuits.",
+            f"{file}: the circuit is {len(text)} characters long; the maximum is {MAX_CHARACTERS}.",
+            hint="Use fewer gates, or split it into several circuits.",
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     plain: list[str] = []
@@ -122,7 +122,7 @@ def _is_risky(code: str) -> bool:
 
 
 def place(text: str, offset: int) -> tuple[int, int]:
-    """Line and column of an offset, both counted from 1."""
+    """Line and column of an offset, counted from 1."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
@@ -138,8 +138,8 @@ def _check_characters(text: str, piece: str, offset: int, file: str) -> None:
     character = foreign.group()
     name = f"'{character}' (U+{ord(character):04X})" if character.isprintable() else f"U+{ord(character):04X}"
     raise CircuitError(
-        f"{file}:{line}:{column}: the character {name} has no place in cQASM.",
-        hint="Outside comments a circuit is plain ASCII text. Is this the right file?",
+        f"{file}:{line}:{column}: the character {name} is not allowed in cQASM.",
+        hint="Use ASCII outside comments, and check that this is the right file.",
     )
 
 
@@ -151,13 +151,13 @@ def _check_size(program: str, statement: Statement, file: str) -> None:
     line, column = place(program, statement.start)
     if deepest > MAX_NESTING:
         raise CircuitError(
-            f"{file}:{line}:{column}: brackets are nested {deepest} deep; {MAX_NESTING} are allowed.",
-            hint="Compute the number before you write it into the circuit.",
+            f"{file}:{line}:{column}: brackets are nested {deepest} deep; the maximum is {MAX_NESTING}.",
+            hint="Write the computed number into the circuit.",
         )
     if len(statement.code) > MAX_STATEMENT:
         raise CircuitError(
             f"{file}:{line}:{column}: a statement of {len(statement.code)} characters is too long"
-            f" ({MAX_STATEMENT} are allowed).",
+            f"; the maximum is {MAX_STATEMENT}.",
             hint="Write one gate per line.",
         )
 

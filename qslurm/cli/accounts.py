@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 @click.command()
 @start_option
 @end_option
-@click.option("--states", "-s", metavar="STATES", help="Only jobs that ended so, such as FAILED,TIMEOUT.")
+@click.option(
+    "--states",
+    "-s",
+    metavar="STATES",
+    help="Only jobs that ended in these states, for example FAILED,TIMEOUT.",
+)
 @name_option
 @account_option
 @me_option
@@ -52,7 +57,7 @@ def history(
     as_json: bool,
     center: CenterFlags,
 ) -> None:
-    """List your center's jobs on C2 that have ended, as sacct would, with what they used of the quantum backend.
+    """List your center's ended jobs on C2, as sacct does, with their use of the quantum backend.
 
     \b
     Examples:
@@ -100,21 +105,24 @@ def history(
 
 @click.command()
 @click.option(
-    *("--starttime", "-S"), metavar="TIME", show_default="this month", help="From then on, as for sacct."
+    *("--starttime", "-S"),
+    metavar="TIME",
+    show_default="this month",
+    help="Start of the period, as for sacct.",
 )
 @end_option
 @click.option(
     "--by",
     metavar="WHAT",
     show_default="user,account,backend",
-    help="Add up by these: platform, user, account, backend, with commas.",
+    help="Comma-separated columns to group by: platform, user, account, backend.",
 )
 @json_option
 @center_options
 def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, center: CenterFlags) -> None:
-    """Say who of your center has used what of C2's quantum backends: jobs, shots and QPU-seconds.
+    """Show your center's use of C2's quantum backends by user: jobs, shots and QPU-seconds.
 
-    Where several platforms are configured, on each of them; `--by user` adds up over all.
+    With several platforms configured, each is listed; `--by user` sums over all.
 
     \b
     Examples:
@@ -129,7 +137,9 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
 
     groups = by.split(",") if by is not None else []
     if wrong := [word for word in groups if word not in GROUPS]:
-        raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
+        raise click.BadParameter(
+            f"Unknown column {wrong[0]!r}. Available: {', '.join(GROUPS)}.", param_hint="--by"
+        )
     month = datetime.now().strftime("%Y-%m-01")
     since, until = span(month if starttime is None else starttime, endtime)
     found = ask_all(center, lambda connection: connection.results.usage(since, until))

@@ -1,4 +1,4 @@
-"""`qslurm agent`: what holds the center's token, so that users don't."""
+"""`qslurm agent`: serve and inspect the center's agent, which holds the token for its users."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qslurm.cli.output import note, print_facts, print_json
 from qslurm.cli.time_format import clock_time
 
 CLOCK_OFF_S = 10.0
-"""A clock that is more than this off is worth a word."""
+"""Report a clock that differs from C2's by more than this."""
 
 
 @click.group()
 def agent() -> None:
-    """The center's agent: it holds the token, sends what users submit, and keeps it until C2 has it."""
+    """The center's agent: holds the token, and keeps each submission until C2 has accepted it."""
 
 
 config_option = click.option(
@@ -25,14 +25,14 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="QSLURM_CONFIG",
     show_default="/etc/qslurm/config.toml",
-    help="The center's configuration.",
+    help="The center's configuration file.",
 )
 platform_option = click.option(
     "--platform",
     "-M",
     metavar="NAME",
-    show_default="as [job] says",
-    help="The platform whose agent is meant.",
+    show_default="platform under [job]",
+    help="The agent's platform.",
 )
 
 
@@ -40,7 +40,7 @@ platform_option = click.option(
 @config_option
 @platform_option
 def serve(config_file: Path | None, platform: str | None) -> None:
-    """Run the agent until SIGTERM, as a user of its own who alone may read the token.
+    """Run the agent until SIGTERM, under a dedicated user who alone can read the token.
 
     \b
     Examples:
@@ -60,9 +60,9 @@ def serve(config_file: Path | None, platform: str | None) -> None:
 @json_option
 @center_options
 def status(as_json: bool, center: CenterFlags) -> int:
-    """Say how the agent is: whose token it holds, until when, whether it can renew it, and what waits for C2.
+    """Show the agent's token, its expiry and renewal, and the submissions not yet sent to C2.
 
-    Exit 1 if the token can't be kept fresh.
+    Exit 1 if the token cannot be renewed.
 
     \b
     Example:  qslurm agent status
@@ -76,7 +76,7 @@ def status(as_json: bool, center: CenterFlags) -> int:
     config = center.config()
     if not (config.agent.socket or config.agent.address):
         raise ConfigError(
-            "Nobody said where the center's agent is.",
+            "No agent configured.",
             hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration, or QSLURM_AGENT.",
         )
     connection = AgentConnection(config, note)
@@ -91,16 +91,16 @@ def status(as_json: bool, center: CenterFlags) -> int:
         until = clock_time(token.renewable_until)
         print_facts(
             {
-                "token": f"{token.user}, ends on {clock_time(token.expires)}",
+                "token": f"{token.user}, expires {clock_time(token.expires)}",
                 "renewed": f"about {clock_time(token.renew_at)}"
-                + (f", C2 allows it until {until}" if until else ""),
+                + (f"; C2 allows renewals until {until}" if until else ""),
                 "trouble": token.trouble,
-                "clock": f"is {token.clock_off_s:+.0f} s off C2's"
+                "clock": f"differs from C2's by {token.clock_off_s:+.0f} s"
                 if abs(token.clock_off_s) > CLOCK_OFF_S
                 else "",
                 "open jobs": found.open,
                 "waiting for C2": found.waiting,
-                "releaser": f"was heard {found.releaser.silent_s:.0f} s ago" if found.releaser else "",
+                "releaser": f"last seen {found.releaser.silent_s:.0f} s ago" if found.releaser else "",
             }
         )
     return 1 if found.token.trouble else 0
@@ -112,8 +112,8 @@ def status(as_json: bool, center: CenterFlags) -> int:
 def releaser(config_file: Path | None, platform: str | None) -> None:
     """Release and cancel follow-up jobs (`qslurm submit --then`) on C1, until SIGTERM.
 
-    It runs as a user who may do that: C1's SlurmUser, or one with AdminLevel=Operator. The agent's configuration names
-    this user ([agent] releaser). It listens to nobody, holds no token, and keeps nothing.
+    Run it as C1's SlurmUser, or as a user with AdminLevel=Operator; [agent] releaser in the agent's configuration names
+    this user. It accepts no connections, and stores neither tokens nor state.
 
     \b
     Example:  qslurm agent releaser --config /etc/qslurm/config.toml

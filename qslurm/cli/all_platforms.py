@@ -1,4 +1,4 @@
-"""Lists over all platforms: one that is away is a line on stderr and the exit code, and the others are shown."""
+"""Queries over all platforms; a platform that does not answer is reported on stderr and in the exit code."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ T = TypeVar("T")
 
 @dataclass
 class Gathered(Generic[T]):
-    """What each platform has answered, in the order of the platforms, and which did not."""
+    """Each platform's answer, in the order of the platforms, and the errors of those that gave none."""
 
     answers: list[tuple[Config, T]] = field(default_factory=list)
     failures: dict[str, QslurmError] = field(default_factory=dict)
 
     @property
     def several(self) -> bool:
-        """Whether more than one was asked, so that a row must say whose it is."""
+        """Whether more than one platform was queried, so that rows need a PLATFORM column."""
         return len(self.answers) + len(self.failures) > 1
 
     def document(self, **facts: Any) -> dict[str, Any]:
-        """A JSON document that says of which platforms it knows nothing."""
+        """A JSON document with these facts, and an error for each platform that did not answer."""
         if not self.failures:
             return facts
         return {**facts, "errors": {name: error_document(error) for name, error in self.failures.items()}}
 
     def finish(self) -> None:
-        """End the command with the worst error's code if there was one; call it when all is printed."""
+        """Exit with the highest of the errors' exit codes, if there are errors; call it after printing."""
         if self.failures:
             raise click.exceptions.Exit(max(error.exit_code for error in self.failures.values()))
 
@@ -49,9 +49,9 @@ def ask_all(
     names: Sequence[str] | None = None,
     enough: Callable[[T], bool] | None = None,
 ) -> Gathered[T]:
-    """Ask every platform that is wanted, or those named, all at once. If none answers, one error is raised.
+    """Query the selected platforms, or those named, in parallel. If none answers, raise one error.
 
-    Those after the first answer that is `enough` are not waited for.
+    After the first answer that is `enough`, the remaining platforms are not waited for.
     """
     gathered: Gathered[T] = Gathered()
     names = center.platforms.wanted if names is None else names

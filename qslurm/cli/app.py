@@ -27,44 +27,47 @@ INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says of a full disk, a quota that is used up, a file that may grow no more."""
+"""errno of a full disk, an exhausted quota, and a file at its size limit."""
 
 NOTHING_MORE = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What the system says to who may have no more processes, files or memory (`ulimit`)."""
+"""errno when a process has reached a limit of processes, files or memory (`ulimit`)."""
 
 COMPLETION = "_QSLURM_COMPLETE"
 """Set by a shell's completion (click's way)."""
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     # name: (module, one line for the overview)
-    "submit": ("submit", "Send a circuit, a hybrid Python file or a batch script to C2."),
+    "submit": ("submit", "Submit a circuit, a hybrid Python file or a batch script to C2."),
     "queue": ("queue", "List your center's jobs on C2."),
     "show": ("jobs", "Show one job."),
-    "wait": ("jobs", "Wait for a job to end; exit with how it ended."),
+    "wait": ("jobs", "Wait for jobs to end; the exit code tells how they ended."),
     "cancel": ("cancel", "Cancel jobs."),
-    "hold": ("jobs", "Keep jobs that wait from starting."),
-    "release": ("jobs", "Let held jobs start."),
-    "info": ("info", "Show C2's backends, and what waits for them."),
-    "history": ("accounts", "List your center's jobs that have ended."),
-    "usage": ("accounts", "Say who has used how much of the backends."),
-    "results": ("results", "Print what a job measured or computed."),
-    "logs": ("results", "Print what a job wrote."),
-    "session": ("session", "Run a loop here, with all this node has, while C2 holds the backend for it."),
+    "hold": ("jobs", "Hold pending jobs."),
+    "release": ("jobs", "Release held jobs."),
+    "info": ("info", "Show C2's backends and their queues."),
+    "history": ("accounts", "List your center's ended jobs."),
+    "usage": ("accounts", "Show the use of the backends by user and account."),
+    "results": ("results", "Print a job's results."),
+    "logs": ("results", "Print a job's output."),
+    "session": ("session", "Run a program on this node while C2 holds a backend for it."),
     "run": ("run", "Run a circuit or a hybrid file on this machine, without Slurm."),
-    "center": ("center", "Write this center's configuration, and check it."),
-    "agent": ("agent", "The center's agent: holds the token, and sends what users submit."),
+    "center": ("center", "Write and check this center's configuration."),
+    "agent": ("agent", "Run or inspect the center's agent, which holds the token and sends submissions."),
     "token": ("token", "Issue, install, check and renew a center's token."),
-    "partition": ("operator", "Enable, drain and close C2's quantum partitions."),
-    "backend": ("operator", "List backends, reserve one, take one out of service and back in."),
+    "partition": ("operator", "Enable, drain or close C2's quantum partitions."),
+    "backend": ("operator", "List or reserve backends, or take them out of service."),
     "dispatcher": ("services", "C2's task manager: serve, status."),
-    "gate": ("services", "C2's gate: keeps partitions as operators and backends want them."),
+    "gate": ("services", "C2's gate: sets partition states from operators' settings and backend health."),
     "jobmanager": ("services", "C2's HTTP service for results and logs."),
-    "runtimes": ("services", "C2's warm classical runtimes, on each node where jobs run."),
-    "doctor": ("doctor", "Say what is missing on this host, and what to do about it."),
-    "completion": ("manual", "Print what makes your shell complete qslurm."),
+    "runtimes": (
+        "services",
+        "C2's runtimes: warm classical ones on compute nodes, quantum ones on other hosts.",
+    ),
+    "doctor": ("doctor", "Check qslurm on this host, and print how to fix what fails."),
+    "completion": ("manual", "Print a shell completion script."),
     "man": ("manual", "Show or install the manual pages."),
-    "hook": ("hook", "What Slurm calls when a job starts and ends."),
-    "step": ("hook", "What a quantum job runs on C2's classical node."),
+    "hook": ("hook", "Slurm's prolog and epilog hooks."),
+    "step": ("hook", "Run a quantum job's classical part (called by the job script)."),
 }
 
 SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
@@ -102,7 +105,7 @@ SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
             "doctor",
         ),
     ),
-    ("At the prompt", ("completion", "man")),
+    ("Shell", ("completion", "man")),
     ("Called by Slurm", ("hook", "step")),
 )
 
@@ -114,11 +117,11 @@ EXTRAS: Mapping[str, str] = {
     "starlette": "c2",
     "uvicorn": "c2",
 }
-"""The extra of qslurm that brings a module which not every machine needs."""
+"""Optional modules, and the extra of qslurm that installs each."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed, listed by who needs them."""
+    """A group that imports its commands on first use, and lists them by section."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the overview."""
@@ -151,7 +154,7 @@ class LazyGroup(click.Group):
 
             near = get_close_matches(name, COMMANDS, n=1)
             meant = f" Did you mean `qslurm {near[0]}`?" if near else " See `qslurm --help`."
-            raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+            raise click.UsageError(f"Unknown command {name!r}.{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -168,7 +171,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="qslurm", message="%(prog)s %(version)s")
 def qslurm() -> None:
-    """Submit quantum jobs from this cluster to the Slurm cluster beside a quantum platform."""
+    """Submit quantum jobs from this Slurm cluster (C1) to the Slurm cluster of a quantum platform (C2)."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -226,7 +229,7 @@ def _settled(code: int) -> int:
     if lost is None or isinstance(lost, BrokenPipeError):
         return code
     if lost.errno == errno.EBADF:
-        note("qslurm: There is no stdout to print to.")
+        note("qslurm: Cannot write the output: stdout is closed.")
         return code
     full = _not_written(lost.strerror or str(lost))
     note(f"qslurm: {full}")
@@ -234,7 +237,7 @@ def _settled(code: int) -> int:
 
 
 def _not_written(why: str) -> QslurmError:
-    return QslurmError(f"The output can't be written: {why}.", hint="Is the disk full?")
+    return QslurmError(f"Cannot write the output: {why}.", hint="Check free space and quota of the disk.")
 
 
 def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
@@ -251,7 +254,7 @@ def _report_missing(error: ModuleNotFoundError, *, as_json: bool) -> int:
     if extra is None:
         return _report_bug(error, as_json=as_json)
     missing = InvalidInputError(
-        f"This needs {error.name}, which is not installed here.", hint=f"Install qslurm[{extra}]."
+        f"The Python module {error.name} is not installed.", hint=f"Run pip install 'qslurm[{extra}]'."
     )
     print_error(missing, as_json=as_json)
     return missing.exit_code
@@ -265,19 +268,21 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     if os.environ.get("QSLURM_TRACEBACK"):
         raise error
     if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
-        gone = InvalidInputError("The current folder is there no more.", hint="Go to another one.")
+        gone = InvalidInputError(
+            "The current directory no longer exists.", hint="Change to another directory."
+        )
         print_error(gone, as_json=as_json)
         return gone.exit_code
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NOTHING_MORE):
         from qslurm.system.child_process import low_limits
 
         why = getattr(error, "strerror", None) or "Cannot allocate memory"
-        little = QslurmError(f"The system gives this process no more: {why}.", hint=low_limits())
+        little = QslurmError(f"Out of system resources: {why}.", hint=low_limits())
         print_error(little, as_json=as_json)
         return little.exit_code
     wrapped = QslurmError(
-        f"Something went wrong that qslurm did not expect: {type(error).__name__}: {error}.",
-        hint="Please report it; QSLURM_TRACEBACK=1 shows where it happened.",
+        f"Unexpected error: {type(error).__name__}: {error}.",
+        hint="Report it with the traceback that QSLURM_TRACEBACK=1 prints.",
     )
     print_error(wrapped, as_json=as_json)
     return wrapped.exit_code

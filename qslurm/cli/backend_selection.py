@@ -1,4 +1,4 @@
-"""Where `qslurm submit` sends: the platform, and the backend where its user said `any`."""
+"""Select the platform of a submission, and the backend for `--backend any`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _refuse(failures: Sequence[QslurmError], files: int) -> None:
     last = failures[-1]
     if files == 1:
         raise last
-    hint = f"{last.hint} Nothing was sent: {len(failures)} of {files} files can't be.".strip()
+    hint = f"{last.hint} Nothing was submitted: {len(failures)} of {files} files are invalid.".strip()
     raise type(last)(last.message, hint=hint) from last
 
 
@@ -72,7 +72,8 @@ def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSp
     names = sorted({job.platform for job in jobs if job.platform})
     if len(names) > 1:
         raise InvalidInputError(
-            f"These files are for different platforms: {', '.join(names)}.", hint="Submit them one by one."
+            f"The files name different platforms: {', '.join(names)}.",
+            hint="Submit the files of each platform separately.",
         )
     platforms = center.platforms
     said = names[0] if names else platforms.said
@@ -101,7 +102,7 @@ def _offers(center: CenterFlags, names: Sequence[str], need: Need) -> list[Offer
     from qslurm.cli.all_platforms import ask_all
 
     if need.qubits is None:
-        note("How many qubits the job needs is not known, so any backend has enough; --qubits says it.")
+        note("The number of qubits is unknown, so backends of any size are considered. Use --qubits N.")
     now = time.time()
     found = ask_all(
         center,

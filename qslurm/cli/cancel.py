@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 Outcome: TypeAlias = "list[str] | QslurmError | None"
-"""C2's warnings, or what went wrong; None for what was not asked any more."""
+"""C2's warnings, or the error; None if the cancellation was not sent."""
 
 
 @click.command()
 @click.argument("jobs", type=JobId(anywhere=True), nargs=-1, metavar="[JOBID...]")
+@click.option("--partition", "-p", metavar="NAME", help="Only jobs in these partitions (comma-separated).")
 @click.option(
-    "--partition", "-p", metavar="NAME", help="Only jobs of this partition, or of these, with commas."
-)
-@click.option(
-    "--state", "--states", "-t", metavar="STATES", help="Only jobs in these states: PENDING, RUNNING."
+    "--state",
+    "--states",
+    "-t",
+    metavar="STATES",
+    help="Only jobs in these states (comma-separated): PENDING, RUNNING.",
 )
 @name_option
 @account_option
@@ -57,9 +59,9 @@ def cancel(
     as_json: bool,
     center: CenterFlags,
 ) -> None:
-    """Cancel jobs, pending or running: those named, or of your own those that fit. What is over stays as it is.
+    """Cancel pending or running jobs: those named, or your own jobs that match the options.
 
-    With both, those named that fit. A job that somebody else has submitted is named, or its submitter is.
+    With both, those named that match. To cancel another user's job, name it, or its submitter with -u.
 
     \b
     Examples:
@@ -71,7 +73,7 @@ def cancel(
     """
     chooses = me or any(word is not None for word in (partition, state, name, account, submitter))
     if not jobs and not chooses:
-        raise click.UsageError("Say which: JOBID..., or --me for all of yours (see also -n, -p, -t, -A).")
+        raise click.UsageError("No job given. Name job ids, or select with --me, -n, -p, -t or -A.")
     targets = [center.of(job)[1] for job in jobs]
     away: list[QslurmError] = []
     if chooses:
@@ -92,7 +94,7 @@ def cancel(
             note(f"Job {job}: {warning}")
     if chooses:
         done = sum(outcome == [] for outcome in outcomes.values())
-        note(f"Cancelled {done} of {len(targets)} jobs." if targets else "No job that is not over fits.")
+        note(f"Cancelled {done} of {len(targets)} jobs." if targets else "No pending or running job matches.")
     failures = [outcome for outcome in outcomes.values() if isinstance(outcome, QslurmError)]
     for failure in failures[:-1]:
         note(f"qslurm: {failure}")
@@ -111,7 +113,7 @@ def cancel(
 def _fitting(
     center: CenterFlags, named: Sequence[JobRef], fits: Callable[[JobInfo], bool]
 ) -> tuple[list[JobRef], list[QslurmError]]:
-    """The jobs that are not over and fit, of those named or of all; and the errors, said already, of platforms away."""
+    """Pending and running jobs that match, of those named or of all; and the reported errors of platforms."""
     from qslurm.c1.queries.cancelling import to_cancel
     from qslurm.c1.queries.queue_position import line
 
@@ -129,7 +131,7 @@ def _fitting(
 
 
 def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, Outcome]:
-    """What came of each. Where nobody answers, no more is asked."""
+    """The outcome for each job. Stops at a platform that does not answer."""
     from qslurm.c1.submission.parallel import for_each
 
     outcomes: dict[JobRef, Outcome] = {}
@@ -149,7 +151,7 @@ def _cancel(connection: Center, job: JobRef) -> list[str]:
 
 
 def _answer(job: JobRef, outcome: Outcome) -> dict[str, Any]:
-    """What --json says of a job that was to be cancelled."""
+    """The JSON document of a job to cancel."""
     about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
     if job.task is not None:
         about["array_task_id"] = job.task

@@ -28,7 +28,7 @@ _OPTIONS = {
     ("job", "backend"): "--backend",
     ("job", "account"): "--account",
 }
-"""What options are called that are not of [c2]; all of that section are there, by their names."""
+"""Options for settings outside [c2]; each setting in [c2] has an option of the same name."""
 
 _PLATFORM = re.compile(r"platform\.[^.]+(?:\.(?:agent|job))?")
 """The sections of a further platform."""
@@ -36,11 +36,11 @@ _PLATFORM = re.compile(r"platform\.[^.]+(?:\.(?:agent|job))?")
 
 @click.group()
 def center() -> None:
-    """Set this center up: write its configuration, and check it."""
+    """Write and check this center's configuration."""
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each setting that a center's first configuration may need, with the setting's own words."""
+    """An option for each setting of a center's first configuration, with the setting's documentation as help."""
     from qslurm.c1.config.settings import settings
 
     for setting in reversed(list(settings())):
@@ -62,7 +62,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "platforms",
     multiple=True,
     metavar="NAME=URL",
-    help="A further platform, and the URL of its slurmrestd; may be repeated.",
+    help="An additional platform and its slurmrestd URL; may be repeated.",
 )
 @click.option(
     "--set",
@@ -76,10 +76,10 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="/etc/qslurm/config.toml for root, ~/.config/qslurm/config.toml for others",
-    help="Where to write it.",
+    help="Configuration file to write.",
 )
-@click.option("--force", is_flag=True, help="Replace the one that is there.")
-@click.option("--no-check", is_flag=True, help="Don't look whether it works.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--no-check", is_flag=True, help="Skip the checks.")
 @json_option
 def init(
     *,
@@ -91,7 +91,7 @@ def init(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Write a configuration with every setting explained, look whether it works, and say what comes next.
+    """Write a commented configuration file, check it, and print the next steps.
 
     \b
     Examples:
@@ -117,7 +117,9 @@ def init(
         return
     streams.write(f"Written: {target}")
     if findings:
-        print_table(("", "WHAT", "IS", "DO"), [(one.state, one.name, one.what, one.do) for one in findings])
+        print_table(
+            ("", "CHECK", "RESULT", "FIX"), [(one.state, one.name, one.what, one.do) for one in findings]
+        )
     for step in steps:
         streams.write(f"Next: {step}")
 
@@ -137,8 +139,8 @@ def _values(
         name, equals, url = text.partition("=")
         if not (name and equals and url):
             raise InvalidInputError(
-                f"{text!r} is no platform.",
-                hint="Write its name and its URL: tuna=https://tuna.example.org/slurm.",
+                f"Invalid platform {text!r}.",
+                hint="Use NAME=URL, for example tuna=https://tuna.example.org/slurm.",
             )
         values.setdefault(f"platform.{name.strip()}", {})["url"] = url.strip()
     for text in more:
@@ -146,8 +148,8 @@ def _values(
         section, dot, name = setting.strip().rpartition(".")
         if not (equals and dot and (section in SECTIONS or _PLATFORM.fullmatch(section))):
             raise InvalidInputError(
-                f"{text!r} sets nothing.",
-                hint="Write a section, a setting and its value: agent.max_open_jobs=100.",
+                f"Invalid setting {text!r}.",
+                hint="Use SECTION.NAME=VALUE, for example agent.max_open_jobs=100.",
             )
         values.setdefault(section, {})[name] = _parsed(value.strip())
     return values
@@ -185,12 +187,10 @@ def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], fold
     from qslurm.slurm.rest.transport import check_url
 
     if not (way.get("url") or agent.get("socket") or agent.get("address")):
-        where, option = (
-            ("C2", "--url") if name == FIRST else (f"the platform {name}", f"--platform {name}=URL")
-        )
+        where, option = ("C2", "--url") if name == FIRST else (f"platform {name}", f"--platform {name}=URL")
         raise ConfigError(
-            f"Nobody said where {where} is.",
-            hint=f"Give {option}, or {'--agent' if name == FIRST else 'its agent'} for users of a center's agent.",
+            f"No URL given for {where}.",
+            hint=f"Use {option}, or {'--agent' if name == FIRST else 'its agent'} for users of a center's agent.",
         )
     for setting in ("url", "results_url"):
         if way.get(setting):
@@ -216,7 +216,7 @@ def _usual_file() -> Path:
         return SYSTEM_FILE
     home = expanded("~")
     if not home.is_absolute():
-        raise ConfigError("Nobody knows where this user's home folder is.", hint="Say where with --file.")
+        raise ConfigError("This user has no home directory.", hint="Use --file FILE.")
     return home / ".config" / "qslurm" / "config.toml"
 
 
@@ -247,15 +247,15 @@ def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path
     for config in configs:
         first, name = config.platform == FIRST, config.platform
         if config.c2.token_file and not os.access(expanded(config.c2.token_file), os.F_OK):
-            whose = "C2's operators send" if first else f"the operators of {name} send"
+            whose = "C2's operators" if first else f"the operators of {name}"
             steps.append(
-                f"qslurm token install --file {shlex.quote(config.c2.token_file)} < token, which {whose} you"
+                f"qslurm token install --file {shlex.quote(config.c2.token_file)} < TOKEN (from {whose})"
             )
         if config.agent.socket and not os.access(config.agent.socket, os.F_OK):
             unit = "qslurm-agent" if first else f"qslurm-agent@{name}"
             steps.append(f"systemctl enable --now {unit}, on one host of the center")
     if steps or any(one.state != "ok" for one in findings):
-        steps.append(f"{with_it}qslurm doctor, until nothing is missing")
+        steps.append(f"{with_it}qslurm doctor, until every check passes")
     else:
         steps.append(f"{with_it}qslurm submit bell.cq --wait")
     return steps

@@ -1,4 +1,4 @@
-"""Asks the dispatcher of this host."""
+"""Requests to this host's dispatcher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def ask(message: Message, config_file: Path | None) -> Message:
-    """The dispatcher's answer; what it refuses is an error."""
+    """Send a request and return the dispatcher's answer; raises its error."""
     from qslurm.c2.config.file import load_c2_config
     from qslurm.protocol.dispatcher_client import DispatcherClient
 
@@ -20,7 +20,7 @@ def ask(message: Message, config_file: Path | None) -> Message:
 
 
 def ask_status(config_file: Path | None, *, jobs: bool = False, queue: int = 0) -> Status:
-    """What the dispatcher says of itself; with `jobs` who asks shows who that is, and is told of theirs."""
+    """The dispatcher's status; with `jobs`, also the jobs that this user may see."""
     from qslurm.protocol.messages import GetStatus, Status
 
     answer = ask(GetStatus(jobs=jobs, queue=queue), config_file)

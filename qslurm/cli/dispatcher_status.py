@@ -1,4 +1,4 @@
-"""How `qslurm dispatcher status` shows the state of things: tables, as squeue and sinfo have them."""
+"""Tables of `qslurm dispatcher status`, in the style of squeue and sinfo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_status(status: Status, warm: WarmStatus | None) -> None:
-    """Everything there is to see, table by table; what is empty is left out."""
+    """Print the status table by table; empty tables are omitted."""
     state = "ready" if status.ready else f"not ready: {status.reason}"
     facts = {
         "dispatcher": f"{state}, version {status.version}, process {status.pid}, up {ago(status.started)}",
@@ -24,7 +24,7 @@ def print_status(status: Status, warm: WarmStatus | None) -> None:
     }
     if warm is not None:
         facts["warm runtimes"] = (
-            f"{warm.ready} of {warm.wanted} wait on this host, {warm.given} given to jobs, {warm.cold} cold starts"
+            f"{warm.ready} of {warm.wanted} ready on this host, {warm.given} used by jobs, {warm.cold} cold starts"
         )
     print_facts(facts)
     streams.write()
@@ -33,7 +33,7 @@ def print_status(status: Status, warm: WarmStatus | None) -> None:
     _print_holds(status)
     _print_queue(status)
     if status.scope == "own":
-        note("qslurm: Only your own jobs are listed; the numbers count all.")
+        note("qslurm: Only your own jobs are listed; the counts include all jobs.")
     elif status.scope == "none":
         note(f"qslurm: No jobs are listed: {status.scope_reason.rstrip('.')}.")
 
@@ -93,4 +93,4 @@ def _print_queue(status: Status) -> None:
         )
     for backend, left in status.queue_left.items():
         if left:
-            streams.write(f"{left} more wait for {backend}")
+            streams.write(f"{left} more queued for {backend}")

@@ -1,4 +1,4 @@
-"""`qslurm doctor`: what is missing here, and what to do about it."""
+"""`qslurm doctor`: check this host's part of qslurm."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from qslurm.cli.output import print_json, print_table
 @platform_option
 @json_option
 def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int:
-    """Look at this host's part of qslurm, and say what is missing; exit 1 if something has failed.
+    """Check this host's part of qslurm, and print how to fix what fails; exit 1 if a check failed.
 
-    Where C2's configuration is, C2's parts are looked at (best as root), else a center's way to C2, or to each of
-    its platforms.
+    On a host with C2's configuration this checks C2's services (run it as root), elsewhere the center's access to C2,
+    or to each of its platforms.
 
     \b
     Examples:
@@ -36,7 +36,10 @@ def doctor(config_file: Path | None, platform: str | None, as_json: bool) -> int
         from qslurm.doctor.c2 import NEEDS, c2_checks
 
         c2_config = load_c2_config(config_file)
-        findings = [ok("config", "C2's is read"), *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S)]
+        findings = [
+            ok("config", "/etc/qslurm/c2.toml is valid"),
+            *run(c2_checks(c2_config), NEEDS, limit_s=LIMIT_S),
+        ]
     else:
         from qslurm.c1.config.platforms import load_platforms
         from qslurm.doctor.c1 import c1_checks

@@ -1,4 +1,4 @@
-"""What Slurm on C2 calls: the prolog and epilog plugin, and the job step. Everything here starts on every job."""
+"""C2's prolog and epilog hooks and the job step. Slurm starts these for every job, so they import little."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qslurm.cli.options import c2_config_option
 
 @click.group()
 def hook() -> None:
-    """C2's prolog and epilog plugin: what slurmctld and slurmd call with the job in their hooks' environment."""
+    """C2's prolog and epilog hooks, called by slurmctld and slurmd with the job in the environment."""
 
 
 @hook.command()
@@ -27,7 +27,7 @@ def prolog(config_file: Path | None) -> int:
 @hook.command()
 @c2_config_option
 def epilog(config_file: Path | None) -> int:
-    """Tell the dispatcher that a job has ended, however it ended (EpilogSlurmctld)."""
+    """Tell the dispatcher that a job has ended (EpilogSlurmctld)."""
     from qslurm.c2.config.file import load_c2_config
     from qslurm.c2.hooks import prolog_epilog
 
@@ -37,7 +37,7 @@ def epilog(config_file: Path | None) -> int:
 @hook.command()
 @c2_config_option
 def begin(config_file: Path | None) -> int:
-    """Ask the dispatcher whether the job's script may run, which it may once (TaskProlog)."""
+    """Ask the dispatcher whether the job's script may run; it may run once (TaskProlog)."""
     from qslurm.c2.config.file import load_c2_config
     from qslurm.c2.hooks.task_prolog import may_begin
 
@@ -57,7 +57,7 @@ def end(config_file: Path | None) -> int:
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @c2_config_option
 @click.option("--script", "is_script", is_flag=True, hidden=True, help="Run the script, with its arguments.")
-@click.option("--failed", metavar="REASON", hidden=True, help="Say of a step that was ended why it was.")
+@click.option("--failed", metavar="REASON", hidden=True, help="Report why the step was ended.")
 @click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="")
 def step(

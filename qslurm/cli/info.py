@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @json_option
 @center_options
 def info(names: tuple[str, ...], as_json: bool, center: CenterFlags) -> None:
-    """Show C2's backends, as sinfo would: how they are, their qubits and shots, what waits, and when they are reserved.
+    """Show C2's backends, as sinfo does: state, qubits, shots, queue and reservations.
 
-    Where several platforms are configured, those of all; `--backend any` of `qslurm submit` goes through them in this
-    order.
+    With several platforms configured, those of all, in the order in which `qslurm submit --backend any` considers
+    them.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def info(names: tuple[str, ...], as_json: bool, center: CenterFlags) -> None:
     rows = [(config.platform, one) for config, listed in found.answers for one in listed]
     known = list(dict.fromkeys(one.name for _, one in rows))
     if (wrong := [name for name in names if name not in known]) and not found.failures:
-        raise InvalidInputError(f"C2 has no backend {wrong[0]!r}.", hint=f"There are {', '.join(known)}.")
+        raise InvalidInputError(f"Unknown backend {wrong[0]!r}.", hint=f"C2's backends: {', '.join(known)}.")
     rows = [(platform, one) for platform, one in rows if not names or one.name in names]
     if as_json:
         documents = [{**msgspec.to_builtins(one), "platform": platform} for platform, one in rows]
@@ -72,7 +72,7 @@ def _opened(backend: Backend) -> str:
 
 
 def _next_window(backend: Backend) -> str:
-    """The first window that is not over, in words."""
+    """The current or next reservation, as text."""
     for window in backend.reserved:
         if window["ends"] > time.time():
             whose = "for you" if window["yours"] else "for others"

@@ -1,4 +1,4 @@
-"""What is said of a job that is waited for, and of one that has ended."""
+"""Progress of a job during `wait`, and the documents of ended jobs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
-    """Results of a completed job, where there are any to be had; that it completed is said by the exit code.
+    """Results of a completed job, or None if they cannot be read (a note says why).
 
-    The error it has ended with, where the platform knows better than Slurm that it did not complete.
+    Raises the job's error if the platform, unlike Slurm, knows that it did not complete.
     """
     from qslurm.c1.queries.fetching import results
 
@@ -35,19 +35,19 @@ def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
 
 
 def situation(job: Watched) -> str:
-    """A job's state in words, with the reason if there is one."""
+    """A job's state, with the reason if there is one."""
     return f"{job.word}: {job.why}" if job.why else job.word
 
 
 def progress(job: JobRef, poll: Poll) -> str:
-    """How a job is that is waited for, in a line."""
+    """One line of progress about a job."""
     if poll.job is None:
-        return f"job {job}: C2 has not answered for {duration(poll.silent_s)}; still trying"
+        return f"job {job}: no answer from C2 for {duration(poll.silent_s)}; retrying"
     return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
 
 
 class Watch:
-    """Shows how a job is that is waited for; that C2 does not answer is said also where no line is shown."""
+    """Shows a job's progress; an unreachable C2 is reported even where no progress line is shown."""
 
     def __init__(self, job: JobRef, line: ProgressLine, place: str = "") -> None:
         from qslurm.c1.connection.polling import Silences
@@ -56,7 +56,7 @@ class Watch:
         self._silences = Silences(self._say)
 
     def __call__(self, poll: Poll) -> None:
-        """What a look has shown."""
+        """Show the result of a poll."""
         if poll.job is None:
             self._silences.unheard(poll.unheard)
         else:

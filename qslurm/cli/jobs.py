@@ -1,4 +1,4 @@
-"""`qslurm show`, `wait`, `hold`, `release`: one job on C2, or a few."""
+"""`qslurm show`, `wait`, `hold`, `release`: commands on jobs of C2."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ jobs_argument = click.argument("jobs", type=JobId(anywhere=True), nargs=-1, requ
 @json_option
 @center_options
 def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
-    """Show all that C2 knows of job JOBID: of an array (12) each task, of a task (12_3) that one.
+    """Show job JOBID: for an array (12) each of its tasks, for a task (12_3) that one.
 
-    A job of another platform than usual has its name in front, here and wherever a JOBID is taken: tuna:12.
+    Prefix the id of a job on a platform other than the default with the platform's name: tuna:12.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
     try:
         platform = platform_facts(connection, one.job_id)
     except QslurmError as error:
-        note(f"What C2's platform knows of it can't be said: {error}")
+        note(f"qslurm: Cannot read the job's record from C2's job manager: {error}")
     if as_json:
         if str(platform.get("key")).partition("#")[0] == one.marks.key:  # the id may be another job's by now
             one = with_exit_code(one, platform)
@@ -122,15 +122,15 @@ def _print_tasks(tasks: Tasks) -> None:
     "timeout_s",
     type=Seconds(),
     metavar="SECONDS",
-    help="Wait no longer.",
+    help="Give up after this time.",
 )
 @json_option
 @center_options
 def wait(jobs: tuple[JobRef, ...], timeout_s: float | None, as_json: bool, center: CenterFlags) -> None:
-    """Wait for jobs to end; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out). Of one job its results are printed.
+    """Wait for jobs to end; exit 0, 6 (failed), 7 (cancelled) or 8 (timed out). Prints the results of a single job.
 
-    Of several jobs, and of an array's tasks (12), all are waited for, and the worst of them counts. Ctrl-C ends the
-    waiting, not the jobs.
+    Given several jobs, or an array, waits for all of them and exits with the worst job's code. Ctrl-C ends the
+    wait, not the jobs.
 
     \b
     Examples:
@@ -151,7 +151,7 @@ def wait(jobs: tuple[JobRef, ...], timeout_s: float | None, as_json: bool, cente
 @json_option
 @center_options
 def hold(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
-    """Keep jobs that wait from starting, until `qslurm release`.
+    """Hold pending jobs until `qslurm release`.
 
     \b
     Example:  qslurm hold 12
@@ -164,7 +164,7 @@ def hold(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
 @json_option
 @center_options
 def release(jobs: tuple[JobRef, ...], as_json: bool, center: CenterFlags) -> None:
-    """Let jobs start that were submitted with --hold, or held since.
+    """Release jobs that were held by `qslurm hold` or submitted with --hold.
 
     \b
     Example:  qslurm release 12
@@ -177,7 +177,9 @@ def _set_hold(center: CenterFlags, jobs: tuple[JobRef, ...], *, held: bool, as_j
 
     for job in jobs:
         if job.task is not None:
-            raise click.BadParameter(f"{job} is one task; an array is held and released as a whole.")
+            raise click.BadParameter(
+                f"{job} is an array task. Hold or release the whole array: {job.job_id}."
+            )
     found = [center.of(job) for job in jobs]
     for connection, job in found:
         for warning in set_hold(connection, job.job_id, held=held):
@@ -189,14 +191,14 @@ def _set_hold(center: CenterFlags, jobs: tuple[JobRef, ...], *, held: bool, as_j
 def wait_and_print(
     center: Center, job: JobRef, timeout_s: float | None, *, as_json: bool, quiet: bool = False
 ) -> None:
-    """Wait for a job and print what came of it; raises the error of a job that did not complete."""
+    """Wait for a job and print its results; raises the error of a job that did not complete."""
     from qslurm.c1.queries import tasks
 
     try:
         with ProgressLine() as line:
             ended = tasks.wait(center, job, on_poll=Watch(job, line), timeout_s=timeout_s)
     except KeyboardInterrupt:
-        note(f"\nJob {job} goes on: `qslurm wait {job}` returns to it, `qslurm cancel {job}` ends it.")
+        note(f"\nJob {job} continues. `qslurm wait {job}` waits again, `qslurm cancel {job}` cancels it.")
         raise
     if not ended.is_array:
         _say_if_sent_again(job, ended.jobs[0])
@@ -217,6 +219,6 @@ def wait_and_print(
 
 
 def _say_if_sent_again(job: JobRef, found: JobInfo) -> None:
-    """The center's agent keeps the id that its user knows of a job that C2 has forgotten."""
+    """Tell the user the new id of a job that C2 lost and the agent resubmitted."""
     if job.task is None and found.job_id not in (0, job.job_id):
-        note(f"qslurm: C2 had forgotten job {job}; it was sent again, and is job {found.job_id} now.")
+        note(f"qslurm: C2 lost job {job}; the center's agent resubmitted it as job {found.job_id}.")

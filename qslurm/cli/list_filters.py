@@ -1,4 +1,4 @@
-"""Which jobs a list is to have, and of which time."""
+"""Options that select the jobs of a list, and its period."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from qslurm.errors import InvalidInputError
 if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
-name_option = click.option("--name", "-n", metavar="NAME", help="Only jobs of this name.")
-account_option = click.option("--account", "-A", metavar="NAME", help="Only jobs of this account.")
-me_option = click.option("--me", is_flag=True, help="Only jobs that you have submitted from C1.")
+name_option = click.option("--name", "-n", metavar="NAME", help="Only jobs with this name.")
+account_option = click.option("--account", "-A", metavar="NAME", help="Only jobs charged to this account.")
+me_option = click.option("--me", is_flag=True, help="Only jobs that you submitted.")
 submitter_option = click.option(
     "--submitter",
     "-u",
     metavar="NAMES",
-    help="Only jobs that these users have submitted from C1, with commas.",
+    help="Only jobs submitted by these users of C1 (comma-separated).",
 )
 start_option = click.option(
     "--starttime",
     "-S",
     metavar="TIME",
     default="today",
-    help="From then on, as for sacct: 2026-11-22, now-7days.",
+    help="Start of the period, as for sacct: 2026-11-22, now-7days.",
 )
-end_option = click.option("--endtime", "-E", metavar="TIME", default="now", help="Until then.")
+end_option = click.option("--endtime", "-E", metavar="TIME", default="now", help="End of the period.")
 
 
 def states_in(text: str | None, option: str = "--states") -> set[str]:
@@ -40,23 +40,25 @@ def states_in(text: str | None, option: str = "--states") -> set[str]:
     if text is None:
         return set()
     if not text.strip():
-        raise click.BadParameter("It is empty; leave it out for jobs in all states.", param_hint=option)
+        raise click.BadParameter("No state given. Omit the option for all states.", param_hint=option)
     names = {CODES.get(word, word) for word in (word.strip().upper() for word in text.split(","))}
     if "ALL" in names:
         return set(STATES)
     for name in sorted(names - set(STATES)):
-        raise click.BadParameter(f"{name!r} is no state. There are {', '.join(STATES)}.", param_hint=option)
+        raise click.BadParameter(
+            f"Unknown state {name!r}. Available: {', '.join(STATES)}.", param_hint=option
+        )
     return names
 
 
 def chooser(
     name: str | None, account: str | None, me: bool, submitters: str | None = None
 ) -> Callable[[JobInfo], bool]:
-    """Whether a job has this name, this account, and this user or one of these, as far as they are said."""
+    """A filter for jobs by name, account and submitter; what is not given matches all."""
     mine = _this_user() if me else set()
     of = {user.strip() for user in submitters.split(",")} if submitters is not None else set()
     if "" in of:
-        raise click.BadParameter("A user without a name has submitted nothing.", param_hint="--submitter")
+        raise click.BadParameter("A user name is empty.", param_hint="--submitter")
     return lambda job: (
         (name is None or job.name == name)
         and (account is None or job.account == account)
@@ -66,18 +68,20 @@ def chooser(
 
 
 def submitter(job: JobInfo) -> str:
-    """Who has submitted a job on C1."""
+    """The user of C1 who submitted a job."""
     return user_of(job.marks.origin)
 
 
 def span(starttime: str, endtime: str) -> tuple[int, int]:
-    """Two moments in Unix seconds; InvalidInputError if the first is not before the second."""
+    """Start and end in Unix seconds; InvalidInputError if the end is before the start."""
     from qslurm.payload.begin import parse_past
 
     now = datetime.now()
     since, until = parse_past(starttime, now), parse_past(endtime, now)
     if until < since:
-        raise InvalidInputError(f"{endtime} is before {starttime}.", hint="Give -S the earlier one.")
+        raise InvalidInputError(
+            f"The end {endtime} is before the start {starttime}.", hint="Use -S for the earlier time."
+        )
     return since, until + 1
 
 

@@ -1,4 +1,4 @@
-"""`qslurm man` and `qslurm completion`: what helps at the prompt, made from the commands themselves."""
+"""`qslurm man` and `qslurm completion`, generated from the commands' help."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from qslurm.cli import streams
 from qslurm.errors import InvalidInputError, QslurmError
 
 EXIT_CODES = (
-    (0, "Done."),
-    (1, "Something unexpected; the sentence on stderr says what."),
-    (2, "Usage or invalid input; nothing was sent."),
-    (3, "C2 refused."),
-    (4, "Token or permission."),
-    (5, "C2 can't be reached."),
+    (0, "Success."),
+    (1, "Unexpected error; see the message on stderr."),
+    (2, "Invalid usage or input; nothing was sent to C2."),
+    (3, "C2 refused the request."),
+    (4, "Invalid token or missing permission."),
+    (5, "C2 is unreachable."),
     (6, "The job failed."),
     (7, "The job was cancelled."),
-    (8, "Timed out: the waiting, or the job."),
+    (8, "The job, or the wait for it, timed out."),
 )
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete qslurm's commands, options and files.
+    """Print a script that makes SHELL complete qslurm's commands, options and files.
 
     \b
     Examples:
@@ -54,10 +54,10 @@ def completion(shell: str) -> None:
     "--write",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write every page into FOLDER, such as /usr/local/share/man/man1.",
+    help="Write all pages to FOLDER, for example /usr/local/share/man/man1.",
 )
 def man(command: tuple[str, ...], write: Path | None) -> None:
-    """Show the manual page of qslurm, or of a COMMAND of it.
+    """Show the manual page of qslurm, or of one COMMAND.
 
     \b
     Examples:
@@ -67,12 +67,12 @@ def man(command: tuple[str, ...], write: Path | None) -> None:
     pages = dict(_pages())
     if write is not None:
         if command:
-            raise click.UsageError("--write writes all pages; name no command.")
+            raise click.UsageError("--write writes all pages and takes no COMMAND.")
         _write(pages, write)
         return
     name = "-".join(("qslurm", *command))
     if name not in pages:
-        raise InvalidInputError(f"There is no command {' '.join(command)!r}.", hint="See `qslurm --help`.")
+        raise InvalidInputError(f"Unknown command {' '.join(command)!r}.", hint="See `qslurm --help`.")
     _show(pages[name])
 
 
@@ -82,8 +82,8 @@ def _write(pages: dict[str, str], folder: Path) -> None:
         for name, page in pages.items():
             (folder / f"{name}.1").write_text(page, encoding="utf-8")
     except OSError as error:
-        raise QslurmError(f"The manual can't be written into {folder}: {error.strerror}.") from error
-    streams.write(f"Wrote {len(pages)} pages into {folder}")
+        raise QslurmError(f"Cannot write the manual to {folder}: {error.strerror}.") from error
+    streams.write(f"Wrote {len(pages)} pages to {folder}")
 
 
 def _show(page: str) -> None:

@@ -1,4 +1,4 @@
-"""What has become of many files that were submitted together: a document and a row for each."""
+"""Outcomes of files submitted together: a document and a row for each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ends_in(
     ref: JobRef,
     end: End,
 ) -> None:
-    """Write into the documents of a package's files how each has ended: its state, and its results or its error."""
+    """Add the state, and the results or the error, to the documents of a package's files."""
     tasks, failure = end
     known: Mapping[int, dict[str, Any]] | UnreachableError = {}
     if package.is_array and tasks is not None:
@@ -38,7 +38,7 @@ def ends_in(
         document = documents[member, package.skip]
         try:
             if tasks is None:
-                raise failure or NotReadyError(f"Nobody knows how job {ref} is.")
+                raise failure or NotReadyError(f"The state of job {ref} is unknown.")
             if package.is_array:
                 mine = JobRef(ref.job_id, task, ref.platform)
                 document |= _task(center, task_of(tasks.jobs, mine), failure, known)
@@ -49,7 +49,7 @@ def ends_in(
 
 
 def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | UnreachableError:
-    """The results of the tasks, as far as they can be had at once, or why none can."""
+    """The results of the completed tasks, read in one request, or the error of that request."""
     ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
     try:
         return results_of(center, ended)
@@ -63,7 +63,7 @@ def _task(
     failure: QslurmError | None,
     known: Mapping[int, dict[str, Any]] | UnreachableError,
 ) -> dict[str, Any]:
-    """A file that is a task of its package's array; the others' failures are none of its own."""
+    """The outcome of a file that is one task of its package's array."""
     said = {"state": job.word}
     error = one.outcome_error(center, job) if job.is_final else failure
     if error is None:
@@ -78,7 +78,7 @@ def _task(
 
 
 def _job(center: Center, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:
-    """A file that is a job of its own, which may be an array."""
+    """The outcome of a file that is a separate job, which may be an array."""
     said: dict[str, Any] = {"state": tasks.word}
     if tasks.is_array:
         said["tasks"] = ended_document(tasks, center.prefix)["tasks"]

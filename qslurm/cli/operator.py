@@ -1,4 +1,4 @@
-"""`qslurm partition` and `qslurm backend`: what C2's operators do."""
+"""`qslurm partition` and `qslurm backend`: commands for C2's operators."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ partition_argument = click.argument("name", metavar="PARTITION")
 
 @click.group()
 def partition() -> None:
-    """C2's quantum partitions. An operator's wish is kept until the next one, over every restart."""
+    """C2's quantum partitions. The state that an operator sets lasts until the next change, across restarts."""
 
 
 @partition.command("status")
 @c2_config_option
 @json_option
 def status_of_partitions(config_file: Path | None, as_json: bool) -> None:
-    """Show what is wished of each partition, how its backend is, and what Slurm does.
+    """Show each partition's desired state, its backend's health, and its state in Slurm.
 
     \b
     Example:  qslurm partition status
@@ -53,7 +53,7 @@ def status_of_partitions(config_file: Path | None, as_json: bool) -> None:
 @c2_config_option
 @json_option
 def enable(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
-    """Run what is queued in PARTITION, as soon and as long as its backend is there.
+    """Start queued jobs of PARTITION whenever its backend is available.
 
     \b
     Example:  qslurm partition enable p_qx
@@ -67,7 +67,7 @@ def enable(name: str, reason: str, config_file: Path | None, as_json: bool) -> N
 @c2_config_option
 @json_option
 def drain(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
-    """Start nothing more in PARTITION, let what runs finish, and keep accepting jobs (Slurm's DOWN).
+    """Start no more jobs in PARTITION; running jobs finish, and new ones are accepted (Slurm's DOWN).
 
     \b
     Example:  qslurm partition drain p_qx --reason "calibration until noon"
@@ -81,7 +81,7 @@ def drain(name: str, reason: str, config_file: Path | None, as_json: bool) -> No
 @c2_config_option
 @json_option
 def close(name: str, reason: str, config_file: Path | None, as_json: bool) -> None:
-    """Refuse new jobs in PARTITION; what is queued still runs. `enable` or `drain` opens it again.
+    """Refuse new jobs in PARTITION; queued ones still run. `enable` or `drain` opens it again.
 
     \b
     Example:  qslurm partition close p_spin2 --reason "decommissioned"
@@ -91,14 +91,14 @@ def close(name: str, reason: str, config_file: Path | None, as_json: bool) -> No
 
 @click.group()
 def backend() -> None:
-    """The quantum backends behind the partitions."""
+    """C2's quantum backends."""
 
 
 @backend.command("list")
 @c2_config_option
 @json_option
 def list_backends(config_file: Path | None, as_json: bool) -> None:
-    """List the backends and how they are.
+    """List the backends and their states.
 
     \b
     Example:  qslurm backend list
@@ -117,7 +117,7 @@ def list_backends(config_file: Path | None, as_json: bool) -> None:
 @reason_option
 @c2_config_option
 def offline(name: str, reason: str, config_file: Path | None) -> None:
-    """Take BACKEND out of service: its partition is held, jobs stay queued.
+    """Take BACKEND out of service: its partition is held, and jobs stay queued.
 
     \b
     Example:  qslurm backend offline qx --reason "fridge warm-up"
@@ -181,7 +181,7 @@ def _wish(
 
 def _print_partitions(rows: Sequence[PartitionRow]) -> None:
     print_table(
-        ("PARTITION", "WISH", "BACKEND", "SLURM", "RUNNING", "QUEUED", "BY", "SINCE", "REASON"),
+        ("PARTITION", "DESIRED", "BACKEND", "SLURM", "RUNNING", "QUEUED", "BY", "SINCE", "REASON"),
         [
             (
                 r.partition, r.wish or "-", f"{r.backend} {r.backend_state}", r.slurm_state,

@@ -1,4 +1,4 @@
-"""How commands print: tables, JSON, errors, bars, and a progress line for people who watch."""
+"""Output of commands: tables, JSON, errors, bars, and a progress line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def print_json(document: object) -> bool:
 
 
 def _as_text(document: Any) -> Any:
-    """The document without what JSON has no letters for: bytes of a file's name that are not UTF-8."""
+    """The document with lone surrogates (from file names that are not UTF-8) replaced."""
     if isinstance(document, str):
         return without_surrogates(document)
     if isinstance(document, dict):
@@ -57,12 +57,12 @@ def print_error(error: QslurmError, *, as_json: bool) -> None:
 
 
 def error_document(error: QslurmError) -> dict[str, Any]:
-    """What --json says of an error: `code` is the exit code, `type` the error's name."""
+    """An error's JSON document: `code` is the exit code, `type` the error's name."""
     return {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
 
 
 def job_document(job: JobInfo, prefix: str = "") -> dict[str, Any]:
-    """What --json says of a job: Slurm's facts, and those from its comment. `prefix` is that of its platform."""
+    """A job's JSON document: Slurm's fields, and those of its comment. `prefix` is its platform's."""
     from qslurm.slurm.job_info import facts_of
 
     said = job.marks
@@ -94,7 +94,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 
 
 def plain(value: object) -> str:
-    """A value as text that does nothing to a terminal: a job's name is what another user wrote."""
+    """A value without terminal control characters: a job's name comes from another user."""
     text = str(value)
     if text.isprintable():
         return text
@@ -102,7 +102,7 @@ def plain(value: object) -> str:
 
 
 def short_name(name: str) -> str:
-    """A job's name as lists have it: one that somebody made long does not push everybody's columns away."""
+    """A job's name, shortened to the width of its column."""
     return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
@@ -127,7 +127,7 @@ def _bar(length: float) -> str:
 
 
 class ProgressLine:
-    """One line on a terminal's stderr that is written over and over; nothing at all in a pipe."""
+    """One line on a terminal's stderr that is rewritten in place; no output into a pipe."""
 
     def __init__(self) -> None:
         self._shown = streams.can_rewrite_lines()
@@ -152,7 +152,7 @@ class ProgressLine:
         self._dirty = True
 
     def clear(self) -> None:
-        """Take the line away, so that what follows starts at the margin."""
+        """Erase the line."""
         if self._dirty:
             note("\r\033[K", nl=False)
             self._dirty = False

@@ -1,4 +1,4 @@
-"""`qslurm queue`: what squeue is for Slurm."""
+"""`qslurm queue`: list jobs on C2, as squeue does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _without_searching_for_cycles() -> Iterator[None]:
-    """Ten thousand jobs are no garbage, and to find that out would take a tenth of the command's time."""
+    """Turn the garbage collector off: with ten thousand jobs it takes a tenth of the command's time."""
     import gc
 
     was_on = gc.isenabled()
@@ -47,13 +47,11 @@ def _without_searching_for_cycles() -> Iterator[None]:
 
 
 @click.command()
+@click.option("--partition", "-p", metavar="NAME", help="Only jobs in these partitions (comma-separated).")
+@click.option("--all", "-a", "with_ended", is_flag=True, help="Include ended jobs that Slurm still lists.")
 @click.option(
-    "--partition", "-p", metavar="NAME", help="Only jobs of this partition, or of these, with commas."
+    "--states", "-t", metavar="STATES", help="Only jobs in these states, for example PENDING,RUNNING."
 )
-@click.option(
-    "--all", "-a", "with_ended", is_flag=True, help="Jobs that have ended, too, while Slurm remembers them."
-)
-@click.option("--states", "-t", metavar="STATES", help="Only jobs in these states, such as PENDING,RUNNING.")
 @name_option
 @account_option
 @me_option
@@ -75,12 +73,12 @@ def queue(
     as_json: bool,
     center: CenterFlags,
 ) -> None:
-    """List your center's jobs on C2, as squeue would: with the place in line
-    (among the jobs of all centers), the reason, and when C2 thinks it starts.
+    """List your center's jobs on C2, as squeue does, with the position in the queue
+    (among the jobs of all centers), the reason, and the expected start.
 
-    Where several platforms are configured, those of all; a platform that does not answer is said on stderr.
+    With several platforms configured, those of all; a platform that does not answer is reported on stderr.
 
-    Below them stand your jobs that `qslurm submit --then` holds on this cluster until one of these has ended.
+    A second table lists follow-up jobs: those that `qslurm submit --then` holds on this cluster.
 
     \b
     Examples:
@@ -92,7 +90,7 @@ def queue(
     wanted, chosen = states_in(states), chooser(name, account, me, submitter)
 
     def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
-        """The platform's jobs that are asked for, each with its place in line, and what follows them on C1."""
+        """The platform's selected jobs with their queue positions, and their follow-up jobs on C1."""
         from qslurm.c1.followups.pending import begin_to_ask
         from qslurm.c1.queries.queue_position import line
 
@@ -108,7 +106,7 @@ def queue(
         try:
             return jobs, followers([job for job, _ in jobs])
         except QslurmError as error:
-            note(f"Follow-ups are not shown: {error}")
+            note(f"qslurm: Cannot list follow-up jobs: {error}")
             return jobs, []
 
     found = ask_all(center, listed)

@@ -15,14 +15,14 @@ from qslurm.errors import InvalidInputError
 
 
 @click.command()
-@click.option("--now", "at_once", is_flag=True, help="Renew it whether it is due or not.")
+@click.option("--now", "at_once", is_flag=True, help="Renew now, even if it is not due.")
 @json_option
 @center_options
 def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
-    """Ask C2 for a fresh token, once 80% of this one's life is over, and put it into this one's file.
+    """Replace the token with a new one from C2, once 80% of its lifetime has passed.
 
-    The center's agent does this by itself; without one, let a timer do it every hour. C2's Slurm is asked whether it
-    takes the new token before the old one is replaced. Before it is due C2 is asked whether it would: exit 4 if not.
+    The center's agent does this automatically; without an agent, run this every hour. The new token is tested against
+    C2's Slurm before it replaces the old one. Before it is due, this only checks that C2 allows it: exit 4 if not.
 
     \b
     Examples:
@@ -34,11 +34,12 @@ def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
     config = center.config()
     if config.token is not None:
         raise InvalidInputError(
-            "A token in the environment can't be replaced.", hint="Unset SLURM_JWT, or name its file."
+            "Cannot renew a token that comes from the environment.",
+            hint="Unset SLURM_JWT, and use --token-file FILE.",
         )
     if not config.c2.token_file:
         raise InvalidInputError(
-            "Nobody said where the token is.", hint="Say --token-file, or set token_file in the config."
+            "No token file given.", hint="Use --token-file FILE, or set token_file in the configuration."
         )
     done = renew_file(config, at_once=at_once)
     if as_json:
@@ -52,25 +53,33 @@ def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
         )
     elif done.renewed:
         streams.write(
-            f"Renewed the token of {done.claims.user}; it ends on {clock_time(done.claims.expires)}."
+            f"Renewed the token of {done.claims.user}; it expires {clock_time(done.claims.expires)}."
         )
     else:
         streams.write(
-            f"Nothing to do: the token of {done.claims.user} ends on {clock_time(done.claims.expires)},"
-            f" and is renewed from {clock_time(done.renew_at)} on."
+            f"Not due: the token of {done.claims.user} expires {clock_time(done.claims.expires)},"
+            f" and can be renewed from {clock_time(done.renew_at)} on."
         )
     if done.ends_soon:
-        note(f"qslurm: C2's operators renew it only until {clock_time(done.until)}: talk to them.")
+        note(
+            f"qslurm: C2 allows renewals only until {clock_time(done.until)}. Ask C2's operators to extend this."
+        )
 
 
 @click.command()
-@click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
-@click.option("--for", "period", metavar="TIME", help="It may renew its token for so long from now on: 90d.")
+@click.option("--center", required=True, metavar="NAME", help="The center, for example snellius.")
+@click.option("--for", "period", metavar="TIME", help="Allow renewals for this long from now: 90d.")
 @click.option(
-    "--until", "date", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="It may renew it until then."
+    "--until",
+    "date",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Allow renewals until this date.",
 )
-@click.option("--stop", is_flag=True, help="It may not renew it any more; the one it has lives to its end.")
-@click.option("--lifetime", metavar="TIME", help="How long a renewed token lives.  [default: as in [tokens]]")
+@click.option(
+    "--stop", is_flag=True, help="Allow no more renewals; the current token stays valid until it expires."
+)
+@click.option("--lifetime", metavar="TIME", help="Lifetime of a renewed token.  [default: as in [tokens]]")
 @c2_config_option
 @json_option
 def renewal(  # noqa: PLR0917 - click names them
@@ -82,9 +91,9 @@ def renewal(  # noqa: PLR0917 - click names them
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Say until when a center may renew its token by itself, and for how long each time; change it.
+    """Show or change until when a center may renew its token, and the lifetime of renewed tokens.
 
-    It is true at once. `qslurm token issue` allows renewals anew, and `qslurm token revoke` ends everything.
+    Changes take effect immediately. `qslurm token issue` resets them; `qslurm token revoke` invalidates all tokens.
 
     \b
     Examples:
@@ -100,7 +109,7 @@ def renewal(  # noqa: PLR0917 - click names them
     from qslurm.tokens.lifetime import parse_lifetime
 
     if (period is not None) + (date is not None) + stop > 1:
-        raise click.UsageError("Say one of --for, --until and --stop.")
+        raise click.UsageError("--for, --until and --stop are mutually exclusive.")
     config = load_c2_config(config_file).tokens
     require_key(config, center)  # without one it has no token to renew
     terms = before = read_terms(config, center)
@@ -131,7 +140,7 @@ def renewal(  # noqa: PLR0917 - click names them
 @click.command()
 @c2_config_option
 def serve(config_file: Path | None) -> None:
-    """Run C2's renewal service until SIGTERM, as the user who owns the keys and does nothing else.
+    """Run C2's renewal service until SIGTERM, under a dedicated user who owns the keys.
 
     \b
     Example:  qslurm token serve --config /etc/qslurm/c2.toml

@@ -1,4 +1,4 @@
-"""`qslurm backend reserve|release|reservations`: windows in which a backend is somebody's."""
+"""`qslurm backend reserve|release|reservations`: reservations of backends for a center or a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Moment(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """What the words say; a usage error if they say nothing."""
+        """Parse the text; a usage error if it is invalid."""
         text = str(value).strip()
         if text == "now":
             return time.time()
@@ -36,7 +36,7 @@ class Moment(click.ParamType[float]):
                 return next_at(clock.time(), datetime.now()).timestamp()
             return datetime.fromisoformat(text).timestamp()
         except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time. Write now, 14:30, or 2026-11-22 14:30.", param, ctx)
+            self.fail(f"Invalid time {text!r}. Use now, 14:30 or 2026-11-22 14:30.", param, ctx)
 
 
 class Span(click.ParamType[int]):
@@ -45,24 +45,28 @@ class Span(click.ParamType[int]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """What the words say; a usage error if they say nothing."""
+        """Parse the text; a usage error if it is invalid."""
         from qslurm.errors import InvalidInputError
         from qslurm.tokens.lifetime import parse_lifetime
 
         try:
             return parse_lifetime(str(value))
         except InvalidInputError:
-            self.fail(f"{value!r} is no duration. Write 90m, 2h or 1d.", param, ctx)
+            self.fail(f"Invalid duration {value!r}. Use for example 90m, 2h or 1d.", param, ctx)
 
 
 @click.command()
 @click.argument("name", metavar="BACKEND")
-@click.option("--center", metavar="CENTER", default="", show_default=False, help="For this center's jobs.")
-@click.option("--job", type=JobId(), metavar="JOBID", help="For this one job of C2.")
 @click.option(
-    "--start", type=Moment(), default="now", metavar="TIME", help="now, 14:30, or 2026-11-22 14:30."
+    "--center", metavar="CENTER", default="", show_default=False, help="Reserve for this center's jobs."
 )
-@click.option("--duration", type=Span(), required=True, metavar="TIME", help="How long: 90m, 2h, 1d.")
+@click.option("--job", type=JobId(), metavar="JOBID", help="Reserve for this job on C2.")
+@click.option(
+    "--start", type=Moment(), default="now", metavar="TIME", help="Start: now, 14:30, or 2026-11-22 14:30."
+)
+@click.option(
+    "--duration", type=Span(), required=True, metavar="TIME", help="Duration, for example 90m, 2h, 1d."
+)
 @reason_option
 @c2_config_option
 @json_option
@@ -77,10 +81,10 @@ def reserve(
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Reserve BACKEND for one center or one job: nothing else starts there within the window.
+    """Reserve BACKEND for a center or a job: nothing else starts there during the reservation.
 
-    A circuit that runs when the window opens is finished first. What is kept out waits and is told until when; a
-    job's reservation ends with the job.
+    A circuit that is running at the start is finished first. Other jobs stay pending, with the end time as their
+    reason. A job's reservation ends with the job.
 
     \b
     Example:  qslurm backend reserve spin2 --center snellius --start 14:00 --duration 2h
@@ -89,9 +93,9 @@ def reserve(
     from qslurm.protocol.messages import Reserve, Reserved
 
     if bool(center) == (job is not None):
-        raise click.UsageError("Say either --center or --job.")
+        raise click.UsageError("Give either --center or --job.")
     if job is not None and job.task is not None:
-        raise click.BadParameter(f"{job} is one task; name it by its own job id.", param_hint="--job")
+        raise click.BadParameter(f"{job} is an array task. Use the task's own job id.", param_hint="--job")
     job_id = job.job_id if job is not None else 0
     message = Reserve(
         backend=name, begins=start, ends=start + duration, center=center, job_id=job_id, reason=reason
@@ -104,7 +108,7 @@ def reserve(
     holder = f"center {center}" if center else f"job {job_id}"
     until = clock_time(start + duration)
     streams.write(
-        f"reservation {answer.reservation}: {name} is {holder}'s from {clock_time(start)} to {until}"
+        f"reservation {answer.reservation}: {name} for {holder} from {clock_time(start)} to {until}"
     )
     if answer.note:
         note(f"qslurm: {answer.note}")
@@ -114,7 +118,7 @@ def reserve(
 @click.argument("number", metavar="NUMBER", type=click.IntRange(min=1, max=2**53 - 1))
 @c2_config_option
 def release(number: int, config_file: Path | None) -> None:
-    """Take reservation NUMBER back, before or within its window.
+    """Cancel reservation NUMBER, before it starts or while it is active.
 
     \b
     Example:  qslurm backend release 3
@@ -123,14 +127,14 @@ def release(number: int, config_file: Path | None) -> None:
     from qslurm.protocol.messages import Release
 
     ask(Release(reservation=number), config_file)
-    streams.write(f"reservation {number} is released")
+    streams.write(f"Released reservation {number}")
 
 
 @click.command("reservations")
 @c2_config_option
 @json_option
 def list_reservations(config_file: Path | None, as_json: bool) -> None:
-    """List the windows that are open or to come.
+    """List active and future reservations.
 
     \b
     Example:  qslurm backend reservations

@@ -1,4 +1,4 @@
-"""`qslurm results` and `qslurm logs`: what came out of a job."""
+"""`qslurm results` and `qslurm logs`: a job's results and output."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ TOP = 4
 
 @click.command()
 @job_argument
-@click.option("--csv", "as_csv", is_flag=True, help="Print rows with commas, for a spreadsheet.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print as CSV.")
 @click.option(
     "--plot",
     metavar="FILE",
-    help="Draw it into FILE (.svg, or .png with qslurm[plot]); `-` draws in the terminal.",
+    help="Plot to FILE (.svg, or .png with qslurm[plot]); `-` plots in the terminal.",
 )
-@click.option("--trace", metavar="NAME", help="Of a hybrid job's final result, draw this list of numbers.")
+@click.option(
+    "--trace", metavar="NAME", help="With --plot: the list of numbers in a hybrid job's final result to plot."
+)
 @json_option
 @center_options
 def results(
     *, job: JobRef, as_csv: bool, plot: str | None, trace: str | None, as_json: bool, center: CenterFlags
 ) -> None:
-    """Print what job JOBID measured (a circuit's counts) or computed (a hybrid job's final result).
+    """Print the results of job JOBID: a circuit's counts, or a hybrid job's final result.
 
-    Of an array (12) each task's, beside its parameters; of a task (12_3) its own. A job that did not complete has
-    none: that is an error, and the exit code is that of `qslurm wait` (3 if it is not over).
+    For an array (12), prints each task's results with its parameters; for a task (12_3), its own. A job that did not
+    complete has no results: the exit code is that of `qslurm wait`, or 3 if the job has not ended.
 
     \b
     Examples:
@@ -49,9 +51,9 @@ def results(
       qslurm results 12 --plot sweep.svg
     """
     if (as_csv, as_json).count(True) > 1:
-        raise click.UsageError("--csv and --json are two ways to print the same; choose one.")
+        raise click.UsageError("--csv and --json are mutually exclusive.")
     if trace and not plot:
-        raise click.UsageError("--trace says what --plot draws; give that too.")
+        raise click.UsageError("--trace requires --plot.")
     target = _target(plot)
     from qslurm.c1.queries.fetching import results as results_of
 
@@ -72,27 +74,31 @@ def results(
 
 
 def _unless_all_are_there(document: Mapping[str, Any]) -> None:
-    """Exit as the worst of an array's tasks that have no results: what was printed is not all."""
+    """Exit with the worst code of the tasks that have no results."""
     from qslurm.cli.wait_many import WORST
 
     errors = [task["error"] for task in document.get("tasks", ()) if "error" in task]
     if not errors:
         return
-    note(f"qslurm: {len(errors)} of {len(document['tasks'])} tasks have no results: {errors[0]['message']}")
+    note(
+        f"qslurm: {len(errors)} of {len(document['tasks'])} tasks have no results. The first: {errors[0]['message']}"
+    )
     codes = {error["code"] for error in errors}
     ranked = [kind.exit_code for kind in WORST if kind.exit_code in codes]
     raise click.exceptions.Exit(ranked[0] if ranked else max(codes))
 
 
 def _target(plot: str | None) -> Path | None:
-    """Where to draw; a usage error for a file that can't be one, before anything is asked of C2."""
+    """The file to plot to; a usage error if it cannot be one, before C2 is queried."""
     if plot in (None, "-"):
         return None
     path = Path(str(plot))
     if path.suffix.lower() not in (".svg", ".png"):
-        raise click.BadParameter(f"{str(path)!r} is neither .svg nor .png, nor `-`.", param_hint="--plot")
+        raise click.BadParameter(
+            f"Unsupported file {str(path)!r}. Use FILE.svg, FILE.png or -.", param_hint="--plot"
+        )
     if not os.access(path.parent, os.X_OK):
-        raise click.BadParameter(f"There is no folder {str(path.parent)!r}.", param_hint="--plot")
+        raise click.BadParameter(f"The directory {str(path.parent)!r} does not exist.", param_hint="--plot")
     return path
 
 
@@ -111,12 +117,12 @@ def _draw(chart: Any, path: Path | None) -> None:
             path.write_text(as_svg(chart), encoding="utf-8")
     except ModuleNotFoundError as error:
         raise InvalidInputError(
-            f"A PNG needs {error.name}, which is not installed here.",
-            hint="Install qslurm[plot], or take .svg.",
+            f"PNG plots need the Python module {error.name}, which is not installed.",
+            hint="Run pip install 'qslurm[plot]', or use a .svg file.",
         ) from error
     except OSError as error:
-        raise QslurmError(f"{path} can't be written: {error.strerror}.") from error
-    note(f"Drawn into {path}.")
+        raise QslurmError(f"Cannot write {path}: {error.strerror}.") from error
+    note(f"Wrote {path}.")
 
 
 def in_terminal(chart: Any) -> list[str]:
@@ -137,11 +143,11 @@ def in_terminal(chart: Any) -> list[str]:
 
 @click.command()
 @job_argument
-@click.option("--follow", "-f", is_flag=True, help="Go on printing what the job writes, until it has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing until the job ends.")
 @json_option
 @center_options
 def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
-    """Print what job JOBID has written to its output so far.
+    """Print the output of job JOBID so far.
 
     \b
     Examples:
@@ -154,7 +160,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     from qslurm.c1.queries.fetching import follow_log, log_id
 
     if follow and as_json:
-        raise click.UsageError("--follow prints as it comes, --json one document; choose one.")
+        raise click.UsageError("--follow and --json are mutually exclusive.")
     connection, job = center.of(job)
 
     def write(piece: bytes) -> None:
@@ -173,7 +179,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
 
 
 def print_results(document: Mapping[str, Any]) -> None:
-    """A job's results for people: bars for counts, indented JSON for a final result, a row for each task."""
+    """Print a job's results: bars for counts, indented JSON for a final result, a row for each task."""
     import msgspec
 
     if "tasks" in document:
@@ -188,7 +194,7 @@ def print_results(document: Mapping[str, Any]) -> None:
             streams.write(msgspec.json.format(msgspec.json.encode(final_result)).decode())
         note(f"{document.get('executions') or 0} executions")
     else:
-        note("A batch script has no results of its own; `qslurm logs` prints what it wrote.")
+        note("A batch script has no results; `qslurm logs` prints its output.")
     for remark in document.get("remarks") or filter(None, [document.get("reason")]):
         note(str(remark))
 

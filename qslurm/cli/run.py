@@ -1,4 +1,4 @@
-"""`qslurm run`: the whole quantum side on this machine, without Slurm."""
+"""`qslurm run`: execute a file on this machine, without Slurm."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from qslurm.system.encoding_errors import without_surrogates
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
-@click.option("--shots", "-s", type=Whole(1), metavar="N", show_default="1024", help="Shots of a circuit.")
-@click.option("--seed", type=Whole(0), metavar="N", help="Make the emulator repeat itself.")
+@click.option(
+    "--shots", "-s", type=Whole(1), metavar="N", show_default="1024", help="Number of shots of a circuit."
+)
+@click.option("--seed", type=Whole(0), metavar="N", help="Seed of the emulator, for reproducible results.")
 @click.option(
     "--set",
     "variables",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A value for {{ NAME }} in a circuit, and for qi.parameters; may be repeated.",
+    help="Value of {{ NAME }} in a circuit, or of qi.parameters; may be repeated.",
 )
 @json_option
 def run(
     *, file: Path, shots: int | None, seed: int | None, variables: tuple[str, ...], as_json: bool
 ) -> None:
-    """Run FILE, a circuit (.cq, .qasm) or a hybrid Python file (.py), on the QX emulator here.
+    """Run FILE, a circuit (.cq, .qasm) or a hybrid Python file (.py), on this machine with the QX emulator.
 
     \b
     Examples:

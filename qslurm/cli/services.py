@@ -1,4 +1,4 @@
-"""C2's services: the dispatcher, the gate, the job manager. All stay in the foreground; systemd keeps them."""
+"""C2's services: dispatcher, gate, job manager and runtimes. They run in the foreground, under systemd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.cli.output import print_json
 
 @click.group()
 def dispatcher() -> None:
-    """C2's task manager: it admits jobs, and moves circuits and counts between them and the backends."""
+    """C2's task manager: admits jobs, and passes their circuits to the backends."""
 
 
 @dispatcher.command("serve")
@@ -39,14 +39,14 @@ def serve_dispatcher(config_file: Path | None) -> None:
     default=20,
     show_default=True,
     metavar="N",
-    help="List so many of what waits at each backend.",
+    help="Number of queued circuits to list for each backend.",
 )
 @c2_config_option
 @json_option
 def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> None:
-    """Show the backends, who holds them, the jobs that are open, and what waits, where and why.
+    """Show the backends, their holders, open jobs, and queued circuits with their reasons.
 
-    Root and the platform's own users see every job, a center's user sees its own.
+    Root and the platform's users see all jobs, a center's user its own.
 
     \b
     Example:  qslurm dispatcher status --queue 100
@@ -67,7 +67,7 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
 
 @click.group()
 def gate() -> None:
-    """C2's gate: it opens and closes partitions as operators wish and backends allow."""
+    """C2's gate: opens and closes partitions by operators' settings and backend health."""
 
 
 @gate.command("serve")
@@ -86,13 +86,13 @@ def serve_gate(config_file: Path | None) -> None:
 
 @click.group()
 def runtimes() -> None:
-    """C2's runtimes: classical ones on each node where jobs run, quantum ones on other hosts than the dispatcher."""
+    """C2's runtimes: warm classical ones on compute nodes, quantum ones on hosts other than the dispatcher's."""
 
 
 @runtimes.command("serve")
 @c2_config_option
 def serve_runtimes(config_file: Path | None) -> None:
-    """Keep runtimes warm for jobs until SIGTERM, as root.
+    """Keep classical runtimes warm for jobs, as root, until SIGTERM.
 
     \b
     Example:  qslurm runtimes serve --config /etc/qslurm/c2.toml
@@ -104,15 +104,24 @@ def serve_runtimes(config_file: Path | None) -> None:
 
 
 @runtimes.command("join")
-@click.option("--connect", required=True, metavar="ENDPOINT", help="The dispatcher: tcp://HOST:PORT.")
-@click.option("--backend", required=True, help="The backend that circuits are executed for.")
-@click.option("--key", type=click.Path(path_type=Path), required=True, help="This host's secret key.")
 @click.option(
-    "--dispatcher-key", type=click.Path(path_type=Path), required=True, help="The dispatcher's public key."
+    "--connect", required=True, metavar="ENDPOINT", help="Address of the dispatcher: tcp://HOST:PORT."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, help="Circuits at a time, at most.")
+@click.option("--backend", required=True, help="Backend to execute circuits for.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), required=True, help="File with this host's secret key."
+)
+@click.option(
+    "--dispatcher-key",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File with the dispatcher's public key.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, help="Maximum number of concurrent circuits."
+)
 def join_runtimes(connect: str, backend: str, key: Path, dispatcher_key: Path, workers: int) -> None:
-    """Execute circuits here, for a dispatcher on another host, until SIGTERM.
+    """Execute circuits for a dispatcher on another host, until SIGTERM.
 
     \b
     Example:  qslurm runtimes join --connect tcp://c2-head:4210 --backend spin2
@@ -126,7 +135,7 @@ def join_runtimes(connect: str, backend: str, key: Path, dispatcher_key: Path, w
 @runtimes.command("keygen")
 @click.argument("file", type=click.Path(path_type=Path))
 def make_runtime_keys(file: Path) -> None:
-    """Make a pair of keys: the secret one in FILE (mode 0600), the public one beside it, to be given to the other side.
+    """Create a key pair: the secret key in FILE (mode 0600), the public key, for the other host, beside it.
 
     \b
     Example:  qslurm runtimes keygen /etc/qslurm/lab-1.key
@@ -139,7 +148,7 @@ def make_runtime_keys(file: Path) -> None:
 
 @click.group()
 def jobmanager() -> None:
-    """C2's HTTP service: it gives each center its own jobs' results and logs."""
+    """C2's HTTP service: serves each center the results and logs of its own jobs."""
 
 
 @jobmanager.command("serve")

@@ -1,4 +1,4 @@
-"""`qslurm session`: the loop runs on the center's node, and C2 holds the backend for it."""
+"""`qslurm session`: run a program on this node while C2 holds a backend for it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
 )
 @job_options(
     "session",
-    shots="Shots for a FILE that leaves them open.",
-    variables="A value for qi.parameters of FILE; may be repeated.",
+    shots="Default number of shots for FILE.",
+    variables="Value in qi.parameters of FILE; may be repeated.",
 )
 @click.option(
     "--idle-limit",
@@ -53,7 +53,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
     type=Seconds(1e9),
     default=60.0,
     metavar="SECONDS",
-    help="End the session when nothing was asked of it for so long.",
+    help="End the session after this time without a circuit.",
 )
 @click.option(
     "--wait-limit",
@@ -61,7 +61,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have them
     type=Seconds(1e9),
     metavar="SECONDS",
     show_default="none",
-    help="Give up if C2 does not hold the session after so long.",
+    help="Give up if the session has not started after this time.",
 )
 @json_option
 @center_options
@@ -75,11 +75,11 @@ def session(
     center: CenterFlags,
     **asked: Any,
 ) -> int:
-    """Run a loop here while C2 holds the backend for it; each circuit goes straight there, encrypted.
+    """Run a program on this node while C2 holds a backend for it; circuits go there directly, encrypted.
 
-    A hybrid FILE.py is run as `qslurm submit` would have it run on C2, with its #QSLURM lines. Any other COMMAND gets
-    the session by its environment: in Python `qi = qslurm.Session.current()`, in as many processes as it likes. The
-    session is a job on C2: it waits, is accounted, and can be cancelled like any other.
+    A hybrid FILE.py runs as `qslurm submit` would run it on C2, with its #QSLURM lines. Any other COMMAND gets the
+    session from its environment: in Python `qi = qslurm.Session.current()`, in any number of processes. The session
+    is a job on C2: it is queued, accounted, and can be cancelled like any other.
 
     \b
     Examples, in an sbatch script:
@@ -126,13 +126,11 @@ def _asked(
         _check(job)
         return msgspec.structs.replace(job, name=job.name or name)
     if job.shots or values:
-        raise InvalidInputError("--shots and --set are for a hybrid FILE.py; a command says so itself.")
+        raise InvalidInputError("--shots and --set apply only to a hybrid FILE.py.")
     if (
         shutil.which(words[0]) is None
     ):  # a name that is mistyped would be noticed when the backend's turn has come
-        raise InvalidInputError(
-            f"There is no command {words[0]!r} here that could be run.", hint="Nothing was asked of C2."
-        )
+        raise InvalidInputError(f"Command not found: {words[0]}.", hint="Nothing was submitted to C2.")
     return msgspec.structs.replace(job, source="", kind="hybrid", name=job.name or name)
 
 
@@ -142,7 +140,7 @@ def _check(job: JobSpec) -> None:
     try:
         check_hybrid(job.source or "", str(job.file))
     except InvalidInputError as error:
-        said = f"{error.hint} Another file is a command: `qslurm session … -- python {shlex.quote(str(job.file))}`."
+        said = f"{error.hint} For other files: `qslurm session … -- python {shlex.quote(str(job.file))}`."
         raise InvalidInputError(error.message, hint=said.strip()) from error
 
 
@@ -153,7 +151,7 @@ def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
 
     opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
     with Session(opened.client, opened.job_id, then=connection.close) as held:
-        note(f"qslurm: C2 holds the session, by job {connection.prefix}{held.job_id}.")
+        note(f"qslurm: The session has started: job {connection.prefix}{held.job_id} on C2.")
         yield held
 
 
@@ -191,8 +189,8 @@ def _run_command(opened: Session, words: tuple[str, ...]) -> int:
             child = subprocess.Popen(words, env=environment)
         except OSError as error:
             code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-            note(f"qslurm: {words[0]} can't be run: {error.strerror}.")
-            opened.close(f"{words[0]} could not be run: {error.strerror}.")
+            note(f"qslurm: Cannot run {words[0]}: {error.strerror}.")
+            opened.close(f"Cannot run {words[0]}: {error.strerror}.")
             return code
         code = _wait(child)
         if handover.final_result is not None:
@@ -201,10 +199,10 @@ def _run_command(opened: Session, words: tuple[str, ...]) -> int:
             opened.final_result = json.loads(handover.final_result)
             opened.remarks += [handover.remark] if handover.remark else []
     if code < 0:
-        opened.close(f"{words[0]} was ended by signal {-code}.")
+        opened.close(f"{words[0]} was killed by signal {-code}.")
         return _BY_SIGNAL - code
     if code:
-        opened.close(f"{words[0]} ended with exit code {code}.")
+        opened.close(f"{words[0]} exited with code {code}.")
     return code
 
 

@@ -1,4 +1,4 @@
-"""How commands say that C2 has taken a job."""
+"""Print a submitted job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELD = "held state"
 
 
 def patience(*, wait: bool, timeout_s: float | None) -> float:
-    """Seconds for which `submit` waits for a C2 that is away while the center's agent keeps the job."""
+    """Seconds that `submit` waits for an unreachable C2 while the center's agent keeps the job."""
     import math
 
     from qslurm.c1.connection.polling import PATIENCE_S
@@ -44,7 +44,7 @@ def say_submitted(
     partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
     said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
     if follow_up is not None:
-        note(f"Job {follow_up} here is held until it has ended.")
+        note(f"Follow-up job {follow_up} on this cluster is held until it ends.")
     if as_json:
         about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
         # with an agent the version is another question, so it is asked only where it is shown
@@ -73,7 +73,7 @@ def shown_place(config: Config) -> str:
 
 
 def say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
-    """Tell what C2 said of a job that it took."""
+    """Print C2's warnings about an accepted job."""
     for warning in warnings:
         if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
             note(f"C2 says: {warning}")

@@ -1,4 +1,4 @@
-"""`qslurm token`: keys and tokens on C2, the center's token on C1. A token is never shown on a screen."""
+"""`qslurm token`: keys and tokens on C2, the center's token on C1. A token is never printed to a terminal."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ for _command in (renew, renewal, serve):
 
 
 @token.command()
-@click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
-@click.option("--lifetime", default="30d", metavar="TIME", help="How long it lives: 30d, 12h, 90m.")
+@click.option("--center", required=True, metavar="NAME", help="The center, for example snellius.")
+@click.option("--lifetime", default="30d", metavar="TIME", help="Lifetime of the token: 30d, 12h, 90m.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), show_default="a pipe, or <center>.token",
-    help="Write it to this file (0600).",
+    help="File to write the token to (mode 0600).",
 )  # fmt: skip
 @click.option(
     "--renewable", metavar="TIME", show_default="renewable in [tokens]",
-    help="The center may renew it for so long, or never.",
+    help="How long the center may renew it, or never.",
 )  # fmt: skip
 @c2_config_option
 def issue(
     center: str, lifetime: str, output: Path | None, renewable: str | None, config_file: Path | None
 ) -> None:
-    """Give a center its token. It goes to a file or into a pipe, never onto a screen.
+    """Issue a token for a center, into a file or a pipe; it is never shown on a terminal.
 
     \b
     Examples:
@@ -78,18 +78,18 @@ def issue(
     else:
         output = output or Path(f"{center}.token")
         install_token(issued.token, output)
-        note(f"Written to {output}; send it to the center's admins over a channel that nobody else reads.")
-    renewals = f"can be renewed until {clock_time(terms.until)}" if terms.until else "can't be renewed"
-    note(f"The token is for {claims.user}, ends on {clock_time(claims.expires)}, and {renewals}.")
+        note(f"Wrote {output}. Send it to the center's admins over a confidential channel.")
+    renewals = f"can be renewed until {clock_time(terms.until)}" if terms.until else "cannot be renewed"
+    note(f"The token is for {claims.user}, expires {clock_time(claims.expires)}, and {renewals}.")
     if warning := unknown_user_warning(claims):
         note(f"qslurm: {warning}")
 
 
 @token.command()
-@click.option("--center", required=True, metavar="NAME", help="The center, such as snellius.")
+@click.option("--center", required=True, metavar="NAME", help="The center, for example snellius.")
 @c2_config_option
 def key(center: str, config_file: Path | None) -> None:
-    """Make the key that a center's tokens are signed with. Its private half never leaves C2.
+    """Create the key that signs a center's tokens. The private key never leaves C2.
 
     \b
     Example:  qslurm token key --center snellius
@@ -100,10 +100,10 @@ def key(center: str, config_file: Path | None) -> None:
     config = load_c2_config(config_file).tokens
     if create_key(config, center):
         streams.write(
-            f"{center} has a key; restart slurmctld and slurmdbd so that they know it from {config.jwks}."
+            f"Created a key for {center}. Restart slurmctld and slurmdbd to load it from {config.jwks}."
         )
     else:
-        streams.write(f"{center} has a key already.")
+        streams.write(f"{center} already has a key.")
 
 
 @token.command()
@@ -134,12 +134,12 @@ def keys(config_file: Path | None, as_json: bool) -> None:
 
 
 @token.command()
-@click.option("--center", required=True, metavar="NAME", help="The center to cut off.")
+@click.option("--center", required=True, metavar="NAME", help="The center whose tokens to revoke.")
 @c2_config_option
 def revoke(center: str, config_file: Path | None) -> None:
-    """Cut a center off: its key goes, and with it every token it has. No other center is touched.
+    """Revoke all tokens of a center by removing its key. Other centers are not affected.
 
-    Nothing is renewed any more, at once. `qslurm token renewal --stop` only ends renewals.
+    Renewals stop immediately. `qslurm token renewal --stop` stops only renewals.
 
     \b
     Example:  qslurm token revoke --center snellius
@@ -148,18 +148,22 @@ def revoke(center: str, config_file: Path | None) -> None:
     from qslurm.c2.tokens.keys import remove_key
 
     remove_key(load_c2_config(config_file).tokens, center)
-    streams.write(f"{center} has no key any more; restart slurmctld and slurmdbd to make it true for Slurm.")
+    streams.write(
+        f"Removed the key of {center}. Restart slurmctld and slurmdbd to make Slurm refuse its tokens."
+    )
 
 
 @token.command()
 @click.option(
-    "--file", "path", type=click.Path(path_type=Path, dir_okay=False), show_default="the config's token_file",
-    help="Where it is kept.",
+    "--file", "path", type=click.Path(path_type=Path, dir_okay=False), show_default="token_file in the configuration",
+    help="File to install the token in.",
 )  # fmt: skip
-@click.option("--group", metavar="NAME", help="A group that may read it, too (0640): those who may submit.")
+@click.option(
+    "--group", metavar="NAME", help="Group of the users who may submit and so read the file (mode 0640)."
+)
 @center_options
 def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
-    """Put the center's token, read from stdin, into its file: 0600, or 0640 for a group.
+    """Install the center's token, read from stdin, with mode 0600, or 0640 for a group.
 
     \b
     Example:  qslurm token install --group researchers < snellius.token
@@ -174,16 +178,16 @@ def install(path: Path | None, group: str | None, center: CenterFlags) -> None:
     target = path or _configured_file(center) or _default_file(center)
     claims = install_token(text, target, group=group)
     streams.write(
-        f"Installed the token of {claims.user} in {target}; it ends on {clock_time(claims.expires)}."
+        f"Installed the token of {claims.user} in {target}; it expires {clock_time(claims.expires)}."
     )
 
 
 @token.command()
-@click.option("--offline", is_flag=True, help="Don't ask C2 whether it takes the token.")
+@click.option("--offline", is_flag=True, help="Do not check the token against C2.")
 @json_option
 @center_options
 def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
-    """Say whose token this is, until when, whether its file is safe, and whether C2 takes it.
+    """Check the token: its user, its expiry, its file's permissions, and whether C2 accepts it.
 
     \b
     Example:  qslurm token check
@@ -198,8 +202,8 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     source = config.token or _configured_file(center)  # as every other command chooses
     if source is None:
         raise InvalidInputError(
-            "Nobody said where the token is.",
-            hint="Say --token-file, set token_file in the config, or SLURM_JWT.",
+            "No token given.",
+            hint="Use --token-file FILE, set token_file in the configuration, or SLURM_JWT in the environment.",
         )
 
     clients: list[SlurmrestClient] = []
@@ -215,12 +219,12 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
         from qslurm.c1.connection.token_renewal import renewable_until
 
         if offline or not config.c2.results_url:
-            return "not asked"
+            return "not checked"
         try:
             until = renewable_until(Center(config).job_manager)
         except QslurmError as error:
             return str(error)
-        return f"C2 renews it until {clock_time(until)}" if until else "C2 renews it"
+        return f"C2 allows renewals until {clock_time(until)}" if until else "C2 allows renewals"
 
     report = check_token(source, connect=None if offline else connect, user=config.c2.user)
     away = any(not accounting_answers(client) for client in clients)
@@ -233,8 +237,8 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
                 "user": report.claims.user,
                 "key": f"{report.claims.key_id} ({report.claims.algorithm})",
                 "expiry": report.expiry,
-                "C2": report.c2 or "not asked",
-                "accounting": (AWAY if away else "C2's answers") if clients else "not asked",
+                "C2": report.c2 or "not checked",
+                "accounting": (AWAY if away else "available") if clients else "not checked",
                 "renewal": renewal(),
             }
         )
@@ -255,7 +259,7 @@ def _default_file(center: CenterFlags) -> Path:
     config = center.config()
     if len(config.platforms) > 1:
         raise ConfigError(
-            f"Nobody said where the token for platform {config.platform} is kept.",
-            hint=f"Set token_file under [{config.section}] in the configuration, or say --file.",
+            f"No token file given for platform {config.platform}.",
+            hint=f"Set token_file under [{config.section}] in the configuration, or use --file FILE.",
         )
     return DEFAULT_TOKEN_FILE

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     End = tuple[Tasks | None, QslurmError | None]
 
 WORST: tuple[type[QslurmError], ...] = (JobFailedError, TimedOutError, JobCancelledError)
-"""The worst first, as among an array's tasks; what else there may be (no such job) is worse."""
+"""The worst first, as among an array's tasks; any other error, such as an unknown job, is worse."""
 
 
 def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None, *, as_json: bool) -> None:
-    """Wait for each, and say how each ended; exits as the worst of them.
+    """Wait for each job and print its final state; exits with the worst job's code.
 
-    After `timeout_s` in all, what has not ended has timed out.
+    `timeout_s` limits the wait for all of them together.
     """
     found = ends_of(jobs, timeout_s)
     failures = [failure for _, failure in found if failure is not None]
@@ -68,7 +68,7 @@ def ends_of(
     except UnreachableError as error:  # for the others, too, and they are not waited for as long again
         found += [(None, error)] * (len(jobs) - len(found))
     except KeyboardInterrupt:
-        note(f"\nThe jobs go on; {len(found)} of {len(jobs)} were seen to end.")
+        note(f"\nThe jobs continue; {len(found)} of {len(jobs)} have ended.")
         raise
     return found
 
@@ -78,11 +78,11 @@ def _in_all(job: JobRef, end: End, timeout_s: float) -> QslurmError | None:
     tasks, error = end
     if error is None or (tasks is not None and tasks.is_final):  # it ran out of its own time
         return error
-    return TimedOutError(f"Job {job} had not ended after {timeout_s:g} s; it goes on.", hint=error.hint)
+    return TimedOutError(f"Job {job} has not ended after {timeout_s:g} s; it continues.", hint=error.hint)
 
 
 def say(failures: Sequence[QslurmError]) -> None:
-    """Each once: C2 is away for all of them."""
+    """Print each distinct error once."""
     for said in dict.fromkeys(map(str, failures)):
         note(f"qslurm: {said}")
 

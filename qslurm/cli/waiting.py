@@ -1,4 +1,4 @@
-"""A job on C1 that waits for some on C2, which it takes along when it is ended."""
+"""Tie jobs on C2 to the C1 job that waits for them: when it is cancelled, they are, too."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Waiting:
                 self._connection.let_go(one.key)
         except QslurmError as failure:
             jobs = _named([one.job_id for one in left if one.job_id])
-            note(f"qslurm: {failure} When this job on C1 ends, {jobs} on C2 {_is(left)} cancelled.")
+            note(f"qslurm: {failure} {jobs.capitalize()} on C2 will be cancelled when this job on C1 ends.")
 
     def _cancel(self, why: str) -> None:
         """Cancel what was submitted: first that, then words."""
@@ -133,16 +133,14 @@ class Waiting:
         failure = failure or failed
         if cancelled:
             note(
-                f"This job is being ended ({why}), so {_named(cancelled)} on C2 {_is(cancelled)} cancelled;"
-                f" --keep lets {'it' if len(cancelled) == 1 else 'them'} live."
+                f"This job received {why}; cancelled {_named(cancelled)} on C2."
+                f" Use --keep to keep {'it' if len(cancelled) == 1 else 'them'} running."
             )
         if failure is not None:
             others = [job for job in jobs if job not in cancelled]
-            note(
-                f"qslurm: This job is being ended ({why}), and {_named(others)} on C2 can't be cancelled: {failure}"
-            )
+            note(f"qslurm: This job received {why}; cannot cancel {_named(others)} on C2: {failure}")
         elif self._tied and any(one.job_id is None for one in lost):
-            note(f"This job is being ended ({why}); what it submitted is cancelled by the center's agent.")
+            note(f"This job received {why}; the center's agent cancels what it submitted.")
 
     def _cancelled(self, jobs: Sequence[int]) -> tuple[list[int], QslurmError | None]:
         """The jobs that are cancelled, and why others, if any, are not."""
@@ -180,11 +178,7 @@ class Waiting:
 def _named(jobs: Sequence[int | None]) -> str:
     if len(jobs) == 1:
         return f"job {jobs[0]}"
-    return f"{len(jobs)} jobs" if jobs else "what it submitted"
-
-
-def _is(jobs: Sequence[object]) -> str:
-    return "are" if len(jobs) > 1 else "is"
+    return f"{len(jobs)} jobs" if jobs else "its submissions"
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`qslurm doctor` on C1: can this user's jobs reach C2?"""
+"""`qslurm doctor` on C1: checks that this user's jobs can reach C2."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 SKEW_WARN_S, SKEW_FAIL_S = 10.0, 120.0
-"""Tokens carry times: a clock that is off makes good ones look expired, or not yet valid."""
+"""Maximum clock difference in seconds; beyond it, valid tokens seem expired or not yet valid."""
 
 
 def c1_checks(config: Config) -> dict[str, Check]:
-    """What there is to look at, in the order of a submission's way; of one of several platforms with its name.
+    """The checks, in the order of a submission's path; prefixed with the platform's name if there are several.
 
     Who asks the agent and may not read the token looks at the agent only.
     """
@@ -55,7 +55,7 @@ def c1_checks(config: Config) -> dict[str, Check]:
 
 
 def reach_checks(config: Config) -> dict[str, Check]:
-    """What can be looked at without a token: is C2 there?"""
+    """Checks that need no token: is C2 reachable?"""
     if not config.c2.url:
         return {}
     looks = {"config": _settings, "slurmrestd": _slurmrestd, "clock": _clock}
@@ -81,20 +81,20 @@ def _named(look: Callable[[Config], Iterable[Finding]], config: Config) -> Itera
 
 def _settings(config: Config) -> Iterator[Finding]:
     if config.c2.url:
-        yield ok("config", f"C2 is {config.c2.url}")
+        yield ok("config", f"C2's URL is {config.c2.url}")
     else:
         yield fail(
             "config",
-            "nobody said where C2 is",
+            "no URL configured for C2",
             f"Set url in [{config.section}] of /etc/qslurm/config.toml, or QSLURM_C2_URL.",
         )
     if not config.c2.results_url:
         do = f"Set results_url in [{config.section}] of /etc/qslurm/config.toml, or QSLURM_RESULTS_URL."
-        yield warn("config", "nobody said where C2's job manager is: no results, no logs", do)
+        yield warn("config", "no URL configured for C2's job manager: results and logs are unavailable", do)
 
 
 def _slurmrestd(config: Config) -> Iterator[Finding]:
-    """Whether a slurmrestd answers; it is shown no token, and what it thinks of ours is looked at beside this."""
+    """Check that slurmrestd answers, without sending a token."""
     from qslurm.slurm.rest.classify import classify
     from qslurm.slurm.rest.refusals import error_for
     from qslurm.slurm.rest.transport import Transport
@@ -120,7 +120,7 @@ def _token(config: Config) -> Iterator[Finding]:
     source = config.token or (Path(config.c2.token_file) if config.c2.token_file else None)
     if source is None:
         do = f"Set token_file in [{config.section}], or SLURM_JWT."
-        yield fail("token", "nobody said where the token is", do)
+        yield fail("token", "no token configured", do)
         return
     report = check_token(source, user=config.c2.user)
     for warning in report.warnings:
@@ -139,11 +139,11 @@ def _token(config: Config) -> Iterator[Finding]:
             yield fail("C2", error.message, error.hint)
         else:
             spoken = clients[0].api_version
-            yield ok("C2", f"{checked.c2}, and speaks API {spoken}; this is qslurm {__version__}")
+            yield ok("C2", f"{checked.c2}, API {spoken}; qslurm {__version__}")
 
 
 def _accounting(config: Config) -> Iterator[Finding]:
-    """Whether slurmdbd answers C2; what else may be wrong on the way there is said beside this."""
+    """Check that slurmdbd answers C2; other problems on the way are separate checks."""
     from qslurm.c1.connection.center import open_center
     from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
 
@@ -158,7 +158,7 @@ def _accounting(config: Config) -> Iterator[Finding]:
 
 
 def _renewal(config: Config) -> Iterator[Finding]:
-    """Whether C2 would renew the token, and for how long still."""
+    """Check whether, and until when, C2 renews the token."""
     from qslurm.c1.config.center_config import load_token
     from qslurm.c1.connection.center import Center
     from qslurm.c1.connection.token_renewal import ends_soon, renewable_until
@@ -180,11 +180,11 @@ def _renewal(config: Config) -> Iterator[Finding]:
 
 def _renewable(until: int | None, *, soon: bool) -> Finding:
     if until is None:
-        return ok("renewal", "C2 renews the token")
+        return ok("renewal", "C2 allows renewals")
     day = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
     if soon:
-        return warn("renewal", f"C2 renews the token only until {day}", "Ask C2's operators for more.")
-    return ok("renewal", f"C2 renews the token until {day}")
+        return warn("renewal", f"C2 allows renewals only until {day}", "Ask C2's operators to extend this.")
+    return ok("renewal", f"C2 allows renewals until {day}")
 
 
 def _agent(config: Config) -> Iterator[Finding]:
@@ -196,25 +196,25 @@ def _agent(config: Config) -> Iterator[Finding]:
     finally:
         connection.close()
     token = status.token
-    yield ok("agent", f"answers; {status.waiting} submissions wait for C2, {status.open} jobs are open there")
+    yield ok("agent", f"answers; {status.waiting} submissions not yet sent, {status.open} open jobs on C2")
     ends = (
-        "never ends"
+        "never expires"
         if token.expires is None
         else describe_expiry(token.expires, time.time() - token.clock_off_s)
     )
     yield ok("token", f"{token.user}, {ends}")
     if token.trouble:
-        yield fail("renewal", token.trouble, "journalctl -u qslurm-agent, at the host of the agent")
+        yield fail("renewal", token.trouble, "journalctl -u qslurm-agent, on the agent's host")
     else:
         asked = token.renewable_until is not None
-        unsaid = ok("renewal", "C2 has not said yet whether it renews the token")
+        unsaid = ok("renewal", "not yet known whether C2 allows renewals")
         yield _renewable(token.renewable_until, soon=token.ends_soon) if asked else unsaid
     if abs(token.clock_off_s) >= SKEW_WARN_S:
         yield _skew(token.clock_off_s)
 
 
 def _sessions(config: Config) -> Iterator[Finding]:
-    """Whether a loop on this node could have a session; that C2 holds none is no fault."""
+    """Check that this node can open sessions; a C2 without sessions is not a failure."""
     from qslurm.c1.connection.center import open_center
     from qslurm.c1.sessions.opening import find_door
 
@@ -230,10 +230,10 @@ def _sessions(config: Config) -> Iterator[Finding]:
     try:
         door.connect().close()
     except (OSError, UnreachableError) as error:
-        do = f"Let this node reach it, or set proxy in [{config.section}]; only `qslurm session` needs it."
-        yield warn("sessions", f"{door.address} can't be reached from here: {error}", do)
+        do = f"Allow this node to connect to it, or set proxy in [{config.section}]; only `qslurm session` needs it."
+        yield warn("sessions", f"{door.address} is unreachable: {error}", do)
     else:
-        yield ok("sessions", f"{door.address} can be reached from here")
+        yield ok("sessions", f"{door.address} is reachable")
 
 
 def _clock(config: Config) -> Iterator[Finding]:
@@ -258,7 +258,9 @@ def _clock(config: Config) -> Iterator[Finding]:
 
 def _skew(ahead: float) -> Finding:
     if abs(ahead) < SKEW_WARN_S:
-        return ok("clock", "goes as C2's does")
+        return ok("clock", "agrees with C2's")
     state = fail if abs(ahead) > SKEW_FAIL_S else warn
-    way = "ahead of C2's: good tokens look expired" if ahead > 0 else "behind C2's: expired tokens look good"
-    return state("clock", f"is {abs(ahead):.0f} s {way}", "Let NTP set it.")
+    way = (
+        "ahead of C2's: valid tokens seem expired" if ahead > 0 else "behind C2's: expired tokens seem valid"
+    )
+    return state("clock", f"is {abs(ahead):.0f} s {way}", "Synchronize it with NTP.")

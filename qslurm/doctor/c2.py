@@ -1,4 +1,4 @@
-"""`qslurm doctor` on C2: is all there that a job meets on its way?"""
+"""`qslurm doctor` on C2: checks everything that a job needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qslurm.doctor.findings import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.doctor.node import node_checks
 
 SPARE_S = 10.0
-"""How much longer than the hook's own limit Slurm must wait for it."""
+"""Seconds by which Slurm's time-out for the hook must exceed the hook's own."""
 
 _README = "See deploy/README.md."
 
@@ -62,14 +62,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "sessions": ("dispatcher",),
     "metrics": ("munge", "dispatcher", "job manager", "runtimes"),
 }
-"""What a check can't be well without: it is not blamed while one of those fails."""
+"""Checks that others depend on; dependants are not reported while these fail."""
 
 
 def _host(_: C2Config) -> Iterator[Finding]:
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load > 8 * cpus:
-        what = f"has more to do than its {cpus} CPUs can (load {load:.0f}): services and hooks are slow"
-        yield warn("host", what, "Give it less to do: `top` says what it does.")
+        what = f"is overloaded (load {load:.0f} on {cpus} CPUs): services and hooks are slow"
+        yield warn("host", what, "Reduce its load; see `top`.")
 
 
 def _settings(config: C2Config) -> Iterator[Finding]:
@@ -81,18 +81,20 @@ def _settings(config: C2Config) -> Iterator[Finding]:
     if limit is not None and limit < needed:
         yield fail("slurm.conf", f"PrologEpilogTimeout is {limit:g} s", f"Set it to {needed:g} or more.")
     if "lua" not in settings.get("JobSubmitPlugins", ""):
-        yield fail("slurm.conf", "JobSubmitPlugins has no lua", f"Install job_submit.lua. {_README}")
+        yield fail("slurm.conf", "JobSubmitPlugins does not list lua", f"Install job_submit.lua. {_README}")
 
 
 def _hook(key: str, path: str) -> Finding:
     if path in {"", "(null)"}:
         return fail(
-            key, "is not set: jobs start without the dispatcher's word", f"Set it in slurm.conf. {_README}"
+            key,
+            "is not set: jobs start without the dispatcher's admission",
+            f"Set it in slurm.conf. {_README}",
         )
     if not Path(path).is_file() or not os.access(path, os.X_OK):
         return fail(
             key,
-            f"{path} is not there, or not executable: Slurm goes on without it",
+            f"{path} is missing or not executable: Slurm skips it",
             f"Install it, mode 0755. {_README}",
         )
     return ok(key, path)
@@ -101,7 +103,7 @@ def _hook(key: str, path: str) -> Finding:
 def _gate(config: C2Config) -> Iterator[Finding]:
     folder = Path(config.gate.state)
     if folder.stat().st_mode & stat.S_IWOTH:
-        yield fail("gate", f"{folder} can be written by everybody", f"chmod o-w {folder}")
+        yield fail("gate", f"{folder} is world-writable", f"chmod o-w {folder}")
     yield from daemons.gate(config)
 
 
@@ -114,9 +116,9 @@ def _partitions(config: C2Config) -> Iterator[Finding]:
             yield fail(name, "is not in slurm.conf", f"Add it there. {_README}")
         elif not row.wish:
             do = f"qslurm partition enable {row.partition}"
-            yield warn(name, "nobody has said what it shall do, so it is held", do)
+            yield warn(name, "has no desired state, so it is held", do)
         elif row.slurm_state != row.wanted_state:
-            do = "journalctl -u qslurm-gate says what keeps the gate from it."
+            do = "journalctl -u qslurm-gate"
             yield fail(name, f"is {row.slurm_state}, and should be {row.wanted_state}", do)
         else:
             yield ok(name, f"{row.slurm_state}, as it should be")
@@ -128,11 +130,11 @@ def _sessions(config: C2Config) -> Iterator[Finding]:
 
     sessions = config.sessions
     if not sessions.listen:
-        yield ok("sessions", "are not held for loops at centers, as configured")
+        yield ok("sessions", "are disabled in the configuration")
         return
     address = sessions.address or sessions.listen
     Door(address, read_certificate(Path(sessions.key))).connect().close()
-    yield ok("sessions", f"clients may come to {address}")
+    yield ok("sessions", f"listening at {address} for centers' clients")
 
 
 def _logs(config: C2Config) -> Iterator[Finding]:
@@ -141,15 +143,15 @@ def _logs(config: C2Config) -> Iterator[Finding]:
     if not users:
         yield fail(
             "logs",
-            f"{folder} has no folder for any center's user",
-            f"Make <user>:qslurm, mode 2770. {_README}",
+            f"{folder} has no directory for any center's user",
+            f"Create one for each: owner <user>:qslurm, mode 2770. {_README}",
         )
     for path in users:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o007:
-            yield fail("logs", f"{path} is open to other centers (mode {mode:o})", f"chmod 2770 {path}")
+            yield fail("logs", f"{path} is accessible to other centers (mode {mode:o})", f"chmod 2770 {path}")
         elif not mode & stat.S_ISGID:
-            yield fail("logs", f"the job manager can't read what is written to {path}", f"chmod g+s {path}")
+            yield fail("logs", f"the job manager cannot read files written to {path}", f"chmod g+s {path}")
         else:
             yield ok("logs", str(path))
 
@@ -161,13 +163,17 @@ def _keys(config: C2Config) -> Iterator[Finding]:
     others = sorted(key.name for key in folder.glob("*.pem") if key.stat().st_uid != facts.st_uid)
     if facts.st_mode & 0o077 or owner in config.tokens.clients:
         whose = "the renewal service's user, or root"
-        yield fail("keys", f"{folder} is not its owner's alone", f"Give it to {whose}; chmod 700 {folder}")
+        yield fail(
+            "keys", f"{folder} is accessible to other users", f"Set its owner to {whose}; chmod 700 {folder}"
+        )
     elif others:
         yield fail(
-            "keys", f"{others[0]} is not {owner}'s, as its folder is", "qslurm token key --center NAME"
+            "keys",
+            f"{others[0]} does not belong to {owner}, as its directory does",
+            "qslurm token key --center NAME",
         )
     else:
-        yield ok("keys", f"{folder} is {owner}'s alone")
+        yield ok("keys", f"{folder} is accessible only to {owner}")
     if not public.is_file():
         yield fail(
             "keys",
@@ -177,7 +183,7 @@ def _keys(config: C2Config) -> Iterator[Finding]:
     if Path(sys.prefix).stat().st_uid != 0 or Path(sys.prefix).stat().st_mode & 0o022:
         yield warn(
             "keys",
-            f"{sys.prefix} can be changed by others than root, and root runs it",
+            f"{sys.prefix} is writable by users other than root, and root runs programs from it",
             f"chown -R root {sys.prefix}",
         )
 

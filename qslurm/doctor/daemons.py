@@ -1,4 +1,4 @@
-"""Is each daemon on C2's head node alive? Each is asked by itself, so that a dead one is named and no other."""
+"""Checks each daemon on C2's head node separately, so that the failing one is named."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ _MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/va
 
 
 def slurm_of(config: C2Config) -> Slurm:
-    """Slurm's commands, with the patience of who looks."""
+    """Slurm's commands with doctor's time-out."""
     return Slurm(config.slurm, timeout_s=PATIENCE_S)
 
 
 def munge(config: C2Config) -> Iterator[Finding]:
-    """Munged gives credentials, and takes them."""
+    """Check that munged encodes and decodes a credential."""
     from qslurm.protocol.credentials import Munge
 
     daemon = Munge(config.dispatcher.munge_socket, timeout_s=PATIENCE_S)
     try:
         daemon.verify(daemon.sign(b"doctor"), b"doctor")
     except UnreachableError as error:
-        yield fail(
-            "munge", error.message, "systemctl status munge: Slurm and qslurm trust nobody without it."
-        )
+        yield fail("munge", error.message, "systemctl status munge; Slurm and qslurm authenticate with it.")
     else:
-        yield ok("munge", "gives credentials and takes them")
+        yield ok("munge", "encodes and decodes credentials")
 
 
 def dispatcher(config: C2Config) -> Iterator[Finding]:
-    """It answers, and can store results; and how its backends are."""
+    """Check that the dispatcher answers and can store results, and the backends' states."""
     from qslurm.protocol.dispatcher_client import DispatcherClient
     from qslurm.protocol.messages import GetStatus, Status
 
@@ -50,46 +48,48 @@ def dispatcher(config: C2Config) -> Iterator[Finding]:
         with DispatcherClient(config.dispatcher.socket, timeout_s=PATIENCE_S) as client:
             status = client.ask(GetStatus())
     except UnreachableError as error:
-        yield fail("dispatcher", error.message, "systemctl status qslurm-dispatcher; journalctl says why.")
+        yield fail(
+            "dispatcher", error.message, "systemctl status qslurm-dispatcher; journalctl -u qslurm-dispatcher"
+        )
         return
     assert isinstance(status, Status)
     if not status.ready:
-        do = "Look after its disk and its store; it goes on by itself. journalctl -u qslurm-dispatcher"
+        do = "Check its disk and its store; it recovers by itself. journalctl -u qslurm-dispatcher"
         yield fail("dispatcher", f"is not ready: {status.reason}", do)
     else:
         yield ok("dispatcher", f"answers, version {status.version}")
     for backend in status.backends:
         name = f"backend {backend.name}"
         if backend.state == "offline":
-            do = f"qslurm backend online {backend.name}, if it should be."
+            do = f"qslurm backend online {backend.name}, if it should be online."
             yield warn(name, f"is offline: {backend.reason}", do)
         else:
             yield ok(name, backend.state)
 
 
 def slurmctld(config: C2Config) -> Iterator[Finding]:
-    """It answers scontrol."""
+    """Check that slurmctld answers scontrol."""
     try:
         slurm_of(config).settings()
     except UnreachableError as error:
-        yield fail("slurmctld", error.message, "systemctl status slurmctld; its log says why.")
+        yield fail("slurmctld", error.message, "systemctl status slurmctld; see its log.")
     else:
         yield ok("slurmctld", "answers")
 
 
 def slurmdbd(config: C2Config) -> Iterator[Finding]:
-    """It answers sacctmgr, from its database."""
+    """Check that slurmdbd answers sacctmgr from its database."""
     try:
         slurm_of(config).clusters()
     except QslurmError as error:
-        do = "systemctl status slurmdbd; jobs go on, but history and usage are away."
+        do = "systemctl status slurmdbd; jobs continue, but history and usage are unavailable."
         yield fail("slurmdbd", error.message, do)
     else:
-        yield ok("slurmdbd", "answers from its database")
+        yield ok("slurmdbd", "answers, and reads its database")
 
 
 def mariadb(config: C2Config) -> Iterator[Finding]:
-    """Slurmdbd's database greets who connects; where slurmdbd.conf is not on this host, it is not looked at."""
+    """Check that slurmdbd's database sends its greeting; skipped without slurmdbd.conf."""
     path = Path(config.slurm.conf).with_name("slurmdbd.conf")
     if not path.exists():
         return
@@ -100,18 +100,18 @@ def mariadb(config: C2Config) -> Iterator[Finding]:
     try:
         with _database(host, int(port)) as link:
             greets = bool(link.recv(1))  # the server speaks first
-        why = "" if greets else "it hangs up"
+        why = "" if greets else "it closed the connection"
     except OSError as error:
         why = _words(error)
     if why:
-        do = "systemctl status mariadb; slurmdbd keeps what happens meanwhile."
+        do = "systemctl status mariadb; slurmctld queues records meanwhile."
         yield fail("mariadb", f"slurmdbd's database at {place} does not answer: {why}", do)
     else:
         yield ok("mariadb", f"answers at {place}")
 
 
 def _database(host: str, port: int) -> socket.socket:
-    """As MySQL's own clients connect: to localhost by a Unix socket."""
+    """Connect as MySQL clients do: to localhost by a Unix socket."""
     local = next((path for path in _MYSQL_SOCKETS if host == "localhost" and Path(path).exists()), None)
     if local is None:
         return socket.create_connection((host, port), PATIENCE_S)
@@ -122,7 +122,7 @@ def _database(host: str, port: int) -> socket.socket:
 
 
 def slurmd(config: C2Config) -> Iterator[Finding]:
-    """Each node's slurmd answers; slurmctld notices only after SlurmdTimeout that one does not."""
+    """Check each node's slurmd; slurmctld notices a dead one only after SlurmdTimeout."""
     slurm = slurm_of(config)
     nodes = slurm.nodes()
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
@@ -130,10 +130,10 @@ def slurmd(config: C2Config) -> Iterator[Finding]:
     for node, state in nodes.items():
         name = f"slurmd {node}"
         if why := troubles[node]:
-            yield fail(name, why, f"systemctl status slurmd on {node}; what it runs goes on.")
+            yield fail(name, why, f"systemctl status slurmd on {node}; its running jobs continue.")
         elif "drain" in state or "down" in state:
             do = f"scontrol show node {node} says why; scontrol update NodeName={node} State=RESUME"
-            yield warn(name, f"answers, but its node is {state}: nothing starts there", do)
+            yield warn(name, f"answers, but its node is {state}: no jobs start there", do)
         else:
             yield ok(name, f"answers; its node is {state}")
 
@@ -147,58 +147,58 @@ def _node_trouble(slurm: Slurm, node: str) -> str:
 
 
 def slurmrestd(config: C2Config) -> Iterator[Finding]:
-    """It answers HTTP: what it thinks of a request without a token does not matter."""
+    """Check that slurmrestd answers HTTP, with any status."""
     address = config.jobmanager.slurmrestd.removeprefix("http://")
     yield answers("slurmrestd", address, "/", "slurmrestd", well=())
 
 
 def proxy(config: C2Config) -> Iterator[Finding]:
-    """The proxy with TLS before slurmrestd and the job manager answers, whatever it says."""
+    """Check that the TLS proxy in front of slurmrestd and the job manager answers, with any status."""
     if config.jobmanager.proxy:
         yield answers("proxy", config.jobmanager.proxy, "/", "nginx", well=(), tls=True)
 
 
 def gate(config: C2Config, patience_s: float = PATIENCE_S - 0.2) -> Iterator[Finding]:
-    """It has been at work since we look."""
+    """Check that the gate has run recently."""
     folder, interval_s = config.gate.state, config.gate.interval_s
     began = time.monotonic()
     while True:
         age_s, waited_s = heartbeat.age_s(folder), time.monotonic() - began
         if age_s is not None and age_s < waited_s:
-            yield ok("gate", "is at work")
+            yield ok("gate", "is running")
             return
         if waited_s > patience_s:
             break
         time.sleep(0.05)
     if age_s is not None and age_s < interval_s:
-        yield ok("gate", f"has looked {age_s:.1f} s ago")
+        yield ok("gate", f"last ran {age_s:.1f} s ago")
         return
-    since = "has not looked since this host started" if age_s is None else f"has not looked for {age_s:.0f} s"
-    do = "systemctl status qslurm-gate; partitions stay as they are until it is back."
+    since = "has not run since this host started" if age_s is None else f"has not run for {age_s:.0f} s"
+    do = "systemctl status qslurm-gate; partitions keep their states until it runs again."
     yield fail("gate", since, do)
 
 
 def job_manager(config: C2Config) -> Iterator[Finding]:
-    """It answers."""
+    """Check that the job manager answers."""
     yield answers("job manager", config.jobmanager.listen, "/healthz", "qslurm-jobmanager")
 
 
 def metrics(config: C2Config) -> Iterator[Finding]:
-    """They are answered, if they are to be."""
+    """Check that metrics are served, if configured."""
     if config.metrics.listen:
         yield answers("metrics", config.metrics.listen, "/metrics", "qslurm-jobmanager")
     else:
-        yield ok("metrics", "are not answered, as configured")
+        yield ok("metrics", "are disabled in the configuration")
 
 
 def renewals(config: C2Config) -> Iterator[Finding]:
-    """The renewal service answers what it should to a token that is none."""
+    """Check that the renewal service refuses an invalid token."""
     from qslurm.protocol.token_renewal import ask
     from qslurm.tokens.secret import Secret
 
     if not config.tokens.socket:
         do = "Set socket in [tokens], and start qslurm-tokens."
-        yield warn("renewals", "tokens are not renewed: somebody has to bring each center a new one", do)
+        yield warn("renewals", "tokens are not renewed: centers need a new token before theirs expires", do)
         return
     try:
         ask(config.tokens.socket, Secret("not.a.token"), only_look=True, patience_s=PATIENCE_S)
@@ -212,7 +212,7 @@ def renewals(config: C2Config) -> Iterator[Finding]:
 def answers(
     name: str, address: str, path: str, unit: str, *, well: tuple[int, ...] = (200,), tls: bool = False
 ) -> Finding:
-    """Whether HTTP is spoken at an address, and what is said there is `well` (empty: whatever it is)."""
+    """Check that an HTTP server answers at an address, with status `well` if given."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     kind = http.client.HTTPConnection
@@ -235,7 +235,7 @@ def answers(
 
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return f"no word within {PATIENCE_S:g} s"
+        return f"no answer within {PATIENCE_S:g} s"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Is there room on the disks of C2's services, and is what they keep there whole?"""
+"""Checks the disks of C2's services, and the integrity of the store."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ from qslurm.errors import QslurmError
 from qslurm.system.sqlite_damage import check
 
 FULL_BYTES = 16 * 1024 * 1024
-"""With less than that, what is full in a moment counts as full."""
+"""Free bytes below which a disk counts as full."""
 
 LOW = 0.05
 CHECK_S = 1.5
 
 
 def disks(config: C2Config) -> Iterator[Finding]:
-    """Each disk that a service of ours, or slurmctld, writes to has room and may be written."""
+    """Check that each disk used by our services or slurmctld is writable and has space."""
     seen: set[int] = set()
     for folder in _folders(config):
         try:
             device = folder.stat().st_dev
         except FileNotFoundError:
-            yield fail(
-                "disk", f"{folder} is missing", "Make it again, as deploy/README.md says, or mount it."
-            )
+            yield fail("disk", f"{folder} is missing", "Create it as in deploy/README.md, or mount it.")
             continue
         if device not in seen:
             seen.add(device)
@@ -51,7 +49,7 @@ def _folders(config: C2Config) -> Iterator[Path]:
 
 
 def disk(folder: Path) -> Finding:
-    """How the disk of a folder is, for who is not root."""
+    """Check a directory's disk without root privileges."""
     facts = os.statvfs(folder)
     free = facts.f_bavail * facts.f_frsize
     share = facts.f_bavail / max(1, facts.f_blocks)
@@ -59,18 +57,22 @@ def disk(folder: Path) -> Finding:
         do = f"dmesg says why; mount -o remount,rw $(findmnt -no TARGET -T {folder})"
         return fail("disk", f"the disk of {folder} is read-only", do)
     if facts.f_blocks and free < min(FULL_BYTES, LOW * facts.f_blocks * facts.f_frsize):
-        return fail("disk", f"the disk of {folder} is full", f"Make room: du -xh {folder} | sort -h | tail")
+        return fail("disk", f"the disk of {folder} is full", f"Free space: du -xh {folder} | sort -h | tail")
     if facts.f_files and not facts.f_favail:
-        return fail("disk", f"the disk of {folder} has no inodes left", f"Make room: du --inodes -x {folder}")
+        return fail(
+            "disk", f"the disk of {folder} has no inodes left", f"Delete files: du --inodes -x {folder}"
+        )
     if share < LOW:
         return warn(
-            "disk", f"the disk of {folder} is {1 - share:.0%} full", "Make room: a full disk holds all jobs."
+            "disk",
+            f"the disk of {folder} is {1 - share:.0%} full",
+            "Free space: no job starts while the disk is full.",
         )
     return ok("disk", f"of {folder}: {free / 1e9:.1f} GB free")
 
 
 def store(config: C2Config) -> Iterator[Finding]:
-    """The store is there, nobody else's, and whole."""
+    """Check that the store exists, is not world-writable, and is intact."""
     for path in (config.dispatcher.store, config.jobmanager.compute):
         if path:
             yield from _database(Path(path))
@@ -79,7 +81,7 @@ def store(config: C2Config) -> Iterator[Finding]:
 def _database(path: Path) -> Iterator[Finding]:
     facts = path.stat()
     if facts.st_mode & stat.S_IWOTH:
-        yield fail("store", f"{path} can be changed by everybody", f"chmod o-w {path}")
+        yield fail("store", f"{path} is world-writable", f"chmod o-w {path}")
     in_full = check(path, CHECK_S)
     size = f"{facts.st_size / 1e6:.1f} MB"
-    yield ok("store", f"{path}, {size}" + ("" if in_full else ", too large to be looked at in full"))
+    yield ok("store", f"{path}, {size}" + ("" if in_full else ", too large to check completely"))

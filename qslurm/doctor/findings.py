@@ -1,4 +1,4 @@
-"""What a look at an installation finds: a line for each thing, whether it is well, and what to do if not."""
+"""Findings of doctor's checks: state, description and fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.errors import QslurmError
 
 
 def patience(load: float, cpus: int) -> float:
-    """Seconds in which what is well answers: 2, and up to 10 where a host has more to do than it can.
+    """Time-out of one check in seconds: 2, or up to 10 on an overloaded host.
 
     `load` is how many processes want a CPU (getloadavg(3)): who waits for one is slow, and not dead.
     """
@@ -22,16 +22,16 @@ def patience(load: float, cpus: int) -> float:
 
 
 PATIENCE_S = patience(os.getloadavg()[0], len(os.sched_getaffinity(0)))
-"""What is well answers in milliseconds; what is frozen takes connections all the same, and says nothing."""
+"""Time-out of one request in seconds; a frozen process accepts connections but never answers."""
 
 LIMIT_S = PATIENCE_S + 0.4
-"""How long all of it may take, side by side."""
+"""Time-out of all checks together, which run in parallel."""
 
 State = Literal["ok", "warn", "fail"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` says what was looked at, `what` how it is, `do` what to do about it."""
+    """`name` is the check, `what` the result, `do` the fix."""
 
     name: str
     state: State
@@ -43,17 +43,17 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def ok(name: str, what: str) -> Finding:
-    """All is well."""
+    """A passed check."""
     return Finding(name=name, state="ok", what=what)
 
 
 def warn(name: str, what: str, do: str) -> Finding:
-    """It works, but not as well, or not for much longer."""
+    """A warning: it works, but degraded or only for now."""
     return Finding(name=name, state="warn", what=what, do=do)
 
 
 def fail(name: str, what: str, do: str) -> Finding:
-    """Jobs fail, or wait, because of this."""
+    """A failure: jobs fail or stay pending because of it."""
     return Finding(name=name, state="fail", what=what, do=do)
 
 
@@ -63,7 +63,7 @@ def run(
     *,
     limit_s: float | None = None,
 ) -> list[Finding]:
-    """What all checks find, side by side; one that raises has found a failure, and so has one that takes too long.
+    """Run all checks in parallel; one that raises or times out is a failure.
 
     `needs` says what each check needs to be well: what it finds wrong while one of those fails is a consequence, of
     which nobody is to be blamed. Findings come in the order of `checks`. Without `limit_s` each takes its own time.
@@ -78,14 +78,14 @@ def run(
     for name, findings in found.items():
         causes = [cause for cause in (needs or {}).get(name, ()) if cause in failed]
         if name in failed and causes:
-            result.append(warn(name, f"can't be judged: look after {', '.join(causes)} first", ""))
+            result.append(warn(name, f"not checked: fix {', '.join(causes)} first", ""))
         else:
             result += findings
     return result
 
 
 class _Look(threading.Thread):
-    """One check under way; where it hangs it is left behind."""
+    """A running check; if it hangs, it is abandoned."""
 
     def __init__(self, check: Check) -> None:
         super().__init__(daemon=True)
@@ -100,13 +100,13 @@ class _Look(threading.Thread):
             self._error = error
 
     def findings(self, name: str, until: float | None) -> list[Finding]:
-        """What was found by a time (monotonic seconds; None: whenever it is over)."""
+        """The findings so far at a deadline (monotonic seconds; None: wait for the end)."""
         self.join(None if until is None else max(0.0, until - time.monotonic()))
         found = list(self._found)
         if self.is_alive():
             return [
                 *found,
-                fail(name, "hangs: it can't be looked at in time", "Is its disk, or its host, alive?"),
+                fail(name, "the check timed out", "Check its disk and its host."),
             ]
         match self._error:
             case None:
@@ -116,7 +116,7 @@ class _Look(threading.Thread):
             case PermissionError() as error:
                 return [
                     *found,
-                    warn(name, f"{error.filename} can't be looked at by this user", "Run it as root."),
+                    warn(name, f"this user cannot read {error.filename}", "Run it as root."),
                 ]
             case OSError() as error:
                 return [*found, fail(name, f"{error}", "")]

@@ -1,4 +1,4 @@
-"""`qslurm doctor` on a classical node: warm runtimes, and whether user code can be confined."""
+"""`qslurm doctor` on a compute node: warm runtimes, and confinement of user code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.runtimes.classical.warm.status import ask_service
 
 
 def node_checks(config: C2Config) -> dict[str, Check]:
-    """What is looked at on each node where jobs run."""
+    """The checks of a compute node."""
     return {
         "runtimes": partial(_service, config),
         "confinement": partial(_walls, config),
@@ -26,54 +26,56 @@ def node_checks(config: C2Config) -> dict[str, Check]:
 def _service(config: C2Config) -> Iterator[Finding]:
     settings = config.runtimes
     if not settings.warm:
-        yield ok("runtimes", "none are kept warm, as configured")
+        yield ok("runtimes", "are disabled in the configuration")
         return
     status = ask_service(settings.socket, patience_s=PATIENCE_S)
     if status is None and Path(settings.socket).exists():  # it listened there, and was not told to end
-        do = "systemctl status qslurm-runtimes; jobs start slowly until it is back."
+        do = "systemctl status qslurm-runtimes; jobs start slowly until it runs again."
         yield fail("runtimes", f"the service does not answer at {settings.socket}", do)
         return
     if status is None:
-        do = "systemctl enable --now qslurm-runtimes, on each node where jobs run"
-        yield warn("runtimes", "are not kept warm on this host: jobs start slowly", do)
+        do = "systemctl enable --now qslurm-runtimes, on each compute node"
+        yield warn("runtimes", "are not running on this host: jobs start slowly", do)
         return
-    said = f"{status.ready} of {status.wanted} wait, {status.given} were given to jobs"
-    yield (
-        ok("runtimes", said)
-        if status.ready
-        else fail("runtimes", said, "journalctl -u qslurm-runtimes says why.")
-    )
+    said = f"{status.ready} of {status.wanted} ready, {status.given} used by jobs"
+    yield (ok("runtimes", said) if status.ready else fail("runtimes", said, "journalctl -u qslurm-runtimes"))
 
 
 def _walls(config: C2Config) -> Iterator[Finding]:
-    """As a user: what a step does that gets no warm runtime."""
+    """As a user: create the namespaces of a step without a warm runtime."""
     if config.runtimes.confine == "never":
-        yield warn("confinement", "is off: jobs see the whole node", 'Set confine = "always" in [runtimes].')
+        yield warn(
+            "confinement", "is off: jobs can access the whole node", 'Set confine = "always" in [runtimes].'
+        )
     elif why := why_not(NOBODY if os.geteuid() == 0 else None, patience_s=PATIENCE_S):
         do = (
             "sysctl user.max_user_namespaces=10000; sysctl kernel.unprivileged_userns_clone=1, and "
-            "kernel.apparmor_restrict_unprivileged_userns=0, where there are such."
+            "kernel.apparmor_restrict_unprivileged_userns=0, where these settings exist."
         )
-        yield fail("confinement", f"a job that gets no warm runtime fails here ({why})", do)
+        yield fail(
+            "confinement",
+            f"users cannot create namespaces: a job without a warm runtime fails on this node ({why})",
+            do,
+        )
     else:
-        yield ok("confinement", "users can make namespaces")
+        yield ok("confinement", "users can create namespaces")
 
 
 def _warm_walls(config: C2Config) -> Iterator[Finding]:
-    """As root: what the service does for each warm runtime."""
+    """As root: create the namespaces of a warm runtime."""
     if os.geteuid() != 0 or not config.runtimes.warm:
         return
     if why := why_not(patience_s=PATIENCE_S):
-        do = "Let root make namespaces here: Linux 5.12 or newer, and no container that forbids it."
-        yield fail("confinement of warm runtimes", f"none can be made here ({why})", do)
+        do = "Allow root to create namespaces: Linux 5.12 or newer, and no container that forbids it."
+        yield fail("confinement of warm runtimes", f"root cannot create namespaces ({why})", do)
     else:
-        yield ok("confinement of warm runtimes", "root can make namespaces")
+        yield ok("confinement of warm runtimes", "root can create namespaces")
 
 
 def _tracing() -> Iterator[Finding]:
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
     if scope.exists() and scope.read_text().strip() != "0":
-        yield ok("tracing", "processes can't trace others of their user")
+        yield ok("tracing", "processes cannot trace other processes of their user")
         return
-    why = "a center's scripts can trace each other's processes, and so take over each other's jobs"
+    why = "a center's scripts can trace one another's processes, and so take over other jobs of the center"
     yield warn("tracing", why, "sysctl kernel.yama.ptrace_scope=1 (the kernel needs Yama)")

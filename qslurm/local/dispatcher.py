@@ -1,4 +1,4 @@
-"""The dispatcher of `qslurm run`: for one user's one job, in a process that nobody else can reach."""
+"""The dispatcher process of `qslurm run`, for a single job of one user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 JOB = 1
 
 ANSWER_S = 60.0
-"""Without a word from it for so long it is given up; it says something within a second, on a machine that is idle."""
+"""Seconds without an answer before it is given up; normally it answers within a second."""
 
 _BACKEND = "qx"
 _NEEDED = ("zmq", "qxelarator")  # those of the extra `run` that are not imported here
@@ -33,7 +33,7 @@ _WORDS = 4096
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What the process is told on its standard input; `connection` and `door` are descriptors that it has."""
+    """The process's input; `connection` and `door` are inherited descriptors."""
 
     parent: int
     connection: int
@@ -42,7 +42,7 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class LocalDispatcher:
-    """The process, which admits this job, and ends with this thread.
+    """The dispatcher process, which admits this job and ends with this thread.
 
     It takes questions over `connection`, and hands out lanes at `door`. ModuleNotFoundError if it could not begin,
     QslurmError if no process can be started.
@@ -74,7 +74,7 @@ class LocalDispatcher:
             said.write(msgspec.json.encode(setup))
 
     def why_silent(self) -> QslurmError:
-        """Why it does not answer; it has ended when this returns."""
+        """Why it does not answer; terminates it first."""
         self._why = self._why or self._find_why()
         return self._why
 
@@ -82,7 +82,7 @@ class LocalDispatcher:
         try:
             status = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            return UnreachableError(f"The dispatcher of this run has not answered for {ANSWER_S:g} s.")
+            return UnreachableError(f"The local dispatcher has not answered for {ANSWER_S:g} s.")
         finally:
             self._process.kill()
             self._process.wait()
@@ -90,14 +90,12 @@ class LocalDispatcher:
         if status == _SAID:
             return QslurmError(said, hint=low_limits())
         if said:
-            return QslurmError(
-                f"The dispatcher of this run can't go on: {said.rstrip('.')}.", hint=low_limits()
-            )
+            return QslurmError(f"The local dispatcher failed: {said.rstrip('.')}.", hint=low_limits())
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        return UnreachableError(f"The dispatcher of this run does not answer: it has ended with {how}.")
+        return UnreachableError(f"The local dispatcher exited with {how}.")
 
     def close(self) -> None:
-        """End it, and what it has started."""
+        """Terminate it and its children."""
         self._process.terminate()
         try:
             self._process.wait(_END_S)
@@ -115,7 +113,7 @@ class LocalDispatcher:
 
 
 def main() -> None:
-    """What the process does until it is told to end."""
+    """The process's main function."""
     import sys
 
     from qslurm.system.fast_exit import leave
@@ -141,7 +139,7 @@ def _sentence(error: Exception) -> str:
         if isinstance(error, OSError) and error.strerror
         else f"{type(error).__name__}: {error}"
     )
-    return f"The dispatcher of this run can't go on: {' '.join(str(why).split()).rstrip('.')}."
+    return f"The local dispatcher failed: {' '.join(str(why).split()).rstrip('.')}."
 
 
 def _serve(setup: Setup) -> None:

@@ -1,4 +1,4 @@
-"""`qslurm run`: the whole quantum side on this machine, for one file, without Slurm and without root.
+"""`qslurm run`: executes one file on this machine, without Slurm and root.
 
 The dispatcher is a process of its own that ends with this one; a hybrid file runs in the main thread, and what
 it imports is read from the disk while the dispatcher and QX get ready. Nothing is written to disk, and nobody else can
@@ -33,7 +33,7 @@ _LARGEST_FILE = 4 * 1024 * 1024  # bytes, as on C2
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file gave: `counts` and `shots` of a circuit, or the `final_result` of a hybrid file.
+    """The result of a file: `counts` and `shots` of a circuit, or `final_result` of a hybrid file.
 
     `executions` counts the circuits that were executed, `shots` is their sum. `remarks` say what is to be known of the
     final result.
@@ -70,7 +70,7 @@ def run_file(
         if source.startswith("#!") or path.suffix == ".json":
             raise InvalidInputError(
                 f"{path} is neither a circuit nor a hybrid Python file.",
-                hint="Others run on C2 only: `qslurm submit`.",
+                hint="Other files run only on C2: use `qslurm submit`.",
             )
         source = filled(source, parameters or {})
         refuse_unfilled(source, file)
@@ -98,7 +98,7 @@ def run_file(
 
 
 class _Job:
-    """The one job of a dispatcher of its own, and the transport of its `qi`.
+    """The job of a local dispatcher, and the transport of its `qi`.
 
     Its session is opened when it first asks for something: until then the dispatcher and QX get ready by themselves.
     """
@@ -116,12 +116,12 @@ class _Job:
                 self._dispatcher = LocalDispatcher(theirs, their_door, envelope)
         except OSError as error:
             raise QslurmError(
-                f"The dispatcher of this run can't be started: {error.strerror}.", hint=low_limits()
+                f"Cannot start the local dispatcher: {error.strerror}.", hint=low_limits()
             ) from error
 
     @cached_property
     def session(self) -> Session:
-        """The job's session; InvalidInputError for a job that no dispatcher would admit."""
+        """The job's session; InvalidInputError if the dispatcher does not admit it."""
         from qslurm.local.dispatcher import ANSWER_S, JOB
         from qslurm.protocol.credentials import OwnConnection
         from qslurm.protocol.dispatcher_client import DispatcherClient
@@ -138,12 +138,12 @@ class _Job:
         return session
 
     def circuit_outcome(self) -> Outcome:
-        """What the circuit of a circuit job has given."""
+        """The result of a circuit job."""
         with self._explained():
             return self.session.circuit_outcome()
 
     def _link(self, _: float) -> BlockingConnection:
-        """The only connection that there is."""
+        """The connection to the dispatcher."""
         from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT
         from qslurm.wire.blocking import BlockingConnection
 
@@ -153,7 +153,7 @@ class _Job:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say why the dispatcher does not answer, if it does not."""
+        """Raise the reason if the dispatcher does not answer."""
         try:
             yield
         except UnreachableError as error:
@@ -161,12 +161,12 @@ class _Job:
 
     @property
     def executions(self) -> int:
-        """How many circuits have been asked for."""
+        """Number of circuits submitted."""
         return self.session.executions if "session" in self.__dict__ else 0
 
     @property
     def shots(self) -> int:
-        """How many shots have been done in all."""
+        """Total number of shots executed."""
         return self.session.shots if "session" in self.__dict__ else 0
 
     @property
@@ -204,14 +204,14 @@ def _text(path: Path) -> str:
         data = read_bounded(path, _LARGEST_FILE)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise InvalidInputError(f"{path} can't be read: {error.strerror}.") from error
+        raise InvalidInputError(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is not a text file: byte {error.start} is not UTF-8.") from error
+        raise InvalidInputError(f"{path} is not a text file: invalid UTF-8 at byte {error.start}.") from error
     if len(data) > _LARGEST_FILE:
         raise InvalidInputError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB.")
     if not text.strip():
         raise InvalidInputError(
-            f"{path} is empty.", hint="Give a circuit in cQASM 3.0 or a hybrid Python file."
+            f"{path} is empty.", hint="Use a circuit (cQASM, OpenQASM) or a hybrid Python file."
         )
     return text
 

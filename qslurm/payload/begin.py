@@ -1,4 +1,4 @@
-"""Moments as Slurm's commands take them (sbatch(1), --begin; sacct(1), --starttime), in this machine's local time."""
+"""Times in Slurm's syntax (sbatch(1), --begin; sacct(1), --starttime), in local time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime, time, timedelta
 from qslurm.errors import InvalidInputError
 
 HINT = (
-    'Write it as sbatch does: "16:00", "now+1hour", "tomorrow", "noon", "2026-11-22", "2026-11-22T16:00", '
-    "in this machine's time."
+    'Use the syntax of sbatch: "16:00", "now+1hour", "tomorrow", "noon", "2026-11-22", "2026-11-22T16:00", '
+    "in local time."
 )
 
-PAST_HINT = 'Write it as for sacct: "2026-11-22", "11/22", "08:00" (today), "now-2days", "yesterday".'
+PAST_HINT = 'Use the syntax of sacct: "2026-11-22", "11/22", "08:00" (today), "now-2days", "yesterday".'
 
 NAMED_TIMES = {
     "midnight": time(0),
@@ -35,7 +35,7 @@ _DATES = (
 
 
 def parse_begin(text: str, now: datetime) -> int:
-    """The Unix time that a text means, seen from `now`; InvalidInputError for what is no time.
+    """Parse a time relative to `now` to Unix time; InvalidInputError if invalid.
 
     A time of day that is over today is tomorrow's; a date that is over lets the job begin at once, as with sbatch.
     """
@@ -43,7 +43,7 @@ def parse_begin(text: str, now: datetime) -> int:
 
 
 def parse_past(text: str, now: datetime) -> int:
-    """The same for a moment that is over: a time of day is today's, and there is `now-2days`."""
+    """Parse a past time: a time of day is today's, and `now-2days` is allowed."""
     return _moment(text, now, ahead=False, what="time", hint=PAST_HINT)
 
 
@@ -54,10 +54,10 @@ def _moment(text: str, now: datetime, *, ahead: bool, what: str, hint: str) -> i
             _from_now(words, now, ahead=ahead) or _day(words, now) or _clock_today(words, now, ahead=ahead)
         )
         if moment is None:
-            raise InvalidInputError(f"The {what} {text!r} can't be read.", hint=hint)
+            raise InvalidInputError(f"Invalid {what} {text!r}.", hint=hint)
         return int(moment.timestamp())
     except (ValueError, OverflowError) as error:  # the 31st of February, the year 99999
-        raise InvalidInputError(f"The {what} {text!r} is none: {error}.", hint=hint) from error
+        raise InvalidInputError(f"Invalid {what} {text!r}: {error}.", hint=hint) from error
 
 
 def _from_now(words: str, now: datetime, *, ahead: bool) -> datetime | None:
@@ -67,7 +67,7 @@ def _from_now(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     unit = match[3] or "second"
     size = next((size for name, size in _UNITS.items() if unit in (name, f"{name}s", name[:3])), None)
     if size is None:
-        raise ValueError(f"{unit!r} is no unit, those are {', '.join(_UNITS)}")
+        raise ValueError(f"unknown unit {unit!r}, use one of {', '.join(_UNITS)}")
     span = int(match[2] or 0) * size
     return datetime.fromtimestamp(
         now.timestamp() + (span if ahead else -span)
@@ -117,6 +117,6 @@ def _clock(words: str) -> time | None:
     hour = int(match[1])
     if match[4]:
         if not 1 <= hour <= 12:
-            raise ValueError(f"{hour} {match[4]} is no hour")
+            raise ValueError(f"{hour} {match[4]} is not an hour")
         hour = hour % 12 + (12 if match[4] == "pm" else 0)
     return time(hour, int(match[2]), int(match[3] or 0))

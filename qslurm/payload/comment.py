@@ -1,4 +1,4 @@
-"""The job's comment on C2: a few words that hooks, operators and other centers' tools can read.
+"""The job's comment on C2: marks that hooks, operators and other tools can read.
 
 Slurm allows 1024 bytes. The form is `qslurm key=… kind=… backend=… origin=… -- what the user wrote`; words that
 are not `name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
@@ -20,13 +20,13 @@ from typing import Any
 from qslurm.errors import InvalidInputError
 
 LIMIT = 1024
-"""Bytes slurmctld accepts in a comment (measured on 22.05)."""
+"""Maximum bytes of a comment (measured on 22.05)."""
 
 BEFORE_NOTE = " -- "
-"""Stands between our words and the user's."""
+"""Separates our marks from the user's comment."""
 
 VARIABLE = "QSLURM_SUBMISSION"
-"""In a job's environment: what its comment says, for a C2 where another plugin writes the comment first."""
+"""Environment variable with a copy of the comment, for a C2 where another plugin overwrites it."""
 
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]+")
 _VALUE = re.compile(r"[A-Za-z0-9_.:/@+,%-]+")
@@ -35,13 +35,13 @@ _WORD = re.compile(rf"[^{_SPACE}]+")
 
 
 def new_key() -> str:
-    """A key that no other submission has: 32 hexadecimal digits."""
+    """Generate a unique submission key: 32 hexadecimal digits."""
     return os.urandom(16).hex()
 
 
 @dataclass(frozen=True)
 class Comment:
-    """What the comment of a qslurm job says; an empty string stands for "not said".
+    """The marks in a job's comment; "" if not given.
 
     `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
     from, as `system:cluster:job_id:user` (see `Origin.format`), `sweep` what its tasks' values are. `note` is the
@@ -56,7 +56,7 @@ class Comment:
     note: str = ""
 
     def format(self) -> str:
-        """The comment's text; a value that could be read as two words is an InvalidInputError."""
+        """Format the comment; InvalidInputError for values that cannot be parsed back."""
         words = ["qslurm"]
         for field in fields(self):
             value = getattr(self, field.name)
@@ -64,38 +64,38 @@ class Comment:
                 continue
             if not (_KEY if field.name == "key" else _VALUE).fullmatch(value):
                 raise InvalidInputError(
-                    f"The job's {field.name} {value!r} can't be written into its comment."
+                    f"The job's {field.name} {value!r} cannot be written into its comment."
                 )
             words.append(f"{field.name}={value}")
         text = " ".join(words)
         if self.note:
             if not self.note.isprintable():
-                raise InvalidInputError("The job's comment must be one line of text that can be printed.")
+                raise InvalidInputError("The job's comment must be a single line of printable text.")
             text += BEFORE_NOTE + self.note
         if (size := len(text.encode(errors="surrogatepass"))) > LIMIT:
-            room = f"; yours may be {LIMIT - size + len(self.note.encode())}" if self.note else ""
+            room = f"; yours can have {LIMIT - size + len(self.note.encode())}" if self.note else ""
             if len(self.sweep) > len(self.note):
                 most = max(0, LIMIT - size + len(self.sweep))
                 raise InvalidInputError(
-                    f"The sweep is {len(self.sweep)} characters long, and {most} are the most: Slurm keeps it in the "
+                    f"The sweep is {len(self.sweep)} characters long; the maximum is {most}, because it is kept in the "
                     "job's comment.",
-                    hint="Write it as FROM:TO:STEP or FROM:TO/COUNT, or sweep fewer values in a job.",
+                    hint="Use FROM:TO:STEP or FROM:TO/COUNT, or fewer values per job.",
                 )
             raise InvalidInputError(
-                f"The job's comment would be {size} bytes long; Slurm takes {LIMIT}{room}."
+                f"The job's comment would be {size} bytes long; Slurm's limit is {LIMIT}{room}."
             )
         return text
 
     @classmethod
     def parse(cls, text: str) -> Comment:
-        """What a comment says; a comment that says nothing of ours gives an empty one."""
+        """Parse a comment; one without our marks gives empty marks."""
         words, note = _divided(text)
         pairs = [_pair(word) for word in _WORD.findall(words)]
         return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
 
 
 def marks_of(comment: str, admin_comment: str) -> Comment:
-    """What a job says of itself: in its comment or, where that was written over, in C2's copy of it.
+    """Parse a job's marks from its comment, or from C2's copy if that was overwritten.
 
     What stands in the comment instead is its note.
     """
@@ -107,19 +107,19 @@ def marks_of(comment: str, admin_comment: str) -> Comment:
 
 
 def note_in(admin_comment: str) -> str:
-    """What C2 itself, or one of its operators, has written into an admin comment, behind the copy of our words."""
+    """The text that C2 or an operator wrote in an admin comment, after the copy of our marks."""
     copy = Comment.parse(admin_comment)
     return copy.note if copy.key else admin_comment
 
 
 def words_of(text: str) -> str:
-    """Our words in a comment, or in the copy of them, without what stands behind; nothing without a key."""
+    """Our marks in a comment or its copy; "" without a key."""
     words, _ = _divided(text)
     return words if Comment.parse(words).key else ""
 
 
 def in_environment(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload with what its comment says in the job's environment, too, if it has a key there."""
+    """The payload with its comment copied into the job's environment, if it has a key."""
     job = payload["job"]
     words = " ".join(_WORD.findall(words_of(str(job.get("comment", "")))))
     environment = job.get("environment")
@@ -136,7 +136,7 @@ _ORIGIN = re.compile(rf"(?<![^{_SPACE}])origin=[^{_SPACE}]*")
 
 
 def with_origin(text: str, origin: str) -> str:
-    """A comment with this origin, whatever it said or did not say of one; InvalidInputError if it gets too long."""
+    """Set the origin in a comment; InvalidInputError if it becomes too long."""
     text = text.strip(_SPACE)
     words, dashes, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
     word = f"origin={origin}"
@@ -144,19 +144,19 @@ def with_origin(text: str, origin: str) -> str:
     changed = words + dashes + note
     if (size := len(changed.encode(errors="surrogatepass"))) > LIMIT:
         raise InvalidInputError(
-            f"The job's comment, with its origin, is {size} bytes long; Slurm takes {LIMIT}."
+            f"The job's comment, with its origin, is {size} bytes long; Slurm's limit is {LIMIT}."
         )
     return changed
 
 
 def _pair(word: str) -> tuple[str, str]:
-    """The name and value of a word; no name for what says nothing."""
+    """Split a mark into name and value; no name if it is not one."""
     name, _, value = word.partition("=")
     return (name, value) if value and (name != "key" or _KEY.fullmatch(value)) else ("", "")
 
 
 def _divided(text: str) -> tuple[str, str]:
-    """Our words, and the user's."""
+    """Split a comment into our marks and the user's text."""
     if not text.startswith("qslurm "):
         return text, ""
     words, _, note = text.partition(BEFORE_NOTE)

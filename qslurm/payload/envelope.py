@@ -1,4 +1,4 @@
-"""What a quantum job carries to C2, and how it travels inside a batch script.
+"""The envelope: a quantum job's data, and its encoding in a batch script.
 
 The payload of slurmrestd has room for one thing only, the batch script (at most 4 MB). So the job's own
 data travels there: after the line that hands over to C2's job step, behind a marker, as one line of JSON
@@ -25,11 +25,11 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Digest = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 
 MARKER = "#QSLURM-DATA "
-"""Starts the line that carries the envelope; the last such line of a script counts."""
+"""Prefix of the envelope's line; the last such line of a script counts."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file of one task, where the tasks of an array have files of their own: its name, and its text."""
+    """One task's file in an array with a file per task: its name and text."""
 
     file: str
     source: str
@@ -62,19 +62,19 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     version: Literal[1] = 1
 
     def of_task(self, index: int | None) -> Envelope:
-        """The data of one task of an array (None: of a job that is no array): what its sweep gives it is in place.
+        """The data of one array task (None: a single job), with its sweep's values.
 
         InvalidInputError if the sweep, or the list of files, has nothing for it.
         """
         if self.sources:
             if index is None or index >= len(self.sources):
-                raise InvalidInputError(f"The job has {len(self.sources)} files, and none for task {index}.")
+                raise InvalidInputError(f"The job has {len(self.sources)} files, but none for task {index}.")
             one = self.sources[index]
             return msgspec.structs.replace(self, file=one.file, source=one.source, sources=[])
         if not self.sweep:
             return self
         if index is None:
-            raise InvalidInputError("The job has a sweep, but is no task of an array.")
+            raise InvalidInputError("The job has a sweep, but is not an array task.")
         from qslurm.payload.sweep import filled, read_sweep
 
         values = read_sweep(self.sweep).at(index)
@@ -85,7 +85,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def pack(envelope: Envelope) -> str:
-    """The marker line (without a newline) that carries the envelope in a batch script.
+    """Encode the envelope as a line of a batch script, without a newline.
 
     InvalidInputError for one that C2 would not read: a number out of bounds, what is no Unicode text.
     """
@@ -93,7 +93,7 @@ def pack(envelope: Envelope) -> str:
         line = msgspec.json.encode(envelope)
         msgspec.json.decode(line, type=Envelope)
     except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
-        raise InvalidInputError(f"The job's data can't be sent: {error}.") from error
+        raise InvalidInputError(f"Cannot encode the job's data: {error}.") from error
     return MARKER + line.decode()
 
 
@@ -109,6 +109,6 @@ def unpack(script: str) -> Envelope | None:
         return msgspec.json.decode(line.encode(), type=Envelope)
     except msgspec.DecodeError as error:
         raise InvalidInputError(
-            f"The job's data can't be read: {error}.",
+            f"Cannot read the job's data: {error}.",
             hint="Submit the file again with this version of qslurm.",
         ) from error

@@ -1,4 +1,4 @@
-"""Which variables of the submitting machine go along with a job: none but those that are named."""
+"""Selects the variables of the submitting host that are sent with a job: only those named."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from qslurm.errors import InvalidInputError
 
 NOTHING = ("NONE", "NIL")
-"""Sbatch's words for a clean environment, which every job has here anyway. It takes them, and ALL, in any case."""
+"""sbatch's words for a clean environment, the default here; accepted in any case, as is ALL."""
 
-HINT = 'Name each variable: "NAME" takes its value from here, "NAME=value" gives it one; commas between them.'
+HINT = "Use a comma-separated list of NAME (with its value here) or NAME=value."
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def parse_export(text: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a text names, with their values; InvalidInputError for one that has none.
+    """Parse --export; InvalidInputError for a variable that is not set.
 
     Sbatch's `ALL` is refused: paths, modules and credentials of a center's machine mean nothing on C2, or too much.
     """
@@ -27,20 +27,22 @@ def parse_export(text: str, environ: Mapping[str, str]) -> dict[str, str]:
         if not equals and name.upper() in NOTHING and name not in environ:
             continue
         if not equals and name.upper() == "ALL" and (name == "ALL" or name not in environ):
-            raise InvalidInputError("A job does not take all of this machine's environment to C2.", hint=HINT)
+            raise InvalidInputError("--export=ALL is not supported.", hint=HINT)
         if not _NAME.fullmatch(name):
-            raise InvalidInputError(f"{name!r} can't be the name of a variable.", hint=HINT)
+            raise InvalidInputError(f"Invalid variable name {name!r}.", hint=HINT)
         if not equals and name not in environ:
-            raise InvalidInputError(f"The variable {name} is not set here.", hint=HINT)
+            raise InvalidInputError(f"Variable {name} is not set.", hint=HINT)
         found[name] = value if equals else environ[name]
     return found
 
 
 def _words(text: str) -> list[str]:
-    """The parts between commas; quotes keep a comma within a value."""
+    """Split at commas; quoted commas are kept."""
     reader = shlex.shlex(text, posix=True)
     reader.whitespace, reader.whitespace_split, reader.commenters = ",", True, ""
     try:
         return list(reader)
     except ValueError as error:
-        raise InvalidInputError(f"{text!r} can't be read: {str(error).lower()}.", hint=HINT) from error
+        raise InvalidInputError(
+            f"Invalid list of variables {text!r}: {str(error).lower()}.", hint=HINT
+        ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 Type = Literal["text", "integer", "boolean", "texts", "number", "nodes", "environment", "object"]
-"""texts: a list of texts. number: an integer, or {set, infinite, number}. nodes: a text or an integer."""
+"""texts: a list of strings. number: an integer, or {set, infinite, number}. nodes: a text or an integer."""
 
 _BY_TYPE: dict[Type, str] = {
     "text": """
@@ -54,12 +54,12 @@ JOB_FIELDS: dict[str, Type] = {name: kind for kind, names in _BY_TYPE.items() fo
 """The type of each field of a job."""
 
 IN_WORDS: dict[Type, str] = {
-    "text": "a text",
+    "text": "a string",
     "integer": "an integer",
     "boolean": "true or false",
-    "texts": "a list of texts",
+    "texts": "a list of strings",
     "number": 'an integer, or {"set": true, "infinite": false, "number": 5}',
-    "nodes": 'a text such as "1" or "1-4", or an integer',
+    "nodes": 'a string such as "1" or "1-4", or an integer',
     "environment": 'a list of "NAME=value", or an object',
     "object": "an object",
 }

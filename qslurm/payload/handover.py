@@ -1,4 +1,4 @@
-"""How a batch script comes to C2's job step, and so whether anything of its user's is run before it is confined.
+"""How a batch script starts C2's job step, before any user code runs.
 
 C2's job_submit.lua sees each submission first. A script that begins as one of ours, to the letter, becomes C2's own:
 the step as its interpreter, and the job's data. All else is a script: the step is its interpreter, too, and runs it
@@ -12,7 +12,7 @@ from typing import Literal
 from qslurm.payload.envelope import MARKER
 
 Form = Literal["handover", "script", "bare"]
-"""It hands over the job's data; it is a script that the step runs; it would run by itself."""
+"""Kinds of batch script: a handover of data, a script run by the step, or a plain script."""
 
 SHIPPED = (
     """\
@@ -26,24 +26,24 @@ fi
 exec "$step" "$0"
 """,
 )
-"""What stands before the data in the batch scripts that qslurm has ever made; job_submit.lua has the same."""
+"""Headers of the batch scripts that qslurm has generated; job_submit.lua has the same list."""
 
 SCRIPT_MARKER = "#QSLURM-SCRIPT\n"
-"""After this line stands the script that its user wrote."""
+"""Marks the beginning of the user's script."""
 
 
 def c2s_own(step: str) -> str:
-    """What stands before the data in the script that C2 makes of ours."""
+    """Header of the script that C2 generates from ours."""
     return f"#!{step}\n"
 
 
 def around_script(step: str) -> str:
-    """What C2 puts before a script."""
+    """The header that C2 puts before a script."""
     return f"#!{step} --script\n{SCRIPT_MARKER}"
 
 
 def form_of(script: str, step: str) -> Form:
-    """What a batch script is, to C2's prolog; `step` is the path of C2's job step.
+    """Classify a batch script; `step` is the path of C2's job step.
 
     One of ours that begins as it was sent waited in the queue when C2 began to make its own of them.
     """

@@ -1,4 +1,4 @@
-"""Templates that use names, `if` and `include` only, as the shipped ones do, without Jinja, whose import takes 50 ms.
+"""Renders templates that use only names, `if` and `include`, as the shipped ones do, without Jinja (50 ms).
 
 What such a template gives is what Jinja gives, to the letter. Whatever else a template uses, or whatever is wrong with
 one, is left to Jinja and its messages: then there is no text from here.
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DEPTH = 8
-"""Files that include one another; a template that includes itself is Jinja's to refuse."""
+"""Maximum include depth; Jinja reports endless recursion."""
 
 LARGEST = 1024 * 1024
-"""Characters of a rendered text: beyond, Jinja counts."""
+"""Maximum characters of a rendered text; beyond, Jinja checks."""
 
 _TAG = re.compile(
     r"(?:^[^\S\n]+(?=\{[%#]))?(\{\{.*?\}\}|\{%.*?%\}\n?|\{#.*?#\}\n?)", re.DOTALL | re.MULTILINE
@@ -32,7 +32,7 @@ _KEYWORDS = frozenset(
 _OTHERS = frozenset(
     {"range", "dict", "lipsum", "cycler", "joiner", "namespace", "self", "loop", "caller", "varargs"}
 )
-"""Names that Jinja knows by itself."""
+"""Names that Jinja defines."""
 
 
 class NotPlainError(Exception):
@@ -59,7 +59,7 @@ Part = str | Value | Condition
 def render_plain(
     path: Path, folders: Sequence[Path], names: Mapping[str, Any], escape: Callable[[object], str]
 ) -> str:
-    """The text that a template gives, every value passed through `escape`. NotPlainError if it needs Jinja.
+    """Render a template, passing values through `escape`. NotPlainError if it needs Jinja.
 
     What it includes is looked for in `folders`.
     """
@@ -70,12 +70,12 @@ def render_plain(
 
 
 def names_in_plain(path: Path, folders: Sequence[Path]) -> frozenset[str]:
-    """The names that a template asks for, with those of what it includes. NotPlainError if it needs Jinja."""
+    """The names used by a template and its includes. NotPlainError if it needs Jinja."""
     return frozenset(_names(read_plain(path, folders)))
 
 
 def read_plain(path: Path, folders: Sequence[Path], depth: int = 0) -> list[Part]:
-    """A template's parts, with those of what it includes. NotPlainError if it needs Jinja."""
+    """A template's parts, including its includes'. NotPlainError if it needs Jinja."""
     if depth > DEPTH:
         raise NotPlainError
     try:

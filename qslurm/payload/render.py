@@ -1,4 +1,4 @@
-"""From a job to a payload, through a template. Imports jinja2 when a template needs it.
+"""Renders a job's payload from a template. Imports jinja2 only when needed.
 
 Two environments, so that a template's author can't forget to escape: in a payload's template every expression
 becomes JSON, in a script's every expression becomes one word of the shell. The script is rendered first and
@@ -22,10 +22,10 @@ from qslurm.payload.spec import JobSpec
 from qslurm.payload.templates import Template, find_template, shipped_folder
 
 CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
-"""What a job has in its environment when nobody asks for more; C2's hooks add what the job step needs."""
+"""A job's default environment; C2's hooks add what the job step needs."""
 
 HANDS_OVER = "QSLURM_HANDS_OVER=1"
-"""In a circuit's or hybrid job's environment: its script only starts the job step, which asks the dispatcher itself."""
+"""Environment of circuit and hybrid jobs, whose script only starts the job step."""
 
 _NOT_FOR_JOBS = (
     *("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SLURMD_", "QSLURM_TOKEN"),
@@ -49,7 +49,7 @@ def render(spec: JobSpec, folders: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def variables(spec: JobSpec) -> dict[str, Any]:
-    """The names a template may use: what the job is, and the user's own variables."""
+    """The variables of a template: the job's fields and the user's variables."""
     note = " ".join((spec.comment or "").split())
     comment = Comment(spec.key, spec.kind or "", spec.backend or "", spec.origin, spec.sweep_text, note)
     own: dict[str, Any] = {
@@ -79,8 +79,8 @@ def variables(spec: JobSpec) -> dict[str, Any]:
     }
     if taken := sorted(set(spec.variables) & (set(own) | {"script"})):
         raise InvalidInputError(
-            f"{', '.join(taken)} can't be a template's variable: the name is qslurm's.",
-            hint="Give it another name.",
+            f"{', '.join(taken)} cannot be a template variable: the name is reserved.",
+            hint="Use another name.",
         )
     return {**own, **spec.variables}
 
@@ -108,14 +108,14 @@ def environment(asked: Mapping[str, str]) -> list[str]:
     """
     if wrong := sorted(name for name in asked if name.startswith(_NOT_FOR_JOBS)):
         raise InvalidInputError(
-            f"{', '.join(wrong)} can't go into the job's environment.",
-            hint="Variables of this machine's batch system mean nothing on C2, and a token must not leave.",
+            f"{', '.join(wrong)} cannot be exported to the job.",
+            hint="Variables of this host's batch system and tokens are never sent to C2.",
         )
     return [f"{name}={value}" for name, value in {**CLEAN_ENVIRONMENT, **asked}.items()]
 
 
 def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]) -> str:
-    """The batch script; a circuit's or hybrid job's data is its last line, whatever the template says."""
+    """The batch script; the data of a circuit or hybrid job is its last line."""
     file = _script_file(spec, chosen, folders)
     text = spec.source or "" if file is None else _text(file, names, as_words)
     if spec.kind not in ("circuit", "hybrid", "session"):
@@ -146,7 +146,7 @@ def _script_file(spec: JobSpec, chosen: Template, folders: Sequence[Path]) -> Pa
 def _refuse_unused(
     spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]
 ) -> None:
-    """A variable that the template does not know is one that its user has mistyped."""
+    """Refuse variables that the template does not use, as typing errors."""
     if not spec.variables:
         return
     files = [chosen.payload, _script_file(spec, chosen, folders)]
@@ -158,15 +158,15 @@ def _refuse_unused(
         if name not in wanted and name not in spec.parameters:
             own = sorted(wanted - names.keys() | wanted & spec.variables.keys())
             near = difflib.get_close_matches(name, own, n=1)
-            known = f"It knows {', '.join(own)}." if own else "It has no variables of its own."
+            known = f"Its variables: {', '.join(own)}." if own else "It has no variables."
             raise InvalidInputError(
-                f"The template {chosen.name} does not know {name!r}.",
+                f"Template {chosen.name} has no variable {name!r}.",
                 hint=f"Did you mean {near[0]}?" if near else known,
             )
 
 
 def _text(file: Path, names: Mapping[str, Any], escape: Callable[[object], str]) -> str:
-    """What a template gives; whatever is wrong with it, or too much for `plain`, Jinja says or does."""
+    """Render a template; falls back to Jinja for errors and features beyond `plain`."""
     try:
         return render_plain(file, (file.parent, shipped_folder()), names, escape)
     except (NotPlainError, InvalidInputError):
@@ -185,27 +185,27 @@ def _names_in(file: Path) -> frozenset[str] | None:
 
 
 def as_json(value: object) -> str:
-    """A value as JSON."""
+    """Format a value as JSON."""
     try:
         return json.dumps(value, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"A template's value can't be written as JSON: {error}.") from error
+        raise InvalidInputError(f"Cannot encode a template's value as JSON: {error}.") from error
 
 
 def as_words(value: object) -> str:
-    """A value as one word of the shell, a list as one word for each of its members."""
+    """Quote a value as one shell word, a list as one word per item."""
     if isinstance(value, list | tuple):
         return " ".join(as_words(member) for member in value)
     if not isinstance(value, str | int | float):
-        raise InvalidInputError(f"A {type(value).__name__} can't be written into a script.")
+        raise InvalidInputError(f"A value of type {type(value).__name__} cannot be written into a script.")
     text = str(value)
     if "\0" in text:
-        raise InvalidInputError("A template's value contains a NUL character, which no script can carry.")
+        raise InvalidInputError("A template's value contains a NUL character, which scripts cannot contain.")
     return "".join(_escaped(character) for character in text) or "''"
 
 
 def _escaped(character: str) -> str:
-    """One character, so that bash reads it as itself, and as no command even within quotes or a comment."""
+    """Quote a character so that bash takes it literally, even within quotes or a comment."""
     if character.isalnum() or character in "_-./:,@%+=":
         return character
     if character < " " or character == "\x7f":

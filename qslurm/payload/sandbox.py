@@ -1,4 +1,4 @@
-"""Runs one template, bounded in time, size and reach. Imports jinja2.
+"""Renders a template in a sandbox with limits on time and size. Imports jinja2.
 
 A template may come from a colleague, so it is run in Jinja's sandbox, with undefined names as errors. Jinja
 sets no bounds of its own on loops and sizes; the ones here turn an accident into a sentence.
@@ -23,14 +23,14 @@ from qslurm.payload.templates import shipped_folder
 
 MAX_SECONDS = 5.0
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Of a rendered text; a script of 4 MiB, escaped as JSON, is well below."""
+"""Maximum characters of a rendered text; a script of 4 MiB, escaped as JSON, is well below."""
 
 _MAX_REPEAT = 1_000_000
-"""What a text or list may be multiplied by, and a number raised to."""
+"""Maximum factor of a string or list, and maximum exponent."""
 
 
 class _TooMuchError(Exception):
-    """A bound was reached."""
+    """A limit was exceeded."""
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -40,16 +40,16 @@ class _Environment(ImmutableSandboxedEnvironment):
         sized = [side for side in (left, right) if isinstance(side, str | list | tuple)]
         counts = [side for side in (left, right) if isinstance(side, int)]
         if operator == "*" and sized and any(count * len(sized[0]) > _MAX_REPEAT for count in counts):
-            raise _TooMuchError("a text or list grows too long")
+            raise _TooMuchError("a string or list grows too long")
         if operator == "**" and isinstance(right, int | float) and abs(right) > 1000:
             raise _TooMuchError("a number grows too large")
         if operator == "%" and isinstance(left, str):
-            raise _TooMuchError("a text is formatted with %; use ~ instead")
+            raise _TooMuchError("a string is formatted with %; use ~ instead")
         return super().call_binop(context, operator, left, right)
 
 
 def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object], str]) -> str:
-    """The text that a template gives, every expression passed through `escape`.
+    """Render a template, passing every expression through `escape`.
 
     InvalidInputError for whatever goes wrong in it, with file and line. It may include files of its
     folder and shipped ones.
@@ -60,19 +60,19 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
         return _run(template, names)
     except jinja2.TemplateSyntaxError as error:
         raise InvalidInputError(
-            f"{error.filename or path}:{error.lineno}: the template can't be read: {_sentence(error.message)}"
+            f"{error.filename or path}:{error.lineno}: invalid template: {_sentence(error.message)}"
         ) from error
     except jinja2.TemplateNotFound as error:
-        raise InvalidInputError(f"{path}: there is no template {error.name} beside it.") from error
+        raise InvalidInputError(f"{path}: included template {error.name} not found.") from error
     except jinja2.UndefinedError as error:
         raise InvalidInputError(
             f"{_where(error, path)}: {_sentence(error.message)}",
-            hint=f"Known are {', '.join(sorted(names))}; give others with --set NAME=VALUE.",
+            hint=f"Defined: {', '.join(sorted(names))}. Use --set NAME=VALUE for others.",
         ) from error
     except _TooMuchError as error:
-        raise InvalidInputError(f"{_where(error, path)}: the template asks for too much: {error}.") from error
+        raise InvalidInputError(f"{_where(error, path)}: the template exceeds a limit: {error}.") from error
     except RecursionError as error:
-        raise InvalidInputError(f"{path}: the template calls itself without end.") from error
+        raise InvalidInputError(f"{path}: the template includes or calls itself endlessly.") from error
     except InvalidInputError as error:
         raise InvalidInputError(f"{_where(error, path)}: {error.message}", hint=error.hint) from error
     except (
@@ -85,11 +85,11 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
     ) as error:
         raise InvalidInputError(f"{_where(error, path)}: {_sentence(error)}") from error
     except (OSError, UnicodeError) as error:
-        raise InvalidInputError(f"{path}: the template can't be read: {_sentence(error)}") from error
+        raise InvalidInputError(f"{path}: invalid template: {_sentence(error)}") from error
 
 
 def names_in(path: Path) -> frozenset[str] | None:
-    """The names that a template asks for, with those of what it includes.
+    """The names used by a template and its includes.
 
     None if nobody can say: it chooses what it includes while it runs, or can't be read (which rendering explains).
     """
@@ -143,7 +143,7 @@ def _finalized(value: object, escape: Callable[[object], str]) -> str:
 
 
 def _run(template: jinja2.Template, names: Mapping[str, Any]) -> str:
-    """Render piece by piece, watching size and time; the time also inside loops that write nothing."""
+    """Render piece by piece with limits on size and time, also inside loops without output."""
     deadline = time.monotonic() + MAX_SECONDS
     previous = sys.gettrace()
 
@@ -151,7 +151,7 @@ def _run(template: jinja2.Template, names: Mapping[str, Any]) -> str:
         if not frame.f_code.co_filename.endswith(".j2"):
             return None
         if event == "line" and time.monotonic() > deadline:
-            raise _TooMuchError(f"it was not done after {MAX_SECONDS:g} s")
+            raise _TooMuchError(f"rendering took longer than {MAX_SECONDS:g} s")
         return watch
 
     pieces: list[str] = []
@@ -162,13 +162,13 @@ def _run(template: jinja2.Template, names: Mapping[str, Any]) -> str:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_CHARACTERS:
-                raise _TooMuchError(f"its text is longer than {MAX_CHARACTERS} characters")
+                raise _TooMuchError(f"its output exceeds {MAX_CHARACTERS} characters")
     finally:
         sys.settrace(previous)
     return "".join(pieces)
 
 
 def _where(error: BaseException, path: Path) -> str:
-    """File and line of the template in which an error was raised; Jinja puts them into the traceback."""
+    """File and line of a template error, from Jinja's traceback."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(path)

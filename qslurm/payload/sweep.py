@@ -1,4 +1,4 @@
-"""Parameters: values for a job's `{{ name }}`, and sweeps, in which each task of an array has values of its own.
+"""Parameters for `{{ name }}` in a job, and sweeps, which give each array task its values.
 
 A sweep is written `theta=0:3.14:0.1` (from, to, step; the end counts when it is met), `theta=0:3.14/32` (so many
 values, both ends among them) or `theta=0.1,0.2,pi`. Several sweeps make a grid, the last one turning fastest. In a job
@@ -16,10 +16,10 @@ from decimal import Decimal, InvalidOperation
 from qslurm.errors import InvalidInputError
 from qslurm.payload.array import MOST_TASKS
 
-HINT = 'Write "theta=0:3.14:0.1" (from, to, step), "theta=0:3.14/32" (so many values) or "theta=0.1,0.2,0.3".'
+HINT = 'Use "theta=0:3.14:0.1" (from, to, step), "theta=0:3.14/32" (from, to, count) or "theta=0.1,0.2,0.3".'
 
 DIGITS = 12
-"""Significant digits of a value that had to be divided."""
+"""Significant digits of a divided value."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
@@ -29,7 +29,7 @@ _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 @dataclass(frozen=True)
 class Sweep:
-    """The values of some names in each task; `text` is how it travels.
+    """Values of parameters for each task; `text` is the encoded form.
 
     One that goes on where another array has ended has `skipped` so many tasks, and task 0 comes after them.
     """
@@ -43,13 +43,15 @@ class Sweep:
         return max(0, math.prod(len(values) for values in self.values) - self.skipped)
 
     def after(self, skipped: int) -> Sweep:
-        """What is left of it behind so many tasks; itself behind none."""
+        """The sweep without its first tasks; itself for 0."""
         return replace(self, text=f"+{skipped}@{self.text}", skipped=skipped) if skipped else self
 
     def at(self, index: int) -> dict[str, str]:
-        """The values of the task with this index; InvalidInputError if the sweep has none for it."""
+        """The values of a task; InvalidInputError if there are none."""
         if not 0 <= index < len(self):
-            raise InvalidInputError(f"The sweep has values for tasks 0 to {len(self) - 1}, none for {index}.")
+            raise InvalidInputError(
+                f"The sweep has values for tasks 0 to {len(self) - 1}, but none for task {index}."
+            )
         index += self.skipped
         found: dict[str, str] = {}
         for name, values in zip(reversed(self.names), reversed(self.values), strict=True):
@@ -59,25 +61,25 @@ class Sweep:
 
 
 def parse_sweeps(words: Iterable[str]) -> Sweep:
-    """The sweep that `NAME=VALUES` words make together; InvalidInputError for what can't be read, or has no end."""
+    """Parse `NAME=VALUES` words to a sweep; InvalidInputError if invalid or too large."""
     found: dict[str, tuple[str, ...]] = {}
     said = []
     for word in words:
         name, equals, values = word.partition("=")
         if not equals or not _NAME.fullmatch(name):
-            raise InvalidInputError(f"The sweep {word!r} can't be read.", hint=HINT)
+            raise InvalidInputError(f"Invalid sweep {word!r}.", hint=HINT)
         if name in found:
-            raise InvalidInputError(f"Two sweeps are for {name}.", hint="Give it all its values in one.")
+            raise InvalidInputError(f"{name} is swept twice.", hint="List all its values in one sweep.")
         found[name] = tuple(_values(word, values.replace(" ", "")))
         said.append(f"{name}:{values.replace(' ', '')}")
     sweep = Sweep(tuple(found), tuple(found.values()), "@".join(said))
     if len(sweep) > MOST_TASKS:
-        raise InvalidInputError(f"The sweep has {len(sweep)} tasks; {MOST_TASKS} are the most.")
+        raise InvalidInputError(f"The sweep has {len(sweep)} tasks; the maximum is {MOST_TASKS}.")
     return sweep
 
 
 def read_sweep(text: str) -> Sweep:
-    """The sweep that travels as this text."""
+    """Decode a sweep."""
     if match := _SKIPPED.match(text):
         return read_sweep(text[match.end() :]).after(int(match[1]))
     return parse_sweeps(part.replace(":", "=", 1) for part in text.split("@"))
@@ -93,7 +95,7 @@ def _values(word: str, text: str) -> Iterator[str]:
         return
     for value in text.split(","):
         if not _WORD.fullmatch(value):
-            raise InvalidInputError(f"The sweep {word!r}: {value!r} can't be a value.", hint=HINT)
+            raise InvalidInputError(f"Invalid sweep {word!r}: {value!r} is not a value.", hint=HINT)
         yield value
 
 
@@ -103,39 +105,38 @@ def _number(word: str, text: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("nan")
     if not number.is_finite() or abs(number.adjusted()) > 30:
-        raise InvalidInputError(f"The sweep {word!r}: {text!r} is no number.", hint=HINT)
+        raise InvalidInputError(f"Invalid sweep {word!r}: {text!r} is not a number.", hint=HINT)
     return number
 
 
 def _steps(word: str, first: Decimal, last: Decimal, step: Decimal) -> Iterator[str]:
     if not step or (last - first) / step < 0:
-        raise InvalidInputError(f"The sweep {word!r} has no values: it never gets there.", hint=HINT)
+        problem = f"a step of {_plain(step)} never goes from {_plain(first)} to {_plain(last)}"
+        raise InvalidInputError(f"The sweep {word!r} is empty: {problem}.", hint=HINT)
     count = int((last - first) / step) + 1
     if count > MOST_TASKS:
-        raise InvalidInputError(f"The sweep {word!r} has {count} values; {MOST_TASKS} are the most.")
+        raise InvalidInputError(f"The sweep {word!r} has {count} values; the maximum is {MOST_TASKS}.")
     for number in range(count):
         yield _plain(first + number * step)
 
 
 def _spread(word: str, first: Decimal, last: Decimal, count: str) -> Iterator[str]:
     if not (count.isascii() and count.isdigit() and 2 <= int(count[:9]) <= MOST_TASKS and len(count) < 9):
-        raise InvalidInputError(
-            f"The sweep {word!r}: {count!r} is no number of values (2 at least).", hint=HINT
-        )
+        raise InvalidInputError(f"The sweep {word!r}: {count!r} is not a count of 2 or more.", hint=HINT)
     for number in range(int(count)):
         value = first + (last - first) * number / (int(count) - 1)
         yield _plain(Decimal(f"{value:.{DIGITS}g}"))
 
 
 def _plain(value: Decimal) -> str:
-    """Without an exponent, and without zeros that say nothing."""
+    """Format without exponent and trailing zeros."""
     text = f"{value:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
 
 
 def names_in(source: str) -> dict[str, int]:
-    """The names that stand as `{{ name }}` in a source, each with its first line."""
+    """The names used as `{{ name }}` in a source, with their first lines."""
     found: dict[str, int] = {}
     for match in _PLACE.finditer(source):
         found.setdefault(match[1], source.count("\n", 0, match.start()) + 1)
@@ -143,17 +144,17 @@ def names_in(source: str) -> dict[str, int]:
 
 
 def refuse_unfilled(source: str, file: str, swept: Iterable[str] = ()) -> None:
-    """InvalidInputError for a `{{ name }}` that nobody has given a value, with its line."""
+    """InvalidInputError for a `{{ name }}` without a value, with its line."""
     for name, line in names_in(source).items():
         if name not in swept:
             raise InvalidInputError(
                 f"{file}:{line}: {{{{ {name} }}}} has no value.",
-                hint=f"Give it one with --set {name}=0.5; `qslurm submit --sweep {name}=0:3.14:0.1` gives it many.",
+                hint=f"Set it with --set {name}=0.5, or sweep it with `qslurm submit --sweep {name}=0:3.14:0.1`.",
             )
 
 
 def filled(source: str, values: Mapping[str, str]) -> str:
-    """The source with `{{ name }}` replaced by its value; names without one stay as they are.
+    """Replace `{{ name }}` by its value; names without a value are kept.
 
     Nothing but that is done with it: a value is data, never a part of a template.
     """

@@ -1,4 +1,4 @@
-"""Where templates are found: the user's folders first, then those that come with qslurm.
+"""Finds templates: the user's directories first, then the shipped ones.
 
 A template is `NAME.json.j2`, the payload, and may have a `NAME.sh.j2` beside it, its batch script.
 """
@@ -21,7 +21,7 @@ _SHELL = ".sh.j2"
 
 @dataclass(frozen=True)
 class Template:
-    """A template's two files; `script` is None for one that brings no batch script of its own."""
+    """A template's files; `script` is None if it has no batch script."""
 
     name: str
     payload: Path
@@ -30,23 +30,23 @@ class Template:
 
 
 def shipped_folder() -> Path:
-    """The folder of the templates that come with qslurm: in the package, or at the top of a checkout."""
+    """The directory of shipped templates: in the package, or at the top of a checkout."""
     package = Path(qslurm.__file__).parent
     folder = package / "_templates"
     return folder if folder.is_dir() else package.parent / "templates"
 
 
 def user_folder(home: Path) -> Path:
-    """Where a user's own templates are looked for without being told."""
+    """The default directory of a user's templates."""
     return home / ".config" / "qslurm" / "templates"
 
 
 def find_template(name: str, folders: Sequence[Path]) -> Template:
-    """The template of that name; InvalidInputError with the nearest name there is."""
+    """Find a template by name; InvalidInputError suggests the nearest."""
     if not _NAME.fullmatch(name):
         raise InvalidInputError(
-            f"{name!r} can't be a template's name.",
-            hint="Give its name, without a folder and without .json.j2.",
+            f"Invalid template name {name!r}.",
+            hint="Use the name without directory and without .json.j2.",
         )
     for folder in _places(folders):
         path = folder / (name + _JSON)
@@ -55,17 +55,17 @@ def find_template(name: str, folders: Sequence[Path]) -> Template:
                 return _template(path)
         except PermissionError as error:
             raise InvalidInputError(
-                f"The folder of templates {folder} can't be read: {error.strerror}.",
-                hint="template_folders under [job] in the configuration names it.",
+                f"Cannot read the template directory {folder}: {error.strerror}.",
+                hint="Check template_folders under [job] in the configuration.",
             ) from error
     names = [template.name for template in list_templates(folders)]
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
-    raise InvalidInputError(f"There is no template {name!r}.", hint=hint)
+    hint = f"Did you mean {near[0]}?" if near else f"Available: {', '.join(names)}."
+    raise InvalidInputError(f"Unknown template {name!r}.", hint=hint)
 
 
 def list_templates(folders: Sequence[Path] = ()) -> list[Template]:
-    """All templates, by name; a user's template hides a shipped one of the same name."""
+    """All templates by name; a user's template hides a shipped one."""
     found: dict[str, Template] = {}
     for folder in _places(folders):
         for path in sorted(folder.glob("*" + _JSON)):
@@ -85,7 +85,7 @@ def _template(path: Path) -> Template:
 
 
 def _summary(path: Path) -> str:
-    """The first line of the comment a template begins with."""
+    """The first line of a template's leading comment."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Is this a payload that slurmrestd takes, and takes as it was meant? All problems are told at once.
+"""Validates payloads, reporting all problems at once.
 
 slurmrestd is lenient where it should not be: unknown fields vanish, a wrong type is a warning, a NUL ends the
 script. What it would not have said is said here, before anything is sent.
@@ -15,29 +15,29 @@ from qslurm.errors import InvalidInputError
 from qslurm.payload.fields import FINITE, IN_WORDS, JOB_FIELDS, Type
 
 MAX_SCRIPT = 4 * 1024 * 1024
-"""Bytes of a batch script that slurmctld takes; one more is refused with 2012 (seen on 22.05.8)."""
+"""Maximum bytes of a batch script; slurmctld refuses more with 2012 (seen on 22.05.8)."""
 
 MAX_TEXT = 1024
-"""Bytes of a name, comment or extra that slurmctld takes."""
+"""Maximum bytes of a name, comment or extra."""
 
 MAX_VARIABLE = 100_000
-"""Bytes of one environment variable: Linux's execve takes 128 KiB, and a job with more fails 7:0."""
+"""Maximum bytes of an environment variable: Linux's execve allows 128 KiB; a job with more fails 7:0."""
 
 _SHORT = ("name", "comment", "admin_comment", "extra")
 _TOP = ("job", "script")
 _NODES = re.compile(r"[0-9][0-9,:kKmM-]{0,99}")
-"""As sbatch takes them. slurmrestd 24.11 and 26.05 end, for all centers, when they are told of `%s%s%n` nodes."""
+"""As sbatch accepts them. slurmrestd 24.11 and 26.05 crash on `%s%s%n` nodes."""
 
 _CARRIAGE_RETURN = re.compile(r"\r(?=\n|\Z)|\A[^\n]*\r")
 
 _NOT_YOURS = ("user_id", "group_id")
-"""slurmrestd 24.11 ends when there is no such group."""
+"""slurmrestd 24.11 crashes on an unknown group."""
 
 _TOKENS = ("SLURM_JWT", "QSLURM_TOKEN")
 
 
 def validate(payload: object, options: Mapping[str, str] | None = None) -> None:
-    """Refuse a payload that C2 would refuse, lose a part of, or run as something else.
+    """Refuse a payload that C2 would refuse, truncate or misinterpret.
 
     InvalidInputError names each problem with the path of its field, such as `job.time_limit`; or, where `options` has
     it, by the option of who has written no payload, such as `--job-name`.
@@ -47,9 +47,9 @@ def validate(payload: object, options: Mapping[str, str] | None = None) -> None:
         return
     what = "job" if options else "payload"
     if len(found) == 1:
-        raise InvalidInputError(f"The {what} can't be sent: {found[0]}.")
+        raise InvalidInputError(f"Invalid {what}: {found[0]}.")
     listed = "; ".join(found)
-    raise InvalidInputError(f"The {what} can't be sent, for {len(found)} reasons: {listed}.")
+    raise InvalidInputError(f"Invalid {what}, {len(found)} errors: {listed}.")
 
 
 def _by_option(problem: str, options: Mapping[str, str]) -> str:
@@ -58,15 +58,15 @@ def _by_option(problem: str, options: Mapping[str, str]) -> str:
 
 
 def problems(payload: object) -> Iterator[str]:
-    """Each problem of a payload, in words."""
+    """Yield each problem of a payload."""
     if not isinstance(payload, dict):
-        yield 'it is not an object with "job" and "script"'
+        yield 'not an object with "job" and "script"'
         return
     for name in payload:
         if name == "jobs":
-            yield "jobs: several jobs in one payload are not supported, submit them one by one"
+            yield "jobs: several jobs in one payload are not supported; submit them separately"
         elif name not in _TOP:
-            yield f"{name}: no such field{_nearest(name, _TOP)}"
+            yield f"{name}: unknown field{_nearest(name, _TOP)}"
     yield from _unsendable(payload, "")
     job = payload.get("job")
     if not isinstance(job, dict):
@@ -81,20 +81,20 @@ def _fields(job: Mapping[str, Any]) -> Iterator[str]:
     for name, value in job.items():
         kind = JOB_FIELDS.get(name)
         if kind is None:
-            yield f"job.{name}: no such field{_nearest(name, JOB_FIELDS)}"
+            yield f"job.{name}: unknown field{_nearest(name, JOB_FIELDS)}"
         elif name in _NOT_YOURS:
-            yield f"job.{name}: a job runs as the center's user on C2, leave it out"
+            yield f"job.{name}: a job runs as the center's user on C2; remove it"
         elif not _fits(value, kind):
             yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
         elif name in FINITE and isinstance(value, dict) and value.get("infinite"):
-            yield f"job.{name}: can't be infinite, leave it out"
+            yield f"job.{name}: cannot be infinite; remove it"
         elif name in _SHORT and _size(value) > MAX_TEXT:
-            yield f"job.{name}: {_size(value)} bytes long, {MAX_TEXT} at most"
+            yield f"job.{name}: {_size(value)} bytes long; the maximum is {MAX_TEXT}"
     partition = job.get("partition", None)
     if partition == "":
         yield "job.partition: empty"
     elif isinstance(partition, str) and "," in partition and partition.startswith("p_"):
-        yield "job.partition: names several, and a job is for one backend"
+        yield "job.partition: lists several, but a job is for one backend"
 
 
 def _fits(value: object, kind: Type) -> bool:
@@ -124,12 +124,12 @@ def _is_number_object(value: object) -> bool:
 
 def _environment(environment: object) -> Iterator[str]:
     if environment is None or environment in ([], {}):
-        yield 'job.environment: missing, Slurm refuses a job without one (at least "PATH=/usr/bin:/bin")'
+        yield 'job.environment: missing; Slurm requires one, at least "PATH=/usr/bin:/bin"'
         return
     if isinstance(environment, dict):
         for name, value in environment.items():
             if not isinstance(value, str):
-                yield f"job.environment.{name}: must be a text, not {_shown(value)}"
+                yield f"job.environment.{name}: must be a string, not {_shown(value)}"
             else:
                 yield from _variable(f"job.environment.{name}", name, value)
     elif isinstance(environment, list):
@@ -143,16 +143,16 @@ def _environment(environment: object) -> Iterator[str]:
 
 def _variable(path: str, name: str, value: str) -> Iterator[str]:
     if not name or "=" in name:
-        yield f"{path}: {name!r} can't be the name of a variable"
+        yield f"{path}: {name!r} is not a valid variable name"
     if name in _TOKENS:
-        yield f"{path}: a token never goes into a job, leave {name} out"
+        yield f"{path}: tokens are never sent with a job; remove {name}"
     if (size := _size(name) + 1 + _size(value)) > MAX_VARIABLE:
-        yield f"{path}: {size} bytes long, {MAX_VARIABLE} at most; carry data in the script"
+        yield f"{path}: {size} bytes long; the maximum is {MAX_VARIABLE}; put data into the script"
 
 
 def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]:
     if "script" in payload and "script" in job:
-        yield "script: given twice, beside the job and inside it"
+        yield "script: given twice, in the payload and in its job"
         return
     path = "job.script" if "script" in job else "script"
     script = job.get("script", payload.get("script"))
@@ -160,19 +160,19 @@ def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]
         yield f"{path}: missing"
     elif not isinstance(script, str):
         if path == "script":  # inside the job the field's own check has said so
-            yield f"{path}: must be a text, not {_shown(script)}"
+            yield f"{path}: must be a string, not {_shown(script)}"
     elif not script:
         yield f"{path}: empty"
     elif not script.startswith("#!"):
         yield f'{path}: must start with "#!" and a program, such as "#!/bin/bash"'
     elif (size := _size(script)) > MAX_SCRIPT:
-        yield f"{path}: {size} bytes long, {MAX_SCRIPT} (4 MiB) at most"
+        yield f"{path}: {size} bytes long; the maximum is {MAX_SCRIPT} (4 MiB)"
     elif line := dos_line(script):
-        yield f"{path}: line {line} ends as on Windows (\\r\\n); a shell would take the \\r for a letter"
+        yield f"{path}: line {line} ends in a Windows line break (\\r\\n); convert the file with dos2unix"
 
 
 def dos_line(script: str) -> int:
-    """The first line of a batch script that ends as on Windows (CR LF) or as on old Macs (CR), from 1; 0 if none does.
+    """The first line of a batch script with a CR or CRLF line break, from 1; 0 if none.
 
     sbatch refuses the first of these, slurmrestd does not, and then a part of the script does what nobody meant.
     """
@@ -181,12 +181,12 @@ def dos_line(script: str) -> int:
 
 
 def _unsendable(value: object, path: str) -> Iterator[str]:
-    """NULs, which end a text in Slurm, and lone surrogates, which UTF-8 can't carry; in names as well."""
+    """Report NULs, which truncate strings in Slurm, and lone surrogates, also in names."""
     if isinstance(value, str):
         if "\0" in value:
             yield f"{path or 'payload'}: contains a NUL character"
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            yield f"{path or 'payload'}: contains what is no Unicode text (is the file UTF-8?)"
+            yield f"{path or 'payload'}: contains invalid Unicode; save the file as UTF-8"
     elif isinstance(value, dict):
         for name, part in value.items():
             yield from _unsendable(name, f"the name {name!r} in {path or 'the payload'}")
@@ -206,6 +206,6 @@ def _size(text: str) -> int:
 
 
 def _shown(value: object) -> str:
-    """A value in a message: short, and never a whole script."""
+    """A value shortened for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,1 +1,1 @@
-"""What a job measured or computed, as rows for CSV and as a chart for a terminal or a file."""
+"""Results as CSV rows and as charts for a terminal or a file."""

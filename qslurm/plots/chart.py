@@ -1,4 +1,4 @@
-"""What there is to draw in a results document: plain data, for whatever draws it."""
+"""Extracts chart data from a results document."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST_BARS = 64
 MOST_LINES = 8
 
 TRACES = ("energies", "trace", "energy_trace", "history", "costs", "losses")
-"""Names under which a final result may keep the values it passed on its way; the first that is there is drawn."""
+"""Names of lists of numbers in a final result; the first that exists is plotted."""
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Counts by bit string. `shots` are all that were counted, those of outcomes that are left out, too."""
+    """Counts by bit string. `shots` includes omitted outcomes."""
 
     title: str
     counts: Mapping[str, int]
@@ -27,7 +27,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Lines:
-    """Values over x, one line by name."""
+    """Values over x, by line name."""
 
     title: str
     x_label: str
@@ -54,16 +54,16 @@ def chart_of(document: Mapping[str, Any], trace: str | None = None) -> Chart:
     if document["kind"] in {"hybrid", "session"}:
         name, values = _trace(document.get("final_result") or {}, trace)
         return Lines(title, "step", name, [float(step) for step in range(len(values))], {name: values})
-    raise InvalidInputError("A batch script has no results to draw.")
+    raise InvalidInputError("A batch script has no results to plot.")
 
 
 def _bars(title: str, counts: Mapping[str, int]) -> Bars:
     if not counts:
-        raise InvalidInputError("The job has no counts to draw.")
+        raise InvalidInputError("The job has no counts to plot.")
     most = dict(Counter(counts).most_common(MOST_BARS))
     shown = {bits: counts[bits] for bits in sorted(most)}
     shots = sum(counts.values())
-    left = f", {len(counts) - len(shown)} rarer ones left out" if len(counts) > len(shown) else ""
+    left = f", {len(counts) - len(shown)} less frequent outcomes omitted" if len(counts) > len(shown) else ""
     return Bars(f"{title}, {shots} shots{left}".removeprefix(", "), shown, shots)
 
 
@@ -74,19 +74,19 @@ def _trace(result: Mapping[str, Any], asked: str | None) -> tuple[str, list[floa
     if asked:
         raise InvalidInputError(
             f"The final result has no list of numbers {asked!r}.",
-            hint=f"It has {', '.join(result) or 'nothing'}.",
+            hint=f"Its values: {', '.join(result) or 'none'}.",
         )
     for name, value in result.items():
         if values := _numbers(value):
             return name, values
     raise InvalidInputError(
-        "The final result has no list of numbers to draw.",
-        hint='Let finalize return one, such as {"energies": [-1.1, -1.8], ...}.',
+        "The final result has no list of numbers to plot.",
+        hint='Return one from finalize, for example {"energies": [-1.1, -1.8], ...}.',
     )
 
 
 def _numbers(value: object) -> list[float]:
-    """A list of two numbers or more; of pairs such as (angle, energy) the second counts."""
+    """A list of at least two numbers; of pairs such as (angle, energy), the second numbers."""
     if not isinstance(value, list) or len(value) < 2:
         return []
     last = [entry[-1] if isinstance(entry, list) and len(entry) == 2 else entry for entry in value]
@@ -101,13 +101,13 @@ def _of_tasks(document: Mapping[str, Any]) -> Lines:
     tasks = [task for task in document["tasks"] if "error" not in task]
     name = next((name for task in tasks for name in task["parameters"]), "")
     if len({key for task in tasks for key in task["parameters"]}) > 1:
-        raise InvalidInputError("A sweep of more than one parameter can't be drawn.", hint="Take --csv.")
+        raise InvalidInputError("A sweep of more than one parameter cannot be plotted.", hint="Use --csv.")
     points = sorted(
         ((_x(task, name, place), task) for place, task in enumerate(tasks) if task["kind"] != "script"),
         key=lambda point: point[0],
     )
     if len(points) < 2:
-        raise InvalidInputError("There are not two tasks with results to draw.")
+        raise InvalidInputError("Fewer than two tasks have results to plot.")
     circuits = points[0][1]["kind"] == "circuit"
     values = [_shares(task) if circuits else _scalars(task) for _, task in points]
     total: Counter[str] = Counter()
@@ -118,8 +118,8 @@ def _of_tasks(document: Mapping[str, Any]) -> Lines:
         for key in sorted(key for key, _ in total.most_common(MOST_LINES))
     }
     if not lines:
-        raise InvalidInputError("The tasks' results have no numbers to draw.")
-    y_label = "share of the shots" if circuits else "result"
+        raise InvalidInputError("The tasks' results have no numbers to plot.")
+    y_label = "fraction of shots" if circuits else "result"
     return Lines(f"job {document['job_id']}", name or "task", y_label, [x for x, _ in points], lines)
 
 

@@ -43,9 +43,7 @@ def _of_one(document: Document, names: Sequence[str]) -> tuple[list[str], list[R
     if document["kind"] in {"hybrid", "session"}:
         result = document.get("final_result") or {}
         return list(names), [[_cell(result.get(name)) for name in names]]
-    raise InvalidInputError(
-        "A batch script has no results of its own.", hint="`qslurm logs` prints what it wrote."
-    )
+    raise InvalidInputError("A batch script has no results.", hint="`qslurm logs` prints its output.")
 
 
 def _scalars(documents: Sequence[Document]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Charts as SVG: small, and made of nothing but text."""
+"""Charts as SVG text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_svg(chart: Chart) -> str:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between two values, `most` of them at most."""
+    """Round tick values between two values, at most `most`."""
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -101,7 +101,7 @@ def _text(
 
 
 def shown(values: Sequence[float]) -> str:
-    """A line as one row of block letters, its lowest value at the bottom."""
+    """A line as a row of block characters, lowest value at the bottom."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     letters = "▁▂▃▄▅▆▇█"

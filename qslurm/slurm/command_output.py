@@ -6,7 +6,7 @@ import msgspec
 
 
 class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that takes no new jobs, why, and who said so (`by` is a uid)."""
+    """A drained node, with its reason and who set it (`by` is a uid)."""
 
     name: str
     reason: str
@@ -14,7 +14,7 @@ class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_drained(text: str) -> list[DrainedNode]:
-    """Drained nodes, from sinfo's lines, one for each of their partitions.
+    """Drained nodes from sinfo's output, one line for each partition.
 
     What is not one is left out: nothing is done about it then.
     """
@@ -29,7 +29,7 @@ def parse_drained(text: str) -> list[DrainedNode]:
 
 
 def parse_partitions(text: str) -> dict[str, str]:
-    """States by partition name, from `scontrol -o show partitions`."""
+    """Partition states by name, from `scontrol -o show partitions`."""
     states = {}
     for line in text.splitlines():
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)

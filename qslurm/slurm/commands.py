@@ -1,4 +1,4 @@
-"""Runs Slurm's commands on C1: no shell, nothing on their standard input, and a time limit."""
+"""Runs Slurm commands on C1, without a shell and standard input, with a time-out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(
     late: QslurmError,
     environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """What a command says, however it ends. Raises `absent` if it is not here, `late` if it has not ended in time."""
+    """Run a command and return its result. Raises `absent` if not installed, `late` on time-out."""
     try:
         return subprocess.run(
             command,

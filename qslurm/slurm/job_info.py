@@ -17,7 +17,7 @@ NOT_KNOWN = -1
 """A number for which 0 means something."""
 
 PLATFORM_SAYS = "qslurm: "
-"""Begins an admin comment, which only C2 itself can write: why its prolog plugin has cancelled the job."""
+"""Prefix of an admin comment, set only by C2: why its prolog cancelled the job."""
 
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -65,17 +65,17 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def outcome(self) -> str:
-        """How it ended: completed, failed, cancelled or timed_out; a QslurmError while it has not."""
+        """The outcome: completed, failed, cancelled or timed_out; QslurmError while it has not ended."""
         return outcome(self.state)
 
     @property
     def word(self) -> str:
-        """The state as people read it."""
+        """The state as a word for people."""
         return word(self.state)
 
     @property
     def why(self) -> str:
-        """Why it waits, or ended as it did, in words; empty when there is nothing to say."""
+        """The reason it is pending or ended so, as text; "" if there is none."""
         said = note_in(self.admin_comment)
         if self.is_final and said.startswith(PLATFORM_SAYS):
             return said.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
@@ -158,7 +158,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def shown_id(self) -> str:
-        """The id that people know: 12, 12_3 for a task of an array, 12_[4-9] for those that wait."""
+        """The shown id: 12, 12_3 for an array task, 12_[4-9] for pending tasks."""
         if not self.array_job:
             return str(self.job_id)
         if self.array_task_id is not None:
@@ -167,7 +167,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def marks(self) -> Comment:
-        """What the job's comment, or C2's copy of it, says of it: key, kind, backend, origin."""
+        """The job's marks from its comment or C2's copy: key, kind, backend, origin."""
         return marks_of(self.comment, self.admin_comment)
 
 

@@ -1,4 +1,4 @@
-"""Reads squeue's listing of C2's jobs, in the two halves it is asked for: what only Slurm writes, and users' words.
+"""Parses squeue's listing of C2's jobs, in two parts: Slurm's fields, and fields that users wrote.
 
 A user can write anything into a job's name and comment, line ends included. So these come in columns of a fixed
 number of bytes, which nothing in them can leave; all other columns have a delimiter.
@@ -18,7 +18,7 @@ FACTS = (
      "EligibleTime"),
 )  # fmt: skip
 WORDS = (("Name", 200), ("Comment", 1024), ("admin_comment", 1024))
-"""Columns of what people wrote, and their bytes."""
+"""Columns of user-written fields, and their bytes."""
 
 FACTS_FORMAT = ",".join(f"{name}:|" for name in FACTS)
 WORDS_FORMAT = ",".join(["JobID:|", *(f"{name}:{size}" for name, size in WORDS)])
@@ -40,7 +40,7 @@ _NOTHING = (
 
 @dataclass(frozen=True)
 class Words:
-    """What people wrote on a job."""
+    """The user-written fields of a job."""
 
     name: str = ""
     comment: str = ""
@@ -51,20 +51,20 @@ NOTHING_WRITTEN = Words()
 
 
 def lines_of(listing: bytes) -> dict[int, bytes]:
-    """The lines of a listing by job id; a QslurmError for one that is none."""
+    """The lines of a listing by job id; QslurmError if invalid."""
     try:
         return {int(line[: line.index(b"|")]): line for line in listing.splitlines()}
     except ValueError as error:
-        raise QslurmError(f"squeue said what is no list of jobs: {listing[:200]!r}.") from error
+        raise QslurmError(f"Unexpected output of squeue: {listing[:200]!r}.") from error
 
 
 def words_of(listing: bytes) -> dict[int, Words]:
-    """What people wrote, by job id; a QslurmError if the columns are not where they must be."""
+    """User-written fields by job id; QslurmError if columns are misplaced."""
     found, position = {}, 0
     while position < len(listing):
         match = _WORDS.match(listing, position)
         if match is None:
-            raise QslurmError(f"squeue said what is no list of jobs: {listing[position : position + 200]!r}.")
+            raise QslurmError(f"Unexpected output of squeue: {listing[position : position + 200]!r}.")
         job_id, *cells = match.groups()
         found[int(job_id)] = Words(*(_text(cell) for cell in cells))
         position = match.end()
@@ -72,7 +72,7 @@ def words_of(listing: bytes) -> dict[int, Words]:
 
 
 def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
-    """A job, from its line and what people wrote on it; a QslurmError for what is none."""
+    """A job from its line and its user-written fields; QslurmError if invalid."""
     cells = line.decode(errors="replace").strip().removesuffix("|").split("|")
     try:
         (job_id, state, reason, partition, user, account, qos, submit, start, end, status, restarts, limit,
@@ -101,7 +101,7 @@ def job_of(line: bytes, words: Words = NOTHING_WRITTEN) -> JobInfo:
             eligible=_number(eligible),
         )
     except ValueError as error:
-        raise QslurmError(f"squeue said what is no job: {line[:200]!r}.") from error
+        raise QslurmError(f"Unexpected output of squeue: {line[:200]!r}.") from error
 
 
 def jobs_of(listing: bytes) -> dict[int, JobInfo]:

@@ -1,4 +1,4 @@
-"""What Slurm's job states and pending reasons mean, as tables."""
+"""Tables of Slurm's job states and pending reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcome = Literal["completed", "failed", "cancelled", "timed_out"]
 
 @dataclass(frozen=True)
 class State:
-    """One state of a Slurm job: the `word` people see and, when the state is final, how the job ended."""
+    """A Slurm job state: the `word` shown and, if final, the outcome."""
 
     word: str
     outcome: Outcome | None = None
@@ -86,46 +86,46 @@ CODES: dict[str, str] = {
 REASONS: dict[str, str] = {
     "PartitionDown": "the partition is held by the platform; the job starts when it is enabled",
     "PartitionInactive": "the partition is closed by the platform; the job starts when it is opened again",
-    "Priority": "other jobs come first",
+    "Priority": "jobs with higher priority are ahead",
     "Resources": "the backend's classical nodes are busy",
-    "BeginTime": "its begin time lies ahead, or it was put back in the queue a moment ago",
+    "BeginTime": "its begin time has not come, or it was just requeued",
     "Dependency": "the job waits for another job",
-    "DependencyNeverSatisfied": "the job it depends on can no longer end as required; cancel this one",
-    "JobHeldUser": "the job is held; whoever submitted it can release it",
+    "DependencyNeverSatisfied": "its dependency can no longer be satisfied; cancel it",
+    "JobHeldUser": "the job is held by its user; `qslurm release` releases it",
     "JobHeldAdmin": "the job is held by C2's operators",
     "Reservation": "the job waits for its reservation to begin",
-    "ReservationDeleted": "the reservation it asked for is gone; cancel this one",
+    "ReservationDeleted": "its reservation no longer exists; cancel it",
     "ReqNodeNotAvail": "the nodes it needs are down, drained or reserved",
     "NodeDown": "a node it needs is down",
     "Licenses": "the job waits for a license",
-    "PartitionTimeLimit": "its time limit is longer than the partition allows",
-    "PartitionNodeLimit": "it asks for more nodes than the partition allows",
-    "AssocGrpJobsLimit": "the center has as many jobs running as it may have",
-    "AssocMaxJobsLimit": "the center has as many jobs running as it may have",
-    "AssocGrpSubmitJobsLimit": "the center has as many jobs queued as it may have",
-    "AssocMaxSubmitJobLimit": "the center has as many jobs queued as it may have",
-    "QOSMaxJobsPerUserLimit": "its quality of service allows no more running jobs at once",
-    "QOSGrpJobsLimit": "its quality of service allows no more running jobs at once",
-    "InvalidAccount": "its account is not known on C2",
-    "InvalidQOS": "its quality of service is not known on C2",
-    "Prolog": "the job is being handed to the dispatcher",
-    "Cleaning": "its previous start is still being cleaned up",
-    "JobHoldMaxRequeue": "it was put back in the queue too often and is held",
-    "JobArrayTaskLimit": "as many tasks of its array run as may run at once",
+    "PartitionTimeLimit": "its time limit exceeds the partition's",
+    "PartitionNodeLimit": "it requests more nodes than the partition allows",
+    "AssocGrpJobsLimit": "the center has reached its limit of running jobs",
+    "AssocMaxJobsLimit": "the center has reached its limit of running jobs",
+    "AssocGrpSubmitJobsLimit": "the center has reached its limit of queued jobs",
+    "AssocMaxSubmitJobLimit": "the center has reached its limit of queued jobs",
+    "QOSMaxJobsPerUserLimit": "its quality of service has reached its limit of running jobs",
+    "QOSGrpJobsLimit": "its quality of service has reached its limit of running jobs",
+    "InvalidAccount": "its account does not exist on C2",
+    "InvalidQOS": "its quality of service does not exist on C2",
+    "Prolog": "the dispatcher is admitting the job",
+    "Cleaning": "its previous run is still being cleaned up",
+    "JobHoldMaxRequeue": "it was requeued too often and is held",
+    "JobArrayTaskLimit": "its array has reached its limit of running tasks",
     "SystemFailure": "C2's Slurm failed",
     "JobLaunchFailure": "the job could not be launched",
-    "NonZeroExitCode": "its script ended with an error",
-    "TimeLimit": "it ran into its time limit",
-    "RaisedSignal": "its script was ended by a signal",
-    "OutOfMemory": "it needed more memory than it may have",
+    "NonZeroExitCode": "its script failed",
+    "TimeLimit": "it reached its time limit",
+    "RaisedSignal": "its script was killed by a signal",
+    "OutOfMemory": "it exceeded its memory limit",
     # not Slurm's own: see qslurm.c1.agent.request_handler,
-    "Submitted": "C2 has taken it a moment ago",
-    "Outbox": "it is in the center's outbox; C2 has not taken it yet",
+    "Submitted": "C2 has just accepted it",
+    "Outbox": "it is in the agent's outbox; C2 has not accepted it yet",
     # and qslurm.c1.agent.reconcile and qslurm.c1.queries.forgotten_jobs
-    "LostByC2": "C2 does not show it any more; the center's agent finds out whether it ran, and sends it again if not",
-    "LostForGood": "C2 has lost it three times without running it, so it is not sent again; submit it again",
-    "LostInPart": "C2's Slurm was killed and has forgotten the array when part of it had run; submit the rest again",
-    "ForgottenBySlurmctld": "C2's Slurm was killed and has forgotten it; nothing of it was run, so submit it again",
+    "LostByC2": "C2 no longer lists it; the center's agent checks whether it ran, and resubmits it if not",
+    "LostForGood": "C2 lost it three times without running it, so the agent gave up; submit it again",
+    "LostInPart": "C2's Slurm was killed and lost the array after part of it had run; submit the rest again",
+    "ForgottenBySlurmctld": "C2's Slurm was killed and lost it before it ran; submit it again",
 }
 
 
@@ -152,38 +152,38 @@ OF_WAITING = frozenset(
         *("AssocGrpJobsLimit", "AssocMaxJobsLimit", "QOSMaxJobsPerUserLimit", "QOSGrpJobsLimit"),
     }
 )
-"""Reasons that say why a job waits. Slurm leaves them on one that was cancelled meanwhile, where they say nothing."""
+"""Reasons of pending jobs. Slurm leaves them on jobs that were cancelled, where they mean nothing."""
 
 NOT_IN_LINE = ("JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied", "BeginTime")
-"""Reasons of jobs that wait for something other than their turn."""
+"""Reasons of jobs that wait for something other than their queue position."""
 
 
 def known_state(name: str) -> State:
-    """What a state's name means; a QslurmError for one that Slurm has not documented."""
+    """Look up a state; QslurmError if unknown."""
     try:
         return STATES[name]
     except KeyError:
         raise QslurmError(
-            f"C2 says the job is in state {name!r}, which this version of qslurm does not know.",
-            hint="A newer qslurm may know it; `sacct` on C2 does.",
+            f"Unknown job state {name!r}.",
+            hint="Update qslurm.",
         ) from None
 
 
 def is_final(name: str) -> bool:
-    """Whether a job in this state is over; a state nobody knows is not (it may become one that is known)."""
+    """Whether a job in this state has ended; False for an unknown state."""
     return name in STATES and STATES[name].outcome is not None
 
 
 def outcome(name: str) -> Outcome:
-    """How a job in this final state ended; a QslurmError for a state that is not final."""
+    """The outcome of a final state; QslurmError for others."""
     ended = known_state(name).outcome
     if ended is None:
-        raise QslurmError(f"A job that is {name} has not ended.", hint="Wait for it first.")
+        raise QslurmError(f"Job state {name} is not final.", hint="Wait for it first.")
     return ended
 
 
 def word(name: str) -> str:
-    """The state as people read it; an unknown one in its own letters, lower-case."""
+    """The state as a word for people; an unknown one in lower case."""
     return STATES[name].word if name in STATES else name.lower().replace("_", " ")
 
 
@@ -194,19 +194,19 @@ C2's hooks for an older one.
 
 
 def raised_signal(status: int) -> str:
-    """The reason of a batch script that a signal has ended, from its wait status, as RAISED_SIGNAL reads it."""
+    """The reason of a batch script killed by a signal, from its wait status."""
     return f"RaisedSignal:{status & 0x7F}" + ("(core)" if status & 0x80 else "")
 
 
 def by_signal(number: int, *, core_dumped: bool = False) -> str:
-    """That a signal has ended a batch script, in words."""
-    return f"its script was ended by {_named(number)}" + (", and dumped core" if core_dumped else "")
+    """Describes a batch script killed by a signal."""
+    return f"its script was killed by {_named(number)}" + (", and dumped core" if core_dumped else "")
 
 
 def with_exit_code(code: int) -> str:
-    """That a batch script has ended with an exit code, in words; a shell gives 128 and the number of a signal."""
-    of = f", as of a command ended by {_named(code - 128)}" if code - 128 in _SIGNALS else ""
-    return f"its script ended with exit code {code}{of}"
+    """Describes a batch script's exit code; shells use 128 plus a signal's number."""
+    of = f", as of a command killed by {_named(code - 128)}" if code - 128 in _SIGNALS else ""
+    return f"its script exited with code {code}{of}"
 
 
 _SIGNALS = {int(one) for one in signal.Signals}
@@ -218,7 +218,7 @@ def _named(number: int) -> str:
 
 
 def is_reason(text: str) -> bool:
-    """Whether this is a reason as Slurm names it, and no sentence."""
+    """Whether this is a reason name of Slurm, rather than a sentence."""
     return text in REASONS or RAISED_SIGNAL.match(text) is not None
 
 
@@ -234,7 +234,7 @@ def explain(reason: str) -> str:
 
 
 def pick(names: object) -> str:
-    """The state of a record: one name up to v0.0.39, from v0.0.40 a list of the state and its flags.
+    """A record's state: a string up to v0.0.39, then a list of the state and flags.
 
     A flag such as COMPLETING says more about now than the state beside it, so a job is not called over while
     one of its names is not final.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Writes files atomically: to a temporary file, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, owner: int = -1, group: int = -1) -> None:
-    """Put `data` at `path`; a reader sees the old file or the new one, also after a power cut.
+    """Write `data` to `path`; readers see the old or the new file, also after a power cut.
 
     The file has `mode` from its first moment on, whatever the umask; `owner` and `group` are ids, -1 keeps
     the caller's. OSError as the system gives it; nothing is left behind then.

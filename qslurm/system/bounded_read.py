@@ -1,4 +1,4 @@
-"""Reading what somebody else put there: never more than asked for, never for ever.
+"""Reads files with limits on size and time.
 
 Where a file should be there may be a FIFO that nobody writes to, a device without end, or a pipe of the shell
 (`<(command)`), which is fine.
@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 PATIENCE_S = 10.0
-"""Seconds that a pipe or a terminal may take to give everything."""
+"""Time-out in seconds of reading a pipe or terminal."""
 
 
 def read_bounded(path: Path, limit: int, *, patience_s: float = PATIENCE_S) -> bytes:
-    """What is at `path`, but no more than `limit` + 1 bytes of it: more than `limit` says that there is more.
+    """Read at most `limit` + 1 bytes of `path`; more than `limit` means that it is larger.
 
     OSError as the system gives it; TimeoutError (one of them) for what has not come to its end in time.
     """
@@ -45,4 +45,4 @@ def _await(handle: int, until: float) -> None:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     if left <= 0 or not poll.poll(left * 1000):
-        raise TimeoutError(None, "it is a pipe, and whoever writes to it does not come to an end")
+        raise TimeoutError(None, "timed out reading a pipe")

@@ -1,4 +1,4 @@
-"""Processes of our own that do what may kill a process: QX executes circuits there, libqasm reads them.
+"""Child processes for risky work, such as executing circuits in QX or parsing in libqasm.
 
 Such a process gets what it must know on its standard input, never on the command line that everybody can
 read, and it ends with the process that started it, even when that is killed with -9.
@@ -20,7 +20,7 @@ _LOG_LIMIT = 1 << 20  # bytes that such a process may write to a file (its stand
 
 
 def command(module: str) -> list[str]:
-    """The command that runs `main()` of a module of this package.
+    """The command line that runs `main()` of a module of this package.
 
     `-I` keeps the environment, the current folder and the user's own packages out; so where this package is
     must be said, because a checkout is not on the path of an isolated Python.
@@ -31,14 +31,14 @@ def command(module: str) -> list[str]:
 
 
 def _where_bytecode_goes() -> list[str]:
-    """As for this process, which may have been told by its environment: nowhere, or to a folder of its own."""
+    """The environment of a child; cache settings are inherited."""
     if sys.dont_write_bytecode:
         return ["-B"]
     return ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
 
 
 def end_with(parent: int) -> None:
-    """Let the kernel kill this process when the thread that started it, in process `parent`, ends."""
+    """Have the kernel kill this process when the starting thread, in process `parent`, ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -47,7 +47,7 @@ def end_with(parent: int) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process have so many bytes more than it has by now: what asks for more fails, and only that.
+    """Limit this process's memory to its current size plus this many bytes.
 
     Python raises MemoryError; a C++ library that does not expect it ends the process, see `ran_out_of_memory`.
     """
@@ -56,14 +56,14 @@ def limit_memory(more: int) -> None:
 
 
 def allow_memory(more: int) -> None:
-    """Let this process have so many bytes more (or less) than its limit, if it has one."""
+    """Raise or lower this process's memory limit, if it has one."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         _limit(resource.RLIMIT_AS, limit + more)
 
 
 def _limit(which: int, value: int) -> None:
-    """Set a soft limit, below the hard one that this process was started with (`ulimit`)."""
+    """Set a soft limit, at most the hard limit (`ulimit`)."""
     _, most = resource.getrlimit(which)
     resource.setrlimit(which, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
@@ -78,13 +78,13 @@ _ENOUGH = (
 
 
 def low_limits() -> str:
-    """Those of this process's limits that may be why its processes can't start, as a hint; or nothing."""
+    """A hint about low limits of this process that may prevent starting children; or ""."""
     found = []
     for which, option, unit, enough in _ENOUGH:
         limit, _ = resource.getrlimit(which)
         if limit != resource.RLIM_INFINITY and limit // unit < enough:
             found.append(f"`ulimit {option}` is {limit // unit}")
-    return f"Is a limit too low? {' and '.join(found)}." if found else ""
+    return f"A limit may be too low: {' and '.join(found)}." if found else ""
 
 
 def ran_out_of_memory(stderr: str) -> bool:
@@ -95,7 +95,7 @@ def ran_out_of_memory(stderr: str) -> bool:
 
 
 def restrain() -> None:
-    """No core dumps, no large files; and if memory runs out, this process goes first."""
+    """No core dumps, no large files, and first choice of the OOM killer."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit(resource.RLIMIT_FSIZE, _LOG_LIMIT)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

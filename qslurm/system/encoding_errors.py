@@ -9,21 +9,21 @@ import io
 import re
 
 REPLACE = "qslurm"
-"""The name of our way to write what an encoding lacks."""
+"""The name of our codec error handler."""
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 _ALIKE = dict(zip("█▉▊▋▌▍▎▏…▁▂▃▄▅▆▇", "#####   ~_.-=+*%", strict=True))
-"""What stands for a letter of our own where it can't be written; each is as wide as what it replaces."""
+"""Replacements of our own characters, of equal width."""
 
 
 def without_surrogates(text: str) -> str:
-    """The text as JSON, C2 and a terminal take it: each byte that is no UTF-8 as U+FFFD."""
+    """Replace each byte that is not UTF-8 by U+FFFD."""
     return text if text.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def let_take_any_text(stream: object) -> None:
-    """Have a process's stdout or stderr replace what it can't write, and not raise in the middle of a command."""
+    """Make stdout or stderr replace characters that they cannot encode."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     codecs.register_error(REPLACE, _replaced)

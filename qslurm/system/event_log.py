@@ -1,4 +1,4 @@
-"""Python's logging, in lines as logfmt.py makes them."""
+"""Python logging in logfmt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEVELS = {
 
 
 class AtMost(logging.Filter):
-    """Lets so many records a minute pass, for events that anybody can cause; the next one says how many it left out."""
+    """Limits records per minute for events that anyone can cause; the next record counts the dropped ones."""
 
     def __init__(self, a_minute: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class AtMost(logging.Filter):
         self._since = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this one passes."""
+        """Whether to log this record."""
         with self._lock:
             now = time.monotonic()
             if now - self._since >= 60.0:
@@ -44,7 +44,7 @@ class AtMost(logging.Filter):
 
 
 class EventLog:
-    """A logger whose messages are events with fields. `job` and `center` are fields of whatever concerns a job.
+    """A logger of events with fields, such as `job` and `center`.
 
     `a_minute` bounds events that anybody can cause.
     """
@@ -55,23 +55,23 @@ class EventLog:
             self._logger.addFilter(AtMost(a_minute))
 
     def debug(self, event: str, /, **fields: Field) -> None:
-        """What only somebody who looks for a mistake wants to know."""
+        """Log at debug level."""
         self._log(logging.DEBUG, event, fields)
 
     def info(self, event: str, /, **fields: Field) -> None:
-        """What is as it should be."""
+        """Log at info level."""
         self._log(logging.INFO, event, fields)
 
     def warning(self, event: str, /, **fields: Field) -> None:
-        """What an operator may want to look at."""
+        """Log at warning level."""
         self._log(logging.WARNING, event, fields)
 
     def error(self, event: str, /, **fields: Field) -> None:
-        """What an operator must look at."""
+        """Log at error level."""
         self._log(logging.ERROR, event, fields)
 
     def crashed(self, event: str, error: BaseException, /, **fields: Field) -> None:
-        """What nobody expected, with its traceback."""
+        """Log an unexpected exception with its traceback."""
         self._log(logging.ERROR, event, fields, error)
 
     def _log(
@@ -82,14 +82,14 @@ class EventLog:
 
 
 class EventFormatter(logging.Formatter):
-    """Makes a line of any record, those of other libraries too; a traceback is a field like any other."""
+    """Formats records as one line, with tracebacks as a field."""
 
     def __init__(self, part: str) -> None:
         super().__init__()
         self._part = part
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format a record without a newline."""
         fields: dict[str, Field] = dict(getattr(record, "fields", {}))
         if not record.name.startswith("qslurm"):
             fields["logger"] = record.name
@@ -100,7 +100,7 @@ class EventFormatter(logging.Formatter):
 
 
 def configure(part: str, level: int = logging.INFO) -> None:
-    """Let this process's log go to stderr, unless somebody has configured it before."""
+    """Log to stderr, unless logging is already configured."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EventFormatter(part))
     logging.basicConfig(handlers=[handler], level=level)

@@ -1,4 +1,4 @@
-"""A process beside one that may be killed at any moment, with -9: it undoes what the other one left.
+"""A guard process that cleans up after a process that is killed.
 
 The one that is guarded tells its guard on a pipe what there would be to undo. When the pipe closes with such a
 note, the guard acts on it; a pipe closes however its process has ended.
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 _END_S = 2.0
 
 _at_work: list[subprocess.Popen[bytes]] = []
-"""Guards that were let go and had not ended yet: kept, since Python warns of processes that nobody holds."""
+"""Released guards that are still running; kept, since Python warns about dropped processes."""
 
 
 class Guard:
-    """The guard process, from the side of the one that is guarded.
+    """The guard, as seen by the guarded process.
 
     `module` is where its `main` is, which begins with `listen`; `charge` is what it must know to act.
     """
@@ -39,11 +39,11 @@ class Guard:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The guard's process id."""
         return self._process.pid
 
     def note(self, note: str) -> None:
-        """Tell it what there would be to undo from now on, in one line; an empty one: nothing any more."""
+        """Set what to undo, in one line; "" for nothing."""
         self._note = note
         try:
             self._tell(note.encode())
@@ -51,13 +51,13 @@ class Guard:
             self._replace()
 
     def look(self) -> None:
-        """Replace it if it has ended: memory may run out for guards, too."""
+        """Restart it if it has exited, for example out of memory."""
         if self._process.poll() is not None:
             self._replace()
 
     def _replace(self) -> None:
         status = self._process.wait()
-        log.warning("the guard has ended with status %d; another takes its place", status)
+        log.warning("the guard exited with status %d; starting another", status)
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # what it was not told is told to the next one
                 self._process.stdin.close()
@@ -65,13 +65,13 @@ class Guard:
         self._tell(self._note.encode())
 
     def close(self) -> None:
-        """Let it go; with a note it acts on that first."""
+        """Release it; with a note it acts on that first."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            log.warning("the guard is still at work")
+            log.warning("the guard is still running")
             _at_work.append(self._process)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -84,19 +84,19 @@ class Guard:
 
     def _tell(self, line: bytes) -> None:
         if self._process.stdin is None or self._process.stdin.closed:
-            raise BrokenPipeError("the guard does not listen any more")
+            raise BrokenPipeError("the guard no longer reads")
         self._process.stdin.write(line + b"\n")
         self._process.stdin.flush()
 
 
 def listen() -> tuple[bytes, str]:
-    """What a guard does until the one it guards has ended: the charge, and what there is to undo ("": nothing)."""
+    """The guard's main loop: waits for the guarded process to end, and undoes what it left."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the one it guards, and not before
     try:
         Path("/proc/self/oom_score_adj").write_text("0")  # the one it guards is to go first
     except PermissionError as error:
-        log.info("the guard stays among those that the kernel kills first: %s", error)
+        log.info("the kernel's OOM killer may still choose the guard first: %s", error)
     charge = sys.stdin.buffer.readline()
     note = ""
     for line in sys.stdin.buffer:

@@ -1,4 +1,4 @@
-"""Which Slurm job does a process belong to? That of the slurmstepd it descends from, which no user can choose.
+"""Finds the Slurm job of a process by its slurmstepd ancestor, which users cannot forge.
 
 All researchers of a center are one user on C2, so a uid does not say whose job somebody asks about, and a secret would
 lie where every other process of that user can read it. What the kernel says of a process, they can't change.
@@ -16,7 +16,7 @@ _WATCHER = re.compile(r"job-(\d+)$")
 
 
 class Ancestor(NamedTuple):
-    """A process: its name (`comm`), its command line up to the first argument, and whether it is root's alone."""
+    """An ancestor: its name (`comm`), its command line up to the first argument, whether root owns it."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ class Ancestor(NamedTuple):
 
 
 def job_among(ancestors: Iterable[Ancestor]) -> int | None:
-    """The job of a process with these ancestors, its parent first; None if it is in no job.
+    """The job of a process with these ancestors, nearest first; None if it is in no job.
 
     The outermost counts: what a job starts can call itself anything.
     """
@@ -42,7 +42,7 @@ def name_of_watcher(job_id: int) -> str:
 
 
 def job_of(pid: int) -> int | None:
-    """The job of a process of this host; None if it is in no job, or gone."""
+    """The job of a local process; None if it is in no job, or has ended."""
     try:
         return job_among(_ancestors(pid))
     except (OSError, ValueError, IndexError):  # it, or one of them, has ended
@@ -64,7 +64,7 @@ def _ancestors(pid: int) -> Iterator[Ancestor]:
 
 
 def _stat(pid: int) -> tuple[str, int, int]:
-    """A process's name, its parent, and when it began (proc(5), /proc/PID/stat)."""
+    """A process's name, parent and start time (proc(5), /proc/PID/stat)."""
     text = _read(f"/proc/{pid}/stat")
     head, _, rest = text.rpartition(")")
     fields = rest.split()

@@ -1,4 +1,4 @@
-"""What Python 3.11 has no words for: namespaces, mounts, capabilities. Every failure is an OSError."""
+"""System calls missing in Python 3.11: namespaces, mounts, capabilities. Failures are OSErrors."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by CLONE_NEW… for new ones."""
+    """Unshare the namespaces given by CLONE_NEW…."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def unshare_as_user(flags: int) -> None:
-    """The same without root's powers: in a new user namespace, in which this user and group are the only ones."""
+    """Unshare without root: in a new user namespace with only this user and group."""
     uid, gid = os.geteuid(), os.getegid()
     unshare(flags | CLONE_NEWUSER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
@@ -46,14 +46,14 @@ def unshare_as_user(flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Mount something; the arguments are those of the system call."""
+    """Mount a file system; the arguments are those of the system call."""
     texts = [os.fsencode(text) if text else None for text in (source, target, kind)]
     done = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() if options else None)
     _check(done, f"mount {target}")
 
 
 def set_readonly(path: str, *, readonly: bool = True, recursive: bool = False) -> None:
-    """Make a mount (with `recursive` all below it, too) read-only and without set-user-id; or writable."""
+    """Make a mount (with `recursive`, all below it) read-only and nosuid; or writable."""
     fields = (ctypes.c_uint64 * 4)(
         MS_NOSUID | (MS_RDONLY if readonly else 0), 0 if readonly else MS_RDONLY, 0, 0
     )
@@ -66,32 +66,32 @@ def set_readonly(path: str, *, readonly: bool = True, recursive: bool = False) -
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends."""
+    """Become the subreaper of orphaned descendants."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def keep_only(*capabilities: int) -> None:
-    """Give up all capabilities but these, for good."""
+    """Drop all capabilities except these, permanently."""
     _drop_bounding(capabilities)
     _capset(sum(1 << one for one in capabilities))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def has(*capabilities: int) -> bool:
-    """Whether this process may do what these capabilities allow."""
+    """Whether this process has these capabilities."""
     (line,) = [line for line in _own_status().splitlines() if line.startswith("CapEff:")]
     return all(int(line.split()[1], 16) >> one & 1 for one in capabilities)
 
 
 def give_up_all() -> None:
-    """Have no capability any more, and no program that is started from here."""
+    """Drop all capabilities, also for executed programs."""
     _prctl(_PR_CAP_AMBIENT, _CLEAR_ALL)
     _capset(0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def become(uid: int, *, hidden: bool) -> None:
-    """Become this user for good, with no capability and no way to one; groups must have been set before.
+    """Switch to this user permanently, without capabilities; set groups before.
 
     With `hidden`, none of this user's processes can trace this one or read its memory, and it leaves no core; then only
     root sees what it has written, too. Looks at itself afterwards, and raises PermissionError when anything is left.

@@ -1,4 +1,4 @@
-"""Log lines that people and programs read: one event a line, as `key=value` (logfmt). Light: hooks import it.
+"""Formats log lines as logfmt (`key=value`), without heavy imports, for hooks.
 
     time=2026-11-22T12:26:00.123Z level=info part=gate event="told the dispatcher of an end" job=12 center=snellius
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 LONGEST = 4000
-"""Characters of a value; what is longer is cut, and says so."""
+"""Maximum characters of a value; longer values are truncated and marked."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+,()[]*!?;&#~^$<>|'")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -22,19 +22,19 @@ Field = str | int | float | bool | None
 
 
 def line(part: str, level: str, event: str, fields: Mapping[str, Field], *, now: float | None = None) -> str:
-    """A whole line, with its end. `part` is who says it; a field that is None or "" is left out."""
+    """A log line with newline. `part` is the component; None and "" fields are omitted."""
     at = time.time() if now is None else now
     head = {"time": _moment(at), "level": level, "part": part, "event": event}
     return pairs(head | dict(fields)) + "\n"
 
 
 def pairs(fields: Mapping[str, Field]) -> str:
-    """The fields as `key=value`, with spaces between them."""
+    """The fields as `key=value`, separated by spaces."""
     return " ".join(f"{name}={value(one)}" for name, one in fields.items() if one is not None and one != "")
 
 
 def value(one: Field) -> str:
-    """A value, in quotes (as in JSON) unless it is a plain word."""
+    """Format a value, quoted as in JSON unless it is a plain word."""
     if isinstance(one, bool):
         return "true" if one else "false"
     if isinstance(one, float):
@@ -48,7 +48,7 @@ def value(one: Field) -> str:
 
 
 def say(part: str, event: str, level: str = "info", **fields: Field) -> None:
-    """A line on stderr, where systemd takes it up; what can't be written there stops nobody's work."""
+    """Write a line to stderr, for systemd; write errors are ignored."""
     if sys.stderr is None:
         return
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""How threads wake those who wait in the event loop."""
+"""Lets threads wake waiters in an event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Notifier:
 
     @contextmanager
     def listening(self, *what: Hashable) -> Iterator[asyncio.Event]:
-        """An event that is set when a bell of `what` rings. In the loop's thread only."""
+        """An event that is set when `what` is notified. In the loop's thread only."""
         event = asyncio.Event()
         for one in what:
             self._listening.setdefault(one, set()).add(event)
@@ -29,7 +29,7 @@ class Notifier:
                     del self._listening[one]
 
     def ring(self, what: Hashable) -> None:
-        """Wake everybody who listens for `what`. From any thread."""
+        """Wake all listeners of `what`. Thread-safe."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ring, what)
 

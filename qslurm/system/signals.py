@@ -1,4 +1,4 @@
-"""How a service that runs in the foreground is stopped."""
+"""Stops foreground services on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SQLite file that is damaged: how that shows, and what an operator does about it."""
+"""Detects damaged SQLite files, and tells operators how to restore them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from urllib.parse import quote
 from qslurm.errors import QslurmError
 
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
-"""How SQLite names what it says of a file that is not, or not any more, a database (sqlite.org/rescode.html)."""
+"""SQLite's error names for a damaged database (sqlite.org/rescode.html)."""
 
 
 class DamagedError(QslurmError):
-    """A file with what has to be kept can't be read any more: somebody has to restore it."""
+    """A database is damaged and must be restored."""
 
     kind = "damaged"
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is damaged, and not only full, locked or away."""
+    """Whether the file is damaged, rather than full, locked or missing."""
     return str(getattr(error, "sqlite_errorname", "")).startswith(DAMAGED)
 
 
 def damaged(path: str | Path, why: object) -> DamagedError:
-    """The error that says so: which file, how to look, and how to restore it."""
+    """The error for a damaged file, with how to check and restore it."""
     return DamagedError(
         f"The database {path} is damaged: {why}.",
         hint=(
-            f"Stop the service that writes it; `sqlite3 {path} 'PRAGMA integrity_check'` looks at all of it. Put the "
-            'last copy in its place, or what can still be read of it: deploy/README.md, "Copies".'
+            f"Stop the service that writes it; check it with `sqlite3 {path} 'PRAGMA integrity_check'`. "
+            'Restore the last copy, or recover what is readable: deploy/README.md, "Copies".'
         ),
     )
 
 
 def check(path: Path, within_s: float) -> bool:
-    """Read a whole database (PRAGMA quick_check); DamagedError if it is damaged, False if there was no time for all."""
+    """Check a whole database (PRAGMA quick_check); DamagedError if damaged, False on time-out."""
     idle = not path.with_name(path.name + "-wal").exists()
     uri = f"file:{quote(str(path.absolute()))}?mode=ro" + ("&immutable=1" if idle else "")
     try:
@@ -55,7 +55,7 @@ def check(path: Path, within_s: float) -> bool:
             raise damaged(path, error) from error
         if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
             return False
-        raise QslurmError(f"The database {path} can't be read: {error}.") from error
+        raise QslurmError(f"Cannot read the database {path}: {error}.") from error
     if said != "ok":
         raise damaged(path, said)
     return True

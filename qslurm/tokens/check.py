@@ -1,4 +1,4 @@
-"""Is this center's token any good? What its file, its claims and, if asked, C2 itself say."""
+"""Checks a center's token: its file, its claims and, optionally, against C2."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from qslurm.tokens.secret import Secret
 from qslurm.tokens.token_file import clean, read_token
 
 WARN_BEFORE_S = 7 * 86400
-"""Seconds before its end from which on a token is worth a warning."""
+"""Seconds before expiry from which a warning is given."""
 
 
 ENVIRONMENT = "SLURM_JWT in the environment"
-"""Where a token is that is in no file."""
+"""The source of a token without a file."""
 
 
 class Pings(Protocol):
-    """What is asked of C2: a slurmrestd client that can say hello with the token."""
+    """The part of the slurmrestd client that the check uses."""
 
     def ping(self) -> object:
-        """Raises a QslurmError if C2 does not answer, or refuses the token."""
+        """Ping C2; QslurmError if it does not answer or refuses the token."""
 
 
 class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a token; `expiry` and `c2` end a sentence about it, `warnings` are whole sentences."""
+    """The report on a token; `expiry` and `c2` are sentence fragments, `warnings` are sentences."""
 
     path: str
     claims: Claims
@@ -48,7 +48,7 @@ def check_token(
     now: float | None = None,
     user: str = "",
 ) -> TokenReport:
-    """Check a token in a file, or one that the environment gave; `user` is whom it is said to be for.
+    """Check a token from a file or the environment; `user` is the configured user.
 
     `connect` makes a client from what the token says, and C2 is asked as well.
 
@@ -63,7 +63,7 @@ def check_token(
     answer = ""
     if connect is not None:
         connect(claims, token).ping()
-        answer = f"C2 accepts it for {claims.user}"
+        answer = f"accepted for user {claims.user}"
     return TokenReport(
         path=ENVIRONMENT if isinstance(source, Secret) else str(source),
         claims=claims,
@@ -75,33 +75,33 @@ def check_token(
 
 
 def refuse_other_user(claims: Claims, user: str) -> None:
-    """TokenError if the token is not of the user that it is said to be of: C2 would only say that it refuses it."""
+    """TokenError if the token is for another user than configured; C2 would only refuse it."""
     if user and claims.user != user:
         raise TokenError(
-            f"The token is {claims.user}'s, and the user on C2 is said to be {user}.",
-            hint="Nobody needs to say it: leave out --user, QUSER, and user in the configuration.",
+            f"The token is for user {claims.user}, but the configured user is {user}.",
+            hint="Remove --user, QUSER, and user in the configuration; the token's user is the default.",
         )
 
 
 def refuse_expired(claims: Claims, now: float) -> None:
-    """TokenError if the token has ended: cheaper, and clearer, than C2's answer to it."""
+    """TokenError if the token has expired."""
     if claims.expires is not None and claims.expired(now):
         raise TokenError(
-            f"The center's token has expired: it {describe_expiry(claims.expires, now)}.",
-            hint="A center admin gets a new one from the platform's operators and runs `qslurm token install`;"
-            " `qslurm doctor` says whether it is this machine's clock that is wrong.",
+            f"The center's token {describe_expiry(claims.expires, now)}.",
+            hint="A center admin gets a new token from C2's operators and runs `qslurm token install`;"
+            " `qslurm doctor` checks this machine's clock.",
         )
 
 
 def warnings(claims: Claims, now: float) -> list[str]:
-    """What a center admin should know about a token that still works."""
+    """Warnings about a valid token."""
     found = []
     if claims.expires is None:
         found.append("The token never expires, and C2 refuses such tokens.")
     elif claims.expires - now < WARN_BEFORE_S:
-        found.append(f"The token {describe_expiry(claims.expires, now)}: ask for a new one now.")
+        found.append(f"The token {describe_expiry(claims.expires, now)}. Ask for a new one now.")
     if claims.issued is not None and claims.issued > now + 60:
-        found.append("The token was issued in the future: this machine's clock is behind, or C2's is ahead.")
+        found.append("The token's issue time is in the future: check the clocks of this machine and C2.")
     if claims.algorithm.lower() == "none":
         found.append("The token is not signed.")
     return found

@@ -1,4 +1,4 @@
-"""What a token says of itself, read without any key: enough to tell a user that it has expired.
+"""Reads a token's claims without verifying its signature.
 
 Nothing here proves anything; only C2 can. It runs at every submission, so it imports nothing heavy.
 """
@@ -15,13 +15,13 @@ import msgspec
 from qslurm.errors import TokenError
 
 LIMIT = 16 * 1024
-"""Characters of the longest text that is looked at; a center's token has about 700."""
+"""Maximum characters of a token; a center's token has about 700."""
 
-_HINT = "Install the token again as the platform's operators gave it to you: `qslurm token install`."
+_HINT = "Install the token again, as C2's operators issued it: `qslurm token install`."
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a token stands for and until when. Times are Unix seconds; `expires` None: it never ends.
+    """A token's user and times in Unix seconds; `expires` is None if it never expires.
 
     `key_id` is the `kid` of the key it says it was signed with: on C2 the center's name, "" for a shared key.
     """
@@ -33,24 +33,24 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str
 
     def expired(self, now: float) -> bool:
-        """Whether the token has ended at that moment."""
+        """Whether the token has expired at that time."""
         return self.expires is not None and self.expires <= now
 
 
 def inspect(token: str, *, user: str = "") -> Claims:
-    """What a token says; TokenError, without a word of the token in it, if it isn't one.
+    """Parse a token; TokenError, without quoting the token, if invalid.
 
     `user` is whom it stands for if it does not say so itself: Slurm can be told to read another claim than `sun`.
     """
     parts = token.split(".")
     if len(token) > LIMIT or len(parts) != 3 or not all(parts):
-        raise TokenError("This is not a token: a JWT has three parts with dots between them.", hint=_HINT)
+        raise TokenError("Invalid token: a JWT has three parts separated by dots.", hint=_HINT)
     header, body = _decode(parts[0], "header"), _decode(parts[1], "claims")
     claimed = body.get("sun", body.get("username"))
     if claimed is None and user:
         claimed = user
     if not isinstance(claimed, str) or not claimed:
-        raise TokenError("The token does not say for which Slurm user it stands (claim `sun`).", hint=_HINT)
+        raise TokenError("The token names no Slurm user (claim `sun`).", hint=_HINT)
     return Claims(
         user=claimed,
         issued=_time(body, "iat"),
@@ -67,7 +67,7 @@ def _decode(part: str, what: str) -> dict[str, Any]:
     except (binascii.Error, UnicodeError, ValueError, msgspec.DecodeError, RecursionError) as error:
         # The cause is not chained: its text quotes the token.
         del error
-        raise TokenError(f"The token's {what} can't be read: it was cut or altered.", hint=_HINT) from None
+        raise TokenError(f"Invalid token: its {what} is truncated or altered.", hint=_HINT) from None
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:

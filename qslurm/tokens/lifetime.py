@@ -1,4 +1,4 @@
-"""How long a token lives, as people write and read it."""
+"""Parses and formats token lifetimes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LIFETIME = re.compile(r"([0-9]{1,9})([smhdw])")
 
 
 def parse_lifetime(text: str) -> int:
-    """Seconds of a lifetime such as `30d`, `12h`, `90m`; anything else is an InvalidInputError."""
+    """Parse a lifetime such as `30d`, `12h`, `90m` into seconds; InvalidInputError if invalid."""
     match = _LIFETIME.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
         raise InvalidInputError(
-            f"{text!r} is not a lifetime.", hint="Write a number and a unit: 30d, 12h or 90m (also w and s)."
+            f"Invalid lifetime {text!r}.", hint="Use a number and a unit (w, d, h, m, s): 30d, 12h or 90m."
         )
     return int(match[1]) * _UNITS[match[2]]
 
@@ -31,7 +31,7 @@ def describe_lifetime(seconds: float) -> str:
 
 
 def describe_expiry(expires: float, now: float) -> str:
-    """When a token ends, in words: `expires in 29 days, 2026-12-22 10:00 UTC`. Both are Unix seconds."""
+    """A token's expiry as text: `expires in 29 days, 2026-12-22 10:00 UTC`. Both are Unix seconds."""
     moment = f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M} UTC"
     if expires <= now:
         return f"expired {describe_lifetime(now - expires)} ago, {moment}"

@@ -1,4 +1,4 @@
-"""A text that no log, error or debugger shows by accident."""
+"""A string that logs, errors and debuggers do not show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HIDDEN = "<hidden>"
 
 
 class Secret:
-    """A token or key. Only `reveal()` gives the text; printing, formatting and pickling never do."""
+    """A token or key. Only `reveal()` returns it; printing, formatting and pickling do not."""
 
     __slots__ = ("_text",)
 
@@ -16,7 +16,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one place that sends it."""
+        """The secret, for the code that sends it."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -46,10 +46,10 @@ class Secret:
 
 
 class HeldToken(Secret):
-    """A center's token that is replaced while connections show it: each request reveals the one of the moment."""
+    """A center's token that can be replaced while connections use it."""
 
     __slots__ = ()
 
     def replace(self, token: Secret) -> None:
-        """From now on it is this one."""
+        """Replace the token."""
         self._text = token.reveal()

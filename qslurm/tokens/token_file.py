@@ -1,4 +1,4 @@
-"""The token's file on C1: who may read it, how it gets there."""
+"""The token file on C1: permissions, reading, installation and renewal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qslurm.tokens.lifetime import describe_expiry
 from qslurm.tokens.secret import Secret
 
 _PREFIX = "SLURM_JWT="
-"""What `scontrol token` prints before the token."""
+"""The prefix that `scontrol token` prints."""
 
 
 def read_token(path: str | Path) -> Secret:
-    """The token in a file.
+    """Read the token from a file.
 
     TokenError if the file is missing, or anybody but its owner and its group may read it, or anybody but its
     owner may write it, or it belongs to neither root nor the caller.
@@ -30,13 +30,13 @@ def read_token(path: str | Path) -> Secret:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise TokenError(
-            f"There is no token file {path}.",
-            hint="A center admin puts it there with `qslurm token install`.",
+            f"Token file {path} not found.",
+            hint="A center admin installs it with `qslurm token install`.",
         ) from None
     except OSError as error:
         raise TokenError(
-            f"The token file {path} can't be read: {error.strerror}.",
-            hint="Ask your center's admins which users may use it.",
+            f"Cannot read the token file {path}: {error.strerror}.",
+            hint="Ask your center's admins for access to it.",
         ) from error
     try:
         _check_access(path, os.fstat(handle))
@@ -46,7 +46,7 @@ def read_token(path: str | Path) -> Secret:
 
 
 class FileToken(Secret):
-    """The token in a file, whichever that is when it is shown: it may be renewed while a job is waited for.
+    """A token re-read from its file on each use, since it may be renewed during a wait.
 
     The errors of `read_token` at first; later what can't be read leaves the last one that could.
     """
@@ -59,7 +59,7 @@ class FileToken(Secret):
         super().__init__(read_token(self._path).reveal())
 
     def reveal(self) -> str:
-        """The text itself."""
+        """The current token."""
         if (version := version_of(self._path)) != self._seen:
             self._seen = version
             with suppress(TokenError):
@@ -68,7 +68,7 @@ class FileToken(Secret):
 
 
 def version_of(path: Path) -> tuple[int, int, int] | None:
-    """Changes when the file does; None if it can't be seen."""
+    """A value that changes with the file; None if unreadable."""
     try:
         facts = path.stat()
     except OSError:
@@ -77,25 +77,25 @@ def version_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def clean(raw: bytes | str) -> Secret:
-    """The token in a text that was typed, piped or copied: white space and a leading `SLURM_JWT=` taken away.
+    """Extract the token from input: strips white space and a leading `SLURM_JWT=`.
 
     TokenError if there is nothing, or more than one word.
     """
     try:
         text = (raw.decode("ascii") if isinstance(raw, bytes) else raw).strip().removeprefix(_PREFIX)
     except UnicodeDecodeError:
-        raise TokenError("This is not a token: it has characters no token has.") from None
+        raise TokenError("Invalid token: it contains characters that no token has.") from None
     if not text:
-        raise TokenError("There is no token: the text is empty.", hint="Paste the token, or pipe its file.")
+        raise TokenError("No token given: the input is empty.", hint="Paste the token, or pipe its file.")
     if len(text.split()) != 1:
         raise TokenError(
-            "This is not a token: it has several words.", hint="Give the token alone, on one line."
+            "Invalid token: it contains white space.", hint="Provide only the token, on one line."
         )
     return Secret(text)
 
 
 def replace_token(path: str | Path, token: Secret) -> None:
-    """Put another token into a file that is there: at once, with its mode, owner and group kept.
+    """Replace the token in an existing file atomically, keeping mode, owner and group.
 
     TokenError if it can't be.
     """
@@ -111,29 +111,29 @@ def replace_token(path: str | Path, token: Secret) -> None:
         )
     except OSError as error:
         raise TokenError(
-            f"The token in {path} can't be replaced: {error.strerror}.",
-            hint=f"Whoever renews it must own the file and may write in {path.parent}.",
+            f"Cannot replace the token in {path}: {error.strerror}.",
+            hint=f"The user who renews it must own the file and be able to write to {path.parent}.",
         ) from error
 
 
 def check_replaceable(path: str | Path) -> None:
-    """TokenError if `replace_token` would fail here for want of rights."""
+    """TokenError if this process lacks the rights for `replace_token`."""
     path = Path(path).resolve()
     facts = path.stat()
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise TokenError(
-            f"The token in {path} can't be renewed: {path.parent} is not ours to write in.",
-            hint="Keep it in a folder of the agent's own, such as /var/lib/qslurm-agent.",
+            f"Cannot renew the token in {path}: {path.parent} is not writable.",
+            hint="Keep it in the agent's own directory, for example /var/lib/qslurm-agent.",
         )
     if os.geteuid() and (facts.st_uid != os.geteuid() or facts.st_gid not in {os.getegid(), *os.getgroups()}):
         raise TokenError(
-            f"The token in {path} can't be renewed: its owner or group is not ours.",
-            hint="Give the file to who renews it, and a group that this user is in.",
+            f"Cannot renew the token in {path}: the file's owner or group differs from this user's.",
+            hint="Change its owner to the user who renews it, and its group to one of that user's.",
         )
 
 
 def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | None = None) -> Claims:
-    """Put a token into its file, whole or not at all, readable by its owner (0600), or by a group too (0640).
+    """Install a token atomically, with mode 0600, or 0640 for a group.
 
     What root puts into another user's folder, such as the agent's, is that user's.
 
@@ -147,7 +147,7 @@ def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | 
     if claims.expires is not None and claims.expired(now):
         raise TokenError(
             f"This token {describe_expiry(claims.expires, now)}.",
-            hint="Ask the platform's operators for a new one.",
+            hint="Ask C2's operators for a new one.",
         )
     gid, mode = (-1, 0o600) if group is None else (_group_id(group), 0o640)
     try:
@@ -156,8 +156,8 @@ def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | 
         write_atomically(path, f"{token.reveal()}\n".encode(), mode=mode, owner=owner, group=gid)
     except OSError as error:
         raise InvalidInputError(
-            f"The token can't be written to {path}: {error.strerror}.",
-            hint="Run this as root, or name another file with --file.",
+            f"Cannot write the token to {path}: {error.strerror}.",
+            hint="Run as root, or use --file to write another file.",
         ) from error
     return claims
 
@@ -165,16 +165,14 @@ def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | 
 def _check_access(path: Path, facts: os.stat_result) -> None:
     mode = stat.S_IMODE(facts.st_mode)
     if not stat.S_ISREG(facts.st_mode):
-        raise TokenError(
-            f"{path} is not a regular file.", hint="The token's file holds the token and nothing else."
-        )
+        raise TokenError(f"{path} is not a regular file.", hint="Use a file that contains only the token.")
     owners = {0, os.geteuid()}
     if os.geteuid() == 0:  # an admin looks at the agent's, in the agent's folder
         owners.add(path.resolve().parent.stat().st_uid)
     if facts.st_uid not in owners:
         raise TokenError(
             f"The token file {path} belongs to another user (uid {facts.st_uid}).",
-            hint="It must belong to root or to you: whoever owns it can replace it.",
+            hint="Its owner can replace it: change the owner to root or to you.",
         )
     if mode & 0o037:
         others = "anybody" if mode & 0o007 else "its group"
@@ -191,4 +189,4 @@ def _group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise InvalidInputError(f"There is no group {name!r} on this machine.") from None
+        raise InvalidInputError(f"Unknown group {name!r}.") from None

@@ -65,7 +65,11 @@ class BlockingConnection:
                 self._wait(select.POLLIN, until)
                 continue
             if not data:
-                raise ConnectionResetError("it hung up") if len(self._frames) else EOFError("it hung up")
+                raise (
+                    ConnectionResetError("it closed the connection")
+                    if len(self._frames)
+                    else EOFError("it closed the connection")
+                )
             self._frames.feed(data)
         return taken
 

@@ -56,7 +56,7 @@ def listen_unix(path: Path, *, service: str, setting: str, backlog: int = 64) ->
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
         raise ConfigError(f"{path} exists and is not a socket.", hint=f"Check {setting}.")
     if _is_listened_at(path):
-        raise UnreachableError(f"Another {service} listens at {path}.")
+        raise UnreachableError(f"Another {service} is listening on {path}.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def listen_unix(path: Path, *, service: str, setting: str, backlog: int = 64) ->
     except OSError as error:
         listener.close()
         raise UnreachableError(
-            f"The {service} can't listen at {path}: {error.strerror}.",
+            f"The {service} cannot listen on {path}: {error.strerror}.",
             hint=f"Check {setting}, and that its folder exists and belongs to uid {os.getuid()}.",
         ) from error
     return listener

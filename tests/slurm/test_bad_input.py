@@ -48,7 +48,7 @@ def test_a_kind_of_job_that_c2_does_not_take_from_the_center_is_refused_in_a_sen
         done = alice.types("submit", alice.has_example("hello.sh"), "--backend", "qx")
         taken = alice.types("submit", "bell.cq", "--backend", "qx")
     assert done.returncode == 3
-    assert "C2 takes no jobs of this kind from your center" in sentence(done)
+    assert "C2's operators do not allow jobs of this kind from your center" in sentence(done)
     assert taken.returncode == 0
     assert alice.types("submit", "hello.sh", "--backend", "qx").returncode == 0
 

@@ -127,7 +127,7 @@ def test_an_array_is_waited_for_to_its_last_task(alice):
 def test_without_the_job_manager_slurmrestd_is_asked_and_then_the_stream_again(alice, pool):
     testbed = alice.testbed
     job_id, other = held_job(alice), held_job(alice)
-    lost, found = "can't be followed; slurmrestd is asked", "follows C2's job manager"
+    lost, found = "cannot follow C2's job manager", "following C2's job manager"
     before = agents_log(testbed)
     testbed.stop("jobmanager")
     eventually(lambda: agents_log(testbed).count(lost) > before.count(lost), "the agent to notice")

@@ -182,7 +182,7 @@ def test_many_submissions_under_random_faults_and_operators_run_once_each(testbe
     # what C2 has lost three times is not sent once more, and its user is told so
     lost = {key for (key,) in outbox(agent, "SELECT key FROM submissions WHERE state = 'lost'")}
     told = {number for one in people for number, (key, _) in one.jobs().items() if key in lost}
-    again = agent.log().count("lost by C2, sent again")
+    again = agent.log().count("lost by C2, resubmitted")
     say("sent again", again, "reported as lost, since that was the third time", len(told))
     assert set(range(SUBMISSIONS)) - ran.keys() == told, "never run"
     accepted = outbox(agent, "SELECT count(*) FROM submissions WHERE state = 'accepted'")
@@ -401,9 +401,9 @@ def test_a_job_that_c2_loses_a_third_time_is_reported_and_not_sent_again(
             "the agent to notice",
             seen=agent.log,
         )
-    assert agent.log().count("not sent again") == 1
+    assert agent.log().count("not resubmitted") == 1
     waited = alice.types("wait", str(job_id))
-    assert (waited.returncode, "not sent again" in waited.stderr) == (6, True), waited.stderr
+    assert (waited.returncode, "the agent gave up" in waited.stderr) == (6, True), waited.stderr
     assert alice.sees(job_id) == "FAILED"
     assert job_id in [job["job_id"] for job in alice.gets("queue", "--all")["jobs"]]
     assert alice.types("cancel", str(job_id)).returncode == 0
@@ -422,7 +422,7 @@ def test_a_full_disk_is_said_and_what_was_submitted_is_run_once_there_is_room(te
         with agent.full_disk():
             refused = alice.types("submit", "count.sh", "--backend", "qx")
             assert refused.returncode == 1
-            assert "disk of the center's agent is full; nothing was submitted" in refused.stderr
+            assert "disk of the center's agent is full; the job was not submitted" in refused.stderr
             assert alice.gets("show", str(before))["job_id"] == before
             agent.kill()
         agent.start()

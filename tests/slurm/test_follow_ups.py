@@ -217,7 +217,7 @@ def test_whatever_scripts_shells_and_wrappers_say_to_sbatch_a_follow_up_runs_or_
         script = alice.writes("never.sbatch", TOLD.format(options))
         done = alice.types("submit", "bell.cq", "--backend", "qx", "--hold", "--then", script, **path)
         assert done.returncode in (2, 3), options
-        assert "can't follow the job" in done.stderr or "--wait" in done.stderr
+        assert "Cannot submit follow-up script" in done.stderr or "--wait" in done.stderr
     assert alice.testbed.c1(("squeue", "--noheader", "--array-unique")).stdout == queued
     alice.types("release", *(str(one["job_id"]) for one in followed))
     for one in followed:
@@ -252,7 +252,7 @@ def test_what_sbatch_refuses_is_not_sent(alice):
 def test_what_c2_refuses_takes_its_follow_up_along(alice):
     done = alice.types("submit", "bell.cq", "--backend", "nowhere", "--then", "next.sbatch")
     assert done.returncode == 3
-    c1_job = int(re.search(r"The follow-up, job (\d+), is cancelled", done.stderr)[1])
+    c1_job = int(re.search(r"Cancelled follow-up job (\d+)", done.stderr)[1])
     assert alice.on_c1(c1_job)["JobState"] == "CANCELLED"
 
 

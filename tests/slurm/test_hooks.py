@@ -121,7 +121,7 @@ def test_a_job_that_is_turned_away_again_and_again_is_never_held(platform: Platf
 def test_a_job_that_can_never_run_is_cancelled_and_its_owner_told_why(platform: Platform) -> None:
     job_id = platform.submit(SHIPPED[-1] + "#QSLURM-DATA {nonsense\n")
     platform.until_state(job_id, "CANCELLED")
-    assert "can't be read" in platform.scontrol("show", "job", str(job_id))
+    assert "Cannot read the job's data" in platform.scontrol("show", "job", str(job_id))
     assert platform.node_state() == "idle"
 
 

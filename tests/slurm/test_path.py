@@ -79,7 +79,7 @@ def test_a_script_that_a_signal_ends_says_which_wherever_its_end_is_told(alice):
     alice.writes("crash.sh", "#!/bin/bash\nkill -SEGV $$\n")
     done = alice.types("submit", "crash.sh", "-b", "qx", "--wait")
     job_id = done.stderr.split("Job ")[-1].split()[0]
-    by_signal = "its script was ended by signal 11 (SIGSEGV)"
+    by_signal = "its script was killed by signal 11 (SIGSEGV)"
     assert (done.returncode, by_signal in done.stderr) == (6, True), done.stderr
     for words in (("wait", job_id), ("show", job_id)):
         told = alice.types(*words)

@@ -152,10 +152,10 @@ def test_a_program_that_is_cancelled_here_ends_its_session_there_and_leaves_none
     there = int(_number(output))
     assert testbed.c1(("scancel", str(here))).returncode == 0
     assert alice.ends_as(there) == "FAILED"
-    assert "told to end (SIGTERM)" in alice.gets("show", str(there))["platform"]["reason"]
+    assert "terminated (SIGTERM)" in alice.gets("show", str(there))["platform"]["reason"]
 
     operator(testbed, "partition", "drain", "p_qx")
-    here = begins(lambda: "shall hold the session" in _read(output))
+    here = begins(lambda: "to hold the session" in _read(output))
     assert testbed.c1(("scancel", str(here))).returncode == 0
     assert alice.ends_as(_job_of(_read(output))) == "CANCELLED"
     operator(testbed, "partition", "enable", "p_qx")
@@ -231,8 +231,8 @@ def test_a_user_of_the_centers_agent_needs_no_token_for_a_session(testbed):
     )
     found = bob.types("doctor", **agent)
     assert "sessions" in found.stdout
-    assert "can be reached from here" in found.stdout
+    assert "is reachable" in found.stdout
 
 
 def test_the_operator_sees_that_sessions_can_be_entered(testbed):
-    assert "clients may come to" in operator(testbed, "doctor")
+    assert "listening at" in operator(testbed, "doctor")

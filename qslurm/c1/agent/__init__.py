@@ -1,1 +1,1 @@
-"""The center's agent: it holds the token, sends what users submit, and knows whose job is whose."""
+"""The center's agent: holds the token, submits users' jobs, and tracks who owns each job."""

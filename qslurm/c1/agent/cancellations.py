@@ -1,4 +1,4 @@
-"""Submissions whose jobs were cancelled by the agent: a slurmctld that is killed a moment later has forgotten that.
+"""Tracks cancelled jobs: a slurmctld killed right afterwards loses the cancellation.
 
 The job is back then, as it was before, and would run. C2 tells of it, under the same key, and it is cancelled again.
 """
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 GRACE_S = 10.0
-"""Seconds in which a job that was cancelled should be over, or ending."""
+"""Seconds within which a cancelled job should be ending."""
 
 KEPT_S = 3600.0
-"""Seconds for which a cancellation is kept in mind: slurmctld writes down what it knows within seconds."""
+"""Seconds to remember a cancellation: slurmctld saves its state within seconds."""
 
 AT_ONCE = 50
-"""Jobs that are asked about one after the other; meanwhile nobody hears how others are."""
+"""Jobs queried per round, since queries delay other updates."""
 
 ENDING = "COMPLETING"
 
 
 class Cancellations:
-    """Knows them, also after a restart. `add` by any thread, all else by the one that follows C2's jobs."""
+    """Recent cancellations, kept across restarts. `add` is thread-safe; the tracker's thread calls the rest."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -43,7 +43,7 @@ class Cancellations:
         self._back: dict[tuple[str, int], float] = {}
 
     def add(self, number: int, key: str, job_id: int) -> None:
-        """C2 has taken the cancellation of this submission's job.
+        """Record that C2 accepted the cancellation of this submission's job.
 
         It counts as there until C2 tells that it is over: if it was forgotten at once, nothing has changed for C2.
         """
@@ -55,18 +55,18 @@ class Cancellations:
             log.warning("the next agent will not know", job=job_id, key=key, reason=error.message)
 
     def are_expected(self, now: float) -> bool:
-        """Whether a job may still come back (monotonic seconds)."""
+        """Whether a cancelled job may still reappear (monotonic seconds)."""
         with self._lock:
             self._keys = {key: at for key, at in self._keys.items() if now - at < KEPT_S}
             return bool(self._keys)
 
     @property
     def are_back(self) -> bool:
-        """Whether a job is there that should not be."""
+        """Whether a cancelled job is running or pending again."""
         return bool(self._back)
 
     def saw(self, rows: Iterable[JobInfo], now: float) -> None:
-        """C2 tells of these jobs."""
+        """Check these jobs from C2."""
         if not self._keys:
             return
         with self._lock:
@@ -80,7 +80,7 @@ class Cancellations:
                     self._back.setdefault(name, now)
 
     def repeat(self, center: Center, now: float) -> None:
-        """Cancel again what has been back for a while."""
+        """Cancel again the jobs that reappeared."""
         with self._lock:
             due = [name for name, since in self._back.items() if now - since >= GRACE_S][:AT_ONCE]
             self._back |= dict.fromkeys(due, now)
@@ -88,17 +88,17 @@ class Cancellations:
             try:
                 is_back = _is_back(center, key, job_id)
             except QslurmError as error:
-                log.warning("can't be cancelled again", job=job_id, key=key, reason=error.message)
+                log.warning("cannot cancel again", job=job_id, key=key, reason=error.message)
                 continue
             if is_back:
-                log.warning("cancelled again: C2 had forgotten that", job=job_id, key=key)
+                log.warning("cancelled again: C2 had lost the cancellation", job=job_id, key=key)
             else:
                 with self._lock:
                     self._back.pop((key, job_id), None)
 
 
 def _is_back(center: Center, key: str, job_id: int) -> bool:
-    """Whether the job was there, and is cancelled again."""
+    """Cancel the job again if it is there; whether it was."""
     try:
         tasks = center.slurm.tasks(job_id)
     except UnknownJobError:

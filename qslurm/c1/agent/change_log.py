@@ -1,4 +1,4 @@
-"""Which jobs have changed lately, for programs that wait for many: each user hears of their own. In memory only."""
+"""A bounded in-memory log of changed jobs, for clients that wait for many jobs of one user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from qslurm.c1.connection.agent_messages import Moved
 from qslurm.slurm.job_info import JobInfo
 
 REMEMBERED = 50_000
-"""Changes of all users; who has missed more looks at everything again."""
+"""Maximum changes kept; a client that missed some re-reads everything."""
 
 MOST_AT_ONCE = 1000
-"""Jobs that one answer names; who has missed more is better off with a list of all."""
+"""Maximum jobs in an answer; beyond that a full list is cheaper."""
 
 
 class ChangeLog:
-    """`owners` says who submitted what, by key; `wake` is called with each user of whom there is news."""
+    """`owners` maps keys to users; `wake` is called with each user whose jobs changed."""
 
     def __init__(
         self, owners: Callable[[Collection[str]], dict[str, str]], wake: Callable[[str], None]
@@ -30,7 +30,7 @@ class ChangeLog:
         self._first = self._last = time.time_ns()
 
     def changed(self, rows: Sequence[JobInfo]) -> None:
-        """These jobs are other than they were. Called by any thread."""
+        """Record changed jobs. Thread-safe."""
         keys = [row.marks.key for row in rows]
         owners = self._owners({key for key in keys if key})
         users = set()
@@ -44,7 +44,7 @@ class ChangeLog:
             self._wake(user)
 
     def since(self, number: int, user: str) -> Moved:
-        """The user's jobs that have changed since an answer had this number; 0 for who has heard nothing yet."""
+        """The user's jobs that changed after an answer with this number; 0 for a new client."""
         with self._lock:
             oldest = self._changes[0][0] - 1 if self._changes else self._last
             if not max(oldest, self._first) <= number <= self._last:

@@ -1,4 +1,4 @@
-"""Who is connected to the agent, and how much each may have under way, so that nobody keeps the others out.
+"""Limits on the agent's connections, memory and threads, per user and per host.
 
 On the agent's host the kernel says at once who a connection is. From a compute node nobody knows before the first
 question, so those that have said nothing count for their host, and the oldest of them gives way to the newest: who
@@ -20,29 +20,29 @@ log = EventLog(__name__)
 
 MOST_CONNECTIONS = 4096
 MOST_OF_ONE = 256
-"""Connections of a user, or of a host that have not said whose they are yet."""
+"""Maximum connections per user, or per host before authentication."""
 
 MOST_SILENT = 128
-"""Of those, the ones that have not even asked."""
+"""Maximum connections that have sent no request yet."""
 
 SMALL = 64 * 1024
-"""Bytes of a question of which everybody may have as many as connections."""
+"""Size in bytes up to which a request needs no memory share."""
 
 LARGE_AT_ONCE = 4
-"""Larger questions, and answers that may be large, of a user, or of those of a host who have not said who they are."""
+"""Concurrent large requests or answers per user, or per host before authentication."""
 
 TURNS = 2
-"""Threads of a kind that one user keeps busy."""
+"""Threads of a kind that one user may occupy."""
 
 
 class TooManyError(QslurmError):
-    """Somebody, or the agent, has as many connections as may be."""
+    """A limit of connections is reached."""
 
     kind = "too_many"
 
 
 class Connection:
-    """A connection. `whose` is the user, or the host while nobody knows better; `number` is the last question's."""
+    """A connection. `whose` is the user, or the host before authentication."""
 
     def __init__(self, whose: str, writer: asyncio.StreamWriter, *, is_known: bool) -> None:
         self.whose, self.writer, self.is_known = whose, writer, is_known
@@ -50,7 +50,7 @@ class Connection:
         self.large: asyncio.Semaphore | None = None
 
     def is_done(self) -> None:
-        """Nothing large is kept for it any more."""
+        """Release its share of memory."""
         if self.large is not None:
             self.large.release()
             self.large = None
@@ -68,7 +68,7 @@ class Connections:
         self._warned: set[str] = set()
 
     def enter(self, whose: str, writer: asyncio.StreamWriter, *, is_known: bool) -> Connection:
-        """A new connection; TooManyError if it can't be had."""
+        """Add a connection; TooManyError at the limit."""
         if not is_known:
             silent = [guest for guest in self._silent if guest.whose == whose]
             if len(silent) >= MOST_SILENT:
@@ -80,11 +80,11 @@ class Connections:
         return guest
 
     def has_asked(self, guest: Connection) -> None:
-        """A connection is not silent any more: it is found out whose it is."""
+        """A connection has sent its first request and is being authenticated."""
         self._silent.pop(guest, None)
 
     def known_as(self, guest: Connection, whose: str) -> None:
-        """A connection has proved whose it is; TooManyError if it can't be kept."""
+        """A connection is authenticated; TooManyError at the user's limit."""
         if guest.is_known and guest.whose == whose:
             return
         self._drop(guest)
@@ -92,7 +92,7 @@ class Connections:
         self._add(guest)
 
     def leave(self, guest: Connection) -> None:
-        """A connection has ended."""
+        """Remove a connection."""
         guest.is_done()
         self._drop(guest)
 
@@ -106,7 +106,7 @@ class Connections:
         guest.whose = ""
 
     async def large(self, guest: Connection) -> None:
-        """Wait until something large may be kept for this connection, until that `is_done`."""
+        """Wait for a memory share for a large request or answer; released by `is_done`."""
         if guest.large is None:
             room = _of(self._large, guest.whose, LARGE_AT_ONCE)
             await room.acquire()
@@ -114,7 +114,7 @@ class Connections:
 
     @asynccontextmanager
     async def turn(self, guest: Connection, kind: str) -> AsyncIterator[None]:
-        """Time of a thread of this kind, when it is this user's turn."""
+        """Wait for a thread of this kind, shared fairly among users."""
         async with _of(self._turns, f"{kind} {guest.whose}", TURNS):
             yield
 
@@ -124,7 +124,7 @@ class Connections:
             if whose not in self._warned:
                 self._warned.add(whose)
                 log.warning("too many connections", whose=whose, of_all=self._count.total())
-            raise TooManyError("There are too many connections to the center's agent.")
+            raise TooManyError("Too many connections to the center's agent.")
         self._count[guest.whose] += 1
         if not guest.is_known:
             self._silent[guest] = None
@@ -135,7 +135,7 @@ class Connections:
 
 
 def _of(known: WeakValueDictionary[str, asyncio.Semaphore], whose: str, most: int) -> asyncio.Semaphore:
-    """Theirs, which is there as long as somebody holds it or waits for it."""
+    """A user's semaphore, kept while someone holds or awaits it."""
     found = known.get(whose)
     if found is None:
         found = known[whose] = asyncio.Semaphore(most)

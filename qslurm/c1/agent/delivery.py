@@ -1,4 +1,4 @@
-"""Sending one submission exactly once, whatever becomes of the link, of C2 and of us."""
+"""Submits one job exactly once, across failures of the connection, of C2 and of the agent."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _ID = re.compile(r"(?<=:)[0-9]{1,10}(?![0-9])")
 
 
 class C2(Protocol):
-    """What delivery needs of a slurmrestd client."""
+    """The part of the slurmrestd client that delivery uses."""
 
     def submit(self, payload: dict[str, Any]) -> Submitted:
-        """Submit once; UncertainError when nobody knows, DuplicateError when C2 knows the key."""
+        """Submit once; UncertainError if the outcome is unknown, DuplicateError if C2 knows the key."""
         ...
 
     def find_by_key(self, key: str) -> JobInfo | None:
-        """The job that has this key; None only if C2 is sure."""
+        """The job with this key; None only if C2 certainly has none."""
         ...
 
 
 def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submitted:
-    """Have C2 accept this submission, and say as which job.
+    """Make C2 accept this submission; returns its job.
 
     `unsure`: an earlier try may have reached C2, so it is looked up first. A request that is still under way
     somewhere can come in later than the look-up; then C2's job_submit.lua refuses whichever of the two comes second.
@@ -50,7 +50,7 @@ def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submi
         if found := _found(c2, key):
             return found
         raise UncertainError(
-            "C2 knows the submission, but not yet as which job.", hint="It is looked up again."
+            "C2 has the submission, but has not assigned a job id yet.", hint="The agent looks it up again."
         ) from error
 
 
@@ -62,9 +62,7 @@ def _found(c2: C2, key: str) -> Submitted | None:
         job = c2.find_by_key(key)
     except (RefusedError, InvalidInputError, PermissionDeniedError) as error:
         # C2's last word about a look-up is none about the submission, which it may have
-        raise UncertainError(
-            f"Nobody can say whether C2 has the job: {error.message}", hint=error.hint
-        ) from error
+        raise UncertainError(f"Unknown whether C2 has the job: {error.message}", hint=error.hint) from error
     if job is None or is_forgotten(
         job
     ):  # slurmdbd's word for a job that slurmctld has lost: nothing will run it
@@ -73,7 +71,7 @@ def _found(c2: C2, key: str) -> Submitted | None:
 
 
 def with_present_ids(payload: dict[str, Any], now: Callable[[int], int | None]) -> dict[str, Any] | None:
-    """The payload with the ids that the jobs it depends on have by now; None while one of them has none.
+    """The payload with current ids of the jobs it depends on; None while one has no id.
 
     A job that C2 had forgotten comes back under another id, and Slurm starts a job whose dependency it does not know.
     What is no id is left as it is, for C2 to refuse.

@@ -1,4 +1,4 @@
-"""How submissions end, for those on C1 that depend on it: follow-ups that are held, and jobs that wait."""
+"""Outcomes of submissions, for jobs of C1 that depend on them: follow-ups and waiting jobs."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 AT_ONCE = 50
-"""Endings that are told in one answer, at most: each is asked of C2 once more."""
+"""Maximum endings in one answer, since each is verified with C2."""
 
 OPEN = ("open", "unknown")
 
 
 class Dependants:
-    """What depends on submissions. May be used by several threads; `center` is the connection of the one that asks."""
+    """Dependants of submissions. Thread-safe; `center` is the calling thread's connection."""
 
     def __init__(self, config: Config, outbox: Outbox, bonds: WaitBindings, follower: JobTracker) -> None:
         self._releaser, self._platform = config.agent.releaser, config.platform
@@ -55,13 +55,13 @@ class Dependants:
         self._heard = time.monotonic()
 
     def releasing(self) -> Releasing:
-        """Who releases follow-ups, and whether anybody does."""
+        """The releaser, and whether it is active."""
         if not self._releaser:
             return Releasing("")
         return Releasing(self._platform, time.monotonic() - self._heard)
 
     def expect(self, question: Submit) -> None:
-        """A submission is about to be taken in, on which something on C1 depends."""
+        """Register a C1 job that depends on a submission about to be accepted."""
         if question.waits:
             self._bonds.tie(question.key, question.waits)
         if question.followed or (question.waits and not self._watched):
@@ -70,7 +70,7 @@ class Dependants:
     def answer(
         self, user: User, question: WhoReleases | LetGo | GetEndings | EndBound, center: Center
     ) -> Any:
-        """The answer to a question about them; all but the first two are the releaser's, and an admin's."""
+        """Answer a request about them; most are allowed only for the releaser and admins."""
         match question:
             case WhoReleases():
                 return self.releasing()
@@ -79,8 +79,8 @@ class Dependants:
                 return self._bonds.untie(key) if facts is not None and facts.user == user.name else None
         if not user.admin and (not self._releaser or user.name != self._releaser):
             raise PermissionDeniedError(
-                f"{user.name} is not this center's releaser.",
-                hint="The agent's configuration names it ([agent] releaser).",
+                f"User {user.name} is not this center's releaser.",
+                hint="Set releaser under [agent] in the agent's configuration.",
             )
         return (
             self._end(center, question.key)
@@ -89,7 +89,7 @@ class Dependants:
         )
 
     def _endings(self, center: Center, question: GetEndings) -> Endings:
-        """How the submissions are now."""
+        """The submissions' current outcomes."""
         self._heard = time.monotonic()
         news = self._news  # first: what comes while we look is told next time
         found: list[Ending] = []
@@ -104,7 +104,7 @@ class Dependants:
         return Endings(found, bound, news)
 
     def _end(self, center: Center, key: str) -> None:
-        """Cancel a submission's job, since nobody waits for it any more.
+        """Cancel a submission's job after the C1 job that waited for it has ended.
 
         What C2 has not answered for yet can't be cancelled, nor what it has lost: that comes back, and its old id may
         be another's meanwhile. The releaser asks again.
@@ -117,7 +117,11 @@ class Dependants:
             self._follower.cancelled.add(entry.number, key, entry.job_id)
             self._follower.look()
             log.info(
-                "cancelled", job=entry.job_id, key=key, user=entry.user, reason="who waited for it is gone"
+                "cancelled",
+                job=entry.job_id,
+                key=key,
+                user=entry.user,
+                reason="the C1 job that waited for it has ended",
             )
         self._bonds.untie(key)
 
@@ -135,7 +139,7 @@ class Dependants:
         except UnknownJobError:
             how, why = "lost", ""
         except QslurmError as error:  # C2 is away: what is known now would be half of it
-            log.warning("C2 can't be asked how a job has ended", job=facts.job_id, reason=error.message)
+            log.warning("cannot query C2 for a job's outcome", job=facts.job_id, reason=error.message)
             how, why = "open", ""
         return Ending(key, how, facts.user, facts.job_id, why)
 
@@ -150,7 +154,7 @@ def _has(center: Center, job_id: int, key: str) -> bool:
 
 
 def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:
-    """How a job has ended, or all tasks of an array, and why; "open" if some have not."""
+    """The outcome of a job or of all tasks of an array, and the reason; "open" if some have not ended."""
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import look, outcome_error
 

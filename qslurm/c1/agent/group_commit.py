@@ -1,4 +1,4 @@
-"""Changes of a SQLite file by several threads: those that come while the disk is busy go together into a transaction.
+"""Group commit for SQLite: changes of several threads share a transaction.
 
 A commit costs the disk a millisecond or more, whatever is in it, and one file has one at a time.
 """
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 class _Change:
-    """What one thread wants to have changed, and what came of it."""
+    """One thread's change and its outcome."""
 
     def __init__(self, make: Callable[[sqlite3.Connection], Any]) -> None:
         self.make = make
         self.turn = threading.Event()
-        """Set when it is done, or when its thread is to commit it, and all that wait behind it."""
+        """Set when the change is committed, or when its thread must commit the batch."""
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
 
 
 class Commits:
-    """Makes changes by a connection in autocommit mode, which others may use while they hold `lock`."""
+    """Commits changes over a connection in autocommit mode, which others may use while holding `lock`."""
 
     def __init__(self, store: sqlite3.Connection, lock: threading.Lock) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class Commits:
         self._busy = False
 
     def make(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """What the change gives back, when it is on disk; the error that it met, and nothing of it is.
+        """Run a change and return its result once it is on disk; on an error, nothing of it is kept.
 
         Changes are made in the order in which they came. One may be begun twice: the second time after all of the first
         was undone.
@@ -78,12 +78,12 @@ class Commits:
                 after.turn.set()
 
     def _commit(self, batch: Sequence[_Change]) -> None:
-        """All in one transaction; if that can't be, each in one of its own, so that only those fail that must."""
+        """Commit all in one transaction; if that fails, each separately, so that only the failing ones fail."""
         if len(batch) > 1:
             try:
                 self._transaction(batch)
             except Exception:  # noqa: BLE001 -- whose it was is found out below
-                log.debug("changes go one by one", number=len(batch))
+                log.debug("committing changes one by one", number=len(batch))
             else:
                 return
         for one in batch:

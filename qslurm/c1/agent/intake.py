@@ -1,4 +1,4 @@
-"""Takes submissions in: who really asks stands in them, and nobody gets more than the center allows."""
+"""Accepts submissions: stamps the authenticated user into them and enforces the center's limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{8,128}")
 
 
 class Intake:
-    """May be used by several threads at once."""
+    """Accepts submissions. Thread-safe."""
 
     def __init__(
         self, settings: AgentSettings, outbox: Outbox, sender: SenderThreads, dependants: Dependants
@@ -40,10 +40,10 @@ class Intake:
         self._sender = sender
         self._dependants = dependants
         self._taking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        """By user."""
+        """Locks by user."""
 
     def take(self, user: User, question: Submit) -> Submission:
-        """What has become of a submission, taken in if it is new; RefusedError if its user may not have it now."""
+        """Accept a submission if it is new, and return its state; RefusedError if its user may not submit it."""
         known = self._outbox.with_key(question.key)
         if known is None:
             payload = self._readable(user, question)
@@ -53,11 +53,14 @@ class Intake:
                 taken = self._outbox.take(question.key, user.name, payload)
             self._sender.look(taken.number)
         elif known.user != user.name:
-            raise InvalidInputError("This submission's key is another's.", hint="Submit it anew.")
+            raise InvalidInputError(
+                "This submission key belongs to another user's submission.",
+                hint="Submit it again with a new key.",
+            )
         return self.how_is(question.key)
 
     def how_is(self, key: str) -> Submission:
-        """How a submission is; the error it was refused with, if it was."""
+        """A submission's state; raises the error it was refused with."""
         entry = self._outbox.with_key(key)
         if entry is None:
             raise UnknownJobError(f"The center's agent has no submission {key}.")
@@ -68,24 +71,24 @@ class Intake:
         return Submission("accepted", entry.job_id, **entry.answer)
 
     def _readable(self, user: User, question: Submit) -> dict[str, Any]:
-        """The payload with who really asks in it; InvalidInputError for one that can't be sent."""
+        """The payload with the authenticated user; InvalidInputError for an invalid one."""
         payload = question.payload
         validate(payload)
         job = payload["job"]
         said = Comment.parse(str(job.get("comment", "")))
         if said.key != question.key or not _KEY.fullmatch(question.key):
-            raise InvalidInputError("The payload's comment does not have the submission's key.")
+            raise InvalidInputError("The payload's comment lacks the submission's key.")
         # whatever the command says of its user, the kernel or MUNGE knows better
         comment = with_origin(job["comment"], with_user(said.origin, user.name))
         return {**payload, "job": {**job, "comment": comment}}
 
     def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:
-        """The job, with the account it gets; RefusedError if the user may not have it now."""
+        """The job, with its default account; RefusedError if a limit forbids it."""
         open_jobs = None if user.admin else partial(self._open_jobs, user.name)
         return within_limits(limits_of(self._settings, user.name), job, open_jobs)
 
     def _counting(self, user: User) -> AbstractContextManager[object]:
-        """Of many that come at once from a user with a limit, each is counted before the next."""
+        """Serialize a limited user's submissions, so that each is counted before the next."""
         is_counted = limits_of(self._settings, user.name).max_open_jobs and not user.admin
         return self._taking[user.name] if is_counted else nullcontext()
 

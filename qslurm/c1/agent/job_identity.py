@@ -1,4 +1,4 @@
-"""Whose job is it on which no key stands any more? A submission is known by its key; here its id and its time count.
+"""Identifies jobs whose comment has lost its submission key, by id and submit time.
 
 C2's submit plugin sees to it that a job keeps its key whatever is written on it. On a C2 without that plugin, or where
 a site's own writes over both of its copies, only the id is left, which C2 gives again after a crash.
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 SKEW_S = 300.0
-"""Seconds by which the clocks of both clusters may differ: MUNGE and tokens don't work with more."""
+"""Maximum clock difference between the clusters; MUNGE and tokens tolerate no more."""
 
 
 def is_of(entry: Entry, row: JobInfo) -> bool:
-    """Whether a job of the center's user that C2 shows is this submission's.
+    """Whether a job shown by C2 is this submission's.
 
     By its key; by its id if it has none, and was submitted when this was: C2 gives the id of a job that it has
     forgotten to a later one. What was put back into the queue counts as submitted then.
@@ -37,7 +37,7 @@ def is_of(entry: Entry, row: JobInfo) -> bool:
 
 
 def named(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInfo:
-    """The job, with its submission's key in its admin comment, if it has lost that.
+    """The job, with its submission's key added if it lost it.
 
     `before` is the job with its id that was seen last.
     """
@@ -50,7 +50,7 @@ def named(row: JobInfo, outbox: Outbox, before: JobInfo | None = None) -> JobInf
 
 
 def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
-    """The submission's job as `named` has it; None for another."""
+    """The submission's job if `named` is it; else None."""
     if not is_of(entry, job):
         return None
     marked = job.admin_comment if job.marks.key else _marked(entry, job.admin_comment)
@@ -73,5 +73,5 @@ def is_outdated(job: JobInfo, known: JobInfo) -> bool:
 
 
 def _is_later(row: JobInfo, before: JobInfo) -> bool:
-    """Whether a job was submitted when another that had its id was there already."""
+    """Whether a job was submitted after another one with the same id existed."""
     return 0 < before.submit < row.submit and row.restart_count <= before.restart_count

@@ -1,4 +1,4 @@
-"""Whose is a job of C2's? The outbox knows by its id, but an id is given again, and an array's tasks have their own."""
+"""Determines which user owns a job of C2, across reused ids and array tasks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 REMEMBERED = 100_000
-"""Tasks of arrays of which is known whose they are."""
+"""Maximum array tasks whose owners are cached."""
 
 
 class JobOwners:
-    """May be asked by several threads; `center` gives the connection of the one that asks."""
+    """Finds the owners of jobs. Thread-safe; `center` returns the calling thread's connection."""
 
     def __init__(self, outbox: Outbox, missing: MissingJobs, center: Callable[[], Center]) -> None:
         self._outbox = outbox
         self._missing = missing
         self._center = center
         self._of_tasks: dict[int, str] = {}
-        """The keys of arrays, by the job ids of their tasks."""
+        """Keys of arrays by their tasks' job ids."""
 
     def owned(self, user: User, job_id: int) -> Entry | None:
-        """The user's submission that became this job; another's is answered as one that does not exist."""
+        """The user's submission of this job; another user's job is reported as unknown."""
         entry = self._outbox.of_job(job_id, None if user.admin else user.name)
         if entry is None and not user.admin:
             entry = self._of_task(job_id)
@@ -45,7 +45,7 @@ class JobOwners:
         return entry
 
     def refuse_another(self, job_id: int, entry: Entry | None) -> None:
-        """Touch no job that has this id only because C2 has forgotten the user's and given its id again."""
+        """Refuse if this id was reused for another job after C2 lost the user's."""
         if entry is None:
             return
         try:
@@ -57,13 +57,13 @@ class JobOwners:
             raise UnknownJobError(f"Job {job_id} is another by now: C2 has given its id again.")
 
     def remember(self, entry: Entry, tasks: list[JobInfo]) -> None:
-        """Whose an array's tasks are, which will be asked for one by one."""
+        """Remember the owner of an array's tasks."""
         if len(self._of_tasks) > REMEMBERED:
             self._of_tasks.clear()
         self._of_tasks.update({job.job_id: entry.key for job in tasks if job.marks.key == entry.key})
 
     def _of_task(self, job_id: int) -> Entry | None:
-        """The submission of the array that a job is a task of; the outbox knows an array's own id only."""
+        """The submission of a task's array; the outbox knows only the array's own id."""
         key = self._of_tasks.get(job_id, "")
         if not key:
             with suppress(UnknownJobError):

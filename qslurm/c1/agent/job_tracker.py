@@ -128,7 +128,7 @@ class JobTracker:
                 center.close()
                 center = self._connect()  # with the token that is installed now
             except Exception as error:  # noqa: BLE001 -- a bug must not leave everybody waiting for ever
-                log.crashed("a round of looking failed", error)
+                log.crashed("a polling round failed", error)
                 pause = LONGEST_PAUSE_S
             if pause == float("inf"):
                 self._news.wait()
@@ -161,7 +161,7 @@ class JobTracker:
         if self._stopping:
             return
         if not self.is_live:
-            log.info("follows C2's job manager")
+            log.info("following C2's job manager")
             self.is_live, self._trouble = True, ""
         self._since = page.since
         page = msgspec.structs.replace(page, jobs=self._named(page.jobs))
@@ -174,7 +174,7 @@ class JobTracker:
 
     def _lose(self, error: QslurmError) -> None:
         if self.is_live or not self._follow_at:
-            log.warning("C2's job manager can't be followed; slurmrestd is asked", reason=error.message)
+            log.warning("cannot follow C2's job manager; polling slurmrestd instead", reason=error.message)
         self.is_live, self._since = False, ""
         self._follow_at = time.monotonic() + RETRY_S
 
@@ -273,5 +273,5 @@ class JobTracker:
 
     def _say_trouble(self, message: str) -> None:
         if message != self._trouble:
-            log.warning("C2 can't be asked how jobs are", reason=message)
+            log.warning("cannot query C2 for job states", reason=message)
         self._trouble = message

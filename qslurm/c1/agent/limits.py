@@ -1,4 +1,4 @@
-"""What a center allows its users: how many jobs, which backends, which accounts."""
+"""A center's limits on its users: number of jobs, backends, accounts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def limits_of(settings: AgentSettings, user: str) -> UserLimits:
-    """What holds for a user: what is said for them, else what is said for all."""
+    """A user's limits: their own, else the general ones."""
     from qslurm.c1.config.center_config import UserLimits
 
     own = settings.users.get(user, UserLimits())
@@ -24,7 +24,7 @@ def limits_of(settings: AgentSettings, user: str) -> UserLimits:
 
 
 def jobs_in(array: object) -> int:
-    """How many jobs an array is, or a job by itself (None); what can't be read is as many as there can be."""
+    """The number of jobs in an array (None: a single job); an unreadable array counts as the maximum."""
     from qslurm.payload.array import MOST_TASKS, parse_array
 
     if not array:
@@ -38,22 +38,22 @@ def jobs_in(array: object) -> int:
 def within_limits(
     limits: UserLimits, job: dict[str, Any], open_jobs: Callable[[], int] | None
 ) -> dict[str, Any]:
-    """The payload's job, with the account it gets if it names none; RefusedError if it may not be submitted.
+    """The payload's job with its default account; RefusedError if a limit forbids it.
 
     `open_jobs` counts those that the user has, tasks of arrays one by one; None for an admin, who may have any number.
     """
     partition = str(job.get("partition", ""))
     if limits.backends and partition.removeprefix("p_") not in limits.backends:
         raise RefusedError(
-            f"You may not use {partition} from this center.",
-            hint=f"Your backends are {', '.join(limits.backends)}.",
+            f"Partition {partition} is not allowed for you at this center.",
+            hint=f"Allowed backends: {', '.join(limits.backends)}.",
         )
     if limits.max_open_jobs and open_jobs is not None:
         has, more = open_jobs(), jobs_in(job.get("array"))
         if has + more > limits.max_open_jobs:
-            these = f", and these are {more}" if more > 1 else ""
+            these = f", and this submission adds {more}" if more > 1 else ""
             raise RefusedError(
-                f"You have {has} open jobs on C2{these}; this center allows you {limits.max_open_jobs}.",
+                f"You have {has} open jobs on C2{these}; the center's limit is {limits.max_open_jobs}.",
                 hint="Wait for some to end."
                 if more == 1
                 else "Wait for some to end, or submit fewer at once.",
@@ -63,7 +63,7 @@ def within_limits(
     account = str(job.get("account") or limits.accounts[0])
     if account not in limits.accounts:
         raise RefusedError(
-            f"You may not use the account {account} from this center.",
-            hint=f"Your accounts are {', '.join(limits.accounts)}.",
+            f"Account {account} is not allowed for you at this center.",
+            hint=f"Allowed accounts: {', '.join(limits.accounts)}.",
         )
     return {**job, "account": account}

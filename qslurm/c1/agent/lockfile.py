@@ -1,4 +1,4 @@
-"""One agent to an outbox."""
+"""Locks the outbox: one agent per outbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qslurm.errors import QslurmError, UnreachableError
 
 
 def hold(path: Path) -> int:
-    """Keep every other agent from this outbox until the descriptor is closed: two would each send what is in it.
+    """Lock this outbox until the descriptor is closed, so that no second agent submits its entries.
 
     A descriptor that holds it; UnreachableError if there is another. The kernel lets go when a process ends, however.
     """
@@ -18,14 +18,15 @@ def hold(path: Path) -> int:
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise QslurmError(
-            f"The outbox's {path} can't be opened: {error.strerror}.", hint="Is the folder this user's?"
+            f"Cannot open the outbox's lock file {path}: {error.strerror}.",
+            hint="Check the directory's owner and permissions.",
         ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(held)
         raise UnreachableError(
-            f"Another agent has the outbox in {path.parent}.",
-            hint="Each agent needs a folder of its own ([agent] state).",
+            f"Another agent is using the outbox in {path.parent}.",
+            hint="Set a different directory for each agent (state under [agent]).",
         ) from error
     return held

@@ -1,4 +1,4 @@
-"""What users are told of their jobs that C2 does not have any more, or not yet."""
+"""Answers about jobs that C2 has lost, or does not show yet."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 AboutJob = GetJob | GetTasks | CancelJob | UpdateJob | AskPlatform | GetLog
-"""Questions about one job."""
+"""Requests about one job."""
 
 
 class MissingJobs:
-    """Answers for jobs that wait to be sent again, or of which it is being found out whether they ran."""
+    """Answers for jobs that are being checked or resubmitted."""
 
     def __init__(
         self, outbox: Outbox, lost: Reconciler, follower: JobTracker, sender: Sender | SenderThreads
@@ -44,7 +44,7 @@ class MissingJobs:
         self._sender = sender
 
     def is_gone(self, entry: Entry) -> bool:
-        """Whether C2 does not have this submission's job, as far as is known; its id may be another's."""
+        """Whether C2 has lost this submission's job, as far as known; its id may be reused."""
         if entry.ended and entry.state not in ("refused", "lost"):
             return False
         if entry.state == "lost":
@@ -52,12 +52,12 @@ class MissingJobs:
         return entry.job_id is None or self._lost.is_suspect(entry.number)
 
     def suspect(self, entry: Entry, *, sure: bool = True) -> None:
-        """C2 does not show the job; `sure`: it has given the id to another, or has forgotten it."""
+        """Report that C2 does not show the job; `sure` if it reused the id or lost the job."""
         self._lost.suspect(entry.number, time.monotonic(), sure=sure)
         self._follower.look()
 
     def answer(self, question: AboutJob, entry: Entry, user: str) -> Any:
-        """The answer about a job that is gone; `user` is the center's on C2."""
+        """The answer about a lost job; `user` is the center's user on C2."""
         if entry.state == "refused":
             raise error_of(msgspec.convert(entry.answer, Failed))
         match question:
@@ -66,22 +66,22 @@ class MissingJobs:
             case GetTasks():
                 return [self.job(entry, question.job_id, user)]
             case CancelJob() if entry.state == "lost":
-                return ["C2 has lost the job; it is not sent again."]
+                return ["C2 lost the job; it is not resubmitted."]
             case CancelJob(task=None):
                 why = JobCancelledError(
-                    f"Job {question.job_id} was cancelled before it was sent to C2 again."
+                    f"Job {question.job_id} was cancelled before it was resubmitted to C2."
                 )
                 if self._outbox.given_up(entry.number, vars_of(why)):
-                    return ["C2 had forgotten the job; it is not sent again."]
+                    return ["C2 lost the job; it will not be resubmitted."]
         if entry.state == "lost":
             raise JobFailedError(f"Job {question.job_id} failed: {explain(LOST_FOR_GOOD)}.")
         raise NotReadyError(
-            f"C2 has lost job {question.job_id}; it is being found out whether it ran, and sent again if it did not.",
-            hint="Ask again in a minute.",
+            f"C2 lost job {question.job_id}; the center's agent checks whether it ran, and resubmits it if not.",
+            hint="Try again in a minute.",
         )
 
     def job(self, entry: Entry, job_id: int, user: str) -> JobInfo:
-        """The job as it was seen last, or as one that waits, under the id that its user knows."""
+        """The job as last seen, or as pending, under the id that its user knows."""
         if entry.state == "lost":
             return msgspec.structs.replace(for_good(entry), job_id=job_id, user=user)
         seen = self._follower.job(job_id)

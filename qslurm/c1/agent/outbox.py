@@ -1,4 +1,4 @@
-"""The outbox: every submission, from before C2 has heard of it until it has ended, in SQLite.
+"""The outbox: a SQLite database of all submissions, from before C2 knows them until they end.
 
 A submission is on disk before its user hears of it, and before anything is sent. What was being sent when the agent
 was killed is found as `sending`: nobody knows then whether C2 has it, until it was looked up by its key.
@@ -36,7 +36,7 @@ from qslurm.errors import ConfigError, NoRoomError, QslurmError
 State = Literal["waiting", "sending", "accepted", "refused", "lost"]
 
 AT_ONCE = 500
-"""Values in one query; SQLite has a limit."""
+"""Maximum values in one query; SQLite has a limit."""
 
 NEWEST = " ORDER BY number DESC LIMIT 1"
 _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created, accepted, resent"
@@ -44,7 +44,7 @@ _COLUMNS = "number, key, user, payload, state, job_id, answer, ended, created, a
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission. `answer` is what C2 said: warnings and message, or the error it was refused with.
+    """A submission. `answer` holds C2's warnings and message, or the error of a refusal.
 
     One that is `lost` was forgotten by C2 too often, and is not sent any more. Times are Unix seconds: when it was
     `created` here, and when C2 has `accepted` it, the last time. `resent` counts how often it was sent again.
@@ -77,7 +77,7 @@ class Facts:
 
 
 class Outbox:
-    """All submissions of a center. May be used by several threads; each change is on disk when its call returns."""
+    """All submissions of a center. Thread-safe; a change is on disk when its method returns."""
 
     def __init__(self, folder: Path) -> None:
         self._lock, self._reading = threading.Lock(), threading.Lock()
@@ -106,7 +106,8 @@ class Outbox:
         if version > VERSION:
             self.close()
             raise ConfigError(
-                f"The outbox {path} was written by a newer qslurm.", hint="Start the agent of that version."
+                f"The outbox {path} was written by a newer version of qslurm.",
+                hint="Install that version, or a newer one.",
             )
 
     def close(self) -> None:
@@ -120,7 +121,7 @@ class Outbox:
             self._held = None
 
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
-        """The submission with this key, taken in as waiting if it is new; NoRoomError if it can't be kept."""
+        """The submission with this key, added as waiting if it is new; NoRoomError if the disk is full."""
         text, now = json.dumps(payload), time.time()
         told = json.dumps({"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}})
 
@@ -138,33 +139,33 @@ class Outbox:
                 self._store_writer.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
-                "The disk of the center's agent is full; nothing was submitted.",
-                hint="Tell the center's admins, and submit it again when there is room.",
+                "The disk of the center's agent is full; the job was not submitted.",
+                hint="Tell the center's admins, and submit it again later.",
             ) from error
         entry = self.with_key(key)
         assert entry is not None
         return entry
 
     def sending(self, number: int) -> bool:
-        """C2 may have heard of it from now on; False if it was given up meanwhile."""
+        """Mark it as being sent; False if it was cancelled meanwhile."""
         return self._change(
             "UPDATE submissions SET state = 'sending' WHERE number = ? AND state IN ('waiting', 'sending')",
             (number,),
         )
 
     def put_back(self, number: int) -> None:
-        """C2 has certainly not heard of it."""
+        """Mark it as not sent."""
         self._change("UPDATE submissions SET state = 'waiting' WHERE number = ?", (number,))
 
     def accepted(self, number: int, job_id: int, answer: dict[str, Any]) -> None:
-        """C2 has it, as this job."""
+        """Mark it as accepted, with its job id."""
         self._change(
             "UPDATE submissions SET state = 'accepted', job_id = ?, answer = ?, accepted = ? WHERE number = ?",
             (job_id, json.dumps(answer), time.time(), number),
         )
 
     def forgotten(self, number: int) -> None:
-        """C2 has forgotten the job, and has not run it: it is to be sent again, under another id."""
+        """Mark a lost job that has not run for resubmission."""
 
         def forget(store: sqlite3.Connection) -> None:
             store.execute(
@@ -182,7 +183,7 @@ class Outbox:
             self._store_writer.make(forget)
 
     def lost(self, number: int) -> None:
-        """C2 has forgotten the job once more: it is not sent again."""
+        """Mark a job as lost for good: it is not resubmitted."""
 
         def lose(store: sqlite3.Connection) -> None:
             store.execute("UPDATE submissions SET state = 'lost', ended = 1 WHERE number = ?", (number,))
@@ -192,11 +193,11 @@ class Outbox:
             self._store_writer.make(lose)
 
     def given_up(self, number: int, answer: dict[str, Any]) -> bool:
-        """It is not sent any more; False if it was sent already, or is being sent."""
+        """Cancel a waiting submission; False if it was sent or is being sent."""
         return self._refused(number, answer, " AND state = 'waiting'")
 
     def refused(self, number: int, answer: dict[str, Any]) -> None:
-        """C2 does not want it."""
+        """Mark it as refused."""
         self._refused(number, answer)
 
     def _refused(self, number: int, answer: dict[str, Any], only: str = "") -> bool:
@@ -212,7 +213,7 @@ class Outbox:
             return self._store_writer.make(refuse)
 
     def ended(self, numbers: Iterable[int]) -> None:
-        """Their jobs are over; their payloads are not kept."""
+        """Mark submissions as ended and delete their payloads."""
         marks = [(number,) for number in numbers]
 
         def end(store: sqlite3.Connection) -> None:
@@ -224,7 +225,7 @@ class Outbox:
                 self._store_writer.make(end)
 
     def cancelled(self, number: int) -> None:
-        """C2 has taken the cancellation of its job."""
+        """Record the cancellation of its job."""
         self._change("INSERT OR REPLACE INTO cancelled VALUES (?, ?)", (number, time.time()))
 
     def is_cancelled(self, number: int) -> bool:
@@ -234,13 +235,13 @@ class Outbox:
             return self._reader.execute(query, (number,)).fetchone() is not None
 
     def cancelled_since(self, at: float) -> list[str]:
-        """The keys of the submissions that were cancelled after a time (Unix seconds)."""
+        """Keys of submissions cancelled after a time (Unix seconds)."""
         query = "SELECT key FROM submissions JOIN cancelled USING (number) WHERE at >= ?"
         with self._reading, readable(self._path):
             return [key for (key,) in self._reader.execute(query, (at,))]
 
     def next_to_send(self, after: int = 0, lane: int = 0, lanes: int = 1) -> Entry | None:
-        """The oldest submission after this number that C2 has not answered for, of one lane of so many; all of it."""
+        """The oldest unsent submission after this number, of one sender of several, with its payload."""
         query = (
             "SELECT number, key, user, payloads.payload, state, job_id, answer, ended, created, accepted, resent "
             "FROM submissions JOIN payloads USING (number) "
@@ -251,11 +252,11 @@ class Outbox:
         return None if row is None else _entry(row)
 
     def with_key(self, key: str) -> Entry | None:
-        """The submission that has this key."""
+        """The submission with this key."""
         return self._one("key = ?", (key,))
 
     def of_job(self, job_id: int, user: str | None = None) -> Entry | None:
-        """The submission that became this job, of one user or of all: the last one, since Slurm may give an id again.
+        """The submission of this job, of one user or of all; the latest one, since Slurm may reuse ids.
 
         One that had this id until C2 forgot it counts, too, where no other has it.
         """
@@ -270,13 +271,13 @@ class Outbox:
         return None
 
     def formerly(self, number: int, job_id: int) -> bool:
-        """Whether the job of this submission had this id until C2 forgot it."""
+        """Whether this submission's job had this id before C2 lost it."""
         query = "SELECT 1 FROM former WHERE number = ? AND job_id = ?"
         with self._reading, readable(self._path):
             return self._reader.execute(query, (number, job_id)).fetchone() is not None
 
     def now(self, job_id: int, before: int) -> int | None:
-        """The id that a job has now which had this id when submission `before` was made; None while it has none."""
+        """The current id of a job that had this id when submission `before` was made; None while it has none."""
         entry = self._one(
             "number < ? AND (job_id = ? OR number IN (SELECT number FROM former WHERE job_id = ?)) "
             "ORDER BY number DESC LIMIT 1",
@@ -285,25 +286,25 @@ class Outbox:
         return job_id if entry is None else entry.job_id
 
     def open(self, user: str | None = None) -> list[Entry]:
-        """The submissions that have not ended, of one user or of all, oldest first."""
+        """Open submissions, of one user or of all, oldest first."""
         if user is None:
             return self._all("ended = 0 ORDER BY number", ())
         return self._all("ended = 0 AND user = ? ORDER BY number", (user,))
 
     def open_arrays(self, user: str) -> list[str | None]:
-        """The array that each submission of a user is which has not ended; None for a job by itself."""
+        """The array specification of each open submission of a user; None for a single job."""
         query = "SELECT json_extract(payload, '$.job.array') FROM submissions WHERE ended = 0 AND user = ?"
         with self._reading, readable(self._path):
             return [array for (array,) in self._reader.execute(query, (user,))]
 
     def has_open(self) -> bool:
-        """Whether C2 has a job that has not ended."""
+        """Whether there are open jobs on C2."""
         query = "SELECT 1 FROM submissions WHERE ended = 0 AND job_id IS NOT NULL LIMIT 1"
         with self._reading, readable(self._path):
             return self._reader.execute(query).fetchone() is not None
 
     def on_c2(self, job_ids: Collection[int] | None = None) -> list[tuple[int, str, int]]:
-        """Number, key and job id of all jobs that C2 has and that have not ended; their payloads stay on the disk.
+        """Number, key and job id of all open jobs on C2, without their payloads.
 
         `job_ids`: of these only.
         """
@@ -314,7 +315,7 @@ class Outbox:
         return self._of_many(f"{query} IN", job_ids)
 
     def listed(self, user: str | None, limit: int) -> list[tuple[int, str, int | None, bool]]:
-        """Number, key, job id and whether it has ended on C2, of one user's submissions or of all, oldest first.
+        """Number, key, job id and whether it has ended, for one user or all, oldest first.
 
         All that have not ended, and the newest of those that have.
         """
@@ -334,7 +335,7 @@ class Outbox:
         ]
 
     def facts(self, keys: Collection[str]) -> dict[str, Facts]:
-        """How these submissions are, by key, without their payloads; those that are not here are left out."""
+        """These submissions' states by key, without payloads; unknown keys are omitted."""
         query = "SELECT key, user, state, job_id, ended, answer FROM submissions WHERE key IN"
         return {
             key: Facts(user, state, job_id, bool(ended), json.loads(answer))
@@ -342,11 +343,11 @@ class Outbox:
         }
 
     def owners(self, keys: Collection[str]) -> dict[str, str]:
-        """Who submitted these, by key."""
+        """The users who submitted these, by key."""
         return dict(self._of_many("SELECT key, user FROM submissions WHERE key IN", keys))
 
     def _of_many(self, query: str, values: Collection[Any]) -> list[Any]:
-        """The rows of a query that ends with IN, for many values."""
+        """Run a query that ends with IN for many values, in parts."""
         found, wanted = [], list(values)
         with self._reading, readable(self._path):
             for begin in range(0, len(wanted), AT_ONCE):
@@ -372,7 +373,7 @@ class Outbox:
             return [_entry(row) for row in self._reader.execute(query, values)]
 
     def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
-        """Whether there was something to change."""
+        """Run a change; whether it changed a row."""
         with readable(self._path):
             return self._store_writer.make(lambda store: store.execute(statement, values).rowcount == 1)
 

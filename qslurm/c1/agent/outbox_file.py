@@ -1,4 +1,4 @@
-"""The outbox's file: its tables, how it is opened, and SQLite's errors as ours."""
+"""The outbox's database file: its schema, how it is opened, and SQLite's errors."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ PRAGMA user_version = 5;
 VERSION = 5
 
 APART = 3
-"""The version from which on whole payloads are in a table of their own."""
+"""The first version with payloads in a separate table."""
 
 TOLD = ("name", "partition", "account", "comment", "array")
-"""The fields of a job that are told of it, or counted."""
+"""The fields of a job kept for lists and limits."""
 
 _TOLD = ", ".join(f"'{name}', json_extract(payload, '$.job.{name}')" for name in TOLD)
 
@@ -56,10 +56,10 @@ UPDATE submissions SET payload = json_patch('{{"job": {{}}}}', json_object('job'
 PRAGMA user_version = 3;
 COMMIT;
 """  # noqa: S608 -- all of it is ours
-"""For a file of version 1 or 2, which had whole payloads beside everything else."""
+"""Migration from version 1 or 2, which kept payloads in the main table."""
 
 COUNTED = 5
-"""The version from which on is counted how often something is sent again."""
+"""The first version with a count of resubmissions."""
 
 TO_5 = """
 BEGIN IMMEDIATE;
@@ -68,26 +68,26 @@ ALTER TABLE submissions ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 5;
 COMMIT;
 """
-"""For a file of version 3 or 4."""
+"""Migration from version 3 or 4."""
 
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
-"""What SQLite says when there is no room in the file system, or the user's quota is used up."""
+"""SQLite's error codes for a full file system or exhausted quota."""
 
 
 def file_in(folder: Path) -> Path:
-    """The file in an agent's folder."""
+    """The database file in an agent's state directory."""
     return folder / "outbox.db"
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection for several threads, whose changes are on disk when they return. sqlite3.Error if it fails."""
+    """A connection for several threads with durable commits; sqlite3.Error if it fails."""
     store = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
     store.execute("PRAGMA synchronous = FULL")
     return store
 
 
 class openable:  # noqa: N801 -- reads as a statement
-    """SQLite's errors while the file is opened, as ours."""
+    """Translate SQLite's errors on opening the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -100,13 +100,13 @@ class openable:  # noqa: N801 -- reads as a statement
             raise damaged(self._path, error) from error
         if isinstance(error, sqlite3.Error):
             raise QslurmError(
-                f"The outbox {self._path} can't be opened: {error}.",
-                hint="Is there room, and is it this user's?",
+                f"Cannot open the outbox {self._path}: {error}.",
+                hint="Check free space, and the file's owner and permissions.",
             ) from error
 
 
 class readable:  # noqa: N801 -- reads as a statement
-    """SQLite's errors while it is read and written, as ours."""
+    """Translate SQLite's errors on reading and writing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -123,5 +123,5 @@ class readable:  # noqa: N801 -- reads as a statement
             ) from error
         if isinstance(error, sqlite3.Error):
             raise QslurmError(
-                f"The center's agent can't write its outbox: {error}.", hint="Tell the center's admins."
+                f"The center's agent cannot write its outbox: {error}.", hint="Tell the center's admins."
             ) from error

@@ -1,4 +1,4 @@
-"""Jobs that C2 has accepted and does not show any more: what became of them, and sending again those that never ran.
+"""Reconciles accepted jobs that C2 no longer shows: finds out whether they ran, and resubmits those that did not.
 
 A slurmctld that is killed within seconds of its answer has forgotten the job, and gives its id to another. So an id is
 no proof: a submission is known by its key, to slurmctld, to slurmdbd, and to the platform, which has noted each job
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 GRACE_S = 10.0
-"""Seconds in which C2 should show a job that it has accepted: slurmdbd hears of one some seconds late."""
+"""Seconds within which C2 should show an accepted job; slurmdbd learns of it seconds late."""
 
 PAUSE_S = 10.0
-"""Between two looks: each asks for all jobs that slurmctld has."""
+"""Seconds between two checks, each of which lists all jobs of slurmctld."""
 
 LOST = "LostByC2"
-"""The reason of a job that C2 does not show, while it is found out what became of it, and until it is sent again."""
+"""The reason of a missing job while it is checked or resubmitted."""
 
 LOST_FOR_GOOD = "LostForGood"
-"""The reason of a job that C2 has forgotten once more than it is sent again."""
+"""The reason of a job that C2 lost too often."""
 
 RESENT = 2
-"""How often a submission is sent again: whatever makes C2 not show its jobs, they shall not fill its queue."""
+"""Maximum resubmissions, so that a persistent fault does not fill C2's queue."""
 
 LOST_IN_PART = "LostInPart"
-"""The reason of an array that C2 has forgotten when some of its tasks had run."""
+"""The reason of an array that C2 lost after part of it had run."""
 
 
 class Reconciler:
-    """Knows the suspects. `again` is called when there is something to send again; `suspect` by any thread."""
+    """Missing submissions. `again` is called when there is something to resubmit; `suspect` is thread-safe."""
 
     def __init__(self, outbox: Outbox, again: Callable[[], None]) -> None:
         self._outbox = outbox
@@ -58,24 +58,24 @@ class Reconciler:
         self._looked = float("-inf")
 
     def suspect(self, number: int, now: float, *, sure: bool = False) -> None:
-        """C2 does not show the job of this submission (monotonic seconds); `sure`: that is not for being late."""
+        """Report a submission whose job C2 does not show; `sure` if it is not merely delayed."""
         with self._lock:
             since = self._since.get(number, now)
             self._since[number] = min(since, now - GRACE_S) if sure else since
 
     def clear(self, number: int) -> None:
-        """C2 shows it."""
+        """Report that C2 shows it."""
         if self._since:
             with self._lock:
                 self._since.pop(number, None)
 
     def is_suspect(self, number: int) -> bool:
-        """Whether C2 has not shown the job of this submission for longer than it may."""
+        """Whether C2 has not shown the submission's job for too long."""
         since = self._since.get(number)
         return since is not None and time.monotonic() - since >= GRACE_S
 
     def look(self, center: Center, now: float) -> list[JobInfo]:
-        """Find out about those that have been missing for long; the jobs that turn out to be over."""
+        """Check submissions that have been missing for long; returns the jobs that have ended."""
         with self._lock:
             due = [number for number, since in self._since.items() if now - since >= GRACE_S]
         if not due or now - self._looked < PAUSE_S:
@@ -90,7 +90,7 @@ class Reconciler:
         return over
 
     def _settle(self, center: Center, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
-        """Decide about one; how it ended, if it did."""
+        """Decide about one submission; its outcome, if it has ended."""
         from qslurm.c1.queries.forgotten_jobs import is_written_off
 
         if entry.ended or entry.job_id is None:
@@ -112,7 +112,7 @@ class Reconciler:
             self._outbox.lost(entry.number)
             self.clear(entry.number)
             log.error(
-                "lost by C2, not sent again",
+                "lost by C2, not resubmitted",
                 job=entry.job_id,
                 key=entry.key,
                 user=entry.user,
@@ -122,7 +122,7 @@ class Reconciler:
         if what == "never_ran":
             self._outbox.forgotten(entry.number)
             self.clear(entry.number)
-            log.warning("lost by C2, sent again", job=entry.job_id, key=entry.key, user=entry.user)
+            log.warning("lost by C2, resubmitted", job=entry.job_id, key=entry.key, user=entry.user)
             self._again()
         elif what == "ran":
             return self._over(entry, _as_it_ended(entry, starts))
@@ -131,12 +131,14 @@ class Reconciler:
     def _over(self, entry: Entry, job: JobInfo) -> JobInfo:
         self._outbox.ended([entry.number])
         self.clear(entry.number)
-        log.warning("lost by C2, over", job=entry.job_id, key=entry.key, user=entry.user, state=job.state)
+        log.warning(
+            "lost by C2, had ended", job=entry.job_id, key=entry.key, user=entry.user, state=job.state
+        )
         return job
 
 
 def _known(center: Center, entries: Sequence[Entry]) -> defaultdict[str, list[JobInfo]]:
-    """What slurmctld, and behind that slurmdbd, say of these submissions, by key, oldest first."""
+    """Records of these submissions from slurmctld and slurmdbd, by key, oldest first."""
     found: defaultdict[str, list[JobInfo]] = defaultdict(list)
     slurm = center.slurm
     for key, job in _of(entries, (job for job in slurm.jobs() if job.user == slurm.user)):
@@ -149,7 +151,7 @@ def _known(center: Center, entries: Sequence[Entry]) -> defaultdict[str, list[Jo
 
 
 def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str, JobInfo]]:
-    """Which of these jobs are of submissions, with their keys."""
+    """The jobs that belong to submissions, with their keys."""
     keys = {entry.key: entry for entry in entries}
     ids = {entry.job_id: entry for entry in entries}
     for job in jobs:
@@ -159,7 +161,7 @@ def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str
 
 
 def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
-    """What the platform knows; of a job that it does not let in, nobody can say that it never ran."""
+    """The platform's records; without access, nothing proves that a job never ran."""
     from qslurm.c1.queries.forgotten_jobs import fate
 
     if not _is_let_in(center, entry):
@@ -169,7 +171,7 @@ def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
 
 
 def _is_let_in(center: Center, entry: Entry) -> bool:
-    """Whether the platform knows what has run of it."""
+    """Whether the platform has a record of its runs."""
     return center.has_platform and str(entry.payload["job"].get("partition", "")).startswith("p_")
 
 
@@ -183,12 +185,12 @@ def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:
 
 
 def for_good(entry: Entry) -> JobInfo:
-    """A submission that is not sent again."""
+    """The record of a submission that is not resubmitted."""
     return msgspec.structs.replace(pending(entry, LOST_FOR_GOOD), state="FAILED")
 
 
 def pending(entry: Entry, reason: str) -> JobInfo:
-    """A submission as a job that waits."""
+    """A submission as a pending job."""
     job = entry.payload["job"]
     return JobInfo(
         job_id=entry.job_id or 0,

@@ -1,4 +1,4 @@
-"""Answers users' questions: whose job is it, may they, and what does C2 say?"""
+"""Handles users' requests: checks ownership, and queries C2."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
 
 AT_HAND_S = 60.0
-"""Seconds for which what was known of C2's backends is told to who submits, also that nothing was."""
+"""Seconds to cache C2's backends (or their absence) for submissions."""
 
 LISTED = 1000
-"""Submissions that a list has at most, the newest."""
+"""Maximum submissions in a list, the newest."""
 
 
 class RequestHandler:
-    """May be asked by several threads at once; each has its own connection to C2."""
+    """Handles requests. Thread-safe; each thread has its own connection to C2."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class RequestHandler:
         self._owners = JobOwners(outbox, self._missing, lambda: self._center)
 
     def answer(self, user: User, question: Question) -> Any:
-        """The answer, of the type that the question names; a QslurmError says why there is none."""
+        """Answer a request, with the type that it names; raises QslurmError."""
         match question:
             case Submit():
                 return self.intake.take(user, question)
@@ -135,7 +135,7 @@ class RequestHandler:
         return known
 
     def _about_c2(self, user: User, question: GetBackends | GetSessions | GetPartitions | GetLoads) -> Any:
-        """The answer to a question that is about nobody's jobs."""
+        """Answer a request that concerns no user's jobs."""
         match question:
             case GetBackends(at_hand=at_hand):
                 named = limits_of(self._settings, user.name).backends
@@ -149,7 +149,7 @@ class RequestHandler:
                 return self._center.slurm.partitions()
 
     def _listed(self, user: User, question: GetJobs | GetQueue | GetAccounted | GetUsage | GetEnded) -> Any:
-        """The answer to a question about many jobs: the user's, or all for an admin."""
+        """Answer a request about several jobs: the user's, or all for an admin."""
         match question:
             case GetJobs(key=key):
                 return self._jobs(user, key)
@@ -169,13 +169,13 @@ class RequestHandler:
         return self._center.results.starts(key) if may else []
 
     def _results(self, user: User, jobs: list[int]) -> list[dict[str, Any]]:
-        """The results of these, as far as C2's answer has room for them; of another user's, that there are none."""
+        """The results of these jobs, as many as fit; for other users' jobs, that there are none."""
         found = self._center.results.many_results(jobs) if jobs else []
         theirs = {one["job_id"]: one for one in self._of(user, [one for one in found if "error" not in one])}
         return [theirs.get(one["job_id"]) or _nothing(one["job_id"]) for one in found]
 
     def _about(self, question: AboutJob, entry: Entry | None) -> Any:
-        """The answer to a question about one job, which the user may ask."""
+        """Answer a request about one job that the user may access."""
         if entry is not None:
             if self._missing.is_gone(entry):
                 return self._missing.answer(question, entry, self._center.slurm.user)
@@ -218,7 +218,7 @@ class RequestHandler:
         return its_own
 
     def _is_lost(self, job: JobInfo) -> bool:
-        """Whether a job of an open submission may not have run, whatever it is called."""
+        """Whether an open submission's job may not have run, whatever its state says."""
         return may_be_lost(job, has_platform=self._center.has_platform)
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
@@ -239,7 +239,7 @@ class RequestHandler:
         return tasks
 
     def _saw(self, entry: Entry | None, jobs: list[JobInfo]) -> None:
-        """What slurmrestd has said of an open job: nobody is to be told of an earlier state after that.
+        """Record slurmrestd's state of an open job, so that no earlier state is reported later.
 
         What may be lost is not seen: it would count as shown, and nobody would look what became of it.
         """
@@ -262,7 +262,7 @@ class RequestHandler:
         return own + [_faceless(job) for entry in others if (job := self._as_job(entry))]
 
     def _as_job(self, entry: Entry) -> JobInfo | None:
-        """A submission as it was seen last; None for one that ended long ago."""
+        """A submission's job as last seen; None if it ended long ago."""
         if entry.job_id is not None:
             seen = self._follower.job(entry.job_id)
             if seen is not None and seen.marks.key == entry.key:
@@ -286,7 +286,7 @@ class RequestHandler:
         return [job for job in jobs if owners.get(job.marks.key) == user.name]
 
     def _of_platform(self, question: AskPlatform | GetLog, entry: Entry | None) -> dict[str, Any] | Piece:
-        """What the platform has of a job, if that is the user's: it remembers others that had the same id before."""
+        """The platform's record of a job, if it is the user's; ids may be reused."""
         platform, job_id = self._center.results, question.job_id
         what = question.what if isinstance(question, AskPlatform) else "job"
         try:
@@ -306,7 +306,7 @@ class RequestHandler:
         )
 
     def _of(self, user: User, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The documents of the user's jobs; the key of an array's task has its index behind it."""
+        """The documents of the user's jobs; a task's key has its index appended."""
         if user.admin:
             return documents
         keys = [str(one.get("key", "")).partition("#")[0] for one in documents]
@@ -335,7 +335,7 @@ class RequestHandler:
 
     @property
     def _center(self) -> Center:
-        """The connection of the thread that asks."""
+        """The calling thread's connection."""
         if not hasattr(self._local, "center"):
             self._local.center = self._connect()
         center: Center = self._local.center
@@ -348,7 +348,7 @@ def _nothing(job_id: int) -> dict[str, Any]:
 
 
 def _faceless(job: JobInfo) -> JobInfo:
-    """Another user's job, as far as it stands before one's own."""
+    """Another user's job, with what users may see of it in the queue."""
     return JobInfo(
         job_id=job.job_id,
         state=job.state,

@@ -1,4 +1,4 @@
-"""Sends what is in the outbox, or every n-th of it, in the order in which it came."""
+"""Sends the outbox's submissions, or every n-th of them, in order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ log = EventLog(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 FINAL = (RefusedError, InvalidInputError, PermissionDeniedError)
-"""What C2 will not change its mind about; all else is tried again."""
+"""Errors that are final; all others are retried."""
 
 
 class Sender:
-    """A thread that sends. `done` is called with the key of each submission that C2 has answered for.
+    """A sender thread. `done` is called with the key of each submission that C2 has answered.
 
     It takes every submission, or those of one lane: of `lanes`, the one that their numbers fall into.
     """
@@ -57,24 +57,24 @@ class Sender:
             int, tuple[float, float]
         ] = {}  # number: (not before, pause) of those nobody is sure of
         self.trouble: dict[str, str] = {}
-        """Why a submission is still here, by its key."""
+        """Why submissions are not sent yet, by key."""
 
     def start(self) -> None:
-        """Begin, with what the last agent has left."""
+        """Start, beginning with submissions left by a previous agent."""
         self._thread.start()
 
     def stop_soon(self) -> None:
-        """Begin nothing more."""
+        """Start no more submissions."""
         self._stopping.set()
         self._news.set()
 
     def stop(self) -> None:
-        """End when the submission in hand is through."""
+        """Wait for the current submission to finish."""
         self.stop_soon()
         self._thread.join()
 
     def look(self) -> None:
-        """There is something new in the outbox."""
+        """Wake the sender: the outbox has a new submission."""
         self._news.set()
 
     def _run(self) -> None:
@@ -87,7 +87,7 @@ class Sender:
             try:
                 is_there = self._send_all(center)
             except NoRoomError as error:  # what was sent meanwhile is looked up by its key when there is room
-                log.warning("can't send", reason=error.message, pause_s=LONGEST_PAUSE_S)
+                log.warning("cannot submit", reason=error.message, pause_s=LONGEST_PAUSE_S)
                 is_there, pause = False, LONGEST_PAUSE_S
             except Exception as error:  # noqa: BLE001 -- a bug: nothing is lost by trying again
                 log.crashed("sending failed", error, pause_s=LONGEST_PAUSE_S)
@@ -102,7 +102,7 @@ class Sender:
         center.close()
 
     def _send_all(self, center: Center) -> bool:
-        """Send what may be sent now; whether C2 is there."""
+        """Send what is due; whether C2 is reachable."""
         after = 0
         there: set[int] = set()
         while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._lane)):
@@ -117,20 +117,20 @@ class Sender:
                 raise
             except Exception as error:  # noqa: BLE001 -- a bug that one submission meets must not hold up all others
                 if entry.key not in self.trouble:
-                    log.crashed("a submission can't be sent", error, key=entry.key, user=entry.user)
+                    log.crashed("cannot send a submission", error, key=entry.key, user=entry.user)
                 self._wait(
-                    entry, UncertainError("The center's agent can't send it: tell the center's admins.")
+                    entry, UncertainError("The center's agent failed to send it. Tell the center's admins.")
                 )
         # one that was given up meanwhile would be due for ever
         self._pauses = {number: pause for number, pause in self._pauses.items() if number in there}
         return True
 
     def _send(self, center: Center, entry: Entry) -> bool:
-        """Send one; whether C2 is there."""
+        """Send one submission; whether C2 is reachable."""
         unsure = entry.state == "sending"
         payload = with_present_ids(entry.payload, lambda job_id: self._outbox.now(job_id, entry.number))
         if payload is None:
-            self._wait(entry, UncertainError("A job that it depends on is being sent again."))
+            self._wait(entry, UncertainError("A job that it depends on is being resubmitted."))
             return True
         if not self._outbox.sending(entry.number):
             return True
@@ -166,14 +166,14 @@ class Sender:
         self.trouble[entry.key] = error.message
 
     def _until_next(self) -> float | None:
-        """Seconds until something is tried again; None if nothing waits."""
+        """Seconds until the next retry; None if nothing is waiting."""
         if not self._pauses:
             return None
         return max(0.0, min(due for due, _ in self._pauses.values()) - time.monotonic())
 
 
 def vars_of(error: QslurmError) -> dict[str, object]:
-    """An error as it is kept."""
+    """An error as stored in the outbox."""
     import msgspec
 
     return dict(msgspec.to_builtins(failure(error)))

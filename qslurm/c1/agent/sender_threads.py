@@ -1,4 +1,4 @@
-"""Several submissions on their way at once, each over a connection that is kept.
+"""Several concurrent senders, each with a persistent connection.
 
 A center is far from C2, and one after the other each would wait for a round trip of its own. A submission is in one
 lane only, by its number, so no two threads ever send the same.
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center import Center
 
 LANES = 8
-"""slurmctld takes submissions one by one, but each is written down twice here, and half of them wait for the disk."""
+"""Number of senders: slurmctld handles one submission at a time, but half of the senders wait for the disk."""
 
 
 class SenderThreads:
-    """As many senders as there are lanes. `done` is called, by any of them, with each key that C2 has answered for."""
+    """The senders. `done` is called by any of them with each key that C2 has answered."""
 
     def __init__(
         self,
@@ -33,21 +33,21 @@ class SenderThreads:
     ) -> None:
         self._senders = [Sender(outbox, connect, done, lane=lane, lanes=lanes) for lane in range(lanes)]
         self.trouble: Mapping[str, str] = ChainMap(*(sender.trouble for sender in self._senders))
-        """Why a submission is still here, by its key."""
+        """Why submissions are not sent yet, by key."""
 
     def start(self) -> None:
-        """Begin, with what the last agent has left."""
+        """Start, beginning with submissions left by a previous agent."""
         for sender in self._senders:
             sender.start()
 
     def stop(self) -> None:
-        """End when the submissions in hand are through."""
+        """Wait for the current submissions to finish."""
         for sender in self._senders:
             sender.stop_soon()
         for sender in self._senders:
             sender.stop()
 
     def look(self, number: int | None = None) -> None:
-        """There is something new in the outbox: the submission with this number, or anything."""
+        """Wake the sender of this submission, or all senders."""
         for sender in self._senders if number is None else [self._senders[number % len(self._senders)]]:
             sender.look()

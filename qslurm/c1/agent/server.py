@@ -1,4 +1,4 @@
-"""Takes users' questions from the Unix socket, and from compute nodes by TCP, and says who asks."""
+"""Accepts and authenticates users' requests, over a Unix socket and, from compute nodes, TCP."""
 
 from __future__ import annotations
 
@@ -52,44 +52,44 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 THREADS = 12
-"""Questions that are put to C2 at a time."""
+"""Maximum concurrent requests to C2."""
 
 LOCAL_THREADS = 4
-"""For what needs no word of C2, which may be silent, and for MUNGE's."""
+"""Threads for requests that do not need C2, and for MUNGE."""
 
 FIRST_S = 10.0
-"""For the first question of a connection of which nobody knows whose it is."""
+"""Seconds for the first request of an unauthenticated connection."""
 
 IDLE_S = 600.0
 READ_S = 30.0
-"""For a question to arrive, once it has begun."""
+"""Seconds for a request to arrive, once it has begun."""
 
 TAKE_S = 300.0
-"""For an answer to be taken."""
+"""Seconds for an answer to be received."""
 
 CLOSE_S = 10.0
-"""For the rest of the last answer to be taken, by who has hung up or is sent away."""
+"""Seconds for the last answer to be received when a connection closes."""
 
 LONGEST_PATIENCE_S = 30.0
 
 ENDINGS = "endings"
-"""Rings when a job or a submission has changed, or something begins to depend on one."""
+"""Notifies about changed jobs and submissions, and new dependants."""
 
 QUIET_S = 0.5
-"""Between two looks at what the releaser asks for, however often that rings."""
+"""Minimum seconds between two evaluations of the releaser's request."""
 
 SPARE_FILES = 256
-"""Descriptors that are not for users' connections: those to C2, the outbox, munge's pipes."""
+"""File descriptors reserved for C2, the outbox, and munge."""
 
 LOCAL = Submit | GetMoved | LetGo | WhoReleases | GetStatus
-"""Questions that are answered without C2."""
+"""Requests that are answered without C2."""
 
 Who = Callable[[bytes, bytes], int]
-"""Whose question it is, from its credential and itself."""
+"""Authenticates a request by its credential and body."""
 
 
 class Server:
-    """One for the center. `munge` checks credentials of those who come by TCP."""
+    """The agent's server. `munge` checks credentials of TCP clients."""
 
     def __init__(self, desk: RequestHandler, bell: Notifier, munge: Identity) -> None:
         self._desk = desk
@@ -102,17 +102,17 @@ class Server:
         self._guests = Connections(_most_connections())
 
     def close(self) -> None:
-        """Let what is under way end."""
+        """Let current requests finish."""
         for threads in self._threads.values():
             threads.shutdown()
 
     async def by_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Somebody on this host: the kernel says who."""
+        """A local client, authenticated by the kernel."""
         uid = peer_uid(writer.get_extra_info("socket"))
         await self._converse(reader, writer, f"uid {uid}", lambda _credential, _body: uid, is_known=True)
 
     async def by_network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Somebody on a compute node: MUNGE says who, for each question anew."""
+        """A client on a compute node; MUNGE authenticates each request."""
         host = str((writer.get_extra_info("peername") or ("",))[0])
         await self._converse(reader, writer, f"host {host}", self._munge.verify, is_known=False)
 
@@ -146,12 +146,12 @@ class Server:
                 self._guests.leave(guest)
 
     async def _settle(self, guest: Connection, asked: list[bytes], who: Who) -> None:
-        """Answer a question, and have the answer taken."""
+        """Answer a request and send the answer."""
         answer = await self._answer(guest, asked, who)
         try:
             body = encode(answer)
         except RecursionError:
-            body = encode(failure(QslurmError("The answer is nested too deeply to be passed on.")))
+            body = encode(failure(QslurmError("The answer is nested too deeply.")))
         guest.writer.write(frame(guest.number, body))
         async with asyncio.timeout(TAKE_S):
             await guest.writer.drain()
@@ -173,9 +173,9 @@ class Server:
         except QslurmError as error:
             answer = failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the agent; the user is told where to look
-            log.crashed("a question failed", error, asked=type(question).__name__)
+            log.crashed("a request failed", error, asked=type(question).__name__)
             answer = Failed(
-                "unexpected", "The center's agent failed.", "Its log says why: tell the center's admins."
+                "unexpected", "The center's agent failed.", "See the agent's log; tell the center's admins."
             )
         if not isinstance(question, Hello | GetJob | GetMoved | GetEndings | WhoReleases) or isinstance(
             answer, Failed
@@ -184,14 +184,14 @@ class Server:
         return answer
 
     async def _user(self, guest: Connection, who: Callable[[], int]) -> User:
-        """Who asks; the connection is theirs from then on."""
+        """The authenticated user, who owns the connection from now on."""
         self._guests.has_asked(guest)
         user = user_of(await self._in_thread(guest, "munge", who))
         self._guests.known_as(guest, f"uid {user.uid}")
         return user
 
     async def _settled(self, guest: Connection, user: User, question: Question) -> Any:
-        """The answer to a question, when there is one that is worth it or the asker's patience has ended."""
+        """Answer a request; with `patience_s`, once there is news or time is up."""
         kind = "local" if isinstance(question, LOCAL) else "c2"
         ask = partial(self._in_thread, guest, kind, self._desk.answer, user, question)
         match question:
@@ -249,7 +249,7 @@ class Server:
             return await asyncio.get_running_loop().run_in_executor(self._threads[kind], call, *arguments)
 
     async def _question(self, reader: asyncio.StreamReader, guest: Connection) -> list[bytes] | None:
-        """Credential and body of the next question; None when there is none any more."""
+        """Credential and body of the next request; None at the end."""
         try:
             async with asyncio.timeout(IDLE_S if guest.is_known else FIRST_S):
                 head = await reader.readexactly(OVERHEAD)
@@ -266,12 +266,12 @@ class Server:
 
 
 def user_of(uid: int) -> User:
-    """The user with this uid; PermissionDeniedError if this host knows none."""
+    """The user with this uid; PermissionDeniedError if unknown on this host."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError as error:
         raise PermissionDeniedError(
-            f"Nobody here has uid {uid}.", hint="Tell the center's admins."
+            f"Unknown uid {uid} on this host.", hint="Tell the center's admins."
         ) from error
     return User(name, uid, admin=uid in (0, os.getuid()))
 
@@ -281,8 +281,8 @@ def _read(body: bytes) -> Question:
         return questions.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
-            f"The center's agent does not understand this question: {error}.",
-            hint="Is qslurm on this host as new as the agent?",
+            f"The center's agent cannot read this request: {error}.",
+            hint="Install the same version of qslurm on this host and the agent's.",
         ) from error
 
 
@@ -292,7 +292,7 @@ def _most_connections() -> int:
 
 
 def _audit(user: User | None, question: Question | None, answer: Answer) -> None:
-    """One line for each question that does or shows something: who, what, of which job, and whether they got it."""
+    """Log each request that changes or shows something: user, request, job, outcome."""
     log.info(
         "asked",
         user=user.name if user else None,

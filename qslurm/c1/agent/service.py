@@ -1,4 +1,4 @@
-"""Serves the agent until it is told to stop."""
+"""Runs the agent until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from qslurm.wire.unix_socket import listen_unix
 log = EventLog(__name__)
 
 BACKLOG = 1024
-"""Connections that have not been taken yet."""
+"""Backlog of connections."""
 
 
 def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT; what is under way ends first.
+    """Serve until SIGTERM or SIGINT; current requests finish first.
 
     ConfigError when something isn't said, TokenError for a token that can't be good, UnreachableError if the socket
     or the address is taken.
     """
     if not config.agent.socket:
         raise ConfigError(
-            "Nobody said where the agent listens.",
+            "No socket configured for the agent.",
             hint=f"Set socket under [{section_of(config.platform, 'agent')}] in the configuration.",
         )
     require_url(config)
@@ -125,4 +125,4 @@ async def _network(server: Server, address: str) -> asyncio.Server:
     try:
         return await asyncio.start_server(server.by_network, host, port, backlog=BACKLOG)
     except OSError as error:
-        raise UnreachableError(f"The agent can't listen on {address}: {error.strerror}.") from error
+        raise UnreachableError(f"Cannot listen on {address}: {error.strerror}.") from error

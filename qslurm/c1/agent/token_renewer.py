@@ -1,4 +1,4 @@
-"""Keeps the center's token fresh: renews it in time, takes up one that an admin installs, warns long before it ends."""
+"""Renews the center's token in time, loads one that an admin installs, and warns before it expires."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 LOOK_S = 10.0
-"""Between two looks at the token's file."""
+"""Seconds between two checks of the token file."""
 
 CLOCK_S = 3600.0
-"""For so long C2's time is believed."""
+"""Seconds for which a reading of C2's clock is used."""
 
 TERMS_S = 86400.0
-"""Between two questions whether C2 would renew the token; half a minute if it did not answer."""
+"""Seconds between two checks that C2 allows renewals; shorter if it did not answer."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
-"""Between two tries."""
+"""Seconds between two attempts."""
 
 
 class TokenRenewer:
-    """A thread that looks after the token which all connections to C2 hold.
+    """A thread that maintains the token of all connections to C2.
 
     `platform` is the way to C2's job manager, and `accepted` asks C2's Slurm about a token that nobody shows yet: both
     may raise any QslurmError.
@@ -71,7 +71,7 @@ class TokenRenewer:
 
     @classmethod
     def of(cls, config: Config, held: HeldToken) -> TokenRenewer:
-        """The one for a center's configuration."""
+        """The renewer for a center's configuration."""
         from qslurm.c1.connection.api_versions import connect
         from qslurm.c1.connection.center import Center
 
@@ -89,12 +89,12 @@ class TokenRenewer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End when a renewal in hand is through."""
+        """Stop after a renewal in progress."""
         self._stopping.set()
         self._thread.join()
 
     def state(self) -> TokenState:
-        """How the token is; for any thread."""
+        """The token's state. Thread-safe."""
         return TokenState(
             user=self._claims.user,
             expires=self._claims.expires,
@@ -106,7 +106,7 @@ class TokenRenewer:
         )
 
     def step(self) -> float:
-        """Do what is due, and say for how many seconds nothing is."""
+        """Do what is due; returns the seconds until the next action."""
         try:
             if (version := version_of(self._path)) != self._seen:
                 self._seen = version
@@ -121,12 +121,12 @@ class TokenRenewer:
             try:
                 wait = self.step()
             except Exception as error:  # noqa: BLE001 -- a bug must not leave the token to its end
-                log.crashed("looking after the token failed", error)
+                log.crashed("checking the token failed", error)
                 wait = LONGEST_PAUSE_S
             self._stopping.wait(wait)
 
     def _begin(self) -> None:
-        """There is another token than before."""
+        """Start using another token."""
         self._claims = inspect(self._held.reveal(), user=self._user)
         now = self._clock.now()
         self._renew_at, self._late_at = due(self._claims, issued=now, chance=random.random())  # noqa: S311
@@ -134,7 +134,7 @@ class TokenRenewer:
         self._trouble, self._warned_left = "", float("inf")
 
     def _take_up(self) -> None:
-        """Somebody has put another token into the file."""
+        """The token file has changed."""
         token = read_token(self._path)
         if token == self._held:
             return
@@ -142,13 +142,13 @@ class TokenRenewer:
         refuse_expired(claims, self._clock.now())
         if claims.user != self._claims.user:
             raise TokenError(
-                f"The token in {self._path} is for {claims.user} now.",
-                hint="Restart the agent if that is meant.",
+                f"The token in {self._path} is now for user {claims.user}.",
+                hint="If this is intended, restart the agent.",
             )
         self._held.replace(token)
         self._pending, self._unwritten = None, False
         self._begin()
-        log.info("another token was installed", user=claims.user, expires=claims.expires)
+        log.info("a new token was installed", user=claims.user, expires=claims.expires)
 
     def _look_after(self) -> None:
         if self._unwritten:
@@ -167,17 +167,17 @@ class TokenRenewer:
             self._ask_terms(platform)
 
     def _ask_terms(self, platform: Renews) -> None:
-        """Would the token be renewed? Better to know now than when it is due."""
+        """Check in advance whether C2 would renew the token."""
         try:
             self._until = renewable_until(platform)
         except UnreachableError as error:
-            log.info("C2 did not say whether it would renew the token", reason=error.message)
+            log.info("cannot ask C2 whether it allows renewals", reason=error.message)
             return
         self._terms_at = self._clock.now() + TERMS_S
         check_replaceable(self._path)
         self._trouble = ""
         if ends_soon(self._claims, self._until):
-            log.warning("C2's operators will soon renew the token no more", until=self._until)
+            log.warning("C2 will soon stop renewing the token", until=self._until)
 
     def _renew(self, platform: Renews) -> None:
         self._pending = self._pending or fresh_token(platform, self._claims)
@@ -187,7 +187,7 @@ class TokenRenewer:
         except UnreachableError:
             if self._clock.now() < self._late_at:
                 raise
-            log.warning("C2's Slurm could not be asked about the new token, which is used all the same")
+            log.warning("cannot test the new token against C2's Slurm; using it anyway")
         except TokenError:
             self._pending = None
             raise
@@ -202,7 +202,7 @@ class TokenRenewer:
         self._unwritten, self._seen = False, None
 
     def _warn(self, error: QslurmError) -> None:
-        """Say it when it is new, and again each time half of what was left is over."""
+        """Log a problem when it is new, and each time half of the remaining time has passed."""
         now = self._clock.now()
         left = (self._claims.expires or now) - now
         if (
@@ -211,10 +211,10 @@ class TokenRenewer:
         ):
             self._warned_left = left
             ends = describe_expiry(self._claims.expires or now, now)
-            log.warning("the token can't be kept fresh", reason=error.message, do=error.hint, token=ends)
+            log.warning("cannot renew the token", reason=error.message, do=error.hint, token=ends)
         self._trouble = error.message
 
 
 def _without_times(message: str) -> str:
-    """What stays the same when the same is said a moment later (`… expired 5 seconds ago`)."""
+    """The part of a problem's text that does not change with time."""
     return re.split(r"\d", message, maxsplit=1)[0]

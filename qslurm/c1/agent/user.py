@@ -1,4 +1,4 @@
-"""Who asks the agent."""
+"""The user of a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class User:
-    """Who asks. An admin (root, and the agent's own user) may ask about everybody's jobs."""
+    """The user of a request. Admins (root and the agent's own user) may access all jobs."""
 
     name: str
     uid: int

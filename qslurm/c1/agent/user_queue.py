@@ -1,4 +1,4 @@
-"""The list of a user's jobs: from the outbox, which knows whose they are, and the table, which knows how they are."""
+"""Lists a user's jobs, from the outbox (owners) and the job table (states)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 LISTED = 1000
-"""Jobs that have ended, at most, the newest; those that have not are all listed."""
+"""Maximum ended jobs, the newest; all open jobs are listed."""
 
 
 def line_of(
@@ -30,7 +30,7 @@ def line_of(
     center: Center,
     as_job: Callable[[Entry], JobInfo | None],
 ) -> Line:
-    """The jobs of a user, or of all (None), with their places. `as_job` is for those that C2 has not shown yet."""
+    """The jobs of a user, or of all (None), with queue positions. `as_job` converts submissions C2 does not show."""
     rows: list[JobInfo] = []
     unseen: list[int] = []
     for number, key, job_id, ended in outbox.listed(user, LISTED):
@@ -47,10 +47,10 @@ def line_of(
 
 
 def _places(follower: JobTracker, center: Center) -> dict[int, int]:
-    """Among the jobs of all centers, if C2's job manager can say it, else of this one."""
+    """Queue positions among all centers' jobs if the job manager knows them, else among this center's."""
     if follower.is_live:
         try:
             return dict(center.results.places())
         except QslurmError as error:  # the list matters more
-            log.warning("C2 does not say the jobs' places", reason=error.message)
+            log.warning("cannot read queue positions from C2", reason=error.message)
     return places(follower.jobs.jobs())

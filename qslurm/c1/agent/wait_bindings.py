@@ -1,4 +1,4 @@
-"""Which job of C1 waits for which submission: when the one is gone, the other is cancelled."""
+"""Bindings of C1 jobs to the submissions they wait for: if one ends, the other is cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS bonds (
 
 
 class WaitBindings:
-    """In the outbox's file. May be used by several threads; each change is on disk when its call returns.
+    """Bindings stored in the outbox. Thread-safe; a change is on disk when its method returns.
 
     A job of C1 is `cluster:id:restarts`, such as `snellius:12_3:0`.
     """
@@ -34,7 +34,7 @@ class WaitBindings:
             self._store.close()
 
     def tie(self, key: str, job: str) -> None:
-        """A job of C1 waits for this submission."""
+        """Bind a C1 job to this submission."""
         with self._lock, readable(self._path):
             self._store.execute(
                 "INSERT INTO bonds VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET job = excluded.job",
@@ -42,17 +42,17 @@ class WaitBindings:
             )
 
     def untie(self, key: str) -> None:
-        """The submission goes on without it, or has ended."""
+        """Remove a binding."""
         with self._lock, readable(self._path):
             self._store.execute("DELETE FROM bonds WHERE key = ?", (key,))
 
     def has(self, key: str) -> bool:
-        """Whether a job of C1 waits for this submission."""
+        """Whether a C1 job is bound to this submission."""
         with self._lock, readable(self._path):
             return self._store.execute("SELECT 1 FROM bonds WHERE key = ?", (key,)).fetchone() is not None
 
     def of(self, cluster: str) -> dict[str, str]:
-        """The jobs of a cluster that wait, by the key of what they wait for and is not over."""
+        """Bound jobs of a cluster, by the key of the open submission."""
         query = (
             "SELECT key, job FROM bonds JOIN submissions USING (key)"
             " WHERE ended = 0 AND substr(job, 1, length(?)) = ?"
@@ -61,7 +61,7 @@ class WaitBindings:
             return dict(self._store.execute(query, (f"{cluster}:", f"{cluster}:")))
 
     def forget_ended(self) -> None:
-        """Take out what holds nothing any more."""
+        """Remove bindings of ended submissions."""
         query = "DELETE FROM bonds WHERE key NOT IN (SELECT key FROM submissions WHERE ended = 0)"
         with self._lock, readable(self._path):
             self._store.execute(query)

@@ -1,4 +1,4 @@
-"""How a center says where C2 is and who it is there: one table of settings, four places they come from.
+"""Loads a center's configuration from flags, the environment and files, and reads its token.
 
 A flag wins over the environment, that over the user's file, that over the center's file. `$QSLURM_CONFIG`
 names the one file that is read instead of the two. Where several platforms are configured, `platforms.py` says which
@@ -51,7 +51,7 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     system_file: Path = SYSTEM_FILE,
 ) -> Config:
-    """The settings of the platform that is meant, from flags (by a setting's name), environment and files.
+    """Load one platform's settings, from flags (by a setting's name), the environment and files.
 
     ConfigError for a file that can't be read, a name that is no setting (with the nearest that is), a
     value of the wrong kind, or a platform that nobody has configured. Nothing is checked for being there: whoever
@@ -61,7 +61,7 @@ def load_config(
 
 
 def load_token(config: Config, *, even_expired: bool = False) -> Secret:
-    """The center's token, from the environment or its file, refused when it can't be good.
+    """Read the center's token from the environment or its file; TokenError if it is missing or invalid.
 
     TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
     ConfigError when it would go over the network in the clear.
@@ -77,9 +77,9 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
         token = FileToken(expanded(config.c2.token_file))
     else:
         raise TokenError(
-            f"There is no token for {_c2(config)}.",
-            hint=f"Set QSLURM_TOKEN_FILE to the token's file, or token_file under [{config.section}] in the"
-            f" configuration, or {TOKEN_VARIABLE} to the token itself.{_about_the_environment(config)}",
+            f"No token for {_c2(config)}.",
+            hint=f"Set QSLURM_TOKEN_FILE, or token_file under [{config.section}] in the"
+            f" configuration, or put the token into {TOKEN_VARIABLE}.{_about_the_environment(config)}",
         )
     claims = inspect(token.reveal(), user=config.c2.user)
     refuse_other_user(claims, config.c2.user)
@@ -89,20 +89,20 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
 
 
 def require_tls(c2: C2Settings) -> None:
-    """ConfigError if a token would leave this host without TLS, and nobody has asked for that."""
+    """ConfigError if the token would be sent without TLS and `tls` does not allow that."""
     if c2.tls == "optional":
         return
     for url in (c2.url, c2.results_url):
         if _is_plain(url):
             raise ConfigError(
-                f"{url} has no TLS: anybody between here and C2 could read the token.",
+                f"{url} is not https: the token would be sent unencrypted.",
                 hint='Use C2\'s https:// URL. On a private test network, tls = "optional" or QSLURM_TLS=optional'
                 " allows http.",
             )
 
 
 def _is_plain(url: str) -> bool:
-    """Does the URL lead over a network by http? One that is malformed is refused when it is used."""
+    """Whether the URL uses http to another host. Malformed URLs are refused when used."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -116,11 +116,11 @@ def _is_plain(url: str) -> bool:
 
 
 def require_url(config: Config) -> str:
-    """C2's URL; ConfigError when nobody said it."""
+    """C2's URL; ConfigError if it is not set."""
     if not config.c2.url:
         raise ConfigError(
-            f"Nobody said where {_c2(config)} is.",
-            hint=f"Set QSLURM_C2_URL, or url under [{config.section}] in the configuration, or give --url."
+            f"No URL given for {_c2(config)}.",
+            hint=f"Set QSLURM_C2_URL, or url under [{config.section}] in the configuration, or use --url."
             f"{_about_the_environment(config)}",
         )
     return config.c2.url
@@ -131,7 +131,7 @@ def _c2(config: Config) -> str:
 
 
 def _about_the_environment(config: Config) -> str:
-    """Of which platform the environment speaks, for whoever means another."""
+    """A hint that environment variables apply to another platform."""
     if not config.prefix:
         return ""
-    return f" The environment is about this platform only with {PLATFORM_VARIABLE}={config.platform}."
+    return f" These variables apply to this platform only with {PLATFORM_VARIABLE}={config.platform}."

@@ -1,4 +1,4 @@
-"""Reads a configuration file into its sections, and says what is wrong in it: which name, and the nearest right one."""
+"""Parses a configuration file into checked sections; errors name the setting and the nearest valid one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qslurm.system.bounded_read import read_bounded
 
 FILE_VARIABLE = "QSLURM_CONFIG"
 LARGEST = 1024 * 1024
-"""Bytes of a configuration file."""
+"""Maximum size of a configuration file in bytes."""
 
 PLATFORMS = "platform"
 """The table that holds the tables [platform.NAME]."""
@@ -33,13 +33,13 @@ PLATFORMS = "platform"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 Sections = dict[str, dict[str, Any]]
-"""The settings of a file by their section: `c2`, `job`, `agent`, `platform.tuna`, `platform.tuna.agent` …"""
+"""A file's settings by section: `c2`, `job`, `agent`, `platform.tuna`, `platform.tuna.agent` …"""
 
 _Section = TypeVar("_Section", bound=msgspec.Struct)
 
 
 def read_file(file: Path, *, needed: bool) -> Sections:
-    """A file's settings, each section checked; empty for a file that is not there and need not be.
+    """Read and check a file's settings; empty for an optional file that does not exist.
 
     ConfigError for what can't be read, a name that is no setting, or a value of the wrong kind.
     """
@@ -51,7 +51,7 @@ def read_file(file: Path, *, needed: bool) -> Sections:
 
 
 def _check_limits(section: str, users: object, where: str) -> None:
-    """[agent.users.NAME], name by name: what is wrong in there has a name and a place of its own."""
+    """Check [agent.users.NAME] by name, so that errors name the table."""
     if struct_of(section) is AgentSettings and isinstance(users, dict):
         for name, values in users.items():
             if isinstance(values, dict):
@@ -59,12 +59,12 @@ def _check_limits(section: str, users: object, where: str) -> None:
 
 
 def checked(struct: type[_Section], section: str, values: Mapping[str, Any], where: str) -> _Section:
-    """A section's values as its struct; ConfigError that says which name, in which place, and what is wrong."""
+    """Convert a section's values to its struct; ConfigError names the setting, the place and the problem."""
     known = list(struct.__struct_fields__)
     for name in values:
         if name not in known:
             raise ConfigError(
-                f"{where}: {name} under [{section}] is no setting.", hint=nearest(name, known, "{}")
+                f"{where}: unknown setting {name} under [{section}].", hint=nearest(name, known, "{}")
             )
     try:
         return msgspec.convert(dict(values), struct)
@@ -75,39 +75,37 @@ def checked(struct: type[_Section], section: str, values: Mapping[str, Any], whe
 
 
 def nearest(name: str, known: list[str], form: str) -> str:
-    """A hint: the known name that is meant, or all there are, each written in a form."""
+    """A hint: the nearest known name, or all known names, each formatted."""
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f"Did you mean {form.format(near[0])}?"
-    return f"There are {', '.join(form.format(one) for one in known)}."
+    return f"Available: {', '.join(form.format(one) for one in known)}."
 
 
 def _document(file: Path, needed: bool) -> dict[str, Any]:
     try:
         data = read_bounded(file, LARGEST)
         if len(data) > LARGEST:
-            raise ConfigError(f"{file} is no configuration file: it is larger than {LARGEST >> 20} MiB.")
+            raise ConfigError(f"{file} is not a configuration file: it is larger than {LARGEST >> 20} MiB.")
         return tomllib.loads(data.decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError) as error:
         if not needed:
             return {}
-        raise ConfigError(
-            f"There is no configuration file {file}.", hint=f"{FILE_VARIABLE} names it."
-        ) from error
+        raise ConfigError(f"Configuration file {file} not found.", hint=f"Check {FILE_VARIABLE}.") from error
     except OSError as error:
-        raise ConfigError(f"The configuration file {file} can't be read: {error.strerror}.") from error
+        raise ConfigError(f"Cannot read the configuration file {file}: {error.strerror}.") from error
     except RecursionError as error:
         raise ConfigError(f"The configuration file {file} is nested too deeply.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration file {file} is not TOML: {error}.") from error
+        raise ConfigError(f"Invalid TOML in the configuration file {file}: {error}.") from error
 
 
 def _sections(document: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for section, values in document.items():
         if section not in (*SECTIONS, PLATFORMS):
-            raise ConfigError(f"{file}: [{section}] is no section.", hint=_hint_for_section(section))
+            raise ConfigError(f"{file}: unknown section [{section}].", hint=_hint_for_section(section))
         if not isinstance(values, dict):
-            raise ConfigError(f"{file}: {section} must be a section, [{section}].")
+            raise ConfigError(f"{file}: {section} must be a table, [{section}].")
         if section != PLATFORMS:
             yield section, values
             continue
@@ -116,11 +114,11 @@ def _sections(document: Mapping[str, Any], file: Path) -> Iterator[tuple[str, di
 
 
 def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """[platform.NAME], and the tables under it."""
+    """Split [platform.NAME] and its subtables into sections."""
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{file}: {name} under [platform] belongs to no platform.",
-            hint=f"Give the platform a name: [platform.tuna], and {name} under that.",
+            f"{file}: {name} stands under [platform], without a platform's name.",
+            hint="Move it under [platform.NAME], for example [platform.tuna].",
         )
     check_platform(name, str(file))
     tables = {table: values[table] for table in OF_A_PLATFORM if isinstance(values.get(table), dict)}
@@ -130,28 +128,28 @@ def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str,
 
 
 def check_platform(name: str, where: str) -> None:
-    """ConfigError for a name that a further platform can't have."""
+    """ConfigError for an invalid platform name."""
     if name == FIRST:
         raise ConfigError(
-            f"{where}: [platform.{FIRST}] is what [{FIRST}] is called.", hint="Use one of them."
+            f"{where}: [platform.{FIRST}] and [{FIRST}] are the same platform.", hint="Use one of them."
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{where}: {name!r} is no name for a platform.",
-            hint='It has at most 32 letters, digits, "-" and "_", and begins with a letter.',
+            f"{where}: invalid platform name {name!r}.",
+            hint='Use at most 32 letters, digits, "-" and "_", beginning with a letter.',
         )
 
 
 def struct_of(section: str) -> type[msgspec.Struct]:
-    """What a section holds."""
+    """The settings struct of a section."""
     if section in SECTIONS:
         return SECTIONS[section]
     return OF_A_PLATFORM["".join(section.split(".")[2:])]
 
 
 def _hint_for_section(section: str) -> str:
-    """The nearest section, or the section a setting that stands outside one belongs to."""
+    """A hint: the nearest section, or the section of a setting outside any section."""
     for setting in settings():
         if setting.name == section and section != PLATFORMS:
-            return f"It belongs under [{setting.section}]."
+            return f"Move it under [{setting.section}]."
     return nearest(section, [*SECTIONS, PLATFORMS], "[{}]")

@@ -1,4 +1,4 @@
-"""Writes a configuration for a center that has none: every setting with its meaning, those that were said set."""
+"""Writes a new configuration file, with every setting documented."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from qslurm.errors import InvalidInputError
 from qslurm.system.atomic_file import write_atomically
 
 Values = Mapping[str, Mapping[str, Any]]
-"""By section, then by name."""
+"""Values by section, then by name."""
 
 _HEAD = """\
-# qslurm: where C2 is, and how this center's jobs go there. There is no secret in this file; the token has its own.
-# What is commented out shows an example; a setting of the environment (in brackets) wins over the one here.
-# `qslurm doctor` says whether it works.
+# qslurm: this center's access to C2, and defaults of its jobs. This file holds no secret; the token is in its own file.
+# Commented settings show examples. An environment variable (in brackets) takes precedence over the setting.
+# Check it with `qslurm doctor`.
 """
 
 _SECTIONS = {
-    "c2": "The way to C2.",
-    "job": "What a job is given when its submitter does not say.",
-    "agent": "The center's agent, which holds the token for its users; without one commands talk to C2 themselves.",
+    "c2": "Access to C2.",
+    "job": "Defaults of jobs.",
+    "agent": "The center's agent, which holds the token for its users. Without one, commands connect to C2 directly.",
 }
 
 _OF_A_PLATFORM = {
-    "": "The way to the platform {}.",
-    "agent": "The agent for {0}, where it has one: `systemctl enable --now qslurm-agent@{0}`.",
-    "job": "What a job for {} is given, where it differs from [job].",
+    "": "Access to platform {}.",
+    "agent": "The agent for {0}, if it has one: `systemctl enable --now qslurm-agent@{0}`.",
+    "job": "Defaults of jobs for {}, where they differ from [job].",
 }
 
 _MORE = """
@@ -49,7 +49,7 @@ _MORE = """
 
 
 def config_text(values: Values) -> str:
-    """The file's text; ConfigError for a name that is no setting, or a value of the wrong kind.
+    """The file's text; ConfigError for an unknown setting or a value of the wrong type.
 
     A platform of which one setting is said has all of its tables; without one there is an example.
     """
@@ -68,24 +68,24 @@ def config_text(values: Values) -> str:
 
 
 def write_config(path: Path, text: str, *, force: bool) -> None:
-    """Put the file there, readable for all; InvalidInputError if there is one already, or it can't be written."""
+    """Write the file, world-readable; InvalidInputError if it exists or cannot be written."""
     if os.access(path, os.F_OK) and not force:
         raise InvalidInputError(
-            f"There is a configuration in {path} already.",
-            hint="--force replaces it; --file writes elsewhere.",
+            f"The configuration file {path} already exists.",
+            hint="Use --force to overwrite it, or --file to write elsewhere.",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode(), mode=0o644)
     except OSError as error:
         raise InvalidInputError(
-            f"The configuration can't be written to {path}: {error.strerror}.",
-            hint="Run this as root, or write your own with --file.",
+            f"Cannot write the configuration file {path}: {error.strerror}.",
+            hint="Run as root, or use --file to write a file of your own.",
         ) from error
 
 
 def toml(value: object) -> str:
-    """A value as TOML has it."""
+    """Format a value as TOML."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{name} = {toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -107,7 +107,7 @@ def _section(name: str, held: Mapping[str, Any]) -> str:
 
 
 def _of(platform: str, value: object) -> object:
-    """An example for a further platform: two may share no agent and no token."""
+    """An example value for an additional platform, which needs its own agent and token."""
     if not isinstance(value, str):
         return value
     value = re.sub(r"(/qslurm-agent|/qslurm/token)\b", rf"\1-{platform}", value)

@@ -1,4 +1,4 @@
-"""Which platforms a center's configuration names, which of them is meant, and what holds for each.
+"""The platforms of a center's configuration, the selected one, and the settings of each.
 
 `[c2]` with `[agent]` is the platform called c2; each `[platform.NAME]` is another. A setting of the environment is
 about the one platform that the environment means, and so is a flag: what one platform's operators must not
@@ -34,13 +34,13 @@ SYSTEM_FILE = Path("/etc/qslurm/config.toml")
 TOKEN_VARIABLE = "SLURM_JWT"  # noqa: S105 - the variable's name
 PLATFORM_VARIABLE = "QSLURM_PLATFORM"
 WAYS = ("QSLURM_C2_URL", "QSLURM_AGENT", "QSLURM_AGENT_ADDRESS")
-"""What the environment needs to say to make a platform of its own."""
+"""Environment variables that define a platform by themselves."""
 
 PATHS = ("token_file", "ca_file", "socket")
-"""What names a file, which may have any bytes in its name; everything else is text."""
+"""Settings that name a file, whose name may contain any bytes; all others are text."""
 
 OF_THE_WAY = ("url", "user", "api_version", "results_url")
-"""Flags that say how C2 is reached, and as whom."""
+"""Flags that determine how C2 is reached, and as which user."""
 
 
 def load_platforms(
@@ -49,7 +49,7 @@ def load_platforms(
     environ: Mapping[str, str] | None = None,
     system_file: Path = SYSTEM_FILE,
 ) -> Platforms:
-    """All platforms, from flags (by a setting's name), environment and files; see `load_config` for the errors."""
+    """Load all platforms, from flags (by a setting's name), the environment and files; errors as for `load_config`."""
     environ = os.environ if environ is None else environ
     home = Path(environ.get("HOME") or "/")
     written: Sections = {}
@@ -63,7 +63,7 @@ def load_platforms(
 
 @dataclass(frozen=True)
 class Platforms:
-    """The platforms that there are. Nothing of one is looked at before somebody asks for it."""
+    """The configured platforms. A platform's settings are checked on first use."""
 
     written: Sections
     flags: Mapping[str, object]
@@ -72,7 +72,7 @@ class Platforms:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All of them, the usual one first, the others as they stand in the files."""
+        """All names, the default platform first, the others in file order."""
         names = [section.split(".")[1] for section in self.written if section.count(".") == 1]
         if not names or self.written.get(FIRST) or self.written.get("agent") or self._first_by_hand(names):
             names.insert(0, FIRST)
@@ -81,12 +81,12 @@ class Platforms:
 
     @cached_property
     def usual(self) -> str:
-        """The platform of which an id by itself is: as the environment says, else the files; nothing if none do."""
+        """The platform of ids without a prefix: from the environment, else the files; "" if neither names one."""
         return self._usual(list(self.names))
 
     @property
     def said(self) -> str:
-        """The one platform that a flag or the environment names; ConfigError if it is none."""
+        """The platform that a flag or the environment selects; ConfigError if it is unknown."""
         name = str(self.flags.get("platform") or self.environ.get(PLATFORM_VARIABLE) or "")
         if name:
             self._require(name)
@@ -94,7 +94,7 @@ class Platforms:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The platforms to look at: the one that was named, by name or by what only one can have, or all."""
+        """The platforms to query: the one selected by name or by a flag for only one, or all."""
         if self.said:
             return (self.said,)
         if self.usual:
@@ -103,7 +103,7 @@ class Platforms:
         return (self._chosen(),) if only else self.names
 
     def config(self, name: str = "") -> Config:
-        """What holds for a platform, by default the one that is meant.
+        """The settings of a platform, by default the selected one.
 
         ConfigError if there is none of this name, nobody said which, or a value is of the wrong kind.
         """
@@ -115,7 +115,7 @@ class Platforms:
         for setting in settings():
             if (value := self._given(setting, name)) is not None:
                 if setting.name not in PATHS and value != without_surrogates(str(value)):
-                    raise ConfigError(f"{setting.name} is {value!r:.60}, which is not UTF-8 text.")
+                    raise ConfigError(f"{setting.name} is {value!r:.60}, which is not valid UTF-8.")
                 values[setting.section][setting.name] = value
         told = "the flags and the environment"
         by_environment = name == self._of_environment
@@ -135,12 +135,12 @@ class Platforms:
         )
 
     def _held(self, name: str, table: str = "") -> dict[str, Any]:
-        """What the files say; of [job] everything holds for every platform that does not say otherwise."""
+        """The files' settings; [job] applies to every platform that does not override it."""
         general = self.written.get("job", {}) if table == "job" else {}
         return {**general, **self.written.get(section_of(name, table), {})}
 
     def _given(self, setting: Setting, name: str) -> object:
-        """What a flag or the environment says of a setting, if it is about this platform."""
+        """A flag's or the environment's value for a setting, if it applies to this platform."""
         everywhere = setting.section == "job"
         if setting.name in self.flags and (everywhere or name == self._of_flags):
             return self.flags[setting.name]
@@ -153,7 +153,7 @@ class Platforms:
         return said or (FIRST if FIRST in names else names[0] if len(names) == 1 else "")
 
     def _first_by_hand(self, others: list[str]) -> bool:
-        """Whether flags or the environment alone say where the platform called c2 is."""
+        """Whether flags or the environment alone define the platform c2."""
         if self._usual(others):
             return False
         flagged = "url" in self.flags and "platform" not in self.flags
@@ -170,8 +170,8 @@ class Platforms:
     def _chosen(self) -> str:
         if not (name := str(self.flags.get("platform") or self.usual)):
             raise ConfigError(
-                "Nobody said which platform.",
-                hint=f"Say --platform NAME ({', '.join(self.names)}),"
+                "No platform given.",
+                hint=f"Use --platform NAME (configured: {', '.join(self.names)}),"
                 " or set platform under [job] in the configuration.",
             )
         return name
@@ -180,11 +180,11 @@ class Platforms:
         if name in self.names:
             return
         known = list(self.names)
-        raise ConfigError(f"There is no platform {name[:40]!r} here.", hint=nearest(name, known, "{}"))
+        raise ConfigError(f"Unknown platform {name[:40]!r}.", hint=nearest(name, known, "{}"))
 
 
 def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> Iterator[tuple[Path, bool]]:
-    """The files to read, the weakest first, and whether each must be there."""
+    """The files to read, lowest precedence first, and whether each must exist."""
     if environ.get(FILE_VARIABLE):
         yield expanded(environ[FILE_VARIABLE]), True
         return
@@ -195,7 +195,7 @@ def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> Iterato
 
 
 def _is_for_this_user(file: Path) -> bool:
-    """Whether a file can be read, or is the user's own: $HOME may be another's (sudo, setpriv, a service)."""
+    """Whether a file is readable, or belongs to this user: $HOME may be another user's (sudo, setpriv, a service)."""
     try:
         return os.access(file, os.R_OK) or file.lstat().st_uid == os.geteuid()
     except OSError:
@@ -203,7 +203,7 @@ def _is_for_this_user(file: Path) -> bool:
 
 
 def refuse_shared_agents(written: Sections) -> None:
-    """ConfigError for two platforms with one agent: it would take one's jobs to the other."""
+    """ConfigError if two platforms share an agent, which would submit one's jobs to the other."""
     places: dict[tuple[str, object], str] = {}
     for section, values in written.items():
         if section.rpartition(".")[2] != "agent":
@@ -215,5 +215,5 @@ def refuse_shared_agents(written: Sections) -> None:
             if other != section:
                 raise ConfigError(
                     f"[{other}] and [{section}] have the same {name}.",
-                    hint="Each platform has an agent of its own.",
+                    hint="Each platform needs its own agent.",
                 )

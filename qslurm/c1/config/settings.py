@@ -1,4 +1,4 @@
-"""Every setting of a center, declared once: type, default, meaning, environment variable, example.
+"""Every setting of a center: type, default, documentation, environment variable, example.
 
 Whoever documents them, or writes a configuration for others, asks `settings()`.
 """
@@ -21,20 +21,18 @@ if TYPE_CHECKING:
     from qslurm.slurm.rest.endpoint import Endpoint
 
 FIRST = "c2"
-"""The name of the platform that [c2] and [agent] are about."""
+"""Name of the platform configured by [c2] and [agent]."""
 
 
 def _said(doc: str, *, env: str = "", example: object = None, **limits: Any) -> msgspec.Meta:
-    """What is written beside a setting: its meaning, its environment variable, an example, limits to its
-    value.
-    """
+    """A setting's documentation, environment variable, example, and constraints on its value."""
     return msgspec.Meta(
         description=doc, extra={"env": env}, examples=[example] if example is not None else None, **limits
     )
 
 
 class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[c2], or [platform.NAME] where there are several: the way to a C2."""
+    """[c2], or [platform.NAME]: access to a C2."""
 
     url: Annotated[
         str, _said("URL of C2's slurmrestd.", env="QSLURM_C2_URL", example="https://c2.example.org:6820")
@@ -44,7 +42,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _said("URL of C2's job manager.", env="QSLURM_RESULTS_URL", example="https://c2.example.org:8042"),
     ] = ""
     user: Annotated[
-        str, _said("The center's user on C2; by default the token's.", env="QUSER", example="center_a")
+        str, _said("The center's user on C2. Default: the token's user.", env="QUSER", example="center_a")
     ] = ""
     token_file: Annotated[
         str,
@@ -56,12 +54,14 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     api_version: Annotated[
         str,
-        _said("API version of C2's slurmrestd; auto asks it.", env="QSLURM_API_VERSION", example="v0.0.39"),
+        _said(
+            "API version of C2's slurmrestd; auto negotiates it.", env="QSLURM_API_VERSION", example="v0.0.39"
+        ),
     ] = "auto"
     ca_file: Annotated[
         str,
         _said(
-            "Certificate authority that C2's certificate is checked with.",
+            "PEM file with the certificate authority of C2's certificate.",
             env="QSLURM_CA_FILE",
             example="/etc/qslurm/ca.pem",
         ),
@@ -69,7 +69,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pinned_key: Annotated[
         str,
         _said(
-            "C2's public key, as curl's --pinnedpubkey takes it: it is believed, and no other. Without ca_file"
+            "Accept only this public key of C2 (in the form of curl's --pinnedpubkey). Without ca_file"
             " nothing else is looked at.",
             example="sha256//YhKJKSzoTt2b5FP18fvpHo7fJYqQCjAa3HWY3tvRMwE=",
         ),
@@ -77,7 +77,8 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy: Annotated[
         str,
         _said(
-            "HTTP proxy on the way to C2; none is taken from the environment.", example="http://proxy:3128"
+            "HTTP proxy for connections to C2. Proxy variables of the environment are ignored.",
+            example="http://proxy:3128",
         ),
     ] = ""
     tls: Annotated[
@@ -89,9 +90,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             example="optional",
         ),
     ] = "required"
-    timeout_s: Annotated[
-        float, _said("Seconds that an answer of C2 may take to begin.", example=30, gt=0, le=3600)
-    ] = 30.0
+    timeout_s: Annotated[float, _said("Seconds to wait for C2's response.", example=30, gt=0, le=3600)] = 30.0
 
     def endpoint(self, url: str, token: Secret, user: str = "") -> Endpoint:
         """One of C2's two services (`url` or `results_url`), reached as these settings say."""
@@ -101,22 +100,22 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlatformJobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[platform.NAME.job]: what a job for this platform is given, where it differs from [job]."""
+    """[platform.NAME.job]: defaults of jobs for this platform, overriding [job]."""
 
-    backend: Annotated[str, _said("Backend that jobs go to.", env="QSLURM_BACKEND", example="spin2")] = ""
+    backend: Annotated[str, _said("Default backend.", env="QSLURM_BACKEND", example="spin2")] = ""
     shots: Annotated[
         Annotated[int, msgspec.Meta(gt=0)] | None,
-        _said("Shots of a circuit; by default the backend's.", example=1024),
+        _said("Number of shots. Default: the backend's.", example=1024),
     ] = None
-    time_limit: Annotated[str, _said("Time limit, as sbatch takes it.", example="10:00")] = ""
+    time_limit: Annotated[str, _said("Time limit, as for sbatch.", example="10:00")] = ""
     account: Annotated[str, _said("Slurm account on C2.", example="center_a")] = ""
     template_folders: Annotated[
-        list[str], _said("Folders with templates of your own.", example=["/home/ann/templates"])
+        list[str], _said("Directories with your own templates.", example=["/home/ann/templates"])
     ] = []
 
 
 class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
-    """[job]: what a job is given when its submitter does not say."""
+    """[job]: defaults of jobs."""
 
     platform: Annotated[
         str,
@@ -129,7 +128,7 @@ class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
 
 
 class UserLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[agent.users.NAME]: what holds for one user in place of what holds for all; what is not said stays."""
+    """[agent.users.NAME]: limits for one user; what is not set follows [agent]."""
 
     max_open_jobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
     backends: list[str] | None = None
@@ -145,7 +144,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket: Annotated[
         str,
         _said(
-            "Unix socket of the center's agent; where it is set, users need no token.",
+            "Unix socket of the center's agent. If set, users need no token.",
             env="QSLURM_AGENT",
             example="/run/qslurm-agent/agent.sock",
         ),
@@ -161,9 +160,9 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     munge_socket: Annotated[
         str, _said("munged's socket; by default MUNGE's own.", example="/run/munge/munge.socket.2")
     ] = ""
-    state: Annotated[
-        str, _said("Folder in which the agent keeps what is to be sent.", example="/var/lib/qslurm-agent")
-    ] = "/var/lib/qslurm-agent"
+    state: Annotated[str, _said("Directory of the agent's outbox.", example="/var/lib/qslurm-agent")] = (
+        "/var/lib/qslurm-agent"
+    )
     releaser: Annotated[
         str,
         _said(
@@ -173,13 +172,13 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_open_jobs: Annotated[
         int,
         _said(
-            "Jobs (of an array: its tasks) that one user may have open on C2; 0 for any number.",
+            "Maximum open jobs on C2 per user, counting an array's tasks; 0 for no limit.",
             example=100,
             ge=0,
         ),
     ] = 0
     backends: Annotated[
-        list[str], _said("Backends that users may name; all of C2's if empty.", example=["qx", "spin2"])
+        list[str], _said("Backends that users may use; all if empty.", example=["qx", "spin2"])
     ] = []
     accounts: Annotated[
         list[str],
@@ -199,7 +198,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, as documentation needs it."""
+    """One setting, for documentation."""
 
     section: str
     name: str
@@ -216,11 +215,11 @@ OF_A_PLATFORM: Mapping[str, type[msgspec.Struct]] = {
     "agent": AgentSettings,
     "job": PlatformJobSettings,
 }
-"""What [platform.NAME] and the tables under it hold."""
+"""The sections of one platform: [platform.NAME] and its subtables."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The settings as they hold for one platform.
+    """The effective settings of one platform.
 
     `token` is the one that the environment gave, if it did; `own_token` says that the user has named a token's file.
     `own_way` is a flag about the way to C2, such as --url, if there was one.
@@ -241,23 +240,23 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def section(self) -> str:
-        """The section of a configuration file that says where this platform is."""
+        """The configuration section of this platform."""
         return section_of(self.platform)
 
     def template_folders(self) -> list[Path]:
-        """Where templates are looked for, before the shipped ones."""
+        """Directories searched for templates before the shipped ones."""
         own = user_folder(self.home)
         readable = os.access(own, os.R_OK | os.X_OK)  # $HOME may be another user's
         return [*map(expanded, self.job.template_folders), *([own] if readable else [])]
 
 
 def expanded(path: str) -> Path:
-    """A path that a setting names, with `~` as a shell reads it: as it stands where nobody knows whose home it is."""
+    """A setting's path with `~` expanded; unchanged if the home directory is unknown."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a user whom nobody knows
 
 
 def section_of(platform: str, table: str = "") -> str:
-    """The section in which a platform's settings stand, or one of its tables (`agent`, `job`)."""
+    """The section of a platform's settings, or of one of its tables (`agent`, `job`)."""
     if platform == FIRST:
         return table or FIRST
     return f"platform.{platform}.{table}" if table else f"platform.{platform}"
@@ -265,12 +264,12 @@ def section_of(platform: str, table: str = "") -> str:
 
 @cache
 def settings() -> tuple[Setting, ...]:
-    """All settings there are, in the order in which they are documented."""
+    """All settings, in the order of the documentation."""
     return tuple(setting for section, struct in SECTIONS.items() for setting in settings_of(section, struct))
 
 
 def settings_of(section: str, struct: type[msgspec.Struct]) -> Iterator[Setting]:
-    """What can be set in a section that such a struct holds."""
+    """The settings of a section's struct."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
         said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))

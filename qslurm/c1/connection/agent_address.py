@@ -1,4 +1,4 @@
-"""Where the agent listens for compute nodes, as text; by itself, because each command there reads it."""
+"""Parses the agent's TCP address; a module of its own because every command on a compute node imports it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(f"{text!r} is no address.", hint="Write a host and a port: head1:8043.")
+        raise ConfigError(f"Invalid address {text!r}.", hint="Use HOST:PORT, for example head1:8043.")
     return host, int(port)

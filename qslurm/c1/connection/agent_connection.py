@@ -1,4 +1,4 @@
-"""The way to C2 by the center's agent: a connection like the direct one, without a token."""
+"""A connection to C2 through the center's agent: the same interface as the direct one, without a token."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_S = 60.0
-"""The agent answers within its patience, or C2's time-out."""
+"""Margin in seconds for the agent's answer beyond its own time-outs."""
 
 AGAIN_S = 1.0
-"""Between two questions to an agent that does not answer."""
+"""Seconds between retries while the agent does not answer."""
 
 AT_LEAST_S = 0.1
-"""Between two looks at a job, however often it changes."""
+"""Minimum seconds between two polls of a job."""
 
 SILENT_S = 120.0
-"""The releaser asks the agent every 30 s, or oftener."""
+"""The releaser polls the agent at least every 30 s."""
 
 
 class AgentConnection(Center):
-    """A center's connection to C2 for a user of the center, who is known to its agent."""
+    """A center's connection to C2 for a user whom the agent authenticates."""
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -53,34 +53,34 @@ class AgentConnection(Center):
 
     @cached_property
     def slurm(self) -> AgentSlurm:
-        """C2's slurmrestd, as far as this user's jobs go."""
+        """C2's slurmrestd, restricted to this user's jobs."""
         return AgentSlurm(self._line, self._say)
 
     @cached_property
     def results(self) -> AgentJobManager:
-        """C2's job manager, as far as this user's jobs go."""
+        """C2's job manager, restricted to this user's jobs."""
         from qslurm.c1.connection.agent_job_manager import AgentJobManager
 
         return AgentJobManager(self._line)
 
     @property
     def has_platform(self) -> bool:
-        """The agent knows whether there is a job manager."""
+        """Whether a job manager is configured; the agent knows."""
         return True
 
     def status(self) -> AgentStatus:
-        """How the agent is, and the token it holds."""
+        """The status of the agent and its token."""
         return self._line.ask(GetStatus(), AgentStatus)
 
     def delay(self, waited_s: float) -> float:
-        """The agent says when the job changes: it is asked again only to be sure."""
+        """Seconds until the next poll: the agent reports changes, so this is only a fallback."""
         from qslurm.c1.connection.polling import LONGEST_DELAY_S
 
         del waited_s
         return LONGEST_DELAY_S
 
     def pause(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
-        """Wait until the job is another than it was, but no longer than so many seconds; how it is then."""
+        """Wait until the job changes, at most this many seconds."""
         from qslurm.protocol.job_changes import mark
 
         began, least, tasks = time.monotonic(), min(seconds, AGAIN_S), None
@@ -95,40 +95,40 @@ class AgentConnection(Center):
         return tasks
 
     def moved(self, since: int, patience_s: float) -> Moved:
-        """Which of the user's jobs have changed since an answer had this number: once some have, or after so long."""
+        """The user's jobs that changed after an answer with this number; waits for changes up to a time-out."""
         return self._line.ask(GetMoved(since, patience_s), Moved)
 
     @property
     def submissions_at_once(self) -> int:
-        """As many as keep the agent's lanes busy: what comes while its disk is, goes together on it."""
+        """Concurrent submissions that keep the agent's senders busy."""
         return 16
 
     @cached_property
     def follow_ups(self) -> str:
-        """Under which name the agent's releaser knows follow-ups; nothing if there is no releaser."""
+        """The platform's name in follow-ups; "" if the agent has no releaser."""
         found = self._line.ask(WhoReleases(), Releasing)
         if found.name and found.silent_s > SILENT_S:
             self._say(
-                f"The center's releaser was not heard for {found.silent_s / 60:.0f} min: tell the center's admins."
+                f"The center's releaser has not been seen for {found.silent_s / 60:.0f} min. Tell the center's admins."
             )
         return found.name
 
     def depend(self, *, waits: str = "", followed: bool = False) -> None:
-        """What is submitted from now on is waited for by a job of C1, or has a follow-up there."""
+        """Bind later submissions to a job of C1 that waits for them, or that follows them."""
         self.slurm.waits, self.slurm.followed = waits, followed
 
     def be_patient(self, seconds: float) -> None:
-        """Wait for so long until C2 has what is submitted; it is safe on the agent's disk meanwhile."""
+        """Wait this long for C2 to accept later submissions, which the agent keeps on disk meanwhile."""
         self.slurm.patience_s = seconds
 
     def let_go(self, key: str) -> None:
-        """A submission goes on without the job of C1 that waited for it."""
+        """Unbind a submission from the C1 job that waited for it."""
         self._line.ask(LetGo(key), type(None))
 
     def ask(self, question: Question, answer: type[T]) -> T:
-        """The agent's answer to any question."""
+        """Send a request and return the agent's answer."""
         return self._line.ask(question, answer)
 
     def close(self) -> None:
-        """Hang up; what is used again connects again."""
+        """Close the connection; the next request reconnects."""
         self._line.close()

@@ -1,4 +1,4 @@
-"""What commands ask of C2's job manager, by the center's agent."""
+"""The interface of C2's job manager, served by the center's agent."""
 
 from __future__ import annotations
 
@@ -27,73 +27,73 @@ if TYPE_CHECKING:
 
 
 class AgentJobManager:
-    """What commands ask of C2's job manager, asked of the agent."""
+    """The job manager's interface, served by the agent."""
 
     def __init__(self, line: AgentSocket) -> None:
         self._line = line
 
     def job(self, job_id: int) -> dict[str, Any]:
-        """What the platform knows of one of the user's jobs."""
+        """The platform's record of one of the user's jobs."""
         return self._line.ask(AskPlatform("job", job_id), dict[str, Any])
 
     def results(self, job_id: int) -> dict[str, Any]:
-        """What one of the user's jobs has measured or computed."""
+        """The results of one of the user's jobs."""
         return self._line.ask(AskPlatform("results", job_id), dict[str, Any])
 
     def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """What each of these of the user's jobs has measured or computed, or its `error`; of some at least."""
+        """The results, or the `error`, of each of these jobs of the user; at least of the first ones."""
         return self._line.ask(GetResults(list(job_ids)), list[dict[str, Any]])
 
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
-        """The latest of the user's jobs that the platform has run."""
+        """The user's latest jobs that the platform has run."""
         return self._line.ask(GetEnded(limit), list[dict[str, Any]])
 
     def queue(self) -> Line:
-        """The user's jobs, with their places in line."""
+        """The user's jobs with their queue positions."""
         from qslurm.protocol.job_changes import Line
 
         return self._line.ask(GetQueue(), Line)
 
     def places(self) -> list[tuple[int, int]]:
-        """The places in line of the user's jobs."""
+        """The queue positions of the user's jobs."""
         return self.queue().places
 
     def loads(self) -> list[Load]:
-        """How many jobs of all centers wait and run in each partition."""
+        """The numbers of pending and running jobs of all centers, by partition."""
         from qslurm.protocol.job_changes import Load
 
         return self._line.ask(GetLoads(), list[Load])
 
     def changes(self, since: str, wait_s: int) -> Page:
-        """Only the agent itself follows what changes."""
+        """Not supported: only the agent itself follows changes."""
         del since, wait_s
-        raise UnknownJobError("The center's agent has no list of changes; it is asked for jobs.")
+        raise UnknownJobError("The center's agent offers no list of changes.")
 
     def starts(self, key: str) -> list[dict[str, Any]]:
-        """Every start of one of the user's submissions that the platform knows, newest first."""
+        """Every start of one of the user's submissions, newest first."""
         return self._line.ask(GetStarts(key), list[dict[str, Any]])
 
     def usage(self, since: int, until: int) -> list[dict[str, Any]]:
-        """What the user's jobs have used in a time (Unix seconds)."""
+        """The user's usage in a period (Unix seconds)."""
         return self._line.ask(GetUsage(since, until), list[dict[str, Any]])
 
     def backends(self) -> list[dict[str, Any]]:
-        """The platform's backends and how they are."""
+        """The platform's backends and their states."""
         return self._line.ask(GetBackends(), list[dict[str, Any]])
 
     def limits(self) -> list[dict[str, Any]]:
-        """The backends as the agent knows them, without asking C2 for long."""
+        """The backends as last seen by the agent, without waiting for C2."""
         return self._line.ask(GetBackends(at_hand=True), list[dict[str, Any]])
 
     def sessions(self) -> dict[str, Any]:
-        """Where C2 lets the clients of sessions in, and the certificate by which that is known."""
+        """Address and certificate of C2's session server."""
         return self._line.ask(GetSessions(), dict[str, Any])
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
-        """What the job has written from `offset` on, as much as comes at once, and the offset of what follows."""
+        """A piece of the job's output from `offset`, and the offset after it."""
         piece = self._line.ask(GetLog(job_id, offset), Piece)
         return piece.data, piece.next_offset
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._line.close()

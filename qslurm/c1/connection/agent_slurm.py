@@ -1,4 +1,4 @@
-"""What commands ask of C2's slurmrestd, by the center's agent."""
+"""The interface of the slurmrestd client, served by the center's agent."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest import Submitted
 
 ASKED_S = 20.0
-"""The agent answers within this time how a submission is."""
+"""Time-out in seconds of the agent's answer about a submission."""
 
 GIVE_UP_S = 60.0
-"""A submission that the agent may have is asked for so long before nobody knows."""
+"""Seconds to query the agent about an unconfirmed submission before giving up."""
 
 
 class AgentSlurm:
-    """What commands ask of a slurmrestd client, asked of the agent."""
+    """The slurmrestd client's interface, served by the agent."""
 
     def __init__(self, line: AgentSocket, say: Callable[[str], None]) -> None:
         self._line = line
         self._say = say
         self.waits, self.followed = "", False
         self.patience_s = math.inf
-        """How long a submission that the agent has is waited for until C2 has it, too."""
+        """Seconds to wait for C2 to accept a submission that the agent has."""
 
     @cached_property
     def _facts(self) -> Facts:
@@ -55,11 +55,11 @@ class AgentSlurm:
 
     @property
     def api_version(self) -> str:
-        """The version that the agent speaks with C2."""
+        """The API version between the agent and C2."""
         return self._facts.api_version
 
     def submit(self, payload: dict[str, Any]) -> Submitted:
-        """Leave a payload with the agent, and wait until C2 has taken it.
+        """Submit a payload through the agent, and wait until C2 has accepted it.
 
         It may be asked again and again: the agent knows a submission by its key. UncertainError if the agent is gone
         for long after it may have heard of it, KeptError if C2 has not taken it in `patience_s`.
@@ -67,8 +67,8 @@ class AgentSlurm:
         key = Comment.parse(str(payload["job"].get("comment", ""))).key
         if not key:
             raise InvalidInputError(
-                "The payload's comment has no key, by which the center's agent knows a submission from another.",
-                hint="Begin the comment with `qslurm key=…`, any word of 8 to 128 letters that was never used.",
+                "The payload's comment has no submission key, which the center's agent requires.",
+                hint="Begin the comment with `qslurm key=KEY`, where KEY is unique and has 8 to 128 letters.",
             )
         question = Submit(key, payload, waits=self.waits, followed=self.followed)
         began = heard = time.monotonic()
@@ -83,7 +83,7 @@ class AgentSlurm:
                     raise
                 if time.monotonic() - heard > GIVE_UP_S:
                     raise UncertainError(
-                        "The center's agent does not answer any more, and may have the job.", hint=error.hint
+                        "The center's agent stopped answering, and may have the job.", hint=error.hint
                     ) from error
                 time.sleep(1.0)
                 continue
@@ -93,11 +93,11 @@ class AgentSlurm:
             reason = submission.reason or "C2 has not answered yet."
             if time.monotonic() - began >= self.patience_s:
                 raise KeptError(
-                    f"{reason} The center's agent has the job on its disk, and sends it once C2 answers.",
-                    hint=f"Don't submit it again; `qslurm queue --key {key}` shows it.",
+                    f"{reason} The center's agent keeps the job and submits it when C2 answers.",
+                    hint=f"Do not submit it again; `qslurm queue --key {key}` shows it.",
                 )
             if reason != said:
-                self._say(f"{reason} The center's agent has the job, and goes on trying.")
+                self._say(f"{reason} The center's agent has the job, and keeps trying.")
                 said = reason
 
     def job(self, job_id: int) -> JobInfo:
@@ -113,7 +113,7 @@ class AgentSlurm:
         return self._line.ask(GetTasks(job_id), list[JobInfo])
 
     def accounted_tasks(self, job_id: int) -> list[JobInfo]:
-        """What C2's accounting knows of an array of the user's."""
+        """C2's accounting records of one of the user's arrays."""
         return self._line.ask(GetAccounted(0, job_id), list[JobInfo])
 
     def partitions(self) -> dict[str, str]:
@@ -121,19 +121,17 @@ class AgentSlurm:
         return self._line.ask(GetPartitions(), dict[str, str])
 
     def accounted(self, since: int) -> list[JobInfo]:
-        """The user's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
+        """The user's jobs in C2's accounting that existed after a time (Unix seconds)."""
         return self._line.ask(GetAccounted(since), list[JobInfo])
 
     def cancel(self, job_id: int, task: int | None = None) -> list[str]:
-        """Cancel one of the user's jobs, or one task of an array; C2's warnings."""
+        """Cancel one of the user's jobs, or one array task; returns C2's warnings."""
         return self._line.ask(CancelJob(job_id, task), list[str])
 
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
-        """Hold one of the user's jobs that wait, or release it; C2's warnings."""
+        """Hold or release one of the user's pending jobs; returns C2's warnings."""
         if set(fields) != {"hold"}:
-            raise InvalidInputError(
-                "The center's agent can hold jobs and release them, and change nothing else."
-            )
+            raise InvalidInputError("The center's agent can only hold and release jobs.")
         return self._line.ask(UpdateJob(job_id, bool(fields["hold"])), list[str])
 
     def find_by_key(self, key: str) -> JobInfo | None:
@@ -142,5 +140,5 @@ class AgentSlurm:
         return found[0] if found else None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._line.close()

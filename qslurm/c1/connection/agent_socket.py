@@ -1,4 +1,4 @@
-"""A connection to the center's agent: one question after the other."""
+"""A connection to the center's agent, one request at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class AgentSocket:
-    """A connection to the agent, made when it is needed."""
+    """A connection to the agent, opened on first use."""
 
     def __init__(self, settings: AgentSettings, timeout_s: float) -> None:
         self._settings = settings
@@ -36,10 +36,10 @@ class AgentSocket:
         self._link: BlockingConnection | None = None
         self._sign: Any = None
         self.asked = False
-        """Whether the agent may have heard the last question."""
+        """Whether the agent may have received the last request."""
 
     def ask(self, question: Question, answer: type[T]) -> T:
-        """The answer; the error that the agent says, or UnreachableError.
+        """Send a request and return the answer; raises the agent's error, or UnreachableError.
 
         Every question may be asked twice, so a kept connection that turns out to be closed is made anew.
         """
@@ -68,19 +68,19 @@ class AgentSocket:
             return msgspec.convert(said.value, answer)
         except msgspec.ValidationError as error:
             raise UnreachableError(
-                f"The center's agent at {self._where} answers otherwise than this qslurm expects.",
-                hint="Is qslurm on this host as new as the agent?",
+                f"The center's agent at {self._where} sent an answer that this version of qslurm cannot read.",
+                hint="Install the same version of qslurm on this host and the agent's.",
             ) from error
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._link is not None:
             self._link.close()
             self._link = None
 
     @property
     def _by_socket(self) -> bool:
-        """On the agent's own host it is asked by its socket, elsewhere by its address."""
+        """Connect by the Unix socket on the agent's host, elsewhere by its address."""
         return bool(self._settings.socket) and (
             not self._settings.address or Path(self._settings.socket).exists()
         )

@@ -1,4 +1,4 @@
-"""Connecting to C2's slurmrestd without asking each time which API version it speaks.
+"""Connects to C2's slurmrestd, and caches its API version.
 
 The answer is remembered in one small file, by URL. It is a convenience: a file that is lost, broken or can't
 be written costs one question, never a submission.
@@ -24,7 +24,7 @@ _LARGEST = 64 * 1024
 
 
 def connect(config: Config, token: Secret, *, user: str | None = None) -> SlurmrestClient:
-    """A client for the configured C2; nothing is sent yet. `user` is for when the token knows better.
+    """A client for the configured C2; sends nothing yet. `user` overrides the configured user.
 
     ConfigError when nobody said where C2 is.
     """
@@ -42,7 +42,7 @@ def connect(config: Config, token: Secret, *, user: str | None = None) -> Slurmr
 
 
 def cache_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Where versions are remembered: under $XDG_CACHE_HOME, else ~/.cache."""
+    """The cache directory: under $XDG_CACHE_HOME, else ~/.cache."""
     environ = os.environ if environ is None else environ
     base = environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if base.startswith("/") else Path(environ.get("HOME") or "/") / ".cache"
@@ -50,18 +50,18 @@ def cache_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 class VersionCache:
-    """Remembers which version each URL spoke. Never raises: what can't be read or written is not remembered."""
+    """A cache of API versions by URL. Never raises: unreadable or unwritable entries are skipped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, url: str) -> str | None:
-        """The version that this URL spoke last, if anybody remembers."""
+        """The cached version of this URL, or None."""
         version = self._read().get(_key(url))
         return version if isinstance(version, str) else None
 
     def put(self, url: str, version: str) -> None:
-        """Remember the version that this URL speaks."""
+        """Cache the version of this URL."""
         known = self._read()
         if known.get(_key(url)) == version:
             return
@@ -82,5 +82,5 @@ class VersionCache:
 
 
 def _key(url: str) -> str:
-    """A URL's name in the file; not the URL, which is nobody's business in a cache."""
+    """The URL's hash, so that the cache does not reveal the URL."""
     return hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]

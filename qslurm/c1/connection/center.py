@@ -1,4 +1,4 @@
-"""A center's connection to C2: slurmrestd for jobs, the job manager for results; directly, or by the center's agent."""
+"""A center's connection to C2's slurmrestd and job manager, directly or through the center's agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) -> Center:
-    """The way to C2 that the configuration says; nothing is sent yet.
+    """The configured connection to C2; sends nothing yet.
 
     By the center's agent if there is one, unless the user has a token in the environment or has named its file;
     InvalidInputError for a flag that would be about the way to C2 then, and that the agent would not hear of.
@@ -28,8 +28,8 @@ def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) 
     if by_agent(config):
         if config.own_way:
             raise InvalidInputError(
-                f"Here the center's agent is asked, which has its own way to C2: {config.own_way} means nothing to it.",
-                hint="Leave it out; or give --token-file as well, to go to C2 without the agent.",
+                f"{config.own_way} has no effect: this host submits through the center's agent.",
+                hint="Omit it, or add --token-file to connect to C2 without the agent.",
             )
         from qslurm.c1.connection.agent_connection import AgentConnection
 
@@ -38,12 +38,12 @@ def open_center(config: Config, *, say: Callable[[str], None] = lambda _: None) 
 
 
 def by_agent(config: Config) -> bool:
-    """Whether commands ask the center's agent, and not C2 itself."""
+    """Whether commands use the center's agent instead of C2 directly."""
     return bool(config.agent.socket or config.agent.address) and config.token is None and not config.own_token
 
 
 class Center:
-    """A center as C2 sees it. Connections are made when they are first used.
+    """A center's connection to C2, opened on first use.
 
     `token` is shown to C2, if it is given, instead of the one that the configuration names.
     """
@@ -55,7 +55,7 @@ class Center:
 
     @cached_property
     def token(self) -> Secret:
-        """The center's token, checked for its file's mode and its expiry; TokenError otherwise."""
+        """The center's token; TokenError if its file's mode is unsafe or it has expired."""
         from qslurm.c1.config.center_config import load_token
 
         return load_token(self.config)
@@ -69,40 +69,40 @@ class Center:
 
     @cached_property
     def results(self) -> Platform:
-        """C2's job manager; ConfigError when nobody said where it is."""
+        """C2's job manager; ConfigError if its URL is not set."""
         return self.job_manager
 
     @cached_property
     def job_manager(self) -> JobManagerClient:
-        """The same, as it answers centers and no users: it renews tokens, too."""
+        """The job manager's client for centers, which can also renew tokens."""
         from qslurm.c1.connection.job_manager import JobManagerClient
 
         if not self.config.c2.results_url:
             raise ConfigError(
-                "Nobody said where C2's job manager is, which keeps results and logs.",
-                hint=f"Set results_url under [{self.config.section}] in the config, QSLURM_RESULTS_URL,"
+                "No URL given for C2's job manager, which serves results and logs.",
+                hint=f"Set results_url under [{self.config.section}] in the configuration, QSLURM_RESULTS_URL,"
                 " or --results-url.",
             )
         return JobManagerClient(self.config.c2.endpoint(self.config.c2.results_url, self.token))
 
     @property
     def prefix(self) -> str:
-        """What stands before an id of this platform's jobs, so that commands find them; often nothing."""
+        """The prefix of this platform's job ids; "" for the default platform."""
         return self.config.prefix
 
     @property
     def has_platform(self) -> bool:
-        """Whether somebody said where the job manager is."""
+        """Whether a job manager is configured."""
         return bool(self.config.c2.results_url)
 
     def delay(self, waited_s: float) -> float:
-        """How long to pause before the next look, after so many seconds of waiting."""
+        """Seconds until the next poll, after this many seconds of waiting."""
         from qslurm.c1.connection.polling import next_delay
 
         return next_delay(waited_s)
 
     def pause(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
-        """Wait before the next look at a job: so long, or less if it is known to have changed.
+        """Wait before the next poll of a job, less if it is known to have changed.
 
         How it is then, with the other tasks of its array, where somebody tells; else who waits must ask.
         """
@@ -111,26 +111,26 @@ class Center:
         return None
 
     def moved(self, since: int, patience_s: float) -> Moved | None:
-        """Which jobs have changed since an answer had this number, once there are some; None where nobody tells."""
+        """The jobs that changed after an answer with this number; None if changes are not reported."""
         del since, patience_s
         return None
 
     @property
     def submissions_at_once(self) -> int:
-        """How many may be under way: more are not faster, slurmctld takes them one by one."""
+        """Concurrent submissions; more are not faster, since slurmctld handles one at a time."""
         return 4
 
     @property
     def follow_ups(self) -> str:
-        """Under which name follow-ups are known to who releases them; nothing without an agent that has a releaser."""
+        """The platform's name in follow-ups; "" without an agent that has a releaser."""
         return ""
 
     def depend(self, *, waits: str = "", followed: bool = False) -> None:
-        """What is submitted from now on has dependants on C1, which only an agent can look after."""
+        """Bind later submissions to jobs of C1; only an agent supports this."""
         del waits, followed
 
     def be_patient(self, seconds: float) -> None:
-        """How long what is submitted from now on may wait for C2 where an agent keeps it; nobody does without one."""
+        """How long later submissions may wait in an agent's outbox; without an agent, no effect."""
         del seconds
 
     def let_go(self, key: str) -> None:

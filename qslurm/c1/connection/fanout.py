@@ -67,6 +67,6 @@ def ask_each(
 
 def _silent(patience_s: float) -> UnreachableError:
     return UnreachableError(
-        f"C2 has said nothing for {patience_s:g} s.",
-        hint="--platform waits for one as long as its timeout_s.",
+        f"No answer from C2 for {patience_s:g} s.",
+        hint="Use --platform NAME to wait for its full timeout_s.",
     )

@@ -245,10 +245,10 @@ class JobManagerClient:
             return distrusted
         what = what_happened(error, timeout_s)
         if never_sent(error):
-            what = f"can't be reached{by_proxy(error)}: {why(error)}"
+            what = f"is unreachable{by_proxy(error)}: {why(error)}"
         return UnreachableError(
             f"C2's job manager at {self._url} {what}.",
-            hint="Results are kept there; ask again later, or check results_url.",
+            hint="Results are kept there. Try again later, or check results_url.",
         )
 
 
@@ -279,14 +279,12 @@ def _readable(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _too_deep(what: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{what} is {TOO_DEEP} and can't be read.", hint="Let finalize return a flatter dict."
-    )
+    return InvalidInputError(f"{what} is {TOO_DEEP} to be read.", hint="Return a flatter dict from finalize.")
 
 
 def _not_a_job_manager(url: str) -> UnreachableError:
     return UnreachableError(
-        f"What answers at {url} is not qslurm's job manager.", hint="Check results_url (QSLURM_RESULTS_URL)."
+        f"{url} is not a qslurm job manager.", hint="Check results_url (QSLURM_RESULTS_URL)."
     )
 
 
@@ -305,15 +303,15 @@ def _error(answer: Answer, url: str) -> QslurmError:
 def _unsaid(status: int, url: str) -> QslurmError:
     """The error for an answer that only its HTTP status explains: it is a proxy's, or the job manager is at its end."""
     if status == 401:
-        return TokenError("C2 refused the token.", hint="Look at it with `qslurm token check`.")
+        return TokenError("C2 refused the token.", hint="Check it with `qslurm token check`.")
     if status == 403:
         return TokenError(
-            f"What stands before C2's job manager at {url} does not let us in (HTTP 403).",
+            f"A proxy in front of C2's job manager at {url} refused the request (HTTP 403).",
             hint="Ask your center's admins, or C2's operators.",
         )
     if status >= 500:
         return UnreachableError(
-            f"C2's job manager at {url} is not there, or in trouble (HTTP {status}).",
-            hint="Results are kept there; ask again later.",
+            f"C2's job manager at {url} is down or failing (HTTP {status}).",
+            hint="Results are kept there. Try again later.",
         )
     return _not_a_job_manager(url)

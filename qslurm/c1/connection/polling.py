@@ -1,4 +1,4 @@
-"""Waiting for a job on C2: how often to ask, and how long a silence is believed to be a passing one."""
+"""Polls a job on C2 until it ends: how often, and how long an unreachable C2 is tolerated."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from qslurm.errors import TimedOutError, UnknownJobError, UnreachableError
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
 PATIENCE_S = 120.0
-"""Seconds without an answer after which a wait gives up; the job itself goes on."""
+"""Seconds without an answer after which a wait gives up; the job continues."""
 
 
 class Watched(Protocol):
-    """What can be waited for: a job, or many."""
+    """What can be waited for: a job, or several."""
 
     @property
     def is_final(self) -> bool:
-        """Whether there is nothing left to wait for."""
+        """Whether it has ended."""
 
     @property
     def word(self) -> str:
-        """How it is."""
+        """Its state, as text."""
 
     @property
     def why(self) -> str:
-        """Why it waits."""
+        """The reason for its state."""
 
 
 Thing = TypeVar("Thing", bound=Watched)
@@ -36,7 +36,7 @@ Thing = TypeVar("Thing", bound=Watched)
 
 @dataclass(frozen=True)
 class Poll:
-    """One look: what C2 said, or for how many seconds it has said nothing, and why (`unheard`)."""
+    """The result of one poll: the job, or for how many seconds C2 has not answered, and why (`unheard`)."""
 
     job: Watched | None
     silent_s: float
@@ -45,27 +45,27 @@ class Poll:
 
 
 class Silences:
-    """Says once that C2 does not answer, and once that it does again: who waits should not wonder for two minutes."""
+    """Reports once that C2 does not answer, and once that it answers again."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._silent = False
 
     def unheard(self, why: str) -> None:
-        """C2 has not answered; `why` is a sentence."""
+        """Report that C2 has not answered; `why` is a sentence."""
         if not self._silent:
             self._silent = True
-            self._say(f"{why} Trying again, for {PATIENCE_S:g} s at most; the job itself goes on.")
+            self._say(f"{why} Retrying for at most {PATIENCE_S:g} s; the job continues.")
 
     def heard(self) -> None:
-        """C2 has answered."""
+        """Report that C2 has answered."""
         if self._silent:
             self._silent = False
-            self._say("C2 answers again.")
+            self._say("C2 is reachable again.")
 
 
 def next_delay(waited_s: float) -> float:
-    """Seconds until the next question: a tenth of the time waited so far, within bounds.
+    """Seconds until the next poll: a tenth of the time waited so far, within bounds.
 
     So a job of a few seconds is seen within a fraction of one, and a job of an hour costs C2 six questions a minute.
     """
@@ -82,7 +82,7 @@ def wait_until_final(
     sleep: Callable[[float], None] = time.sleep,
     delay: Callable[[float], float] = next_delay,
 ) -> Thing:
-    """Ask until the job has ended, and return how.
+    """Poll until the job has ended, and return it.
 
     `delay` says how long to sleep, by the seconds waited so far.
 
@@ -97,7 +97,7 @@ def wait_until_final(
             unheard, silent = error.message, clock() - heard
             if silent > PATIENCE_S:
                 raise UnreachableError(
-                    f"C2 has not answered for {silent:.0f} s; the job itself goes on. {unheard}",
+                    f"C2 has not answered for {silent:.0f} s; the job continues. {unheard}",
                     hint=error.hint,
                 ) from error
             on_poll(Poll(None, silent, clock() - start, unheard))
@@ -109,8 +109,10 @@ def wait_until_final(
         waited = clock() - start
         if timeout_s is not None and waited >= timeout_s:
             if unheard:
-                raise TimedOutError(f"{what}: C2 does not answer, and {timeout_s:g} s are over. {unheard}")
-            raise TimedOutError(f"{what} had not ended after {timeout_s:g} s; it goes on.")
+                raise TimedOutError(
+                    f"{what}: gave up after {timeout_s:g} s without an answer from C2. {unheard}"
+                )
+            raise TimedOutError(f"{what} has not ended after {timeout_s:g} s; it continues.")
         pause = delay(waited)
         sleep(pause if timeout_s is None else min(pause, max(0.0, timeout_s - waited)))
 
@@ -124,7 +126,7 @@ def follow(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Pass on what `read` gives from an offset (a piece, and the offset behind it), as it comes, until `ended`.
+    """Copy pieces that `read` returns (a piece and the next offset) until `ended`.
 
     Something new is looked for often while there is some, else as often as `wait_until_final` asks. UnknownJobError
     of `read` means that there is nothing yet, or after the end that there is nothing at all. An UnreachableError is

@@ -1,4 +1,4 @@
-"""Asking C2 for a fresh token, and when: in C2's time, whatever this machine's clock says."""
+"""Renews the center's token, by C2's clock."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config
 
 SHARE = 0.8
-"""Of a token's life, after which it is renewed."""
+"""Fraction of a token's lifetime after which it is renewed."""
 
 SPREAD = 0.02
-"""Up to so much of it earlier, by chance: what was issued in one night is not renewed in one second."""
+"""Random part of the lifetime by which it is renewed earlier, to spread renewals."""
 
 
 class Renews(Protocol):
-    """What is asked of C2's job manager; see JobManagerClient."""
+    """The part of JobManagerClient that renewal uses."""
 
     def renewal(self, *, only_look: bool) -> dict[str, Any]: ...  # noqa: D102
     def clock(self) -> float: ...  # noqa: D102
 
 
 class Fresh(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that C2 has given, what it says, and when renewals end (Unix seconds; None: nobody said)."""
+    """A renewed token with its claims, and the end of renewals (Unix seconds; None if unknown)."""
 
     token: Secret
     claims: Claims
@@ -41,7 +41,7 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def due(claims: Claims, *, issued: float, chance: float) -> tuple[float, float]:
-    """When a token is to be renewed, and when it is high time (half of what then remains is over), in Unix seconds.
+    """When a token is due for renewal, and when it is overdue, in Unix seconds.
 
     `issued` counts for a token that doesn't say when it was issued; `chance`, from 0 to 1, is how early it is.
     """
@@ -52,31 +52,31 @@ def due(claims: Claims, *, issued: float, chance: float) -> tuple[float, float]:
 
 
 def ends_soon(claims: Claims, until: int | None) -> bool:
-    """Whether renewals end before a token that takes this one's place would have lived as long."""
+    """Whether renewals end before a renewed token would expire."""
     if until is None or claims.issued is None or claims.expires is None:
         return False
     return until < 2 * claims.expires - claims.issued
 
 
 def renewable_until(platform: Renews) -> int | None:
-    """Until when C2 renews our token; TokenError if it doesn't, UnreachableError if it doesn't say."""
+    """The end of C2's renewals; TokenError if it allows none, UnreachableError if it does not answer."""
     return _number(_asked(platform, only_look=True), "renewable_until")
 
 
 def fresh_token(platform: Renews, old: Claims) -> Fresh:
-    """A token in place of one that says `old`; TokenError if C2 gives none, UnreachableError for what can't be one."""
+    """A new token to replace `old`; TokenError if C2 issues none, UnreachableError for an invalid response."""
     document = _asked(platform, only_look=False)
     try:
         token = clean(str(document["token"]))
         claims = inspect(token.reveal())
     except (KeyError, TokenError) as error:
         raise UnreachableError(
-            "C2's answer to the renewal has no token in it.", hint="Tell C2's operators."
+            "C2's response to the renewal contains no token.", hint="Tell C2's operators."
         ) from error
     if (claims.user, claims.key_id) != (old.user, old.key_id):
-        raise UnreachableError("C2 gave another center's token.", hint="Tell C2's operators.")
+        raise UnreachableError("C2 sent another center's token.", hint="Tell C2's operators.")
     if claims.expires is None or (old.expires is not None and claims.expires <= old.expires):
-        raise UnreachableError("C2 gave a token that lives no longer.", hint="Tell C2's operators.")
+        raise UnreachableError("C2 sent a token that does not expire later.", hint="Tell C2's operators.")
     return Fresh(token=token, claims=claims, until=_number(document, "renewable_until"))
 
 
@@ -86,7 +86,7 @@ def _asked(platform: Renews, *, only_look: bool) -> dict[str, Any]:
     except UnknownJobError as error:  # 404: a job manager of before
         raise TokenError(
             "This C2 does not renew tokens.",
-            hint="Ask C2's operators for a new one before this one ends.",
+            hint="Ask C2's operators for a new token before this one expires.",
         ) from error
 
 
@@ -96,7 +96,7 @@ def _number(document: dict[str, Any], name: str) -> int | None:
 
 
 class C2Clock:
-    """C2's time, once it has been asked; this machine's wall clock until then, and no more after that."""
+    """C2's clock, once it has been read; until then this machine's."""
 
     def __init__(
         self,
@@ -108,15 +108,15 @@ class C2Clock:
         self._asked: float | None = None
 
     def now(self) -> float:
-        """Unix seconds."""
+        """The time in Unix seconds."""
         return self._wall() if self._ahead is None else self._steady() + self._ahead
 
     def off(self) -> float:
-        """How many seconds this machine's clock is ahead of C2's, as far as anybody knows."""
+        """Seconds by which this machine's clock is ahead of C2's, as far as known."""
         return self._wall() - self.now()
 
     def set_by(self, platform: Renews, *, every_s: float) -> None:
-        """Ask C2 if that is longer ago than `every_s`; one that does not answer changes nothing."""
+        """Read C2's clock if the last reading is older than `every_s`; keeps the last one on failure."""
         before = self._steady()
         if self._asked is not None and before - self._asked < every_s:
             return
@@ -130,7 +130,7 @@ class C2Clock:
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The token in a file after it was looked at, and renewed if it was due. Times are Unix seconds."""
+    """The outcome of checking, and possibly renewing, the token in a file. Times are Unix seconds."""
 
     renewed: bool
     claims: Claims
@@ -140,7 +140,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def renew_file(config: Config, *, at_once: bool = False) -> Done:
-    """Renew the token in the configuration's file if it is due, or `at_once`; ask whether it would be if not.
+    """Renew the configured token file if it is due, or `at_once`; otherwise check that C2 allows renewal.
 
     The new one takes the old one's place, with its mode and group, once C2's Slurm has accepted it. TokenError if C2
     does not renew it or the file can't be replaced, UnreachableError if C2 does not answer.

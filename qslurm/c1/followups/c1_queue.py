@@ -1,4 +1,4 @@
-"""C1's own queue, as the releaser reads and changes it with Slurm's commands: no shell, a time limit for each."""
+"""C1's queue, read and changed through Slurm's commands (no shell, with time-outs)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qslurm.slurm.commands import run
 
 COMMAND_S = 60.0
 LONGEST_REASON = 500
-"""Letters; a comment has room for 1024 bytes."""
+"""Characters of a reason; a comment has room for 1024 bytes."""
 
 # What Slurm's commands say of a job that is over, and of a slurmctld that is away; they give no number (slurm_strerror,
 # src/common/slurm_errno.c).
@@ -24,14 +24,14 @@ _HELD = ("JobHeldUser", "0")
 _RUN = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?:[0-9]+")
 
 AT_ONCE = 1000
-"""Jobs that one squeue is asked for: a word of a command has at most 128 KiB."""
+"""Jobs per squeue call; an argument has at most 128 KiB."""
 
 Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
 
 
 @dataclass(frozen=True)
 class Held:
-    """A follow-up that its user holds, in C1's queue."""
+    """A held follow-up job in C1's queue."""
 
     job_id: int
     user: str
@@ -39,7 +39,7 @@ class Held:
 
 
 def parse_held(text: str, sign: str) -> list[Held]:
-    """Follow-ups that are held, from squeue's lines.
+    """Parse held follow-up jobs from squeue's output.
 
     A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
     when they wrote one, begins those of squeue, and the comment in them: a user's name may have spaces.
@@ -58,7 +58,7 @@ def parse_held(text: str, sign: str) -> list[Held]:
 
 
 def parse_running(text: str) -> set[str]:
-    """The jobs of squeue's lines that run, or are suspended: `12:0` or `12_3:0`, with how often each was restarted."""
+    """Running or suspended jobs in squeue's output, as `12:0` or `12_3:0` with the restart count."""
     running = set()
     for line in text.splitlines():
         job_id, state, restarts, *_ = [*line.strip().split("|"), "", ""]
@@ -70,17 +70,18 @@ def parse_running(text: str) -> set[str]:
 def run_command(
     command: Sequence[str], limit_s: float = COMMAND_S, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands; QslurmError if it is not here, UnreachableError if it takes too long."""
+    """Run a Slurm command; QslurmError if it is not installed, UnreachableError if it times out."""
     name = command[0]
     absent = QslurmError(
-        f"There is no {name} here.", hint="The releaser runs where Slurm's commands of this cluster do."
+        f"{name} is not installed on this host.",
+        hint="Run the releaser on a host with this cluster's Slurm commands.",
     )
-    late = UnreachableError(f"{name} has not ended after {limit_s:.0f} s.")
+    late = UnreachableError(f"{name} timed out after {limit_s:.0f} s.")
     return run(command, limit_s=limit_s, absent=absent, late=late, environ=environ)
 
 
 class Queue:
-    """C1's queue. Each raises UnreachableError when slurmctld is away, RefusedError when it says no.
+    """C1's queue. Methods raise UnreachableError if slurmctld is down, RefusedError if it refuses.
 
     A job that is not there any more, or has been started by its user, is no error.
     """
@@ -89,22 +90,22 @@ class Queue:
         self._run = run
 
     def cluster(self) -> str:
-        """The cluster's name, as its jobs know it."""
+        """The cluster's name."""
         for line in self._asked(["scontrol", "show", "config"]).splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "ClusterName":
                 return value.strip()
-        raise QslurmError("scontrol does not say what this cluster's name is.")
+        raise QslurmError("scontrol does not show this cluster's name.")
 
     def held(self, user: str = "") -> list[Held]:
-        """All follow-ups whose users hold them, or those of one user."""
+        """All held follow-up jobs, or those of one user."""
         sign = secrets.token_hex(16)
         options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
         form = f"--format={sign}%A %r %Q %u{sign}%k"
         return parse_held(self._asked(["squeue", *options, form]), sign)
 
     def running(self, jobs: Iterable[str]) -> set[str]:
-        """Those of these jobs (`12:0`, `12_3:0`) that run, each in that very run.
+        """Those of these jobs (`12:0`, `12_3:0`) that are running in that very run.
 
         Of what squeue can't read it says "Invalid job id", as of a job that is gone, and then tells of none at all.
         """
@@ -119,12 +120,12 @@ class Queue:
         return running
 
     def release(self, job_id: int, comment: str) -> None:
-        """Let a held job go; what its comment says from then on can't be taken for a follow-up's."""
+        """Release a held job, and replace its comment so that it is no longer a follow-up."""
         self._asked(["scontrol", "release", str(job_id)])
         self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
     def cancel(self, held: Held, reason: str) -> None:
-        """Cancel a job that has not begun; `scontrol show job` and the accounting show the reason.
+        """Cancel a pending job, with the reason in its AdminComment.
 
         SlurmUser and administrators write it as AdminComment; an operator may not, but may write the user's comment
         (22.05), in which the mark stays: the job is still held until it has been cancelled.
@@ -142,5 +143,5 @@ class Queue:
         if not done.returncode or any(word in said for word in _GONE):
             return done.stdout
         if any(word in said for word in _AWAY):
-            raise UnreachableError(f"This cluster's slurmctld does not answer: {said}.")
+            raise UnreachableError(f"This cluster's slurmctld is unreachable: {said}.")
         raise RefusedError(f"{command[0]} {command[1]}: {said or f'exit code {done.returncode}'}.")

@@ -1,4 +1,4 @@
-"""The follow-ups that wait on C1 for jobs of C2, as `qslurm queue` shows them to their user."""
+"""Follow-up jobs held on C1, for `qslurm queue`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 SQUEUE_S = 3.0
-"""For C1's slurmctld to say what is held there; the list of C2's jobs does not wait longer for it."""
+"""Time-out in seconds of C1's squeue, so that the list of C2's jobs is not delayed."""
 
 
 @dataclass(frozen=True)
 class Follower:
-    """A job that is held on C1 until one on C2 has ended; `then_if` says how that must end."""
+    """A C1 job held until a C2 job has ended; `then_if` is the condition."""
 
     job_id: int
     user: str
@@ -33,7 +33,7 @@ class Follower:
 def begin_to_ask(
     center: Center, queue_here: Callable[[], Queue | None] | None = None
 ) -> Callable[[Sequence[JobInfo]], list[Follower]]:
-    """Ask C1 what it holds, while C2 is asked; the result says which of it follows these jobs.
+    """Query C1 in parallel with C2; the returned function lists the follow-ups of given jobs.
 
     It has the user's own follow-ups, for root all, and none where nobody releases follow-ups. UnreachableError if C1's
     slurmctld does not answer.
@@ -73,7 +73,7 @@ def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) ->
 
 
 def _queue_here() -> Queue | None:
-    """C1's queue, if this host has Slurm."""
+    """C1's queue, if this host has Slurm commands."""
     from functools import partial
     from shutil import which
 

@@ -1,4 +1,4 @@
-"""The releaser: on C1, it lets follow-ups go when what they follow has ended, and says who waits no more.
+"""The releaser: releases or cancels follow-up jobs on C1, and reports C1 jobs that no longer wait.
 
 It has the right to release and cancel users' jobs, asks the agent by itself, and listens to nobody. It keeps nothing:
 what is to be done stands in C1's queue and in the agent's outbox, so it may be killed at any moment.
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 SHORTEST_PAUSE_S = 1.0
-"""Between two looks at C1's queue."""
+"""Seconds between two polls of C1's queue."""
 
 PATIENCE_S = 30.0
 WATCHING_S = 10.0
-"""The agent's patience, while jobs on C1 wait for submissions; who is gone is noticed after so long."""
+"""Seconds the agent waits for endings, while C1 jobs wait for submissions."""
 
 LONGEST_PAUSE_S = 15.0
 SHARE = 0.1
-"""Of the time, at most, C1's slurmctld is busy with our looks."""
+"""Maximum fraction of time that our polls occupy C1's slurmctld."""
 
 REFUSED_S = 60.0
-"""Until something is tried again that slurmctld has refused for one job."""
+"""Seconds until a change that slurmctld refused is retried."""
 
 ORPHANED_S = 600.0
-"""A follow-up of a submission that the agent does not get in this time has lost it: its command was killed."""
+"""Seconds after which a follow-up whose submission never arrived is cancelled."""
 
 T = TypeVar("T")
 
@@ -55,23 +55,23 @@ class Agent(Protocol):
     """The center's agent."""
 
     def ask(self, question: Question, answer: type[T]) -> T:
-        """The agent's answer, as this type."""
+        """Send a request; the answer is of this type."""
         ...
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         ...
 
 
 def serve(config: Config) -> None:
-    """Work until SIGTERM or SIGINT; ConfigError where there is no agent to ask."""
+    """Run until SIGTERM or SIGINT; ConfigError if no agent is configured."""
     from qslurm.c1.config.settings import section_of
     from qslurm.c1.connection.agent_connection import AgentConnection
     from qslurm.c1.followups.c1_queue import Queue
 
     if not config.agent.socket and not config.agent.address:
         raise ConfigError(
-            "Nobody said where the agent is.",
+            "No agent configured.",
             hint=f"Set socket or address under [{section_of(config.platform, 'agent')}] in the configuration.",
         )
     stopping = threading.Event()
@@ -88,7 +88,7 @@ def serve(config: Config) -> None:
 
 
 class Releaser:
-    """One for each agent and each cluster."""
+    """The releaser of one agent on one cluster."""
 
     def __init__(self, agent: Agent, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
         self._agent = agent
@@ -102,7 +102,7 @@ class Releaser:
         self._busy_s = 0.0
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until `stopping` is set; whatever goes wrong is tried again."""
+        """Run until `stopping` is set; failures are retried."""
         pause = SHORTEST_PAUSE_S
         while not stopping.wait(pause):
             try:
@@ -111,13 +111,13 @@ class Releaser:
             except Exception as error:  # noqa: BLE001 -- a bug must not hold everybody's follow-ups
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 if isinstance(error, QslurmError):
-                    log.warning("tries again", reason=error.message, pause_s=pause)
+                    log.warning("retrying", reason=error.message, pause_s=pause)
                 else:
                     log.crashed("a round failed", error, pause_s=pause)
                 self._agent.close()
 
     def round(self) -> None:
-        """Look at C1's queue, ask the agent, do what there is to do. What one job refuses does not hold up others."""
+        """Poll C1's queue and the agent once, and act. A job that is refused does not block others."""
         if not self._cluster:
             self._cluster = self._queue.cluster()
             log.info("watching", cluster=self._cluster)
@@ -146,11 +146,11 @@ class Releaser:
         if ending.how == "unknown":
             since = self._orphans.setdefault(job.job_id, self._clock())
             if self._clock() - since > ORPHANED_S:
-                self._cancel(job, "The job that it follows was never submitted.")
+                self._cancel(job, "The job that it follows was not submitted.")
             return
         self._orphans.pop(job.job_id, None)
         if ending.user != job.user:
-            self._cancel(job, "It follows a job of somebody else.")
+            self._cancel(job, "It follows another user's job.")
             return
         decision = decide(job.mark.condition, ending.how, ending.job_id, ending.why)
         if decision.do == "cancel":
@@ -167,7 +167,7 @@ class Releaser:
             log.info("cancelled", c1_job=job.job_id, key=job.mark.key, user=job.user, reason=reason)
 
     def _done(self, job: Held, act: Callable[[], None]) -> bool:
-        """Whether it could be done; what slurmctld refuses for one job must not hold up the others."""
+        """Whether the change succeeded; a refusal for one job does not block others."""
         try:
             act()
         except RefusedError as error:

@@ -1,4 +1,4 @@
-"""Follow-up jobs: on C1, held until a C2 job has ended as asked.
+"""Follow-up jobs: submitted to C1's sbatch, held until a C2 job has ended.
 
 What is to become of a follow-up stands in its own comment in C1's queue, and nowhere else: whoever reads the queue
 knows it, whatever was killed or restarted in between.
@@ -28,13 +28,13 @@ Condition = Literal["ok", "any", "failed"]
 CONDITIONS: tuple[Condition, ...] = ("ok", "any", "failed")
 
 VARIABLE = "QSLURM_C2_JOB"
-"""In a follow-up's environment: the C2 job that it follows, by its key; sbatch takes it before C2 has an id for it."""
+"""Environment variable of a follow-up: the key of the C2 job that it follows."""
 
 SBATCH_S = 60.0
-"""For C1's slurmctld to take a job; sbatch itself gives up earlier."""
+"""Time-out of sbatch in seconds; sbatch itself gives up earlier."""
 
 BEFORE_NOTE = " -- "
-"""Stands between a mark and what people may read behind it."""
+"""Separates the mark from the readable part of a comment."""
 
 _MARK = re.compile(
     r"qslurm then=(ok|any|failed) at=([\w.-]{1,64}) key=([A-Za-z0-9_.:/@+,-]{8,128})(?: -- .*)?", re.ASCII
@@ -43,7 +43,7 @@ _MARK = re.compile(
 
 @dataclass(frozen=True)
 class Mark:
-    """What a follow-up's comment says: which job of which platform it follows, and how that must end."""
+    """A follow-up's comment: the job that it follows, its platform, and the condition."""
 
     key: str
     condition: Condition
@@ -55,14 +55,14 @@ class Mark:
 
     @classmethod
     def parse(cls, comment: str) -> Mark | None:
-        """What a comment says; None for one that is no follow-up's."""
+        """Parse a comment; None if it is not a follow-up's."""
         match = _MARK.fullmatch(comment)
         return cls(match[3], match[1], match[2]) if match else None  # type: ignore[arg-type] # one of the three
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done with a follow-up, and the reason, for its user to read."""
+    """What to do with a follow-up, and the reason shown to its user."""
 
     do: Literal["wait", "release", "cancel"]
     reason: str = ""
@@ -72,7 +72,7 @@ WAIT = Decision("wait")
 
 
 def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> Decision:
-    """What a C2 job's end means for its follow-up.
+    """Decide about a follow-up from how its C2 job ended.
 
     `how` is "open", "refused" (C2 never took it), "lost" (it has ended, and nobody knows how) or an outcome, `why` a
     sentence about it. As with sbatch's afterok, afternotok and afterany all but "completed" is a failure.
@@ -80,18 +80,20 @@ def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> De
     if how == "open":
         return WAIT
     if how == "refused":
-        return Decision("cancel", f"C2 refused the job that it follows. {why}".strip())
+        return Decision("cancel", f"C2 refused the job that it follows: {why}".strip())
     said = (
-        f"On C2: {why or f'Job {job_id} {how}.'}" if how != "lost" else f"C2 forgot how job {job_id} ended."
+        f"On C2: {why or f'Job {job_id} {how}.'}"
+        if how != "lost"
+        else f"C2 has no record of how job {job_id} ended."
     )
     if condition == "any" or (how != "lost" and (condition == "ok") == (how == "completed")):
         return Decision("release", said)
     wanted = "completed" if condition == "ok" else "failed"
-    return Decision("cancel", f"{said} This one was to follow if it {wanted}.")
+    return Decision("cancel", f"{said} This follow-up was to start if it {wanted}.")
 
 
 def _unsaid(_: str) -> None:
-    """Where remarks go that nobody wants to hear."""
+    """Discards remarks."""
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def followed(
     condition: Condition,
     say: Callable[[str], None] = _unsaid,
 ) -> Iterator[int | None]:
-    """Hand a script to C1's sbatch, if there is one, held until this payload's job has ended; its id on C1.
+    """Submit a follow-up script to C1's sbatch, held until this payload's job ends; its id on C1.
 
     The body submits the payload. ConfigError without an agent that releases the script; if the body finds that C2 will
     not have the job, it is taken back. `say` is told what its user may want to know.
@@ -115,20 +117,20 @@ def followed(
         return
     if not os.access(script, os.R_OK) or not script.is_file():
         raise InvalidInputError(
-            f"There is no script {script} to follow the job, or this user may not read it.",
-            hint="--then names an sbatch script.",
+            f"Cannot read the follow-up script {script}.",
+            hint="Use --then with a readable sbatch script.",
         )
     platform = connection.follow_ups
     if not platform:
         raise ConfigError(
-            "Nobody here releases follow-up jobs: that takes the center's agent, and its releaser.",
-            hint="Use --wait, or ask the center's admins for `qslurm agent releaser`.",
+            "Follow-up jobs need the center's agent and its releaser, which are not configured here.",
+            hint="Use --wait, or ask the center's admins to run `qslurm agent releaser`.",
         )
     key = Comment.parse(str(payload["job"].get("comment", ""))).key
     if not KEY.fullmatch(key):
         raise InvalidInputError(
-            "A payload with a comment of its own can't be followed: its job has no key to be known by.",
-            hint="Leave the comment out.",
+            "--then needs a submission key, which this payload's own comment replaces.",
+            hint="Remove the payload's comment.",
         )
     environ = dict(os.environ)
     name = f"{connection.config.prefix}{key}"
@@ -139,24 +141,22 @@ def followed(
     try:
         yield job_id
     except (UncertainError, KeyboardInterrupt):
-        say(
-            f"The follow-up, job {job_id}, stays held until the center's agent knows what came of the submission."
-        )
+        say(f"Follow-up job {job_id} stays held until the center's agent knows the submission's outcome.")
         raise
     except QslurmError:
         try:
             take_back(job_id, environ)
         except QslurmError as error:
-            say(f"The follow-up, job {job_id}, stays held and can't be cancelled: {error}")
+            say(f"Follow-up job {job_id} stays held and could not be cancelled: {error}")
         else:
-            say(f"The follow-up, job {job_id}, is cancelled.")
+            say(f"Cancelled follow-up job {job_id}.")
         raise
     finally:
         connection.depend()
 
 
 def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) -> tuple[int, str]:
-    """Hand a script to C1's sbatch, held; the job's id on C1, and what sbatch had to say beside it.
+    """Submit a script to C1's sbatch, held; the job's id, and sbatch's other output.
 
     `job` is how the script's commands name the job that it follows. What sbatch prints may be a site's or a user's
     own, and their variables and #SBATCH lines may have it do something else: C1's queue says what became of it.
@@ -165,8 +165,8 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     asked = sbatch_options(script)
     if asked.wait:
         raise InvalidInputError(
-            f"{script} has sbatch wait for the job that it becomes, which is held.",
-            hint="Take --wait out of its #SBATCH lines.",
+            f"{script} sets --wait, which would wait for a held job.",
+            hint="Remove --wait from its #SBATCH lines.",
         )
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}"]
     command += [*_exported(asked.export, environ), "--", os.fspath(script)]
@@ -178,20 +178,20 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     if not done.returncode and (held := _held(mark, environ)):
         words = [
             done.stderr.strip(),
-            f"{script}: its own --comment gives way to qslurm's." if asked.comment else "",
+            f"{script}: --comment is replaced by qslurm's." if asked.comment else "",
         ]
         return min(held), "\n".join(filter(None, words))  # of a heterogeneous job each component is held
     _take_back_all(script, mark, done.stdout, environ)
-    why = f"exit code {done.returncode}" if done.returncode else "no job with qslurm's comment came of it"
+    why = f"exit code {done.returncode}" if done.returncode else "the submitted job lacks qslurm's comment"
     said = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or why
     raise RefusedError(
-        f"{script} can't follow the job: {said.rstrip('.!')}.",
-        hint="Nothing was sent to C2.",
+        f"Cannot submit follow-up script {script}: {said.rstrip('.!')}.",
+        hint="Nothing was submitted to C2.",
     )
 
 
 def sbatch_options(script: Path) -> argparse.Namespace:
-    """`export`, `comment` and `wait` as a script's #SBATCH lines say them, which stand above its first command."""
+    """`export`, `comment` and `wait` from a script's #SBATCH lines, which precede its first command."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--export")
     parser.add_argument("--comment")
@@ -208,7 +208,7 @@ def sbatch_options(script: Path) -> argparse.Namespace:
 
 
 def _exported(by_script: str | None, environ: Mapping[str, str]) -> list[str]:
-    """An option for sbatch that adds our variable to what a user lets through, where that is not all.
+    """An --export option for sbatch that adds our variable, if the user's options would drop it.
 
     sbatch's order: an option, then the environment, then the script.
     """
@@ -219,7 +219,7 @@ def _exported(by_script: str | None, environ: Mapping[str, str]) -> list[str]:
 
 
 def _held(mark: Mark, environ: Mapping[str, str]) -> list[int]:
-    """The jobs with this very mark that the user holds in C1's queue."""
+    """The held jobs of this user in C1's queue with this mark."""
     from qslurm.c1.followups.c1_queue import Queue
 
     queue = Queue(lambda command: _run(list(command), environ))
@@ -254,16 +254,14 @@ def of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def take_back(job_id: int, environ: Mapping[str, str]) -> None:
-    """Cancel one's own follow-up that has nothing to follow; if that can't be done now, the releaser does it later."""
+    """Cancel a follow-up that has nothing to follow; if that fails, the releaser does it later."""
     _run(["scancel", "--state=PENDING", str(job_id)], environ)
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     name = command[0]
     absent = InvalidInputError(
-        f"There is no {name} here: follow-up jobs need Slurm on this host.", hint="--wait waits for the job."
+        f"{name} is not installed on this host; follow-up jobs need Slurm.", hint="Use --wait instead."
     )
-    late = RefusedError(
-        f"{name} has not ended after {SBATCH_S:.0f} s.", hint="Is this cluster's slurmctld there?"
-    )
+    late = RefusedError(f"{name} timed out after {SBATCH_S:.0f} s.", hint="Check this cluster's slurmctld.")
     return run(command, limit_s=SBATCH_S, absent=absent, late=late, environ=of_nobodys_job(environ))

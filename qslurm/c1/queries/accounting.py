@@ -1,4 +1,4 @@
-"""Whether C2's accounting can be asked: without it nobody knows of jobs that slurmctld has forgotten."""
+"""Checks C2's accounting, which alone knows jobs that slurmctld has purged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from qslurm.errors import AccountingAwayError, UnknownJobError
 if TYPE_CHECKING:
     from qslurm.c1.connection.interface import Slurm
 
-AWAY = "C2's accounting (slurmdbd, or its database) is away"
+AWAY = "C2's accounting (slurmdbd or its database) is down"
 MEANWHILE = (
-    "Tell C2's operators; jobs are taken, run and are waited for meanwhile, and older ones are not known."
+    "Tell C2's operators. Meanwhile jobs can be submitted, run and waited for, but older jobs are not found."
 )
 
 
 def accounting_answers(slurm: Slurm) -> bool:
-    """Whether slurmdbd answers, by what it knows of a job; a C2 that serves no accounting at all lacks nothing.
+    """Whether slurmdbd answers; also True if C2 has no accounting at all.
 
     TokenError if C2 refuses the token, UnreachableError where it is something else that does not answer.
     """

@@ -1,4 +1,4 @@
-"""Which jobs are cancelled when somebody says it by their states and names, as scancel's users do."""
+"""Selects the jobs to cancel by state and name, as scancel does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def to_cancel(
     jobs: Iterable[JobInfo], fits: Callable[[JobInfo], bool], among: Sequence[JobRef] = ()
 ) -> list[JobRef]:
-    """Those of C2's jobs that are not over and fit; with `among` only what is named there.
+    """The pending and running jobs that match; with `among`, only those named there.
 
     An array of which everything that is left fits is one; of another one each task that fits. InvalidInputError if
     Slurm does not say which those are: it writes "1,3,5,..." for what is long.
@@ -48,6 +48,6 @@ def _tasks_of(job: JobInfo) -> Iterable[int]:
         return parse_array(job.array_tasks).indices
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"C2 does not say which tasks of array {job.array_job_id} wait: {job.array_tasks}.",
+            f"C2 does not list the pending tasks of array {job.array_job_id}: {job.array_tasks}.",
             hint=f"`qslurm cancel {job.array_job_id}` cancels all of it.",
         ) from error

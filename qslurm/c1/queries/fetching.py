@@ -1,4 +1,4 @@
-"""What came of jobs, by the id that people know: results of a job, a whole array or a task, and logs."""
+"""Results and logs of jobs, arrays and array tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 250
-"""Jobs whose results one question asks for."""
+"""Jobs per request for results."""
 
 
 def results(center: Center, ref: JobRef) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks
 
 
 def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
-    """Each task's results, or why it has none; a platform that goes away is not asked for each of a thousand.
+    """Each task's results or error; stops at a job manager that does not answer.
 
     UnreachableError if it was away before any was known.
     """
@@ -119,7 +119,7 @@ def follow_log(
     sleep: Callable[[float], None],
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Give what a job writes to `write`, as it comes, until the job has ended.
+    """Pass a job's output to `write` as it arrives, until the job has ended.
 
     A C2 that does not answer for a while is waited for, as `wait` does; `say` is told so.
     """
@@ -135,22 +135,22 @@ def follow_log(
 
 
 def log_id(center: Center, ref: JobRef) -> int:
-    """The job id under which a job's log is kept; InvalidInputError for a whole array, which has many."""
+    """The job id of a log; InvalidInputError for an array as a whole."""
     if ref.task is not None:
         job = look(center, ref).jobs[0]
         if not job.is_final and job.start_time is None:
-            raise UnknownJobError(f"Job {ref} has not started, so there is no log of it.")
+            raise UnknownJobError(f"Job {ref} has not started, so it has no log.")
         return job.job_id
     document = one.platform_facts(center, ref.job_id)
     if "#" in str(document.get("key", "")):
         raise InvalidInputError(
-            f"Job {ref} is an array; each of its tasks has a log of its own.", hint=f"Say which: {ref}_0."
+            f"Job {ref} is an array; each task has its own log.", hint=f"Name a task, for example {ref}_0."
         )
     return ref.job_id
 
 
 def results_of(center: Center, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The results of many jobs, by their ids, in as few requests as may be; who has none is to be asked for alone.
+    """The results of several jobs by id, in few requests; jobs that are missing must be queried separately.
 
     Empty where C2, or the center's agent, does not know the question. UnreachableError if nobody answers.
     """
@@ -175,7 +175,7 @@ def fetch_results(
     job: JobInfo | None = None,
     known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """A job's results; `job` is what is known of it already, `known` the results of some jobs that were fetched before.
+    """A job's results; `job` is its record if known, `known` holds results already fetched.
 
     The error that the job has ended with, if it was one. NotReadyError says why there are none yet, UnknownJobError
     that there is no such job.

@@ -1,4 +1,4 @@
-"""A job that slurmctld has forgotten: what became of it?
+"""Determines what became of a job that slurmctld has lost.
 
 A slurmctld that is killed within seconds of accepting a job, or starting it, comes back without it (measured on
 22.05; it saves its state about every 5 s). slurmdbd then shows the job as pending or running for ever, while in truth
@@ -18,10 +18,10 @@ from qslurm.reason_codes import ReasonCode
 from qslurm.slurm.job_info import NOT_KNOWN, JobInfo
 
 FORGOTTEN = "ForgottenBySlurmctld"
-"""The reason of a job that nothing has run and nothing will."""
+"""The reason of a lost job that has not run and never will."""
 
 OPEN = ("admitted", "running")
-"""States of a start that is not over."""
+"""States of a start that has not ended."""
 
 STATES: Mapping[str, str] = {
     # the store's word for a task: Slurm's word for its job
@@ -36,13 +36,13 @@ STATES: Mapping[str, str] = {
 
 
 Start = Mapping[str, Any]
-"""One start of a submission, as the job manager tells it."""
+"""One start of a submission, as the job manager reports it."""
 
 Fate = Literal["never_ran", "may_run", "ran"]
 
 
 def fate(starts: Sequence[Start]) -> Fate:
-    """What became of a submission that slurmctld does not know, from all its starts, newest first.
+    """The outcome of a submission that slurmctld does not know, from all its starts, newest first.
 
     One that never ran may be sent again: no start of it has begun, or Slurm has taken back those that had. Of an array
     whose circuits have run in part that is so, too: the platform gives the tasks that come again the results it has.
@@ -57,7 +57,7 @@ def fate(starts: Sequence[Start]) -> Fate:
 
 
 def standing(starts: Sequence[Start]) -> Start:
-    """The start that says how a submission is that may run, or ran."""
+    """The start that determines the state of a submission that has run, or may be running."""
     return next((start for start in starts if start["state"] in OPEN or _ran(start)), starts[0])
 
 
@@ -69,12 +69,12 @@ def _ran(start: Start) -> bool:
 
 
 def is_forgotten(job: JobInfo) -> bool:
-    """Whether slurmctld does not know a job that, as far as slurmdbd knows, has not ended."""
+    """Whether slurmctld has lost a job that, according to slurmdbd, has not ended."""
     return job.source == "slurmdbd" and not job.is_final
 
 
 def is_written_off(job: JobInfo) -> bool:
-    """Whether slurmdbd calls a job cancelled that may have been lost: nobody has cancelled it, as far as it knows.
+    """Whether slurmdbd reports a job as cancelled, by nobody it knows, so that it may be lost instead.
 
     A slurmctld that starts without its state has slurmdbd call all open jobs cancelled (flush_jobs_on_cluster). Who
     has cancelled others stands in `kill_requid`, which slurmdbd 22.05 empties when it starts: so this is no proof.
@@ -83,12 +83,12 @@ def is_written_off(job: JobInfo) -> bool:
 
 
 def may_be_lost(job: JobInfo, *, has_platform: bool) -> bool:
-    """Whether an open submission's job may not have run, whatever it is called: that is to be found out."""
+    """Whether an open submission's job may not have run, whatever its state says."""
     return job.reason == FORGOTTEN or (has_platform and is_written_off(job))
 
 
 def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
-    """A forgotten job as it really is, by what the platform says of it.
+    """Correct a lost job's record by the platform's record.
 
     `platform` is None when it could not be asked, and empty when it never heard of the job: then nothing of it was
     run, and it counts as failed, so that nobody waits for it.
@@ -102,7 +102,7 @@ def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
 
 
 def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
-    """A job that Slurm calls cancelled, as it had ended before, if it had.
+    """Correct a cancelled job that had ended before, by the platform's record.
 
     A slurmctld that was killed may have forgotten that: then the job's second start was refused, or the gate has
     cancelled what was not there any more. `platform` is as for `judged`.

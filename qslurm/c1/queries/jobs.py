@@ -1,4 +1,4 @@
-"""What a user does with jobs: submit, wait, look, fetch. One function each, on one connection."""
+"""Operations on jobs over one connection: submit, wait, look up, fetch."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 def refuse_unknown_dependencies(center: Center, dependencies: Iterable[str]) -> None:
-    """InvalidInputError for a dependency on a job that C2 does not know: Slurm would start the job without it."""
+    """InvalidInputError for a dependency on an unknown job: Slurm would start the job without it."""
     for dependency in dict.fromkeys(dependencies):
         for job_id in sorted({int(word) for word in re.findall(r"(?<=:)\d+", dependency)}):
             try:
                 center.slurm.tasks(job_id)
             except UnknownJobError as error:
                 raise InvalidInputError(
-                    f"The dependency {dependency!r}: C2 knows no job {job_id}.",
-                    hint="Its ids are C2's; `qslurm queue` lists them.",
+                    f"Invalid dependency {dependency!r}: C2 has no job {job_id}.",
+                    hint="Use job ids of C2, as listed by `qslurm queue`.",
                 ) from error
 
 
 def dependency_of(payload: Mapping[str, Any]) -> str:
-    """What a payload's job waits for, as Slurm reads it; "" for nothing."""
+    """A payload's dependency, in Slurm's syntax; "" for none."""
     return str(payload["job"].get("dependency") or "")
 
 
 def send(center: Center, payload: dict[str, Any]) -> Submitted:
-    """Send a payload to C2. When no answer comes, look whether C2 has the job before saying that nobody knows."""
+    """Submit a payload to C2. If no response arrives, look the job up by its key before raising UncertainError."""
     from qslurm.payload.comment import Comment
 
     try:
@@ -61,10 +61,10 @@ def send(center: Center, payload: dict[str, Any]) -> Submitted:
         except UnreachableError:  # the same silence
             pass
         except QslurmError as unseen:
-            why = f" Looking for it fails, too: {unseen.message}"
+            why = f" Looking it up failed, too: {unseen.message}"
         if found is None:
             raise UncertainError(
-                f"{error.message} Nobody can say yet whether C2 has the job.{why}",
+                f"{error.message} It is unknown whether C2 has the job.{why}",
                 hint=how_to_look(payload),
             ) from error
         return found
@@ -73,12 +73,12 @@ def send(center: Center, payload: dict[str, Any]) -> Submitted:
 
 
 def how_to_look(payload: Mapping[str, Any]) -> str:
-    """How its user finds out whether C2 has a job of which nobody knows."""
+    """The hint for an uncertain submission."""
     from qslurm.payload.comment import Comment
 
     key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
     key_option = f" --key {key}" if key else ""
-    return f"Look with `qslurm queue{key_option}` before you submit again."
+    return f"Check `qslurm queue{key_option}` before you submit it again."
 
 
 def _look_up(center: Center, key: str) -> Submitted | None:
@@ -88,43 +88,43 @@ def _look_up(center: Center, key: str) -> Submitted | None:
     if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
         return None
     number = job.array_or_job_id  # a task that has begun has an id of its own
-    return Submitted(number, ["C2's answer was lost on the way; the job was found by its key."], "")
+    return Submitted(number, ["C2's response was lost; found the job by its key."], "")
 
 
 def with_key(center: Center, key: str) -> int:
-    """The id of the job that was submitted under a key; UnknownJobError, or NotReadyError if it has none yet."""
+    """The job id of a submission key; UnknownJobError, or NotReadyError if it has none yet."""
     job = center.slurm.find_by_key(key)
     if job is None:
-        raise UnknownJobError(f"C2 knows no job that was submitted as {key}.")
+        raise UnknownJobError(f"Unknown submission key {key}.")
     if not job.job_id:
-        raise NotReadyError(f"The job that was submitted as {key} is not on C2 yet.", hint="Try again later.")
+        raise NotReadyError(f"The submission {key} has no job on C2 yet.", hint="Try again later.")
     return job.array_or_job_id
 
 
 INVALID_PARTITION = 2000
-"""Slurm's error number for a partition it does not have (slurm_errno.h)."""
+"""Slurm's error number for an unknown partition (slurm_errno.h)."""
 
 
 def _with_backends(center: Center, error: RefusedError) -> RefusedError:
-    """A refusal for an unknown partition gets the backends that exist as its hint, if anybody can name them."""
+    """Add the existing backends as a hint to a refusal for an unknown partition."""
     if error.slurm_error != INVALID_PARTITION or not center.has_platform:
         return error
     try:
         names = sorted(str(one["name"]) for one in center.results.backends() if "name" in one)
     except QslurmError as unsaid:
-        return RefusedError(error.message, hint=f"Which backends there are can't be said: {unsaid.message}")
-    return RefusedError(error.message, hint=f"C2's backends are {', '.join(names)}.") if names else error
+        return RefusedError(error.message, hint=f"Cannot list C2's backends: {unsaid.message}")
+    return RefusedError(error.message, hint=f"C2's backends: {', '.join(names)}.") if names else error
 
 
 MORE: Mapping[str, str] = {
-    ReasonCode.USED_UP: "Ask for more with --qpu-seconds, or fewer shots.",
-    ReasonCode.IDLE_LIMIT: "Ask for more with --idle-limit.",
+    ReasonCode.USED_UP: "Use a larger --qpu-seconds, or fewer shots.",
+    ReasonCode.IDLE_LIMIT: "Use a larger --idle-limit.",
 }
-"""What to do about a limit of the platform's."""
+"""A hint for a job that reached a limit of the platform."""
 
 
 def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
-    """The error an ended job stands for, with the platform's reason if it has one; None for a completed job."""
+    """The error of an ended job, with the platform's reason if there is one; None if it completed."""
     how, name = job.outcome, f"{center.prefix}{job.job_id}"
     if how == "completed":
         return None
@@ -133,7 +133,7 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     try:
         facts = platform_facts(center, job.job_id)
     except QslurmError as error:
-        unsaid = f"What C2's platform knows of it can't be said: {error.message}"
+        unsaid = f"Cannot read the job's record from C2's job manager: {error.message}"
     code, reason = _why(job, facts)
     if how == "failed" and facts.get("state") == "timed_out":  # to Slurm its step has failed
         how = "ended"
@@ -147,7 +147,7 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
 
 
 def result_error(center: Center, document: Mapping[str, Any]) -> QslurmError | None:
-    """The error that a document of results stands for whose job has ended without any; None for one that finished.
+    """The error in a results document of a job without results; None if it finished.
 
     It is the one with which waiting for the job ends.
     """
@@ -171,20 +171,20 @@ def _error(name: str, how: str, code: str, reason: str) -> QslurmError:
     if how == "timed_out":
         own = "" if code == "TimeLimit" else said
         return TimedOutError(
-            f"Job {name} ran into its time limit{own}.",
-            hint="Ask for more with --time, or fewer shots.",
+            f"Job {name} reached its time limit{own}.",
+            hint="Use a longer --time, or fewer shots.",
         )
     if how == "ended":
-        return TimedOutError(f"Job {name} was ended{said}.", hint=MORE.get(code, ""))
+        return TimedOutError(f"Job {name} was terminated{said}.", hint=MORE.get(code, ""))
     return _failed(name, said)
 
 
 def _failed(name: str, said: str) -> JobFailedError:
-    return JobFailedError(f"Job {name} failed{said}.", hint=f"`qslurm logs {name}` prints what it wrote.")
+    return JobFailedError(f"Job {name} failed{said}.", hint=f"See `qslurm logs {name}`.")
 
 
 def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:
-    """Why a job ended as it did: a name to decide by (Slurm's, or the platform's ReasonCode), and the words."""
+    """A job's end reason: a code (Slurm's, or a ReasonCode of the platform), and a sentence."""
     from qslurm.slurm.states import explain, is_reason
 
     told = str(facts.get("reason") or "")
@@ -194,7 +194,7 @@ def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def platform_facts(center: Center, job_id: int) -> dict[str, Any]:
-    """What the job manager says of a job: nothing if there is none, or it does not know the job (yet).
+    """The job manager's record of a job; {} if it has none yet.
 
     UnreachableError if it is away, and what else keeps it from saying (a token that it refuses).
     """
@@ -207,12 +207,12 @@ def platform_facts(center: Center, job_id: int) -> dict[str, Any]:
 
 
 def look(center: Center, job_id: int, key: str = "") -> JobInfo:
-    """A job as it is now. One that slurmctld has forgotten is judged by what the platform knows of it."""
+    """A job's current state. A job that slurmctld lost is judged by the platform's record."""
     return judge(center, center.slurm.job(job_id), key)
 
 
 def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
-    """A job as it is; one that slurmctld has forgotten is judged by what the platform knows of it.
+    """A job's current state. A job that slurmctld lost is judged by the platform's record.
 
     So is one that was cancelled: maybe only because slurmctld had forgotten that it was over.
     `key` is its submission's, if who asks knows it: slurmdbd's record of a job that waits has no comment (22.05).
@@ -227,7 +227,7 @@ def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
 
 
 def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | None:
-    """What the platform has run of a job: {} for nothing, None if it is away. The id may be another's by now."""
+    """The platform's record of a job: {} if none, None if unreachable. The id may be reused by now."""
     from qslurm.c1.queries.forgotten_jobs import fate, standing
 
     key = job.marks.key or key

@@ -1,4 +1,4 @@
-"""Many jobs at once: who waits where, what has ended, who has used what."""
+"""Lists: queue positions, ended jobs, usage, backends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that has ended: Slurm's account of it, and what the platform counted (None where it has no say)."""
+    """An ended job: Slurm's record, and the platform's counts (None if unknown)."""
 
     job: JobInfo
     executions: int | None = None
@@ -28,7 +28,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def history(center: Center, since: int, until: int, say: Callable[[str], None]) -> list[Ended]:
-    """The center's jobs that ended in a time (Unix seconds), the last one last.
+    """The center's jobs that ended in a period (Unix seconds), by end time.
 
     Where C2's job manager is away, `say` is told so, and nobody knows what was executed.
     """
@@ -40,12 +40,12 @@ def history(center: Center, since: int, until: int, say: Callable[[str], None]) 
         counted = _counted(center)
     except (UnreachableError, RefusedError) as error:
         counted = {}
-        say(f"What was executed can't be said: {error}")
+        say(f"Cannot read what was executed: {error}")
     return [_ended(job, counted.get((job.job_id, job.marks.key))) for job in jobs]
 
 
 def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
-    """What the platform knows of the latest jobs; nothing where there is none."""
+    """The platform's records of the latest jobs; empty without a job manager."""
     documents = center.results.jobs() if center.has_platform else []
     # The key of an array's task has its index behind it.
     return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
@@ -63,7 +63,7 @@ def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
 
 
 def with_exit_codes(center: Center, jobs: Sequence[JobInfo]) -> list[JobInfo]:
-    """Jobs with the exit codes that the platform was told of them, where Slurm's accounting says none."""
+    """Add exit codes from the platform where Slurm's accounting has none."""
     if not any(job.is_final and job.exit_code is None and job.signal is None for job in jobs):
         return list(jobs)
     counted = _counted(center)
@@ -71,7 +71,7 @@ def with_exit_codes(center: Center, jobs: Sequence[JobInfo]) -> list[JobInfo]:
 
 
 def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
-    """A job with the exit code that the platform was told of it, where Slurm's accounting does not say: 22.05, 23.02.
+    """Add the platform's exit code to a job where Slurm's accounting has none (22.05, 23.02).
 
     `document` is the job manager's, of this very job.
     """
@@ -82,7 +82,7 @@ def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What has been used on one platform by one user, account and backend, or by one of these."""
+    """Usage on one platform by user, account and backend, or by some of these."""
 
     platform: str = ""
     user: str = ""
@@ -98,7 +98,7 @@ GROUPS = ("platform", "user", "account", "backend")
 
 
 def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> list[Usage]:
-    """The job managers' rows added up by some of platform, user, account and backend; who used most comes first.
+    """Sum usage rows by some of platform, user, account and backend; largest use first.
 
     The user is the one who submitted on C1, as the jobs' origin says.
     """
@@ -118,7 +118,7 @@ def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> 
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend as a center sees it: how it is, what waits in its partition, and who has reserved it when.
+    """A backend as a center sees it: state, queue and reservations.
 
     `waiting` and `running` are jobs, `in_line` those of the waiting ones that wait for nothing but their turn; `queued`
     and `executing` are circuits of the running ones. `allowed` says whether the center lets this user name it.

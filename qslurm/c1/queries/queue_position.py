@@ -1,4 +1,4 @@
-"""The center's jobs and their places in line, from whoever knows them at the least cost."""
+"""The center's jobs with their queue positions, from the cheapest source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Placed = list[tuple["JobInfo", "int | None"]]
 
 
 def line(center: Center) -> Placed:
-    """The jobs of the center, or those of its user that its agent shows, each with its place in line.
+    """The center's jobs, or the user's through an agent, with their queue positions.
 
     C2's job manager has them at hand, with places among the jobs of all centers; slurmrestd's list is large and slow,
     and has places only among the jobs that C2 shows to this center.

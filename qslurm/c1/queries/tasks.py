@@ -1,4 +1,4 @@
-"""Jobs by the id that people know: 12 for a job or a whole array, 12_3 for one of the array's tasks."""
+"""Jobs by shown id: 12 for a job or an array, 12_3 for an array task."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of an array, or the one job that is none; waiting ones may share a record."""
+    """The tasks of an array, or a single job; pending tasks may share a record."""
 
     ref: JobRef
     jobs: tuple[JobInfo, ...]
 
     @property
     def is_array(self) -> bool:
-        """Whether it is a whole array."""
+        """Whether this is an array."""
         return self.ref.task is None and any(
             job.array_job_id == self.ref.job_id and job.array_job_id is not None for job in self.jobs
         )
 
     @property
     def is_final(self) -> bool:
-        """Whether all are over."""
+        """Whether all tasks have ended."""
         return all(job.is_final for job in self.jobs)
 
     @property
     def word(self) -> str:
-        """The state, or how many are in which."""
+        """The state, or the number of tasks in each state."""
         if not self.is_array:
             return self.jobs[0].word
         counts: Counter[str] = Counter()
@@ -59,7 +59,7 @@ class Tasks:
 
     @property
     def why(self) -> str:
-        """Why the first one that is not over waits."""
+        """The reason of the first task that has not ended."""
         if not self.is_array:
             return self.jobs[0].why
         return next((job.why for job in self.jobs if not job.is_final and job.why), "")
@@ -68,7 +68,7 @@ class Tasks:
 def look(
     center: Center, ref: JobRef, *, forgotten: bool = True, told: Sequence[JobInfo] | None = None
 ) -> Tasks:
-    """A job, or an array's tasks, as they are now; UnknownJobError for a task that the array does not have.
+    """The current state of a job or of an array's tasks; UnknownJobError for an unknown task.
 
     slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
     `told` is what Slurm says of them, if somebody has just said so.
@@ -115,7 +115,7 @@ def _latest(jobs: list[JobInfo]) -> JobInfo:
 
 
 def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
-    """One task among those of its array; UnknownJobError if it is not there."""
+    """One task of an array; UnknownJobError if it is missing."""
     from qslurm.payload.array import parse_array
 
     for job in jobs:
@@ -130,8 +130,8 @@ def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
             return msgspec.structs.replace(job, task=ref.task)
     raise UnknownJobError(
         f"Job {ref.job_id} has no task {ref.task}.",
-        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists those there are; "
-        "of a task that was cancelled before it began Slurm keeps no record.",
+        hint=f"`qslurm show {ref.beside(str(ref.job_id))}` lists its tasks; "
+        "Slurm keeps no record of tasks that were cancelled before they started.",
     )
 
 
@@ -165,24 +165,24 @@ def wait(
             delay=center.delay,
         )
     except TimedOutError as error:
-        raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits on.") from error
+        raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits again.") from error
 
 
 def _look_lightly(center: Center, ref: JobRef, told: Sequence[JobInfo] | None) -> Tasks:
-    """As `look`, asking the accounting only when it is over: that is slow where there are many jobs."""
+    """As `look`, but query the accounting only after the end: it is slow with many jobs."""
     tasks = look(center, ref, forgotten=ref.task is not None, told=told)
     return look(center, ref, told=told) if tasks.is_final and tasks.is_array else tasks
 
 
 _WORST: tuple[tuple[str, type[QslurmError], str], ...] = (
     ("failed", JobFailedError, "failed"),
-    ("timed_out", TimedOutError, "ran out of time"),
+    ("timed_out", TimedOutError, "timed out"),
     ("cancelled", JobCancelledError, "were cancelled"),
 )
 
 
 def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
-    """The error that ended tasks stand for, the worst of them; None if all have completed."""
+    """The worst error of ended tasks; None if all completed."""
     if not tasks.is_array:
         return one.outcome_error(center, tasks.jobs[0])
     for outcome, error, words in _WORST:
@@ -192,7 +192,7 @@ def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
             shown = tasks.ref if badly[0].array_tasks else ids[0]
             return error(
                 f"{_count(badly)} of {_count(tasks.jobs)} tasks of job {tasks.ref} {words}: {named}.",
-                hint=f"`qslurm show {shown}` says why.",
+                hint=f"See `qslurm show {shown}`.",
             )
     return None
 
@@ -216,7 +216,7 @@ def indices_of(job: JobInfo) -> tuple[int, ...]:
 
 
 def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
-    """An array's tasks, each with a record of its own, as far as Slurm names them."""
+    """An array's tasks, each with its own record, as far as Slurm lists them."""
     found: list[JobInfo] = []
     for job in jobs:
         indices = indices_of(job) if job.array_task_id is None and job.array_tasks else ()
@@ -225,7 +225,7 @@ def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
 
 
 def parameters_of(job: JobInfo) -> dict[str, str]:
-    """The values that a sweep gave to this task; none for a job without one."""
+    """A task's parameters from a sweep; empty without one."""
     from qslurm.payload.sweep import read_sweep
 
     sweep = job.marks.sweep
@@ -238,7 +238,7 @@ def parameters_of(job: JobInfo) -> dict[str, str]:
 
 
 def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:
-    """Hold a job that waits, or let it go; gives back C2's warnings.
+    """Hold or release a pending job; returns C2's warnings.
 
     slurmrestd 22.05 calls each update of an array failed, with no number for it: how its tasks are is what counts.
     """

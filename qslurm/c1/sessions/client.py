@@ -1,4 +1,4 @@
-"""A session's client: circuits out and counts back, many at once if there are, over a link that may break (link.py)."""
+"""A session's client: submits circuits and receives their outcomes over a reconnecting link."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qslurm.runtimes.hybrid.outcomes import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
 
 CONCLUDE_S = 10.0
-"""How long leaving a session waits for C2's word."""
+"""Seconds to wait for C2's confirmation when a session closes."""
 
 
 class SessionClient:
@@ -43,37 +43,37 @@ class SessionClient:
 
     @property
     def attached(self) -> Attached:
-        """What C2 said of the session."""
+        """C2's description of the session."""
         return self._link.attached
 
     @property
     def executions(self) -> int:
-        """How many circuits have been asked for."""
+        """Number of circuits submitted."""
         return self._seq
 
     @property
     def shots(self) -> int:
-        """How many shots have been done in all."""
+        """Total number of shots executed."""
         return self._shots
 
     @property
     def over(self) -> QslurmError | None:
-        """How the session has ended, if it has (EndedError: it was concluded)."""
+        """The error with which the session ended, if it has (EndedError: it was concluded)."""
         return self._link.over
 
     @property
     def backend_type(self) -> BackendType:
-        """The backend that circuits run on."""
+        """The session's backend."""
         return backend_type_of(self._link.attached)
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
-        """Execute a circuit and wait for its outcome; what can't be executed is the error it failed with."""
+        """Execute a circuit and return its outcome; raises the error it failed with."""
         return self.submit(circuit, number_of_shots, raw_data).result()
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
-        """As `execute` for each circuit, with all on their way at once that C2 takes; outcomes come in order."""
+        """Execute circuits concurrently; outcomes come in order."""
         under_way: deque[Future[Outcome]] = deque()
         try:
             for circuit in circuits:
@@ -87,7 +87,7 @@ class SessionClient:
                 one.exception()
 
     def submit(self, circuit: str, number_of_shots: int, raw_data: bool) -> Future[Outcome]:
-        """Send a circuit as soon as C2 takes it, and give the future of its outcome."""
+        """Submit a circuit; the future of its outcome."""
         outcome: Future[Outcome] = Future()
         outcome.set_running_or_notify_cancel()
 
@@ -121,7 +121,7 @@ class SessionClient:
             return False
 
     def close(self) -> None:
-        """Hang up. A session that was not concluded is ended by its idle limit."""
+        """Close the connection. A session that was not concluded ends at its idle limit."""
         self._link.close()
 
     def _order(self, circuit: str, shots: int, raw_data: bool) -> Execute:
@@ -129,7 +129,7 @@ class SessionClient:
         seed = seed_of(self._seed, seq)
         order = Execute(task=0, seq=seq, circuit=circuit, shots=shots, raw_data=raw_data, seed=seed)
         if len(circuit) > BODY_LIMIT // 2 and len(encode(order)) > BODY_LIMIT - 64:
-            raise InvalidInputError(f"A circuit may have {BODY_LIMIT >> 20} MiB; this one is larger.")
+            raise InvalidInputError(f"The circuit is larger than {BODY_LIMIT >> 20} MiB.")
         self._seq += 1
         return order
 

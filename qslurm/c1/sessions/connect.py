@@ -72,9 +72,7 @@ class Door:
             context.load_verify_locations(cadata=self.certificate)
             pinned = ssl.PEM_cert_to_DER_cert(self.certificate)
         except (ValueError, ssl.SSLError) as error:
-            raise UnreachableError(
-                "C2's job manager gives no certificate of its door for sessions."
-            ) from error
+            raise UnreachableError("C2's job manager provides no certificate for sessions.") from error
         context.sslsocket_class = _Link
         with ExitStack() as made:
             raw = made.enter_context(self._socket())
@@ -103,7 +101,7 @@ class Door:
         if answer.split(b" ", 2)[1:2] != [b"200"]:
             link.close()
             said = answer.partition(b"\r\n")[0][:80].decode(errors="replace")
-            raise UnreachableError(f"The proxy does not connect to {self.address}: {said}.")
+            raise UnreachableError(f"The proxy cannot connect to {self.address}: {said}.")
         return link
 
 
@@ -116,7 +114,7 @@ def connect_unix(path: str) -> socket.socket:
         link.settimeout(CONNECT_S)
         link.connect(path)
         if peer_uid(link) not in {0, os.getuid()}:
-            raise PermissionError(f"{path} is another user's")
+            raise PermissionError(f"{path} belongs to another user")
     except OSError:
         link.close()
         raise
@@ -134,14 +132,14 @@ def enter(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     while (taken := frames.take()) is None:
         piece = link.recv(_READ)
         if not piece:
-            raise ConnectionResetError("it hung up")
+            raise ConnectionResetError("it closed the connection")
         frames.feed(piece)
     answer = decode_reply(taken[1])
     if isinstance(answer, Attached):
         return answer, frames
     if isinstance(answer, Refused) and answer.kind == NotOpenError.kind:
         raise NotOpenError(answer.reason)
-    raise QslurmError(answer.reason if isinstance(answer, Refused) else "It does not say who it is.")
+    raise QslurmError(answer.reason if isinstance(answer, Refused) else "It did not identify itself.")
 
 
 def _head(link: socket.socket) -> bytes:
@@ -149,13 +147,13 @@ def _head(link: socket.socket) -> bytes:
     while b"\r\n\r\n" not in data and len(data) < 8192:
         piece = link.recv(1)  # nothing behind the head may be taken: it is TLS
         if not piece:
-            raise ConnectionResetError("the proxy hung up")
+            raise ConnectionResetError("the proxy closed the connection")
         data += piece
     return data
 
 
 def _other(address: str) -> UnreachableError:
     return UnreachableError(
-        f"What answers at {address} is not the door for sessions of this C2.",
-        hint="Is `address` in [sessions] of C2's configuration right?",
+        f"{address} is not this C2's session server.",
+        hint="Check address under [sessions] in C2's configuration.",
     )

@@ -1,4 +1,4 @@
-"""A program that is told to end does so with its session first, and does not leave that to the session's idle limit."""
+"""Ends a session before its program is terminated by a signal."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 SIGKILL after KillWait (30 s unless it is set)."""
 
 _AGAIN_S = 5.0
-"""A batch system may say it twice, and what is being tidied up meanwhile must not be broken off."""
+"""Seconds in which repeated signals are ignored, so that cleanup is not interrupted."""
 
 
 class ToldToEndError(SystemExit):
-    """Raised in the main thread by a signal that would have killed the process there and then."""
+    """Raised in the main thread by a signal that would have killed the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.number = number
 
     def __str__(self) -> str:
-        return f"The program was told to end ({signal.Signals(self.number).name})."
+        return f"The program was terminated ({signal.Signals(self.number).name})."
 
 
 def _die(number: int) -> None:
-    """End as if nobody had ever handled the signal."""
+    """Terminate by the signal's default action."""
     os.kill(os.getpid(), number)
 
 
 class Ending:
-    """While its body runs, a signal of ENDING that nobody handles ends the body, and then the process, as ever.
+    """While the body runs, an otherwise unhandled signal of ENDING raises in it, then terminates the process.
 
     A handler that the program has, or sets meanwhile, stays, and so does a signal that it ignores. Only the main
     thread can have handlers; in another one, and in a forked process, all is as without this.
@@ -57,7 +57,7 @@ class Ending:
         return self
 
     def hold_back(self) -> None:
-        """What comes from now on ends the process only when the body has ended by itself."""
+        """Defer later signals until the body has ended."""
         self._held_back = True
 
     def __exit__(

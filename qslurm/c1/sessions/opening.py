@@ -1,4 +1,4 @@
-"""From a wish to an open session: a job on C2 that holds it, the wait for its start, and the way in."""
+"""Opens a session: submits the job that holds it, waits for its start, and connects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 IDLE_LIMIT_S = 60.0
 
 COME_IN_S = 45.0
-"""How long the way in is looked for once the job runs; C2 waits for a minute."""
+"""Seconds to try connecting once the job runs; C2 waits for a minute."""
 
 _LOOK_S = 5.0  # at most, between two looks at a job that waits; the agent tells of its start
 _PLACE_S = 60.0  # between two looks at the whole line
@@ -58,14 +58,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Opened:
-    """An open session, and the job on C2 that holds it."""
+    """An open session and its job on C2."""
 
     job_id: int
     client: SessionClient
 
 
 class _Limit:
-    """How long the session's start may take in all, from now on; None: for ever."""
+    """Deadline for the session's start; None for no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -73,21 +73,21 @@ class _Limit:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left of it."""
+        """Remaining seconds."""
         return max(0.0, self.until - time.monotonic())
 
     def over(self, why: str) -> TimedOutError:
-        """What is raised when nothing is left, and why there is no session by then."""
+        """The error when the deadline passes, with the reason."""
         return TimedOutError(
-            f"The session had not begun after {self._seconds:g} s: {why.rstrip('.')}.",
-            hint="Wait for longer, or ask for another backend.",
+            f"The session has not started after {self._seconds:g} s: {why.rstrip('.')}.",
+            hint="Use a longer wait limit, or another backend.",
         )
 
 
 def open_session(
     center: Center, wish: Wish, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> Opened:
-    """Submit the job, wait until C2 holds the session, and come in. `say` is told why it takes its time.
+    """Submit the job, wait for the session, and connect. `say` reports progress.
 
     The connection is the session's from now on: what has become of the job is asked by it, from another thread. The job
     is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
@@ -108,7 +108,7 @@ def open_session(
         _cancel_if_taken(center, batch.packages[0].payload, say)
         raise
     try:
-        say(f"Job {center.prefix}{job_id} on C2 shall hold the session.")
+        say(f"Submitted job {center.prefix}{job_id} to C2 to hold the session.")
 
         def enter() -> SessionClient:
             return SessionClient(
@@ -131,15 +131,15 @@ def open_session(
 
 
 def find_door(center: Center) -> Door:
-    """Where C2 lets sessions' clients in; RefusedError if it does not."""
+    """Address and certificate of C2's session server; RefusedError if it offers no sessions."""
     try:
         said = center.results.sessions()
     except UnknownJobError:  # an older job manager
         said = {}
     if not said.get("address"):
         raise RefusedError(
-            "This C2 holds no sessions for loops that run elsewhere.",
-            hint="Its operators can: [sessions] in c2.toml. `qslurm submit` runs the whole file on C2.",
+            "This C2 does not offer sessions to other clusters.",
+            hint="Its operators can enable them ([sessions] in c2.toml). `qslurm submit` runs the whole file on C2.",
         )
     return Door(str(said["address"]), str(said.get("certificate", "")), center.config.c2.proxy)
 
@@ -156,7 +156,7 @@ def batch_of(
 
     for name, seconds in (("idle_limit_s", wish.idle_limit_s), ("wait_limit_s", wish.wait_limit_s)):
         if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
-            raise InvalidInputError(f"{name} is {seconds}; it must be a number of seconds, more than 0.")
+            raise InvalidInputError(f"Invalid {name} {seconds}. Use a positive number of seconds.")
     # a file's other options are for the file, which runs here
     options = {one.field: getattr(wish.job, one.field) for one in job_options("python session").values()}
     job = JobSpec(
@@ -173,7 +173,7 @@ def batch_of(
 
 
 def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]) -> None:
-    """Wait until the job runs; how it ended, if it has."""
+    """Wait until the job runs; its outcome, if it has ended."""
     from qslurm.c1.connection.polling import PATIENCE_S, next_delay
 
     began = heard = time.monotonic()
@@ -203,12 +203,14 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
 
 
 def _look(center: Center, job_id: int, told: Sequence[JobInfo] | None = None) -> JobInfo:
-    """The job, while it is not over; how it ended, if it has. `told` is what somebody has just said of it."""
+    """The job while it is open; its outcome, if it has ended."""
     from qslurm.c1.queries import jobs
 
     info = jobs.judge(center, told[0]) if told else jobs.look(center, job_id)
     if info.is_final:
-        raise jobs.outcome_error(center, info) or EndedError("The session has ended before anybody came.")
+        raise jobs.outcome_error(center, info) or EndedError(
+            "The session ended before this client connected."
+        )
     return info
 
 
@@ -220,7 +222,7 @@ def _why(info: JobInfo, place: int) -> str:
 
 
 def _place(center: Center, info: JobInfo) -> int:
-    """The job's place in its partition's line, if that can be had."""
+    """The job's queue position, if available."""
     from qslurm.protocol.partition_queue import places
 
     if info.word != "waiting":
@@ -234,7 +236,7 @@ def _place(center: Center, info: JobInfo) -> int:
 def _come_in(
     enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _Limit
 ) -> SessionClient | None:
-    """Enter, once the job's step holds the session; None if the job is back in the queue.
+    """Connect once the job's step holds the session; None if the job was requeued.
 
     `look` raises how the job has ended, if it has.
     """
@@ -244,7 +246,7 @@ def _come_in(
         try:
             return enter()
         except NotOpenError:
-            why = "C2 does not hold the session yet"  # the job's step has to get there
+            why = "C2 has not started the session yet"  # the job's step has to get there
         except UnreachableError as error:
             why = error.message.rstrip(".")
         except OSError as error:
@@ -253,8 +255,8 @@ def _come_in(
             raise limit.over(why)
         if time.monotonic() > until:
             raise UnreachableError(
-                f"C2 holds the session, but its door at {address} can't be entered from here: {why}.",
-                hint="Can this node reach it? A firewall may stand between; `proxy` in the config goes through one.",
+                f"C2 holds the session, but its session server at {address} is unreachable: {why}.",
+                hint="Check that this node can reach it through any firewall, or set proxy in the configuration.",
             )
         time.sleep(pause)
         pause = min(2 * pause, 1.0)
@@ -266,17 +268,19 @@ def _come_in(
 
 
 def ended(center: Center, job_id: int) -> QslurmError | None:
-    """How the job that holds a session has ended (EndedError: well); None while it has not."""
+    """How a session's job ended (EndedError: normally); None while it runs."""
     from qslurm.c1.queries import jobs
 
     info = jobs.look(center, job_id)
     if not info.is_final:
         return None
-    return jobs.outcome_error(center, info) or EndedError("The session has ended.", hint="Open another one.")
+    return jobs.outcome_error(center, info) or EndedError(
+        "The session has ended.", hint="Open a new session."
+    )
 
 
 def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Cancel the job that was being submitted when somebody wanted no more of it."""
+    """Cancel the job being submitted when the wait is interrupted."""
     from qslurm.c1.queries.jobs import with_key
     from qslurm.payload.comment import Comment
 
@@ -285,9 +289,7 @@ def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[
     except (UnknownJobError, NotReadyError):
         return  # C2 has not taken it
     except QslurmError as error:
-        say(
-            f"Whether C2 has taken the session's job can't be said; if so, its idle limit ends it. {error.message}"
-        )
+        say(f"It is unknown whether C2 has the session's job; if so, its idle limit ends it. {error.message}")
         return
     _cancel(center, job_id, say)
 
@@ -296,4 +298,4 @@ def _cancel(center: Center, job_id: int, say: Callable[[str], None]) -> None:
     try:
         center.slurm.cancel(job_id)
     except QslurmError as error:
-        say(f"Job {center.prefix}{job_id} can't be cancelled; its idle limit ends it. {error.message}")
+        say(f"Job {center.prefix}{job_id} could not be cancelled; its idle limit ends it. {error.message}")

@@ -1,4 +1,4 @@
-"""What a session has asked and has no answer to: what is sent when, and what is asked again."""
+"""Pending requests of a session: what to send when, and what to repeat."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _AGAIN_S = 1.0
 
 @dataclass(frozen=True)
 class PendingRequest:
-    """What was asked; the task is filled in when it is sent, since a job that C2 started anew has another."""
+    """A request; its task is set when it is sent, since a restarted job has another."""
 
     message: Execute | Conclude
     answer: Future[Message]
 
     @property
     def size(self) -> int:
-        """Bytes of its circuit."""
+        """Size of its circuit in bytes."""
         return len(self.message.circuit) if isinstance(self.message, Execute) else 0
 
 
 class PendingRequests:
-    """By number. Who uses them from several threads has a lock. Times are monotonic seconds."""
+    """Pending requests by number. Callers synchronize. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._open: dict[int, PendingRequest] = {}
@@ -39,7 +39,7 @@ class PendingRequests:
         self._number = 0
 
     def add(self, message: Execute | Conclude) -> Future[Message]:
-        """Ask that, as soon as C2 takes it: the future of the answer."""
+        """Add a request; the future of its answer."""
         answer: Future[Message] = Future()
         self._number += 1
         self._open[self._number] = PendingRequest(message, answer)
@@ -47,17 +47,17 @@ class PendingRequests:
         return answer
 
     def all_again(self) -> None:
-        """The link has broken: everything that has no answer is asked again over the next one."""
+        """The connection broke: repeat all pending requests over the next one."""
         self._outbox = deque(self._open)
         self._under_way.clear()
         self._later.clear()
 
     def again(self, number: int, now: float) -> None:
-        """C2 wants to be asked once more, in a while."""
+        """Repeat a request after a delay."""
         self._later[number] = now + _AGAIN_S
 
     def due(self, task: int, now: float) -> bytes:
-        """What has to be sent now, for the session's task, as far as C2 takes it."""
+        """The requests to send now, within C2's limits."""
         for number in [number for number, when in self._later.items() if when <= now]:
             del self._later[number]
             self._under_way.pop(number, None)
@@ -72,20 +72,20 @@ class PendingRequests:
         return bytes(sent)
 
     def next_event(self) -> float:
-        """When something has to be asked again."""
+        """When the next request is to be repeated."""
         return min(self._later.values(), default=float("inf"))
 
     def is_oldest(self, number: int) -> bool:
-        """Whether everything that was asked before it has its answer."""
+        """Whether all earlier requests have been answered."""
         return number == next(iter(self._open), 0)
 
     def answered(self, number: int) -> PendingRequest | None:
-        """The question with that number, which is open no more; None if it was not."""
+        """Remove and return the request with this number; None if it is not pending."""
         self._under_way.pop(number, None)
         return self._open.pop(number, None)
 
     def take_all(self) -> list[PendingRequest]:
-        """All that are open; none is any more."""
+        """Remove and return all pending requests."""
         left = list(self._open.values())
         self._open.clear()
         return left

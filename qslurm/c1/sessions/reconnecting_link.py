@@ -1,4 +1,4 @@
-"""A session's link to C2, that may break and is made again: questions out, answers back, each question answered once.
+"""A session's reconnecting connection to C2; each request is answered once.
 
 Whatever was not answered when the link broke is asked again over the next one; that costs nothing, since C2 knows each
 execution by its number. One thread does all that is sent and received; who asks gets futures.
@@ -33,7 +33,7 @@ from qslurm.protocol.session_frames import SILENCE_S
 from qslurm.wire.frames import NO_REQUEST, FrameReader
 
 LINK_LIMIT_S = 300.0
-"""Without a link for so long the session is given up; its idle limit has ended it on C2, or will."""
+"""Seconds without a connection after which the session is given up."""
 
 _LEAVE_S = 10.0
 _READ = 256 * 1024
@@ -43,14 +43,14 @@ _PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Ended = Callable[[], QslurmError | None]
-"""Asks what has become of the session's job: how it has ended (EndedError: well), or None if it has not.
+"""Queries how the session's job ended (EndedError: normally), or None if it runs.
 
 UnreachableError: nobody knows.
 """
 
 
 class ReconnectingLink:
-    """Asks C2, for one session. May be used by several threads at once; `attached` is what C2 said of the session.
+    """The requests of one session. Thread-safe; `attached` is C2's description of the session.
 
     `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
     when C2 knows of no session. A link without a sign of life for `silence_s` is given up.
@@ -89,11 +89,11 @@ class ReconnectingLink:
         self._thread.start()
 
     def ask(self, make: Callable[[], Execute | Conclude]) -> Future[Message]:
-        """Send what `make` gives, as soon as C2 takes it: the future of the answer, or of the error it is."""
+        """Send a request; the future of its answer or error."""
         if os.getpid() != self._pid:
             raise QslurmError(
-                "A session can't be used by a process that was forked from its own.",
-                hint="Use it in the first process, or start the workers with `qslurm session -- COMMAND`.",
+                "A session cannot be used in a forked process.",
+                hint="Use it in the parent process, or start the workers with `qslurm session -- COMMAND`.",
             )
         with self._lock:
             if self.over is not None:
@@ -103,7 +103,7 @@ class ReconnectingLink:
         return answer
 
     def close(self) -> None:
-        """Hang up. A session that was not concluded is ended by its idle limit."""
+        """Close the connection. A session that was not concluded ends at its idle limit."""
         with self._lock:
             self._closing = True
             self._ring()
@@ -111,7 +111,7 @@ class ReconnectingLink:
             self._thread.join(_LEAVE_S)
 
     def _ring(self) -> None:
-        """Wake the link's thread, if it is still there; call it with the lock."""
+        """Wake the link's thread; call with the lock held."""
         if self._bell >= 0:
             try:
                 os.write(self._bell, b"\0")
@@ -135,13 +135,13 @@ class ReconnectingLink:
                     self._questions.all_again()
                 if self._told_of_cut:
                     self._told_of_cut = False
-                    self._tell("The link to C2 is back.")
+                    self._tell("Reconnected to C2.")
         except QslurmError as found:
             error = found
         except Exception as found:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            error = QslurmError(f"The session's link has failed: {type(found).__name__}: {found}.")
+            error = QslurmError(f"The session's connection failed: {type(found).__name__}: {found}.")
         else:
-            error = self.over or QslurmError("The session was left.")
+            error = self.over or QslurmError("The session was closed.")
         self._end(error)
         with self._lock:  # nobody rings meanwhile
             os.close(self._ear)
@@ -167,14 +167,14 @@ class ReconnectingLink:
         return link, attached, frames
 
     def _open_again(self) -> tuple[socket.socket, Attached, FrameReader]:
-        """Connect until it works; the error that says why there is nothing to connect to any more."""
+        """Connect, with retries; the error if the session has ended."""
         began, attempts = time.monotonic(), self._barren
         self._barren += 1
         while True:
             self._pause(_PAUSES_S[min(attempts, len(_PAUSES_S) - 1)])
             attempts += 1
             if self._closing:
-                raise QslurmError("The session was left.")
+                raise QslurmError("The session was closed.")
             try:
                 return self._open()
             except NotOpenError:
@@ -192,11 +192,11 @@ class ReconnectingLink:
                 why = error.strerror or str(error)
             if attempts > self._barren:
                 self._told_of_cut = True
-                self._tell(f"The link to C2 is cut ({why}); trying again.")
+                self._tell(f"The connection to C2 was lost ({why}); reconnecting.")
             if time.monotonic() - began > self._limit_s:
                 raise UnreachableError(
-                    f"C2 has not been reached for {self._limit_s:g} s ({why}).",
-                    hint="The session is ended on C2 by its idle limit.",
+                    f"C2 has been unreachable for {self._limit_s:g} s ({why}).",
+                    hint="C2 ends the session at its idle limit.",
                 )
 
     def _pause(self, seconds: float) -> None:
@@ -212,7 +212,7 @@ class ReconnectingLink:
             return
 
     def _serve(self, link: socket.socket, frames: FrameReader) -> None:
-        """Send and receive until the link breaks, or nothing is left to be done."""
+        """Send and receive until the connection breaks or all work is done."""
         unsent = bytearray()
         poller = select.poll()
         poller.register(self._ear, select.POLLIN)
@@ -240,7 +240,7 @@ class ReconnectingLink:
         return max(0, int((first - now) * 1000) + 1)
 
     def _read(self, link: socket.socket, frames: FrameReader) -> bool:
-        """Take what has come; False if the other side has hung up."""
+        """Read available data; False at end of stream."""
         while True:
             try:
                 piece = link.recv(_READ)
@@ -281,7 +281,7 @@ class ReconnectingLink:
         self._barren = 0
         self._tell("")
         if isinstance(question.message, Conclude) and isinstance(message, Done):
-            self.over = EndedError("The session has ended.", hint="Open another one.")
+            self.over = EndedError("The session has ended.", hint="Open a new session.")
         if isinstance(message, Refused):
             question.answer.set_exception(error_of(message.kind, message.reason))
         else:

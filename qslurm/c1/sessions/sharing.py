@@ -1,4 +1,4 @@
-"""A session for other processes of this host: they speak to the one that holds it, over a Unix socket.
+"""Shares a session with other processes of this host over a Unix socket.
 
 The socket lies in a folder that only this user can enter, and the kernel says who comes. The session's secret and
 the link to C2 stay where they are: what the others ask for is numbered here, so any number of them can ask at once.
@@ -31,7 +31,7 @@ from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
 from qslurm.wire.peer import peer_uid
 
 VARIABLE = "QSLURM_SESSION"
-"""Names the socket in the environment of a session's processes."""
+"""Environment variable with the socket's path."""
 
 _LINKS = 1024  # at a time
 _REMEMBERED = 2 * OPEN_IN_SESSION  # answers for each process; it has half as many questions under way
@@ -40,7 +40,7 @@ _TAKE_S = 30.0  # a process that takes no answers for so long has lost its link
 
 
 class _Visitor:
-    """A process that asks, over one link after the other; what it asks again is not executed again."""
+    """A client process, across reconnections; repeated requests are not executed twice."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class SharedSession:
         self._thread.start()
 
     def close(self) -> None:
-        """Take nobody more; those who are there go when they like."""
+        """Accept no more clients; connected ones stay."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
@@ -146,12 +146,12 @@ class SharedSession:
                     self.final_result, self.remark = message.final_result, message.remark
                 answer(Done())
             case _:
-                raise InvalidInputError("That is not for a session.")
+                raise InvalidInputError("Not a session request.")
 
 
 @contextmanager
 def handed_over(client: SessionClient) -> Iterator[SharedSession]:
-    """Give a session to processes of this user; `path` is what VARIABLE has to say in their environment."""
+    """Share a session with this user's processes; `path` is the value of VARIABLE."""
     folder = tempfile.mkdtemp(prefix="qslurm-", dir=_short())
     try:
         handover = SharedSession(client, Path(folder))
@@ -164,7 +164,7 @@ def handed_over(client: SessionClient) -> Iterator[SharedSession]:
 
 
 def _short() -> str:
-    """A folder for temporary files whose name leaves room for a socket's."""
+    """A temporary directory whose path is short enough for a Unix socket."""
     folder = tempfile.gettempdir()
     return folder if len(os.fsencode(folder)) <= 70 else "/tmp"  # noqa: S108 - mkdtemp within
 

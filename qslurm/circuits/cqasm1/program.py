@@ -15,20 +15,20 @@ _NO_RESULTS = {"display", "display_binary", "reset-averaging"}
 """They show or average what a simulator has inside. Nobody sees that here, and the results stay the same."""
 
 _REFUSED = {
-    "error_model": "there is no noise model here, and results without it would not be what was asked for",
-    "load_state": "a state can't be loaded from a file here",
+    "error_model": "noise models are not supported",
+    "load_state": "loading a state from a file is not supported",
     "cond": "gates that depend on measured bits are not supported",
-    "not": "measured bits can't be changed",
-    "measure_parity": "a parity can't be measured in one step here",
-    "u": "a gate can't be given by its matrix here",
+    "not": "changing measured bits is not supported",
+    "measure_parity": "measuring a parity in one step is not supported",
+    "u": "gates given by a matrix are not supported",
 } | dict.fromkeys(
     ["var", "set", "if", "for", "foreach", "while", "repeat", "until", "break", "continue", "goto"],
     "variables and control flow (cQASM 1.1 and 1.2) are not supported",
 )
 _HINTS = {
-    "cond": "Write the circuit without feedback, or run it as a hybrid file that looks at the results.",
-    "measure_parity": "Collect the parity on a spare qubit with cnot, and measure that.",
-    "u": "Build it from rx, ry and rz.",
+    "cond": "Remove the feedback, or use a hybrid file that reads the results.",
+    "measure_parity": "Compute the parity on a spare qubit with cnot, and measure that qubit.",
+    "u": "Decompose it into rx, ry and rz.",
 }
 _MOST_ITERATIONS = 10**9
 
@@ -69,7 +69,7 @@ def read_program(words: Words) -> Program:
     at = words.expect("qubits").at
     qubits = words.whole("the number of qubits", 1, 10**9)
     if qubits > MAX_QUBITS:
-        what = f"the circuit has {qubits} qubits; at most {MAX_QUBITS} can be executed"
+        what = f"the circuit has {qubits} qubits; the maximum is {MAX_QUBITS}"
         raise words.error(at, what, "Declare only the qubits you use.")
     words.names["q"] = Qubits(tuple(range(qubits)))
     words.names["b"] = Bits(tuple(range(qubits)))
@@ -148,7 +148,7 @@ def _checked(words: Words, bundle: list[Instruction]) -> list[Instruction]:
     """A bundle whose instructions can be at the same time."""
     alone = [each for each in bundle if each.name in {"measure_all", "skip"} | _NO_RESULTS]
     if alone and len(bundle) > 1:
-        raise words.error(alone[0].at, f"{alone[0].name!r} can't be in parallel with others")
+        raise words.error(alone[0].at, f"{alone[0].name!r} cannot run in parallel with other instructions")
     used: set[int] = set()
     for instruction in bundle:
         for operand in instruction.operands:
@@ -156,7 +156,7 @@ def _checked(words: Words, bundle: list[Instruction]) -> list[Instruction]:
                 again = used.intersection(operand.indices)
                 if again:
                     what = f"qubit {min(again)} is used twice at the same time"
-                    raise words.error(instruction.at, what, "The qubits have to be different ones.")
+                    raise words.error(instruction.at, what, "Use different qubits.")
                 used.update(operand.indices)
     return [each for each in bundle if each.name not in _NO_RESULTS]
 

@@ -91,7 +91,7 @@ class Words:
         while at < len(self._text):
             match = _WORDS.match(self._text, at)
             if match is None:
-                raise self.error(at, f"{self._text[at]!r} has no place in cQASM 1.0")
+                raise self.error(at, f"{self._text[at]!r} is not allowed in cQASM 1.0")
             if match.lastgroup is not None and match.lastgroup != "blank":
                 yield Word(match.lastgroup, match.group().lower(), at)
             at = match.end()
@@ -178,7 +178,7 @@ class Words:
         at = self.now.at
         value = self.value()
         if isinstance(value, Qubits | Bits):
-            raise self.error(at, f"{what} has to be a number")
+            raise self.error(at, f"{what} must be a number")
         return value
 
     def whole(self, what: str, lowest: int, highest: int) -> int:
@@ -186,9 +186,9 @@ class Words:
         at = self.now.at
         value = self.value()
         if not isinstance(value, int):
-            raise self.error(at, f"{what} has to be a whole number")
+            raise self.error(at, f"{what} must be an integer")
         if not lowest <= value <= highest:
-            raise self.error(at, f"{what} is {value}, and has to be {lowest} to {highest}")
+            raise self.error(at, f"{what} is {value}; it must be from {lowest} to {highest}")
         return value
 
     def _product(self) -> Value:
@@ -233,8 +233,8 @@ class Words:
             value = self.names[word.text]
             return self._element(value) if self.take_if("[") else value
         if word.kind == "word":
-            hint = COMMENTS if self._words[self._next - 2].text == "//" else "Names are given with map."
-            raise self.error(word.at, f"nothing is called {word.text!r} here", hint)
+            hint = COMMENTS if self._words[self._next - 2].text == "//" else "Define names with map."
+            raise self.error(word.at, f"unknown name {word.text!r}", hint)
         self._next -= word.kind != "end" or not self.exhausted
         raise self.error(word.at, f"expected an operand, not {self.seen()}")
 
@@ -261,7 +261,7 @@ class Words:
                 break
             self.expect(",")
         if len(set(indices)) < len(indices):
-            raise self.error(start, "an element is named twice here")
+            raise self.error(start, "an element is listed twice")
         return type(value)(tuple(indices))
 
     def _apply(
@@ -274,11 +274,11 @@ class Words:
         except OverflowError as error:
             raise self.error(word.at, "this number is too large") from error
         except (ArithmeticError, ValueError) as error:
-            raise self.error(word.at, f"this can't be computed: {error}") from error
+            raise self.error(word.at, f"cannot compute this expression: {error}") from error
 
     def _finite(self, word: Word, value: float) -> Value:
         if isinstance(value, complex) or not math.isfinite(value):
-            raise self.error(word.at, "this comes to no real number")
+            raise self.error(word.at, "this expression is not a real number")
         if isinstance(value, int) and abs(value) > _MAX_INT:
             raise self.error(word.at, "this number is too large")
         return value

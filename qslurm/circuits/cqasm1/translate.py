@@ -16,7 +16,7 @@ from qslurm.circuits.text import MAX_CHARACTERS, as_number
 from qslurm.circuits.translation import Translation
 from qslurm.errors import CircuitError
 
-_ANGLE, _K = "an angle", "a whole number"
+_ANGLE, _K = "an angle", "an integer"
 _EXAMPLES = ("q[0]", "q[1]", "q[2]")
 _LARGEST_K = 62
 
@@ -78,7 +78,7 @@ def translate(text: str, file: str) -> Translation:
     """The same program in cQASM 3.0; what has no place there is a CircuitError with line and column."""
     if len(text) > MAX_CHARACTERS:
         raise CircuitError(
-            f"{file}: the circuit is {len(text)} characters long; {MAX_CHARACTERS} are allowed."
+            f"{file}: the circuit is {len(text)} characters long; the maximum is {MAX_CHARACTERS}."
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     words = Words(text, file)
@@ -93,7 +93,7 @@ def translate(text: str, file: str) -> Translation:
         lines += body * subcircuit.iterations
     if not any(each.name.startswith("measure") for part in program.subcircuits for each in part.instructions):
         raise CircuitError(
-            f"{file}: nothing is measured, so there would be no result.", hint="End it with measure_all."
+            f"{file}: the circuit measures nothing, so it has no result.", hint="End it with measure_all."
         )
     return Translation("\n".join(line for line, _ in lines) + "\n", text, tuple(at for _, at in lines))
 
@@ -107,7 +107,7 @@ def _too_long(subcircuit: Subcircuit, words: Words) -> CircuitError:
         what = f"the circuit is longer than {MAX_CHARACTERS} characters in cQASM 3.0"
         return words.error(subcircuit.at, what, "Split it into several circuits.")
     what = f"{subcircuit.iterations} iterations make the circuit longer than {MAX_CHARACTERS} characters"
-    return words.error(subcircuit.at, what, "Repeat it less often, or ask for more shots.")
+    return words.error(subcircuit.at, what, "Use fewer iterations, or more shots.")
 
 
 def _steps(instruction: Instruction, words: Words) -> list[tuple[str, int]]:
@@ -124,7 +124,7 @@ def _steps(instruction: Instruction, words: Words) -> list[tuple[str, int]]:
         steps = _OTHERS[name](instruction, words)
     else:
         known = ", ".join(sorted({*_GATES, *_STEPS, *_OTHERS}))
-        raise words.error(instruction.at, f"there is no instruction {name!r}", f"There are {known}.")
+        raise words.error(instruction.at, f"unknown instruction {name!r}", f"Available: {known}.")
     return [(step, instruction.at) for step in steps]
 
 
@@ -137,7 +137,7 @@ def _gate(instruction: Instruction, words: Words) -> list[str]:
 def _parameter(instruction: Instruction, parameter: str, words: Words) -> str:
     number = instruction.operands[-1] if parameter else None
     if parameter == _K and not (isinstance(number, int) and 0 <= number <= _LARGEST_K):
-        raise words.error(instruction.at, f"the k of crk has to be a whole number from 0 to {_LARGEST_K}")
+        raise words.error(instruction.at, f"the k of crk must be an integer from 0 to {_LARGEST_K}")
     return f"({as_number(number)})" if isinstance(number, int | float) else ""
 
 
@@ -173,12 +173,12 @@ def _wait(instruction: Instruction, words: Words) -> list[str]:
     """`wait qubits, cycles`; `wait cycles` and `skip cycles` hold everything."""
     *qubits, cycles = instruction.operands or (None,)
     if not isinstance(cycles, int) or not 0 <= cycles < 2**31 or len(qubits) > 1:
-        raise words.error(instruction.at, f"{instruction.name!r} takes a whole number of cycles")
+        raise words.error(instruction.at, f"{instruction.name!r} takes an integer number of cycles")
     if not qubits:
         return ["barrier q", f"wait({cycles}) q"]
     if not isinstance(qubits[0], Qubits) or instruction.name == "skip":
         raise words.error(
-            instruction.at, f"{instruction.name!r} can't wait for this", "For example: wait q[0], 10."
+            instruction.at, f"invalid operands of {instruction.name!r}", "For example: wait q[0], 10."
         )
     return [f"wait({cycles}) {_operand('q', qubits[0])}"]
 

@@ -1,4 +1,4 @@
-"""slurmrestd's client: knows HTTP and Slurm, and nothing of quantum computing."""
+"""A client of slurmrestd, independent of quantum computing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SlurmrestClient", "Submitted"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the client when it is asked for: commands that ask the center's agent need none."""
+    """Import the client lazily: commands that use the center's agent do not need it."""
     if name == "SlurmrestClient":
         from qslurm.slurm.rest.client import SlurmrestClient
 

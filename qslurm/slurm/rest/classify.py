@@ -1,4 +1,4 @@
-"""What an answer of slurmrestd means: one plain function over status, type and body, and its tables.
+"""Classifies responses of slurmrestd: a function of status, type and body, and its tables.
 
 slurmrestd's HTTP status says little: a job can be accepted with status 500, and a refused token look like a
 broken database. So the body decides, and within it a job id before everything else.
@@ -33,9 +33,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer means. `number` and `words` are Slurm's error; `body` is the JSON document, if there was
-    one.
-    """
+    """A classified response. `number` and `words` are Slurm's error; `body` is the JSON document, if any."""
 
     kind: Kind
     number: int = 0
@@ -120,25 +118,25 @@ KINDS_AS: dict[tuple[int, str], Kind] = {
 }
 
 _OF_SLURMDBD = "slurmdb_"
-"""Begins the source of what slurmdbd was asked; slurmctld was not meant then, and nothing was to be changed."""
+"""Prefix of the source of slurmdbd's errors, which concern neither slurmctld nor changes."""
 
 _ON_THE_WAY: tuple[Kind, ...] = (
     *("no_controller", "lost", "token_or_cut", "token_or_lost", "token_or_silence"),
 )
-"""What is said of a daemon that can't be heard."""
+"""Errors that mean a daemon is unreachable."""
 
 _UNREADABLE = ("Unable to parse", "Failure during parsing", "Requested REST method")
-"""Begins what slurmrestd says, as plain text, of a request that it could make nothing of."""
+"""Prefixes of slurmrestd's plain-text errors about unintelligible requests."""
 
 GATEWAYS = (502, 503, 504)
-"""What a proxy says whose slurmrestd is not there, or silent; slurmrestd itself says none of them."""
+"""HTTP statuses of a proxy whose slurmrestd is down; slurmrestd itself uses none of them."""
 
 _NON_ZERO = "Job submission resulted in non-zero return code: "
-"""Begins a warning of 24.11 and 26.05 that only repeats the next one."""
+"""Prefix of a warning of 24.11 and 26.05 that only repeats the next one."""
 
 
 def classify(status: int, content_type: str, body: bytes) -> Verdict:
-    """What an answer means, from its HTTP status, its Content-Type and its bytes."""
+    """Classify a response by HTTP status, Content-Type and body."""
     if status in (401, 511):
         return Verdict("token", words=_first_line(body))
     if content_type.partition(";")[0].strip() != "application/json":
@@ -146,9 +144,9 @@ def classify(status: int, content_type: str, body: bytes) -> Verdict:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):  # covers what is not UTF-8 as well
-        return Verdict("broken", words="half a JSON document" if body else "an empty answer")
+        return Verdict("broken", words="a truncated JSON document" if body else "an empty answer")
     if not isinstance(document, dict):
-        return Verdict("broken", words="a JSON document of another kind")
+        return Verdict("broken", words="an unexpected JSON document")
     return _with_json(status, document)
 
 
@@ -191,20 +189,20 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
 
 
 def _told_beside(entry: dict[str, Any]) -> str:
-    """An error that did no harm."""
+    """Whether an error is harmless."""
     if _kind(entry) in ("no_accounting", "token_or_accounting"):  # the token was good enough for slurmctld
-        return "C2's accounting (slurmdbd) is away."
+        return "C2's accounting (slurmdbd) is down."
     return f"{_words(entry)} (Slurm error {_number(entry)})"
 
 
 def _notes(document: dict[str, Any]) -> tuple[str, ...]:
-    """The warnings' words, each once."""
+    """The distinct warnings."""
     words = (_words(entry).removeprefix(_NON_ZERO) for entry in _entries(document, "warnings"))
     return tuple(dict.fromkeys(note for note in words if note))
 
 
 def _told_by_job(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """From v0.0.42 on, what went wrong with the job that was to be cancelled stands in `status`, with HTTP 200."""
+    """From v0.0.42, errors of a cancellation are in `status`, with HTTP 200."""
     told = (entry.get("error") for entry in _entries(document, "status"))
     return [
         {"error_number": error.get("code"), "error": error.get("message") or error.get("string")}
@@ -248,7 +246,7 @@ def _words(entry: dict[str, Any]) -> str:
 
 
 def _sentence(worst: dict[str, Any], entries: list[dict[str, Any]]) -> str:
-    """Slurm's words; a rejected field is named in another entry's description, or as the entry's `source`."""
+    """Slurm's description; a rejected field is named in another entry, or as `source`."""
     words = [_words(worst)]
     words += [str(entry["description"]) for entry in entries if "key" in str(entry.get("description", ""))]
     source = str(worst.get("source", ""))
@@ -262,7 +260,7 @@ def _pinged_up(document: dict[str, Any]) -> bool:
 
 
 def answers(ping: dict[str, Any]) -> bool:
-    """Whether the slurmctld that an entry of a ping speaks of answers; v0.0.45 no longer says "UP"."""
+    """Whether the slurmctld of a ping entry answers; v0.0.45 no longer says "UP"."""
     return ping.get("responding") is True or ping.get("pinged", ping.get("ping")) == "UP"
 
 

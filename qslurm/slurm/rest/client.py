@@ -1,4 +1,4 @@
-"""The client: which request to send, and what its answer means to the caller."""
+"""The client: sends requests and interprets the responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOOK_BACK_S = 14 * 24 * 3600
 
 
 class SlurmrestClient:
-    """One center's way to one C2. Keeps a connection; thread-confined.
+    """A center's client for one C2. Keeps a connection; not thread-safe.
 
     `api_version` is "auto", or a version in any of its spellings; with "auto" `known_version`, remembered from an
     earlier time, is tried first. `on_version` is told the version that was found by asking. TokenError for a token that
@@ -67,16 +67,16 @@ class SlurmrestClient:
         self.close()
 
     def close(self) -> None:
-        """Close the kept connection; the next request opens another."""
+        """Close the connection; the next request reopens it."""
         self._conversation.close()
 
     @property
     def api_version(self) -> str:
-        """The version spoken, such as "v0.0.39"; asks the server when nobody knows it yet."""
+        """The API version, such as "v0.0.39"; negotiated if not known yet."""
         return self._conversation.adapter.version
 
     def ping(self) -> None:
-        """Ask slurmctld for a sign of life; UnreachableError or TokenError when there is none."""
+        """Ping slurmctld; UnreachableError or TokenError on failure."""
         body = self._conversation.ask("{control}/ping", "the ping").body
         pings = body.get("pings") or []
         if pings and not any(answers(entry) for entry in pings):
@@ -85,11 +85,11 @@ class SlurmrestClient:
             if verdict.kind == "token":
                 raise self._conversation.explained(verdict, "the ping")
             raise UnreachableError(
-                "C2's slurmrestd answers, but no slurmctld behind it.", hint="Try again later."
+                "C2's slurmrestd answers, but its slurmctld does not.", hint="Try again later."
             )
 
     def submit(self, payload: Mapping[str, Any]) -> Submitted:
-        """Submit a canonical (or raw) payload, once, adapted to the server's version.
+        """Submit a canonical (or raw) payload once, adapted to the server's version.
 
         RefusedError with Slurm's reason, DuplicateError for a key that C2 knows, UncertainError when the job
         may or may not exist (look with `find_by_key`), UnreachableError when it can't.
@@ -103,7 +103,7 @@ class SlurmrestClient:
         return Submitted(verdict.job_id, list(verdict.warnings), message if isinstance(message, str) else "")
 
     def job(self, job_id: int) -> JobInfo:
-        """What C2 knows of a job: slurmctld's record, or slurmdbd's when slurmctld has forgotten it."""
+        """C2's record of a job: slurmctld's, or slurmdbd's after slurmctld has purged it."""
         _refuse_no_id(job_id)
         verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
         if verdict.kind == "ok" and (records := _records(verdict)):
@@ -113,7 +113,7 @@ class SlurmrestClient:
         return self._accounted(job_id)
 
     def tasks(self, job_id: int) -> list[JobInfo]:
-        """What C2 knows of a job, or of each task of an array; tasks that wait may share one record."""
+        """C2's records of a job or of each array task; pending tasks may share a record."""
         _refuse_no_id(job_id)
         verdict = self._conversation.exchange("GET", f"{{control}}/job/{job_id:d}")
         if verdict.kind == "ok" and (records := _records(verdict)):
@@ -123,7 +123,7 @@ class SlurmrestClient:
         return self.accounted_tasks(job_id)
 
     def jobs(self) -> list[JobInfo]:
-        """The jobs that slurmctld knows. Each costs 6.5 kB and a moment of its lock: don't poll with it."""
+        """All jobs of slurmctld. Each costs 6.5 kB and locks slurmctld briefly: do not poll this."""
         verdict = self._conversation.ask("{control}/jobs", "the list of jobs")
         return [self._conversation.adapter.job(record) for record in self._listed(verdict)]
 
@@ -140,7 +140,7 @@ class SlurmrestClient:
         return dict(partition_state(record) for record in listed or [])
 
     def cancel(self, job_id: int, task: int | None = None) -> list[str]:
-        """Cancel a job, or one task of an array; gives back C2's warnings, that it is over already for one.
+        """Cancel a job or an array task; returns C2's warnings, such as that it has already ended.
 
         UnknownJobError for a job that C2 never had, PermissionDeniedError for another center's, RefusedError where C2
         can cancel no single task.
@@ -154,7 +154,7 @@ class SlurmrestClient:
         )
         if beside and verdict.kind == "no_such_path":
             raise RefusedError(
-                f"C2's API version ({self.api_version}) can't cancel one task: it would cancel all of job {job_id}.",
+                f"C2's API version ({self.api_version}) can cancel only all of job {job_id}, not one task.",
                 hint=f"Cancel job {job_id} as a whole, or ask C2's operators to serve v0.0.38 as well.",
             )
         if verdict.kind == "already_over":
@@ -163,13 +163,13 @@ class SlurmrestClient:
             job = self._accounted(job_id)
             if task is not None and not job.is_final:
                 raise error_for(Verdict("unknown_job"), f"task {task} of job {job_id}")
-            return [f"The job is over: {job.word}."]
+            return [f"The job has already ended: {job.word}."]
         if verdict.kind != "ok":
             raise self._conversation.explained(verdict, f"job {_named(job_id, task)}")
         return list(verdict.warnings)
 
     def update(self, job_id: int, fields: Mapping[str, Any]) -> list[str]:
-        """Give a job that waits other values for some of its fields (`hold`, for one); C2's warnings."""
+        """Change fields of a pending job (such as `hold`); returns C2's warnings."""
         _refuse_no_id(job_id)
         verdict = self._conversation.exchange(
             "POST", f"{{control}}/job/{job_id:d}", lambda adapter: encode(adapter.change(dict(fields)))
@@ -179,7 +179,7 @@ class SlurmrestClient:
         return list(verdict.warnings)
 
     def accounted(self, since: int) -> list[JobInfo]:
-        """The center's jobs that C2's accounting knows, as far as they were there after a time (Unix seconds)."""
+        """The center's jobs in C2's accounting that existed after a time (Unix seconds)."""
         query = self._conversation.adapter.search(self.user, since)
         verdict = self._conversation.exchange("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
         if verdict.kind not in ("ok", "unknown_job"):  # 22.05 says so where there is no job to list
@@ -188,10 +188,10 @@ class SlurmrestClient:
         return [job for job in jobs if job.user == self.user]
 
     def _over_already(self, job_id: int) -> list[str]:
-        """Ask before a cancellation what its answer won't tell: no such job, another center's, over (a warning)."""
+        """Check before a cancellation what its response will not tell: unknown, another center's, or ended."""
         tasks = self.tasks(job_id)
         if all(task.is_final for task in tasks):
-            return [f"The job is over: {_latest(tasks).word}."]
+            return [f"The job has already ended: {_latest(tasks).word}."]
         if self.user and any(task.user not in ("", self.user) for task in tasks):
             raise error_for(Verdict("permission", 2002, "Access/permission denied"), f"job {job_id}")
         return []
@@ -209,7 +209,7 @@ class SlurmrestClient:
         verdict = self._conversation.exchange("GET", f"{{accounting}}/jobs?{query}".rstrip("?"))
         if verdict.kind == "no_such_path":
             raise UnreachableError(
-                "C2 serves no accounting, so nobody can say whether the job was accepted.",
+                "C2 serves no accounting, so it is unknown whether the job was accepted.",
                 hint="Ask C2's operators to load slurmrestd's slurmdbd plugin.",
             )
         if verdict.kind not in ("ok", "unknown_job"):
@@ -219,7 +219,7 @@ class SlurmrestClient:
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
 
     def _listed(self, verdict: Verdict) -> list[dict[str, Any]]:
-        """The records of a list that must be there: what says nothing of jobs does not say that there are none."""
+        """The records of a required list; a response without the list is an error."""
         if not isinstance(verdict.body.get("jobs"), list):
             raise error_for(Verdict("broken", words="no list of jobs"), "the list of jobs")
         return _records(verdict)
@@ -228,7 +228,7 @@ class SlurmrestClient:
         return _latest(self.accounted_tasks(job_id))
 
     def accounted_tasks(self, job_id: int) -> list[JobInfo]:
-        """What slurmdbd knows of a job, or of each task of an array; UnknownJobError if nothing.
+        """Records of slurmdbd for a job or of each array task; UnknownJobError if none.
 
         AccountingAwayError where it is slurmdbd that does not answer.
         """
@@ -243,7 +243,7 @@ class SlurmrestClient:
             ) from error
         except RefusedError as error:
             raise UnreachableError(
-                f"C2's slurmctld no longer knows job {job_id}, and its accounting does not answer: {error.message}",
+                f"C2's slurmctld no longer knows job {job_id}, and C2's accounting does not answer: {error.message}",
                 hint="Try again later.",
             ) from error
         records = _records(verdict)
@@ -258,7 +258,7 @@ class SlurmrestClient:
 
 
 def _refuse_no_id(job_id: int) -> None:
-    """UnknownJobError for a number that Slurm gives no job (NO_VAL of slurm.h): some versions call it a bad query."""
+    """UnknownJobError for NO_VAL and INFINITE (slurm.h), which some versions call a bad query."""
     if not 0 < job_id < _NO_VAL:
         raise error_for(Verdict("unknown_job"), f"job {job_id}")
 

@@ -1,4 +1,4 @@
-"""HTTP sessions to C2: how its certificate is believed, by which proxy it is reached; nothing from the environment."""
+"""HTTP sessions to C2: certificate verification and proxy; the environment is ignored."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from qslurm.slurm.rest.pinned_keys import WrongKeyError, check_pin, parse_pins
 
 
 class _Pinned:
-    """A connection on which nothing is said before the server has shown a pinned key, through a proxy or without."""
+    """A connection that sends nothing before the server has presented a pinned key, also through a proxy."""
 
     pins: frozenset[bytes]
     sock: Any
     is_verified: bool
 
     def connect(self) -> None:
-        """Connect; WrongKeyError if it is somebody else who answers."""
+        """Connect; WrongKeyError if the server has another key."""
         super().connect()  # type: ignore[misc]
         try:
             check_pin(self.sock.getpeercert(binary_form=True), self.pins)
@@ -38,7 +38,7 @@ class _Pinned:
 
 
 class Adapter(HTTPAdapter):
-    """Makes connections of the given classes, also those through a proxy."""
+    """An adapter whose pools use the given connection classes, also through a proxy."""
 
     def __init__(self, http: type[HTTPConnection], https: type[HTTPSConnection]) -> None:
         self._pools = {
@@ -48,7 +48,7 @@ class Adapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools of direct connections."""
+        """Create the pools of direct connections."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
@@ -92,28 +92,26 @@ def open_session(
 
 
 def _check_ca_file(file: Path) -> None:
-    """ConfigError for what can't be believed by: it would be noticed at the first request, in OpenSSL's words."""
+    """ConfigError for an unusable ca_file, before OpenSSL fails on the first request."""
     try:
         text = file.read_bytes()
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise ConfigError(
-            f"The certificate authority {file} can't be read: {why}.", hint="Check ca_file."
+            f"Cannot read ca_file {file}: {why}.", hint="Set ca_file to a readable PEM file."
         ) from error
     if b"CERTIFICATE-----" not in text:
-        raise ConfigError(f"There is no certificate in {file}.", hint="ca_file is a PEM file.")
+        raise ConfigError(f"ca_file {file} contains no certificate.", hint="Set ca_file to a PEM file.")
 
 
 def _check_proxy(proxy: str) -> None:
-    """ConfigError for a proxy that is no HTTP proxy. It may hold a password, so it is not shown."""
+    """ConfigError for an invalid HTTP proxy. The URL may hold a password, so it is not shown."""
     try:
         parts = parse_url(proxy)
     except LocationParseError:
         parts = Url()
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise ConfigError(
-            "The setting proxy is no URL of an HTTP proxy.", hint="It looks like http://proxy:3128."
-        )
+        raise ConfigError("Invalid proxy URL.", hint="Use http://HOST:PORT, for example http://proxy:3128.")
 
 
 _OTHER_NAME, _TOO_OLD, _TOO_YOUNG = (62, 64), 10, 9
@@ -131,42 +129,42 @@ _NO_TLS = frozenset(
         *("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"),
     }
 )
-"""OpenSSL's reasons for which a connection ends before anything can have been said on it."""
+"""OpenSSL's errors that end a connection before anything was sent."""
 
 
 def _in_doubt(url: str, error: ssl.SSLCertVerificationError) -> UnreachableError:
-    """What is wrong with a certificate, and who can mend it."""
+    """The error for an invalid certificate, and how to fix it."""
     if error.verify_code in _OTHER_NAME:
         return UnreachableError(
             f"C2's certificate at {url} is for another host.",
-            hint="Use the name in the URL that C2's operators say, or set pinned_key to C2's key.",
+            hint="Use the host name that C2's operators gave you, or set pinned_key to C2's key.",
         )
     if error.verify_code == _TOO_OLD:
         return UnreachableError(f"C2's certificate at {url} has expired.", hint="Tell C2's operators.")
     if error.verify_code == _TOO_YOUNG:
         return UnreachableError(
-            f"C2's certificate at {url} is not valid yet.", hint="Is this machine's clock right?"
+            f"C2's certificate at {url} is not valid yet.", hint="Check this machine's clock."
         )
     return UnreachableError(
-        f"C2's certificate at {url} is not to be trusted.",
+        f"C2's certificate at {url} is not trusted.",
         hint="Set ca_file to the certificate authority that C2's operators use, or pinned_key to C2's key.",
     )
 
 
 def distrust(url: str, causes: list[BaseException]) -> UnreachableError | None:
-    """The error for a server that is not believed, or speaks no TLS; None if that is not what went wrong."""
+    """The error for an untrusted server or one without TLS; None for other failures."""
     for cause in causes:
         if isinstance(cause, WrongKeyError):
             return UnreachableError(
-                f"Who answers at {url} is not C2: its key is not the pinned one, but {cause.shown}.",
-                hint="Nothing was sent. If C2's operators say that they have a new key, change pinned_key.",
+                f"The server at {url} has the key {cause.shown}, not the pinned one.",
+                hint="Nothing was sent. If C2's operators confirm a new key, change pinned_key.",
             )
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _in_doubt(url, cause)
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         return UnreachableError(
-            f"What answers at {url} does not speak TLS as we do.",
-            hint="Is it http:// there, or another port?",
+            f"TLS handshake with {url} failed.",
+            hint="Check the port, and whether the server uses https.",
         )
     return None

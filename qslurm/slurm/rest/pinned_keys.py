@@ -1,4 +1,4 @@
-"""Knowing a server by its public key: pins as curl's --pinnedpubkey has them, `sha256//BASE64`, with `;` between.
+"""Pinned public keys, as in curl's --pinnedpubkey: `sha256//BASE64`, separated by `;`.
 
 The pin is the SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, 2.4), so it stays when the certificate is
 renewed for the same key. Light: it runs where there is no `cryptography`.
@@ -19,7 +19,7 @@ _SEQUENCE, _VERSION = b"\x30", 0xA0
 
 
 class WrongKeyError(ssl.SSLError):
-    """The server has shown another key than the pinned one; `shown` is its pin."""
+    """The server has a different key than the pinned one; `shown` is its pin."""
 
     def __init__(self, shown: str) -> None:
         super().__init__(f"the server's key is {shown}")
@@ -27,7 +27,7 @@ class WrongKeyError(ssl.SSLError):
 
 
 def parse_pins(text: str) -> frozenset[bytes]:
-    """The digests of `sha256//BASE64`, or of several with `;` between them; ConfigError for anything else."""
+    """The digests of one or several `sha256//BASE64` pins; ConfigError if invalid."""
     pins = set()
     for part in text.split(";"):
         word = part.strip()
@@ -37,7 +37,7 @@ def parse_pins(text: str) -> frozenset[bytes]:
             digest = b""
         if not word.startswith(_PREFIX) or len(digest) != hashlib.sha256().digest_size:
             raise ConfigError(
-                f"{word[:80]!r} is no pinned key.",
+                f"Invalid pinned_key {word[:80]!r}.",
                 hint=f"It looks like {_PREFIX} and 44 characters of base64; two may stand there with ; between them.",
             )
         pins.add(digest)
@@ -45,7 +45,7 @@ def parse_pins(text: str) -> frozenset[bytes]:
 
 
 def check_pin(certificate: bytes | None, pins: frozenset[bytes]) -> None:
-    """WrongKeyError unless the certificate (DER) is of one of the keys."""
+    """WrongKeyError unless the certificate (DER) has one of the keys."""
     if not certificate:
         raise WrongKeyError("none")
     shown = hashlib.sha256(public_key_info(certificate)).digest()
@@ -72,7 +72,7 @@ def public_key_info(certificate: bytes) -> bytes:
 
 
 def _inside(data: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the DER element at `at` begins and ends."""
+    """Start and end of the content of the DER element at `at`."""
     first = data[at + 1]
     if first < 0x80:
         begin, length = at + 2, first

@@ -1,4 +1,4 @@
-"""What may be put on the wire: a token that is one, a payload that JSON can carry."""
+"""Checks tokens and encodes payloads before they are sent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def check_token(token: Secret) -> None:
     if not _TOKEN.fullmatch(token.reveal()):
         raise TokenError(
             "The token is not a JSON Web Token.",
-            hint="It is three words of letters and digits with dots between, as C2's operators gave it.",
+            hint="Install the token again, as C2's operators issued it.",
         )
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """A payload as the bytes that are sent; InvalidInputError for what JSON or UTF-8 can't carry."""
+    """Encode a payload; InvalidInputError for what JSON or UTF-8 cannot represent."""
     try:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
-        raise InvalidInputError(f"The payload can't be sent as JSON: {error}.") from error
+        raise InvalidInputError(f"Cannot encode the payload as JSON: {error}.") from error

@@ -1,4 +1,4 @@
-"""What C2 says when it takes a job."""
+"""C2's response to an accepted job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A job that C2 accepted. `warnings` are Slurm's, `message` is what C2's submit plugin had to say."""
+    """An accepted job. `warnings` are Slurm's, `message` is from C2's submit plugin."""
 
     job_id: int
     warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""One kept HTTP connection to slurmrestd. Imports requests, so import this module where it is needed.
+"""A persistent HTTP connection to slurmrestd. Imports requests, so import it lazily.
 
 What this module takes care of: a time-out on every wait, answers of bounded size, no redirect followed,
 nothing taken from the environment (proxies, .netrc), a token in no text, and the difference between "never
@@ -26,7 +26,7 @@ from qslurm.slurm.rest.http_session import distrust, open_session
 from qslurm.tokens.secret import Secret
 
 MAX_ANSWER = 256 * 1024 * 1024
-"""Bytes of an answer that are read; a listing of 5,000 jobs has 32 MB (measured with 23.02)."""
+"""Maximum bytes of a response; a listing of 5,000 jobs has 32 MB (measured with 23.02)."""
 
 _CHUNK = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
@@ -34,7 +34,7 @@ _CONNECT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     content_type: str
@@ -42,7 +42,7 @@ class Answer:
 
 
 class _InTime(io.RawIOBase):
-    """What a server answers, until a moment: it may not keep its client by a byte now and then."""
+    """A response stream with a deadline, so that a slow server cannot hold its client."""
 
     def __init__(self, connection: socket.socket, until: float) -> None:
         self._connection, self.until = connection, until
@@ -50,14 +50,14 @@ class _InTime(io.RawIOBase):
         self._stream = connection.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Whether it is readable: always."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what has come; TimeoutError when the time is over."""
+        """Read available bytes; TimeoutError after the deadline."""
         left = self.until - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer takes too long")
+            raise TimeoutError("the response takes too long")
         self._connection.settimeout(left if self._patience_s is None else min(left, self._patience_s))
         try:
             return self._stream.readinto(buffer)
@@ -65,13 +65,13 @@ class _InTime(io.RawIOBase):
             self._connection.settimeout(self._patience_s)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the stream."""
         self._stream.close()
         super().close()
 
 
 class _Response(HTTPResponse):
-    """Begins within the connection's time-out, as a whole, and is complete within twice that."""
+    """A response that begins within the time-out and is complete within twice that."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -89,7 +89,7 @@ class _Response(HTTPResponse):
 
 
 class _AckAtOnce:
-    """Asks the kernel not to hold back the ACK of the answer.
+    """Makes the kernel acknowledge the response immediately (TCP_QUICKACK).
 
     slurmrestd writes headers and body apart, with Nagle's algorithm on, so on a kept connection its second
     write waits for the ACK of the first, which Linux delays by up to 40 ms: 43 submissions a second instead
@@ -105,19 +105,19 @@ class _AckAtOnce:
 
 
 class Http(_AckAtOnce, HTTPConnection):
-    """A connection whose answers begin in time, and end."""
+    """A connection whose responses have a deadline."""
 
     response_class = _Response
 
 
 class Https(_AckAtOnce, HTTPSConnection):
-    """The same by TLS."""
+    """The same with TLS."""
 
     response_class = _Response
 
 
 class _TokenAuth(requests.auth.AuthBase):
-    """Adds slurmrestd's two headers when a request leaves, so that no object shown on the way has them."""
+    """Adds slurmrestd's authentication headers on sending, so that no printable object holds them."""
 
     def __init__(self, user: str, token: Secret) -> None:
         self._user, self._token = user, token
@@ -130,7 +130,7 @@ class _TokenAuth(requests.auth.AuthBase):
 
 
 class Transport:
-    """Sends requests to one slurmrestd. Thread-confined, because a requests.Session is."""
+    """Sends requests to one slurmrestd. Not thread-safe, as requests.Session is not."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._url = check_url(endpoint.url)
@@ -140,11 +140,11 @@ class Transport:
         self._session.headers["Accept"] = "application/json"
 
     def close(self) -> None:
-        """Close the kept connection."""
+        """Close the connection."""
         self._session.close()
 
     def send(self, method: str, path: str, body: bytes | None = None, *, submitting: bool = False) -> Answer:
-        """Send one request, once. UnreachableError when no answer came, UncertainError for a submission's.
+        """Send a request once. UnreachableError without an answer, UncertainError for a submission.
 
         The answer must begin within `timeout_s` and be complete within twice that.
         """
@@ -175,8 +175,8 @@ class Transport:
             return distrusted
         if never_sent(error):
             return UnreachableError(
-                f"C2's slurmrestd at {self._url} can't be reached{by_proxy(error)}: {why(error)}.",
-                hint="Check the URL, and that this machine may connect to C2.",
+                f"C2's slurmrestd at {self._url} is unreachable{by_proxy(error)}: {why(error)}.",
+                hint="Check the URL, and that this host can connect to C2.",
             )
         what = what_happened(error, self._timeout_s)
         if submitting:
@@ -185,7 +185,7 @@ class Transport:
 
 
 def read_whole(response: requests.Response, until: float, who: str) -> bytes:
-    """The body of an answer as it arrives; UnreachableError if there is no end to it, or not until a moment."""
+    """Read a response's body; UnreachableError if it is too large or too late."""
     read = getattr(response.raw, "read1", response.raw.read)
     pieces: list[bytes] = []
     size = 0
@@ -193,41 +193,41 @@ def read_whole(response: requests.Response, until: float, who: str) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > MAX_ANSWER:
-            raise UnreachableError(
-                f"{who} answered with more than {MAX_ANSWER // 2**20} MiB.", hint="Is its URL the right one?"
-            )
+            raise UnreachableError(f"{who} sent more than {MAX_ANSWER // 2**20} MiB.", hint="Check the URL.")
         if time.monotonic() > until:
             raise UnreachableError(
-                f"{who} answers too slowly: only half an answer came in time.",
-                hint="Try again later, or with a longer timeout_s.",
+                f"{who} is too slow: its response was incomplete after the time-out.",
+                hint="Try again later, or set a longer timeout_s.",
             )
     return b"".join(pieces)
 
 
 def what_happened(error: BaseException, timeout_s: float) -> str:
-    """What became of a request that may have been heard, in words: it gave no answer in time, or broke off."""
+    """How a possibly received request failed, as text: no answer in time, or connection closed."""
     slow = isinstance(error, requests.exceptions.Timeout) or isinstance(_innermost(error), TimeoutError)
-    return f"gave no answer within {timeout_s:g} s" if slow else "broke the connection off"
+    return f"did not answer within {timeout_s:g} s" if slow else "closed the connection"
 
 
 def by_proxy(error: BaseException) -> str:
-    """That it was the proxy which could not be reached, if so."""
+    """Say that the proxy, rather than C2, could not be reached."""
     return " through the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
 
 
 def check_url(url: str) -> str:
-    """The URL without its last slash; ConfigError for one that is no http(s) URL or carries a password."""
+    """The URL without a trailing slash; ConfigError if it is not http(s) or contains a password."""
     try:
         parts = parse_url(url)
     except Urllib3Error as error:
         raise ConfigError(
-            f"The URL of C2 is none: {url!r}.", hint="It looks like https://host:6820."
+            f"Invalid C2 URL {url!r}.", hint="Use http(s)://HOST[:PORT], for example https://host:6820."
         ) from error
     if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
-        raise ConfigError(f"The URL of C2 is none: {url!r}.", hint="It looks like https://host:6820.")
+        raise ConfigError(
+            f"Invalid C2 URL {url!r}.", hint="Use http(s)://HOST[:PORT], for example https://host:6820."
+        )
     if parts.auth:
         raise ConfigError(
-            "The URL of C2 carries a name or password.", hint="Leave them out; the token is enough."
+            "The C2 URL contains a user name or password.", hint="Remove them; the token authenticates."
         )
     return url.rstrip("/")
 
@@ -235,12 +235,12 @@ def check_url(url: str) -> str:
 def _uncertain(sentence: str) -> UncertainError:
     return UncertainError(
         f"{sentence} The job may have been accepted.",
-        hint="Look with `qslurm queue` before you submit it again.",
+        hint="Check `qslurm queue` before you submit it again.",
     )
 
 
 def never_sent(error: BaseException) -> bool:
-    """Whether no byte of the request can have reached slurmrestd: the connection itself failed."""
+    """Whether connecting failed, so that no byte of the request was sent."""
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
         return True
     return any(
@@ -250,7 +250,7 @@ def never_sent(error: BaseException) -> bool:
 
 
 def causes_of(error: BaseException) -> list[BaseException]:
-    """The error and all it wraps; urllib3 keeps some in `reason`, requests some in `args`."""
+    """The error and all it wraps; urllib3 uses `reason`, requests uses `args`."""
     found: list[BaseException] = []
     todo: list[object] = [error]
     while todo:
@@ -263,7 +263,7 @@ def causes_of(error: BaseException) -> list[BaseException]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What the operating system said, if it said anything; a time-out before everything else."""
+    """The operating system's error, if any; time-outs take precedence."""
     causes = causes_of(error)
     said = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     late = [cause for cause in causes if isinstance(cause, TimeoutError)]
@@ -272,10 +272,10 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def why(error: BaseException) -> str:
-    """Why nobody could be reached, in the system's words."""
+    """Why the connection failed, in the system's words."""
     inner = _innermost(error)
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no answer to the attempt to connect"
+        return "connection timed out"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror[0].lower() + inner.strerror[1:]
     return type(inner).__name__

@@ -1,4 +1,4 @@
-"""What is said between a client and one slurmrestd, in the API version that both speak."""
+"""Requests to one slurmrestd in the negotiated API version."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SUBMIT = "{control}/job/submit"
 _MAYBE_THE_TOKEN = ("token_or_silence", "token_or_cut", "token_or_lost", "token_or_accounting")
 _NEVER = 2**31 - 1
 _AT_ONCE_S = 5.0
-"""slurmrestd waits for its slurmctld for 10 s (MessageTimeout)."""
+"""slurmrestd waits 10 s for its slurmctld (MessageTimeout)."""
 
 WITHOUT_ACCOUNTING = ("token_or_accounting", "no_accounting")
-"""Kinds of verdicts by which slurmctld is not the one that says no."""
+"""Verdicts that do not come from slurmctld itself."""
 
 
 class VersionNegotiation:
-    """Requests to one slurmrestd. Thread-confined.
+    """Requests to one slurmrestd. Not thread-safe.
 
     `connect` opens the way there, when it is first needed. `api_version` is "auto" or a version; with "auto"
     `known_version` is believed until the server knows it no more, and `on_version` is told each version that was
@@ -49,14 +49,14 @@ class VersionNegotiation:
         self._transport: Transport | None = None
 
     def close(self) -> None:
-        """Close the kept connection; the next request opens another."""
+        """Close the connection; the next request reopens it."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
     @property
     def adapter(self) -> Adapter:
-        """Of the version spoken; asks the server when nobody knows it yet."""
+        """The adapter of the API version; negotiated if not known yet."""
         if self._adapter is None:
             self._adapter = self._negotiated()
         return self._adapter
@@ -69,7 +69,7 @@ class VersionNegotiation:
         *,
         beside: bool = False,
     ) -> Verdict:
-        """Send a request and say what its answer means. `path` begins with {control} or {accounting}.
+        """Send a request and classify its response. `path` begins with {control} or {accounting}.
 
         A server that has been upgraded meanwhile has not acted on a request in a version it does not know: the
         version is found anew, and the request sent in that one. One whose version needs slurmdbd has not acted while
@@ -88,7 +88,7 @@ class VersionNegotiation:
         return verdict
 
     def ask(self, path: str, what: str) -> Verdict:
-        """The good answer to a question; the error it stands for otherwise."""
+        """The successful response to a query; raises its error otherwise."""
         verdict = self.exchange("GET", path)
         if verdict.kind != "ok":
             raise self.explained(verdict, what)
@@ -97,7 +97,7 @@ class VersionNegotiation:
     def explained(
         self, verdict: Verdict, what: str, *, submitting: bool = False, adapter: Adapter | None = None
     ) -> QslurmError:
-        """The error, after asking the other daemon when a refused token and a silent one look alike."""
+        """The error, after querying the other daemon where a refused token looks like a silent daemon."""
         spoken = adapter or self.adapter
         refused: bool | None = False
         if (
@@ -116,8 +116,8 @@ class VersionNegotiation:
             return error_for(Verdict("no_accounting"), what, submitting=submitting)
         if verdict.kind == "token_or_silence" and refused is None and not submitting:
             return UnreachableError(
-                "C2's Slurm does not answer its slurmrestd, or refused the token without saying so.",
-                hint="Look at the token with `qslurm token check`; if it is good, try again later.",
+                "C2's Slurm does not answer its slurmrestd, or refused the token.",
+                hint="Check the token with `qslurm token check`; if it is valid, try again later.",
             )
         return error_for(verdict, what, submitting=submitting)
 
@@ -128,18 +128,18 @@ class VersionNegotiation:
         return self._send(method, full, body(spoken) if body else None, submitting=path == SUBMIT)
 
     def _beside(self, method: str, path: str, body: Callable[[Adapter], bytes] | None = None) -> Verdict:
-        """What is said in the version beside ours; "no_such_path" where there is none."""
+        """The verdict in the neighbouring version; "no_such_path" if there is none."""
         other = ADAPTERS.get(self.adapter.beside)
         return self._said(other, method, path, body) if other else Verdict("no_such_path")
 
     def _version_is_gone(self, path: str) -> bool:
-        """Whether a path is missing because its version is: slurmdbd's may be missing for want of its plug-in."""
+        """Whether a path is missing for its version, rather than for want of slurmdbd's plugin."""
         if path.startswith("{control}"):
             return True
         return self._send("GET", f"{self.adapter.control}/ping").kind == "no_such_path"
 
     def _negotiated(self) -> Adapter:
-        """The newest version that both sides speak, found by pinging.
+        """Find the newest common version by pinging.
 
         One ping of a version that is not served takes 1 to 6 ms; the list of all paths (/openapi/v3) has 1.6 MB,
         takes 130 to 200 ms, and would prove neither token nor slurmctld (measured with 24.11 and 26.05).
@@ -153,12 +153,12 @@ class VersionNegotiation:
             if verdict.kind != "no_such_path":
                 raise self.explained(verdict, "the ping", adapter=adapter)
         raise UnreachableError(
-            f"C2's slurmrestd at {self._url} speaks none of the API versions {', '.join(ADAPTERS)}.",
-            hint="Is the URL that of a slurmrestd? Ask C2's operators which versions it speaks.",
+            f"C2's slurmrestd at {self._url} supports none of the API versions {', '.join(ADAPTERS)}.",
+            hint="Check that the URL is slurmrestd's, or ask C2's operators for its API versions.",
         )
 
     def _token_is_refused(self, spoken: Adapter) -> bool | None:
-        """Whether C2 refuses the token; None when nobody can say.
+        """Whether C2 refuses the token; None if unknown.
 
         slurmdbd says so clearly (1007) on 22.05 only; 23.02 says the same of a slurmdbd that is away. Then slurmctld's
         "UP" in a ping proves the token, and a slurmctld that is there, but gives no answer, refuses it (1000, 23.02):

@@ -62,7 +62,7 @@ def test_a_version_that_does_not_exist_yet_is_refused() -> None:
 
 def test_a_circuit_that_measures_nothing_is_refused() -> None:
     error = refused("version 3.0\nqubit[2] q\nH q\n")
-    assert "nothing is measured" in error.message
+    assert "measures nothing" in error.message
     assert "b = measure q" in error.hint
 
 
@@ -88,7 +88,7 @@ def test_a_key_of_a_million_bits_is_refused() -> None:
 
 def test_a_nul_is_refused_where_it_stands() -> None:
     assert (
-        refused(HEAD + "X q[0]\x00\n").message == "bell.cq:4:7: the character U+0000 has no place in cQASM."
+        refused(HEAD + "X q[0]\x00\n").message == "bell.cq:4:7: the character U+0000 is not allowed in cQASM."
     )
 
 

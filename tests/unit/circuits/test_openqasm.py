@@ -41,7 +41,7 @@ def test_without_qiskit_one_sentence_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_a_version_from_the_future_is_refused() -> None:
-    assert "no OpenQASM 4" in refused("OPENQASM 4;").message
+    assert "unsupported OpenQASM version 4" in refused("OPENQASM 4;").message
 
 
 @needs_qiskit
@@ -89,7 +89,7 @@ def test_a_small_angle_is_written_as_cqasm_has_it() -> None:
         (HEAD_3 + "  foo q[0];", "old.qasm:4:3: "),
         (HEAD_2 + "if (c==1) x q[0];", "if_else"),
         (HEAD_3 + "c[0] = measure q[0]; if (c[0]) { x q[1]; }", "if_else"),
-        (HEAD_3 + "h q[5];", "Qiskit can't read"),
+        (HEAD_3 + "h q[5];", "Qiskit cannot read"),
         (HEAD_3 + "input float theta; rx(theta) q[0];", "no value for theta"),
         (HEAD_3 + "delay[100ns] q[0];", "delay"),
         (HEAD_2 + "opaque foo a; foo q[0];", "foo"),

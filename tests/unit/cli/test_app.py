@@ -19,7 +19,7 @@ def test_every_command_explains_itself(command, capsys):
 def test_a_mistyped_command_gets_the_nearest_one(capsys):
     assert run(["sumbit"]) == 2
     assert capsys.readouterr().err == (
-        "qslurm: There is no command 'sumbit'. Did you mean `qslurm submit`? Try `qslurm --help`.\n"
+        "qslurm: Unknown command 'sumbit'. Did you mean `qslurm submit`? Try `qslurm --help`.\n"
     )
 
 
@@ -60,7 +60,7 @@ def test_a_file_that_is_not_there_is_bad_input_not_a_traceback(capsys):
 def test_what_is_no_job_id_never_reaches_c2(job_id, capsys):
     # slurmrestd keeps 32 bits of it: 4294967308 would cancel job 12
     assert run(["cancel", "--", job_id]) == 2
-    assert f"{job_id!r} is not a job id." in capsys.readouterr().err
+    assert f"Invalid job id {job_id!r}." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["nan", "0", "-1", "x"])

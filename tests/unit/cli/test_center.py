@@ -139,21 +139,21 @@ def test_what_is_there_is_kept_unless_force_is_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Nobody said where C2 is"),
-        (["--url", "c2.example.org"], "URL of C2 is none"),
-        (["--url", "https://u:p@c2.example.org"], "carries a name or password"),
-        (["--url", URL, "--results-url", "ftp://x"], "URL of C2 is none"),
-        (["--url", URL, "--pinned-key", "sha256//x"], "is no pinned key"),
+        ([], "No URL given for C2"),
+        (["--url", "c2.example.org"], "Invalid C2 URL"),
+        (["--url", "https://u:p@c2.example.org"], "contains a user name or password"),
+        (["--url", URL, "--results-url", "ftp://x"], "Invalid C2 URL"),
+        (["--url", URL, "--pinned-key", "sha256//x"], "Invalid pinned_key"),
         (["--url", URL, "--set", "agent.max_open_job=3"], "Did you mean max_open_jobs?"),
         (["--url", URL, "--set", "agent.max_open_jobs=many"], "max_open_jobs under [agent]: expected"),
-        (["--url", URL, "--set", "agents.socket=x"], "sets nothing"),
-        (["--url", URL, "--set", "socket"], "sets nothing"),
-        (["--url", URL, "--platform", "tuna"], "'tuna' is no platform"),
-        (["--url", URL, "--platform", f"2x={URL}"], "'2x' is no name for a platform"),
-        (["--url", URL, "--platform", f"c2={URL}"], "is what [c2] is called"),
-        (["--url", URL, "--platform", "tuna=tuna.org"], "URL of C2 is none"),
-        (["--url", URL, "--set", "platform.tuna.job.shots=7"], "Nobody said where the platform tuna is"),
-        (["--url", URL, "--set", "platform.tuna.jobs.shots=7"], "sets nothing"),
+        (["--url", URL, "--set", "agents.socket=x"], "Invalid setting"),
+        (["--url", URL, "--set", "socket"], "Invalid setting"),
+        (["--url", URL, "--platform", "tuna"], "Invalid platform 'tuna'"),
+        (["--url", URL, "--platform", f"2x={URL}"], "invalid platform name '2x'"),
+        (["--url", URL, "--platform", f"c2={URL}"], "and [c2] are the same platform"),
+        (["--url", URL, "--platform", "tuna=tuna.org"], "Invalid C2 URL"),
+        (["--url", URL, "--set", "platform.tuna.job.shots=7"], "No URL given for platform tuna"),
+        (["--url", URL, "--set", "platform.tuna.jobs.shots=7"], "Invalid setting"),
         (["--url", URL, "--platform", f"tuna={URL}", "--set", "platform.tuna.urll=x"], "Did you mean url?"),
         (["--agent", "/x/a", "--set", "platform.tuna.agent.socket=/x/a"], "have the same socket"),
         (["--url", URL, "--timeout-s", "-1"], "timeout_s under [c2]: expected"),
@@ -169,7 +169,7 @@ def test_bad_input_is_a_sentence_and_nothing_is_written(words, said, tmp_path, c
 def test_a_folder_that_can_not_be_written_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert run(["center", "init", "--file", str(tmp_path / "file" / "c.toml"), "--url", URL]) == 2
-    assert "can't be written" in capsys.readouterr().err
+    assert "Cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,18 @@ def test_everything_there_is_stands_in_tables(capsys: pytest.CaptureFixture[str]
     print_status(seen, WarmStatus(ready=2, wanted=2, given=7, confined=True, pid=1, cold=1))
     out, err = capsys.readouterr()
     rows = [" ".join(line.split()) for line in out.splitlines()]
-    assert "warm runtimes 2 of 2 wait on this host, 7 given to jobs, 1 cold starts" in rows
+    assert "warm runtimes 2 of 2 ready on this host, 7 used by jobs, 1 cold starts" in rows
     assert "12 snellius qx hybrid running 1 h 1 min 38 0 2" in rows
     assert "qx 11 lumi lane 3 s 250 ms others wait" in rows
     assert "qx 1 12 snellius 38 1024 2 s 1 of 2 in the queue of qx" in rows
-    assert rows[-1] == "41 more wait for qx"
+    assert rows[-1] == "41 more queued for qx"
     assert err == ""
 
 
 @pytest.mark.parametrize(
     ("scope", "why", "said"),
     [
-        ("own", "", "qslurm: Only your own jobs are listed; the numbers count all.\n"),
+        ("own", "", "qslurm: Only your own jobs are listed; the counts include all jobs.\n"),
         ("none", "No munge.", "qslurm: No jobs are listed: No munge.\n"),
     ],
 )

@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     for folder in (".config/qslurm/templates", ".cache/qslurm"):
         (home / folder).mkdir(parents=True)
     (home / ".config/qslurm/config.toml").write_text("not toml")
-    (home / ".config/qslurm/templates/circuit.json.j2").write_text("no template")
+    (home / ".config/qslurm/templates/circuit.json.j2").write_text("Unknown template")
     home.chmod(0)
     yield home
     home.chmod(0o700)
@@ -64,21 +64,21 @@ def test_what_can_not_be_read_and_was_not_asked_for_is_passed_over(run: Run, hom
     caches = {"XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(home), "SLURM_JWT": TOKEN}
     done = run("submit", "-", "-b", "qx", "--parsable", "--url", "http://127.0.0.1:9", **caches)
     assert (done.returncode, done.stdout) == (5, "")
-    assert "can't be reached" in done.stderr
+    assert "is unreachable" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "environ", "code", "named"),
     [
-        ("queue", {"QSLURM_CONFIG": "~/config.toml"}, 2, "home/config.toml can't be read: Permission denied"),
-        ("queue --url http://127.0.0.1:9 --token-file ~/token", {}, 4, "home/token can't be read"),
+        ("queue", {"QSLURM_CONFIG": "~/config.toml"}, 2, "home/config.toml: Permission denied"),
+        ("queue --url http://127.0.0.1:9 --token-file ~/token", {}, 4, "Cannot read the token file"),
         ("queue --url http://127.0.0.1:9 --token-file ~nobody-here/token", {}, 4, "~nobody-here/token"),
         ("queue", {"QSLURM_CONFIG": "~nobody-here/config.toml"}, 2, "~nobody-here/config.toml"),
         ("submit HOME/a.cq -b qx --parsable", {}, 2, "home/a.cq can't be read"),
         ("submit - -b qx --then HOME/next.sbatch", {}, 2, "home/next.sbatch"),
-        ("results 12 --plot HOME/a.svg", {}, 2, "There is no folder"),
+        ("results 12 --plot HOME/a.svg", {}, 2, "does not exist"),
         ("center init --url http://127.0.0.1:9", {}, 2, "home/.config/qslurm/config.toml: Permission denied"),
-        ("man --write HOME/man", {}, 1, "can't be written into"),
+        ("man --write HOME/man", {}, 1, "Cannot write the manual"),
     ],
 )
 def test_what_was_asked_for_is_named(
@@ -88,7 +88,7 @@ def test_what_was_asked_for_is_named(
     done = run(*said, **environ)
     assert (done.returncode, done.stdout) == (code, "")
     assert named in done.stderr
-    assert "did not expect" not in done.stderr
+    assert "Unexpected error" not in done.stderr
 
 
 def test_a_folder_of_templates_that_was_named_is_not_passed_over(run: Run, home: Path) -> None:
@@ -98,4 +98,4 @@ def test_a_folder_of_templates_that_was_named_is_not_passed_over(run: Run, home:
         config.write_text(f'[job]\ntemplate_folders = ["{home}/.config/qslurm/templates"]\n')
         done = run("submit", "-", "-b", "qx", "--dry-run", QSLURM_CONFIG=str(config))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "home/.config/qslurm/templates can't be read: Permission denied" in done.stderr
+    assert "home/.config/qslurm/templates: Permission denied" in done.stderr

@@ -32,7 +32,7 @@ def test_a_time_alone_is_the_next_one():
         (["--center", "a", "--duration", "1h", "--start", "25:00"], "14:30"),
         (["--center", "a", "--duration", "1h", "--start", "99999-01-01"], "14:30"),
         (["--duration", "1h"], "--center or --job"),
-        (["--duration", "1h", "--job", "3_1"], "its own job id"),
+        (["--duration", "1h", "--job", "3_1"], "task's own job id"),
         (["--duration", "1h", "--center", "a", "--job", "3"], "--center or --job"),
     ],
 )
@@ -55,4 +55,4 @@ def test_a_window_is_a_centers_or_a_jobs(words, center, job_id, monkeypatch, cap
     assert run(["backend", "reserve", "qx", *words, "--duration", "1h"]) == 0
     (message,) = asked
     assert (message.center, message.job_id, message.ends - message.begins) == (center, job_id, 3600)
-    assert f"reservation 7: qx is {'center a' if center else 'job 3'}'s" in capsys.readouterr().out
+    assert f"reservation 7: qx for {'center a' if center else 'job 3'}" in capsys.readouterr().out

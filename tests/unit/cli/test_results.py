@@ -83,12 +83,12 @@ ENDS = [
     ("failed", {"reason": "NonZeroExitCode"}, 6, "Job 12 failed: "),
     ("failed", {}, 6, "Job 12 failed."),
     ("cancelled", {}, 7, "Job 12 was cancelled."),
-    ("timed_out", {"reason": "TimeLimit"}, 8, "Job 12 ran into its time limit."),
+    ("timed_out", {"reason": "TimeLimit"}, 8, "Job 12 reached its time limit."),
     (
         "timed_out",
         {"reason": "It has used 3 s.", "reason_code": "used_up"},
         8,
-        "Job 12 was ended: It has used",
+        "Job 12 was terminated: It has used",
     ),
 ]
 

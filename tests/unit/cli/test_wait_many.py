@@ -46,7 +46,7 @@ class C2:
         if self.away:
             raise UnreachableError("C2 is away.")
         if job_id not in STATES:
-            raise UnknownJobError(f"C2 knows no job {job_id}.")
+            raise UnknownJobError(f"C2 has no job {job_id}.")
         return [JobInfo(job_id=job_id, name="x", state=STATES[job_id])]
 
     def pause(self, seconds, job):
@@ -86,10 +86,10 @@ def test_each_is_said_with_its_results_or_its_error(capsys):
 def test_a_timeout_is_for_all_of_them(capsys):
     assert run(["wait", "16", "18", "12", "--timeout", "0.01"]) == 8
     said = capsys.readouterr()
-    assert [f"Job {job} had not ended after 0.01 s" in said.err for job in (16, 18)] == [True, True]
+    assert [f"Job {job} has not ended after 0.01 s" in said.err for job in (16, 18)] == [True, True]
     assert "16" in said.out
     assert "completed" in said.out  # the others were looked at all the same
-    assert "waits on" in said.err
+    assert "waits again" in said.err
 
 
 def test_a_c2_that_is_away_is_not_waited_for_job_by_job(c2, monkeypatch, capsys):

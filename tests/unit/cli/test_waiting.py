@@ -78,7 +78,7 @@ def test_a_job_that_is_ended_takes_its_c2_job_along(number, capsys):
         ended_by(number, agent)
     assert ended.value.exit_code == 128 + number
     assert agent.told == [("depend", "snellius:7:0", False), ("cancelled", 12)]
-    assert "job 12 on C2 is cancelled" in capsys.readouterr().err
+    assert "cancelled job 12 on C2" in capsys.readouterr().err
 
 
 def test_who_is_told_twice_does_what_it_began():
@@ -104,7 +104,7 @@ def test_what_was_being_sent_is_looked_up_more_than_once(monkeypatch):
 def test_what_can_not_be_cancelled_is_said(capsys):
     with pytest.raises(click.exceptions.Exit):
         ended_by(signal.SIGTERM, Agent(cancel_fails=True))
-    assert "can't be cancelled: C2 is away." in capsys.readouterr().err
+    assert "cannot cancel job 12 on C2: C2 is away." in capsys.readouterr().err
 
 
 def test_many_are_cancelled_but_what_has_ended(capsys):
@@ -116,7 +116,7 @@ def test_many_are_cancelled_but_what_has_ended(capsys):
             submission.job_id, submission.over = 12 + number, number == 1
         signal.raise_signal(signal.SIGTERM)
     assert sorted(agent.told[2:]) == [("cancelled", 12), ("cancelled", 14), ("cancelled", 15)]
-    assert "so 3 jobs on C2 are cancelled; --keep lets them live" in capsys.readouterr().err
+    assert "cancelled 3 jobs on C2. Use --keep to keep them running" in capsys.readouterr().err
 
 
 def test_who_is_to_keep_them_is_ended_as_any_process():

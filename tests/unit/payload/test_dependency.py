@@ -23,16 +23,16 @@ def test_a_dependencys_type_may_be_written_as_slurm_lets_it_be():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("12", "can't be read"),
-        ("aftrok:12", "can't be read"),
-        ("afterok", "can't be read"),
-        ("singleton:1", "can't be read"),
-        ("afterok:", "no job of C2"),
-        ("afterok:abc", "no job of C2"),
-        ("afterok:0", "no job of C2"),
-        ("afterok:1+5", "no job of C2"),
-        ("afterok:1,afterany:2?afterok:3", "for all and for any"),
-        ("", "can't be read"),
+        ("12", "Invalid"),
+        ("aftrok:12", "Invalid"),
+        ("afterok", "Invalid"),
+        ("singleton:1", "Invalid"),
+        ("afterok:", "not a job id of C2"),
+        ("afterok:abc", "not a job id of C2"),
+        ("afterok:0", "not a job id of C2"),
+        ("afterok:1+5", "not a job id of C2"),
+        ("afterok:1,afterany:2?afterok:3", "it mixes"),
+        ("", "Invalid"),
     ],
 )
 def test_what_is_no_dependency_is_refused(text, words):

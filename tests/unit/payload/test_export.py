@@ -20,13 +20,13 @@ def test_a_job_takes_those_variables_along_that_are_named():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ALL", "all of this machine's"),
-        ("all", "all of this machine's"),
-        ("ALL,MODEL", "all of this machine's"),
-        ("NOT_SET", "is not set here"),
-        ("1A=2", "name of a variable"),
-        ("A-B=2", "name of a variable"),
-        ("A='x", "can't be read"),
+        ("ALL", "--export=ALL"),
+        ("all", "--export=ALL"),
+        ("ALL,MODEL", "--export=ALL"),
+        ("NOT_SET", "is not set"),
+        ("1A=2", "Invalid variable name"),
+        ("A-B=2", "Invalid variable name"),
+        ("A='x", "Invalid"),
     ],
 )
 def test_what_can_not_be_exported_is_refused(text, words):

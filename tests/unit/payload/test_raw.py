@@ -24,10 +24,10 @@ def test_a_payload_is_read_as_it_stands():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{\n"job": ', "p.json:2:8: this is not JSON"),
+        ('{\n"job": ', "p.json:2:8: invalid JSON"),
         ("", "p.json:1:1"),
-        ("[]", "is not a payload"),
-        ('{"job": {"name": "a", "name": "b"}}', "'name' is given twice"),
+        ("[]", "is not a Slurm job payload"),
+        ('{"job": {"name": "a", "name": "b"}}', "duplicate field 'name'"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
@@ -51,12 +51,12 @@ srun hostname"
 def test_the_papers_payload_as_it_is_printed_is_told_both_that_are_wrong_with_it():
     with pytest.raises(InvalidInputError) as caught:
         parse_payload(AS_PRINTED, "p.json")
-    assert "p.json:1:1: this is not JSON: an opening { is missing" in caught.value.message
-    assert "Line 5 holds a line break" in caught.value.hint
+    assert "p.json:1:1: invalid JSON: the opening { is missing" in caught.value.message
+    assert "Line 5 contains a line break" in caught.value.hint
     with pytest.raises(InvalidInputError) as caught:
         parse_payload("{" + AS_PRINTED, "p.json")
     assert "p.json:5:" in caught.value.message
-    assert "a text holds a line break" in caught.value.message
+    assert "a string contains a line break" in caught.value.message
     assert r"\n" in caught.value.hint
     assert (
         parse_payload("{" + AS_PRINTED.replace("bash\n", r"bash\n"))["script"].splitlines()[1]
@@ -67,9 +67,9 @@ def test_the_papers_payload_as_it_is_printed_is_told_both_that_are_wrong_with_it
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('\n\n  "job": {}}', "p.json:3:3: this is not JSON: an opening { is missing"),
-        ('{"a": "b\tc"}', "a text holds a tab"),
-        ('{"a": "b\x01c"}', "a text holds a control character"),
+        ('\n\n  "job": {}}', "p.json:3:3: invalid JSON: the opening { is missing"),
+        ('{"a": "b\tc"}', "a string contains a tab"),
+        ('{"a": "b\x01c"}', "a string contains a control character"),
         ('{"a": 1} {"b": 2}', "Extra data"),
     ],
 )

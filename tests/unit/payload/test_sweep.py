@@ -81,7 +81,7 @@ def test_what_is_no_sweep_is_refused_with_how_one_is_written(word):
 
 
 def test_two_sweeps_of_one_name_and_one_of_too_many_tasks_are_refused():
-    with pytest.raises(InvalidInputError, match="Two sweeps"):
+    with pytest.raises(InvalidInputError, match="swept twice"):
         parse_sweeps(["t=1", "t=2"])
     with pytest.raises(InvalidInputError, match="1000000 tasks"):
         parse_sweeps(["a=1:1000", "b=1:1000"])

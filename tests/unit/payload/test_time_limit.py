@@ -37,7 +37,7 @@ def test_what_means_no_limit_to_sbatch_is_told_what_is_wanted_instead(text):
     with pytest.raises(InvalidInputError) as refused:
         parse_time_limit(text)
     assert text.strip() in refused.value.message
-    assert "means none" in refused.value.message
+    assert "means no limit" in refused.value.message
     assert "--time 1:00:00" in refused.value.hint
 
 

@@ -78,7 +78,7 @@ def test_counts_are_drawn_as_bars_the_most_frequent_of_very_many():
     many = chart_of({**CIRCUIT, "counts": {f"{n:08b}": n + 1 for n in range(200)}})
     assert isinstance(many, Bars)
     assert len(many.counts) == 64
-    assert "136 rarer ones left out" in many.title
+    assert "136 less frequent outcomes omitted" in many.title
 
 
 def test_a_hybrid_jobs_trace_is_drawn_step_by_step():
@@ -132,7 +132,7 @@ def test_a_share_in_the_terminal_is_one_of_all_shots_however_many_outcomes_are_l
     counts = {f"{n:08b}": n + 1 for n in range(outcomes)}
     title, *lines = in_terminal(chart_of({**CIRCUIT, "counts": counts}))
     assert len(lines) == min(outcomes, 64)
-    assert ("left out" in title) == (outcomes > 64)
+    assert ("omitted" in title) == (outcomes > 64)
     shots = sum(counts.values())
     for line in lines:
         bits, *_, count, share = line.split()

@@ -127,7 +127,7 @@ def test_each_state_has_squeues_code():
     assert sorted(CODES.values()) == sorted(STATES)
 
 
-SEGV = "its script was ended by signal 11 (SIGSEGV)"
+SEGV = "its script was killed by signal 11 (SIGSEGV)"
 BY_SIGNAL = {
     # what says so: the words
     "slurmctld's wait status": (
@@ -163,12 +163,12 @@ BY_SIGNAL = {
     "the script's last command": (
         from_slurmctld,
         {"job_state": "FAILED", "state_reason": "NonZeroExitCode", "exit_code": 35584},
-        "its script ended with exit code 139, as of a command ended by signal 11 (SIGSEGV)",
+        "its script exited with code 139, as of a command killed by signal 11 (SIGSEGV)",
     ),
     "no signal": (
         from_slurmctld,
         {"job_state": "FAILED", "state_reason": "NonZeroExitCode", "exit_code": 768},
-        "its script ended with exit code 3",
+        "its script exited with code 3",
     ),
     "a launch that went wrong": (
         from_slurmctld,
@@ -177,11 +177,11 @@ BY_SIGNAL = {
     ),
     "a time limit is no signal": (
         from_slurmctld, {"job_state": "TIMEOUT", "state_reason": "TimeLimit", "exit_code": 15},
-        "it ran into its time limit",
+        "it reached its time limit",
     ),
     "a signal without a name": (
         from_slurmctld, {"job_state": "FAILED", "state_reason": "JobLaunchFailure", "exit_code": 40},
-        "its script was ended by signal 40",
+        "its script was killed by signal 40",
     ),
 }  # fmt: skip
 

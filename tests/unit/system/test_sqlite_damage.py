@@ -146,7 +146,7 @@ def test_the_doctor_reads_all_of_the_store(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_only_away_or_locked_is_not_called_damaged(tmp_path: Path) -> None:
-    with pytest.raises(QslurmError, match="can't be read") as caught:
+    with pytest.raises(QslurmError, match="Cannot read the database") as caught:
         check(tmp_path / "none.db", 1)
     assert not isinstance(caught.value, DamagedError)
 

@@ -50,7 +50,7 @@ def test_what_is_no_token_is_a_sentence_that_does_not_quote_it(text: str) -> Non
 
 @pytest.mark.parametrize("claims", [{"exp": 5}, {"sun": 7, "exp": 5}, {"sun": "", "exp": 5}])
 def test_a_token_for_nobody_is_refused(claims: dict[str, object]) -> None:
-    with pytest.raises(TokenError, match="which Slurm user"):
+    with pytest.raises(TokenError, match="names no Slurm user"):
         inspect(token(claims))
 
 

@@ -46,12 +46,12 @@ def test_it_takes_the_place_of_one_that_was_killed_and_not_of_one_that_lives(hom
     assert path.is_socket()
     with listen(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o666
-        with pytest.raises(UnreachableError, match="Another agent listens"):
+        with pytest.raises(UnreachableError, match="Another agent is listening"):
             listen(path)
 
 
 def test_it_says_where_it_cannot_listen(home):
-    with pytest.raises(UnreachableError, match="The agent can't listen at"):
+    with pytest.raises(UnreachableError, match="The agent cannot listen on"):
         listen(home / "no folder" / "agent.sock")
     (home / "file").write_text("mine")
     with pytest.raises(ConfigError, match="is not a socket"):

@@ -1,4 +1,4 @@
-"""One small adapter per API version step of slurmrestd, newest first.
+"""One adapter per API version of slurmrestd, newest first.
 
 The canonical payload is that of v0.0.39, so an older version is reached by a chain of steps downwards (39 ->
 38), a newer one by a chain upwards (39 -> 40 -> … -> 45). To add a version: write its module, put it into
@@ -16,7 +16,7 @@ from qslurm.slurm.rest.adapters.base import Adapter
 _STEPS = (v0_0_45, v0_0_44, v0_0_43, v0_0_42, v0_0_41, v0_0_40, v0_0_39, v0_0_38)
 
 ADAPTERS: dict[str, Adapter] = {step.ADAPTER.version: step.ADAPTER for step in _STEPS}
-"""By version, the newest first: the order in which they are tried."""
+"""Adapters by version, newest first: the order of negotiation."""
 
 AUTO = "auto"
 
@@ -24,15 +24,15 @@ _FORMS = re.compile(r"(?:v?0\.0\.)?(\d+)")
 
 
 def parse_version(text: str) -> str:
-    """The full form of "v0.0.39", "0.0.39", "39" or "auto"; ConfigError for a version that is not spoken."""
+    """The canonical form of "v0.0.39", "0.0.39", "39" or "auto"; ConfigError if unsupported."""
     if text.strip().lower() == AUTO:
         return AUTO
     match = _FORMS.fullmatch(text.strip().lower())
     version = f"v0.0.{match[1]}" if match else ""
     if version not in ADAPTERS:
         raise ConfigError(
-            f"API version {text!r} is none that qslurm speaks.",
-            hint=f"It speaks {', '.join(ADAPTERS)}, or auto.",
+            f"Unsupported API version {text!r}.",
+            hint=f"Use one of {', '.join(ADAPTERS)}, or auto.",
         )
     return version
 

@@ -1,4 +1,4 @@
-"""What an adapter is."""
+"""The interface of an adapter."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Adapter:
 
     @property
     def control(self) -> str:
-        """Where slurmctld's paths begin."""
+        """Prefix of slurmctld's paths."""
         return f"/slurm/{self.version}"
 
     @property
     def accounting(self) -> str:
-        """Where slurmdbd's paths begin."""
+        """Prefix of slurmdbd's paths."""
         return f"/slurmdb/{self.version}"
 
 
 def with_numbers(given: Payload, *names: str) -> Payload:
-    """The payload with these fields of its job as {set, infinite, number}; what is given is not changed."""
+    """A copy of the payload with these job fields as {set, infinite, number}."""
     job = dict(given["job"])
     for name in names:
         if type(job.get(name)) is int:

@@ -94,11 +94,11 @@ FIELDS = frozenset(
         "wckey",
     }
 )
-"""The fields of a v0.0.39 job that v0.0.38 takes, after the steps above."""
+"""Job fields of v0.0.39 that v0.0.38 supports after the conversions above."""
 
 
 def payload(given: Payload) -> Payload:
-    """The payload as v0.0.38 takes it; what it has no field for is an InvalidInputError."""
+    """The payload for v0.0.38; InvalidInputError for fields that it lacks."""
     canonical = v0_0_39.payload(given)
     job = dict(canonical["job"])
     script = job.pop("script", None) or canonical.get("script")
@@ -110,7 +110,7 @@ def payload(given: Payload) -> Payload:
     if unknown := sorted(set(job) - FIELDS):
         raise InvalidInputError(
             f"C2's API version (v0.0.38) has no field for {', '.join(f'job.{name}' for name in unknown)}.",
-            hint="Leave it out, or ask C2's operators for a newer slurmrestd.",
+            hint="Remove it, or ask C2's operators for a newer slurmrestd.",
         )
     return {"job": job, "script": script}
 
@@ -120,7 +120,7 @@ def _environment(value: Any) -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
-    """{set, infinite, number} as a number, UNLIMITED, or None (leave it out)."""
+    """{set, infinite, number} as a number, UNLIMITED, or None (omit)."""
     if not isinstance(value, dict):
         return value
     if value.get("infinite"):
@@ -171,7 +171,7 @@ def _join_signal(job: dict[str, Any]) -> None:
 
 
 def search(user: str, since: int) -> str:
-    """The accounting's jobs since a time; this version can't ask by user."""
+    """The path for accounting jobs since a time; this version cannot filter by user."""
     del user
     return f"start_time=uts{since}"
 

@@ -38,7 +38,7 @@ PLAIN_NUMBERS = ("begin_time", "distribution_plane_size")
 
 
 def payload(given: Payload) -> Payload:
-    """The payload with each field as v0.0.39 documents it; what is given is not changed."""
+    """A copy of the payload with each field as v0.0.39 documents it."""
     job = dict(given["job"])
     environment = job.get("environment")
     if isinstance(environment, dict):
@@ -52,12 +52,12 @@ def payload(given: Payload) -> Payload:
 
 
 def change(fields: Payload) -> Payload:
-    """The fields of an update; without an environment, whatever it is, there is none."""
+    """The fields of an update; without an environment, which would be replaced."""
     return {"environment": ["PATH=/bin"], **fields}
 
 
 def search(user: str, since: int) -> str:
-    """The accounting's jobs by user, which is what costs least; a start time hardly helps (measured)."""
+    """The path for accounting jobs by user, the cheapest filter; a start time hardly helps (measured)."""
     del since
     return f"users={user}" if user else ""
 

@@ -64,7 +64,7 @@ def test_who_is_patient_no_longer_is_told_that_the_job_is_safe(users: Path, tmp_
     center = open_center(config, say=lambda _: None)
     try:
         center.be_patient(1.0)
-        with pytest.raises(KeptError, match="has the job on its disk, and sends it once C2 answers") as kept:
+        with pytest.raises(KeptError, match="keeps the job and submits it when C2 answers") as kept:
             jobs.send(center, payload)
         assert (kept.value.exit_code, key in kept.value.hint) == (5, True)
         found = center.slurm.find_by_key(key)

@@ -128,7 +128,7 @@ def test_what_is_not_sent_again_is_lost(office):
     office.takes()
     office.accepted()
     office.outbox.lost(office.number)
-    assert (office.ending().how, "not sent again" in office.ending().why) == ("lost", True)
+    assert (office.ending().how, "the agent gave up" in office.ending().why) == ("lost", True)
 
 
 def test_what_c2_refused_is_said_with_the_reason(office):
@@ -160,7 +160,7 @@ def test_a_submission_is_cancelled_when_the_job_that_waits_for_it_is_gone(office
     office.asked(EndBound(KEY))
     assert office.c2.cancelled == []  # C2 has not taken it yet: the releaser asks again
     office.accepted()
-    office.c2.error = UnknownJobError("C2 knows no job 12.")
+    office.c2.error = UnknownJobError("C2 has no job 12.")
     office.asked(EndBound(KEY))
     office.c2.error, office.c2.records = None, [record("RUNNING", key="of-somebody-else")]
     office.asked(EndBound(KEY))

@@ -124,8 +124,8 @@ def test_while_the_job_manager_is_away_slurmrestd_is_asked_and_then_not_any_more
     assert woken() == 2
     assert follower.is_live
     said = [record.getMessage() for record in caplog.records]
-    assert said.count("C2's job manager can't be followed; slurmrestd is asked") == 1
-    assert said.count("follows C2's job manager") == 1
+    assert said.count("cannot follow C2's job manager; polling slurmrestd instead") == 1
+    assert said.count("following C2's job manager") == 1
 
 
 def test_a_job_that_the_job_manager_does_not_tell_of_is_looked_up(followed, c2, outbox, monkeypatch):

@@ -123,7 +123,7 @@ def test_what_a_newer_qslurm_has_written_is_not_touched(outbox, folder):
     with sqlite3.connect(folder / "outbox.db") as store:
         store.execute("PRAGMA user_version = 99")
     store.close()
-    with pytest.raises(ConfigError, match="newer qslurm"):
+    with pytest.raises(ConfigError, match="newer version of qslurm"):
         Outbox(folder)
 
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_and_loses_nothing(folder):
     number = outbox.take("key-0", "ann", large).number
     pages = outbox._store.execute("PRAGMA page_count").fetchone()[0]
     outbox._store.execute(f"PRAGMA max_page_count = {pages + 10}")
-    with pytest.raises(NoRoomError, match="full; nothing was submitted"):
+    with pytest.raises(NoRoomError, match="full; the job was not submitted"):
         for count in range(1, 10):
             outbox.take(f"key-{count}", "ann", large)
     taken = outbox.open()

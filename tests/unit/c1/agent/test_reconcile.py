@@ -186,7 +186,7 @@ def test_what_is_lost_again_and_again_is_sent_twice_more_and_then_reported(outbo
     assert not outbox.has_open()
     assert {outbox.of_job(job_id).key for job_id in (12, 13, 14)} == {"key-1"}
     assert outbox.listed("ann", 9) == [(1, "key-1", 14, False)]
-    assert "lost by C2, not sent again" in [record.getMessage() for record in caplog.records]
+    assert "lost by C2, not resubmitted" in [record.getMessage() for record in caplog.records]
 
 
 def test_what_slurmdbd_knows_to_be_over_is_over(outbox, c2):

@@ -131,7 +131,7 @@ def test_it_asks_long_before_whether_it_could(agent, c2, caplog):
 def test_renewals_that_will_end_are_said_a_tokens_life_before(agent, c2, caplog):
     c2.until = NOW + LIFE + 500
     agent.at(1)
-    assert "renew the token no more" in caplog.text
+    assert "stop renewing the token" in caplog.text
     assert agent.trouble == ""
 
 
@@ -179,10 +179,10 @@ def test_an_agent_that_begins_with_an_expired_token_says_so_and_takes_up_the_nex
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no token"),
-        ("x" * 20_000, "not a token"),
+        ("", "No token"),
+        ("x" * 20_000, "Invalid token"),
         (token(NOW - 5 * LIFE), "expired"),
-        (token(NOW + 5, user="center_b"), "for center_b now"),
+        (token(NOW + 5, user="center_b"), "now for user center_b"),
     ],
 )
 def test_what_is_put_there_and_is_no_good_is_not_taken_up(agent, text, said):
@@ -242,7 +242,7 @@ def test_a_token_that_can_not_be_written_is_used_all_the_same_and_written_later(
 def test_a_file_that_it_may_not_replace_is_said_at_once(agent, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     agent.at(1)
-    assert "not ours to write in" in agent.trouble
+    assert "is not writable" in agent.trouble
     assert agent.c2.looks == 1
 
 

@@ -54,7 +54,7 @@ class C2:
 
     def _known(self, job_id):
         if job_id != 7:
-            raise UnknownJobError(f"C2 knows no job {job_id}.")
+            raise UnknownJobError(f"C2 has no job {job_id}.")
         return []
 
     def close(self):
@@ -138,8 +138,8 @@ def test_a_file_for_another_platform_is_not_sent(sent):
 @pytest.mark.parametrize(
     ("dependency", "message"),
     [
-        ("afterok:99", "C2 knows no job 99"),
-        ("afterok:7:99", "C2 knows no job 99"),
+        ("afterok:99", "C2 has no job 99"),
+        ("afterok:7:99", "C2 has no job 99"),
         ("afterany:tuna:7", r"on a job of tuna|No platform knows all jobs of the dependency"),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_job_is_named_by_its_id_or_its_key_and_by_nothing_else(sent):
         c2.slurm.find_by_key = lambda key: JobInfo(job_id=13, name=key, state="PENDING")
     assert [center.job(name).id for name in (12, "12", "c2:12", "0123456789abcdef" * 2)] == [12, 12, 12, 13]
     for name in (0, -1, 2**63, True, None, 1.5, "x", "12_3", "12+0", "tuna:12"):
-        with pytest.raises(InvalidInputError, match="is not a job id"):
+        with pytest.raises(InvalidInputError, match="job id"):
             center.job(name)
 
 

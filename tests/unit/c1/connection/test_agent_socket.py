@@ -46,5 +46,5 @@ def test_who_was_interrupted_does_not_read_the_last_answer_as_that_to_the_next_q
 def test_an_agent_that_means_something_else_is_no_bug_of_the_command(ends):
     link, agent = ends
     agent.sendall(answer({"job_id": "twelve"}))
-    with pytest.raises(UnreachableError, match="as new as the agent"):
+    with pytest.raises(UnreachableError, match="Install the same version of qslurm"):
         link.ask(GetStatus(), JobInfo)

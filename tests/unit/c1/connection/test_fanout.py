@@ -58,7 +58,7 @@ def test_what_is_enough_waits_for_those_before_it(three):
 
 def test_nobody_is_waited_for_for_ever(three):
     answers = ask_each(three.centers, three.say, patience_s=0.01)
-    assert [str(answer).partition(" s.")[0] for answer in answers] == ["C2 has said nothing for 0.01"] * 3
+    assert [str(answer).partition(" s.")[0] for answer in answers] == ["No answer from C2 for 0.01"] * 3
 
 
 def test_what_nobody_expected_is_raised_where_somebody_hears_it():

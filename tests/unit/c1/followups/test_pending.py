@@ -51,7 +51,7 @@ def test_c1s_queue_is_not_asked_where_nobody_releases_follow_ups():
 def test_a_queue_that_can_not_be_read_is_said_where_its_jobs_would_be_shown():
     class Away:
         def held(self, user):
-            raise UnreachableError("This cluster's slurmctld does not answer.")
+            raise UnreachableError("This cluster's slurmctld is unreachable.")
 
     center = SimpleNamespace(config=Config(agent=AgentSettings(socket="/run/agent.sock")))
     followers = begin_to_ask(center, Away)

@@ -89,7 +89,7 @@ def test_what_has_ended_as_asked_is_released_and_the_rest_cancelled_with_the_rea
     Releaser(agent, c1).round()
     assert c1.done == [
         ("released", 7, f"qslurm after=12 key={KEY}"),
-        ("cancelled", 8, "On C2: Job 12 completed. This one was to follow if it failed."),
+        ("cancelled", 8, "On C2: Job 12 completed. This follow-up was to start if it failed."),
     ]
 
 
@@ -98,7 +98,7 @@ def test_what_follows_another_users_job_is_cancelled(agent, c1):
     for how in ("open", "completed"):
         agent.endings = {KEY: Ending(KEY, how, "ann", 12)}
         Releaser(agent, c1).round()
-    assert c1.done == [("cancelled", 7, "It follows a job of somebody else.")] * 2
+    assert c1.done == [("cancelled", 7, "It follows another user's job.")] * 2
 
 
 def test_another_platforms_follow_ups_are_not_ours(agent, c1):
@@ -118,7 +118,7 @@ def test_a_follow_up_whose_submission_never_came_is_not_held_for_ever(agent, c1)
     assert c1.done == []
     now[0] = ORPHANED_S + 1
     releaser.round()
-    assert c1.done == [("cancelled", 7, "The job that it follows was never submitted.")]
+    assert c1.done == [("cancelled", 7, "The job that it follows was not submitted.")]
 
 
 def test_a_submission_that_came_late_is_followed_all_the_same(agent, c1):

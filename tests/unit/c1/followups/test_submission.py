@@ -99,7 +99,7 @@ def test_what_is_not_over_waits_and_what_never_was_is_not_followed():
         refused = decide(condition, "refused", why="Invalid qos.")
         assert (refused.do, refused.reason) == (
             "cancel",
-            "C2 refused the job that it follows. Invalid qos.",
+            "C2 refused the job that it follows: Invalid qos.",
         )
     assert [decide(condition, "lost", 12).do for condition in ("ok", "any", "failed")] == [
         "cancel",
@@ -113,7 +113,7 @@ def test_a_script_is_submitted_held_with_its_mark_and_the_name_of_the_job(comman
     job_id, words = submit_held(script, Mark(KEY, "any", "c2"), f"tuna:{KEY}", environ)
     assert (job_id, words.splitlines()) == (
         17,
-        ["a word", f"{script}: its own --comment gives way to qslurm's."],
+        ["a word", f"{script}: --comment is replaced by qslurm's."],
     )
     said = Path(environ["SAID"]).read_text().split("|")
     assert said[:3] == ["--parsable", "--hold", f"--comment=qslurm then=any at=c2 key={KEY}"]
@@ -141,9 +141,9 @@ def test_a_follow_up_is_found_whatever_sbatch_prints(commands, script, body):
     ("body", "said"),
     [
         ("echo Job 18 to start at noon >&2", "Job 18 to start at noon"),
-        ("true", "no job with qslurm's comment"),
-        ("queues 'a rule of the site'; echo hello; echo 17", "no job with qslurm's comment"),
-        ("queues 'a rule of the site'; echo '17;other'", "no job with qslurm's comment"),
+        ("true", "lacks qslurm's comment"),
+        ("queues 'a rule of the site'; echo hello; echo 17", "lacks qslurm's comment"),
+        ("queues 'a rule of the site'; echo '17;other'", "lacks qslurm's comment"),
         ("queues; echo 17; echo sbatch: error: out of luck >&2; exit 1", "out of luck"),
         ('queues; queues "$comment" 18; exit 9', "exit code 9"),
     ],
@@ -165,7 +165,7 @@ def test_no_job_is_cancelled_because_a_banner_has_its_number(commands, script):
 def test_what_sbatch_does_not_come_back_from_is_taken_back(commands, script, monkeypatch):
     monkeypatch.setattr("qslurm.c1.followups.submission.SBATCH_S", 0.5)
     environ = commands("queues; exec sleep 60")
-    with pytest.raises(RefusedError, match="has not ended"):
+    with pytest.raises(RefusedError, match="timed out"):
         submit_held(script, MARK, KEY, environ)
     assert left_in(environ["QUEUE"]) == []
 
@@ -230,7 +230,7 @@ def test_what_sbatch_refuses_is_said_in_its_words(commands, script):
 
 
 def test_without_slurm_nothing_is_submitted(script, tmp_path):
-    with pytest.raises(InvalidInputError, match="no sbatch here"):
+    with pytest.raises(InvalidInputError, match="sbatch is not installed"):
         submit_held(script, Mark(KEY, "ok", "c2"), KEY, {"PATH": str(tmp_path)})
 
 

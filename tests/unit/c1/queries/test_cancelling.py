@@ -54,5 +54,5 @@ def test_with_names_only_what_is_named_and_fits():
 def test_tasks_that_slurm_does_not_name_are_not_guessed():
     left = [waits(20, "1,3,5,..."), runs(20, 0)]
     assert chosen(left) == ["20"]
-    with pytest.raises(InvalidInputError, match="does not say which tasks of array 20 wait"):
+    with pytest.raises(InvalidInputError, match="does not list the pending tasks of array 20"):
         to_cancel(left, pending)

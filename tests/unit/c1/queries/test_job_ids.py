@@ -36,7 +36,7 @@ def test_whatever_is_read_is_shown_the_same_or_refused(text):
     "text", ["0", "-1", "12_", "_3", "tuna:", "a:b:1", "1:2", "tuna:0", "²", "4294967308"]
 )
 def test_what_slurm_would_take_for_another_is_no_job(text):
-    with pytest.raises(InvalidInputError, match="is not a job id"):
+    with pytest.raises(InvalidInputError, match="Invalid job id"):
         parse_ref(text)
 
 

@@ -35,7 +35,7 @@ def test_an_array_that_has_begun_is_found_as_the_array():
 
 
 def test_what_the_agent_has_and_c2_has_not_yet_is_no_job():
-    with pytest.raises(UncertainError, match="Nobody can say"):
+    with pytest.raises(UncertainError, match="It is unknown whether"):
         send(center_that_finds(job_id=0), PAYLOAD)
 
 

@@ -104,7 +104,7 @@ def test_an_array_is_its_tasks_in_order_those_that_slurmctld_has_forgotten_among
     assert [job.shown_id for job in tasks.jobs] == ["12_0", "12_1", "12_[2-3%1]"]
     assert (tasks.is_array, tasks.is_final) == (True, False)
     assert tasks.word == "2 completed, 2 waiting"
-    assert tasks.why.startswith("as many tasks")
+    assert tasks.why.startswith("its array has reached its limit")
 
 
 def test_one_task_is_found_by_its_index_also_where_it_waits_with_others():
@@ -247,7 +247,7 @@ def test_the_log_of_an_array_is_that_of_a_task():
     c2 = C2([task(0), WAITING], documents={12: counted(12, "k#5"), 5: counted(5, "k")})
     assert log_id(c2, JobRef(12, 0)) == 13
     assert log_id(c2, JobRef(5)) == 5
-    with pytest.raises(InvalidInputError, match="Say which: 12_0"):
+    with pytest.raises(InvalidInputError, match="Name a task, for example 12_0"):
         log_id(c2, JobRef(12))
     with pytest.raises(UnknownJobError, match="has not started"):
         log_id(c2, JobRef(12, 3))
@@ -286,7 +286,7 @@ def test_tasks_that_were_cancelled_before_they_began_are_counted_one_by_one():
     never = task(None, "CANCELLED", job_id=12, array_tasks="2-9%1")
     failure = outcome_error(None, Tasks(JobRef(12), (task(0), task(1), never)))
     assert failure.message == "8 of 10 tasks of job 12 were cancelled: 12_[2-9%1]."
-    assert failure.hint == "`qslurm show 12` says why."
+    assert failure.hint == "See `qslurm show 12`."
 
 
 @pytest.mark.parametrize(

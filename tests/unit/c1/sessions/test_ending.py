@@ -50,7 +50,7 @@ def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> Non
     session._ending = Ending(died.append)
     with pytest.raises(ToldToEndError), session:
         signal.raise_signal(signal.SIGTERM)
-    assert concluded == ["The program was told to end (SIGTERM)."]
+    assert concluded == ["The program was terminated (SIGTERM)."]
     assert died == [signal.SIGTERM]
 
 

@@ -100,4 +100,4 @@ def test_a_signal_ends_the_wait(place: Place) -> None:
     assert died == [signal.SIGTERM]
     assert future.exception(60) is not None
     held.wait()
-    assert failure(place, held.job_id) == ("failed", "The program was told to end (SIGTERM).")
+    assert failure(place, held.job_id) == ("failed", "The program was terminated (SIGTERM).")

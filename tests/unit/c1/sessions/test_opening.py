@@ -113,7 +113,7 @@ def test_a_session_is_a_job_that_is_waited_for_and_entered(place: Place) -> None
     place.let_go()
     stage = Stage(place, waits=3)
     opened, said = open_on(stage)
-    assert said[0] == "Job 4711 on C2 shall hold the session."
+    assert said[0] == "Submitted job 4711 to C2 to hold the session."
     assert said[1].startswith("Waiting: ")
     assert "number 2 in line" in said[1]
     assert opened.client.execute(CIRCUIT, 2, False).counts == {"01": 2}
@@ -134,7 +134,7 @@ def test_a_limit_counts_all_that_it_takes_to_begin() -> None:
         return JobInfo(job_id=job_id, name="s", state=state, partition="p_qx", priority=7)
 
     stage.job = job  # type: ignore[method-assign]
-    with pytest.raises(TimedOutError, match="had not begun after"):
+    with pytest.raises(TimedOutError, match="has not started after"):
         open_on(stage, wish(backend="qx", wait_limit_s=0.3))
     assert turns > 2
     assert stage.cancelled == [4711]
@@ -149,7 +149,7 @@ def test_a_limit_ends_the_wait_for_a_c2_that_is_away_while_an_agent_keeps_the_jo
 
 def test_a_wait_that_lasts_too_long_ends_and_leaves_no_job() -> None:
     stage = Stage(waits=10**9, doors={"address": "127.0.0.1:1", "certificate": "x"})
-    with pytest.raises(TimedOutError, match="had not begun"):
+    with pytest.raises(TimedOutError, match="has not started"):
         open_on(stage, wish(backend="qx", wait_limit_s=1e-9))
     assert stage.cancelled == [4711]
 
@@ -191,14 +191,14 @@ def test_a_job_that_is_cancelled_meanwhile_is_no_session() -> None:
 
 def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(doors={"address": "", "certificate": ""})
-    with pytest.raises(RefusedError, match="holds no sessions"):
+    with pytest.raises(RefusedError, match="does not offer sessions"):
         open_on(stage)
 
     def older() -> dict[str, Any]:
         raise UnknownJobError("There is nothing here.")
 
     monkeypatch.setattr(stage, "sessions", older)
-    with pytest.raises(RefusedError, match="holds no sessions"):
+    with pytest.raises(RefusedError, match="does not offer sessions"):
         open_on(stage)
 
 
@@ -206,7 +206,7 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
     ("asked", "said"),
     [
         (wish(), "No backend given"),
-        (wish(backend="qx", idle_limit_s=0), "idle_limit_s is 0"),
+        (wish(backend="qx", idle_limit_s=0), "Invalid idle_limit_s 0"),
         (wish(backend="qx", idle_limit_s=math.nan), "idle_limit_s"),
         (wish(backend="qx", idle_limit_s=math.inf), "idle_limit_s"),
         (wish(backend="qx", wait_limit_s=-1), "wait_limit_s"),

@@ -140,7 +140,7 @@ TOO_LONG = {
     # what is too long, and how its user has called it
     "--job-name": ({"name": "x" * 1025}, "--job-name: 1025 bytes"),
     "--export": ({"export": f"A={'x' * 100_000}"}, "--export A: 100002 bytes"),
-    "--comment": ({"comment": "x" * 1024}, "yours may be"),
+    "--comment": ({"comment": "x" * 1024}, "yours can have"),
     "--sweep of a script": ({"sweep": ("theta=0:9:0.001",)}, "The values of the sweep's 9001 tasks"),
     "--sweep as a list": ({"sweep": (f"theta={VALUES}",)}, "The sweep is"),
 }

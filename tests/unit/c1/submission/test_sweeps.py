@@ -57,8 +57,8 @@ def test_directives_can_sweep(prepared):
         ({}, r"rabi\.cq:4: \{\{ theta \}\} has no value"),
         ({"sweep": ("phi=1,2",)}, r"has no \{\{ phi \}\}"),
         ({"sweep": ("theta=1,2",), "array": "0-9"}, "goes beyond the sweep"),
-        ({"sweep": ("theta=soon:later",)}, "is no number"),
-        ({"variables": {"theta": "1", "tehta": "2"}}, "does not know 'tehta'"),
+        ({"sweep": ("theta=soon:later",)}, "is not a number"),
+        ({"variables": {"theta": "1", "tehta": "2"}}, "has no variable 'tehta'"),
         ({"sweep": tuple(f"theta={','.join(['0.123456'] * 200)}" for _ in "x")}, "comment"),
     ],
 )

@@ -93,7 +93,7 @@ def test_an_enqueue_that_broke_off_is_gone_on_with_and_nothing_is_begun_twice(
 
     def breaks_off(caller: Caller, spec: JobSpec) -> int:
         begin(caller, spec)
-        raise UncertainError("C2's answer was lost.")
+        raise UncertainError("C2's response was lost.")
 
     monkeypatch.setattr(platform.runner, "begin", breaks_off)
     enqueue = "enqueue_batch_job_batch_jobs_id_enqueue_patch"

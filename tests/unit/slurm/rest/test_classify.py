@@ -121,10 +121,10 @@ def test_a_ping_that_is_up_proves_the_token_though_the_accounting_is_away():
     ("status", "content_type", "body", "said"),
     [
         (200, "text/html", b"<html>\n<title>Welcome</title>", "<html>"),
-        (200, JSON, b'{"job_id": 1', "half a JSON document"),
+        (200, JSON, b'{"job_id": 1', "a truncated JSON document"),
         (200, JSON, b"", "an empty answer"),
-        (200, JSON, b"[1]", "of another kind"),
-        (200, JSON, b"[" * 100_000, "half a JSON document"),
+        (200, JSON, b"[1]", "an unexpected JSON document"),
+        (200, JSON, b"[" * 100_000, "a truncated JSON document"),
         (302, "text/html", b"", "a redirect"),
         (500, JSON, b"{}", "without an error"),
     ],
@@ -134,13 +134,13 @@ def test_what_is_no_slurmrestd_is_told_apart(status, content_type, body, said):
     assert verdict.kind == "broken"
     error = error_for(verdict, "the ping")
     assert said in str(error)
-    assert "not like a slurmrestd" in str(error)
+    assert "not slurmrestd's" in str(error)
     assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
 
 
 def test_a_proxy_whose_slurmrestd_is_away_is_not_taken_for_a_wrong_url():
     verdict = classify(502, "text/html", b"<html>Bad Gateway</html>")
-    assert "is not there" in str(error_for(verdict, "the ping"))
+    assert "is down" in str(error_for(verdict, "the ping"))
     assert "URL" not in str(error_for(verdict, "the ping"))
     assert isinstance(error_for(verdict, "the job", submitting=True), UncertainError)
 

@@ -98,7 +98,7 @@ def test_a_missing_accounting_is_no_reason_to_look_for_another_version(client, r
     network.get(f"{URL}/slurmdb/v0.0.42/jobs", body=unknown["body"], status=404, content_type="text/plain")
     replay("v0.0.42", "ping")
     center = client("auto", known_version="v0.0.42")
-    with pytest.raises(UnreachableError, match="does not serve this"):
+    with pytest.raises(UnreachableError, match="does not support this"):
         center.accounted(0)
     assert len(network.calls) == 2
     assert center.api_version == "v0.0.42"

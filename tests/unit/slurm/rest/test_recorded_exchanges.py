@@ -42,7 +42,7 @@ def test_http_500_with_a_job_id_is_a_success_with_a_warning(name, client, replay
 
 def test_a_job_that_is_taken_while_the_accounting_is_away_is_told_so(client, replay):
     assert replay("v0.0.39", "submit_slurmdbd_dead")["response"]["status"] == 500
-    assert client().submit(PAYLOAD).warnings[0] == "C2's accounting (slurmdbd) is away."
+    assert client().submit(PAYLOAD).warnings[0] == "C2's accounting (slurmdbd) is down."
 
 
 @pytest.mark.parametrize("name", ["auth_bearer", "auth_only_token", "ping"])
@@ -108,7 +108,7 @@ def test_a_job_that_slurmctld_forgot_comes_from_slurmdbd(client, replay, network
 def test_a_job_that_nobody_knows_is_unknown(client, replay):
     replay("v0.0.39", "job_unknown")
     replay("v0.0.39", "slurmdb_job_unknown")
-    with pytest.raises(UnknownJobError, match="knows no job 999999"):
+    with pytest.raises(UnknownJobError, match="C2 has no job 999999"):
         client().job(999999)
 
 

@@ -204,14 +204,14 @@ def test_another_key_gets_no_token_whoever_vouches_for_it(c2, ask, by_authority)
     trust = {"ca_file": c2.ca_file} if by_authority else {}
     with pytest.raises(UnreachableError) as error:
         ask(c2.url, pinned_key=OTHER, **trust)
-    assert "is not the pinned one" in error.value.message
+    assert "not the pinned one" in error.value.message
     assert c2.pin in error.value.message
     assert c2.asked == []
 
 
 @ASK
 def test_an_unknown_authority_gets_no_token(c2, ask):
-    with pytest.raises(UnreachableError, match=r"not to be trusted.*pinned_key"):
+    with pytest.raises(UnreachableError, match=r"not trusted.*pinned_key"):
         ask(c2.url)
     assert c2.asked == []
 
@@ -221,9 +221,9 @@ def test_all_that_holds_through_a_proxy_that_sees_nothing(c2, ask, proxy):
     ask(c2.url, pinned_key=c2.pin, proxy=proxy.url)
     ask(c2.url, ca_file=c2.ca_file, proxy=proxy.url)
     assert len(c2.asked) == 2
-    with pytest.raises(UnreachableError, match="is not the pinned one"):
+    with pytest.raises(UnreachableError, match="not the pinned one"):
         ask(c2.url, pinned_key=OTHER, proxy=proxy.url)
-    with pytest.raises(UnreachableError, match="not to be trusted"):
+    with pytest.raises(UnreachableError, match="not trusted"):
         ask(c2.url, proxy=proxy.url)
     assert len(c2.asked) == 2
     assert len(proxy.asked) == 4
@@ -267,7 +267,7 @@ def test_a_pin_needs_tls(ask):
     ],
 )
 def test_what_is_no_pin_is_said_to_be_none(text):
-    with pytest.raises(ConfigError, match="is no pinned key"):
+    with pytest.raises(ConfigError, match="Invalid pinned_key"):
         parse_pins(text)
 
 
@@ -307,7 +307,7 @@ def test_a_certificate_for_another_host_is_told_from_an_authority_that_nobody_kn
 def test_a_server_without_tls_is_told_from_one_that_breaks_off():
     error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     error.reason = "WRONG_VERSION_NUMBER"
-    assert "does not speak TLS" in str(distrust("https://c2", [error]))
+    assert "TLS handshake" in str(distrust("https://c2", [error]))
     error.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"  # a request may have been heard by then
     assert distrust("https://c2", [error]) is None
 
@@ -315,7 +315,7 @@ def test_a_server_without_tls_is_told_from_one_that_breaks_off():
 @ASK
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "proxy:3128", "http://", "http://me:secret@[::1"])
 def test_a_proxy_that_is_none_is_said_before_anything_is_asked_of_it(ask, url):
-    with pytest.raises(ConfigError, match="no URL of an HTTP proxy") as caught:
+    with pytest.raises(ConfigError, match="Invalid proxy URL") as caught:
         ask("http://127.0.0.1:9", proxy=url)
     assert "secret" not in str(caught.value)
 
@@ -328,6 +328,6 @@ def test_a_proxy_that_is_away_is_called_so(ask):
 
 def test_an_authority_that_is_none_is_said_before_anything_is_asked(tmp_path):
     (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    for name, said in (("key.pem", "no certificate in"), ("none.pem", "can't be read: No such file")):
+    for name, said in (("key.pem", "contains no certificate"), ("none.pem", "No such file")):
         with pytest.raises(ConfigError, match=said):
             ask_slurm("https://127.0.0.1:9", ca_file=str(tmp_path / name))
