@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,9 @@ class Notifier:
     """One bell for each thing that can change. Listen first, look then, and wait last: so no ring is missed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Made in the loop's thread."""
         self._loop = loop
+        self._loop_thread = threading.get_ident()
         self._listening: dict[Hashable, set[asyncio.Event]] = {}
 
     @contextmanager
@@ -28,14 +31,17 @@ class Notifier:
                 if not self._listening[one]:
                     del self._listening[one]
 
-    def ring(self, what: Hashable) -> None:
-        """Wake all listeners of `what`. Thread-safe."""
-        if not self._loop.is_closed():
+    def ring(self, *what: Hashable) -> None:
+        """Wake all listeners of one of `what`. Thread-safe."""
+        if threading.get_ident() == self._loop_thread:
+            self._ring(what)
+        elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ring, what)
 
-    def _ring(self, what: Hashable) -> None:
-        for event in self._listening.get(what, ()):
-            event.set()
+    def _ring(self, what: tuple[Hashable, ...]) -> None:
+        for one in what:
+            for event in self._listening.get(one, ()):
+                event.set()
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:

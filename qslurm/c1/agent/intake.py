@@ -21,7 +21,7 @@ from qslurm.wire.failures import Failed, error_of
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.endings import Dependants
-    from qslurm.c1.agent.outbox import Outbox
+    from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.sender_threads import SenderThreads
     from qslurm.c1.agent.user import User
     from qslurm.c1.config.center_config import AgentSettings
@@ -44,30 +44,33 @@ class Intake:
 
     def take(self, user: User, question: Submit) -> Submission:
         """Accept a submission if it is new, and return its state; RefusedError if its user may not submit it."""
-        known = self._outbox.with_key(question.key)
-        if known is None:
+        entry = self._outbox.with_key(question.key)
+        if entry is None:
             payload = self._readable(user, question)
             with self._counting(user):
                 payload = {**payload, "job": self._allowed(user, payload["job"])}
                 self._dependants.expect(question)
-                taken = self._outbox.take(question.key, user.name, payload)
-            self._sender.look(taken.number)
-        elif known.user != user.name:
+                entry = self._outbox.take(question.key, user.name, payload)
+            self._sender.look(entry.number)
+        if entry.user != user.name:
             raise InvalidInputError(
                 "This submission key belongs to another user's submission.",
                 hint="Submit it again with a new key.",
             )
-        return self.how_is(question.key)
+        return self._state_of(entry)
 
     def how_is(self, key: str) -> Submission:
         """A submission's state; raises the error it was refused with."""
         entry = self._outbox.with_key(key)
         if entry is None:
             raise UnknownJobError(f"The center's agent has no submission {key}.")
+        return self._state_of(entry)
+
+    def _state_of(self, entry: Entry) -> Submission:
         if entry.state == "refused":
             raise error_of(msgspec.convert(entry.answer, Failed))
         if entry.job_id is None:
-            return Submission("waiting", reason=self._sender.trouble.get(key, ""))
+            return Submission("waiting", reason=self._sender.trouble.get(entry.key, ""))
         return Submission("accepted", entry.job_id, **entry.answer)
 
     def _readable(self, user: User, question: Submit) -> dict[str, Any]:

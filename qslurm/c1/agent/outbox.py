@@ -123,25 +123,29 @@ class Outbox:
     def take(self, key: str, user: str, payload: dict[str, Any]) -> Entry:
         """The submission with this key, added as waiting if it is new; NoRoomError if the disk is full."""
         text, now = json.dumps(payload), time.time()
-        told = json.dumps({"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}})
+        told = {"job": {name: payload["job"][name] for name in TOLD if name in payload["job"]}}
 
-        def insert(store: sqlite3.Connection) -> None:
+        def insert(store: sqlite3.Connection) -> int | None:
             new = store.execute(
                 "INSERT INTO submissions (key, user, payload, state, created) VALUES (?, ?, ?, 'waiting', ?) "
                 "ON CONFLICT (key) DO NOTHING",
-                (key, user, told, now),
+                (key, user, json.dumps(told), now),
             )
-            if new.rowcount == 1:
-                store.execute("INSERT INTO payloads VALUES (?, ?)", (new.lastrowid, text))
+            if new.rowcount != 1:
+                return None
+            store.execute("INSERT INTO payloads VALUES (?, ?)", (new.lastrowid, text))
+            return new.lastrowid
 
         try:
             with readable(self._path):
-                self._store_writer.make(insert)
+                number = self._store_writer.make(insert)
         except NoRoomError as error:
             raise NoRoomError(
                 "The disk of the center's agent is full; the job was not submitted.",
                 hint="Tell the center's admins, and submit it again later.",
             ) from error
+        if number is not None:
+            return Entry(number, key, user, told, "waiting", created=now)
         entry = self.with_key(key)
         assert entry is not None
         return entry

@@ -84,8 +84,8 @@ SPARE_FILES = 256
 LOCAL = Submit | GetMoved | LetGo | WhoReleases | GetStatus
 """Requests that are answered without C2."""
 
-Who = Callable[[bytes, bytes], int]
-"""Authenticates a request by its credential and body."""
+Who = int | Callable[[bytes, bytes], int]
+"""Who asks: the uid that the kernel gives, or what authenticates each request by its credential and body."""
 
 
 class Server:
@@ -109,7 +109,7 @@ class Server:
     async def by_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A local client, authenticated by the kernel."""
         uid = peer_uid(writer.get_extra_info("socket"))
-        await self._converse(reader, writer, f"uid {uid}", lambda _credential, _body: uid, is_known=True)
+        await self._converse(reader, writer, f"uid {uid}", uid, is_known=True)
 
     async def by_network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A client on a compute node; MUNGE authenticates each request."""
@@ -162,7 +162,7 @@ class Server:
         question: Question | None = None
         try:
             body, credential = asked.pop(), asked.pop()
-            user = await self._user(guest, partial(who, credential, body))
+            user = await self._user(guest, who, credential, body)
             question = _read(body)
             del body
             answer: Answer = Answered(await self._settled(guest, user, question))
@@ -183,10 +183,11 @@ class Server:
             _audit(user, question, answer)
         return answer
 
-    async def _user(self, guest: Connection, who: Callable[[], int]) -> User:
+    async def _user(self, guest: Connection, who: Who, credential: bytes, body: bytes) -> User:
         """The authenticated user, who owns the connection from now on."""
         self._guests.has_asked(guest)
-        user = user_of(await self._in_thread(guest, "munge", who))
+        uid = who if isinstance(who, int) else await self._in_thread(guest, "munge", who, credential, body)
+        user = user_of(uid)
         self._guests.known_as(guest, f"uid {user.uid}")
         return user
 

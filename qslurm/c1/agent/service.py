@@ -78,8 +78,7 @@ async def _serve(config: Config, token: HeldToken) -> None:
 
     def sent(key: str) -> None:
         follower.look()
-        bell.ring(("submission", key))
-        bell.ring(ENDINGS)
+        bell.ring(("submission", key), ENDINGS)
 
     follower = JobTracker(outbox, connect, changed, lost)
     sender = SenderThreads(outbox, connect, sent)

@@ -30,6 +30,11 @@ MAX_ANSWER = 256 * 1024 * 1024
 
 _CHUNK = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # answers are read as they come, within bounds
+    "Connection": "keep-alive",
+}
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,7 @@ class Transport:
         self._url = check_url(endpoint.url)
         self._timeout_s = endpoint.timeout_s
         self._session = open_session(endpoint, Http, Https)
-        self._session.auth = _TokenAuth(endpoint.user, endpoint.token)
-        self._session.headers["Accept"] = "application/json"
+        self._auth = _TokenAuth(endpoint.user, endpoint.token)
 
     def close(self) -> None:
         """Close the connection."""
@@ -150,14 +154,16 @@ class Transport:
         """
         until = time.monotonic() + 2 * self._timeout_s
         try:
-            response = self._session.request(
-                method,
-                self._url + path,
-                data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
+            # by the adapter, which follows no redirect: a session's cookies and hooks take longer than all the rest
+            request = requests.Request(
+                method, self._url + path, self._headers(body), data=body, auth=self._auth
+            )
+            response = self._session.get_adapter(self._url).send(
+                request.prepare(),
                 timeout=(min(_CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
-                allow_redirects=False,
                 stream=True,
+                verify=self._session.verify or False,
+                proxies=self._session.proxies,
             )
             with response:
                 return Answer(
@@ -169,6 +175,9 @@ class Transport:
             raise self._no_answer(error, submitting) from error
         except UnreachableError as error:
             raise (_uncertain(str(error)) if submitting else error) from None
+
+    def _headers(self, body: bytes | None) -> dict[str, str]:
+        return dict(_HEADERS) if body is None else _HEADERS | {"Content-Type": "application/json"}
 
     def _no_answer(self, error: Exception, submitting: bool) -> UnreachableError:
         if (distrusted := distrust(self._url, causes_of(error))) is not None:
