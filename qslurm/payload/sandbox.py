@@ -48,7 +48,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object], str]) -> str:
+def render_file(
+    path: Path,
+    names: Mapping[str, Any],
+    escape: Callable[[object], str],
+    max_seconds: float = MAX_SECONDS,
+) -> str:
     """Render a template, passing every expression through `escape`.
 
     InvalidInputError for whatever goes wrong in it, with file and line. It may include files of its
@@ -57,7 +62,7 @@ def render_file(path: Path, names: Mapping[str, Any], escape: Callable[[object],
     environment = _environment(path, escape)
     try:
         template = environment.get_template(path.name)
-        return _run(template, names)
+        return _run(template, names, max_seconds)
     except jinja2.TemplateSyntaxError as error:
         raise InvalidInputError(
             f"{error.filename or path}:{error.lineno}: invalid template: {_sentence(error.message)}"
@@ -142,16 +147,16 @@ def _finalized(value: object, escape: Callable[[object], str]) -> str:
     return escape(value)
 
 
-def _run(template: jinja2.Template, names: Mapping[str, Any]) -> str:
+def _run(template: jinja2.Template, names: Mapping[str, Any], max_seconds: float) -> str:
     """Render piece by piece with limits on size and time, also inside loops without output."""
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = time.monotonic() + max_seconds
     previous = sys.gettrace()
 
     def watch(frame: FrameType, event: str, _argument: object) -> Any:
         if not frame.f_code.co_filename.endswith(".j2"):
             return None
         if event == "line" and time.monotonic() > deadline:
-            raise _TooMuchError(f"rendering took longer than {MAX_SECONDS:g} s")
+            raise _TooMuchError(f"rendering took longer than {max_seconds:g} s")
         return watch
 
     pieces: list[str] = []

@@ -18,14 +18,22 @@ MOST_AT_ONCE = 1000
 
 
 class ChangeLog:
-    """`owners` maps keys to users; `wake` is called with each user whose jobs changed."""
+    """`owners` maps keys to users; `wake` is called with each user whose jobs changed.
+
+    So many changes are `remembered`, and one answer names at most `most_at_once` jobs.
+    """
 
     def __init__(
-        self, owners: Callable[[Collection[str]], dict[str, str]], wake: Callable[[str], None]
+        self,
+        owners: Callable[[Collection[str]], dict[str, str]],
+        wake: Callable[[str], None],
+        *,
+        remembered: int = REMEMBERED,
+        most_at_once: int = MOST_AT_ONCE,
     ) -> None:
-        self._owners, self._wake = owners, wake
+        self._owners, self._wake, self._most_at_once = owners, wake, most_at_once
         self._lock = threading.Lock()
-        self._changes: deque[tuple[int, str, int]] = deque(maxlen=REMEMBERED)
+        self._changes: deque[tuple[int, str, int]] = deque(maxlen=remembered)
         # Numbers go on where an agent before us can't have come to, so that who asked it is known to have missed some.
         self._first = self._last = time.time_ns()
 
@@ -55,6 +63,6 @@ class ChangeLog:
                     break
                 if whose == user:
                     jobs.add(job_id)
-            if len(jobs) > MOST_AT_ONCE:
+            if len(jobs) > self._most_at_once:
                 return Moved(self._last, missed=True)
             return Moved(self._last, sorted(jobs))

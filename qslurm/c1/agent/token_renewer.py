@@ -55,10 +55,11 @@ class TokenRenewer:
         *,
         user: str = "",
         clock: C2Clock | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._path, self._held, self._user = path, held, user
         self._platform, self._accepted = platform, accepted
-        self._clock = clock or C2Clock()
+        self._clock, self._chance = clock or C2Clock(), chance
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewer")
         self._seen: tuple[int, int, int] | None = (
@@ -129,7 +130,7 @@ class TokenRenewer:
         """Start using another token."""
         self._claims = inspect(self._held.reveal(), user=self._user)
         now = self._clock.now()
-        self._renew_at, self._late_at = due(self._claims, issued=now, chance=random.random())  # noqa: S311
+        self._renew_at, self._late_at = due(self._claims, issued=now, chance=self._chance())
         self._pause, self._try_at, self._terms_at = FIRST_PAUSE_S, 0.0, 0.0  # by C2's clock, unknown at first
         self._trouble, self._warned_left = "", float("inf")
 

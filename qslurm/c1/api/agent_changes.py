@@ -21,7 +21,8 @@ RETRY_S = 5.0
 class Listener:
     """Calls `wake` with the ids of jobs that have changed, None when it may be any of them.
 
-    Its thread lives as long as it is `wanted`, and ends at once where nobody tells of changes.
+    Its thread lives as long as it is `wanted`, and ends at once where nobody tells of changes. An agent that did not
+    answer is asked again after `retry_s`.
     """
 
     def __init__(
@@ -29,8 +30,9 @@ class Listener:
         connect: Callable[[], Center],
         wake: Callable[[Collection[int] | None], None],
         wanted: Callable[[], bool],
+        retry_s: float = RETRY_S,
     ) -> None:
-        self._connect, self._wake, self._wanted = connect, wake, wanted
+        self._connect, self._wake, self._wanted, self._retry_s = connect, wake, wanted, retry_s
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_vain = False
@@ -70,7 +72,7 @@ class Listener:
         try:
             moved = center.moved(number, PATIENCE_S)
         except UnreachableError:
-            threading.Event().wait(RETRY_S)
+            threading.Event().wait(self._retry_s)
             return 0
         if moved is None:
             self._is_vain = True

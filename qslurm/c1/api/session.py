@@ -42,8 +42,10 @@ class Session(QuantumInterface):
         *,
         then: Callable[[], None] = lambda: None,
         parameters: Mapping[str, str] | None = None,
+        leave_s: float = LEAVE_S,
     ) -> None:
         super().__init__(client, parameters)
+        self._leave_s = leave_s
         self.job_id = job_id
         self.final_result: Mapping[str, Any] | None = None
         self.remarks: list[str] = []
@@ -119,7 +121,7 @@ class Session(QuantumInterface):
             self._under_way.discard(result)
 
     def _see_through(self) -> None:
-        """Wait for the outcomes of all that is under way; TimedOutError if none comes for LEAVE_S."""
+        """Wait for the outcomes of all that is under way; TimedOutError if none comes for `leave_s`."""
         said = False
         while True:
             with self._lock:
@@ -131,9 +133,9 @@ class Session(QuantumInterface):
                 self._client.say(
                     f"Waiting for {len(left)} circuits that are under way, to leave the session."
                 )
-            if not wait(left, timeout=LEAVE_S).done:
+            if not wait(left, timeout=self._leave_s).done:
                 raise TimedOutError(
-                    f"{len(left)} circuits had no outcome {LEAVE_S:g} s after the session's block was left.",
+                    f"{len(left)} circuits had no outcome {self._leave_s:g} s after the session's block was left.",
                     hint="The session is ended without them.",
                 )
 

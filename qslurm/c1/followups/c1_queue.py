@@ -83,11 +83,12 @@ def run_command(
 class Queue:
     """C1's queue. Methods raise UnreachableError if slurmctld is down, RefusedError if it refuses.
 
-    A job that is not there any more, or has been started by its user, is no error.
+    A job that is not there any more, or has been started by its user, is no error. One squeue is asked for `at_once`
+    jobs at most.
     """
 
-    def __init__(self, run: Run = run_command) -> None:
-        self._run = run
+    def __init__(self, run: Run = run_command, at_once: int = AT_ONCE) -> None:
+        self._run, self._at_once = run, at_once
 
     def cluster(self) -> str:
         """The cluster's name."""
@@ -112,8 +113,8 @@ class Queue:
         wanted = sorted(job for job in set(jobs) if _RUN.fullmatch(job))
         form = "--Format=JobArrayID:|,State:|,RestartCnt:|"
         running: set[str] = set()
-        for begin in range(0, len(wanted), AT_ONCE):
-            part = wanted[begin : begin + AT_ONCE]
+        for begin in range(0, len(wanted), self._at_once):
+            part = wanted[begin : begin + self._at_once]
             ids = ",".join(job.partition(":")[0] for job in part)
             listed = self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
             running |= parse_running(listed) & set(part)

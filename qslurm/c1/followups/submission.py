@@ -155,12 +155,15 @@ def followed(
         connection.depend()
 
 
-def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) -> tuple[int, str]:
+def submit_held(
+    script: Path, mark: Mark, job: str, environ: Mapping[str, str], limit_s: float = SBATCH_S
+) -> tuple[int, str]:
     """Submit a script to C1's sbatch, held; the job's id, and sbatch's other output.
 
     `job` is how the script's commands name the job that it follows. What sbatch prints may be a site's or a user's
     own, and their variables and #SBATCH lines may have it do something else: C1's queue says what became of it.
-    InvalidInputError if there is no sbatch, RefusedError with sbatch's words; nothing is left in the queue then.
+    InvalidInputError if there is no sbatch, RefusedError with sbatch's words, or if it takes longer than `limit_s`;
+    nothing is left in the queue then.
     """
     asked = sbatch_options(script)
     if asked.wait:
@@ -171,7 +174,7 @@ def submit_held(script: Path, mark: Mark, job: str, environ: Mapping[str, str]) 
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}"]
     command += [*_exported(asked.export, environ), "--", os.fspath(script)]
     try:
-        done = _run(command, {**environ, VARIABLE: job})
+        done = _run(command, {**environ, VARIABLE: job}, limit_s)
     except RefusedError:
         _take_back_all(script, mark, "", environ)
         raise
@@ -258,10 +261,12 @@ def take_back(job_id: int, environ: Mapping[str, str]) -> None:
     _run(["scancel", "--state=PENDING", str(job_id)], environ)
 
 
-def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], environ: Mapping[str, str], limit_s: float = SBATCH_S
+) -> subprocess.CompletedProcess[str]:
     name = command[0]
     absent = InvalidInputError(
         f"{name} is not installed on this host; follow-up jobs need Slurm.", hint="Use --wait instead."
     )
-    late = RefusedError(f"{name} timed out after {SBATCH_S:.0f} s.", hint="Check this cluster's slurmctld.")
-    return run(command, limit_s=SBATCH_S, absent=absent, late=late, environ=of_nobodys_job(environ))
+    late = RefusedError(f"{name} timed out after {limit_s:g} s.", hint="Check this cluster's slurmctld.")
+    return run(command, limit_s=limit_s, absent=absent, late=late, environ=of_nobodys_job(environ))

@@ -142,10 +142,10 @@ class Spool:
         except OSError:
             os.write(2, data)
 
-    def rotate_log(self) -> None:
+    def rotate_log(self, limit: int = LOG_LIMIT) -> None:
         """Start hooks.log anew when it has grown; one old one is kept."""
         log = self.folder / "hooks.log"
-        if log.exists() and log.stat().st_size > LOG_LIMIT:
+        if log.exists() and log.stat().st_size > limit:
             log.replace(log.with_name("hooks.log.1"))
 
     # --- files ---------------------------------------------------------------------------------------

@@ -17,10 +17,13 @@ STATUS_LIMIT_S = 2.0
 
 
 class SharedStatus:
-    """The dispatcher's status, asked at most once a second."""
+    """The dispatcher's status, asked for at most every `age_s`; it may take `limit_s` to answer."""
 
-    def __init__(self, config: C2Config) -> None:
+    def __init__(
+        self, config: C2Config, age_s: float = STATUS_AGE_S, limit_s: float = STATUS_LIMIT_S
+    ) -> None:
         self._socket = config.dispatcher.socket
+        self._age_s, self._limit_s = age_s, limit_s
         self._lock = threading.Lock()
         self._status: Status | UnreachableError | None = None
         self._asked = float("-inf")
@@ -28,7 +31,7 @@ class SharedStatus:
     def get(self) -> Status:
         """The status; UnreachableError if the dispatcher is silent."""
         with self._lock:
-            if self._status is None or time.monotonic() - self._asked > STATUS_AGE_S:
+            if self._status is None or time.monotonic() - self._asked > self._age_s:
                 # A silence is remembered, too: who waits for it one after the other keeps threads from all others.
                 self._status = self._ask()
                 self._asked = time.monotonic()
@@ -40,7 +43,7 @@ class SharedStatus:
         from qslurm.protocol.dispatcher_client import DispatcherClient
 
         try:
-            with DispatcherClient(self._socket, timeout_s=STATUS_LIMIT_S) as client:
+            with DispatcherClient(self._socket, timeout_s=self._limit_s) as client:
                 answer = client.ask(GetStatus())
         except UnreachableError as error:
             return error

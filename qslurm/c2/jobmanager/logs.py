@@ -13,8 +13,9 @@ CHUNK = 1024 * 1024
 """Bytes of a log given at once; who wants more asks again."""
 
 
-def read_log(folder: str | Path, user: str, job_id: int, offset: int) -> tuple[bytes, int]:
-    """A part of `<folder>/<user>/<job_id>.out` from `offset` on, and the offset to go on from.
+def read_log(folder: str | Path, user: str, job_id: int, offset: int, most: int = CHUNK) -> tuple[bytes, int]:
+    """A part of `<folder>/<user>/<job_id>.out` from `offset` on, `most` bytes of it, and the offset to
+    go on from.
 
     UnknownJobError if there is no log there. A link, or a file that is not the job user's own, counts as none: a
     job could point it at files that only we may read.
@@ -30,7 +31,7 @@ def read_log(folder: str | Path, user: str, job_id: int, offset: int) -> tuple[b
     try:
         size = os.fstat(handle).st_size
         start = min(offset, size)
-        data = whole_characters(os.pread(handle, CHUNK, start))
+        data = whole_characters(os.pread(handle, most, start))
         return data, start + len(data)
     finally:
         os.close(handle)

@@ -279,10 +279,10 @@ def test_what_is_wrong_with_a_template_is_said_with_file_and_line(template, said
         "{% for a in range(99999) %}{% for b in range(99999) %}{{ 'xxxxxxxxxxxxxxxx' }}{% endfor %}{% endfor %}",
     ],
 )
-def test_a_template_without_end_is_ended(template, own, monkeypatch):
-    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.2)
+def test_a_template_without_end_is_ended(template, own):
+    (folder,) = own(template)
     with pytest.raises(InvalidInputError, match="exceeds a limit"):
-        render_as("mine", ENVELOPE_LESS, own(template))
+        sandbox.render_file(folder / "mine.json.j2", {}, str, max_seconds=0.2)
 
 
 def test_a_template_may_not_change_what_it_was_given(own):

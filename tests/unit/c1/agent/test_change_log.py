@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from qslurm.c1.agent import change_log
 from qslurm.c1.agent.change_log import ChangeLog
 from tests.unit.jobs import job_info
 
@@ -17,6 +16,10 @@ def row(job_id, key, array=None):
     return job_info(job_id=job_id, name="x", state="RUNNING", comment=comment, array_job_id=array)
 
 
+def owners_of(keys):
+    return {key: OWNERS[key] for key in keys if key in OWNERS}
+
+
 @pytest.fixture
 def woken():
     return []
@@ -24,7 +27,7 @@ def woken():
 
 @pytest.fixture
 def news(woken):
-    return ChangeLog(lambda keys: {key: OWNERS[key] for key in keys if key in OWNERS}, woken.append)
+    return ChangeLog(owners_of, woken.append)
 
 
 def test_each_user_hears_of_their_own_jobs_once(news, woken):
@@ -45,13 +48,16 @@ def test_an_arrays_tasks_are_the_array_and_a_job_of_nobody_wakes_nobody(news, wo
     assert (news.since(begin, "ann").jobs, woken) == ([12], ["ann"])
 
 
-def test_who_has_missed_some_knows_it(news, monkeypatch):
-    begin = news.since(0, "ann").number
-    monkeypatch.setattr(change_log, "MOST_AT_ONCE", 2)
-    news.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
-    assert news.since(begin, "ann").missed
-    news._changes = type(news._changes)(news._changes, maxlen=2)
-    assert news.since(begin, "bob").missed
-    assert not news.since(begin + 1, "bob").missed
+def test_who_has_missed_some_knows_it(woken):
+    few = ChangeLog(owners_of, woken.append, most_at_once=2)
+    begin = few.since(0, "ann").number
+    few.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
+    assert few.since(begin, "ann").missed
+    forgetful = ChangeLog(owners_of, woken.append, remembered=2)
+    begin = forgetful.since(0, "bob").number
+    forgetful.changed([row(job_id, "key-a") for job_id in (1, 2, 3)])
+    assert forgetful.since(begin, "bob").missed
+    assert not forgetful.since(begin + 1, "bob").missed
     assert ChangeLog(dict, print).since(begin, "ann").missed  # an agent that was started since
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(news.since(begin, "ann")))["number"] > begin
+    answer = forgetful.since(begin, "ann")
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(answer))["number"] > begin

@@ -58,9 +58,8 @@ def c2():
 
 
 @pytest.fixture
-def agent(tmp_path, c2, monkeypatch):
+def agent(tmp_path, c2):
     """An agent whose own clock is 10 minutes ahead of C2's."""
-    monkeypatch.setattr(token_renewer.random, "random", lambda: 0.0)
     path = tmp_path / "token"
     path.write_text(token(NOW))
     path.chmod(0o640)
@@ -72,7 +71,7 @@ class Agent:
         self.path, self.c2 = path, c2
         self.held = HeldToken(path.read_text().strip())
         clock = C2Clock(lambda: c2.time + off, lambda: c2.time - NOW)
-        self.renewer = TokenRenewer(path, self.held, lambda: c2, c2.accepts, clock=clock)
+        self.renewer = TokenRenewer(path, self.held, lambda: c2, c2.accepts, clock=clock, chance=lambda: 0.0)
 
     def at(self, seconds):
         """What it does so many seconds after its token was issued; how long it then waits."""

@@ -7,7 +7,6 @@ from queue import SimpleQueue
 
 import pytest
 
-from qslurm.c1.api import agent_changes
 from qslurm.c1.api.agent_changes import Listener
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
@@ -76,12 +75,11 @@ def test_where_nobody_tells_of_changes_nobody_is_asked_again(agent, said):
     assert agent.asked.qsize() == 1
 
 
-def test_an_agent_that_was_away_is_asked_from_the_beginning(agent, monkeypatch):
-    monkeypatch.setattr(agent_changes, "RETRY_S", 0.0)
+def test_an_agent_that_was_away_is_asked_from_the_beginning(agent):
     heard = SimpleQueue()
     wanted = threading.Event()
     wanted.set()
-    listener = Listener(lambda: agent, heard.put, wanted.is_set)
+    listener = Listener(lambda: agent, heard.put, wanted.is_set, retry_s=0.0)
     listener.listen()
     for said in (Moved(5), UnreachableError("away"), Moved(9, missed=True)):
         agent.says.put(said)

@@ -61,7 +61,7 @@ def test_a_job_runs_only_in_the_very_run_that_is_asked_for():
     assert "--jobs=12_3,13,77" in slurm.asked[0]
 
 
-def test_what_is_no_job_hides_nobodys(monkeypatch):
+def test_what_is_no_job_hides_nobodys():
     """Of an id that squeue can't read it says "Invalid job id", as of jobs that are gone, and shows none."""
 
     def squeue(command):
@@ -70,9 +70,8 @@ def test_what_is_no_job_hides_nobodys(monkeypatch):
         shown = "".join(f"{one}|RUNNING|0|\n" for one in asked if not words)
         return CompletedProcess(command, bool(words), shown, words)
 
-    monkeypatch.setattr("qslurm.c1.followups.c1_queue.AT_ONCE", 2)
     asked = {"12:0", "13:0", "14:0", "x:0", "1,y:0", "-1:0", ":0", "1_[1-:0"}
-    assert Queue(squeue).running(asked) == {"12:0", "13:0", "14:0"}
+    assert Queue(squeue, at_once=2).running(asked) == {"12:0", "13:0", "14:0"}
 
 
 def test_a_job_that_is_gone_is_no_error_and_a_slurmctld_that_is_away_is():

@@ -162,11 +162,10 @@ def test_no_job_is_cancelled_because_a_banner_has_its_number(commands, script):
     assert left_in(environ["QUEUE"]) == ["42"]
 
 
-def test_what_sbatch_does_not_come_back_from_is_taken_back(commands, script, monkeypatch):
-    monkeypatch.setattr("qslurm.c1.followups.submission.SBATCH_S", 0.5)
+def test_what_sbatch_does_not_come_back_from_is_taken_back(commands, script):
     environ = commands("queues; exec sleep 60")
     with pytest.raises(RefusedError, match="timed out"):
-        submit_held(script, MARK, KEY, environ)
+        submit_held(script, MARK, KEY, environ, limit_s=0.5)
     assert left_in(environ["QUEUE"]) == []
 
 

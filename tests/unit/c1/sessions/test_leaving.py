@@ -9,7 +9,6 @@ from concurrent.futures import Future
 
 import pytest
 
-from qslurm.c1.api import session as sessions
 from qslurm.c1.api.session import Session
 from qslurm.c1.sessions.ending import Ending, ToldToEndError
 from qslurm.errors import TimedOutError
@@ -51,15 +50,12 @@ def test_it_waits_for_all_of_it_says_so_and_keeps_their_outcomes(place: Place) -
     assert held.wait().state == "finished"
 
 
-def test_what_none_of_comes_for_too_long_is_said_and_ends_the_session_as_failed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sessions, "LEAVE_S", 0.05)
+def test_what_none_of_comes_for_too_long_is_said_and_ends_the_session_as_failed(place: Place) -> None:
     held = place.hold()
     futures: list[Future[ExecuteCircuitResult]] = []
     with (
         pytest.raises(TimedOutError, match="2 circuits had no outcome"),
-        Session(held.client(), held.job_id) as qi,
+        Session(held.client(), held.job_id, leave_s=0.05) as qi,
     ):
         futures += [qi.submit(CIRCUIT, shots) for shots in (1, 2)]
     assert all(future.exception(60) is not None for future in futures)

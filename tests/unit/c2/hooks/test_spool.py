@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.hooks import spool as spool_module
 from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob, Wish
 from qslurm.errors import QslurmError
 
@@ -75,12 +74,9 @@ def test_a_line_of_the_log_is_one_line(spool: Spool) -> None:
     ]
 
 
-def test_a_grown_log_is_started_anew_and_the_old_one_kept(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spool_module, "LOG_LIMIT", 10)
+def test_a_grown_log_is_started_anew_and_the_old_one_kept(spool: Spool) -> None:
     spool.log("prolog", "long enough", {})
-    spool.rotate_log()
+    spool.rotate_log(limit=10)
     assert not (spool.folder / "hooks.log").exists()
     assert "long enough" in (spool.folder / "hooks.log.1").read_text()
 

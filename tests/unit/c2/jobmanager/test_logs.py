@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c2.jobmanager import logs
 from qslurm.c2.jobmanager.logs import read_log, whole_characters
 from qslurm.errors import UnknownJobError
 
@@ -28,12 +27,11 @@ def test_a_log_is_read_from_where_one_stopped(folder: Path) -> None:
     assert read_log(folder, "center_lumi", 7, 99) == (b"", 8)
 
 
-def test_a_long_log_comes_in_bounded_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "CHUNK", 3)
+def test_a_long_log_comes_in_bounded_parts(folder: Path) -> None:
     (folder / "center_lumi" / "7.out").write_text("abcäöü")
     offset, parts = 0, []
     while True:
-        data, next_offset = read_log(folder, "center_lumi", 7, offset)
+        data, next_offset = read_log(folder, "center_lumi", 7, offset, most=3)
         if next_offset == offset:
             break
         parts.append(data.decode())
