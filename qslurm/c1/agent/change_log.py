@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 from qslurm.c1.connection.agent_messages import Moved
 from qslurm.slurm.job_info import JobInfo
@@ -17,8 +17,22 @@ MOST_AT_ONCE = 1000
 """Maximum jobs in an answer; beyond that a full list is cheaper."""
 
 
+ENDINGS = "endings"
+"""Wakes those who wait for the end of any job: one may have ended, or something begins to depend on one."""
+
+
+def of_job(job_id: int) -> Hashable:
+    """Wakes those who wait for this job."""
+    return ("job", job_id)
+
+
+def of_user(user: str) -> Hashable:
+    """Wakes those who wait for any of this user's jobs."""
+    return ("user", user)
+
+
 class ChangeLog:
-    """`owners` maps keys to users; `wake` is called with each user whose jobs changed.
+    """Wakes who waits. `owners` maps keys to users; `wake` is called with what has changed, as named above.
 
     So many changes are `remembered`, and one answer names at most `most_at_once` jobs.
     """
@@ -26,7 +40,7 @@ class ChangeLog:
     def __init__(
         self,
         owners: Callable[[Collection[str]], dict[str, str]],
-        wake: Callable[[str], None],
+        wake: Callable[..., None],
         *,
         remembered: int = REMEMBERED,
         most_at_once: int = MOST_AT_ONCE,
@@ -37,19 +51,19 @@ class ChangeLog:
         # Numbers go on where an agent before us can't have come to, so that who asked it is known to have missed some.
         self._first = self._last = time.time_ns()
 
-    def changed(self, rows: Sequence[JobInfo]) -> None:
-        """Record changed jobs. Thread-safe."""
-        keys = [row.marks.key for row in rows]
+    def changed(self, jobs: Sequence[JobInfo]) -> None:
+        """Wake those who wait for these jobs, which have changed. Any thread may call it."""
+        keys = [job.marks.key for job in jobs]
         owners = self._owners({key for key in keys if key})
         users = set()
         with self._lock:
-            for row, key in zip(rows, keys, strict=True):
+            for job, key in zip(jobs, keys, strict=True):
                 if user := owners.get(key):
                     self._last += 1
-                    self._changes.append((self._last, user, row.array_or_job_id))
+                    self._changes.append((self._last, user, job.array_or_job_id))
                     users.add(user)
-        for user in users:
-            self._wake(user)
+        ended = [ENDINGS] if any(job.is_final for job in jobs) else []
+        self._wake(*(of_job(job.job_id) for job in jobs), *ended, *map(of_user, users))
 
     def since(self, number: int, user: str) -> Moved:
         """The user's jobs that changed after an answer with this number; 0 for a new client."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qslurm.c1.agent.change_log import ENDINGS, of_job, of_user
 from qslurm.c1.agent.connections import MOST_CONNECTIONS, SMALL, Connection, Connections, TooManyError
 from qslurm.c1.agent.endings import OPEN
 from qslurm.c1.agent.request_handler import RequestHandler
@@ -71,9 +72,6 @@ CLOSE_S = 10.0
 """Seconds for the last answer to be received when a connection closes."""
 
 LONGEST_PATIENCE_S = 30.0
-
-ENDINGS = "endings"
-"""Notifies about changed jobs and submissions, and new dependants."""
 
 QUIET_S = 0.5
 """Minimum seconds between two evaluations of the releaser's request."""
@@ -208,7 +206,7 @@ class Server:
                         submission = await self._in_thread(guest, kind, self._desk.intake.how_is, key)
                     return submission
             case GetTasks(waits_for=job_id, seen=seen, patience_s=patience_s) if seen:
-                with self._bell.listening(("job", job_id)) as event:
+                with self._bell.listening(of_job(job_id)) as event:
                     tasks: list[JobInfo] = await ask()
                     if any(task.job_id == job_id and mark(task) == seen for task in tasks):
                         del tasks  # of an array they are many, and nobody needs them while nothing changes
@@ -217,7 +215,7 @@ class Server:
                         tasks = await ask()
                     return tasks
             case GetMoved(patience_s=patience_s):
-                with self._bell.listening(("news", user.name)) as event:
+                with self._bell.listening(of_user(user.name)) as event:
                     moved: Moved = await ask()
                     is_new = moved.jobs or moved.missed
                     if not is_new and await within(event, min(patience_s, LONGEST_PATIENCE_S)):

@@ -6,14 +6,14 @@ import asyncio
 import signal
 from pathlib import Path
 
-from qslurm.c1.agent.change_log import ChangeLog
+from qslurm.c1.agent.change_log import ENDINGS, ChangeLog
 from qslurm.c1.agent.endings import Dependants
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.c1.agent.request_handler import RequestHandler
 from qslurm.c1.agent.sender_threads import SenderThreads
-from qslurm.c1.agent.server import ENDINGS, Server
+from qslurm.c1.agent.server import Server
 from qslurm.c1.agent.token_renewer import TokenRenewer
 from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import Config, load_token, require_url
@@ -22,7 +22,6 @@ from qslurm.c1.connection.agent_address import parse_address
 from qslurm.c1.connection.center import Center
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.credentials import Munge
-from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
 from qslurm.tokens.secret import HeldToken
@@ -56,7 +55,7 @@ async def _serve(config: Config, token: HeldToken) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    bell, outbox = Notifier(loop), Outbox(Path(config.agent.state))
+    notifier, outbox = Notifier(loop), Outbox(Path(config.agent.state))
 
     def connect() -> Center:
         return Center(config, token)
@@ -65,22 +64,14 @@ async def _serve(config: Config, token: HeldToken) -> None:
     bonds = WaitBindings(Path(config.agent.state))
     bonds.forget_ended()
 
-    news = ChangeLog(outbox.owners, lambda user: bell.ring(("news", user)))
-
-    def changed(rows: list[JobInfo]) -> None:
-        for row in rows:
-            bell.ring(("job", row.job_id))
-        if any(row.is_final for row in rows):
-            bell.ring(ENDINGS)
-        news.changed(rows)
-
+    change_log = ChangeLog(outbox.owners, notifier.ring)
     lost = Reconciler(outbox, lambda: sender.look())  # noqa: PLW0108 -- the sender is made below
 
     def sent(key: str) -> None:
         follower.look()
-        bell.ring(("submission", key), ENDINGS)
+        notifier.ring(("submission", key), ENDINGS)
 
-    follower = JobTracker(outbox, connect, changed, lost)
+    follower = JobTracker(outbox, connect, change_log.changed, lost)
     sender = SenderThreads(outbox, connect, sent)
     dependants = Dependants(config, outbox, bonds, follower)
     desk = RequestHandler(
@@ -92,9 +83,9 @@ async def _serve(config: Config, token: HeldToken) -> None:
         lost=lost,
         token=renewer.state,
         dependants=dependants,
-        news=news,
+        news=change_log,
     )
-    server = Server(desk, bell, Munge(config.agent.munge_socket))
+    server = Server(desk, notifier, Munge(config.agent.munge_socket))
     path = Path(config.agent.socket)
     listening = listen_unix(
         path, service="agent", setting="the agent's socket in the configuration", backlog=BACKLOG

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from qslurm.c1.agent import server
+from qslurm.c1.agent.change_log import of_job
 from qslurm.c1.connection.agent_messages import GetStatus, GetTasks, answers, encode
 from qslurm.protocol.job_changes import mark
 from qslurm.slurm.job_info import JobInfo
@@ -81,7 +82,7 @@ def waits(states, rings, patience_s=PATIENCE_S):
         def answer(user, question):
             looked.append(question)
             if rings:
-                notifier.ring(("job", 7))  # it changes while somebody looks
+                notifier.ring(of_job(7))  # it changes while somebody looks
             return [jobs.pop(0)]
 
         agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
