@@ -10,8 +10,9 @@ import msgspec
 from qslurm.c1.submission.backend_limits import Limits, nothing_known, refuse_beyond
 from qslurm.c1.submission.options import read, remark_unread, unsaid
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.payload.comment import Comment, new_key
-from qslurm.payload.spec import JobSpec, job_options
+from qslurm.payload.build import payload_of
+from qslurm.payload.comment import new_key
+from qslurm.payload.spec import JobSpec
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config
@@ -34,7 +35,7 @@ def prepare(
     InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
     `remark` is told what is not wrong, but may not be what its user meant.
     """
-    return payload_of(config, checked(config, job, environ, remark, limits))
+    return payload_of(checked(config, job, environ, remark, limits), config.template_folders())
 
 
 def checked(
@@ -44,7 +45,7 @@ def checked(
     remark: Callable[[str], None] = unsaid,
     limits: Limits = nothing_known,
 ) -> JobSpec:
-    """The first half of `prepare`: the job with all that its payload needs, under a key of its own.
+    """The job with all that its payload needs, under a key of its own; see `payload_of`.
 
     A job that was checked before may be checked again, such as with other values for `skip` and `tasks`.
     """
@@ -63,58 +64,6 @@ def checked(
     if ignored := decided_by_c2(payload):
         remark(f"{job.file}: C2 ignores {', '.join(ignored)}: a job runs in a folder of its own there.")
     return job
-
-
-def payload_of(config: Config, job: JobSpec) -> dict[str, Any]:
-    """The second half of `prepare`: the payload that a template makes of a checked job, or that its user wrote."""
-    from qslurm.payload.validate import validate
-
-    if job.kind == "payload":
-        from qslurm.payload.raw import parse_payload, with_key
-
-        payload = parse_payload(job.source or "", str(job.file))
-        payload = with_key(payload, Comment(key=job.key, origin=job.origin))
-        validate(payload)
-        return payload
-    from qslurm.payload.render import render
-
-    payload = render(job, config.template_folders())
-    _refuse_lost_options(job, payload)
-    validate(payload, _options_of(payload, job))
-    return payload
-
-
-def _options_of(payload: Mapping[str, Any], job: JobSpec) -> dict[str, str]:
-    """The fields of a payload that we have made, and the options that have given them their values."""
-    made = payload.get("job")
-    fields: Mapping[str, Any] = made if isinstance(made, dict) else {}
-    options: dict[str, str] = {}
-    for one in job_options().values():
-        if one.option.slurm:
-            options.setdefault(f"job.{one.option.slurm}", f"--{one.name}")
-    environment = fields.get("environment")
-    for index, entry in enumerate(environment if isinstance(environment, list) else ()):
-        name = str(entry).partition("=")[0]
-        if name in job.environment:
-            options[f"job.environment[{index}]"] = f"--export {name}"
-    return options
-
-
-def _refuse_lost_options(job: JobSpec, payload: Mapping[str, Any]) -> None:
-    """InvalidInputError for an option that would change when a job runs, and that its template leaves out."""
-    made = payload.get("job")
-    for one in job_options().values():
-        field = one.option.slurm
-        if (
-            one.option.decides_start
-            and getattr(job, one.field)
-            and isinstance(made, dict)
-            and not made.get(field)
-        ):
-            raise InvalidInputError(
-                f"The template {job.template or job.kind} leaves out --{one.name}.",
-                hint=f"Give its payload a field {field}, or include _job.j2 as the shipped templates do.",
-            )
 
 
 def needed_qubits(job: JobSpec) -> int | None:

@@ -9,8 +9,9 @@ from qslurm.c1.queries.jobs import dependency_of, refuse_unknown_dependencies, s
 from qslurm.c1.submission.backend_limits import Limits, nothing_known
 from qslurm.c1.submission.options import unsaid
 from qslurm.c1.submission.packing import FEWEST, Package, halved, packed, swept_in_parts
-from qslurm.c1.submission.prepare import checked, payload_of
+from qslurm.c1.submission.prepare import checked
 from qslurm.errors import QslurmError, RefusedError
+from qslurm.payload.build import payload_of
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
@@ -57,7 +58,7 @@ class Batch:
         self.packages: list[Package] = each(together, lambda one: self._package(*one))
 
     def _package(self, members: tuple[int, ...], job: JobSpec, part: JobSpec | None = None) -> Package:
-        return Package(payload_of(self._config, job), members, part)
+        return Package(payload_of(job, self._config.template_folders()), members, part)
 
     def send_whole(self, center: Center) -> Submitted:
         """Send the only job, which is not divided; raises what keeps C2 from having it."""

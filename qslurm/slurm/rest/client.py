@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qslurm.errors import AccountingAwayError, ConfigError, RefusedError, UnreachableError
+from qslurm.errors import (
+    AccountingAwayError,
+    ConfigError,
+    InvalidInputError,
+    RefusedError,
+    TokenError,
+    UnreachableError,
+)
 from qslurm.payload.comment import in_environment
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.rest.adapters import AUTO
@@ -15,14 +23,15 @@ from qslurm.slurm.rest.classify import Verdict, answers
 from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.job_records import partition_state
 from qslurm.slurm.rest.refusals import error_for
-from qslurm.slurm.rest.request_body import check_token, encode
 from qslurm.slurm.rest.submitted import Submitted
 from qslurm.slurm.rest.version_negotiation import SUBMIT, WITHOUT_ACCOUNTING, VersionNegotiation
 
 if TYPE_CHECKING:
     from qslurm.slurm.rest.transport import Transport
+    from qslurm.tokens.secret import Secret
 
 _USER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2}")
 _NO_VAL = 2**32 - 2
 _LOOK_BACK_S = 14 * 24 * 3600
 """How far back slurmdbd is searched for a key."""
@@ -46,7 +55,7 @@ class SlurmrestClient:
     ) -> None:
         if endpoint.user and not _USER.fullmatch(endpoint.user):
             raise ConfigError(f"{endpoint.user!r} can't be a user's name on C2.")
-        check_token(endpoint.token)
+        _check_token(endpoint.token)
         self._endpoint = endpoint
         self.user = endpoint.user
         self._conversation = VersionNegotiation(
@@ -95,7 +104,7 @@ class SlurmrestClient:
         may or may not exist (look with `find_by_key`), UnreachableError when it can't.
         """
         verdict = self._conversation.exchange(
-            "POST", SUBMIT, lambda adapter: encode(adapter.payload(in_environment(payload)))
+            "POST", SUBMIT, lambda adapter: _encode(adapter.payload(in_environment(payload)))
         )
         if verdict.job_id is None:
             raise self._conversation.explained(verdict, "the job", submitting=True)
@@ -172,7 +181,7 @@ class SlurmrestClient:
         """Change fields of a pending job (such as `hold`); returns C2's warnings."""
         _refuse_no_id(job_id)
         verdict = self._conversation.exchange(
-            "POST", f"{{control}}/job/{job_id:d}", lambda adapter: encode(adapter.change(dict(fields)))
+            "POST", f"{{control}}/job/{job_id:d}", lambda adapter: _encode(adapter.change(dict(fields)))
         )
         if verdict.kind not in ("ok", "accepted"):
             raise self._conversation.explained(verdict, f"job {job_id}")
@@ -279,3 +288,20 @@ def _latest(jobs: Iterable[JobInfo]) -> JobInfo:
     started last.
     """
     return max(jobs, key=lambda job: (job.submit_time or 0, job.start_time or 0))
+
+
+def _check_token(token: Secret) -> None:
+    """TokenError, which does not show it, for a token that is no JWT."""
+    if not _TOKEN.fullmatch(token.reveal()):
+        raise TokenError(
+            "The token is not a JSON Web Token.",
+            hint="Install the token again, as C2's operators issued it.",
+        )
+
+
+def _encode(payload: Mapping[str, Any]) -> bytes:
+    """Encode a payload; InvalidInputError for what JSON or UTF-8 cannot represent."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+        raise InvalidInputError(f"Cannot encode the payload as JSON: {error}.") from error

@@ -56,11 +56,9 @@ class SlurmRunner:
 
     def begin(self, caller: Caller, spec: JobSpec) -> int:
         """Submit a job with the center's token; its number is Slurm's."""
-        from qslurm.payload.render import render
-        from qslurm.payload.validate import validate
+        from qslurm.payload.build import payload_of
 
-        payload = render(spec)
-        validate(payload)
+        payload = payload_of(spec)
         with self._slurm(caller) as slurm:
             try:
                 return slurm.submit(payload).job_id

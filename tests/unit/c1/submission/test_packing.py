@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from qslurm.c1.config.center_config import Config
 from qslurm.c1.submission import packing
 from qslurm.c1.submission.packing import Package, packed
-from qslurm.c1.submission.prepare import checked, payload_of
+from qslurm.c1.submission.prepare import checked
 from qslurm.errors import InvalidInputError
+from qslurm.payload.build import payload_of
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import Envelope, pack, unpack
 from qslurm.payload.spec import JobSpec
@@ -23,7 +24,7 @@ CIRCUIT = "version 3.0\nqubit[2] q\nbit[2] b\nRx({}) q[0]\nb = measure q\n"
 
 def _prepared(requests, fewest=packing.FEWEST):
     ready = [checked(Config(), request, {"USER": "ann"}) for request in requests]
-    return [Package(payload_of(Config(), one), members) for members, one in packed(ready, fewest=fewest)]
+    return [Package(payload_of(one), members) for members, one in packed(ready, fewest=fewest)]
 
 
 def _files(folder, texts):
