@@ -68,9 +68,9 @@ def ask_all(
             gathered.failures[connection.config.platform] = answer
         else:
             gathered.answers.append((connection.config, answer))
-    unsaid = list(gathered.failures.items())
-    worst = None if gathered.answers else unsaid.pop()
-    for name, error in unsaid:
+    remaining = list(gathered.failures.items())
+    worst = None if gathered.answers else remaining.pop()
+    for name, error in remaining:
         note(f"qslurm: {name}: {error}")
     if worst is not None:
         name, error = worst

@@ -76,19 +76,19 @@ def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSp
             hint="Submit the files of each platform separately.",
         )
     platforms = center.platforms
-    said = names[0] if names else platforms.said
-    config = platforms.config(said or platforms.usual or platforms.names[0])
-    left_open = [wants_any(config, job) for job in jobs]
-    if not any(left_open):
+    selected = names[0] if names else platforms.selected
+    config = platforms.config(selected or platforms.default or platforms.names[0])
+    wants_any_backend = [wants_any(config, job) for job in jobs]
+    if not any(wants_any_backend):
         if any(job.qubits for job in jobs):
             note("--qubits has no effect without --backend any.")
-        return platforms.config(said).platform, list(jobs)
-    if said or not all(left_open):
-        names = [platforms.config(said).platform]
+        return platforms.config(selected).platform, list(jobs)
+    if selected or not all(wants_any_backend):
+        names = [platforms.config(selected).platform]
     names = names or list(platforms.wanted)
-    usual = names[0] if len(names) == 1 else platforms.usual
+    default = names[0] if len(names) == 1 else platforms.default
     config = platforms.config(names[0])
-    found, choice = chosen(config, jobs, names, usual, lambda some, need: _offers(center, some, need))
+    found, choice = chosen(config, jobs, names, default, lambda some, need: _offers(center, some, need))
     assert choice is not None
     note(f"--backend any: {choice.why}.")
     return choice.offer.platform, found

@@ -89,7 +89,7 @@ def init(
     force: bool,
     no_check: bool,
     as_json: bool,
-    **given: Any,
+    **settings: Any,
 ) -> None:
     """Write a commented configuration file, check it, and print the next steps.
 
@@ -105,7 +105,7 @@ def init(
     from qslurm.doctor.findings import run
 
     target = path or _usual_file()
-    values = _values(given, platforms, more)
+    values = _values(settings, platforms, more)
     _complete(values, target)
     write_config(target, config_text(values), force=force)
     written = _written(target)
@@ -125,13 +125,13 @@ def init(
 
 
 def _values(
-    given: dict[str, Any], platforms: tuple[str, ...], more: tuple[str, ...]
+    chosen: dict[str, Any], platforms: tuple[str, ...], more: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """What was said, by section and name; InvalidInputError for what can't be."""
     from qslurm.c1.config.settings import SECTIONS
 
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for variable, value in given.items():
+    for variable, value in chosen.items():
         if value is not None:
             section, _, name = variable.partition("_")
             values[section][name] = value
@@ -175,36 +175,36 @@ def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
     if values["c2"] or values["agent"] or not names:
         names.insert(0, FIRST)
     for name in names:
-        way = values.setdefault(section_of(name), {})
-        _complete_one(name, way, values.get(section_of(name, "agent"), {}), target.absolute().parent)
+        c2 = values.setdefault(section_of(name), {})
+        _complete_one(name, c2, values.get(section_of(name, "agent"), {}), target.absolute().parent)
 
 
-def _complete_one(name: str, way: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
+def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
     from qslurm.c1.config.center_config import C2Settings, require_tls
     from qslurm.c1.config.file_sections import checked
     from qslurm.c1.config.settings import FIRST, AgentSettings, section_of
     from qslurm.slurm.rest.pinned_keys import parse_pins
     from qslurm.slurm.rest.transport import check_url
 
-    if not (way.get("url") or agent.get("socket") or agent.get("address")):
+    if not (c2.get("url") or agent.get("socket") or agent.get("address")):
         where, option = ("C2", "--url") if name == FIRST else (f"platform {name}", f"--platform {name}=URL")
         raise ConfigError(
             f"No URL given for {where}.",
             hint=f"Use {option}, or {'--agent' if name == FIRST else 'its agent'} for users of a center's agent.",
         )
     for setting in ("url", "results_url"):
-        if way.get(setting):
-            check_url(way[setting])
-    require_tls(checked(C2Settings, section_of(name), way, "the options"))
-    if way.get("pinned_key"):
-        parse_pins(way["pinned_key"])
-    if way.get("url") and not way.get("token_file"):
+        if c2.get(setting):
+            check_url(c2[setting])
+    require_tls(checked(C2Settings, section_of(name), c2, "the options"))
+    if c2.get("pinned_key"):
+        parse_pins(c2["pinned_key"])
+    if c2.get("url") and not c2.get("token_file"):
         behind = "" if name == FIRST else f"-{name}"
         if agent.get("socket"):
             state = agent.get("state", f"{AgentSettings().state}{behind}")
-            way["token_file"] = str(Path(str(state)) / "token")
+            c2["token_file"] = str(Path(str(state)) / "token")
         else:
-            way["token_file"] = str(folder / f"token{behind}")
+            c2["token_file"] = str(folder / f"token{behind}")
 
 
 def _usual_file() -> Path:

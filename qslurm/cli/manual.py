@@ -146,15 +146,15 @@ def page_of(
     ]
     if options:
         lines.append(".SH OPTIONS")
-        for option, said in filter(None, options):
-            lines += [".TP", f"\\fB{_escaped(option)}\\fR", _escaped(said)]
+        for option, help_text in filter(None, options):
+            lines += [".TP", f"\\fB{_escaped(option)}\\fR", _escaped(help_text)]
     if children:
         lines += [".SH COMMANDS", _escaped(", ".join(f"{name}-{child}(1)" for child in children))]
     if examples:
         lines += [".SH EXAMPLES", ".nf", *(_escaped(line) for line in examples), ".fi"]
     lines.append(".SH EXIT STATUS")
-    for code, said in EXIT_CODES:
-        lines += [".TP", f"\\fB{code}\\fR", _escaped(said)]
+    for code, help_text in EXIT_CODES:
+        lines += [".TP", f"\\fB{code}\\fR", _escaped(help_text)]
     if len(path) > 1:
         lines += [".SH SEE ALSO", _escaped(f"{'-'.join(path[:-1])}(1)")]
     return "\n".join(lines) + "\n"
@@ -165,11 +165,11 @@ def _help(command: click.Command) -> tuple[list[str], list[str]]:
     paragraphs, examples = [], []
     for block in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
         kept = block.startswith("\b")
-        said = block.removeprefix("\b").strip("\n")
-        if kept and re.match(r"Examples?:", said):
-            examples += re.sub(r"^Examples?:\s*", "", said).splitlines()
-        elif said:
-            paragraphs.append(said if kept else " ".join(said.split()))
+        text = block.removeprefix("\b").strip("\n")
+        if kept and re.match(r"Examples?:", text):
+            examples += re.sub(r"^Examples?:\s*", "", text).splitlines()
+        elif text:
+            paragraphs.append(text if kept else " ".join(text.split()))
     if command.epilog:
         examples.append(re.sub(r"^Example[^:]*:\s*", "", command.epilog))
     return paragraphs, [line.strip() for line in examples]

@@ -64,27 +64,27 @@ def _task(
     known: Mapping[int, dict[str, Any]] | UnreachableError,
 ) -> dict[str, Any]:
     """The outcome of a file that is one task of its package's array."""
-    said = {"state": job.word}
+    outcome = {"state": job.word}
     error = one.outcome_error(center, job) if job.is_final else failure
     if error is None:
         try:
             if isinstance(known, UnreachableError):
                 raise known
             results = fetch_results(center, job.job_id, job, known) if center.has_platform else None
-            return {**said, "results": results}
+            return {**outcome, "results": results}
         except QslurmError as failed:  # how it ended is known
             error = failed
-    return {**said, "error": error_document(error)}
+    return {**outcome, "error": error_document(error)}
 
 
 def _job(center: Center, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:
     """The outcome of a file that is a separate job, which may be an array."""
-    said: dict[str, Any] = {"state": tasks.word}
+    outcome: dict[str, Any] = {"state": tasks.word}
     if tasks.is_array:
-        said["tasks"] = ended_document(tasks, center.prefix)["tasks"]
+        outcome["tasks"] = ended_document(tasks, center.prefix)["tasks"]
     if failure is not None:
-        return {**said, "error": error_document(failure)}
-    return {**said, "results": results_or_none(center, ref)}
+        return {**outcome, "error": error_document(failure)}
+    return {**outcome, "results": results_or_none(center, ref)}
 
 
 def print_ends(documents: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -204,7 +204,7 @@ class CenterFlags:
         """The error for a job that is unknown, with where it was looked for if there are several platforms."""
         if self._asked is None or len(self.platforms.names) < 2:
             return error
-        here = self._asked.platform or self.platforms.usual
+        here = self._asked.platform or self.platforms.default
         other = next(name for name in self.platforms.names if name != here)
         there = f"only platform {here} was asked; a job of {other} is called {other}:{self._asked.job_id}."
         return UnknownJobError(error.message, hint=f"{error.hint} {there[0].upper()}{there[1:]}".strip())

@@ -168,7 +168,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
             raise click.exceptions.Exit(0)  # nobody reads on
 
     if follow:
-        follow_log(connection, job, write, time.sleep, lambda said: note(f"qslurm: {said}"))
+        follow_log(connection, job, write, time.sleep, lambda message: note(f"qslurm: {message}"))
         return
     pieces = log_pieces(connection.results, log_id(connection, job))
     if as_json:

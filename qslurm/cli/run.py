@@ -40,14 +40,14 @@ def run(
     """
     from qslurm.c1.submission.options import variables_of
 
-    asked = partial(_document, file, shots, seed, variables_of(variables))
+    execute = partial(_document, file, shots, seed, variables_of(variables))
     if file.suffix == ".py":
         from qslurm.runtimes.hybrid.isolated import apart
 
         # What the user's own code prints must not mix with the one document that --json promises.
-        document = apart(asked, without_surrogates(file.name), print_beside=as_json)
+        document = apart(execute, without_surrogates(file.name), print_beside=as_json)
     else:
-        document = asked()
+        document = execute()
     if as_json:
         print_json(document)
         return

@@ -140,8 +140,8 @@ def _check(job: JobSpec) -> None:
     try:
         check_hybrid(job.source or "", str(job.file))
     except InvalidInputError as error:
-        said = f"{error.hint} For other files: `qslurm session … -- python {shlex.quote(str(job.file))}`."
-        raise InvalidInputError(error.message, hint=said.strip()) from error
+        advice = f"{error.hint} For other files: `qslurm session … -- python {shlex.quote(str(job.file))}`."
+        raise InvalidInputError(error.message, hint=advice.strip()) from error
 
 
 @contextmanager
@@ -220,12 +220,12 @@ def _signals_interrupt() -> Iterator[None]:
     """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
     from qslurm.c1.sessions.ending import ENDING
 
-    told: list[int] = []
+    received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del frame
-        told.append(number)
-        if len(told) == 1:  # a batch system tells every process, and who waits for this one passes it on, too
+        received.append(number)
+        if len(received) == 1:  # a batch system signals every process, and a waiting parent passes it on
             raise KeyboardInterrupt
 
     wanted = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
@@ -233,8 +233,8 @@ def _signals_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        if told:
-            raise click.exceptions.Exit(_BY_SIGNAL + told[0]) from error
+        if received:
+            raise click.exceptions.Exit(_BY_SIGNAL + received[0]) from error
         raise
     finally:
         for number, handler in before.items():

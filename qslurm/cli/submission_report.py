@@ -42,7 +42,7 @@ def say_submitted(
     say_warnings(payload, submitted.warnings)
     config = connection.config
     partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
-    said = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
+    message = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
     if follow_up is not None:
         note(f"Follow-up job {follow_up} on this cluster is held until it ends.")
     if as_json:
@@ -50,13 +50,13 @@ def say_submitted(
         # with an agent the version is another question, so it is asked only where it is shown
         version, warnings = api_version(connection), submitted.warnings
         then = {} if follow_up is None else {"follow_up": follow_up}
-        told = print_json(
+        printed = print_json(
             {**about, "partition": partition, "api_version": version, "warnings": warnings, **then}
         )
     else:
-        told = streams.write(shown_id if parsable else said)
-    if not told:  # whatever has become of stdout: the job is there, and this is its only name
-        note(said)
+        printed = streams.write(shown_id if parsable else message)
+    if not printed:  # whatever has become of stdout: the job is there, and this is its only name
+        note(message)
 
 
 def api_version(connection: Center) -> str | None:

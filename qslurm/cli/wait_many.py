@@ -83,8 +83,8 @@ def _in_all(job: JobRef, end: End, timeout_s: float) -> QslurmError | None:
 
 def say(failures: Sequence[QslurmError]) -> None:
     """Print each distinct error once."""
-    for said in dict.fromkeys(map(str, failures)):
-        note(f"qslurm: {said}")
+    for message in dict.fromkeys(map(str, failures)):
+        note(f"qslurm: {message}")
 
 
 def worst_of(failures: Sequence[QslurmError]) -> QslurmError:

@@ -36,7 +36,7 @@ def c1_checks(config: Config) -> dict[str, Check]:
 
     Who asks the agent and may not read the token looks at the agent only.
     """
-    looks = {
+    checks = {
         "config": _settings,
         "slurmrestd": _slurmrestd,
         "token": _token,
@@ -46,12 +46,12 @@ def c1_checks(config: Config) -> dict[str, Check]:
         "sessions": _sessions,
     }
     if by_agent(config):
-        looks = (
-            looks | {"agent": _agent}
+        checks = (
+            checks | {"agent": _agent}
             if _reads_token(config)
             else {"agent": _agent, "accounting": _accounting, "sessions": _sessions}
         )
-    return _of_platform(config, looks)
+    return _of_platform(config, checks)
 
 
 def reach_checks(config: Config) -> dict[str, Check]:
@@ -206,9 +206,9 @@ def _agent(config: Config) -> Iterator[Finding]:
     if token.trouble:
         yield fail("renewal", token.trouble, "journalctl -u qslurm-agent, on the agent's host")
     else:
-        asked = token.renewable_until is not None
-        unsaid = ok("renewal", "not yet known whether C2 allows renewals")
-        yield _renewable(token.renewable_until, soon=token.ends_soon) if asked else unsaid
+        is_known = token.renewable_until is not None
+        unknown = ok("renewal", "not yet known whether C2 allows renewals")
+        yield _renewable(token.renewable_until, soon=token.ends_soon) if is_known else unknown
     if abs(token.clock_off_s) >= SKEW_WARN_S:
         yield _skew(token.clock_off_s)
 
@@ -222,18 +222,18 @@ def _sessions(config: Config) -> Iterator[Finding]:
     if not connection.has_platform:
         return
     try:
-        door = find_door(connection)
+        server = find_door(connection)
     except QslurmError:  # there is none, or what is wrong is said beside this
         return
     finally:
         connection.close()
     try:
-        door.connect().close()
+        server.connect().close()
     except (OSError, UnreachableError) as error:
         do = f"Allow this node to connect to it, or set proxy in [{config.section}]; only `qslurm session` needs it."
-        yield warn("sessions", f"{door.address} is unreachable: {error}", do)
+        yield warn("sessions", f"{server.address} is unreachable: {error}", do)
     else:
-        yield ok("sessions", f"{door.address} is reachable")
+        yield ok("sessions", f"{server.address} is reachable")
 
 
 def _clock(config: Config) -> Iterator[Finding]:
@@ -260,7 +260,7 @@ def _skew(ahead: float) -> Finding:
     if abs(ahead) < SKEW_WARN_S:
         return ok("clock", "agrees with C2's")
     state = fail if abs(ahead) > SKEW_FAIL_S else warn
-    way = (
+    difference = (
         "ahead of C2's: valid tokens seem expired" if ahead > 0 else "behind C2's: expired tokens seem valid"
     )
-    return state("clock", f"is {abs(ahead):.0f} s {way}", "Synchronize it with NTP.")
+    return state("clock", f"is {abs(ahead):.0f} s {difference}", "Synchronize it with NTP.")

@@ -27,7 +27,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
     """What there is to look at, in the order of a job's way. A new one is a line here, and one in NEEDS if another's
     failure is no fault of its own.
     """
-    looks: dict[str, Callable[[C2Config], Iterable[Finding]]] = {
+    checks: dict[str, Callable[[C2Config], Iterable[Finding]]] = {
         "host": _host,
         "disk": disks.disks,
         "munge": daemons.munge,
@@ -49,7 +49,7 @@ def c2_checks(config: C2Config) -> dict[str, Check]:
         "keys": _keys,
         "renewals": daemons.renewals,
     }
-    return {name: partial(look, config) for name, look in looks.items()} | node_checks(config)
+    return {name: partial(look, config) for name, look in checks.items()} | node_checks(config)
 
 
 NEEDS: Mapping[str, tuple[str, ...]] = {

@@ -68,11 +68,11 @@ def run(
     `needs` says what each check needs to be well: what it finds wrong while one of those fails is a consequence, of
     which nobody is to be blamed. Findings come in the order of `checks`. Without `limit_s` each takes its own time.
     """
-    looks = {name: _Look(check) for name, check in checks.items()}
-    for look in looks.values():
+    running = {name: _Look(check) for name, check in checks.items()}
+    for look in running.values():
         look.start()
     until = None if limit_s is None else time.monotonic() + limit_s
-    found = {name: look.findings(name, until) for name, look in looks.items()}
+    found = {name: look.findings(name, until) for name, look in running.items()}
     failed = {name for name, findings in found.items() if any(one.state == "fail" for one in findings)}
     result = []
     for name, findings in found.items():

@@ -37,8 +37,10 @@ def _service(config: C2Config) -> Iterator[Finding]:
         do = "systemctl enable --now qslurm-runtimes, on each compute node"
         yield warn("runtimes", "are not running on this host: jobs start slowly", do)
         return
-    said = f"{status.ready} of {status.wanted} ready, {status.given} used by jobs"
-    yield (ok("runtimes", said) if status.ready else fail("runtimes", said, "journalctl -u qslurm-runtimes"))
+    counts = f"{status.ready} of {status.wanted} ready, {status.given} used by jobs"
+    yield (
+        ok("runtimes", counts) if status.ready else fail("runtimes", counts, "journalctl -u qslurm-runtimes")
+    )
 
 
 def _walls(config: C2Config) -> Iterator[Finding]:

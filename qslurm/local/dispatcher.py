@@ -69,9 +69,9 @@ class LocalDispatcher:
         assert self._process.stdin is not None
         with (
             suppress(BrokenPipeError),
-            self._process.stdin as said,
+            self._process.stdin as pipe,
         ):  # it has ended: whoever asks it hears why
-            said.write(msgspec.json.encode(setup))
+            pipe.write(msgspec.json.encode(setup))
 
     def why_silent(self) -> QslurmError:
         """Why it does not answer; terminates it first."""
@@ -86,11 +86,11 @@ class LocalDispatcher:
         finally:
             self._process.kill()
             self._process.wait()
-        said = self._last_line()
+        last_line = self._last_line()
         if status == _SAID:
-            return QslurmError(said, hint=low_limits())
-        if said:
-            return QslurmError(f"The local dispatcher failed: {said.rstrip('.')}.", hint=low_limits())
+            return QslurmError(last_line, hint=low_limits())
+        if last_line:
+            return QslurmError(f"The local dispatcher failed: {last_line.rstrip('.')}.", hint=low_limits())
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return UnreachableError(f"The local dispatcher exited with {how}.")
 
@@ -118,9 +118,9 @@ def main() -> None:
 
     from qslurm.system.fast_exit import leave
 
-    said = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read()
     try:
-        setup = msgspec.json.decode(said, type=Setup)
+        setup = msgspec.json.decode(data, type=Setup)
     except msgspec.DecodeError:
         leave(1)  # whoever started it has ended before it had said everything
     try:

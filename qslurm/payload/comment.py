@@ -99,11 +99,11 @@ def marks_of(comment: str, admin_comment: str) -> Comment:
 
     What stands in the comment instead is its note.
     """
-    said = Comment.parse(comment)
-    if said.key:
-        return said
+    marks = Comment.parse(comment)
+    if marks.key:
+        return marks
     copy = Comment.parse(admin_comment)
-    return replace(copy, note=comment) if copy.key else said
+    return replace(copy, note=comment) if copy.key else marks
 
 
 def note_in(admin_comment: str) -> str:

@@ -73,10 +73,10 @@ def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
     Whatever else its comment says is its user's, and is sent as it is: the job can't be looked up by a key then.
     """
     job = payload.get("job")
-    said = job.get("comment", "") if isinstance(job, dict) else None
-    if not isinstance(said, str) or not isinstance(job, dict) or Comment.parse(said).key:
+    old_comment = job.get("comment", "") if isinstance(job, dict) else None
+    if not isinstance(old_comment, str) or not isinstance(job, dict) or Comment.parse(old_comment).key:
         return payload
-    words = said.split(maxsplit=1)
+    words = old_comment.split(maxsplit=1)
     if words and words[0] != "qslurm":
         return payload
     comment = f"qslurm key={marks.key} {words[1]}" if len(words) > 1 else marks.format()

@@ -102,16 +102,16 @@ def _begin_time(begin: str) -> int:
     return parse_begin(begin, datetime.now())
 
 
-def environment(asked: Mapping[str, str]) -> list[str]:
+def environment(variables: Mapping[str, str]) -> list[str]:
     """The job's environment: a clean one and what was asked for; nothing of this machine's Slurm, and no
     token.
     """
-    if wrong := sorted(name for name in asked if name.startswith(_NOT_FOR_JOBS)):
+    if wrong := sorted(name for name in variables if name.startswith(_NOT_FOR_JOBS)):
         raise InvalidInputError(
             f"{', '.join(wrong)} cannot be exported to the job.",
             hint="Variables of this host's batch system and tokens are never sent to C2.",
         )
-    return [f"{name}={value}" for name, value in {**CLEAN_ENVIRONMENT, **asked}.items()]
+    return [f"{name}={value}" for name, value in {**CLEAN_ENVIRONMENT, **variables}.items()]
 
 
 def _script(spec: JobSpec, chosen: Template, names: Mapping[str, Any], folders: Sequence[Path]) -> str:
@@ -150,10 +150,10 @@ def _refuse_unused(
     if not spec.variables:
         return
     files = [chosen.payload, _script_file(spec, chosen, folders)]
-    asked = [_names_in(file) for file in files if file is not None]
-    if None in asked:
+    used = [_names_in(file) for file in files if file is not None]
+    if None in used:
         return
-    wanted = frozenset[str]().union(*(one for one in asked if one is not None))
+    wanted = frozenset[str]().union(*(one for one in used if one is not None))
     for name in spec.variables:
         if name not in wanted and name not in spec.parameters:
             own = sorted(wanted - names.keys() | wanted & spec.variables.keys())

@@ -63,7 +63,7 @@ class Sweep:
 def parse_sweeps(words: Iterable[str]) -> Sweep:
     """Parse `NAME=VALUES` words to a sweep; InvalidInputError if invalid or too large."""
     found: dict[str, tuple[str, ...]] = {}
-    said = []
+    parts = []
     for word in words:
         name, equals, values = word.partition("=")
         if not equals or not _NAME.fullmatch(name):
@@ -71,8 +71,8 @@ def parse_sweeps(words: Iterable[str]) -> Sweep:
         if name in found:
             raise InvalidInputError(f"{name} is swept twice.", hint="List all its values in one sweep.")
         found[name] = tuple(_values(word, values.replace(" ", "")))
-        said.append(f"{name}:{values.replace(' ', '')}")
-    sweep = Sweep(tuple(found), tuple(found.values()), "@".join(said))
+        parts.append(f"{name}:{values.replace(' ', '')}")
+    sweep = Sweep(tuple(found), tuple(found.values()), "@".join(parts))
     if len(sweep) > MOST_TASKS:
         raise InvalidInputError(f"The sweep has {len(sweep)} tasks; the maximum is {MOST_TASKS}.")
     return sweep

@@ -53,8 +53,8 @@ def validate(payload: object, options: Mapping[str, str] | None = None) -> None:
 
 
 def _by_option(problem: str, options: Mapping[str, str]) -> str:
-    path, colon, said = problem.partition(": ")
-    return f"{options.get(path, path)}{colon}{said}"
+    path, colon, text = problem.partition(": ")
+    return f"{options.get(path, path)}{colon}{text}"
 
 
 def problems(payload: object) -> Iterator[str]:

@@ -67,13 +67,13 @@ def _bars(title: str, counts: Mapping[str, int]) -> Bars:
     return Bars(f"{title}, {shots} shots{left}".removeprefix(", "), shown, shots)
 
 
-def _trace(result: Mapping[str, Any], asked: str | None) -> tuple[str, list[float]]:
-    for name in (asked,) if asked else TRACES:
+def _trace(result: Mapping[str, Any], wanted: str | None) -> tuple[str, list[float]]:
+    for name in (wanted,) if wanted else TRACES:
         if values := _numbers(result.get(name)):
             return name, values
-    if asked:
+    if wanted:
         raise InvalidInputError(
-            f"The final result has no list of numbers {asked!r}.",
+            f"The final result has no list of numbers {wanted!r}.",
             hint=f"Its values: {', '.join(result) or 'none'}.",
         )
     for name, value in result.items():

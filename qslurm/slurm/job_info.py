@@ -76,9 +76,9 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     @property
     def why(self) -> str:
         """The reason it is pending or ended so, as text; "" if there is none."""
-        said = note_in(self.admin_comment)
-        if self.is_final and said.startswith(PLATFORM_SAYS):
-            return said.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
+        note = note_in(self.admin_comment)
+        if self.is_final and note.startswith(PLATFORM_SAYS):
+            return note.removeprefix(PLATFORM_SAYS).strip().rstrip(".")
         if self.state == "FAILED" and self.signal:
             return by_signal(self.signal, core_dumped=self.core_dumped)
         if self.state == "FAILED" and self.exit_code and self.reason in ("", "NonZeroExitCode"):

@@ -45,7 +45,7 @@ def check(path: Path, within_s: float) -> bool:
         alarm.daemon = True
         alarm.start()
         try:
-            said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            message = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         finally:
             alarm.cancel()
             alarm.join()
@@ -56,6 +56,6 @@ def check(path: Path, within_s: float) -> bool:
         if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
             return False
         raise QslurmError(f"Cannot read the database {path}: {error}.") from error
-    if said != "ok":
-        raise damaged(path, said)
+    if message != "ok":
+        raise damaged(path, message)
     return True

@@ -114,7 +114,6 @@ ALLOWED = {
     "c2/gate/queue_reader.py:read": NO_PROSE,
     "slurm/command_output.py:parse_partitions": NO_PROSE,
     "c1/submission/prepare.py:backend_of": NO_PROSE,
-    "cli/manual.py:_help": NO_PROSE,
     "payload/begin.py:_from_now": NO_PROSE,
     "payload/begin.py:_clock": NO_PROSE,
     "payload/begin.py:_day": NO_PROSE,

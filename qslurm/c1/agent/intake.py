@@ -78,11 +78,11 @@ class Intake:
         payload = question.payload
         validate(payload)
         job = payload["job"]
-        said = Comment.parse(str(job.get("comment", "")))
-        if said.key != question.key or not _KEY.fullmatch(question.key):
+        marks = Comment.parse(str(job.get("comment", "")))
+        if marks.key != question.key or not _KEY.fullmatch(question.key):
             raise InvalidInputError("The payload's comment lacks the submission's key.")
         # whatever the command says of its user, the kernel or MUNGE knows better
-        comment = with_origin(job["comment"], with_user(said.origin, user.name))
+        comment = with_origin(job["comment"], with_user(marks.origin, user.name))
         return {**payload, "job": {**job, "comment": comment}}
 
     def _allowed(self, user: User, job: dict[str, Any]) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
 
 
 def _marked(entry: Entry, admin_comment: str) -> str:
-    said = words_of(str(entry.payload["job"].get("comment", "")))
-    return said + BEFORE_NOTE + admin_comment if admin_comment else said
+    marks = words_of(str(entry.payload["job"].get("comment", "")))
+    return marks + BEFORE_NOTE + admin_comment if admin_comment else marks
 
 
 def is_outdated(job: JobInfo, known: JobInfo) -> bool:

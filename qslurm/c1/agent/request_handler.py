@@ -127,8 +127,8 @@ class RequestHandler:
                 return self._about(question, self._owners.owned(user, question.job_id))
 
     def _backends_at_hand(self) -> list[dict[str, Any]]:
-        asked, known = self._backends
-        if time.monotonic() - asked > AT_HAND_S:
+        read_at, known = self._backends
+        if time.monotonic() - read_at > AT_HAND_S:
             with suppress(QslurmError):  # while C2 is away, what was known of it is still so
                 known = self._center.results.limits()
             self._backends = time.monotonic(), known

@@ -57,8 +57,8 @@ def load_platforms(
         for section, values in read_file(file, needed=needed).items():
             written.setdefault(section, {}).update(values)
     refuse_shared_agents(written)
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    return Platforms(written, given, environ, home)
+    set_flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    return Platforms(written, set_flags, environ, home)
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ class Platforms:
         names = [section.split(".")[1] for section in self.written if section.count(".") == 1]
         if not names or self.written.get(FIRST) or self.written.get("agent") or self._first_by_hand(names):
             names.insert(0, FIRST)
-        names.sort(key=lambda name: name != self._usual(names))
+        names.sort(key=lambda name: name != self._default(names))
         return tuple(names)
 
     @cached_property
-    def usual(self) -> str:
+    def default(self) -> str:
         """The platform of ids without a prefix: from the environment, else the files; "" if neither names one."""
-        return self._usual(list(self.names))
+        return self._default(list(self.names))
 
     @property
-    def said(self) -> str:
+    def selected(self) -> str:
         """The platform that a flag or the environment selects; ConfigError if it is unknown."""
         name = str(self.flags.get("platform") or self.environ.get(PLATFORM_VARIABLE) or "")
         if name:
@@ -95,10 +95,10 @@ class Platforms:
     @property
     def wanted(self) -> tuple[str, ...]:
         """The platforms to query: the one selected by name or by a flag for only one, or all."""
-        if self.said:
-            return (self.said,)
-        if self.usual:
-            self._require(self.usual)
+        if self.selected:
+            return (self.selected,)
+        if self.default:
+            self._require(self.default)
         only = any(name in self.flags for name in ("url", "user", "token_file", "results_url"))
         return (self._chosen(),) if only else self.names
 
@@ -117,20 +117,20 @@ class Platforms:
                 if setting.name not in PATHS and value != without_surrogates(str(value)):
                     raise ConfigError(f"{setting.name} is {value!r:.60}, which is not valid UTF-8.")
                 values[setting.section][setting.name] = value
-        told = "the flags and the environment"
+        source = "the flags and the environment"
         by_environment = name == self._of_environment
         flagged = "token_file" in self.flags and name == self._of_flags
         token = self.environ.get(TOKEN_VARIABLE, "").strip() if by_environment and not flagged else ""
         return Config(
-            checked(C2Settings, section_of(name), values["c2"], told),
-            checked(JobSettings, section_of(name, "job"), values["job"], told),
-            checked(AgentSettings, section_of(name, "agent"), values["agent"], told),
+            checked(C2Settings, section_of(name), values["c2"], source),
+            checked(JobSettings, section_of(name, "job"), values["job"], source),
+            checked(AgentSettings, section_of(name, "agent"), values["agent"], source),
             token=Secret(token) if token else None,
             own_token=flagged or bool(by_environment and self.environ.get("QSLURM_TOKEN_FILE")),
             own_way=next((f"--{flag.replace('_', '-')}" for flag in OF_THE_WAY if flag in self.flags), ""),
             home=self.home,
             platform=name,
-            prefix="" if name == self.usual else f"{name}:",
+            prefix="" if name == self.default else f"{name}:",
             platforms=self.names,
         )
 
@@ -148,27 +148,27 @@ class Platforms:
             return self.environ.get(setting.env) or None
         return None
 
-    def _usual(self, names: list[str]) -> str:
-        said = self.environ.get(PLATFORM_VARIABLE) or self.written.get("job", {}).get("platform", "")
-        return said or (FIRST if FIRST in names else names[0] if len(names) == 1 else "")
+    def _default(self, names: list[str]) -> str:
+        selected = self.environ.get(PLATFORM_VARIABLE) or self.written.get("job", {}).get("platform", "")
+        return selected or (FIRST if FIRST in names else names[0] if len(names) == 1 else "")
 
     def _first_by_hand(self, others: list[str]) -> bool:
         """Whether flags or the environment alone define the platform c2."""
-        if self._usual(others):
+        if self._default(others):
             return False
         flagged = "url" in self.flags and "platform" not in self.flags
         return flagged or any(self.environ.get(name) for name in WAYS)
 
     @property
     def _of_environment(self) -> str:
-        return self.usual
+        return self.default
 
     @property
     def _of_flags(self) -> str:
-        return str(self.flags.get("platform") or self.usual)
+        return str(self.flags.get("platform") or self.default)
 
     def _chosen(self) -> str:
-        if not (name := str(self.flags.get("platform") or self.usual)):
+        if not (name := str(self.flags.get("platform") or self.default)):
             raise ConfigError(
                 "No platform given.",
                 hint=f"Use --platform NAME (configured: {', '.join(self.names)}),"

@@ -272,13 +272,13 @@ def settings_of(section: str, struct: type[msgspec.Struct]) -> Iterator[Setting]
     """The settings of a section's struct."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        said = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))
+        meta = next(part for part in get_args(hints[field.name]) if isinstance(part, msgspec.Meta))
         default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
         yield Setting(
             section,
             field.name,
-            said.description or "",
+            meta.description or "",
             default,
-            (said.extra or {}).get("env", ""),
-            said.examples[0] if said.examples else None,
+            (meta.extra or {}).get("env", ""),
+            meta.examples[0] if meta.examples else None,
         )

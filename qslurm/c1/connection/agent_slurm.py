@@ -72,7 +72,7 @@ class AgentSlurm:
             )
         question = Submit(key, payload, waits=self.waits, followed=self.followed)
         began = heard = time.monotonic()
-        may_have_it, said = False, ""
+        may_have_it, last_reason = False, ""
         while True:
             question.patience_s = max(0.0, min(ASKED_S, began + self.patience_s - time.monotonic()))
             try:
@@ -96,9 +96,9 @@ class AgentSlurm:
                     f"{reason} The center's agent keeps the job and submits it when C2 answers.",
                     hint=f"Do not submit it again; `qslurm queue --key {key}` shows it.",
                 )
-            if reason != said:
+            if reason != last_reason:
                 self._say(f"{reason} The center's agent has the job, and keeps trying.")
-                said = reason
+                last_reason = reason
 
     def job(self, job_id: int) -> JobInfo:
         """One of the user's jobs."""

@@ -50,7 +50,7 @@ class AgentSocket:
             credential = self._sign(body) if self._sign else b""
             self.asked = True
             until = time.monotonic() + self._timeout_s
-            said = answers.decode(link.request(body, credential, until))
+            reply = answers.decode(link.request(body, credential, until))
         except BaseException as error:
             self.close()  # what is left unread (by who was interrupted, say) must not answer the next question
             if not isinstance(error, OSError | EOFError | msgspec.DecodeError):
@@ -62,10 +62,10 @@ class AgentSocket:
                 f"The center's agent at {self._where} did not answer ({why}).",
                 hint="Tell the center's admins, or try again later.",
             ) from error
-        if isinstance(said, Failed):
-            raise error_of(said)
+        if isinstance(reply, Failed):
+            raise error_of(reply)
         try:
-            return msgspec.convert(said.value, answer)
+            return msgspec.convert(reply.value, answer)
         except msgspec.ValidationError as error:
             raise UnreachableError(
                 f"The center's agent at {self._where} sent an answer that this version of qslurm cannot read.",

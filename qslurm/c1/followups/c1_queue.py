@@ -140,9 +140,9 @@ class Queue:
 
     def _asked(self, command: Sequence[str]) -> str:
         done = self._run(command)
-        said = " ".join(done.stderr.split())
-        if not done.returncode or any(word in said for word in _GONE):
+        message = " ".join(done.stderr.split())
+        if not done.returncode or any(word in message for word in _GONE):
             return done.stdout
-        if any(word in said for word in _AWAY):
-            raise UnreachableError(f"This cluster's slurmctld is unreachable: {said}.")
-        raise RefusedError(f"{command[0]} {command[1]}: {said or f'exit code {done.returncode}'}.")
+        if any(word in message for word in _AWAY):
+            raise UnreachableError(f"This cluster's slurmctld is unreachable: {message}.")
+        raise RefusedError(f"{command[0]} {command[1]}: {message or f'exit code {done.returncode}'}.")

@@ -125,14 +125,14 @@ class Releaser:
         held = self._held(name)
         patience_s = WATCHING_S if self._watching else PATIENCE_S
         keys = sorted({job.mark.key for job in held})
-        said = self._agent.ask(GetEndings(keys, self._cluster, self._news, patience_s), Endings)
-        self._news, self._watching = said.news, bool(said.bound)
-        endings = {ending.key: ending for ending in said.endings}
+        answer = self._agent.ask(GetEndings(keys, self._cluster, self._news, patience_s), Endings)
+        self._news, self._watching = answer.news, bool(answer.bound)
+        endings = {ending.key: ending for ending in answer.endings}
         self._orphans = {job.job_id: self._orphans[job.job_id] for job in held if job.job_id in self._orphans}
         for job in held:
             if job.mark.key in endings:
                 self._settle(job, endings[job.mark.key])
-        self._end_unwaited(said.bound)
+        self._end_unwaited(answer.bound)
 
     def _held(self, platform: str) -> list[Held]:
         began = self._clock()

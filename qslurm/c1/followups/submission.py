@@ -81,15 +81,15 @@ def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> De
         return WAIT
     if how == "refused":
         return Decision("cancel", f"C2 refused the job that it follows: {why}".strip())
-    said = (
+    outcome = (
         f"On C2: {why or f'Job {job_id} {how}.'}"
         if how != "lost"
         else f"C2 has no record of how job {job_id} ended."
     )
     if condition == "any" or (how != "lost" and (condition == "ok") == (how == "completed")):
-        return Decision("release", said)
+        return Decision("release", outcome)
     wanted = "completed" if condition == "ok" else "failed"
-    return Decision("cancel", f"{said} This follow-up was to start if it {wanted}.")
+    return Decision("cancel", f"{outcome} This follow-up was to start if it {wanted}.")
 
 
 def _unsaid(_: str) -> None:
@@ -134,9 +134,9 @@ def followed(
         )
     environ = dict(os.environ)
     name = f"{connection.config.prefix}{key}"
-    job_id, said = submit_held(script, Mark(key, condition, platform), name, environ)
-    if said:
-        say(said)
+    job_id, output = submit_held(script, Mark(key, condition, platform), name, environ)
+    if output:
+        say(output)
     connection.depend(followed=True)
     try:
         yield job_id
@@ -165,14 +165,14 @@ def submit_held(
     InvalidInputError if there is no sbatch, RefusedError with sbatch's words, or if it takes longer than `limit_s`;
     nothing is left in the queue then.
     """
-    asked = sbatch_options(script)
-    if asked.wait:
+    directives = sbatch_options(script)
+    if directives.wait:
         raise InvalidInputError(
             f"{script} sets --wait, which would wait for a held job.",
             hint="Remove --wait from its #SBATCH lines.",
         )
     command = ["sbatch", "--parsable", "--hold", f"--comment={mark.format()}"]
-    command += [*_exported(asked.export, environ), "--", os.fspath(script)]
+    command += [*_exported(directives.export, environ), "--", os.fspath(script)]
     try:
         done = _run(command, {**environ, VARIABLE: job}, limit_s)
     except RefusedError:
@@ -181,14 +181,14 @@ def submit_held(
     if not done.returncode and (held := _held(mark, environ)):
         words = [
             done.stderr.strip(),
-            f"{script}: --comment is replaced by qslurm's." if asked.comment else "",
+            f"{script}: --comment is replaced by qslurm's." if directives.comment else "",
         ]
         return min(held), "\n".join(filter(None, words))  # of a heterogeneous job each component is held
     _take_back_all(script, mark, done.stdout, environ)
     why = f"exit code {done.returncode}" if done.returncode else "the submitted job lacks qslurm's comment"
-    said = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or why
+    error_text = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or why
     raise RefusedError(
-        f"Cannot submit follow-up script {script}: {said.rstrip('.!')}.",
+        f"Cannot submit follow-up script {script}: {error_text.rstrip('.!')}.",
         hint="Nothing was submitted to C2.",
     )
 

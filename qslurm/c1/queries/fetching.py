@@ -89,8 +89,13 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
             if away is not None and not documents:
                 raise
             about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
-            said = {"code": error.exit_code, "type": error.kind, "message": error.message, "hint": error.hint}
-            documents.append({**about, "error": said})
+            document = {
+                "code": error.exit_code,
+                "type": error.kind,
+                "message": error.message,
+                "hint": error.hint,
+            }
+            documents.append({**about, "error": document})
     return documents
 
 

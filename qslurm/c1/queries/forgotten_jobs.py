@@ -108,9 +108,9 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     cancelled what was not there any more. `platform` is as for `judged`.
     """
     facts = platform or {}
-    ended, told = str(facts.get("state")), facts.get("slurm_state")
+    ended, slurm_state = str(facts.get("state")), facts.get("slurm_state")
     is_unknown = facts.get("reason_code") == ReasonCode.END_UNKNOWN
-    if ended in ("finished", "failed", "timed_out") and (told not in ("", "CANCELLED") or is_unknown):
+    if ended in ("finished", "failed", "timed_out") and (slurm_state not in ("", "CANCELLED") or is_unknown):
         return msgspec.structs.replace(
             job,
             state=STATES[ended],

@@ -129,11 +129,11 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
     if how == "completed":
         return None
     facts: Mapping[str, Any] = {}
-    unsaid = ""
+    unread = ""
     try:
         facts = platform_facts(center, job.job_id)
     except QslurmError as error:
-        unsaid = f"Cannot read the job's record from C2's job manager: {error.message}"
+        unread = f"Cannot read the job's record from C2's job manager: {error.message}"
     code, reason = _why(job, facts)
     if how == "failed" and facts.get("state") == "timed_out":  # to Slurm its step has failed
         how = "ended"
@@ -142,7 +142,7 @@ def outcome_error(center: Center, job: JobInfo) -> QslurmError | None:
         if how == "failed" and not reason and job.exit_code
         else _error(name, how, code, reason)
     )
-    failure.hint = " ".join(part for part in (failure.hint, unsaid) if part)
+    failure.hint = " ".join(part for part in (failure.hint, unread) if part)
     return failure
 
 
@@ -153,34 +153,34 @@ def result_error(center: Center, document: Mapping[str, Any]) -> QslurmError | N
     """
     from qslurm.slurm.states import explain, is_reason
 
-    how, told = str(document.get("state", "finished")), str(document.get("reason") or "")
+    how, reason = str(document.get("state", "finished")), str(document.get("reason") or "")
     code = str(document.get("reason_code") or "")
     if how not in {"failed", "cancelled", "timed_out"}:
         return None
-    if told and is_reason(told):
-        code, told = told, explain(told)
-    elif how == "timed_out" and told:  # the platform's own limit, not Slurm's
+    if reason and is_reason(reason):
+        code, reason = reason, explain(reason)
+    elif how == "timed_out" and reason:  # the platform's own limit, not Slurm's
         how = "ended"
-    return _error(f"{center.prefix}{document.get('job_id')}", how, code, told)
+    return _error(f"{center.prefix}{document.get('job_id')}", how, code, reason)
 
 
 def _error(name: str, how: str, code: str, reason: str) -> QslurmError:
-    said = f": {reason.rstrip('.')}" if reason else ""
+    because = f": {reason.rstrip('.')}" if reason else ""
     if how == "cancelled":
-        return JobCancelledError(f"Job {name} was cancelled{said}.")
+        return JobCancelledError(f"Job {name} was cancelled{because}.")
     if how == "timed_out":
-        own = "" if code == "TimeLimit" else said
+        own = "" if code == "TimeLimit" else because
         return TimedOutError(
             f"Job {name} reached its time limit{own}.",
             hint="Use a longer --time, or fewer shots.",
         )
     if how == "ended":
-        return TimedOutError(f"Job {name} was terminated{said}.", hint=MORE.get(code, ""))
-    return _failed(name, said)
+        return TimedOutError(f"Job {name} was terminated{because}.", hint=MORE.get(code, ""))
+    return _failed(name, because)
 
 
-def _failed(name: str, said: str) -> JobFailedError:
-    return JobFailedError(f"Job {name} failed{said}.", hint=f"See `qslurm logs {name}`.")
+def _failed(name: str, because: str) -> JobFailedError:
+    return JobFailedError(f"Job {name} failed{because}.", hint=f"See `qslurm logs {name}`.")
 
 
 def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -100,8 +100,8 @@ class Door:
             raise
         if answer.split(b" ", 2)[1:2] != [b"200"]:
             link.close()
-            said = answer.partition(b"\r\n")[0][:80].decode(errors="replace")
-            raise UnreachableError(f"The proxy cannot connect to {self.address}: {said}.")
+            status_line = answer.partition(b"\r\n")[0][:80].decode(errors="replace")
+            raise UnreachableError(f"The proxy cannot connect to {self.address}: {status_line}.")
         return link
 
 

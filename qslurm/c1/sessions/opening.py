@@ -133,15 +133,15 @@ def open_session(
 def find_door(center: Center) -> Door:
     """Address and certificate of C2's session server; RefusedError if it offers no sessions."""
     try:
-        said = center.results.sessions()
+        document = center.results.sessions()
     except UnknownJobError:  # an older job manager
-        said = {}
-    if not said.get("address"):
+        document = {}
+    if not document.get("address"):
         raise RefusedError(
             "This C2 does not offer sessions to other clusters.",
             hint="Its operators can enable them ([sessions] in c2.toml). `qslurm submit` runs the whole file on C2.",
         )
-    return Door(str(said["address"]), str(said.get("certificate", "")), center.config.c2.proxy)
+    return Door(str(document["address"]), str(document.get("certificate", "")), center.config.c2.proxy)
 
 
 def batch_of(
@@ -177,7 +177,7 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
     from qslurm.c1.connection.polling import PATIENCE_S, next_delay
 
     began = heard = time.monotonic()
-    said, place, asked = "", 0, float("-inf")
+    last_reason, place, place_read_at = "", 0, float("-inf")
     told: list[JobInfo] | None = None
     while True:
         now = time.monotonic()
@@ -187,15 +187,15 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
             heard = now
             if info.word == "running":
                 return
-            if now - asked > _PLACE_S:
-                place, asked = _place(center, info), now
+            if now - place_read_at > _PLACE_S:
+                place, place_read_at = _place(center, info), now
             why = _why(info, place)
         except UnreachableError as error:
             if now - heard > PATIENCE_S:
                 raise
             why = error.message
-        if why != said:
-            said = why
+        if why != last_reason:
+            last_reason = why
             say(f"Waiting: {why.rstrip('.')}.")
         if not limit.left_s:
             raise limit.over(why)

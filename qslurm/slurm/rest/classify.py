@@ -171,8 +171,8 @@ def _with_json(status: int, document: dict[str, Any]) -> Verdict:
     notes = _notes(document)
     job_id = document.get("job_id")
     if type(job_id) is int and job_id > 0:
-        told = tuple(_told_beside(entry) for entry in errors)
-        return Verdict("accepted", job_id=job_id, warnings=told + notes, body=document)
+        details = tuple(_told_beside(entry) for entry in errors)
+        return Verdict("accepted", job_id=job_id, warnings=details + notes, body=document)
     real = [entry for entry in errors if _number(entry) != 0 or _words(entry)]
     if not real and status < 400:
         return Verdict("ok", warnings=notes, body=document)
@@ -203,10 +203,10 @@ def _notes(document: dict[str, Any]) -> tuple[str, ...]:
 
 def _told_by_job(document: dict[str, Any]) -> list[dict[str, Any]]:
     """From v0.0.42, errors of a cancellation are in `status`, with HTTP 200."""
-    told = (entry.get("error") for entry in _entries(document, "status"))
+    numbers = (entry.get("error") for entry in _entries(document, "status"))
     return [
         {"error_number": error.get("code"), "error": error.get("message") or error.get("string")}
-        for error in told
+        for error in numbers
         if isinstance(error, dict) and error.get("code")
     ]
 

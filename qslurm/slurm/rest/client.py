@@ -223,8 +223,8 @@ class SlurmrestClient:
             )
         if verdict.kind not in ("ok", "unknown_job"):
             raise self._conversation.explained(verdict, "the accounting")
-        told = self._listed(verdict) if verdict.kind == "ok" else []
-        accounted = [self._conversation.adapter.accounted(record) for record in told]
+        listed = self._listed(verdict) if verdict.kind == "ok" else []
+        accounted = [self._conversation.adapter.accounted(record) for record in listed]
         return next((job for job in reversed(accounted) if job.marks.key == key), None)
 
     def _listed(self, verdict: Verdict) -> list[dict[str, Any]]:

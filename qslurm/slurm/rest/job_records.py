@@ -44,11 +44,11 @@ def from_slurmctld(record: Record) -> JobInfo:
 
 def from_slurmdbd(record: Record) -> JobInfo:
     """Read one of slurmdbd's records."""
-    told = _object(record.get("state"))
+    found_state = _object(record.get("state"))
     time = _object(record.get("time"))
     comment = record.get("comment")
     comment = comment if isinstance(comment, dict) else {"job": comment}
-    state = pick(told.get("current"))
+    state = pick(found_state.get("current"))
     array = _object(record.get("array"))
     status = _wait_status(record.get("exit_code")) if is_final(state) else NOT_KNOWN
     if status == 0 and state != "COMPLETED":  # said of every job that left by itself (22.05, 23.02)
@@ -57,7 +57,7 @@ def from_slurmdbd(record: Record) -> JobInfo:
         job_id=number(record["job_id"]) or 0,
         name=text(record.get("name")),
         state=state,
-        reason=_reason(told.get("reason")),
+        reason=_reason(found_state.get("reason")),
         partition=text(record.get("partition")),
         user=text(record.get("user") or _object(record.get("association")).get("user")),
         account=text(record.get("account")),
@@ -128,8 +128,8 @@ def _reason(value: object) -> str:
 def _wait_status(value: object) -> int:
     """wait(2)'s status word (768 is exit 3), as slurmctld gives it; slurmdbd gives an object."""
     if isinstance(value, dict) and "return_code" in value:
-        told = _object(value.get("signal"))
-        if signal := number(told.get("signal_id", told.get("id"))):
+        found_signal = _object(value.get("signal"))
+        if signal := number(found_signal.get("signal_id", found_signal.get("id"))):
             return signal + 0x80 * ("CORE_DUMPED" in (value.get("status") or ()))
         code = number(value["return_code"])
         return NOT_KNOWN if code is None else code << 8

@@ -274,9 +274,9 @@ def causes_of(error: BaseException) -> list[BaseException]:
 def _innermost(error: BaseException) -> BaseException:
     """The operating system's error, if any; time-outs take precedence."""
     causes = causes_of(error)
-    said = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    system_errors = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     late = [cause for cause in causes if isinstance(cause, TimeoutError)]
-    heard: list[BaseException] = [error, *said, *late]
+    heard: list[BaseException] = [error, *system_errors, *late]
     return heard[-1]
 
 

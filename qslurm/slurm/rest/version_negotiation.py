@@ -43,9 +43,9 @@ class VersionNegotiation:
         on_version: Callable[[str], None] | None = None,
     ) -> None:
         self._url, self._connect, self._on_version = url, connect, on_version
-        asked = parse_version(api_version)
-        self._negotiable = asked == AUTO
-        self._adapter = ADAPTERS.get(known_version or "") if self._negotiable else ADAPTERS[asked]
+        requested = parse_version(api_version)
+        self._negotiable = requested == AUTO
+        self._adapter = ADAPTERS.get(known_version or "") if self._negotiable else ADAPTERS[requested]
         self._transport: Transport | None = None
 
     def close(self) -> None:
@@ -83,8 +83,8 @@ class VersionNegotiation:
             self._adapter = None
             verdict = self._said(self.adapter, method, path, body)
         if verdict.kind in WITHOUT_ACCOUNTING and path.startswith("{control}") and path != SUBMIT:
-            told = self._beside(method, path, body)
-            return verdict if told.kind == "no_such_path" else told
+            neighbour = self._beside(method, path, body)
+            return verdict if neighbour.kind == "no_such_path" else neighbour
         return verdict
 
     def ask(self, path: str, what: str) -> Verdict:
@@ -165,9 +165,9 @@ class VersionNegotiation:
         within milliseconds, where one that is frozen is waited for.
         """
         try:
-            said = self._send("GET", f"{spoken.accounting}/job/1")
-            if said.kind in ("token", "ok", "unknown_job"):
-                return said.kind == "token"
+            verdict = self._send("GET", f"{spoken.accounting}/job/1")
+            if verdict.kind in ("token", "ok", "unknown_job"):
+                return verdict.kind == "token"
             ping = self._send("GET", f"{spoken.control}/ping")
             if ping.kind == "ok" and any(answers(entry) for entry in ping.body.get("pings") or []):
                 return False

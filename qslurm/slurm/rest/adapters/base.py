@@ -50,10 +50,10 @@ class Adapter:
         return f"/slurmdb/{self.version}"
 
 
-def with_numbers(given: Payload, *names: str) -> Payload:
+def with_numbers(source: Payload, *names: str) -> Payload:
     """A copy of the payload with these job fields as {set, infinite, number}."""
-    job = dict(given["job"])
+    job = dict(source["job"])
     for name in names:
         if type(job.get(name)) is int:
             job[name] = {"set": True, "infinite": False, "number": job[name]}
-    return {**given, "job": job}
+    return {**source, "job": job}

@@ -97,9 +97,9 @@ FIELDS = frozenset(
 """Job fields of v0.0.39 that v0.0.38 supports after the conversions above."""
 
 
-def payload(given: Payload) -> Payload:
+def payload(source: Payload) -> Payload:
     """The payload for v0.0.38; InvalidInputError for fields that it lacks."""
-    canonical = v0_0_39.payload(given)
+    canonical = v0_0_39.payload(source)
     job = dict(canonical["job"])
     script = job.pop("script", None) or canonical.get("script")
     for name, step in _STEPS.items():

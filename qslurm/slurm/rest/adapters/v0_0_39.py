@@ -37,18 +37,18 @@ PLAIN_NUMBERS = ("begin_time", "distribution_plane_size")
 """Fields that are plain numbers in this version, and {set, infinite, number} in a later one."""
 
 
-def payload(given: Payload) -> Payload:
+def payload(source: Payload) -> Payload:
     """A copy of the payload with each field as v0.0.39 documents it."""
-    job = dict(given["job"])
+    job = dict(source["job"])
     environment = job.get("environment")
     if isinstance(environment, dict):
         job["environment"] = [f"{name}={value}" for name, value in environment.items()]
     if type(job.get("nodes")) is int:
         job["nodes"] = str(job["nodes"])
     for name in PLAIN_NUMBERS:
-        if isinstance(job.get(name), dict) and (said := job.pop(name)).get("set"):
-            job[name] = said.get("number")
-    return with_numbers({**given, "job": job}, *NUMBER_OBJECTS)
+        if isinstance(job.get(name), dict) and (number := job.pop(name)).get("set"):
+            job[name] = number.get("number")
+    return with_numbers({**source, "job": job}, *NUMBER_OBJECTS)
 
 
 def change(fields: Payload) -> Payload:

@@ -30,9 +30,9 @@ from qslurm.slurm.rest.adapters import v0_0_39
 from qslurm.slurm.rest.adapters.base import Payload, with_numbers
 
 
-def payload(given: Payload) -> Payload:
+def payload(source: Payload) -> Payload:
     """The payload as v0.0.40 documents it."""
-    return with_numbers(v0_0_39.payload(given), "begin_time")
+    return with_numbers(v0_0_39.payload(source), "begin_time")
 
 
 ADAPTER = replace(

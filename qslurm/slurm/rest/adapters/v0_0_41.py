@@ -15,9 +15,9 @@ from qslurm.slurm.rest.adapters import v0_0_40
 from qslurm.slurm.rest.adapters.base import Payload, with_numbers
 
 
-def payload(given: Payload) -> Payload:
+def payload(source: Payload) -> Payload:
     """The payload as v0.0.41 documents it."""
-    return with_numbers(v0_0_40.payload(given), "distribution_plane_size")
+    return with_numbers(v0_0_40.payload(source), "distribution_plane_size")
 
 
 ADAPTER = replace(v0_0_40.ADAPTER, version="v0.0.41", payload=payload)

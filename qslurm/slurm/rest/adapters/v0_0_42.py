@@ -22,9 +22,9 @@ SHARED = {"true": "none", "false": "oversubscribe"}
 """What an `exclusive` is called in `shared`; "user", "mcs" and "topo" keep their names."""
 
 
-def payload(given: Payload) -> Payload:
+def payload(source: Payload) -> Payload:
     """The payload as v0.0.42 documents it."""
-    previous = v0_0_41.payload(given)
+    previous = v0_0_41.payload(source)
     job: dict[str, Any] = dict(previous["job"])
     exclusive, oversubscribe = job.pop("exclusive", None), job.pop("oversubscribe", None)
     if "shared" not in job and exclusive:
