@@ -8,8 +8,7 @@ from typing import Literal
 import msgspec
 
 from qslurm.errors import QslurmError
-
-_BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+from qslurm.system.backoff import Backoff
 
 State = Literal["idle", "executing", "calibrating", "offline"]
 
@@ -45,14 +44,13 @@ class Calm:
     def __init__(self, whose: str) -> None:
         self.trouble = ""
         self._whose = whose
-        self._times = 0
+        self._backoff = Backoff(1.0, 30.0, at_once=True)
         self._until = 0.0
 
     def add(self, why: str) -> None:
         """There is trouble, again or for the first time."""
         self.trouble = why
-        self._until = time.monotonic() + _BACK_OFF_S[min(self._times, len(_BACK_OFF_S) - 1)]
-        self._times += 1
+        self._until = time.monotonic() + self._backoff.fail()
 
     def over(self) -> bool:
         """Whether it has been left alone for long enough."""

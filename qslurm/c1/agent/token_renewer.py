@@ -13,6 +13,7 @@ from qslurm.c1.config.settings import expanded
 from qslurm.c1.connection.agent_messages import TokenState
 from qslurm.c1.connection.token_renewal import C2Clock, Fresh, due, ends_soon, fresh_token, renewable_until
 from qslurm.errors import QslurmError, TokenError, UnreachableError
+from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
 from qslurm.tokens.check import refuse_expired
 from qslurm.tokens.claims import inspect
@@ -131,7 +132,8 @@ class TokenRenewer:
         self._claims = inspect(self._held.reveal(), user=self._user)
         now = self._clock.now()
         self._renew_at, self._late_at = due(self._claims, issued=now, chance=self._chance())
-        self._pause, self._try_at, self._terms_at = FIRST_PAUSE_S, 0.0, 0.0  # by C2's clock, unknown at first
+        self._tries = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._try_at, self._terms_at = 0.0, 0.0  # by C2's clock, unknown at first
         self._trouble, self._warned_left = "", float("inf")
 
     def _take_up(self) -> None:
@@ -160,8 +162,7 @@ class TokenRenewer:
         refuse_expired(self._claims, now)
         if now >= max(self._renew_at, self._try_at):
             # whatever becomes of it, the next try is later
-            self._try_at = now + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+            self._try_at = now + self._tries.fail()
             self._renew(platform)
         elif now >= self._terms_at:
             self._terms_at = now + FIRST_PAUSE_S * 6

@@ -23,6 +23,7 @@ from qslurm.c1.connection.agent_messages import (
 )
 from qslurm.c1.followups.submission import decide
 from qslurm.errors import ConfigError, QslurmError, RefusedError, UnreachableError
+from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ class Releaser:
 
     def run(self, stopping: threading.Event) -> None:
         """Run until `stopping` is set; failures are retried."""
-        pause = SHORTEST_PAUSE_S
+        pause, backoff = SHORTEST_PAUSE_S, Backoff(2 * SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
         while not stopping.wait(pause):
             try:
                 self.round()
                 pause = max(SHORTEST_PAUSE_S, self._busy_s / SHARE)
+                backoff.succeed()
             except Exception as error:  # noqa: BLE001 -- a bug must not hold everybody's follow-ups
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = backoff.fail()
                 if isinstance(error, QslurmError):
                     log.warning("retrying", reason=error.message, pause_s=pause)
                 else:

@@ -30,6 +30,7 @@ from qslurm.protocol.messages import (
     Refused,
 )
 from qslurm.protocol.session_frames import SILENCE_S
+from qslurm.system.backoff import Backoff
 from qslurm.wire.frames import NO_REQUEST, FrameReader
 
 LINK_LIMIT_S = 300.0
@@ -38,7 +39,7 @@ LINK_LIMIT_S = 300.0
 _LEAVE_S = 10.0
 _READ = 256 * 1024
 _CHUNK = 16 * 1024  # what TLS sends at once
-_PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to connect
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0  # between attempts to connect
 
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -168,11 +169,12 @@ class ReconnectingLink:
 
     def _open_again(self) -> tuple[socket.socket, Attached, FrameReader]:
         """Connect, with retries; the error if the session has ended."""
-        began, attempts = time.monotonic(), self._barren
+        began = time.monotonic()
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, at_once=True)
+        backoff.failures = self._barren
         self._barren += 1
         while True:
-            self._pause(_PAUSES_S[min(attempts, len(_PAUSES_S) - 1)])
-            attempts += 1
+            self._pause(backoff.fail())
             if self._closing:
                 raise QslurmError("The session was closed.")
             try:
@@ -190,7 +192,7 @@ class ReconnectingLink:
                 why = error.message.rstrip(".")
             except OSError as error:
                 why = error.strerror or str(error)
-            if attempts > self._barren:
+            if backoff.failures > self._barren:
                 self._told_of_cut = True
                 self._tell(f"The connection to C2 was lost ({why}); reconnecting.")
             if time.monotonic() - began > self._limit_s:

@@ -34,6 +34,7 @@ from qslurm.protocol.messages import (
 from qslurm.runtimes.hybrid.outcomes import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.lanes.client import LaneClient
+from qslurm.system.backoff import Backoff
 
 PATIENCE_S = 2.0
 """Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
@@ -245,7 +246,7 @@ class Session:
             return answer
 
     def _exchange(self, message: Message, secret: bytes | None) -> Message:
-        pause, until = 0.1, time.monotonic() + self._away_s
+        backoff, until = Backoff(0.1, 1.0), time.monotonic() + self._away_s
         while True:
             try:
                 answer = self._client.exchange(message, secret=secret, timeout_s=self._patience_s)
@@ -260,8 +261,7 @@ class Session:
                 if time.monotonic() >= until:
                     raise error_of(answer.kind, why)
             self._tell(f"{why} The job goes on when it does")
-            time.sleep(pause)
-            pause = min(pause * 2, 1.0)
+            time.sleep(backoff.fail())
 
     def _attach_once_admitted(self) -> Attached:
         answer = self._attach_or_hear_why()

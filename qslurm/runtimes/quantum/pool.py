@@ -22,6 +22,7 @@ from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.runtimes.plugin import find_plugin
 from qslurm.runtimes.quantum.pool_process import Place, Runtime, clear_away, start
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter
+from qslurm.system.backoff import Backoff
 from qslurm.system.child_process import ran_out_of_memory
 from qslurm.system.event_log import EventLog
 
@@ -36,7 +37,7 @@ REPLACEMENT_S = 10.0
 JOIN_LIMIT_S = 30.0
 """A process that has not joined by then is replaced."""
 
-_BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a start, by failed starts in a row
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0  # before a start, after failed starts in a row
 
 _SETTLED_S = 10.0
 """A process that ends sooner than this after it has joined, and was given nothing, has failed to start as well."""
@@ -72,7 +73,7 @@ class RuntimePool:
         self._backends = {backend.name: backend for backend in backends}
         self._folder = folder
         self._starter = starter
-        self._failed_starts = dict.fromkeys(self._backends, 0)
+        self._starts = {name: Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S) for name in self._backends}
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
         self._not_stored: list[RuntimeSide] = []  # of those that have ended
@@ -178,7 +179,7 @@ class RuntimePool:
 
     def failed_starts(self, backend: str) -> int:
         """How many processes of a backend have ended in a row without having been of any use."""
-        return self._failed_starts[backend]
+        return self._starts[backend].failures
 
     def dead(self, runtime: Runtime) -> str:
         """Why a process has ended, as the beginning of a sentence. `forget` it once its logbook has been read."""
@@ -268,20 +269,18 @@ class RuntimePool:
         backend, why = runtime.backend, runtime.killed_because or how
         log.warning("quantum runtime ended", backend=backend, runtime=runtime.number, why=why)
         if runtime.used or (runtime.joined and time.monotonic() - runtime.joined_at > _SETTLED_S):
-            self._failed_starts[backend] = 0
+            self._starts[backend].succeed()
             self._not_before[backend] = time.monotonic()
             return
-        if runtime.joined and not self._failed_starts[backend]:  # somebody may have killed it
-            self._failed_starts[backend] = 1
+        if runtime.joined and not self._starts[backend].failures:  # somebody may have killed it
+            self._starts[backend].fail()
             return
         self._note_failed_start(backend, tail.strip().rsplit("\n", 1)[-1] or why)
 
     def _note_failed_start(self, backend: str, why: str) -> None:
-        self._failed_starts[backend] += 1
         self.failures[backend] = f"its quantum runtime can't start: {why.rstrip('.')}"
         log.error("no quantum runtime", backend=backend, why=self.failures[backend])
-        pause = _BACK_OFF_S[min(self._failed_starts[backend], len(_BACK_OFF_S) - 1)]
-        self._not_before[backend] = time.monotonic() + pause
+        self._not_before[backend] = time.monotonic() + self._starts[backend].fail()
 
     def stored(self) -> None:
         """What those have executed that have been forgotten is stored."""
