@@ -28,7 +28,7 @@ def slurm_of(config: C2Config) -> Slurm:
 
 def munge(config: C2Config) -> Iterator[Finding]:
     """Check that munged encodes and decodes a credential."""
-    from qslurm.protocol.credentials import Munge
+    from qslurm.wire.credentials import Munge
 
     daemon = Munge(config.dispatcher.munge_socket, timeout_s=PATIENCE_S)
     try:

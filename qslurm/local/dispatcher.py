@@ -152,10 +152,10 @@ def _serve(setup: Setup) -> None:
     from qslurm.c2.dispatcher.tasks import hook_requests
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
-    from qslurm.protocol.credentials import OwnConnection
     from qslurm.runtimes.quantum.pool_process import temporary_folder
     from qslurm.system.child_process import end_with
     from qslurm.system.signals import signals_stop
+    from qslurm.wire.credentials import OwnConnection
 
     end_with(setup.parent)
     registry = TaskRegistry([BackendConfig(name=_BACKEND)], Store())

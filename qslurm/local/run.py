@@ -123,9 +123,9 @@ class _Job:
     def session(self) -> Session:
         """The job's session; InvalidInputError if the dispatcher does not admit it."""
         from qslurm.local.dispatcher import ANSWER_S, JOB
-        from qslurm.protocol.credentials import OwnConnection
         from qslurm.protocol.dispatcher_client import DispatcherClient
         from qslurm.runtimes.classical.dispatcher_session import Session
+        from qslurm.wire.credentials import OwnConnection
 
         doors = iter([self._door])
         client = DispatcherClient("of this run", identity=OwnConnection(), link=self._link)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from types import TracebackType
 
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
-from qslurm.protocol.credentials import Identity, Munge
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, RUNTIME_LIMIT, decode_reply, encode
 from qslurm.protocol.messages import (
     Admit,
@@ -27,6 +26,7 @@ from qslurm.protocol.messages import (
 )
 from qslurm.wire import failures
 from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.credentials import Identity, Munge
 from qslurm.wire.unix_socket import awaited_unix
 
 _SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, Reserve, Release)

@@ -24,8 +24,8 @@ from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
 from tests.unit.c2.dispatcher.running import BELL, Running, hybrid_job, in_job
-from tests.unit.protocol.test_credentials import MUNGED
 from tests.unit.waiting import until
+from tests.unit.wire.test_credentials import MUNGED
 
 pytestmark = pytest.mark.slurm
 

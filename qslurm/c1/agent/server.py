@@ -47,8 +47,8 @@ from qslurm.wire.frames import OVERHEAD, SIGNED_SLACK, frame, open_signed, read_
 from qslurm.wire.peer import peer_uid
 
 if TYPE_CHECKING:
-    from qslurm.protocol.credentials import Identity
     from qslurm.slurm.job_info import JobInfo
+    from qslurm.wire.credentials import Identity
 
 log = EventLog(__name__)
 

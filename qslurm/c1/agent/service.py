@@ -21,10 +21,10 @@ from qslurm.c1.config.settings import section_of
 from qslurm.c1.connection.agent_address import parse_address
 from qslurm.c1.connection.center import Center
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.protocol.credentials import Munge
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
 from qslurm.tokens.secret import HeldToken
+from qslurm.wire.credentials import Munge
 from qslurm.wire.unix_socket import listen_unix
 
 log = EventLog(__name__)

@@ -95,7 +95,7 @@ class AgentSocket:
                 made = connected_unix(self._settings.socket, self._timeout_s)
             else:
                 from qslurm.c1.connection.agent_address import parse_address
-                from qslurm.protocol.credentials import Munge
+                from qslurm.wire.credentials import Munge
 
                 made = socket.create_connection(parse_address(self._settings.address), self._timeout_s)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

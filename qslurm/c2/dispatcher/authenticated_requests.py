@@ -20,7 +20,6 @@ from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
-from qslurm.protocol.credentials import Identity
 from qslurm.protocol.messages import (
     Admit,
     Admitted,
@@ -40,6 +39,7 @@ from qslurm.protocol.messages import (
 )
 from qslurm.system.event_log import EventLog
 from qslurm.system.logfmt import Field
+from qslurm.wire.credentials import Identity
 from qslurm.wire.server import Address, Connection
 
 log = EventLog(__name__)

@@ -36,7 +36,6 @@ from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
-from qslurm.protocol.credentials import Identity
 from qslurm.protocol.messages import (
     END,
     Admit,
@@ -63,6 +62,7 @@ from qslurm.runtimes.quantum.pool import RuntimePool
 from qslurm.runtimes.quantum.pool_process import Runtime
 from qslurm.runtimes.quantum.process_starter import Starter
 from qslurm.system.event_log import EventLog
+from qslurm.wire.credentials import Identity
 from qslurm.wire.peer import Peer
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteC
 from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descriptors
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
-from qslurm.protocol.credentials import Identity, Munge
 from qslurm.protocol.messages.remote_runtimes import MISSED_BEATS
 from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.quantum.pool_process import ENDPOINT_LENGTH
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter, begin
 from qslurm.system.event_log import EventLog, configure
 from qslurm.system.signals import signals_stop
+from qslurm.wire.credentials import Identity, Munge
 
 log = EventLog(__name__)
 

@@ -17,7 +17,7 @@ from qslurm.errors import NotReadyError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.c2.config.dispatcher import DispatcherConfig
-    from qslurm.protocol.credentials import Identity
+    from qslurm.wire.credentials import Identity
 
 RUN, DO_NOT_RUN = 0, 3
 """TaskProlog's exit codes; with another than 0 the job fails, and nothing else happens."""

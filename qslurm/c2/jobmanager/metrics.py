@@ -28,11 +28,11 @@ from starlette.types import ASGIApp
 
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import QslurmError
-from qslurm.protocol.credentials import Identity
 from qslurm.protocol.messages import GetMetrics, Metrics
 from qslurm.protocol.metrics import FAMILIES, Spread, Value
 from qslurm.runtimes.classical.warm.status import WarmStatus, ask_service
 from qslurm.system.event_log import EventLog
+from qslurm.wire.credentials import Identity
 
 log = EventLog(__name__)
 

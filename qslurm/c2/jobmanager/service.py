@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from qslurm.c2.jobmanager.job_changes import Following
-    from qslurm.protocol.credentials import Identity
+    from qslurm.wire.credentials import Identity
 
 GRACE_S = 5
 """Seconds that requests under way get when the service stops."""

@@ -15,13 +15,13 @@ import msgspec
 
 from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
-from qslurm.protocol.credentials import Identity
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.classical.warm.client import FAILED, TOKEN
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.client import knock
 from qslurm.system.encoding_errors import without_surrogates
+from qslurm.wire.credentials import Identity
 
 LARGEST_RESULT = 6 * 1024 * 1024
 """Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""

@@ -26,11 +26,11 @@ from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig
 from qslurm.c2.dispatcher.service import serve
-from qslurm.protocol.credentials import OwnFolder
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
+from qslurm.wire.credentials import OwnFolder
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 STEPS = 5000

@@ -26,11 +26,11 @@ from qslurm.c2.dispatcher.service import serve
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.policy import POLICIES, Waiting
 from qslurm.c2.scheduling.queue_positions import reason
-from qslurm.protocol.credentials import OwnFolder
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
+from qslurm.wire.credentials import OwnFolder
 
 FEW, MANY = 100, 100_000
 DECISIONS = 3000

@@ -28,11 +28,11 @@ from qslurm.c1.sessions.connect import Door
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, SessionsConfig
 from qslurm.c2.dispatcher.service import serve
 from qslurm.payload.envelope import Envelope
-from qslurm.protocol.credentials import OwnFolder
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.protocol.tls_certificate import have_certificate, read_certificate
 from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.wire.credentials import OwnFolder
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 SHOTS = 1024

@@ -29,7 +29,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher import DispatcherConfig
-from qslurm.protocol.credentials import OwnFolder
+from qslurm.wire.credentials import OwnFolder
 from qslurm.runtimes.classical.unconfined import do
 from qslurm.runtimes.classical.step import fail_step, run_step
 from qslurm.runtimes.classical.warm.client import DONE, FAILED, TOKEN

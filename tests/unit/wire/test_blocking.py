@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from qslurm.errors import UnreachableError
-from qslurm.protocol.credentials import OwnConnection
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Done, GetStatus
 from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.credentials import OwnConnection
 from qslurm.wire.frames import frame
 from qslurm.wire.unix_socket import awaited_unix
 

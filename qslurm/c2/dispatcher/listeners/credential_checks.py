@@ -8,7 +8,7 @@ from collections.abc import Callable
 from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
 from qslurm.errors import QslurmError
-from qslurm.protocol.credentials import Identity
+from qslurm.wire.credentials import Identity
 
 _AT_A_TIME = 64  # who comes then is asked to come again
 _OF_ONE = 16  # of these, of one user: others must not bounce because of them

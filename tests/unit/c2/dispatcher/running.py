@@ -21,10 +21,10 @@ from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import Reader, TaskRecord
 from qslurm.errors import UnreachableError
 from qslurm.payload.envelope import Envelope
-from qslurm.protocol.credentials import Identity, Munge, OwnFolder
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admit, GetStatus, Message, Status
 from qslurm.system.job_of_process import name_of_watcher
+from qslurm.wire.credentials import Identity, Munge, OwnFolder
 from tests.unit.waiting import until
 
 ROOT = CHECKOUT
@@ -37,7 +37,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
-from qslurm.protocol.credentials import OwnFolder
+from qslurm.wire.credentials import OwnFolder
 from qslurm.c2.dispatcher.service import serve
 from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)

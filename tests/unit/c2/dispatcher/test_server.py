@@ -22,7 +22,6 @@ from qslurm.errors import (
     QslurmError,
     UnreachableError,
 )
-from qslurm.protocol.credentials import OwnFolder
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT
 from qslurm.protocol.messages import (
@@ -45,6 +44,7 @@ from qslurm.protocol.messages import (
     TurnedAway,
 )
 from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.wire.credentials import OwnFolder
 from qslurm.wire.frames import SIGNED_SLACK, frame, signed_frame
 from qslurm.wire.unix_socket import connected_unix
 from tests.unit.c2.dispatcher.running import (

@@ -41,7 +41,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from qslurm.protocol.dispatcher_client import DispatcherClient
-from qslurm.protocol.credentials import OwnFolder
+from qslurm.wire.credentials import OwnFolder
 from qslurm.runtimes.lanes.client import knock
 from qslurm.runtimes.classical.dispatcher_session import Session
 socket = sys.argv[3]

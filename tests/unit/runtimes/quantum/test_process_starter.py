@@ -12,12 +12,12 @@ import pytest
 
 from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.errors import ConfigError
-from qslurm.protocol.credentials import Munge
 from qslurm.protocol.messages import Admitted, Finish
 from qslurm.runtimes.quantum.process_starter import begin
+from qslurm.wire.credentials import Munge
 from tests.unit.c2.dispatcher.running import Running, circuit_job, is_gone, slow_circuit
-from tests.unit.protocol.test_credentials import munge  # noqa: F401 -- a fixture
 from tests.unit.waiting import until
+from tests.unit.wire.test_credentials import munge  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
-from qslurm.protocol.credentials import Munge, OwnFolder
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import (
     Attach,
@@ -29,6 +28,7 @@ from qslurm.protocol.messages import (
     Refused,
 )
 from qslurm.runtimes.lanes.client import Hello, door_of
+from qslurm.wire.credentials import Munge, OwnFolder
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_job
 from tests.unit.waiting import until
 
@@ -90,7 +90,7 @@ def test_rubbish_is_no_credential(munge: Munge, rubbish: bytes) -> None:
 _SIGN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from qslurm.protocol.credentials import Munge
+from qslurm.wire.credentials import Munge
 sys.stdout.buffer.write(Munge(sys.argv[2]).sign(b"body"))
 """
 
