@@ -111,7 +111,7 @@ class _Job:
 
         try:
             self._connection, theirs = socket.socketpair()
-            self._door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._door, their_door = socket.socketpair()
             with theirs, their_door:
                 self._dispatcher = LocalDispatcher(theirs, their_door, envelope)
         except OSError as error:

@@ -43,9 +43,9 @@ class BlockingConnection:
             raise FrameError("it answers another request")
         return answer
 
-    def send(self, body: bytes, until: float) -> None:
-        """Send a frame that is no request, nor an answer."""
-        self._send(frame(NO_REQUEST, body), until)
+    def send(self, body: bytes, until: float, *, number: int = NO_REQUEST) -> None:
+        """Send a frame."""
+        self._send(frame(number, body), until)
 
     def _send(self, data: bytes, until: float) -> None:
         unsent = memoryview(data)

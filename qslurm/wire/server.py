@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ _DEAD_MS = 10_000  # what a TCP peer does not acknowledge for so long ends its c
 @dataclass(eq=False)
 class Connection:
     """A connection to a server. `owner` is None while nobody knows whose it is; `peer` is the process at the other end
-    of a Unix socket, `host` the address over TCP.
+    of a Unix socket, `host` where it comes from.
 
     `since` is when what is not finished was begun, None while everything is. `unread` and `unsent_counted` are the
     bytes of it that are counted with its owner's.
@@ -79,8 +79,9 @@ class Address(NamedTuple):
 class Server:
     """Poll `fileno`, and `receive` when something is there or `waiting` is true; `check` from time to time.
 
-    Users (uids) who are `exempt` are bounded at each connection only. With `tls`, connections are strangers' until they
-    are identified. `gone` is called with a connection that has ended. Times are the clock's seconds.
+    Users (uids) who are `exempt` are bounded at each connection only. With `tls`, or if it `has_strangers`, connections
+    are strangers' until they are identified. `gone` is called with a connection that has ended. Times are the clock's
+    seconds.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class Server:
         *,
         exempt: frozenset[int] = frozenset(),
         tls: ssl.SSLContext | None = None,
+        has_strangers: bool = False,
         gone: Callable[[Connection], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._exempt = exempt
         self._tls = tls
+        self._has_strangers = has_strangers or tls is not None
         self._gone = gone
         self._clock = clock
         self._listener: AcceptSocket | None = None
@@ -160,10 +163,21 @@ class Server:
         data = frame(number, body)
         self._send(connection, data if connection.tls is None else connection.tls.encrypt(data))
 
+    def hand_over(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
+        """Send a frame with descriptors over a Unix socket; False if it is not taken at once, and it has been ended."""
+        data = frame(NO_REQUEST, body)
+        try:
+            if not connection.unsent and socket.send_fds(connection.socket, [data], descriptors) == len(data):
+                return True
+        except OSError as error:
+            log.debug("descriptors are not taken", why=str(error))
+        self.end(connection)
+        return False
+
     def identify(self, connection: Connection, name: object) -> bool:
         """It is known now whose connection that is; False if they have too many, and it has been ended."""
         self._strangers.remove(connection)
-        return self._belongs(connection, name)
+        return connection.owner is not None or self._belongs(connection, name)
 
     def check(self, now: float) -> float:
         """End what takes too long; the answer is when to check again."""
@@ -223,16 +237,21 @@ class Server:
             self._unfinished.add(connection)
 
     def _welcome(self, taken: socket.socket, address: tuple[str, int] | str) -> None:
-        if self._tls is None:
+        if not self._has_strangers:
             self.welcome(taken)
             return
-        host = address[0]
-        while (oldest := self._strangers.in_the_way(host)) is not None:
-            self.end(oldest, "gives way: there are too many strangers")
-        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
         connection = self._made(taken, limit=HELLO_LIMIT)
-        connection.host, connection.tls = host, ServerTls(self._tls)
+        if taken.family == socket.AF_UNIX:
+            connection.peer = Peer(taken)
+            connection.host = f"uid {connection.peer.uid}"
+        else:
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
+            connection.host = address[0]
+        if self._tls is not None:
+            connection.tls = ServerTls(self._tls)
+        while (oldest := self._strangers.in_the_way(connection.host)) is not None:
+            self.end(oldest, "gives way: there are too many strangers")
         self._strangers.add(connection)
 
     def _made(self, taken: socket.socket, limit: int) -> Connection:
@@ -268,7 +287,7 @@ class Server:
         if connection.owner is not None and connection.owner.has_too_much_unread:
             self._watch(connection)
             return
-        if is_stranger and not self._strangers.may_compute(connection):
+        if is_stranger and connection.tls is not None and not self._strangers.may_compute(connection):
             self._watch(connection)
             return
         try:

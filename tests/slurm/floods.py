@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Attach
@@ -95,8 +94,7 @@ def silence_at_the_lanes(path: str) -> None:
     links = []
     try:
         for _ in range(1000):
-            links.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-            links[-1].connect(door_of(path))
+            links.append(connection(door_of(path)))
         links[-1].settimeout(60)
         links[-1].recv(1)  # until it is hung up on
     finally:
@@ -106,9 +104,8 @@ def silence_at_the_lanes(path: str) -> None:
 
 def knocks_at_the_lanes(path: str) -> None:
     for _ in range(1000):
-        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as link:
-            link.connect(door_of(path))
-            link.send(b"x" * 200)
+        with connection(door_of(path)) as link:
+            link.sendall(b"x" * 200)
 
 
 def _many_in_silence(path: str, kind: socket.SocketKind) -> None:

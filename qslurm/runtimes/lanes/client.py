@@ -19,13 +19,16 @@ from qslurm.protocol.dispatcher_frames import decode_reply
 from qslurm.protocol.messages import Conclude, Execute, Executed, Message
 from qslurm.runtimes.lanes.service import fits_lane
 from qslurm.runtimes.lanes.shared_memory import Lane
-
-HELLO_LIMIT = 256
+from qslurm.wire.frames import OVERHEAD, FrameReader, frame
 
 DOOR_LIMIT = 64 * 1024
 """Bytes of what is said at the door; a larger final result goes by the dispatcher's other socket."""
 
+REQUEST = 1
+"""The number of the frames that are said there, and of their answers; a lane comes without being asked for."""
+
 _DESCRIPTORS = 2
+_LANE_FRAME = OVERHEAD + 1  # bytes
 _WATCH_S = 1.0
 
 _encoder = msgspec.msgpack.Encoder()
@@ -46,7 +49,7 @@ def door_of(dispatcher_socket: str) -> str:
 
 def knock(dispatcher_socket: str) -> socket.socket | None:
     """A connection to the dispatcher's door; None if it has none: then there are no lanes."""
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # others may keep it from its turn, but not for long: it can do without a lane
         door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
@@ -65,7 +68,7 @@ class LaneClient:
         self._lane: Lane | None = None
         door.setblocking(False)
         try:
-            door.send(_encoder.encode(Hello(task, secret)))
+            door.send(frame(REQUEST, _encoder.encode(Hello(task, secret))))
         except OSError:
             self.close()
 
@@ -99,20 +102,29 @@ class LaneClient:
         data = _encoder.encode(message)
         if self._door is None or len(data) > DOOR_LIMIT:
             return None
-        waiting = select.poll()
-        waiting.register(self._door, select.POLLIN)
-        until = time.monotonic() + timeout_s
         try:
-            self._door.send(data)
-            while waiting.poll(max(0.0, until - time.monotonic()) * 1000):
-                said, descriptors, _, _ = socket.recv_fds(self._door, DOOR_LIMIT, _DESCRIPTORS)
-                for descriptor in descriptors:
-                    os.close(descriptor)  # a lane that comes too late
-                if not descriptors:
-                    return decode_reply(said) if said else None
+            return self._asked(self._door, frame(REQUEST, data), time.monotonic() + timeout_s)
         except (OSError, QslurmError):
+            self.close()  # an answer may come yet
             return None
-        return None
+
+    def _asked(self, door: socket.socket, data: bytes, until: float) -> Message:
+        waiting = select.poll()
+        waiting.register(door, select.POLLIN)
+        if door.send(data) < len(data):
+            raise BlockingIOError("it is not taken at once")
+        answers = FrameReader(DOOR_LIMIT)
+        while waiting.poll(max(0.0, until - time.monotonic()) * 1000):
+            said, descriptors, _, _ = socket.recv_fds(door, DOOR_LIMIT, _DESCRIPTORS)
+            if not said:
+                raise ConnectionResetError("it hung up")
+            for descriptor in descriptors:
+                os.close(descriptor)  # a lane that comes too late
+            answers.feed(said)
+            while (taken := answers.take()) is not None:
+                if taken[0] == REQUEST:
+                    return decode_reply(taken[1])
+        raise TimeoutError("it does not answer")
 
     def _wait(self, lane: Lane, seq: int) -> Executed | None:
         while True:
@@ -138,7 +150,7 @@ class LaneClient:
         if self._door is None:
             return None
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._door, 1, _DESCRIPTORS)
+            data, descriptors, _, _ = socket.recv_fds(self._door, _LANE_FRAME, _DESCRIPTORS)
         except BlockingIOError:
             return None
         except OSError:

@@ -3,10 +3,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,8 +26,10 @@ from qslurm.protocol.messages import (
     Message,
     Refused,
 )
-from qslurm.runtimes.lanes.client import Hello, door_of
+from qslurm.runtimes.lanes.client import REQUEST, Hello, door_of
+from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.credentials import Munge, OwnFolder
+from qslurm.wire.unix_socket import connected_unix
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_job
 from tests.unit.waiting import until
 
@@ -188,16 +189,14 @@ def at_the_door(job_id: int, running: Running, hello: Hello, message: Message) -
     """What a process of a job is answered where lanes are handed out; None if it is sent away."""
 
     def ask() -> Message | None:
-        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as guest:
-            guest.settimeout(60)
-            guest.connect(door_of(running.config.socket))
+        with BlockingConnection(connected_unix(door_of(running.config.socket), 60), 1 << 16) as guest:
+            until = time.monotonic() + 60
             try:
-                guest.send(msgspec.msgpack.encode(hello))
-                guest.send(encode(message))
-                data = guest.recv(1 << 16)
-            except ConnectionError:
+                for body in (msgspec.msgpack.encode(hello), encode(message)):
+                    guest.send(body, until, number=REQUEST)
+                return decode_reply(guest.receive(until)[1])
+            except (ConnectionError, EOFError):
                 return None
-            return decode_reply(data) if data else None
 
     return in_process_of(job_id, ask)
 

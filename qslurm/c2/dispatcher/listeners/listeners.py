@@ -74,7 +74,8 @@ class Listeners:
     @property
     def waiting(self) -> bool:
         """Whether there is something to take that no descriptor tells of."""
-        return self._server.waiting or (self._sessions is not None and self._sessions.waiting)
+        sessions = self._sessions
+        return self._server.waiting or self._lanes.waiting or (sessions is not None and sessions.waiting)
 
     def look(self, now: float) -> float:
         """End who takes too long; the answer is when to look again."""
@@ -83,7 +84,7 @@ class Listeners:
 
     def lane_messages(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
         """What those say who are at the door: their task, and a message."""
-        if ready.pop(self._lanes.ear, None):
+        if ready.pop(self._lanes.ear, None) or self._lanes.waiting:
             yield from self._lanes.hear()
 
     def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,9 +17,11 @@ from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.protocol.messages import Finish
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import door_of, knock
+from qslurm.runtimes.lanes.client import REQUEST, door_of, knock
 from qslurm.runtimes.lanes.lease import IDLE_S, SLICE_S, is_due
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
+from qslurm.wire.frames import frame
+from qslurm.wire.unix_socket import connected_unix
 from tests.unit.c2.dispatcher.running import (
     BELL,
     ROOT,
@@ -326,12 +327,9 @@ def test_a_cancelled_job_costs_those_who_share_with_it_nothing_but_a_moment(home
 def test_whoever_does_not_know_the_secret_gets_nothing_at_the_door(shared: Running) -> None:
     with session(shared, 106) as step:
         for hello in (b"", b"\x00" * 200, b"\x92\x01\xc4\x20" + b"x" * 32, b"\x92"):
-            stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            stranger.settimeout(5)
-            stranger.connect(door_of(shared.config.socket))
-            stranger.send(hello or b"\xc1")
-            assert stranger.recv(1) == b"", "it is sent away"
-            stranger.close()
+            with connected_unix(door_of(shared.config.socket), 60) as stranger:
+                stranger.sendall(frame(REQUEST, hello or b"\xc1"))
+                assert stranger.recv(1) == b"", "it is sent away"
         couple(step)
 
 

@@ -21,9 +21,9 @@ def descriptors(running: Running) -> int:
     return len(os.listdir(f"/proc/{running.process.pid}/fd"))  # noqa: PTH208
 
 
-def guests(running: Running, path: str, kind: socket.SocketKind) -> list[socket.socket]:
+def guests(running: Running, path: str) -> list[socket.socket]:
     """Some who have connected, and most of whom the dispatcher has let in; others may be leaving it meanwhile."""
-    before, found = descriptors(running), [socket.socket(socket.AF_UNIX, kind) for _ in range(16)]
+    before, found = descriptors(running), [socket.socket(socket.AF_UNIX) for _ in range(16)]
     for guest in found:
         guest.connect(path)
     until(lambda: descriptors(running) >= before + len(found) - 4)
@@ -37,9 +37,9 @@ def test_it_is_replaced_again_also_where_its_descriptor_has_just_been_somebody_e
         for _ in range(2):
             (worker,) = running.freeze()
             with ExitStack() as there:
-                for guest in guests(running, path, socket.SOCK_STREAM):  # they have all numbers that are free
+                for guest in guests(running, path):  # they have all numbers that are free
                     there.enter_context(guest)
-                at_the_door = guests(running, door_of(path), socket.SOCK_SEQPACKET)
+                at_the_door = guests(running, door_of(path))
                 os.kill(running.process.pid, signal.SIGSTOP)
                 for guest in at_the_door:
                     guest.close()

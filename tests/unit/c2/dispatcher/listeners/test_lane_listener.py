@@ -12,7 +12,9 @@ import pytest
 
 from qslurm.protocol.messages import Attached, Await, Conclude, Execute
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import DOOR_LIMIT, Hello, door_of, knock
+from qslurm.runtimes.lanes.client import DOOR_LIMIT, REQUEST, Hello, door_of, knock
+from qslurm.wire.frames import frame
+from qslurm.wire.unix_socket import connected_unix
 from tests.unit.c2.dispatcher.running import BELL, Running, hybrid_job
 
 UID = os.getuid()
@@ -38,10 +40,8 @@ def result(running: Running, job_id: int) -> tuple[str, object]:
 
 def at_the_door(running: Running, attached: Attached) -> socket.socket:
     """A client of its own that has shown whose it is."""
-    guest = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    guest.settimeout(60)
-    guest.connect(door_of(running.config.socket))
-    guest.send(msgspec.msgpack.encode(Hello(attached.task, attached.secret)))
+    guest = connected_unix(door_of(running.config.socket), 60)
+    guest.sendall(frame(REQUEST, msgspec.msgpack.encode(Hello(attached.task, attached.secret))))
     return guest
 
 
@@ -93,7 +93,7 @@ def test_whoever_says_anything_else_there_is_sent_away_and_the_job_goes_on(
             13: msgspec.msgpack.encode(Await(task=task, seq=0)),
         }
         guest = at_the_door(shared, step.attached)
-        guest.send(messages[job_id])
+        guest.sendall(frame(REQUEST, messages[job_id]))
         assert guest.recv(1) == b"", "it is sent away"
         guest.close()
         assert step.execute(BELL, 10, False).shots_done == 10
@@ -109,9 +109,7 @@ def test_a_result_that_is_no_json_is_refused_at_the_door_as_elsewhere(shared: Ru
 def test_who_is_silent_keeps_nobody_out(shared: Running) -> None:
     silent = []
     for _ in range(600):
-        guest = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        guest.connect(door_of(shared.config.socket))
-        silent.append(guest)
+        silent.append(connected_unix(door_of(shared.config.socket), 60))
     with session(shared, 6) as step:
         step._insist = None  # type: ignore[method-assign, assignment]
         step.conclude(final_result="{}")
