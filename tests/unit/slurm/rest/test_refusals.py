@@ -238,7 +238,10 @@ MEANINGS = {**TOKEN, **SUBMISSIONS, **JOBS, **AWAY, **WITHOUT_ACCOUNTING, **OTHE
 ALL = [(path.parent.name, path.stem) for path in sorted(RECORDED.glob("*/*.json"))]
 """By folder: the API version, and where it was recorded on two releases of Slurm, the other one (v0.0.38-of-23.02)."""
 
-FOLDERS = {folder: [name for of, name in ALL if of == folder] for folder in {folder for folder, _ in ALL}}
+FOLDERS = {
+    folder: [name for of, name in ALL if of == folder]
+    for folder in dict.fromkeys(folder for folder, _ in ALL)
+}
 
 
 def _meaning(name: str, folder: str) -> Meaning:
