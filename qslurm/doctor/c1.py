@@ -22,6 +22,7 @@ from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
 
 if TYPE_CHECKING:
+    from qslurm.c1.connection.agent_messages import AgentStatus
     from qslurm.slurm.rest import SlurmrestClient
     from qslurm.tokens.claims import Claims
     from qslurm.tokens.secret import Secret
@@ -195,6 +196,11 @@ def _agent(config: Config) -> Iterator[Finding]:
         status = connection.status()
     finally:
         connection.close()
+    yield from agent_findings(status)
+
+
+def agent_findings(status: AgentStatus) -> Iterator[Finding]:
+    """What the agent says of itself and of its token."""
     token = status.token
     yield ok("agent", f"answers; {status.waiting} submissions not yet sent, {status.open} open jobs on C2")
     ends = (

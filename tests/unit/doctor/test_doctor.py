@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from testbed.layout import CHECKOUT
 
 from qslurm.c1.config.center_config import AgentSettings, C2Settings, Config
-from qslurm.c1.connection.agent_connection import AgentConnection
 from qslurm.c1.connection.agent_messages import AgentStatus, TokenState
 from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.c2.config.file import C2Config, GateConfig
@@ -24,7 +23,7 @@ from qslurm.c2.config.tokens import TokensConfig
 from qslurm.c2.gate.heartbeat import Heartbeat
 from qslurm.cli.app import qslurm
 from qslurm.doctor import daemons
-from qslurm.doctor.c1 import c1_checks, reach_checks
+from qslurm.doctor.c1 import agent_findings, c1_checks, reach_checks
 from qslurm.doctor.c2 import NEEDS, c2_checks
 from qslurm.doctor.findings import Finding, fail, ok, patience, run
 from qslurm.errors import UnreachableError
@@ -247,21 +246,20 @@ def test_an_accounting_that_is_away_is_a_failure_and_is_not_blamed_for_others(
     ],
 )
 def test_who_has_an_agent_and_no_token_asks_how_the_agents_is(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], state: str, said: str
+    changes: dict[str, object], state: str, said: str
 ) -> None:
     token = TokenState("center_a", expires=2_000_000_000, renew_at=1.9e9, **changes)  # type: ignore[arg-type]
-    monkeypatch.setattr(AgentConnection, "status", lambda _: AgentStatus(token, waiting=3, open=1))
     config = Config(c2=C2Settings(token_file="/nonexistent"), agent=AgentSettings(socket="/x"))
-    found = {one.name: one for one in run(c1_checks(config))}
+    assert set(c1_checks(config)) == {"agent", "accounting", "sessions"}
+    found = {one.name: one for one in agent_findings(AgentStatus(token, waiting=3, open=1))}
     assert set(found) == {"agent", "token", "renewal"}
     assert "3 submissions not yet sent" in found["agent"].what
     assert (found["renewal"].state, said in found["renewal"].what) == (state, True)
 
 
-def test_an_agents_clock_that_is_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agents_clock_that_is_off_is_said() -> None:
     token = TokenState("center_a", expires=2_000_000_000, renew_at=1.9e9, clock_off_s=-600.0)
-    monkeypatch.setattr(AgentConnection, "status", lambda _: AgentStatus(token, waiting=0, open=0))
-    found = list(run(c1_checks(Config(agent=AgentSettings(socket="/x")))))
+    found = list(agent_findings(AgentStatus(token, waiting=0, open=0)))
     assert ("clock", "fail", True) in [(one.name, one.state, "600 s behind" in one.what) for one in found]
 
 
