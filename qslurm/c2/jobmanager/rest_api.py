@@ -8,7 +8,7 @@
     GET /v1/keys/KEY          every start of one submission, newest first; an empty list if it never started
     GET /v1/usage             what its jobs have used, by origin, account and backend (?since=&until=, Unix seconds)
     GET /v1/sessions          where a session's client comes to, and the certificate by which that is known
-    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    how jobs wait and run, as it changes (following.py)
+    GET /v1/changes, /v1/queue, /v1/places, /v1/loads    how jobs wait and run, as it changes (changes_api.py)
     GET /v1/backends          the backends and how they are, with the windows reserved for some
     GET, POST /v1/token       whether the center's token would be renewed, and a fresh one for it
     GET /healthz              whether this service works (no token needed)
@@ -72,7 +72,7 @@ from qslurm.protocol.tls_certificate import read_certificate
 from qslurm.system.plugins import load_plugin
 
 if TYPE_CHECKING:
-    from qslurm.c2.jobmanager.job_changes import Following
+    from qslurm.c2.jobmanager.changes_api import ChangesApi
 
 APIS = "qslurm.jobmanager"
 """The entry point group of further APIs: functions that give the routes of one."""
@@ -91,8 +91,8 @@ MOST_BYTES = 8 * 1024 * 1024
 """Of results in an answer; the one that goes beyond is still in it."""
 
 
-def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
-    """The application, ready to serve; `following` has the endpoints for who follows jobs."""
+def make_app(config: C2Config, changes: ChangesApi | None = None) -> ASGIApp:
+    """The application, ready to serve; `changes` has the endpoints for who follows jobs."""
     manager = _JobManager(config)
     limits = CenterLimits()
 
@@ -114,8 +114,8 @@ def make_app(config: C2Config, following: Following | None = None) -> ASGIApp:
         route("/v1/jobs/{job_id}/results", manager.results),
         route("/v1/jobs/{job_id}/logs", manager.logs, "offset"),
     ]
-    if following is not None:
-        routes += following.routes(manager.center, limits)
+    if changes is not None:
+        routes += changes.routes(manager.center, limits)
     if config.jobmanager.compute:
         routes_of = load_plugin(APIS, "quantum-inspire", _BUILT_IN)
         routes.append(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-    from qslurm.c2.jobmanager.job_changes import Following
+    from qslurm.c2.jobmanager.changes_api import ChangesApi
     from qslurm.wire.credentials import Identity
 
 GRACE_S = 5
@@ -65,9 +65,9 @@ def serve(config: C2Config) -> None:
     configure("jobmanager")
     logging.getLogger("uvicorn.error").addFilter(AtMost(MOST_LINES))
     host, port = parse_listen(config.jobmanager.listen)
-    with _followed(config) as following, answering_metrics(config):
-        dismiss = following.dismiss if following else _nobody_waits
-        server = _server(make_app(config, following), host, port, dismiss)
+    with _changes_api(config) as changes, answering_metrics(config):
+        dismiss = changes.dismiss if changes else _nobody_waits
+        server = _server(make_app(config, changes), host, port, dismiss)
         # uvicorn raises the signal again when it is done; by then there is nothing left to interrupt.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -81,18 +81,18 @@ def serve(config: C2Config) -> None:
 
 
 @contextmanager
-def _followed(config: C2Config) -> Iterator[Following | None]:
+def _changes_api(config: C2Config) -> Iterator[ChangesApi | None]:
     """What centers follow their jobs by, if the configuration has it."""
     if not config.jobmanager.feed:
         yield None
         return
-    from qslurm.c2.jobmanager.job_changes import Following
+    from qslurm.c2.jobmanager.changes_api import ChangesApi
 
-    following = Following(config)
+    changes = ChangesApi(config)
     try:
-        yield following
+        yield changes
     finally:
-        following.close()
+        changes.close()
 
 
 def _nobody_waits() -> None:

@@ -16,10 +16,10 @@ import requests
 from qslurm.c2.config.dispatcher import DispatcherConfig
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.config.jobmanager import JobManagerConfig
-from qslurm.c2.jobmanager import job_changes
+from qslurm.c2.jobmanager import changes_api
 from qslurm.c2.jobmanager.center_changes import CenterChanges
+from qslurm.c2.jobmanager.changes_api import ChangesApi
 from qslurm.c2.jobmanager.feed_server import Feed
-from qslurm.c2.jobmanager.job_changes import Following
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
@@ -126,10 +126,10 @@ def feed(manager: Manager, served: tuple[Switch, str], home: Path, keys: TokensC
         jobmanager=JobManagerConfig(feed=str(path)),
         tokens=keys,
     )
-    following = Following(config)
-    served[0].app = make_app(config, following)
+    changes = ChangesApi(config)
+    served[0].app = make_app(config, changes)
     yield path
-    following.close()
+    changes.close()
     assert not path.exists()
 
 
@@ -170,7 +170,7 @@ def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_onc
 def test_a_center_hears_of_its_own_jobs_only(
     feed: Path, alice: Center, lumi: Center, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_changes, "FRESH_S", 0.01)
+    monkeypatch.setattr(changes_api, "FRESH_S", 0.01)
     gate = Gate(feed)
     telling = gate.has(row(1), row(2, "lumi", priority=9), row(3, "stranger"))
     assert (ids(alice.hears()), ids(lumi.hears())) == ([1], [2])
@@ -202,16 +202,16 @@ def test_a_list_has_what_was_submitted_a_moment_ago(feed: Path, alice: Center) -
 def test_without_a_gate_nobody_waits_long_and_all_is_well_when_it_is_back(
     feed: Path, alice: Center, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_changes, "BEGIN_S", 0.05)
+    monkeypatch.setattr(changes_api, "BEGIN_S", 0.05)
     answer = alice.asks("/v1/changes", wait=50).result(60)
     assert answer.status_code == 503
     assert "slurmrestd may" in answer.json()["error"]["hint"]
-    monkeypatch.setattr(job_changes, "BEGIN_S", 60.0)
+    monkeypatch.setattr(changes_api, "BEGIN_S", 60.0)
     gate = Gate(feed)
     telling = gate.has(row(1))
     assert ids(alice.hears()) == [1]
     gate.says(Trouble("slurmctld does not answer"))
-    monkeypatch.setattr(job_changes, "BEGIN_S", 0.05)
+    monkeypatch.setattr(changes_api, "BEGIN_S", 0.05)
     while (answer := alice.asks("/v1/changes", since=alice.since).result(60)).status_code == 200:
         pass  # the gate's word is on its way
     assert "slurmctld does not answer" in answer.json()["error"]["message"]
@@ -226,12 +226,12 @@ def test_one_question_too_many_has_the_oldest_answered(feed: Path, alice: Center
     lumi.hears()
     others = lumi.asks("/v1/changes", since=lumi.since, wait=50)
     asked = [
-        alice.asks("/v1/changes", since=alice.since, wait=50) for _ in range(job_changes.MOST_WAITING + 1)
+        alice.asks("/v1/changes", since=alice.since, wait=50) for _ in range(changes_api.MOST_WAITING + 1)
     ]
     early = next(one for one in _done_first(asked))
     assert early.json()["jobs"] == []
     gate.says(Update([row(1, state="RUNNING"), row(2, "lumi")]))
-    assert sorted(len(one.result(60).json()["jobs"]) for one in asked) == [0] + [1] * job_changes.MOST_WAITING
+    assert sorted(len(one.result(60).json()["jobs"]) for one in asked) == [0] + [1] * changes_api.MOST_WAITING
     assert ids(others.result(60).json()) == [2]
     telling.join(60)
     gate.hangs_up()
@@ -332,7 +332,7 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
 
 
 def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
-    with pytest.raises(UnreachableError, match="can't listen"):
+    with pytest.raises(UnreachableError, match="cannot listen"):
         Feed(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
     with pytest.raises(ConfigError, match="no user"):
         Feed(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)

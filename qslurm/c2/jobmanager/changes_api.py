@@ -61,7 +61,7 @@ class _Waiter:
         self.event.set()
 
 
-class Following:
+class ChangesApi:
     """The endpoints. They wait, so they run in the event loop. It listens to the gate until it is closed."""
 
     def __init__(self, config: C2Config) -> None:
