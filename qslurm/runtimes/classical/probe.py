@@ -16,7 +16,8 @@ PATIENCE_S = 10.0
 def why_not(user: int | None = None, *, patience_s: float = PATIENCE_S) -> str:
     """What stands in the way of confining jobs on this host, for root's service or as a user; "" if nothing does.
 
-    Tried in a process of its own, by the configuration that QSLURM_C2_CONFIG names.
+    Tried in a process of its own, by the configuration that QSLURM_C2_CONFIG names. TimeoutError if that takes longer
+    than `patience_s`: it says nothing of the host but that it is busy.
     """
     try:
         done = subprocess.run(
@@ -24,6 +25,8 @@ def why_not(user: int | None = None, *, patience_s: float = PATIENCE_S) -> str:
             capture_output=True, text=True, timeout=patience_s, check=False, cwd="/",
             user=user, group=user, extra_groups=None if user is None else [],
         )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"not tested within {patience_s:g} s") from None
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return "" if done.returncode == 0 else done.stderr.strip()[-500:] or f"exit code {done.returncode}"

@@ -26,6 +26,7 @@ from qslurm.doctor import daemons
 from qslurm.doctor.c1 import agent_findings, c1_checks, reach_checks
 from qslurm.doctor.c2 import NEEDS, c2_checks
 from qslurm.doctor.findings import Finding, fail, ok, patience, run
+from qslurm.doctor.node import node_checks
 from qslurm.errors import UnreachableError
 from qslurm.runtimes.classical.warm.status import ask_service
 from qslurm.tokens.secret import Secret
@@ -76,6 +77,12 @@ def test_what_fails_because_something_else_does_is_not_blamed() -> None:
 )
 def test_what_waits_for_a_cpu_is_slow_and_not_dead(load: float, cpus: int, seconds: float) -> None:
     assert patience(load, cpus) == seconds
+
+
+def test_a_node_too_busy_to_test_confinement_in_time_is_not_called_broken(tmp_path: Path) -> None:
+    config = C2Config(runtimes=RuntimesConfig(socket=str(tmp_path / "warm")))
+    (found,) = node_checks(config, patience_s=0.0)["confinement"]()
+    assert (found.state, found.what) == ("warn", "not tested within 0 s: this node is busy")
 
 
 def test_a_bug_in_a_check_is_not_hidden() -> None:
