@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from qslurm.c2.config.dispatcher import RemoteConfig, SessionsConfig
 from qslurm.c2.dispatcher.authenticated_requests import AuthenticatedRequests
 from qslurm.c2.dispatcher.backend_status import Backends
-from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.listeners.listeners import Listeners
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.pool import assignment
@@ -58,6 +57,7 @@ from qslurm.protocol.messages import (
     SetBackend,
 )
 from qslurm.runtimes.lanes.leases import Leases
+from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.runtimes.quantum.pool import RuntimePool
 from qslurm.runtimes.quantum.pool_process import Runtime
 from qslurm.runtimes.quantum.process_starter import Starter
@@ -114,11 +114,11 @@ class Server:
                 not limits.only_own_job or peer.job() == registry.tasks[task].job.job_id
             )
 
-        door = LaneListener(may_have_lane)
+        lane_listener = LaneListener(may_have_lane)
         self._listeners = Listeners(  # first: its port may be taken
             limits.trusted | {0, os.getuid()},
             _session_server(callers, registry),
-            door,
+            lane_listener,
             only_own_job=limits.only_own_job,
         )
         self._registry = registry
@@ -137,7 +137,7 @@ class Server:
             RemoteRuntimes(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
         )
         self._all_runtimes = AllRuntimes(self._pool, self._remotes)
-        self._leases = Leases(RegisteredTasks(registry), self._pool, door)
+        self._leases = Leases(RegisteredTasks(registry), self._pool, lane_listener)
         self._idle = Idle(registry)
         self._backends = Backends(registry, self._leases.in_use)
         self._answers = Replies(self._listeners.send)
@@ -148,7 +148,7 @@ class Server:
             registry,
             leases=self._leases,
             idle=self._idle,
-            door=door,
+            lane_listener=lane_listener,
             answers=self._answers,
             send=self._listeners.send,
             is_of_job=self._listeners.is_of_job,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.replies import Replies, To
 from qslurm.c2.dispatcher.tasks import step_sessions
@@ -15,6 +14,7 @@ from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
 from qslurm.runtimes.lanes.leases import Leases
+from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.server import Address, Connection
 
 _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
@@ -32,7 +32,7 @@ class StepRequests:
         *,
         leases: Leases,
         idle: Idle,
-        door: LaneListener,
+        lane_listener: LaneListener,
         answers: Replies,
         send: Callable[[To, Message], None],
         is_of_job: Callable[[Connection, int], bool],
@@ -40,7 +40,7 @@ class StepRequests:
         self._registry = registry
         self._leases = leases
         self._idle = idle
-        self._door = door
+        self._lane_listener = lane_listener
         self._answers = answers
         self._send = send
         self._is_of_job = is_of_job
@@ -85,13 +85,13 @@ class StepRequests:
             self._answers.wait((message.task, message.seq), address, time.monotonic())
 
     def handle_lane_message(self, task: int, data: bytes) -> None:
-        """Who has shown at the door whose client it is may hand in the task's final result there, and nothing else."""
+        """Who has shown whose client it is may hand in the task's final result there, and nothing else."""
         try:
             message: Message | None = decode_request(data)
         except InvalidInputError:
             message = None
         if not isinstance(message, Conclude) or message.task != task or self._registry.trouble:
-            self._door.send_away(task)  # if it meant well, it asks again elsewhere
+            self._lane_listener.send_away(task)  # if it meant well, it asks again elsewhere
         elif task in self._registry.tasks:
             self._answer(task, step_sessions.conclude(self._registry, message))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.replies import To
@@ -14,6 +13,7 @@ from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Message, Pending, Refused
 from qslurm.runtimes.lanes.client import door_of
+from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.frames import SIGNED_SLACK, FrameError, open_signed
 from qslurm.wire.limits import Limits
 from qslurm.wire.server import Address, Connection, Server

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from qslurm.c2.config.dispatcher import BackendConfig
 from qslurm.c2.dispatcher import status_views as views
 from qslurm.c2.dispatcher.backend_status import Backends
-from qslurm.c2.dispatcher.listeners.lane_listener import LaneListener
 from qslurm.c2.dispatcher.reservation_requests import order
 from qslurm.c2.dispatcher.status_views import StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
@@ -26,6 +25,7 @@ from qslurm.c2.store.store import Store
 from qslurm.errors import PermissionDeniedError
 from qslurm.protocol.messages import Admit, Executed, GetStatus, Reserve, Status
 from qslurm.runtimes.lanes.leases import Leases
+from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.runtimes.quantum.pool import RuntimePool
 from tests.unit.c2.scheduling.test_backend_queue import Clerk
 
