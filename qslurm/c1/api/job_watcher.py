@@ -42,11 +42,20 @@ class _Watched:
 class JobWatcher:
     """Asks for each job as often as `qslurm wait` does, and when somebody says that it has changed.
 
-    The thread lives while there is something to wait for.
+    The thread lives while there is something to wait for. `delay` is the time until the next look at a job that has
+    been waited for so long, `least_pause_s` that between two looks; a C2 that does not answer is given `patience_s`.
     """
 
-    def __init__(self, settle: Settle) -> None:
+    def __init__(
+        self,
+        settle: Settle,
+        *,
+        delay: Callable[[float], float] = next_delay,
+        least_pause_s: float = LEAST_PAUSE_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._settle = settle
+        self._delay, self._least_pause_s, self._patience_s = delay, least_pause_s, patience_s
         self._waiting: list[_Watched] = []
         self._looked_at: _Watched | None = None
         self._look_again = False
@@ -60,7 +69,7 @@ class JobWatcher:
         now = time.monotonic()
         with self._changed:
             self._number += 1
-            watched = _Watched(now + next_delay(0), self._number, job, since=now, heard=now)
+            watched = _Watched(now + self._delay(0), self._number, job, since=now, heard=now)
             heapq.heappush(self._waiting, watched)
             if self._thread is None:
                 # A daemon: a program that ends does not wait for jobs that C2 keeps anyway.
@@ -99,10 +108,10 @@ class JobWatcher:
                 continue
             now = time.monotonic()
             with self._changed:
-                watched.due = 0.0 if self._look_again else now + next_delay(now - watched.since)
+                watched.due = 0.0 if self._look_again else now + self._delay(now - watched.since)
                 heapq.heappush(self._waiting, watched)
                 self._looked_at = None
-                self._changed.wait_for(lambda: self._closed, LEAST_PAUSE_S)
+                self._changed.wait_for(lambda: self._closed, self._least_pause_s)
 
     def _next(self) -> _Watched | None:
         """The job whose turn it is, when it is; None when there is nothing to do any more."""
@@ -121,7 +130,7 @@ class JobWatcher:
             result = self._settle(watched.job)
         except UnreachableError as error:
             silent_s = time.monotonic() - watched.heard
-            if silent_s <= PATIENCE_S:
+            if silent_s <= self._patience_s:
                 return False
             watched.job.set_exception(
                 UnreachableError(

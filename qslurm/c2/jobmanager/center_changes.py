@@ -51,8 +51,8 @@ class CenterChanges:
     `prefix` begins the Slurm user of each center; other users' jobs only count in line.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, kept: int = KEPT, slack: int = SLACK) -> None:
+        self._prefix, self._kept, self._slack = prefix, kept, slack
         self._epoch = secrets.token_hex(8)
         self._centers: dict[str, _Center] = {}
         self.table = JobTable()
@@ -68,7 +68,7 @@ class CenterChanges:
                 touched.add(self._put(now))
         touched.discard("")
         for name in touched:
-            _compact(self._centers[name])
+            _compact(self._centers[name], self._kept, self._slack)
         return touched
 
     def page(self, center: str, since: str, most: int = PAGE) -> Page:
@@ -133,13 +133,13 @@ class CenterChanges:
         return job.user.removeprefix(self._prefix) if job.user.startswith(self._prefix) else ""
 
 
-def _compact(center: _Center) -> None:
+def _compact(center: _Center, kept: int, slack: int) -> None:
     """Forget what nobody needs, once it is as much as what somebody does."""
     gone = len(center.changed) - len(center.jobs)
-    if gone <= 2 * KEPT and len(center.log) <= 2 * len(center.changed) + SLACK:
+    if gone <= 2 * kept and len(center.log) <= 2 * len(center.changed) + slack:
         return
     center.log = [(at, job_id) for at, job_id in center.log if center.changed[job_id] == at]
-    too_many = gone - KEPT
+    too_many = gone - kept
     if too_many > 0:
         old = [entry for entry in center.log if entry[1] not in center.jobs][:too_many]
         for at, job_id in old:

@@ -39,11 +39,9 @@ def agent():
     return Agent()
 
 
-def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent, monkeypatch):
-    monkeypatch.setattr("qslurm.c1.connection.polling.FIRST_DELAY_S", 3600.0)
-    monkeypatch.setattr("qslurm.c1.connection.polling.LONGEST_DELAY_S", 3600.0)
+def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent):
     known = {}
-    watcher = JobWatcher(lambda job: known.get(job.id))
+    watcher = JobWatcher(lambda job: known.get(job.id), delay=lambda _: 3600.0)
     listener = Listener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
     first, second = Job(None, 1), Job(None, 2)
     for job in (first, second):

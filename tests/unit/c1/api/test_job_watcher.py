@@ -3,14 +3,15 @@
 import asyncio
 import threading
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import closing
 
 import pytest
 
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.result import Result
-from qslurm.c1.connection import polling
 from qslurm.errors import JobCancelledError, JobFailedError, UnreachableError
+from tests.unit.waiting import until
 
 PATIENCE_S = 30
 
@@ -41,17 +42,20 @@ def c2():
     return C2()
 
 
-@pytest.fixture
-def watched(c2, monkeypatch):
-    monkeypatch.setattr(polling, "FIRST_DELAY_S", 0.001)
-    monkeypatch.setattr("qslurm.c1.api.job_watcher.LEAST_PAUSE_S", 0.001)
-    watcher = JobWatcher(c2.settle)
+def watching(c2, **options):
+    watcher = JobWatcher(c2.settle, delay=lambda _: 0.001, least_pause_s=0.001, **options)
 
     def watch(job_id):
         job = Job(c2, job_id)
         watcher.add(job)
         return job
 
+    return watcher, watch
+
+
+@pytest.fixture
+def watched(c2):
+    watcher, watch = watching(c2)
     yield watch
     watcher.close()
 
@@ -80,17 +84,20 @@ def test_waiting_may_end_before_the_job_does(c2, watched):
     assert job.result(PATIENCE_S).job_id == 1
 
 
-def test_a_silence_of_c2_is_waited_out_and_a_long_one_reported(c2, watched, monkeypatch):
+def test_a_silence_of_c2_is_waited_out(c2, watched):
     c2.known[1] = UnreachableError("C2 is silent.")
     job = watched(1)
-    c2_was_asked = threading.Event()
-    settle = c2.settle
-    monkeypatch.setattr(c2, "settle", lambda job: (c2_was_asked.set(), settle(job))[1])
-    c2_was_asked.wait(0.05)
+    until(lambda: c2.looks > 3)
     assert not job.done()
-    monkeypatch.setattr("qslurm.c1.api.job_watcher.PATIENCE_S", 0.0)
-    with pytest.raises(UnreachableError, match="the job goes on"):
-        job.result(PATIENCE_S)
+    c2.known[1] = Result(1, "circuit")
+    assert job.result(PATIENCE_S).job_id == 1
+
+
+def test_a_long_silence_of_c2_is_reported(c2):
+    c2.known[1] = UnreachableError("C2 is silent.")
+    watcher, watch = watching(c2, patience_s=0.0)
+    with closing(watcher), pytest.raises(UnreachableError, match="the job goes on"):
+        watch(1).result(PATIENCE_S)
 
 
 def test_what_nobody_expected_is_heard_by_who_waits(c2, watched):

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c2.jobmanager import center_changes
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.protocol.feed import Update
 from qslurm.slurm.job_info import JobInfo
@@ -54,30 +53,27 @@ changes = st.tuples(
 @pytest.mark.parametrize("kept", [1, 1000])
 @given(steps=st.lists(changes, max_size=60))
 def test_whoever_follows_has_what_there_is(kept: int, steps: list[tuple[str, int, str, str]]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(center_changes, "KEPT", kept)
-        patch.setattr(center_changes, "SLACK", 3)
-        table, there = CenterChanges("center_"), dict[int, JobInfo]()
-        one, late = Follower(table, "snellius"), Follower(table, "snellius")
-        for what, job_id, center, state in steps:
-            match what:
-                case "put":
-                    there[job_id] = row(job_id, center, state)
-                    table.apply(Update([there[job_id]]))
-                case "gone":
-                    there.pop(job_id, None)
-                    table.apply(Update(gone=[job_id]))
-                case "all":
-                    there = {job_id: row(job_id, center, state)}
-                    table.apply(Update(list(there.values()), reset=True))
-                case "ask":
-                    one.ask()
-                case "late":
-                    late.ask(1)
-        own = {job_id: job for job_id, job in there.items() if job.user == "center_snellius"}
-        assert one.catch_up() == own
-        assert late.catch_up() == own
-        assert {job.job_id: job for job in table.jobs("snellius")} == own
+    table, there = CenterChanges("center_", kept=kept, slack=3), dict[int, JobInfo]()
+    one, late = Follower(table, "snellius"), Follower(table, "snellius")
+    for what, job_id, center, state in steps:
+        match what:
+            case "put":
+                there[job_id] = row(job_id, center, state)
+                table.apply(Update([there[job_id]]))
+            case "gone":
+                there.pop(job_id, None)
+                table.apply(Update(gone=[job_id]))
+            case "all":
+                there = {job_id: row(job_id, center, state)}
+                table.apply(Update(list(there.values()), reset=True))
+            case "ask":
+                one.ask()
+            case "late":
+                late.ask(1)
+    own = {job_id: job for job_id, job in there.items() if job.user == "center_snellius"}
+    assert one.catch_up() == own
+    assert late.catch_up() == own
+    assert {job.job_id: job for job in table.jobs("snellius")} == own
 
 
 def test_only_the_centers_whose_jobs_have_changed_are_told() -> None:
