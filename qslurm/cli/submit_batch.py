@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+import msgspec
 
 from qslurm.c1.queries.job_ids import JobRef
 from qslurm.c1.submission.backend_limits import Limits, limits_of, nothing_known
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     """By the place of a file in the user's list, and how many of its tasks come before."""
 
 
-@dataclass(frozen=True)
-class How:
+class How(msgspec.Struct, frozen=True):
     """What `qslurm submit` was asked beside what each job is to be."""
 
     separate: bool = False
@@ -51,8 +50,7 @@ class How:
     then_if: Literal["ok", "any", "failed"] = "ok"
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """A package, what C2 has said to it, and how it is waited for."""
 
     package: Package

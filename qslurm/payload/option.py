@@ -7,9 +7,10 @@ arguments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
 
 Place = Literal["submit", "session", "file", "python", "python session"]
 """Where an option may stand: two commands, a `#QSLURM` line, Center.submit and Center.map, Center.session."""
@@ -24,8 +25,7 @@ Type = Literal["text", "flag", "whole", "seconds", "texts", "values"]
 MOST_SECONDS = 1e9
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """What is declared of an option, beside its field's type and default.
 
     `name` is what it is called in commands (default: the field's name), `short` sbatch's letter for it, `default` what
@@ -46,8 +46,7 @@ class Option:
     may_be_empty: bool = False
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True):
     """An option and its field."""
 
     field: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ MOST_BYTES = 1024 * 1024
 """Of the files in one array: each task's hooks read them all, to find their own."""
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(msgspec.Struct, frozen=True):
     """One request to C2, and the places of its files in the user's list; of an array, in the order of its tasks.
 
     `part` is what is asked for by a sweep that is sent in parts.
