@@ -22,6 +22,7 @@ from qslurm.protocol.session_frames import (
 )
 from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
 from qslurm.wire.peer import peer_uid
+from qslurm.wire.unix_socket import connected_unix
 
 CONNECT_S = 10.0
 """For each of: connecting, the handshake, the answer to Hello."""
@@ -109,15 +110,10 @@ def connect_unix(path: str) -> socket.socket:
     """A connection to who holds a session on this host; PermissionError if that is another user."""
     import os
 
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        link.settimeout(CONNECT_S)
-        link.connect(path)
-        if peer_uid(link) not in {0, os.getuid()}:
-            raise PermissionError(f"{path} belongs to another user")
-    except OSError:
+    link = connected_unix(path, CONNECT_S)
+    if peer_uid(link) not in {0, os.getuid()}:
         link.close()
-        raise
+        raise PermissionError(f"{path} belongs to another user")
     return link
 
 

@@ -9,11 +9,11 @@ numbered itself, and gets what that gave.
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -27,7 +27,8 @@ from qslurm.protocol.dispatcher_frames import decode_request, encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Conclude, Done, Execute, Executed, Message, Refused
 from qslurm.protocol.session_frames import BEAT_S, QUESTION_LIMIT, hellos
 from qslurm.runtimes.interface import Outcome
-from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
+from qslurm.wire.blocking import BlockingConnection
+from qslurm.wire.frames import NO_REQUEST
 from qslurm.wire.peer import peer_uid
 
 VARIABLE = "QSLURM_SESSION"
@@ -35,7 +36,6 @@ VARIABLE = "QSLURM_SESSION"
 
 _LINKS = 1024  # at a time
 _REMEMBERED = 2 * OPEN_IN_SESSION  # answers for each process; it has half as many questions under way
-_READ = 256 * 1024
 _TAKE_S = 30.0  # a process that takes no answers for so long has lost its link
 
 
@@ -91,32 +91,27 @@ class SharedSession:
             if peer_uid(link) not in {0, os.getuid()} or not self._room.acquire(blocking=False):
                 link.close()
                 continue
-            link.settimeout(_TAKE_S)
             threading.Thread(
                 target=self._serve, args=(link,), name="qslurm-handover-link", daemon=True
             ).start()
 
     def _serve(self, link: socket.socket) -> None:
-        lock, frames = threading.Lock(), FrameReader(QUESTION_LIMIT)
+        lock = threading.Lock()
         visitor: _Visitor | None = None
-        with link:
+        with BlockingConnection(link, QUESTION_LIMIT) as connection:
             try:
                 while True:
-                    if not select.select([link], [], [], BEAT_S)[0]:
-                        _send(link, lock, NO_REQUEST, b"")
+                    try:
+                        number, body = connection.receive(time.monotonic() + BEAT_S)
+                    except TimeoutError:
+                        _send(connection, lock, NO_REQUEST, b"")
                         continue
-                    piece = link.recv(_READ)
-                    if not piece:
-                        return
-                    frames.feed(piece)
-                    while (taken := frames.take()) is not None:
-                        number, body = taken
-                        if visitor is None:
-                            visitor = self._visitor(hellos.decode(body).secret)
-                            _send(link, lock, NO_REQUEST, encode(self._client.attached))
-                        else:
-                            self._take(visitor, partial(_answer, link, lock, number), decode_request(body))
-            except (OSError, ValueError, QslurmError):  # what can't be decoded is a ValueError
+                    if visitor is None:
+                        visitor = self._visitor(hellos.decode(body).secret)
+                        _send(connection, lock, NO_REQUEST, encode(self._client.attached))
+                    else:
+                        self._take(visitor, partial(_answer, connection, lock, number), decode_request(body))
+            except (OSError, EOFError, ValueError, QslurmError):  # what can't be decoded is a ValueError
                 return  # who comes again asks again
             finally:
                 self._room.release()
@@ -184,13 +179,13 @@ def _executed(seq: int, future: Future[Outcome]) -> Message:
     )
 
 
-def _answer(link: socket.socket, lock: threading.Lock, number: int, message: Message) -> None:
+def _answer(connection: BlockingConnection, lock: threading.Lock, number: int, message: Message) -> None:
     try:
-        _send(link, lock, number, encode(message))
+        _send(connection, lock, number, encode(message))
     except (OSError, ValueError):
         return  # it has left
 
 
-def _send(link: socket.socket, lock: threading.Lock, number: int, body: bytes) -> None:
+def _send(connection: BlockingConnection, lock: threading.Lock, number: int, body: bytes) -> None:
     with lock:
-        link.sendall(frame(number, body))
+        connection.send(body, time.monotonic() + _TAKE_S, number=number)

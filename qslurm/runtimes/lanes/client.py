@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 import time
 
 import msgspec
@@ -20,6 +19,7 @@ from qslurm.protocol.messages import Conclude, Execute, Executed, Message
 from qslurm.runtimes.lanes.service import fits_lane
 from qslurm.runtimes.lanes.shared_memory import Lane
 from qslurm.wire.frames import OVERHEAD, FrameReader, frame
+from qslurm.wire.unix_socket import connected_unix
 
 DOOR_LIMIT = 64 * 1024
 """Bytes of what is said at the door; a larger final result goes by the dispatcher's other socket."""
@@ -49,15 +49,11 @@ def door_of(dispatcher_socket: str) -> str:
 
 def knock(dispatcher_socket: str) -> socket.socket | None:
     """A connection to the dispatcher's door; None if it has none: then there are no lanes."""
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # others may keep it from its turn, but not for long: it can do without a lane
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
-        door.connect(door_of(dispatcher_socket))
+        return connected_unix(door_of(dispatcher_socket), 1.0)
     except OSError:
-        door.close()
         return None
-    return door
 
 
 class LaneClient:

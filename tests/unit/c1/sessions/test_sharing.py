@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
 import pytest
@@ -135,7 +135,8 @@ def test_who_talks_nonsense_loses_only_its_own_connection(handover: SharedSessio
         link.settimeout(30)
         link.connect(str(handover.path))
         link.sendall(b"\xff" * 100)
-        assert link.recv(10) == b""
+        with suppress(ConnectionResetError):  # what it had still to say was not read
+            assert link.recv(10) == b""
     with Session.current() as qi:
         assert qi.execute_circuit(CIRCUIT, 1).results == {"01": 1}
 
