@@ -31,7 +31,7 @@ c2_config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="QSLURM_C2_CONFIG",
     show_default="/etc/qslurm/c2.toml",
-    help="C2's configuration.",
+    help="C2's configuration file.",
 )
 
 reason_option = click.option(
@@ -40,7 +40,7 @@ reason_option = click.option(
     default="",
     show_default=False,
     metavar="TEXT",
-    help="Why, for whoever looks.",
+    help="Reason to show, as in scontrol.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -95,7 +95,7 @@ class JobId(click.ParamType["JobRef"]):
         except InvalidInputError as error:
             self.fail(error.message, param, ctx)
         if (job.platform or job.key) and not self._anywhere:
-            self.fail(f"{str(job)[:40]!r} is not a job id.", param, ctx)
+            self.fail(f"Invalid job id {str(job)[:40]!r}.", param, ctx)
         return job
 
 
@@ -112,7 +112,7 @@ class Seconds(click.FloatRange):
         """The number of seconds; a usage error for anything else."""
         seconds = float(super().convert(value, param, ctx))
         if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+            self.fail(f"Invalid number of seconds {value!r}.", param, ctx)
         return seconds
 
 
@@ -186,8 +186,8 @@ class CenterFlags:
         said = self.platform
         if job.platform and said and job.platform != said:
             raise InvalidInputError(
-                f"Job {job} is of platform {job.platform}, and --platform says {said}.",
-                hint="Leave one of them out.",
+                f"Job {job} is on platform {job.platform}, but --platform is {said}.",
+                hint="Use only one of them.",
             )
         config = self.platforms.config(job.platform)
         if config.platform not in self._opened:
@@ -206,7 +206,7 @@ class CenterFlags:
             return error
         here = self._asked.platform or self.platforms.default
         other = next(name for name in self.platforms.names if name != here)
-        there = f"only platform {here} was asked; a job of {other} is called {other}:{self._asked.job_id}."
+        there = f"only platform {here} was queried; use {other}:{self._asked.job_id} for a job on {other}."
         return UnknownJobError(error.message, hint=f"{error.hint} {there[0].upper()}{there[1:]}".strip())
 
 
@@ -235,21 +235,27 @@ platform_option = click.option(
     "-M",
     type=PlatformName(),
     metavar="NAME",
-    help="The platform, where several are configured (else QSLURM_PLATFORM, or the config).",
+    help="Platform, if several are configured (else QSLURM_PLATFORM, or the configuration).",
 )
 
 _CENTER_OPTIONS = (
     platform_option,
-    click.option("--url", metavar="URL", help="C2's slurmrestd (else QSLURM_C2_URL, or the config)."),
-    click.option("--user", metavar="NAME", help="The center's user on C2 (else QUSER, or the config)."),
+    click.option(
+        "--url", metavar="URL", help="URL of C2's slurmrestd (else QSLURM_C2_URL, or the configuration)."
+    ),
+    click.option(
+        "--user", metavar="NAME", help="The center's user on C2 (else QUSER, or the configuration)."
+    ),
     click.option(
         "--token-file",
         metavar="FILE",
-        help="The center's token (else SLURM_JWT, QSLURM_TOKEN_FILE, or the config).",
+        help="File with the center's token (else SLURM_JWT, QSLURM_TOKEN_FILE, or the configuration).",
     ),
-    click.option("--api-version", metavar="VERSION", help="slurmrestd's API version, or auto."),
+    click.option("--api-version", metavar="VERSION", help="API version of slurmrestd, or auto."),
     click.option(
-        "--results-url", metavar="URL", help="C2's job manager (else QSLURM_RESULTS_URL, or the config)."
+        "--results-url",
+        metavar="URL",
+        help="URL of C2's job manager (else QSLURM_RESULTS_URL, or the configuration).",
     ),
 )
 

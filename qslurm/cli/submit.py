@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     is_flag=True,
-    help="With --wait: keep the jobs when the job on C1 that waits for them ends.",
+    help="With --wait: do not cancel the jobs when the waiting job on C1 ends.",
 )
 @click.option(
     "--then",
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     "timeout_s",
     type=Seconds(),
     metavar="SECONDS",
-    help="With --wait: stop waiting after this time; the jobs go on, and the exit code is 8.",
+    help="With --wait: stop waiting after this time, with exit code 8; the jobs continue.",
 )
 @click.option(
-    "--separate", is_flag=True, help="Submit each of many files as a job of its own, not as an array."
+    "--separate", is_flag=True, help="Submit each of several files as a separate job, not as one array."
 )
 @click.option("--parsable", is_flag=True, help="Print only the job id.")
-@click.option("--dry-run", is_flag=True, help="Print the payload and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the payload without submitting it.")
 @json_option
 @center_options
 def submit(
@@ -138,12 +138,12 @@ def _refuse_idle_options(
 ) -> None:
     """UsageError for options that have no effect beside each other."""
     if many and then:
-        raise click.UsageError("--then takes one file; an array or a sweep is one job with one follow-up.")
+        raise click.UsageError("--then takes one file; an array or a sweep counts as one job.")
     if then and wait:
         raise click.UsageError("--then and --wait are mutually exclusive.")
     if then_if and not then:
-        raise click.UsageError("--then-if needs --then.")
+        raise click.UsageError("--then-if requires --then.")
     if timeout and not wait:
-        raise click.UsageError("--timeout needs --wait.")
+        raise click.UsageError("--timeout requires --wait.")
     if keep and not wait:
-        raise click.UsageError("--keep needs --wait.")
+        raise click.UsageError("--keep requires --wait.")

@@ -123,7 +123,7 @@ def _sent(
     with _progress(len(files)) as update, _interrupted(batch):
         sent = batch.send(connection, connect, on_begin=begins, on_done=done)
     if len(sent) > len(files) == 1:
-        note("C2 takes no array of so many tasks, so the sweep was sent as several.")
+        note("C2 does not accept an array this large, so the sweep was submitted as several arrays.")
     return [Sent(package, outcome, bound.get((package.members, package.skip))) for package, outcome in sent]
 
 
@@ -134,12 +134,12 @@ def _interrupted(batch: Batch) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if len(batch.packages) > 1:
-            note("\nSome files were sent; `qslurm queue --me` lists their jobs.")
+            note("\nSome files were submitted; `qslurm queue --me` lists their jobs.")
         else:
             from qslurm.c1.queries.jobs import how_to_look
 
             look = how_to_look(batch.packages[0].payload)
-            note(f"\nThe job was being sent, and C2 may have it. {look}")
+            note(f"\nInterrupted while submitting: C2 may have the job. {look}")
         raise
 
 

@@ -229,7 +229,7 @@ def answers(
     finally:
         connection.close()
     if well and status not in well:
-        return fail(name, f"says {status} at {address}", f"journalctl -u {unit}")
+        return fail(name, f"answers HTTP {status} at {address}", f"journalctl -u {unit}")
     return ok(name, f"answers at {address}")
 
 

@@ -37,7 +37,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     variables: Annotated[
         Mapping[str, Any],
         Option(
-            "A value for {{ NAME }} in a circuit, for qi.parameters, for the template; may be repeated.",
+            "Value of {{ NAME }} in a circuit, of qi.parameters, or of a template variable; may be repeated.",
             name="set",
             metavar="NAME=VALUE",
             places=(*JOB, "session"),
@@ -47,7 +47,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     backend: Annotated[
         str | None,
         Option(
-            "The quantum backend, such as qx or spin2; any: the first free one that fits.",
+            "Quantum backend, for example qx; any: the first free one that fits.",
             short="b",
             places=LOOP,
         ),
@@ -55,7 +55,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     qubits: Annotated[
         int | None,
         Option(
-            "For --backend any: how many qubits the job needs.",
+            "Qubits needed, for --backend any.",
             metavar="N",
             default="the circuit's",
             least=1,
@@ -80,7 +80,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     shots: Annotated[
         int | None,
         Option(
-            "Shots of a circuit.",
+            "Number of shots of a circuit.",
             short="s",
             metavar="N",
             default="the backend's",
@@ -88,12 +88,14 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             places=(*JOB, "session"),
         ),
     ] = None
-    seed: Annotated[int | None, Option("Seed of an emulator.", metavar="N", places=LOOP)] = None
+    seed: Annotated[
+        int | None, Option("Seed of an emulator, for reproducible results.", metavar="N", places=LOOP)
+    ] = None
     raw_data: Annotated[bool, Option("Keep each shot's bits, not only their counts.")] = False
     time_limit: Annotated[
         str | None,
         Option(
-            "Time limit, written as for sbatch.",
+            "Time limit, as for sbatch.",
             name="time",
             short="t",
             metavar="LIMIT",
@@ -104,7 +106,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     qpu_seconds: Annotated[
         float | None,
         Option(
-            "End the job when its circuits have kept the backend busy for this long.",
+            "End the job when its circuits have used this much backend time.",
             metavar="SECONDS",
             default="the backend's",
             places=LOOP,
@@ -122,7 +124,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     dependency: Annotated[
         str | None,
         Option(
-            "Start after other jobs of C2, such as afterok:12; as for sbatch.",
+            "Start after other jobs on C2, as for sbatch, for example afterok:12.",
             short="d",
             metavar="LIST",
             slurm="dependency",
@@ -132,7 +134,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     array: Annotated[
         str | None,
         Option(
-            "A job for each index, such as 0-9 or 0-99%4.",
+            "Submit an array with these indexes, for example 0-9 or 0-99%4.",
             short="a",
             metavar="INDEXES",
             slurm="array",
@@ -142,7 +144,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     sweep: Annotated[
         tuple[str, ...],
         Option(
-            "A job for each value of {{ NAME }}: FROM:TO:STEP, FROM:TO/COUNT or a list; several make a grid.",
+            "Submit a task for each value of {{ NAME }}: FROM:TO:STEP, FROM:TO/COUNT or a list; several make a grid.",
             metavar="NAME=VALUES",
             slurm="array",
             decides_start=True,
@@ -151,7 +153,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     begin: Annotated[
         str | None,
         Option(
-            "Start no earlier, such as 16:00, now+1hour or 2026-11-22T16:00.",
+            "Start no earlier than this time, for example 16:00, now+1hour or 2026-11-22T16:00.",
             metavar="TIME",
             slurm="begin_time",
             decides_start=True,
@@ -162,12 +164,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Option("Hold the job until `qslurm release`.", short="H", slurm="hold", decides_start=True),
     ] = False
     comment: Annotated[
-        str | None, Option("A comment of yours, shown beside the job.", metavar="TEXT", may_be_empty=True)
+        str | None, Option("Comment, shown with the job.", metavar="TEXT", may_be_empty=True)
     ] = None
     export: Annotated[
         str | None,
         Option(
-            "Variables for the job: NAME or NAME=VALUE, with commas.",
+            "Variables to export to the job: comma-separated NAME or NAME=VALUE.",
             metavar="NAMES",
             default="none",
             may_be_empty=True,

@@ -117,12 +117,14 @@ class Center:
             with suppress(InvalidStateError):
                 job.set_exception(
                     NotReadyError(
-                        f"The Center was closed before job {job.ref} had ended; the job goes on.",
+                        f"The Center was closed before job {job.ref} had ended; the job continues.",
                         hint=f"Center().job({job.id}) returns to it.",
                     )
                 )
         for array in self._arrays:
-            array.set_exception(NotReadyError("The Center was closed before this job had ended; it goes on."))
+            array.set_exception(
+                NotReadyError("The Center was closed before this job had ended; it continues.")
+            )
 
     def _ask_limits(self) -> list[dict[str, Any]]:
         with self._connections.one() as center:
@@ -218,7 +220,7 @@ class Center:
         """
         self._connections.refuse_if_closed()
         if isinstance(sources, str | bytes | os.PathLike):
-            raise InvalidInputError("map takes many jobs, such as a list of texts; submit takes one.")
+            raise InvalidInputError("map takes a list of jobs; use submit for a single one.")
         check_buffersize(buffersize)
         refuse_unknown(options.keys() - {"then", "then_if"}, "map")
         results = Results(
@@ -320,8 +322,8 @@ class Center:
         ref = parse_ref(str(job_id))
         if ref.task is not None or ref.platform not in ("", self._config.platform):
             raise InvalidInputError(
-                f"{str(ref)!r} is not a job id of this Center.",
-                hint="A task is among its array's: center.job(12).result().tasks; a platform has its own Center.",
+                f"{str(ref)!r} is not a job id of this center.",
+                hint="For tasks use center.job(12).result().tasks; open another Center for another platform.",
             )
         if not ref.key:
             return ref.job_id

@@ -45,7 +45,7 @@ class Connections:
     def refuse_if_closed(self) -> None:
         """InvalidInputError after `close`."""
         if self.is_closed:
-            raise InvalidInputError("This Center is closed.", hint="Make another one.")
+            raise InvalidInputError("This Center is closed.", hint="Create a new one.")
 
     def close(self) -> None:
         """Close them; one that is in use, when its caller is through."""

@@ -134,7 +134,7 @@ class JobWatcher:
                 return False
             watched.job.set_exception(
                 UnreachableError(
-                    f"C2 has not answered for {silent_s:.0f} s; the job goes on.", hint=error.hint
+                    f"C2 has not answered for {silent_s:.0f} s; the job continues.", hint=error.hint
                 )
             )
         except Exception as error:  # noqa: BLE001 -- whoever waits must hear of it, whatever it is

@@ -57,7 +57,7 @@ class Results(Generic[S], Iterator[Any]):
             self._fill()
         if not self._pending:
             if self._ended and not self._all_read:
-                raise RuntimeError("The center is closed, and what map was given is not all submitted.")
+                raise RuntimeError("The Center was closed before map had submitted all jobs.")
             raise StopIteration
         _, future = self._pending[0]
         left = None if self._end is None else self._end - time.monotonic()

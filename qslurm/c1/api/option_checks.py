@@ -48,7 +48,7 @@ def _fields(options: Mapping[str, object], place: Place, caller: str) -> dict[st
             if (value := options.get(keyword)) is not None:
                 if one.field in found:
                     raise InvalidInputError(
-                        f"{' and '.join(one.keywords)} are the same option; give one of them."
+                        f"{' and '.join(one.keywords)} are the same option; use only one of them."
                     )
                 found[one.field] = _value(one, keyword, value)
     return found
@@ -68,7 +68,7 @@ def _instead_of(one: Declared, value: object) -> str:
     """What an option must be, in words, if it is something else."""
     match one.type:
         case "text":
-            return "" if isinstance(value, str) else "a text, written as for the command"
+            return "" if isinstance(value, str) else "a string, as for the command line"
         case "flag":
             return "" if isinstance(value, bool) else "True or False"
         case "whole":
@@ -76,17 +76,17 @@ def _instead_of(one: Declared, value: object) -> str:
         case "seconds":
             return _unless_seconds(value)
         case "texts" | "values":
-            return "" if isinstance(value, Mapping) else "a dict of names and their values"
+            return "" if isinstance(value, Mapping) else "a dict of names and values"
 
 
 def _unless_whole(value: object, least: int) -> str:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    return "" if good else f"a whole number, {least} or more"
+    return "" if good else f"an integer, {least} or more"
 
 
 def _unless_seconds(value: object) -> str:
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < float(value) < math.inf
-    return "" if good else "a number of seconds, more than 0"
+    return "" if good else "a positive number of seconds"
 
 
 def _wrong(name: str, value: object, wanted: str) -> InvalidInputError:
@@ -121,8 +121,8 @@ def text_or_file(source: object) -> tuple[str | None, Path | None]:
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     if not isinstance(path, str):
         raise InvalidInputError(
-            f"A job is a file's name, or the text of one, and not {type(source).__name__}.",
-            hint="bytes are a text after .decode().",
+            f"A job must be a file name or a file's text, not {type(source).__name__}.",
+            hint="Call .decode() on bytes.",
         )
     if not path:
         raise InvalidInputError("The job's file has no name, or its text is empty.")
@@ -135,6 +135,6 @@ def swept(values: object) -> str:
         return values
     if not isinstance(values, Iterable):
         raise InvalidInputError(
-            f"A sweep's values are a list, or a text such as '0:3.14:0.1', and not {values!r:.60}."
+            f"A sweep's values must be a list, or a string such as '0:3.14:0.1', not {values!r:.60}."
         )
     return ",".join(str(value) for value in values)

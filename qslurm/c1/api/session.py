@@ -91,7 +91,7 @@ class Session(QuantumInterface):
         except OSError as error:
             raise InvalidInputError(
                 f"The session of this process, at {path}, can't be reached: {error.strerror or error}.",
-                hint="Has the `qslurm session` that holds it ended?",
+                hint="Check that the `qslurm session` that holds it is still running.",
             ) from error
         return cls(client)
 
@@ -136,7 +136,7 @@ class Session(QuantumInterface):
             if not wait(left, timeout=self._leave_s).done:
                 raise TimedOutError(
                     f"{len(left)} circuits had no outcome {self._leave_s:g} s after the session's block was left.",
-                    hint="The session is ended without them.",
+                    hint="The session was closed without them.",
                 )
 
     def close(self, failure: str = "") -> None:
@@ -195,7 +195,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, QslurmError | ToldToEndError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "The loop was interrupted."
+        return "The program was interrupted."
     from qslurm.runtimes.hybrid.exception_text import with_causes
 
     return with_causes(error)

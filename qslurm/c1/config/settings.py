@@ -69,8 +69,8 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pinned_key: Annotated[
         str,
         _said(
-            "Accept only this public key of C2 (in the form of curl's --pinnedpubkey). Without ca_file"
-            " nothing else is looked at.",
+            "Accept only this public key of C2 (in the form of curl's --pinnedpubkey). Without ca_file,"
+            " the certificate is not checked otherwise.",
             example="sha256//YhKJKSzoTt2b5FP18fvpHo7fJYqQCjAa3HWY3tvRMwE=",
         ),
     ] = ""
@@ -84,8 +84,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Annotated[
         Literal["required", "optional"],
         _said(
-            "optional: send the token over plain http, too, to a host that is not this one. Whoever is on the way"
-            " can read it.",
+            "optional: allow http to other hosts, which sends the token unencrypted.",
             env="QSLURM_TLS",
             example="optional",
         ),
@@ -120,7 +119,7 @@ class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
     platform: Annotated[
         str,
         _said(
-            "Platform that jobs go to, where there are several ([platform.NAME]); [c2] is called c2.",
+            "Default platform, if several are configured ([platform.NAME]); [c2] is named c2.",
             env="QSLURM_PLATFORM",
             example="tuna",
         ),

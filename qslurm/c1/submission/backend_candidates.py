@@ -26,8 +26,8 @@ def wants_any(config: Config, job: JobSpec) -> bool:
         return False
     if job.backend == ANY and job.partition:
         raise InvalidInputError(
-            f"--partition {job.partition} says where, and --backend {ANY} leaves it open.",
-            hint="Leave one of them out.",
+            f"--partition {job.partition} and --backend {ANY} are mutually exclusive.",
+            hint="Use only one of them.",
         )
     return (job.backend or ("" if job.partition else config.job.backend)) == ANY
 
@@ -87,7 +87,7 @@ def within(names: Sequence[str], usual: str, jobs: Iterable[JobSpec]) -> list[st
     needed = {name or usual for one in jobs for name in platforms_in(one.dependency or "")}
     if len(needed) > 1 or not needed <= set(names):
         raise InvalidInputError(
-            f"No platform knows all jobs of the dependency: they are of {', '.join(sorted(needed))}.",
-            hint="C2 knows its own jobs only; wait for others with `qslurm wait`.",
+            f"No platform has all jobs of the dependency; they are on {', '.join(sorted(needed))}.",
+            hint="C2 knows only its own jobs. Use `qslurm wait` for the others.",
         )
     return [name for name in names if not needed or name in needed]

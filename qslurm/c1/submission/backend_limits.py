@@ -64,5 +64,5 @@ def refuse_beyond(limits: Limits, backend: str, file: str, *, qubits: int | None
         if needed is not None and isinstance(most, int) and needed > most:
             raise InvalidInputError(
                 f"{file or 'The job'} asks for {needed} {unit}, and backend {backend} takes at most {most}.",
-                hint="`qslurm info` shows what each backend takes.",
+                hint="See `qslurm info` for the limits.",
             )

@@ -76,7 +76,7 @@ def choose(need: Need, offers: Sequence[Offer], now: float) -> Choice:
     jobs, _ = line(best.backend)
     ahead = f"{jobs} job{'s' if jobs != 1 else ''} there" if jobs else "no job there"
     if found is Rank.BUSY:
-        return Choice(best, f"none is free; {best.name} has the shortest line, {ahead}")
+        return Choice(best, f"none is free; {best.name} has the shortest queue, {ahead}")
     reason = f" ({best.backend.reason})" if best.backend.reason else ""
     return Choice(best, f"none is in service; {best.name} is {_state(best.backend, found)}{reason}, {ahead}")
 
@@ -90,7 +90,7 @@ def misfit(need: Need, offer: Offer) -> str:
     """Why a backend can't take the job at all, in words; nothing if it can."""
     backend = offer.backend
     if not backend.allowed:
-        return "not for you, says this center"
+        return "not allowed by this center"
     if backend.partition_state not in ("UP", "DOWN", UNSAID):
         return "closed"
     if need.qubits is not None and backend.qubits is not None and backend.qubits < need.qubits:

@@ -100,12 +100,12 @@ def _parsed(parser: argparse.ArgumentParser, words: str, where: str) -> dict[str
         said = re.sub(r"invalid \w+ value: (.*)", r"\1 can't be its value", said)
         raise InvalidInputError(f"{where}: #QSLURM {said}.") from error
     except ValueError as error:
-        raise InvalidInputError(f"{where}: this #QSLURM line can't be read: {str(error).lower()}.") from error
+        raise InvalidInputError(f"{where}: invalid #QSLURM line: {str(error).lower()}.") from error
     if unknown:
         options = sorted(job_options("file"))
         near = difflib.get_close_matches(unknown[0].lstrip("-"), options, n=1)
         raise InvalidInputError(
-            f"{where}: {unknown[0]!r} is no option that a #QSLURM line may have.",
-            hint=f"Did you mean --{near[0]}?" if near else f"There are --{', --'.join(options)}.",
+            f"{where}: unknown #QSLURM option {unknown[0]!r}.",
+            hint=f"Did you mean --{near[0]}?" if near else f"Available: --{', --'.join(options)}.",
         )
     return vars(known)

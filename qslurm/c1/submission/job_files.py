@@ -49,7 +49,7 @@ def read_source(path: Path) -> str:
     except OSError as error:
         raise InvalidInputError(
             f"{path} can't be read: {(error.strerror or str(error)).lower()}.",
-            hint="Check the file's name and its mode.",
+            hint="Check the file's name and permissions.",
         ) from error
     return text_of(data, str(path))
 
@@ -57,7 +57,7 @@ def read_source(path: Path) -> str:
 def read_stdin() -> str:
     """The text of a job that comes on stdin; InvalidInputError as for a file."""
     if sys.stdin is None:
-        raise InvalidInputError("There is no stdin to read a job from.")
+        raise InvalidInputError("Cannot read a job from stdin: it is closed.")
     return text_of(sys.stdin.buffer.read(LARGEST_FILE + 1), "stdin")
 
 
@@ -65,7 +65,7 @@ def text_of(data: bytes, path: str) -> str:
     """The text in a job's bytes; InvalidInputError, which begins with the name they have, if there is none."""
     if len(data) > LARGEST_FILE:
         raise InvalidInputError(
-            f"{path} is larger than 4 MB, more than Slurm takes.", hint="Put its data elsewhere."
+            f"{path} exceeds Slurm's limit of 4 MB.", hint="Move its data to a separate file."
         )
     if not data.strip():
         raise InvalidInputError(f"{path} is empty.")
@@ -74,7 +74,7 @@ def text_of(data: bytes, path: str) -> str:
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     if "\0" in text:
-        raise InvalidInputError(f"{path} holds a NUL character, which no batch script may.")
+        raise InvalidInputError(f"{path} contains a NUL character, which is not allowed in a batch script.")
     return text
 
 
@@ -86,8 +86,8 @@ def kind_of(path: Path, text: str) -> FileKind:
     if text.startswith("#!"):
         return "script"
     raise InvalidInputError(
-        f"{path} does not say what kind of job it is.",
-        hint="Name it .cq (circuit), .py (hybrid), .sh (batch script) or .json (raw payload).",
+        f"Unknown kind of job: {path}.",
+        hint="Use the suffix .cq or .qasm (circuit), .py (hybrid), .sh (batch script) or .json (raw payload).",
     )
 
 

@@ -56,9 +56,7 @@ def _with_source(job: JobSpec) -> JobSpec:
         return msgspec.structs.replace(job, source=text, kind=kind_of(job.file, text))
     if job.template is not None:
         return msgspec.structs.replace(job, source="", kind="script")
-    raise InvalidInputError(
-        "Nothing to submit.", hint="Name a file, `-` for stdin, or a template with --template."
-    )
+    raise InvalidInputError("No file given.", hint="Give FILE, `-` for stdin, or --template NAME.")
 
 
 def refuse_empty(job: JobSpec) -> None:
@@ -68,7 +66,7 @@ def refuse_empty(job: JobSpec) -> None:
     """
     for one in job_options().values():
         if getattr(job, one.field) == "" and not one.option.may_be_empty:
-            raise InvalidInputError(f"--{one.name} is empty.", hint="Give it a value, or leave it out.")
+            raise InvalidInputError(f"--{one.name} is empty.", hint="Give it a value, or omit it.")
 
 
 def with_directives(job: JobSpec, remark: Callable[[str], None] = unsaid) -> JobSpec:
@@ -108,7 +106,7 @@ def variables_of(pairs: Iterable[str]) -> dict[str, str]:
     pairs = list(pairs)
     for pair in pairs:
         if pair.find("=") < 1:
-            raise InvalidInputError(f"--set {pair!r} is not NAME=VALUE.")
+            raise InvalidInputError(f"Invalid --set {pair!r}. Use NAME=VALUE.")
         if without_surrogates(pair) != pair:
             raise InvalidInputError(f"--set {pair!r} is not UTF-8 text.")
     return dict(pair.split("=", 1) for pair in pairs)

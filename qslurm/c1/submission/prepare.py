@@ -62,7 +62,7 @@ def checked(
     payload = parse_payload(job.source or "", str(job.file))
     remark_unread(script_in(payload), job, remark)
     if ignored := decided_by_c2(payload):
-        remark(f"{job.file}: C2 ignores {', '.join(ignored)}: a job runs in a folder of its own there.")
+        remark(f"{job.file}: C2 ignores {', '.join(ignored)}: each job runs in its own directory there.")
     return job
 
 
@@ -90,8 +90,8 @@ def _values_for(text: str, job: JobSpec) -> dict[str, str]:
 def another_platform(job: JobSpec, platform: str) -> InvalidInputError:
     """What is said of a file that names another platform than the one it would go to."""
     return InvalidInputError(
-        f"{job.file} is for platform {job.platform}, and would go to {platform}.",
-        hint=f"Say --platform {job.platform}.",
+        f"{job.file} names platform {job.platform}, but would be submitted to {platform}.",
+        hint=f"Use --platform {job.platform}.",
     )
 
 
@@ -103,7 +103,7 @@ def _dependency(config: Config, asked: str) -> str:
     for name in platforms_in(asked) - {"", config.platform}:
         raise InvalidInputError(
             f"The dependency {asked!r} is on a job of {name}, and this one would go to {config.platform}.",
-            hint="C2 knows its own jobs only; wait for the other with `qslurm wait`.",
+            hint="C2 knows only its own jobs. Use `qslurm wait` for the other.",
         )
     return parse_dependency(without_platforms(asked))
 
@@ -121,7 +121,7 @@ def _tasks(job: JobSpec) -> tuple[Sweep | None, Array | None]:
     if array.indices[-1] >= len(sweep):
         raise InvalidInputError(
             f"The array {asked!r} goes beyond the sweep, which has {len(sweep)} tasks.",
-            hint=f"Its indices are 0 to {len(sweep) - 1}; without --array all of them run.",
+            hint=f"Use indexes 0 to {len(sweep) - 1}, or omit --array to run all.",
         )
     return sweep, array
 
@@ -154,7 +154,7 @@ def _checked_circuit(
         circuit = filled(text, sweep.at(index))
         if as_cqasm(circuit, file) != circuit:
             raise InvalidInputError(
-                f"{file} is OpenQASM, which C2 can't fill in.", hint="Write it in cQASM 3.0 to sweep it."
+                f"{file}: sweeps of OpenQASM are not supported.", hint="Use cQASM 3.0 for sweeps."
             )
         try:
             qubits = max(qubits, check_circuit(circuit, file=file).qubits)
@@ -169,15 +169,15 @@ def backend_of(config: Config, job: JobSpec) -> str:
     named, partition = job.backend, job.partition or ""
     if several := next((words for words in (partition, named or "") if "," in words), ""):
         raise InvalidInputError(
-            f"A job is for one backend, and {several!r} names several.",
-            hint="Name one, or let --backend any choose.",
+            f"A job is for one backend, but {several!r} lists several.",
+            hint="Name one, or use --backend any.",
         )
     if not partition.startswith("p_"):
         return named or config.job.backend or partition
     if named and named != partition.removeprefix("p_"):
         raise InvalidInputError(
             f"Partition {partition} is backend {partition.removeprefix('p_')}'s, and --backend says {named}.",
-            hint="Leave one of them out.",
+            hint="Use only one of them.",
         )
     return partition.removeprefix("p_")
 
@@ -194,7 +194,7 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
         raise InvalidInputError(
             f"The values of the sweep's {len(array.indices)} tasks are {len(text)} bytes; a batch script can be given "
             f"{MAX_VARIABLE}.",
-            hint="Run a part of it at a time, such as --array 0-999, or sweep a circuit or a hybrid file.",
+            hint="Run it in parts, for example --array 0-999, or sweep a circuit or a hybrid file.",
         )
     return text
 
@@ -251,7 +251,7 @@ def _refuse_dos_lines(job: JobSpec, file: str) -> None:
     if line := dos_line(job.source or ""):
         raise InvalidInputError(
             f"{file}:{line}: this line ends as on Windows (CR LF); a shell would take the CR for a letter.",
-            hint=f"Take them out: `sed -i 's/\\r$//' {shlex.quote(str(job.file or file))}`.",
+            hint=f"Convert it: `sed -i 's/\\r$//' {shlex.quote(str(job.file or file))}`.",
         )
 
 

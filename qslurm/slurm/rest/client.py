@@ -54,7 +54,7 @@ class SlurmrestClient:
         on_version: Callable[[str], None] | None = None,
     ) -> None:
         if endpoint.user and not _USER.fullmatch(endpoint.user):
-            raise ConfigError(f"{endpoint.user!r} can't be a user's name on C2.")
+            raise ConfigError(f"Invalid user name {endpoint.user!r}.")
         _check_token(endpoint.token)
         self._endpoint = endpoint
         self.user = endpoint.user

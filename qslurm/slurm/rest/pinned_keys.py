@@ -38,7 +38,7 @@ def parse_pins(text: str) -> frozenset[bytes]:
         if not word.startswith(_PREFIX) or len(digest) != hashlib.sha256().digest_size:
             raise ConfigError(
                 f"Invalid pinned_key {word[:80]!r}.",
-                hint=f"It looks like {_PREFIX} and 44 characters of base64; two may stand there with ; between them.",
+                hint=f"Use {_PREFIX} and 44 characters of base64; separate several by ;.",
             )
         pins.add(digest)
     return frozenset(pins)
@@ -65,7 +65,7 @@ def public_key_info(certificate: bytes) -> bytes:
         after = _behind(certificate, at)
         info = certificate[at:after]
     except (IndexError, ValueError) as error:
-        raise ssl.SSLError("the server's certificate can't be read") from error
+        raise ssl.SSLError("cannot read the server's certificate") from error
     if info[:1] != _SEQUENCE or after > end:
         raise ssl.SSLError("the server's certificate has no key where one should be")
     return info

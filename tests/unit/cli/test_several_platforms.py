@@ -183,12 +183,12 @@ def test_the_environments_platform_is_the_usual_one(world, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("show", "77"), 3, "Only platform c2 was asked; a job of tuna is called tuna:77."),
-        (("show", "tuna:13"), 3, "Only platform tuna was asked; a job of c2 is called c2:13."),
-        (("wait", "77"), 3, "called tuna:77."),
-        (("cancel", "13", "77"), 3, "called tuna:77."),
+        (("show", "77"), 3, "Only platform c2 was queried; use tuna:77 for a job on tuna."),
+        (("show", "tuna:13"), 3, "Only platform tuna was queried; use c2:13 for a job on c2."),
+        (("wait", "77"), 3, "use tuna:77 for"),
+        (("cancel", "13", "77"), 3, "use tuna:77 for"),
         (("show", "tuno:77"), 2, "Unknown platform 'tuno'. Did you mean tuna?"),
-        (("show", "tuna:12", "-M", "c2"), 2, "Job tuna:12 is of platform tuna, and --platform says c2."),
+        (("show", "tuna:12", "-M", "c2"), 2, "Job tuna:12 is on platform tuna, but --platform is c2."),
         (("queue", "-M", "spin"), 2, "Unknown platform 'spin'. Available: c2, tuna."),
         (("show", "tuna:"), 2, "Invalid job id 'tuna:'."),
         (("show", ":77"), 2, "Invalid job id ':77'."),
@@ -338,20 +338,20 @@ def test_what_the_center_does_not_allow_is_not_chosen(world, files, capsys):
         ),
         (
             ("small.cq", "-b", "any", "-p", "p_qx"),
-            "--partition p_qx says where, and --backend any leaves it open.",
+            "--partition p_qx and --backend any are mutually exclusive.",
         ),
         (("small.cq", "-b", "any", "--qubits", "0"), "--qubits"),
         (("small.cq", "-b", "any", "-M", "tuno"), "Did you mean tuna?"),
         (
             ("small.cq", "-b", "any", "-M", "c2", "-d", "afterok:tuna:12"),
-            "No platform knows all jobs of the dependency",
+            "No platform has all jobs of the dependency",
         ),
-        (("small.cq", "-b", "any", "-d", "afterok:12:tuna:13"), "they are of c2, tuna."),
+        (("small.cq", "-b", "any", "-d", "afterok:12:tuna:13"), "they are on c2, tuna."),
         (
             ("small.cq", "-b", "qx", "-d", "afterok:tuna:12"),
             "is on a job of tuna, and this one would go to c2.",
         ),
-        (("small.cq", "-b", "any", "-d", "afterok:tuno:12"), "they are of tuno."),
+        (("small.cq", "-b", "any", "-d", "afterok:tuno:12"), "they are on tuno."),
     ],
 )
 def test_nothing_is_sent_when_it_is_not_clear_where(words, said, files, capsys):

@@ -62,17 +62,17 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.cq", "b.cq", "-b", "qx", "--timeout", "5"], "--timeout needs --wait"),
+        (["a.cq", "b.cq", "-b", "qx", "--timeout", "5"], "--timeout requires --wait"),
         (["a.cq", "b.cq", "-b", "qx", "--then", "a.cq"], "--then takes one file"),
         (["a.cq", "-b", "qx", "--then", "a.cq", "--wait"], "mutually exclusive"),
-        (["a.cq", "-b", "qx", "--then-if", "any"], "--then-if needs --then"),
+        (["a.cq", "-b", "qx", "--then-if", "any"], "--then-if requires --then"),
         (["a.cq", "-b", "qx", "--then", "a.cq", "--then-if", "never"], "'never' is not one of"),
         (["a.cq", "-b", "qx", "--then", "next.sbatch"], "'next.sbatch' does not exist"),
         (["a.cq", "-b", "qx", "--then", "."], "is a directory"),
-        (["a.cq", "-b", "qx", "--keep"], "--keep needs --wait"),
-        (["a.cq", "-b", "qx", "--timeout", "5"], "--timeout needs --wait"),
+        (["a.cq", "-b", "qx", "--keep"], "--keep requires --wait"),
+        (["a.cq", "-b", "qx", "--timeout", "5"], "--timeout requires --wait"),
         (["a.cq", "-b", "qx", "-p", "p_spin2"], "is backend spin2's, and --backend says qx"),
-        (["-b", "qx"], "Nothing to submit"),
+        (["-b", "qx"], "No file given"),
         (["a.cq", "-b", "qx", "--array", "5-1"], "array"),
         (["a.cq", "-b", "qx", "--dependency", "later"], "dependency"),
         (["a.cq", "-b", "qx", "--begin", "soon"], "begin time"),
@@ -271,7 +271,7 @@ def test_a_sweep_that_c2_finds_too_large_is_sent_in_parts(here, monkeypatch, cap
     words = ("submit", "rabi.cq", "-b", "qx", "--sweep", "theta=0:11:1")
     assert run([*words, "--array", "%2", "--parsable"]) == 0
     said = capsys.readouterr()
-    assert (sorted(said.out.split()), "sent as several" in said.err) == (["1", "2", "3"], True)
+    assert (sorted(said.out.split()), "submitted as several arrays" in said.err) == (["1", "2", "3"], True)
     assert sorted(int(task.parameters["theta"]) for task in c2.tasks_sent) == list(range(12))
     assert all(f"Rx({task.parameters['theta']})" in task.source for task in c2.tasks_sent)
     assert run([*words, "--array", "0-11"]) == 3  # whose user has said which

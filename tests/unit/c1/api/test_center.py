@@ -125,9 +125,9 @@ def test_any_backend_is_the_first_free_one_with_enough_qubits(sent):
 
 
 def test_a_file_for_another_platform_is_not_sent(sent):
-    with pytest.raises(InvalidInputError, match="is for platform tuna, and would go to c2"):
+    with pytest.raises(InvalidInputError, match="names platform tuna, but would be submitted to c2"):
         Center().submit(f"// #QSLURM --platform tuna\n{BELL}", backend="five")
-    with pytest.raises(InvalidInputError, match="is for platform tuna, and would go to c2"):
+    with pytest.raises(InvalidInputError, match="names platform tuna, but would be submitted to c2"):
         Center().submit(f"// #QSLURM --platform tuna\n{BELL}", backend="any")
     with pytest.raises(ConfigError, match="Did you mean tuna"):
         Center(platform="tunna")
@@ -140,7 +140,7 @@ def test_a_file_for_another_platform_is_not_sent(sent):
     [
         ("afterok:99", "C2 has no job 99"),
         ("afterok:7:99", "C2 has no job 99"),
-        ("afterany:tuna:7", r"on a job of tuna|No platform knows all jobs of the dependency"),
+        ("afterany:tuna:7", r"on a job of tuna|No platform has all jobs of the dependency"),
     ],
 )
 def test_a_dependency_that_c2_would_not_keep_is_refused_as_by_the_command(sent, backend, dependency, message):
@@ -228,17 +228,17 @@ def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, sett
         (None, {}, "not NoneType"),
         (b"version 3.0", {}, r"not bytes.*\.decode\(\)"),
         ("", {}, "has no name"),
-        (BELL, {"shots": 0}, "shots is 0; it must be a whole number, 1 or more"),
+        (BELL, {"shots": 0}, "shots is 0; it must be an integer, 1 or more"),
         (BELL, {"shots": True}, "shots is True"),
         (BELL, {"hold": "no"}, "hold is 'no'; it must be True or False"),
-        (BELL, {"time_limit": 10}, "time_limit is 10; it must be a text"),
-        (BELL, {"time": 10}, "time is 10; it must be a text"),
+        (BELL, {"time_limit": 10}, "time_limit is 10; it must be a string"),
+        (BELL, {"time": 10}, "time is 10; it must be a string"),
         (BELL, {"time": "5", "time_limit": "5"}, "time and time_limit are the same option"),
         (BELL, {"set": "theta=1"}, "set is 'theta=1'; it must be a dict"),
-        (BELL, {"qpu_seconds": float("nan")}, "more than 0"),
+        (BELL, {"qpu_seconds": float("nan")}, "a positive number"),
         (BELL, {"then_if": "never"}, "one of ok, any, failed"),
         (BELL, {"sweep": "theta=1,2"}, "a dict of names"),
-        (BELL, {"sweep": {"theta": 5}}, "A sweep's values are a list"),
+        (BELL, {"sweep": {"theta": 5}}, "A sweep's values must be a list"),
     ],
 )
 def test_what_an_option_can_not_be_is_said_by_its_name(sent, source, options, said):
@@ -262,7 +262,7 @@ def test_a_closed_center_says_so_and_leaves_nobody_waiting(sent):
     job = center.submit(BELL)
     center.close()
     center.close()
-    with pytest.raises(NotReadyError, match=r"closed before job 12 had ended; the job goes on.*job\(12\)"):
+    with pytest.raises(NotReadyError, match=r"closed before job 12 had ended; the job continues.*job\(12\)"):
         job.result(timeout=60)
     for use in (lambda: center.submit(BELL), lambda: center.job(12), job.status, job.cancel, center.jobs):
         with pytest.raises(InvalidInputError, match="closed"):
@@ -288,6 +288,6 @@ def test_of_a_map_that_can_not_be_submitted_nothing_is_left(sent, monkeypatch):
     monkeypatch.setattr(Center, "cancel", lambda self, job_id: cancelled.append(job_id))
     with pytest.raises(InvalidInputError, match=r"none\.cq can't be read"):
         Center(backend="five").map([BELL, "none.cq"])
-    with pytest.raises(InvalidInputError, match="submit takes one"):
+    with pytest.raises(InvalidInputError, match="use submit for a single one"):
         Center(backend="five").map(BELL)
     assert (len(sent), cancelled) == (0, [])

@@ -96,7 +96,7 @@ def test_a_silence_of_c2_is_waited_out(c2, watched):
 def test_a_long_silence_of_c2_is_reported(c2):
     c2.known[1] = UnreachableError("C2 is silent.")
     watcher, watch = watching(c2, patience_s=0.0)
-    with closing(watcher), pytest.raises(UnreachableError, match="the job goes on"):
+    with closing(watcher), pytest.raises(UnreachableError, match="the job continues"):
         watch(1).result(PATIENCE_S)
 
 

@@ -110,7 +110,7 @@ def test_what_was_submitted_can_be_had_after_the_block_and_the_rest_is_said():
     results = jobs.map(jobs.sources(100))
     results.finish()
     assert [next(results) for _ in range(10)] == list(range(10))
-    with pytest.raises(RuntimeError, match="not all submitted"):
+    with pytest.raises(RuntimeError, match="before map had submitted all"):
         next(results)
     assert jobs.cancelled == []
 

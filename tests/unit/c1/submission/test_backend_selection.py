@@ -82,7 +82,7 @@ def test_when_none_is_free_the_shortest_line_is_taken():
         Need(), offer("long", in_line=5, running=1), offer("short", in_line=1), offer("even", running=1)
     )
     assert found.offer.name == "short"
-    assert found.why == "none is free; short has the shortest line, 1 job there"
+    assert found.why == "none is free; short has the shortest queue, 1 job there"
     circuits = chosen(Need(), offer("many", running=1, queued=9), offer("few", running=1, queued=2))
     assert circuits.offer.name == "few"
 
@@ -113,7 +113,7 @@ def test_when_none_is_in_service_the_job_waits_where_it_will_begin_first(facts, 
         (Need(qubits=27), {}, "26 qubits"),
         (Need(qubits=2), {"qubits": 1}, "1 qubit"),
         (Need(shots=10_001), {}, "at most 10000 shots"),
-        (Need(), {"allowed": False}, "not for you, says this center"),
+        (Need(), {"allowed": False}, "not allowed by this center"),
         (Need(), {"partition_state": "DRAIN"}, "closed"),
         (Need(), {"partition_state": ""}, "closed"),
     ],

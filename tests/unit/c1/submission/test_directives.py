@@ -51,17 +51,17 @@ def test_what_only_looks_like_one_is_none(line):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--shot 5", "file:2: '--shot' is no option that a #QSLURM line may have. Did you mean --shots?"),
-        ("--wait", "'--wait' is no option"),
-        ("--token-file x", "'--token-file' is no option"),
-        ("qx", "'qx' is no option"),
+        ("--shot 5", "file:2: unknown #QSLURM option '--shot'. Did you mean --shots?"),
+        ("--wait", "unknown #QSLURM option '--wait'"),
+        ("--token-file x", "unknown #QSLURM option '--token-file'"),
+        ("qx", "unknown #QSLURM option 'qx'"),
         ("--shots", "file:2: #QSLURM --shots: expected one argument."),
         ("--shots many", "file:2: #QSLURM --shots: 'many' can't be its value."),
         ("--shots 0", "'0' can't be its value"),
         ("--qpu-seconds nan", "'nan' can't be its value"),
         ("--seed -1", "--seed"),
         ("--hold=yes", "--hold"),
-        ("--job-name 'open", "can't be read: no closing quotation"),
+        ("--job-name 'open", "invalid #QSLURM line: no closing quotation"),
     ],
 )
 def test_a_wrong_line_is_named_with_what_is_wrong(words, expected):

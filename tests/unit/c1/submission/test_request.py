@@ -88,7 +88,7 @@ def test_a_raw_payload_gets_a_key_only_and_options_that_say_nothing_to_it_are_na
 @pytest.mark.parametrize(
     ("request_", "error", "words"),
     [
-        (JobSpec(), InvalidInputError, "Nothing to submit"),
+        (JobSpec(), InvalidInputError, "No file given"),
         (JobSpec(file=EXAMPLES / "bell.cq"), InvalidInputError, "No backend given"),
         (
             JobSpec(file=EXAMPLES / "bell.cq", backend="qx", time_limit="soon"),
