@@ -80,7 +80,7 @@ class Slurm:
         said = words_of(self.words([job_id])).get(job_id, NOTHING_WRITTEN)
         return marks_of(said.comment, said.admin_comment)
 
-    def deeds(self) -> str:
+    def statistics(self) -> str:
         """What slurmctld has done since it began, in numbers, as c2/gate/change_detector.py reads it."""
         return self._run("sdiag", [])
 

@@ -16,7 +16,7 @@ from testbed import Testbed
 from testbed.releases import ReleaseUnavailableError
 
 from qslurm.c2.config.file import load_c2_config
-from qslurm.c2.gate.change_detector import ChangeDetector, deeds_of
+from qslurm.c2.gate.change_detector import ChangeDetector, activity_of
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import (
     DuplicateError,
@@ -277,17 +277,21 @@ def test_what_becomes_of_jobs_is_told_without_slurmrestd(c2, tokens):
     c2.up()
     c2.stop("slurmrestd")
     had, watch = troubles(), ChangeDetector(slurm)
+
+    def activity():
+        return activity_of(slurm.statistics())
+
     try:
         eventually(watch.changed, "squeue's first word")
-        eventually(lambda: deeds_of(slurm.deeds()) == deeds_of(slurm.deeds()), "questions to be no deeds")
-        before = deeds_of(slurm.deeds())
+        eventually(lambda: activity() == activity(), "queries to be no activity")
+        before = activity()
         done = c2.c2(
             ("sbatch", "--parsable", "--hold", "--partition=p_spin2", "--chdir=/", f"--job-name={name}",
              f"--comment=qslurm key={key} kind=script backend=spin2"),
             user="center_snellius", stdin="#!/bin/sh\n",
         )  # fmt: skip
         job_id = int(done.stdout)
-        assert deeds_of(slurm.deeds()) != before
+        assert activity() != before
         eventually(watch.changed, "squeue to notice")
         (job,) = [job for job in Researcher(c2).gets("queue")["jobs"] if job["job_id"] == job_id]
         assert (job["state"], job["reason"], job["key"]) == ("PENDING", "JobHeldUser", key)

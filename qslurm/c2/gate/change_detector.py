@@ -69,7 +69,7 @@ class ChangeDetector:
         self._process.wait(END_S)
 
 
-class Changes:
+class ChangeWatcher:
     """Whether slurmctld may have changed a job since somebody has looked. Who does not know says yes."""
 
     LOOKS = 2
@@ -104,7 +104,7 @@ class Changes:
             self._watch = None
 
 
-def deeds_of(text: str) -> tuple[tuple[str, ...], ...]:
+def activity_of(text: str) -> tuple[tuple[str, ...], ...]:
     """What in sdiag's numbers is another when a job was submitted, cancelled or changed, has started or ended.
 
     Of a request that is not known it is not known either, so it counts.

@@ -18,7 +18,7 @@ from contextlib import closing
 import msgspec
 
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.gate.change_detector import ChangeDetector, deeds_of
+from qslurm.c2.gate.change_detector import ChangeDetector, activity_of
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
 from qslurm.c2.slurm_commands import Slurm
@@ -32,7 +32,7 @@ RETRY_S = 1.0
 """Between two tries to reach the job manager."""
 
 SOON_S = 0.1
-"""After a hook has rung: until then slurmctld has heard that the hook has ended."""
+"""After a hook has notified: until then slurmctld has heard that the hook has ended."""
 
 LATER_S = 0.5
 """When it is looked once more: for a job whose next state took slurmctld longer."""
@@ -101,11 +101,11 @@ class Feeder:
             try:
                 with (
                     BlockingConnection(connected_unix(self._path, SEND_S), LARGEST) as link,
-                    closing(gate_notifier.listen(self._state)) as rung,
+                    closing(gate_notifier.listen(self._state)) as notified,
                 ):
                     self._say("the job manager is told of jobs", socket=self._path)
                     trouble = ""
-                    self._conversation = _Conversation(self._slurm, link, rung, self._ours, self._say)
+                    self._conversation = _Conversation(self._slurm, link, notified, self._ours, self._say)
                     self._conversation.hold()
                     why = ""
             except EOFError:
@@ -128,11 +128,11 @@ class _Conversation:
         self,
         slurm: Slurm,
         link: BlockingConnection,
-        rung: socket.socket,
+        notified: socket.socket,
         stop: int,
         say: Callable[..., None],
     ) -> None:
-        self._slurm, self._link, self._rung, self._stop, self._say = slurm, link, rung, stop, say
+        self._slurm, self._link, self._notified, self._stop, self._say = slurm, link, notified, stop, say
         self.reader = QueueReader(slurm)
         self.current_at = float("-inf")
         """When slurmctld's jobs were last known to be as they are in the reader's table."""
@@ -142,7 +142,7 @@ class _Conversation:
         self._asked = 0
         self._doubted, self._made_sure = float("inf"), float("-inf")
         """When it is to be found out whether all is as it was at the last look, and when it was."""
-        self._deeds: tuple[tuple[str, ...], ...] | None = None
+        self._activity: tuple[tuple[str, ...], ...] | None = None
         """Of slurmctld, when somebody last wanted to know how the jobs are now."""
         self._has_all = False
         self._due = self._once_more = float("inf")
@@ -162,8 +162,8 @@ class _Conversation:
                 now = time.monotonic()
                 if self._link in ready:
                     self._want(wanted.decode(self._link.receive(now + SEND_S)[1]), now)
-                if self._rung in ready:
-                    self._heard_bell(now)
+                if self._notified in ready:
+                    self._heard_hook(now)
                 for watch in [one for one in self._watches if one in ready]:
                     self._heard(watch, now)
                 if self._is_wanted:
@@ -181,7 +181,7 @@ class _Conversation:
         listened: list[BlockingConnection | socket.socket | int | ChangeDetector] = [
             self._link,
             self._stop,
-            self._rung,
+            self._notified,
             *self._watches,
         ]
         ready, _, _ = select.select(listened, [], [], None if timeout is None else max(0.0, timeout))
@@ -207,18 +207,18 @@ class _Conversation:
 
     def _is_up_to_date(self) -> bool:
         """Whether a look would find nothing new: slurmctld's own numbers say so for a thirtieth of its cost."""
-        before, self._deeds = self._deeds, None
+        before, self._activity = self._activity, None
         try:
-            self._deeds = deeds_of(self._slurm.deeds())
+            self._activity = activity_of(self._slurm.statistics())
         except QslurmError:  # the look will say what is wrong, or does without
             return False
-        return self._has_all and not self._is_due() and self._deeds == before
+        return self._has_all and not self._is_due() and self._activity == before
 
     def _is_due(self) -> bool:
         return min(self._due, self._once_more) < float("inf")
 
-    def _heard_bell(self, now: float) -> None:
-        self._rung.recv(16)
+    def _heard_hook(self, now: float) -> None:
+        self._notified.recv(16)
         self._due = min(self._due, now + SOON_S)
         self._look_again(now + LATER_S)
 

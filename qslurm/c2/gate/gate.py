@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from qslurm.c2.config.file import C2Config, backend_of, partition_of
-from qslurm.c2.gate.change_detector import Changes
+from qslurm.c2.gate.change_detector import ChangeWatcher
 from qslurm.c2.gate.heartbeat import Heartbeat
 from qslurm.c2.gate.rules import (
     SECOND_LAUNCH,
@@ -74,7 +74,7 @@ class Gate:
         self._resumes = Resumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
         self._are_open: set[int] = set()
-        self._changes = Changes(self._slurm, int(NODES_EVERY_S))
+        self._changes = ChangeWatcher(self._slurm, int(NODES_EVERY_S))
         self._releases: Counter[int] = Counter()
         self._open = ""
         self._has_room = False

@@ -17,7 +17,7 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.system.logfmt import Field, say
 
 SOON_S = 0.1
-"""After a job's epilog has rung: until then slurmctld has heard that it has ended."""
+"""After a job's epilog has notified: until then slurmctld has heard that it has ended."""
 
 
 def serve(config: C2Config) -> None:
@@ -43,7 +43,7 @@ def serve(config: C2Config) -> None:
             next_look = time.monotonic() + config.gate.interval_s
             if _waits(next_look, ended, ours) is ended:
                 time.sleep(SOON_S)
-                gate_notifier.silence(ended)
+                gate_notifier.drain(ended)
                 gate.has_room()
             is_stopped = _waits(next_look, ours) is ours
         gate.close()
@@ -64,7 +64,7 @@ def _say(event: str, level: str = "info", **fields: Field) -> None:
     say("gate", event, level, **fields)
 
 
-def _waits(until: float, *rung: socket.socket) -> socket.socket | None:
+def _waits(until: float, *notified: socket.socket) -> socket.socket | None:
     """Wait until one of these can be read, and give the first that can; None if none can in time."""
-    readable, _, _ = select.select(rung, [], [], max(0.0, until - time.monotonic()))
+    readable, _, _ = select.select(notified, [], [], max(0.0, until - time.monotonic()))
     return readable[0] if readable else None

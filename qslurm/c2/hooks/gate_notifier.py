@@ -1,4 +1,4 @@
-"""How a hook tells the gate that a job starts or ends: datagrams that nobody has to read."""
+"""How a hook notifies the gate that a job starts or ends: by datagrams that nobody has to read."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from contextlib import suppress
 from pathlib import Path
 
 CHANGED = "bell.sock"
-"""Rings when a job starts or ends: whoever follows the jobs looks."""
+"""The socket for a job that starts or ends: the queue is read then."""
 
 ENDED = "ended.sock"
-"""Rings when a job ends: there is room for another."""
+"""The socket for a job that ends: there is room for another."""
 
 
-def ring(state: str, name: str = CHANGED) -> None:
-    """Tell the gate whose folder this is. If it isn't there, it finds out by itself."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
-        bell.setblocking(False)
-        bell.sendto(b"!", str(Path(state) / name))
+def notify(state: str, name: str = CHANGED) -> None:
+    """Notify the gate with this folder. A gate that is not running finds out by itself."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.sendto(b"!", str(Path(state) / name))
 
 
 def listen(state: str, name: str = CHANGED) -> socket.socket:
-    """The gate's end: readable when somebody has rung. The folder is SlurmUser's, and so are they who may ring."""
+    """The gate's end: readable after a notification. The folder is SlurmUser's, so only SlurmUser may notify."""
     path = Path(state) / name
     path.unlink(missing_ok=True)
-    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        bell.bind(str(path))
+        listener.bind(str(path))
         path.chmod(0o600)
-        bell.setblocking(False)
+        listener.setblocking(False)
     except OSError:
-        bell.close()
+        listener.close()
         raise
-    return bell
+    return listener
 
 
-def silence(bell: socket.socket) -> None:
-    """Take in all that has rung, so that it is readable for the next ring only."""
+def drain(listener: socket.socket) -> None:
+    """Read all notifications, so that it is readable after the next one only."""
     with suppress(BlockingIOError):
         while True:
-            bell.recv(16)
+            listener.recv(16)

@@ -20,7 +20,7 @@ from types import FrameType
 import msgspec
 
 from qslurm.c2.config.file import C2Config, backend_of
-from qslurm.c2.hooks.gate_notifier import ENDED, ring
+from qslurm.c2.hooks.gate_notifier import ENDED, notify
 from qslurm.c2.hooks.job_start import HopelessError, Start, read_start, request, with_marks
 from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob
 from qslurm.c2.hooks.start_outcome import finish_of, told
@@ -83,7 +83,7 @@ def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     try:
         return _prolog(config, start)
     finally:
-        ring(config.gate.state)
+        notify(config.gate.state)
 
 
 def _prolog(config: C2Config, start: Start) -> int:
@@ -120,8 +120,8 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
     try:
         return _epilog(config, start)
     finally:
-        ring(config.gate.state)
-        ring(config.gate.state, ENDED)
+        notify(config.gate.state)
+        notify(config.gate.state, ENDED)
 
 
 def _epilog(config: C2Config, start: Start) -> int:

@@ -16,7 +16,7 @@ import pytest
 from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
 from qslurm.c2.config.jobmanager import JobManagerConfig
 from qslurm.c2.gate import change_detector, feeder
-from qslurm.c2.gate.change_detector import deeds_of
+from qslurm.c2.gate.change_detector import activity_of
 from qslurm.c2.gate.feeder import Feeder
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
@@ -56,7 +56,7 @@ class Slurm:
             self.jobs.pop(self.forgets, None)
         return "".join(lines).encode()
 
-    def deeds(self) -> str:
+    def statistics(self) -> str:
         self.counted += 1
         return f"Jobs submitted: {self.submitted}\n"
 
@@ -146,7 +146,7 @@ def gate(
     listener.listen()
     one.start()
     link = BlockingConnection(listener.accept()[0], LARGEST)
-    yield slurm, link, lambda: gate_notifier.ring(str(home))
+    yield slurm, link, lambda: gate_notifier.notify(str(home))
     link.close()
     one.stop()
     listener.close()
@@ -289,9 +289,9 @@ Remote Procedure Call statistics by user
         ((1, 2, 3, 4, 5, 6, 9, 8), True),
     ],
 )
-def test_questions_are_no_deeds_of_slurmctld(after: tuple[int, ...], is_another: bool) -> None:
+def test_queries_are_no_activity_of_slurmctld(after: tuple[int, ...], is_another: bool) -> None:
     before = SDIAG.format(1, 2, 3, 4, 5, 6, 7, 8)
-    assert (deeds_of(SDIAG.format(*after)) != deeds_of(before)) is is_another
+    assert (activity_of(SDIAG.format(*after)) != activity_of(before)) is is_another
 
 
 class Told:
@@ -318,7 +318,7 @@ def test_who_looks_at_changes_looks_twice_after_each_and_whenever_nobody_knows(
 ) -> None:
     monkeypatch.setattr(change_detector, "ChangeDetector", Told)
     Told.changes = [False, False, False, True, False, False, None, False, False, False]
-    changes = change_detector.Changes(Slurm(), 5)  # type: ignore[arg-type]
+    changes = change_detector.ChangeWatcher(Slurm(), 5)  # type: ignore[arg-type]
     looked = []
     while Told.changes:
         looked.append(changes.are_there())
@@ -331,11 +331,11 @@ def test_who_looks_at_changes_looks_twice_after_each_and_whenever_nobody_knows(
 
 
 def test_a_bell_without_a_gate_hurts_no_hook(tmp_path: Path) -> None:
-    gate_notifier.ring(str(tmp_path))
-    gate_notifier.ring("/nowhere")
+    gate_notifier.notify(str(tmp_path))
+    gate_notifier.notify("/nowhere")
     listener = gate_notifier.listen(str(tmp_path))
     for _ in range(5000):  # more than fit: nobody waits until they are read
-        gate_notifier.ring(str(tmp_path))
+        gate_notifier.notify(str(tmp_path))
     assert listener.recv(16)
     listener.close()
 
