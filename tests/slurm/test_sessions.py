@@ -100,7 +100,7 @@ def test_a_command_has_the_session_by_its_environment_in_all_its_processes(testb
     assert broken.returncode == 3
     failed = _job_of(broken.stderr)
     assert alice.ends_as(failed) == "FAILED"
-    assert "exit code 3" in alice.gets("show", str(failed))["platform"]["reason"]
+    assert "exited with code 3" in alice.gets("show", str(failed))["platform"]["reason"]
 
 
 def test_a_hybrid_file_runs_here_as_it_runs_there(testbed):
@@ -172,7 +172,7 @@ def test_what_waits_says_why_and_gives_up(testbed):
 
 
 def _job_of(said: str) -> int:
-    found = re.search(r"Job (\d+) on C2", said)
+    found = re.search(r"\bjob (\d+) (?:on|to) C2", said)
     assert found, said
     return int(found[1])
 
