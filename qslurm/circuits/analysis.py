@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from qslurm.circuits import stand_ins
+from qslurm.circuits import gate_substitutes
 from qslurm.circuits.text import Text, place
 from qslurm.errors import CircuitError
 
@@ -34,7 +34,9 @@ _ANALYZE = (
 
 def analyze(read: Text, file: str) -> dict[str, Any]:
     """Return libqasm's semantic tree of a program; its errors become one CircuitError."""
-    program_read = stand_ins.with_stand_ins(read.program) if stand_ins.are_needed() else read.program
+    program_read = (
+        gate_substitutes.with_substitutes(read.program) if gate_substitutes.are_needed() else read.program
+    )
     answer = _ask_libqasm_apart(program_read, read, file) if read.risky else _ask_libqasm(program_read)
     try:
         tree = msgspec.json.decode(answer.replace("\n", " "))  # line ends of asm blocks come unescaped
@@ -45,7 +47,7 @@ def analyze(read: Text, file: str) -> dict[str, Any]:
     if "errors" in tree:
         errors = tree["errors"]
         if program_read is not read.program:
-            errors = [stand_ins.undone(error, read.program) for error in errors]
+            errors = [gate_substitutes.undone(error, read.program) for error in errors]
         raise _error(errors, read, file)
     program: dict[str, Any] = tree["Program"]
     return program

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.job_end import Watch, ended_document, results_or_none, situation, task_document
+from qslurm.cli.job_progress import Watch, ended_document, results_or_none, situation, task_document
 from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
 from qslurm.cli.submission_report import api_version

@@ -234,7 +234,7 @@ def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) ->
 
 def _wait(connection: Center, sent: Sequence[Sent], documents: Documents, how: How) -> list[QslurmError]:
     """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
-    from qslurm.cli.many_files_end import ends_in, print_ends
+    from qslurm.cli.file_outcomes import ends_in, print_ends
     from qslurm.cli.wait_many import ends_of, say
 
     open_ones = [(one, one.submission) for one in sent if one.submission and one.submission.job_id]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.job_end import Watch, ended_document, results_or_none
+from qslurm.cli.job_progress import Watch, ended_document, results_or_none
 from qslurm.cli.output import ProgressLine, error_document, note, print_json, print_table
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError, UnreachableError
 

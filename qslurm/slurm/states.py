@@ -121,7 +121,7 @@ REASONS: dict[str, str] = {
     # not Slurm's own: see qslurm.c1.agent.request_handler,
     "Submitted": "C2 has just accepted it",
     "Outbox": "it is in the agent's outbox; C2 has not accepted it yet",
-    # and qslurm.c1.agent.reconcile and qslurm.c1.queries.forgotten_jobs
+    # and qslurm.c1.agent.reconcile and qslurm.c1.queries.lost_jobs
     "LostByC2": "C2 no longer lists it; the center's agent checks whether it ran, and resubmits it if not",
     "LostForGood": "C2 lost it three times without running it, so the agent gave up; submit it again",
     "LostInPart": "C2's Slurm was killed and lost the array after part of it had run; submit the rest again",

@@ -149,8 +149,8 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
     """What a center makes of what the store has of a job, for each way in which Slurm may call it."""
     from types import SimpleNamespace
 
-    from qslurm.c1.queries.forgotten_jobs import as_it_ended, fate
     from qslurm.c1.queries.jobs import MORE, outcome_error
+    from qslurm.c1.queries.lost_jobs import as_it_ended, fate
     from qslurm.slurm.job_info import JobInfo
 
     facts = {

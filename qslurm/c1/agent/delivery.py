@@ -55,7 +55,7 @@ def deliver(c2: C2, payload: dict[str, Any], key: str, *, unsure: bool) -> Submi
 
 
 def _found(c2: C2, key: str) -> Submitted | None:
-    from qslurm.c1.queries.forgotten_jobs import is_forgotten
+    from qslurm.c1.queries.lost_jobs import is_forgotten
     from qslurm.slurm.rest import Submitted
 
     try:

@@ -222,8 +222,8 @@ class JobTracker:
         self.saw(self._lost.look(center, time.monotonic()))
 
     def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
-        from qslurm.c1.queries.forgotten_jobs import is_forgotten, may_be_lost
         from qslurm.c1.queries.jobs import look
+        from qslurm.c1.queries.lost_jobs import is_forgotten, may_be_lost
 
         try:
             job = look(center, job_id, key)

@@ -24,7 +24,7 @@ from qslurm.system.event_log import EventLog
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.connection.center import Center
-    from qslurm.c1.queries.forgotten_jobs import Fate, Start
+    from qslurm.c1.queries.lost_jobs import Fate, Start
 
 log = EventLog(__name__)
 
@@ -91,7 +91,7 @@ class Reconciler:
 
     def _settle(self, center: Center, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
         """Decide about one submission; its outcome, if it has ended."""
-        from qslurm.c1.queries.forgotten_jobs import is_written_off
+        from qslurm.c1.queries.lost_jobs import is_written_off
 
         if entry.ended or entry.job_id is None:
             self.clear(entry.number)
@@ -162,7 +162,7 @@ def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str
 
 def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
     """The platform's records; without access, nothing proves that a job never ran."""
-    from qslurm.c1.queries.forgotten_jobs import fate
+    from qslurm.c1.queries.lost_jobs import fate
 
     if not _is_let_in(center, entry):
         return "may_run", []
@@ -176,7 +176,7 @@ def _is_let_in(center: Center, entry: Entry) -> bool:
 
 
 def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:
-    from qslurm.c1.queries.forgotten_jobs import judged, standing
+    from qslurm.c1.queries.lost_jobs import judged, standing
 
     job = judged(pending(entry, ""), standing(starts))
     if any("#" in str(start["key"]) for start in starts):

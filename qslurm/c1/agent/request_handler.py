@@ -51,7 +51,7 @@ from qslurm.c1.connection.agent_messages import (
     UpdateJob,
     WhoReleases,
 )
-from qslurm.c1.queries.forgotten_jobs import is_forgotten, may_be_lost
+from qslurm.c1.queries.lost_jobs import is_forgotten, may_be_lost
 from qslurm.errors import NotReadyError, QslurmError, UnknownJobError
 from qslurm.slurm.job_info import JobInfo
 

@@ -217,7 +217,7 @@ def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
     So is one that was cancelled: maybe only because slurmctld had forgotten that it was over.
     `key` is its submission's, if who asks knows it: slurmdbd's record of a job that waits has no comment (22.05).
     """
-    from qslurm.c1.queries.forgotten_jobs import as_it_ended, is_forgotten, judged
+    from qslurm.c1.queries.lost_jobs import as_it_ended, is_forgotten, judged
 
     if is_forgotten(job):
         return judged(job, _what_ran(center, job, key))
@@ -228,7 +228,7 @@ def judge(center: Center, job: JobInfo, key: str = "") -> JobInfo:
 
 def _what_ran(center: Center, job: JobInfo, key: str) -> Mapping[str, Any] | None:
     """The platform's record of a job: {} if none, None if unreachable. The id may be reused by now."""
-    from qslurm.c1.queries.forgotten_jobs import fate, standing
+    from qslurm.c1.queries.lost_jobs import fate, standing
 
     key = job.marks.key or key
     if not center.has_platform:

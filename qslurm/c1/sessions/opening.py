@@ -217,7 +217,7 @@ def _look(center: Center, job_id: int, told: Sequence[JobInfo] | None = None) ->
 def _why(info: JobInfo, place: int) -> str:
     if info.word != "waiting":
         return f"{info.word}{f', {info.why}' if info.why else ''}"
-    line = f"number {place} in line" if place else ""
+    line = f"queue position {place}" if place else ""
     return ", ".join(part for part in (info.why, line) if part) or "for Slurm to look at it"
 
 

@@ -38,7 +38,7 @@ from qslurm.c1.connection.agent_messages import (
     questions,
 )
 from qslurm.c1.origin import user_of
-from qslurm.c1.queries.forgotten_jobs import FORGOTTEN
+from qslurm.c1.queries.lost_jobs import FORGOTTEN
 from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import (
     InvalidInputError,

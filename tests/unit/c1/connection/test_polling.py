@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qslurm.c1.connection.polling import LONGEST_DELAY_S, PATIENCE_S, follow, next_delay, wait_until_final
 from qslurm.c1.queries.job_ids import JobRef
-from qslurm.cli.job_end import Watch
+from qslurm.cli.job_progress import Watch
 from qslurm.cli.output import ProgressLine
 from qslurm.errors import TimedOutError, UnreachableError
 

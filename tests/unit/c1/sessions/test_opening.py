@@ -115,7 +115,7 @@ def test_a_session_is_a_job_that_is_waited_for_and_entered(place: Place) -> None
     opened, said = open_on(stage)
     assert said[0] == "Submitted job 4711 to C2 to hold the session."
     assert said[1].startswith("Waiting: ")
-    assert "number 2 in line" in said[1]
+    assert "queue position 2" in said[1]
     assert opened.client.execute(CIRCUIT, 2, False).counts == {"01": 2}
     opened.client.conclude()
     opened.client.close()

@@ -9,7 +9,7 @@ from qslurm.c1.queries import jobs as one
 from qslurm.c1.queries.fetching import fetch_results, results_of
 from qslurm.c1.queries.job_ids import JobRef
 from qslurm.c1.queries.tasks import task_of
-from qslurm.cli.job_end import ended_document, results_or_none
+from qslurm.cli.job_progress import ended_document, results_or_none
 from qslurm.cli.output import error_document, print_json
 from qslurm.cli.results import print_results
 from qslurm.errors import NotReadyError, QslurmError, UnreachableError

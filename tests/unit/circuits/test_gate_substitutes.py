@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from testbed.layout import CHECKOUT
 
-from qslurm.circuits import stand_ins
+from qslurm.circuits import gate_substitutes
 from qslurm.circuits.check import check_circuit
 from qslurm.errors import CircuitError
 from qslurm.runtimes.qx import simulate
@@ -16,7 +16,7 @@ HEAD = "version 3.0\nqubit[2] q\nbit[2] b\n"
 @pytest.fixture(autouse=True)
 def older(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program is read as by libqasm 1.2; with a newer one installed this changes nothing that can be seen."""
-    monkeypatch.setattr(stand_ins, "are_needed", lambda: True)
+    monkeypatch.setattr(gate_substitutes, "are_needed", lambda: True)
     check_circuit.__globals__["_remembered_facts"].cache_clear()
 
 
@@ -59,4 +59,6 @@ def test_errors_are_about_the_program_as_it_was_written(gates: str, message: str
 
 def test_the_extras_environment_runs_this_with_the_libqasm_that_needs_it() -> None:
     text = (CHECKOUT / "scripts/test").read_text()
-    assert "test_stand_ins" in text.split("EXTRAS_PYTHON", 1)[1] or "{openqasm,stand_ins}" in text
+    assert (
+        "test_gate_substitutes" in text.split("EXTRAS_PYTHON", 1)[1] or "{openqasm,gate_substitutes}" in text
+    )

@@ -1,6 +1,6 @@
 import pytest
 
-from qslurm.c1.queries.forgotten_jobs import STATES, as_it_ended, is_forgotten, judged
+from qslurm.c1.queries.lost_jobs import STATES, as_it_ended, is_forgotten, judged
 from qslurm.reason_codes import ReasonCode
 from tests.unit.jobs import job_info
 

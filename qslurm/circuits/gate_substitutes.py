@@ -27,7 +27,7 @@ def are_needed() -> bool:
     return "errors" in V3xAnalyzer("3.0").analyze_string_to_json("version 3.0; qubit q; Z90 q")
 
 
-def with_stand_ins(program: str) -> str:
+def with_substitutes(program: str) -> str:
     """The program with such gates replaced; line numbers do not change."""
 
     def instead(found: re.Match[str]) -> str:
