@@ -153,7 +153,7 @@ class _Screen:
 
     def __init__(self, testbed: Testbed, command: Sequence[str], config: Path) -> None:
         ours, theirs = pty.openpty()
-        environment = testbed.env_c1(USER) | {"QSLURM_CONFIG": str(config)}
+        environment = testbed.env_c1(USER) | {"QSLURM_CONFIG": str(config), "TERM": "xterm"}
         self._process = subprocess.Popen(
             command,
             env=environment,
