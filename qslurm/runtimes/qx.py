@@ -25,7 +25,6 @@ from qslurm.system.child_process import limit_memory
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts
 
-_SEED_BITS = 63
 _WARM_UP = "version 3.0; qubit q; bit b; b = measure q"
 _MIB = 1 << 20
 _LEAST_MEMORY_MIB = 16

@@ -17,10 +17,10 @@ import msgspec
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
 from qslurm.runtimes.classical import limits
+from qslurm.runtimes.classical.confined_process import MESSAGE_BYTES, Assignment, Plan, Step, start
+from qslurm.runtimes.classical.confinement import job_step, plan_of
 from qslurm.runtimes.classical.step import fail_step
 from qslurm.runtimes.classical.warm.client import SCRIPT, TOKEN, attend, outcome, output_pipes, wishes
-from qslurm.runtimes.classical.warm.plan import job_step, plan_of
-from qslurm.runtimes.classical.warm.runtime import MESSAGE_BYTES, Assignment, Plan, Step, begin
 from qslurm.system import kernel
 
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ENOSPC)
@@ -83,14 +83,9 @@ def _started(plan: Plan, step: Step) -> socket.socket:
 
 def start_one(plan: Plan, step: Step) -> socket.socket:
     """The way to a new runtime, which is ready; OSError says why this host can't make one."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs, ExitStack() as undoing:
+    pid, ours = start(plan, step)
+    with ExitStack() as undoing:
         undoing.enter_context(ours)
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            begin(theirs, plan, step)
-        theirs.close()
         word, number, why = (ours.recv(MESSAGE_BYTES).decode() + "  ").split(" ", 2)
         os.waitpid(pid, 0)
         if word != "ready":

@@ -36,7 +36,7 @@ def main() -> NoReturn:
     """Make a runtime that gets no job."""
     from qslurm.c2.config.file import load_c2_config
     from qslurm.runtimes.classical.cold import start_one
-    from qslurm.runtimes.classical.warm.plan import plan_of
+    from qslurm.runtimes.classical.confinement import plan_of
 
     try:
         start_one(plan_of(load_c2_config(), rootless=os.geteuid() != 0), lambda _: 0).close()

@@ -22,8 +22,9 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
-from qslurm.runtimes.classical.warm.plan import job_step, plan_of, preload
-from qslurm.runtimes.classical.warm.runtime import Step, begin
+from qslurm.runtimes.classical.confined_process import Step, start
+from qslurm.runtimes.classical.confinement import job_step, plan_of
+from qslurm.runtimes.classical.warm.preload import preload
 from qslurm.runtimes.classical.warm.start import listen, put_client, take_client_away
 from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
 from qslurm.runtimes.classical.warm.step_identity import Caller, assignment, join_cgroups
@@ -98,19 +99,14 @@ class Service:
             self._say("no runtime can be started", "warning", why=str(error))
 
     def _start_one(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
-        if pid == 0:
-            self._leave_service(ours)
-            begin(theirs, self._plan, self._step)
-        theirs.close()
+        _, ours = start(self._plan, self._step, self._leave_service)
         self._starting.append(ours)
         self._selector.register(ours, selectors.EVENT_READ, partial(self._hear, ours))
 
-    def _leave_service(self, ours: socket.socket) -> None:
+    def _leave_service(self) -> None:
         """In the new process: have nothing of the service's or of other steps'."""
         self._selector.close()
-        for one in (ours, self._listener, *self._starting, *(link for link, _ in self._ready)):
+        for one in (self._listener, *self._starting, *(link for link, _ in self._ready)):
             one.close()
         for caller in self._callers.values():
             caller.link.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from qslurm.runtimes.classical import limits
-from qslurm.runtimes.classical.warm.runtime import Assignment
+from qslurm.runtimes.classical.confined_process import Assignment
 from qslurm.system.job_of_process import job_of
 from qslurm.wire.peer import Peer
 

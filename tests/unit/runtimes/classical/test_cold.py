@@ -21,8 +21,8 @@ from qslurm.c2.config.runtimes import RuntimesConfig
 from qslurm.errors import ConfigError
 from qslurm.payload.handover import around_script
 from qslurm.runtimes.classical import cold, view
+from qslurm.runtimes.classical.confinement import plan_of
 from qslurm.runtimes.classical.probe import why_not
-from qslurm.runtimes.classical.warm import plan
 
 HERE = os.environ | {"PYTHONPATH": str(Path(qslurm.__file__).parents[1])}
 BEHIND = """
@@ -31,7 +31,7 @@ from pathlib import Path
 import msgspec
 from qslurm.c2.config.file import C2Config
 from qslurm.runtimes.classical import cold
-from qslurm.runtimes.classical.warm.plan import plan_of
+from qslurm.runtimes.classical.confinement import plan_of
 
 config, code = msgspec.json.decode(sys.argv[1], type=C2Config), sys.argv[2]
 
@@ -195,13 +195,13 @@ def test_what_jobs_need_may_not_lie_in_what_they_must_not_see(
         place = _link(tmp_path / "elsewhere", place)
     config = config_of(tmp_path, socket=place / "d", hide=[str(tmp_path / "more")])
     with pytest.raises(ConfigError, match="must not see"):
-        plan.plan_of(config)
+        plan_of(config)
 
 
 @pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root"])
 def test_nor_may_they_be_what_is_replaced_as_a_whole(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigError, match="must not see"):
-        plan.plan_of(config_of(tmp_path, socket=Path(place) / "d"))
+        plan_of(config_of(tmp_path, socket=Path(place) / "d"))
 
 
 def test_what_is_mounted_later_lies_deeper() -> None:
@@ -246,7 +246,7 @@ def test_a_node_without_room_for_a_moment_is_asked_again(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(cold, "start_one", start)
     monkeypatch.setattr(cold, "PAUSE_S", 0)
-    assert cold._started(plan.plan_of(C2Config(), rootless=True), lambda _: 0) == "ready"
+    assert cold._started(plan_of(C2Config(), rootless=True), lambda _: 0) == "ready"
 
 
 def test_the_probe_says_what_stands_in_the_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

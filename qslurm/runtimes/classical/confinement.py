@@ -1,24 +1,12 @@
-"""What warm runtimes are made of: the modules that they have, and what their jobs see."""
+"""How jobs are confined on this platform, warm runtimes and those that a step starts for itself alike."""
 
 from __future__ import annotations
 
-import gc
-import importlib
-import os
 from pathlib import Path
 
 from qslurm.c2.config.file import C2Config
-from qslurm.errors import ConfigError, QslurmError
+from qslurm.runtimes.classical.confined_process import Plan
 from qslurm.runtimes.classical.view import View, needed, refuse_exposed
-from qslurm.runtimes.classical.warm.runtime import Plan
-
-_OWN = (
-    "qslurm.runtimes.classical.step",
-    "qslurm.runtimes.hybrid.hybrid_file",
-    "asyncio",
-    "json",
-    "subprocess",
-)
 
 
 def plan_of(config: C2Config, *, rootless: bool = False) -> Plan:
@@ -47,21 +35,3 @@ def job_step(config: C2Config, script: Path) -> int:
     from qslurm.runtimes.classical.step import run_step
 
     return run_step(script, config.dispatcher)
-
-
-def preload(names: list[str]) -> None:
-    """Import what jobs will want. Libraries that start threads must not: a fork has none of them."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    for name in (*_OWN, *names):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"runtimes.preload names {name!r}, which can't be imported: {error}.",
-                hint="Install it beside qslurm, or take it out of the list.",
-            ) from error
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise QslurmError("A preloaded module has started threads, and a forked runtime would not have them.")
-    gc.collect()
-    gc.freeze()  # so that no runtime copies what it only reads

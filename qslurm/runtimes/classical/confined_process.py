@@ -1,6 +1,7 @@
-"""One runtime: forked from the service with its modules imported, it waits, does one job's step, and ends.
+"""A runtime for one job: forked with its modules imported, it makes its view of the node, waits, does a step, and ends.
 
-A step that gets none from the service forks one for itself, without root's powers: in a user namespace of its own.
+The service for warm runtimes forks it as root; a step that gets none from there forks one for itself, in a user
+namespace of its own. The view and the limits are the same.
 
 Three processes follow each other. The first makes the namespaces and ends. The second is the first process of
 its process namespace: it waits for a job, then watches over it; when it ends the kernel ends all that the
@@ -62,7 +63,28 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     limits: list[tuple[int, int, int]]
 
 
-def begin(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
+def start(
+    plan: Plan, step: Step, leave_parent: Callable[[], None] = lambda: None
+) -> tuple[int, socket.socket]:
+    """Fork a runtime: the pid of its first process, and its channel, on which that says how it went.
+
+    `leave_parent` closes in the new process what it must not have of its parent. OSError if there is no room for it.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            raise
+        if pid == 0:
+            ours.close()
+            leave_parent()
+            _begin(theirs, plan, step)
+    return pid, ours
+
+
+def _begin(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
     """The first process. Says `ready <pid of the second>` or `failed <errno> <why>` on the channel, and ends."""
     try:
         flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
