@@ -46,8 +46,17 @@ class Package(msgspec.Struct, frozen=True):
         return self.members.index(member) if self.is_array else None
 
 
-def packed(ready: Sequence[JobSpec], *, fewest: int = FEWEST) -> list[tuple[tuple[int, ...], JobSpec]]:
-    """The same jobs, those with equal options together in arrays, each with its members' places in `ready`."""
+def packed(
+    ready: Sequence[JobSpec],
+    *,
+    fewest: int = FEWEST,
+    most_tasks: int = MOST_TASKS,
+    most_bytes: int = MOST_BYTES,
+) -> list[tuple[tuple[int, ...], JobSpec]]:
+    """The same jobs, those with equal options together in arrays, each with its members' places in `ready`.
+
+    An array has so many tasks and bytes of files at most; fewer jobs than `fewest` become none.
+    """
     groups: dict[object, list[int]] = {}
     for place, one in enumerate(ready):
         groups.setdefault(_options(one) or place, []).append(place)
@@ -56,7 +65,10 @@ def packed(ready: Sequence[JobSpec], *, fewest: int = FEWEST) -> list[tuple[tupl
         if len(places) < fewest:
             found += [((place,), ready[place]) for place in places]
         else:
-            found += [(members, _together(ready, members)) for members in _chunks(ready, places)]
+            found += [
+                (members, _together(ready, members))
+                for members in _chunks(ready, places, most_tasks, most_bytes)
+            ]
     return sorted(found, key=lambda each: each[0])
 
 
@@ -90,15 +102,17 @@ def _options(job: JobSpec) -> bytes | None:
     return msgspec.msgpack.encode(alike)
 
 
-def _chunks(ready: Sequence[JobSpec], places: Iterable[int]) -> list[tuple[int, ...]]:
+def _chunks(
+    ready: Sequence[JobSpec], places: Iterable[int], most_tasks: int, most_bytes: int
+) -> list[tuple[int, ...]]:
     chunks: list[tuple[int, ...]] = []
     chunk: list[int] = []
-    room = MOST_BYTES
+    room = most_bytes
     for place in places:
         size = len(msgspec.json.encode(ready[place].source))
-        if chunk and (len(chunk) == MOST_TASKS or size > room):
+        if chunk and (len(chunk) == most_tasks or size > room):
             chunks.append(tuple(chunk))
-            chunk, room = [], MOST_BYTES
+            chunk, room = [], most_bytes
         chunk.append(place)
         room -= size
     return [*chunks, tuple(chunk)]

@@ -76,14 +76,12 @@ def test_a_file_with_an_option_of_its_own_does_not_join_the_others(tmp_path):
         max_size=60,
     )
 )
-def test_no_file_is_lost_or_sent_twice_and_no_array_is_too_large(jobs, patched):
-    patched.setattr(packing, "MOST_TASKS", 7)
-    patched.setattr(packing, "MOST_BYTES", 100)
+def test_no_file_is_lost_or_sent_twice_and_no_array_is_too_large(jobs):
     ready = [
         JobSpec(kind="circuit", source="x" * size, file=Path(f"{n}.cq"), backend=backend, indices=array or "")
         for n, (backend, array, size) in enumerate(jobs)
     ]
-    found = packed(ready, fewest=5)
+    found = packed(ready, fewest=5, most_tasks=7, most_bytes=100)
     assert Counter(place for members, _ in found for place in members) == Counter(range(len(jobs)))
     keys = [one.key for _, one in found]
     assert len(set(keys)) == len(keys)
@@ -96,12 +94,6 @@ def test_no_file_is_lost_or_sent_twice_and_no_array_is_too_large(jobs, patched):
         assert one.indices == f"0-{len(members) - 1}"
         assert {jobs[place][:2] for place in members} == {(one.backend, None)}
         assert [file for file, _ in one.sources] == [f"{place}.cq" for place in members]
-
-
-@pytest.fixture(scope="module")
-def patched():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 def test_a_job_without_such_files_can_be_read_by_an_older_c2():
