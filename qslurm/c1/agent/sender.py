@@ -16,6 +16,7 @@ from qslurm.errors import (
     RefusedError,
     UncertainError,
 )
+from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
 from qslurm.wire.failures import failure
 
@@ -53,9 +54,7 @@ class Sender:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender")
-        self._pauses: dict[
-            int, tuple[float, float]
-        ] = {}  # number: (not before, pause) of those nobody is sure of
+        self._pauses: dict[int, tuple[float, Backoff]] = {}  # number: not before, of those nobody is sure of
         self.trouble: dict[str, str] = {}
         """Why submissions are not sent yet, by key."""
 
@@ -79,11 +78,12 @@ class Sender:
 
     def _run(self) -> None:
         center = self._connect()
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             self._news.clear()
             if self._stopping.is_set():  # looked at after the bell is reset, or its last ring is missed
                 break
+            pause = 0.0
             try:
                 is_there = self._send_all(center)
             except NoRoomError as error:  # what was sent meanwhile is looked up by its key when there is room
@@ -93,12 +93,11 @@ class Sender:
                 log.crashed("sending failed", error, pause_s=LONGEST_PAUSE_S)
                 is_there, pause = False, LONGEST_PAUSE_S
             if is_there:
-                pause = FIRST_PAUSE_S
+                backoff.succeed()
                 self._news.wait(self._until_next())
             else:
                 center.close()
-                self._stopping.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                self._stopping.wait(max(pause, backoff.fail()))
         center.close()
 
     def _send_all(self, center: Center) -> bool:
@@ -108,7 +107,7 @@ class Sender:
         while not self._stopping.is_set() and (entry := self._outbox.next_to_send(after, *self._lane)):
             after = entry.number
             there.add(after)
-            if self._pauses.get(entry.number, (0.0, 0.0))[0] > time.monotonic():
+            if entry.number in self._pauses and self._pauses[entry.number][0] > time.monotonic():
                 continue
             try:
                 if not self._send(center, entry):
@@ -158,9 +157,9 @@ class Sender:
 
     def _wait(self, entry: Entry, error: QslurmError) -> None:
         if isinstance(error, UncertainError):
-            _, pause = self._pauses.get(entry.number, (0.0, FIRST_PAUSE_S / 2))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-            self._pauses[entry.number] = (time.monotonic() + pause, pause)
+            known = self._pauses.get(entry.number)
+            backoff = known[1] if known else Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+            self._pauses[entry.number] = (time.monotonic() + backoff.fail(), backoff)
         if self.trouble.get(entry.key) != error.message:
             log.warning("waits", key=entry.key, user=entry.user, reason=error.message)
         self.trouble[entry.key] = error.message
