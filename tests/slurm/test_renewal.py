@@ -123,7 +123,7 @@ def test_a_center_that_may_not_renew_is_warned_and_a_token_by_hand_is_taken_up(
         with agent_with(testbed, aged(testbed, left_s=3000, life="3600s")):
             eventually(lambda: "do not renew the tokens of snellius" in alice.trouble(), "the agent to know")
             assert alice.types("agent", "status").returncode == 1
-            assert "can't be kept fresh" in (testbed.layout.folder / "log" / "agent.log").read_text()
+            assert "cannot renew the token" in (testbed.layout.folder / "log" / "agent.log").read_text()
             pid = testbed.pid("agent")
             put(
                 testbed.layout.agent_token, testbed.token("snellius").strip()
@@ -229,7 +229,7 @@ def test_without_an_agent_a_timer_renews_the_file_for_those_who_may_read_it(test
     before = path.read_text()
     done = timer()
     assert (done.returncode, path.read_text()) == (0, before), done.stderr
-    assert "Nothing to do" in done.stdout
+    assert "Not due" in done.stdout
     put(path, aged(testbed, left_s=10))
     done = timer()
     assert done.returncode == 0, done.stderr

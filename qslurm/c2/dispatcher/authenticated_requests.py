@@ -39,8 +39,8 @@ from qslurm.protocol.messages import (
 )
 from qslurm.system.event_log import EventLog
 from qslurm.system.logfmt import Field
+from qslurm.wire.connection import Address, Connection
 from qslurm.wire.credentials import Identity
-from qslurm.wire.server import Address, Connection
 
 log = EventLog(__name__)
 refusals = EventLog(f"{__name__}.refusals", a_minute=60)

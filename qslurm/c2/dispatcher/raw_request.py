@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qslurm.wire.server import Address
+from qslurm.wire.connection import Address
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qslurm.protocol.messages import Message, Pending
-from qslurm.wire.server import Address
+from qslurm.wire.connection import Address
 
 HOLD_S = 1.0
 """How long a question about an execution is kept before it is answered with Pending."""

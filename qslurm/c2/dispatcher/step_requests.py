@@ -15,7 +15,7 @@ from qslurm.protocol.dispatcher_frames import decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
 from qslurm.runtimes.lanes.leases import Leases
 from qslurm.runtimes.lanes.listener import LaneListener
-from qslurm.wire.server import Address, Connection
+from qslurm.wire.connection import Address, Connection
 
 _NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.runtimes.lanes.client import DOOR_LIMIT, REQUEST, Hello
+from qslurm.wire.connection import Address, Connection
 from qslurm.wire.limits import Limits
 from qslurm.wire.peer import Peer
-from qslurm.wire.server import Address, Connection, Server
+from qslurm.wire.server import Server
 from qslurm.wire.unix_socket import listen_unix
 
 if TYPE_CHECKING:

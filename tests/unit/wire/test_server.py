@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from qslurm.wire.connection import Address
 from qslurm.wire.frames import NO_REQUEST, OVERHEAD, frame
 from qslurm.wire.limits import Limits
-from qslurm.wire.server import Address, Server
+from qslurm.wire.server import Server
 from qslurm.wire.unix_socket import listen_unix
 
 BODY_LIMIT = 8 << 20

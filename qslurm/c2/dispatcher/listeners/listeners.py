@@ -14,9 +14,10 @@ from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Message, Pending, Refused
 from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.lanes.listener import LaneListener
+from qslurm.wire.connection import Address, Connection
 from qslurm.wire.frames import SIGNED_SLACK, FrameError, open_signed
 from qslurm.wire.limits import Limits
-from qslurm.wire.server import Address, Connection, Server
+from qslurm.wire.server import Server
 from qslurm.wire.unix_socket import listen_unix
 
 if TYPE_CHECKING:

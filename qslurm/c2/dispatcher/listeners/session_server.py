@@ -28,8 +28,9 @@ from qslurm.protocol.session_frames import (
 )
 from qslurm.protocol.tls_certificate import certificate_of, have_certificate
 from qslurm.system.event_log import EventLog
+from qslurm.wire.connection import Address, Connection
 from qslurm.wire.limits import Limits
-from qslurm.wire.server import Address, Connection, Server
+from qslurm.wire.server import Server
 
 log = EventLog(__name__)
 
