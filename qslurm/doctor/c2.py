@@ -24,9 +24,7 @@ _README = "See deploy/README.md."
 
 
 def c2_checks(config: C2Config) -> dict[str, Check]:
-    """What there is to look at, in the order of a job's way. A new one is a line here, and one in NEEDS if another's
-    failure is no fault of its own.
-    """
+    """The checks, in the order of a job's path; NEEDS has those that depend on others."""
     checks: dict[str, Callable[[C2Config], Iterable[Finding]]] = {
         "host": _host,
         "disk": disks.disks,

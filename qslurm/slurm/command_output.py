@@ -1,4 +1,4 @@
-"""What Slurm's commands print about nodes and partitions, and how it is read; for jobs see slurm/squeue_output.py."""
+"""Parses what Slurm commands print about nodes and partitions; for jobs see slurm/squeue_output.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as Slurm knows it, whoever told: squeue, slurmctld's or slurmdbd's record, the job manager, the center's agent.
+"""A job as Slurm knows it, from squeue, slurmctld, slurmdbd, the job manager or the agent.
 
 It travels as an array without names, a tenth of slurmrestd's record. Fields may be added at the end, with a default:
 an older reader ignores them, a newer one does without.
@@ -60,7 +60,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def is_final(self) -> bool:
-        """Whether the job is over; a state nobody knows is not."""
+        """Whether the job has ended; False for an unknown state."""
         return is_final(self.state)
 
     @property
@@ -148,7 +148,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def source(self) -> Literal["slurmctld", "slurmdbd"]:
-        """Who told."""
+        """The source of the record."""
         return "slurmdbd" if self.from_slurmdbd else "slurmctld"
 
     @property

@@ -30,30 +30,30 @@ if TYPE_CHECKING:
 log = EventLog(__name__)
 
 WAIT_S = 25
-"""A question to the job manager waits so long for something to change."""
+"""Seconds that a request to the job manager waits for changes."""
 
 RETRY_S = 5.0
-"""Between two tries to follow the job manager again."""
+"""Seconds between two attempts to follow the job manager."""
 
 PAUSE_S = 1.0
-"""Between two questions to slurmrestd, at least."""
+"""Minimum seconds between two polls of slurmrestd."""
 
 SHARE = 0.1
-"""Of the time, at most, slurmrestd is busy with our questions."""
+"""Maximum fraction of time that polling occupies slurmrestd."""
 
 LONGEST_PAUSE_S = 60.0
 FEW = 5
-"""So many jobs are asked for one by one, unless the list of all is quick."""
+"""Maximum jobs polled individually, unless listing all is fast."""
 
 QUICK_S = 0.1
 MISSING_S = 10.0
-"""How often it is looked for submissions whose jobs the job manager does not tell of."""
+"""Seconds between two checks for submissions that the job manager does not report."""
 
 STOP_S = 1.0
 
 
 class JobTracker:
-    """A thread that looks. `changed` is called with the jobs that are seen to be other than before."""
+    """The tracker thread. `changed` is called with changed jobs."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class JobTracker:
         """Whether C2's job manager says at once what changes."""
 
         self.cancelled = Cancellations(outbox)
-        """What users have cancelled, in case it comes back."""
+        """Cancelled jobs, in case they reappear."""
 
         self._lost = Reconciler(outbox, lambda: None) if lost is None else lost
         self._outbox = outbox
@@ -96,11 +96,11 @@ class JobTracker:
         self._thread.join(STOP_S)
 
     def look(self) -> None:
-        """There is a new job, or somebody has cancelled one."""
+        """Wake the tracker: there is a new or cancelled job."""
         self._news.set()
 
     def job(self, job_id: int) -> JobInfo | None:
-        """A job as it was seen last; None if nobody has looked yet."""
+        """A job as last seen; None before the first poll."""
         return self.jobs.job(job_id)
 
     def tasks(self, job_id: int, key: str) -> list[JobInfo]:
@@ -110,7 +110,7 @@ class JobTracker:
         return rows if known else []
 
     def saw(self, jobs: list[JobInfo]) -> None:
-        """Somebody else has asked for jobs, and there is no doubt that they are as they are called."""
+        """Record jobs that another request has read from C2."""
         self._say_changed(self._take_in(self._named(jobs)))
 
     def _run(self) -> None:
@@ -179,7 +179,7 @@ class JobTracker:
         self._follow_at = time.monotonic() + RETRY_S
 
     def _find_missing(self, center: Center) -> None:
-        """Ask slurmrestd for a submission whose job has ended, and was forgotten, while nobody followed."""
+        """Query slurmrestd for a submission whose job ended and was purged while nothing was followed."""
         missing = self._suspected(lambda job_id, key: bool(self.jobs.tasks(job_id, key)))
         self._is_missing_some = bool(missing)
         if missing:

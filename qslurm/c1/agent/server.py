@@ -83,7 +83,7 @@ LOCAL = Submit | GetMoved | LetGo | WhoReleases | GetStatus
 """Requests that are answered without C2."""
 
 Who = int | Callable[[bytes, bytes], int]
-"""Who asks: the uid that the kernel gives, or what authenticates each request by its credential and body."""
+"""The user of a connection: the kernel's uid, or authenticated by each request's credential."""
 
 
 class Server:

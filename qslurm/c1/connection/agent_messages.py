@@ -1,4 +1,4 @@
-"""What users' commands and the agent say to each other: a question, signed, and its answer.
+"""The protocol between users' commands and the agent: authenticated requests and answers.
 
 Over the Unix socket the kernel says who asks and the credential is empty; over TCP it is MUNGE's, made for this very
 question.
@@ -28,7 +28,7 @@ JobOnC1 = Annotated[
 
 
 class Hello(msgspec.Struct, tag="hello"):
-    """Who is the center on C2, and which API version is spoken? Facts."""
+    """The center's user on C2 and the API version. Facts."""
 
 
 class Submit(msgspec.Struct, tag="submit"):
@@ -66,7 +66,7 @@ class GetQueue(msgspec.Struct, tag="queue"):
 
 
 class GetMoved(msgspec.Struct, tag="moved"):
-    """Which of the user's jobs have changed since an answer had this number? Moved.
+    """The user's jobs that changed after an answer with this number. Moved.
 
     The answer comes when one has, when some were missed, or after `patience_s`.
     """
@@ -113,14 +113,14 @@ class UpdateJob(msgspec.Struct, tag="update"):
 
 
 class AskPlatform(msgspec.Struct, tag="platform"):
-    """What C2's job manager says of one of the user's jobs. A document."""
+    """The job manager's record of one of the user's jobs. A document."""
 
     what: Literal["job", "results"]
     job_id: JobId
 
 
 class GetResults(msgspec.Struct, tag="results"):
-    """What each of these of the user's jobs has measured or computed, or its `error`; maybe of the first ones only.
+    """Results, or `error`, of these jobs of the user; maybe of the first ones only.
 
     Documents.
     """
@@ -141,7 +141,7 @@ class GetBackends(msgspec.Struct, tag="backends"):
 
 
 class GetSessions(msgspec.Struct, tag="sessions"):
-    """Where C2 lets the clients of sessions in. A document."""
+    """Address and certificate of C2's session server. A document."""
 
 
 class GetPartitions(msgspec.Struct, tag="partitions"):
@@ -149,11 +149,11 @@ class GetPartitions(msgspec.Struct, tag="partitions"):
 
 
 class GetLoads(msgspec.Struct, tag="loads"):
-    """How many jobs of all centers wait and run in each of C2's partitions. Loads."""
+    """Numbers of pending and running jobs of all centers, by partition. Loads."""
 
 
 class GetUsage(msgspec.Struct, tag="usage"):
-    """What the user's jobs have used in a time (Unix seconds), everybody's for an admin. Documents."""
+    """The user's usage in a period (Unix seconds), everybody's for an admin. Documents."""
 
     since: Count
     until: Count
@@ -166,18 +166,18 @@ class GetEnded(msgspec.Struct, tag="ended"):
 
 
 class GetLog(msgspec.Struct, tag="log"):
-    """What one of the user's jobs has written, from `offset`. A Piece."""
+    """Output of one of the user's jobs, from `offset`. A Piece."""
 
     job_id: JobId
     offset: Count = 0
 
 
 class GetStatus(msgspec.Struct, tag="status"):
-    """How is the agent? AgentStatus."""
+    """The agent's status. AgentStatus."""
 
 
 class WhoReleases(msgspec.Struct, tag="who_releases"):
-    """Who releases follow-up jobs of this agent? Releasing."""
+    """The agent's releaser. Releasing."""
 
 
 class LetGo(msgspec.Struct, tag="let_go"):
@@ -187,7 +187,7 @@ class LetGo(msgspec.Struct, tag="let_go"):
 
 
 class GetEndings(msgspec.Struct, tag="endings"):
-    """How have these submissions ended, and which jobs of C1 in `cluster` wait for one? Endings; for the releaser.
+    """Outcomes of these submissions, and the C1 jobs in `cluster` that wait for one; for the releaser. Endings.
 
     The answer comes when one has ended, when there are `news` that the asker does not know, or after `patience_s`.
     """
@@ -234,7 +234,7 @@ Question = (
 
 
 class Facts(msgspec.Struct):
-    """How the agent is known on C2."""
+    """The agent's identity on C2."""
 
     user: str
     api_version: str
@@ -257,7 +257,7 @@ class TokenState(msgspec.Struct):
 
 
 class AgentStatus(msgspec.Struct):
-    """How the agent is; `waiting` submissions are not on C2 yet, `open` jobs have not ended there."""
+    """The agent's status: `waiting` submissions are not sent yet, `open` jobs have not ended."""
 
     token: TokenState
     waiting: int
@@ -291,7 +291,7 @@ class Moved(msgspec.Struct):
 
 
 class Ending(msgspec.Struct):
-    """How a submission is: unknown, open, refused, lost, or its job's outcome; whose, as which job, and why."""
+    """A submission's outcome (unknown, open, refused, lost, or its job's), its user, job and reason."""
 
     key: str
     how: str

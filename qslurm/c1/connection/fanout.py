@@ -26,7 +26,7 @@ def ask_each(
     *,
     patience_s: float = PATIENCE_S,
 ) -> list[T | QslurmError]:
-    """What each says, in their order, or the error for which it says nothing.
+    """Query all in parallel: each answer or error, in their order.
 
     One that says nothing for `patience_s` is an UnreachableError, whatever its own time-out. With `enough`, those after
     the first answer that is enough are not waited for, and left out. The threads are daemons: neither that nor Ctrl-C

@@ -1,4 +1,4 @@
-"""What a center asks of C2, whoever is asked: C2 itself, or the center's agent."""
+"""The interface of a center's connection to C2, direct or through the agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Slurm(Protocol):
-    """What is asked of C2's Slurm; see SlurmrestClient for what each means and raises."""
+    """Requests to C2's Slurm; see SlurmrestClient for their meaning and errors."""
 
     @property
     def user(self) -> str: ...  # noqa: D102
@@ -32,7 +32,7 @@ class Slurm(Protocol):
 
 
 class Platform(Protocol):
-    """What is asked of C2's job manager; see JobManagerClient."""
+    """Requests to C2's job manager; see JobManagerClient."""
 
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
     def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102

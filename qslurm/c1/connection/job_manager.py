@@ -1,4 +1,4 @@
-"""What C2's job manager knows of a center's jobs: states, results, logs, backends."""
+"""A client of C2's job manager: states, results, logs, backends."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class JobManagerClient:
         self._session.close()
 
     def job(self, job_id: int) -> dict[str, Any]:
-        """What the platform knows of a job: state, reason, times, executions; UnknownJobError before its start."""
+        """The platform's record of a job: state, reason, times, executions; UnknownJobError before its start."""
         return self._json(f"/v1/jobs/{job_id}")
 
     def results(self, job_id: int) -> dict[str, Any]:
@@ -96,11 +96,11 @@ class JobManagerClient:
         return self._list("backends", "/v1/backends")
 
     def limits(self) -> list[dict[str, Any]]:
-        """The same, unless it takes long: nobody waits for what C2 will say anyway."""
+        """The same with a short time-out."""
         return self._list("backends", "/v1/backends", within_s=LIMITS_S)
 
     def sessions(self) -> dict[str, Any]:
-        """Where the clients of sessions come to (`address`, "" if nowhere), and its `certificate`."""
+        """The session server's `address` ("" if none) and `certificate`."""
         return self._json("/v1/sessions")
 
     def jobs(self, limit: int = 1000) -> list[dict[str, Any]]:
@@ -108,11 +108,11 @@ class JobManagerClient:
         return self._list("jobs", "/v1/jobs", {"limit": str(limit)})
 
     def usage(self, since: int, until: int) -> list[dict[str, Any]]:
-        """What the center's jobs have used in a time (Unix seconds), by origin, account and backend."""
+        """The center's usage in a period (Unix seconds), by origin, account and backend."""
         return self._list("usage", "/v1/usage", {"since": str(since), "until": str(until)})
 
     def changes(self, since: str, wait_s: int) -> Page:
-        """What has changed of the center's jobs since; waits so long for something to change.
+        """Changes of the center's jobs since an answer; waits for changes up to a time-out.
 
         UnreachableError while nobody there knows, UnknownJobError where there is no such list.
         """
@@ -133,7 +133,7 @@ class JobManagerClient:
         return self._packed("/v1/places", Line).places
 
     def loads(self) -> list[Load]:
-        """How many jobs of all centers wait and run in each partition; errors as for `changes`."""
+        """Numbers of pending and running jobs of all centers, by partition; errors as for `changes`."""
         from qslurm.protocol.job_changes import Load
 
         return self._packed("/v1/loads", list[Load])
@@ -253,7 +253,7 @@ class JobManagerClient:
 
 
 def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
-    """What a job has written so far, in pieces, whoever is asked for it."""
+    """Read a job's output so far, in pieces."""
     offset = 0
     while True:
         piece, after = platform.log_from(job_id, offset)

@@ -25,13 +25,13 @@ from qslurm.wire.peer import peer_uid
 from qslurm.wire.unix_socket import connected_unix
 
 CONNECT_S = 10.0
-"""For each of: connecting, the handshake, the answer to Hello."""
+"""Time-out in seconds of connecting, the handshake, and the answer to Hello."""
 
 _READ = 256 * 1024
 _DEAD_MS = 10_000
 
 Connect = Callable[[], socket.socket]
-"""Makes a new connection, on which Hello may be said; OSError or UnreachableError if that can't be."""
+"""Opens a connection for Hello; raises OSError or UnreachableError."""
 
 
 class NotOpenError(QslurmError):
@@ -57,7 +57,7 @@ class _Link(ssl.SSLSocket):
 
 @dataclass(frozen=True)
 class Door:
-    """Where C2 lets sessions' clients in, and the certificate (PEM) by which it is known."""
+    """Address and certificate (PEM) of C2's session server."""
 
     address: str
     certificate: str

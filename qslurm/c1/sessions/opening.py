@@ -46,7 +46,7 @@ _PLACE_S = 60.0  # between two looks at the whole line
 
 @dataclass(frozen=True)
 class Wish:
-    """What a session is asked with: a job, whose backend is chosen as that of others.
+    """Options of a session: its job, whose backend is selected as for others.
 
     `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
     """

@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Adapter:
-    """How one API version of slurmrestd differs from the canonical form.
+    """The differences of an API version of slurmrestd from the canonical form.
 
     `payload` turns a canonical payload into what this version takes (InvalidInputError for what it can't
     say), `change` the fields of an update; `job` and `accounted` read a record of slurmctld's and of slurmdbd's.
