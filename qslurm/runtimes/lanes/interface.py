@@ -108,6 +108,18 @@ class LaneRuntimes(Protocol):
         ...
 
 
+class LaneClients(Protocol):
+    """Who waits for a lane: the listener's view of job steps."""
+
+    def waits(self, task: int) -> bool:
+        """Whether somebody of this task waits."""
+        ...
+
+    def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
+        """Give a task's client these descriptors; False if it takes nothing."""
+        ...
+
+
 @dataclass(frozen=True)
 class LaneStatus:
     """A task that shares a runtime now: since when, how long nobody has used it, and until when at the latest.

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
 from qslurm.protocol.messages import Execute, Lease, LeaseOver
-from qslurm.runtimes.lanes.interface import LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks
+from qslurm.runtimes.lanes.interface import LaneClients, LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks
 from qslurm.runtimes.lanes.lease import SLICE_S, LentRuntime, is_due, may_share
 from qslurm.runtimes.lanes.logbook import SEATS
 from qslurm.runtimes.lanes.service import fits_lane
@@ -32,22 +31,10 @@ _READ_S = 0.1  # between two looks into a logbook that nothing else asks for
 _WATCH_S = 0.001  # the same while others wait for the lease to end
 
 
-class Clients(Protocol):
-    """Who waits for a lane: the listener's view of job steps."""
-
-    def waits(self, task: int) -> bool:
-        """Whether somebody of this task waits."""
-        ...
-
-    def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
-        """Give a task's client these descriptors; False if it takes nothing."""
-        ...
-
-
 class Leases:
     """All lanes and leases of a dispatcher. Times are monotonic seconds."""
 
-    def __init__(self, tasks: LaneTasks, runtimes: LaneRuntimes, clients: Clients) -> None:
+    def __init__(self, tasks: LaneTasks, runtimes: LaneRuntimes, clients: LaneClients) -> None:
         self._tasks = tasks
         self._runtimes = runtimes
         self._clients = clients
