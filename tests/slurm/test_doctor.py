@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -117,6 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_so_are_its_disks_and_its_store(testbed: Testbed, small_disk: Path, tmp_path: Path) -> None:
     store, config = small_disk / "store.db", tmp_path / "c2.toml"
     Store(str(store)).close()
+    whole = store.read_bytes()
     text = testbed.layout.c2_qslurm.read_text()
     config.write_text(text.replace(str(testbed.layout.store), str(store)))
     eventually(
@@ -131,6 +131,6 @@ def test_so_are_its_disks_and_its_store(testbed: Testbed, small_disk: Path, tmp_
     failed = doctor(testbed, config)
     _named(failed, "store")
     assert str(store) in failed["store"].what
-    shutil.copy(testbed.layout.store, store)
+    store.write_bytes(whole)
     subprocess.run(["sh", "-c", f"head -c 2m /dev/zero > {small_disk}/full"], check=False)
     _named(doctor(testbed, config), "disk")
