@@ -188,12 +188,13 @@ class Slurm:
             done = run_measured(command, {**self._environment(), **variables}, self.timeout_s)
         except TimeoutError:
             raise UnreachableError(
-                f"{of} has not answered {program} within {self.timeout_s:g} s.", hint=f"Is {of} alive?"
+                f"{of} did not respond to {program} within {self.timeout_s:g} s.",
+                hint=f"Check that {of} is running.",
             ) from None
         except OSError as error:
             raise QslurmError(
-                f"{command[0]} can't be run: {error.strerror}.",
-                hint="Set `bin` in [slurm] of the C2 configuration.",
+                f"Cannot run {command[0]}: {error.strerror}.",
+                hint="Set `bin` under [slurm] in the C2 configuration.",
             ) from error
         self.cpu_s += done.cpu_s
         if done.returncode != 0:
@@ -222,11 +223,11 @@ MEANS: Mapping[str, type[QslurmError]] = {
 
 def error_of(program: str, text: str, of: str = "slurmctld") -> QslurmError:
     """The error that a Slurm command's words on stderr stand for."""
-    words = " ".join(text.split())[:300] or "it failed without a word"
+    words = " ".join(text.split())[:300] or "it failed without a message"
     kind = next((kind for sign, kind in MEANS.items() if sign in words.lower()), QslurmError)
     if kind is UnreachableError:
-        return kind(f"{of} does not answer: {words}.", hint=f"Is {of} alive?")
+        return kind(f"{of} does not respond: {words}.", hint=f"Check that {of} is running.")
     if kind is PermissionDeniedError:
-        message = f"Slurm does not let this user do that ({program}: {words})."
-        return kind(message, hint="Do it as root or as SlurmUser.")
+        message = f"Permission denied by Slurm ({program}: {words})."
+        return kind(message, hint="Run this as root or as SlurmUser.")
     return kind(f"{program}: {words}.")

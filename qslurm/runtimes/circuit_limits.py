@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def refuse_raw_data(known: BackendType) -> None:
     """InvalidInputError for a backend that gives no raw data."""
     if not known.supports_raw_data:
-        raise InvalidInputError(f"Backend {known.name} gives no raw data.", hint="Ask for the counts alone.")
+        raise InvalidInputError(f"Backend {known.name} provides no raw data.", hint="Request counts only.")
 
 
 def refuse_too_wide(known: BackendType, facts: CircuitFacts, needed: int, file: str) -> None:
@@ -27,5 +27,5 @@ def refuse_too_wide(known: BackendType, facts: CircuitFacts, needed: int, file: 
         more = f" and {spare} more to keep values that are measured before the end" if spare else ""
         raise CircuitError(
             f"{file}: the circuit needs {facts.qubits} qubits{more}; {known.name} has {known.nqubits}.",
-            hint="Declare only the qubits you use, and measure each at the end.",
+            hint="Declare only the qubits that the circuit uses, and measure each at the end.",
         )

@@ -30,6 +30,6 @@ def check_results(executed: Executed, shots: int, width: Iterable[int]) -> None:
         raise InvalidReplyError(f"its results are not strings of {expected} zeros and ones")
     counts = executed.results.values()
     if not counts or min(counts) < 1 or sum(counts) > shots:
-        raise InvalidReplyError(f"its counts can't be those of {shots} shots")
+        raise InvalidReplyError(f"its counts do not match {shots} shots")
     if executed.raw_data is not None and len(executed.raw_data) > shots:
-        raise InvalidReplyError(f"its raw data is of {len(executed.raw_data)} shots, not of {shots}")
+        raise InvalidReplyError(f"its raw data has {len(executed.raw_data)} shots instead of {shots}")

@@ -58,4 +58,4 @@ class Calm:
 
     def health(self) -> Health:
         """How a target in trouble is."""
-        return Health("offline", f"{self._whose} is in trouble: {self.trouble}")
+        return Health("offline", f"{self._whose} failed: {self.trouble}")

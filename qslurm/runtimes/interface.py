@@ -197,7 +197,7 @@ class QuantumInterface:
         if isinstance(circuits, str):
             raise InvalidInputError(
                 "execute_circuits takes a list of circuits, not one circuit.",
-                hint="Call execute_circuit(circuit, number_of_shots), or put the circuit in a list.",
+                hint="Use execute_circuit(circuit, number_of_shots), or put the circuit in a list.",
             )
         ready = [as_circuit(circuit) for circuit in circuits]
         outcomes = self._transport.execute_many(ready, self._shots(number_of_shots), bool(raw_data_enabled))
@@ -235,7 +235,7 @@ def as_circuit(circuit: Any) -> str:
 
     if not isinstance(circuit, str):
         raise InvalidInputError(
-            f"A circuit is a string of cQASM, not {type(circuit).__name__}.",
+            f"A circuit must be a string of cQASM, not {type(circuit).__name__}.",
             hint="Convert it first: a Qiskit circuit with qiskit_quantuminspire.cqasm.dumps(circuit).",
         )
     return as_cqasm(circuit, "circuit")
@@ -249,11 +249,11 @@ def as_shots(shots: Any, *, max_shots: int | None = None) -> int:
         number = 0
     if number < 1 or isinstance(shots, bool):
         raise InvalidInputError(
-            f"{shots!r} is not a number of shots.", hint="Give a whole number, 1 or more, e.g. 1024."
+            f"Invalid number of shots: {shots!r}.", hint="Use a whole number, 1 or more, for example 1024."
         )
     if max_shots is not None and number > max_shots:
         raise InvalidInputError(
-            f"{number} shots are more than this backend takes at once ({max_shots}).",
-            hint=f"Ask for at most {max_shots}, and execute the circuit several times.",
+            f"{number} shots exceed the backend's limit of {max_shots}.",
+            hint=f"Request at most {max_shots}, and execute the circuit several times.",
         )
     return number

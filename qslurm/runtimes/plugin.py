@@ -109,10 +109,10 @@ def find_plugin(name: str) -> Plugin:
     try:
         plugin = load_plugin(GROUP, name, BUILT_IN)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The quantum runtime {name!r} can't be loaded: {error}.") from error
+        raise ConfigError(f"Cannot load the quantum runtime {name!r}: {error}.") from error
     if plugin is None:
         raise ConfigError(
-            f"There is no quantum runtime {name!r}; known are: {', '.join(plugin_names())}.",
+            f"Unknown quantum runtime {name!r}. Available: {', '.join(plugin_names())}.",
             hint=f"Install the package that provides it (entry point group {GROUP}) where the dispatcher runs.",
         )
     return _checked(name, plugin)
@@ -134,6 +134,6 @@ def _checked(name: str, plugin: Any) -> Plugin:
     kind = getattr(plugin, "Options", None)
     if not callable(plugin) or not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
         raise ConfigError(
-            f"The quantum runtime {name!r} is no plug-in: its Options must be a msgspec.Struct."
+            f"The quantum runtime {name!r} is not a valid plug-in: its Options must be a msgspec.Struct."
         )
     return cast(Plugin, plugin)

@@ -136,4 +136,4 @@ def _run(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Any:
     if (found := _POSITION.search(result.message)) is not None:
         line, column, message = found.groups()
         raise CircuitError(facts.relocated(f"{file}:{line}:{column}: {message}.", file))
-    raise CircuitError(f"{file}: the QX emulator refuses the circuit: {result.message}.")
+    raise CircuitError(f"{file}: the QX emulator rejected the circuit: {result.message}.")

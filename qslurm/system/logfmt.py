@@ -1,6 +1,6 @@
 """Formats log lines as logfmt (`key=value`), without heavy imports, for hooks.
 
-    time=2026-11-22T12:26:00.123Z level=info part=gate event="told the dispatcher of an end" job=12 center=snellius
+    time=2026-11-22T12:26:00.123Z level=info part=gate event="job released" job=12 center=snellius
 
 Whatever stands in a value, it stays one value in one line, and does nothing to a terminal.
 """

@@ -147,7 +147,7 @@ def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | 
     if claims.expires is not None and claims.expired(now):
         raise TokenError(
             f"This token {describe_expiry(claims.expires, now)}.",
-            hint="Ask C2's operators for a new one.",
+            hint="Ask C2's operators for a new token.",
         )
     gid, mode = (-1, 0o600) if group is None else (_group_id(group), 0o640)
     try:

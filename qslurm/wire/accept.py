@@ -37,11 +37,11 @@ class AcceptSocket:
                 return
             except OSError as error:
                 if error.errno in _FULL:
-                    log.warning("nobody else can come in", why=error.strerror)
+                    log.warning("cannot accept connections", why=error.strerror)
                     self._epoll.modify(self.descriptor, 0)
                     self._deaf_until = self._clock() + _AGAIN_S
                     return
-                log.debug("nobody came in", why=str(error))
+                log.debug("accept failed", why=str(error))
                 continue
             yield connection
 

@@ -148,7 +148,7 @@ class Server:
         begun = [(one.since, one) for one in self._unfinished if one.since is not None]
         for since, connection in begun:
             if now - since > least:
-                self.end(connection, "takes too long")
+                self.end(connection, "timeout")
         first = min((since for since, one in begun if not one.is_gone), default=float("inf"))
         again = float("inf") if self._listener is None else self._listener.look(now)
         return min(first + least, again, self._strangers.next_event(now))
@@ -265,7 +265,7 @@ class Server:
                 self.end(connection, f"TLS: {error.reason}")
                 return
             if is_stranger and connection.tls.came > STRANGERS_BYTES:
-                self.end(connection, "says too much before it is known")
+                self.end(connection, "too much data before authentication")
                 return
             self._send(connection, answer)
         if data and not connection.is_gone:
@@ -318,7 +318,7 @@ class Server:
         """Send this, and what is there from before."""
         unsent, owner = connection.unsent, connection.owner
         if data and unsent and owner is not None and not owner.may_leave_unsent(len(data)):
-            self.end(connection, "takes no answers")
+            self.end(connection, "send buffer full")
             return
         try:
             if data:

@@ -67,7 +67,7 @@ def test_errors_are_documents_with_json(alice):
         ("wrong.cq", "version 3.0\nqubit[2] q\nHH q[0]\n", "wrong.cq:3:1"),
         ("old.cq", "version 1.0\nqubits 65\nmeasure_all\n", "old.cq:2:1: the circuit has 65 qubits"),
         ("older.cq", "version 1.0\nqubits 2\nc-x b[0], q[1]\nmeasure_all\n", "older.cq:3:1"),
-        ("noexecute.py", "def finalize(measured):\n    return {}\n", "no function 'execute'"),
+        ("noexecute.py", "def finalize(measured):\n    return {}\n", "function 'execute' is missing"),
         ("broken.py", "def execute(qi:\n    pass\n", "broken.py:1"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_job_waits_as_any_other_and_is_cancelled_in_slurm(
     assert platform.state(int(found.session_id)) == "PENDING"
     stranger = Official(credentials("lumi"))
     for ask in (stranger.job, stranger.cancels, stranger.results):
-        with pytest.raises(SaidNoError, match=f"There is no job {job}"):
+        with pytest.raises(SaidNoError, match=f"Unknown job {job}"):
             ask(job)
     stranger.close()
     assert alice.cancels(job).status.value == "cancelled"

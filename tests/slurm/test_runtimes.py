@@ -75,7 +75,7 @@ class Jobs:
 
     def runtime_of(self, job_id: int) -> int:
         """The process that watches over a job."""
-        words = f'event="job has a warm runtime" job={job_id} '
+        words = f'event="warm runtime assigned" job={job_id} '
         line = next(line for line in self.service_log().splitlines() if words in line)
         return int(line.rsplit("pid=", 1)[1])
 
@@ -379,7 +379,7 @@ def test_a_host_that_is_short_of_processes_confines_every_job_all_the_same(jobs:
     offset = len(jobs.service_log())
     for _ in range(4):  # the first ones get runtimes that were there before
         assert jobs.found(source) == {"logs": False, "devices": ["fd"], "here": str(WORK)}
-    assert "could not be made ready" in jobs.service_log()[offset:]
+    assert "cannot prepare a warm runtime" in jobs.service_log()[offset:]
 
 
 # --- scripts -----------------------------------------------------------------------------------------

@@ -131,9 +131,9 @@ def test_each_line_of_every_service_can_be_read_and_a_jobs_lines_have_its_id(
     lines = written()
     for job_id, expected in (
         (done, {"prolog admitted", "epilog ended", "dispatcher job changes", "dispatcher step attaches",
-                "runtimes job has a warm runtime"}),
-        (hopeless, {"prolog cancelled", "dispatcher job turned away", "dispatcher job changes"}),
-        (waits, {"prolog back into the queue", "prolog admitted", "gate job may start"}),
+                "runtimes warm runtime assigned"}),
+        (hopeless, {"prolog cancelled", "dispatcher job refused", "dispatcher job changes"}),
+        (waits, {"prolog requeued", "prolog admitted", "gate job released"}),
     ):  # fmt: skip
         own = [line for line in lines if line.get("job") == str(job_id)]
         assert expected <= {f"{line['part']} {line['event']}" for line in own}

@@ -78,11 +78,11 @@ def load_c2_config(path: str | Path | None = None) -> C2Config:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"There is no C2 configuration {file}.",
-            hint=f"Name it with --config or {PATH_VARIABLE}; these commands run on C2's head node.",
+            f"C2 configuration {file} not found.",
+            hint=f"Use --config FILE or set {PATH_VARIABLE}. Run this command on C2's head node.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The C2 configuration {file} can't be read: {error}.") from error
+        raise ConfigError(f"Cannot read the C2 configuration {file}: {error}.") from error
     return parse_c2_config(text, str(file))
 
 
@@ -94,8 +94,8 @@ def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
         raise ConfigError(f"{name} is not valid TOML: {error}.") from error
     if document.get("runtimes", {}).get("confine") == "auto":
         raise ConfigError(
-            f'{name}: runtimes.confine is "auto", which does not exist any more.',
-            hint='Say "always"; `qslurm doctor` tells what a host lacks for it. "never" leaves jobs the whole node.',
+            f'{name}: runtimes.confine = "auto" is no longer supported.',
+            hint='Use "always" (`qslurm doctor` shows what a host lacks for it). "never" leaves jobs the whole node.',
         )
     config = checked_struct(document, C2Config, name)
     _refuse_duplicates(config, name)
@@ -116,4 +116,4 @@ def _refuse_duplicates(config: C2Config, name: str) -> None:
     names = [backend.name for backend in config.backend]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{name}: backend {twice!r} stands there twice.")
+        raise ConfigError(f"{name}: duplicate backend {twice!r}.")

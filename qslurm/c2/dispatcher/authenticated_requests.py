@@ -45,7 +45,7 @@ from qslurm.wire.credentials import Identity
 log = EventLog(__name__)
 refusals = EventLog(f"{__name__}.refusals", a_minute=60)
 
-_TOO_MANY = Refused(kind="unreachable", reason="Too many ask at once; ask again.")
+_TOO_MANY = Refused(kind="unreachable", reason="Too many requests. Try again.")
 
 AuthenticatedRequest = Admit | Finish | GetEnds | SetBackend | Reserve | Release | Attach | Begin | End
 
@@ -97,7 +97,7 @@ class AuthenticatedRequests:
         if not message.jobs:
             show(Viewer("none", why=NOT_ASKED))
         elif not checks.ask(request, lambda sender: show(viewer_of(sender, self._trusted)), owner):
-            show(Viewer("none", why="too many ask at once"))
+            show(Viewer("none", why="too many requests"))
 
     def show_metrics(self, request: RawRequest) -> None:
         """The counters, for operators."""
@@ -156,7 +156,7 @@ class AuthenticatedRequests:
         """A job's step, its TaskProlog or its TaskEpilog speaks."""
         registry = self._registry
         if not self._is_of_job(address.connection, message.job_id):
-            refusals.warning("refused", **_names(message), uid=uid, why="not a process of that job")
+            refusals.warning("refused", **_names(message), uid=uid, why="not a process of this job")
             self._send(address, step_sessions.another_job(message.job_id))
         elif registry.trouble:
             self._send(address, Pending(reason=registry.why_not_stored(), position=0))
@@ -179,7 +179,7 @@ class AuthenticatedRequests:
         if isinstance(answer, TurnedAway):
             # Why a job can never run may quote its circuit.
             why = answer.reason if answer.retry else None
-            log.info("job turned away", **_names(job), again=answer.retry, why=why)
+            log.info("job refused", **_names(job), again=answer.retry, why=why)
         if answer is not None:
             verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
             self._registry.counters.add("admissions", job.backend, verdict)
@@ -204,5 +204,5 @@ def _names(message: AuthenticatedRequest) -> dict[str, Field]:
 
 
 def _not_trusted(uid: int) -> Refused:
-    reason = f"Only this platform's operators may do that, not the user with uid {uid}."
+    reason = f"Permission denied: uid {uid} is not a trusted user of this dispatcher."
     return Refused(kind="permission", reason=reason)

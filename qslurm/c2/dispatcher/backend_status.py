@@ -38,7 +38,10 @@ class Backends:
     def set(self, message: SetBackend) -> Message:
         """An operator takes a backend out of service, or back in."""
         if message.backend not in self._registry.backends:
-            return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
+            return Refused(
+                kind="invalid_input",
+                reason=f"Unknown backend {message.backend!r}. Available: {', '.join(self._registry.backends)}.",
+            )
         self._switched_off.pop(message.backend, None)
         if not message.online:
             self._switched_off[message.backend] = message.reason
@@ -89,7 +92,7 @@ class Backends:
 
     def _health(self, name: str, all_runtimes: AllRuntimes) -> Health:
         if name in self._switched_off:
-            return Health("offline", self._switched_off[name] or "an operator has taken it out of service")
+            return Health("offline", self._switched_off[name] or "taken offline by an operator")
         reported = all_runtimes.health(name)
         if reported is not None:
             self._last_joined[name] = time.monotonic()
@@ -97,5 +100,5 @@ class Backends:
         if time.monotonic() < self._last_joined[name] + REPLACEMENT_S and name not in all_runtimes.failures:
             return Health()
         starting = self._registry.backends[name].workers > 0
-        why = "its quantum runtime is starting" if starting else "no quantum runtime has joined"
+        why = "its quantum runtime is starting" if starting else "no quantum runtime connected"
         return Health("offline", all_runtimes.failures.get(name, why))

@@ -22,7 +22,7 @@ def order(registry: TaskRegistry, message: Reserve | Release) -> Message:
         return _reserve(registry, message)
     found = next((one for one in listed(registry) if one.id == message.reservation), None)
     if found is None:
-        return Refused(kind="invalid_input", reason=f"There is no reservation {message.reservation}.")
+        return Refused(kind="invalid_input", reason=f"Unknown reservation {message.reservation}.")
     log.info("reservation released", **_names(found))
     registry.release(found)
     return Done()
@@ -37,7 +37,10 @@ def listed(registry: TaskRegistry) -> list[Reservation]:
 def _reserve(registry: TaskRegistry, message: Reserve) -> Message:
     queue = registry.queues.get(message.backend)
     if queue is None:
-        return Refused(kind="invalid_input", reason=f"There is no backend {message.backend!r} here.")
+        return Refused(
+            kind="invalid_input",
+            reason=f"Unknown backend {message.backend!r}. Available: {', '.join(registry.queues)}.",
+        )
     now = registry.clock()
     new = Reservation(
         id=1 + max([registry.store.last_reservation(), *(one.id for one in _all(registry))]),
@@ -56,7 +59,9 @@ def _reserve(registry: TaskRegistry, message: Reserve) -> Message:
     known = not new.center or new.center in registry.backends[new.backend].weights
     if known or registry.store.knows_center(new.center):
         return Reserved(reservation=new.id)
-    return Reserved(reservation=new.id, note=f"No job of a center {new.center!r} has been here so far.")
+    return Reserved(
+        reservation=new.id, note=f"Center {new.center!r} has not run a job here yet. Check the name."
+    )
 
 
 def _names(one: Reservation) -> dict[str, str | int | None]:

@@ -288,14 +288,15 @@ class Server:
                 self._authenticated_requests.take(request, message)
             case _:
                 self._listeners.send(
-                    request.address, Refused(kind="permission", reason="That is not for this socket.")
+                    request.address,
+                    Refused(kind="permission", reason="This request is not accepted on this socket."),
                 )
 
     # --- quantum runtimes ----------------------------------------------------------------------------
 
     def _assign(self) -> None:
         for number in self._registry.runtimes_to_kill:
-            self._pool.kill(number, "Its work was withdrawn")
+            self._pool.kill(number, "The execution was withdrawn")
         if self._remotes is not None:
             self._remotes.drop(self._registry.runtimes_to_kill)
         self._registry.runtimes_to_kill.clear()

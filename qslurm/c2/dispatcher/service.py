@@ -76,29 +76,29 @@ def check_config(
     """Refuse a configuration that can't work, with the name of the setting (ConfigError)."""
     names = [backend.name for backend in backends]
     if not names:
-        raise ConfigError("No backend is configured.", hint="Add a section [[backend]] with a name.")
+        raise ConfigError("No backend configured.", hint="Add a [[backend]] section with a name.")
     for backend in backends:
         if names.count(backend.name) > 1:
-            raise ConfigError(f"Backend {backend.name!r} is configured twice.")
+            raise ConfigError(f"Duplicate backend {backend.name!r}.")
         _check_backend(backend, remote)
     if remote is not None:
         check_remote(remote)
     folder = os.fsencode(Path(config.socket).parent)
     if max(len(os.fsencode(door_of(config.socket))), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
-        raise ConfigError(f"[dispatcher] socket: the path is too long for a Unix socket: {config.socket}")
+        raise ConfigError(f"[dispatcher] socket: path too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
-        raise ConfigError(f"[dispatcher] socket: the folder {Path(config.socket).parent} does not exist.")
+        raise ConfigError(f"[dispatcher] socket: directory {Path(config.socket).parent} does not exist.")
 
 
 def _check_backend(backend: BackendConfig, remote: RemoteConfig | None) -> None:
     if backend.name == "any":
-        raise ConfigError("A backend can't be called 'any': to centers that means whichever is free.")
+        raise ConfigError("Invalid backend name 'any': centers use it for whichever backend is free.")
     if backend.policy not in POLICIES:
         raise ConfigError(
-            f"Backend {backend.name!r} has policy {backend.policy!r}; known are: {', '.join(POLICIES)}."
+            f"Backend {backend.name!r}: unknown policy {backend.policy!r}. Available: {', '.join(POLICIES)}."
         )
     if backend.places < 1:
-        raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, if not `remote` is.")
+        raise ConfigError(f"Backend {backend.name!r}: workers must be 1 or more, unless `remote` is.")
     if backend.remote and remote is None:
         raise ConfigError(
             f"Backend {backend.name!r}: remote is {backend.remote}, but [remote] listen is not set."
@@ -131,8 +131,8 @@ def check_sessions(callers: SessionsConfig) -> None:
                 raise ConfigError(f"[sessions] {name}: {error.message}", hint=error.hint) from error
     if host_and_port(callers.address or callers.listen)[0] in {"0.0.0.0", "::"}:  # noqa: S104 - it is refused
         raise ConfigError(
-            "[sessions] address: nobody said where centers reach this host.",
-            hint='Set it, such as address = "c2.example.org:8044".',
+            "[sessions] address is not set, and the address in listen is not one that centers can reach.",
+            hint='Set it, for example address = "c2.example.org:8044".',
         )
 
 
@@ -147,8 +147,8 @@ def check_runtime(backend: BackendConfig) -> None:
     read_options(plugin, backend.options, f"backend {backend.name!r}")
     if 0 < plugin.max_workers < backend.places:
         raise ConfigError(
-            f"Backend {backend.name!r}: workers must be {plugin.max_workers} with runtime {backend.runtime!r}"
-            " (with `remote` counted)."
+            f"Backend {backend.name!r}: workers and remote together must be at most {plugin.max_workers}"
+            f" with runtime {backend.runtime!r}."
         )
 
 
@@ -201,9 +201,9 @@ def _serve_alone(
                 Path(config.socket).chmod(0o666)  # who may do what is decided by credentials
                 log.info("listening", socket=config.socket, open_jobs=len(registry.tasks))
                 if extras.remote is not None:
-                    log.info("quantum runtimes on other hosts may join", address=server.bind_remote())
+                    log.info("listening for quantum runtimes on other hosts", address=server.bind_remote())
                 if extras.callers is not None:
-                    log.info("sessions' clients may come", address=server.sessions_address)
+                    log.info("listening for session clients", address=server.sessions_address)
                 server.run()
     finally:
         store.close()
@@ -230,15 +230,15 @@ def _lock(path: Path) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise QslurmError(f"{path} can't be made: {error.strerror}.") from error
+            raise QslurmError(f"Cannot create {path}: {error.strerror}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
             raise QslurmError(
-                f"A dispatcher (process {holder or 'unknown'}) is already serving {path.with_suffix('')}.",
-                hint="Stop it first, or give this one another socket.",
+                f"A dispatcher (process {holder or 'unknown'}) is already listening on {path.with_suffix('')}.",
+                hint="Stop it first, or set another socket.",
             ) from error
         if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
@@ -249,4 +249,4 @@ def _uid(name: str) -> int:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError as error:
-        raise ConfigError(f"[dispatcher] trusted_users: this host has no user {name!r}.") from error
+        raise ConfigError(f"[dispatcher] trusted_users: unknown user {name!r}.") from error

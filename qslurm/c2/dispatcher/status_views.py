@@ -43,7 +43,7 @@ LONGEST_QUEUE = 500
 LONGEST_OWN = 100
 """The same for those who see only their own: whoever runs jobs here may ask as often as they like."""
 
-NOT_ASKED = "who asks has not shown who that is"
+NOT_ASKED = "the request carries no credential"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class StatusViews:
             pid=os.getpid(),
             started=self._backends.started,
             ready=not registry.trouble,
-            reason=f"Results can't be stored: {registry.trouble}." if registry.trouble else "",
+            reason=f"Cannot store results: {registry.trouble}." if registry.trouble else "",
             backends=[self._with_holds(one, holds) for one in self._backends.all(self._all_runtimes)],
             tasks=[_task(task) for task in shown],
             reservations=[

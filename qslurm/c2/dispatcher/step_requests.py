@@ -17,7 +17,7 @@ from qslurm.runtimes.lanes.leases import Leases
 from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.connection import Address, Connection
 
-_NOT_KNOWN = Refused(kind="session", reason="This session is not known: attach again.")
+_NOT_KNOWN = Refused(kind="session", reason="Unknown session. Attach again.")
 
 
 class StepRequests:
@@ -111,7 +111,9 @@ class StepRequests:
         except InvalidInputError:
             message = None
         if not isinstance(message, Execute | Await | Conclude) or message.task != task:
-            self._send(address, Refused(kind="permission", reason="That is not for this session."))
+            self._send(
+                address, Refused(kind="permission", reason="This request is not accepted from a session.")
+            )
         elif task not in self._registry.tasks:
             self._send(address, _NOT_KNOWN)
         else:

@@ -46,8 +46,8 @@ class StoreWriter:
             self._again = now + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
             self._failures += 1
             if not self._registry.trouble:
-                log.error("the store takes nothing; nothing new is admitted until it does", why=trouble)
+                log.error("cannot write to the store; new jobs wait", why=trouble)
         elif self._registry.trouble:
-            log.warning("the store takes everything again")
+            log.warning("store is writable again")
             self._failures = 0
         self._registry.trouble = trouble

@@ -68,7 +68,7 @@ class WorkerThreads:
         try:
             os.write(self.bell, b"\0")
         except OSError as error:  # full: it wakes anyway; closed: it has stopped
-            log.debug("the bell was not rung", why=str(error))
+            log.debug("wakeup not written", why=str(error))
 
     def hand_over(self) -> None:
         """Call what the threads have left; only the loop does this."""
@@ -89,4 +89,4 @@ class WorkerThreads:
 
 def _log_failure(kind: str, about: Mapping[str, Field], future: Future[None]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        log.crashed("a thread has failed", error, **about, thread=kind)
+        log.crashed("worker thread failed", error, **about, thread=kind)

@@ -103,20 +103,20 @@ class Feeder:
                     BlockingConnection(connected_unix(self._path, SEND_S), LARGEST) as link,
                     closing(gate_notifier.listen(self._state)) as notified,
                 ):
-                    self._say("the job manager is told of jobs", socket=self._path)
+                    self._say("connected to the job manager", socket=self._path)
                     trouble = ""
                     self._conversation = _Conversation(self._slurm, link, notified, self._ours, self._say)
                     self._conversation.hold()
                     why = ""
             except EOFError:
-                why = "it hung up"
+                why = "connection closed"
             except (OSError, QslurmError) as error:
                 why = str(error)
             except Exception as error:  # noqa: BLE001 -- a bug here must not cost the gate its life, or be silent
                 why = f"{type(error).__name__}: {error}"
             self._conversation = None
             if why and why != trouble:
-                self._say("the job manager is not told of jobs", "warning", why=why)
+                self._say("cannot reach the job manager", "warning", why=why)
                 trouble = why
             select.select([self._ours], [], [], RETRY_S)
 

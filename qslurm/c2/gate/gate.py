@@ -141,7 +141,7 @@ class Gate:
         self._open = ""
         for name in self._partitions:
             if name not in states:
-                raise QslurmError(f"Slurm has no partition {name}, but the configuration has its backend.")
+                raise QslurmError(f"Slurm has no partition {name}, but its backend is configured.")
             goal = target(wishes.get(name), out_of_service(status, backend_of(name)))
             if states[name] != goal.state:
                 self._slurm.set_partition(name, goal.state)
@@ -180,7 +180,7 @@ class Gate:
                 case "start":
                     self._slurm.start_now(record.slurm_id or str(record.job_id))
                     self._say(
-                        "job may start",
+                        "job released",
                         job=record.job_id,
                         restart=record.restart,
                         center=record.center,
@@ -194,7 +194,7 @@ class Gate:
 
     def _close_tasks(self, status: Status | None, now: float) -> None:
         if status is not None and status.scope != "all":
-            raise QslurmError(f"The dispatcher does not show them: {status.scope_reason or 'not trusted'}.")
+            raise QslurmError(f"The dispatcher does not list tasks: {status.scope_reason or 'not trusted'}.")
         tasks = [] if status is None else status.tasks
         jobs = self._jobs({task.job_id for task in tasks})
         for finish in self._overdue.due(tasks, jobs, now):
@@ -226,7 +226,7 @@ class Gate:
     def _finish(self, finish: Finish, why: str, center: str | None) -> None:
         self._client.ask(finish)
         about = {"job": finish.job_id, "restart": finish.restart, "center": center}
-        self._say("told the dispatcher of an end", **about, state=finish.state, why=why)
+        self._say("end of job reported to the dispatcher", **about, state=finish.state, why=why)
 
     def _resume_nodes(self, tick: float) -> None:
         for name in self._resumes.due(self._slurm.drained(self._partitions), tick):
@@ -234,7 +234,7 @@ class Gate:
             self._say(
                 "node resumed",
                 node=name,
-                why=f"slurmctld drained it for its second launch of a job ({SECOND_LAUNCH})",
+                why=f"slurmctld drained the node because it launched a job twice ({SECOND_LAUNCH})",
             )
 
     def _look_at_jobs(self, status: Status | None, tick: float) -> None:
@@ -257,7 +257,9 @@ class Gate:
             if job.reason in LAUNCH_FAILED and self._releases[job.job_id] < RELEASES:
                 self._releases[job.job_id] += 1
                 self._slurm.release(str(job.job_id))  # what of it has run already, the dispatcher knows
-                self._say("job released", job=job.job_id, why="slurmctld held it after its second launch")
+                self._say(
+                    "job released", job=job.job_id, why="slurmctld held the job because it launched it twice"
+                )
 
     def _end_forgotten(self, status: Status, tick: float, *, has_changed: bool) -> None:
         """End the jobs whose end slurmctld has forgotten: it would keep their CPUs until it misses them."""
@@ -275,7 +277,7 @@ class Gate:
             ):
                 # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
                 self._slurm.cancel(job.shown_id)
-                why = "it is over, and slurmctld lost that"
+                why = "the job has ended, but slurmctld still lists it as running"
                 self._say("job ended", job=end.job_id, restart=end.restart, center=end.center, why=why)
         self._are_open = are_open
 
@@ -298,4 +300,4 @@ class Gate:
                 self._say("trouble", "warning", about=name, why=str(error))
         else:
             if self._troubles.pop(name, None) is not None:
-                self._say("all is well again", about=name)
+                self._say("recovered", about=name)

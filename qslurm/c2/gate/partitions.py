@@ -70,8 +70,8 @@ def set_wish(
         return _row(name, status, slurm.partitions(), slurm.jobs(), wishes)
     except UnreachableError as error:
         raise UnreachableError(
-            f"{name} shall be {state}, but slurmctld does not answer.",
-            hint="The gate sets it as soon as slurmctld is back.",
+            f"Desired state of {name} set to {state}, but slurmctld does not respond.",
+            hint="The gate applies it once slurmctld is back.",
         ) from error
 
 
@@ -82,8 +82,8 @@ def known_partition(config: C2Config, name: str) -> str:
         if candidate in names:
             return candidate
     raise InvalidInputError(
-        f"There is no quantum partition {name!r}.",
-        hint=f"The configuration has: {', '.join(names) or 'none'}.",
+        f"Unknown quantum partition {name!r}.",
+        hint=f"Configured: {', '.join(names) or 'none'}.",
     )
 
 
@@ -105,7 +105,7 @@ def _row(
     slurm_state = states.get(name, "missing")
     reason = goal.reason
     if slurm_state != goal.state:
-        reason = "; ".join(part for part in (reason, f"the gate has not made it {goal.state} yet") if part)
+        reason = "; ".join(part for part in (reason, f"the gate has not set it to {goal.state} yet") if part)
     return PartitionRow(
         partition=name,
         backend=backend,

@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
 def out_of_service(status: Status | None, backend: str) -> str:
     """Why jobs for a backend can't run at the moment; "" if they can. `status` None: the dispatcher is silent."""
     if status is None:
-        return "the dispatcher does not answer"
+        return "the dispatcher does not respond"
     if not status.ready:
         return status.reason or "the dispatcher is not ready"
     found = next((one for one in status.backends if one.name == backend), None)
@@ -83,8 +83,8 @@ def _trouble(backend: BackendStatus) -> str:
 def target(wish: Wish | None, trouble: str) -> Target:
     """The state for a partition, from the operator's wish and why its backend is out of service ("": it is not)."""
     if wish is None:
-        return Target("DOWN", "nobody has enabled it")
-    said = f"{wish.state} by {wish.by}" + (f": {wish.why}" if wish.why else "")
+        return Target("DOWN", "not enabled by an operator")
+    said = f"set to {wish.state} by {wish.by}" + (f": {wish.why}" if wish.why else "")
     match wish.state:
         case "drained":
             return Target("DOWN", said)

@@ -56,7 +56,8 @@ def _ended(state: str) -> socket.socket:
         return gate_notifier.listen(state, gate_notifier.ENDED)
     except OSError as error:
         raise QslurmError(
-            f"The gate can't listen in {state}: {error.strerror or error}.", hint="Is the folder SlurmUser's?"
+            f"Cannot listen in the gate's directory {state}: {error.strerror or error}.",
+            hint="Check that SlurmUser owns this directory.",
         ) from error
 
 

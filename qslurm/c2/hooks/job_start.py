@@ -62,8 +62,8 @@ def read_start(environment: Mapping[str, str]) -> Start:
         )
     except (KeyError, ValueError) as error:
         raise QslurmError(
-            f"This is not the environment of a Slurm hook ({error}).",
-            hint="It is called by slurmctld, as PrologSlurmctld and EpilogSlurmctld; see deploy/c2.",
+            f"Not called as a Slurm hook: {error}.",
+            hint="Set it as PrologSlurmctld and EpilogSlurmctld in slurm.conf; see deploy/c2.",
         ) from error
 
 
@@ -87,7 +87,7 @@ def center_of(user: str, prefix: str) -> str:
     """The center that a Slurm user stands for; HopelessError if it stands for none."""
     center = user.removeprefix(prefix)
     if not center or not user.startswith(prefix):
-        raise HopelessError(f"{user} is not a center's user; those begin with {prefix!r}.")
+        raise HopelessError(f"User {user} does not belong to a center: center users start with {prefix!r}.")
     return center
 
 
@@ -106,10 +106,12 @@ def request(start: Start, script: str, config: C2Config) -> Admit:
         raise HopelessError(error.message) from error
     kind = "script" if envelope is None else envelope.kind
     if kind not in (allowed := config.kinds_of(center)):
-        raise HopelessError(f"C2 takes no {kind} jobs from center {center}, only {', '.join(allowed)}.")
+        raise HopelessError(
+            f"C2 does not accept {kind} jobs from center {center}. Accepted: {', '.join(allowed)}."
+        )
     if form == "bare" and config.runtimes.confines_scripts:
         raise HopelessError(
-            "C2 confines scripts, and this one did not come by its job_submit.lua: submit it again."
+            "C2 confines scripts, and this job did not pass through C2's job_submit.lua. Submit it again."
         )
     admit = Admit(
         job_id=start.job_id,
@@ -128,5 +130,5 @@ def request(start: Start, script: str, config: C2Config) -> Admit:
     try:
         msgspec.msgpack.encode(admit)
     except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
-        raise HopelessError(f"The job's data can't be sent to the dispatcher: {error}.") from error
+        raise HopelessError(f"Cannot send the job's payload to the dispatcher: {error}.") from error
     return admit

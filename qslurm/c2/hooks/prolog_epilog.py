@@ -90,7 +90,7 @@ def _prolog(config: C2Config, start: Start) -> int:
     began = time.monotonic()
     hook = _hook("prolog", config, start)
     limit_s = config.gate.admit_timeout_s + SPARE_S
-    _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog took longer than {limit_s:g} s"))
+    _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog exceeded its time limit of {limit_s:g} s"))
     try:
         start = _marked(hook.slurm, start)
         admit = request(start, hook.slurm.batch_script(start.job_id), config)
@@ -143,7 +143,7 @@ def _epilog(config: C2Config, start: Start) -> int:
             _ask(config, told(ended))
             hook.say("ended", state=ended.state, start=ended.restart, ms=_ms(began))
             return 0
-        why = "Slurm can't say how it ended"
+        why = "Slurm does not report how it ended"
     except QslurmError as error:
         why = error.message
     except OSError as error:
@@ -152,7 +152,7 @@ def _epilog(config: C2Config, start: Start) -> int:
         hook.spool.put(ended)
         hook.say("ended; the gate will tell the dispatcher", level="warning", why=why)
     except QslurmError as error:
-        hook.say("ended, and nobody was told", level="error", why=f"{why} {error}")
+        hook.say("ended; the dispatcher was not told", level="error", why=f"{why} {error}")
     return 0
 
 
@@ -224,8 +224,8 @@ def _turn_away(hook: Hook, reason: str) -> None:
         )
     except QslurmError as error:
         # Without the record Slurm itself starts the job again, after two minutes.
-        hook.say("no record for the gate", level="error", why=str(error))
-    hook.say("back into the queue", level="warning", why=reason)
+        hook.say("cannot write a record for the gate", level="error", why=str(error))
+    hook.say("requeued", level="warning", why=reason)
 
 
 def _cancel(hook: Hook, reason: str) -> int:
@@ -236,11 +236,11 @@ def _cancel(hook: Hook, reason: str) -> int:
     except (
         QslurmError
     ) as error:  # slurmctld may wait for slurmdbd with that; the dispatcher knows the reason, too
-        hook.say("its AdminComment can't be set", level="warning", why=error.message)
+        hook.say("cannot set AdminComment", level="warning", why=error.message)
     try:
         hook.slurm.cancel(hook.start.slurm_id)
     except QslurmError as error:
-        return _back_to_the_queue(hook, f"it could not be cancelled: {error}")
+        return _back_to_the_queue(hook, f"cannot cancel the job: {error}")
     return RUN
 
 

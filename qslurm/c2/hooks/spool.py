@@ -189,7 +189,7 @@ class Spool:
         path.replace(place / f"{path.name}.{int(time.time())}")
         job = path.name.split(".")[0]
         about = {"job": job if job.isdigit() else None, "file": path.name, "why": why, "folder": str(place)}
-        self.log("gate", "a damaged file was set aside", about, level="warning")
+        self.log("gate", "damaged file set aside", about, level="warning")
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def _as_ours(folder: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise PermissionDeniedError(
-            f"The gate's folder {folder} is not for you.", hint="Do it as root or as SlurmUser."
+            f"Permission denied: the gate's directory {folder}.", hint="Run this as root or as SlurmUser."
         ) from error
     except OSError as error:
-        raise QslurmError(f"The gate's folder {folder} can't be used: {error}.") from error
+        raise QslurmError(f"Cannot use the gate's directory {folder}: {error}.") from error

@@ -109,5 +109,5 @@ def _which(environment: Mapping[str, str] | None) -> tuple[int, int]:
         return int(names["SLURM_JOB_ID"]), int(names.get("SLURM_RESTART_COUNT") or "0")
     except (KeyError, ValueError) as error:
         raise QslurmError(
-            f"This is not the environment of a TaskProlog ({error}).", hint="slurmd calls it; see deploy/c2."
+            f"Not called as a TaskProlog: {error}.", hint="Set it as TaskProlog in slurm.conf; see deploy/c2."
         ) from error

@@ -20,7 +20,7 @@ from qslurm.tokens.lifetime import describe_expiry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HINT = "Use the token that C2's operators gave to your center; `qslurm token check` says more about it."
+_HINT = "Use the token that C2's operators issued to your center. `qslurm token check` shows what it says."
 
 
 class Keyring:
@@ -46,7 +46,7 @@ class Keyring:
         try:
             return self._shared.read_bytes()
         except OSError as error:
-            raise QslurmError(f"The shared key {self._shared} can't be read: {error.strerror}.") from error
+            raise QslurmError(f"Cannot read the shared key {self._shared}: {error.strerror}.") from error
 
     def _refresh(self) -> None:
         try:
@@ -59,8 +59,8 @@ class Keyring:
         except (OSError, ValueError, msgspec.DecodeError, jwt.PyJWTError) as error:
             self._read, self._keys = None, {}
             raise QslurmError(
-                f"The keys in {self._path} can't be read: {error}.",
-                hint="C2's operators see to it: `qslurm token key`.",
+                f"Cannot read the keys in {self._path}: {error}.",
+                hint="On C2, check them with `qslurm token key`.",
             ) from error
 
 
@@ -77,7 +77,7 @@ def _parse_keys(data: bytes) -> dict[str, Any]:
 def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
     """The center that a token stands for; TokenError with a sentence if it stands for none, or not any more."""
     if not token or len(token) > LIMIT:
-        raise TokenError("There is no token in the request, or none of a token's size.", hint=_HINT)
+        raise TokenError("The request carries no valid token.", hint=_HINT)
     said = inspect(token)  # unverified: only to know which key to try
     key, algorithm = _key_for(said.algorithm, said.key_id, keyring)
     try:
@@ -88,13 +88,13 @@ def verify(token: str, keyring: Keyring, user_prefix: str, now: float) -> str:
             options={"require": ["exp"], "verify_exp": False, "verify_iat": False, "verify_aud": False},
         )
     except jwt.MissingRequiredClaimError:
-        raise TokenError("The token never expires; such tokens are not accepted.", hint=_HINT) from None
+        raise TokenError("The token never expires. Such tokens are not accepted.", hint=_HINT) from None
     except jwt.PyJWTError:
         # Not chained, and the same sentence for every reason: who forges tokens learns nothing.
-        raise TokenError("The token is not signed by this platform for your center.", hint=_HINT) from None
+        raise TokenError("The token was not issued to your center by this C2.") from None
     if said.expired(now) and said.expires is not None:
         raise TokenError(
-            f"The token {describe_expiry(said.expires, now)}.", hint="Ask C2's operators for a new one."
+            f"The token {describe_expiry(said.expires, now)}.", hint="Ask C2's operators for a new token."
         )
     return _center(claims, said.key_id if algorithm == "RS256" else None, user_prefix)
 
@@ -108,14 +108,14 @@ def _key_for(algorithm: str, key_id: str, keyring: Keyring) -> tuple[Any, str]:
         shared = keyring.shared_key()
         if shared is not None:
             return shared, "HS256"
-    raise TokenError("The token is not signed by this platform for your center.", hint=_HINT)
+    raise TokenError("The token was not issued to your center by this C2.")
 
 
 def _center(claims: dict[str, Any], key_id: str | None, user_prefix: str) -> str:
     user = claims.get("sun", claims.get("username"))
     if not isinstance(user, str) or not user.startswith(user_prefix) or user == user_prefix:
-        raise TokenError("The token does not stand for a center.", hint=_HINT)
+        raise TokenError("The token does not belong to a center.", hint=_HINT)
     center = user[len(user_prefix) :]
     if key_id is not None and key_id != center:
-        raise TokenError("The token is not signed by this platform for your center.", hint=_HINT)
+        raise TokenError("The token was not issued to your center by this C2.")
     return center

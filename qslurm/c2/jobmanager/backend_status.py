@@ -48,5 +48,5 @@ class SharedStatus:
         except UnreachableError as error:
             return error
         if not isinstance(answer, Status):
-            return UnreachableError("The dispatcher does not say how it is.")
+            return UnreachableError("The dispatcher does not report its status.")
         return answer

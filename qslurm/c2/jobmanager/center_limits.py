@@ -44,9 +44,10 @@ class CenterLimits:
     def begin(self, request: Request, center: str) -> None:
         """A request of this center is under way; UnreachableError if there are too many of them."""
         if self._under_way[center] >= MOST_UNDER_WAY:
-            whose = "your center" if center else "those without a token"
+            whose = "your center" if center else "requests without a token"
             raise UnreachableError(
-                f"More than {MOST_UNDER_WAY} requests of {whose} are under way.", hint="Ask again later."
+                f"Too many requests: more than {MOST_UNDER_WAY} of {whose} are under way.",
+                hint="Try again later.",
             )
         self._under_way[center] += 1
         request.scope[_CENTER] = center

@@ -211,5 +211,5 @@ def _of(places: Mapping[int, int], job_ids: Sequence[int]) -> list[tuple[int, in
 def _seconds(request: Request) -> float:
     text = request.query_params.get("wait", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise InvalidInputError("wait must be a number of seconds.", hint="Such as ?wait=25.")
+        raise InvalidInputError("wait must be a number of seconds.", hint="For example ?wait=25.")
     return min(float(text), LONGEST_WAIT_S)

@@ -27,12 +27,12 @@ def refuse_unfinished(task: TaskRecord) -> None:
     """NotReadyError while a job can't have a result."""
     if is_open(TaskState(task.state)):
         raise NotReadyError(
-            f"Job {task.job_id} has no result yet: it is {task.state}.",
+            f"Job {task.job_id} has no result yet (state: {task.state}).",
             hint=f"Wait for it with `qslurm wait {task.job_id}`.",
         )
     if task.state == TaskState.WITHDRAWN:
         raise NotReadyError(
-            f"Job {task.job_id} has no result yet: it is back in C2's queue.",
+            f"Job {task.job_id} has no result yet (requeued).",
             hint=f"Wait for it with `qslurm wait {task.job_id}`.",
         )
 

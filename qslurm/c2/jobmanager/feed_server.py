@@ -72,7 +72,7 @@ class Feed:
         self._is_wanted = False
         self._is_live = False
         self._asked = self._heard = float("-inf")
-        self._trouble = "The gate has not said anything yet."
+        self._trouble = "The gate has not connected yet."
         self._lines: tuple[int, dict[int, int]] = (-1, {})
         self._loads: tuple[int, list[Load]] = (-1, [])
         """What was made of all jobs, and of which version of the table."""
@@ -147,7 +147,7 @@ class Feed:
     def silence(self) -> UnreachableError:
         """Why there is no answer."""
         return UnreachableError(
-            f"The job manager does not know how the jobs are: {self._trouble}", hint="slurmrestd may."
+            f"The job manager has no current job states: {self._trouble}", hint="slurmrestd may."
         )
 
     # --- in the thread -------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Feed:
                 self._links.put(link)
                 continue
             link.close()
-            strangers.warning("somebody else than the gate was here", uid=uid)
+            strangers.warning("connection refused: not the gate", uid=uid)
             time.sleep(STRANGER_S)
 
     def _run(self) -> None:
@@ -177,16 +177,16 @@ class Feed:
         with self._lock:
             self._link, self._is_wanted, self._said = link, False, self._looked
             self._want(time.monotonic() - self._asked < REST_S)
-        log.info("the gate tells of jobs")
+        log.info("gate connected")
         try:
             while True:
                 self._hear(link)
         except (OSError, EOFError, msgspec.DecodeError) as error:
-            why = "it hung up" if isinstance(error, EOFError) else str(error)
-            log.warning("the gate tells of jobs no more", reason=why)
+            why = "connection closed" if isinstance(error, EOFError) else str(error)
+            log.warning("gate disconnected", reason=why)
         with self._lock:
             self._link = None
-            self._lose("The gate is away.")
+            self._lose("The gate is not connected.")
 
     def _hear(self, link: BlockingConnection) -> None:
         ready, _, _ = select.select([link], [], [], TICK_S)
@@ -202,7 +202,7 @@ class Feed:
                 if self._is_wanted and self._questions > self._said:
                     self._say_wanted(link)
             elif self._is_wanted and now - self._heard > DEAD_S:
-                raise TimeoutError("it says nothing")
+                raise TimeoutError("timeout")
             if isinstance(message, feed.Update):
                 touched = self._changes.apply(message)
             if isinstance(message, feed.Trouble):
@@ -212,7 +212,7 @@ class Feed:
                 touched.add("")
             if self._is_wanted and now - self._asked > REST_S:
                 self._want(False)
-                self._lose("Nobody has asked for long.")
+                self._lose("Job states have not been requested for a while.")
         for center in touched:
             self._changed(center)
         if has_looked:
@@ -243,5 +243,6 @@ def _uids(names: Iterable[str]) -> set[int]:
         return {pwd.getpwnam(name).pw_uid for name in names}
     except KeyError as error:
         raise ConfigError(
-            f"This host has no user {error.args[0]}.", hint="Look at trusted_users in [dispatcher]."
+            f"[dispatcher] trusted_users names an unknown user ({error.args[0]}).",
+            hint="Check trusted_users in [dispatcher].",
         ) from error

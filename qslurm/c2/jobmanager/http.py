@@ -97,7 +97,7 @@ def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
     """InvalidInputError for a field of the query that is not known: who sends one counts on it."""
     for name in request.query_params:
         if name not in known:
-            raise InvalidInputError(f"The query field {name[:40]!r} is not known here.")
+            raise InvalidInputError(f"Unknown query field {name[:40]!r}.")
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -108,9 +108,9 @@ async def body_of(request: Request, most: int) -> bytes:
             async for piece in request.stream():
                 body += piece
                 if len(body) > most:
-                    raise InvalidInputError(f"A request may have {most >> 20} MiB.")
+                    raise InvalidInputError(f"Request too large: the limit is {most >> 20} MiB.")
     except ClientDisconnect as error:
-        raise TooSlowError("The request has been broken off.") from error
+        raise TooSlowError("The client closed the connection before the request was complete.") from error
     except TimeoutError as error:
         raise TooSlowError(f"The request did not arrive within {BODY_S:g} s.") from error
     return bytes(body)
@@ -138,10 +138,10 @@ def error_response(error: QslurmError) -> Response:
 
 def http_error(error: HTTPException) -> Response:
     """What Starlette refuses, as JSON."""
-    words = {404: "There is nothing here.", 405: "This can only be read: use GET."}
+    words = {404: "Not found.", 405: "Method not allowed. Use GET."}
     problem = InvalidInputError(
         words.get(error.status_code, error.detail),
-        hint="See the job manager's paths: /v1/jobs, /v1/backends.",
+        hint="The job manager's paths start at /v1/jobs and /v1/backends.",
     )
     headers = dict(error.headers) if error.headers else None
     return json_response(error_document(problem), status=error.status_code, headers=headers)
@@ -150,7 +150,7 @@ def http_error(error: HTTPException) -> Response:
 def bug(error: Exception) -> QslurmError:
     """What a center is told of an error that nobody expected: not how we look inside."""
     del error  # the traceback goes to the log
-    return QslurmError("The job manager failed.", hint="C2's operators find the reason in its log.")
+    return QslurmError("Internal error in the job manager.", hint="C2's operators find the cause in its log.")
 
 
 class InPieces(Response):
@@ -183,8 +183,8 @@ def token_of(request: Request) -> str:
     slurm_token: str = request.headers.get("x-slurm-user-token", "")
     if not slurm_token.strip():
         raise TokenError(
-            "This needs your center's token.",
-            hint="Send it as `Authorization: Bearer …` or X-SLURM-USER-TOKEN.",
+            "No token given.",
+            hint="Send your center's token as `Authorization: Bearer …` or X-SLURM-USER-TOKEN.",
         )
     return slurm_token.strip()
 
@@ -199,13 +199,13 @@ def job_ids_in(request: Request, name: str, most: int) -> list[int]:
     text = request.query_params.get(name, "")
     ids = text.split(",", most) if text else []
     if not 1 <= len(ids) <= most:
-        raise InvalidInputError(f"{name} must have from 1 to {most} job ids, with commas.")
+        raise InvalidInputError(f"{name} must be 1 to {most} job ids, separated by commas.")
     return list(dict.fromkeys(map(_job_id, ids)))
 
 
 def _job_id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 10):
-        raise InvalidInputError(f"{text[:40]!r} is not a job id.", hint="A job id is a number, such as 4711.")
+        raise InvalidInputError(f"Invalid job id {text[:40]!r}.", hint="Use a number, for example 4711.")
     return int(text)
 
 

@@ -27,7 +27,7 @@ def read_log(folder: str | Path, user: str, job_id: int, offset: int, most: int 
     except OSError as error:
         if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENXIO}:  # somebody put a link or a socket there
             raise _no_log(job_id) from error
-        raise QslurmError(f"The log of job {job_id} can't be read on C2: {error.strerror}.") from error
+        raise QslurmError(f"Cannot read the log of job {job_id}: {error.strerror}.") from error
     try:
         size = os.fstat(handle).st_size
         start = min(offset, size)
@@ -50,8 +50,8 @@ def whole_characters(data: bytes) -> bytes:
 
 def _no_log(job_id: int) -> UnknownJobError:
     return UnknownJobError(
-        f"There is no log of job {job_id}.",
-        hint="A job writes one once it has started; `qslurm queue` shows yours.",
+        f"Job {job_id} has no log.",
+        hint="A job has a log once it has started. `qslurm queue` lists your jobs.",
     )
 
 

@@ -42,11 +42,11 @@ AGE_S = 1.0
 """Seconds for which one answer of the dispatcher serves everybody who asks."""
 
 _WARM: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
-    "wanted": (GaugeMetricFamily, "Warm runtimes that are to wait on this host."),
-    "ready": (GaugeMetricFamily, "Warm runtimes that wait on this host."),
-    "starting": (GaugeMetricFamily, "Warm runtimes that are on their way."),
-    "given": (CounterMetricFamily, "Warm runtimes that were handed to jobs."),
-    "cold": (CounterMetricFamily, "Jobs that asked for a warm runtime in vain and started one themselves."),
+    "wanted": (GaugeMetricFamily, "Warm runtimes configured on this host."),
+    "ready": (GaugeMetricFamily, "Warm runtimes ready on this host."),
+    "starting": (GaugeMetricFamily, "Warm runtimes being started."),
+    "given": (CounterMetricFamily, "Warm runtimes handed to jobs."),
+    "cold": (CounterMetricFamily, "Jobs that got no warm runtime and started their own."),
 }
 
 
@@ -103,7 +103,7 @@ class Source:
                 answer = client.ask(GetMetrics())
         except QslurmError as error:  # which is what `dispatcher_up` says
             if error.message != self._trouble:
-                log.warning("the dispatcher tells no metrics", why=error.message)
+                log.warning("cannot read the dispatcher's metrics", why=error.message)
             self._trouble = error.message
             return None
         self._trouble = ""
@@ -120,7 +120,7 @@ class _Fixed(Collector):
 
 def families(metrics: Metrics | None, warm: WarmStatus | None) -> Iterator[Metric]:
     """Everything, in Prometheus' terms; `metrics` is None while the dispatcher is silent."""
-    up = "1 while the dispatcher answers the job manager."
+    up = "1 if the dispatcher responds to the job manager."
     yield GaugeMetricFamily(f"{PREFIX}dispatcher_up", up, value=float(metrics is not None))
     if metrics is not None:
         version = {"version": metrics.version}

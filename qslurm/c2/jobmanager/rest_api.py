@@ -201,7 +201,7 @@ class _JobManager:
     def key(self, request: Request) -> Response:
         center, key = request.state.center, request.path_params["key"]
         if not KEY.fullmatch(key):
-            raise InvalidInputError(f"{key[:40]!r} is no key of a submission.")
+            raise InvalidInputError(f"Invalid submission key {key[:40]!r}.")
         return json_response({"jobs": [job_document(task) for task in self._reader.starts(center, key)]})
 
     def results(self, request: Request) -> Response:
@@ -249,8 +249,8 @@ class _JobManager:
 
 def _unknown(job_id: int) -> UnknownJobError:
     return UnknownJobError(
-        f"There is no job {job_id} of your center that has started.",
-        hint="`qslurm queue` shows your center's jobs.",
+        f"Job {job_id} has not started, or does not belong to your center.",
+        hint="`qslurm queue` lists your center's jobs.",
     )
 
 

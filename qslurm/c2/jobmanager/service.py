@@ -41,7 +41,8 @@ def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tu
     host = host.removeprefix("[").removesuffix("]")
     if not (host and number.isascii() and number.isdigit() and int(number) < 65536):
         raise ConfigError(
-            f"`listen` in [{section}] is {text!r}.", hint=f"Write an address and a port: 127.0.0.1:{port}."
+            f"[{section}] listen: invalid address {text!r}.",
+            hint=f"Use ADDRESS:PORT, for example 127.0.0.1:{port}.",
         )
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -49,8 +50,8 @@ def parse_listen(text: str, section: str = "jobmanager", port: int = 8042) -> tu
         loopback = False
     if not loopback:
         raise ConfigError(
-            f"`listen` in [{section}] may not be on {host}: what is said there would cross the network in the clear.",
-            hint=f"Listen on 127.0.0.1:{port}, and put a proxy with TLS before it, as deploy/ has one.",
+            f"[{section}] listen: {host} is not a loopback address, and the connection is not encrypted.",
+            hint=f"Listen on 127.0.0.1:{port} behind a proxy with TLS, as in deploy/c2/nginx.conf.j2.",
         )
     return host, int(number)
 
@@ -75,8 +76,8 @@ def serve(config: C2Config) -> None:
             server.run()
         except SystemExit as error:
             raise UnreachableError(
-                f"The job manager can't listen on {config.jobmanager.listen}.",
-                hint="Is another one running there?",
+                f"The job manager cannot listen on {config.jobmanager.listen}.",
+                hint="Check whether another job manager is running.",
             ) from error
 
 
@@ -115,8 +116,8 @@ def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> 
         door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise UnreachableError(
-            f"The job manager can't listen on {config.metrics.listen} for metrics: {error.strerror}.",
-            hint="Is another one running there?",
+            f"The job manager cannot listen on {config.metrics.listen} for metrics: {error.strerror}.",
+            hint="Check whether another job manager is running.",
         ) from error
     server = _server(make_metrics_app(config, identity=identity), host, port)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="metrics")

@@ -31,7 +31,7 @@ class Renewing:
         if not self._socket:
             raise PermissionDeniedError(
                 "This C2 does not renew tokens.",
-                hint="Ask C2's operators for a new one before this one ends.",
+                hint="Ask C2's operators for a new token before this one expires.",
             )
         if not self._turns.acquire(blocking=False):
             raise UnreachableError("C2's renewal service is busy.", hint="Try again later.")

@@ -48,7 +48,7 @@ def reason(queue: BackendQueue, backend: str, waiting: Waiting, now: float, at: 
         return f"{backend} is reserved for {holder} until {moment(window.ends)}; {words}", place
     if waiting.job not in queue.first_jobs(at) and queue.is_kept_free():
         return (
-            f"{words}; {backend} is kept free for a moment for a job that computes between two circuits",
+            f"{words}; {backend} is kept free briefly for a hybrid job between two circuits",
             place,
         )
     return words, place

@@ -42,11 +42,11 @@ def in_force(reservations: Iterable[Reservation], at: float) -> Reservation | No
 def complaint(new: Reservation, others: Sequence[Reservation], now: float) -> str:
     """What speaks against a new window, as a sentence; "" for nothing."""
     if bool(new.center) == bool(new.job_id):
-        return "A reservation is for a center or for a job, one of them."
+        return "A reservation needs a center or a job, not both."
     if not new.begins < new.ends:
         return "A reservation must end after it begins."
     if new.ends <= now:
-        return "That window is over."
+        return "The end of the reservation is in the past."
     if new.ends > now + LONGEST_S:
         return "A reservation must end within a year."
     rival = next((one for one in others if one.begins < new.ends and new.begins < one.ends), None)

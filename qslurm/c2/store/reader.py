@@ -124,8 +124,8 @@ class Reader:
             if is_damage(error):
                 raise damaged(self._path, error) from error
             raise QslurmError(
-                f"The store {self._path} can't be read: {error}.",
-                hint="Is the dispatcher running, and may this user read the file?",
+                f"Cannot read the store {self._path}: {error}.",
+                hint="Check that the dispatcher is running and that this user may read the file.",
             ) from error
 
     @contextmanager

@@ -30,8 +30,8 @@ class Store:
             if isinstance(error, sqlite3.Error) and is_damage(error):
                 raise damaged(path, error) from error
             raise QslurmError(
-                f"The store {self._path} can't be opened: {error}.",
-                hint="Its folder must exist, be writable for this user, and have space.",
+                f"Cannot open the store {self._path}: {error}.",
+                hint="Check that its directory exists, is writable for this user, and has free space.",
             ) from error
 
     def commit(self, statements: Iterable[Statement], *, last: bool = False) -> str:
@@ -161,7 +161,7 @@ def _open(path: str) -> sqlite3.Connection:
     elif version != VERSION:
         connection.close()
         raise QslurmError(
-            f"The store {path} is of version {version}, this program knows version {VERSION}.",
+            f"The store {path} has format version {version}; this program supports version {VERSION}.",
             hint="Use the qslurm that wrote it, or move the file away.",
         )
     return connection

@@ -74,14 +74,14 @@ def is_open(state: TaskState) -> bool:
 def move_task(before: TaskState, after: TaskState) -> TaskState:
     """The state after; a move that the table does not have is an error of ours, never silently done."""
     if after not in TASK_MOVES[before]:
-        raise QslurmError(f"A task can't go from {before} to {after}.")
+        raise QslurmError(f"Invalid task transition from {before} to {after}.")
     return after
 
 
 def move_execution(before: ExecutionState, after: ExecutionState) -> ExecutionState:
     """As move_task, for executions."""
     if after not in EXECUTION_MOVES[before]:
-        raise QslurmError(f"An execution can't go from {before} to {after}.")
+        raise QslurmError(f"Invalid execution transition from {before} to {after}.")
     return after
 
 

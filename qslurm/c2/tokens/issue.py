@@ -65,7 +65,7 @@ def unknown_user_warning(claims: Claims) -> str:
     try:
         pwd.getpwnam(claims.user)
     except KeyError:
-        return f"There is no user {claims.user} on this machine: Slurm refuses its jobs until there is one."
+        return f"User {claims.user} does not exist on this host. Slurm refuses its jobs until it does."
     return ""
 
 
@@ -73,9 +73,9 @@ def _bounded(seconds: int, config: TokensConfig) -> int:
     longest = parse_lifetime(config.max_lifetime)
     if not SHORTEST_S <= seconds <= longest:
         raise InvalidInputError(
-            f"A token may live from {describe_lifetime(SHORTEST_S)} to {describe_lifetime(longest)}, "
-            f"not {describe_lifetime(seconds)}.",
-            hint="The upper bound is max_lifetime in [tokens] of the C2 configuration.",
+            f"Invalid lifetime {describe_lifetime(seconds)}. "
+            f"It must be between {describe_lifetime(SHORTEST_S)} and {describe_lifetime(longest)}.",
+            hint="Raise max_lifetime under [tokens] in the C2 configuration.",
         )
     return seconds
 
@@ -85,8 +85,8 @@ def refuse_masters(user: str, masters: Sequence[str]) -> None:
     ids = {0}.union(*(_uid(name) for name in masters))
     if user in {"root", *masters} or _uid(user) & ids:
         raise PermissionDeniedError(
-            f"No token is issued for {user}: with it one could act for every center.",
-            hint="Give each center a user of its own, without rights on C2.",
+            f"Refusing to issue a token for {user}: it could act for every center.",
+            hint="Create a user for each center, without rights on C2.",
         )
 
 

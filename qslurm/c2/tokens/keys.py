@@ -45,8 +45,8 @@ def check_center_name(center: str) -> str:
     """The name itself, or InvalidInputError."""
     if not CENTER_NAME.fullmatch(center):
         raise InvalidInputError(
-            f"{center!r} can't be a center's name.",
-            hint="Use small letters, digits, - and _, starting with a letter, 24 characters at most: snellius.",
+            f"Invalid center name {center!r}.",
+            hint="Use at most 24 lower-case letters, digits, - and _, starting with a letter, for example snellius.",
         )
     return center
 
@@ -141,8 +141,8 @@ def _key_files(config: TokensConfig) -> list[Path]:
 def _no_key(config: TokensConfig, center: str) -> InvalidInputError:
     known = ", ".join(path.stem for path in _key_files(config)) or "none"
     return InvalidInputError(
-        f"The center {center!r} has no key (centers with one: {known}).",
-        hint=f"Make it with `qslurm token key --center {center}`, then restart slurmctld and slurmdbd.",
+        f"Center {center!r} has no key. Centers with a key: {known}.",
+        hint=f"Create it with `qslurm token key --center {center}`, then restart slurmctld and slurmdbd.",
     )
 
 
@@ -155,22 +155,23 @@ def _locked(config: TokensConfig) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError as error:
         raise PermissionDeniedError(
-            f"The keys in {folder} are not for you.", hint="Run this as the user that owns them, mostly root."
+            f"Permission denied: the keys in {folder}.",
+            hint="Run this as the owner of the keys, usually root.",
         ) from error
     except OSError as error:
-        raise QslurmError(f"The folder of keys {folder} can't be used: {error.strerror}.") from error
+        raise QslurmError(f"Cannot use the key directory {folder}: {error.strerror}.") from error
     try:
         if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
             raise QslurmError(
-                f"Others may look into the folder of private keys {folder}.",
-                hint=f"Run `chmod 700 {folder}`, and make new keys if somebody may have seen them.",
+                f"The private key directory {folder} is accessible by others.",
+                hint=f"Run `chmod 700 {folder}`. Replace the keys if they may have been read.",
             )
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     except PermissionError as error:
         raise PermissionDeniedError(
-            f"{error.filename or folder} can't be read or written by you.",
-            hint="Run this as the user that owns the keys, mostly root.",
+            f"Permission denied: {error.filename or folder}.",
+            hint="Run this as the owner of the keys, usually root.",
         ) from error
     finally:
         os.close(handle)
@@ -192,18 +193,18 @@ def _load(path: Path) -> RSAPrivateKey:
 
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise QslurmError(
-            f"Others may read the private key {path}.",
-            hint="Take it away (`qslurm token revoke --center NAME`) and make a new one.",
+            f"The private key {path} is readable by others.",
+            hint="Revoke it with `qslurm token revoke --center NAME`, then create a new one.",
         )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError) as error:
         raise QslurmError(
             f"The private key {path} is damaged.",
-            hint="Restore it from a backup, or remove it and make a new one.",
+            hint="Restore it from a backup, or remove it and create a new one.",
         ) from error
     if not isinstance(key, RSAPrivateKey):
-        raise QslurmError(f"The private key {path} is not an RSA key; Slurm takes no other.")
+        raise QslurmError(f"The private key {path} is not an RSA key. Slurm supports no other kind.")
     return key
 
 

@@ -26,7 +26,7 @@ BURST = 10
 EVERY_S = 30.0
 """One more after so many seconds."""
 
-_FORGED = "The token is not signed by this platform for your center."
+_FORGED = "The token was not issued to your center by this C2."
 _ASK = "Ask C2's operators for a new token."
 
 
@@ -52,8 +52,8 @@ class Allowance:
         full_at = max(now, self._full_at.get(center, now)) + EVERY_S
         if full_at > now + BURST * EVERY_S:
             raise TooOftenError(
-                f"The center {center} renews its token too often.",
-                hint=f"One renewal every {EVERY_S:g} s is granted.",
+                f"Center {center} renews its token too often.",
+                hint=f"One renewal every {EVERY_S:g} s is allowed.",
             )
         self._full_at[center] = full_at
 
@@ -93,8 +93,8 @@ class Renewals:
         expires = min(now + terms.seconds(self._config), terms.until)
         if claims.expires is not None and expires <= claims.expires:
             raise PermissionDeniedError(
-                f"A new token would end no later than this one, which {describe_expiry(claims.expires, now)}.",
-                hint="Renew it later; if renewals end there, ask C2's operators.",
+                f"The new token would expire no later than this one, which {describe_expiry(claims.expires, now)}.",
+                hint="Renew it later. If renewals end then, ask C2's operators.",
             )
         fresh = sign(key, claims.key_id, claims.user, now, expires)
         return Renewed(center=claims.key_id, claims=fresh.claims, until=terms.until, token=fresh.token)
@@ -106,7 +106,7 @@ class Renewals:
         terms = read_terms(self._config, claims.key_id)
         if terms.until - now < SHORTEST_S:
             raise PermissionDeniedError(
-                f"C2's operators do not renew the tokens of {claims.key_id}{_since(terms, now)}.",
+                f"Renewal is disabled for the tokens of {claims.key_id}{_since(terms, now)}.",
                 hint=f"This one {describe_expiry(claims.expires or 0, now)}. {_ASK}",
             )
         return claims, terms, key
@@ -118,7 +118,7 @@ class Renewals:
         said = inspect(token)  # nothing of it is believed yet
         if said.algorithm != "RS256":
             raise TokenError(
-                "Only tokens of a center's own key (RS256) are renewed: with a shared key nobody can be cut off.",
+                "Only tokens signed with a center's own key (RS256) can be renewed.",
                 hint=_ASK,
             )
         if not CENTER_NAME.fullmatch(said.key_id) or said.user != self._prefix + said.key_id:

@@ -39,8 +39,8 @@ def read_terms(config: TokensConfig, center: str) -> Terms:
         return Terms()
     except (OSError, msgspec.DecodeError) as error:
         raise QslurmError(
-            f"The terms of {center}'s renewals in {path} can't be read: {error}.",
-            hint=f"Say them again: `qslurm token renewal --center {center} --for 366d`.",
+            f"Cannot read the renewal terms of {center} in {path}: {error}.",
+            hint=f"Set them again: `qslurm token renewal --center {center} --for 366d`.",
         ) from error
 
 

@@ -45,9 +45,7 @@ def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> 
     PermissionDeniedError without a right to the keys, UnreachableError if the socket is taken.
     """
     if not config.socket:
-        raise ConfigError(
-            "Nobody said where the renewal service listens.", hint="Set socket under [tokens] in c2.toml."
-        )
+        raise ConfigError("[tokens] socket is not set.", hint="Set socket under [tokens] in c2.toml.")
     for period in (config.max_lifetime, config.renewed_lifetime):
         parse_lifetime(period)
     service = Service(config, Renewals(config, user_prefix=user_prefix, masters=masters))
@@ -111,7 +109,11 @@ class Service:
             return failure(error)
         except Exception as error:  # noqa: BLE001 -- a bug must not end the service, nor be told to a center
             log.crashed("a question failed", error)
-            return Failed("unexpected", "C2's renewal service failed.", "C2's operators find why in its log.")
+            return Failed(
+                "unexpected",
+                "Internal error in C2's renewal service.",
+                "C2's operators find the cause in its log.",
+            )
         if found.token is not None:
             _audit(found)
         expires = found.claims.expires or 0
@@ -133,5 +135,5 @@ def _uid(name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except KeyError as error:
         raise ConfigError(
-            f"There is no user {name} here, who asks for renewals.", hint="Check clients under [tokens]."
+            f"[tokens] clients: unknown user {name}.", hint="Check clients under [tokens]."
         ) from error

@@ -80,7 +80,7 @@ class Zap:
             if time.monotonic() >= self._quiet_until:
                 self._quiet_until = time.monotonic() + _WORD_S
                 address = frames[3].decode(errors="replace")
-                log.warning("somebody is not let in", address=address, key=key.decode())
+                log.warning("connection refused: unknown key", address=address, key=key.decode())
         return [b"1.0", request, b"400", b"Not known here", b"", b""]
 
 

@@ -39,7 +39,10 @@ def run(script: Path, config: C2Config, arguments: Sequence[str] | None = None) 
     try:
         code, reason = _run(plan_of(config, rootless=True), partial(job_step, config), token, step)
     except (OSError, ConfigError) as error:
-        code, reason = 1, f"This node can't confine the job, so it was not run: {error}. Tell C2's operators."
+        code, reason = (
+            1,
+            f"Cannot confine the job on this node: {error}. The job was not run. Tell C2's operators.",
+        )
     if not reason:
         return code
     if arguments is not None:
@@ -63,7 +66,7 @@ def _run(plan: Plan, step: Step, token: str, words: list[str]) -> tuple[int, str
         os.close(fd)
     word, _, most = link.recv(MESSAGE_BYTES).decode().partition(" ")
     if word != "began":
-        raise OSError("the runtime has ended before it began")
+        raise OSError("the runtime ended before it started the job")
     ended_by: list[int] = []
     verdict = attend(link, pipes, int(most), ended_by)
     return outcome(verdict, ended_by, words[0] == SCRIPT)
@@ -89,7 +92,7 @@ def start_one(plan: Plan, step: Step) -> socket.socket:
         word, number, why = (ours.recv(MESSAGE_BYTES).decode() + "  ").split(" ", 2)
         os.waitpid(pid, 0)
         if word != "ready":
-            raise OSError(int(number or 0), why.strip() or "it was ended")
+            raise OSError(int(number or 0), why.strip() or "it was terminated")
         undoing.pop_all()
     return ours
 

@@ -151,7 +151,7 @@ def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
             _third(step, wishes, stdio)
         except BaseException as error:  # noqa: BLE001 -- as above
             with contextlib.suppress(OSError):
-                os.write(stdio[2], f"qslurm: the runtime could not begin: {error}\n".encode())
+                os.write(stdio[2], f"qslurm: the runtime could not start: {error}\n".encode())
         os._exit(1)
     for fd in (wishes, *stdio, to_third, from_third):
         os.close(fd)

@@ -179,7 +179,9 @@ class Session:
         if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
             raise error_of(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):
-            raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a final result.")
+            raise QslurmError(
+                f"Unexpected reply from the dispatcher to a final result: {type(answer).__name__}."
+            )
 
     def close(self) -> None:
         """Give the lane back."""
@@ -214,7 +216,9 @@ class Session:
                     self._tell(answer.reason)
                 question = Await(task=self._attached.task, seq=seq)
             else:
-                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a circuit.")
+                raise QslurmError(
+                    f"Unexpected reply from the dispatcher to a circuit: {type(answer).__name__}."
+                )
 
     def _refusal(self, answer: Refused) -> QslurmError:
         """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
@@ -260,7 +264,7 @@ class Session:
                 why = answer.reason  # it is there, but its munged is not, or too many ask at once
                 if time.monotonic() >= until:
                     raise error_of(answer.kind, why)
-            self._tell(f"{why} The job goes on when it does")
+            self._tell(f"{why} The job continues once it does")
             time.sleep(backoff.fail())
 
     def _attach_once_admitted(self) -> Attached:
@@ -279,7 +283,9 @@ class Session:
             if isinstance(answer, Refused) and (answer.kind != "not_ready" or time.monotonic() > until):
                 return answer
             if not isinstance(answer, Refused | Pending):
-                raise QslurmError(f"The dispatcher answered {type(answer).__name__} to a job step.")
+                raise QslurmError(
+                    f"Unexpected reply from the dispatcher to a job step: {type(answer).__name__}."
+                )
             self._tell(answer.reason)
             time.sleep(0.5)
 

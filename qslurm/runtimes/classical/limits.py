@@ -39,13 +39,11 @@ class Use(msgspec.Struct, kw_only=True):
 def excess(use: Use, config: RuntimesConfig) -> str:
     """Which limit a job has gone beyond, as a sentence; empty if none."""
     if use.processes >= config.processes:
-        return f"The job ran {use.processes} processes at a time; fewer than {config.processes} are allowed."
+        return f"Limit exceeded: the job ran {use.processes} processes at a time; the limit is {config.processes - 1}."
     if use.memory > config.memory_mb * MB:
-        return (
-            f"The job's processes took {use.memory / MB:.0f} MB of memory; {config.memory_mb} MB are allowed."
-        )
+        return f"Limit exceeded: the job used {use.memory / MB:.0f} MB of memory; {config.memory_mb} MB are allowed."
     if use.written > config.disk_mb * MB:
-        return f"The job wrote {use.written / MB:.0f} MB to disk; {config.disk_mb} MB are allowed."
+        return f"Limit exceeded: the job wrote {use.written / MB:.0f} MB to disk; {config.disk_mb} MB are allowed."
     return ""
 
 

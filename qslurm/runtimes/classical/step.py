@@ -123,7 +123,7 @@ def fail_step(
             if session.attached.kind == "hybrid" and session.attached.envelope is not None:
                 session.conclude(failure=reason)
     except QslurmError as error:
-        output.complain(f"{reason} This could not be handed in: {error}")
+        output.complain(f"{reason} Cannot report this to the dispatcher: {error}")
     return 1
 
 
@@ -178,7 +178,7 @@ def _run_hybrid(session: Session, output: _Output) -> str:
     if process() != here:
         end(0)
     if not session.executions:
-        output.complain("the hybrid file has executed no circuit.")
+        output.complain("the hybrid file executed no circuit.")
     for remark in remarks:
         output.complain(remark)
     session.conclude(final_result=final_result, remark=" ".join(remarks))
@@ -195,8 +195,8 @@ def _failure(error: QslurmError | KeyboardInterrupt, file: str) -> QslurmError:
 def _not_too_large(final_result: str) -> str:
     if len(final_result) > LARGEST_RESULT:
         raise JobFailedError(
-            f"The final result is {len(final_result) / 2**20:.1f} MiB long; {LARGEST_RESULT // 2**20} MiB are kept.",
-            hint="Return less of it, or write the rest to a file.",
+            f"The final result has {len(final_result) / 2**20:.1f} MiB; the limit is {LARGEST_RESULT // 2**20} MiB.",
+            hint="Return less, or write the rest to a file.",
         )
     return final_result
 
@@ -206,6 +206,6 @@ def _which_job(script_path: Path) -> tuple[int, int]:
         return int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     except (KeyError, ValueError) as error:
         raise InvalidInputError(
-            f"{script_path} is a job step, but this is no Slurm job: SLURM_JOB_ID is not set.",
-            hint="Submit it with qslurm submit, or run the circuit or hybrid file itself with qslurm run.",
+            f"{script_path} is a job step, and this is not a Slurm job: SLURM_JOB_ID is not set.",
+            hint="Submit it with qslurm submit, or run the circuit or hybrid file with qslurm run.",
         ) from error

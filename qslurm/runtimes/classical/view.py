@@ -56,8 +56,8 @@ def refuse_exposed(needed: Iterable[str], secret: Iterable[str]) -> None:
         lies_in = (one for one in hidden if real.is_relative_to(one))
         if found := next(lies_in, None) or next((one for one in replaced if one == real), None):
             raise ConfigError(
-                f"Jobs need {path}, and must not see {found}.",
-                hint="Move one of them in c2.toml, so that neither lies in the other.",
+                f"Jobs need {path} and must not see {found}, but one contains the other.",
+                hint="Move one of them in c2.toml.",
             )
 
 

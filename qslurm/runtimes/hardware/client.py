@@ -86,4 +86,4 @@ class HardwareLink:
             if why := given_up():
                 raise SilentError(why)
             if time.monotonic() > end:
-                raise SilentError(f"it did not answer to {command} within {timeout_s:g} s")
+                raise SilentError(f"it did not reply to {command} within {timeout_s:g} s")

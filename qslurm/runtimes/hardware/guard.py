@@ -40,6 +40,6 @@ def terminate(charge: Charge, session: str) -> None:
         try:
             link.ask(object, session, "terminate", timeout_s=charge.patience_s)
         except QslurmError as error:
-            log.warning("session %s could not be terminated: %s", session, error)
+            log.warning("cannot terminate session %s: %s", session, error)
         finally:
             link.close()

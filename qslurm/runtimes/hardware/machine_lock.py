@@ -90,9 +90,7 @@ class MachineLock:
             self.static = self._ask(Static, "get_static")
             if self.static.protocol_version != PROTOCOL_VERSION:
                 version, self.static = self.static.protocol_version, None
-                return self._in_trouble(
-                    f"it speaks version {version}, this is for version {PROTOCOL_VERSION}"
-                )
+                return self._in_trouble(f"it speaks protocol version {version} instead of {PROTOCOL_VERSION}")
             if self._session:
                 self._end_session(self._session)
         except QslurmError as error:
@@ -102,7 +100,7 @@ class MachineLock:
 
     def _in_trouble(self, why: str) -> Health:
         if why != self._calm.trouble:
-            log.warning("the hardware is in trouble: %s", why)
+            log.warning("hardware error: %s", why)
         self._calm.add(why)
         return self._calm.health()
 
@@ -145,7 +143,7 @@ class MachineLock:
     def _try_later_unless_ready(self) -> None:
         """Look once more: jobs that keep a runtime busy leave no time for `look`."""
         if self._calm.trouble:
-            raise TryLaterError(f"The hardware is in trouble: {self._calm.trouble}.", begun=False)
+            raise TryLaterError(f"Hardware error: {self._calm.trouble}.", begun=False)
         if self._session and time.monotonic() > self._begun + self._options.session_limit_s:
             self.end()
             self._rest()
@@ -171,15 +169,11 @@ class MachineLock:
         except HardwareRefusedError as error:
             if not self._options.exclusive:
                 self._forget()  # a terminate might end another client's session
-            self._in_trouble(f"it can't be initialised: {error.message}")
-            raise TryLaterError(
-                f"The hardware can't be initialised: {error.message}.", begun=False
-            ) from error
+            self._in_trouble(f"it cannot be initialised: {error.message}")
+            raise TryLaterError(f"Cannot initialise the hardware: {error.message}.", begun=False) from error
         except (SilentError, InvalidReplyError) as error:
             self._in_trouble(error.message)
-            raise TryLaterError(
-                f"The hardware can't be initialised: {error.message}.", begun=False
-            ) from error
+            raise TryLaterError(f"Cannot initialise the hardware: {error.message}.", begun=False) from error
         self._begun = self._used = time.monotonic()
 
     def _execute(self, circuit: str, shots: int, raw_data: bool) -> Executed:
@@ -215,7 +209,7 @@ class MachineLock:
             except (SilentError, InvalidReplyError) as error:
                 self._in_trouble(error.message)
                 raise TryLaterError(
-                    f"The hardware did not end a session: {error.message}.", begun=False
+                    f"The hardware did not terminate a session: {error.message}.", begun=False
                 ) from error
 
     def close(self) -> None:
@@ -239,7 +233,7 @@ class MachineLock:
         try:
             self._link.ask(object, session, "terminate", timeout_s=self._options.reply_timeout_s)
         except HardwareRefusedError as error:
-            log.info("there was no session to terminate: %s", error)
+            log.info("no session to terminate: %s", error)
         self._stream.heard.times = 0
         self._forget()
 
@@ -252,7 +246,7 @@ class MachineLock:
         try:
             facts = self._ask(Any, "get_dynamic")
         except HardwareRefusedError as error:
-            log.info("the hardware tells nothing of its present condition: %s", error)
+            log.info("cannot read the hardware's dynamic data: %s", error)
             return
         text = json.dumps(facts)
         self.dynamic = text if len(text) <= _DYNAMIC_LIMIT else ""

@@ -99,18 +99,18 @@ def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
     try:
         reply = _replies.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReplyError(f"its reply to {request.command} can't be understood: {error}") from error
+        raise InvalidReplyError(f"invalid reply to {request.command}: {error}") from error
     if reply.session_id != request.session_id:
-        raise InvalidReplyError(f"its reply to {request.command} is of another session")
+        raise InvalidReplyError(f"its reply to {request.command} belongs to another session")
     if reply.status == "failure":
         raise HardwareRefusedError(_words(reply.payload))
     try:
         payload = msgspec.json.decode(reply.payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReplyError(f"what it gave for {request.command} can't be understood: {error}") from error
+        raise InvalidReplyError(f"invalid payload in the reply to {request.command}: {error}") from error
     if isinstance(payload, Executed) and request.payload and payload.job_id != request.payload.job_id:
         raise InvalidReplyError(
-            f"it gave the result of job {payload.job_id}, not of {request.payload.job_id}"
+            f"it returned the result of job {payload.job_id} instead of {request.payload.job_id}"
         )
     return payload
 
@@ -130,4 +130,4 @@ def _words(payload: msgspec.Raw) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = ""
     said = "".join(character for character in said[:_ERROR_LIMIT] if character.isprintable())
-    return said.rstrip(".") or "it gives no reason"
+    return said.rstrip(".") or "no reason given"

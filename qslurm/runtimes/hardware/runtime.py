@@ -96,14 +96,14 @@ class HardwareRuntime:
         try:
             executed = session.execute(program, shots, raw_data=raw_data)
         except HardwareRefusedError as error:
-            raise JobFailedError(f"{file}: the hardware refuses the circuit: {error.message}.") from error
+            raise JobFailedError(f"{file}: the hardware rejected the circuit: {error.message}.") from error
         seconds = time.perf_counter() - started
         try:
             check_results(executed, shots, self._widths(facts))
         except InvalidReplyError as error:
             session.lost(error.message)
         if raw_data and executed.raw_data is None:
-            raise JobFailedError(f"{file}: the hardware gave no raw data.")
+            raise JobFailedError(f"{file}: the hardware returned no raw data.")
         return self._outcome(executed, facts, shots, seconds, raw_data=raw_data)
 
     @property

@@ -43,13 +43,13 @@ class Heard:
     def health(self, now: float) -> Health:
         """How the hardware is."""
         if self.state is None:
-            return Health("offline", "the hardware's status has not been heard yet")
+            return Health("offline", "no status received from the hardware yet")
         if self.silent(now):
             last = _clock_time(self._clock + self._last - self.since)
-            return Health("offline", f"the hardware's status has not been heard since {last}")
+            return Health("offline", f"no status received from the hardware since {last}")
         match self.state:
             case "OFFLINE":
-                return Health("offline", f"the hardware says so since {_clock_time(self._clock)}")
+                return Health("offline", f"reported by the hardware since {_clock_time(self._clock)}")
             case "CALIBRATING":
                 return Health("calibrating", f"since {_clock_time(self._clock)}")
             case "EXECUTING":

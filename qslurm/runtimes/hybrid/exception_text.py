@@ -32,4 +32,4 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def with_causes(error: BaseException) -> str:
     """`what` of it and of all that it was raised because of, in one line."""
-    return "".join([what(error), *(f", because of {what(cause)[:_LONGEST]}" for cause in causes(error))])
+    return "".join([what(error), *(f", caused by {what(cause)[:_LONGEST]}" for cause in causes(error))])

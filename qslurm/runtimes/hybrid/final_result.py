@@ -30,8 +30,8 @@ def as_final_result(value: Any, file: str, remark: Remark = lambda _: None) -> d
     """
     if not isinstance(value, dict):
         raise JobFailedError(
-            f"{file}: finalize returned {_article(value)}, and a final result is a dict.",
-            hint="End finalize with e.g. return {'energy': energy}.",
+            f"{file}: finalize returned {_article(value)} instead of a dict.",
+            hint="End finalize with a dict, for example return {'energy': energy}.",
         )
     lost: list[str] = []
     try:
@@ -43,21 +43,21 @@ def as_final_result(value: Any, file: str, remark: Remark = lambda _: None) -> d
     size = len(msgspec.json.encode(result))
     if size > MAX_BYTES:
         raise JobFailedError(
-            f"{file}: the final result is {size / 1e6:.0f} MB of JSON; {MAX_BYTES / 1e6:.0f} MB are allowed.",
-            hint="Return what the algorithm found, and write bulk data to a file.",
+            f"{file}: the final result has {size / 1e6:.0f} MB of JSON; the limit is {MAX_BYTES / 1e6:.0f} MB.",
+            hint="Return the key figures, and write bulk data to a file.",
         )
     if lost:
         places = ", ".join(lost[:_MOST_PLACES]) + (
             f" and {n} more" if (n := len(lost) - _MOST_PLACES) > 0 else ""
         )
-        remark(f"JSON has no NaN and no infinity: null stands for them in {places}.")
+        remark(f"JSON has no NaN and no infinity; replaced by null in {places}.")
     return result
 
 
 def _too_deep(file: str) -> JobFailedError:
     return JobFailedError(
         f"{file}: finalize returned a result that is {TOO_DEEP}, or contains itself.",
-        hint="Return numbers, texts, lists and dicts.",
+        hint="Return numbers, strings, lists and dicts.",
     )
 
 
@@ -84,8 +84,8 @@ def _plain(value: Any, place: str, file: str, lost: list[str]) -> Any:
     if callable(convert) and type(plain := convert()) is not type(value):
         return _plain(plain, place, file, lost)
     raise JobFailedError(
-        f"{file}: finalize returned {_article(value)} in {place}, which JSON can't carry.",
-        hint="Convert it to numbers, texts, lists or dicts.",
+        f"{file}: finalize returned {_article(value)} in {place}, which JSON does not support.",
+        hint="Convert it to numbers, strings, lists or dicts.",
     )
 
 

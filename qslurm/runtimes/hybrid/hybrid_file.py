@@ -36,7 +36,7 @@ MAX_TRACE = 10_000
 """Characters of an error text that are kept; an exception can carry any amount."""
 
 _EXAMPLE = (
-    "A hybrid file has at least: def execute(qi): qi.execute_circuit(circuit, 1024)"
+    "A hybrid file needs at least: def execute(qi): qi.execute_circuit(circuit, 1024)"
     " and def finalize(list_of_measurements): return {'results': list_of_measurements}."
 )
 
@@ -48,14 +48,14 @@ def check_hybrid(text: str, file: str) -> None:
     defined = _defined_names(_parse(text, file))
     for name in ("execute", "finalize"):
         if name not in defined:
-            raise InvalidInputError(f"{file}: there is no function '{name}'.", hint=_EXAMPLE)
+            raise InvalidInputError(f"{file}: function '{name}' is missing.", hint=_EXAMPLE)
     function = defined["execute"]
     if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
         wanted = 3 if "initialize" in defined else 1
         if not _takes(function.args, wanted):
             names = "results, shots_requested, shots_done" if wanted == 3 else "qi"
             raise InvalidInputError(
-                f"{file}:{function.lineno}: 'execute' can't be called as execute({names}).", hint=_EXAMPLE
+                f"{file}:{function.lineno}: 'execute' must accept the call execute({names}).", hint=_EXAMPLE
             )
 
 
@@ -168,14 +168,14 @@ def _users_errors(file: str, path: str) -> Iterator[None]:
         yield
     except QslurmError as error:
         if where := _last_line(error, path):
-            error.hint = f"{error.hint} Asked for in {file}{where}.".strip()
+            error.hint = f"{error.hint} Called in {file}{where}.".strip()
         raise
     except KeyboardInterrupt:
         raise
     except SystemExit as error:
         raise JobFailedError(
-            f"{file} ended itself with exit code {error.code!r} before it had a result.",
-            hint="Let execute and finalize return instead of calling sys.exit().",
+            f"{file} exited with code {error.code!r} before it had a result.",
+            hint="Return from execute and finalize instead of calling sys.exit().",
         ) from error
     except BaseException as error:
         what = with_causes(error)[:MAX_TRACE]
@@ -205,7 +205,7 @@ def _one_trace(error: BaseException, path: str) -> str:
     frames = _frames(error, path)
     if not frames:
         return ""
-    lines = ["Traceback, your own lines (most recent call last):\n", *traceback.format_list(frames)]
+    lines = ["Traceback of the hybrid file (most recent call last):\n", *traceback.format_list(frames)]
     return "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
 
 
@@ -218,11 +218,11 @@ def _parse(text: str, file: str) -> ast.Module:
     except SyntaxError as error:
         line, column = error.lineno or 1, error.offset or 1
         raise InvalidInputError(
-            f"{file}:{line}:{column}: {error.msg}.", hint="This is not valid Python; correct the line."
+            f"{file}:{line}:{column}: {error.msg}.", hint="Invalid Python; correct this line."
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InvalidInputError(
-            f"{file}: Python can't read this file: {error}.", hint="Is it the right file?"
+            f"{file}: cannot parse as Python: {error}.", hint="Check that this is the right file."
         ) from error
 
 

@@ -55,8 +55,8 @@ def apart(work: Callable[[], T], what: str, *, print_beside: bool = False) -> T:
     if -code in passed_on:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    how = f"was ended by signal {-code}" if code < 0 else f"ended its process with exit code {code}"
-    hint = "Let execute and finalize return." if code >= 0 else ""
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+    hint = "Return from execute and finalize." if code >= 0 else ""
     raise JobFailedError(f"{what} {how} before it had a result.", hint=hint)
 
 

@@ -53,7 +53,9 @@ class LocalBackend:
     """As the class that old files import for debugging; none may be made here."""
 
     def __init__(self) -> None:
-        raise InvalidInputError("There is no LocalBackend here.", hint="Run the file with qslurm run.")
+        raise InvalidInputError(
+            "LocalBackend is not available in qslurm.", hint="Run the file with qslurm run."
+        )
 
 
 _INTERFACE: dict[str, object] = {

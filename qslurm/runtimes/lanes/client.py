@@ -113,7 +113,7 @@ class LaneClient:
         while waiting.poll(max(0.0, until - time.monotonic()) * 1000):
             said, descriptors, _, _ = socket.recv_fds(door, DOOR_LIMIT, _DESCRIPTORS)
             if not said:
-                raise ConnectionResetError("it hung up")
+                raise ConnectionResetError("connection closed")
             for descriptor in descriptors:
                 os.close(descriptor)  # a lane that comes too late
             answers.feed(said)

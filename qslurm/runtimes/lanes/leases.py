@@ -188,9 +188,7 @@ class Leases:
         names, again = self._tasks.names(busy.task), not fail
         if not names:  # it is over
             return seats
-        log.warning(
-            "execution lost by lane", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why
-        )
+        log.warning("execution lost", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why)
         if fail:
             self._tasks.record_failure(busy.task, busy, why)
         else:
@@ -231,13 +229,13 @@ class Leases:
         try:
             lane = OwnedLane()
         except OSError as error:
-            log.warning("no lane can be made", **self._tasks.names(task_id), why=error.strerror)
+            log.warning("cannot create a lane", **self._tasks.names(task_id), why=error.strerror)
             return False
         if not self._clients.hand_out(task_id, lane.for_client):
             lane.close()
             return False
         self._lent.setdefault(runtime.number, LentRuntime(runtime)).lanes[task_id] = lane
-        log.debug("job has a lane", **self._tasks.names(task_id), runtime=runtime.number)
+        log.debug("lane assigned", **self._tasks.names(task_id), runtime=runtime.number)
         return True
 
     # --- how one ends --------------------------------------------------------------------------------
@@ -257,10 +255,10 @@ class Leases:
         busy = runtime.lanes.logbook.busy()
         if busy is None:
             if lent.stop_asked is not None and now - lent.stop_asked > STOP_LIMIT_S:
-                self._runtimes.kill(runtime.number, "It did not give its lease back")
+                self._runtimes.kill(runtime.number, "The quantum runtime did not return its lease")
             return
         if not self._tasks.is_open(busy.task):
-            self._runtimes.kill(runtime.number, "Its work was withdrawn")
+            self._runtimes.kill(runtime.number, "The execution was withdrawn")
         elif busy.seconds > self._runtimes.limit_s:
             self._runtimes.kill(runtime.number, self._runtimes.too_slow)
         elif busy.seconds > self._tasks.left_s(busy.task):

@@ -35,5 +35,5 @@ def recover(logbooks: str, record: Callable[[int, str, Executed], bool], store: 
         path.unlink()
     if found:
         took = (time.monotonic() - began) * 1000
-        log.info("executions taken over from logbooks", executions=found, ms=round(took))
+        log.info("executions recovered from logbooks", executions=found, ms=round(took))
     return found

@@ -74,6 +74,8 @@ def _new_logbook(number: int, logbooks: str | None) -> tuple[Path | None, int]:
     try:
         return path, open_logbook(path)
     except OSError as error:
-        log.warning("no logbook, and so no leases", path=str(path), why=error.strerror)
+        log.warning(
+            "cannot create a logbook; the runtime takes no leases", path=str(path), why=error.strerror
+        )
         path.unlink(missing_ok=True)
         return None, memory_logbook()

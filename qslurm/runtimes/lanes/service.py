@@ -103,10 +103,10 @@ def _execute(data: bytes, logbook: Logbook, lease: Lease, task: int, perform: Pe
     try:
         message = _requests.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        return _failed(0, 0, f"This is no circuit: {error}.", "invalid_input")
+        return _failed(0, 0, f"Invalid circuit: {error}.", "invalid_input")
     if message.task != task or not fits_lane(message) or not 1 <= message.shots <= lease.max_shots:
         reason = (
-            f"{message.shots} shots were asked for; backend {lease.backend} takes 1 to {lease.max_shots}."
+            f"Invalid number of shots: {message.shots}. Backend {lease.backend} takes 1 to {lease.max_shots}."
         )
         return _failed(message.seq, message.shots, reason, "invalid_input")
     digest = message.digest()

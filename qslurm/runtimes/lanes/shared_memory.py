@@ -53,7 +53,7 @@ class Lane:
     def __init__(self, side: Side, memory: int, wire: int) -> None:
         self._memory, self.wire = memory, wire
         if os.fstat(memory).st_size != SIZE:
-            raise ValueError("this is no lane")
+            raise ValueError("invalid lane")
         self._map = mmap.mmap(memory, SIZE)
         self._bytes = memoryview(self._map)
         self.words = self._bytes[:_PAGE].cast("Q")

@@ -36,7 +36,7 @@ class _Task(msgspec.Struct):
 def complaint(envelope: Envelope, max_qubits: int) -> str:
     """Why the job's data can't be executed, with line and column; empty if nothing speaks against it."""
     if envelope.kind == "session":
-        return "" if envelope.session else "The session names no key of a client."
+        return "" if envelope.session else "The session has no client key."
     task = _Task(os.getpid(), max_qubits, envelope)
     try:
         done = subprocess.run(
@@ -51,9 +51,9 @@ def complaint(envelope: Envelope, max_qubits: int) -> str:
     except subprocess.TimeoutExpired:
         return ""
     if done.returncode < 0:
-        return f"{envelope.file} can't be read: reading it ended the reader with signal {-done.returncode}."
+        return f"Cannot read {envelope.file}: the reader was killed by signal {-done.returncode}."
     if done.returncode != 0:
-        return f"{envelope.file} can't be read: the reader ended with status {done.returncode}."
+        return f"Cannot read {envelope.file}: the reader exited with status {done.returncode}."
     return done.stdout.decode()
 
 

@@ -141,7 +141,7 @@ class RuntimePool:
     @property
     def too_slow(self) -> str:
         """What is said of a circuit that takes longer than any may."""
-        return f"The circuit took longer than {self.limit_s:g} s"
+        return f"The circuit exceeded its time limit of {self.limit_s:g} s"
 
     def lend(self, number: int, lease: Lease, descriptors: list[int]) -> None:
         """Give an idle process lanes to serve (their descriptors); LeaseOver follows, or its end."""
@@ -151,7 +151,7 @@ class RuntimePool:
         try:
             runtime.lanes.hand_over(descriptors)
         except OSError as error:
-            log.debug("runtime takes no lanes", runtime=number, why=str(error))
+            log.debug("lease rejected by its runtime", runtime=number, why=str(error))
             return  # it is about to be found dead
         self.router.send_multipart([runtime.address, b"", encode(lease)])
         runtime.address = None
@@ -162,7 +162,7 @@ class RuntimePool:
         """Kill what works for longer than it may, or has not joined in time."""
         for runtime in list(self.runtimes.values()):
             if runtime.address is None and now >= runtime.deadline:
-                self.kill(runtime.number, runtime.late if runtime.joined else "It did not join in time")
+                self.kill(runtime.number, runtime.late if runtime.joined else "It did not connect in time")
 
     def kill(self, number: int, why: str) -> None:
         """End a process at once; `lost` follows when it has ended."""
@@ -188,7 +188,7 @@ class RuntimePool:
         tail = runtime.last_words
         if runtime.joined and ran_out_of_memory(tail):
             runtime.killed_because = "The circuit needs more memory than its quantum runtime has"
-        why = runtime.killed_because or f"The circuit ended its quantum runtime ({how})"
+        why = runtime.killed_because or f"The circuit crashed its quantum runtime ({how})"
         self._note_end(runtime, how, tail)
         return why
 
@@ -232,13 +232,13 @@ class RuntimePool:
             address, _, body, secret = frames
             message = decode_request(body)
         except (ValueError, InvalidInputError):
-            log.warning("a quantum runtime said something that can't be understood")
+            log.warning("malformed message from a quantum runtime")
             return None
         if not isinstance(message, Join | Report | Result | LeaseOver):
             return None
         runtime = self.runtimes.get(message.runtime)
         if runtime is None or not hmac.compare_digest(runtime.secret, secret):
-            log.warning("somebody who is no quantum runtime of ours spoke", runtime=message.runtime)
+            log.warning("message from an unknown quantum runtime ignored", runtime=message.runtime)
             return None
         if isinstance(message, Report):
             self._note_report(runtime, message)
@@ -278,8 +278,8 @@ class RuntimePool:
         self._note_failed_start(backend, tail.strip().rsplit("\n", 1)[-1] or why)
 
     def _note_failed_start(self, backend: str, why: str) -> None:
-        self.failures[backend] = f"its quantum runtime can't start: {why.rstrip('.')}"
-        log.error("no quantum runtime", backend=backend, why=self.failures[backend])
+        self.failures[backend] = f"its quantum runtime cannot start: {why.rstrip('.')}"
+        log.error("cannot start a quantum runtime", backend=backend, why=self.failures[backend])
         self._not_before[backend] = time.monotonic() + self._starts[backend].fail()
 
     def stored(self) -> None:

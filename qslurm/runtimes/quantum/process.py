@@ -86,7 +86,7 @@ def _connect(link: zmq.Socket[bytes], endpoint: str) -> None:
     with link.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
         link.connect(endpoint)
         if not monitor.poll(_CONNECT_MS):
-            raise SystemExit("The dispatcher takes no connection.")
+            raise SystemExit("The dispatcher accepts no connection.")
         recv_monitor_message(monitor)
         link.disable_monitor()
 
@@ -131,7 +131,7 @@ class _Link:
             return None
         order = decode_reply(self._socket.recv_multipart()[-1])
         if not isinstance(order, Run | Lease):
-            raise SystemExit(f"The dispatcher answered {type(order).__name__} to a quantum runtime.")
+            raise SystemExit(f"Unexpected message from the dispatcher: {type(order).__name__}.")
         return order
 
 
@@ -201,7 +201,9 @@ def perform(run: Run, runtime: QuantumRuntime, setup: Setup) -> Result:
     try:
         facts = check_circuit(run.circuit, file=run.file, max_qubits=setup.backend.qubits)
         if run.raw_data and facts.bits * run.shots > _RAW_LIMIT:
-            reason = f"Raw data of {run.shots} shots of {facts.bits} bits is more than one execution gives."
+            reason = (
+                f"Raw data of {run.shots} shots with {facts.bits} bits exceeds the limit of one execution."
+            )
             return failed(reason, "invalid_input")
         outcome = runtime.execute(run.circuit, run.shots, seed=run.seed, raw_data=run.raw_data, file=run.file)
     except TryLaterError as error:

@@ -74,7 +74,7 @@ class Starter:
             answer = b""
         if not answer:  # all that it has started has ended with it, and nobody here may start anything
             raise QslurmError(
-                "The process that starts quantum runtimes has ended.", hint="Start the dispatcher again."
+                "The process that starts quantum runtimes has ended.", hint="Restart the dispatcher."
             )
         word, _, number = answer.partition(b" ")
         return word, int(number), pidfds
@@ -106,12 +106,12 @@ def begin(user: str) -> Starter:
     try:
         entry = pwd.getpwnam(user)
     except KeyError as error:
-        raise ConfigError(f"[dispatcher] runtime_user: this host has no user {user!r}.") from error
+        raise ConfigError(f"[dispatcher] runtime_user: unknown user {user!r}.") from error
     needed = (kernel.CAP_SETUID, kernel.CAP_SETGID, kernel.CAP_KILL)
     if not kernel.has(*needed):
         raise ConfigError(
-            f"[dispatcher] runtime_user: the dispatcher must not become {user!r}.",
-            hint="Its unit gives it what that needs: AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_KILL.",
+            f"[dispatcher] runtime_user: permission denied to switch to {user!r}.",
+            hint="Its systemd unit must have AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_KILL.",
         )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()

@@ -128,8 +128,8 @@ class Agent:
         try:
             self._link.connect(self._settings.connect)
         except zmq.ZMQError as error:
-            raise InvalidInputError(f"{self._settings.connect} can't be connected to: {error}.") from error
-        log.info("looking for the dispatcher", at=self._settings.connect)
+            raise InvalidInputError(f"Cannot connect to {self._settings.connect}: {error}.") from error
+        log.info("connecting to the dispatcher", at=self._settings.connect)
         try:
             while not self._stopping:
                 self._round()
@@ -218,9 +218,9 @@ class Agent:
                 self._next_word = 0.0
             elif event["event"] == int(zmq.EVENT_HANDSHAKE_FAILED_AUTH):
                 self._refused = True
-                self._complain("it does not know our key")
+                self._complain("the dispatcher does not accept this runtime's key")
             elif event["event"] == int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-                self._complain("it is not the one whose key we have")
+                self._complain("the dispatcher's key is not the configured one")
 
     def _hear(self) -> None:
         import zmq
@@ -233,7 +233,7 @@ class Agent:
             try:
                 message = to_runtime(frames)
             except QslurmError as error:
-                log.warning("rubbish from the dispatcher", why=error.message)
+                log.warning("malformed message from the dispatcher", why=error.message)
                 continue
             self._heard = time.monotonic()
             self._take(message)
@@ -274,4 +274,4 @@ class Agent:
         self._enlisted = False
         if what != self._complaint:
             self._complaint = what
-            log.warning("the dispatcher does not let us in; asking again", why=what)
+            log.warning("refused by the dispatcher; retrying", why=what)

@@ -67,7 +67,7 @@ class Work:
             return
         self.close()
         for running in list(self._running.values()):
-            self._answer(running.given.claim, _lost("Its quantum runtime was started anew"))
+            self._answer(running.given.claim, _lost("The quantum runtime was restarted"))
         backend = msgspec.structs.replace(welcome.backend, workers=welcome.workers)
         limit_s = welcome.execution_limit_s
         self._pool = RuntimePool(self._context, [backend], temporary_folder(), limit_s=limit_s)
@@ -93,7 +93,7 @@ class Work:
         self._waiting = deque(assign for assign in self._waiting if assign.claim.order != order)
         running = self._running.pop(order, None)
         if running is not None and self._pool is not None:
-            self._pool.kill(running.number, "Its work was withdrawn")
+            self._pool.kill(running.number, "The execution was withdrawn")
 
     def claims(self) -> list[Claim]:
         """All that it has been given, and has not been rid of."""

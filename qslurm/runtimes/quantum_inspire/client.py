@@ -53,7 +53,7 @@ class PlatformLink:
         """
         answer = self._runner.run(self._ask(api, method, arguments, named))
         if not isinstance(answer, kind):
-            raise AwayError(f"its answer to {method} is no {kind.__name__}")
+            raise AwayError(f"its reply to {method} is not a {kind.__name__}")
         return answer
 
     def close(self) -> None:
@@ -74,12 +74,12 @@ class PlatformLink:
         except LoginError as error:
             raise AwayError(error.message) from error
         except TimeoutError:
-            raise AwayError("it gives no answer in time") from None
+            raise AwayError("it did not reply in time") from None
         except (ClientError, OSError) as error:  # their texts name the host and the port, and no token
-            raise AwayError(f"it can't be reached: {words(str(error)) or type(error).__name__}") from error
+            raise AwayError(f"cannot connect: {words(str(error)) or type(error).__name__}") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # Not chained: what pydantic says quotes the answer.
-            raise AwayError(f"its answer to {method} makes no sense") from None
+            raise AwayError(f"invalid reply to {method}") from None
 
 
 def connect(credentials: str, timeout_s: float) -> tuple[PlatformLink, Tokens]:
@@ -159,7 +159,7 @@ async def _read(response: Any) -> bytes:
         async for piece in response.response.content.iter_chunked(_PIECE):
             data += piece
             if len(data) > _ANSWER_LIMIT:
-                raise AwayError(f"its answer is longer than {_ANSWER_LIMIT >> 20} MiB")
+                raise AwayError(f"its reply exceeds {_ANSWER_LIMIT >> 20} MiB")
     finally:
         response.response.close()  # gives the connection back if the answer was complete
     return bytes(data)

@@ -15,7 +15,7 @@ from qslurm.system.guard import listen
 
 log = logging.getLogger(__name__)
 
-_WHY = "Nobody waits for this job any more."
+_WHY = "The job was abandoned."
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ def main() -> None:
             cancel(link, int(job))
         link.close()
     except QslurmError as error:
-        log.warning("jobs %s at Quantum Inspire could not be cancelled: %s", jobs, error)
+        log.warning("cannot cancel jobs %s at Quantum Inspire: %s", jobs, error)
 
 
 def cancel(link: PlatformLink, job_id: int) -> bool:

@@ -80,7 +80,7 @@ class Desk:
                 cancel(self._link, job)
                 self._forget(job)
             except (AwayError, SaidNoError) as error:
-                log.warning("job %d at Quantum Inspire could not be cancelled: %s", job, error)
+                log.warning("cannot cancel job %d at Quantum Inspire: %s", job, error)
         self._link.close()
         self._guard.close()
 
@@ -111,7 +111,7 @@ class Desk:
         if sent is None:
             sent = self._hand_in(wanted, file)
         else:
-            log.info("job %d at Quantum Inspire is asked for again", sent.job)
+            log.info("resuming job %d at Quantum Inspire", sent.job)
         try:
             self._begin(sent, file, until, look_first=known)
             return self._fetch(sent, wanted, readout.qubits, file, until)
@@ -120,7 +120,7 @@ class Desk:
             while len(self._lost) > _LOST:
                 del self._lost[next(iter(self._lost))]
             raise TryLaterError(
-                f"The outcome of job {sent.job} at Quantum Inspire can't be fetched: {error.message}.",
+                f"Cannot fetch the outcome of job {sent.job} at Quantum Inspire: {error.message}.",
                 begun=True,
             ) from error
 
@@ -135,9 +135,11 @@ class Desk:
                 self._type_id, wanted.program, wanted.shots, raw_data=wanted.raw_data
             )
         except AwayError as error:
-            raise TryLaterError(f"Quantum Inspire takes no circuit: {error.message}.", begun=False) from error
+            raise TryLaterError(
+                f"Quantum Inspire accepts no circuits: {error.message}.", begun=False
+            ) from error
         except SaidNoError as error:
-            raise JobFailedError(f"{file}: Quantum Inspire refuses the circuit: {error.message}.") from error
+            raise JobFailedError(f"{file}: Quantum Inspire rejected the circuit: {error.message}.") from error
         self._note(job)
         return _Sent(job, batch, time.monotonic())
 
@@ -158,10 +160,10 @@ class Desk:
                 self._take_back(sent.job)
                 if error.status == _CONFLICT:
                     raise TryLaterError(
-                        f"Quantum Inspire takes no circuit: {error.message}.", begun=False
+                        f"Quantum Inspire accepts no circuits: {error.message}.", begun=False
                     ) from error
                 raise JobFailedError(
-                    f"{file}: Quantum Inspire refuses the circuit: {error.message}."
+                    f"{file}: Quantum Inspire rejected the circuit: {error.message}."
                 ) from error
             pause = self._wait(pause)
 
@@ -170,7 +172,7 @@ class Desk:
         try:
             cancel(self._link, job)
         except (AwayError, SaidNoError) as error:
-            log.info("job %d at Quantum Inspire stays there unused: %s", job, error.message)
+            log.info("job %d at Quantum Inspire is left unused: %s", job, error.message)
         self._forget(job)
 
     # --- waiting and fetching ------------------------------------------------------------------------
@@ -180,7 +182,7 @@ class Desk:
             job = self._await_end(sent, file, until)
             status = str(job.status.value)
             if status != "completed":
-                said = words(job.message) or "it gives no reason"
+                said = words(job.message) or "no reason given"
                 trace = f" (trace {words(job.trace_id)})" if words(job.trace_id) else ""
                 self._forget(sent.job)
                 raise JobFailedError(
@@ -190,14 +192,14 @@ class Desk:
         except SaidNoError as error:
             self._forget(sent.job)
             raise JobFailedError(
-                f"{file}: Quantum Inspire does not give job {sent.job}: {error.message}."
+                f"{file}: cannot read job {sent.job} at Quantum Inspire: {error.message}."
             ) from error
         self._forget(sent.job)
         try:
             return _measured(result, wanted, qubits, time.monotonic() - sent.since)
         except InvalidReplyError as error:
             raise JobFailedError(
-                f"{file}: the result of job {sent.job} at Quantum Inspire makes no sense: {error.message}."
+                f"{file}: invalid result of job {sent.job} at Quantum Inspire: {error.message}."
             ) from error
 
     def _await_end(self, sent: _Sent, file: str, until: float) -> Any:
@@ -220,9 +222,13 @@ class Desk:
     def _give_up(self, sent: _Sent, file: str) -> None:
         cancelled = cancel(self._link, sent.job)
         self._forget(sent.job)
-        how = "was not begun there and is cancelled" if cancelled else "goes on there, and can't be cancelled"
+        how = (
+            "had not started and is cancelled"
+            if cancelled
+            else "is still running there and cannot be cancelled"
+        )
         raise TimedOutError(
-            f"{file}: job {sent.job} at Quantum Inspire has no result after {self._limit_s:g} s; it {how}."
+            f"{file}: job {sent.job} at Quantum Inspire had no result after {self._limit_s:g} s; it {how}."
         )
 
     def _await_result(self, sent: _Sent, file: str, until: float) -> Any:
@@ -237,7 +243,7 @@ class Desk:
                 if time.monotonic() > min(missing_until, until):
                     self._forget(sent.job)
                     raise JobFailedError(
-                        f"{file}: job {sent.job} at Quantum Inspire is completed without a result."
+                        f"{file}: job {sent.job} at Quantum Inspire completed without a result."
                     )
             except AwayError:
                 if time.monotonic() > until:
@@ -265,23 +271,23 @@ def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> Me
     try:
         counts = msgspec.convert(result.results, dict[str, int], strict=True)
     except msgspec.ValidationError as error:
-        raise InvalidReplyError(f"its counts are no counts ({error})") from error
+        raise InvalidReplyError(f"its counts are invalid ({error})") from error
     strings = result.raw_data if wanted.raw_data else None
     if wanted.raw_data and strings is None:
-        raise InvalidReplyError("raw data was asked for, and there is none")
+        raise InvalidReplyError("it has no raw data although raw data was requested")
     executed = Executed(job_id=result.job_id, results=counts, raw_data=strings)
     done = wanted.shots if result.shots_done is None else result.shots_done
     if not 1 <= done <= wanted.shots:
-        raise InvalidReplyError(f"it is of {done} shots, not of {wanted.shots}")
+        raise InvalidReplyError(f"it has {done} shots instead of {wanted.shots}")
     widths = {len(key) for key in counts}
     if len(widths) != 1 or min(widths) < qubits:
         raise InvalidReplyError(f"its results are not strings of {qubits} zeros and ones")
     check_results(executed, done, widths)
     if strings is not None and len(strings) != done:
-        raise InvalidReplyError(f"its raw data is of {len(strings)} shots, not of {done}")
+        raise InvalidReplyError(f"its raw data has {len(strings)} shots instead of {done}")
     seconds = float(result.execution_time_in_seconds)
     if not math.isfinite(seconds) or seconds < 0:
-        raise InvalidReplyError(f"it took {seconds} s")
+        raise InvalidReplyError(f"invalid duration of {seconds} s")
     return Measured(
         counts=counts,
         raw_data=strings,

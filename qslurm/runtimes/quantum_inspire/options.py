@@ -23,4 +23,4 @@ class QuantumInspireOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         if not self.credentials.startswith("/"):
-            raise ValueError("credentials must be the path of a file, from / on")
+            raise ValueError("credentials must be an absolute path")

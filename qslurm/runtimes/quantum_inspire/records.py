@@ -33,7 +33,7 @@ class PlatformRecords:
         found = {each.name: int(each.id) for each in self._all("BackendTypesApi", ask)}
         if name not in found:
             there = ", ".join(sorted(map(words, found))) or "none"
-            raise AwayError(f"it has no backend type {name!r}, but: {there}")
+            raise AwayError(f"unknown backend type {name!r}. Available: {there}")
         return found[name]
 
     def put(self, type_id: int, program: str, shots: int, *, raw_data: bool) -> tuple[int, int]:
@@ -46,13 +46,13 @@ class PlatformRecords:
             if self._language is None:
                 self._language = self._find_language()
         except SaidNoError as error:  # that is nothing about the circuit
-            raise AwayError(f"it keeps nothing for this account: {error.message}") from error
+            raise AwayError(f"it stores no records for this account: {error.message}") from error
         commit = api.CommitIn(description="A circuit sent by qslurm", algorithm_id=self._algorithm)
         try:
             committed = self._link.ask(api.Commit, "CommitsApi", "create_commit_commits_post", commit)
         except SaidNoError as error:  # somebody has removed the project; next time another is made
             self._algorithm = None
-            raise AwayError(f"it does not keep circuits: {error.message}") from error
+            raise AwayError(f"it stores no circuits: {error.message}") from error
         file = api.FileIn(
             commit_id=committed.id,
             content=program,
@@ -66,7 +66,7 @@ class PlatformRecords:
         try:
             batch = self._link.ask(api.BatchJob, "BatchJobsApi", "create_batch_job_batch_jobs_post", batch_in)
         except SaidNoError as error:
-            raise AwayError(f"it takes no batch: {error.message}") from error
+            raise AwayError(f"it accepts no batches: {error.message}") from error
         job_in = api.JobIn(
             file_id=kept.id, batch_job_id=batch.id, number_of_shots=shots, raw_data_enabled=raw_data
         )
@@ -80,7 +80,7 @@ class PlatformRecords:
         batches = self._all("BatchJobsApi", "read_batch_jobs_batch_jobs_get", id=batch_id)
         status = next((batch.status for batch in batches if batch.id == batch_id), None)
         if status is None:
-            raise SaidNoError(f"there is no batch {batch_id} any more", 404)
+            raise SaidNoError(f"batch {batch_id} no longer exists", 404)
         return bool(status != api.BatchJobStatus.PLANNED)
 
     def enqueue(self, batch_id: int) -> None:
@@ -96,7 +96,7 @@ class PlatformRecords:
 
         job = self._link.ask(api.Job, "JobsApi", "read_job_jobs_id_get", job_id)
         if job.id != job_id:
-            raise AwayError(f"it tells of job {job.id}, not of {job_id}")
+            raise AwayError(f"it returned job {job.id} instead of {job_id}")
         return job
 
     def results(self, job_id: int) -> list[Any]:
@@ -134,7 +134,7 @@ class PlatformRecords:
         members = self._all("MembersApi", "read_members_members_get")
         if len(members) != 1:
             raise SaidNoError(
-                f"the account is in {len(members)} teams: say `team_member_id` in the credentials", 403
+                f"the account is in {len(members)} teams: set `team_member_id` in the credentials", 403
             )
         return int(members[0].id)
 
@@ -145,7 +145,7 @@ class PlatformRecords:
         exact = [each for each in cqasm if each.version == version]
         if not exact:
             known = ", ".join(words(each.version) for each in cqasm) or "none"
-            raise SaidNoError(f"it knows no cQASM {version}; its versions are: {known}", 404)
+            raise SaidNoError(f"it does not support cQASM {version}. Supported: {known}", 404)
         return int(exact[0].id)
 
     def _all(self, api: str, method: str, **named: Any) -> list[Any]:
@@ -155,7 +155,7 @@ class PlatformRecords:
             page = self._link.ask(object, api, method, page=number, **named)
             found = getattr(page, "items", None)
             if not isinstance(found, list):
-                raise AwayError(f"its answer to {method} is no page")
+                raise AwayError(f"its reply to {method} is not a page")
             items += found
             if number >= (getattr(page, "pages", None) or 1):
                 break

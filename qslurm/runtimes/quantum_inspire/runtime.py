@@ -37,7 +37,7 @@ class QuantumInspireRuntime:
         self._options = options
         self._opened: Desk | None = None
         self._theirs: Any = None  # what the platform says of its backend type
-        self._health = Health("offline", "Quantum Inspire has not answered yet")
+        self._health = Health("offline", "no reply from Quantum Inspire yet")
         self._calm = Calm("Quantum Inspire")
         self._look_at = 0.0
 
@@ -97,7 +97,7 @@ class QuantumInspireRuntime:
         except AwayError as error:
             self._in_trouble(error.message)
         except SaidNoError as error:
-            self._in_trouble(f"it does not say how its backend is: {error.message}")
+            self._in_trouble(f"cannot read the state of its backend: {error.message}")
         else:
             self._look_at = time.monotonic() + self._options.status_every_s
             self._health = health_of(self._theirs)
@@ -139,7 +139,7 @@ class QuantumInspireRuntime:
             refuse_raw_data(known)
         if shots > known.max_number_of_shots:
             raise InvalidInputError(
-                f"{file}: {known.name} runs {known.max_number_of_shots} shots at most, not {shots}."
+                f"{file}: {known.name} runs at most {known.max_number_of_shots} shots, not {shots}."
             )
         refuse_too_wide(known, facts, facts.readout.qubits, file)
 

@@ -78,7 +78,7 @@ class Tokens:
     def _reread(self) -> None:
         settings = self._read() if self._version() != self._seen else self._settings
         if settings.default_host != self.host:
-            raise ConfigError(f"{self._path} is now for {settings.default_host}: restart the dispatcher.")
+            raise ConfigError(f"{self._path} now names {settings.default_host}: restart the dispatcher.")
         self._settings = settings
 
     def _version(self) -> tuple[int, int, int] | None:
@@ -98,11 +98,11 @@ class Tokens:
             known = settings.auths[settings.default_host]
         except (ValueError, KeyError):  # not chained: the error quotes what it has read
             raise ConfigError(
-                f"The credentials {self._path} can't be understood.",
-                hint="Log in anew with `qi login`, and copy ~/.quantuminspire/config.json there.",
+                f"Invalid credentials in {self._path}.",
+                hint="Log in again with `qi login`, and copy ~/.quantuminspire/config.json there.",
             ) from None
         if known.tokens is None:
-            raise ConfigError(f"There is no token for {settings.default_host} in {self._path}.")
+            raise ConfigError(f"No token for {settings.default_host} in {self._path}.")
         refuse_clear_text(settings.default_host)
         return settings
 
@@ -113,12 +113,12 @@ class Tokens:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise LoginError(f"the token can't be renewed: {path} can't be made: {error.strerror}") from error
+            raise LoginError(f"cannot renew the token: cannot create {path}: {error.strerror}") from error
         try:
             until = time.monotonic() + self._timeout_s
             while not _locked(handle):
                 if time.monotonic() > until:
-                    raise LoginError(f"the token can't be renewed: another process holds {path}")
+                    raise LoginError(f"cannot renew the token: {path} is locked by another process")
                 time.sleep(_LOCK_S)
             yield
         finally:
@@ -135,7 +135,7 @@ class Tokens:
 
         known = self._settings.auths[self.host]
         if known.tokens is None:
-            raise LoginError(f"there is no token for {self.host} in {self._path}")
+            raise LoginError(f"no token for {self.host} in {self._path}")
         endpoint = _fetch(known.well_known_endpoint, None, self._timeout_s).get("token_endpoint")
         asked = {
             "grant_type": "refresh_token",
@@ -148,12 +148,12 @@ class Tokens:
         try:
             token = TokenInfo(**answer)
         except (ValueError, TypeError):
-            raise LoginError("the identity provider's answer makes no sense") from None
+            raise LoginError("invalid reply from the identity provider") from None
         known.tokens = token
         try:
             write_atomically(self._path, self._settings.model_dump_json(indent=2).encode(), mode=0o600)
         except OSError:
-            log.exception("the renewed token can't be kept in %s", self._path)
+            log.exception("cannot save the renewed token in %s", self._path)
         else:
             self._seen = self._version()
         return token
@@ -168,7 +168,7 @@ def refuse_clear_text(url: str) -> None:
     except ValueError:
         local = False
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ConfigError(f"{url!r} is no https address: tokens would travel in the clear.")
+        raise ConfigError(f"{url!r} is not an https address: tokens would be sent unencrypted.")
 
 
 def _read_private(path: Path) -> bytes:
@@ -179,22 +179,22 @@ def _read_private(path: Path) -> bytes:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
                 raise ConfigError(
-                    f"The credentials {path} are not a file of the dispatcher's user.",
-                    hint=f"chown it, and chmod 600 {path}",
+                    f"The credentials {path} are not a regular file owned by the dispatcher's user.",
+                    hint=f"Run chown and chmod 600 on {path}.",
                 )
             if facts.st_mode & 0o077:
                 raise ConfigError(
-                    f"The credentials {path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o}).",
+                    f"The credentials {path} are readable by others (mode {stat.S_IMODE(facts.st_mode):o}).",
                     hint=f"chmod 600 {path}",
                 )
             data = file.read(_FILE_LIMIT + 1)
     except OSError as error:
         raise ConfigError(
-            f"The credentials {path} can't be read: {error.strerror}.",
+            f"Cannot read the credentials {path}: {error.strerror}.",
             hint="Log in with `qi login`, and copy ~/.quantuminspire/config.json there (mode 600).",
         ) from error
     if len(data) > _FILE_LIMIT:
-        raise ConfigError(f"The credentials {path} are larger than any.")
+        raise ConfigError(f"The credentials file {path} is too large.")
     return data
 
 
@@ -228,15 +228,15 @@ def _fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str,
             for piece in response.iter_content(16 * 1024):
                 data += piece
                 if len(data) > _ANSWER_LIMIT or time.monotonic() > until:
-                    raise LoginError("the identity provider's answer does not come to an end")
+                    raise LoginError("the identity provider's reply is too long or too slow")
             status = response.status_code
     except requests.RequestException as error:
-        raise LoginError(f"the identity provider does not answer ({type(error).__name__})") from None
+        raise LoginError(f"no reply from the identity provider ({type(error).__name__})") from None
     if status != 200:
         raise LoginError(
-            f"the identity provider does not renew the token (HTTP {status}): log in anew with `qi login`"
+            f"the identity provider refused to renew the token (HTTP {status}): log in again with `qi login`"
         )
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise LoginError("the identity provider's answer makes no sense") from None
+        raise LoginError("invalid reply from the identity provider") from None

@@ -73,7 +73,7 @@ def test_slurms_words_become_errors(text: str, kind: type[QslurmError]) -> None:
 
 
 def test_a_missing_program_says_where_to_name_its_folder() -> None:
-    with pytest.raises(QslurmError, match=r"`bin` in \[slurm\]"):
+    with pytest.raises(QslurmError, match=r"`bin` under \[slurm\]"):
         Slurm(SlurmConfig(bin="/nonexistent")).partitions()
 
 

@@ -83,13 +83,13 @@ def test_another_package_s_runtime_is_configured_by_its_own_options(installed: P
 @pytest.mark.parametrize(
     ("runtime", "options", "workers", "words"),
     [
-        ("abakus", {}, 1, "There is no quantum runtime 'abakus'; known are: .*abacus.*qx"),
+        ("abakus", {}, 1, "Unknown quantum runtime 'abakus'.*Available: .*abacus.*qx"),
         ("abacus", {"bead": 3}, 1, "unknown key 'options.bead'. Did you mean 'beads'"),
         ("abacus", {"beads": "three"}, 1, "options.beads: expected `int`"),
         ("abacus", {"beads": 0}, 1, "beads must be 1 or more"),
-        ("abacus", {}, 2, "workers must be 1"),
-        ("broken", {}, 1, "can't be loaded.*Missing"),
-        ("empty", {}, 1, "is no plug-in"),
+        ("abacus", {}, 2, "must be at most 1"),
+        ("broken", {}, 1, "Cannot load.*Missing"),
+        ("empty", {}, 1, "is not a valid plug-in"),
         ("qx", {"beads": 3}, 1, "unknown key 'options.beads'"),
     ],
 )

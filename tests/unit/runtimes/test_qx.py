@@ -55,7 +55,7 @@ def test_what_is_no_number_of_shots_is_refused(shots: object) -> None:
 
 
 def test_a_circuit_that_only_qx_refuses_is_an_error_too() -> None:
-    with pytest.raises(CircuitError, match=r"late\.cq: the QX emulator refuses the circuit: .*init"):
+    with pytest.raises(CircuitError, match=r"late\.cq: the QX emulator rejected the circuit: .*init"):
         simulate("version 3.0; qubit q; bit b; X q; init q; b = measure q", 1, file="late.cq")
 
 

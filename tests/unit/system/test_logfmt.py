@@ -66,7 +66,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_services_that_do_without_logging_write_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    say("runtimes", "job has a warm runtime", job=5, ms=1.25)
+    say("runtimes", "warm runtime assigned", job=5, ms=1.25)
     (found,) = read_all(capsys.readouterr().err)
     assert (found["job"], found["ms"], found["level"]) == ("5", "1.25", "info")
 

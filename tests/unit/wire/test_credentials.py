@@ -155,14 +155,14 @@ def test_a_step_does_its_own_users_work_and_nothing_else(
             colleague = step_as(65533, running, open_python, open_checkout)
         outside = step_as(65533, running, open_python, open_checkout)
         assert (stranger[0], colleague[0], outside[0]) == (1, 1, 1)
-        assert "another user's" in stranger[2]
-        assert "not one that Slurm started for job 1" in colleague[2]
-        assert "not one that Slurm started for job 1" in outside[2]
+        assert "belongs to another user" in stranger[2]
+        assert "does not belong to job 1" in colleague[2]
+        assert "does not belong to job 1" in outside[2]
         with in_job(1):
             status, out, err = step_as(65533, running, open_python, open_checkout)
         assert (status, err) == (0, "")
         assert out.startswith(
-            "denied: Only this platform's operators may do that, not the user with uid 65533."
+            "denied: Permission denied: uid 65533 is not a trusted user of this dispatcher."
         )
         assert out.endswith("64 shots\n")
 

@@ -70,7 +70,7 @@ class ConnectionLimits:
         try:
             peer = socket.socket(fileno=_duplicate(descriptor))
         except OSError as error:
-            log.debug("a connection was gone before it was looked at", why=str(error))
+            log.debug("connection closed before it was checked", why=str(error))
             return
         with peer:
             owner = address_of(peer)
@@ -82,7 +82,9 @@ class ConnectionLimits:
                 if owner not in self._warned:
                     self._warned.add(owner)
                     log.warning(
-                        "too many connections of one; the others are ended", address=owner, most=self._most
+                        "too many connections from one address; closing the excess",
+                        address=owner,
+                        most=self._most,
                     )
                 _end(peer)
 
@@ -122,7 +124,7 @@ def end_connection(descriptor: int) -> None:
     try:
         peer = socket.socket(fileno=_duplicate(descriptor))
     except OSError as error:
-        log.debug("the connection was gone", why=str(error))
+        log.debug("connection already closed", why=str(error))
         return
     with peer:
         if address_of(peer) is not None:

@@ -47,7 +47,7 @@ _WORD_S = 1.0  # between two words in the log about those who were not let in
 
 _NOT_OPEN = Refused(kind="session", reason="No session is open for this client.")
 _OTHER_VERSION = Refused(
-    kind="invalid_input", reason="C2 has another version of qslurm, which holds sessions differently."
+    kind="invalid_input", reason="C2 runs another version of qslurm with another session protocol."
 )
 
 
@@ -127,7 +127,7 @@ class SessionServer:
         try:
             hello = hellos.decode(body)
         except msgspec.DecodeError:
-            self._server.end(connection, "does not say hello")
+            self._server.end(connection, "invalid hello message")
             return
         if hello.protocol != PROTOCOL:
             self._send_away(connection, _OTHER_VERSION)
@@ -143,20 +143,20 @@ class SessionServer:
         self._clients[attached.task] = connection
         self._tasks[connection] = attached.task
         self._server.identify(connection, attached.task)
-        log.info("a session's client is there", task=attached.task, address=connection.host)
+        log.info("session client connected", task=attached.task, address=connection.host)
         self._server.send(Address(connection), encode(attached))
 
     def _has_left(self, connection: Connection) -> None:
         task = self._tasks.pop(connection, None)
         if task is not None:
             del self._clients[task]
-            log.info("a session's client is away", task=task, address=connection.host)
+            log.info("session client disconnected", task=task, address=connection.host)
 
     def _note_refused(self, host: str) -> None:
         now = self._clock()
         if now >= self._quiet_until:
             self._quiet_until = now + _WORD_S
-            log.info("somebody is not let in", address=host)
+            log.info("session client refused", address=host)
 
     def _send_away(self, connection: Connection, why: Refused) -> None:
         self._server.send(Address(connection), encode(why))
@@ -188,6 +188,6 @@ def listen_at(place: str) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise QslurmError(
-            f"[sessions] listen: {place} can't be listened at: {error.strerror}.",
-            hint="It is ADDRESS:PORT, with an address of this host and a port that nobody has.",
+            f"[sessions] listen: cannot listen on {place}: {error.strerror}.",
+            hint="Use ADDRESS:PORT, with an address of this host and a free port.",
         ) from error

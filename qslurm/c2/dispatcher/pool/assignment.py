@@ -53,7 +53,9 @@ def result(registry: TaskRegistry, message: Result) -> int | None:
         execution.losses += message.begun
         names = registry.tasks[execution.task].names()
         once_more = execution.losses < LOSSES
-        log.info("execution given back", **names, seq=execution.seq, runtime=runtime, again=once_more)
+        log.info(
+            "execution returned by its runtime", **names, seq=execution.seq, runtime=runtime, again=once_more
+        )
         if once_more:
             registry.requeue(execution)
             return None

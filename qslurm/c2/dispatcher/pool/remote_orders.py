@@ -146,7 +146,7 @@ class RemoteOrders:
             result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
             assignment.hand_in(self._registry, claim, result)
         else:  # said twice, if not out of malice
-            log.info("runtime answers what it was not given", **names_of(remote.holder), order=claim.order)
+            log.info("unexpected result from a runtime", **names_of(remote.holder), order=claim.order)
         remote.orders.pop(claim.order, None)
         remote.later.pop(claim.order, None)
         self._take_back(claim.order, remote)
@@ -162,7 +162,7 @@ class RemoteOrders:
     def give_up_overdue(self, remote: Remote, now: float) -> None:
         """Fail what a runtime should have answered by now."""
         for order in [order for order, until in remote.orders.items() if until <= now]:
-            why = f"The circuit took longer than {self._limit_s:g} s"
+            why = f"The circuit exceeded its time limit of {self._limit_s:g} s"
             assignment.lost(self._registry, remote.number, why, fail=True, only=order)
             self.drop(remote, order)
 

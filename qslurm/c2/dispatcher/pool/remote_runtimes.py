@@ -106,8 +106,8 @@ class RemoteRuntimes:
             self._socket.bind(self._config.listen)
         except zmq.ZMQError as error:
             raise QslurmError(
-                f"[remote] listen: {self._config.listen} can't be listened at: {error}.",
-                hint="It is tcp://ADDRESS:PORT, with an address of this host and a port that nobody has.",
+                f"[remote] listen: cannot listen on {self._config.listen}: {error}.",
+                hint="Use tcp://ADDRESS:PORT, with an address of this host and a free port.",
             ) from error
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -134,13 +134,13 @@ class RemoteRuntimes:
         for remote in list(self._remotes.values()):
             silent = now - remote.heard
             if self._allowed.keys.get(remote.key) != remote.holder:
-                self._lose(remote, "Its quantum runtime is not allowed any more")
+                self._lose(remote, "The key of the quantum runtime was revoked")
                 end_connection(remote.descriptor)
             elif silent > (self._config.grace_s if remote.orders else self._away_s):
-                self._lose(remote, "Its quantum runtime, on another host, was not heard of any more")
+                self._lose(remote, "Lost the connection to the quantum runtime on another host")
             elif not remote.away and silent > self._away_s:
                 remote.away = True
-                log.warning("runtime is away", **names_of(remote.holder))
+                log.warning("runtime not responding", **names_of(remote.holder))
             self._orders.give_up_overdue(remote, now)
             self._orders.match_later(remote)
 
@@ -171,7 +171,7 @@ class RemoteRuntimes:
     def health(self, backend: str) -> Health | None:
         """How a backend's target is by the best of their reports; None if there are none."""
         reports = [
-            Health("offline", f"its quantum runtime {remote.holder.name} can't be reached")
+            Health("offline", f"its quantum runtime {remote.holder.name} is not responding")
             if remote.away
             else remote.health
             for remote in self._of(backend)
@@ -202,9 +202,7 @@ class RemoteRuntimes:
         try:
             message = from_runtime([frame.buffer for frame in frames])
         except InvalidInputError as error:
-            log.warning(
-                "a runtime said something that can't be understood", key=key.decode(), why=error.message
-            )
+            log.warning("malformed message from a runtime", key=key.decode(), why=error.message)
             return
         if not isinstance(message, Beat):
             self._allowed.look()
@@ -234,20 +232,20 @@ class RemoteRuntimes:
         elif isinstance(message, Answer):
             self._orders.take_answer(remote, message)
         elif isinstance(message, Leave):
-            self._lose(remote, "Its quantum runtime was stopped")
+            self._lose(remote, "The quantum runtime was stopped")
 
     def _enlist(self, message: Enlist, way: _Way, now: float) -> Message:
         holder = way.holder
         backend = self._registry.backends.get(holder.group)
         if message.protocol != PROTOCOL:
-            return Declined(reason="it is of another version of qslurm than the dispatcher")
+            return Declined(reason="it runs another version of qslurm than the dispatcher")
         if backend is None or message.backend != holder.group:
             return Declined(reason=f"its key is for backend {holder.group!r}")
         known = self._remotes.get(way.key)
         if known is not None and known.instance != message.instance:
             if not known.away and now - known.heard <= self._away_s:
-                return Declined(reason="another runtime is there with the same key")
-            self._lose(known, "Its quantum runtime was started anew")
+                return Declined(reason="another runtime is connected with the same key")
+            self._lose(known, "The quantum runtime was restarted")
             known = None
         if known is None:
             free = backend.remote - sum(remote.workers for remote in self._of(holder.group))
@@ -265,7 +263,7 @@ class RemoteRuntimes:
                 health=Health("offline", "its quantum runtime is starting"),
             )
             self._remotes[way.key] = known
-            log.info("runtime has joined", **names_of(holder))
+            log.info("runtime connected", **names_of(holder))
         known.descriptor = way.descriptor
         self._note_heard(known, way.address, now)
         drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
@@ -284,10 +282,10 @@ class RemoteRuntimes:
         remote.heard = now
         if remote.away:
             remote.away = False
-            log.info("runtime is back", **names_of(remote.holder))
+            log.info("runtime reconnected", **names_of(remote.holder))
 
     def _lose(self, remote: Remote, why: str) -> None:
-        log.warning("runtime is lost", **names_of(remote.holder), why=why)
+        log.warning("runtime lost", **names_of(remote.holder), why=why)
         del self._remotes[remote.key]
         assignment.lost(self._registry, remote.number, why)
 

@@ -92,9 +92,9 @@ def judge(
         refused = known.state is TaskState.FAILED and not known.started
         return Turn(known.reason, retry=False) if refused else Known()
     if backend is None:
-        return Turn(f"This platform has no backend {job.backend!r}.", retry=False)
+        return Turn(f"Unknown backend {job.backend!r}.", retry=False)
     if store_reason:
-        return Turn(f"Results can't be stored at the moment: {store_reason}.", retry=True)
+        return Turn(f"Cannot store results at the moment: {store_reason}.", retry=True)
     complaint = _complaint(job, backend)
     if complaint:
         return Turn(complaint, retry=False)
@@ -119,14 +119,14 @@ def _among_starts(
     rival = next((start for start in same_key if is_open(start.state) and start.job_id != job.job_id), None)
     if rival is not None:
         # Not for good: when that job has ended, this one takes over its results, or runs if there are none.
-        return Turn(f"The same submission is running already, as job {rival.job_id}.", retry=True)
+        return Turn(f"The same submission is already running as job {rival.job_id}.", retry=True)
     if backend.unavailable:
         return Turn(backend.unavailable, retry=True)
     return Take(instead_of)
 
 
 def _has_run(start: Start) -> Turn:
-    return Turn(f"The same submission has run already, as job {start.job_id}.", retry=False)
+    return Turn(f"The same submission has already run as job {start.job_id}.", retry=False)
 
 
 def _is_same_job(job: Admit, start: Start) -> bool:
@@ -145,11 +145,9 @@ def _complaint(job: Admit, backend: BackendFacts) -> str:
     if job.kind == "script":
         return ""
     if envelope is None:
-        return f"The job says that it is a {job.kind} job, but its script carries no data."
+        return f"The job is marked as {job.kind}, but its script carries no payload."
     if envelope.kind != job.kind:
-        return f"The job says that it is a {job.kind} job, but its script carries a {envelope.kind}."
+        return f"The job is marked as {job.kind}, but its script carries a {envelope.kind} payload."
     if envelope.shots is not None and not 1 <= envelope.shots <= backend.max_shots:
-        return (
-            f"{envelope.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
-        )
+        return f"Invalid number of shots: {envelope.shots}. Backend {backend.name} takes 1 to {backend.max_shots}."
     return ""

@@ -21,7 +21,7 @@ from qslurm.protocol.messages import (
 )
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
 
-ID_GIVEN_AGAIN = "C2's Slurm was killed, has forgotten the job and given its id to another."
+ID_GIVEN_AGAIN = "C2's Slurm was killed, forgot the job and reused its id for another."
 
 
 def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
@@ -99,7 +99,7 @@ def _take(registry: TaskRegistry, job: Admit, verdict: admission.Take) -> None:
     for task_id in verdict.instead_of:
         before = registry.tasks[task_id]
         if (before.job.center, before.job.key) == (job.center, job.key):
-            registry.end(before, TaskState.WITHDRAWN, f"Job {job.job_id} has started anew.")
+            registry.end(before, TaskState.WITHDRAWN, f"Replaced by a new start of job {job.job_id}.")
         else:
             registry.end(before, TaskState.FAILED, ID_GIVEN_AGAIN)
     task = registry.begin(job)
@@ -118,7 +118,9 @@ def _reuse(registry: TaskRegistry, task: Task, source_id: int) -> None:
     task.final_result = source.final_result
     registry.changes.append(statements.copy_executions(source_id, task.id))
     registry.changes.append(statements.change_task(task.id, final_result=task.final_result))
-    registry.end(task, TaskState.FINISHED, f"Results of job {source.job.job_id}, the same submission.")
+    registry.end(
+        task, TaskState.FINISHED, f"Results taken from job {source.job.job_id}, the same submission."
+    )
 
 
 def _facts(registry: TaskRegistry, name: str) -> admission.BackendFacts | None:

@@ -42,7 +42,7 @@ class Idle:
                 self._since[task_id] = now
             elif now - since >= (limit := self._limit_s(task_id)):
                 del self._since[task_id]
-                reason = f"Nothing was asked of the session for {limit:g} s, its idle limit."
+                reason = f"The session was idle for {limit:g} s, its idle limit."
                 self._registry.end(task, TaskState.TIMED_OUT, reason, ReasonCode.IDLE_LIMIT)
 
     def next_event(self) -> float:

@@ -105,7 +105,8 @@ class RegisteredTasks:
         trouble = self._registry.store.commit(self._registry.changes, last=True)
         if trouble:
             raise QslurmError(
-                f"What is left in logbooks can't be stored: {trouble}.", hint="Make room, and start again."
+                f"Cannot store the executions found in logbooks: {trouble}.",
+                hint="Free disk space, then start the dispatcher again.",
             )
         self._registry.stored()
         self._registry.settled.clear()

@@ -40,8 +40,8 @@ log = EventLog(__name__)
 
 _LONGEST_REMARK = 4000
 
-NO_CIRCUIT = "The hybrid file has executed no circuit."
-NO_CIRCUIT_IN_SESSION = "The session has executed no circuit."
+NO_CIRCUIT = "The hybrid file executed no circuit."
+NO_CIRCUIT_IN_SESSION = "The session executed no circuit."
 
 
 def attach(registry: TaskRegistry, message: Attach, uid: int) -> Message:
@@ -66,7 +66,7 @@ def begin(registry: TaskRegistry, message: Begin, uid: int) -> Message:
 
 def _begin(registry: TaskRegistry, task: Task, message: Begin) -> Refused | None:
     if task.client or not is_open(task.state):
-        reason = f"The script of job {message.job_id} has begun before, and is not run a second time."
+        reason = f"The script of job {message.job_id} was already started and is not run twice."
         return Refused(kind="refused", reason=reason if task.client else ended(task).reason)
     task.client = message.launch
     registry.changes_must_last = True
@@ -106,9 +106,11 @@ def _complaint(task: Task, message: Attach | Begin | End, uid: int) -> Refused |
     if task.job.restart < message.restart:
         return _not_admitted(message)
     if task.job.uid != uid:
-        return Refused(kind="permission", reason=f"Job {message.job_id} is another user's.")
+        return Refused(
+            kind="permission", reason=f"Permission denied: job {message.job_id} belongs to another user."
+        )
     if task.job.restart > message.restart:
-        return Refused(kind="refused", reason=f"A later start of job {message.job_id} has been admitted.")
+        return Refused(kind="refused", reason=f"A later start of job {message.job_id} was admitted.")
     return None
 
 
@@ -116,12 +118,12 @@ def another_job(job_id: int) -> Refused:
     """What who asks is told that is no process of the job it asks about."""
     return Refused(
         kind="permission",
-        reason=f"This process is not one that Slurm started for job {job_id}: only those may ask about it.",
+        reason=f"Permission denied: this process does not belong to job {job_id}.",
     )
 
 
 def _not_admitted(message: Attach | Begin | End) -> Refused:
-    return Refused(kind="not_ready", reason=f"Job {message.job_id} has not been admitted.")
+    return Refused(kind="not_ready", reason=f"Job {message.job_id} is not admitted.")
 
 
 def _attach(registry: TaskRegistry, task: Task | None, message: Attach, uid: int) -> Message:
@@ -138,7 +140,10 @@ def _attach(registry: TaskRegistry, task: Task | None, message: Attach, uid: int
         return msgspec.structs.replace(over, secret=b"", envelope=None, final_result=None)
     if is_open(task.state):
         if task.couples and task.client not in {"", message.client}:
-            return Refused(kind="refused", reason=f"Another step of job {message.job_id} has begun its work.")
+            return Refused(
+                kind="refused",
+                reason=f"Another step of job {message.job_id} is already executing its payload.",
+            )
         _open_session(registry, task, message.client)
     elif task.job.kind == "circuit":
         outcome = _stored_outcome(registry, task.id, 0)
@@ -190,9 +195,7 @@ def execute(registry: TaskRegistry, message: Execute) -> Message | None:
             return _other_circuit(message.seq)
         return _stored_outcome(registry, task.id, message.seq)
     if not 1 <= message.shots <= backend.max_shots:
-        reason = (
-            f"{message.shots} shots were asked for; backend {backend.name} takes 1 to {backend.max_shots}."
-        )
+        reason = f"Invalid number of shots: {message.shots}. Backend {backend.name} takes 1 to {backend.max_shots}."
         return Refused(kind="invalid_input", reason=reason)
     if complaint := _too_many(task, message):
         return Refused(kind="refused", reason=complaint)
@@ -211,7 +214,7 @@ def outcome(registry: TaskRegistry, task_id: int, seq: int) -> Message | None:
         return _stored_outcome(registry, task_id, seq)
     if not is_open(task.state):
         return ended(task)
-    return Refused(kind="unknown_execution", reason=f"No execution {seq} is known.")
+    return Refused(kind="unknown_execution", reason=f"Unknown execution {seq}.")
 
 
 def pending(registry: TaskRegistry, task_id: int, seq: int) -> Message:
@@ -258,7 +261,7 @@ def conclude(registry: TaskRegistry, message: Conclude) -> Message:
     if message.final_result is not None and not _is_json_object(message.final_result):
         return Refused(kind="invalid_input", reason="The final result is not a JSON object.")
     if message.failure or (message.final_result is None and task.job.kind != "session"):
-        why = message.failure[:LONGEST_REASON] or "The hybrid file gave no final result."
+        why = message.failure[:LONGEST_REASON] or "The hybrid file returned no final result."
         registry.end(task, TaskState.FAILED, why)
     else:
         task.final_result = message.final_result
@@ -273,11 +276,11 @@ def _too_many(task: Task, message: Execute) -> str:
     session = task.job.kind == "session"
     most = OPEN_IN_SESSION if session else OPEN_EXECUTIONS
     if len(task.executions) >= most:
-        return f"A job may have {most} circuits under way at a time."
+        return f"Too many circuits under way: a job may have {most}."
     if session and task.executions:
         size = len(message.circuit) + sum(len(one.circuit.text) for one in task.executions.values())
         if size > CIRCUIT_BYTES_IN_SESSION:
-            return f"A session may have {CIRCUIT_BYTES_IN_SESSION >> 20} MiB of circuits under way at a time."
+            return f"Too many circuits under way: a session may have {CIRCUIT_BYTES_IN_SESSION >> 20} MiB of them."
     return ""
 
 
@@ -305,4 +308,4 @@ def _stored_outcome(registry: TaskRegistry, task: int, seq: int) -> Executed | N
 
 
 def _other_circuit(seq: int) -> Refused:
-    return Refused(kind="refused", reason=f"Execution {seq} was asked for with another circuit.")
+    return Refused(kind="refused", reason=f"Execution {seq} was already requested with another circuit.")

@@ -49,7 +49,7 @@ def end_of(kind: str, slurm: SlurmEnd, script_ended: float | None) -> TaskEnd:
         # it was over when slurmctld still took it for running: that was killed, and has forgotten how it ended
         return TaskEnd(TaskState.FAILED, END_UNKNOWN, ReasonCode.END_UNKNOWN)
     if state is TaskState.FINISHED and kind != "script":
-        return TaskEnd(TaskState.FAILED, "The job ended before its result was there.", slurm.reason_code)
+        return TaskEnd(TaskState.FAILED, "The job ended before its result was available.", slurm.reason_code)
     if state is TaskState.FAILED and not reason:
         reason = f"The job ended on C2 with state {slurm.state}."
     return TaskEnd(state, reason, slurm.reason_code)

@@ -76,7 +76,7 @@ class TaskRegistry:
 
     def why_not_stored(self) -> str:
         """What those are told who wait because the store takes nothing."""
-        return f"results can't be stored at the moment: {self.trouble}"
+        return f"cannot store results at the moment: {self.trouble}"
 
     def set_backend(self, name: str, *, offline: bool, reason: str) -> None:
         """Note what an operator wants of a backend."""
@@ -282,7 +282,7 @@ class TaskRegistry:
     def _reload(self, task: Task) -> None:
         self.tasks[task.id] = task
         if task.job.backend not in self.backends:
-            self.end(task, TaskState.FAILED, f"This platform has no backend {task.job.backend!r} any more.")
+            self.end(task, TaskState.FAILED, f"Backend {task.job.backend!r} is no longer configured.")
             return
         rows = self.store.executions(task.id)
         task.ended = {row["seq"] for row in rows if row["state"] in {"done", "failed"}}

@@ -80,7 +80,7 @@ class FileIn(msgspec.Struct):
     def __post_init__(self) -> None:
         """Refuse properties that are no object, or large."""
         if len(self.compile_properties) > PROPERTIES:
-            raise ValueError(f"compile_properties may have {PROPERTIES >> 10} KiB")
+            raise ValueError(f"compile_properties is limited to {PROPERTIES >> 10} KiB")
         self.fields()
 
     def fields(self) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class ComputeApi:
         for one in self._runner.backends():
             if bodies.number_of(one.name) == number:
                 return one
-        raise NoSuchThingError(f"There is no backend type {number}.")
+        raise NoSuchThingError(f"Unknown backend type {number}.")
 
     # --- records -------------------------------------------------------------------------------------
 
@@ -242,9 +242,9 @@ class ComputeApi:
         file = self._record(ask, "file", asked.file_id)
         batch = self._record(ask, "batch_job", asked.batch_job_id)
         if batch["queued_at"] is not None:
-            raise RefusedError(f"Batch {batch.id} has been enqueued already.")
+            raise RefusedError(f"Batch {batch.id} is already enqueued.")
         if len(self._jobs_of(ask, batch)) >= _MOST_JOBS:
-            raise OddRequestError(f"Batch {batch.id} has {_MOST_JOBS} jobs already, and may have no more.")
+            raise OddRequestError(f"Batch {batch.id} already has {_MOST_JOBS} jobs, the limit.")
         self._check(ask, file, asked, self._backend(batch["backend_type_id"]))
         fields = msgspec.to_builtins(asked) | {
             "raw_data_enabled": bool(asked.raw_data_enabled),
@@ -265,7 +265,7 @@ class ComputeApi:
         """Submit a batch's jobs. Asked again after it broke off in the middle, it goes on: each job has its key."""
         batch = self._record(ask, "batch_job", ask.id)
         if batch["queued_at"] is not None:
-            raise OddRequestError(f"Batch {batch.id} has been enqueued already.")
+            raise OddRequestError(f"Batch {batch.id} is already enqueued.")
         jobs = self._jobs_of(ask, batch)
         if not jobs:
             raise OddRequestError(f"Batch {batch.id} has no jobs.")
@@ -291,7 +291,7 @@ class ComputeApi:
         job = self._record(ask, "job", ask.id)
         progress = self._progress(ask, job)[job.id]
         if progress.status in OVER:
-            raise RefusedError(f"Job {job.id} is {progress.status} already.")
+            raise RefusedError(f"Job {job.id} is already {progress.status}.")
         if job["run"] is not None:
             self._runner.cancel(ask.caller, job["run"])
         over = Progress("cancelled", "", time.time())
@@ -370,7 +370,7 @@ class ComputeApi:
     def _record(self, ask: Ask, kind: Kind, number: int) -> Record:
         found = self._records.get(ask.center, kind, number)
         if found is None:
-            raise NoSuchThingError(f"There is no {kind.replace('_', ' ')} {number}.")
+            raise NoSuchThingError(f"Unknown {kind.replace('_', ' ')} {number}.")
         return found
 
     def _refuse_orphan(self, ask: Ask, kind: Kind, fields: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ def order(kind: Kind, query: Mapping[str, str]) -> str:
     asked = query.get("sort_by", "")
     field = asked.removeprefix("-")
     if field not in _ORDERS or (field == "name" and "name" not in FILTERS[kind]):
-        raise OddRequestError(f"Nothing is sorted by {field[:40]!r} here.")
+        raise OddRequestError(f"Cannot sort by {field[:40]!r}.")
     return f"{_ORDERS[field]}{' DESC' if asked.startswith('-') else ''}, id"
 
 
@@ -114,9 +114,9 @@ def refuse_unknown(query: list[tuple[str, str]], known: frozenset[str]) -> None:
     names = [name for name, _ in query]
     for name in names:
         if name not in known:
-            raise OddRequestError(f"The query field {name[:40]!r} is not known here.")
+            raise OddRequestError(f"Unknown query field {name[:40]!r}.")
         if names.count(name) > 1:
-            raise OddRequestError(f"The query field {name[:40]!r} is given twice.")
+            raise OddRequestError(f"Duplicate query field {name[:40]!r}.")
 
 
 def among(ids: list[int]) -> Condition:
@@ -131,7 +131,7 @@ def status(wanted: str, over: frozenset[str], open_ones: Mapping[int, Any]) -> C
     if wanted in over:
         return Condition("CAST(body AS TEXT) ->> '$.over.status' = ?", (wanted,))
     if wanted not in {"planned", "running"}:
-        raise OddRequestError(f"There is no status {wanted[:40]!r}.")
+        raise OddRequestError(f"Unknown status {wanted[:40]!r}.")
     known = among([number for number, progress in open_ones.items() if progress.status == wanted])
     not_begun = "CAST(body AS TEXT) ->> 'run' IS NULL" if wanted == "planned" else "0"
     return Condition(

@@ -46,7 +46,7 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
 def error_response(error: QslurmError) -> Response:
     """An error as its client expects it: for 422 a list, as the client's own validation would give."""
     status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
-    detail: Any = str(error) if status != 500 else "The job manager failed."
+    detail: Any = str(error) if status != 500 else "Internal error in the job manager."
     if status == 422:
         detail = [{"loc": ["body"], "msg": detail, "type": "value_error"}]
     response = respond({"detail": detail}, status)

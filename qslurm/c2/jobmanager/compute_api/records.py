@@ -106,8 +106,8 @@ class Records:
             if isinstance(error, sqlite3.Error) and is_damage(error):
                 raise damaged(path, error) from error
             raise QslurmError(
-                f"The Compute API's records {path} can't be opened: {error}.",
-                hint="See `compute` in [jobmanager].",
+                f"Cannot open the Compute API's records {path}: {error}.",
+                hint="Check `compute` in [jobmanager].",
             ) from error
 
     def close(self) -> None:
@@ -128,8 +128,8 @@ class Records:
                 self._forget_old(center, now - KEEP_S)
                 if not self._has_room(center, size):
                     raise RefusedError(
-                        f"Your center can't keep more than {MOST} records, or {MOST_BYTES >> 20} MiB, here.",
-                        hint="Delete projects that nobody needs any more.",
+                        f"Limit reached: a center keeps at most {MOST} records and {MOST_BYTES >> 20} MiB.",
+                        hint="Delete projects that are no longer needed.",
                     )
             sql = "INSERT INTO records (center, kind, created, body, parent) VALUES (?, ?, ?, ?, ?) RETURNING id"
             [(number,)] = self._database.execute(sql, (center, kind, now, body, parent)).fetchall()
@@ -249,15 +249,15 @@ class Records:
         except sqlite3.Error as error:
             if time.monotonic() > until:
                 raise InvalidInputError(
-                    "Your center's records can't be looked through in time: ask for them by their ids.",
-                    hint="Delete projects that nobody needs any more.",
+                    "Searching your center's records took too long. Request them by id.",
+                    hint="Delete projects that are no longer needed.",
                 ) from error
             raise self._unusable(error) from error
 
     def _unusable(self, error: sqlite3.Error) -> QslurmError:
         if is_damage(error):
             return damaged(self._path, error)
-        return QslurmError(f"The Compute API's records can't be used: {error}.")
+        return QslurmError(f"Cannot use the Compute API's records: {error}.")
 
 
 def _set_up(database: sqlite3.Connection) -> None:
@@ -266,7 +266,7 @@ def _set_up(database: sqlite3.Connection) -> None:
     if version == _VERSION:
         return
     if version > _VERSION:
-        raise sqlite3.DatabaseError(f"it is of version {version}, and this program knows {_VERSION}")
+        raise sqlite3.DatabaseError(f"its format is version {version}, this program supports {_VERSION}")
     known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone()
     steps = [_FROM_FIRST, _CONTENTS, _CONTENTS_FROM_FIRST] if known else [_SCHEMA, _CONTENTS]
     database.executescript(f"BEGIN; {''.join(steps)} PRAGMA user_version = {_VERSION}; COMMIT;")

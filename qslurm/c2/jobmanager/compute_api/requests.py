@@ -90,7 +90,7 @@ def page(ask: Ask, items: Sequence[Document]) -> Document:
     ]
     order = ask.query.get("sort_by", "")
     if order.removeprefix("-") not in {"", "id", "name"}:
-        raise OddRequestError(f"Nothing is sorted by {order[:40]!r} here.")
+        raise OddRequestError(f"Cannot sort by {order[:40]!r}.")
     if order:
         found.sort(key=lambda one: one.get(order.removeprefix("-"), 0), reverse=order.startswith("-"))
     which = cut(ask, len(found))
@@ -116,5 +116,5 @@ def well_known(ask: Ask) -> Document:
 async def no_login(request: Request) -> Response:
     """What a client is told that tries to log in, or to renew a token."""
     del request
-    words = "There is no login here: C2's operators give each center its token."
+    words = "Login is not supported. Use the token that C2's operators issued to your center."
     return respond({"error": "access_denied", "error_description": words}, 400)

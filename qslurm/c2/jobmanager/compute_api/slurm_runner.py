@@ -148,7 +148,7 @@ def _in_slurm(slurm: SlurmrestClient, run: int, listed: JobInfo | None) -> Progr
     try:
         job = listed or slurm.job(run)
     except UnknownJobError:
-        return Progress("failed", f"Slurm has no job {run} any more.", time.time())
+        return Progress("failed", f"Slurm no longer knows job {run}.", time.time())
     if not job.is_final:
         return Progress("planned")
     status: JobStatus = "cancelled" if job.outcome == "cancelled" else "failed"

@@ -25,13 +25,11 @@ def check_job(file: Record, text: str, asked: JobIn, backend: BackendStatus) -> 
 
     name, language = file_name(file), file["language_id"]
     if language not in {CQASM, PYTHON}:
-        raise InvalidInputError(f"{name}: there is no language {language} here.")
+        raise InvalidInputError(f"{name}: unknown language {language}.")
     kind: Literal["circuit", "hybrid"] = "circuit" if language == CQASM else "hybrid"
     shots = asked.number_of_shots or 1
     if kind == "circuit" and shots > backend.max_shots:
-        raise InvalidInputError(
-            f"{name}: {shots} shots are more than the backend takes ({backend.max_shots})."
-        )
+        raise InvalidInputError(f"{name}: {shots} shots exceed the backend's limit of {backend.max_shots}.")
     if wrong := complaint(Envelope(kind=kind, source=text, file=name), backend.qubits):
         raise InvalidInputError(wrong)
 

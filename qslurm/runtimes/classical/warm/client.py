@@ -39,12 +39,12 @@ def main(arguments: list[str]) -> int:
         posix.close(end)
     posix.putenv(TOKEN, token)  # if a runtime was given after all, and too late: the step has one session
     if link is None:
-        sys.stderr.write("qslurm: no warm runtime is to be had; starting one.\n")
+        sys.stderr.write("qslurm: no warm runtime available; starting one.\n")
         return cold(python, step)
     answer = link.recv(SCM_LIMIT).decode()  # nothing: the service has hung up
     word, _, limit = answer.partition(" ")
     if word != "began":
-        sys.stderr.write(f"qslurm: {answer or 'no warm runtime is to be had'}; starting one.\n")
+        sys.stderr.write(f"qslurm: {answer or 'no warm runtime available'}; starting one.\n")
         return cold(python, step)
     ended_by: list[int] = []
     code, reason = outcome(attend(link, pipes, int(limit), ended_by), ended_by, is_script)
@@ -93,7 +93,7 @@ def outcome(verdict: str, ended_by: list[int], is_script: bool = False) -> "tupl
             return code, ""
         if code in (DONE, FAILED):
             return int(code != DONE), ""
-        return 1, f"The job's code ended its process with exit code {code} before it had a result."
+        return 1, f"The job's code exited with code {code} before it had a result."
     if word == "limit":
         return 1, rest
     number = int(rest) if word == "signal" else 9
@@ -228,18 +228,18 @@ class Carrier:
             while allowed:
                 allowed = allowed[posix.write(self.open[fd], allowed) :]
         except OSError as error:
-            self.trouble = f"The job's output can't be written: {error.strerror}."
+            self.trouble = f"Cannot write the job's output: {error.strerror}."
             return False
         if not self._left:
-            self.trouble = f"The job printed more than the {self._limit / 1e6:g} MB that a job may print."
+            self.trouble = f"Limit exceeded: the job printed more than {self._limit / 1e6:g} MB."
             return False
         return True
 
 
 def reason_of(number: int) -> str:
     """What to say of code that a signal ended."""
-    more = " Did it ask for more memory than there is?" if number == _signal.SIGKILL else ""
-    return f"The job's code was ended by signal {number}.{more}"
+    more = " It may have run out of memory." if number == _signal.SIGKILL else ""
+    return f"The job's code was killed by signal {number}.{more}"
 
 
 def _bytes(text: str) -> bytes:

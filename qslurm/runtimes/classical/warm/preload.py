@@ -27,10 +27,12 @@ def preload(names: list[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f"runtimes.preload names {name!r}, which can't be imported: {error}.",
-                hint="Install it beside qslurm, or take it out of the list.",
+                f"[runtimes] preload: cannot import {name!r}: {error}.",
+                hint="Install it in qslurm's environment, or remove it from the list.",
             ) from error
     if len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise QslurmError("A preloaded module has started threads, and a forked runtime would not have them.")
+        raise QslurmError(
+            "[runtimes] preload: a module started threads, which a forked runtime would not have."
+        )
     gc.collect()
     gc.freeze()  # so that no runtime copies what it only reads

@@ -96,7 +96,7 @@ class Service:
                 self._start_one()
         except OSError as error:  # too many processes or files on this host
             self._retry_at = time.monotonic() + RETRY_S
-            self._say("no runtime can be started", "warning", why=str(error))
+            self._say("cannot start a warm runtime", "warning", why=str(error))
 
     def _start_one(self) -> None:
         _, ours = start(self._plan, self._step, self._leave_service)
@@ -130,9 +130,7 @@ class Service:
         self._ready = [one for one in self._ready if one[0] is not runtime]
         self._retry_at = time.monotonic() + RETRY_S
         why = rest.partition(" ")[2] or "it ended"
-        self._say(
-            "a runtime could not be made ready; qslurm doctor says what this host lacks", "warning", why=why
-        )
+        self._say("cannot prepare a warm runtime; run qslurm doctor", "warning", why=why)
 
     # --- those who ask -------------------------------------------------------------------------------
 
@@ -224,8 +222,8 @@ class Service:
             if time.monotonic() - caller.since > REQUEST_S:
                 if caller.fds:
                     self._cold += 1
-                    why = f"none was ready within {REQUEST_S:g} s"
-                    self._say("job gets no warm runtime", "warning", **self._about(caller), why=why)
+                    why = f"no runtime ready within {REQUEST_S:g} s"
+                    self._say("no warm runtime for the job", "warning", **self._about(caller), why=why)
                 self._drop(number)
 
     def _hand_out(self) -> None:
@@ -251,12 +249,12 @@ class Service:
                 os.close(watched)
         except (OSError, ValueError) as error:
             self._cold += 1
-            self._say("job gets no warm runtime", "warning", **about, why=str(error))
+            self._say("no warm runtime for the job", "warning", **about, why=str(error))
         else:
             self._given += 1
             self._refill_at = time.monotonic() + REFILL_AFTER_S
             took = (time.monotonic() - caller.since) * 1000
-            self._say("job has a warm runtime", **about, ms=round(took, 1), pid=pid)
+            self._say("warm runtime assigned", **about, ms=round(took, 1), pid=pid)
         runtime.close()
         self._drop(caller.link.fileno())
 
@@ -267,14 +265,16 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
     ConfigError if this is not root, or a module can't be imported.
     """
     if os.geteuid() != 0:
-        raise ConfigError("Warm runtimes become other users: this service runs as root.")
+        raise ConfigError(
+            "Permission denied: warm runtimes switch to the jobs' users. Run this service as root."
+        )
     kernel.adopt_orphans()
     preload(config.runtimes.preload)
     service = Service(config, step or partial(job_step, config), _say)
     put_client(config.runtimes)
     signal.signal(signal.SIGTERM, service.stop)
     signal.signal(signal.SIGINT, service.stop)
-    _say("runtimes are kept warm", runtimes=config.runtimes.warm, socket=config.runtimes.socket)
+    _say("keeping runtimes warm", runtimes=config.runtimes.warm, socket=config.runtimes.socket)
     try:
         service.run()
     finally:

@@ -54,7 +54,7 @@ def listen(path: Path, most: int) -> socket.socket:
     facts = path.parent.stat()
     if facts.st_uid != 0 or facts.st_mode & 0o022:
         raise ConfigError(
-            f"{path.parent} must be root's and writable by nobody else: steps run a program there."
+            f"{path.parent} must be owned by root and writable by no other user: job steps run a program there."
         )
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

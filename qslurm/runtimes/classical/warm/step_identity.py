@@ -36,7 +36,7 @@ def assignment(caller: Caller) -> Assignment:
     facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     uids = {int(word) for word in facts["Uid"]}
     if uids != {uid}:
-        raise PermissionError(f"process {pid} is not of uid {uid} alone")
+        raise PermissionError(f"process {pid} does not run as uid {uid} only")
     return Assignment(
         job=job_of(pid),
         uid=uid,

@@ -117,9 +117,11 @@ def test_whoever_holds_the_token_shows_the_new_one(agent, c2):
 
 
 def test_it_asks_long_before_whether_it_could(agent, c2, caplog):
-    c2.refuses = PermissionDeniedError("C2's operators do not renew the tokens of a.", hint="Ask them.")
+    c2.refuses = PermissionDeniedError(
+        "C2's operators Renewal is disabled for the tokens of a.", hint="Ask them."
+    )
     agent.at(1)
-    assert "do not renew" in agent.trouble
+    assert "Renewal is disabled" in agent.trouble
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert token(NOW) not in caplog.text
     c2.refuses = None

@@ -109,7 +109,7 @@ def test_an_end_of_renewals_that_is_no_time_is_none(until):
 
 def test_a_c2_of_before_says_that_it_does_not_renew():
     with pytest.raises(TokenError, match="does not renew"):
-        renewable_until(Platform(UnknownJobError("There is nothing here.")))
+        renewable_until(Platform(UnknownJobError("Not found.")))
 
 
 class Machine:

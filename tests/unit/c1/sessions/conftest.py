@@ -134,7 +134,7 @@ class Place:
 
     def _listens(self) -> int:
         *_, last = self.dispatcher.log.read_text().split("killed\n")
-        return int(last.partition('clients may come" address=127.0.0.1:')[2].partition("\n")[0])
+        return int(last.partition('session clients" address=127.0.0.1:')[2].partition("\n")[0])
 
     def kill(self) -> None:
         """kill -9, and start another one; clients find it by the cable."""

@@ -195,7 +195,7 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
         open_on(stage)
 
     def older() -> dict[str, Any]:
-        raise UnknownJobError("There is nothing here.")
+        raise UnknownJobError("Not found.")
 
     monkeypatch.setattr(stage, "sessions", older)
     with pytest.raises(RefusedError, match="does not offer sessions"):

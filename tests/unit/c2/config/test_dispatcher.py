@@ -20,8 +20,8 @@ def test_the_usual_configuration_is_fine(tmp_path: Path) -> None:
     ("backends", "word"),
     [
         ([], "No backend"),
-        ([QX, QX], "twice"),
-        ([BackendConfig(name="any")], "whichever is free"),
+        ([QX, QX], "Duplicate"),
+        ([BackendConfig(name="any")], "Invalid backend name"),
         ([BackendConfig(name="a", runtime="abacus")], "abacus"),
         ([BackendConfig(name="a", workers=0)], "workers"),
         ([BackendConfig(name="a", max_shots=10)], "default_shots"),
@@ -57,8 +57,8 @@ def test_an_unknown_trusted_user_and_a_store_without_a_folder_are_said_before_an
         (SessionsConfig(listen="127.0.0.1:http"), "listen"),
         (SessionsConfig(listen="127.0.0.1:99999"), "listen"),
         (SessionsConfig(listen="127.0.0.1:8044", address="c2"), "address: 'c2' is not"),
-        (SessionsConfig(listen="0.0.0.0:8044"), "where centers reach this host"),
-        (SessionsConfig(listen="[::]:8044"), "where centers reach this host"),
+        (SessionsConfig(listen="0.0.0.0:8044"), "address is not set"),
+        (SessionsConfig(listen="[::]:8044"), "address is not set"),
     ],
 )
 def test_a_door_for_sessions_that_nobody_could_enter_is_refused(sessions: SessionsConfig, word: str) -> None:
@@ -75,6 +75,6 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         callers = SessionsConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}", key=str(home / "sessions.key"))
         config = DispatcherConfig(socket=f"{home}/d.sock", store=f"{home}/s.db", trusted_users=[])
-        with pytest.raises(QslurmError, match="can't be listened at"):
+        with pytest.raises(QslurmError, match="cannot listen on"):
             serve(config, [QX], callers=callers)
     assert not (home / "d.sock").exists()

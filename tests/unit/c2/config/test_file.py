@@ -74,7 +74,7 @@ def test_a_typo_names_the_key_and_the_nearest_valid_one(text: str, key: str, nea
         ("[remote]\ngrace_s = 86401", "grace_s"),
         ("[runtimes]\nwarm = 257", "warm"),
         ("[runtimes]\ntmp_mb = 0", "tmp_mb"),
-        ("[[backend]]\nname='a'\n[[backend]]\nname='a'", "twice"),
+        ("[[backend]]\nname='a'\n[[backend]]\nname='a'", "duplicate"),
         ("slurm = 3", "slurm"),
         ("backend = [1]", "backend"),
     ],

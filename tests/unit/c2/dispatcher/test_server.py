@@ -355,7 +355,7 @@ def test_task_prolog_waits_for_an_admission_that_is_late(shared: Running, job_id
     )
     code, said = launch(shared, job_id, sleep=lambda _: shared.ask(script))
     assert code == 0
-    assert said == [f"print qslurm: waiting: Job {job_id} has not been admitted."]
+    assert said == [f"print qslurm: waiting: Job {job_id} is not admitted."]
 
 
 def test_nobody_waits_for_ever_for_a_dispatcher_that_is_away(home: Path) -> None:

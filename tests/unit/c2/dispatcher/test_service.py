@@ -69,7 +69,7 @@ def test_a_second_dispatcher_on_the_socket_is_refused_in_a_sentence(home: Path) 
         second = running.start()
         running.process = first
         assert second.wait(timeout=20) == 1
-        assert f"A dispatcher (process {first.pid}) is already serving" in running.log.read_text()
+        assert f"A dispatcher (process {first.pid}) is already listening on" in running.log.read_text()
         assert running.status().pid == first.pid
 
 
@@ -94,7 +94,7 @@ def test_a_circuit_that_kills_its_runtime_twice_fails_and_its_neighbour_goes_on(
         os.kill(first, signal.SIGKILL)
         os.kill(busiest(running, but=first), signal.SIGKILL)
         task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "failed" and t)
-        assert task.reason == "The circuit ended its quantum runtime (signal 9) twice."
+        assert task.reason == "The circuit crashed its quantum runtime (signal 9) twice."
         neighbour = until(lambda: (t := running.reader().task("a", 4)) and t.state == "finished" and t)
         assert journal(running, neighbour.id) == ["queued", "running", "done"]
 
@@ -115,7 +115,7 @@ def test_a_circuit_that_takes_too_long_is_ended_with_a_reason(home: Path) -> Non
     with Running(home, execution_limit_s=0.3) as running:
         running.ready().ask(circuit_job(5, slow_circuit(24), uid=UID, shots=1))
         task = until(lambda: (t := running.reader().task("a", 5)) and t.state == "failed" and t)
-        assert task.reason == "The circuit took longer than 0.3 s."
+        assert task.reason == "The circuit exceeded its time limit of 0.3 s."
         until(lambda: running.status().backends[0].state == "idle")
         jobs = count(6)
         until(lambda: ends_well(running, next(jobs)))
@@ -180,7 +180,7 @@ def test_the_log_has_a_line_for_each_event_with_its_job_and_nothing_secret(home:
         events = [(line["event"], line.get("job")) for line in read_all(text)]
         for job, expected in (
             ("5", ["job changes"] * 3),
-            ("6", ["job changes"] * 2 + ["job turned away"]),
+            ("6", ["job changes"] * 2 + ["job refused"]),
             ("7", ["job changes"] * 2 + ["step attaches", "execution lost", "job changes"]),
             ("8", ["job changes", "step attaches"]),
         ):

@@ -104,13 +104,13 @@ def test_nothing_starts_while_the_backend_is_out_of_service_and_nothing_waits_wi
 
 
 def test_the_reason_names_who_and_why() -> None:
-    assert target(wish("drained"), "").reason == "drained by olga: fridge"
+    assert target(wish("drained"), "").reason == "set to drained by olga: fridge"
 
 
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (None, "does not answer"),
+        (None, "does not respond"),
         (status(ready=False, reason="store full"), "store full"),
         (status("offline", reason="cooling down"), "cooling down"),
         (status("offline"), "offline"),

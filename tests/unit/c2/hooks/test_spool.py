@@ -43,7 +43,7 @@ def test_a_damaged_record_is_set_aside_and_logged_and_the_others_are_read(spool:
     assert spool.turned_away() == [turned(9)]
     assert [path.name.split(".")[0] for path in (spool.folder / "unreadable").iterdir()] == ["8"]
     (line,) = (spool.folder / "hooks.log").read_text().splitlines()
-    assert 'event="a damaged file was set aside" job=8 file=8.json' in line
+    assert 'event="damaged file set aside" job=8 file=8.json' in line
     assert spool.turned_away() == [turned(9)]
 
 
@@ -87,5 +87,5 @@ def test_without_a_folder_the_log_goes_to_stderr(tmp_path: Path, capfd: pytest.C
 
 
 def test_a_folder_that_is_missing_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(QslurmError, match="can't be used"):
+    with pytest.raises(QslurmError, match="Cannot use"):
         Spool(tmp_path / "none").put(turned(1))

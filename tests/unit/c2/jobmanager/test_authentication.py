@@ -47,13 +47,13 @@ def test_an_expired_token_is_told_when_it_ended(keys: TokensConfig, keyring: Key
 @pytest.mark.parametrize(
     ("claims", "header", "words"),
     [
-        ({"sun": "center_snellius", "exp": NOW + 60}, {}, "not signed by this platform for your center"),
-        ({"sun": "center_snellius", "exp": NOW + 60}, {"kid": "snellius"}, "not signed by this platform"),
-        ({"sun": "center_lumi", "exp": NOW + 60}, {"kid": "unknown"}, "not signed by this platform"),
+        ({"sun": "center_snellius", "exp": NOW + 60}, {}, "not issued to your center by this C2"),
+        ({"sun": "center_snellius", "exp": NOW + 60}, {"kid": "snellius"}, "not issued to your center"),
+        ({"sun": "center_lumi", "exp": NOW + 60}, {"kid": "unknown"}, "not issued to your center"),
         ({"sun": "center_lumi"}, {}, "never expires"),
-        ({"sun": "root", "exp": NOW + 60}, {}, "does not stand for a center"),
-        ({"sun": "center_", "exp": NOW + 60}, {}, "does not stand for a center"),
-        ({"sun": "lumi", "exp": NOW + 60}, {}, "does not stand for a center"),
+        ({"sun": "root", "exp": NOW + 60}, {}, "does not belong to a center"),
+        ({"sun": "center_", "exp": NOW + 60}, {}, "does not belong to a center"),
+        ({"sun": "lumi", "exp": NOW + 60}, {}, "does not belong to a center"),
         ({"sun": "center_lumi", "exp": NOW + 0.5}, {}, "whole number"),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_public_key_is_no_shared_secret(keys: TokensConfig, tmp_path: Path) ->
         base64.urlsafe_b64encode(hmac.new(pem, text.encode(), hashlib.sha256).digest()).decode().rstrip("=")
     )
     for keyring in (Keyring(keys.jwks), Keyring(keys.jwks, hs256_key=shared)):
-        with pytest.raises(TokenError, match="not signed"):
+        with pytest.raises(TokenError, match="not issued"):
             verify(f"{text}.{signature}", keyring, "center_", NOW)
 
 
@@ -124,5 +124,5 @@ def test_a_lost_or_damaged_key_file_lets_nobody_in(
     if content is not None:
         path.write_text(content)
     token = issue_token(keys, "lumi", "1h", now=NOW).token.reveal()
-    with pytest.raises(QslurmError, match="can't be read"):
+    with pytest.raises(QslurmError, match="Cannot read"):
         verify(token, Keyring(path), "center_", NOW)

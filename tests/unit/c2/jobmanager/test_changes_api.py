@@ -323,7 +323,7 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
         with pytest.raises((EOFError, OSError)):
             stranger.hears()
         stranger.hangs_up()
-    assert 1 <= sum("somebody else" in record.getMessage() for record in caplog.records) <= 20
+    assert 1 <= sum("not the gate" in record.getMessage() for record in caplog.records) <= 20
     monkeypatch.setattr(feed, "_trusted", trusted)
     gate.says(Update([row(2)]))
     until(lambda: feed.read(lambda changes: len(changes.table.jobs())) == 2)
@@ -334,5 +334,5 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
 def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
     with pytest.raises(UnreachableError, match="cannot listen"):
         Feed(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
-    with pytest.raises(ConfigError, match="no user"):
+    with pytest.raises(ConfigError, match="unknown user"):
         Feed(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)

@@ -61,7 +61,7 @@ def test_it_stops_cleanly_on_sigterm_and_names_a_taken_address(tmp_path: Path, k
                 http.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
                 assert http.get(f"http://127.0.0.1:{port}/healthz", timeout=20).ok
             second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-            assert "can't listen" in second.stderr
+            assert "cannot listen" in second.stderr
             first.send_signal(signal.SIGTERM)
             assert first.wait(30) == 0
         finally:

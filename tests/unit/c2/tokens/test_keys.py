@@ -74,7 +74,7 @@ def test_a_token_is_signed_by_its_centers_key_and_by_no_other(both: TokensConfig
 
 def test_a_center_without_a_key_is_told_what_to_type(lumi: TokensConfig) -> None:
     with pytest.raises(
-        InvalidInputError, match=r"centers with one: lumi.*qslurm token key --center snellius"
+        InvalidInputError, match=r"Centers with a key: lumi.*qslurm token key --center snellius"
     ):
         issue_token(lumi, "snellius", "30d")
 
@@ -106,7 +106,7 @@ def test_a_folder_of_keys_that_others_may_read_is_refused(lumi: TokensConfig) ->
 
 def test_a_private_key_that_others_may_read_is_refused(lumi: TokensConfig) -> None:
     (Path(lumi.keys) / "lumi.pem").chmod(0o644)
-    with pytest.raises(QslurmError, match="Others may read"):
+    with pytest.raises(QslurmError, match="readable by others"):
         issue_token(lumi, "lumi", "1d")
 
 

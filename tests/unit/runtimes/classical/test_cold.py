@@ -232,7 +232,7 @@ def test_a_node_that_can_not_confine_runs_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cold, "fail_step", lambda _, __, reason: said.append(reason) or 1)
     monkeypatch.setattr(cold, "job_step", lambda *_: pytest.fail("it ran"))
     assert cold.run(Path("job.sh"), C2Config()) == 1
-    assert "can't confine" in said[0]
+    assert "Cannot confine" in said[0]
 
 
 def test_a_node_without_room_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_a_hybrid_file_that_fails_is_a_failed_job_with_its_reason_in_the_store(s
         (
             20,
             "def execute(qi): pass\ndef finalize(m): return {'x': 'y' * 9_000_000}\n",
-            "8.6 MiB long; 6 MiB are kept",
+            "8.6 MiB; the limit is 6 MiB",
         ),
         (
             21,
@@ -208,7 +208,7 @@ def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Ru
     assert "no circuit" in err
     task = shared.reader().task("a", 122)
     assert task is not None
-    assert (task.state, task.reason) == ("finished", "The hybrid file has executed no circuit.")
+    assert (task.state, task.reason) == ("finished", "The hybrid file executed no circuit.")
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_file_that_executes_nothing_finishes_and_its_result_says_so(shared: Ru
             "qi.execute_circuit('version 1.0; qubits 65; measure_all', 1)",
             "circuit:1:14: the circuit has 65 qubits",
         ),
-        (125, f"qi.execute_circuit({BELL!r}, 10**12)", "1000000000000 shots are more"),
-        (126, f"qi.execute_circuits([{BELL!r}] * 3, 10**12)", "1000000000000 shots are more"),
+        (125, f"qi.execute_circuit({BELL!r}, 10**12)", "1000000000000 shots exceed"),
+        (126, f"qi.execute_circuits([{BELL!r}] * 3, 10**12)", "1000000000000 shots exceed"),
     ],
 )
 def test_what_no_backend_can_do_fails_the_job_with_its_reason(
@@ -269,7 +269,7 @@ def finalize(measurements):
     [
         (130, "KeyboardInterrupt", "job.py was interrupted before it had a result."),
         (131, "GeneratorExit", "GeneratorExit"),
-        (132, "SystemExit(0)", "ended itself with exit code 0"),
+        (132, "SystemExit(0)", "exited with code 0"),
         (133, "BaseException('enough')", "enough"),
     ],
 )
@@ -302,13 +302,13 @@ def test_a_remark_on_a_result_comes_to_the_job_s_log_and_into_its_document(share
     source = "def execute(qi): pass\ndef finalize(m): return {'energy': float('nan')}\n"
     shared.ask(hybrid_job(136, source, uid=UID))
     status, _, err = end(begin(shared, 136))
-    remark = "JSON has no NaN and no infinity: null stands for them in result['energy']."
+    remark = "JSON has no NaN and no infinity; replaced by null in result['energy']."
     assert (status, remark in err) == (0, True)
     reader = shared.reader()
     task = reader.task("a", 136)
     assert task is not None
     (said,) = result_document(task, reader)["remarks"]
-    assert said == f"{remark} The hybrid file has executed no circuit."
+    assert said == f"{remark} The hybrid file executed no circuit."
 
 
 def test_code_that_catches_everything_and_spoils_its_output_cannot_outlive_its_limit(shared: Running) -> None:
@@ -396,7 +396,7 @@ def test_a_cancelled_job_is_not_begun(shared: Running) -> None:
 def test_a_step_that_comes_before_its_job_is_admitted_waits_and_says_so(shared: Running) -> None:
     step = begin(shared, 6)
     assert step.stderr is not None
-    assert "has not been admitted" in step.stderr.readline()
+    assert "is not admitted" in step.stderr.readline()
     shared.ask(circuit_job(6, uid=UID, shots=10))
     assert end(step)[0] == 0
 

@@ -144,7 +144,7 @@ def test_a_circuit_that_the_hardware_refuses_in_a_fresh_session_is_the_circuits_
     qpu: Qpu, runtime: HardwareRuntime
 ) -> None:
     qpu.do(faults={"execute": ["refuse"] * 3})  # the second time in an old session and in a fresh one
-    with pytest.raises(JobFailedError, match=r"refuses the circuit: the fridge is warm\."):
+    with pytest.raises(JobFailedError, match=r"rejected the circuit: the fridge is warm\."):
         execute(runtime)
     with pytest.raises(JobFailedError, match="fridge"):
         execute(runtime)
@@ -162,13 +162,13 @@ def test_a_server_that_was_started_anew_is_initialised_anew(qpu: Qpu, runtime: H
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("rubbish", "can't be understood"),
+        ("rubbish", "invalid reply"),
         ("wrong session", "another session"),
-        ("wrong job", "result of job 2, not of 1"),
+        ("wrong job", "result of job 2 instead of 1"),
         ("narrow", "not strings of 2 or 5 zeros and ones"),
         ("letters", "not strings of 2 or 5"),
-        ("too many", "can't be those of 100 shots"),
-        ("none", "can't be those of 100 shots"),
+        ("too many", "do not match 100 shots"),
+        ("none", "do not match 100 shots"),
     ],
 )
 def test_an_answer_that_is_wrong_loses_the_execution_and_nothing_else(
@@ -193,7 +193,7 @@ def test_an_answer_that_is_missing_or_late_loses_the_execution_and_nothing_else(
     )  # it has said all it has to say of itself
     execute_at_last(runtime)
     qpu.do(faults={"execute": [fault]})
-    with pytest.raises(TryLaterError, match=r"did not answer to execute within 0\.3 s") as caught:
+    with pytest.raises(TryLaterError, match=r"did not reply to execute within 0\.3 s") as caught:
         execute(runtime)
     assert caught.value.begun
     qpu.do(release=True)
@@ -206,7 +206,7 @@ def test_an_answer_that_is_missing_or_late_loses_the_execution_and_nothing_else(
 def test_hardware_that_can_not_be_initialised_is_tried_later(qpu: Qpu, make: Make, fault: str) -> None:
     runtime = make(**{"initialize_timeout_s": 0.3} if fault == "drop" else {})
     qpu.do(faults={"initialize": [fault]})
-    with pytest.raises(TryLaterError, match="initialised") as caught:
+    with pytest.raises(TryLaterError, match="initialise") as caught:
         execute(runtime)
     assert not caught.value.begun
     attend_until(runtime, "idle")
@@ -217,11 +217,11 @@ def test_hardware_that_can_not_be_initialised_is_tried_later(qpu: Qpu, make: Mak
 def test_it_is_offline_while_it_can_not_be_reached_and_back_when_it_is(qpu: Qpu, make: Make) -> None:
     qpu.kill()
     runtime = make(wait=False, reply_timeout_s=0.3, **HASTY)
-    assert "not been heard yet" in attend_until(runtime, "offline").reason
+    assert "received from the hardware yet" in attend_until(runtime, "offline").reason
     qpu.start()
     attend_until(runtime, "idle")
     qpu.kill()
-    until(lambda: "not been heard since" in runtime.attend().reason)
+    until(lambda: "received from the hardware since" in runtime.attend().reason)
     qpu.start()
     attend_until(runtime, "idle")
     assert sum(execute_at_last(runtime).counts.values()) == 100
@@ -231,7 +231,7 @@ def test_calibration_and_being_switched_off_are_said(qpu: Qpu, runtime: Hardware
     qpu.do(calibrating=True)
     assert attend_until(runtime, "calibrating").reason.startswith("since ")
     qpu.do(offline=True)
-    assert attend_until(runtime, "offline").reason.startswith("the hardware says so since ")
+    assert attend_until(runtime, "offline").reason.startswith("reported by the hardware since ")
     qpu.do(offline=False, calibrating=False)
     attend_until(runtime, "idle")
 
@@ -255,7 +255,7 @@ def test_hardware_that_goes_offline_in_the_middle_is_not_waited_for(qpu: Qpu, ma
             attend_until(runtime, "idle")
         return str(caught.value) if caught.value.begun else ""
 
-    assert re.search(r"went offline .*not been heard since", until(lost))
+    assert re.search(r"went offline .*received from the hardware since", until(lost))
     qpu.do(release=True)
 
 
@@ -264,12 +264,12 @@ def test_rubbish_on_the_status_port_is_no_sign_of_life(qpu: Qpu, make: Make) -> 
     qpu.do(mute=True)
     for text in ("", "{", '{"command": "publish_state", "payload": {"state": "BORED"}}', '["IDLE"]'):
         qpu.do(publish=text)
-    assert "not been heard since" in attend_until(runtime, "offline").reason
+    assert "received from the hardware since" in attend_until(runtime, "offline").reason
 
 
 @pytest.mark.parametrize(
     ("fault", "reply_timeout_s", "words"),
-    [("drop", 0.3, "did not answer to get_static"), ("rubbish", 30.0, "can't be understood")],
+    [("drop", 0.3, "did not reply to get_static"), ("rubbish", 30.0, "invalid reply")],
 )
 def test_a_bad_command_port_is_trouble_even_if_the_status_is_fine(
     qpu: Qpu, make: Make, fault: str, reply_timeout_s: float, words: str
@@ -288,7 +288,7 @@ def test_another_version_of_the_protocol_is_not_spoken() -> None:
     runtime = HardwareRuntime(FACTS, HardwareOptions(**qpu.options))
     runtime.open()
     try:
-        until(lambda: "speaks version 4, this is for version 3" in runtime.attend().reason)
+        until(lambda: "speaks protocol version 4 instead of 3" in runtime.attend().reason)
     finally:
         runtime.close()
         qpu.kill()

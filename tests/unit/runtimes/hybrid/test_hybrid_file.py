@@ -62,7 +62,7 @@ def remarks_on(result: str) -> list[str]:
     ],
 )
 def test_null_in_place_of_what_json_has_no_word_for_is_remarked_on(result: str, places: str) -> None:
-    assert remarks_on(result) == [f"JSON has no NaN and no infinity: null stands for them in {places}."]
+    assert remarks_on(result) == [f"JSON has no NaN and no infinity; replaced by null in {places}."]
 
 
 def test_a_result_that_json_can_carry_needs_no_remark() -> None:
@@ -162,13 +162,13 @@ def finalize(list_of_measurements):
 
 @pytest.mark.parametrize("shots", [10**12, 10**30])
 def test_shots_that_no_backend_does_are_refused(shots: int) -> None:
-    with pytest.raises(InvalidInputError, match=f"{shots} shots are more"):
+    with pytest.raises(InvalidInputError, match=f"{shots} shots exceed"):
         run(f"def execute(qi): qi.execute_circuit(COIN, {shots})\ndef finalize(m): return {{}}")
 
 
 def test_65_qubits_are_refused_with_the_line_of_the_file_that_asked_for_them() -> None:
     circuit = "version 3.0; qubit[65] q; bit b; b = measure q[0]"
-    with pytest.raises(CircuitError, match=r"65 qubits.*Asked for in algorithm\.py:3") as caught:
+    with pytest.raises(CircuitError, match=r"65 qubits.*Called in algorithm\.py:3") as caught:
         run(f"\ndef execute(qi):\n qi.execute_circuit({circuit!r}, 1)\ndef finalize(m): return {{}}")
     assert caught.value.kind == "invalid_circuit"
 
@@ -383,11 +383,11 @@ def test_checking_runs_nothing() -> None:
         (
             "try:\n        {}['theta']\n    except KeyError as error:\n"
             "        raise RuntimeError('no start') from error",
-            "algorithm.py:5: RuntimeError: no start, because of KeyError: 'theta'.",
+            "algorithm.py:5: RuntimeError: no start, caused by KeyError: 'theta'.",
         ),
         (
             "try:\n        {}['theta']\n    except KeyError:\n        1 / 0",
-            "algorithm.py:5: ZeroDivisionError: division by zero, because of KeyError: 'theta'.",
+            "algorithm.py:5: ZeroDivisionError: division by zero, caused by KeyError: 'theta'.",
         ),
         (
             "try:\n        {}['theta']\n    except KeyError:\n        raise RuntimeError('no start') from None",
@@ -396,7 +396,7 @@ def test_checking_runs_nothing() -> None:
         (
             "try:\n        qi.execute_circuit('version 3.0; Foo q', 1)\n    except Exception as error:\n"
             "        raise RuntimeError('no start') from error",
-            "algorithm.py:5: RuntimeError: no start, because of qslurm.errors.CircuitError: circuit:1:14: couldn't",
+            "algorithm.py:5: RuntimeError: no start, caused by qslurm.errors.CircuitError: circuit:1:14: couldn't",
         ),
         (
             "error = ValueError('odd')\n    error.add_note('look at theta')\n    raise error",
@@ -405,7 +405,7 @@ def test_checking_runs_nothing() -> None:
         (
             "first, second = ValueError('first'), ValueError('second')\n    first.__cause__ = second\n"
             "    raise second from first",
-            "algorithm.py:4: ValueError: second, because of ValueError: first.",
+            "algorithm.py:4: ValueError: second, caused by ValueError: first.",
         ),
     ],
 )
@@ -482,7 +482,7 @@ def test_an_error_while_the_file_loads_is_the_jobs_failure() -> None:
 
 @pytest.mark.parametrize("ending", ["raise SystemExit(0)", "import sys; sys.exit('enough')"])
 def test_a_file_that_exits_has_no_result(ending: str) -> None:
-    with pytest.raises(JobFailedError, match="ended itself"):
+    with pytest.raises(JobFailedError, match="exited with code"):
         run(f"def execute(qi): {ending}\ndef finalize(m): return {{}}")
 
 
@@ -496,7 +496,7 @@ def test_a_wrong_circuit_keeps_its_class_and_says_who_asked_for_it() -> None:
         run(
             "def execute(qi):\n    qi.execute_circuit('version 3.0; qubit q; HH q', 1)\ndef finalize(m): pass"
         )
-    assert caught.value.hint.endswith("Asked for in algorithm.py:2.")
+    assert caught.value.hint.endswith("Called in algorithm.py:2.")
 
 
 def test_an_unreachable_dispatcher_is_not_the_users_fault() -> None:
@@ -553,7 +553,7 @@ def test_keys_become_text() -> None:
 
 @pytest.mark.parametrize("value", [None, [1], 3.0, "done"])
 def test_a_result_that_is_no_dict_is_refused(value: object) -> None:
-    with pytest.raises(JobFailedError, match="a final result is a dict"):
+    with pytest.raises(JobFailedError, match="instead of a dict"):
         finalized(value)
 
 

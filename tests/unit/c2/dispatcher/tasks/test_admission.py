@@ -129,7 +129,7 @@ def test_a_script_that_has_begun_is_not_started_again_by_a_slurmctld_that_has_fo
 ) -> None:
     verdict = judge(SCRIPT, QX, [known], [known])
     assert isinstance(verdict, Turn)
-    assert (verdict.reason, verdict.retry) == ("The same submission has run already, as job 7.", False)
+    assert (verdict.reason, verdict.retry) == ("The same submission has already run as job 7.", False)
 
 
 def test_a_script_whose_prolog_is_run_again_before_it_began_is_admitted_again() -> None:

@@ -143,7 +143,7 @@ def test_a_circuit_that_ends_its_runtime_is_no_free_ride() -> None:
     platform.ask(task, 0)
     assignment.assign(platform.registry, "qx", 7)
     platform.now += 3
-    assignment.lost(platform.registry, 7, "The circuit took longer than 3 s", fail=True)
+    assignment.lost(platform.registry, 7, "The circuit exceeded its time limit of 3 s", fail=True)
     assert platform.how(task) == ("running", "")
     platform.ask(task, 1)
     run = assignment.assign(platform.registry, "qx", 7)

@@ -99,7 +99,7 @@ def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path:
     command = ["sh", "-c", shell, "sh", "no-such-job.sh"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (
-        "no warm runtime is to be had; starting one" in done.stderr
+        "no warm runtime available; starting one" in done.stderr
     )  # there is no service, so it became the step
     assert "not started" not in done.stdout
     take_client_away(settings)

@@ -76,7 +76,7 @@ class Site:
         def said() -> str:
             assert self.dispatcher.process.poll() is None, self.dispatcher.log.read_text()
             *_, last = self.dispatcher.log.read_text().split("process-started\n")
-            return last.partition('may join" address=tcp://127.0.0.1:')[2].partition("\n")[0]
+            return last.partition('other hosts" address=tcp://127.0.0.1:')[2].partition("\n")[0]
 
         return int(until(said))
 
@@ -150,7 +150,7 @@ class Site:
     def in_trouble(self) -> bool:
         """Whether the dispatcher that was started last can't store what it has to."""
         *_, last = self.dispatcher.log.read_text().split("process-started\n")
-        return last.count("the store takes nothing;") > last.count("the store takes everything again")
+        return last.count("cannot write to the store;") > last.count("store is writable again")
 
     def begun(self) -> int:
         """How many circuits have been begun, wherever."""

@@ -42,7 +42,7 @@ def test_what_was_executed_while_the_link_was_cut_counts_once_and_is_not_execute
     place.cable.cut()
     until(lambda: place.dispatcher.status().backends[0].state == "offline")
     reason = place.dispatcher.status().backends[0].reason
-    assert reason == "its quantum runtime lab can't be reached"
+    assert reason == "its quantum runtime lab is not responding"
     place.let_go()
     place.cable.mend()
     assert the_execution(place, job) == (10, 10, 0.5)
@@ -152,7 +152,7 @@ def test_a_runtime_that_dies_is_replaced_and_its_circuit_executed_once_more_at_m
     record = place.ended(job)
     assert (record.state, record.reason) == (
         "failed",
-        "Its quantum runtime was started anew twice.",
+        "The quantum runtime was restarted twice.",
     )
 
 
@@ -208,7 +208,7 @@ def test_a_circuit_that_takes_too_long_is_ended_there(home: Path, python: Path) 
         job = next(NUMBERS)
         place.dispatcher.ask(circuit_job(job, uid=UID))
         record = place.ended(job)
-    assert record.reason == "The circuit took longer than 0.3 s."  # type: ignore[attr-defined]
+    assert record.reason == "The circuit exceeded its time limit of 0.3 s."  # type: ignore[attr-defined]
 
 
 def test_several_circuits_run_at_a_time_where_there_is_room(bare: Site) -> None:

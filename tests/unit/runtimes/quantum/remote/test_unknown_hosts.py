@@ -96,9 +96,9 @@ def test_a_key_that_is_not_allowed_does_not_come_in_until_it_is(place: Site) -> 
     place.agents[-1].wait(30)
     keys = place.key("stranger", allow=False)
     place.join("stranger")
-    until(lambda: "it does not know our key" in place.log("stranger"))
+    until(lambda: "the dispatcher does not accept this runtime's key" in place.log("stranger"))
     assert place.dispatcher.status().backends[0].runtimes == 0
-    assert "somebody is not let in" in place.dispatcher.log.read_text()
+    assert "connection refused: unknown key" in place.dispatcher.log.read_text()
     (place.allowed / "stranger.pub").write_bytes(keys.public)
     until(lambda: place.joined(1))
     place.end_agents()
@@ -110,7 +110,7 @@ def test_a_dispatcher_with_another_key_is_told_nothing(place: Site) -> None:
     right = (place.folder / "dispatcher.pub").read_bytes()
     (place.folder / "dispatcher.pub").write_bytes(impostor.public)
     late = place.join("late")
-    until(lambda: "it is not the one whose key we have" in place.log("late"))
+    until(lambda: "the dispatcher's key is not the configured one" in place.log("late"))
     assert "joined" not in place.log("late")
     late.kill()
     late.wait()
@@ -126,7 +126,7 @@ def test_a_revoked_key_is_shut_out_at_once_and_its_answers_do_not_count(bare: Si
         given = lab.hear(Assign)
         bare.revoke("lab")
         lab.say(answer_to(given.claim, lab.instance))
-        until(lambda: 'why="Its quantum runtime is not allowed any more' in bare.dispatcher.log.read_text())
+        until(lambda: 'why="The key of the quantum runtime was revoked' in bare.dispatcher.log.read_text())
         bare.key("other")
         bare.join("other")
         bare.let_go()
@@ -171,7 +171,7 @@ def test_a_key_is_good_for_its_backend_one_runtime_and_as_many_places_as_there_a
         assert "another version" in second.enlist(Declined, protocol=PROTOCOL + 1).reason
         assert "no more runtimes" in second.enlist(Declined).reason
     twin = place.join()  # with the first one's key
-    until(lambda: "another runtime is there with the same key" in place.log())
+    until(lambda: "another runtime is connected with the same key" in place.log())
     twin.kill()
     twin.wait()
     place.agents.remove(twin)
