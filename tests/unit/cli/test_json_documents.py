@@ -74,7 +74,7 @@ class C2:
     def tasks(self, job_id):
         if found := [one for one in self.known if job_id in (one.job_id, one.array_job_id)]:
             return found
-        raise UnknownJobError(f"C2 knows no job {job_id}.")
+        raise UnknownJobError(f"C2 has no job {job_id}.")
 
     def job(self, job_id):
         if job_id in self.documents:

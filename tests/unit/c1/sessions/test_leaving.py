@@ -62,7 +62,7 @@ def test_what_none_of_comes_for_too_long_is_said_and_ends_the_session_as_failed(
     held.wait()
     assert failure(place, held.job_id) == (
         "failed",
-        "2 circuits had no outcome 0.05 s after the session's block was left. The session is ended without them.",
+        "2 circuits had no outcome 0.05 s after the session's block was left. The session was closed without them.",
     )
 
 
