@@ -170,9 +170,9 @@ def _wish(
     import msgspec
 
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.c2.gate.partitions import set_wish
+    from qslurm.c2.gate.partitions import set_desired_state
 
-    row = set_wish(load_c2_config(config_file), name, state, why=reason)
+    row = set_desired_state(load_c2_config(config_file), name, state, why=reason)
     if as_json:
         print_json(msgspec.to_builtins(row))
     else:

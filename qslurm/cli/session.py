@@ -31,7 +31,7 @@ from qslurm.system.encoding_errors import without_surrogates
 if TYPE_CHECKING:
     from qslurm.c1.api.session import Session
     from qslurm.c1.connection.center import Center
-    from qslurm.c1.sessions.opening import Wish
+    from qslurm.c1.sessions.opening import SessionOptions
     from qslurm.payload.spec import JobSpec
 
 _BY_SIGNAL = 128
@@ -87,12 +87,12 @@ def session(
       qslurm session --backend spin2 --time 30:00 -- python loop.py
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
-    from qslurm.c1.sessions.opening import Wish
+    from qslurm.c1.sessions.opening import SessionOptions
     from qslurm.cli.backend_selection import place
 
     job = _asked(words, center, variables, asked)
     platform, (job,) = place(center, [job])
-    wish = Wish(job, idle_limit_s, wait_limit_s)
+    wish = SessionOptions(job, idle_limit_s, wait_limit_s)
     if job.file is None:
         with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
             return _run_command(opened, words)
@@ -145,7 +145,7 @@ def _check(job: JobSpec) -> None:
 
 
 @contextmanager
-def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
+def _opened(connection: Center, wish: SessionOptions) -> Iterator[Session]:
     from qslurm.c1.api.session import Session
     from qslurm.c1.sessions.opening import open_session
 
@@ -155,7 +155,7 @@ def _opened(connection: Center, wish: Wish) -> Iterator[Session]:
         yield held
 
 
-def _run_file(center: CenterFlags, platform: str, wish: Wish) -> dict[str, Any]:
+def _run_file(center: CenterFlags, platform: str, wish: SessionOptions) -> dict[str, Any]:
     """Run a hybrid file in a session; the document of what came of it."""
     from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 

@@ -38,7 +38,7 @@ class TryLaterError(QslurmError):
         self.begun = begun
 
 
-class Calm:
+class RetryDelay:
     """For how long a target in trouble is left alone, longer each time. `whose` is what operators call it."""
 
     def __init__(self, whose: str) -> None:

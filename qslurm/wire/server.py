@@ -122,7 +122,7 @@ class Server:
         data = frame(number, body)
         self._send(connection, data if connection.tls is None else connection.tls.encrypt(data))
 
-    def hand_over(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
+    def run_callbacks(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
         """Send a frame with descriptors over a Unix socket; False if it is not taken at once, and it has been ended."""
         data = frame(NO_REQUEST, body)
         try:

@@ -14,7 +14,7 @@ import pytest
 from conftest import BELL, Platform
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.client import SaidNoError
+from qslurm.runtimes.quantum_inspire.client import RequestRefusedError
 from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
 from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
 from tests.unit.runtimes.quantum_inspire.official import Official
@@ -128,7 +128,7 @@ def test_a_job_waits_as_any_other_and_is_cancelled_in_slurm(
     assert platform.state(int(found.session_id)) == "PENDING"
     stranger = Official(credentials("lumi"))
     for ask in (stranger.job, stranger.cancels, stranger.results):
-        with pytest.raises(SaidNoError, match=f"Unknown job {job}"):
+        with pytest.raises(RequestRefusedError, match=f"Unknown job {job}"):
             ask(job)
     stranger.close()
     assert alice.cancels(job).status.value == "cancelled"

@@ -90,7 +90,7 @@ def write(folder: Path) -> list[Any]:
     from msgspec import msgpack
 
     from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
-    from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+    from qslurm.c2.dispatcher.tasks.idle_sessions import IdleSessions
     from qslurm.c2.hooks.start_outcome import finish_of
     from qslurm.errors import UsedUpError
     from qslurm.protocol.messages import Attach, Begin, Conclude, Executed
@@ -119,7 +119,7 @@ def write(folder: Path) -> list[Any]:
         used = Executed(seq=0, shots_requested=1, shots_done=1, counts={}, seconds=9.0, error=error,
                         kind=UsedUpError.kind if error else "")  # fmt: skip
         registry.record(begin("hybrid"), "sha", used)
-    watch = Idle(registry)
+    watch = IdleSessions(registry)
     watch.begin(begin("session"), 0.0)
     watch.look(1e6)
     registry.trouble = "the disk is full"

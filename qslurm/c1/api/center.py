@@ -284,12 +284,12 @@ class Center:
         """
         from qslurm.c1.api.session import Session
         from qslurm.c1.sessions.ending import Ending
-        from qslurm.c1.sessions.opening import Wish, open_session
+        from qslurm.c1.sessions.opening import SessionOptions, open_session
 
         self._connections.refuse_if_closed()
         check_seconds({"idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
         (job,) = self._placed([session_of(options)])
-        wish = Wish(job, float(idle_limit_s), wait_limit_s)
+        wish = SessionOptions(job, float(idle_limit_s), wait_limit_s)
         connection = self._connection()
         try:
             with Ending():  # who waits and is told to end leaves no job on C2

@@ -45,7 +45,7 @@ _PLACE_S = 60.0  # between two looks at the whole line
 
 
 @dataclass(frozen=True)
-class Wish:
+class SessionOptions:
     """Options of a session: its job, whose backend is selected as for others.
 
     `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
@@ -85,7 +85,7 @@ class _Limit:
 
 
 def open_session(
-    center: Center, wish: Wish, environ: Mapping[str, str], say: Callable[[str], None]
+    center: Center, wish: SessionOptions, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> Opened:
     """Submit the job, wait for the session, and connect. `say` reports progress.
 
@@ -146,7 +146,7 @@ def find_door(center: Center) -> Door:
 
 def batch_of(
     config: Config,
-    wish: Wish,
+    wish: SessionOptions,
     digest: str,
     environ: Mapping[str, str],
     limits: Limits = nothing_known,

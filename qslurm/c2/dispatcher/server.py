@@ -30,7 +30,7 @@ from qslurm.c2.dispatcher.status_views import StatusViews
 from qslurm.c2.dispatcher.step_requests import StepRequests
 from qslurm.c2.dispatcher.store_writer import StoreWriter
 from qslurm.c2.dispatcher.tasks import step_sessions
-from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+from qslurm.c2.dispatcher.tasks.idle_sessions import IdleSessions
 from qslurm.c2.dispatcher.tasks.lane_tasks import RegisteredTasks
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.dispatcher.worker_threads import WorkerThreads
@@ -138,7 +138,7 @@ class Server:
         )
         self._all_runtimes = AllRuntimes(self._pool, self._remotes)
         self._leases = Leases(RegisteredTasks(registry), self._pool, lane_listener)
-        self._idle = Idle(registry)
+        self._idle = IdleSessions(registry)
         self._backends = Backends(registry, self._leases.in_use)
         self._answers = Replies(self._listeners.send)
         self._threads = WorkerThreads()
@@ -224,7 +224,7 @@ class Server:
         for task, body in self._listeners.lane_messages(ready):
             self._step_requests.handle_lane_message(task, body)
         if ready.pop(self._threads.ear, None):
-            self._threads.hand_over()
+            self._threads.run_callbacks()
         if ready.pop(self._pool.router, None):
             self._receive_from_runtimes()
         for request, message in self._listeners.socket_requests(ready):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.replies import Replies, To
 from qslurm.c2.dispatcher.tasks import step_sessions
-from qslurm.c2.dispatcher.tasks.idle_sessions import Idle
+from qslurm.c2.dispatcher.tasks.idle_sessions import IdleSessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import decode_request
@@ -31,7 +31,7 @@ class StepRequests:
         registry: TaskRegistry,
         *,
         leases: Leases,
-        idle: Idle,
+        idle: IdleSessions,
         lane_listener: LaneListener,
         answers: Replies,
         send: Callable[[To, Message], None],

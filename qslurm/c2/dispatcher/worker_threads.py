@@ -70,7 +70,7 @@ class WorkerThreads:
         except OSError as error:  # full: it wakes anyway; closed: it has stopped
             log.debug("wakeup not written", why=str(error))
 
-    def hand_over(self) -> None:
+    def run_callbacks(self) -> None:
         """Call what the threads have left; only the loop does this."""
         try:
             os.read(self.ear, 4096)

@@ -12,7 +12,7 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config, backend_of, partition_of
 from qslurm.c2.gate.rules import Target, out_of_service, target
-from qslurm.c2.hooks.spool import Spool, Wish
+from qslurm.c2.hooks.spool import DesiredState, Spool
 from qslurm.c2.slurm_commands import Slurm
 from qslurm.errors import InvalidInputError, UnreachableError
 from qslurm.protocol.messages import GetStatus, Status
@@ -50,7 +50,7 @@ def partition_status(config: C2Config, *, timeout_s: float = 5.0) -> list[Partit
     return [_row(partition_of(one.name), status, states, jobs, wishes) for one in config.backend]
 
 
-def set_wish(
+def set_desired_state(
     config: C2Config, partition: str, state: Literal["enabled", "drained", "closed"], *, why: str = ""
 ) -> PartitionRow:
     """Say what is wanted of a partition, and act on it at once; how it is afterwards.
@@ -61,7 +61,7 @@ def set_wish(
     """
     name = known_partition(config, partition)
     slurm, spool = Slurm(config.slurm), Spool(config.gate.state)
-    spool.wish(name, Wish(state=state, by=_caller(), since=time.time(), why=" ".join(why.split())))
+    spool.wish(name, DesiredState(state=state, by=_caller(), since=time.time(), why=" ".join(why.split())))
     status, wishes = _status(config), spool.wishes()
     goal = _target(name, status, wishes)
     try:
@@ -87,7 +87,7 @@ def known_partition(config: C2Config, name: str) -> str:
     )
 
 
-def _target(name: str, status: Status | None, wishes: Mapping[str, Wish]) -> Target:
+def _target(name: str, status: Status | None, wishes: Mapping[str, DesiredState]) -> Target:
     return target(wishes.get(name), out_of_service(status, backend_of(name)))
 
 
@@ -96,7 +96,7 @@ def _row(
     status: Status | None,
     states: Mapping[str, str],
     jobs: Mapping[int, JobInfo],
-    wishes: Mapping[str, Wish],
+    wishes: Mapping[str, DesiredState],
 ) -> PartitionRow:
     wish, backend = wishes.get(name), backend_of(name)
     here = [job for job in jobs.values() if name in job.partition.split(",")]

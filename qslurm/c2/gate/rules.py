@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from qslurm.c2.config.file import partition_of
-from qslurm.c2.hooks.spool import EndedJob, TurnedAwayJob, Wish
+from qslurm.c2.hooks.spool import DesiredState, EndedJob, TurnedAwayJob
 from qslurm.c2.hooks.start_outcome import ending_reason, finish_of, told
 from qslurm.protocol.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
 from qslurm.slurm.command_output import DrainedNode
@@ -80,7 +80,7 @@ def _trouble(backend: BackendStatus) -> str:
     return ""
 
 
-def target(wish: Wish | None, trouble: str) -> Target:
+def target(wish: DesiredState | None, trouble: str) -> Target:
     """The state for a partition, from the operator's wish and why its backend is out of service ("": it is not)."""
     if wish is None:
         return Target("DOWN", "not enabled by an operator")

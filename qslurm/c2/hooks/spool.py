@@ -65,7 +65,7 @@ class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator wants of a partition: who said so, when (Unix seconds) and why."""
 
     state: Literal["enabled", "drained", "closed"]
@@ -74,8 +74,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class _Wishes(msgspec.Struct, kw_only=True):
-    partitions: dict[str, Wish] = {}
+class _DesiredStates(msgspec.Struct, kw_only=True):
+    partitions: dict[str, DesiredState] = {}
     version: Literal[1] = 1
 
 
@@ -109,15 +109,17 @@ class Spool:
 
     # --- wishes --------------------------------------------------------------------------------------
 
-    def wishes(self) -> dict[str, Wish]:
+    def wishes(self) -> dict[str, DesiredState]:
         """The operators' wishes by partition; of a damaged file none is left, and all count as drained."""
-        found = self._read(self.folder / "wishes.json", _Wishes)
+        found = self._read(self.folder / "wishes.json", _DesiredStates)
         return {} if found is None else found.partitions
 
-    def wish(self, partition: str, wish: Wish) -> None:
+    def wish(self, partition: str, wish: DesiredState) -> None:
         """Remember a wish."""
         wishes = self.wishes() | {partition: wish}
-        self._write(self.folder / "wishes.json", msgspec.json.encode(_Wishes(partitions=wishes)), mode=0o644)
+        self._write(
+            self.folder / "wishes.json", msgspec.json.encode(_DesiredStates(partitions=wishes)), mode=0o644
+        )
 
     # --- the hooks' log ------------------------------------------------------------------------------
 

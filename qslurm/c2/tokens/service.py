@@ -48,7 +48,7 @@ def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> 
         raise ConfigError("[tokens] socket is not set.", hint="Set socket under [tokens] in c2.toml.")
     for period in (config.max_lifetime, config.renewed_lifetime):
         parse_lifetime(period)
-    service = Service(config, Renewals(config, user_prefix=user_prefix, masters=masters))
+    service = RenewalService(config, Renewals(config, user_prefix=user_prefix, masters=masters))
     centers = [key.center for key in list_keys(config)]  # now, and not when the first center asks
     ear, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
@@ -67,7 +67,7 @@ def serve(config: TokensConfig, *, user_prefix: str, masters: Sequence[str]) -> 
     path.unlink(missing_ok=True)
 
 
-class Service:
+class RenewalService:
     """Answers those who may ask."""
 
     def __init__(self, config: TokensConfig, renewals: Renewals) -> None:

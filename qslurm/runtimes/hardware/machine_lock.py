@@ -15,7 +15,7 @@ from qslurm.runtimes.hardware.client import HardwareLink, SilentError
 from qslurm.runtimes.hardware.guard import Charge
 from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, Execute, HardwareRefusedError, Static
 from qslurm.runtimes.hardware.status import StatusStream
-from qslurm.runtimes.health import Calm, Health, TryLaterError
+from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
 from qslurm.system.guard import Guard
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class MachineLock:
         )
         self._session = ""  # while the lock is held, or may be
         self._begun = self._used = 0.0
-        self._calm = Calm("the hardware")
+        self._retry_delay = RetryDelay("the hardware")
         self._jobs = itertools.count(1)
         self._stale_dynamic = True
 
@@ -68,7 +68,7 @@ class MachineLock:
         self._stale_dynamic |= health.state == "calibrating"
         if health.state == "offline":
             return health
-        if self._calm.trouble or self.static is None:
+        if self._retry_delay.trouble or self.static is None:
             return self._recover(health)
         try:
             self._give_back_in_time()
@@ -83,8 +83,8 @@ class MachineLock:
         return health
 
     def _recover(self, health: Health) -> Health:
-        if not self._calm.over():
-            return health if health.state == "calibrating" else self._calm.health()
+        if not self._retry_delay.over():
+            return health if health.state == "calibrating" else self._retry_delay.health()
         try:
             # First a question that changes nothing: once it is answered, no earlier one is still on its way.
             self.static = self._ask(Static, "get_static")
@@ -95,14 +95,14 @@ class MachineLock:
                 self._end_session(self._session)
         except QslurmError as error:
             return self._in_trouble(error.message)
-        self._calm.trouble = ""
+        self._retry_delay.trouble = ""
         return health
 
     def _in_trouble(self, why: str) -> Health:
-        if why != self._calm.trouble:
+        if why != self._retry_delay.trouble:
             log.warning("hardware error: %s", why)
-        self._calm.add(why)
-        return self._calm.health()
+        self._retry_delay.add(why)
+        return self._retry_delay.health()
 
     def _has_stale_lock(self) -> bool:
         heard = self._stream.heard
@@ -142,8 +142,8 @@ class MachineLock:
 
     def _try_later_unless_ready(self) -> None:
         """Look once more: jobs that keep a runtime busy leave no time for `look`."""
-        if self._calm.trouble:
-            raise TryLaterError(f"Hardware error: {self._calm.trouble}.", begun=False)
+        if self._retry_delay.trouble:
+            raise TryLaterError(f"Hardware error: {self._retry_delay.trouble}.", begun=False)
         if self._session and time.monotonic() > self._begun + self._options.session_limit_s:
             self.end()
             self._rest()
@@ -183,7 +183,7 @@ class MachineLock:
                 Executed, self._session, "execute", job,
                 timeout_s=self._execute_timeout_s, given_up=self._is_gone,
             )  # fmt: skip
-            self._calm = Calm("the hardware")
+            self._retry_delay = RetryDelay("the hardware")
             return executed
         except (SilentError, InvalidReplyError) as error:
             self.lost(error.message)

@@ -84,7 +84,7 @@ class LaneListener:
 
     def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
         """Give a task's client these descriptors; False if it takes nothing."""
-        return self._server.hand_over(self._clients[task], _LANE, descriptors)
+        return self._server.run_callbacks(self._clients[task], _LANE, descriptors)
 
     def tell(self, task: int, data: bytes) -> None:
         """Answer a task's client, if it is still there."""

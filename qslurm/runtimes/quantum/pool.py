@@ -149,7 +149,7 @@ class RuntimePool:
         if runtime.address is None:
             raise ValueError(f"runtime {number} is not idle")
         try:
-            runtime.lanes.hand_over(descriptors)
+            runtime.lanes.run_callbacks(descriptors)
         except OSError as error:
             log.debug("lease rejected by its runtime", runtime=number, why=str(error))
             return  # it is about to be found dead

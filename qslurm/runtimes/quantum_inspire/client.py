@@ -31,7 +31,7 @@ class AwayError(QslurmError):
     """The platform gave no answer that makes sense; whether it did what it was asked to is not known."""
 
 
-class SaidNoError(QslurmError):
+class RequestRefusedError(QslurmError):
     """The platform refuses what it was asked, with these words."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -49,7 +49,7 @@ class PlatformLink:
     def ask(self, kind: type[T], api: str, method: str, *arguments: Any, **named: Any) -> T:
         """Call a method of one of the client's interfaces (`JobsApi`), and give its answer, which is a `kind`.
 
-        SaidNoError for what the platform refuses, AwayError for everything else that is no answer.
+        RequestRefusedError for what the platform refuses, AwayError for everything else that is no answer.
         """
         answer = self._runner.run(self._ask(api, method, arguments, named))
         if not isinstance(answer, kind):
@@ -108,7 +108,7 @@ def _refusal(status: Any, body: Any) -> QslurmError:
     if not isinstance(status, int) or status in _NOT_ABOUT_THE_REQUEST or not 400 <= status < 500:
         more = f": {said}" if said and status == 401 else ""
         return AwayError(f"it answers with HTTP {status}{more}")
-    return SaidNoError(said or f"HTTP {status} without a reason", status)
+    return RequestRefusedError(said or f"HTTP {status} without a reason", status)
 
 
 def _detail(body: Any) -> str:

@@ -10,7 +10,7 @@ import logging
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, SaidNoError, connect
+from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, RequestRefusedError, connect
 from qslurm.system.guard import listen
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def main() -> None:
 def cancel(link: PlatformLink, job_id: int) -> bool:
     """Cancel a job that has not begun; one that has can't be cancelled, and runs to its end.
 
-    The answer is whether it will not run. AwayError or SaidNoError if that can't be found out.
+    The answer is whether it will not run. AwayError or RequestRefusedError if that can't be found out.
     """
     from compute_api_client import Job, JobPatch, JobStatus
 
@@ -52,6 +52,6 @@ def cancel(link: PlatformLink, job_id: int) -> bool:
         patch = JobPatch(status=JobStatus.CANCELLED, message=_WHY)
         try:
             job = link.ask(Job, "JobsApi", "update_job_status_jobs_id_patch", job_id, patch)
-        except (AwayError, SaidNoError):
+        except (AwayError, RequestRefusedError):
             job = link.ask(Job, "JobsApi", "read_job_jobs_id_get", job_id)
     return bool(job.status == JobStatus.CANCELLED)

@@ -17,7 +17,7 @@ import msgspec
 from qslurm.errors import JobFailedError, TimedOutError
 from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
 from qslurm.runtimes.health import TryLaterError
-from qslurm.runtimes.quantum_inspire.client import AwayError, SaidNoError, connect, words
+from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError, connect, words
 from qslurm.runtimes.quantum_inspire.guard import Charge, cancel
 from qslurm.runtimes.quantum_inspire.records import PlatformRecords
 from qslurm.system.guard import Guard
@@ -59,14 +59,14 @@ class _Wanted(NamedTuple):
     raw_data: bool
 
 
-class Desk:
+class JobRunner:
     """Where circuits are handed in. ConfigError if the platform's client or the credentials can't be used."""
 
     def __init__(self, options: QuantumInspireOptions, execute_timeout_s: float) -> None:
         self._options = options
         self._limit_s = execute_timeout_s
         self._link, tokens = connect(options.credentials, options.request_timeout_s)
-        self._shelf = PlatformRecords(self._link, tokens, options.project)
+        self._records = PlatformRecords(self._link, tokens, options.project)
         charge = Charge(options.credentials, options.request_timeout_s)
         self._guard = Guard("qslurm.runtimes.quantum_inspire.guard", charge)
         self._type_id: int | None = None
@@ -79,7 +79,7 @@ class Desk:
             try:
                 cancel(self._link, job)
                 self._forget(job)
-            except (AwayError, SaidNoError) as error:
+            except (AwayError, RequestRefusedError) as error:
                 log.warning("cannot cancel job %d at Quantum Inspire: %s", job, error)
         self._link.close()
         self._guard.close()
@@ -89,11 +89,11 @@ class Desk:
         self._guard.look()
 
     def backend_type(self) -> Any:
-        """The platform's own description of the backend. AwayError or SaidNoError."""
+        """The platform's own description of the backend. AwayError or RequestRefusedError."""
         from compute_api_client import BackendType
 
         if self._type_id is None:
-            self._type_id = self._shelf.backend_type_id(self._options.backend_type)
+            self._type_id = self._records.backend_type_id(self._options.backend_type)
         ask = "read_backend_type_backend_types_id_get"
         return self._link.ask(BackendType, "BackendTypesApi", ask, self._type_id)
 
@@ -130,15 +130,15 @@ class Desk:
         """Put everything there; nothing is executed yet."""
         try:
             if self._type_id is None:
-                self._type_id = self._shelf.backend_type_id(self._options.backend_type)
-            job, batch = self._shelf.put(
+                self._type_id = self._records.backend_type_id(self._options.backend_type)
+            job, batch = self._records.put(
                 self._type_id, wanted.program, wanted.shots, raw_data=wanted.raw_data
             )
         except AwayError as error:
             raise TryLaterError(
                 f"Quantum Inspire accepts no circuits: {error.message}.", begun=False
             ) from error
-        except SaidNoError as error:
+        except RequestRefusedError as error:
             raise JobFailedError(f"{file}: Quantum Inspire rejected the circuit: {error.message}.") from error
         self._note(job)
         return _Sent(job, batch, time.monotonic())
@@ -148,15 +148,15 @@ class Desk:
         pause = _FIRST_POLL_S
         while True:
             try:
-                if not (look_first and self._shelf.is_enqueued(sent.batch)):
-                    self._shelf.enqueue(sent.batch)
+                if not (look_first and self._records.is_enqueued(sent.batch)):
+                    self._records.enqueue(sent.batch)
                 return
             except AwayError as error:
                 if time.monotonic() > until:
                     raise
                 log.info("job %d at Quantum Inspire: %s", sent.job, error.message)
                 look_first = True
-            except SaidNoError as error:
+            except RequestRefusedError as error:
                 self._take_back(sent.job)
                 if error.status == _CONFLICT:
                     raise TryLaterError(
@@ -171,7 +171,7 @@ class Desk:
         """Cancel a job that did not begin, for tidiness."""
         try:
             cancel(self._link, job)
-        except (AwayError, SaidNoError) as error:
+        except (AwayError, RequestRefusedError) as error:
             log.info("job %d at Quantum Inspire is left unused: %s", job, error.message)
         self._forget(job)
 
@@ -189,7 +189,7 @@ class Desk:
                     f"{file}: job {sent.job} at Quantum Inspire was {status}: {said}{trace}."
                 )
             result = self._await_result(sent, file, until)
-        except SaidNoError as error:
+        except RequestRefusedError as error:
             self._forget(sent.job)
             raise JobFailedError(
                 f"{file}: cannot read job {sent.job} at Quantum Inspire: {error.message}."
@@ -208,7 +208,7 @@ class Desk:
         pause = _FIRST_POLL_S
         while True:
             try:
-                job = self._shelf.job(sent.job)
+                job = self._records.job(sent.job)
                 if job.status not in {JobStatus.PLANNED, JobStatus.RUNNING}:
                     return job
                 if time.monotonic() > until:
@@ -237,7 +237,7 @@ class Desk:
         missing_until = time.monotonic() + self._options.request_timeout_s
         while True:
             try:
-                results = self._shelf.results(sent.job)
+                results = self._records.results(sent.job)
                 if results:
                     return results[0]
                 if time.monotonic() > min(missing_until, until):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, SaidNoError, words
+from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, RequestRefusedError, words
 from qslurm.runtimes.quantum_inspire.tokens import Tokens
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ _LANGUAGE = ("cqasm", "3.0")
 
 
 class PlatformRecords:
-    """What is remembered of the platform's records. All methods: AwayError, SaidNoError."""
+    """What is remembered of the platform's records. All methods: AwayError, RequestRefusedError."""
 
     def __init__(self, link: PlatformLink, tokens: Tokens, project: str) -> None:
         self._link = link
@@ -45,12 +45,12 @@ class PlatformRecords:
                 self._algorithm = self._find_algorithm()
             if self._language is None:
                 self._language = self._find_language()
-        except SaidNoError as error:  # that is nothing about the circuit
+        except RequestRefusedError as error:  # that is nothing about the circuit
             raise AwayError(f"it stores no records for this account: {error.message}") from error
         commit = api.CommitIn(description="A circuit sent by qslurm", algorithm_id=self._algorithm)
         try:
             committed = self._link.ask(api.Commit, "CommitsApi", "create_commit_commits_post", commit)
-        except SaidNoError as error:  # somebody has removed the project; next time another is made
+        except RequestRefusedError as error:  # somebody has removed the project; next time another is made
             self._algorithm = None
             raise AwayError(f"it stores no circuits: {error.message}") from error
         file = api.FileIn(
@@ -65,7 +65,7 @@ class PlatformRecords:
         batch_in = api.BatchJobIn(backend_type_id=type_id)
         try:
             batch = self._link.ask(api.BatchJob, "BatchJobsApi", "create_batch_job_batch_jobs_post", batch_in)
-        except SaidNoError as error:
+        except RequestRefusedError as error:
             raise AwayError(f"it accepts no batches: {error.message}") from error
         job_in = api.JobIn(
             file_id=kept.id, batch_job_id=batch.id, number_of_shots=shots, raw_data_enabled=raw_data
@@ -80,7 +80,7 @@ class PlatformRecords:
         batches = self._all("BatchJobsApi", "read_batch_jobs_batch_jobs_get", id=batch_id)
         status = next((batch.status for batch in batches if batch.id == batch_id), None)
         if status is None:
-            raise SaidNoError(f"batch {batch_id} no longer exists", 404)
+            raise RequestRefusedError(f"batch {batch_id} no longer exists", 404)
         return bool(status != api.BatchJobStatus.PLANNED)
 
     def enqueue(self, batch_id: int) -> None:
@@ -133,7 +133,7 @@ class PlatformRecords:
             return self._tokens.member
         members = self._all("MembersApi", "read_members_members_get")
         if len(members) != 1:
-            raise SaidNoError(
+            raise RequestRefusedError(
                 f"the account is in {len(members)} teams: set `team_member_id` in the credentials", 403
             )
         return int(members[0].id)
@@ -145,7 +145,7 @@ class PlatformRecords:
         exact = [each for each in cqasm if each.version == version]
         if not exact:
             known = ", ".join(words(each.version) for each in cqasm) or "none"
-            raise SaidNoError(f"it does not support cQASM {version}. Supported: {known}", 404)
+            raise RequestRefusedError(f"it does not support cQASM {version}. Supported: {known}", 404)
         return int(exact[0].id)
 
     def _all(self, api: str, method: str, **named: Any) -> list[Any]:

@@ -14,14 +14,14 @@ import msgspec
 
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
-from qslurm.runtimes.health import Calm, Health, TryLaterError
+from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts, Readout
     from qslurm.runtimes.plugin import BackendFacts
-    from qslurm.runtimes.quantum_inspire.jobs import Desk, Measured
+    from qslurm.runtimes.quantum_inspire.jobs import JobRunner, Measured
 
 _SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
 
@@ -35,10 +35,10 @@ class QuantumInspireRuntime:
     def __init__(self, backend: BackendFacts, options: QuantumInspireOptions, /) -> None:
         self._backend = backend
         self._options = options
-        self._opened: Desk | None = None
+        self._opened: JobRunner | None = None
         self._theirs: Any = None  # what the platform says of its backend type
         self._health = Health("offline", "no reply from Quantum Inspire yet")
-        self._calm = Calm("Quantum Inspire")
+        self._retry_delay = RetryDelay("Quantum Inspire")
         self._look_at = 0.0
 
     @property
@@ -74,10 +74,10 @@ class QuantumInspireRuntime:
 
     def open(self) -> None:
         """Read the credentials. A platform that is not there is no error: it may come."""
-        from qslurm.runtimes.quantum_inspire.jobs import Desk
+        from qslurm.runtimes.quantum_inspire.jobs import JobRunner
 
         limit_s = min(self._options.execute_timeout_s, self._backend.execution_limit_s * _SHARE)
-        self._opened = Desk(self._options, limit_s)
+        self._opened = JobRunner(self._options, limit_s)
 
     def close(self) -> None:
         """Cancel what is at the platform, as far as it can be."""
@@ -87,16 +87,16 @@ class QuantumInspireRuntime:
 
     def attend(self) -> Health:
         """How the platform's backend is, asked every `status_every_s`. Asking may take a request's time."""
-        from qslurm.runtimes.quantum_inspire.client import AwayError, SaidNoError
+        from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError
 
         self._desk.look()
-        if time.monotonic() < self._look_at or not self._calm.over():
+        if time.monotonic() < self._look_at or not self._retry_delay.over():
             return self._health
         try:
             self._theirs = self._desk.backend_type()
         except AwayError as error:
             self._in_trouble(error.message)
-        except SaidNoError as error:
+        except RequestRefusedError as error:
             self._in_trouble(f"cannot read the state of its backend: {error.message}")
         else:
             self._look_at = time.monotonic() + self._options.status_every_s
@@ -117,20 +117,20 @@ class QuantumInspireRuntime:
             self._in_trouble(error.message.rstrip("."))
             raise
         except QslurmError:
-            self._calm = Calm("Quantum Inspire")  # it answers
+            self._retry_delay = RetryDelay("Quantum Inspire")  # it answers
             raise
-        self._calm = Calm("Quantum Inspire")
+        self._retry_delay = RetryDelay("Quantum Inspire")
         return _outcome(measured, readout, shots)
 
     @property
-    def _desk(self) -> Desk:
+    def _desk(self) -> JobRunner:
         if self._opened is None:
             raise ValueError("the runtime is not open")
         return self._opened
 
     def _in_trouble(self, why: str) -> None:
-        self._calm.add(why)
-        self._health = self._calm.health()
+        self._retry_delay.add(why)
+        self._health = self._retry_delay.health()
         self._look_at = 0.0  # as soon as it has been left alone for long enough
 
     def _refuse_impossible(self, facts: CircuitFacts, shots: int, file: str, *, raw_data: bool) -> None:

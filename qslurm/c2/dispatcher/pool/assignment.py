@@ -63,7 +63,7 @@ def result(registry: TaskRegistry, message: Result) -> int | None:
     return execution.task
 
 
-def hand_in(registry: TaskRegistry, claim: Claim, message: Result) -> None:
+def accept_result(registry: TaskRegistry, claim: Claim, message: Result) -> None:
     """A quantum runtime has an answer to what it was given before a pause, of its own or of the dispatcher's.
 
     It counts unless the execution has an outcome by now, or runs at another quantum runtime.
@@ -94,7 +94,7 @@ def adopt(registry: TaskRegistry, runtime: int, claim: Claim) -> bool:
     return True
 
 
-def may_come(registry: TaskRegistry, claim: Claim) -> bool:
+def may_be_requested(registry: TaskRegistry, claim: Claim) -> bool:
     """Whether a job may still ask for that execution."""
     task = registry.tasks.get(claim.task)
     known = task is None or not is_open(task.state) or claim.seq in task.executions or claim.seq in task.ended

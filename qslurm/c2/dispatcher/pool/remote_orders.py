@@ -43,7 +43,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class _Handed:
+class _AssignedOrder:
     """An order that another host may answer, and nobody else."""
 
     key: bytes
@@ -68,8 +68,9 @@ class RemoteOrders:
         self._grace_s = grace_s
         self._confirmations: list[tuple[bytes, int]] = []
         self._assignments: list[tuple[Remote, Assign]] = []  # not stored yet
-        self._handed = {
-            row["number"]: _Handed(row["holder"].encode(), row["task"]) for row in registry.store.handed_out()
+        self._assigned = {
+            row["number"]: _AssignedOrder(row["holder"].encode(), row["task"])
+            for row in registry.store.handed_out()
         }
 
     def confirm(self, now: float) -> None:
@@ -99,7 +100,7 @@ class RemoteOrders:
             run.order, execution.task, execution.seq, execution.circuit_sha256, execution.circuit.shots
         )
         remote.orders[run.order] = float("inf")
-        self._handed[run.order] = _Handed(remote.key, execution.task)
+        self._assigned[run.order] = _AssignedOrder(remote.key, execution.task)
         holder = remote.key.decode()
         self._registry.changes.append(statements.hand_out(run.order, execution.task, execution.seq, holder))
         left_s, used_up = assignment.left_s(self._registry, run.order)
@@ -116,7 +117,7 @@ class RemoteOrders:
         if not assignment.claims(registry, remote.number, claim) and not assignment.adopt(
             registry, remote.number, claim
         ):
-            if not assignment.may_come(registry, claim):
+            if not assignment.may_be_requested(registry, claim):
                 return False
             remote.later[claim.order] = claim
         remote.orders.setdefault(claim.order, self._deadline(now))
@@ -127,7 +128,7 @@ class RemoteOrders:
         for order, claim in list(remote.later.items()):
             if assignment.adopt(self._registry, remote.number, claim):
                 del remote.later[order]
-            elif not assignment.may_come(self._registry, claim):
+            elif not assignment.may_be_requested(self._registry, claim):
                 self.drop(remote, order)
 
     def not_received(self, remote: Remote, claimed: set[int]) -> list[int]:
@@ -144,16 +145,16 @@ class RemoteOrders:
         claim = message.claim
         if self._is_its(remote, claim):
             result = msgspec.structs.replace(message.result, order=claim.order, runtime=remote.number)
-            assignment.hand_in(self._registry, claim, result)
+            assignment.accept_result(self._registry, claim, result)
         else:  # said twice, if not out of malice
-            log.info("unexpected result from a runtime", **names_of(remote.holder), order=claim.order)
+            log.info("unexpected result from a runtime", **log_fields_of(remote.holder), order=claim.order)
         remote.orders.pop(claim.order, None)
         remote.later.pop(claim.order, None)
         self._take_back(claim.order, remote)
         self._confirmations.append((remote.address, claim.order))
 
     def _is_its(self, remote: Remote, claim: Claim) -> bool:
-        return self._handed.get(claim.order) == _Handed(remote.key, claim.task)
+        return self._assigned.get(claim.order) == _AssignedOrder(remote.key, claim.task)
 
     def _deadline(self, now: float) -> float:
         """Runtimes keep to the limit themselves; here it is for those that don't."""
@@ -174,18 +175,18 @@ class RemoteOrders:
         self._send(remote.address, Drop(order=order))
 
     def _take_back(self, order: int, remote: Remote | None = None) -> None:
-        handed = self._handed.get(order)
+        handed = self._assigned.get(order)
         if handed is not None and (remote is None or handed.key == remote.key):
-            del self._handed[order]
+            del self._assigned[order]
             self._registry.changes.append(statements.take_back(order))
 
     def tidy(self) -> None:
         """Forget orders of tasks that have ended."""
         tasks = self._registry.tasks
-        for order in [order for order, handed in self._handed.items() if handed.task not in tasks]:
+        for order in [order for order, handed in self._assigned.items() if handed.task not in tasks]:
             self._take_back(order)
 
 
-def names_of(holder: Holder) -> dict[str, str]:
+def log_fields_of(holder: Holder) -> dict[str, str]:
     """What a line of the log calls a runtime."""
     return {"backend": holder.group, "runtime": holder.name}

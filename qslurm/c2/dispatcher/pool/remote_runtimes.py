@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qslurm.c2.config.dispatcher import RemoteConfig
 from qslurm.c2.dispatcher.listeners.connection_limits import ConnectionLimits, end_connection
 from qslurm.c2.dispatcher.pool import assignment
-from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, names_of
+from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, log_fields_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.protocol.curve.allowed_keys import Allowed, Holder
@@ -52,7 +52,7 @@ _DOMAIN = "runtimes"
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Origin:
     """How a message came: by whose key, and where an answer goes."""
 
     key: bytes
@@ -140,7 +140,7 @@ class RemoteRuntimes:
                 self._lose(remote, "Lost the connection to the quantum runtime on another host")
             elif not remote.away and silent > self._away_s:
                 remote.away = True
-                log.warning("runtime not responding", **names_of(remote.holder))
+                log.warning("runtime not responding", **log_fields_of(remote.holder))
             self._orders.give_up_overdue(remote, now)
             self._orders.match_later(remote)
 
@@ -211,7 +211,7 @@ class RemoteRuntimes:
             end_connection(descriptor)
             return
         if isinstance(message, Enlist):
-            self._send(address, self._enlist(message, _Way(key, holder, address, descriptor), now))
+            self._send(address, self._enlist(message, _Origin(key, holder, address, descriptor), now))
             return
         remote = self._remotes.get(key)
         if remote is None or remote.instance != message.instance:
@@ -224,7 +224,7 @@ class RemoteRuntimes:
         if isinstance(message, Beat):
             if message.health != remote.health:
                 state, why = message.health.state, message.health.reason
-                log.info("target reports", **names_of(remote.holder), state=state, why=why)
+                log.info("target reports", **log_fields_of(remote.holder), state=state, why=why)
             remote.health = message.health
             if message.backend_type is not None:
                 self.backend_types[remote.holder.group] = message.backend_type
@@ -234,7 +234,7 @@ class RemoteRuntimes:
         elif isinstance(message, Leave):
             self._lose(remote, "The quantum runtime was stopped")
 
-    def _enlist(self, message: Enlist, way: _Way, now: float) -> Message:
+    def _enlist(self, message: Enlist, way: _Origin, now: float) -> Message:
         holder = way.holder
         backend = self._registry.backends.get(holder.group)
         if message.protocol != PROTOCOL:
@@ -263,7 +263,7 @@ class RemoteRuntimes:
                 health=Health("offline", "its quantum runtime is starting"),
             )
             self._remotes[way.key] = known
-            log.info("runtime connected", **names_of(holder))
+            log.info("runtime connected", **log_fields_of(holder))
         known.descriptor = way.descriptor
         self._note_heard(known, way.address, now)
         drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
@@ -282,10 +282,10 @@ class RemoteRuntimes:
         remote.heard = now
         if remote.away:
             remote.away = False
-            log.info("runtime reconnected", **names_of(remote.holder))
+            log.info("runtime reconnected", **log_fields_of(remote.holder))
 
     def _lose(self, remote: Remote, why: str) -> None:
-        log.warning("runtime lost", **names_of(remote.holder), why=why)
+        log.warning("runtime lost", **log_fields_of(remote.holder), why=why)
         del self._remotes[remote.key]
         assignment.lost(self._registry, remote.number, why)
 

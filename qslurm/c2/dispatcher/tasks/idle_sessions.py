@@ -13,7 +13,7 @@ LIMIT_S = 300.0
 """Of a session that says none."""
 
 
-class Idle:
+class IdleSessions:
     """Since when nothing was asked of each session. Times are monotonic seconds."""
 
     def __init__(self, registry: TaskRegistry) -> None:

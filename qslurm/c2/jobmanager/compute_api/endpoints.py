@@ -31,7 +31,7 @@ from qslurm.c2.jobmanager.compute_api.problems import (
 )
 from qslurm.c2.jobmanager.compute_api.records import PARENTS, Condition, Kind, Record, Records
 from qslurm.c2.jobmanager.compute_api.requests import Ask, auth_config, cut, no_login, page, well_known
-from qslurm.c2.jobmanager.compute_api.runner import OVER, Caller, Progress, Runner
+from qslurm.c2.jobmanager.compute_api.runner import OVER, ApiCaller, Progress, Runner
 from qslurm.c2.jobmanager.compute_api.submission import check_job, job_spec
 from qslurm.c2.jobmanager.http import body_of
 from qslurm.errors import QslurmError, RefusedError
@@ -54,7 +54,7 @@ class ComputeApi:
         self,
         records: Records,
         runner: Runner,
-        authenticate: Callable[[Request], Caller],
+        authenticate: Callable[[Request], ApiCaller],
         limits: CenterLimits,
         url: str,
     ) -> None:
@@ -128,7 +128,7 @@ class ComputeApi:
         """An endpoint; its query may have these fields. Who asks is known before the body is read."""
 
         async def endpoint(request: Request) -> Response:
-            caller = Caller(NOBODY, "")
+            caller = ApiCaller(NOBODY, "")
             try:
                 if not public:
                     caller = self._authenticate(request)

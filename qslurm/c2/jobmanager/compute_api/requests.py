@@ -12,7 +12,7 @@ from starlette.responses import Response
 from qslurm.c2.jobmanager.compute_api.bodies import Document
 from qslurm.c2.jobmanager.compute_api.filters import PAGING, number_of
 from qslurm.c2.jobmanager.compute_api.problems import OddRequestError, respond
-from qslurm.c2.jobmanager.compute_api.runner import Caller
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -25,7 +25,7 @@ MOST_BYTES = 16 * 1024 * 1024
 class Ask:
     """One request, read: who asks, which record, what for, and what was sent."""
 
-    def __init__(self, caller: Caller, request: Request, body: bytes, url: str) -> None:
+    def __init__(self, caller: ApiCaller, request: Request, body: bytes, url: str) -> None:
         self.caller = caller
         self.center = caller.center
         self.query = dict(request.query_params)

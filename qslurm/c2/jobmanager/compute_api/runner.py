@@ -14,7 +14,7 @@ JobStatus = Literal["planned", "running", "completed", "cancelled", "failed"]
 OVER: frozenset[str] = frozenset({"completed", "cancelled", "failed"})
 
 
-class Caller(NamedTuple):
+class ApiCaller(NamedTuple):
     """Who asks: the center, and the token that says so (for Slurm, in that center's name)."""
 
     center: str
@@ -48,30 +48,30 @@ class Runner(Protocol):
         """The backends and how they are."""
         ...
 
-    def begin(self, caller: Caller, spec: JobSpec) -> int:
+    def begin(self, caller: ApiCaller, spec: JobSpec) -> int:
         """Submit a job. One whose key is known already is not submitted again: it is found."""
         ...
 
-    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+    def progress(self, caller: ApiCaller, runs: Sequence[int]) -> dict[int, Progress]:
         """How far each of these is."""
         ...
 
-    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+    def results(self, caller: ApiCaller, run: int) -> tuple[int, int]:
         """How many of its circuits have given something by now, and the size of the largest of that, in bytes."""
         ...
 
-    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
         """What its circuits have given by now, from one of them on."""
         ...
 
-    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
+    def final_result(self, caller: ApiCaller, run: int) -> msgspec.Raw | None:
         """What a hybrid job has computed, as JSON; None if there is nothing (yet)."""
         ...
 
-    def cancel(self, caller: Caller, run: int) -> None:
+    def cancel(self, caller: ApiCaller, run: int) -> None:
         """Cancel it."""
         ...
 
-    def log(self, caller: Caller, run: int) -> list[str]:
+    def log(self, caller: ApiCaller, run: int) -> list[str]:
         """The lines it has written by now."""
         ...

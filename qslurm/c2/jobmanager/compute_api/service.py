@@ -12,7 +12,7 @@ from qslurm.c2.jobmanager.backend_status import SharedStatus
 from qslurm.c2.jobmanager.center_limits import CenterLimits
 from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
 from qslurm.c2.jobmanager.compute_api.records import Records
-from qslurm.c2.jobmanager.compute_api.runner import Caller
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
 from qslurm.c2.jobmanager.http import token_of
 
@@ -22,8 +22,8 @@ def routes(
 ) -> list[Route]:
     """The paths, below /quantum-inspire. `center_of` says whose token a request shows, or raises a TokenError."""
 
-    def authenticate(request: Request) -> Caller:
-        return Caller(center_of(request), token_of(request))
+    def authenticate(request: Request) -> ApiCaller:
+        return ApiCaller(center_of(request), token_of(request))
 
     section = config.jobmanager
     runner = SlurmRunner(config, lambda: status.get().backends)

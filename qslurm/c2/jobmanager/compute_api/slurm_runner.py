@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.jobmanager.compute_api.runner import Caller, JobStatus, Measured, Progress
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, JobStatus, Measured, Progress
 from qslurm.c2.jobmanager.logs import read_log
 from qslurm.c2.store.reader import Reader
 from qslurm.c2.store.task_states import TaskState
@@ -54,7 +54,7 @@ class SlurmRunner:
         self._reader = Reader(config.dispatcher.store)
         self._version: str | None = None
 
-    def begin(self, caller: Caller, spec: JobSpec) -> int:
+    def begin(self, caller: ApiCaller, spec: JobSpec) -> int:
         """Submit a job with the center's token; its number is Slurm's."""
         from qslurm.payload.build import payload_of
 
@@ -68,7 +68,7 @@ class SlurmRunner:
                     raise
                 return found.job_id
 
-    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+    def progress(self, caller: ApiCaller, runs: Sequence[int]) -> dict[int, Progress]:
         """By the dispatcher's store once a job has started, by Slurm before that."""
         found: dict[int, Progress] = {}
         for start in range(0, len(runs), _AT_ONCE):
@@ -84,12 +84,12 @@ class SlurmRunner:
                 found |= {run: _in_slurm(slurm, run, listed.get(run)) for run in waiting}
         return found
 
-    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+    def results(self, caller: ApiCaller, run: int) -> tuple[int, int]:
         """The executions that gave a result."""
         task = self._reader.task(caller.center, run)
         return (0, 0) if task is None else (task.executions, self._reader.largest_result(task))
 
-    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
         """The executions that gave a result."""
         task = self._reader.task(caller.center, run)
         if task is None:
@@ -108,17 +108,17 @@ class SlurmRunner:
             for one in self._reader.results(task, first, most)
         ]
 
-    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
+    def final_result(self, caller: ApiCaller, run: int) -> msgspec.Raw | None:
         """What a hybrid job's `finalize` gave."""
         task = self._reader.task(caller.center, run)
         return None if task is None else self._reader.final_result(task)
 
-    def cancel(self, caller: Caller, run: int) -> None:
+    def cancel(self, caller: ApiCaller, run: int) -> None:
         """Cancel it in Slurm; what has started is ended by that, too."""
         with self._slurm(caller) as slurm:
             slurm.cancel(run)
 
-    def log(self, caller: Caller, run: int) -> list[str]:
+    def log(self, caller: ApiCaller, run: int) -> list[str]:
         """The job's output, its first MiB."""
         user = self._config.slurm.user_prefix + caller.center
         try:
@@ -127,7 +127,7 @@ class SlurmRunner:
             return []
         return data.decode(errors="replace").splitlines()
 
-    def _slurm(self, caller: Caller) -> SlurmrestClient:
+    def _slurm(self, caller: ApiCaller) -> SlurmrestClient:
         return SlurmrestClient(
             Endpoint(
                 self._config.jobmanager.slurmrestd,

@@ -27,7 +27,7 @@ from qslurm.runtimes.classical.confinement import job_step, plan_of
 from qslurm.runtimes.classical.warm.preload import preload
 from qslurm.runtimes.classical.warm.start import listen, put_client, take_client_away
 from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
-from qslurm.runtimes.classical.warm.step_identity import Caller, assignment, join_cgroups
+from qslurm.runtimes.classical.warm.step_identity import StepProcess, assignment, join_cgroups
 from qslurm.system import kernel
 from qslurm.system.logfmt import Field, say
 from qslurm.wire.handshake_limits import HandshakeLimits
@@ -46,7 +46,7 @@ _GIVEN_FDS = 4
 _ACCEPTED_AT_ONCE = 64
 
 
-class Service:
+class WarmRuntimeService:
     """The pool and its socket. `step` is what a runtime does; `say` takes an event for the log, with its fields."""
 
     def __init__(self, config: C2Config, step: Step, say: Callable[..., None]) -> None:
@@ -58,8 +58,8 @@ class Service:
         self._selector = selectors.DefaultSelector()
         self._starting: list[socket.socket] = []
         self._ready: list[tuple[socket.socket, int]] = []
-        self._callers: dict[int, Caller] = {}
-        self._strangers: HandshakeLimits[Caller] = HandshakeLimits(time.monotonic)
+        self._callers: dict[int, StepProcess] = {}
+        self._strangers: HandshakeLimits[StepProcess] = HandshakeLimits(time.monotonic)
         self._turns: dict[int, int] = {}  # uid: when, as a number, it was last given a runtime
         self._given = self._cold = 0
         self._retry_at = self._refill_at = 0.0
@@ -141,14 +141,14 @@ class Service:
             except OSError:  # that was all
                 return
             link.setblocking(False)
-            caller = Caller(link, time.monotonic(), Peer(link))
+            caller = StepProcess(link, time.monotonic(), Peer(link))
             while (oldest := self._strangers.in_the_way(caller.host)) is not None:
                 self._drop(oldest.link.fileno())
             self._strangers.add(caller)
             self._callers[link.fileno()] = caller
             self._selector.register(link, selectors.EVENT_READ, partial(self._receive, caller))
 
-    def _receive(self, caller: Caller) -> None:
+    def _receive(self, caller: StepProcess) -> None:
         number = caller.link.fileno()
         if self._callers.get(number) is not caller:  # it had to give way in this very round
             return
@@ -185,7 +185,7 @@ class Service:
             pid=os.getpid(),
         )
 
-    def _about(self, caller: Caller) -> dict[str, Field]:
+    def _about(self, caller: StepProcess) -> dict[str, Field]:
         """The job as it says itself, and whose process it is as the kernel says."""
         try:
             center = pwd.getpwuid(caller.peer.uid).pw_name.removeprefix(self._config.slurm.user_prefix)
@@ -197,7 +197,7 @@ class Service:
             "uid": caller.peer.uid,
         }
 
-    def _is_welcome(self, caller: Caller) -> bool:
+    def _is_welcome(self, caller: StepProcess) -> bool:
         """Only centers' users get runtimes: nobody else has steps. And not too many wait of one."""
         uid = caller.peer.uid
         waiting = [one for one in self._callers.values() if one.fds and one.peer.uid == uid]
@@ -231,7 +231,7 @@ class Service:
             # the user's turn who has not had one for the longest time, so that none has all of them
             self._give(min(waiting, key=lambda one: self._turns.get(one.peer.uid, 0)))
 
-    def _give(self, caller: Caller) -> None:
+    def _give(self, caller: StepProcess) -> None:
         about = self._about(caller)
         self._turns[caller.peer.uid] = self._given + self._cold + 1
         runtime, pid = self._ready.pop(0)
@@ -270,7 +270,7 @@ def serve(config: C2Config, *, step: Step | None = None) -> None:
         )
     kernel.adopt_orphans()
     preload(config.runtimes.preload)
-    service = Service(config, step or partial(job_step, config), _say)
+    service = WarmRuntimeService(config, step or partial(job_step, config), _say)
     put_client(config.runtimes)
     signal.signal(signal.SIGTERM, service.stop)
     signal.signal(signal.SIGINT, service.stop)

@@ -14,7 +14,7 @@ from qslurm.system.job_of_process import job_of
 from qslurm.wire.peer import Peer
 
 
-class Caller(msgspec.Struct, eq=False):
+class StepProcess(msgspec.Struct, eq=False):
     """A step that asks: the link to it, since when, and, once it has said, its descriptors."""
 
     link: socket.socket
@@ -29,7 +29,7 @@ class Caller(msgspec.Struct, eq=False):
         return f"uid {self.peer.uid}"
 
 
-def assignment(caller: Caller) -> Assignment:
+def assignment(caller: StepProcess) -> Assignment:
     """What its runtime has to become; OSError or ValueError if it is not of one user, or gone."""
     pid, uid = caller.peer.pid, caller.peer.uid
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

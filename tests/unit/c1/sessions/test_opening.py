@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from qslurm.c1.config.settings import Config
 from qslurm.c1.connection.center import Center
-from qslurm.c1.sessions.opening import Wish, batch_of, open_session
+from qslurm.c1.sessions.opening import SessionOptions, batch_of, open_session
 from qslurm.cli.app import qslurm, run
 from qslurm.errors import (
     InvalidInputError,
@@ -99,11 +99,11 @@ class Stage:
         self.paused += 1
 
 
-def wish(*, idle_limit_s: float = 60.0, wait_limit_s: float | None = None, **asked: Any) -> Wish:
-    return Wish(JobSpec(source="", kind="hybrid", **asked), idle_limit_s, wait_limit_s)
+def wish(*, idle_limit_s: float = 60.0, wait_limit_s: float | None = None, **asked: Any) -> SessionOptions:
+    return SessionOptions(JobSpec(source="", kind="hybrid", **asked), idle_limit_s, wait_limit_s)
 
 
-def open_on(stage: Stage, asked: Wish | None = None) -> tuple[Any, list[str]]:
+def open_on(stage: Stage, asked: SessionOptions | None = None) -> tuple[Any, list[str]]:
     said: list[str] = []
     opened = open_session(cast(Center, stage), asked or wish(backend="qx"), {}, said.append)
     return opened, said
@@ -213,7 +213,7 @@ def test_a_c2_without_sessions_is_told_before_anything_is_submitted(monkeypatch:
         (wish(backend="qx", time_limit="soon"), "soon"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused(asked: Wish, said: str) -> None:
+def test_a_wish_that_makes_no_sense_is_refused(asked: SessionOptions, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         batch_of(Config(), asked, "0" * 64, {})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c1.config.center_config import Config, JobSettings
-from qslurm.c1.sessions.opening import Wish
+from qslurm.c1.sessions.opening import SessionOptions
 from qslurm.c1.sessions.opening import batch_of as prepare_session
 from qslurm.c1.submission.options import read, unused_options
 from qslurm.c1.submission.prepare import prepare
@@ -57,7 +57,7 @@ def test_a_zero_is_an_option_that_a_payload_does_not_hear_of():
 def test_a_job_for_several_backends_is_refused_in_a_sentence(where):
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
         prepare(Config(), JobSpec(file=EXAMPLES / "bell.cq", **where), {})
-    job = Wish(JobSpec(source="", kind="hybrid", **where), 60.0, None)
+    job = SessionOptions(JobSpec(source="", kind="hybrid", **where), 60.0, None)
     with pytest.raises(InvalidInputError, match="A job is for one backend"):
         prepare_session(Config(), job, "0" * 64, {})
 

@@ -44,7 +44,7 @@ class Desk:
     def until(self, seen: Callable[[], bool]) -> None:
         while not seen():
             assert select.select([self.threads.ear], [], [], 60)[0]
-            self.threads.hand_over()
+            self.threads.run_callbacks()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from qslurm.c2.gate.rules import (
     release,
     target,
 )
-from qslurm.c2.hooks.spool import EndedJob, TurnedAwayJob, Wish
+from qslurm.c2.hooks.spool import DesiredState, EndedJob, TurnedAwayJob
 from qslurm.protocol.messages import BackendStatus, Finish, Status, TaskStatus
 from qslurm.slurm.command_output import DrainedNode
 from qslurm.slurm.job_info import JobInfo
@@ -33,8 +33,8 @@ NOW = 1_000_000.0
 FORGOTTEN_S = 600.0
 
 
-def wish(state: Literal["enabled", "drained", "closed"]) -> Wish:
-    return Wish(state=state, by="olga", since=NOW, why="fridge")
+def wish(state: Literal["enabled", "drained", "closed"]) -> DesiredState:
+    return DesiredState(state=state, by="olga", since=NOW, why="fridge")
 
 
 def status(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob, Wish
+from qslurm.c2.hooks.spool import DesiredState, EndedJob, Spool, TurnedAwayJob
 from qslurm.errors import QslurmError
 
 
@@ -48,8 +48,8 @@ def test_a_damaged_record_is_set_aside_and_logged_and_the_others_are_read(spool:
 
 
 def test_wishes_are_kept_for_each_partition(spool: Spool) -> None:
-    first = Wish(state="enabled", by="olga", since=1.0)
-    second = Wish(state="drained", by="root", since=2.0, why="fridge")
+    first = DesiredState(state="enabled", by="olga", since=1.0)
+    second = DesiredState(state="drained", by="root", since=2.0, why="fridge")
     assert spool.wishes() == {}
     spool.wish("p_qx", first)
     spool.wish("p_spin2", second)
@@ -61,7 +61,7 @@ def test_wishes_are_kept_for_each_partition(spool: Spool) -> None:
 def test_damaged_wishes_are_set_aside_and_nothing_is_wished(spool: Spool) -> None:
     (spool.folder / "wishes.json").write_text("{")
     assert spool.wishes() == {}
-    spool.wish("p_qx", Wish(state="enabled", by="olga", since=1.0))
+    spool.wish("p_qx", DesiredState(state="enabled", by="olga", since=1.0))
     assert list(spool.wishes()) == ["p_qx"]
 
 

@@ -19,7 +19,7 @@ from qslurm.c2.jobmanager.token_renewal import AT_A_TIME
 from qslurm.c2.tokens.keys import KeyHolder
 from qslurm.c2.tokens.renewal import BURST, Renewals
 from qslurm.c2.tokens.renewal_terms import Terms, write_terms
-from qslurm.c2.tokens.service import Service
+from qslurm.c2.tokens.service import RenewalService
 from qslurm.tokens.claims import inspect
 from tests.unit.c2.jobmanager.conftest import Manager, Switch
 
@@ -41,7 +41,7 @@ def service(home: Path, manager: Manager, served: tuple[Switch, str], _keys: Key
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(32)
-    answers = Service(config, Renewals(config, user_prefix="center_", masters=[], keys=_keys))
+    answers = RenewalService(config, Renewals(config, user_prefix="center_", masters=[], keys=_keys))
 
     def run() -> None:
         while True:

@@ -16,7 +16,7 @@ from qslurm.c2.tokens.issue import sign
 from qslurm.c2.tokens.keys import KeyHolder, remove_key
 from qslurm.c2.tokens.renewal import BURST, EVERY_S, Allowance, Renewals
 from qslurm.c2.tokens.renewal_terms import Terms, read_terms, until, write_terms
-from qslurm.c2.tokens.service import Service, serve
+from qslurm.c2.tokens.service import RenewalService, serve
 from qslurm.errors import (
     ConfigError,
     InvalidInputError,
@@ -195,7 +195,7 @@ def served(office: Office, home: Path) -> Iterator[str]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(8)
-    service = Service(msgspec.structs.replace(office.config, clients=()), office.renewals)
+    service = RenewalService(msgspec.structs.replace(office.config, clients=()), office.renewals)
 
     def run() -> None:
         while True:
@@ -283,7 +283,7 @@ def test_a_service_that_is_away_or_speaks_nonsense_is_unreachable(home: Path) ->
 def test_a_client_that_is_no_user_here_is_a_mistake_in_the_configuration(office: Office) -> None:
     config = msgspec.structs.replace(office.config, clients=("qs-nobody-of-this-name",))
     with pytest.raises(ConfigError, match="unknown user qs-nobody"):
-        Service(config, office.renewals)
+        RenewalService(config, office.renewals)
 
 
 @pytest.mark.parametrize("changes", [{"renewed_lifetime": "soon"}, {"max_lifetime": ""}, {"socket": ""}])

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qslurm.c2.jobmanager.center_limits import CenterLimits
 from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
 from qslurm.c2.jobmanager.compute_api.records import Records
-from qslurm.c2.jobmanager.compute_api.runner import Caller, Measured, Progress
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, Measured, Progress
 from qslurm.c2.jobmanager.http import with_headers
 from qslurm.errors import QslurmError, TokenError
 from qslurm.payload.spec import JobSpec
@@ -72,7 +72,7 @@ class QxRunner:
             )
         ]  # fmt: skip
 
-    def begin(self, caller: Caller, spec: JobSpec) -> int:
+    def begin(self, caller: ApiCaller, spec: JobSpec) -> int:
         del caller
         known = [number for number, one in enumerate(self.begun, 1) if one.key == spec.key]
         if known:
@@ -80,7 +80,7 @@ class QxRunner:
         self.begun.append(spec)
         return len(self.begun)
 
-    def progress(self, caller: Caller, runs: Sequence[int]) -> dict[int, Progress]:
+    def progress(self, caller: ApiCaller, runs: Sequence[int]) -> dict[int, Progress]:
         del caller
         return {run: self._progress(run) for run in runs}
 
@@ -117,24 +117,24 @@ class QxRunner:
         found = qxelarator.execute_string(spec.source, iterations=shots).results
         return Outcome(counts=found, shots_requested=shots, shots_done=shots, seconds=0.0)
 
-    def results(self, caller: Caller, run: int) -> tuple[int, int]:
+    def results(self, caller: ApiCaller, run: int) -> tuple[int, int]:
         del caller
         if self.silent_results > 0:
             self.silent_results -= 1
             return 0, 0
         return int(run in self._done), len(self._done[run].counts) if run in self._done else 0
 
-    def measured(self, caller: Caller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
         del caller
         return [self._done[run]][first : first + most] if run in self._done else []
 
-    def final_result(self, caller: Caller, run: int) -> msgspec.Raw | None:
+    def final_result(self, caller: ApiCaller, run: int) -> msgspec.Raw | None:
         return None
 
-    def cancel(self, caller: Caller, run: int) -> None:
+    def cancel(self, caller: ApiCaller, run: int) -> None:
         self.cancelled.append(run)
 
-    def log(self, caller: Caller, run: int) -> list[str]:
+    def log(self, caller: ApiCaller, run: int) -> list[str]:
         return [f"line {number}" for number in range(5)]
 
 
@@ -234,11 +234,11 @@ class Platform:
         path.write_text(json.dumps({"default_host": self.url, "auths": {self.url: auth}}))
         return path
 
-    def _authenticate(self, request: Request) -> Caller:
+    def _authenticate(self, request: Request) -> ApiCaller:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if token not in self.tokens:
             raise TokenError("This token is not known here.")
-        return Caller("delft", token)
+        return ApiCaller("delft", token)
 
     async def _renew(self, request: Request) -> Response:
         from urllib.parse import parse_qsl

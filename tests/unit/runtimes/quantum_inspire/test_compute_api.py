@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from qslurm.c2.jobmanager.compute_api.records import Kind, Records
-from qslurm.c2.jobmanager.compute_api.runner import Caller
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 from qslurm.errors import RefusedError, UncertainError
 from qslurm.payload.spec import JobSpec
-from qslurm.runtimes.quantum_inspire.client import AwayError, SaidNoError
+from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError
 from tests.unit.runtimes.quantum_inspire.official import Official
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, TOKEN, Platform
 
@@ -79,7 +79,7 @@ def test_a_python_file_becomes_a_hybrid_job(official: Official, platform: Platfo
 def test_what_would_fail_is_refused_at_once_with_its_reason(
     official: Official, platform: Platform, text: str, language: str, shots: int | None, words: str
 ) -> None:
-    with pytest.raises(SaidNoError) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         official.hands_in(text, BACKEND, language=language, shots=shots)
     assert caught.value.status == 422
     assert words in caught.value.message
@@ -91,7 +91,7 @@ def test_an_enqueue_that_broke_off_is_gone_on_with_and_nothing_is_begun_twice(
     job, batch = official.hands_in(BELL, BACKEND, language="cqasm")
     begin = platform.runner.begin
 
-    def breaks_off(caller: Caller, spec: JobSpec) -> int:
+    def breaks_off(caller: ApiCaller, spec: JobSpec) -> int:
         begin(caller, spec)
         raise UncertainError("C2's response was lost.")
 
@@ -104,14 +104,14 @@ def test_an_enqueue_that_broke_off_is_gone_on_with_and_nothing_is_begun_twice(
     official.asks("BatchJobsApi", enqueue, batch)
     assert official.job(job).status.value == "completed"
     assert len(platform.runner.begun) == 1
-    with pytest.raises(SaidNoError, match="is already enqueued"):
+    with pytest.raises(RequestRefusedError, match="is already enqueued"):
         official.asks("BatchJobsApi", enqueue, batch)
 
 
 def test_a_job_that_slurm_refuses_has_failed_with_its_reason(
     official: Official, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(caller: Caller, spec: JobSpec) -> int:
+    def refuses(caller: ApiCaller, spec: JobSpec) -> int:
         raise RefusedError("Your account may not use it.")
 
     monkeypatch.setattr(platform.runner, "begin", refuses)
@@ -126,7 +126,7 @@ def test_a_job_is_cancelled_once(official: Official, platform: Platform) -> None
     job = official.runs(BELL, BACKEND, language="cqasm")
     assert official.cancels(job).status.value == "cancelled"
     assert platform.runner.cancelled == [1]
-    with pytest.raises(SaidNoError, match="already cancelled") as caught:
+    with pytest.raises(RequestRefusedError, match="already cancelled") as caught:
         official.cancels(job)
     assert caught.value.status == 409
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
-from qslurm.c2.dispatcher.tasks.idle_sessions import COMING_S, Idle
+from qslurm.c2.dispatcher.tasks.idle_sessions import COMING_S, IdleSessions
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.task_states import ExecutionState
@@ -40,20 +40,20 @@ def task(registry: TaskRegistry) -> Task:
 
 
 @pytest.fixture
-def idle(registry: TaskRegistry, task: Task) -> Idle:
-    idle = Idle(registry)
+def idle(registry: TaskRegistry, task: Task) -> IdleSessions:
+    idle = IdleSessions(registry)
     idle.begin(task.id, 0.0)
     return idle
 
 
-def test_who_has_not_come_yet_has_a_minute(idle: Idle, task: Task) -> None:
+def test_who_has_not_come_yet_has_a_minute(idle: IdleSessions, task: Task) -> None:
     idle.look(COMING_S - 0.1)
     assert task.state == "running"
     idle.look(COMING_S)
     assert (task.state, task.reason_code) == ("timed_out", "idle_limit")
 
 
-def test_from_the_last_question_on_the_limit_counts(idle: Idle, task: Task) -> None:
+def test_from_the_last_question_on_the_limit_counts(idle: IdleSessions, task: Task) -> None:
     idle.used(task.id, 1.0)
     assert idle.next_event() == 1.0 + LIMIT_S
     idle.look(0.9 + LIMIT_S)
@@ -63,7 +63,7 @@ def test_from_the_last_question_on_the_limit_counts(idle: Idle, task: Task) -> N
 
 
 def test_a_circuit_is_no_idleness_however_long_it_takes_and_however_seldom_one_looks(
-    registry: TaskRegistry, idle: Idle, task: Task
+    registry: TaskRegistry, idle: IdleSessions, task: Task
 ) -> None:
     """On a busy host the dispatcher sees that a circuit executes, and the next time that it has come out."""
     idle.used(task.id, 1.0)

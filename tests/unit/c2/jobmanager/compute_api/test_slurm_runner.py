@@ -7,12 +7,12 @@ import socket
 import msgspec
 import pytest
 
-from qslurm.c2.jobmanager.compute_api.runner import Caller, Progress
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, Progress
 from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
 from qslurm.errors import UnreachableError
 from tests.unit.c2.jobmanager.conftest import Manager
 
-CALLER = Caller("snellius", "a.to.ken")
+CALLER = ApiCaller("snellius", "a.to.ken")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_results_are_the_executions_that_gave_one(runner: SlurmRunner, manager: 
     assert runner.results(CALLER, 7) == (1, 42)
     assert runner.measured(CALLER, 7, 1, 50) == []
     assert (measured.shots_requested, measured.shots_done, measured.seconds, measured.at) == (4, 4, 0.5, 3.0)
-    assert runner.measured(CALLER, 8, 0, 50) == runner.measured(Caller("lumi", ""), 7, 0, 50) == []
+    assert runner.measured(CALLER, 8, 0, 50) == runner.measured(ApiCaller("lumi", ""), 7, 0, 50) == []
 
 
 def test_a_final_result_is_finalizes(runner: SlurmRunner, manager: Manager) -> None:
