@@ -45,7 +45,7 @@ def test_it_runs_within_limits_that_login_nodes_set(bell: Path, shell: str) -> N
         ("ulimit -f 0; {run}", "`ulimit -f` is 0"),  # its dispatcher has no folder
         (
             "ulimit -f 1; {run}",
-            "quantum runtime can't start: File too large",
+            "quantum runtime cannot start: File too large",
         ),  # each of three quantum runtimes
         ("{run} > /dev/full", "No space left on device"),
     ],

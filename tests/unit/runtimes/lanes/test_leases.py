@@ -167,7 +167,7 @@ def test_a_circuit_by_lane_that_takes_too_long_fails_with_the_reason(home: Path)
 
     with Running(home, execution_limit_s=0.5) as running, session(running.ready(), 1) as step:
         until(lambda: executed() and by_lane(step))
-        with pytest.raises(JobFailedError, match=r"longer than 0\.5 s"):
+        with pytest.raises(JobFailedError, match=r"time limit of 0\.5 s"):
             step.execute(slow_circuit(24), 1, False)
         until(executed)
 

@@ -124,7 +124,7 @@ def test_a_client_that_hangs_up_keeps_nobody_waiting_and_one_that_fills_its_sock
 
 def test_something_that_is_no_lane_is_refused():
     memory = os.memfd_create("small")
-    with pytest.raises(ValueError, match="no lane"):
+    with pytest.raises(ValueError, match="invalid lane"):
         Lane("client", memory, memory)
     os.close(memory)
 

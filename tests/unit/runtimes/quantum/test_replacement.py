@@ -69,7 +69,7 @@ def test_what_ends_at_once_is_started_ever_more_seldom_and_its_backend_says_why(
                 assert pool.failed_starts("qx") == number
                 pauses.append(pool._not_before["qx"])
             assert pauses == sorted(pauses)
-            assert "can't start: signal 9" in pool.failures["qx"]
+            assert "cannot start: signal 9" in pool.failures["qx"]
             pool._not_before["qx"] = 0.0
             pool.fill(now)
             (runtime,) = pool.runtimes.values()

@@ -99,7 +99,7 @@ def test_places_on_other_hosts_need_a_listener_and_a_device_that_one_process_hol
         check_config(DispatcherConfig(socket="/run/d"), [BackendConfig(name="qx", remote=1)])
     make_keys(tmp_path / "key")
     backend = BackendConfig(name="spin2", runtime="hardware", remote=1, options={"host": "x"})
-    with pytest.raises(ConfigError, match="workers must be 1"):
+    with pytest.raises(ConfigError, match="must be at most 1"):
         check_config(
             DispatcherConfig(socket="/run/d"),
             [backend],
