@@ -93,8 +93,8 @@ def test_what_is_no_window_is_refused_with_a_reason() -> None:
     desk.reserve(2000, 3000, center="a")
     for message, word in (
         (Reserve(backend="nope", begins=1, ends=2, center="a"), "nope"),
-        (Reserve(backend="qx", begins=4000, ends=5000), "one of them"),
-        (Reserve(backend="qx", begins=4000, ends=5000, center="a", job_id=3), "one of them"),
+        (Reserve(backend="qx", begins=4000, ends=5000), "not both"),
+        (Reserve(backend="qx", begins=4000, ends=5000, center="a", job_id=3), "not both"),
         (Reserve(backend="qx", begins=5000, ends=4000, center="a"), "after"),
         (Reserve(backend="qx", begins=10, ends=20, center="a"), "after it begins"),
         (Reserve(backend="qx", begins=float("nan"), ends=20, center="a"), "after"),
