@@ -522,7 +522,10 @@ def test_a_job_without_a_result_has_failed_and_one_with_a_result_has_it(either: 
     kept = [hybrid("sys.stdout.close()"), hybrid("os.close(1)"), hybrid("__import__('json').dumps = None")]
     for job_id in early:
         job = either.ended(job_id)
-        assert (job["state"], "exit code 0 before it had a result" in str(job["reason"])) == ("failed", True)
+        assert (job["state"], "exited with code 0 before it had a result" in str(job["reason"])) == (
+            "failed",
+            True,
+        )
         assert either.platform.state(job_id) == "FAILED"
     for job_id in kept:
         assert either.result(job_id) == {"n": 1}

@@ -172,7 +172,7 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
     releaser_says = Said(log_of(layout, "releaser"), "ready")
     gate_says = Said(log_of(layout, "gate"), "watching")
     tokens_say = Said(log_of(layout, "tokens"), "listening")
-    warm = Said(log_of(layout, "runtimes"), "are kept warm")
+    warm = Said(log_of(layout, "runtimes"), "keeping runtimes warm")
     return [
         replace(service("runtimes", "root", warm, ("munged-c2",)), prepare=warm.forget),
         _with_capabilities(

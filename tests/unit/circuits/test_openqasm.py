@@ -90,7 +90,7 @@ def test_a_small_angle_is_written_as_cqasm_has_it() -> None:
         (HEAD_2 + "if (c==1) x q[0];", "if_else"),
         (HEAD_3 + "c[0] = measure q[0]; if (c[0]) { x q[1]; }", "if_else"),
         (HEAD_3 + "h q[5];", "Qiskit cannot read"),
-        (HEAD_3 + "input float theta; rx(theta) q[0];", "no value for theta"),
+        (HEAD_3 + "input float theta; rx(theta) q[0];", "no value given for theta"),
         (HEAD_3 + "delay[100ns] q[0];", "delay"),
         (HEAD_2 + "opaque foo a; foo q[0];", "foo"),
         ("OPENQASM 2.0;\nqreg q[", "old.qasm:2:"),

@@ -78,18 +78,18 @@ def cases(table: Iterable[str]) -> list[ParameterSet]:
 
 
 EARLY = {
-    "os._exit(0)": "exit code 0",
-    "os._exit(3)": "exit code 3",
-    "sys.exit(0)": "exit code 0",
-    "raise SystemExit": "exit code None",
+    "os._exit(0)": "exited with code 0",
+    "os._exit(3)": "exited with code 3",
+    "sys.exit(0)": "exited with code 0",
+    "raise SystemExit": "exited with code None",
     "os.kill(os.getpid(), signal.SIGKILL)": "signal 9",
     "os.kill(os.getpid(), signal.SIGTERM)": "signal 15",
     "os.abort()": "signal 6",
-    "os.execv('/bin/true', ['true'])": "exit code 0",
-    "os.execv('/bin/sh', ['sh', '-c', 'exit 7'])": "exit code 7",
-    "threading.Thread(target=os._exit, args=(0,)).start(); time.sleep(60)": "exit code 0",
+    "os.execv('/bin/true', ['true'])": "exited with code 0",
+    "os.execv('/bin/sh', ['sh', '-c', 'exit 7'])": "exited with code 7",
+    "threading.Thread(target=os._exit, args=(0,)).start(); time.sleep(60)": "exited with code 0",
     "atexit.register(os._exit, 0); 1 / 0": "ZeroDivisionError",
-    "os.fork() or os._exit(0); os._exit(0)": "exit code 0",
+    "os.fork() or os._exit(0); os._exit(0)": "exited with code 0",
 }
 
 
@@ -137,8 +137,8 @@ def test_a_result_is_kept_whatever_the_code_has_done_to_its_output(shared: Runni
     [
         (f"exit {DONE}", 0, ""),
         (f"exit {FAILED}", 1, ""),
-        ("exit 0", 1, "exit code 0"),
-        ("exit 3", 1, "exit code 3"),
+        ("exit 0", 1, "exited with code 0"),
+        ("exit 3", 1, "exited with code 3"),
         ("signal 9", 1, "signal 9"),
         ("lost", 1, "signal 9"),
         ("limit The job printed too much.", 1, "printed"),
