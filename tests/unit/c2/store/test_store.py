@@ -133,9 +133,9 @@ def test_a_reader_works_with_and_without_a_dispatcher(path: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(QslurmError, match="can't be read"):
+    with pytest.raises(QslurmError, match="Cannot read"):
         Reader(tmp_path / "none.db").task("a", 1)
-    with pytest.raises(QslurmError, match="can't be opened"):
+    with pytest.raises(QslurmError, match="Cannot open"):
         Store(str(tmp_path / "none" / "store.db"))
 
 
