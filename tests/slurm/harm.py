@@ -32,8 +32,8 @@ HARM = {
         "def execute(qi):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n",
         ("printed more than",),
     ),
-    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", ("ended by signal 11",)),
-    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", ("ended by signal 9",)),
+    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", ("killed by signal 11",)),
+    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", ("killed by signal 9",)),
 }  # fmt: skip
 
 ASKS = """
