@@ -234,7 +234,9 @@ def test_a_job_that_slurmctld_forgot_is_sent_again_and_its_user_waits_on(
         testbed.start("slurmctld-c2")
     job_id = sent[-1]
     waiting = pool.submit(alice.types, "wait", str(job_id))
-    eventually(lambda: "sent again" in agent.log(), "the agent to notice")  # the job may get its old id again
+    eventually(
+        lambda: "lost by C2, resubmitted" in agent.log(), "the agent to notice"
+    )  # the job may get its old id again
     operator(testbed, "partition", "enable", "p_qx")
     done = waiting.result()
     assert done.returncode == 0, done.stderr
@@ -366,7 +368,9 @@ def test_a_slurmctld_that_has_lost_its_whole_state_costs_nothing_and_repeats_not
     for path in testbed.layout.slurm_state("c2").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     testbed.start("slurmctld-c2")  # it gives the same job ids again, from 1
-    eventually(lambda: agent.log().count("sent again") == 2, "the agent to notice", seen=agent.log)
+    eventually(
+        lambda: agent.log().count("lost by C2, resubmitted") == 2, "the agent to notice", seen=agent.log
+    )
     operator(testbed, "partition", "enable", "p_qx")
     *sent_again, lost = [follower.result() for follower in followers]
     assert [done.returncode for done in sent_again] == [0, 0], sent_again

@@ -172,7 +172,7 @@ def test_another_users_jobs_can_neither_be_followed_nor_released(alice):
     kill(testbed, "releaser")
     testbed.up()
     alice.sees_on_c1(follows, "CANCELLED")
-    assert "somebody else" in alice.on_c1(follows)["AdminComment"]
+    assert "another user" in alice.on_c1(follows)["AdminComment"]
     assert alice.on_c1(held)["Reason"] == "JobHeldUser"
     done = testbed.c1(("scancel", str(forged), str(held)), user="root")
     assert done.returncode == 0, done.stderr

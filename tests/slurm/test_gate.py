@@ -64,7 +64,7 @@ def test_an_offline_backend_holds_its_partition_and_says_why(platform: Platform)
 def test_a_silent_dispatcher_holds_the_partition(platform: Platform) -> None:
     platform.testbed.kill("dispatcher")
     platform.until(lambda: platform.partition()["slurm_state"] == "DOWN")
-    assert "does not answer" in platform.partition()["reason"]
+    assert "does not respond" in platform.partition()["reason"]
     platform.testbed.start("dispatcher")
     platform.until(lambda: platform.partition()["slurm_state"] == "UP")
 

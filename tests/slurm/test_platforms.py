@@ -83,7 +83,7 @@ def test_a_job_is_followed_by_its_name_on_the_platform_it_went_to(alice):
     number = there.removeprefix("lumi:")
     done = alice.types("show", number)
     assert done.returncode == 3
-    assert f"a job of lumi is called {there}." in done.stderr
+    assert f"use {there} for a job on lumi." in done.stderr
     assert alice.gets("show", number, "--platform", "lumi")["id"] == there
     done = alice.types("show", number, QSLURM_PLATFORM="lumi")
     assert (done.returncode, f"{number} bell" in done.stdout) == (0, True)

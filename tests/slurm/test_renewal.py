@@ -121,7 +121,10 @@ def test_a_center_that_may_not_renew_is_warned_and_a_token_by_hand_is_taken_up(
     operator(testbed, "token", "renewal", "--center", "snellius", "--stop")
     try:
         with agent_with(testbed, aged(testbed, left_s=3000, life="3600s")):
-            eventually(lambda: "do not renew the tokens of snellius" in alice.trouble(), "the agent to know")
+            eventually(
+                lambda: "Renewal is disabled for the tokens of snellius" in alice.trouble(),
+                "the agent to know",
+            )
             assert alice.types("agent", "status").returncode == 1
             assert "cannot renew the token" in (testbed.layout.folder / "log" / "agent.log").read_text()
             pid = testbed.pid("agent")

@@ -86,12 +86,16 @@ def connect(c2: Testbed, tokens: dict[str, str]) -> Iterator[Connect]:
     made: list[SlurmrestClient] = []
 
     def make(
-        version: str = "auto", center: str = "snellius", *, token: str = "", timeout_s: float = 30.0
+        version: str = "auto",
+        center: str = "snellius",
+        *,
+        token: str = "",
+        timeout_s: float = 30.0,
+        on_version: Callable[[str], None] | None = None,
     ) -> SlurmrestClient:
         given = Secret(token or tokens[center])
-        client = SlurmrestClient(
-            Endpoint(c2.rest_url, given, f"center_{center}", timeout_s), api_version=version
-        )
+        endpoint = Endpoint(c2.rest_url, given, f"center_{center}", timeout_s)
+        client = SlurmrestClient(endpoint, api_version=version, on_version=on_version)
         made.append(client)
         return client
 

@@ -79,7 +79,21 @@ def _numbers(file: Path, names: tuple[str, ...]) -> list[int]:
         lines = [line.split() for line in file.read_text().splitlines()]
     except (FileNotFoundError, ProcessLookupError):  # it has just ended
         return []
+    except PermissionError:
+        if _has_ended(file.parent):  # Linux refuses `io` of a zombie to all but root
+            return []
+        raise
     return [int(words[1]) for words in lines if words and words[0] in names]
+
+
+def _has_ended(process: Path) -> bool:
+    """Whether a process has given up its memory, and has no thread left that could go on."""
+    try:
+        return (
+            "VmSize:" not in (process / "status").read_text() and len(list((process / "task").iterdir())) < 2
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def of_process(pid: int) -> list[tuple[int, int, int]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from qslurm.c2.config.runtimes import RuntimesConfig
 from qslurm.runtimes.classical.limits import Use, excess, look, of_process
 
+NOBODY = 65534
 CONFIG = RuntimesConfig(memory_mb=100, processes=10, disk_mb=50)
 
 
@@ -48,6 +50,36 @@ def test_a_process_that_ends_meanwhile_counts_for_nothing(tmp_path: Path) -> Non
     process(tmp_path, "self", anonymous_kb=0, exact_kb=0, written=0)
     (tmp_path / "999").mkdir()
     assert look(1_000_000, tmp_path) == Use(processes=1)
+
+
+def test_a_process_that_has_ended_and_is_not_waited_for_counts_for_nothing() -> None:
+    """Linux shows the I/O of a zombie to root only, and who watches a cold runtime is not root."""
+    said, says = os.pipe()
+    watcher = os.fork()
+    if watcher == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            os.write(says, look_at_a_zombie().encode())
+        except BaseException as error:  # noqa: BLE001 - this process must not come back into pytest
+            os.write(says, repr(error).encode())
+        os._exit(0)
+    os.close(says)
+    with os.fdopen(said) as told:
+        assert told.read() == "1 process, no memory, nothing written"
+    os.waitpid(watcher, 0)
+
+
+def look_at_a_zombie() -> str:
+    with tempfile.TemporaryDirectory() as proc:
+        zombie = os.fork()
+        if zombie == 0:
+            os._exit(0)
+        os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
+        Path(proc, str(zombie)).symlink_to(f"/proc/{zombie}")
+        use = look(0, Path(proc))
+    return f"{use.processes} process, {use.memory or 'no'} memory, {use.written or 'nothing'} written"
 
 
 def test_a_process_tells_its_limits() -> None:
