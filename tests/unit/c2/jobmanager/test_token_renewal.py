@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from qslurm.c2.tokens.renewal_terms import Terms, write_terms
 from qslurm.c2.tokens.service import RenewalService
 from qslurm.tokens.claims import inspect
 from tests.unit.c2.jobmanager.conftest import Manager, Switch
+from tests.unit.c2.tokens.serving import serving
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,9 @@ def service(home: Path, manager: Manager, served: tuple[Switch, str], _keys: Key
     write_terms(config, "snellius", Terms(int(time.time()) + 86400 * 40))
     app: ASGIApp = make_app(msgspec.structs.replace(manager.config, tokens=config))
     served[0].app = app
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(32)
     answers = RenewalService(config, Renewals(config, user_prefix="center_", masters=[], keys=_keys))
-
-    def run() -> None:
-        while True:
-            try:
-                answers.next_of(listener)
-            except OSError:
-                return
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield path
-    listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
-    listener.close()
+    with serving(answers, path):
+        yield path
 
 
 def post(manager: Manager, token: str, data: bytes = b"") -> requests.Response:

@@ -29,6 +29,7 @@ from qslurm.errors import (
 from qslurm.protocol.token_renewal import LARGEST, ask
 from qslurm.tokens.secret import Secret
 from qslurm.wire.frames import NO_REQUEST, frame
+from tests.unit.c2.tokens.serving import serving
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -192,24 +193,9 @@ def test_times_as_operators_say_them() -> None:
 def served(office: Office, home: Path) -> Iterator[str]:
     """The service at a socket, for whoever runs this test."""
     path = str(home / "tokens.sock")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(8)
     service = RenewalService(msgspec.structs.replace(office.config, clients=()), office.renewals)
-
-    def run() -> None:
-        while True:
-            try:
-                service.next_of(listener)
-            except OSError:
-                return
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield path
-    listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
-    listener.close()
+    with serving(service, path):
+        yield path
 
 
 def test_the_job_manager_asks_by_a_socket_and_errors_arrive_as_what_they_are(

@@ -146,6 +146,16 @@ def numbered(number: int) -> str:
     return f"version 3.0; qubit[6] q; bit[6] b; {flips}b = measure q"
 
 
+def assert_in_order(shared: Running, job: int, source: str, *, executions: int, shots: int) -> None:
+    """The job's final result has the numbers of its circuits in their order, and all are accounted."""
+    shared.ask(hybrid_job(job, source, uid=UID))
+    status, out, _ = end(begin(shared, job))
+    assert (status, json.loads(out)) == (0, {"order": list(range(executions))})
+    task = shared.reader().task("a", job)
+    assert task is not None
+    assert (task.state, task.executions, task.shots) == ("finished", executions, shots)
+
+
 def test_many_circuits_come_back_in_order_however_many_they_are(shared: Running) -> None:
     source = f"""
 def execute(qi):
@@ -154,12 +164,7 @@ def execute(qi):
 def finalize(measurements):
     return {{"order": measurements[-1]}}
 """
-    shared.ask(hybrid_job(120, source, uid=UID))
-    status, out, _ = end(begin(shared, 120))
-    assert (status, json.loads(out)) == (0, {"order": list(range(50))})
-    task = shared.reader().task("a", 120)
-    assert task is not None
-    assert (task.state, task.executions, task.shots) == ("finished", 50, 150)
+    assert_in_order(shared, 120, source, executions=50, shots=150)
 
 
 def test_one_by_one_and_many_at_once_can_take_turns(shared: Running) -> None:
@@ -174,12 +179,7 @@ def execute(qi):
 def finalize(measurements):
     return {{"order": measurements[-1]}}
 """
-    shared.ask(hybrid_job(128, source, uid=UID))
-    status, out, _ = end(begin(shared, 128))
-    assert (status, json.loads(out)) == (0, {"order": list(range(40))})
-    task = shared.reader().task("a", 128)
-    assert task is not None
-    assert (task.state, task.executions, task.shots) == ("finished", 40, 80)
+    assert_in_order(shared, 128, source, executions=40, shots=80)
 
 
 def test_after_a_bad_circuit_among_many_nothing_is_left_under_way(shared: Running) -> None:
