@@ -155,7 +155,7 @@ def _serve(setup: Setup) -> None:
     from qslurm.runtimes.quantum.pool_process import temporary_folder
     from qslurm.system.child_process import end_with
     from qslurm.system.signals import signals_stop
-    from qslurm.wire.credentials import OwnConnection
+    from qslurm.wire.credentials import SameUser
 
     end_with(setup.parent)
     registry = TaskRegistry([BackendConfig(name=_BACKEND)], Store())
@@ -164,7 +164,7 @@ def _serve(setup: Setup) -> None:
     )  # who attaches to it reads why, if that was refused
     server = Server(
         registry,
-        OwnConnection(),
+        SameUser(),
         Limits(frozenset(), float("inf"), starts=_STARTS),
         context=zmq.Context(),
         folder=temporary_folder(),

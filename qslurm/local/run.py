@@ -125,10 +125,10 @@ class _Job:
         from qslurm.local.dispatcher import ANSWER_S, JOB
         from qslurm.protocol.dispatcher_client import DispatcherClient
         from qslurm.runtimes.classical.dispatcher_session import Session
-        from qslurm.wire.credentials import OwnConnection
+        from qslurm.wire.credentials import SameUser
 
         doors = iter([self._door])
-        client = DispatcherClient("of this run", identity=OwnConnection(), link=self._link)
+        client = DispatcherClient("of this run", identity=SameUser(), link=self._link)
         with self._explained():
             session = Session(
                 client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, door=lambda: next(doors, None)

@@ -27,7 +27,7 @@ from qslurm.protocol.messages import (
 from qslurm.wire import failures
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.credentials import Identity, Munge
-from qslurm.wire.unix_socket import awaited_unix
+from qslurm.wire.unix_socket import connect_unix_socket_by
 
 _SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, Reserve, Release)
 
@@ -49,7 +49,9 @@ class DispatcherClient:
         link: Callable[[float], BlockingConnection] | None = None,
     ) -> None:
         self._place = socket
-        self._connect = link or (lambda until: BlockingConnection(awaited_unix(socket, until), RUNTIME_LIMIT))
+        self._connect = link or (
+            lambda until: BlockingConnection(connect_unix_socket_by(socket, until), RUNTIME_LIMIT)
+        )
         self._timeout_s = timeout_s
         self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
         self._link: BlockingConnection | None = None

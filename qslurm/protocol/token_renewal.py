@@ -15,7 +15,7 @@ from qslurm.tokens.claims import LIMIT
 from qslurm.tokens.secret import Secret
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.failures import Failed, error_of
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 LARGEST = LIMIT + 4096
 """Bytes of a message."""
@@ -52,7 +52,7 @@ def ask(path: str, token: Secret, *, only_look: bool = False, patience_s: float 
     """
     until = time.monotonic() + patience_s
     try:
-        with BlockingConnection(connected_unix(path, patience_s), LARGEST) as connection:
+        with BlockingConnection(connect_unix_socket(path, patience_s), LARGEST) as connection:
             connection.send(msgspec.msgpack.encode(Ask(token.reveal(), only_look)), until)
             answer = _answers.decode(connection.receive(until)[1])
     except (OSError, EOFError, msgspec.DecodeError) as error:

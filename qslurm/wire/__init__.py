@@ -1,5 +1,5 @@
-"""How qslurm's own processes talk to each other, over Unix sockets and over TCP.
+"""How qslurm's own processes exchange messages, over Unix sockets and TCP.
 
-`frames` is what travels, `peer` who is at the other end, `failures` how an error travels; `blocking` waits for one
-frame after the other.
+`frames` is the format, `peer` and `credentials` authenticate, `failures` encodes errors. `blocking` is a client that
+waits for each reply, `server` serves many connections in a poll loop.
 """

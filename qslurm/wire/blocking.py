@@ -1,4 +1,4 @@
-"""A connection over which one waits for each frame, but never longer than until a given time (monotonic seconds)."""
+"""A connection for one frame after the other. Every wait has a deadline in monotonic seconds (`until`)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _READ = 1024 * 1024
 
 
 class BlockingConnection:
-    """Whatever goes wrong is an OSError: TimeoutError, FrameError, or what the connection itself says.
+    """A connected socket that sends and receives whole frames, with bodies of at most `limit` bytes.
 
-    Close it then: what comes late must not be taken for the answer to another request. `limit` bounds a frame's body.
+    All errors are OSError (TimeoutError, FrameError, …) or EOFError. Close the connection after one: a late reply must
+    not be taken for that of another request.
     """
 
     def __init__(self, connection: socket.socket, limit: int) -> None:
@@ -27,21 +28,21 @@ class BlockingConnection:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process has made it: a fork must not speak in its parent's place."""
+        """Whether this process made it: a forked child must not use its parent's connection."""
         return self._process == os.getpid()
 
     def fileno(self) -> int:
-        """For select: nothing is read beyond the frame that is received."""
+        """For select: `receive` reads nothing beyond the frame it returns."""
         return self._socket.fileno()
 
     def request(self, body: bytes, credential: bytes, until: float) -> bytes:
-        """Send a signed request: its answer's body."""
+        """Send a signed request and return the body of its reply."""
         self._number += 1
         self._send(signed_frame(self._number, body, credential), until)
-        number, answer = self.receive(until)
+        number, reply = self.receive(until)
         if number != self._number:
-            raise FrameError("it answers another request")
-        return answer
+            raise FrameError("reply to another request")
+        return reply
 
     def send(self, body: bytes, until: float, *, number: int = NO_REQUEST) -> None:
         """Send a frame."""
@@ -56,7 +57,7 @@ class BlockingConnection:
                 self._wait(select.POLLOUT, until)
 
     def receive(self, until: float) -> tuple[int, bytes]:
-        """The next frame's number and body; EOFError if the other side has hung up before one began."""
+        """The next frame's number and body; EOFError if the peer closed the connection between two frames."""
         self._wait(select.POLLIN, until)
         while (taken := self._frames.take()) is None:
             try:
@@ -65,30 +66,27 @@ class BlockingConnection:
                 self._wait(select.POLLIN, until)
                 continue
             if not data:
-                raise (
-                    ConnectionResetError("it closed the connection")
-                    if len(self._frames)
-                    else EOFError("it closed the connection")
-                )
+                closed = ConnectionResetError if len(self._frames) else EOFError
+                raise closed("connection closed by the peer")
             self._frames.feed(data)
         return taken
 
     def shutdown(self) -> None:
-        """End it for whoever waits for it in another thread."""
+        """End it, also for a thread that waits for it."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # it has ended
+            return  # already closed
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the socket."""
         self._socket.close()
 
     def _wait(self, events: int, until: float) -> None:
         poll = select.poll()
         poll.register(self._socket, events)
         if not poll.poll(max(0, round((until - time.monotonic()) * 1000))):
-            raise TimeoutError("it does not answer")
+            raise TimeoutError("no reply in time")
 
     def __enter__(self) -> BlockingConnection:
         return self

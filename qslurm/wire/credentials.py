@@ -1,69 +1,55 @@
-"""Who is asking? Three ways to know, chosen when a client or a dispatcher is made.
+"""Which user sent a message.
 
-On C2 it is MUNGE: the credential carries the SHA-256 of the message, so it proves this message only, and
-munged itself refuses to decode it a second time. A dispatcher that serves one user alone listens in a folder that
-nobody else can enter, or has been given its one connection (`qslurm run`), and needs no credential.
+On C2 MUNGE says so: a credential carries the SHA-256 of its message, so it proves this message only, and munged
+refuses to decode it twice. `qslurm run` hands its one connection to the dispatcher, which needs no credential.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from qslurm.errors import ConfigError, PermissionDeniedError
+from qslurm.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from qslurm.wire.munge import Libmunge
 
 LIFETIME_S = 60
-"""How long after it was made a credential is taken; also what is asked of munged as its time to live."""
+"""How long a credential is valid."""
 
 
 class Identity(Protocol):
-    """How senders prove who they are, and how that is checked."""
+    """How senders prove their user, and how that is checked."""
 
     instant: bool
-    """Whether `verify` never waits for anything."""
+    """Whether `verify` returns without waiting."""
 
     def sign(self, body: bytes) -> bytes:
-        """A credential of this process's user for this body."""
+        """A credential of this process's user for `body`."""
         ...
 
     def verify(self, credential: bytes, body: bytes) -> int:
-        """The uid of whoever made the credential for this body; PermissionDeniedError otherwise."""
+        """The uid of the user who made the credential; PermissionDeniedError if it is not valid for `body`."""
         ...
 
 
-class OwnConnection:
-    """Whoever has the connection is this process's user: it was inherited."""
+class SameUser:
+    """Every peer is this process's user: the connection was inherited, or no other user can reach the socket."""
 
     instant = True
 
-    def sign(self, body: bytes) -> bytes:  # noqa: ARG002 - the connection says who it is
-        """Nothing."""
+    def sign(self, body: bytes) -> bytes:  # noqa: ARG002 - none is needed
+        """An empty credential."""
         return b""
 
-    def verify(self, credential: bytes, body: bytes) -> int:  # noqa: ARG002 - the connection says who it is
-        """The own uid."""
+    def verify(self, credential: bytes, body: bytes) -> int:  # noqa: ARG002 - none is needed
+        """The uid of this process."""
         return os.getuid()
 
 
-class OwnFolder(OwnConnection):
-    """Whoever can reach the socket is this process's user: its folder is that user's and closed to others."""
-
-    def __init__(self, folder: Path) -> None:
-        facts = folder.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-            raise ConfigError(
-                f"{folder} must be a folder of this user's that others can't enter (mode 0700)."
-            )
-
-
 class Munge:
-    """MUNGE; `socket` is munged's ("" for its default)."""
+    """MUNGE. `socket` is the path of munged's socket; "" means its default."""
 
     instant = False
 
@@ -72,13 +58,14 @@ class Munge:
         self._timeout_s = timeout_s
 
     def sign(self, body: bytes) -> bytes:
-        """A credential that proves the user and the body; UnreachableError if munged gives none."""
+        """A credential for the user and the body; UnreachableError if munged does not answer."""
         return self._munged().encode(_digest(body), ttl_s=LIFETIME_S)
 
     def verify(self, credential: bytes, body: bytes) -> int:
-        """The sender's uid, if the credential is fresh, not used before, and made for this very body.
+        """The sender's uid.
 
-        UnreachableError if munged does not answer.
+        PermissionDeniedError if the credential is too old, was used before, or is for another body; UnreachableError if
+        munged does not answer.
         """
         if not credential.startswith(b"MUNGE:"):
             raise PermissionDeniedError("The message came without a MUNGE credential.")
@@ -92,7 +79,7 @@ class Munge:
         return decoded.uid
 
     def _munged(self) -> Libmunge:
-        from qslurm.wire.munge import Libmunge  # ctypes, which who needs no credential does without
+        from qslurm.wire.munge import Libmunge  # loads ctypes
 
         return Libmunge(self._socket, timeout_s=self._timeout_s)
 

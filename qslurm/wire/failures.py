@@ -1,4 +1,4 @@
-"""An error as it travels: its kind, which names a class of qslurm.errors, and what it says."""
+"""Errors in messages: `kind` names the class of qslurm.errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qslurm.errors import QslurmError, RefusedError
 
 
 class Failed(msgspec.Struct, tag="error"):
-    """A request ended in an error."""
+    """The reply to a request that failed."""
 
     kind: str
     message: str
@@ -25,13 +25,13 @@ _ERRORS: dict[str, type[QslurmError]] = {
 
 
 def failure(error: QslurmError) -> Failed:
-    """An error as it travels."""
+    """The message for an error."""
     number = error.slurm_error if isinstance(error, RefusedError) else 0
     return Failed(error.kind, error.message, error.hint, number)
 
 
 def error_of(failed: Failed) -> QslurmError:
-    """The error that was sent; plain QslurmError for a kind that is unknown here."""
+    """The error of a message; a plain QslurmError if its kind is unknown."""
     error = _ERRORS.get(failed.kind, QslurmError)(failed.message, hint=failed.hint)
     if isinstance(error, RefusedError):
         error.slurm_error = failed.slurm_error

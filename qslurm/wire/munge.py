@@ -1,4 +1,4 @@
-"""MUNGE, by libmunge: who made a credential, and for which bytes."""
+"""MUNGE credentials, by libmunge."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qslurm.errors import PermissionDeniedError, UnreachableError
 _LIBRARY = "libmunge.so.2"
 _TTL, _ENCODE_TIME, _DECODE_TIME, _SOCKET = 4, 6, 7, 8  # munge_opt of munge.h
 _SUCCESS = 0
-_AWAY = {1, 5, 6, 7}  # munge_err: SNAFU, NO_MEMORY, SOCKET, TIMEOUT
+_UNAVAILABLE = {1, 5, 6, 7}  # munge_err: SNAFU, NO_MEMORY, SOCKET, TIMEOUT
 
 T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    """What a credential says: the uid of its maker, its payload, and for how many seconds it has been there."""
+    """A decoded credential: the uid of the user who made it, its payload, and its age."""
 
     uid: int
     payload: bytes
@@ -27,19 +27,19 @@ class Decoded(NamedTuple):
 
 
 class Libmunge:
-    """munged at a socket ("" for its default). libmunge tries for many seconds; who calls waits `timeout_s` at most."""
+    """munged at a socket ("" for its default). libmunge retries for seconds; a call here ends after `timeout_s`."""
 
     def __init__(self, socket: str, *, timeout_s: float) -> None:
         self._socket = socket
         self._timeout_s = timeout_s
 
     def encode(self, payload: bytes, *, ttl_s: int) -> bytes:
-        """A credential of this process's user for these bytes; UnreachableError if munged gives none."""
-        return self._in_time(lambda library: self._encode(library, payload, ttl_s))
+        """A credential of this process's user for `payload`; UnreachableError if munged does not answer."""
+        return self._with_timeout(lambda library: self._encode(library, payload, ttl_s))
 
     def decode(self, credential: bytes) -> Decoded:
-        """What a credential says; PermissionDeniedError if it is not good (any more), or was used before."""
-        return self._in_time(lambda library: self._decode(library, credential))
+        """The content of a credential; PermissionDeniedError if it is invalid, expired or was decoded before."""
+        return self._with_timeout(lambda library: self._decode(library, credential))
 
     def _encode(self, library: ctypes.CDLL, payload: bytes, ttl_s: int) -> bytes:
         context, credential = self._context(library), ctypes.c_void_p()
@@ -71,7 +71,7 @@ class Libmunge:
             )
             if error != _SUCCESS:
                 why = _reason(library, context, error)
-                if error in _AWAY:
+                if error in _UNAVAILABLE:
                     raise UnreachableError(f"munged did not answer: {why}.", hint="Is munged in good health?")
                 raise PermissionDeniedError(f"The MUNGE credential was refused: {why}.")
             library.munge_ctx_get(context, _ENCODE_TIME, ctypes.byref(made))
@@ -84,35 +84,35 @@ class Libmunge:
     def _context(self, library: ctypes.CDLL) -> ctypes.c_void_p:
         context = ctypes.c_void_p(library.munge_ctx_create())
         if not context:
-            raise UnreachableError("There is no memory for a MUNGE credential.")
+            raise UnreachableError("Out of memory for a MUNGE credential.")
         if self._socket:
             library.munge_ctx_set(context, _SOCKET, ctypes.c_char_p(self._socket.encode()))
         return context
 
-    def _in_time(self, call: Callable[[ctypes.CDLL], T]) -> T:
-        found: list[T] = []
-        failed: list[Exception] = []
+    def _with_timeout(self, call: Callable[[ctypes.CDLL], T]) -> T:
+        results: list[T] = []
+        errors: list[Exception] = []
         library = _load()
 
         def run() -> None:
             try:
-                found.append(call(library))
-            except Exception as error:  # noqa: BLE001 -- raised again by who waits
-                failed.append(error)
+                results.append(call(library))
+            except Exception as error:  # noqa: BLE001 -- raised again below
+                errors.append(error)
 
         thread = threading.Thread(target=run, name="munge", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
-            raise UnreachableError("No thread can be started to ask munged.") from error
+            raise UnreachableError("Cannot start a thread for munged.") from error
         thread.join(self._timeout_s)
-        if failed:
-            raise failed[0]
-        if not found:
+        if errors:
+            raise errors[0]
+        if not results:
             raise UnreachableError(
                 f"munged did not answer within {self._timeout_s:g} s.", hint="Is munged in good health?"
             )
-        return found[0]
+        return results[0]
 
 
 @cache
@@ -133,5 +133,5 @@ def _load() -> ctypes.CDLL:
 
 
 def _reason(library: ctypes.CDLL, context: ctypes.c_void_p, error: int) -> str:
-    said = library.munge_ctx_strerror(context) or library.munge_strerror(error) or b"unknown error"
-    return str(said.decode(errors="replace").rstrip("."))
+    text = library.munge_ctx_strerror(context) or library.munge_strerror(error) or b"unknown error"
+    return str(text.decode(errors="replace").rstrip("."))

@@ -1,4 +1,4 @@
-"""The process at the other end of a Unix socket, as the kernel knows it."""
+"""The process at the other end of a Unix socket, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _SO_PEERPIDFD = 77  # Linux 6.5
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The uid of the process that made a connection over a Unix socket."""
+    """The uid of the process at the other end of a Unix socket."""
     return _credentials(connection)[1]
 
 
 class Peer:
-    """The process that made a connection over a Unix socket. It may end at any moment, and its number be another's."""
+    """The process that connected to a Unix socket. A pidfd guards against its pid being reused after it has ended."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.pid, self.uid, _ = _credentials(connection)
         self._job: int | None = None
-        self._pidfd = _pin(connection, self.pid)
+        self._pidfd = _pidfd(connection, self.pid)
 
     def job(self) -> int | None:
-        """Its Slurm job; None if it is in none, or had ended before this was asked for the first time."""
+        """Its Slurm job; None if it is in none, or had ended before the first call."""
         if self._pidfd is not None:
             job = job_of(self.pid)
             self._job = job if self.is_alive() else None
@@ -35,30 +35,30 @@ class Peer:
         return self._job
 
     def is_alive(self) -> bool:
-        """Whether it has not ended, as far as it is still watched."""
+        """Whether it has not ended; False after `close`."""
         if self._pidfd is None:
             return False
-        watch = select.poll()
-        watch.register(self._pidfd, select.POLLIN)
-        return not watch.poll(0)
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
-        """Watch it no more; what is known of it stays."""
+        """Close the pidfd. Its uid and job stay known."""
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int, int]:
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(found)
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(data)
     return pid, uid, gid
 
 
-def _pin(connection: socket.socket, pid: int) -> int | None:
+def _pidfd(connection: socket.socket, pid: int) -> int | None:
     try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:  # an older kernel, or it has ended
+    except OSError:  # an older kernel, or the process has ended
         pass
     try:
         return os.pidfd_open(pid) if pid > 0 else None

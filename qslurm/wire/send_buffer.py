@@ -1,4 +1,4 @@
-"""Bytes for a connection that it has not taken yet."""
+"""Bytes that a non-blocking socket has not taken yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class SendBuffer:
-    """What is still to be sent over a connection that does not block, in order; `size` is how many bytes that are."""
+    """The unsent bytes of a connection, in order; `size` is their number."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.size = 0
@@ -18,17 +18,17 @@ class SendBuffer:
         return self.size > 0
 
     def send(self, data: bytes) -> None:
-        """Send, and keep what is not taken at once. OSError if the connection is broken."""
+        """Send `data`, and keep what the socket does not take. OSError if the connection is broken."""
         if not data:
             return
-        waits = bool(self)
+        was_empty = not self
         self._pieces.append(memoryview(data))
         self.size += len(data)
-        if not waits:  # or else the connection tells when it takes more
+        if was_empty:  # otherwise the caller flushes when the socket is writable
             self.flush()
 
     def flush(self) -> None:
-        """Send what is taken now. OSError if the connection is broken."""
+        """Send what the socket takes now. OSError if the connection is broken."""
         while self._pieces:
             try:
                 sent = self._connection.send(self._pieces[0])

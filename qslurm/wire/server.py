@@ -1,9 +1,9 @@
-"""Serves connections from somebody else's poll loop: one thread, nothing blocks.
+"""A server for one thread with a poll loop. No call blocks.
 
-Everything that others can make this process keep is counted and bounded: bytes, frames, requests, connections and
-time, for each connection and for each owner of connections. Who has too much under way is not read from until it is
-less; who breaks a rule is disconnected. Over a Unix socket the owner is the user at the other end. Over TLS nobody
-knows who has come before `identify`, and until then little is taken from them (handshake_limits.py).
+Everything that peers can make this process keep is bounded (server_limits.py): bytes, frames, requests, connections and
+time, per connection and per owner. A connection whose owner has too much unfinished is not read until that is less; one
+that violates the protocol is closed. Over a Unix socket the owner is the user at the other end. Over TLS a connection
+has no owner until `identify`.
 """
 
 from __future__ import annotations
@@ -19,50 +19,46 @@ from qslurm.system.event_log import EventLog
 from qslurm.wire.accept import AcceptSocket
 from qslurm.wire.connection import Address, Connection
 from qslurm.wire.frames import NO_REQUEST, FrameError, FrameReader, frame
-from qslurm.wire.handshake_limits import STRANGERS_BYTES, HandshakeLimits
-from qslurm.wire.limits import Limits, Owner
 from qslurm.wire.peer import Peer
 from qslurm.wire.send_buffer import SendBuffer
+from qslurm.wire.server_limits import Owner, PendingHandshakes, ServerLimits
 from qslurm.wire.tls import ServerTls
 
 log = EventLog(__name__)
 
-HELLO_LIMIT = 256
-"""Bytes of a body from somebody of whom nobody knows yet who it is."""
-
 _READ = 256 * 1024
-_AT_ONCE = 16  # frames of one owner in one round
-_DEAD_MS = 10_000  # what a TCP peer does not acknowledge for so long ends its connection
+_MOST_PER_ROUND = 16  # frames of one owner
+_TCP_USER_TIMEOUT_MS = 10_000
 
 
 class Server:
-    """Poll `fileno`, and `receive` when something is there or `waiting` is true; `check` from time to time.
+    """Poll `fileno`; call `receive` when it is readable or `has_buffered` is true, and `check` when that asks for it.
 
-    Users (uids) who are `exempt` are bounded at each connection only. With `tls`, or if it `has_strangers`, connections
-    are strangers' until they are identified. `gone` is called with a connection that has ended. Times are the clock's
-    seconds.
+    Limits per owner do not hold for `exempt` uids. With `tls` or `expects_hello`, connections have no owner until the
+    caller has read their hello and calls `identify`. `on_close` is called with each connection that was closed. Times
+    are the clock's seconds.
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ServerLimits,
         *,
         exempt: frozenset[int] = frozenset(),
         tls: ssl.SSLContext | None = None,
-        has_strangers: bool = False,
-        gone: Callable[[Connection], None] = lambda _: None,
+        expects_hello: bool = False,
+        on_close: Callable[[Connection], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._exempt = exempt
         self._tls = tls
-        self._has_strangers = has_strangers or tls is not None
-        self._gone = gone
+        self._expects_hello = expects_hello or tls is not None
+        self._on_close = on_close
         self._clock = clock
         self._listener: AcceptSocket | None = None
         self._connections: dict[int, Connection] = {}  # by descriptor
         self._owners: dict[object, Owner[Connection]] = {}
-        self._strangers: HandshakeLimits[Connection] = HandshakeLimits(clock)
+        self._pending: PendingHandshakes[Connection] = PendingHandshakes(limits.handshake, clock)
         self._buffered: dict[Connection, None] = {}  # may have a whole frame, in order
         self._unfinished: set[Connection] = set()
         self._epoll = select.epoll()
@@ -72,29 +68,26 @@ class Server:
         return self._epoll.fileno()
 
     def listen(self, listening: socket.socket) -> None:
-        """Take connections of this socket, which is closed with the server."""
+        """Accept connections on this socket, which `close` closes."""
         listening.setblocking(False)
         self._listener = AcceptSocket(listening, self._epoll, self._clock)
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is something to take that `fileno` does not tell of."""
+    def has_buffered(self) -> bool:
+        """Whether a whole frame may be buffered, which polling does not show."""
         return bool(self._buffered)
 
     def receive(self, most: int) -> Iterator[tuple[Address, bytes]]:
-        """Bodies that have come, each with the address of its answer.
-
-        One of each connection at a time, so that nobody has to wait for somebody else's many.
-        """
+        """At most `most` bodies, each with the address for its reply, one of each connection in turn."""
         for descriptor, events in self._epoll.poll(0):
             if self._listener is not None and descriptor == self._listener.descriptor:
-                for taken, address in self._listener.come():
-                    self._welcome(taken, address)
+                for accepted, address in self._listener.accept():
+                    self._accept(accepted, address)
                 continue
             connection = self._connections.get(descriptor)
             if connection is not None and events & select.EPOLLOUT:
                 self._send(connection)
-            if connection is not None and events & ~select.EPOLLOUT and not connection.is_gone:
+            if connection is not None and events & ~select.EPOLLOUT and not connection.is_closed:
                 self._read(connection)
         taken_of: Counter[object] = Counter()
         for connection in list(self._buffered):
@@ -103,7 +96,7 @@ class Server:
             if connection not in self._buffered:
                 continue
             owner = connection.owner
-            if owner is not None and taken_of[owner.name] >= _AT_ONCE and not owner.exempt:
+            if owner is not None and taken_of[owner.name] >= _MOST_PER_ROUND and not owner.exempt:
                 continue
             found = self._take(connection)
             if found is not None:
@@ -113,114 +106,116 @@ class Server:
                 yield Address(connection, found[0]), found[1]
 
     def send(self, address: Address, body: bytes, *, final: bool = True) -> None:
-        """Answer, if the connection is still there; what is not `final` leaves the request open."""
+        """Reply, if the connection is open. After a reply that is not `final` the request stays unanswered."""
         connection, number = address
-        if connection.is_gone:
+        if connection.is_closed:
             return
         if final and number != NO_REQUEST:
             connection.unanswered = max(0, connection.unanswered - 1)
         data = frame(number, body)
         self._send(connection, data if connection.tls is None else connection.tls.encrypt(data))
 
-    def run_callbacks(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
-        """Send a frame with descriptors over a Unix socket; False if it is not taken at once, and it has been ended."""
+    def send_descriptors(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
+        """Send a frame with descriptors over a Unix socket. Closes the connection and returns False if it can't be sent
+        at once.
+        """
         data = frame(NO_REQUEST, body)
         try:
             if not connection.unsent and socket.send_fds(connection.socket, [data], descriptors) == len(data):
                 return True
         except OSError as error:
-            log.debug("descriptors are not taken", why=str(error))
+            log.debug("cannot send descriptors", why=str(error))
         self.end(connection)
         return False
 
     def identify(self, connection: Connection, name: object) -> bool:
-        """It is known now whose connection that is; False if they have too many, and it has been ended."""
-        self._strangers.remove(connection)
-        return connection.owner is not None or self._belongs(connection, name)
+        """Set the owner of a connection. Closes it and returns False if the owner has too many."""
+        self._pending.remove(connection)
+        return connection.owner is not None or self._set_owner(connection, name)
 
     def check(self, now: float) -> float:
-        """End what takes too long; the answer is when to check again."""
-        for connection in self._strangers.overdue(now):
-            self.end(connection, "does not show who it is")
-        while (patient := self._strangers.next_patient()) is not None:
-            self._watch(patient)
-        least = self._limits.unfinished_s
-        begun = [(one.since, one) for one in self._unfinished if one.since is not None]
+        """Close connections whose time is over. Returns when to call this next."""
+        for connection in self._pending.expired(now):
+            self.end(connection, "authentication timeout")
+        while (resumed := self._pending.resume()) is not None:
+            self._watch(resumed)
+        timeout_s = self._limits.unfinished_s
+        begun = [(one.unfinished_since, one) for one in self._unfinished if one.unfinished_since is not None]
         for since, connection in begun:
-            if now - since > least:
+            if now - since > timeout_s:
                 self.end(connection, "timeout")
-        first = min((since for since, one in begun if not one.is_gone), default=float("inf"))
-        again = float("inf") if self._listener is None else self._listener.look(now)
-        return min(first + least, again, self._strangers.next_event(now))
+        first = min((since for since, one in begun if not one.is_closed), default=float("inf"))
+        resume_at = float("inf") if self._listener is None else self._listener.resume(now)
+        return min(first + timeout_s, resume_at, self._pending.next_check(now))
 
     def end(self, connection: Connection, why: str = "") -> None:
-        """Disconnect; what was sent is sent as far as it is taken at once."""
-        if connection.is_gone:
+        """Close a connection, and log `why`. Unsent bytes are dropped."""
+        if connection.is_closed:
             return
         owner = connection.owner
         if why and owner is not None:
             owner.warn(why)
         elif why:
-            log.debug("connection ended", address=connection.host, why=why)
+            log.debug("connection closed", address=connection.host, why=why)
         del self._connections[connection.socket.fileno()]
         self._buffered.pop(connection, None)
         self._unfinished.discard(connection)
-        self._strangers.remove(connection)
+        self._pending.remove(connection)
         if owner is not None:
             owner.paused.discard(connection)
             self._count(connection, 0)
             owner.unsent -= connection.unsent_counted
-            self._forsake(owner)
+            self._release(owner)
         self._epoll.unregister(connection.socket)
         if connection.peer is not None:
             connection.peer.close()
         connection.socket.close()
-        self._gone(connection)
+        self._on_close(connection)
 
     def close(self) -> None:
-        """Take nothing more; what has been answered is sent as far as it is taken at once."""
+        """Close the listening socket and all connections."""
         for connection in list(self._connections.values()):
             self.end(connection)
         self._epoll.close()
         if self._listener is not None:
             self._listener.close()
 
-    # --- who comes -----------------------------------------------------------------------------------
+    # --- new connections -----------------------------------------------------------------------------
 
-    def welcome(self, taken: socket.socket, *, hurried: bool = True) -> None:
-        """Take what comes over this connection to a Unix socket; who is `hurried` has to say something soon."""
-        connection = self._made(taken, limit=self._limits.body)
-        peer = connection.peer = Peer(taken)
-        if self._belongs(connection, peer.uid) and hurried:
-            connection.since = self._clock()
+    def add(self, accepted: socket.socket, *, may_be_silent: bool = False) -> None:
+        """Serve a connected Unix socket. Unless it `may_be_silent`, its first frame has a timeout."""
+        connection = self._register(accepted, limit=self._limits.body)
+        peer = connection.peer = Peer(accepted)
+        if self._set_owner(connection, peer.uid) and not may_be_silent:
+            connection.unfinished_since = self._clock()
             self._unfinished.add(connection)
 
-    def _welcome(self, taken: socket.socket, address: tuple[str, int] | str) -> None:
-        if not self._has_strangers:
-            self.welcome(taken)
+    def _accept(self, accepted: socket.socket, address: tuple[str, int] | str) -> None:
+        if not self._expects_hello:
+            self.add(accepted)
             return
-        connection = self._made(taken, limit=HELLO_LIMIT)
-        if taken.family == socket.AF_UNIX:
-            connection.peer = Peer(taken)
+        connection = self._register(accepted, limit=self._limits.handshake.body)
+        if accepted.family == socket.AF_UNIX:
+            connection.peer = Peer(accepted)
             connection.host = f"uid {connection.peer.uid}"
         else:
-            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
             connection.host = address[0]
         if self._tls is not None:
             connection.tls = ServerTls(self._tls)
-        while (oldest := self._strangers.in_the_way(connection.host)) is not None:
-            self.end(oldest, "gives way: there are too many strangers")
-        self._strangers.add(connection)
+        while (oldest := self._pending.to_evict(connection.host)) is not None:
+            self.end(oldest, "too many unauthenticated connections")
+        self._pending.add(connection)
 
-    def _made(self, taken: socket.socket, limit: int) -> Connection:
-        taken.setblocking(False)
-        connection = Connection(taken, FrameReader(limit), SendBuffer(taken), None)
-        self._connections[taken.fileno()] = connection
-        self._epoll.register(taken, connection.events)
+    def _register(self, accepted: socket.socket, limit: int) -> Connection:
+        accepted.setblocking(False)
+        connection = Connection(accepted, FrameReader(limit), SendBuffer(accepted), None)
+        self._connections[accepted.fileno()] = connection
+        self._epoll.register(accepted, connection.events)
         return connection
 
-    def _belongs(self, connection: Connection, name: object) -> bool:
+    def _set_owner(self, connection: Connection, name: object) -> bool:
         owner = self._owners.get(name)
         if owner is None:
             owner = self._owners[name] = Owner(name, self._limits, exempt=name in self._exempt)
@@ -234,19 +229,19 @@ class Server:
         self._count(connection, len(connection.frames))
         return True
 
-    def _forsake(self, owner: Owner[Connection]) -> None:
+    def _release(self, owner: Owner[Connection]) -> None:
         owner.connections -= 1
         if not owner.connections:
             del self._owners[owner.name]
 
-    # --- what comes ----------------------------------------------------------------------------------
+    # --- receiving -----------------------------------------------------------------------------------
 
     def _read(self, connection: Connection) -> None:
-        is_stranger = connection.owner is None
+        is_pending = connection.owner is None
         if connection.owner is not None and connection.owner.has_too_much_unread:
             self._watch(connection)
             return
-        if is_stranger and connection.tls is not None and not self._strangers.may_compute(connection):
+        if is_pending and connection.tls is not None and not self._pending.may_continue(connection):
             self._watch(connection)
             return
         try:
@@ -264,21 +259,21 @@ class Server:
             except ssl.SSLError as error:
                 self.end(connection, f"TLS: {error.reason}")
                 return
-            if is_stranger and connection.tls.came > STRANGERS_BYTES:
+            if is_pending and connection.tls.received > self._limits.handshake.received:
                 self.end(connection, "too much data before authentication")
                 return
             self._send(connection, answer)
-        if data and not connection.is_gone:
+        if data and not connection.is_closed:
             connection.frames.feed(data)
             self._count(connection, len(connection.frames))
             self._buffered[connection] = None
             self._watch(connection)
 
     def _take(self, connection: Connection) -> tuple[int, bytes] | None:
-        """The next frame of a connection that may have one."""
+        """The next frame of a buffered connection; None if it is not complete."""
         del self._buffered[connection]
-        if not connection.may_speak:
-            self._watch(connection)  # it comes again when it may
+        if not connection.may_request:
+            self._watch(connection)  # `_send` buffers it again
             return None
         try:
             found = connection.frames.take()
@@ -286,23 +281,23 @@ class Server:
             self.end(connection, str(error))
             return None
         if found is not None and connection.owner is not None and found[0] == NO_REQUEST:
-            self.end(connection, "sends a frame that is no request")
+            self.end(connection, "frame without a request number")
             return None
         if found is not None:
             connection.unanswered += connection.owner is not None
-            connection.since = None
+            connection.unfinished_since = None
             if len(connection.frames):
-                self._buffered[connection] = None  # behind the others
+                self._buffered[connection] = None  # after the other connections
         if found is not None and not len(connection.frames):
             self._unfinished.discard(connection)
-        elif connection.since is None:
-            connection.since = self._clock()
+        elif connection.unfinished_since is None:
+            connection.unfinished_since = self._clock()
             self._unfinished.add(connection)
         self._count(connection, len(connection.frames))
         return found
 
     def _count(self, connection: Connection, unread: int) -> None:
-        """So much of what it has sent is not complete; others of the same owner may go on when that is less."""
+        """Set how many bytes of a connection are unread, and resume its owner's paused connections if that is few."""
         owner = connection.owner
         if owner is None:
             return
@@ -312,12 +307,12 @@ class Server:
             for one in list(owner.paused):
                 self._watch(one)
 
-    # --- what goes -----------------------------------------------------------------------------------
+    # --- sending -------------------------------------------------------------------------------------
 
     def _send(self, connection: Connection, data: bytes = b"") -> None:
-        """Send this, and what is there from before."""
+        """Send `data`, after what is unsent."""
         unsent, owner = connection.unsent, connection.owner
-        if data and unsent and owner is not None and not owner.may_leave_unsent(len(data)):
+        if data and unsent and owner is not None and not owner.may_buffer(len(data)):
             self.end(connection, "send buffer full")
             return
         try:
@@ -331,13 +326,13 @@ class Server:
         if owner is not None:
             owner.unsent += unsent.size - connection.unsent_counted
             connection.unsent_counted = unsent.size
-        if connection.may_speak and len(connection.frames):
+        if connection.may_request and len(connection.frames):
             self._buffered[connection] = None
         self._watch(connection)
 
     def _watch(self, connection: Connection) -> None:
-        """Read from whom we want to hear, write to whom there is something to say."""
-        if connection.is_gone:
+        """Tell epoll whether to read from a connection and whether to write to it."""
+        if connection.is_closed:
             return
         owner = connection.owner
         has_room = owner is None or not owner.has_too_much_unread
@@ -345,7 +340,7 @@ class Server:
             owner.paused.add(connection)
         elif owner is not None:
             owner.paused.discard(connection)
-        reads = has_room and connection.may_speak and not self._strangers.is_patient(connection)
+        reads = has_room and connection.may_request and not self._pending.is_paused(connection)
         events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if connection.unsent else 0)
         if events != connection.events:
             connection.events = events

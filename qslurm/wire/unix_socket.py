@@ -1,4 +1,4 @@
-"""Connecting to Unix sockets, and listening at them. Anybody of the host may connect; the kernel says who does."""
+"""Connecting to Unix sockets, and listening on them."""
 
 from __future__ import annotations
 
@@ -12,56 +12,59 @@ from pathlib import Path
 
 from qslurm.errors import ConfigError, UnreachableError
 
-_AGAIN_S = 0.02  # between two looks whether somebody listens
+_RETRY_S = 0.02
 
 
-def connected_unix(path: str, timeout_s: float) -> socket.socket:
-    """A connection to a Unix socket, for which it waits its turn: with Python's time limit connect(2) would not wait
-    when many come at once, and fail with EAGAIN (unix(7)). OSError if it can't be had.
+def connect_unix_socket(path: str, timeout_s: float) -> socket.socket:
+    """A connection to a Unix socket; OSError if it fails or takes longer than `timeout_s`.
+
+    SO_SNDTIMEO instead of `settimeout`, because a non-blocking connect(2) fails with EAGAIN when the backlog is full
+    (unix(7)).
     """
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(timeout_s), 0))
-        link.connect(path)
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(timeout_s), 0)
+        )
+        connection.connect(path)
     except BaseException:
-        link.close()
+        connection.close()
         raise
-    link.settimeout(timeout_s)
-    return link
+    connection.settimeout(timeout_s)
+    return connection
 
 
-def awaited_unix(path: str, until: float) -> socket.socket:
-    """A connection to a Unix socket, at which somebody may listen only now; OSError if nobody does by then (monotonic
-    seconds).
-    """
+def connect_unix_socket_by(path: str, until: float) -> socket.socket:
+    """A connection to a Unix socket that may not exist yet; OSError if there is none by `until` (monotonic seconds)."""
     while True:
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            link.settimeout(max(0.001, until - time.monotonic()))
-            link.connect(path)
+            connection.settimeout(max(0.001, until - time.monotonic()))
+            connection.connect(path)
         except OSError:
-            link.close()
-            if time.monotonic() + _AGAIN_S >= until:
+            connection.close()
+            if time.monotonic() + _RETRY_S >= until:
                 raise
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
         else:
-            return link
+            return connection
 
 
 def listen_unix(path: Path, *, service: str, setting: str, backlog: int = 64) -> socket.socket:
-    """A listening socket, in the place of one whose process was killed: of this `service`, where `setting` says.
+    """A listening socket, which any user may connect to. Replaces the socket of a process that was killed.
 
-    ConfigError if the path is something else, UnreachableError if it can't be had or another process listens there.
+    ConfigError if the path is something else, UnreachableError if it can't be made or another process listens there.
+    `service` and `setting` are for these messages.
     """
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
         raise ConfigError(f"{path} exists and is not a socket.", hint=f"Check {setting}.")
-    if _is_listened_at(path):
+    if _has_listener(path):
         raise UnreachableError(f"Another {service} is listening on {path}.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
         listener.bind(str(path))
-        path.chmod(0o666)  # who may do what is decided by who they are
+        path.chmod(0o666)  # SO_PEERCRED or a credential decides what a user may do
         listener.listen(backlog)
     except OSError as error:
         listener.close()
@@ -72,13 +75,13 @@ def listen_unix(path: Path, *, service: str, setting: str, backlog: int = 64) ->
     return listener
 
 
-def _is_listened_at(path: Path) -> bool:
+def _has_listener(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(str(path))
         except BlockingIOError:
-            return True  # by somebody whose backlog is full
+            return True  # its backlog is full
         except OSError:
             return False
         return True

@@ -15,11 +15,11 @@ from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Attach
 from qslurm.runtimes.lanes.client import door_of
 from qslurm.wire.frames import frame, signed_frame
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 
 def connection(path: str) -> socket.socket:
-    return connected_unix(path, 5)
+    return connect_unix_socket(path, 5)
 
 
 def again_and_again(path: str, attack: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from qslurm.c1.connection.agent_messages import (
 from qslurm.errors import UnreachableError
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.failures import Failed, error_of
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import AgentSettings
@@ -92,7 +92,7 @@ class AgentSocket:
     def _connected(self) -> BlockingConnection:
         if self._link is None:
             if self._by_socket:
-                made = connected_unix(self._settings.socket, self._timeout_s)
+                made = connect_unix_socket(self._settings.socket, self._timeout_s)
             else:
                 from qslurm.c1.connection.agent_address import parse_address
                 from qslurm.wire.credentials import Munge

@@ -22,7 +22,7 @@ from qslurm.protocol.session_frames import (
 )
 from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
 from qslurm.wire.peer import peer_uid
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 CONNECT_S = 10.0
 """Time-out in seconds of connecting, the handshake, and the answer to Hello."""
@@ -110,7 +110,7 @@ def connect_unix(path: str) -> socket.socket:
     """A connection to who holds a session on this host; PermissionError if that is another user."""
     import os
 
-    link = connected_unix(path, CONNECT_S)
+    link = connect_unix_socket(path, CONNECT_S)
     if peer_uid(link) not in {0, os.getuid()}:
         link.close()
         raise PermissionError(f"{path} belongs to another user")

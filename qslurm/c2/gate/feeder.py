@@ -26,7 +26,7 @@ from qslurm.errors import QslurmError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Wanted, wanted
 from qslurm.slurm.job_table import JobTable
 from qslurm.wire.blocking import BlockingConnection
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 RETRY_S = 1.0
 """Between two tries to reach the job manager."""
@@ -100,7 +100,7 @@ class Feeder:
         while not self._stopping:
             try:
                 with (
-                    BlockingConnection(connected_unix(self._path, SEND_S), LARGEST) as link,
+                    BlockingConnection(connect_unix_socket(self._path, SEND_S), LARGEST) as link,
                     closing(gate_notifier.listen(self._state)) as notified,
                 ):
                     self._say("connected to the job manager", socket=self._path)

@@ -19,7 +19,7 @@ from qslurm.protocol.messages import Conclude, Execute, Executed, Message
 from qslurm.runtimes.lanes.service import fits_lane
 from qslurm.runtimes.lanes.shared_memory import Lane
 from qslurm.wire.frames import OVERHEAD, FrameReader, frame
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 
 DOOR_LIMIT = 64 * 1024
 """Bytes of what is said at the door; a larger final result goes by the dispatcher's other socket."""
@@ -51,7 +51,7 @@ def knock(dispatcher_socket: str) -> socket.socket | None:
     """A connection to the dispatcher's door; None if it has none: then there are no lanes."""
     try:
         # others may keep it from its turn, but not for long: it can do without a lane
-        return connected_unix(door_of(dispatcher_socket), 1.0)
+        return connect_unix_socket(door_of(dispatcher_socket), 1.0)
     except OSError:
         return None
 

@@ -1,7 +1,7 @@
 """Where job steps wait to be given a lane: a Unix socket, over which descriptors can be passed.
 
 Who has not shown yet whose step it is, is bounded for each user, as sessions' clients are for each address
-(wire/handshake_limits.py).
+(wire/server_limits.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import msgspec
 
 from qslurm.runtimes.lanes.client import DOOR_LIMIT, REQUEST, Hello
 from qslurm.wire.connection import Address, Connection
-from qslurm.wire.limits import Limits
 from qslurm.wire.peer import Peer
 from qslurm.wire.server import Server
+from qslurm.wire.server_limits import ServerLimits
 from qslurm.wire.unix_socket import listen_unix
 
 if TYPE_CHECKING:
     import socket
 
-LIMITS = Limits(body=DOOR_LIMIT)
+LIMITS = ServerLimits(body=DOOR_LIMIT)
 """Of one task's client."""
 
 _BACKLOG = 512
@@ -44,7 +44,7 @@ class LaneListener:
         self._path: Path | None = None
         self._clients: dict[int, Connection] = {}  # by task
         self._tasks: dict[Connection, int] = {}
-        self._server = Server(LIMITS, has_strangers=True, gone=self._has_left, clock=clock)
+        self._server = Server(LIMITS, expects_hello=True, on_close=self._has_left, clock=clock)
         self.ear = self._server.fileno()
 
     def listen(self, path: str) -> None:
@@ -58,12 +58,12 @@ class LaneListener:
 
     def let_in(self, connection: socket.socket) -> None:
         """Somebody is connected already, as the user of `qslurm run`."""
-        self._server.welcome(connection, hurried=False)
+        self._server.add(connection, may_be_silent=True)
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to take that `ear` does not tell of."""
-        return self._server.waiting
+        return self._server.has_buffered
 
     def hear(self) -> Iterator[tuple[int, bytes]]:
         """Take in what has come, and who: what tasks' clients say once they are known, and whose they are."""
@@ -84,7 +84,7 @@ class LaneListener:
 
     def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
         """Give a task's client these descriptors; False if it takes nothing."""
-        return self._server.run_callbacks(self._clients[task], _LANE, descriptors)
+        return self._server.send_descriptors(self._clients[task], _LANE, descriptors)
 
     def tell(self, task: int, data: bytes) -> None:
         """Answer a task's client, if it is still there."""

@@ -30,7 +30,7 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 STEPS = 5000
@@ -180,7 +180,7 @@ def _dispatcher() -> Iterator[Callable[..., Job]]:
         config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
         process = _fork.Process(target=_serve, args=(config,))
         process.start()
-        identity = OwnFolder(folder)
+        identity = SameUser()
         numbers, jobs = count(1), []
         try:
 
@@ -206,9 +206,7 @@ def _serve(config: DispatcherConfig) -> None:
     import logging
 
     logging.disable()
-    serve(
-        config, [BackendConfig(name="null", runtime="null")], identity=OwnFolder(Path(config.socket).parent)
-    )
+    serve(config, [BackendConfig(name="null", runtime="null")], identity=SameUser())
 
 
 def _nobody(_: str) -> None:

@@ -30,7 +30,7 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 
 FEW, MANY = 100, 100_000
 DECISIONS = 3000
@@ -204,13 +204,11 @@ def _dispatcher() -> Iterator[DispatcherConfig]:
 
 def _serve(config: DispatcherConfig) -> None:
     logging.disable()
-    serve(config, [BackendConfig(name="qx")], identity=OwnFolder(Path(config.socket).parent))
+    serve(config, [BackendConfig(name="qx")], identity=SameUser())
 
 
 def _client(config: DispatcherConfig) -> DispatcherClient:
-    return DispatcherClient(
-        config.socket, identity=OwnFolder(Path(config.socket).parent), timeout_s=TIMEOUT_S
-    )
+    return DispatcherClient(config.socket, identity=SameUser(), timeout_s=TIMEOUT_S)
 
 
 def _nobody(_: str) -> None:

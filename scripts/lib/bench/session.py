@@ -32,7 +32,7 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.protocol.tls_certificate import have_certificate, read_certificate
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
 SHOTS = 1024
@@ -110,7 +110,7 @@ def _door() -> Iterator[tuple[Door, bytes, Callable[[], object]]]:
         have_certificate(Path(callers.key))
         process = _fork.Process(target=_serve, args=(config, callers))
         process.start()
-        identity = OwnFolder(folder)
+        identity = SameUser()
         secret = secrets.token_bytes(32)
         try:
             with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
@@ -138,7 +138,7 @@ def _serve(config: DispatcherConfig, callers: SessionsConfig) -> None:
 
     logging.disable()
     backend = BackendConfig(name="null", runtime="null")
-    serve(config, [backend], identity=OwnFolder(Path(config.socket).parent), callers=callers)
+    serve(config, [backend], identity=SameUser(), callers=callers)
 
 
 def _nobody(_: str) -> None:

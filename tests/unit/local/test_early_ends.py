@@ -29,12 +29,12 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher import DispatcherConfig
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.classical.unconfined import do
 from qslurm.runtimes.classical.step import fail_step, run_step
 from qslurm.runtimes.classical.warm.client import DONE, FAILED, TOKEN
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
-identity = OwnFolder(Path(config.socket).parent)
+identity = SameUser()
 os.environ[TOKEN] = "a token"
 code, reason = do(lambda: DONE if run_step(Path("job.sh"), config, identity=identity) == 0 else FAILED)
 os.environ[TOKEN] = "a token"

@@ -16,9 +16,9 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Done, GetStatus
 from qslurm.wire.blocking import BlockingConnection
-from qslurm.wire.credentials import OwnConnection
+from qslurm.wire.credentials import SameUser
 from qslurm.wire.frames import frame
-from qslurm.wire.unix_socket import awaited_unix
+from qslurm.wire.unix_socket import connect_unix_socket_by
 
 LIMIT = 4 << 20
 
@@ -29,7 +29,7 @@ def soon() -> float:
 
 def test_who_comes_before_the_server_waits_for_it(home: Path) -> None:
     links = []
-    early = threading.Thread(target=lambda: links.append(awaited_unix(str(home / "s"), soon())))
+    early = threading.Thread(target=lambda: links.append(connect_unix_socket_by(str(home / "s"), soon())))
     early.start()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(home / "s"))
@@ -39,7 +39,7 @@ def test_who_comes_before_the_server_waits_for_it(home: Path) -> None:
         links[0].close()
         taken.close()
     with pytest.raises(OSError, match="refused"):
-        awaited_unix(str(home / "s"), time.monotonic())
+        connect_unix_socket_by(str(home / "s"), time.monotonic())
 
 
 def test_a_large_answer_comes_in_pieces(peers: list[Peer]) -> None:
@@ -104,7 +104,7 @@ def peers() -> Iterator[list[Peer]]:
 
 def client_of(peers: list[Peer]) -> DispatcherClient:
     links = iter([peer.link for peer in peers])
-    return DispatcherClient("here", identity=OwnConnection(), link=lambda _: next(links))
+    return DispatcherClient("here", identity=SameUser(), link=lambda _: next(links))
 
 
 def test_no_answer_in_time_is_said_and_a_late_one_is_not_that_of_the_next_question(peers: list[Peer]) -> None:

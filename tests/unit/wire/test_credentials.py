@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from qslurm.errors import ConfigError, PermissionDeniedError, UnreachableError
+from qslurm.errors import PermissionDeniedError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import (
     Attach,
@@ -28,8 +28,8 @@ from qslurm.protocol.messages import (
 )
 from qslurm.runtimes.lanes.client import REQUEST, Hello, door_of
 from qslurm.wire.blocking import BlockingConnection
-from qslurm.wire.credentials import Munge, OwnFolder
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.credentials import Munge
+from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_job
 from tests.unit.waiting import until
 
@@ -38,13 +38,6 @@ Answer = TypeVar("Answer")
 _fork = multiprocessing.get_context("fork")
 
 MUNGED = shutil.which("munged", path="/usr/sbin:/usr/bin:/sbin")
-
-
-def test_a_folder_that_others_can_enter_proves_nothing(home: Path) -> None:
-    assert OwnFolder(home).verify(b"", b"") == os.getuid()
-    home.chmod(0o755)
-    with pytest.raises(ConfigError):
-        OwnFolder(home)
 
 
 @pytest.fixture
@@ -189,7 +182,7 @@ def at_the_door(job_id: int, running: Running, hello: Hello, message: Message) -
     """What a process of a job is answered where lanes are handed out; None if it is sent away."""
 
     def ask() -> Message | None:
-        with BlockingConnection(connected_unix(door_of(running.config.socket), 60), 1 << 16) as guest:
+        with BlockingConnection(connect_unix_socket(door_of(running.config.socket), 60), 1 << 16) as guest:
             until = time.monotonic() + 60
             try:
                 for body in (msgspec.msgpack.encode(hello), encode(message)):

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.wire.unix_socket import connected_unix, listen_unix
+from qslurm.wire.unix_socket import connect_unix_socket, listen_unix
 
 
 def test_who_comes_behind_many_waits_its_turn(tmp_path):
@@ -21,7 +21,7 @@ def test_who_comes_behind_many_waits_its_turn(tmp_path):
         for one in crowd:
             one.setblocking(False)
         assert errno.EAGAIN in {one.connect_ex(path) for one in crowd}
-        waits = thread.submit(connected_unix, path, 60.0)
+        waits = thread.submit(connect_unix_socket, path, 60.0)
         listener.settimeout(0.01)
         while not waits.done():
             with suppress(TimeoutError):
@@ -33,7 +33,7 @@ def test_who_comes_behind_many_waits_its_turn(tmp_path):
 
 def test_nobody_there_is_said_at_once(tmp_path):
     with pytest.raises(FileNotFoundError):
-        connected_unix(str(tmp_path / "s"), 60.0)
+        connect_unix_socket(str(tmp_path / "s"), 60.0)
 
 
 def listen(path):

@@ -16,14 +16,14 @@ from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.connection import Address, Connection
 from qslurm.wire.frames import SIGNED_SLACK, FrameError, open_signed
-from qslurm.wire.limits import Limits
 from qslurm.wire.server import Server
+from qslurm.wire.server_limits import ServerLimits
 from qslurm.wire.unix_socket import listen_unix
 
 if TYPE_CHECKING:
     import socket
 
-LIMITS = Limits(body=BODY_LIMIT + SIGNED_SLACK)
+LIMITS = ServerLimits(body=BODY_LIMIT + SIGNED_SLACK)
 """At the Unix socket, for each user of this host."""
 
 _BACKLOG = 512
@@ -64,7 +64,7 @@ class Listeners:
 
     def let_in(self, connection: socket.socket, door: socket.socket) -> None:
         """Take questions over this connection, too, and hand out lanes at that door."""
-        self._server.welcome(connection, hurried=False)  # it speaks when its file asks for a first circuit
+        self._server.add(connection, may_be_silent=True)  # it speaks when its file asks for a first circuit
         self._lanes.let_in(door)
 
     @property
@@ -76,7 +76,7 @@ class Listeners:
     def waiting(self) -> bool:
         """Whether there is something to take that no descriptor tells of."""
         sessions = self._sessions
-        return self._server.waiting or self._lanes.waiting or (sessions is not None and sessions.waiting)
+        return self._server.has_buffered or self._lanes.waiting or (sessions is not None and sessions.waiting)
 
     def look(self, now: float) -> float:
         """End who takes too long; the answer is when to look again."""
@@ -90,7 +90,7 @@ class Listeners:
 
     def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""
-        if not ready.pop(self._server.fileno(), None) and not self._server.waiting:
+        if not ready.pop(self._server.fileno(), None) and not self._server.has_buffered:
             return
         for address, data in self._server.receive(_BATCH):
             try:
@@ -134,7 +134,7 @@ class Listeners:
     def is_of_job(self, connection: Connection, job_id: int) -> bool:
         """Whether a connection to the socket may ask about a job: it was made by a process of that job."""
         return not self._only_own_job or (
-            connection.peer is not None and not connection.is_gone and connection.peer.job() == job_id
+            connection.peer is not None and not connection.is_closed and connection.peer.job() == job_id
         )
 
     def close(self) -> None:

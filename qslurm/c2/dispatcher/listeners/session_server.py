@@ -29,12 +29,12 @@ from qslurm.protocol.session_frames import (
 from qslurm.protocol.tls_certificate import certificate_of, have_certificate
 from qslurm.system.event_log import EventLog
 from qslurm.wire.connection import Address, Connection
-from qslurm.wire.limits import Limits
 from qslurm.wire.server import Server
+from qslurm.wire.server_limits import ServerLimits
 
 log = EventLog(__name__)
 
-LIMITS = Limits(
+LIMITS = ServerLimits(
     body=QUESTION_LIMIT,
     unread=QUESTION_LIMIT + 256 * 1024,
     unsent=ANSWER_LIMIT,
@@ -78,7 +78,7 @@ class SessionServer:
         except BaseException:
             listening.close()
             raise
-        self._server = Server(LIMITS, tls=context, gone=self._has_left, clock=clock)
+        self._server = Server(LIMITS, tls=context, on_close=self._has_left, clock=clock)
         self._server.listen(listening)
         host, port = listening.getsockname()[:2]
         self.place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -87,7 +87,7 @@ class SessionServer:
     @property
     def waiting(self) -> bool:
         """Whether there is something to take that `ear` does not tell of."""
-        return self._server.waiting
+        return self._server.has_buffered
 
     def hear(self, most: int) -> Iterator[tuple[Address, int, bytes]]:
         """What clients say: where an answer goes, whose client it is, and a message. One of each at a time."""

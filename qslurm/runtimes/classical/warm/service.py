@@ -30,8 +30,8 @@ from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
 from qslurm.runtimes.classical.warm.step_identity import StepProcess, assignment, join_cgroups
 from qslurm.system import kernel
 from qslurm.system.logfmt import Field, say
-from qslurm.wire.handshake_limits import HandshakeLimits
 from qslurm.wire.peer import Peer
+from qslurm.wire.server_limits import HandshakeLimits, PendingHandshakes
 
 REQUEST_S = 1.0
 """How long a step may take to say what it wants, and wait for a runtime when none is ready."""
@@ -59,7 +59,9 @@ class WarmRuntimeService:
         self._starting: list[socket.socket] = []
         self._ready: list[tuple[socket.socket, int]] = []
         self._callers: dict[int, StepProcess] = {}
-        self._strangers: HandshakeLimits[StepProcess] = HandshakeLimits(time.monotonic)
+        self._unidentified: PendingHandshakes[StepProcess] = PendingHandshakes(
+            HandshakeLimits(), time.monotonic
+        )
         self._turns: dict[int, int] = {}  # uid: when, as a number, it was last given a runtime
         self._given = self._cold = 0
         self._retry_at = self._refill_at = 0.0
@@ -142,9 +144,9 @@ class WarmRuntimeService:
                 return
             link.setblocking(False)
             caller = StepProcess(link, time.monotonic(), Peer(link))
-            while (oldest := self._strangers.in_the_way(caller.host)) is not None:
+            while (oldest := self._unidentified.to_evict(caller.host)) is not None:
                 self._drop(oldest.link.fileno())
-            self._strangers.add(caller)
+            self._unidentified.add(caller)
             self._callers[link.fileno()] = caller
             self._selector.register(link, selectors.EVENT_READ, partial(self._receive, caller))
 
@@ -171,7 +173,7 @@ class WarmRuntimeService:
             self._drop(number)
             return
         caller.job = message.decode(errors="replace")
-        self._strangers.remove(caller)
+        self._unidentified.remove(caller)
 
     def status(self) -> WarmStatus:
         """How the pool is."""
@@ -211,7 +213,7 @@ class WarmRuntimeService:
     def _drop(self, number: int) -> None:
         caller = self._callers.pop(number)
         self._selector.unregister(caller.link)
-        self._strangers.remove(caller)
+        self._unidentified.remove(caller)
         caller.peer.close()
         caller.link.close()
         for fd in caller.fds:

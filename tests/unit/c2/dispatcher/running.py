@@ -24,7 +24,7 @@ from qslurm.payload.envelope import Envelope
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admit, GetStatus, Message, Status
 from qslurm.system.job_of_process import name_of_watcher
-from qslurm.wire.credentials import Identity, Munge, OwnFolder
+from qslurm.wire.credentials import Identity, Munge, SameUser
 from tests.unit.waiting import until
 
 ROOT = CHECKOUT
@@ -37,7 +37,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 from qslurm.c2.dispatcher.service import serve
 from qslurm.errors import QslurmError
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
@@ -45,7 +45,7 @@ backends = msgspec.json.decode(sys.argv[3], type=list[BackendConfig])
 remote = msgspec.json.decode(sys.argv[4], type=RemoteConfig)
 callers = msgspec.json.decode(sys.argv[5], type=SessionsConfig)
 try:
-    identity = None if config.munge_socket else OwnFolder(Path(config.socket).parent)
+    identity = None if config.munge_socket else SameUser()
     serve(config, backends, identity=identity, remote=remote, callers=callers)
 except QslurmError as error:
     sys.exit(str(error))
@@ -136,7 +136,7 @@ class Running:
         self.root = root
         self.before = before
         self.backends = [backend or BackendConfig(name="qx", workers=workers, qubits=24)]
-        self.identity: Identity = Munge(munge_socket) if munge_socket else OwnFolder(folder)
+        self.identity: Identity = Munge(munge_socket) if munge_socket else SameUser()
         self.log = log or folder / "log"
         self.python = python
         self.remote = remote or RemoteConfig()
@@ -225,7 +225,7 @@ class Running:
 @contextmanager
 def in_a_thread(home: Path, registry: TaskRegistry, *, trusted: frozenset[int]) -> Iterator[DispatcherClient]:
     """A dispatcher in this process, whose task registry the test has: its client. The store is closed at the end."""
-    identity = OwnFolder(home)
+    identity = SameUser()
     with zmq.Context() as context, closing(registry.store):
         server = Server(registry, identity, Limits(trusted, 60.0), context=context, folder=home, read=None)
         server.listen(f"{home}/s")

@@ -44,9 +44,9 @@ from qslurm.protocol.messages import (
     TurnedAway,
 )
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 from qslurm.wire.frames import SIGNED_SLACK, frame, signed_frame
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import (
     BELL,
     Running,
@@ -304,13 +304,13 @@ def test_who_looks_sees_what_waits_and_a_stranger_how_much(
 @given(st.binary(max_size=64), st.binary(max_size=64))
 def test_rubbish_hurts_nobody(shared: Running, data: bytes, body: bytes) -> None:
     for said in (data, frame(1, body), signed_frame(2, body, data)):
-        with connected_unix(shared.config.socket, 30) as link:
+        with connect_unix_socket(shared.config.socket, 30) as link:
             link.sendall(said)
     assert shared.status().ready
 
 
 def test_a_message_that_is_too_long_ends_its_connection_only(shared: Running) -> None:
-    with connected_unix(shared.config.socket, 30) as link:
+    with connect_unix_socket(shared.config.socket, 30) as link:
         link.sendall(frame(1, b"x" * (BODY_LIMIT + SIGNED_SLACK + 1))[:1000])
         assert link.recv(1) == b""
     assert shared.status().ready
@@ -365,7 +365,7 @@ def test_nobody_waits_for_ever_for_a_dispatcher_that_is_away(home: Path) -> None
     )
     said: list[str] = []
     passed = iter([0.0, 10.0, AWAY_S - 1, AWAY_S])
-    identity = OwnFolder(home)
+    identity = SameUser()
     code = may_begin(
         nobody,
         {"SLURM_JOB_ID": "7"},

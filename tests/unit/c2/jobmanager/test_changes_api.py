@@ -25,7 +25,7 @@ from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
 from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.blocking import BlockingConnection
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.waiting import until
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Gate:
     """Stands in for the gate, at the socket's other end."""
 
     def __init__(self, path: Path) -> None:
-        self._link = BlockingConnection(connected_unix(str(path), 60), LARGEST)
+        self._link = BlockingConnection(connect_unix_socket(str(path), 60), LARGEST)
 
     def hears(self) -> Wanted:
         return wanted.decode(self._link.receive(time.monotonic() + 60)[1])

@@ -27,10 +27,10 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.c2.config.dispatcher import DispatcherConfig
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.classical.step import run_step
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
-sys.exit(run_step(Path("job.sh"), config, identity=OwnFolder(Path(config.socket).parent)))
+sys.exit(run_step(Path("job.sh"), config, identity=SameUser()))
 """
 
 

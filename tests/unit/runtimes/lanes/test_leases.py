@@ -21,7 +21,7 @@ from qslurm.runtimes.lanes.client import REQUEST, door_of, knock
 from qslurm.runtimes.lanes.lease import IDLE_S, SLICE_S, is_due
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
 from qslurm.wire.frames import frame
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import (
     BELL,
     ROOT,
@@ -42,11 +42,11 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from qslurm.protocol.dispatcher_client import DispatcherClient
-from qslurm.wire.credentials import OwnFolder
+from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.lanes.client import knock
 from qslurm.runtimes.classical.dispatcher_session import Session
 socket = sys.argv[3]
-with DispatcherClient(socket, identity=OwnFolder(Path(sys.argv[2]))) as client:
+with DispatcherClient(socket, identity=SameUser()) as client:
     step = Session(client, 1, 0, say=print, door=lambda: knock(socket))
     while True:
         step.execute("version 3.0; qubit q; bit b; b = measure q", 10, False)
@@ -327,7 +327,7 @@ def test_a_cancelled_job_costs_those_who_share_with_it_nothing_but_a_moment(home
 def test_whoever_does_not_know_the_secret_gets_nothing_at_the_door(shared: Running) -> None:
     with session(shared, 106) as step:
         for hello in (b"", b"\x00" * 200, b"\x92\x01\xc4\x20" + b"x" * 32, b"\x92"):
-            with connected_unix(door_of(shared.config.socket), 60) as stranger:
+            with connect_unix_socket(door_of(shared.config.socket), 60) as stranger:
                 stranger.sendall(frame(REQUEST, hello or b"\xc1"))
                 assert stranger.recv(1) == b"", "it is sent away"
         couple(step)

@@ -14,7 +14,7 @@ from qslurm.protocol.messages import Attached, Await, Conclude, Execute
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import DOOR_LIMIT, REQUEST, Hello, door_of, knock
 from qslurm.wire.frames import frame
-from qslurm.wire.unix_socket import connected_unix
+from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import BELL, Running, hybrid_job
 
 UID = os.getuid()
@@ -40,7 +40,7 @@ def result(running: Running, job_id: int) -> tuple[str, object]:
 
 def at_the_door(running: Running, attached: Attached) -> socket.socket:
     """A client of its own that has shown whose it is."""
-    guest = connected_unix(door_of(running.config.socket), 60)
+    guest = connect_unix_socket(door_of(running.config.socket), 60)
     guest.sendall(frame(REQUEST, msgspec.msgpack.encode(Hello(attached.task, attached.secret))))
     return guest
 
@@ -109,7 +109,7 @@ def test_a_result_that_is_no_json_is_refused_at_the_door_as_elsewhere(shared: Ru
 def test_who_is_silent_keeps_nobody_out(shared: Running) -> None:
     silent = []
     for _ in range(600):
-        silent.append(connected_unix(door_of(shared.config.socket), 60))
+        silent.append(connect_unix_socket(door_of(shared.config.socket), 60))
     with session(shared, 6) as step:
         step._insist = None  # type: ignore[method-assign, assignment]
         step.conclude(final_result="{}")
