@@ -1,64 +1,63 @@
-"""The jobs of a Slurm queue as they were heard of last: what gate, job manager and agent keep. In memory only."""
+"""The jobs of a Slurm queue as last reported, in memory: kept by the gate, the job manager and the agent."""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from qslurm.slurm.job_info import JobInfo
 
-
-class Change(NamedTuple):
-    """A job before and now: `before` is None for a new one, `now` for one that is gone."""
-
-    before: JobInfo | None
-    now: JobInfo | None
+Change = tuple[JobInfo | None, JobInfo | None]
+"""A job before and after: before is None for a new job, after is None for one that is gone."""
 
 
 class JobTable:
-    """Jobs by their ids. Several threads may use it.
+    """Jobs by id. Thread-safe.
 
-    A job's key tells it from another that Slurm gives the same id later. `is_outdated` says whether what is heard of a
-    job is older than what is known of it: then it is not taken in.
+    A job's key tells it from a later job with the same id. `is_outdated(job, known)` tells whether a reported job is
+    older than the known one; such a job is ignored.
     """
 
     def __init__(self, is_outdated: Callable[[JobInfo, JobInfo], bool] | None = None) -> None:
-        self._is_outdated = is_outdated or (lambda *_: False)
+        self._is_outdated = is_outdated
         self._lock = threading.Lock()
         self._jobs: dict[int, JobInfo] = {}
         self._keys: dict[int, str] = {}
         self._tasks: defaultdict[int, set[int]] = defaultdict(set)
         self.version = 0
-        """Another one after each change."""
+        """Differs after each change."""
 
     def apply(
         self, jobs: Iterable[JobInfo], gone: Iterable[int] = (), *, reset: bool = False
     ) -> list[Change]:
-        """Take in jobs that are new or have changed, and forget those that are gone; what is other than before.
+        """Add or update jobs and remove those that are gone; returns what has changed.
 
-        With `reset` these jobs are all there are.
+        With `reset`, all jobs that are not among `jobs` are gone.
         """
         with self._lock:
-            heard = {job.job_id: job for job in jobs}
-            dropped = [job_id for job_id in self._jobs if job_id not in heard] if reset else gone
-            changes = [Change(self._drop(job_id), None) for job_id in dropped if job_id in self._jobs]
-            for job in heard.values():
-                known = self._jobs.get(job.job_id)
-                if known is None or (known != job and not self._is_outdated(job, known)):
-                    changes.append(Change(known, job))
-                    self._put(job, known)
+            known_jobs, is_outdated = self._jobs, self._is_outdated
+            if reset:
+                jobs = list(jobs)
+                gone = known_jobs.keys() - {job.job_id for job in jobs}
+            changes: list[Change] = [(self._drop(job_id), None) for job_id in gone if job_id in known_jobs]
+            for job in jobs:
+                known = known_jobs.get(job.job_id)
+                if known == job or (known is not None and is_outdated and is_outdated(job, known)):
+                    continue
+                known_jobs[job.job_id] = job
+                self._index(job, known)
+                changes.append((known, job))
             self.version += bool(changes)
             return changes
 
     def job(self, job_id: int, key: str = "") -> JobInfo | None:
-        """A job; with `key`, only if it is this submission's."""
+        """A job; with `key`, only if it has this submission key."""
         with self._lock:
             return self._jobs.get(job_id) if not key or self._key(job_id) == key else None
 
     def tasks(self, array: int, key: str) -> list[JobInfo]:
-        """The tasks of an array, or the one job that is none, if they are this submission's."""
+        """The tasks of an array, or the job if it is no array, that have this submission key."""
         with self._lock:
             ids = self._tasks.get(array) or {array}
             return [self._jobs[job_id] for job_id in sorted(ids) if self._key(job_id) == key]
@@ -73,12 +72,12 @@ class JobTable:
             self._keys[job_id] = self._jobs[job_id].marks.key
         return self._keys.get(job_id)
 
-    def _put(self, job: JobInfo, known: JobInfo | None) -> None:
-        self._jobs[job.job_id] = job
-        if known is not None and (known.comment, known.admin_comment) != (job.comment, job.admin_comment):
-            self._keys.pop(job.job_id, None)
-        if known is not None and known.array_job != job.array_job:
-            self._leave_array(known)
+    def _index(self, job: JobInfo, known: JobInfo | None) -> None:
+        if known is not None:
+            if known.comment != job.comment or known.admin_comment != job.admin_comment:
+                self._keys.pop(job.job_id, None)
+            if known.array_job != job.array_job:
+                self._leave_array(known)
         if job.array_job:
             self._tasks[job.array_job].add(job.job_id)
 

@@ -64,12 +64,12 @@ def _marked(entry: Entry, admin_comment: str) -> str:
 
 def is_outdated(job: JobInfo, known: JobInfo) -> bool:
     """Whether a job is said to be under way that is known to be over: what is heard comes from two places."""
-    same = (job.submit, job.restart_count, job.marks.key) == (
-        known.submit,
-        known.restart_count,
-        known.marks.key,
+    return (
+        known.is_final
+        and not job.is_final
+        and (job.submit, job.restart_count) == (known.submit, known.restart_count)
+        and job.marks.key == known.marks.key  # last: it parses both comments
     )
-    return known.is_final and not job.is_final and same
 
 
 def _is_later(row: JobInfo, before: JobInfo) -> bool:

@@ -63,9 +63,9 @@ class CenterChanges:
         touched = set()
         for before, now in self.table.apply(update.rows, update.gone, reset=update.reset):
             if before is not None and (now is None or now.user != before.user):  # slurmctld gives ids again
-                touched.add(self._drop(before))
+                touched.add(self._record(before, is_gone=True))
             if now is not None:
-                touched.add(self._put(now))
+                touched.add(self._record(now, is_gone=False))
         touched.discard("")
         for name in touched:
             _compact(self._centers[name], self._kept, self._slack)
@@ -108,29 +108,22 @@ class CenterChanges:
                 return number, base, False
         return 0, known.number, True
 
-    def _put(self, job: JobInfo) -> str:
-        name = self._center_of(job)
-        if name:
-            center = self._centers.setdefault(name, _Center())
-            center.jobs[job.job_id] = job
-            self._note(center, job.job_id)
-        return name
-
-    def _drop(self, job: JobInfo) -> str:
-        name = self._center_of(job)
-        if name:
-            center = self._centers[name]
+    def _record(self, job: JobInfo, *, is_gone: bool) -> str:
+        """Number a change of a job; returns its center, "" if its user belongs to none."""
+        if not job.user.startswith(self._prefix):
+            return ""
+        name = job.user.removeprefix(self._prefix)
+        center = self._centers.get(name)
+        if center is None:
+            center = self._centers[name] = _Center()
+        if is_gone:
             del center.jobs[job.job_id]
-            self._note(center, job.job_id)
-        return name
-
-    def _note(self, center: _Center, job_id: int) -> None:
+        else:
+            center.jobs[job.job_id] = job
         center.number += 1
-        center.changed[job_id] = center.number
-        center.log.append((center.number, job_id))
-
-    def _center_of(self, job: JobInfo) -> str:
-        return job.user.removeprefix(self._prefix) if job.user.startswith(self._prefix) else ""
+        center.changed[job.job_id] = center.number
+        center.log.append((center.number, job.job_id))
+        return name
 
 
 def _compact(center: _Center, kept: int, slack: int) -> None:
