@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 
 @dataclass(frozen=True)
-class Origin:
+class SubmissionOrigin:
     """The origin of a submission. `system` is "slurm" (or another batch system) inside a job, "shell" outside.
 
     `inside` is the job that this one runs in, where a workflow tool runs in a batch system's job.
@@ -136,11 +136,11 @@ LONGEST_USER = 600
 _SAFE = re.compile(r"[A-Za-z0-9_.@+-]*")
 
 
-def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origin:
+def origin_from_environment(environ: Mapping[str, str], user: str = "") -> SubmissionOrigin:
     """The origin of a process with this environment; `user` overrides the environment's."""
     found = [_of_system(system, environ) for system in SYSTEMS if _is_inside(system, environ)]
     if not found:
-        return Origin("shell", user=user or _first(environ, _USER))
+        return SubmissionOrigin("shell", user=user or _first(environ, _USER))
     inner, outer = found[0], found[-1]
     if len(found) > 1 and outer.job_id and not _is_the_same(inner, outer):
         task = f"_{outer.array_task}" if outer.array_task else ""
@@ -154,12 +154,12 @@ def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Origi
     return replace(inner, user=user or inner.user or _first(environ, _USER))
 
 
-def _is_the_same(inner: Origin, outer: Origin) -> bool:
+def _is_the_same(inner: SubmissionOrigin, outer: SubmissionOrigin) -> bool:
     """Whether Slurm's plugin for PBS scripts has said the same job twice. Tools number theirs from 1, as Slurm does."""
     return (inner.system, outer.system) == ("slurm", "openpbs") and inner.job_id == outer.job_id
 
 
-def of_process(environ: Mapping[str, str]) -> Origin:
+def of_process(environ: Mapping[str, str]) -> SubmissionOrigin:
     """The origin of this process; the user comes from the system if the batch system names none."""
     origin = origin_from_environment(environ)
     return origin if origin.user else replace(origin, user=_name_of_process())
@@ -196,12 +196,12 @@ def _is_inside(system: System, environ: Mapping[str, str]) -> bool:
     )
 
 
-def _of_system(system: System, environ: Mapping[str, str]) -> Origin:
+def _of_system(system: System, environ: Mapping[str, str]) -> SubmissionOrigin:
     job_id, cluster = _first(environ, system.job_id), _first(environ, system.cluster)
     if system.name == "openpbs":  # 1234.server, and 1234[7].server for one of an array
         job_id, _, cluster = job_id.partition(".")
         job_id = job_id.partition("[")[0]
-    return Origin(
+    return SubmissionOrigin(
         system.name,
         cluster,
         job_id.replace("\N{LATIN SMALL LETTER F WITH HOOK}", "f"),  # Flux's own way to write it in ASCII

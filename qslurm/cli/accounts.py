@@ -20,13 +20,13 @@ from qslurm.cli.list_filters import (
     submitter_option,
 )
 from qslurm.cli.list_filters import submitter as submitted_by
-from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
+from qslurm.cli.shared_options import CenterFlags, center_options, json_option
 from qslurm.cli.time_format import clock_time, duration
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.queries.lists import Ended
+    from qslurm.c1.queries.lists import EndedJobUsage
     from qslurm.slurm.job_info import JobInfo
 
 
@@ -142,7 +142,7 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
         )
     month = datetime.now().strftime("%Y-%m-01")
     since, until = span(month if starttime is None else starttime, endtime)
-    found = ask_all(center, lambda connection: connection.results.usage(since, until))
+    found = ask_all(center, lambda connection: connection.job_manager.usage(since, until))
     used = [{**row, "platform": config.platform} for config, rows in found.answers for row in rows]
     groups = groups or [name for name in GROUPS if found.several or name != "platform"]
     totals = added_up(used, groups)
@@ -166,7 +166,7 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
     found.finish()
 
 
-def _ended_document(config: Config, one: Ended) -> dict[str, Any]:
+def _ended_document(config: Config, one: EndedJobUsage) -> dict[str, Any]:
     counted = {"executions": one.executions, "shots": one.shots, "qpu_seconds": one.qpu_seconds}
     return {**job_document(one.job, config.prefix), "platform": config.platform, **counted}
 

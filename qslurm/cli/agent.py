@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json
+from qslurm.cli.shared_options import CenterFlags, center_options, json_option
 from qslurm.cli.time_format import clock_time
 
 CLOCK_OFF_S = 10.0

@@ -13,14 +13,14 @@ from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
-    from qslurm.cli.options import CenterFlags
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.cli.shared_options import CenterFlags
 
 T = TypeVar("T")
 
 
 @dataclass
-class Gathered(Generic[T]):
+class PlatformAnswers(Generic[T]):
     """Each platform's answer, in the order of the platforms, and the errors of those that gave none."""
 
     answers: list[tuple[Config, T]] = field(default_factory=list)
@@ -45,15 +45,15 @@ class Gathered(Generic[T]):
 
 def ask_all(
     center: CenterFlags,
-    question: Callable[[Center], T],
+    question: Callable[[CenterConnection], T],
     names: Sequence[str] | None = None,
     enough: Callable[[T], bool] | None = None,
-) -> Gathered[T]:
+) -> PlatformAnswers[T]:
     """Query the selected platforms, or those named, in parallel. If none answers, raise one error.
 
     After the first answer that is `enough`, the remaining platforms are not waited for.
     """
-    gathered: Gathered[T] = Gathered()
+    gathered: PlatformAnswers[T] = PlatformAnswers()
     names = center.platforms.wanted if names is None else names
     if len(names) == 1:
         connection = center.open(names[0])

@@ -18,16 +18,16 @@ from qslurm.cli.list_filters import (
     states_in,
     submitter_option,
 )
-from qslurm.cli.options import CenterFlags, JobId, center_options, json_option
 from qslurm.cli.output import error_document, note, print_json
+from qslurm.cli.shared_options import CenterFlags, JobId, center_options, json_option
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.slurm.job_info import JobInfo
 
-Outcome: TypeAlias = "list[str] | QslurmError | None"
+CancelOutcome: TypeAlias = "list[str] | QslurmError | None"
 """C2's warnings, or the error; None if the cancellation was not sent."""
 
 
@@ -117,7 +117,7 @@ def _fitting(
     from qslurm.c1.queries.cancelling import to_cancel
     from qslurm.c1.queries.queue_position import line
 
-    def listed(connection: Center) -> list[JobInfo]:
+    def listed(connection: CenterConnection) -> list[JobInfo]:
         return [job for job, _ in line(connection)]
 
     prefixes = dict.fromkeys(ref.platform for ref in named)
@@ -130,11 +130,11 @@ def _fitting(
     return fitting, list(found.failures.values())
 
 
-def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, Outcome]:
+def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, CancelOutcome]:
     """The outcome for each job. Stops at a platform that does not answer."""
     from qslurm.c1.submission.parallel import for_each
 
-    outcomes: dict[JobRef, Outcome] = {}
+    outcomes: dict[JobRef, CancelOutcome] = {}
     for platform in dict.fromkeys(job.platform for job in jobs):
         part = [job for job in jobs if job.platform == platform]
         connection = center.open(platform)
@@ -146,11 +146,11 @@ def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, Outc
     return outcomes
 
 
-def _cancel(connection: Center, job: JobRef) -> list[str]:
+def _cancel(connection: CenterConnection, job: JobRef) -> list[str]:
     return connection.slurm.cancel(job.job_id, job.task)
 
 
-def _answer(job: JobRef, outcome: Outcome) -> dict[str, Any]:
+def _answer(job: JobRef, outcome: CancelOutcome) -> dict[str, Any]:
     """The JSON document of a job to cancel."""
     about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
     if job.task is not None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qslurm.cli import streams
-from qslurm.cli.operator import print_backends
+from qslurm.cli.operator_commands import print_backends
 from qslurm.cli.output import note, print_facts, print_table
 from qslurm.cli.time_format import ago, clock_time, duration
 

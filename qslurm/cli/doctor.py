@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import c2_config_option, json_option, platform_option
 from qslurm.cli.output import print_json, print_table
+from qslurm.cli.shared_options import c2_config_option, json_option, platform_option
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries import job_state as one
 from qslurm.c1.queries.fetching import fetch_results, results_of
 from qslurm.c1.queries.job_ids import JobRef
 from qslurm.c1.queries.tasks import task_of
@@ -15,7 +15,7 @@ from qslurm.cli.results import print_results
 from qslurm.errors import NotReadyError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.tasks import Tasks
     from qslurm.c1.submission.packing import Package
     from qslurm.cli.wait_many import End
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def ends_in(
     documents: Mapping[tuple[int, int], dict[str, Any]],
     package: Package,
-    center: Center,
+    center: CenterConnection,
     ref: JobRef,
     end: End,
 ) -> None:
@@ -48,7 +48,7 @@ def ends_in(
             document |= {"state": "unknown", "error": error_document(error)}
 
 
-def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | UnreachableError:
+def _known(center: CenterConnection, tasks: Tasks) -> Mapping[int, dict[str, Any]] | UnreachableError:
     """The results of the completed tasks, read in one request, or the error of that request."""
     ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
     try:
@@ -58,7 +58,7 @@ def _known(center: Center, tasks: Tasks) -> Mapping[int, dict[str, Any]] | Unrea
 
 
 def _task(
-    center: Center,
+    center: CenterConnection,
     job: JobInfo,
     failure: QslurmError | None,
     known: Mapping[int, dict[str, Any]] | UnreachableError,
@@ -70,14 +70,14 @@ def _task(
         try:
             if isinstance(known, UnreachableError):
                 raise known
-            results = fetch_results(center, job.job_id, job, known) if center.has_platform else None
+            results = fetch_results(center, job.job_id, job, known) if center.has_job_manager else None
             return {**outcome, "results": results}
         except QslurmError as failed:  # how it ended is known
             error = failed
     return {**outcome, "error": error_document(error)}
 
 
-def _job(center: Center, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:
+def _job(center: CenterConnection, ref: JobRef, tasks: Tasks, failure: QslurmError | None) -> dict[str, Any]:
     """The outcome of a file that is a separate job, which may be an array."""
     outcome: dict[str, Any] = {"state": tasks.word}
     if tasks.is_array:

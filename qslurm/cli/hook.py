@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import c2_config_option
+from qslurm.cli.shared_options import c2_config_option
 
 
 @click.group()

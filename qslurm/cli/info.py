@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm.cli.all_platforms import ask_all
-from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import print_json, print_table
+from qslurm.cli.shared_options import CenterFlags, center_options, json_option
 from qslurm.cli.time_format import clock_time
 from qslurm.errors import InvalidInputError
 

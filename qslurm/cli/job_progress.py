@@ -9,21 +9,21 @@ from qslurm.cli.time_format import duration
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
-    from qslurm.c1.connection.polling import Poll, Watched
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.c1.connection.polling import Poll, Waitable
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import Tasks
     from qslurm.slurm.job_info import JobInfo
 
 
-def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
+def results_or_none(center: CenterConnection, job: JobRef) -> dict[str, Any] | None:
     """Results of a completed job, or None if they cannot be read (a note says why).
 
     Raises the job's error if the platform, unlike Slurm, knows that it did not complete.
     """
     from qslurm.c1.queries.fetching import results
 
-    if not center.has_platform:
+    if not center.has_job_manager:
         return None
     try:
         return results(center, job)
@@ -34,7 +34,7 @@ def results_or_none(center: Center, job: JobRef) -> dict[str, Any] | None:
         return None
 
 
-def situation(job: Watched) -> str:
+def situation(job: Waitable) -> str:
     """A job's state, with the reason if there is one."""
     return f"{job.word}: {job.why}" if job.why else job.word
 
@@ -46,14 +46,14 @@ def progress(job: JobRef, poll: Poll) -> str:
     return f"job {job}: {situation(poll.job)} ({duration(poll.waited_s)})"
 
 
-class Watch:
+class ProgressReporter:
     """Shows a job's progress; an unreachable C2 is reported even where no progress line is shown."""
 
     def __init__(self, job: JobRef, line: ProgressLine, place: str = "") -> None:
-        from qslurm.c1.connection.polling import Silences
+        from qslurm.c1.connection.polling import OutageReporter
 
         self._job, self._line, self._place = job, line, place
-        self._silences = Silences(self._say)
+        self._silences = OutageReporter(self._say)
 
     def __call__(self, poll: Poll) -> None:
         """Show the result of a poll."""

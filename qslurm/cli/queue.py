@@ -20,14 +20,14 @@ from qslurm.cli.list_filters import (
     submitter_option,
 )
 from qslurm.cli.list_filters import submitter as submitted_by
-from qslurm.cli.options import CenterFlags, center_options, json_option
 from qslurm.cli.output import job_document, note, print_json, print_table, short_name
+from qslurm.cli.shared_options import CenterFlags, center_options, json_option
 from qslurm.cli.time_format import clock_time
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
-    from qslurm.c1.followups.pending import Follower
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.c1.followups.followup_list import FollowUpJob
     from qslurm.slurm.job_info import JobInfo
 
 
@@ -89,9 +89,9 @@ def queue(
     """
     wanted, chosen = states_in(states), chooser(name, account, me, submitter)
 
-    def listed(connection: Center) -> tuple[list[tuple[JobInfo, int | None]], list[Follower]]:
+    def listed(connection: CenterConnection) -> tuple[list[tuple[JobInfo, int | None]], list[FollowUpJob]]:
         """The platform's selected jobs with their queue positions, and their follow-up jobs on C1."""
-        from qslurm.c1.followups.pending import begin_to_ask
+        from qslurm.c1.followups.followup_list import begin_to_ask
         from qslurm.c1.queries.queue_position import line
 
         followers = begin_to_ask(connection)

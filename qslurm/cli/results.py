@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.options import CenterFlags, center_options, job_argument, json_option
 from qslurm.cli.output import bars, note, print_json, print_table
+from qslurm.cli.shared_options import CenterFlags, center_options, job_argument, json_option
 from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
     if follow:
         follow_log(connection, job, write, time.sleep, lambda message: note(f"qslurm: {message}"))
         return
-    pieces = log_pieces(connection.results, log_id(connection, job))
+    pieces = log_pieces(connection.job_manager, log_id(connection, job))
     if as_json:
         print_json({"job_id": job.job_id, "log": b"".join(pieces).decode(errors="replace")})
         return

@@ -8,8 +8,8 @@ import click
 
 from qslurm.cli import streams
 from qslurm.cli.dispatcher_calls import ask_status
-from qslurm.cli.options import c2_config_option, json_option
 from qslurm.cli.output import print_json
+from qslurm.cli.shared_options import c2_config_option, json_option
 
 
 @click.group()

@@ -11,7 +11,7 @@ from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.rest import Submitted
 
 HELD = "held state"
@@ -30,7 +30,7 @@ def patience(*, wait: bool, timeout_s: float | None) -> float:
 
 
 def say_submitted(
-    connection: Center,
+    connection: CenterConnection,
     payload: Mapping[str, Any],
     submitted: Submitted,
     *,
@@ -59,7 +59,7 @@ def say_submitted(
         note(message)
 
 
-def api_version(connection: Center) -> str | None:
+def api_version(connection: CenterConnection) -> str | None:
     """The version of slurmrestd's API; the job may be known while slurmrestd itself can't be asked."""
     try:
         return connection.slurm.api_version

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.backend_selection import place, read_all
-from qslurm.cli.options import CenterFlags, Seconds, center_options, job_options, json_option
+from qslurm.cli.shared_options import CenterFlags, Seconds, center_options, job_options, json_option
 from qslurm.cli.submission_report import patience
+from qslurm.cli.submit_preparation import place, read_all
 
 if TYPE_CHECKING:
-    from qslurm.c1.followups.submission import Condition
+    from qslurm.c1.followups.followup_submission import FollowUpCondition
 
 
 @click.command()
@@ -63,7 +63,7 @@ def submit(
     wait: bool,
     keep: bool,
     then_script: Path | None,
-    then_if: Condition | None,
+    then_if: FollowUpCondition | None,
     timeout_s: float | None,
     separate: bool,
     parsable: bool,
@@ -100,8 +100,8 @@ def submit(
 
     Options may stand in FILE as well, above its first line of code:  #QSLURM --shots 4096  (in cQASM:  // #QSLURM …).
     """
-    from qslurm.c1.submission.options import variables_of
-    from qslurm.cli.submit_batch import How, prepared, submit_jobs
+    from qslurm.c1.submission.job_reader import variables_of
+    from qslurm.cli.submit_batch import SubmitOptions, prepared, submit_jobs
     from qslurm.payload.spec import JobSpec
 
     values = variables_of(variables)
@@ -119,7 +119,7 @@ def submit(
     center.patience_s = patience(wait=wait, timeout_s=timeout_s)
     check = lambda job: prepared(center.platforms.config(job.platform or ""), [job])  # noqa: E731
     platform, jobs = place(center, read_all(jobs, check))
-    how = How(
+    how = SubmitOptions(
         separate=separate,
         dry_run=dry_run,
         parsable=parsable,
@@ -134,7 +134,7 @@ def submit(
 
 
 def _refuse_idle_options(
-    *, many: bool, wait: bool, timeout: bool, keep: bool, then: Path | None, then_if: Condition | None
+    *, many: bool, wait: bool, timeout: bool, keep: bool, then: Path | None, then_if: FollowUpCondition | None
 ) -> None:
     """UsageError for options that have no effect beside each other."""
     if many and then:

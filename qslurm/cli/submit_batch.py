@@ -12,23 +12,23 @@ import click
 import msgspec
 
 from qslurm.c1.queries.job_ids import JobRef
-from qslurm.c1.submission.backend_limits import Limits, limits_of, nothing_known
+from qslurm.c1.submission.backend_limits import LimitsLookup, limits_of, nothing_known
 from qslurm.c1.submission.packing import Package
 from qslurm.c1.submission.sending import Batch, is_too_large
 from qslurm.cli import streams
-from qslurm.cli.backend_selection import each
 from qslurm.cli.output import ProgressLine, error_document, note, print_json
 from qslurm.cli.submission_report import say_submitted, say_warnings, shown_place
+from qslurm.cli.submit_preparation import each
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
-    from qslurm.c1.submission.sending import Outcome
-    from qslurm.cli.options import CenterFlags
-    from qslurm.cli.waiting import Submission, Waiting
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.c1.submission.sending import SendOutcome
+    from qslurm.cli.c1_job_binding import BoundSubmission, C1JobBinding
+    from qslurm.cli.shared_options import CenterFlags
     from qslurm.payload.spec import JobSpec
     from qslurm.slurm.rest import Submitted
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     """By the place of a file in the user's list, and how many of its tasks come before."""
 
 
-class How(msgspec.Struct, frozen=True):
+class SubmitOptions(msgspec.Struct, frozen=True):
     """What `qslurm submit` was asked beside what each job is to be."""
 
     separate: bool = False
@@ -50,22 +50,22 @@ class How(msgspec.Struct, frozen=True):
     then_if: Literal["ok", "any", "failed"] = "ok"
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentPackage(msgspec.Struct, frozen=True):
     """A package, what C2 has said to it, and how it is waited for."""
 
     package: Package
-    outcome: Outcome
-    submission: Submission | None
+    outcome: SendOutcome
+    submission: BoundSubmission | None
 
 
 def prepared(
-    config: Config, jobs: Sequence[JobSpec], limits: Limits = nothing_known, *, separate: bool = False
+    config: Config, jobs: Sequence[JobSpec], limits: LimitsLookup = nothing_known, *, separate: bool = False
 ) -> Batch:
     """Jobs that can be sent; if some can't be, all of these are named, and the last one's error is raised."""
     return Batch(config, jobs, os.environ, limits=limits, remark=note, separate=separate, each=each)
 
 
-def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, how: How) -> None:
+def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, how: SubmitOptions) -> None:
     """Submit jobs whose files were read; exits with the code of the worst error after what could be sent has been."""
     files = [str(job.file) for job in jobs]
     if how.dry_run:
@@ -78,12 +78,12 @@ def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, how
     if how.then is not None:
         _submit_followed(connection, batch, how.then, how)
         return
-    from qslurm.cli.waiting import Waiting
+    from qslurm.cli.c1_job_binding import C1JobBinding
 
-    def connect() -> Center:
+    def connect() -> CenterConnection:
         return waiting.tie(center.open(platform))
 
-    with Waiting(connection, connect, keep=how.keep or not how.wait) as waiting:
+    with C1JobBinding(connection, connect, keep=how.keep or not how.wait) as waiting:
         sent = _sent(batch, connection, connect, waiting, files)
         if len(sent) == len(jobs) == 1:
             _tell_one(connection, sent[0], how)
@@ -91,9 +91,9 @@ def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, how
             _tell_many(connection, files, sent, how)
 
 
-def _submit_followed(connection: Center, batch: Batch, script: Path, how: How) -> None:
+def _submit_followed(connection: CenterConnection, batch: Batch, script: Path, how: SubmitOptions) -> None:
     """Submit one job, and a script on C1 that is held until it has ended."""
-    from qslurm.c1.followups.submission import followed
+    from qslurm.c1.followups.followup_submission import followed
 
     payload = batch.packages[0].payload
     with followed(connection, payload, script, how.then_if, note) as follow_up, _interrupted(batch):
@@ -104,10 +104,14 @@ def _submit_followed(connection: Center, batch: Batch, script: Path, how: How) -
 
 
 def _sent(
-    batch: Batch, connection: Center, connect: Callable[[], Center], waiting: Waiting, files: Sequence[str]
-) -> list[Sent]:
+    batch: Batch,
+    connection: CenterConnection,
+    connect: Callable[[], CenterConnection],
+    waiting: C1JobBinding,
+    files: Sequence[str],
+) -> list[SentPackage]:
     """Send all, and show how far it is."""
-    bound: dict[tuple[tuple[int, ...], int], Submission] = {}
+    bound: dict[tuple[tuple[int, ...], int], BoundSubmission] = {}
 
     def begins(package: Package) -> None:
         bound[package.members, package.skip] = waiting.add(package.payload)
@@ -124,7 +128,9 @@ def _sent(
         sent = batch.send(connection, connect, on_begin=begins, on_done=done)
     if len(sent) > len(files) == 1:
         note("C2 does not accept an array this large, so the sweep was submitted as several arrays.")
-    return [Sent(package, outcome, bound.get((package.members, package.skip))) for package, outcome in sent]
+    return [
+        SentPackage(package, outcome, bound.get((package.members, package.skip))) for package, outcome in sent
+    ]
 
 
 @contextmanager
@@ -136,14 +142,14 @@ def _interrupted(batch: Batch) -> Iterator[None]:
         if len(batch.packages) > 1:
             note("\nSome files were submitted; `qslurm queue --me` lists their jobs.")
         else:
-            from qslurm.c1.queries.jobs import how_to_look
+            from qslurm.c1.submission.sending import how_to_look
 
             look = how_to_look(batch.packages[0].payload)
             note(f"\nInterrupted while submitting: C2 may have the job. {look}")
         raise
 
 
-def _tell_one(connection: Center, sent: Sent, how: How) -> None:
+def _tell_one(connection: CenterConnection, sent: SentPackage, how: SubmitOptions) -> None:
     """Say what came of the only job, and wait for it if that was asked."""
     payload, outcome = sent.package.payload, sent.outcome
     if isinstance(outcome, QslurmError):
@@ -154,7 +160,7 @@ def _tell_one(connection: Center, sent: Sent, how: How) -> None:
     else:
         say_submitted(connection, payload, outcome, parsable=how.parsable, as_json=how.as_json)
     if how.wait:
-        from qslurm.cli.jobs import wait_and_print
+        from qslurm.cli.job_commands import wait_and_print
 
         job = JobRef(outcome.job_id, platform=connection.config.prefix.rstrip(":"))
         wait_and_print(connection, job, how.timeout_s, as_json=how.as_json, quiet=how.parsable)
@@ -162,7 +168,9 @@ def _tell_one(connection: Center, sent: Sent, how: How) -> None:
             sent.submission.over = True
 
 
-def _tell_many(connection: Center, files: Sequence[str], sent: Sequence[Sent], how: How) -> None:
+def _tell_many(
+    connection: CenterConnection, files: Sequence[str], sent: Sequence[SentPackage], how: SubmitOptions
+) -> None:
     """Say what came of each file, and wait for the jobs if that was asked; exits with the worst error's code."""
     documents, failures = _told(connection.config, files, sent)
     if not (how.as_json and how.wait):  # then it is one document, at the end
@@ -199,7 +207,9 @@ def _dry(files: Sequence[str], package: Package) -> dict[str, Any]:
     return ({"files": named} if package.is_array else {"file": named[0]}) | {"payload": package.payload}
 
 
-def _told(config: Config, files: Sequence[str], sent: Sequence[Sent]) -> tuple[Documents, list[QslurmError]]:
+def _told(
+    config: Config, files: Sequence[str], sent: Sequence[SentPackage]
+) -> tuple[Documents, list[QslurmError]]:
     """A document for each file, in their order, and the errors with which packages were not sent, which are said."""
     documents: Documents = {}
     failures: list[QslurmError] = []
@@ -222,7 +232,7 @@ def _told(config: Config, files: Sequence[str], sent: Sequence[Sent]) -> tuple[D
     return dict(sorted(documents.items())), failures
 
 
-def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) -> None:
+def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: SubmitOptions) -> None:
     told = print_json({"jobs": documents}) if how.as_json else True
     for one in documents:
         if one["job_id"]:
@@ -232,7 +242,9 @@ def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: How) ->
                 note(said)
 
 
-def _wait(connection: Center, sent: Sequence[Sent], documents: Documents, how: How) -> list[QslurmError]:
+def _wait(
+    connection: CenterConnection, sent: Sequence[SentPackage], documents: Documents, how: SubmitOptions
+) -> list[QslurmError]:
     """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
     from qslurm.cli.file_outcomes import ends_in, print_ends
     from qslurm.cli.wait_many import ends_of, say

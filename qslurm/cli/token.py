@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json, print_table
-from qslurm.cli.renewal import renew, renewal, serve
+from qslurm.cli.shared_options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.time_format import clock_time
+from qslurm.cli.token_renewal_commands import renew, renewal, serve
 from qslurm.errors import AccountingAwayError, ConfigError, InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
@@ -215,13 +215,14 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
         return clients[0]
 
     def renewal() -> str:
-        from qslurm.c1.connection.center import Center
-        from qslurm.c1.connection.token_renewal import renewable_until
+        from qslurm.c1.config.center_config import load_token
+        from qslurm.c1.connection.center_connection import job_manager_client
+        from qslurm.c1.connection.center_token import renewable_until
 
         if offline or not config.c2.results_url:
             return "not checked"
         try:
-            until = renewable_until(Center(config).job_manager)
+            until = renewable_until(job_manager_client(config, load_token(config)))
         except QslurmError as error:
             return str(error)
         return f"C2 allows renewals until {clock_time(until)}" if until else "C2 allows renewals"

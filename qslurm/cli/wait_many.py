@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.job_progress import Watch, ended_document, results_or_none
+from qslurm.cli.job_progress import ProgressReporter, ended_document, results_or_none
 from qslurm.cli.output import ProgressLine, error_document, note, print_json, print_table
 from qslurm.errors import JobCancelledError, JobFailedError, QslurmError, TimedOutError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import Tasks
 
@@ -23,7 +23,9 @@ WORST: tuple[type[QslurmError], ...] = (JobFailedError, TimedOutError, JobCancel
 """The worst first, as among an array's tasks; any other error, such as an unknown job, is worse."""
 
 
-def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None, *, as_json: bool) -> None:
+def wait_for_all(
+    jobs: Sequence[tuple[CenterConnection, JobRef]], timeout_s: float | None, *, as_json: bool
+) -> None:
     """Wait for each job and print its final state; exits with the worst job's code.
 
     `timeout_s` limits the wait for all of them together.
@@ -46,7 +48,7 @@ def wait_for_all(jobs: Sequence[tuple[Center, JobRef]], timeout_s: float | None,
 
 
 def ends_of(
-    jobs: Sequence[tuple[Center, JobRef]],
+    jobs: Sequence[tuple[CenterConnection, JobRef]],
     timeout_s: float | None,
     on_end: Callable[[int], None] = lambda _: None,
 ) -> list[End]:
@@ -96,12 +98,12 @@ def _badness(failure: QslurmError) -> int:
     return next((place for place, kind in enumerate(WORST) if isinstance(failure, kind)), -1)
 
 
-def _waited(center: Center, job: JobRef, timeout_s: float | None, place: str) -> End:
+def _waited(center: CenterConnection, job: JobRef, timeout_s: float | None, place: str) -> End:
     from qslurm.c1.queries import tasks
 
     try:
         with ProgressLine() as line:
-            ended = tasks.wait(center, job, on_poll=Watch(job, line, place), timeout_s=timeout_s)
+            ended = tasks.wait(center, job, on_poll=ProgressReporter(job, line, place), timeout_s=timeout_s)
         return ended, tasks.outcome_error(center, ended)
     except UnreachableError:
         raise
@@ -115,7 +117,7 @@ def _waited(center: Center, job: JobRef, timeout_s: float | None, place: str) ->
 
 
 def _document(
-    center: Center, job: JobRef, ended: Tasks | None, failure: QslurmError | None
+    center: CenterConnection, job: JobRef, ended: Tasks | None, failure: QslurmError | None
 ) -> dict[str, Any]:
     about: dict[str, Any] = {"job_id": job.job_id, "id": str(job)}
     if ended is not None:

@@ -16,7 +16,7 @@ import msgspec
 from qslurm import __version__
 from qslurm.c1.config.center_config import Config
 from qslurm.c1.config.settings import expanded
-from qslurm.c1.connection.center import by_agent
+from qslurm.c1.connection.center_connection import uses_agent
 from qslurm.doctor.findings import Check, Finding, fail, ok, warn
 from qslurm.errors import ConfigError, QslurmError, TokenError, UnreachableError
 from qslurm.tokens.lifetime import describe_expiry
@@ -46,7 +46,7 @@ def c1_checks(config: Config) -> dict[str, Check]:
         "clock": _clock,
         "sessions": _sessions,
     }
-    if by_agent(config):
+    if uses_agent(config):
         checks = (
             checks | {"agent": _agent}
             if _reads_token(config)
@@ -145,10 +145,10 @@ def _token(config: Config) -> Iterator[Finding]:
 
 def _accounting(config: Config) -> Iterator[Finding]:
     """Check that slurmdbd answers C2; other problems on the way are separate checks."""
-    from qslurm.c1.connection.center import open_center
+    from qslurm.c1.connection.center_connection import open_connection
     from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
 
-    connection = open_center(config)
+    connection = open_connection(config)
     try:
         answers = accounting_answers(connection.slurm)
     except (TokenError, ConfigError, UnreachableError):
@@ -161,21 +161,21 @@ def _accounting(config: Config) -> Iterator[Finding]:
 def _renewal(config: Config) -> Iterator[Finding]:
     """Check whether, and until when, C2 renews the token."""
     from qslurm.c1.config.center_config import load_token
-    from qslurm.c1.connection.center import Center
-    from qslurm.c1.connection.token_renewal import ends_soon, renewable_until
+    from qslurm.c1.connection.center_connection import job_manager_client
+    from qslurm.c1.connection.center_token import ends_soon, renewable_until
     from qslurm.tokens.claims import inspect
 
     if not config.c2.results_url or not (config.token or config.c2.token_file):
         return
     token = load_token(config)
-    center = Center(config, token)
+    job_manager = job_manager_client(config, token)
     try:
-        until = renewable_until(center.job_manager)
+        until = renewable_until(job_manager)
     except TokenError as error:
         yield warn("renewal", error.message, error.hint)
         return
     finally:
-        center.close()
+        job_manager.close()
     yield _renewable(until, soon=ends_soon(inspect(token.reveal(), user=config.c2.user), until))
 
 
@@ -221,14 +221,14 @@ def agent_findings(status: AgentStatus) -> Iterator[Finding]:
 
 def _sessions(config: Config) -> Iterator[Finding]:
     """Check that this node can open sessions; a C2 without sessions is not a failure."""
-    from qslurm.c1.connection.center import open_center
-    from qslurm.c1.sessions.opening import find_door
+    from qslurm.c1.connection.center_connection import open_connection
+    from qslurm.c1.sessions.opening import find_session_server
 
-    connection = open_center(config)
-    if not connection.has_platform:
+    connection = open_connection(config)
+    if not connection.has_job_manager:
         return
     try:
-        server = find_door(connection)
+        server = find_session_server(connection)
     except QslurmError:  # there is none, or what is wrong is said beside this
         return
     finally:

@@ -123,7 +123,7 @@ def _partitions(config: C2Config) -> Iterator[Finding]:
 
 
 def _sessions(config: C2Config) -> Iterator[Finding]:
-    from qslurm.c1.sessions.connect import Door
+    from qslurm.c1.sessions.connect import SessionServerAddress
     from qslurm.protocol.tls_certificate import read_certificate
 
     sessions = config.sessions
@@ -131,7 +131,7 @@ def _sessions(config: C2Config) -> Iterator[Finding]:
         yield ok("sessions", "are disabled in the configuration")
         return
     address = sessions.address or sessions.listen
-    Door(address, read_certificate(Path(sessions.key))).connect().close()
+    SessionServerAddress(address, read_certificate(Path(sessions.key))).connect().close()
     yield ok("sessions", f"listening at {address} for centers' clients")
 
 

@@ -208,7 +208,7 @@ class Agent:
 SUBMIT = """
 import sys, threading, time
 from qslurm.c1.config.center_config import load_config
-from qslurm.c1.connection.center import open_center
+from qslurm.c1.connection.center_connection import open_connection
 from qslurm.c1.submission.prepare import prepare
 from qslurm.payload.spec import JobSpec
 from qslurm.errors import QslurmError, UnreachableError
@@ -220,7 +220,7 @@ numbers = iter(range(first, last))
 lock = threading.Lock()
 
 def submit_some():
-    center = open_center(config)
+    center = open_connection(config)
     while True:
         with lock:
             number = next(numbers, None)

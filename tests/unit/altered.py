@@ -149,7 +149,7 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
     """What a center makes of what the store has of a job, for each way in which Slurm may call it."""
     from types import SimpleNamespace
 
-    from qslurm.c1.queries.jobs import MORE, outcome_error
+    from qslurm.c1.queries.job_state import MORE, outcome_error
     from qslurm.c1.queries.lost_jobs import as_it_ended, fate
     from qslurm.slurm.job_info import JobInfo
 
@@ -158,7 +158,7 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
         for name in ("state", "reason", "reason_code", "slurm_state", "key", "kind", "started_at")
     }
     results = SimpleNamespace(job=lambda _: facts)
-    center: Any = SimpleNamespace(prefix="", has_platform=True, results=results)
+    center: Any = SimpleNamespace(prefix="", has_job_manager=True, job_manager=results)
     told: list[Any] = [row["state"], row["reason_code"], row["slurm_state"], fate([facts])]
     ends = {"FAILED": "NonZeroExitCode", "CANCELLED": "", "TIMEOUT": "TimeLimit", "COMPLETED": ""}
     for (state, reason), slurm_state in itertools.product(ends.items(), (row["slurm_state"], "CANCELLED")):

@@ -24,9 +24,9 @@ HARMLESS = {
     "c2/gate/feeder.py:_is_up_to_date": "a look follows, which meets it and says it",
     "c2/hooks/prolog_epilog.py:_epilog": "the question that follows meets it, and is written down",
     "c2/hooks/task_prolog.py:has_ended": "Slurm tells the end, too; this only tells it earlier",
-    "c1/followups/submission.py:_take_back_all": "the releaser cancels what is left, and says what keeps it from it",
-    "c1/connection/token_renewal.py:set_by": "who can't be asked for the time can't renew either, and that is said",
-    "cli/options.py:shell_complete": "what a shell completes must not print; the command says it",
+    "c1/followups/followup_submission.py:_take_back_all": "the releaser cancels what is left",
+    "c1/connection/center_token.py:set_by": "who can't be asked for the time can't renew either, and that is said",
+    "cli/shared_options.py:shell_complete": "what a shell completes must not print; the command says it",
     "cli/wait_many.py:_waited": "the error that made it look again is told",
     "doctor/c1.py:_accounting": "a token that is refused is told by the check beside this one",
     "doctor/c1.py:_sessions": "it is said by the check beside this one",
@@ -34,7 +34,7 @@ HARMLESS = {
     "system/fast_exit.py:leave": "the process ends, with its exit code",
     "runtimes/classical/step.py:_print": "the user's code may have closed or replaced them; ours is written beside",
     "c1/sessions/sharing.py:_serve": "the visitor's link is closed: it comes again, and asks again",
-    "c1/sessions/reconnecting_link.py:_serve": "the link is made again, which says why if it can't be",
+    "c1/sessions/reconnecting_connection.py:_serve": "the link is made again, which says why if it can't be",
     "tokens/token_file.py:reveal": "the token that could be read last is shown, and C2 says whether it is good",
 }
 """Where nothing is lost, and why. A new line here needs a reason that holds for every error that is caught."""

@@ -15,7 +15,7 @@ from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
@@ -79,7 +79,7 @@ class Cancellations:
                 elif key in self._keys:
                     self._back.setdefault(name, now)
 
-    def repeat(self, center: Center, now: float) -> None:
+    def repeat(self, center: CenterConnection, now: float) -> None:
         """Cancel again the jobs that reappeared."""
         with self._lock:
             due = [name for name, since in self._back.items() if now - since >= GRACE_S][:AT_ONCE]
@@ -97,7 +97,7 @@ class Cancellations:
                     self._back.pop((key, job_id), None)
 
 
-def _is_back(center: Center, key: str, job_id: int) -> bool:
+def _is_back(center: CenterConnection, key: str, job_id: int) -> bool:
     """Cancel the job again if it is there; whether it was."""
     try:
         tasks = center.slurm.tasks(job_id)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.user import User
     from qslurm.c1.agent.wait_bindings import WaitBindings
     from qslurm.c1.config.center_config import Config
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 log = EventLog(__name__)
 
@@ -68,7 +68,7 @@ class Dependants:
             self._news += 1
 
     def answer(
-        self, user: User, question: WhoReleases | LetGo | GetEndings | EndBound, center: Center
+        self, user: User, question: WhoReleases | LetGo | GetEndings | EndBound, center: CenterConnection
     ) -> Any:
         """Answer a request about them; most are allowed only for the releaser and admins."""
         match question:
@@ -88,7 +88,7 @@ class Dependants:
             else self._endings(center, question)
         )
 
-    def _endings(self, center: Center, question: GetEndings) -> Endings:
+    def _endings(self, center: CenterConnection, question: GetEndings) -> Endings:
         """The submissions' current outcomes."""
         self._heard = time.monotonic()
         news = self._news  # first: what comes while we look is told next time
@@ -103,7 +103,7 @@ class Dependants:
         self._watched = bool(bound)
         return Endings(found, bound, news)
 
-    def _end(self, center: Center, key: str) -> None:
+    def _end(self, center: CenterConnection, key: str) -> None:
         """Cancel a submission's job after the C1 job that waited for it has ended.
 
         What C2 has not answered for yet can't be cancelled, nor what it has lost: that comes back, and its old id may
@@ -125,7 +125,7 @@ class Dependants:
             )
         self._bonds.untie(key)
 
-    def _ending(self, center: Center, key: str, facts: Facts | None) -> Ending:
+    def _ending(self, center: CenterConnection, key: str, facts: Facts | None) -> Ending:
         if facts is None:
             return Ending(key, "unknown")
         if facts.state == "refused":
@@ -144,7 +144,7 @@ class Dependants:
         return Ending(key, how, facts.user, facts.job_id, why)
 
 
-def _has(center: Center, job_id: int, key: str) -> bool:
+def _has(center: CenterConnection, job_id: int, key: str) -> bool:
     """Whether C2 has this submission's job under that id."""
     try:
         tasks = center.slurm.tasks(job_id)
@@ -153,7 +153,7 @@ def _has(center: Center, job_id: int, key: str) -> bool:
     return all(job.marks.key in ("", key) for job in tasks)
 
 
-def _outcome(center: Center, job_id: int, key: str) -> tuple[str, str]:
+def _outcome(center: CenterConnection, job_id: int, key: str) -> tuple[str, str]:
     """The outcome of a job or of all tasks of an array, and the reason; "open" if some have not ended."""
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import look, outcome_error

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.missing_jobs import MissingJobs
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.user import User
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
 REMEMBERED = 100_000
@@ -23,7 +23,7 @@ REMEMBERED = 100_000
 class JobOwners:
     """Finds the owners of jobs. Thread-safe; `center` returns the calling thread's connection."""
 
-    def __init__(self, outbox: Outbox, missing: MissingJobs, center: Callable[[], Center]) -> None:
+    def __init__(self, outbox: Outbox, missing: MissingJobs, center: Callable[[], CenterConnection]) -> None:
         self._outbox = outbox
         self._missing = missing
         self._center = center

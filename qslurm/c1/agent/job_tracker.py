@@ -24,7 +24,7 @@ from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.protocol.job_changes import mark
 
 log = EventLog(__name__)
@@ -58,7 +58,7 @@ class JobTracker:
     def __init__(
         self,
         outbox: Outbox,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         changed: Callable[[list[JobInfo]], None],
         lost: Reconciler | None = None,
     ) -> None:
@@ -137,11 +137,11 @@ class JobTracker:
                 self._news.wait(max(0.0, pause - PAUSE_S))
         center.close()
 
-    def _round(self, center: Center) -> float:
+    def _round(self, center: CenterConnection) -> float:
         """Hear once how jobs are; seconds until the next time."""
         if not self._outbox.has_open() and not self.cancelled.are_expected(time.monotonic()):
             return float("inf")
-        if center.has_platform and (self.is_live or time.monotonic() >= self._follow_at):
+        if center.has_job_manager and (self.is_live or time.monotonic() >= self._follow_at):
             try:
                 self._follow(center)
             except QslurmError as error:
@@ -154,10 +154,10 @@ class JobTracker:
 
     # --- by the job manager --------------------------------------------------------------------------
 
-    def _follow(self, center: Center) -> None:
+    def _follow(self, center: CenterConnection) -> None:
         is_busy = self._is_missing_some or self.cancelled.are_back
         wait_s = (int(PAUSE_S) if is_busy else WAIT_S) if self.is_live else 0
-        page = center.results.changes(self._since, wait_s)
+        page = center.job_manager.changes(self._since, wait_s)
         if self._stopping:
             return
         if not self.is_live:
@@ -178,7 +178,7 @@ class JobTracker:
         self.is_live, self._since = False, ""
         self._follow_at = time.monotonic() + RETRY_S
 
-    def _find_missing(self, center: Center) -> None:
+    def _find_missing(self, center: CenterConnection) -> None:
         """Query slurmrestd for a submission whose job ended and was purged while nothing was followed."""
         missing = self._suspected(lambda job_id, key: bool(self.jobs.tasks(job_id, key)))
         self._is_missing_some = bool(missing)
@@ -203,7 +203,7 @@ class JobTracker:
 
     # --- by slurmrestd -------------------------------------------------------------------------------
 
-    def _ask(self, center: Center) -> None:
+    def _ask(self, center: CenterConnection) -> None:
         """Ask for all jobs at once, or for the next of a few."""
         followed = self._outbox.on_c2()
         if not followed:
@@ -221,8 +221,8 @@ class JobTracker:
             self._turn += 1
         self.saw(self._lost.look(center, time.monotonic()))
 
-    def _look_at(self, center: Center, number: int, key: str, job_id: int) -> None:
-        from qslurm.c1.queries.jobs import look
+    def _look_at(self, center: CenterConnection, number: int, key: str, job_id: int) -> None:
+        from qslurm.c1.queries.job_state import look
         from qslurm.c1.queries.lost_jobs import is_forgotten, may_be_lost
 
         try:
@@ -231,7 +231,7 @@ class JobTracker:
             self._lost.suspect(number, time.monotonic())  # or slurmdbd hears of it some seconds late
             return
         (row,) = self._named([job])
-        is_doubtful = is_forgotten(job) or may_be_lost(job, has_platform=center.has_platform)
+        is_doubtful = is_forgotten(job) or may_be_lost(job, has_job_manager=center.has_job_manager)
         if is_doubtful or row.marks.key != key:  # in the table it would count as shown
             self._lost.suspect(number, time.monotonic())
             return

@@ -23,7 +23,7 @@ from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.lost_jobs import Fate, Start
 
 log = EventLog(__name__)
@@ -74,7 +74,7 @@ class Reconciler:
         since = self._since.get(number)
         return since is not None and time.monotonic() - since >= GRACE_S
 
-    def look(self, center: Center, now: float) -> list[JobInfo]:
+    def look(self, center: CenterConnection, now: float) -> list[JobInfo]:
         """Check submissions that have been missing for long; returns the jobs that have ended."""
         with self._lock:
             due = [number for number, since in self._since.items() if now - since >= GRACE_S]
@@ -89,7 +89,7 @@ class Reconciler:
                 over.append(ended)
         return over
 
-    def _settle(self, center: Center, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
+    def _settle(self, center: CenterConnection, entry: Entry, known: Sequence[JobInfo]) -> JobInfo | None:
         """Decide about one submission; its outcome, if it has ended."""
         from qslurm.c1.queries.lost_jobs import is_written_off
 
@@ -137,7 +137,7 @@ class Reconciler:
         return job
 
 
-def _known(center: Center, entries: Sequence[Entry]) -> defaultdict[str, list[JobInfo]]:
+def _known(center: CenterConnection, entries: Sequence[Entry]) -> defaultdict[str, list[JobInfo]]:
     """Records of these submissions from slurmctld and slurmdbd, by key, oldest first."""
     found: defaultdict[str, list[JobInfo]] = defaultdict(list)
     slurm = center.slurm
@@ -160,19 +160,19 @@ def _of(entries: Sequence[Entry], jobs: Iterable[JobInfo]) -> Iterator[tuple[str
             yield entry.key, job
 
 
-def _asked(center: Center, entry: Entry) -> tuple[Fate, Sequence[Start]]:
+def _asked(center: CenterConnection, entry: Entry) -> tuple[Fate, Sequence[Start]]:
     """The platform's records; without access, nothing proves that a job never ran."""
     from qslurm.c1.queries.lost_jobs import fate
 
     if not _is_let_in(center, entry):
         return "may_run", []
-    starts = center.results.starts(entry.key)
+    starts = center.job_manager.starts(entry.key)
     return fate(starts), starts
 
 
-def _is_let_in(center: Center, entry: Entry) -> bool:
+def _is_let_in(center: CenterConnection, entry: Entry) -> bool:
     """Whether the platform has a record of its runs."""
-    return center.has_platform and str(entry.payload["job"].get("partition", "")).startswith("p_")
+    return center.has_job_manager and str(entry.payload["job"].get("partition", "")).startswith("p_")
 
 
 def _as_it_ended(entry: Entry, starts: Sequence[Start]) -> JobInfo:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
     from qslurm.c1.agent.sender_threads import SenderThreads
     from qslurm.c1.config.center_config import AgentSettings
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 AT_HAND_S = 60.0
 """Seconds to cache C2's backends (or their absence) for submissions."""
@@ -77,7 +77,7 @@ class RequestHandler:
         self,
         settings: AgentSettings,
         outbox: Outbox,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         sender: SenderThreads,
         follower: JobTracker,
         *,
@@ -130,7 +130,7 @@ class RequestHandler:
         read_at, known = self._backends
         if time.monotonic() - read_at > AT_HAND_S:
             with suppress(QslurmError):  # while C2 is away, what was known of it is still so
-                known = self._center.results.limits()
+                known = self._center.job_manager.limits()
             self._backends = time.monotonic(), known
         return known
 
@@ -139,12 +139,12 @@ class RequestHandler:
         match question:
             case GetBackends(at_hand=at_hand):
                 named = limits_of(self._settings, user.name).backends
-                known = self._backends_at_hand() if at_hand else self._center.results.backends()
+                known = self._backends_at_hand() if at_hand else self._center.job_manager.backends()
                 return [{**one, "allowed": not named or one["name"] in named} for one in known]
             case GetSessions():
-                return self._center.results.sessions()
+                return self._center.job_manager.sessions()
             case GetLoads():
-                return self._center.results.loads()
+                return self._center.job_manager.loads()
             case GetPartitions():
                 return self._center.slurm.partitions()
 
@@ -159,18 +159,18 @@ class RequestHandler:
             case GetAccounted(since=since, array=array):
                 return self._accounted(user, since, array)
             case GetUsage(since=since, until=until):
-                return self._used(user, self._center.results.usage(since, until))
+                return self._used(user, self._center.job_manager.usage(since, until))
             case GetEnded(limit=limit):
-                return self._of(user, self._center.results.jobs(limit))
+                return self._of(user, self._center.job_manager.jobs(limit))
 
     def _starts(self, user: User, key: str) -> list[dict[str, Any]]:
         entry = self._outbox.with_key(key)
         may = user.admin or (entry is not None and entry.user == user.name)
-        return self._center.results.starts(key) if may else []
+        return self._center.job_manager.starts(key) if may else []
 
     def _results(self, user: User, jobs: list[int]) -> list[dict[str, Any]]:
         """The results of these jobs, as many as fit; for other users' jobs, that there are none."""
-        found = self._center.results.many_results(jobs) if jobs else []
+        found = self._center.job_manager.many_results(jobs) if jobs else []
         theirs = {one["job_id"]: one for one in self._of(user, [one for one in found if "error" not in one])}
         return [theirs.get(one["job_id"]) or _nothing(one["job_id"]) for one in found]
 
@@ -195,7 +195,7 @@ class RequestHandler:
                 return self._of_platform(question, entry)
 
     def _job(self, job_id: int, entry: Entry | None) -> JobInfo:
-        from qslurm.c1.queries.jobs import look
+        from qslurm.c1.queries.job_state import look
 
         job = self._follower.job(job_id)
         if job is None or (entry is not None and job.marks.key != entry.key):
@@ -219,7 +219,7 @@ class RequestHandler:
 
     def _is_lost(self, job: JobInfo) -> bool:
         """Whether an open submission's job may not have run, whatever its state says."""
-        return may_be_lost(job, has_platform=self._center.has_platform)
+        return may_be_lost(job, has_job_manager=self._center.has_job_manager)
 
     def _tasks(self, job_id: int, entry: Entry | None) -> list[JobInfo]:
         tasks = self._follower.tasks(job_id, entry.key) if entry else []
@@ -287,7 +287,7 @@ class RequestHandler:
 
     def _of_platform(self, question: AskPlatform | GetLog, entry: Entry | None) -> dict[str, Any] | Piece:
         """The platform's record of a job, if it is the user's; ids may be reused."""
-        platform, job_id = self._center.results, question.job_id
+        platform, job_id = self._center.job_manager, question.job_id
         what = question.what if isinstance(question, AskPlatform) else "job"
         try:
             found = platform.results(job_id) if what == "results" else platform.job(job_id)
@@ -334,11 +334,11 @@ class RequestHandler:
         return warnings
 
     @property
-    def _center(self) -> Center:
+    def _center(self) -> CenterConnection:
         """The calling thread's connection."""
         if not hasattr(self._local, "center"):
             self._local.center = self._connect()
-        center: Center = self._local.center
+        center: CenterConnection = self._local.center
         return center
 
 

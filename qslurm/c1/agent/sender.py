@@ -22,7 +22,7 @@ from qslurm.wire.failures import failure
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 log = EventLog(__name__)
 
@@ -41,7 +41,7 @@ class Sender:
     def __init__(
         self,
         outbox: Outbox,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         done: Callable[[str], None],
         *,
         lane: int = 0,
@@ -100,7 +100,7 @@ class Sender:
                 self._stopping.wait(max(pause, backoff.fail()))
         center.close()
 
-    def _send_all(self, center: Center) -> bool:
+    def _send_all(self, center: CenterConnection) -> bool:
         """Send what is due; whether C2 is reachable."""
         after = 0
         there: set[int] = set()
@@ -124,7 +124,7 @@ class Sender:
         self._pauses = {number: pause for number, pause in self._pauses.items() if number in there}
         return True
 
-    def _send(self, center: Center, entry: Entry) -> bool:
+    def _send(self, center: CenterConnection, entry: Entry) -> bool:
         """Send one submission; whether C2 is reachable."""
         unsure = entry.state == "sending"
         payload = with_present_ids(entry.payload, lambda job_id: self._outbox.now(job_id, entry.number))

@@ -14,7 +14,7 @@ from qslurm.c1.agent.sender import Sender
 
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 LANES = 8
 """Number of senders: slurmctld handles one submission at a time, but half of the senders wait for the disk."""
@@ -26,7 +26,7 @@ class SenderThreads:
     def __init__(
         self,
         outbox: Outbox,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         done: Callable[[str], None],
         *,
         lanes: int = LANES,

@@ -19,7 +19,7 @@ from qslurm.c1.agent.wait_bindings import WaitBindings
 from qslurm.c1.config.center_config import Config, load_token, require_url
 from qslurm.c1.config.settings import section_of
 from qslurm.c1.connection.agent_address import parse_address
-from qslurm.c1.connection.center import Center
+from qslurm.c1.connection.center_connection import CenterConnection
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier
@@ -57,8 +57,8 @@ async def _serve(config: Config, token: HeldToken) -> None:
         loop.add_signal_handler(number, stopping.set)
     notifier, outbox = Notifier(loop), Outbox(Path(config.agent.state))
 
-    def connect() -> Center:
-        return Center(config, token)
+    def connect() -> CenterConnection:
+        return CenterConnection(config, token)
 
     renewer = TokenRenewer.of(config, token)
     bonds = WaitBindings(Path(config.agent.state))

@@ -6,12 +6,20 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qslurm.c1.config.settings import expanded
 from qslurm.c1.connection.agent_messages import TokenState
-from qslurm.c1.connection.token_renewal import C2Clock, Fresh, due, ends_soon, fresh_token, renewable_until
+from qslurm.c1.connection.center_token import (
+    C2Clock,
+    RenewedToken,
+    due,
+    ends_soon,
+    fresh_token,
+    renewable_until,
+)
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
@@ -22,7 +30,7 @@ from qslurm.tokens.token_file import check_replaceable, read_token, replace_toke
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config
-    from qslurm.c1.connection.token_renewal import Renews
+    from qslurm.c1.connection.center_token import RenewalService
     from qslurm.tokens.secret import HeldToken, Secret
 
 log = EventLog(__name__)
@@ -51,7 +59,7 @@ class TokenRenewer:
         self,
         path: Path,
         held: HeldToken,
-        platform: Callable[[], Renews],
+        platform: Callable[[], RenewalService],
         accepted: Callable[[Secret], None],
         *,
         user: str = "",
@@ -66,7 +74,7 @@ class TokenRenewer:
         self._seen: tuple[int, int, int] | None = (
             None  # looked at once more: it may have changed since it was read
         )
-        self._pending: Fresh | None = None  # given, and not shown to anybody yet
+        self._pending: RenewedToken | None = None  # given, and not shown to anybody yet
         self._unwritten = False
         self._until: int | None = None
         self._begin()
@@ -75,16 +83,16 @@ class TokenRenewer:
     def of(cls, config: Config, held: HeldToken) -> TokenRenewer:
         """The renewer for a center's configuration."""
         from qslurm.c1.connection.api_versions import connect
-        from qslurm.c1.connection.center import Center
-
-        center = Center(config, held)
+        from qslurm.c1.connection.center_connection import job_manager_client
 
         def accepted(token: Secret) -> None:
             with connect(config, token) as client:
                 client.ping()
 
         path = expanded(config.c2.token_file)
-        return cls(path, held, lambda: center.job_manager, accepted, user=config.c2.user)
+        return cls(
+            path, held, cache(partial(job_manager_client, config, held)), accepted, user=config.c2.user
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -168,7 +176,7 @@ class TokenRenewer:
             self._terms_at = now + FIRST_PAUSE_S * 6
             self._ask_terms(platform)
 
-    def _ask_terms(self, platform: Renews) -> None:
+    def _ask_terms(self, platform: RenewalService) -> None:
         """Check in advance whether C2 would renew the token."""
         try:
             self._until = renewable_until(platform)
@@ -181,7 +189,7 @@ class TokenRenewer:
         if ends_soon(self._claims, self._until):
             log.warning("C2 will soon stop renewing the token", until=self._until)
 
-    def _renew(self, platform: Renews) -> None:
+    def _renew(self, platform: RenewalService) -> None:
         self._pending = self._pending or fresh_token(platform, self._claims)
         fresh = self._pending
         try:

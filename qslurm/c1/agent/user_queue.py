@@ -14,7 +14,7 @@ from qslurm.system.event_log import EventLog
 if TYPE_CHECKING:
     from qslurm.c1.agent.job_tracker import JobTracker
     from qslurm.c1.agent.outbox import Entry, Outbox
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
 log = EventLog(__name__)
@@ -27,7 +27,7 @@ def line_of(
     user: str | None,
     outbox: Outbox,
     follower: JobTracker,
-    center: Center,
+    center: CenterConnection,
     as_job: Callable[[Entry], JobInfo | None],
 ) -> Line:
     """The jobs of a user, or of all (None), with queue positions. `as_job` converts submissions C2 does not show."""
@@ -46,11 +46,11 @@ def line_of(
     return Line(jobs=rows, places=own)
 
 
-def _places(follower: JobTracker, center: Center) -> dict[int, int]:
+def _places(follower: JobTracker, center: CenterConnection) -> dict[int, int]:
     """Queue positions among all centers' jobs if the job manager knows them, else among this center's."""
     if follower.is_live:
         try:
-            return dict(center.results.places())
+            return dict(center.job_manager.places())
         except QslurmError as error:  # the list matters more
             log.warning("cannot read queue positions from C2", reason=error.message)
     return places(follower.jobs.jobs())

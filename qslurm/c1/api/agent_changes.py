@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import QslurmError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 PATIENCE_S = 5.0
 """One question waits so long for news; a thread that is not needed any more ends within it."""
@@ -18,7 +18,7 @@ RETRY_S = 5.0
 """Until an agent that did not answer is asked again."""
 
 
-class Listener:
+class ChangeListener:
     """Calls `wake` with the ids of jobs that have changed, None when it may be any of them.
 
     Its thread lives as long as it is `wanted`, and ends at once where nobody tells of changes. An agent that did not
@@ -27,7 +27,7 @@ class Listener:
 
     def __init__(
         self,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         wake: Callable[[Collection[int] | None], None],
         wanted: Callable[[], bool],
         retry_s: float = RETRY_S,
@@ -67,10 +67,10 @@ class Listener:
             self._thread = None
             return False
 
-    def _hear(self, center: Center, number: int) -> int:
+    def _hear(self, center: CenterConnection, number: int) -> int:
         """Ask once; the number of the answer."""
         try:
-            moved = center.moved(number, PATIENCE_S)
+            moved = center.changes_since(number, PATIENCE_S)
         except UnreachableError:
             threading.Event().wait(self._retry_s)
             return 0

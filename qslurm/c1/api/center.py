@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c1.api.agent_changes import Listener
-from qslurm.c1.api.connection_pool import Connections
-from qslurm.c1.api.futures import Tasks, settled, tasks_settled
+from qslurm.c1.api.agent_changes import ChangeListener
+from qslurm.c1.api.connection_pool import ConnectionPool
+from qslurm.c1.api.futures import ArrayFutures, settled, tasks_settled
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
-from qslurm.c1.api.mapping import AT_ONCE, Pending, Results, cancel_all, send_all
+from qslurm.c1.api.mapping import AT_ONCE, PendingJob, Results, cancel_all, send_all
 from qslurm.c1.api.option_checks import (
     check_buffersize,
     check_seconds,
@@ -34,8 +34,8 @@ from qslurm.errors import InvalidInputError, NotReadyError
 
 if TYPE_CHECKING:
     from qslurm.c1.api.session import Session
-    from qslurm.c1.connection import center as connection
-    from qslurm.c1.followups.submission import Condition
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.c1.followups.followup_submission import FollowUpCondition
     from qslurm.payload.spec import JobSpec
     from qslurm.slurm.job_info import JobInfo
 
@@ -87,7 +87,7 @@ class Center:
         self._lock = threading.Lock()
         self._connect()
         self._jobs: list[Job] = []
-        self._arrays: list[Tasks] = []
+        self._arrays: list[ArrayFutures] = []
         self._maps: weakref.WeakSet[Results[Source]] = weakref.WeakSet()
         _all.add(self)
 
@@ -128,15 +128,17 @@ class Center:
 
     def _ask_limits(self) -> list[dict[str, Any]]:
         with self._connections.one() as center:
-            return center.results.limits() if center.has_platform else []
+            return center.job_manager.limits() if center.has_job_manager else []
 
     def _connect(self) -> None:
-        self._connections, self._for_watching = Connections(self._connection), self._connection()
+        self._connections, self._for_watching = ConnectionPool(self._connection), self._connection()
         self._limits = BackendLimits(self._ask_limits)
         self._watcher = JobWatcher(self._settle)
-        self._listener = Listener(self._connection, self._watcher.wake, lambda: self._watcher.is_waiting)
+        self._listener = ChangeListener(
+            self._connection, self._watcher.wake, lambda: self._watcher.is_waiting
+        )
 
-    def _watch(self, job: Job | Tasks) -> None:
+    def _watch(self, job: Job | ArrayFutures) -> None:
         self._watcher.add(job)
         self._listener.listen()
 
@@ -148,7 +150,7 @@ class Center:
         self._lock = threading.Lock()
         if not self._connections.is_closed:
             self._connect()
-            awaited: list[Job | Tasks] = [*self._jobs, *self._arrays]
+            awaited: list[Job | ArrayFutures] = [*self._jobs, *self._arrays]
             for job in awaited:
                 if not job.done():
                     self._watch(job)
@@ -158,7 +160,7 @@ class Center:
         source: Source,
         *,
         then: str | Path | None = None,
-        then_if: Condition = "ok",
+        then_if: FollowUpCondition = "ok",
         **options: Any,
     ) -> Job:
         """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
@@ -173,7 +175,7 @@ class Center:
         Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
         TokenError, UnreachableError; after an UncertainError the job may be on C2. TypeError for an unknown option.
         """
-        from qslurm.c1.followups.submission import followed
+        from qslurm.c1.followups.followup_submission import followed
         from qslurm.c1.submission.sending import Batch
 
         self._connections.refuse_if_closed()
@@ -234,7 +236,7 @@ class Center:
         self._maps.add(results)
         return results
 
-    def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[Pending]:
+    def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[PendingJob]:
         self._connections.refuse_if_closed()
         from qslurm.c1.submission.sending import Batch
 
@@ -259,7 +261,7 @@ class Center:
     def _futures(self, job_id: int, tasks: int | None) -> list[Future[Result]]:
         if tasks is None:
             return [self.job(job_id)]
-        array = Tasks(job_id, tasks)
+        array = ArrayFutures(job_id, tasks)
         with self._lock:
             self._connections.refuse_if_closed()  # nobody would look after it
             self._arrays = [*(known for known in self._arrays if not known.done()), array]
@@ -283,8 +285,8 @@ class Center:
         `qslurm session`, with _ for -; errors are those of `submit`.
         """
         from qslurm.c1.api.session import Session
-        from qslurm.c1.sessions.ending import Ending
         from qslurm.c1.sessions.opening import SessionOptions, open_session
+        from qslurm.c1.sessions.termination import TerminationSignals
 
         self._connections.refuse_if_closed()
         check_seconds({"idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
@@ -292,7 +294,7 @@ class Center:
         wish = SessionOptions(job, float(idle_limit_s), wait_limit_s)
         connection = self._connection()
         try:
-            with Ending():  # who waits and is told to end leaves no job on C2
+            with TerminationSignals():  # who waits and is told to end leaves no job on C2
                 opened = open_session(connection, wish, os.environ, say or _say)
         except BaseException:
             connection.close()
@@ -315,7 +317,7 @@ class Center:
 
     def _id_of(self, job_id: int | str) -> int:
         from qslurm.c1.queries.job_ids import parse_ref
-        from qslurm.c1.queries.jobs import with_key
+        from qslurm.c1.queries.job_state import with_key
 
         if isinstance(job_id, bool) or not isinstance(job_id, int | str):
             raise InvalidInputError(f"{job_id!r:.40} is not a job id.")
@@ -338,14 +340,14 @@ class Center:
     def backends(self) -> list[dict[str, Any]]:
         """C2's backends: name, state, reason, qubits, max_shots, default_shots, queued, executing."""
         with self._connections.one() as center:
-            return center.results.backends()
+            return center.job_manager.backends()
 
     def look(self, job_id: int) -> JobInfo:
         """A job as C2 sees it now; UnknownJobError if it is none of this center's."""
-        from qslurm.c1.queries import jobs
+        from qslurm.c1.queries import job_state
 
         with self._connections.one() as center:
-            return jobs.look(center, job_id)
+            return job_state.look(center, job_id)
 
     def tasks(self, job_id: int) -> list[JobInfo]:
         """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
@@ -365,16 +367,16 @@ class Center:
         from qslurm.c1.connection.job_manager import log_pieces
 
         with self._connections.one() as center:
-            return b"".join(log_pieces(center.results, job_id)).decode(errors="replace")
+            return b"".join(log_pieces(center.job_manager, job_id)).decode(errors="replace")
 
-    def _connection(self) -> connection.Center:
-        from qslurm.c1.connection.center import open_center
+    def _connection(self) -> CenterConnection:
+        from qslurm.c1.connection.center_connection import open_connection
 
-        return open_center(self._config)
+        return open_connection(self._config)
 
-    def _settle(self, job: Job | Tasks) -> Result | None:
+    def _settle(self, job: Job | ArrayFutures) -> Result | None:
         """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
-        if isinstance(job, Tasks):
+        if isinstance(job, ArrayFutures):
             return tasks_settled(self._for_watching, job)
         return settled(self._for_watching, job.id)
 

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from qslurm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 MOST_KEPT = 4
 """Of those that nobody uses; more at once are not faster, slurmctld takes submissions one by one."""
 
 
-class Connections:
+class ConnectionPool:
     """As many as there are callers at once."""
 
-    def __init__(self, connect: Callable[[], Center]) -> None:
+    def __init__(self, connect: Callable[[], CenterConnection]) -> None:
         self._connect = connect
         self._lock = threading.Lock()
-        self._idle: list[Center] = []
+        self._idle: list[CenterConnection] = []
         self.is_closed = False
 
     @contextmanager
-    def one(self) -> Iterator[Center]:
+    def one(self) -> Iterator[CenterConnection]:
         """A connection for whoever calls; InvalidInputError after `close`."""
         with self._lock:
             self.refuse_if_closed()

@@ -10,11 +10,11 @@ from qslurm.c1.api.result import Result, result_of
 from qslurm.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
 
-class Tasks:
+class ArrayFutures:
     """An array of which each task has a future of its own, by its index; the watcher looks after all at once."""
 
     def __init__(self, job_id: int, number: int) -> None:
@@ -37,11 +37,11 @@ class Tasks:
                 future.set_exception(error)
 
 
-def settled(center: Center, job_id: int) -> Result | None:
+def settled(center: CenterConnection, job_id: int) -> Result | None:
     """The result of a job, None while it is under way; raises how it ended otherwise."""
-    from qslurm.c1.queries import jobs
+    from qslurm.c1.queries import job_state
 
-    info = jobs.look(center, job_id)
+    info = job_state.look(center, job_id)
     if info.array_job_id == job_id:
         return _settle_array(center, job_id)
     if not info.is_final:
@@ -49,7 +49,7 @@ def settled(center: Center, job_id: int) -> Result | None:
     return _result(center, info)
 
 
-def tasks_settled(center: Center, array: Tasks) -> Result | None:
+def tasks_settled(center: CenterConnection, array: ArrayFutures) -> Result | None:
     """Tell the futures of those tasks that have ended; None while there are others."""
     from qslurm.c1.queries import tasks
     from qslurm.c1.queries.job_ids import JobRef
@@ -65,7 +65,7 @@ def tasks_settled(center: Center, array: Tasks) -> Result | None:
     return Result(array.id, "") if array.done() else None
 
 
-def _tell(center: Center, job: JobInfo, future: Future[Result]) -> None:
+def _tell(center: CenterConnection, job: JobInfo, future: Future[Result]) -> None:
     from qslurm.errors import UnreachableError
 
     if not job.is_final:
@@ -83,26 +83,26 @@ def _tell(center: Center, job: JobInfo, future: Future[Result]) -> None:
                 future.set_result(result)
 
 
-def _result(center: Center, job: JobInfo) -> Result | None:
+def _result(center: CenterConnection, job: JobInfo) -> Result | None:
     """The result of an ended job; None if the platform has not written it down yet. Raises how it failed."""
-    from qslurm.c1.queries import jobs
+    from qslurm.c1.queries import job_state
 
-    failure = jobs.outcome_error(center, job)
+    failure = job_state.outcome_error(center, job)
     if failure is not None:
         raise failure
-    if job.marks.kind == "script" or not center.has_platform:
+    if job.marks.kind == "script" or not center.has_job_manager:
         return Result(job.job_id, job.marks.kind or "script")
     with suppress(NotReadyError):  # Slurm may say that it has ended a moment earlier
-        document = center.results.results(job.job_id)
+        document = center.job_manager.results(job.job_id)
         if (
-            failure := jobs.result_error(center, document)
+            failure := job_state.result_error(center, document)
         ) is not None:  # the platform knows better than Slurm
             raise failure
         return result_of(document)
     return None
 
 
-def _settle_array(center: Center, job_id: int) -> Result | None:
+def _settle_array(center: CenterConnection, job_id: int) -> Result | None:
     from qslurm.c1.queries import fetching, tasks
     from qslurm.c1.queries.job_ids import JobRef
 
@@ -114,7 +114,7 @@ def _settle_array(center: Center, job_id: int) -> Result | None:
     if failure is not None:
         raise failure
     kind = found.jobs[0].marks.kind or "script"
-    if kind == "script" or not center.has_platform:
+    if kind == "script" or not center.has_job_manager:
         return Result(job_id, kind)
     with suppress(NotReadyError):
         documents = fetching.results(center, array)["tasks"]

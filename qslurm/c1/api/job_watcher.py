@@ -31,7 +31,7 @@ Settle = Callable[[Any], Result | None]
 
 
 @dataclass(order=True)
-class _Watched:
+class _WatchedJob:
     due: float
     number: int
     job: Awaited = field(compare=False)
@@ -56,8 +56,8 @@ class JobWatcher:
     ) -> None:
         self._settle = settle
         self._delay, self._least_pause_s, self._patience_s = delay, least_pause_s, patience_s
-        self._waiting: list[_Watched] = []
-        self._looked_at: _Watched | None = None
+        self._waiting: list[_WatchedJob] = []
+        self._looked_at: _WatchedJob | None = None
         self._look_again = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -69,7 +69,7 @@ class JobWatcher:
         now = time.monotonic()
         with self._changed:
             self._number += 1
-            watched = _Watched(now + self._delay(0), self._number, job, since=now, heard=now)
+            watched = _WatchedJob(now + self._delay(0), self._number, job, since=now, heard=now)
             heapq.heappush(self._waiting, watched)
             if self._thread is None:
                 # A daemon: a program that ends does not wait for jobs that C2 keeps anyway.
@@ -113,7 +113,7 @@ class JobWatcher:
                 self._looked_at = None
                 self._changed.wait_for(lambda: self._closed, self._least_pause_s)
 
-    def _next(self) -> _Watched | None:
+    def _next(self) -> _WatchedJob | None:
         """The job whose turn it is, when it is; None when there is nothing to do any more."""
         with self._changed:
             while self._waiting and not self._closed:
@@ -125,7 +125,7 @@ class JobWatcher:
             self._thread = self._looked_at = None
             return None
 
-    def _is_settled(self, watched: _Watched) -> bool:
+    def _is_settled(self, watched: _WatchedJob) -> bool:
         try:
             result = self._settle(watched.job)
         except UnreachableError as error:

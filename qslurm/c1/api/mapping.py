@@ -1,4 +1,4 @@
-"""`Center.map`: many jobs, read, sent and given back a part at a time."""
+"""`CenterConnection.map`: many jobs, read, sent and given back a part at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qslurm.c1.api.result import Result
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.submission.packing import Package
     from qslurm.c1.submission.sending import Batch
     from qslurm.slurm.rest import Submitted
@@ -25,7 +25,7 @@ S = TypeVar("S")
 AT_ONCE = 1000
 """Sources that are read, checked and sent together: as many as an array may have."""
 
-Pending = tuple[int, Future[Result]]
+PendingJob = tuple[int, Future[Result]]
 """A job on C2, of which it may be a task, and the future of what it gives."""
 
 
@@ -35,7 +35,7 @@ class Results(Generic[S], Iterator[Any]):
     def __init__(
         self,
         sources: Iterable[S],
-        send: Callable[[list[S]], list[Pending]],
+        send: Callable[[list[S]], list[PendingJob]],
         cancel: Callable[[Sequence[int]], None],
         *,
         end: float | None,
@@ -46,7 +46,7 @@ class Results(Generic[S], Iterator[Any]):
         self._send, self._cancel = send, cancel
         self._end, self._return_exceptions = end, return_exceptions
         self._buffersize, self._at_once = buffersize, max(1, min(AT_ONCE, buffersize // 2))
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[PendingJob] = deque()
         self._all_read = False
         self._ended = False
         self._pid = os.getpid()
@@ -105,14 +105,16 @@ class Results(Generic[S], Iterator[Any]):
 
 
 def send_all(
-    connect: Callable[[], Center], batch: Batch, made: Callable[[int, int | None], list[Future[Result]]]
-) -> list[Pending]:
+    connect: Callable[[], CenterConnection],
+    batch: Batch,
+    made: Callable[[int, int | None], list[Future[Result]]],
+) -> list[PendingJob]:
     """Submit jobs, in their order.
 
     `made` is told of each job, and of how many tasks as an array, and gives the futures. A refusal is the exception of
     the jobs that it is about. After another error, or an interrupt, what was sent is cancelled, and it is raised.
     """
-    found: dict[int, Pending] = {}
+    found: dict[int, PendingJob] = {}
     failure: QslurmError | None = None
     sent: list[int] = []
 
@@ -145,7 +147,7 @@ def send_all(
     return [found[member] for member in sorted(found)]
 
 
-def cancel_all(connect: Callable[[], Center], jobs: Sequence[int]) -> None:
+def cancel_all(connect: Callable[[], CenterConnection], jobs: Sequence[int]) -> None:
     """Have C2 cancel these, as far as it can."""
     from qslurm.c1.submission.parallel import for_each
     from qslurm.errors import RefusedError
@@ -159,7 +161,7 @@ def cancel_all(connect: Callable[[], Center], jobs: Sequence[int]) -> None:
     )
 
 
-def _at_once(connect: Callable[[], Center]) -> int:
+def _at_once(connect: Callable[[], CenterConnection]) -> int:
     """How many questions may be under way; nothing is asked for it."""
     center = connect()
     center.close()

@@ -17,7 +17,7 @@ CONDITIONS = ("ok", "any", "failed")
 
 def job_of(source: object, options: Mapping[str, object], caller: str) -> JobSpec:
     """The job that is asked for by these options, with its file read; TypeError for one that `caller` does not have."""
-    from qslurm.c1.submission.options import read
+    from qslurm.c1.submission.job_reader import read
 
     source_text, file = text_or_file(source)
     return read(JobSpec(source=source_text, file=file, **_fields(options, "python", caller)))
@@ -25,7 +25,7 @@ def job_of(source: object, options: Mapping[str, object], caller: str) -> JobSpe
 
 def session_of(options: Mapping[str, object]) -> JobSpec:
     """The job that holds a session; TypeError for an option that sessions don't have."""
-    from qslurm.c1.submission.options import refuse_empty
+    from qslurm.c1.submission.job_reader import refuse_empty
 
     job = JobSpec(source="", kind="session", **_fields(options, "python session", "session"))
     refuse_empty(job)

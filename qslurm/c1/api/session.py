@@ -11,12 +11,12 @@ from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c1.sessions.ending import Ending, ToldToEndError
+from qslurm.c1.sessions.termination import TerminatedError, TerminationSignals
 from qslurm.errors import InvalidInputError, QslurmError, TimedOutError
 from qslurm.runtimes.interface import ExecuteCircuitResult, Outcome, QuantumInterface, as_circuit
 
 if TYPE_CHECKING:
-    from qslurm.c1.sessions.client import SessionClient
+    from qslurm.c1.sessions.session_client import SessionClient
 
 LEAVE_S = 600.0
 """So long leaving a session's block waits for a next outcome of what `submit` has under way."""
@@ -52,7 +52,7 @@ class Session(QuantumInterface):
         self._client = client
         self._then = then
         self._closed = False
-        self._ending = Ending()
+        self._ending = TerminationSignals()
         self._under_way: set[Future[ExecuteCircuitResult]] = set()
         self._lock = threading.Lock()
 
@@ -72,8 +72,8 @@ class Session(QuantumInterface):
 
         InvalidInputError if there is none. Leaving its block ends nothing: the session ends with the command.
         """
-        from qslurm.c1.sessions.client import SessionClient
         from qslurm.c1.sessions.connect import connect_unix
+        from qslurm.c1.sessions.session_client import SessionClient
         from qslurm.c1.sessions.sharing import VARIABLE
         from qslurm.protocol.session_frames import SECRET_BYTES
 
@@ -192,7 +192,7 @@ class Session(QuantumInterface):
 
 def reason_of(error: BaseException) -> str:
     """Why a loop failed, in a line or two."""
-    if isinstance(error, QslurmError | ToldToEndError):
+    if isinstance(error, QslurmError | TerminatedError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "The program was interrupted."

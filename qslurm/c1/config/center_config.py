@@ -39,6 +39,7 @@ __all__ = [
     "UserLimits",
     "load_config",
     "load_token",
+    "require_results_url",
     "require_tls",
     "require_url",
     "settings",
@@ -124,6 +125,17 @@ def require_url(config: Config) -> str:
             f"{_about_the_environment(config)}",
         )
     return config.c2.url
+
+
+def require_results_url(config: Config) -> str:
+    """The URL of C2's job manager; ConfigError if it is not set."""
+    if not config.c2.results_url:
+        raise ConfigError(
+            "No URL given for C2's job manager, which serves results and logs.",
+            hint=f"Set results_url under [{config.section}] in the configuration, QSLURM_RESULTS_URL,"
+            " or --results-url.",
+        )
+    return config.c2.results_url
 
 
 def _c2(config: Config) -> str:

@@ -20,7 +20,7 @@ from qslurm.c1.connection.agent_messages import (
 )
 from qslurm.c1.connection.agent_slurm import AgentSlurm
 from qslurm.c1.connection.agent_socket import AgentSocket
-from qslurm.c1.connection.center import Center
+from qslurm.c1.connection.center_connection import CenterConnection
 from qslurm.errors import UnreachableError
 from qslurm.slurm.job_info import JobInfo
 
@@ -43,7 +43,7 @@ SILENT_S = 120.0
 """The releaser polls the agent at least every 30 s."""
 
 
-class AgentConnection(Center):
+class AgentConnection(CenterConnection):
     """A center's connection to C2 for a user whom the agent authenticates."""
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
@@ -57,14 +57,14 @@ class AgentConnection(Center):
         return AgentSlurm(self._line, self._say)
 
     @cached_property
-    def results(self) -> AgentJobManager:
+    def job_manager(self) -> AgentJobManager:
         """C2's job manager, restricted to this user's jobs."""
         from qslurm.c1.connection.agent_job_manager import AgentJobManager
 
         return AgentJobManager(self._line)
 
     @property
-    def has_platform(self) -> bool:
+    def has_job_manager(self) -> bool:
         """Whether a job manager is configured; the agent knows."""
         return True
 
@@ -79,7 +79,7 @@ class AgentConnection(Center):
         del waited_s
         return LONGEST_DELAY_S
 
-    def pause(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
+    def wait_for_change(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
         """Wait until the job changes, at most this many seconds."""
         from qslurm.protocol.job_changes import mark
 
@@ -94,7 +94,7 @@ class AgentConnection(Center):
         time.sleep(max(0.0, least - (time.monotonic() - began)))
         return tasks
 
-    def moved(self, since: int, patience_s: float) -> Moved:
+    def changes_since(self, since: int, patience_s: float) -> Moved:
         """The user's jobs that changed after an answer with this number; waits for changes up to a time-out."""
         return self._line.ask(GetMoved(since, patience_s), Moved)
 
@@ -104,7 +104,7 @@ class AgentConnection(Center):
         return 16
 
     @cached_property
-    def follow_ups(self) -> str:
+    def follow_up_platform(self) -> str:
         """The platform's name in follow-ups; "" if the agent has no releaser."""
         found = self._line.ask(WhoReleases(), Releasing)
         if found.name and found.silent_s > SILENT_S:
@@ -113,15 +113,15 @@ class AgentConnection(Center):
             )
         return found.name
 
-    def depend(self, *, waits: str = "", followed: bool = False) -> None:
+    def bind(self, *, waits: str = "", followed: bool = False) -> None:
         """Bind later submissions to a job of C1 that waits for them, or that follows them."""
         self.slurm.waits, self.slurm.followed = waits, followed
 
-    def be_patient(self, seconds: float) -> None:
+    def set_outbox_timeout(self, seconds: float) -> None:
         """Wait this long for C2 to accept later submissions, which the agent keeps on disk meanwhile."""
         self.slurm.patience_s = seconds
 
-    def let_go(self, key: str) -> None:
+    def unbind(self, key: str) -> None:
         """Unbind a submission from the C1 job that waited for it."""
         self._line.ask(LetGo(key), type(None))
 

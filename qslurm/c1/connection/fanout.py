@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qslurm.errors import QslurmError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 T = TypeVar("T")
 
@@ -20,8 +20,8 @@ PATIENCE_S = 15.0
 
 
 def ask_each(
-    centers: Sequence[Center],
-    question: Callable[[Center], T],
+    centers: Sequence[CenterConnection],
+    question: Callable[[CenterConnection], T],
     enough: Callable[[T], bool] | None = None,
     *,
     patience_s: float = PATIENCE_S,
@@ -34,7 +34,7 @@ def ask_each(
     """
     answers: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
 
-    def ask(place: int, center: Center) -> None:
+    def ask(place: int, center: CenterConnection) -> None:
         try:
             answers.put((place, question(center)))
         except BaseException as error:  # noqa: BLE001 - raised below, where somebody hears of it

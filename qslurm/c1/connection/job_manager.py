@@ -20,7 +20,7 @@ from qslurm.errors import (
 from qslurm.protocol.nesting import TOO_DEEP, is_too_deep
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.interface import Platform
+    from qslurm.c1.connection.client_protocols import JobManager
     from qslurm.protocol.job_changes import Line, Load, Page
     from qslurm.slurm.rest.endpoint import Endpoint
 
@@ -40,7 +40,7 @@ _ERRORS: dict[int, type[QslurmError]] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """An HTTP answer, read to its end."""
 
     status: int
@@ -171,7 +171,7 @@ class JobManagerClient:
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
         return self._document(self._get(path, parameters or {}))
 
-    def _document(self, answer: Answer) -> dict[str, Any]:
+    def _document(self, answer: HttpResponse) -> dict[str, Any]:
         try:
             document = json.loads(answer.body)
         except ValueError as error:
@@ -196,7 +196,7 @@ class JobManagerClient:
         except (ValueError, OverflowError, OSError) as error:
             raise _not_a_job_manager(self._url) from error
 
-    def _get(self, path: str, parameters: dict[str, str]) -> Answer:
+    def _get(self, path: str, parameters: dict[str, str]) -> HttpResponse:
         return self._send("GET", path, parameters)
 
     def _send(
@@ -209,7 +209,7 @@ class JobManagerClient:
         accept: str = "*/*",
         wait_s: int = 0,
         within_s: float | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         import requests
         from urllib3.exceptions import HTTPError
 
@@ -232,7 +232,7 @@ class JobManagerClient:
                 body = read_whole(response, until, f"C2's job manager at {self._url}")
         except (requests.RequestException, HTTPError, ValueError, OSError) as error:
             raise self._no_answer(error, timeout_s) from error
-        answer = Answer(response.status_code, body, response.headers)
+        answer = HttpResponse(response.status_code, body, response.headers)
         if answer.status != requests.codes.ok:
             raise _error(answer, self._url)
         return answer
@@ -252,7 +252,7 @@ class JobManagerClient:
         )
 
 
-def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
+def log_pieces(platform: JobManager, job_id: int) -> Iterator[bytes]:
     """Read a job's output so far, in pieces."""
     offset = 0
     while True:
@@ -263,7 +263,7 @@ def log_pieces(platform: Platform, job_id: int) -> Iterator[bytes]:
         offset = after
 
 
-def _next_offset(answer: Answer, offset: int) -> int:
+def _next_offset(answer: HttpResponse, offset: int) -> int:
     try:
         return int(answer.headers[NEXT_OFFSET])
     except (KeyError, ValueError):
@@ -288,7 +288,7 @@ def _not_a_job_manager(url: str) -> UnreachableError:
     )
 
 
-def _error(answer: Answer, url: str) -> QslurmError:
+def _error(answer: HttpResponse, url: str) -> QslurmError:
     error_class = _ERRORS.get(answer.status)
     try:
         described = json.loads(answer.body)["error"]

@@ -15,7 +15,7 @@ PATIENCE_S = 120.0
 """Seconds without an answer after which a wait gives up; the job continues."""
 
 
-class Watched(Protocol):
+class Waitable(Protocol):
     """What can be waited for: a job, or several."""
 
     @property
@@ -31,20 +31,20 @@ class Watched(Protocol):
         """The reason for its state."""
 
 
-Thing = TypeVar("Thing", bound=Watched)
+Thing = TypeVar("Thing", bound=Waitable)
 
 
 @dataclass(frozen=True)
 class Poll:
     """The result of one poll: the job, or for how many seconds C2 has not answered, and why (`unheard`)."""
 
-    job: Watched | None
+    job: Waitable | None
     silent_s: float
     waited_s: float
     unheard: str = ""
 
 
-class Silences:
+class OutageReporter:
     """Reports once that C2 does not answer, and once that it answers again."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -134,7 +134,7 @@ def follow(
     """
     offset, changed = 0, clock()
     heard = changed
-    silences = Silences(say)
+    silences = OutageReporter(say)
     while True:
         over = False
         try:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qslurm.c1.followups.submission import BEFORE_NOTE, Mark
+from qslurm.c1.followups.followup_submission import BEFORE_NOTE, Mark
 from qslurm.errors import QslurmError, RefusedError, UnreachableError
 from qslurm.slurm.commands import run
 
@@ -30,7 +30,7 @@ Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldFollowUp:
     """A held follow-up job in C1's queue."""
 
     job_id: int
@@ -38,7 +38,7 @@ class Held:
     mark: Mark
 
 
-def parse_held(text: str, sign: str) -> list[Held]:
+def parse_held(text: str, sign: str) -> list[HeldFollowUp]:
     """Parse held follow-up jobs from squeue's output.
 
     A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
@@ -53,7 +53,7 @@ def parse_held(text: str, sign: str) -> list[Held]:
         (job_id, reason, priority, user), comment = words, rest[1]
         mark = Mark.parse(comment)
         if mark is not None and (reason, priority) == _HELD and job_id.isdigit():
-            found.append(Held(int(job_id), user, mark))
+            found.append(HeldFollowUp(int(job_id), user, mark))
     return found
 
 
@@ -80,7 +80,7 @@ def run_command(
     return run(command, limit_s=limit_s, absent=absent, late=late, environ=environ)
 
 
-class Queue:
+class C1Queue:
     """C1's queue. Methods raise UnreachableError if slurmctld is down, RefusedError if it refuses.
 
     A job that is not there any more, or has been started by its user, is no error. One squeue is asked for `at_once`
@@ -98,7 +98,7 @@ class Queue:
                 return value.strip()
         raise QslurmError("scontrol does not show this cluster's name.")
 
-    def held(self, user: str = "") -> list[Held]:
+    def held(self, user: str = "") -> list[HeldFollowUp]:
         """All held follow-up jobs, or those of one user."""
         sign = secrets.token_hex(16)
         options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
@@ -125,7 +125,7 @@ class Queue:
         self._asked(["scontrol", "release", str(job_id)])
         self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
-    def cancel(self, held: Held, reason: str) -> None:
+    def cancel(self, held: HeldFollowUp, reason: str) -> None:
         """Cancel a pending job, with the reason in its AdminComment.
 
         SlurmUser and administrators write it as AdminComment; an operator may not, but may write the user's comment

@@ -21,14 +21,14 @@ from qslurm.c1.connection.agent_messages import (
     Releasing,
     WhoReleases,
 )
-from qslurm.c1.followups.submission import decide
+from qslurm.c1.followups.followup_submission import decide
 from qslurm.errors import ConfigError, QslurmError, RefusedError, UnreachableError
 from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
 
 if TYPE_CHECKING:
     from qslurm.c1.config.center_config import Config
-    from qslurm.c1.followups.c1_queue import Held, Queue
+    from qslurm.c1.followups.c1_queue import C1Queue, HeldFollowUp
 
 log = EventLog(__name__)
 
@@ -52,7 +52,7 @@ ORPHANED_S = 600.0
 T = TypeVar("T")
 
 
-class Agent(Protocol):
+class AgentClient(Protocol):
     """The center's agent."""
 
     def ask(self, question: Question, answer: type[T]) -> T:
@@ -68,7 +68,7 @@ def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT; ConfigError if no agent is configured."""
     from qslurm.c1.config.settings import section_of
     from qslurm.c1.connection.agent_connection import AgentConnection
-    from qslurm.c1.followups.c1_queue import Queue
+    from qslurm.c1.followups.c1_queue import C1Queue
 
     if not config.agent.socket and not config.agent.address:
         raise ConfigError(
@@ -81,7 +81,7 @@ def serve(config: Config) -> None:
     log.info("ready", agent=config.agent.socket or config.agent.address)
     # the round in hand may wait for the agent's answer: nothing is lost when it ends with the process
     worker = threading.Thread(
-        target=Releaser(AgentConnection(config, say=log.info), Queue()).run, args=(stopping,), daemon=True
+        target=Releaser(AgentConnection(config, say=log.info), C1Queue()).run, args=(stopping,), daemon=True
     )
     worker.start()
     stopping.wait()
@@ -91,7 +91,9 @@ def serve(config: Config) -> None:
 class Releaser:
     """The releaser of one agent on one cluster."""
 
-    def __init__(self, agent: Agent, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, agent: AgentClient, queue: C1Queue, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._agent = agent
         self._queue = queue
         self._clock = clock
@@ -136,7 +138,7 @@ class Releaser:
                 self._settle(job, endings[job.mark.key])
         self._end_unwaited(answer.bound)
 
-    def _held(self, platform: str) -> list[Held]:
+    def _held(self, platform: str) -> list[HeldFollowUp]:
         began = self._clock()
         held = [job for job in self._queue.held() if job.mark.platform == platform]
         now = self._clock()
@@ -144,7 +146,7 @@ class Releaser:
         self._refused = {job_id: due for job_id, due in self._refused.items() if due > now}
         return [job for job in held if job.job_id not in self._refused]
 
-    def _settle(self, job: Held, ending: Ending) -> None:
+    def _settle(self, job: HeldFollowUp, ending: Ending) -> None:
         if ending.how == "unknown":
             since = self._orphans.setdefault(job.job_id, self._clock())
             if self._clock() - since > ORPHANED_S:
@@ -164,11 +166,11 @@ class Releaser:
                     "released", c1_job=job.job_id, job=ending.job_id, user=job.user, reason=decision.reason
                 )
 
-    def _cancel(self, job: Held, reason: str) -> None:
+    def _cancel(self, job: HeldFollowUp, reason: str) -> None:
         if self._done(job, lambda: self._queue.cancel(job, reason)):
             log.info("cancelled", c1_job=job.job_id, key=job.mark.key, user=job.user, reason=reason)
 
-    def _done(self, job: Held, act: Callable[[], None]) -> bool:
+    def _done(self, job: HeldFollowUp, act: Callable[[], None]) -> bool:
         """Whether the change succeeded; a refusal for one job does not block others."""
         try:
             act()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import AccountingAwayError, UnknownJobError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.interface import Slurm
+    from qslurm.c1.connection.client_protocols import SlurmClient
 
 AWAY = "C2's accounting (slurmdbd or its database) is down"
 MEANWHILE = (
@@ -15,7 +15,7 @@ MEANWHILE = (
 )
 
 
-def accounting_answers(slurm: Slurm) -> bool:
+def accounting_answers(slurm: SlurmClient) -> bool:
     """Whether slurmdbd answers; also True if C2 has no accounting at all.
 
     TokenError if C2 refuses the token, UnreachableError where it is something else that does not answer.

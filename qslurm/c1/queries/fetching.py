@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries import job_state as one
 from qslurm.c1.queries.job_ids import JobRef
 from qslurm.c1.queries.tasks import Tasks, look, one_by_one, outcome_error, parameters_of
 from qslurm.errors import (
@@ -18,7 +18,7 @@ from qslurm.errors import (
 )
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
 
@@ -26,7 +26,7 @@ AT_ONCE = 250
 """Jobs per request for results."""
 
 
-def results(center: Center, ref: JobRef) -> dict[str, Any]:
+def results(center: CenterConnection, ref: JobRef) -> dict[str, Any]:
     """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
 
     Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results, or an `error`.
@@ -58,7 +58,7 @@ def results(center: Center, ref: JobRef) -> dict[str, Any]:
     return _fetched(center, job)
 
 
-def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks | None:
+def _if_array(center: CenterConnection, ref: JobRef, failure: QslurmError | None) -> Tasks | None:
     try:
         tasks = look(center, ref)
     except QslurmError as error:
@@ -66,7 +66,7 @@ def _if_array(center: Center, ref: JobRef, failure: QslurmError | None) -> Tasks
     return tasks if tasks.is_array else None
 
 
-def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
+def _results(center: CenterConnection, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
     """Each task's results or error; stops at a job manager that does not answer.
 
     UnreachableError if it was away before any was known.
@@ -100,7 +100,7 @@ def _results(center: Center, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
 
 
 def _fetched(
-    center: Center, job: JobInfo, known: Mapping[int, dict[str, Any]] = MappingProxyType({})
+    center: CenterConnection, job: JobInfo, known: Mapping[int, dict[str, Any]] = MappingProxyType({})
 ) -> dict[str, Any]:
     if not job.is_final and job.start_time is None:  # its job id may be the array's
         raise NotReadyError(
@@ -118,7 +118,7 @@ def _fetched(
 
 
 def follow_log(
-    center: Center,
+    center: CenterConnection,
     ref: JobRef,
     write: Callable[[bytes], None],
     sleep: Callable[[float], None],
@@ -134,12 +134,12 @@ def follow_log(
         return look(center, ref).is_final
 
     def read(offset: int) -> tuple[bytes, int]:
-        return center.results.log_from(log_id(center, ref), offset)
+        return center.job_manager.log_from(log_id(center, ref), offset)
 
     follow(ended, read, write, say=say, sleep=sleep)
 
 
-def log_id(center: Center, ref: JobRef) -> int:
+def log_id(center: CenterConnection, ref: JobRef) -> int:
     """The job id of a log; InvalidInputError for an array as a whole."""
     if ref.task is not None:
         job = look(center, ref).jobs[0]
@@ -154,16 +154,16 @@ def log_id(center: Center, ref: JobRef) -> int:
     return ref.job_id
 
 
-def results_of(center: Center, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+def results_of(center: CenterConnection, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The results of several jobs by id, in few requests; jobs that are missing must be queried separately.
 
     Empty where C2, or the center's agent, does not know the question. UnreachableError if nobody answers.
     """
     found: dict[int, dict[str, Any]] = {}
-    left = list(job_ids) if len(job_ids) > 1 and center.has_platform else []
+    left = list(job_ids) if len(job_ids) > 1 and center.has_job_manager else []
     while left:
         try:
-            documents = center.results.many_results(left[:AT_ONCE])
+            documents = center.job_manager.many_results(left[:AT_ONCE])
         except (UnknownJobError, InvalidInputError):  # it is older than we are
             break
         answered = {document.get("job_id") for document in documents}
@@ -175,7 +175,7 @@ def results_of(center: Center, job_ids: Sequence[int]) -> dict[int, dict[str, An
 
 
 def fetch_results(
-    center: Center,
+    center: CenterConnection,
     job_id: int,
     job: JobInfo | None = None,
     known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
@@ -190,7 +190,7 @@ def fetch_results(
         if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
             document = dict(known[job_id])  # of this job, and not of another that had the same id before
         else:
-            document = center.results.results(job_id)
+            document = center.job_manager.results(job_id)
         if (failure := one.result_error(center, document)) is not None:
             raise failure
         return document

@@ -13,12 +13,12 @@ from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
 from qslurm.protocol.partition_queue import loads
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.protocol.job_changes import Load
     from qslurm.slurm.job_info import JobInfo
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class EndedJobUsage(msgspec.Struct, frozen=True, kw_only=True):
     """An ended job: Slurm's record, and the platform's counts (None if unknown)."""
 
     job: JobInfo
@@ -27,7 +27,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     qpu_seconds: float | None = None
 
 
-def history(center: Center, since: int, until: int, say: Callable[[str], None]) -> list[Ended]:
+def history(
+    center: CenterConnection, since: int, until: int, say: Callable[[str], None]
+) -> list[EndedJobUsage]:
     """The center's jobs that ended in a period (Unix seconds), by end time.
 
     Where C2's job manager is away, `say` is told so, and nobody knows what was executed.
@@ -44,17 +46,17 @@ def history(center: Center, since: int, until: int, say: Callable[[str], None]) 
     return [_ended(job, counted.get((job.job_id, job.marks.key))) for job in jobs]
 
 
-def _counted(center: Center) -> dict[tuple[int, str], dict[str, Any]]:
+def _counted(center: CenterConnection) -> dict[tuple[int, str], dict[str, Any]]:
     """The platform's records of the latest jobs; empty without a job manager."""
-    documents = center.results.jobs() if center.has_platform else []
+    documents = center.job_manager.jobs() if center.has_job_manager else []
     # The key of an array's task has its index behind it.
     return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
 
 
-def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
+def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> EndedJobUsage:
     if document is None:
-        return Ended(job=job)
-    return Ended(
+        return EndedJobUsage(job=job)
+    return EndedJobUsage(
         job=with_exit_code(job, document),
         executions=document["executions"],
         shots=document["shots"],
@@ -62,7 +64,7 @@ def _ended(job: JobInfo, document: Mapping[str, Any] | None) -> Ended:
     )
 
 
-def with_exit_codes(center: Center, jobs: Sequence[JobInfo]) -> list[JobInfo]:
+def with_exit_codes(center: CenterConnection, jobs: Sequence[JobInfo]) -> list[JobInfo]:
     """Add exit codes from the platform where Slurm's accounting has none."""
     if not any(job.is_final and job.exit_code is None and job.signal is None for job in jobs):
         return list(jobs)
@@ -142,15 +144,15 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     reserved: list[dict[str, Any]] = []
 
 
-def backends(center: Center) -> list[Backend]:
+def backends(center: CenterConnection) -> list[Backend]:
     """C2's backends, with the number of jobs in their partitions.
 
     The job manager counts those of all centers. While it does not know, those are counted that slurmrestd shows.
     """
-    documents = center.results.backends()
+    documents = center.job_manager.backends()
     states = center.slurm.partitions()
     try:
-        found = center.results.loads()
+        found = center.job_manager.loads()
     except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
         found = loads(center.slurm.jobs())
     by_partition = {load.partition: load for load in found}

@@ -82,9 +82,9 @@ def is_written_off(job: JobInfo) -> bool:
     return job.source == "slurmdbd" and job.state == "CANCELLED" and not job.cancelled_by
 
 
-def may_be_lost(job: JobInfo, *, has_platform: bool) -> bool:
+def may_be_lost(job: JobInfo, *, has_job_manager: bool) -> bool:
     """Whether an open submission's job may not have run, whatever its state says."""
-    return job.reason == FORGOTTEN or (has_platform and is_written_off(job))
+    return job.reason == FORGOTTEN or (has_job_manager and is_written_off(job))
 
 
 def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c1.queries import jobs as one
+from qslurm.c1.queries import job_state as one
 from qslurm.c1.queries.job_ids import JobRef
 from qslurm.errors import (
     InvalidInputError,
@@ -23,7 +23,7 @@ from qslurm.errors import (
 )
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.connection.polling import Poll
     from qslurm.slurm.job_info import JobInfo
 
@@ -66,7 +66,7 @@ class Tasks:
 
 
 def look(
-    center: Center, ref: JobRef, *, forgotten: bool = True, told: Sequence[JobInfo] | None = None
+    center: CenterConnection, ref: JobRef, *, forgotten: bool = True, told: Sequence[JobInfo] | None = None
 ) -> Tasks:
     """The current state of a job or of an array's tasks; UnknownJobError for an unknown task.
 
@@ -87,7 +87,7 @@ def look(
     return Tasks(ref, tuple(tasks))
 
 
-def _accounted(center: Center, job_id: int, known: list[JobInfo]) -> list[JobInfo]:
+def _accounted(center: CenterConnection, job_id: int, known: list[JobInfo]) -> list[JobInfo]:
     """The tasks that only the accounting knows. Without it an array that goes on is shown as slurmctld knows it, but
     none is called over whose worst task may be forgotten: UnreachableError.
     """
@@ -136,7 +136,7 @@ def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
 
 
 def wait(
-    center: Center, ref: JobRef, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
+    center: CenterConnection, ref: JobRef, *, on_poll: Callable[[Poll], None], timeout_s: float | None = None
 ) -> Tasks:
     """Wait until a job, or every task of an array, has ended; see `wait_until_final`."""
     from qslurm.c1.connection.polling import wait_until_final
@@ -153,7 +153,7 @@ def wait(
 
     def pause(seconds: float) -> None:
         nonlocal told
-        told = center.pause(seconds, open_one)
+        told = center.wait_for_change(seconds, open_one)
 
     try:
         return wait_until_final(
@@ -168,7 +168,7 @@ def wait(
         raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits again.") from error
 
 
-def _look_lightly(center: Center, ref: JobRef, told: Sequence[JobInfo] | None) -> Tasks:
+def _look_lightly(center: CenterConnection, ref: JobRef, told: Sequence[JobInfo] | None) -> Tasks:
     """As `look`, but query the accounting only after the end: it is slow with many jobs."""
     tasks = look(center, ref, forgotten=ref.task is not None, told=told)
     return look(center, ref, told=told) if tasks.is_final and tasks.is_array else tasks
@@ -181,7 +181,7 @@ _WORST: tuple[tuple[str, type[QslurmError], str], ...] = (
 )
 
 
-def outcome_error(center: Center, tasks: Tasks) -> QslurmError | None:
+def outcome_error(center: CenterConnection, tasks: Tasks) -> QslurmError | None:
     """The worst error of ended tasks; None if all completed."""
     if not tasks.is_array:
         return one.outcome_error(center, tasks.jobs[0])
@@ -237,7 +237,7 @@ def parameters_of(job: JobInfo) -> dict[str, str]:
         return {}
 
 
-def set_hold(center: Center, job_id: int, *, held: bool) -> list[str]:
+def set_hold(center: CenterConnection, job_id: int, *, held: bool) -> list[str]:
     """Hold or release a pending job; returns C2's warnings.
 
     slurmrestd 22.05 calls each update of an array failed, with no number for it: how its tasks are is what counts.

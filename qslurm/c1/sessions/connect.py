@@ -34,19 +34,19 @@ Connect = Callable[[], socket.socket]
 """Opens a connection for Hello; raises OSError or UnreachableError."""
 
 
-class NotOpenError(QslurmError):
+class SessionNotOpenError(QslurmError):
     """C2 holds no session for this client, not yet or not any more."""
 
     kind = "session"
 
 
-class EndedError(QslurmError):
+class SessionEndedError(QslurmError):
     """The session has ended as it should."""
 
     kind = "ended"
 
 
-class _Link(ssl.SSLSocket):
+class _TlsSocket(ssl.SSLSocket):
     """One that is reset before its handshake is closed: until Python 3.12 `wrap_socket` raises and leaves it open."""
 
     def __del__(self) -> None:
@@ -56,7 +56,7 @@ class _Link(ssl.SSLSocket):
 
 
 @dataclass(frozen=True)
-class Door:
+class SessionServerAddress:
     """Address and certificate (PEM) of C2's session server."""
 
     address: str
@@ -74,7 +74,7 @@ class Door:
             pinned = ssl.PEM_cert_to_DER_cert(self.certificate)
         except (ValueError, ssl.SSLError) as error:
             raise UnreachableError("C2's job manager provides no certificate for sessions.") from error
-        context.sslsocket_class = _Link
+        context.sslsocket_class = _TlsSocket
         with ExitStack() as made:
             raw = made.enter_context(self._socket())
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -117,10 +117,10 @@ def connect_unix(path: str) -> socket.socket:
     return link
 
 
-def enter(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
+def attach(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     """Say hello; what C2 says of the session, and what has come behind that.
 
-    NotOpenError if no session is open for this secret; OSError if the link breaks.
+    SessionNotOpenError if no session is open for this secret; OSError if the link breaks.
     """
     link.settimeout(CONNECT_S)
     link.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(Hello(PROTOCOL, secret))))
@@ -133,8 +133,8 @@ def enter(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     answer = decode_reply(taken[1])
     if isinstance(answer, Attached):
         return answer, frames
-    if isinstance(answer, Refused) and answer.kind == NotOpenError.kind:
-        raise NotOpenError(answer.reason)
+    if isinstance(answer, Refused) and answer.kind == SessionNotOpenError.kind:
+        raise SessionNotOpenError(answer.reason)
     raise QslurmError(answer.reason if isinstance(answer, Refused) else "It did not identify itself.")
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qslurm.c1.sessions.client import SessionClient
-from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError
-from qslurm.c1.sessions.reconnecting_link import LINK_LIMIT_S
-from qslurm.c1.submission.backend_limits import Limits, limits_of, nothing_known, refuse_beyond
+from qslurm.c1.sessions.connect import SessionEndedError, SessionNotOpenError, SessionServerAddress
+from qslurm.c1.sessions.reconnecting_connection import LINK_LIMIT_S
+from qslurm.c1.sessions.session_client import SessionClient
+from qslurm.c1.submission.backend_limits import LimitsLookup, limits_of, nothing_known, refuse_beyond
 from qslurm.c1.submission.prepare import backend_of
 from qslurm.errors import (
     InvalidInputError,
@@ -31,7 +31,7 @@ from qslurm.protocol.session_frames import SECRET_BYTES
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.submission.sending import Batch
     from qslurm.slurm.job_info import JobInfo
 
@@ -57,14 +57,14 @@ class SessionOptions:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenSession:
     """An open session and its job on C2."""
 
     job_id: int
     client: SessionClient
 
 
-class _Limit:
+class _StartDeadline:
     """Deadline for the session's start; None for no limit."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -85,20 +85,20 @@ class _Limit:
 
 
 def open_session(
-    center: Center, wish: SessionOptions, environ: Mapping[str, str], say: Callable[[str], None]
-) -> Opened:
+    center: CenterConnection, wish: SessionOptions, environ: Mapping[str, str], say: Callable[[str], None]
+) -> OpenSession:
     """Submit the job, wait for the session, and connect. `say` reports progress.
 
     The connection is the session's from now on: what has become of the job is asked by it, from another thread. The job
     is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
     the wish's `wait_limit_s`, whatever takes so long (but for a single answer of C2's, which has its `timeout_s`).
     """
-    limit = _Limit(wish.wait_limit_s)
-    door = find_door(center)
+    limit = _StartDeadline(wish.wait_limit_s)
+    door = find_session_server(center)
     secret = secrets.token_bytes(SECRET_BYTES)
     batch = batch_of(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
     if wish.wait_limit_s is not None:
-        center.be_patient(limit.left_s)
+        center.set_outbox_timeout(limit.left_s)
     try:
         job_id = batch.send_whole(center).job_id
     except KeptError as error:
@@ -124,16 +124,16 @@ def open_session(
             _wait(center, job_id, limit, say)
             client = _come_in(enter, lambda: _look(center, job_id), door.address, limit)
             if client is not None:
-                return Opened(job_id, client)
+                return OpenSession(job_id, client)
     except BaseException:
         _cancel(center, job_id, say)
         raise
 
 
-def find_door(center: Center) -> Door:
+def find_session_server(center: CenterConnection) -> SessionServerAddress:
     """Address and certificate of C2's session server; RefusedError if it offers no sessions."""
     try:
-        document = center.results.sessions()
+        document = center.job_manager.sessions()
     except UnknownJobError:  # an older job manager
         document = {}
     if not document.get("address"):
@@ -141,7 +141,9 @@ def find_door(center: Center) -> Door:
             "This C2 does not offer sessions to other clusters.",
             hint="Its operators can enable them ([sessions] in c2.toml). `qslurm submit` runs the whole file on C2.",
         )
-    return Door(str(document["address"]), str(document.get("certificate", "")), center.config.c2.proxy)
+    return SessionServerAddress(
+        str(document["address"]), str(document.get("certificate", "")), center.config.c2.proxy
+    )
 
 
 def batch_of(
@@ -149,7 +151,7 @@ def batch_of(
     wish: SessionOptions,
     digest: str,
     environ: Mapping[str, str],
-    limits: Limits = nothing_known,
+    limits: LimitsLookup = nothing_known,
 ) -> Batch:
     """The job, ready to be sent; InvalidInputError says what is wrong with the wish."""
     from qslurm.c1.submission.sending import Batch
@@ -172,7 +174,7 @@ def batch_of(
     return Batch(config, [job], environ)
 
 
-def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]) -> None:
+def _wait(center: CenterConnection, job_id: int, limit: _StartDeadline, say: Callable[[str], None]) -> None:
     """Wait until the job runs; its outcome, if it has ended."""
     from qslurm.c1.connection.polling import PATIENCE_S, next_delay
 
@@ -199,16 +201,16 @@ def _wait(center: Center, job_id: int, limit: _Limit, say: Callable[[str], None]
             say(f"Waiting: {why.rstrip('.')}.")
         if not limit.left_s:
             raise limit.over(why)
-        told = center.pause(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
+        told = center.wait_for_change(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
 
 
-def _look(center: Center, job_id: int, told: Sequence[JobInfo] | None = None) -> JobInfo:
+def _look(center: CenterConnection, job_id: int, told: Sequence[JobInfo] | None = None) -> JobInfo:
     """The job while it is open; its outcome, if it has ended."""
-    from qslurm.c1.queries import jobs
+    from qslurm.c1.queries import job_state
 
-    info = jobs.judge(center, told[0]) if told else jobs.look(center, job_id)
+    info = job_state.judge(center, told[0]) if told else job_state.look(center, job_id)
     if info.is_final:
-        raise jobs.outcome_error(center, info) or EndedError(
+        raise job_state.outcome_error(center, info) or SessionEndedError(
             "The session ended before this client connected."
         )
     return info
@@ -221,7 +223,7 @@ def _why(info: JobInfo, place: int) -> str:
     return ", ".join(part for part in (info.why, line) if part) or "for Slurm to look at it"
 
 
-def _place(center: Center, info: JobInfo) -> int:
+def _place(center: CenterConnection, info: JobInfo) -> int:
     """The job's queue position, if available."""
     from qslurm.protocol.partition_queue import places
 
@@ -234,7 +236,7 @@ def _place(center: Center, info: JobInfo) -> int:
 
 
 def _come_in(
-    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _Limit
+    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _StartDeadline
 ) -> SessionClient | None:
     """Connect once the job's step holds the session; None if the job was requeued.
 
@@ -245,7 +247,7 @@ def _come_in(
     while True:
         try:
             return enter()
-        except NotOpenError:
+        except SessionNotOpenError:
             why = "C2 has not started the session yet"  # the job's step has to get there
         except UnreachableError as error:
             why = error.message.rstrip(".")
@@ -267,21 +269,23 @@ def _come_in(
             continue  # it is the door that has to be reached
 
 
-def ended(center: Center, job_id: int) -> QslurmError | None:
-    """How a session's job ended (EndedError: normally); None while it runs."""
-    from qslurm.c1.queries import jobs
+def ended(center: CenterConnection, job_id: int) -> QslurmError | None:
+    """How a session's job ended (SessionEndedError: normally); None while it runs."""
+    from qslurm.c1.queries import job_state
 
-    info = jobs.look(center, job_id)
+    info = job_state.look(center, job_id)
     if not info.is_final:
         return None
-    return jobs.outcome_error(center, info) or EndedError(
+    return job_state.outcome_error(center, info) or SessionEndedError(
         "The session has ended.", hint="Open a new session."
     )
 
 
-def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _cancel_if_taken(
+    center: CenterConnection, payload: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
     """Cancel the job being submitted when the wait is interrupted."""
-    from qslurm.c1.queries.jobs import with_key
+    from qslurm.c1.queries.job_state import with_key
     from qslurm.payload.comment import Comment
 
     try:
@@ -294,7 +298,7 @@ def _cancel_if_taken(center: Center, payload: Mapping[str, Any], say: Callable[[
     _cancel(center, job_id, say)
 
 
-def _cancel(center: Center, job_id: int, say: Callable[[str], None]) -> None:
+def _cancel(center: CenterConnection, job_id: int, say: Callable[[str], None]) -> None:
     try:
         center.slurm.cancel(job_id)
     except QslurmError as error:

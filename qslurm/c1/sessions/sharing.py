@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from qslurm.c1.sessions.client import SessionClient
+from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.protocol.dispatcher_frames import decode_request, encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Conclude, Done, Execute, Executed, Message, Refused
@@ -39,7 +39,7 @@ _REMEMBERED = 2 * OPEN_IN_SESSION  # answers for each process; it has half as ma
 _TAKE_S = 30.0  # a process that takes no answers for so long has lost its link
 
 
-class _Visitor:
+class _ClientProcess:
     """A client process, across reconnections; repeated requests are not executed twice."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class SharedSession:
         self._listener.bind(str(self.path))
         self._listener.listen(64)
         self._room = threading.BoundedSemaphore(_LINKS)
-        self._visitors: OrderedDict[bytes, _Visitor] = OrderedDict()  # by what they call themselves
+        self._visitors: OrderedDict[bytes, _ClientProcess] = OrderedDict()  # by what they call themselves
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="qslurm-handover", daemon=True)
         self._thread.start()
@@ -97,7 +97,7 @@ class SharedSession:
 
     def _serve(self, link: socket.socket) -> None:
         lock = threading.Lock()
-        visitor: _Visitor | None = None
+        visitor: _ClientProcess | None = None
         with BlockingConnection(link, QUESTION_LIMIT) as connection:
             try:
                 while True:
@@ -116,15 +116,15 @@ class SharedSession:
             finally:
                 self._room.release()
 
-    def _visitor(self, name: bytes) -> _Visitor:
+    def _visitor(self, name: bytes) -> _ClientProcess:
         with self._lock:
-            visitor = self._visitors.setdefault(name, _Visitor())
+            visitor = self._visitors.setdefault(name, _ClientProcess())
             self._visitors.move_to_end(name)
             if len(self._visitors) > _LINKS:
                 self._visitors.popitem(last=False)
             return visitor
 
-    def _take(self, visitor: _Visitor, answer: partial[None], message: Message) -> None:
+    def _take(self, visitor: _ClientProcess, answer: partial[None], message: Message) -> None:
         match message:
             case Execute():
                 try:

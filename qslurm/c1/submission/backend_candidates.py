@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qslurm.c1.queries.job_ids import platforms_in
-from qslurm.c1.submission.options import ANY
+from qslurm.c1.submission.job_reader import ANY
 from qslurm.c1.submission.prepare import another_platform, needed_qubits
 from qslurm.errors import InvalidInputError
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 KEPT_S = 60.0
 """Seconds for which an answer counts, also that there is none."""
 
-Limits = Callable[[str], Mapping[str, Any]]
+LimitsLookup = Callable[[str], Mapping[str, Any]]
 """What is known of a backend, by its name: `qubits` and `max_shots`; nothing for one of which nobody knows."""
 
 
@@ -36,7 +36,7 @@ class BackendLimits:
         self._known: tuple[float, dict[str, Mapping[str, Any]]] = (float("-inf"), {})
 
     def __call__(self, backend: str) -> Mapping[str, Any]:
-        """See Limits."""
+        """See LimitsLookup."""
         asked, known = self._known
         if time.monotonic() - asked > KEPT_S:
             try:
@@ -47,12 +47,14 @@ class BackendLimits:
         return known.get(backend, {})
 
 
-def limits_of(center: Center) -> Limits:
+def limits_of(center: CenterConnection) -> LimitsLookup:
     """The limits of the backends that a connection leads to."""
-    return BackendLimits(center.results.limits) if center.has_platform else nothing_known
+    return BackendLimits(center.job_manager.limits) if center.has_job_manager else nothing_known
 
 
-def refuse_beyond(limits: Limits, backend: str, file: str, *, qubits: int | None, shots: int | None) -> None:
+def refuse_beyond(
+    limits: LimitsLookup, backend: str, file: str, *, qubits: int | None, shots: int | None
+) -> None:
     """InvalidInputError for a job that needs more qubits or shots (None: not known) than its backend takes."""
     if qubits is None and shots is None:
         return

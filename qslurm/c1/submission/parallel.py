@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,9 +20,9 @@ LAST_ANSWERS_S = 5.0
 
 
 def for_each(
-    connect: Callable[[], Center],
+    connect: Callable[[], CenterConnection],
     things: Sequence[T],
-    do: Callable[[Center, T], R],
+    do: Callable[[CenterConnection, T], R],
     *,
     connections: int,
     own: type[QslurmError],
@@ -35,7 +35,7 @@ def for_each(
     None. `on_begin` and `on_done` are called, by any thread, with the thing's place. Ctrl-C, or whatever else a signal
     raises, begins nothing more either, and is raised when what is under way has been answered, or soon after.
     """
-    work = _Work(connect, things, do, own, (on_begin, on_done))
+    work = _ParallelRun(connect, things, do, own, (on_begin, on_done))
     threads = [
         threading.Thread(target=work.run, name="many", daemon=True)
         for _ in range(min(connections, len(things)))
@@ -60,14 +60,14 @@ def for_each(
     return work.outcomes
 
 
-class _Work:
+class _ParallelRun:
     """What is to be done, and has been, shared by the threads that do it."""
 
     def __init__(
         self,
-        connect: Callable[[], Center],
+        connect: Callable[[], CenterConnection],
         things: Sequence[Any],
-        do: Callable[[Center, Any], Any],
+        do: Callable[[CenterConnection, Any], Any],
         own: type[QslurmError],
         on: tuple[Callable[[int], None], Callable[[int, Any], None]],
     ) -> None:
@@ -78,12 +78,12 @@ class _Work:
         self._lock = threading.Lock()
         self.stop = threading.Event()
         self.outcomes: list[Any] = [None] * len(things)
-        self.opened: list[Center] = []
+        self.opened: list[CenterConnection] = []
         self.bug: BaseException | None = None
 
     def run(self) -> None:
         """Do one after the other until there is none left."""
-        center: Center | None = None
+        center: CenterConnection | None = None
         try:
             while not self.stop.is_set():
                 with self._lock:

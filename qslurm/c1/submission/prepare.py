@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.c1.submission.backend_limits import Limits, nothing_known, refuse_beyond
-from qslurm.c1.submission.options import read, remark_unread, unsaid
+from qslurm.c1.submission.backend_limits import LimitsLookup, nothing_known, refuse_beyond
+from qslurm.c1.submission.job_reader import read, remark_unread, unsaid
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.build import payload_of
 from qslurm.payload.comment import new_key
@@ -28,7 +28,7 @@ def prepare(
     job: JobSpec,
     environ: Mapping[str, str],
     remark: Callable[[str], None] = unsaid,
-    limits: Limits = nothing_known,
+    limits: LimitsLookup = nothing_known,
 ) -> dict[str, Any]:
     """The payload of a job, checked as far as that is possible, with the `limits` of the backends.
 
@@ -43,7 +43,7 @@ def checked(
     job: JobSpec,
     environ: Mapping[str, str],
     remark: Callable[[str], None] = unsaid,
-    limits: Limits = nothing_known,
+    limits: LimitsLookup = nothing_known,
 ) -> JobSpec:
     """The job with all that its payload needs, under a key of its own; see `payload_of`.
 
@@ -199,7 +199,7 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
     return text
 
 
-def _completed(config: Config, job: JobSpec, environ: Mapping[str, str], limits: Limits) -> JobSpec:
+def _completed(config: Config, job: JobSpec, environ: Mapping[str, str], limits: LimitsLookup) -> JobSpec:
     """The job with what nobody said as the configuration has it, and its file checked."""
     backend = backend_of(config, job)
     if not backend:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qslurm.c1.queries.jobs import dependency_of, refuse_unknown_dependencies, send
-from qslurm.c1.submission.backend_limits import Limits, nothing_known
-from qslurm.c1.submission.options import unsaid
+from qslurm.c1.submission.backend_limits import LimitsLookup, nothing_known
+from qslurm.c1.submission.job_reader import unsaid
 from qslurm.c1.submission.packing import FEWEST, Package, halved, packed, swept_in_parts
 from qslurm.c1.submission.prepare import checked
-from qslurm.errors import QslurmError, RefusedError
+from qslurm.errors import (
+    InvalidInputError,
+    KeptError,
+    QslurmError,
+    RefusedError,
+    UncertainError,
+    UnknownJobError,
+    UnreachableError,
+)
 from qslurm.payload.build import payload_of
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.payload.spec import JobSpec
     from qslurm.slurm.rest import Submitted
 
-    Outcome = Submitted | QslurmError | None
+    SendOutcome = Submitted | QslurmError | None
     """None: it was not sent, because of another one's error."""
+
+INVALID_PARTITION = 2000
+"""Slurm's error number for an unknown partition (slurm_errno.h)."""
 
 INVALID_ARRAY = 2081
 """Slurm's error number for an array that is none, or too large (slurm_errno.h)."""
@@ -47,7 +58,7 @@ class Batch:
         jobs: Sequence[JobSpec],
         environ: Mapping[str, str],
         *,
-        limits: Limits = nothing_known,
+        limits: LimitsLookup = nothing_known,
         remark: Callable[[str], None] = unsaid,
         separate: bool = False,
         each: Callable[[Sequence[Any], Callable[[Any], Any]], list[Any]] = in_turn,
@@ -60,7 +71,7 @@ class Batch:
     def _package(self, members: tuple[int, ...], job: JobSpec, part: JobSpec | None = None) -> Package:
         return Package(payload_of(job, self._config.template_folders()), members, part)
 
-    def send_whole(self, center: Center) -> Submitted:
+    def send_whole(self, center: CenterConnection) -> Submitted:
         """Send the only job, which is not divided; raises what keeps C2 from having it."""
         (package,) = self.packages
         self._refuse_unknown_dependencies(center)
@@ -68,12 +79,12 @@ class Batch:
 
     def send(
         self,
-        center: Center,
-        connect: Callable[[], Center],
+        center: CenterConnection,
+        connect: Callable[[], CenterConnection],
         *,
         on_begin: Callable[[Package], None] = lambda _: None,
         on_done: Callable[[Package, Submitted | QslurmError], None] = lambda _package, _outcome: None,
-    ) -> list[tuple[Package, Outcome]]:
+    ) -> list[tuple[Package, SendOutcome]]:
         """What became of each package, in no order. `connect` opens further connections, where several help.
 
         A refusal is that package's own. Any other error (no answer, a refused token) keeps those from being sent that
@@ -81,7 +92,7 @@ class Batch:
         InvalidInputError, and nothing is sent, if a job depends on one that C2 does not know.
         """
         self._refuse_unknown_dependencies(center)
-        found: list[tuple[Package, Outcome]] = []
+        found: list[tuple[Package, SendOutcome]] = []
         packages: Sequence[Package] = self.packages
         while packages:
             sent = _send_all(center, connect, packages, on_begin, on_done)
@@ -94,7 +105,7 @@ class Batch:
                     found.append((one, outcome))
         return found
 
-    def _refuse_unknown_dependencies(self, center: Center) -> None:
+    def _refuse_unknown_dependencies(self, center: CenterConnection) -> None:
         named = {named for one in self.packages if (named := dependency_of(one.payload))}
         refuse_unknown_dependencies(center, sorted(named))
 
@@ -111,12 +122,12 @@ class Batch:
 
 
 def _send_all(
-    center: Center,
-    connect: Callable[[], Center],
+    center: CenterConnection,
+    connect: Callable[[], CenterConnection],
     packages: Sequence[Package],
     on_begin: Callable[[Package], None],
     on_done: Callable[[Package, Submitted | QslurmError], None],
-) -> list[tuple[Package, Outcome]]:
+) -> list[tuple[Package, SendOutcome]]:
     if len(packages) == 1:  # in this thread, where a signal ends the wait for C2 at once
         (package,) = packages
         on_begin(package)
@@ -144,3 +155,78 @@ def _send_all(
 def is_too_large(outcome: object) -> bool:
     """Whether C2 may take the parts of an array that it does not take."""
     return isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY
+
+
+def refuse_unknown_dependencies(center: CenterConnection, dependencies: Iterable[str]) -> None:
+    """InvalidInputError for a dependency on an unknown job: Slurm would start the job without it."""
+    for dependency in dict.fromkeys(dependencies):
+        for job_id in sorted({int(word) for word in re.findall(r"(?<=:)\d+", dependency)}):
+            try:
+                center.slurm.tasks(job_id)
+            except UnknownJobError as error:
+                raise InvalidInputError(
+                    f"Invalid dependency {dependency!r}: C2 has no job {job_id}.",
+                    hint="Use job ids of C2, as listed by `qslurm queue`.",
+                ) from error
+
+
+def dependency_of(payload: Mapping[str, Any]) -> str:
+    """A payload's dependency, in Slurm's syntax; "" for none."""
+    return str(payload["job"].get("dependency") or "")
+
+
+def send(center: CenterConnection, payload: dict[str, Any]) -> Submitted:
+    """Submit a payload to C2. If no response arrives, look the job up by its key before raising UncertainError."""
+    from qslurm.payload.comment import Comment
+
+    try:
+        return center.slurm.submit(payload)
+    except KeptError:
+        raise
+    except UncertainError as error:
+        key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
+        found, why = None, ""
+        try:
+            found = _look_up(center, key) if key else None
+        except UnreachableError:  # the same silence
+            pass
+        except QslurmError as unseen:
+            why = f" Looking it up failed, too: {unseen.message}"
+        if found is None:
+            raise UncertainError(
+                f"{error.message} It is unknown whether C2 has the job.{why}",
+                hint=how_to_look(payload),
+            ) from error
+        return found
+    except RefusedError as error:
+        raise _with_backends(center, error) from error
+
+
+def how_to_look(payload: Mapping[str, Any]) -> str:
+    """The hint for an uncertain submission."""
+    from qslurm.payload.comment import Comment
+
+    key = Comment.parse(str(payload.get("job", {}).get("comment", ""))).key
+    key_option = f" --key {key}" if key else ""
+    return f"Check `qslurm queue{key_option}` before you submit it again."
+
+
+def _look_up(center: CenterConnection, key: str) -> Submitted | None:
+    from qslurm.slurm.rest import Submitted
+
+    job = center.slurm.find_by_key(key)
+    if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
+        return None
+    number = job.array_or_job_id  # a task that has begun has an id of its own
+    return Submitted(number, ["C2's response was lost; found the job by its key."], "")
+
+
+def _with_backends(center: CenterConnection, error: RefusedError) -> RefusedError:
+    """Add the existing backends as a hint to a refusal for an unknown partition."""
+    if error.slurm_error != INVALID_PARTITION or not center.has_job_manager:
+        return error
+    try:
+        names = sorted(str(one["name"]) for one in center.job_manager.backends() if "name" in one)
+    except QslurmError as unsaid:
+        return RefusedError(error.message, hint=f"Cannot list C2's backends: {unsaid.message}")
+    return RefusedError(error.message, hint=f"C2's backends: {', '.join(names)}.") if names else error

@@ -23,8 +23,8 @@ import msgspec
 
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
-from qslurm.c1.sessions.client import SessionClient
-from qslurm.c1.sessions.connect import Door
+from qslurm.c1.sessions.connect import SessionServerAddress
+from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, SessionsConfig
 from qslurm.c2.dispatcher.service import serve
 from qslurm.payload.envelope import Envelope
@@ -51,11 +51,17 @@ def run(report: Report) -> None:
     with _door() as (door, secret, step), _child(_echo) as echo:
         for delay_ms in DELAYS_MS:
             with _child(_way, delay_ms, door.address) as far, _child(_way, delay_ms, echo) as bare:
-                _over(report, f"{delay_ms} ms each way", bare, Door(far, door.certificate), secret)
+                _over(
+                    report,
+                    f"{delay_ms} ms each way",
+                    bare,
+                    SessionServerAddress(far, door.certificate),
+                    secret,
+                )
         report.measure("an execution by the dispatcher's socket on C2", lambda: _each(step, 500), unit="ms")
 
 
-def _over(report: Report, name: str, bare: str, door: Door, secret: bytes) -> None:
+def _over(report: Report, name: str, bare: str, door: SessionServerAddress, secret: bytes) -> None:
     """Measure over one way: an echo, an execution, many at once."""
     with socket.create_connection(_place(bare), TIMEOUT_S) as link:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -99,7 +105,7 @@ def _place(address: str) -> tuple[str, int]:
 
 
 @contextmanager
-def _door() -> Iterator[tuple[Door, bytes, Callable[[], object]]]:
+def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]]:
     """A dispatcher that holds a session, the way in, and a step beside it of a job on its own host."""
     with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
         folder = Path(name)
@@ -126,7 +132,7 @@ def _door() -> Iterator[tuple[Door, bytes, Callable[[], object]]]:
             threading.Thread(target=step.hold, daemon=True).start()
             with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
                 beside = Session(client, 2, 0, say=_nobody)
-                door = Door(address, read_certificate(Path(callers.key)))
+                door = SessionServerAddress(address, read_certificate(Path(callers.key)))
                 yield door, secret, lambda: beside.execute(BELL, SHOTS, False)
         finally:
             process.terminate()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qslurm.c1.origin import (
     SYSTEMS,
-    Origin,
+    SubmissionOrigin,
     describe,
     names_of_this_user,
     origin_from_environment,
@@ -23,7 +23,7 @@ INSIDE = {"SLURM_JOB_ID": "12", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USE
 
 
 def test_a_slurm_job_says_which_one_it_is():
-    assert origin_from_environment(INSIDE) == Origin("slurm", "snellius", "12", "alice")
+    assert origin_from_environment(INSIDE) == SubmissionOrigin("slurm", "snellius", "12", "alice")
     assert origin_from_environment(INSIDE).format() == "slurm:snellius:12:alice"
 
 
@@ -136,7 +136,7 @@ def test_a_user_is_read_as_written_whatever_the_name(name, environ):
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_two_names_are_written_alike(one, other):
-    written = [Origin("shell", user=name).format() for name in (one, other)]
+    written = [SubmissionOrigin("shell", user=name).format() for name in (one, other)]
     assert (written[0] == written[1]) == (one == other)
 
 

@@ -18,7 +18,7 @@ import qslurm.cli
 from qslurm.c1.config.center_config import load_config
 from qslurm.cli import streams
 from qslurm.cli.app import run
-from qslurm.cli.options import CenterFlags
+from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError
 from qslurm.protocol.job_changes import Load
 from tests.unit.jobs import job_info
@@ -31,10 +31,10 @@ NAME = "θ-扫描-\udce9"
 class C2:
     """Has jobs with such a name, each in a state that it stays in, and the same result for each."""
 
-    prefix, has_platform, follow_ups = "", True, ""
+    prefix, has_job_manager, follow_up_platform = "", True, ""
 
     def __init__(self, config):
-        self.config, self.slurm, self.results, self.user = config, self, Platform(), "center_a"
+        self.config, self.slurm, self.job_manager, self.user = config, self, Platform(), "center_a"
         self.api_version = "v0.0.38"
 
     def jobs(self):
@@ -63,7 +63,7 @@ class C2:
     def submit(self, payload):
         raise AssertionError
 
-    def pause(self, seconds, job):
+    def wait_for_change(self, seconds, job):
         pass
 
     def delay(self, waited):

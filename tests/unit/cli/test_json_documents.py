@@ -12,7 +12,7 @@ from testbed.layout import CHECKOUT
 from qslurm import errors
 from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
-from qslurm.cli.options import CenterFlags
+from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.payload.comment import Comment
 from qslurm.protocol.job_changes import Line, Load
@@ -43,10 +43,10 @@ def job(job_id, state, **facts):
 class C2:
     """A job in each of some states, and an array."""
 
-    prefix, has_platform, submissions_at_once, api_version, user = "", True, 4, "v0.0.45", "center_a"
+    prefix, has_job_manager, submissions_at_once, api_version, user = "", True, 4, "v0.0.45", "center_a"
 
     def __init__(self, config):
-        self.config, self.slurm, self.results = config, self, self
+        self.config, self.slurm, self.job_manager = config, self, self
         ended = {"start_time": 2, "end_time": 3, "exit_code": 0}
         array = {"array_job_id": 20, "start_time": 2}
         self.known = [
@@ -123,7 +123,7 @@ class C2:
     def log_from(self, job_id, offset):
         return b"" if offset else b"log", 3
 
-    def pause(self, seconds, job):
+    def wait_for_change(self, seconds, job):
         pass
 
     def delay(self, waited):
@@ -143,7 +143,7 @@ def c2(tmp_path, monkeypatch):
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.chdir(tmp_path)
     made = C2(load_config({}))
-    made.results = SimpleNamespace(
+    made.job_manager = SimpleNamespace(
         **{name: getattr(made, name) for name in OF_THE_JOB_MANAGER},
         results=made.result,
         limits=made.backends,
@@ -199,12 +199,12 @@ def test_a_platform_that_is_away_has_an_error_by_its_name(c2, monkeypatch, tmp_p
             return c2
         away = Away(UnreachableError("tuna is away."))
         return SimpleNamespace(
-            config=config, slurm=away, results=away, has_platform=False, close=lambda: None
+            config=config, slurm=away, job_manager=away, has_job_manager=False, close=lambda: None
         )
 
     monkeypatch.undo()
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr("qslurm.c1.connection.center.open_center", open_)
+    monkeypatch.setattr("qslurm.c1.connection.center_connection.open_connection", open_)
     assert run(["queue", "--json"]) == 5
     assert check(capsys.readouterr().out, documents.Queue).errors["tuna"].type == "unreachable"
 

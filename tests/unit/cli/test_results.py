@@ -9,7 +9,7 @@ import pytest
 
 from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
-from qslurm.cli.options import CenterFlags
+from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import NotReadyError, UnknownJobError
 from qslurm.slurm.job_info import JobInfo
 from tests.unit.jobs import job_info
@@ -38,11 +38,13 @@ def document(kind="hybrid", state="finished", **more):
 class C2:
     """Its platform knows one job, and its Slurm others."""
 
-    prefix, has_platform = "", True
+    prefix, has_job_manager = "", True
 
     def __init__(self, config):
         self.config, self.slurm = config, self
-        self.results = SimpleNamespace(results=self._document, job=self._document, many_results=self._many)
+        self.job_manager = SimpleNamespace(
+            results=self._document, job=self._document, many_results=self._many
+        )
         self.jobs = {12: JobInfo(job_id=12, name="x", state="COMPLETED")}
         self.documents = {}
 

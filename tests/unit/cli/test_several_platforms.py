@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from qslurm.cli.app import run
-from qslurm.cli.options import PlatformName
+from qslurm.cli.shared_options import PlatformName
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
 from tests.unit.jobs import job_info
 
@@ -30,8 +30,8 @@ class Platform:
             return SimpleNamespace(
                 config=config,
                 slurm=Away(self.away),
-                results=Away(self.away),
-                has_platform=False,
+                job_manager=Away(self.away),
+                has_job_manager=False,
                 submissions_at_once=4,
                 delay=lambda waited: 0.0,
                 close=lambda: None,
@@ -50,8 +50,8 @@ class Platform:
             config=config,
             prefix=config.prefix,
             slurm=slurm,
-            results=results,
-            has_platform=False,
+            job_manager=results,
+            has_job_manager=False,
             submissions_at_once=4,
             delay=lambda waited: 0.0,
             close=lambda: None,
@@ -89,7 +89,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.delenv("QSLURM_PLATFORM", raising=False)
     found = {"c2": Platform(job(12), job(13)), "tuna": Platform(job(12), job(77))}
     monkeypatch.setattr(
-        "qslurm.c1.connection.center.open_center", lambda config, say=None: found[config.platform](config)
+        "qslurm.c1.connection.center_connection.open_connection",
+        lambda config, say=None: found[config.platform](config),
     )
     return found
 
@@ -245,8 +246,8 @@ class Offering(Platform):
 
     def __call__(self, config):
         center = super().__call__(config)
-        center.results.backends = lambda: self.backends
-        center.results.loads = list
+        center.job_manager.backends = lambda: self.backends
+        center.job_manager.loads = list
         center.slurm.partitions = lambda: {f"p_{one['name']}": "UP" for one in self.backends}
         center.slurm.submit = self._take
         return center

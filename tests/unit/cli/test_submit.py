@@ -19,9 +19,9 @@ from qslurm.c1.submission.packing import Package
 from qslurm.c1.submission.sending import INVALID_ARRAY
 from qslurm.cli import streams
 from qslurm.cli.app import run
-from qslurm.cli.options import CenterFlags
-from qslurm.cli.submit_batch import How, Sent, _print_all, _told
-from qslurm.cli.waiting import Submission
+from qslurm.cli.c1_job_binding import BoundSubmission
+from qslurm.cli.shared_options import CenterFlags
+from qslurm.cli.submit_batch import SentPackage, SubmitOptions, _print_all, _told
 from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
 from qslurm.slurm.rest import Submitted
@@ -166,12 +166,12 @@ def test_many_files_are_one_payload_unless_they_shall_be_separate(here, capsys):
 def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
     packages = [Package({"job": {"partition": "p_qx"}}, members) for members in ((0, 2), (1,), (3, 4))]
     outcomes = [Submitted(12), Submitted(13), RefusedError("No such account.")]
-    sent = [Sent(*one, Submission("")) for one in zip(packages, outcomes, strict=True)]
+    sent = [SentPackage(*one, BoundSubmission("")) for one in zip(packages, outcomes, strict=True)]
     documents, failures = _told(Config(), ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"], sent)
     assert failures == outcomes[2:]
     assert "d.cq and 1 more: No such account." in capsys.readouterr().err
     documents = list(documents.values())
-    _print_all(Config(), documents, How(parsable=True))
+    _print_all(Config(), documents, SubmitOptions(parsable=True))
     assert capsys.readouterr().out.split() == ["12_0", "13", "12_1"]
     assert [(one.get("id"), one["job_id"], one.get("task")) for one in documents] == [
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
@@ -200,7 +200,7 @@ def test_a_job_that_c2_has_taken_is_said_though_its_version_can_not_be_asked(
     assert (document["id"], document["api_version"]) == ("1", None)
 
 
-@pytest.mark.parametrize("how", [How(), How(parsable=True), How(as_json=True)])
+@pytest.mark.parametrize("how", [SubmitOptions(), SubmitOptions(parsable=True), SubmitOptions(as_json=True)])
 def test_the_ids_of_jobs_are_said_whatever_has_become_of_stdout(how, monkeypatch, capsys):
     documents = [
         {"file": f"{name}.cq", "id": str(number), "job_id": number, "partition": "p_qx"}
@@ -221,7 +221,7 @@ def test_the_ids_of_jobs_are_said_whatever_has_become_of_stdout(how, monkeypatch
 class SmallC2:
     """Takes arrays of at most five tasks."""
 
-    prefix, has_platform, submissions_at_once = "", False, 4
+    prefix, has_job_manager, submissions_at_once = "", False, 4
 
     def __init__(self, config):
         self.config, self.slurm = config, self
@@ -303,12 +303,12 @@ def test_a_sweep_is_halved_as_many_files_are_until_c2_takes_it(
 class RunC2(SmallC2):
     """Runs jobs at once. They complete, but for those that have a state by the name of their file."""
 
-    has_platform = True
+    has_job_manager = True
 
     def __init__(self, config, **states):
         super().__init__(config)
         self.states, self.ended = states, {}
-        self.results = Results(self.ended)
+        self.job_manager = Results(self.ended)
 
     def submit(self, payload):
         submitted = super().submit(payload)
@@ -340,7 +340,7 @@ class RunC2(SmallC2):
     def delay(self, waited):
         return 0.0
 
-    def pause(self, seconds, job):
+    def wait_for_change(self, seconds, job):
         pass
 
 
@@ -439,7 +439,7 @@ def test_a_file_whose_results_can_not_be_had_is_known_to_be_completed(here, run_
         raise UnreachableError("The job manager is away.")
 
     monkeypatch.setattr("qslurm.c1.submission.sending.FEWEST", 2)
-    run_c2().results.many_results = away
+    run_c2().job_manager.many_results = away
     assert run(["submit", "a.cq", "b.cq", "-b", "qx", "--wait", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["jobs"]
     assert [(one["state"], one["error"]["type"]) for one in files] == [("completed", "unreachable")] * 2

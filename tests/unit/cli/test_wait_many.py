@@ -8,7 +8,7 @@ import pytest
 
 from qslurm.c1.config.center_config import load_config
 from qslurm.cli.app import run
-from qslurm.cli.options import CenterFlags
+from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.slurm.job_info import JobInfo
 
@@ -36,10 +36,10 @@ class Platform:
 class C2:
     """Knows some jobs, each in a state that it stays in."""
 
-    prefix, has_platform = "", True
+    prefix, has_job_manager = "", True
 
     def __init__(self, config):
-        self.config, self.slurm, self.results = config, self, Platform()
+        self.config, self.slurm, self.job_manager = config, self, Platform()
         self.away = False
 
     def tasks(self, job_id):
@@ -49,7 +49,7 @@ class C2:
             raise UnknownJobError(f"C2 has no job {job_id}.")
         return [JobInfo(job_id=job_id, name="x", state=STATES[job_id])]
 
-    def pause(self, seconds, job):
+    def wait_for_change(self, seconds, job):
         pass
 
     def delay(self, waited):

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from qslurm.c1.config.center_config import load_config
-from qslurm.c1.connection.center import open_center
-from qslurm.c1.queries import jobs
+from qslurm.c1.connection.center_connection import open_connection
+from qslurm.c1.submission import sending
 from qslurm.c1.submission.prepare import prepare
 from qslurm.cli.submission_report import patience
 from qslurm.errors import KeptError
@@ -61,11 +61,11 @@ def test_who_is_patient_no_longer_is_told_that_the_job_is_safe(users: Path, tmp_
         config, JobSpec(file=tmp_path / "bell.cq", source=BELL, kind="circuit", backend="qx"), {}
     )
     key = Comment.parse(payload["job"]["comment"]).key
-    center = open_center(config, say=lambda _: None)
+    center = open_connection(config, say=lambda _: None)
     try:
-        center.be_patient(1.0)
+        center.set_outbox_timeout(1.0)
         with pytest.raises(KeptError, match="keeps the job and submits it when C2 answers") as kept:
-            jobs.send(center, payload)
+            sending.send(center, payload)
         assert (kept.value.exit_code, key in kept.value.hint) == (5, True)
         found = center.slurm.find_by_key(key)
         assert found is not None

@@ -92,7 +92,7 @@ def test_trouble_with_c2_is_no_end_of_it(cancelled, c2):
 
 
 def test_what_c2_forgot_after_it_was_cancelled_is_not_sent_again(cancelled, outbox, c2):
-    c2.has_platform, c2.results = True, c2
+    c2.has_job_manager, c2.job_manager = True, c2
     c2.jobs, c2.accounted, c2.starts = (lambda *_: [] for _ in range(3))
     lost = Reconciler(outbox, lambda: None)
     lost.suspect(1, 0.0)

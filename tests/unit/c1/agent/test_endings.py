@@ -20,7 +20,7 @@ RELEASER, ROOT = User("slurm", 64030, admin=False), User("root", 0, admin=True)
 class C2:
     def __init__(self):
         self.slurm = self
-        self.has_platform, self.prefix = False, ""
+        self.has_job_manager, self.prefix = False, ""
         self.user = "center_snellius"
         self.cancelled = []
         self.records = []

@@ -31,10 +31,10 @@ class C2:
     """A job manager whose pages the test says, and a slurmrestd that counts what it is asked."""
 
     user = "center_snellius"
-    has_platform = True
+    has_job_manager = True
 
     def __init__(self):
-        self.slurm = self.results = self
+        self.slurm = self.job_manager = self
         self.pages = queue.SimpleQueue()
         self.sinces = queue.SimpleQueue()
         self.listed = {}

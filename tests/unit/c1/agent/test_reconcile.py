@@ -32,10 +32,10 @@ def start(state, *, begun=None, kind="script", key="key-1"):
 class C2:
     """slurmctld, slurmdbd and the platform, as far as they are asked about lost jobs."""
 
-    has_platform = True
+    has_job_manager = True
 
     def __init__(self):
-        self.slurm = self.results = self
+        self.slurm = self.job_manager = self
         self.user = "center_a"
         self.shown, self.booked, self.began = [], [], {}
 
@@ -139,7 +139,7 @@ def test_what_somebody_has_cancelled_is_over(outbox, c2):
 
 
 def test_without_a_platform_what_slurmdbd_has_written_off_is_over(outbox, c2):
-    c2.has_platform = False
+    c2.has_job_manager = False
     c2.booked = [job(12, "key-1", state="CANCELLED", source="slurmdbd")]
     assert found_out(outbox, c2) == ("accepted", 12, True, ["CANCELLED"], 0)
 
@@ -195,9 +195,9 @@ def test_what_slurmdbd_knows_to_be_over_is_over(outbox, c2):
 
 
 def test_where_the_platform_lets_nobody_in_nothing_is_sent_again(outbox, c2):
-    c2.has_platform = False
+    c2.has_job_manager = False
     assert found_out(outbox, c2) == ("accepted", 12, False, [], 0)
-    c2.has_platform = True
+    c2.has_job_manager = True
     outbox.take("key-2", "ann", {"job": {"partition": "cpu", "comment": "qslurm key=key-2"}})
     outbox.accepted(2, 13, {})
     lost = Reconciler(outbox, lambda: None)

@@ -59,7 +59,7 @@ ANN, BOB, ROOT = User("ann", 1001, admin=False), User("bob", 1002, admin=False),
 class C2:
     """A connection to a C2 that knows nobody's job, but for what is in `records`, by id."""
 
-    has_platform = True
+    has_job_manager = True
 
     def __init__(self):
         self.slurm = self
@@ -79,7 +79,7 @@ class C2:
         return [job for job in self.records.values() if job_id in (job.job_id, job.array_job_id)]
 
     @property
-    def results(self):
+    def job_manager(self):
         return SimpleNamespace(
             job=self.documents.__getitem__,
             results=self.documents.__getitem__,

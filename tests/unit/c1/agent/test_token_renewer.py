@@ -9,7 +9,7 @@ import pytest
 
 from qslurm.c1.agent import token_renewer
 from qslurm.c1.agent.token_renewer import TokenRenewer
-from qslurm.c1.connection.token_renewal import C2Clock
+from qslurm.c1.connection.center_token import C2Clock
 from qslurm.errors import PermissionDeniedError, TokenError, UnreachableError
 from qslurm.tokens.secret import HeldToken, Secret
 from qslurm.tokens.token_file import read_token

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from qslurm.c1.api.agent_changes import Listener
+from qslurm.c1.api.agent_changes import ChangeListener
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.result import Result
@@ -23,7 +23,7 @@ class Agent:
     def __init__(self):
         self.says, self.asked, self.closed = SimpleQueue(), SimpleQueue(), threading.Event()
 
-    def moved(self, since, patience_s):
+    def changes_since(self, since, patience_s):
         self.asked.put(since)
         said = self.says.get(timeout=PATIENCE_S)
         if isinstance(said, Exception):
@@ -42,7 +42,7 @@ def agent():
 def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent):
     known = {}
     watcher = JobWatcher(lambda job: known.get(job.id), delay=lambda _: 3600.0)
-    listener = Listener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
+    listener = ChangeListener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
     first, second = Job(None, 1), Job(None, 2)
     for job in (first, second):
         watcher.add(job)
@@ -65,7 +65,7 @@ def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent)
 
 @pytest.mark.parametrize("said", [None, InvalidInputError("What is `moved`?")])
 def test_where_nobody_tells_of_changes_nobody_is_asked_again(agent, said):
-    listener = Listener(lambda: agent, pytest.fail, lambda: True)
+    listener = ChangeListener(lambda: agent, pytest.fail, lambda: True)
     agent.says.put(said)
     listener.listen()
     assert agent.closed.wait(PATIENCE_S)
@@ -77,7 +77,7 @@ def test_an_agent_that_was_away_is_asked_from_the_beginning(agent):
     heard = SimpleQueue()
     wanted = threading.Event()
     wanted.set()
-    listener = Listener(lambda: agent, heard.put, wanted.is_set, retry_s=0.0)
+    listener = ChangeListener(lambda: agent, heard.put, wanted.is_set, retry_s=0.0)
     listener.listen()
     for said in (Moved(5), UnreachableError("away"), Moved(9, missed=True)):
         agent.says.put(said)

@@ -25,13 +25,13 @@ class C2:
     """Takes every payload; its jobs stay pending."""
 
     def __init__(self, config, sent):
-        self.config, self.prefix, self.has_platform = config, config.prefix, True
+        self.config, self.prefix, self.has_job_manager = config, config.prefix, True
         backends = [
             {"name": name, "state": "idle", "qubits": qubits, "max_shots": 100}
             for name, qubits in {"two": 2, "five": 5}.items()
         ]
         self.backends = backends
-        self.results = SimpleNamespace(backends=lambda: backends, limits=self._limits, loads=list)
+        self.job_manager = SimpleNamespace(backends=lambda: backends, limits=self._limits, loads=list)
         self.slurm = SimpleNamespace(
             jobs=list,
             partitions=lambda: {"p_two": "UP", "p_five": "UP"},
@@ -68,9 +68,11 @@ def sent(tmp_path, monkeypatch):
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.delenv("QSLURM_PLATFORM", raising=False)
     sent = Sent()
-    monkeypatch.setattr("qslurm.c1.connection.center.open_center", lambda config: C2(config, sent))
+    monkeypatch.setattr(
+        "qslurm.c1.connection.center_connection.open_connection", lambda config: C2(config, sent)
+    )
     monkeypatch.setattr("qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, job: None)
-    monkeypatch.setattr("qslurm.c1.api.agent_changes.Listener.listen", lambda self: None)
+    monkeypatch.setattr("qslurm.c1.api.agent_changes.ChangeListener.listen", lambda self: None)
     return sent
 
 
@@ -206,7 +208,7 @@ def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, sett
     c2.slurm = SimpleNamespace(
         job=lambda _: records[0], tasks=lambda _: records, accounted_tasks=lambda _: records
     )
-    c2.results = SimpleNamespace(
+    c2.job_manager = SimpleNamespace(
         results=lambda job_id: {
             "job_id": job_id,
             "key": f"k#{job_id}",

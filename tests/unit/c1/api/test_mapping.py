@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm import Center
-from qslurm.c1.api.futures import Tasks, tasks_settled
+from qslurm.c1.api.futures import ArrayFutures, tasks_settled
 from qslurm.c1.api.mapping import Results
 from qslurm.errors import InvalidInputError, JobCancelledError, JobFailedError, RefusedError, TokenError
 from qslurm.payload.envelope import unpack
@@ -118,10 +118,10 @@ def test_what_was_submitted_can_be_had_after_the_block_and_the_rest_is_said():
 class C2:
     """Takes payloads, and has a result for each task at once; some are refused by name."""
 
-    submissions_at_once, has_platform, prefix = 2, True, ""
+    submissions_at_once, has_job_manager, prefix = 2, True, ""
 
     def __init__(self, config):
-        self.config, self.slurm, self.results = config, self, self
+        self.config, self.slurm, self.job_manager = config, self, self
         self.taken, self.cancelled, self.errors = [], [], {}
 
     def limits(self):
@@ -158,7 +158,7 @@ class C2:
 def c2(tmp_path, monkeypatch):
     (tmp_path / "config.toml").write_text('[c2]\nurl = "http://c2"\n[job]\nbackend = "qx"\n')
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr("qslurm.c1.connection.center.open_center", lambda config: c2)
+    monkeypatch.setattr("qslurm.c1.connection.center_connection.open_connection", lambda config: c2)
     monkeypatch.setattr("qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, job: None)
     c2 = C2(None)
     return c2
@@ -202,7 +202,7 @@ def test_who_is_interrupted_while_jobs_are_sent_leaves_none_behind(c2, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         Center().map([good, good, bad, good])
     assert c2.cancelled == [1, 2]
-    monkeypatch.setattr("qslurm.c1.followups.submission.followed", lambda *_: nullcontext(7))
+    monkeypatch.setattr("qslurm.c1.followups.followup_submission.followed", lambda *_: nullcontext(7))
     with pytest.raises(KeyboardInterrupt):
         Center().map([good, bad], then=tmp_path / "then.sh")
     assert c2.cancelled == [1, 2, 3]
@@ -234,11 +234,11 @@ def test_each_task_of_an_array_has_its_own_end_as_soon_as_it_has_one():
 
     center = SimpleNamespace(
         slurm=SimpleNamespace(tasks=tasks, accounted_tasks=lambda job_id: []),
-        results=SimpleNamespace(results=result, job=lambda job_id: {}),
-        has_platform=True,
+        job_manager=SimpleNamespace(results=result, job=lambda job_id: {}),
+        has_job_manager=True,
         prefix="",
     )
-    array = Tasks(12, 5)
+    array = ArrayFutures(12, 5)
     assert tasks_settled(center, array) is None
     assert [future.done() for future in array.futures] == [True, True, False, False, False]
     assert array.futures[0].result().counts == {"0": 50}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qslurm.c1.connection.polling import LONGEST_DELAY_S, PATIENCE_S, follow, next_delay, wait_until_final
 from qslurm.c1.queries.job_ids import JobRef
-from qslurm.cli.job_progress import Watch
+from qslurm.cli.job_progress import ProgressReporter
 from qslurm.cli.output import ProgressLine
 from qslurm.errors import TimedOutError, UnreachableError
 
@@ -62,7 +62,7 @@ SAID = [
 
 
 def test_a_silence_is_said_at_once_and_once_also_where_no_line_is_shown(capsys):
-    watch = Watch(JobRef(12), ProgressLine())
+    watch = ProgressReporter(JobRef(12), ProgressLine())
     _, polls, _ = wait(answers("RUNNING", None, None, "RUNNING", "RUNNING", None, "COMPLETED"))
     said = []
     for poll in polls:

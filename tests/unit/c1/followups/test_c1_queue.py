@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c1.followups.c1_queue import Held, Queue, parse_held, parse_running
-from qslurm.c1.followups.submission import Mark
+from qslurm.c1.followups.c1_queue import C1Queue, HeldFollowUp, parse_held, parse_running
+from qslurm.c1.followups.followup_submission import Mark
 from qslurm.errors import QslurmError, RefusedError, UnreachableError
 
 KEY = "0123456789abcdef" * 2
@@ -34,7 +34,10 @@ def test_follow_ups_that_their_users_hold_are_found():
         "S16 JobHeldUser 0 bobSa comment\nin two lines\n"
         f"S17 JobHeldUser 0 DOMAIN\\Ann de VriesS{MARK.format()}\n"
     )
-    assert parse_held(lines, "S") == [Held(12, "ann", MARK), Held(17, "DOMAIN\\Ann de Vries", MARK)]
+    assert parse_held(lines, "S") == [
+        HeldFollowUp(12, "ann", MARK),
+        HeldFollowUp(17, "DOMAIN\\Ann de Vries", MARK),
+    ]
 
 
 @given(st.text(alphabet=st.sampled_from("S12 ann\nJobHeldUser0x") | st.characters(), max_size=80))
@@ -46,7 +49,7 @@ def test_no_comment_can_pass_for_a_line_of_squeues(comment):
 
 def test_a_line_is_known_by_a_sign_that_nobody_could_know():
     slurm = Slurm()
-    queue = Queue(slurm)
+    queue = C1Queue(slurm)
     queue.held()
     queue.held()
     formats = [command[-1] for command in slurm.asked]
@@ -57,7 +60,7 @@ def test_a_job_runs_only_in_the_very_run_that_is_asked_for():
     lines = "12_3|RUNNING|0|\n13|RUNNING|1|\n14|COMPLETING|0|\n15|SUSPENDED|0|\n16|PENDING|1|\n"
     assert parse_running(lines) == {"12_3:0", "13:1", "15:0"}
     slurm = Slurm((0, lines, ""))
-    assert Queue(slurm).running(["12_3:0", "13:0", "77:0"]) == {"12_3:0"}
+    assert C1Queue(slurm).running(["12_3:0", "13:0", "77:0"]) == {"12_3:0"}
     assert "--jobs=12_3,13,77" in slurm.asked[0]
 
 
@@ -71,31 +74,31 @@ def test_what_is_no_job_hides_nobodys():
         return CompletedProcess(command, bool(words), shown, words)
 
     asked = {"12:0", "13:0", "14:0", "x:0", "1,y:0", "-1:0", ":0", "1_[1-:0"}
-    assert Queue(squeue, at_once=2).running(asked) == {"12:0", "13:0", "14:0"}
+    assert C1Queue(squeue, at_once=2).running(asked) == {"12:0", "13:0", "14:0"}
 
 
 def test_a_job_that_is_gone_is_no_error_and_a_slurmctld_that_is_away_is():
-    queue = Queue(Slurm((1, "", "slurm_load_jobs error: Invalid job id specified\n")))
+    queue = C1Queue(Slurm((1, "", "slurm_load_jobs error: Invalid job id specified\n")))
     assert queue.running(["12:0"]) == set()
-    queue = Queue(Slurm((1, "", "56_0-3: Job has already finished\n")))
+    queue = C1Queue(Slurm((1, "", "56_0-3: Job has already finished\n")))
     queue.release(56, "qslurm after=3")
     for words in ("Unable to contact slurm controller (connect failure)", "Unexpected message received"):
         with pytest.raises(UnreachableError):
-            Queue(Slurm((1, "", words))).release(12, "x")
+            C1Queue(Slurm((1, "", words))).release(12, "x")
     with pytest.raises(RefusedError, match="permission denied"):
-        Queue(Slurm((1, "", "Access/permission denied for job 12"))).release(12, "x")
+        C1Queue(Slurm((1, "", "Access/permission denied for job 12"))).release(12, "x")
 
 
 def test_a_reason_is_there_before_the_job_is_cancelled():
     slurm = Slurm()
-    Queue(slurm).cancel(Held(12, "ann", MARK), "because")
+    C1Queue(slurm).cancel(HeldFollowUp(12, "ann", MARK), "because")
     assert slurm.asked[0][-1] == "AdminComment=qslurm: because"
     assert slurm.asked[1] == ["scancel", "--state=PENDING", "12"]
 
 
 def test_an_operator_writes_the_reason_into_the_comment_behind_the_mark():
     slurm = Slurm((1, "", "Access/permission denied for job 12"))
-    Queue(slurm).cancel(Held(12, "ann", MARK), "because " * 200)
+    C1Queue(slurm).cancel(HeldFollowUp(12, "ann", MARK), "because " * 200)
     comment = slurm.asked[1][-1].removeprefix("Comment=")
     assert Mark.parse(comment) == MARK
     assert "because" in comment
@@ -104,6 +107,6 @@ def test_an_operator_writes_the_reason_into_the_comment_behind_the_mark():
 
 
 def test_the_clusters_name_is_as_slurm_has_it():
-    assert Queue(Slurm((0, "Boot = x\nClusterName             = snellius\n", ""))).cluster() == "snellius"
+    assert C1Queue(Slurm((0, "Boot = x\nClusterName             = snellius\n", ""))).cluster() == "snellius"
     with pytest.raises(QslurmError):
-        Queue(Slurm((0, "", ""))).cluster()
+        C1Queue(Slurm((0, "", ""))).cluster()

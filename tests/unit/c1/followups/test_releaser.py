@@ -1,9 +1,9 @@
 import pytest
 
 from qslurm.c1.connection.agent_messages import EndBound, Ending, Endings, GetEndings, Releasing, WhoReleases
-from qslurm.c1.followups.c1_queue import Held
+from qslurm.c1.followups.c1_queue import HeldFollowUp
+from qslurm.c1.followups.followup_submission import Mark
 from qslurm.c1.followups.releaser import ORPHANED_S, REFUSED_S, Releaser
-from qslurm.c1.followups.submission import Mark
 from qslurm.errors import RefusedError, UnreachableError
 
 KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -80,7 +80,7 @@ def c1():
 
 
 def held(job_id, key=KEY, condition="ok", user="ann", platform="c2"):
-    return Held(job_id, user, Mark(key, condition, platform))
+    return HeldFollowUp(job_id, user, Mark(key, condition, platform))
 
 
 def test_what_has_ended_as_asked_is_released_and_the_rest_cancelled_with_the_reason(agent, c1):

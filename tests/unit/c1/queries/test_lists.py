@@ -119,7 +119,7 @@ def center(*jobs, documents=None, loads=None, **more):
 
     slurm = SimpleNamespace(accounted=lambda _: list(jobs), jobs=lambda: list(jobs), **more)
     results = SimpleNamespace(jobs=platform, backends=platform, loads=counted)
-    return SimpleNamespace(slurm=slurm, results=results, has_platform=True)
+    return SimpleNamespace(slurm=slurm, job_manager=results, has_job_manager=True)
 
 
 def test_history_has_what_ended_in_the_time_with_what_the_platform_counted():
@@ -157,7 +157,7 @@ def test_a_refused_token_is_not_taken_for_a_job_manager_that_is_away():
         raise TokenError("C2 refused the token.")
 
     asked = center(job(12, state="COMPLETED", end_time=50))
-    asked.results.jobs = refused
+    asked.job_manager.jobs = refused
     with pytest.raises(TokenError):
         history(asked, 10, 100, print)
 

@@ -50,14 +50,14 @@ class C2:
         self.slurm = SimpleNamespace(
             tasks=self._tasks, accounted_tasks=lambda _: list(accounted), job=self._job
         )
-        self.results = SimpleNamespace(
+        self.job_manager = SimpleNamespace(
             results=self._document,
             job=self._document,
             log_from=self._log_from,
             many_results=self._many_documents,
         )
         self.asked = []
-        self.has_platform, self.prefix = True, ""
+        self.has_job_manager, self.prefix = True, ""
         self.paused = []
         self.tells = []
         self.looked = 0
@@ -89,7 +89,7 @@ class C2:
     def delay(self, waited):
         return 0.0
 
-    def pause(self, seconds, job):
+    def wait_for_change(self, seconds, job):
         self.paused.append(job)
         return self.tells.pop(0) if self.tells else None
 
@@ -215,7 +215,7 @@ def test_the_results_of_many_tasks_come_in_few_answers():
 @pytest.mark.parametrize("known", [0, 1])
 def test_a_platform_that_goes_away_is_not_asked_for_each_task(known):
     c2, asked = C2([task(index) for index in range(100)], documents={12: counted(12, "k#5")}), []
-    c2.results.many_results = lambda job_ids: []
+    c2.job_manager.many_results = lambda job_ids: []
 
     def document(job_id):
         asked.append(job_id)
@@ -223,7 +223,7 @@ def test_a_platform_that_goes_away_is_not_asked_for_each_task(known):
             return counted(job_id)
         raise UnreachableError("It is away.")
 
-    c2.results.results = document
+    c2.job_manager.results = document
     if known:
         tasks = results(c2, JobRef(12))["tasks"]
         assert [one.get("error", {}).get("type") for one in tasks] == [None, *["unreachable"] * 99]

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from qslurm.c1.queries.jobs import result_error
-from qslurm.c1.sessions.client import SessionClient
-from qslurm.c1.sessions.connect import Connect, Door, EndedError
-from qslurm.c1.sessions.reconnecting_link import ReconnectingLink
+from qslurm.c1.queries.job_state import result_error
+from qslurm.c1.sessions.connect import Connect, SessionEndedError, SessionServerAddress
+from qslurm.c1.sessions.reconnecting_connection import ReconnectingConnection
+from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.c2.config.dispatcher import BackendConfig, SessionsConfig
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
@@ -71,16 +71,16 @@ class Held:
             connect, self.secret, say=self.said.append, ended=self._why_ended, link_limit_s=link_limit_s
         )
 
-    def link(self, *, silence_s: float) -> ReconnectingLink:
+    def link(self, *, silence_s: float) -> ReconnectingConnection:
         """What a client has below it."""
         connect = self._connects(by_cable=False)
-        return ReconnectingLink(
+        return ReconnectingConnection(
             connect, self.secret, say=self.said.append, ended=self._why_ended, silence_s=silence_s
         )
 
     def _connects(self, by_cable: bool) -> Connect:
         port = self.place.cable.port if by_cable else self.place.port
-        door = Door(f"127.0.0.1:{port}", self.place.certificate)
+        door = SessionServerAddress(f"127.0.0.1:{port}", self.place.certificate)
         self.said: list[str] = []
         self.links = 0
 
@@ -98,7 +98,7 @@ class Held:
             return None
         facts = {"job_id": self.job_id, "state": task.state, "reason": task.reason}
         center: Any = SimpleNamespace(prefix="")
-        return result_error(center, facts) or EndedError("The session has ended.")
+        return result_error(center, facts) or SessionEndedError("The session has ended.")
 
     def finish(self, state: str = "CANCELLED") -> None:
         """Slurm says that the job is over."""

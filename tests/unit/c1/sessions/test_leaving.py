@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import pytest
 
 from qslurm.c1.api.session import Session
-from qslurm.c1.sessions.ending import Ending, ToldToEndError
+from qslurm.c1.sessions.termination import TerminatedError, TerminationSignals
 from qslurm.errors import TimedOutError
 from qslurm.runtimes.interface import ExecuteCircuitResult
 from tests.unit.c1.sessions.conftest import Place
@@ -88,8 +88,8 @@ def test_a_signal_ends_the_wait(place: Place) -> None:
 
     helper = threading.Thread(target=tell)
     session = Session(held.client(), held.job_id)
-    session._ending = Ending(died.append)
-    with pytest.raises(ToldToEndError), session as qi:
+    session._ending = TerminationSignals(died.append)
+    with pytest.raises(TerminatedError), session as qi:
         future = qi.submit(CIRCUIT, 1)
         helper.start()
     helper.join()

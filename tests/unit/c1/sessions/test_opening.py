@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from qslurm.c1.config.settings import Config
-from qslurm.c1.connection.center import Center
+from qslurm.c1.connection.center_connection import CenterConnection
 from qslurm.c1.sessions.opening import SessionOptions, batch_of, open_session
 from qslurm.cli.app import qslurm, run
 from qslurm.errors import (
@@ -44,7 +44,7 @@ class Stage:
     held: Held | None = None
     config: Config = field(default_factory=Config)
     prefix: str = ""
-    has_platform: bool = False
+    has_job_manager: bool = False
     paused: int = 0
     patience_s: float = 0.0
     kept: bool = False
@@ -54,10 +54,10 @@ class Stage:
         return self
 
     @property
-    def results(self) -> Stage:
+    def job_manager(self) -> Stage:
         return self
 
-    def be_patient(self, seconds: float) -> None:
+    def set_outbox_timeout(self, seconds: float) -> None:
         self.patience_s = seconds
 
     def sessions(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Stage:
         self.cancelled.append(job_id)
         return []
 
-    def pause(self, seconds: float, job: JobInfo | None) -> None:
+    def wait_for_change(self, seconds: float, job: JobInfo | None) -> None:
         assert seconds <= 5.0
         self.paused += 1
 
@@ -105,7 +105,7 @@ def wish(*, idle_limit_s: float = 60.0, wait_limit_s: float | None = None, **ask
 
 def open_on(stage: Stage, asked: SessionOptions | None = None) -> tuple[Any, list[str]]:
     said: list[str] = []
-    opened = open_session(cast(Center, stage), asked or wish(backend="qx"), {}, said.append)
+    opened = open_session(cast(CenterConnection, stage), asked or wish(backend="qx"), {}, said.append)
     return opened, said
 
 
@@ -160,7 +160,7 @@ def test_who_is_interrupted_when_told_of_the_job_leaves_none() -> None:
 
     stage = Stage(doors={"address": "127.0.0.1:1", "certificate": "x"})
     with pytest.raises(KeyboardInterrupt):
-        open_session(cast(Center, stage), wish(backend="qx"), {}, say)
+        open_session(cast(CenterConnection, stage), wish(backend="qx"), {}, say)
     assert stage.cancelled == [4711]
 
 

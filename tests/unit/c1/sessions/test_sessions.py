@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from qslurm.c1.sessions.connect import Door, EndedError, NotOpenError, enter
+from qslurm.c1.sessions.connect import SessionEndedError, SessionNotOpenError, SessionServerAddress, attach
 from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, TimedOutError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Await, Execute, Executed, GetStatus, Refused
@@ -178,13 +178,13 @@ def test_a_failed_loop_is_a_failed_job(place: Place) -> None:
     held = place.hold()
     with closing(held.client()) as client:
         assert client.conclude(failure="ValueError: no minimum")
-        with pytest.raises(EndedError):
+        with pytest.raises(SessionEndedError):
             client.submit(CIRCUIT, 1, False)
     ended = held.wait()
     assert (ended.state, ended.reason) == ("failed", "ValueError: no minimum")
 
 
-class ResetDoor(Door):
+class ResetDoor(SessionServerAddress):
     """One whose connections are reset when they have just been made, as where the other side ends."""
 
     def _socket(self) -> socket.socket:
@@ -200,9 +200,9 @@ def test_a_link_that_is_reset_before_its_handshake_is_an_error_and_closed(place:
 
 def test_who_does_not_know_a_secret_is_not_let_in(place: Place) -> None:
     held = place.hold()
-    link = Door(f"127.0.0.1:{place.port}", place.certificate).connect()
-    with link, pytest.raises(NotOpenError):
-        enter(link, secrets.token_bytes(32))
+    link = SessionServerAddress(f"127.0.0.1:{place.port}", place.certificate).connect()
+    with link, pytest.raises(SessionNotOpenError):
+        attach(link, secrets.token_bytes(32))
     with closing(held.client()):
         pass
 
@@ -211,16 +211,16 @@ def test_a_session_that_has_ended_lets_nobody_in(place: Place) -> None:
     held = place.hold()
     held.finish("TIMEOUT")
     held.wait()
-    with pytest.raises(NotOpenError):
+    with pytest.raises(SessionNotOpenError):
         held.client()
 
 
 def test_a_client_gets_no_further_than_its_own_session(place: Place) -> None:
     one, other = place.hold(), place.hold()
-    door = Door(f"127.0.0.1:{place.port}", place.certificate)
+    door = SessionServerAddress(f"127.0.0.1:{place.port}", place.certificate)
     with door.connect() as theirs, door.connect() as link:
-        victim, _ = enter(theirs, other.secret)
-        enter(link, one.secret)
+        victim, _ = attach(theirs, other.secret)
+        attach(link, one.secret)
         for message in (
             Execute(task=victim.task, seq=0, circuit=CIRCUIT, shots=1),
             Await(task=victim.task, seq=0),
@@ -250,7 +250,7 @@ def test_a_client_gets_no_further_than_its_own_session(place: Place) -> None:
 )
 @pytest.mark.parametrize("safe", [True, False])
 def test_what_strangers_say_ends_their_connection(place: Place, said: bytes, *, safe: bool) -> None:
-    door = Door(f"127.0.0.1:{place.port}", place.certificate)
+    door = SessionServerAddress(f"127.0.0.1:{place.port}", place.certificate)
     with door.connect() if safe else socket.create_connection(("127.0.0.1", place.port), 30) as link:
         link.settimeout(30)
         link.sendall(said)
@@ -296,10 +296,10 @@ def test_a_session_goes_through_the_proxy_of_a_center(place: Place, answer: byte
         thread = threading.Thread(target=_proxy, args=(listener, answer, asked))
         thread.start()
         proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        door = Door(f"127.0.0.1:{place.port}", place.certificate, proxy)
+        door = SessionServerAddress(f"127.0.0.1:{place.port}", place.certificate, proxy)
         if b" 200 " in answer:
             with door.connect() as link:
-                assert enter(link, held.secret)[0].backend == "qx"
+                assert attach(link, held.secret)[0].backend == "qx"
         else:
             with pytest.raises(UnreachableError, match="403 Forbidden"):
                 door.connect()
@@ -313,7 +313,7 @@ def test_another_door_is_not_taken_for_the_right_one(place: Place, home: Path) -
     have_certificate(home / "other.key")
     assert (home / "other.key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(UnreachableError, match="not this C2's session server"):
-        Door(f"127.0.0.1:{place.port}", read_certificate(home / "other.key")).connect()
+        SessionServerAddress(f"127.0.0.1:{place.port}", read_certificate(home / "other.key")).connect()
 
 
 def test_a_forked_process_is_told_that_it_has_no_session(place: Place) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from qslurm.c1.api.session import Session
 from qslurm.c1.sessions import connect, sharing
-from qslurm.c1.sessions.client import SessionClient
+from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.c1.sessions.sharing import VARIABLE, SharedSession, handed_over
 from qslurm.errors import InvalidInputError
 from qslurm.runtimes.interface import Outcome
@@ -54,7 +54,7 @@ def handover(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_what_a_process_asks_again_is_not_executed_again() -> None:
-    visitor, executed = sharing._Visitor(), []
+    visitor, executed = sharing._ClientProcess(), []
 
     def execute(seq: int) -> Future[Outcome]:
         executed.append(seq)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c1.submission.job_files import is_circuit, kind_of_text
-from qslurm.c1.submission.options import read
+from qslurm.c1.submission.job_reader import read
 from qslurm.errors import InvalidInputError
 from qslurm.payload.spec import JobSpec
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.c1.queries.jobs import send
 from qslurm.c1.submission.parallel import for_each
+from qslurm.c1.submission.sending import send
 from qslurm.errors import RefusedError, TokenError
 from qslurm.slurm.rest import Submitted
 
@@ -31,7 +31,9 @@ class C2:
         self._lock = threading.Lock()
 
     def connect(self):
-        center = SimpleNamespace(slurm=SimpleNamespace(submit=self._submit), has_platform=False, closed=False)
+        center = SimpleNamespace(
+            slurm=SimpleNamespace(submit=self._submit), has_job_manager=False, closed=False
+        )
         center.close = lambda: setattr(center, "closed", True)
         with self._lock:
             self.connections.append(center)

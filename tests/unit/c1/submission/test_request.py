@@ -8,7 +8,7 @@ import pytest
 from qslurm.c1.config.center_config import Config, JobSettings
 from qslurm.c1.sessions.opening import SessionOptions
 from qslurm.c1.sessions.opening import batch_of as prepare_session
-from qslurm.c1.submission.options import read, unused_options
+from qslurm.c1.submission.job_reader import read, unused_options
 from qslurm.c1.submission.prepare import prepare
 from qslurm.errors import CircuitError, InvalidInputError
 from qslurm.payload.comment import Comment

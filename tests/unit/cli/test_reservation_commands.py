@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from qslurm.cli.app import run
-from qslurm.cli.reservations import Moment
+from qslurm.cli.reservation_commands import Moment
 from qslurm.protocol.dispatcher_frames import decode_request, encode
 from qslurm.protocol.messages import Reserved
 

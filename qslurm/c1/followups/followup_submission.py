@@ -22,10 +22,10 @@ from qslurm.errors import ConfigError, InvalidInputError, QslurmError, RefusedEr
 from qslurm.slurm.commands import run
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
-Condition = Literal["ok", "any", "failed"]
-CONDITIONS: tuple[Condition, ...] = ("ok", "any", "failed")
+FollowUpCondition = Literal["ok", "any", "failed"]
+CONDITIONS: tuple[FollowUpCondition, ...] = ("ok", "any", "failed")
 
 VARIABLE = "QSLURM_C2_JOB"
 """Environment variable of a follow-up: the key of the C2 job that it follows."""
@@ -46,7 +46,7 @@ class Mark:
     """A follow-up's comment: the job that it follows, its platform, and the condition."""
 
     key: str
-    condition: Condition
+    condition: FollowUpCondition
     platform: str
 
     def format(self) -> str:
@@ -71,7 +71,7 @@ class Decision:
 WAIT = Decision("wait")
 
 
-def decide(condition: Condition, how: str, job_id: int = 0, why: str = "") -> Decision:
+def decide(condition: FollowUpCondition, how: str, job_id: int = 0, why: str = "") -> Decision:
     """Decide about a follow-up from how its C2 job ended.
 
     `how` is "open", "refused" (C2 never took it), "lost" (it has ended, and nobody knows how) or an outcome, `why` a
@@ -98,10 +98,10 @@ def _unsaid(_: str) -> None:
 
 @contextmanager
 def followed(
-    connection: Center,
+    connection: CenterConnection,
     payload: Mapping[str, Any],
     script: Path | None,
-    condition: Condition,
+    condition: FollowUpCondition,
     say: Callable[[str], None] = _unsaid,
 ) -> Iterator[int | None]:
     """Submit a follow-up script to C1's sbatch, held until this payload's job ends; its id on C1.
@@ -120,7 +120,7 @@ def followed(
             f"Cannot read the follow-up script {script}.",
             hint="Use --then with a readable sbatch script.",
         )
-    platform = connection.follow_ups
+    platform = connection.follow_up_platform
     if not platform:
         raise ConfigError(
             "Follow-up jobs need the center's agent and its releaser, which are not configured here.",
@@ -137,7 +137,7 @@ def followed(
     job_id, output = submit_held(script, Mark(key, condition, platform), name, environ)
     if output:
         say(output)
-    connection.depend(followed=True)
+    connection.bind(followed=True)
     try:
         yield job_id
     except (UncertainError, KeyboardInterrupt):
@@ -152,7 +152,7 @@ def followed(
             say(f"Cancelled follow-up job {job_id}.")
         raise
     finally:
-        connection.depend()
+        connection.bind()
 
 
 def submit_held(
@@ -223,9 +223,9 @@ def _exported(by_script: str | None, environ: Mapping[str, str]) -> list[str]:
 
 def _held(mark: Mark, environ: Mapping[str, str]) -> list[int]:
     """The held jobs of this user in C1's queue with this mark."""
-    from qslurm.c1.followups.c1_queue import Queue
+    from qslurm.c1.followups.c1_queue import C1Queue
 
-    queue = Queue(lambda command: _run(list(command), environ))
+    queue = C1Queue(lambda command: _run(list(command), environ))
     return [one.job_id for one in queue.held(str(os.geteuid())) if one.mark == mark]
 
 

@@ -70,7 +70,7 @@ def test_a_user_gets_one_at_home_and_root_gets_the_centers(tmp_path, capsys, mon
     path = tmp_path / "home" / ".config" / "qslurm" / "config.toml"
     assert f"Written: {path}" in capsys.readouterr().out
     assert read(path).c2.url == URL
-    from qslurm.cli.center import _usual_file
+    from qslurm.cli.center_commands import _usual_file
 
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert str(_usual_file()) == "/etc/qslurm/config.toml"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from qslurm.cli import reservations, streams
+from qslurm.cli import reservation_commands, streams
 from qslurm.cli.dispatcher_calls import ask, ask_status
-from qslurm.cli.options import c2_config_option, json_option, reason_option
 from qslurm.cli.output import print_json, print_table
+from qslurm.cli.shared_options import c2_config_option, json_option, reason_option
 from qslurm.cli.time_format import clock_time
 
 if TYPE_CHECKING:
@@ -137,7 +137,11 @@ def online(name: str, config_file: Path | None) -> None:
     _set_backend(name, online=True, reason="", config_file=config_file)
 
 
-for command in (reservations.reserve, reservations.release, reservations.list_reservations):
+for command in (
+    reservation_commands.reserve,
+    reservation_commands.release,
+    reservation_commands.list_reservations,
+):
     backend.add_command(command)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qslurm.slurm.rest import Submitted
 
 
-class Slurm(Protocol):
+class SlurmClient(Protocol):
     """Requests to C2's Slurm; see SlurmrestClient for their meaning and errors."""
 
     @property
@@ -31,7 +31,7 @@ class Slurm(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-class Platform(Protocol):
+class JobManager(Protocol):
     """Requests to C2's job manager; see JobManagerClient."""
 
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 """What ends a process that has no handler for it. Slurm sends SIGTERM at scancel, preemption and the time limit, and
 SIGKILL after KillWait (30 s unless it is set)."""
 
@@ -17,7 +17,7 @@ _AGAIN_S = 5.0
 """Seconds in which repeated signals are ignored, so that cleanup is not interrupted."""
 
 
-class ToldToEndError(SystemExit):
+class TerminatedError(SystemExit):
     """Raised in the main thread by a signal that would have killed the process."""
 
     def __init__(self, number: int) -> None:
@@ -33,8 +33,8 @@ def _die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-class Ending:
-    """While the body runs, an otherwise unhandled signal of ENDING raises in it, then terminates the process.
+class TerminationSignals:
+    """While the body runs, an otherwise unhandled signal of TERMINATING raises in it, then terminates the process.
 
     A handler that the program has, or sets meanwhile, stays, and so does a signal that it ignores. Only the main
     thread can have handlers; in another one, and in a forked process, all is as without this.
@@ -48,9 +48,9 @@ class Ending:
         self._told_at = float("-inf")
         self._held_back = False
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> TerminationSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in ENDING:
+            for number in TERMINATING:
                 if signal.getsignal(number) == signal.SIG_DFL:
                     signal.signal(number, self._tell)
                     self._set.append(number)
@@ -79,4 +79,4 @@ class Ending:
         self._told = number
         if not self._held_back and time.monotonic() - self._told_at > _AGAIN_S:
             self._told_at = time.monotonic()
-            raise ToldToEndError(number)
+            raise TerminatedError(number)

@@ -4,8 +4,8 @@ import click
 import pytest
 
 from qslurm.c1.config.center_config import Config
-from qslurm.c1.connection.center import Center
-from qslurm.cli.waiting import ENDING, Waiting
+from qslurm.c1.connection.center_connection import CenterConnection
+from qslurm.cli.c1_job_binding import TERMINATING, C1JobBinding
 from qslurm.errors import UnreachableError
 from qslurm.slurm.job_info import JobInfo
 
@@ -14,10 +14,10 @@ PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}
 IN_A_JOB = {"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "snellius", "SLURM_JOB_USER": "ann"}
 
 
-class Agent(Center):
+class Agent(CenterConnection):
     """A connection that keeps what it is told."""
 
-    follow_ups = "c2"
+    follow_up_platform = "c2"
     submissions_at_once = 2
 
     def __init__(self, cancel_fails=False):
@@ -27,10 +27,10 @@ class Agent(Center):
         self.cancel_fails = cancel_fails
         self.looked, self.found_at = 0, 0
 
-    def depend(self, *, waits="", followed=False):
+    def bind(self, *, waits="", followed=False):
         self.told.append(("depend", waits, followed))
 
-    def let_go(self, key):
+    def unbind(self, key):
         self.told.append(("let go", key))
 
     def cancel(self, job_id, task=None):
@@ -48,7 +48,7 @@ class Agent(Center):
 
 
 def waiting_by(agent, environ=IN_A_JOB, *, keep=False):
-    return Waiting(agent, lambda: agent, environ, keep=keep)
+    return C1JobBinding(agent, lambda: agent, environ, keep=keep)
 
 
 def ended_by(number, agent, environ=IN_A_JOB, job_id=12):
@@ -63,7 +63,7 @@ def handlers():
 
     Who runs the tests may ignore some: under nohup.
     """
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: signal.getsignal(number) for number in TERMINATING}
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     yield

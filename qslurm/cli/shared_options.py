@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from qslurm.c1.config.center_config import Config
     from qslurm.c1.config.platforms import Platforms
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.payload.option import Declared, Place
 
@@ -145,7 +145,7 @@ class CenterFlags:
 
     def __init__(self, **flags: str | None) -> None:
         self._flags = {name: value for name, value in flags.items() if value is not None}
-        self._opened: dict[str, Center] = {}
+        self._opened: dict[str, CenterConnection] = {}
         self._asked: JobRef | None = None
         self.patience_s: float | None = None
         """How long what is submitted may wait for C2 on the agent's disk; None: as long as it takes."""
@@ -166,18 +166,18 @@ class CenterFlags:
         """What holds for the platform that is meant."""
         return self.platforms.config()
 
-    def open(self, platform: str = "") -> Center:
+    def open(self, platform: str = "") -> CenterConnection:
         """The center's connection to C2, or to its agent; nothing is sent yet."""
-        from qslurm.c1.connection.center import by_agent, open_center
+        from qslurm.c1.connection.center_connection import open_connection, uses_agent
         from qslurm.cli.output import note
 
         config = self.platforms.config(platform)
-        connection = open_center(config, say=note)
-        if self.patience_s is not None and by_agent(config):
-            connection.be_patient(self.patience_s)
+        connection = open_connection(config, say=note)
+        if self.patience_s is not None and uses_agent(config):
+            connection.set_outbox_timeout(self.patience_s)
         return connection
 
-    def of(self, job: JobRef) -> tuple[Center, JobRef]:
+    def of(self, job: JobRef) -> tuple[CenterConnection, JobRef]:
         """The connection to a job's platform, and the job as commands without these flags know it.
 
         InvalidInputError if --platform names another platform than the job does. A key is looked up: UnknownJobError
@@ -194,7 +194,7 @@ class CenterFlags:
             self._opened[config.platform] = self.open(config.platform)
         connection = self._opened[config.platform]
         if job.key:
-            from qslurm.c1.queries.jobs import with_key
+            from qslurm.c1.queries.job_state import with_key
 
             job = replace(job, job_id=with_key(connection, job.key), key="")
         self._asked = replace(job, platform=config.prefix.rstrip(":"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c1.connection.token_renewal import (
+from qslurm.c1.connection.center_token import (
     SHARE,
     SPREAD,
     C2Clock,

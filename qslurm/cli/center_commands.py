@@ -13,8 +13,8 @@ import click
 
 from qslurm.c1.config.settings import expanded
 from qslurm.cli import streams
-from qslurm.cli.options import json_option
 from qslurm.cli.output import print_json, print_table
+from qslurm.cli.shared_options import json_option
 from qslurm.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.output import note, print_facts, print_json
+from qslurm.cli.shared_options import CenterFlags, c2_config_option, center_options, json_option
 from qslurm.cli.time_format import clock_time
 from qslurm.errors import InvalidInputError
 
@@ -29,7 +29,7 @@ def renew(at_once: bool, as_json: bool, center: CenterFlags) -> None:
       qslurm token renew --token-file /etc/qslurm/token
       17 * * * *  root  qslurm token renew        # in /etc/cron.d/qslurm
     """
-    from qslurm.c1.connection.token_renewal import renew_file
+    from qslurm.c1.connection.center_token import renew_file
 
     config = center.config()
     if config.token is not None:

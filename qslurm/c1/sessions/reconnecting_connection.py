@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from qslurm.c1.sessions.connect import Connect, EndedError, NotOpenError, enter
+from qslurm.c1.sessions.connect import Connect, SessionEndedError, SessionNotOpenError, attach
 from qslurm.c1.sessions.pending_requests import PendingRequests
 from qslurm.errors import QslurmError, UnreachableError
 from qslurm.protocol.dispatcher_client import error_of
@@ -44,13 +44,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0  # between attempts to connect
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Ended = Callable[[], QslurmError | None]
-"""Queries how the session's job ended (EndedError: normally), or None if it runs.
+"""Queries how the session's job ended (SessionEndedError: normally), or None if it runs.
 
 UnreachableError: nobody knows.
 """
 
 
-class ReconnectingLink:
+class ReconnectingConnection:
     """The requests of one session. Thread-safe; `attached` is C2's description of the session.
 
     `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
@@ -159,7 +159,7 @@ class ReconnectingLink:
     def _open(self) -> tuple[socket.socket, Attached, FrameReader]:
         link = self._connect()
         try:
-            attached, frames = enter(link, self._secret)
+            attached, frames = attach(link, self._secret)
             link.setblocking(False)
         except BaseException:
             link.close()
@@ -179,7 +179,7 @@ class ReconnectingLink:
                 raise QslurmError("The session was closed.")
             try:
                 return self._open()
-            except NotOpenError:
+            except SessionNotOpenError:
                 why = "C2 does not hold the session"
                 try:
                     ended = self._why_ended()
@@ -262,8 +262,8 @@ class ReconnectingLink:
     def _take(self, number: int, message: Message) -> None:
         if number == NO_REQUEST:
             if isinstance(message, Refused):
-                if message.kind == NotOpenError.kind:
-                    raise NotOpenError(message.reason)
+                if message.kind == SessionNotOpenError.kind:
+                    raise SessionNotOpenError(message.reason)
                 self._end(error_of(message.kind, message.reason))
             return
         if isinstance(message, Pending):
@@ -274,8 +274,8 @@ class ReconnectingLink:
             if is_oldest:
                 self._tell(message.reason if message.position or message.again else "")
             return
-        if isinstance(message, Refused) and message.kind == NotOpenError.kind:
-            raise NotOpenError(message.reason)  # another link finds out what has become of it
+        if isinstance(message, Refused) and message.kind == SessionNotOpenError.kind:
+            raise SessionNotOpenError(message.reason)  # another link finds out what has become of it
         with self._lock:
             question = self._questions.answered(number)
         if question is None:
@@ -283,7 +283,7 @@ class ReconnectingLink:
         self._barren = 0
         self._tell("")
         if isinstance(question.message, Conclude) and isinstance(message, Done):
-            self.over = EndedError("The session has ended.", hint="Open a new session.")
+            self.over = SessionEndedError("The session has ended.", hint="Open a new session.")
         if isinstance(message, Refused):
             question.answer.set_exception(error_of(message.kind, message.reason))
         else:

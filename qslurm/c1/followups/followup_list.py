@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qslurm.c1.connection.center import by_agent
+from qslurm.c1.connection.center_connection import uses_agent
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
-    from qslurm.c1.followups.c1_queue import Held, Queue
+    from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.c1.followups.c1_queue import C1Queue, HeldFollowUp
     from qslurm.slurm.job_info import JobInfo
 
 SQUEUE_S = 3.0
@@ -21,7 +21,7 @@ SQUEUE_S = 3.0
 
 
 @dataclass(frozen=True)
-class Follower:
+class FollowUpJob:
     """A C1 job held until a C2 job has ended; `then_if` is the condition."""
 
     job_id: int
@@ -31,14 +31,14 @@ class Follower:
 
 
 def begin_to_ask(
-    center: Center, queue_here: Callable[[], Queue | None] | None = None
-) -> Callable[[Sequence[JobInfo]], list[Follower]]:
+    center: CenterConnection, queue_here: Callable[[], C1Queue | None] | None = None
+) -> Callable[[Sequence[JobInfo]], list[FollowUpJob]]:
     """Query C1 in parallel with C2; the returned function lists the follow-ups of given jobs.
 
     It has the user's own follow-ups, for root all, and none where nobody releases follow-ups. UnreachableError if C1's
     slurmctld does not answer.
     """
-    found: list[Held] = []
+    found: list[HeldFollowUp] = []
     errors: list[QslurmError] = []
 
     def ask() -> None:
@@ -49,10 +49,10 @@ def begin_to_ask(
             errors.append(error)
 
     asking = threading.Thread(target=ask, daemon=True)
-    if by_agent(center.config):
+    if uses_agent(center.config):
         asking.start()
 
-    def followers(jobs: Sequence[JobInfo]) -> list[Follower]:
+    def followers(jobs: Sequence[JobInfo]) -> list[FollowUpJob]:
         if asking.ident is not None:
             asking.join()
         for error in errors:
@@ -62,24 +62,26 @@ def begin_to_ask(
     return followers
 
 
-def _following(center: Center, held: Sequence[Held], jobs: Sequence[JobInfo]) -> list[Follower]:
-    platform, keys = center.follow_ups, {one.mark.key for one in held}
+def _following(
+    center: CenterConnection, held: Sequence[HeldFollowUp], jobs: Sequence[JobInfo]
+) -> list[FollowUpJob]:
+    platform, keys = center.follow_up_platform, {one.mark.key for one in held}
     ids = {key: job.array_or_job_id for job in jobs if (key := job.marks.key) in keys}
     return [
-        Follower(one.job_id, one.user, ids[one.mark.key], one.mark.condition)
+        FollowUpJob(one.job_id, one.user, ids[one.mark.key], one.mark.condition)
         for one in held
         if one.mark.platform == platform and one.mark.key in ids
     ]
 
 
-def _queue_here() -> Queue | None:
+def _queue_here() -> C1Queue | None:
     """C1's queue, if this host has Slurm commands."""
     from functools import partial
     from shutil import which
 
-    from qslurm.c1.followups.c1_queue import Queue, run_command
-    from qslurm.c1.followups.submission import of_nobodys_job
+    from qslurm.c1.followups.c1_queue import C1Queue, run_command
+    from qslurm.c1.followups.followup_submission import of_nobodys_job
 
     if not which("squeue"):
         return None
-    return Queue(partial(run_command, limit_s=SQUEUE_S, environ=of_nobodys_job(os.environ)))
+    return C1Queue(partial(run_command, limit_s=SQUEUE_S, environ=of_nobodys_job(os.environ)))

@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.job_progress import Watch, ended_document, results_or_none, situation, task_document
-from qslurm.cli.options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
+from qslurm.cli.job_progress import (
+    ProgressReporter,
+    ended_document,
+    results_or_none,
+    situation,
+    task_document,
+)
 from qslurm.cli.output import ProgressLine, note, print_facts, print_json, print_table
+from qslurm.cli.shared_options import CenterFlags, JobId, Seconds, center_options, job_argument, json_option
 from qslurm.cli.submission_report import api_version
 from qslurm.cli.time_format import clock_time
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.config.settings import Config
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.queries.job_ids import JobRef
     from qslurm.c1.queries.tasks import Tasks
     from qslurm.slurm.job_info import JobInfo
@@ -38,7 +44,7 @@ def show(job: JobRef, as_json: bool, center: CenterFlags) -> None:
       qslurm show 12
       qslurm show tuna:12_3
     """
-    from qslurm.c1.queries.jobs import platform_facts
+    from qslurm.c1.queries.job_state import platform_facts
     from qslurm.c1.queries.lists import with_exit_code, with_exit_codes
     from qslurm.c1.queries.tasks import look
 
@@ -189,14 +195,14 @@ def _set_hold(center: CenterFlags, jobs: tuple[JobRef, ...], *, held: bool, as_j
 
 
 def wait_and_print(
-    center: Center, job: JobRef, timeout_s: float | None, *, as_json: bool, quiet: bool = False
+    center: CenterConnection, job: JobRef, timeout_s: float | None, *, as_json: bool, quiet: bool = False
 ) -> None:
     """Wait for a job and print its results; raises the error of a job that did not complete."""
     from qslurm.c1.queries import tasks
 
     try:
         with ProgressLine() as line:
-            ended = tasks.wait(center, job, on_poll=Watch(job, line), timeout_s=timeout_s)
+            ended = tasks.wait(center, job, on_poll=ProgressReporter(job, line), timeout_s=timeout_s)
     except KeyboardInterrupt:
         note(f"\nJob {job} continues. `qslurm wait {job}` waits again, `qslurm cancel {job}` cancels it.")
         raise

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c1.config.center_config import Config
-from qslurm.c1.connection.center import Center
-from qslurm.c1.followups.submission import CONDITIONS, Mark, decide, followed, submit_held, take_back
+from qslurm.c1.connection.center_connection import CenterConnection
+from qslurm.c1.followups.followup_submission import CONDITIONS, Mark, decide, followed, submit_held, take_back
 from qslurm.errors import ConfigError, InvalidInputError, RefusedError, UncertainError, UnreachableError
 
 KEY = "0123456789abcdef" * 2
@@ -242,10 +242,10 @@ def test_only_what_has_not_begun_is_taken_back(commands):
 PAYLOAD = {"job": {"comment": f"qslurm key={KEY}"}}
 
 
-class Agent(Center):
+class Agent(CenterConnection):
     """A connection to an agent that has a releaser."""
 
-    follow_ups = "c2"
+    follow_up_platform = "c2"
 
     def __init__(self):
         super().__init__(Config())
@@ -284,7 +284,7 @@ def test_a_follow_up_is_taken_back_only_if_there_is_certainly_nothing_to_follow(
 
 def test_without_a_releaser_nothing_is_submitted(slurm):
     agent = Agent()
-    agent.follow_ups = ""
+    agent.follow_up_platform = ""
     with (
         pytest.raises(ConfigError, match="releaser"),
         followed(agent, PAYLOAD, slurm / "next.sbatch", "ok", print),

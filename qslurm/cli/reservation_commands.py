@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.options import JobId, c2_config_option, json_option, reason_option
 from qslurm.cli.output import note, print_json, print_table
+from qslurm.cli.shared_options import JobId, c2_config_option, json_option, reason_option
 from qslurm.cli.time_format import clock_time
 
 if TYPE_CHECKING:

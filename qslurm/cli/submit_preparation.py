@@ -11,7 +11,7 @@ from qslurm.errors import InvalidInputError, QslurmError
 
 if TYPE_CHECKING:
     from qslurm.c1.submission.backend_selection import Need, Offer
-    from qslurm.cli.options import CenterFlags
+    from qslurm.cli.shared_options import CenterFlags
     from qslurm.payload.spec import JobSpec
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def read_all(jobs: Sequence[JobSpec], check: Callable[[JobSpec], object]) -> lis
 
     If some can't be read, the others are checked, so that all that is wrong is said at once.
     """
-    from qslurm.c1.submission.options import read, unused_options
+    from qslurm.c1.submission.job_reader import read, unused_options
 
     found, failures = _tried(jobs, lambda job: read(job, note))
     for job in found:

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from qslurm.cli.options import (
+from qslurm.cli.output import note, print_json
+from qslurm.cli.shared_options import (
     CenterFlags,
     Seconds,
     center_options,
     job_options,
     json_option,
 )
-from qslurm.cli.output import note, print_json
 from qslurm.errors import InvalidInputError
 from qslurm.system.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
     from qslurm.c1.api.session import Session
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.sessions.opening import SessionOptions
     from qslurm.payload.spec import JobSpec
 
@@ -88,7 +88,7 @@ def session(
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
     from qslurm.c1.sessions.opening import SessionOptions
-    from qslurm.cli.backend_selection import place
+    from qslurm.cli.submit_preparation import place
 
     job = _asked(words, center, variables, asked)
     platform, (job,) = place(center, [job])
@@ -114,7 +114,7 @@ def _asked(
     words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
 ) -> JobSpec:
     """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
-    from qslurm.c1.submission.options import read, refuse_empty, variables_of
+    from qslurm.c1.submission.job_reader import read, refuse_empty, variables_of
     from qslurm.payload.spec import JobSpec
 
     values = variables_of(variables)
@@ -145,7 +145,7 @@ def _check(job: JobSpec) -> None:
 
 
 @contextmanager
-def _opened(connection: Center, wish: SessionOptions) -> Iterator[Session]:
+def _opened(connection: CenterConnection, wish: SessionOptions) -> Iterator[Session]:
     from qslurm.c1.api.session import Session
     from qslurm.c1.sessions.opening import open_session
 
@@ -218,7 +218,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
-    from qslurm.c1.sessions.ending import ENDING
+    from qslurm.c1.sessions.termination import TERMINATING
 
     received: list[int] = []
 
@@ -228,7 +228,9 @@ def _signals_interrupt() -> Iterator[None]:
         if len(received) == 1:  # a batch system signals every process, and a waiting parent passes it on
             raise KeyboardInterrupt
 
-    wanted = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+    wanted = [
+        number for number in TERMINATING if signal.getsignal(number) != signal.SIG_IGN
+    ]  # as under nohup
     before = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield

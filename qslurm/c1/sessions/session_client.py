@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from qslurm.c1.sessions.connect import Connect, EndedError
-from qslurm.c1.sessions.reconnecting_link import LINK_LIMIT_S, Ended, ReconnectingLink
+from qslurm.c1.sessions.connect import Connect, SessionEndedError
+from qslurm.c1.sessions.reconnecting_connection import LINK_LIMIT_S, Ended, ReconnectingConnection
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Attached, Conclude, Done, Execute, Executed, Message
@@ -39,7 +39,7 @@ class SessionClient:
         self._shots = 0
         self._lock = threading.Lock()
         self.say = say
-        self._link = ReconnectingLink(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
+        self._link = ReconnectingConnection(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
 
     @property
     def attached(self) -> Attached:
@@ -58,7 +58,7 @@ class SessionClient:
 
     @property
     def over(self) -> QslurmError | None:
-        """The error with which the session ended, if it has (EndedError: it was concluded)."""
+        """The error with which the session ended, if it has (SessionEndedError: it was concluded)."""
         return self._link.over
 
     @property
@@ -115,7 +115,7 @@ class SessionClient:
         )
         try:
             return isinstance(asked.result(CONCLUDE_S), Done)
-        except EndedError:
+        except SessionEndedError:
             return True
         except TimeoutError:
             return False

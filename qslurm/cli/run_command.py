@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from qslurm.cli.options import Whole, json_option
 from qslurm.cli.output import print_json
+from qslurm.cli.shared_options import Whole, json_option
 from qslurm.system.encoding_errors import without_surrogates
 
 
@@ -38,7 +38,7 @@ def run(
       qslurm run rabi.cq --set theta=1.57
       qslurm run vqe.py --json | jq .final_result.energy
     """
-    from qslurm.c1.submission.options import variables_of
+    from qslurm.c1.submission.job_reader import variables_of
 
     execute = partial(_document, file, shots, seed, variables_of(variables))
     if file.suffix == ".py":

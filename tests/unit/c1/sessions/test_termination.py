@@ -12,26 +12,26 @@ from typing import Any
 import pytest
 
 from qslurm.c1.api.session import Session
-from qslurm.c1.sessions.ending import ENDING, Ending, ToldToEndError
+from qslurm.c1.sessions.termination import TERMINATING, TerminatedError, TerminationSignals
 
 
 @pytest.fixture(autouse=True)
 def usual() -> Iterator[None]:
     """Nobody here has a handler, but for the tests' own."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in TERMINATING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 def handlers() -> list[object]:
-    return [signal.getsignal(number) for number in ENDING]
+    return [signal.getsignal(number) for number in TERMINATING]
 
 
-@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("number", TERMINATING)
 def test_the_body_ends_first_and_then_the_process_by_the_same_signal(number: int) -> None:
     died: list[int] = []
-    with pytest.raises(ToldToEndError) as told, Ending(died.append):
+    with pytest.raises(TerminatedError) as told, TerminationSignals(died.append):
         signal.raise_signal(number)
     assert (told.value.code, died) == (128 + number, [number])
     assert handlers() == [signal.SIG_DFL] * 2
@@ -47,8 +47,8 @@ def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> Non
 
     client: Any = SimpleNamespace(over=None, conclude=conclude, close=lambda: None)
     session = Session(client, 12)
-    session._ending = Ending(died.append)
-    with pytest.raises(ToldToEndError), session:
+    session._ending = TerminationSignals(died.append)
+    with pytest.raises(TerminatedError), session:
         signal.raise_signal(signal.SIGTERM)
     assert concluded == ["The program was terminated (SIGTERM)."]
     assert died == [signal.SIGTERM]
@@ -56,7 +56,7 @@ def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> Non
 
 def test_what_is_told_while_a_session_ends_well_waits_for_that() -> None:
     died: list[int] = []
-    with Ending(died.append) as ending:
+    with TerminationSignals(died.append) as ending:
         ending.hold_back()
         signal.raise_signal(signal.SIGTERM)
         assert died == []
@@ -65,12 +65,14 @@ def test_what_is_told_while_a_session_ends_well_waits_for_that() -> None:
 
 def test_a_programs_own_handlers_stay_as_they_are() -> None:
     heard: list[int] = []
-    for number, own in zip(ENDING, (lambda number, _: heard.append(number), signal.SIG_IGN), strict=True):
+    for number, own in zip(
+        TERMINATING, (lambda number, _: heard.append(number), signal.SIG_IGN), strict=True
+    ):
         signal.signal(number, own)
     before = handlers()
-    with Ending(heard.append):
+    with TerminationSignals(heard.append):
         assert handlers() == before
-        for number in ENDING:
+        for number in TERMINATING:
             signal.raise_signal(number)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     assert heard == [signal.SIGTERM]
@@ -78,7 +80,7 @@ def test_a_programs_own_handlers_stay_as_they_are() -> None:
 
 
 def test_one_that_is_set_meanwhile_is_not_taken_away() -> None:
-    with Ending():
+    with TerminationSignals():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert handlers() == [signal.SIG_IGN, signal.SIG_DFL]
 
@@ -87,7 +89,7 @@ def test_another_thread_has_none() -> None:
     seen: list[list[object]] = []
 
     def run() -> None:
-        with Ending():
+        with TerminationSignals():
             seen.append(handlers())
 
     thread = threading.Thread(target=run)
@@ -97,7 +99,7 @@ def test_another_thread_has_none() -> None:
 
 
 def test_a_forked_process_dies_as_ever() -> None:
-    with Ending():
+    with TerminationSignals():
         child = os.fork()
         if not child:
             try:

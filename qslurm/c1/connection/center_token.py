@@ -25,14 +25,14 @@ SPREAD = 0.02
 """Random part of the lifetime by which it is renewed earlier, to spread renewals."""
 
 
-class Renews(Protocol):
+class RenewalService(Protocol):
     """The part of JobManagerClient that renewal uses."""
 
     def renewal(self, *, only_look: bool) -> dict[str, Any]: ...  # noqa: D102
     def clock(self) -> float: ...  # noqa: D102
 
 
-class Fresh(msgspec.Struct, frozen=True, kw_only=True):
+class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
     """A renewed token with its claims, and the end of renewals (Unix seconds; None if unknown)."""
 
     token: Secret
@@ -58,12 +58,12 @@ def ends_soon(claims: Claims, until: int | None) -> bool:
     return until < 2 * claims.expires - claims.issued
 
 
-def renewable_until(platform: Renews) -> int | None:
+def renewable_until(platform: RenewalService) -> int | None:
     """The end of C2's renewals; TokenError if it allows none, UnreachableError if it does not answer."""
     return _number(_asked(platform, only_look=True), "renewable_until")
 
 
-def fresh_token(platform: Renews, old: Claims) -> Fresh:
+def fresh_token(platform: RenewalService, old: Claims) -> RenewedToken:
     """A new token to replace `old`; TokenError if C2 issues none, UnreachableError for an invalid response."""
     document = _asked(platform, only_look=False)
     try:
@@ -77,10 +77,10 @@ def fresh_token(platform: Renews, old: Claims) -> Fresh:
         raise UnreachableError("C2 sent another center's token.", hint="Tell C2's operators.")
     if claims.expires is None or (old.expires is not None and claims.expires <= old.expires):
         raise UnreachableError("C2 sent a token that does not expire later.", hint="Tell C2's operators.")
-    return Fresh(token=token, claims=claims, until=_number(document, "renewable_until"))
+    return RenewedToken(token=token, claims=claims, until=_number(document, "renewable_until"))
 
 
-def _asked(platform: Renews, *, only_look: bool) -> dict[str, Any]:
+def _asked(platform: RenewalService, *, only_look: bool) -> dict[str, Any]:
     try:
         return platform.renewal(only_look=only_look)
     except UnknownJobError as error:  # 404: a job manager of before
@@ -115,7 +115,7 @@ class C2Clock:
         """Seconds by which this machine's clock is ahead of C2's, as far as known."""
         return self._wall() - self.now()
 
-    def set_by(self, platform: Renews, *, every_s: float) -> None:
+    def set_by(self, platform: RenewalService, *, every_s: float) -> None:
         """Read C2's clock if the last reading is older than `every_s`; keeps the last one on failure."""
         before = self._steady()
         if self._asked is not None and before - self._asked < every_s:
@@ -129,7 +129,7 @@ class C2Clock:
         self._ahead = date + 0.5 - (before + after) / 2  # Date has whole seconds
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class RenewalOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of checking, and possibly renewing, the token in a file. Times are Unix seconds."""
 
     renewed: bool
@@ -139,19 +139,19 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     ends_soon: bool
 
 
-def renew_file(config: Config, *, at_once: bool = False) -> Done:
+def renew_file(config: Config, *, at_once: bool = False) -> RenewalOutcome:
     """Renew the configured token file if it is due, or `at_once`; otherwise check that C2 allows renewal.
 
     The new one takes the old one's place, with its mode and group, once C2's Slurm has accepted it. TokenError if C2
     does not renew it or the file can't be replaced, UnreachableError if C2 does not answer.
     """
     from qslurm.c1.connection.api_versions import connect
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import job_manager_client
 
     path = expanded(config.c2.token_file)
     token = read_token(path)
     claims = inspect(token.reveal(), user=config.c2.user)
-    platform = Center(config, token).job_manager
+    platform = job_manager_client(config, token)
     clock = C2Clock()
     clock.set_by(platform, every_s=0)
     now = clock.now()
@@ -168,6 +168,6 @@ def renew_file(config: Config, *, at_once: bool = False) -> Done:
         renew_at, _ = due(claims, issued=now, chance=0.0)
     else:
         until = renewable_until(platform)
-    return Done(
+    return RenewalOutcome(
         renewed=renewed, claims=claims, renew_at=renew_at, until=until, ends_soon=ends_soon(claims, until)
     )

@@ -17,14 +17,14 @@ from qslurm.cli.output import note
 from qslurm.errors import QslurmError
 
 if TYPE_CHECKING:
-    from qslurm.c1.connection.center import Center
+    from qslurm.c1.connection.center_connection import CenterConnection
 
-ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+TERMINATING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """What batch systems send before they kill. Slurm: SIGCONT, SIGTERM, and SIGKILL after KillWait, to every process of
 the job, when it is cancelled, preempted, or out of time (seen on 22.05)."""
 
 
-class _Ended(BaseException):
+class _TerminatedError(BaseException):
     """A batch system ends the job that this process is part of."""
 
     def __init__(self, number: int) -> None:
@@ -33,7 +33,7 @@ class _Ended(BaseException):
 
 
 @dataclass
-class Submission:
+class BoundSubmission:
     """What is waited for: a payload's key, of which C2 may have heard, and what has become of it so far."""
 
     key: str
@@ -42,7 +42,7 @@ class Submission:
     """C2 has refused it, or it has ended."""
 
 
-class Waiting:
+class C1JobBinding:
     """While its body runs, this process and what it has submitted end together, if it is part of a job on C1.
 
     When a batch system ends that job, those on C2 are cancelled, and the command exits as one ended by a signal does.
@@ -53,8 +53,8 @@ class Waiting:
 
     def __init__(
         self,
-        connection: Center,
-        connect: Callable[[], Center],
+        connection: CenterConnection,
+        connect: Callable[[], CenterConnection],
         environ: Mapping[str, str] | None = None,
         *,
         keep: bool = False,
@@ -68,31 +68,31 @@ class Waiting:
         self._slurm_job = slurm_job(environ)
         self._tied = False
         self._before: dict[int, Any] = {}
-        self.submissions: list[Submission] = []
+        self.submissions: list[BoundSubmission] = []
         """Who submits says here what becomes of each."""
 
-    def add(self, payload: Mapping[str, Any]) -> Submission:
+    def add(self, payload: Mapping[str, Any]) -> BoundSubmission:
         """Wait for this payload's job, too, which is submitted now. From any thread."""
         from qslurm.payload.comment import Comment
 
-        submission = Submission(Comment.parse(str(payload["job"].get("comment", ""))).key)
+        submission = BoundSubmission(Comment.parse(str(payload["job"].get("comment", ""))).key)
         self.submissions.append(submission)
         return submission
 
-    def tie(self, connection: Center) -> Center:
+    def tie(self, connection: CenterConnection) -> CenterConnection:
         """The connection, by which what is submitted from now on depends on this job of C1."""
         if self._tied:
-            connection.depend(waits=self._slurm_job)
+            connection.bind(waits=self._slurm_job)
         return connection
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> C1JobBinding:
         if not self._in_a_job:
             return self
-        if self._slurm_job and self._connection.follow_ups:
+        if self._slurm_job and self._connection.follow_up_platform:
             self._tied = True
             self.tie(self._connection)
         at_a_terminal = sys.stdin is not None and sys.stdin.isatty()
-        for number in ENDING:
+        for number in TERMINATING:
             ignored = signal.getsignal(number) == signal.SIG_IGN  # as under nohup
             if not ignored and not (number == signal.SIGINT and at_a_terminal):
                 self._before[number] = signal.signal(number, _end)
@@ -102,8 +102,8 @@ class Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if isinstance(error, _Ended) else handler)
-        if isinstance(error, _Ended):
+            signal.signal(number, signal.SIG_IGN if isinstance(error, _TerminatedError) else handler)
+        if isinstance(error, _TerminatedError):
             self._cancel(str(error))
             raise click.exceptions.Exit(128 + error.number) from error
         if self._tied:  # what has not ended is waited for no longer, such as after --timeout
@@ -113,7 +113,7 @@ class Waiting:
         left = [one for one in self.submissions if one.key and not one.over]
         try:
             for one in left:
-                self._connection.let_go(one.key)
+                self._connection.unbind(one.key)
         except QslurmError as failure:
             jobs = _named([one.job_id for one in left if one.job_id])
             note(f"qslurm: {failure} {jobs.capitalize()} on C2 will be cancelled when this job on C1 ends.")
@@ -164,7 +164,7 @@ class Waiting:
         done = [job for job, outcome in zip(jobs, outcomes, strict=True) if isinstance(outcome, list)]
         return done, failures[0] if failures else None
 
-    def _look_up(self, lost: Sequence[Submission]) -> None:
+    def _look_up(self, lost: Sequence[BoundSubmission]) -> None:
         """What was being sent: it may be on its way yet."""
         for pause_s in (0.0, 0.5, 1.0):
             if missing := [one for one in lost if one.job_id is None]:
@@ -182,7 +182,7 @@ def _named(jobs: Sequence[int | None]) -> str:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    for other in ENDING:
+    for other in TERMINATING:
         if signal.getsignal(other) is _end:
             signal.signal(other, signal.SIG_IGN)  # the next one must not break off what this one begins
-    raise _Ended(number)
+    raise _TerminatedError(number)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm.c1.config.settings import AgentSettings, Config
-from qslurm.c1.followups.c1_queue import Held
-from qslurm.c1.followups.pending import Follower, begin_to_ask
-from qslurm.c1.followups.submission import Mark
+from qslurm.c1.followups.c1_queue import HeldFollowUp
+from qslurm.c1.followups.followup_list import FollowUpJob, begin_to_ask
+from qslurm.c1.followups.followup_submission import Mark
 from qslurm.errors import UnreachableError
 from tests.unit.jobs import job_info
 
@@ -25,12 +25,12 @@ class Queue:
     def held(self, user):
         self.asked.append(user)
         marks = [*(Mark(key, "ok", "c2") for key in KEYS), Mark(KEYS[0], "any", "tuna")]
-        return [Held(90 + number, "ann", mark) for number, mark in enumerate(marks)]
+        return [HeldFollowUp(90 + number, "ann", mark) for number, mark in enumerate(marks)]
 
 
 def shown(agent, *jobs):
     queue = Queue()
-    center = SimpleNamespace(config=Config(agent=agent), follow_ups="c2")
+    center = SimpleNamespace(config=Config(agent=agent), follow_up_platform="c2")
     return begin_to_ask(center, lambda: queue)(jobs), queue.asked
 
 
@@ -41,7 +41,7 @@ def job(job_id, key, **facts):
 def test_a_follow_up_is_shown_with_the_job_or_the_array_that_it_follows():
     agent = AgentSettings(socket="/run/agent.sock")
     found, _ = shown(agent, job(12, KEYS[0]), job(15, KEYS[1], array_job_id=14, array_task_id=1))
-    assert found == [Follower(90, "ann", 12, "ok"), Follower(91, "ann", 14, "ok")]
+    assert found == [FollowUpJob(90, "ann", 12, "ok"), FollowUpJob(91, "ann", 14, "ok")]
 
 
 def test_c1s_queue_is_not_asked_where_nobody_releases_follow_ups():
