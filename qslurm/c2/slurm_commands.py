@@ -29,7 +29,7 @@ MOST_NAMED = 2000
 """Jobs that are asked for by their ids; of more all are listed."""
 
 
-class Slurm:
+class SlurmCommands:
     """Slurm's commands on C2.
 
     Each raises UnreachableError if slurmctld does not answer in time, PermissionDeniedError if Slurm refuses the

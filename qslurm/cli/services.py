@@ -79,7 +79,7 @@ def serve_gate(config_file: Path | None) -> None:
     Example:  qslurm gate serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.c2.gate.service import serve
+    from qslurm.c2.gate.gate_service import serve
 
     serve(load_c2_config(config_file))
 
@@ -160,6 +160,6 @@ def serve_jobmanager(config_file: Path | None) -> None:
     Example:  qslurm jobmanager serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.c2.jobmanager.service import serve
+    from qslurm.c2.jobmanager.http_service import serve
 
     serve(load_c2_config(config_file))

@@ -56,7 +56,7 @@ def issue(
     """
     from qslurm.c2.config.file import load_c2_config
     from qslurm.c2.tokens.issue import issue_token, unknown_user_warning
-    from qslurm.c2.tokens.renewal_terms import Terms, read_terms, until, write_terms
+    from qslurm.c2.tokens.renewal_terms import RenewalTerms, read_terms, until, write_terms
     from qslurm.tokens.claims import Claims
     from qslurm.tokens.token_file import install_token
 
@@ -68,7 +68,7 @@ def issue(
         user_prefix=config.slurm.user_prefix,
         masters=config.dispatcher.trusted_users,
     )
-    terms = Terms(
+    terms = RenewalTerms(
         until(renewable or config.tokens.renewable, time.time()), read_terms(config.tokens, center).lifetime
     )
     write_terms(config.tokens, center, terms)
@@ -195,8 +195,8 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     import msgspec
 
     from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
-    from qslurm.tokens.check import Pings, check_token
     from qslurm.tokens.claims import Claims
+    from qslurm.tokens.token_check import Pings, check_token
 
     config = center.config()
     source = config.token or _configured_file(center)  # as every other command chooses

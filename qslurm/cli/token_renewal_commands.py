@@ -146,7 +146,7 @@ def serve(config_file: Path | None) -> None:
     Example:  qslurm token serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.c2.tokens.service import serve as serve_tokens
+    from qslurm.c2.tokens.renewal_service import serve as serve_tokens
     from qslurm.system.event_log import configure
 
     config = load_c2_config(config_file)

@@ -116,7 +116,7 @@ def _slurmrestd(config: Config) -> Iterator[Finding]:
 
 def _token(config: Config) -> Iterator[Finding]:
     from qslurm.c1.connection.api_versions import connect
-    from qslurm.tokens.check import check_token
+    from qslurm.tokens.token_check import check_token
 
     source = config.token or (Path(config.c2.token_file) if config.c2.token_file else None)
     if source is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.gate import heartbeat
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.doctor.findings import PATIENCE_S, Finding, fail, ok, warn
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 
@@ -21,9 +21,9 @@ NODES_AT_ONCE = 16
 _MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
 
 
-def slurm_of(config: C2Config) -> Slurm:
+def slurm_of(config: C2Config) -> SlurmCommands:
     """Slurm's commands with doctor's time-out."""
-    return Slurm(config.slurm, timeout_s=PATIENCE_S)
+    return SlurmCommands(config.slurm, timeout_s=PATIENCE_S)
 
 
 def munge(config: C2Config) -> Iterator[Finding]:
@@ -138,7 +138,7 @@ def slurmd(config: C2Config) -> Iterator[Finding]:
             yield ok(name, f"answers; its node is {state}")
 
 
-def _node_trouble(slurm: Slurm, node: str) -> str:
+def _node_trouble(slurm: SlurmCommands, node: str) -> str:
     try:
         slurm.slurmd(node)
     except QslurmError as error:

@@ -147,7 +147,7 @@ def _serve(setup: Setup) -> None:
 
     import zmq
 
-    from qslurm.c2.config.dispatcher import BackendConfig
+    from qslurm.c2.config.dispatcher_section import BackendConfig
     from qslurm.c2.dispatcher.server import Limits, Server
     from qslurm.c2.dispatcher.tasks import hook_requests
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry

@@ -18,7 +18,7 @@ import pytest
 from bench.runtimes import service as warm_service
 from bench.runtimes import started_by, warm
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session

@@ -17,7 +17,7 @@ from testbed.releases import ReleaseUnavailableError
 
 from qslurm.c2.config.file import load_c2_config
 from qslurm.c2.gate.change_detector import ChangeDetector, activity_of
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import (
     DuplicateError,
     PermissionDeniedError,
@@ -265,7 +265,7 @@ def test_a_batch_script_that_fails_says_with_what_code(c2, connect):
 @each_release
 def test_what_becomes_of_jobs_is_told_without_slurmrestd(c2, tokens):
     """By sdiag's numbers, by squeue's word that something has changed, and by its columns."""
-    slurm = Slurm(load_c2_config(c2.layout.c2_qslurm).slurm)
+    slurm = SlurmCommands(load_c2_config(c2.layout.c2_qslurm).slurm)
     name = "a|b\n77777|RUNNING|None|p_qx|center_lumi|lumi\n" + "ü" * 150
     key = new_key()
 

@@ -78,7 +78,7 @@ def job_of(number: int, kind: str, restart: int = 0) -> Any:
 
 
 def ledger_of(folder: Path) -> Any:
-    from qslurm.c2.config.dispatcher import BackendConfig
+    from qslurm.c2.config.dispatcher_section import BackendConfig
     from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
     from qslurm.c2.store.store import Store
 

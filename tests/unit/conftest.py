@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.keys import create_key
 from tests.unit.c2.dispatcher.running import Running
 

@@ -23,9 +23,9 @@ from qslurm.c1.connection.center_token import (
 from qslurm.errors import QslurmError, TokenError, UnreachableError
 from qslurm.system.backoff import Backoff
 from qslurm.system.event_log import EventLog
-from qslurm.tokens.check import refuse_expired
 from qslurm.tokens.claims import inspect
 from qslurm.tokens.lifetime import describe_expiry
+from qslurm.tokens.token_check import refuse_expired
 from qslurm.tokens.token_file import check_replaceable, read_token, replace_token, version_of
 
 if TYPE_CHECKING:

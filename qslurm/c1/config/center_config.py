@@ -67,8 +67,8 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
     ConfigError when it would go over the network in the clear.
     """
-    from qslurm.tokens.check import refuse_expired, refuse_other_user
     from qslurm.tokens.claims import inspect
+    from qslurm.tokens.token_check import refuse_expired, refuse_other_user
     from qslurm.tokens.token_file import FileToken, clean
 
     require_tls(config.c2)

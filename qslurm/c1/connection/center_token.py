@@ -10,9 +10,9 @@ import msgspec
 
 from qslurm.c1.config.settings import expanded
 from qslurm.errors import QslurmError, TokenError, UnknownJobError, UnreachableError
-from qslurm.tokens.check import refuse_expired
 from qslurm.tokens.claims import Claims, inspect
 from qslurm.tokens.secret import Secret
+from qslurm.tokens.token_check import refuse_expired
 from qslurm.tokens.token_file import check_replaceable, clean, read_token, replace_token
 
 if TYPE_CHECKING:

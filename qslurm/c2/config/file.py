@@ -10,10 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
-from qslurm.c2.config.jobmanager import JobManagerConfig, MetricsConfig
-from qslurm.c2.config.runtimes import RuntimesConfig
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.jobmanager_section import JobManagerConfig, MetricsConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.errors import ConfigError
 from qslurm.payload.envelope import Kind
 from qslurm.system.checked_struct import checked_struct

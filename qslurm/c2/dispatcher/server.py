@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qslurm.c2.config.dispatcher import RemoteConfig, SessionsConfig
+from qslurm.c2.config.dispatcher_section import RemoteConfig, SessionsConfig
 from qslurm.c2.dispatcher.authenticated_requests import AuthenticatedRequests
 from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.listeners.listeners import Listeners

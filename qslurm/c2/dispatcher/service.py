@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descriptors
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError

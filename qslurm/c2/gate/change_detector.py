@@ -9,7 +9,7 @@ import subprocess
 import time
 import tty
 
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 
 _UPDATE = re.compile(rb"last_update_time=(\d+)")
 _COUNTED = re.compile(
@@ -28,7 +28,7 @@ class ChangeDetector:
     squeue writes to a terminal, because into a pipe it would write only when its buffer is full.
     """
 
-    def __init__(self, slurm: Slurm, every_s: int = 1) -> None:
+    def __init__(self, slurm: SlurmCommands, every_s: int = 1) -> None:
         ours, theirs = pty.openpty()
         try:
             tty.setraw(theirs)
@@ -75,7 +75,7 @@ class ChangeWatcher:
     LOOKS = 2
     """After a change: slurmctld says in whole seconds when it has changed a job."""
 
-    def __init__(self, slurm: Slurm, every_s: int) -> None:
+    def __init__(self, slurm: SlurmCommands, every_s: int) -> None:
         self._slurm = slurm
         self._every_s = every_s
         self._watch: ChangeDetector | None = None

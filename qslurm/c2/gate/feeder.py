@@ -21,7 +21,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.c2.gate.change_detector import ChangeDetector, activity_of
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Wanted, wanted
 from qslurm.slurm.job_table import JobTable
@@ -67,11 +67,11 @@ class Feeder:
     def __init__(self, config: C2Config, say: Callable[..., None]) -> None:
         self._path = config.jobmanager.feed
         self._state = config.gate.state
-        self._slurm = Slurm(config.slurm, timeout_s=20.0)
+        self._slurm = SlurmCommands(config.slurm, timeout_s=20.0)
         self._say = say
         self._ours, self._theirs = os.pipe()
         self._stopping = False
-        self._conversation: _Conversation | None = None
+        self._conversation: _FeedConnection | None = None
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def queue(self) -> JobTable | None:
@@ -105,7 +105,7 @@ class Feeder:
                 ):
                     self._say("connected to the job manager", socket=self._path)
                     trouble = ""
-                    self._conversation = _Conversation(self._slurm, link, notified, self._ours, self._say)
+                    self._conversation = _FeedConnection(self._slurm, link, notified, self._ours, self._say)
                     self._conversation.hold()
                     why = ""
             except EOFError:
@@ -121,12 +121,12 @@ class Feeder:
             select.select([self._ours], [], [], RETRY_S)
 
 
-class _Conversation:
+class _FeedConnection:
     """With one job manager, until it hangs up (EOFError), does not listen (OSError), or we are told to stop."""
 
     def __init__(
         self,
-        slurm: Slurm,
+        slurm: SlurmCommands,
         link: BlockingConnection,
         notified: socket.socket,
         stop: int,

@@ -19,9 +19,9 @@ from qslurm.c2.gate.heartbeat import Heartbeat
 from qslurm.c2.gate.rules import (
     SECOND_LAUNCH,
     Ages,
-    Overdue,
-    Resumes,
-    Stuck,
+    NodeResumes,
+    OverdueTasks,
+    StuckJobs,
     delivery,
     is_named,
     is_stuck,
@@ -30,7 +30,7 @@ from qslurm.c2.gate.rules import (
     target,
 )
 from qslurm.c2.hooks.spool import Spool
-from qslurm.c2.slurm_commands import LAUNCH_FAILED, Slurm
+from qslurm.c2.slurm_commands import LAUNCH_FAILED, SlurmCommands
 from qslurm.errors import QslurmError
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import MOST_ENDS, Ends, Finish, GetEnds, GetStatus, KnownEnd, Status
@@ -66,12 +66,12 @@ class Gate:
         self._queue_version = -1
         self._partitions = [partition_of(backend.name) for backend in config.backend]
         self._client = client
-        self._slurm = Slurm(config.slurm)
+        self._slurm = SlurmCommands(config.slurm)
         self._spool = Spool(config.gate.state)
-        self._overdue = Overdue(config.gate.forgotten_s)
-        self._stuck = Stuck()
+        self._overdue = OverdueTasks(config.gate.forgotten_s)
+        self._stuck = StuckJobs()
         self._ended, self._away = Ages(), Ages()
-        self._resumes = Resumes(os.getuid())  # SlurmUser's
+        self._resumes = NodeResumes(os.getuid())  # SlurmUser's
         self._looked_at_nodes = float("-inf")
         self._are_open: set[int] = set()
         self._changes = ChangeWatcher(self._slurm, int(NODES_EVERY_S))

@@ -13,7 +13,7 @@ import msgspec
 from qslurm.c2.config.file import C2Config, backend_of, partition_of
 from qslurm.c2.gate.rules import Target, out_of_service, target
 from qslurm.c2.hooks.spool import DesiredState, Spool
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import InvalidInputError, UnreachableError
 from qslurm.protocol.messages import GetStatus, Status
 from qslurm.slurm.job_info import JobInfo
@@ -44,7 +44,7 @@ class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def partition_status(config: C2Config, *, timeout_s: float = 5.0) -> list[PartitionRow]:
     """All partitions of the configuration; UnreachableError if slurmctld does not answer."""
-    slurm = Slurm(config.slurm, timeout_s=timeout_s)
+    slurm = SlurmCommands(config.slurm, timeout_s=timeout_s)
     status, states, jobs = _status(config), slurm.partitions(), slurm.jobs()
     wishes = Spool(config.gate.state).wishes()
     return [_row(partition_of(one.name), status, states, jobs, wishes) for one in config.backend]
@@ -60,7 +60,7 @@ def set_desired_state(
     says so.
     """
     name = known_partition(config, partition)
-    slurm, spool = Slurm(config.slurm), Spool(config.gate.state)
+    slurm, spool = SlurmCommands(config.slurm), Spool(config.gate.state)
     spool.wish(name, DesiredState(state=state, by=_caller(), since=time.time(), why=" ".join(why.split())))
     status, wishes = _status(config), spool.wishes()
     goal = _target(name, status, wishes)

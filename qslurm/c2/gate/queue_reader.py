@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.protocol.feed import Update
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
@@ -12,7 +12,7 @@ from qslurm.slurm.squeue_output import Words, job_of, lines_of, words_of
 class QueueReader:
     """C2's jobs. The lines of squeue are compared as they are, so that only those that differ are parsed."""
 
-    def __init__(self, slurm: Slurm) -> None:
+    def __init__(self, slurm: SlurmCommands) -> None:
         self._slurm = slurm
         self._lines: dict[int, bytes] = {}
         self.table = JobTable()

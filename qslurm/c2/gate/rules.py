@@ -172,7 +172,7 @@ class Ages:
         return {name: now - since for name, since in self._since.items()}
 
 
-class Resumes:
+class NodeResumes:
     """Nodes to put back into service: a slurmctld that was killed just after it had started a job starts it again.
 
     slurmd refuses that, since the job runs, and slurmctld then drains the node. Nothing is wrong with it.
@@ -196,7 +196,7 @@ class Resumes:
         return names
 
 
-class Overdue:
+class OverdueTasks:
     """Remembers since when tasks are overdue, so that each gets its time of grace."""
 
     def __init__(self, forgotten_s: float) -> None:
@@ -220,7 +220,7 @@ class Overdue:
         return closing
 
 
-class Stuck:
+class StuckJobs:
     """Remembers since when slurmctld calls jobs running that have ended: it was killed, and has forgotten that.
 
     An id proves nothing, since slurmctld gives those of forgotten jobs away again. A job counts only if it started

@@ -16,7 +16,7 @@ from qslurm.payload.handover import form_of
 from qslurm.protocol.messages import Admit
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class JobStart(msgspec.Struct, frozen=True, kw_only=True):
     """What Slurm tells a hook of its job, in the environment."""
 
     job_id: int
@@ -36,16 +36,16 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
 
 
-class HopelessError(QslurmError):
+class UnrunnableJobError(QslurmError):
     """The job can never run: it is cancelled, and its owner is told why."""
 
     kind = "hopeless"
 
 
-def read_start(environment: Mapping[str, str]) -> Start:
+def read_start(environment: Mapping[str, str]) -> JobStart:
     """The job in a hook's environment; QslurmError if slurmctld did not call us."""
     try:
-        return Start(
+        return JobStart(
             job_id=int(environment["SLURM_JOB_ID"]),
             restart=int(environment.get("SLURM_JOB_RESTART_COUNT", "0")),
             user=environment["SLURM_JOB_USER"],
@@ -71,7 +71,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def with_marks(start: Start, marks: Comment) -> Start:
+def with_marks(start: JobStart, marks: Comment) -> JobStart:
     """The start of a job whose comment somebody has written over, with what the copy of it says."""
     return msgspec.structs.replace(start, comment=_of_task(marks, start.array_task))
 
@@ -84,17 +84,19 @@ def _of_task(comment: Comment, index: int | None) -> Comment:
 
 
 def center_of(user: str, prefix: str) -> str:
-    """The center that a Slurm user stands for; HopelessError if it stands for none."""
+    """The center that a Slurm user stands for; UnrunnableJobError if it stands for none."""
     center = user.removeprefix(prefix)
     if not center or not user.startswith(prefix):
-        raise HopelessError(f"User {user} does not belong to a center: center users start with {prefix!r}.")
+        raise UnrunnableJobError(
+            f"User {user} does not belong to a center: center users start with {prefix!r}."
+        )
     return center
 
 
-def request(start: Start, script: str, config: C2Config) -> Admit:
+def request(start: JobStart, script: str, config: C2Config) -> Admit:
     """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote.
 
-    HopelessError for what its center may not send, and for a script that would not be confined though it must be.
+    UnrunnableJobError for what its center may not send, and for a script that would not be confined though it must be.
     """
     center = center_of(start.user, config.slurm.user_prefix)
     form = form_of(script, config.runtimes.step)
@@ -103,14 +105,14 @@ def request(start: Start, script: str, config: C2Config) -> Admit:
         has_own_file = envelope is not None and bool(envelope.sources)
         envelope = envelope.of_task(start.array_task) if envelope else None
     except InvalidInputError as error:
-        raise HopelessError(error.message) from error
+        raise UnrunnableJobError(error.message) from error
     kind = "script" if envelope is None else envelope.kind
     if kind not in (allowed := config.kinds_of(center)):
-        raise HopelessError(
+        raise UnrunnableJobError(
             f"C2 does not accept {kind} jobs from center {center}. Accepted: {', '.join(allowed)}."
         )
     if form == "bare" and config.runtimes.confines_scripts:
-        raise HopelessError(
+        raise UnrunnableJobError(
             "C2 confines scripts, and this job did not pass through C2's job_submit.lua. Submit it again."
         )
     admit = Admit(
@@ -130,5 +132,5 @@ def request(start: Start, script: str, config: C2Config) -> Admit:
     try:
         msgspec.msgpack.encode(admit)
     except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
-        raise HopelessError(f"Cannot send the job's payload to the dispatcher: {error}.") from error
+        raise UnrunnableJobError(f"Cannot send the job's payload to the dispatcher: {error}.") from error
     return admit

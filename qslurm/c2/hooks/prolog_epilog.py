@@ -21,10 +21,10 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config, backend_of
 from qslurm.c2.hooks.gate_notifier import ENDED, notify
-from qslurm.c2.hooks.job_start import HopelessError, Start, read_start, request, with_marks
+from qslurm.c2.hooks.job_start import JobStart, UnrunnableJobError, read_start, request, with_marks
 from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob
 from qslurm.c2.hooks.start_outcome import finish_of, told
-from qslurm.c2.slurm_commands import Slurm
+from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
 from qslurm.protocol.messages import Message, TurnedAway
 from qslurm.system.logfmt import Field
@@ -45,9 +45,9 @@ class Hook:
 
     part: str
     config: C2Config
-    start: Start
+    start: JobStart
     spool: Spool
-    slurm: Slurm
+    slurm: SlurmCommands
 
     @property
     def center(self) -> str:
@@ -67,8 +67,10 @@ class Hook:
         self.spool.log(self.part, event, about | fields, level=level)
 
 
-def _hook(part: str, config: C2Config, start: Start) -> Hook:
-    return Hook(part, config, start, Spool(config.gate.state), Slurm(config.slurm, timeout_s=SLURM_TIMEOUT_S))
+def _hook(part: str, config: C2Config, start: JobStart) -> Hook:
+    return Hook(
+        part, config, start, Spool(config.gate.state), SlurmCommands(config.slurm, timeout_s=SLURM_TIMEOUT_S)
+    )
 
 
 def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
@@ -86,7 +88,7 @@ def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
         notify(config.gate.state)
 
 
-def _prolog(config: C2Config, start: Start) -> int:
+def _prolog(config: C2Config, start: JobStart) -> int:
     began = time.monotonic()
     hook = _hook("prolog", config, start)
     limit_s = config.gate.admit_timeout_s + SPARE_S
@@ -95,7 +97,7 @@ def _prolog(config: C2Config, start: Start) -> int:
         start = _marked(hook.slurm, start)
         admit = request(start, hook.slurm.batch_script(start.job_id), config)
         answer = _ask(config, admit)
-    except HopelessError as error:
+    except UnrunnableJobError as error:
         return _cancel(hook, error.message)
     except QslurmError as error:
         return _back_to_the_queue(hook, error.message)
@@ -124,7 +126,7 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
         notify(config.gate.state, ENDED)
 
 
-def _epilog(config: C2Config, start: Start) -> int:
+def _epilog(config: C2Config, start: JobStart) -> int:
     began = time.monotonic()
     hook = _hook("epilog", config, start)
     with suppress(QslurmError, OSError):  # whoever asks how it ended gets no answer either, and says so
@@ -156,7 +158,7 @@ def _epilog(config: C2Config, start: Start) -> int:
     return 0
 
 
-def _how_it_ended(slurm: Slurm, start: Start, ended: EndedJob) -> EndedJob:
+def _how_it_ended(slurm: SlurmCommands, start: JobStart, ended: EndedJob) -> EndedJob:
     # asked first: a script that ends between the two questions has left its exit code when the second is asked
     is_script_running = slurm.is_script_running(start.job_id, start.slurm_id)
     finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
@@ -182,7 +184,7 @@ def _called_at() -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - up_s)
 
 
-def _marked(slurm: Slurm, start: Start) -> Start:
+def _marked(slurm: SlurmCommands, start: JobStart) -> JobStart:
     """The start with its submission's key, also where somebody has written over the job's comment."""
     return start if start.comment.key else with_marks(start, slurm.marks(start.job_id))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from qslurm.errors import NotReadyError, QslurmError, UnreachableError
 
 if TYPE_CHECKING:
-    from qslurm.c2.config.dispatcher import DispatcherConfig
+    from qslurm.c2.config.dispatcher_section import DispatcherConfig
     from qslurm.wire.credentials import Identity
 
 RUN, DO_NOT_RUN = 0, 3

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.center_limits import CenterLimits
-from qslurm.c2.jobmanager.feed_server import Feed
+from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.http import InPieces, refuse_other_fields
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.job_changes import Line
@@ -70,7 +70,9 @@ class ChangesApi:
         self._is_closing = False
         trusted = config.dispatcher.trusted_users
         prefix = config.slurm.user_prefix
-        self._feed = Feed(config.jobmanager.feed, prefix, trusted, self._ring, lambda: self._ring(_LOOKED))
+        self._feed = FeedServer(
+            config.jobmanager.feed, prefix, trusted, self._ring, lambda: self._ring(_LOOKED)
+        )
         self._limits: CenterLimits
 
     def routes(self, authenticate: Callable[[Request], str], limits: CenterLimits) -> list[Route]:

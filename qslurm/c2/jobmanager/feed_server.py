@@ -45,7 +45,7 @@ TICK_S = 2.0
 T = TypeVar("T")
 
 
-class Feed:
+class FeedServer:
     """A thread that listens to the gate. `changed` is called with each center whose jobs have changed.
 
     `changed("")` says that everybody should look again: there is a feed now, or none any more. `looked` is called when

@@ -38,7 +38,7 @@ PIECE = 256 * 1024
 """Bytes of an answer that are handed over at a time: the next ones wait until these have left."""
 
 
-class TooSlowError(InvalidInputError):
+class RequestTimeoutError(InvalidInputError):
     """A request did not arrive in time."""
 
 
@@ -47,7 +47,7 @@ STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (PermissionDeniedError, 403),
     (UnknownJobError, 404),
     (NotReadyError, 409),
-    (TooSlowError, 408),
+    (RequestTimeoutError, 408),
     (InvalidInputError, 400),
     (TooOftenError, 429),
     (UnreachableError, 503),
@@ -101,7 +101,7 @@ def refuse_other_fields(request: Request, known: frozenset[str]) -> None:
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """A request's body, of at most so many bytes; TooSlowError if it does not arrive in BODY_S, or never will."""
+    """A request's body of at most `most` bytes; RequestTimeoutError if it does not arrive within BODY_S."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
@@ -110,9 +110,11 @@ async def body_of(request: Request, most: int) -> bytes:
                 if len(body) > most:
                     raise InvalidInputError(f"Request too large: the limit is {most >> 20} MiB.")
     except ClientDisconnect as error:
-        raise TooSlowError("The client closed the connection before the request was complete.") from error
+        raise RequestTimeoutError(
+            "The client closed the connection before the request was complete."
+        ) from error
     except TimeoutError as error:
-        raise TooSlowError(f"The request did not arrive within {BODY_S:g} s.") from error
+        raise RequestTimeoutError(f"The request did not arrive within {BODY_S:g} s.") from error
     return bytes(body)
 
 

@@ -35,7 +35,6 @@ from starlette.types import ASGIApp
 
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.jobmanager.authentication import Keyring, verify
-from qslurm.c2.jobmanager.backend_status import SharedStatus
 from qslurm.c2.jobmanager.center_limits import NOBODY, CenterLimits
 from qslurm.c2.jobmanager.documents import (
     backend_document,
@@ -59,7 +58,8 @@ from qslurm.c2.jobmanager.http import (
     with_headers,
 )
 from qslurm.c2.jobmanager.logs import read_log
-from qslurm.c2.jobmanager.token_renewal import Renewing
+from qslurm.c2.jobmanager.renewal_endpoint import RenewalEndpoint
+from qslurm.c2.jobmanager.shared_status import SharedStatus
 from qslurm.c2.store.reader import Reader
 from qslurm.c2.store.records import TaskRecord
 from qslurm.errors import (
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 APIS = "qslurm.jobmanager"
 """The entry point group of further APIs: functions that give the routes of one."""
 
-_BUILT_IN = {"quantum-inspire": "qslurm.c2.jobmanager.compute_api.service:routes"}
+_BUILT_IN = {"quantum-inspire": "qslurm.c2.jobmanager.compute_api.entry_point:routes"}
 
 KEY = re.compile(r"[A-Za-z0-9_.:/@+,-]{1,1024}")
 """The key of a submission, as its comment may have it."""
@@ -151,7 +151,7 @@ class _JobManager:
         self._config = config
         self._keyring = Keyring(config.tokens.jwks, hs256_key=config.jobmanager.hs256_key)
         self._reader = Reader(config.dispatcher.store)
-        self._renewing = Renewing(config.tokens.socket)
+        self._renewing = RenewalEndpoint(config.tokens.socket)
         self.status = SharedStatus(config)
 
     def health(self, request: Request) -> Response:

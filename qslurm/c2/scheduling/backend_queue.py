@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sortedcontainers import SortedList
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
 from qslurm.c2.scheduling.policy import POLICIES, Rank, Waiting, coupling
 from qslurm.c2.scheduling.reservations import Reservation, in_force

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.keys import check_center_name, private_key
 from qslurm.errors import InvalidInputError, PermissionDeniedError
 from qslurm.tokens.claims import Claims, inspect
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHORTEST_S = 60
 
 
-class Issued(msgspec.Struct, frozen=True, kw_only=True):
+class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
     """A new token and what it says."""
 
     token: Secret
@@ -37,7 +37,7 @@ def issue_token(
     user_prefix: str = "center_",
     masters: Sequence[str] = ("slurm",),
     now: float | None = None,
-) -> Issued:
+) -> IssuedToken:
     """Sign a token for a center's user on C2 (`<user_prefix><center>`) that lives for `lifetime` (`30d`, `12h`).
 
     Claims are `sun`, `iat` and `exp`, the header's `kid` is the center: Slurm 22.05 accepts that (measured).
@@ -51,13 +51,13 @@ def issue_token(
     return sign(private_key(config, center), center, user, issued, issued + seconds)
 
 
-def sign(key: RSAPrivateKey, center: str, user: str, issued: int, expires: int) -> Issued:
+def sign(key: RSAPrivateKey, center: str, user: str, issued: int, expires: int) -> IssuedToken:
     """The token that says so, signed; the times are Unix seconds."""
     import jwt
 
     claims = {"sun": user, "iat": issued, "exp": expires}
     text = jwt.encode(claims, key, algorithm="RS256", headers={"kid": center})
-    return Issued(token=Secret(text), claims=inspect(text))
+    return IssuedToken(token=Secret(text), claims=inspect(text))
 
 
 def unknown_user_warning(claims: Claims) -> str:

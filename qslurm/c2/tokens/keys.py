@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.renewal_terms import forget_terms
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
 from qslurm.system.atomic_file import write_atomically

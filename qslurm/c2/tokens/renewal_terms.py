@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.errors import QslurmError
 from qslurm.system.atomic_file import write_atomically
 from qslurm.tokens.lifetime import parse_lifetime
@@ -14,7 +14,7 @@ from qslurm.tokens.lifetime import parse_lifetime
 _LARGEST = 4096
 
 
-class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RenewalTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`until` (Unix seconds) ends a center's renewals, and no renewed token outlives it; 0: it has none.
 
     A renewed token lives for `lifetime`, or as the configuration says if it is "".
@@ -29,14 +29,14 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return min(parse_lifetime(self.lifetime or config.renewed_lifetime), longest)
 
 
-def read_terms(config: TokensConfig, center: str) -> Terms:
+def read_terms(config: TokensConfig, center: str) -> RenewalTerms:
     """A center's terms, which allow nothing if nobody has said any; QslurmError if they are damaged."""
     path = _path(config, center)
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST), type=Terms)
+            return msgspec.json.decode(file.read(_LARGEST), type=RenewalTerms)
     except FileNotFoundError:
-        return Terms()
+        return RenewalTerms()
     except (OSError, msgspec.DecodeError) as error:
         raise QslurmError(
             f"Cannot read the renewal terms of {center} in {path}: {error}.",
@@ -44,7 +44,7 @@ def read_terms(config: TokensConfig, center: str) -> Terms:
         ) from error
 
 
-def write_terms(config: TokensConfig, center: str, terms: Terms) -> None:
+def write_terms(config: TokensConfig, center: str, terms: RenewalTerms) -> None:
     """Put a center's terms into force, at once. The center must have a key, which makes the folder."""
     folder = Path(config.keys).stat()
     write_atomically(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.messages import Message, Number, Result, Run
 from qslurm.runtimes.health import Health

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import msgspec
 
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical import limits, view
 from qslurm.runtimes.classical.script import run_script
 from qslurm.runtimes.classical.warm.client import DONE, FAILED

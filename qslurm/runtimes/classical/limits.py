@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 
 MB = 1_000_000
 LOOK_EVERY_S = 0.2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.runtimes.classical.dispatcher_session import Session

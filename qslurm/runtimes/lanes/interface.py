@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.messages import Executed, Lease, Seat
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.logbook import Busy

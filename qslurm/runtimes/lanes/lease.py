@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.runtimes.lanes.interface import LaneRuntime
 from qslurm.runtimes.lanes.shared_memory import OwnedLane
 

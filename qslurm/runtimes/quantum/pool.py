@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result

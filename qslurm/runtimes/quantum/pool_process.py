@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.runtimes.quantum.process import Setup

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobFailedError, QslurmError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Execute, Join, Lease, LeaseOver, Message, Report, Result, Run

@@ -14,7 +14,7 @@ from simulation.plot import Line, draw
 from simulation.serving import fairness, serve
 
 from bench.report import Report
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 
 EXECUTIONS = 100_000
 SESSION_IDLE_S = 0.3

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.report import Report
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, SlurmConfig
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical.warm.start import client_command
 from qslurm.runtimes.classical.warm.status import ask_service
 

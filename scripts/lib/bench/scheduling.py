@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from bench.hybrid import await_ready, hybrid_job
 from bench.report import Report
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig
 from qslurm.c2.dispatcher.service import serve
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.policy import POLICIES, Waiting

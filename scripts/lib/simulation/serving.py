@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Literal
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.policy import Waiting
 from simulation.day import Job, calibrations

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c2.config.file import SlurmConfig
-from qslurm.c2.slurm_commands import Slurm, error_of
+from qslurm.c2.slurm_commands import SlurmCommands, error_of
 from qslurm.errors import PermissionDeniedError, QslurmError, UnknownJobError, UnreachableError
 from qslurm.slurm.command_output import DrainedNode, parse_drained, parse_partitions
 from qslurm.slurm.squeue_output import jobs_of
@@ -74,11 +74,11 @@ def test_slurms_words_become_errors(text: str, kind: type[QslurmError]) -> None:
 
 def test_a_missing_program_says_where_to_name_its_folder() -> None:
     with pytest.raises(QslurmError, match=r"`bin` under \[slurm\]"):
-        Slurm(SlurmConfig(bin="/nonexistent")).partitions()
+        SlurmCommands(SlurmConfig(bin="/nonexistent")).partitions()
 
 
 def test_no_jobs_are_asked_for_without_asking_slurm() -> None:
-    assert Slurm(SlurmConfig(bin="/nonexistent")).jobs([]) == {}
+    assert SlurmCommands(SlurmConfig(bin="/nonexistent")).jobs([]) == {}
 
 
 def test_drained_nodes_are_read_and_what_is_none_is_left_out() -> None:

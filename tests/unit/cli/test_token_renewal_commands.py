@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.tokens.renewal_terms import Terms, read_terms
+from qslurm.c2.tokens.renewal_terms import RenewalTerms, read_terms
 from qslurm.cli.app import run
 
 DAY = 86400
@@ -34,8 +34,8 @@ def test_an_operator_allows_renewals_and_stops_them(c2, capsys):
     said = renewal(capsys, "--for", "90d", "--lifetime", "7d")
     assert abs(said["until"] - time.time() - 90 * DAY) < 3600
     assert (said["allowed"], said["lifetime"]) == (True, "7d")
-    assert read_terms(c2, "snellius") == Terms(said["until"], "7d")
-    assert read_terms(c2, "lumi") == Terms()
+    assert read_terms(c2, "snellius") == RenewalTerms(said["until"], "7d")
+    assert read_terms(c2, "lumi") == RenewalTerms()
     dated = renewal(capsys, "--until", "2040-06-30")["until"]
     assert abs(dated - time.mktime((2040, 6, 30, 0, 0, 0, 0, 0, 0))) <= 2 * 3600
     assert renewal(capsys, "--stop") == {
@@ -54,7 +54,7 @@ def test_issuing_a_token_allows_renewals_anew_unless_never_is_said(c2, capsys, t
     assert abs(read_terms(c2, "snellius").until - time.time() - 100 * DAY) < 3600
     assert run([*words, "--renewable", "never"]) == 0
     assert "cannot be renewed" in capsys.readouterr().err
-    assert read_terms(c2, "snellius") == Terms()
+    assert read_terms(c2, "snellius") == RenewalTerms()
     assert run(["token", "keys"]) == 0
     assert "RENEWABLE UNTIL" in capsys.readouterr().out
 
@@ -76,7 +76,7 @@ def test_issuing_a_token_allows_renewals_anew_unless_never_is_said(c2, capsys, t
 def test_bad_input_of_an_operator_is_a_sentence(c2, capsys, words, said):
     assert run(["token", "renewal", *words]) == 2
     assert said in capsys.readouterr().err
-    assert read_terms(c2, "snellius") == Terms()
+    assert read_terms(c2, "snellius") == RenewalTerms()
 
 
 def test_a_service_without_a_socket_is_not_served(c2, capsys):

@@ -15,11 +15,11 @@ from testbed.layout import CHECKOUT
 
 from qslurm.c1.config.center_config import AgentSettings, C2Settings, Config
 from qslurm.c1.connection.agent_messages import AgentStatus, TokenState
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, GateConfig
-from qslurm.c2.config.jobmanager import JobManagerConfig
-from qslurm.c2.config.runtimes import RuntimesConfig
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.jobmanager_section import JobManagerConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.gate.heartbeat import Heartbeat
 from qslurm.cli.app import qslurm
 from qslurm.doctor import daemons

@@ -28,7 +28,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.classical.unconfined import do
 from qslurm.runtimes.classical.step import fail_step, run_step

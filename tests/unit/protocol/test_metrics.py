@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.store_writer import StoreWriter
 from qslurm.c2.dispatcher.tasks.task import Circuit, Task

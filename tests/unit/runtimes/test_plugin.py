@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from testbed.layout import CHECKOUT
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.service import check_runtime
 from qslurm.errors import ConfigError
 from qslurm.runtimes.plugin import BUILT_IN, find_plugin, plugin_names

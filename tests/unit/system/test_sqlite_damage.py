@@ -15,10 +15,10 @@ from testbed.layout import CHECKOUT
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.outbox_file import file_in
 from qslurm.c1.agent.wait_bindings import WaitBindings
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.dispatcher.tasks.task import Task
-from qslurm.c2.jobmanager.compute_api.records import Records
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords
 from qslurm.c2.store import Reader
 from qslurm.c2.store.statements import put_task
 from qslurm.c2.store.store import Store
@@ -56,7 +56,7 @@ def fill_outbox(folder: Path) -> Path:
 
 
 def fill_records(folder: Path) -> Path:
-    records = Records(folder / "compute.db")
+    records = ApiRecords(folder / "compute.db")
     for _ in range(TASKS):
         records.put("a", "project", {"name": "x" * 200})
     records.close()
@@ -93,7 +93,7 @@ def use_bonds(folder: Path) -> None:
 
 
 def use_records(folder: Path) -> None:
-    Records(folder / "compute.db").put("a", "project", {})
+    ApiRecords(folder / "compute.db").put("a", "project", {})
 
 
 def look(folder: Path) -> None:

@@ -12,9 +12,9 @@ import jwt
 import pytest
 
 from qslurm.errors import InvalidInputError, TokenError
-from qslurm.tokens.check import check_token
 from qslurm.tokens.claims import Claims
 from qslurm.tokens.secret import Secret
+from qslurm.tokens.token_check import check_token
 from qslurm.tokens.token_file import FileToken, clean, install_token, read_token, replace_token
 
 KEY = "a-key-that-is-long-enough-for-hmac-sha-256"

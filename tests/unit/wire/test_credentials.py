@@ -111,7 +111,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
 from qslurm.protocol.dispatcher_client import DispatcherClient
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.protocol.messages import Finish
 from qslurm.errors import PermissionDeniedError
 from qslurm.runtimes.classical.step import run_step

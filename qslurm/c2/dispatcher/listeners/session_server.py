@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import SessionsConfig
+from qslurm.c2.config.dispatcher_section import SessionsConfig
 from qslurm.errors import QslurmError
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Attached, Message, Refused

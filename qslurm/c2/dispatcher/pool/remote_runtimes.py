@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qslurm.c2.config.dispatcher import RemoteConfig
+from qslurm.c2.config.dispatcher_section import RemoteConfig
 from qslurm.c2.dispatcher.listeners.connection_limits import ConnectionLimits, end_connection
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, log_fields_of

@@ -7,7 +7,7 @@ that has used its last second may still hand in its final result.
 
 from __future__ import annotations
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks.task import Task
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.task_states import TaskState, is_open

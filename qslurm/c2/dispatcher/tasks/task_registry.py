@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks.task import Circuit, Execution, Task, ended, task_from_row
 from qslurm.c2.dispatcher.tasks.unsaved_changes import Changes
 from qslurm.c2.scheduling.backend_queue import BackendQueue

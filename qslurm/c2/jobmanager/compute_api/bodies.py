@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from qslurm.c2.jobmanager.compute_api.records import Record
-from qslurm.c2.jobmanager.compute_api.runner import Measured, Progress
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecord
+from qslurm.c2.jobmanager.compute_api.runner import MeasuredCircuit, Progress
 from qslurm.protocol.messages import BackendStatus
 from qslurm.runtimes.simulated_backend import backend_type as described
 
@@ -111,27 +111,27 @@ class JobPatch(msgspec.Struct):
     status: Literal["cancelled"]
 
 
-def record(kept: Record) -> Document:
+def record(kept: ApiRecord) -> Document:
     """A record as it was sent, with its number and its time."""
     return {"id": kept.id, "created_on": moment(kept.created), **kept.fields}
 
 
-def project(kept: Record, center: str) -> Document:
+def project(kept: ApiRecord, center: str) -> Document:
     """A project. It belongs to the center, whoever was named as its owner."""
     return {**record(kept), "owner_id": member_number(center)}
 
 
-def file(kept: Record, text: str) -> Document:
+def file(kept: ApiRecord, text: str) -> Document:
     """A file with its text."""
     return {**record(kept), "content": text}
 
 
-def commit(kept: Record) -> Document:
+def commit(kept: ApiRecord) -> Document:
     """A commit."""
     return {**record(kept), "hash": f"{kept.id:08x}"}
 
 
-def batch_job(kept: Record, jobs: dict[int, Progress], center: str, kind: str) -> Document:
+def batch_job(kept: ApiRecord, jobs: dict[int, Progress], center: str, kind: str) -> Document:
     """A batch, by what has become of its jobs."""
     begun = kept["queued_at"]
     over = bool(jobs) and all(one.finished_at is not None for one in jobs.values())
@@ -151,7 +151,7 @@ def batch_job(kept: Record, jobs: dict[int, Progress], center: str, kind: str) -
     }
 
 
-def job(kept: Record, progress: Progress, kind: str, queued_at: float | None) -> Document:
+def job(kept: ApiRecord, progress: Progress, kind: str, queued_at: float | None) -> Document:
     """A job."""
     return {
         "id": kept.id,
@@ -171,7 +171,7 @@ def job(kept: Record, progress: Progress, kind: str, queued_at: float | None) ->
     }
 
 
-def result(measured: Measured, job_id: int) -> Document:
+def result(measured: MeasuredCircuit, job_id: int) -> Document:
     """What one circuit gave."""
     return {
         "id": measured.number,

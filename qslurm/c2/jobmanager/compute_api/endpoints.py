@@ -19,20 +19,27 @@ from starlette.routing import Route
 
 from qslurm.c2.jobmanager.center_limits import NOBODY, CenterLimits
 from qslurm.c2.jobmanager.compute_api import bodies
+from qslurm.c2.jobmanager.compute_api.api_records import PARENTS, ApiRecord, ApiRecords, Kind, SqlCondition
+from qslurm.c2.jobmanager.compute_api.api_request import (
+    ApiRequest,
+    auth_config,
+    cut,
+    no_login,
+    page,
+    well_known,
+)
 from qslurm.c2.jobmanager.compute_api.bodies import Document
 from qslurm.c2.jobmanager.compute_api.filters import FILTERS, PAGING, conditions, refuse_unknown
 from qslurm.c2.jobmanager.compute_api.filters import order as order_of
 from qslurm.c2.jobmanager.compute_api.filters import status as status_is
 from qslurm.c2.jobmanager.compute_api.problems import (
-    NoSuchThingError,
-    OddRequestError,
+    InvalidRequestError,
+    UnknownRecordError,
     error_response,
     respond,
 )
-from qslurm.c2.jobmanager.compute_api.records import PARENTS, Condition, Kind, Record, Records
-from qslurm.c2.jobmanager.compute_api.requests import Ask, auth_config, cut, no_login, page, well_known
 from qslurm.c2.jobmanager.compute_api.runner import OVER, ApiCaller, Progress, Runner
-from qslurm.c2.jobmanager.compute_api.submission import check_job, job_spec
+from qslurm.c2.jobmanager.compute_api.slurm_job import check_job, job_spec
 from qslurm.c2.jobmanager.http import body_of
 from qslurm.errors import QslurmError, RefusedError
 from qslurm.protocol.messages import BackendStatus
@@ -52,7 +59,7 @@ class ComputeApi:
 
     def __init__(
         self,
-        records: Records,
+        records: ApiRecords,
         runner: Runner,
         authenticate: Callable[[Request], ApiCaller],
         limits: CenterLimits,
@@ -108,7 +115,7 @@ class ComputeApi:
     def _get(
         self,
         path: str,
-        answer: Callable[[Ask], Any],
+        answer: Callable[[ApiRequest], Any],
         fields: frozenset[str] = frozenset(),
         *,
         public: bool = False,
@@ -119,7 +126,7 @@ class ComputeApi:
         self,
         method: str,
         path: str,
-        answer: Callable[[Ask], Any],
+        answer: Callable[[ApiRequest], Any],
         status: int = 200,
         *,
         fields: frozenset[str] = frozenset(),
@@ -135,7 +142,7 @@ class ComputeApi:
                 self._limits.begin(request, caller.center)
                 refuse_unknown(request.query_params.multi_items(), fields)
                 await self._limits.turn(request)
-                ask = Ask(caller, request, await body_of(request, _BODY_LIMIT), self._url)
+                ask = ApiRequest(caller, request, await body_of(request, _BODY_LIMIT), self._url)
                 return await self._limits.work(caller.center, lambda: respond(answer(ask), status))
             except QslurmError as error:
                 if error.kind == QslurmError.kind:
@@ -147,23 +154,23 @@ class ComputeApi:
 
     # --- the platform --------------------------------------------------------------------------------
 
-    def _members(self, ask: Ask) -> Document:
+    def _members(self, ask: ApiRequest) -> Document:
         number = bodies.member_number(ask.center)
         member = {"id": number, "team_id": number, "user_id": number, "role": "member", "is_active": True}
         return page(ask, [member])
 
-    def _languages(self, ask: Ask) -> Document:
+    def _languages(self, ask: ApiRequest) -> Document:
         return page(ask, bodies.LANGUAGES)
 
-    def _backend_types(self, ask: Ask) -> Document:
+    def _backend_types(self, ask: ApiRequest) -> Document:
         """All backends. The official client asks without a token, and so is told no reasons."""
         types = [bodies.backend_type(one) | {"messages": {}} for one in self._runner.backends()]
         return page(ask, sorted(types, key=lambda one: int(one["id"])))
 
-    def _backend_type(self, ask: Ask) -> Document:
+    def _backend_type(self, ask: ApiRequest) -> Document:
         return bodies.backend_type(self._backend(ask.id))
 
-    def _queue(self, ask: Ask) -> Document:
+    def _queue(self, ask: ApiRequest) -> Document:
         waits = ("min_wait_time_in_queue_secs", "avg_wait_time_in_queue_secs", "max_wait_time_in_queue_secs")
         queued = self._backend(ask.id).queued
         return {"number_of_jobs_in_queue": queued, **dict.fromkeys(waits, 0.0)}
@@ -172,29 +179,29 @@ class ComputeApi:
         for one in self._runner.backends():
             if bodies.number_of(one.name) == number:
                 return one
-        raise NoSuchThingError(f"Unknown backend type {number}.")
+        raise UnknownRecordError(f"Unknown backend type {number}.")
 
     # --- records -------------------------------------------------------------------------------------
 
-    def _create(self, kind: Kind, body: type[msgspec.Struct]) -> Callable[[Ask], Document]:
-        def create(ask: Ask) -> Document:
+    def _create(self, kind: Kind, body: type[msgspec.Struct]) -> Callable[[ApiRequest], Document]:
+        def create(ask: ApiRequest) -> Document:
             fields = msgspec.to_builtins(ask.read(body))
             self._refuse_orphan(ask, kind, fields)
             return self._document(ask, kind, self._records.put(ask.center, kind, fields))
 
         return create
 
-    def _create_file(self, ask: Ask) -> Document:
+    def _create_file(self, ask: ApiRequest) -> Document:
         asked = ask.read(bodies.FileIn)
         fields, text = asked.fields(), asked.content
         self._refuse_orphan(ask, "file", fields)
         return bodies.file(self._records.put(ask.center, "file", fields, text), text)
 
-    def _read(self, kind: Kind) -> Callable[[Ask], Document]:
+    def _read(self, kind: Kind) -> Callable[[ApiRequest], Document]:
         return lambda ask: self._document(ask, kind, self._record(ask, kind, ask.id))
 
-    def _list(self, kind: Kind) -> Callable[[Ask], Document]:
-        def listed(ask: Ask) -> Document:
+    def _list(self, kind: Kind) -> Callable[[ApiRequest], Document]:
+        def listed(ask: ApiRequest) -> Document:
             wanted = conditions(kind, ask.query)
             if "status" in ask.query:
                 wanted.append(status_is(ask.query["status"], OVER, self._open_jobs(ask)))
@@ -209,7 +216,7 @@ class ComputeApi:
 
         return listed
 
-    def _patch_project(self, ask: Ask) -> Document:
+    def _patch_project(self, ask: ApiRequest) -> Document:
         kept = self._record(ask, "project", ask.id)
         changes = {
             name: value
@@ -218,11 +225,11 @@ class ComputeApi:
         }
         return self._document(ask, "project", self._records.update(ask.center, kept, **changes))
 
-    def _delete_project(self, ask: Ask) -> None:
+    def _delete_project(self, ask: ApiRequest) -> None:
         """Remove a project with all that is in it, but its jobs: they are Slurm's."""
         self._records.delete_project(ask.center, self._record(ask, "project", ask.id).id)
 
-    def _put_algorithm(self, ask: Ask) -> Document:
+    def _put_algorithm(self, ask: ApiRequest) -> Document:
         kept = self._record(ask, "algorithm", ask.id)
         fields = msgspec.to_builtins(ask.read(bodies.AlgorithmIn))
         self._refuse_orphan(ask, "algorithm", fields)
@@ -230,12 +237,12 @@ class ComputeApi:
 
     # --- batches and jobs ----------------------------------------------------------------------------
 
-    def _create_batch(self, ask: Ask) -> Document:
+    def _create_batch(self, ask: ApiRequest) -> Document:
         fields = {"backend_type_id": ask.read(bodies.BatchJobIn).backend_type_id, "queued_at": None}
         self._backend(fields["backend_type_id"] or 0)
         return self._document(ask, "batch_job", self._records.put(ask.center, "batch_job", fields))
 
-    def _create_job(self, ask: Ask) -> Document:
+    def _create_job(self, ask: ApiRequest) -> Document:
         from qslurm.payload.comment import new_key
 
         asked = ask.read(bodies.JobIn)
@@ -244,7 +251,7 @@ class ComputeApi:
         if batch["queued_at"] is not None:
             raise RefusedError(f"Batch {batch.id} is already enqueued.")
         if len(self._jobs_of(ask, batch)) >= _MOST_JOBS:
-            raise OddRequestError(f"Batch {batch.id} already has {_MOST_JOBS} jobs, the limit.")
+            raise InvalidRequestError(f"Batch {batch.id} already has {_MOST_JOBS} jobs, the limit.")
         self._check(ask, file, asked, self._backend(batch["backend_type_id"]))
         fields = msgspec.to_builtins(asked) | {
             "raw_data_enabled": bool(asked.raw_data_enabled),
@@ -254,21 +261,21 @@ class ComputeApi:
         }
         return self._document(ask, "job", self._records.put(ask.center, "job", fields))
 
-    def _check(self, ask: Ask, file: Record, asked: bodies.JobIn, backend: BackendStatus) -> None:
+    def _check(self, ask: ApiRequest, file: ApiRecord, asked: bodies.JobIn, backend: BackendStatus) -> None:
         """Refuse what would fail, one of a center's files at a time: reading a large circuit takes seconds."""
         with self._checking_lock:
             checking = self._checking.setdefault(ask.center, threading.Lock())
         with checking:
             check_job(file, self._records.text(file), asked, backend)
 
-    def _enqueue(self, ask: Ask) -> Document:
+    def _enqueue(self, ask: ApiRequest) -> Document:
         """Submit a batch's jobs. Asked again after it broke off in the middle, it goes on: each job has its key."""
         batch = self._record(ask, "batch_job", ask.id)
         if batch["queued_at"] is not None:
-            raise OddRequestError(f"Batch {batch.id} is already enqueued.")
+            raise InvalidRequestError(f"Batch {batch.id} is already enqueued.")
         jobs = self._jobs_of(ask, batch)
         if not jobs:
-            raise OddRequestError(f"Batch {batch.id} has no jobs.")
+            raise InvalidRequestError(f"Batch {batch.id} has no jobs.")
         backend = self._backend(batch["backend_type_id"])
         for job in jobs:
             if job["run"] is None and job["over"] is None:
@@ -276,7 +283,7 @@ class ComputeApi:
         batch = self._records.update(ask.center, batch, queued_at=time.time())
         return self._document(ask, "batch_job", batch)
 
-    def _submit(self, ask: Ask, job: Record, backend: str) -> None:
+    def _submit(self, ask: ApiRequest, job: ApiRecord, backend: str) -> None:
         file = self._record(ask, "file", job["file_id"])
         try:
             run = self._runner.begin(ask.caller, job_spec(job, file, self._records.text(file), backend))
@@ -286,7 +293,7 @@ class ComputeApi:
         else:
             self._records.update(ask.center, job, run=run)
 
-    def _cancel(self, ask: Ask) -> Document:
+    def _cancel(self, ask: ApiRequest) -> Document:
         ask.read(bodies.JobPatch)
         job = self._record(ask, "job", ask.id)
         progress = self._progress(ask, job)[job.id]
@@ -298,7 +305,7 @@ class ComputeApi:
         job = self._records.update(ask.center, job, over=msgspec.to_builtins(over))
         return self._document(ask, "job", job)
 
-    def _progress(self, ask: Ask, *jobs: Record) -> dict[int, Progress]:
+    def _progress(self, ask: ApiRequest, *jobs: ApiRecord) -> dict[int, Progress]:
         """How far jobs are, by their numbers. What is over is asked once, and kept."""
         found = {
             job.id: Progress("planned") if job["over"] is None else msgspec.convert(job["over"], Progress)
@@ -312,17 +319,17 @@ class ComputeApi:
                 self._records.update(ask.center, job, over=msgspec.to_builtins(progress))
         return found
 
-    def _open_jobs(self, ask: Ask) -> dict[int, Progress]:
+    def _open_jobs(self, ask: ApiRequest) -> dict[int, Progress]:
         """Those that have been enqueued and were not over when somebody last looked."""
-        begun = Condition(
+        begun = SqlCondition(
             "CAST(body AS TEXT) ->> 'over' IS NULL AND CAST(body AS TEXT) ->> 'run' IS NOT NULL"
         )
         return self._progress(ask, *self._records.page(ask.center, "job", [begun]))
 
-    def _jobs_of(self, ask: Ask, batch: Record) -> list[Record]:
+    def _jobs_of(self, ask: ApiRequest, batch: ApiRecord) -> list[ApiRecord]:
         return self._records.inside(ask.center, "job", batch.id)
 
-    def _jobs(self, ask: Ask, jobs: Sequence[Record]) -> list[Document]:
+    def _jobs(self, ask: ApiRequest, jobs: Sequence[ApiRecord]) -> list[Document]:
         progress = self._progress(ask, *jobs)
         batches = {
             number: self._records.get(ask.center, "batch_job", number)
@@ -337,7 +344,7 @@ class ComputeApi:
 
     # --- what came of them ---------------------------------------------------------------------------
 
-    def _results(self, ask: Ask) -> Document:
+    def _results(self, ask: ApiRequest) -> Document:
         job = self._record(ask, "job", ask.id)
         if job["run"] is None:
             return cut(ask, 0).document([])
@@ -346,16 +353,16 @@ class ComputeApi:
         found = self._runner.measured(ask.caller, job["run"], which.first, most) if most > 0 else []
         return which.document([bodies.result(one, job.id) for one in found])
 
-    def _final_result(self, ask: Ask) -> Document:
+    def _final_result(self, ask: ApiRequest) -> Document:
         job = self._record(ask, "job", ask.id)
         found = None if job["run"] is None else self._runner.final_result(ask.caller, job["run"])
         if found is None:
-            raise NoSuchThingError(f"Job {job.id} has no final result.")
+            raise UnknownRecordError(f"Job {job.id} has no final result.")
         ended = self._progress(ask, job)[job.id].finished_at
         when = bodies.moment(job.created if ended is None else ended)
         return {"id": job.id, "created_on": when, "job_id": job.id, "final_result": found}
 
-    def _logs(self, ask: Ask) -> Document:
+    def _logs(self, ask: ApiRequest) -> Document:
         """What a job has written. Lines have no times here: they count on from the job's beginning."""
         job = self._record(ask, "job", ask.id)
         lines = [] if job["run"] is None else self._runner.log(ask.caller, job["run"])
@@ -367,18 +374,18 @@ class ComputeApi:
 
     # --- helpers -------------------------------------------------------------------------------------
 
-    def _record(self, ask: Ask, kind: Kind, number: int) -> Record:
+    def _record(self, ask: ApiRequest, kind: Kind, number: int) -> ApiRecord:
         found = self._records.get(ask.center, kind, number)
         if found is None:
-            raise NoSuchThingError(f"Unknown {kind.replace('_', ' ')} {number}.")
+            raise UnknownRecordError(f"Unknown {kind.replace('_', ' ')} {number}.")
         return found
 
-    def _refuse_orphan(self, ask: Ask, kind: Kind, fields: dict[str, Any]) -> None:
+    def _refuse_orphan(self, ask: ApiRequest, kind: Kind, fields: dict[str, Any]) -> None:
         if kind in PARENTS:
             parent, field = PARENTS[kind]
             self._record(ask, parent, fields[field])
 
-    def _document(self, ask: Ask, kind: Kind, kept: Record) -> Document:
+    def _document(self, ask: ApiRequest, kind: Kind, kept: ApiRecord) -> Document:
         if kind == "project":
             return bodies.project(kept, ask.center)
         if kind == "commit":
@@ -392,7 +399,7 @@ class ComputeApi:
             return bodies.batch_job(kept, self._progress(ask, *jobs), ask.center, self._type(ask, *jobs[:1]))
         return bodies.record(kept)
 
-    def _type(self, ask: Ask, *jobs: Record) -> str:
+    def _type(self, ask: ApiRequest, *jobs: ApiRecord) -> str:
         files = [self._records.get(ask.center, "file", job["file_id"]) for job in jobs]
         python = any(file is not None and file["language_id"] == bodies.PYTHON for file in files)
         return "hybrid" if python else "quantum"

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from qslurm.c2.jobmanager.http import TooSlowError, json_response
+from qslurm.c2.jobmanager.http import RequestTimeoutError, json_response
 from qslurm.errors import (
     DuplicateError,
     InvalidInputError,
@@ -19,24 +19,24 @@ from qslurm.errors import (
 )
 
 
-class NoSuchThingError(QslurmError):
+class UnknownRecordError(QslurmError):
     """There is no such record, or it is another center's."""
 
     kind = "unknown"
 
 
-class OddRequestError(InvalidInputError):
+class InvalidRequestError(InvalidInputError):
     """The request itself can't be used."""
 
 
 STATUS_OF: list[tuple[type[QslurmError], int]] = [
     (TokenError, 401),
     (PermissionDeniedError, 403),
-    (NoSuchThingError, 404),
+    (UnknownRecordError, 404),
     (UnknownJobError, 404),
     (DuplicateError, 409),
     (RefusedError, 409),
-    (TooSlowError, 408),
+    (RequestTimeoutError, 408),
     (InvalidInputError, 422),
     (UnreachableError, 503),
 ]

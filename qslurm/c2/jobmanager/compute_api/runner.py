@@ -29,7 +29,7 @@ class Progress(msgspec.Struct, frozen=True):
     finished_at: float | None = None
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuredCircuit(msgspec.Struct, frozen=True, kw_only=True):
     """What one circuit of a job gave, when, and how long the backend was busy with it; counts and raw data as JSON."""
 
     number: int
@@ -60,7 +60,7 @@ class Runner(Protocol):
         """How many of its circuits have given something by now, and the size of the largest of that, in bytes."""
         ...
 
-    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[MeasuredCircuit]:
         """What its circuits have given by now, from one of them on."""
         ...
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, JobStatus, Measured, Progress
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, JobStatus, MeasuredCircuit, Progress
 from qslurm.c2.jobmanager.logs import read_log
 from qslurm.c2.store.reader import Reader
 from qslurm.c2.store.task_states import TaskState
@@ -89,14 +89,14 @@ class SlurmRunner:
         task = self._reader.task(caller.center, run)
         return (0, 0) if task is None else (task.executions, self._reader.largest_result(task))
 
-    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[MeasuredCircuit]:
         """The executions that gave a result."""
         task = self._reader.task(caller.center, run)
         if task is None:
             return []
         at = task.finished_at or task.started_at or task.admitted_at
         return [
-            Measured(
+            MeasuredCircuit(
                 number=task.id * _EXECUTIONS + one.seq,
                 at=at,
                 counts=one.counts,

@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.errors import ConfigError
 from qslurm.runtimes.classical.warm import client
 

@@ -22,7 +22,7 @@ from qslurm.c1.queries.job_state import result_error
 from qslurm.c1.sessions.connect import Connect, SessionEndedError, SessionServerAddress
 from qslurm.c1.sessions.reconnecting_connection import ReconnectingConnection
 from qslurm.c1.sessions.session_client import SessionClient
-from qslurm.c2.config.dispatcher import BackendConfig, SessionsConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, SessionsConfig
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.messages import Admit, Admitted, Attached, Finish

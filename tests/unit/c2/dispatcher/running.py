@@ -15,7 +15,7 @@ import msgspec
 import zmq
 from testbed.layout import CHECKOUT
 
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.c2.dispatcher.server import Limits, Server
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import Reader, TaskRecord
@@ -36,7 +36,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig, SessionsConfig
 from qslurm.wire.credentials import SameUser
 from qslurm.c2.dispatcher.service import serve
 from qslurm.errors import QslurmError

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import Reader

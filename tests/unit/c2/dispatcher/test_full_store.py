@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import Reader
 from qslurm.c2.store.store import Store

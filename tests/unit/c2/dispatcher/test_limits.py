@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobFailedError
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.lanes.client import knock

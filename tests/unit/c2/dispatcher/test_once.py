@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_ending import KILLED_S
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry

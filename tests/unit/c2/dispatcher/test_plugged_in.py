@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.messages import Admitted
 from tests.unit.c2.dispatcher.running import ROOT, Running, circuit_job
 from tests.unit.waiting import until

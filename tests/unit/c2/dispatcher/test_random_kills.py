@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import Admit, Admitted, Finish, Message
 from qslurm.runtimes.classical.dispatcher_session import Session

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions

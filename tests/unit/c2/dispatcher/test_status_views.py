@@ -11,7 +11,7 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher import status_views as views
 from qslurm.c2.dispatcher.backend_status import Backends
 from qslurm.c2.dispatcher.reservation_requests import order

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
-from qslurm.c2.config.jobmanager import JobManagerConfig
+from qslurm.c2.config.jobmanager_section import JobManagerConfig
 from qslurm.c2.gate import change_detector, feeder
 from qslurm.c2.gate.change_detector import activity_of
 from qslurm.c2.gate.feeder import Feeder
@@ -130,7 +130,7 @@ def one(home: Path, slurm: Slurm) -> Feeder:
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     slurm = Slurm()
-    monkeypatch.setattr(feeder, "Slurm", lambda *_, **__: slurm)
+    monkeypatch.setattr(feeder, "SlurmCommands", lambda *_, **__: slurm)
     return slurm
 
 

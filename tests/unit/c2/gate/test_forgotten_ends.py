@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
-from qslurm.c2.gate.rules import LONGEST_PROLOG_S, OVER_GRACE_S, Stuck, is_named, is_stuck
+from qslurm.c2.gate.rules import LONGEST_PROLOG_S, OVER_GRACE_S, StuckJobs, is_named, is_stuck
 from qslurm.c2.store.store import Store
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.messages import (
@@ -39,7 +39,7 @@ FORGOTTEN = JobInfo(job_id=7, state="RUNNING", partition="p_qx", start=int(NOW) 
 
 
 def test_a_job_whose_end_slurmctld_has_forgotten_is_ended_after_a_while() -> None:
-    stuck, running = Stuck(), {7: FORGOTTEN}
+    stuck, running = StuckJobs(), {7: FORGOTTEN}
     assert stuck.due(running, [END], NOW) == []
     assert stuck.due(running, [END], NOW + OVER_GRACE_S - 1) == []
     assert stuck.due(running, [END], NOW + OVER_GRACE_S) == [END]
@@ -103,7 +103,7 @@ class C2:
         self.alive: set[int] = set()
         self.untold: list[tuple[int, Job]] = []  # ends of which an epilog is still to tell the dispatcher
         self.registry = TaskRegistry([BackendConfig(name="qx")], Store(), clock=lambda: self.now)
-        self.stuck = Stuck()
+        self.stuck = StuckJobs()
 
     def some_event(self) -> None:
         often = [self.submit, self.start, self.end, self.epilog, self.wait] * 4

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
 from qslurm.c2.gate.gate import Gate
 from qslurm.protocol.messages import Done, Ends, Finish, GetEnds, GetStatus, Status, TaskStatus

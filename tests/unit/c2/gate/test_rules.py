@@ -15,8 +15,8 @@ from qslurm.c2.gate.rules import (
     RESUMES_WITHIN_S,
     SECOND_LAUNCH,
     Ages,
-    Overdue,
-    Resumes,
+    NodeResumes,
+    OverdueTasks,
     delivery,
     out_of_service,
     overdue,
@@ -208,7 +208,7 @@ def test_a_task_of_an_earlier_start_is_withdrawn() -> None:
 
 
 def test_a_lost_epilog_is_made_good_after_its_time_of_grace() -> None:
-    watch, ended = Overdue(FORGOTTEN_S), {7: job("FAILED", restart=0, code=512)}
+    watch, ended = OverdueTasks(FORGOTTEN_S), {7: job("FAILED", restart=0, code=512)}
     assert watch.due([task()], ended, NOW) == []
     assert watch.due([task()], ended, NOW + EPILOG_GRACE_S - 1) == []
     (finish,) = watch.due([task()], ended, NOW + EPILOG_GRACE_S)
@@ -216,14 +216,14 @@ def test_a_lost_epilog_is_made_good_after_its_time_of_grace() -> None:
 
 
 def test_a_job_that_lives_again_starts_its_time_of_grace_anew() -> None:
-    watch, ended = Overdue(FORGOTTEN_S), {7: job("FAILED", restart=0)}
+    watch, ended = OverdueTasks(FORGOTTEN_S), {7: job("FAILED", restart=0)}
     watch.due([task()], ended, NOW)
     watch.due([task()], {7: job("RUNNING", restart=0)}, NOW + 5)
     assert watch.due([task()], ended, NOW + EPILOG_GRACE_S) == []
 
 
 def test_a_running_job_that_slurmctld_forgot_gets_long_because_it_may_run_on() -> None:
-    watch = Overdue(FORGOTTEN_S)
+    watch = OverdueTasks(FORGOTTEN_S)
     assert watch.due([task("running"), task("admitted", restart=1)], {}, NOW) == []
     (closed,) = watch.due([task("running"), task("admitted", restart=1)], {}, NOW + EPILOG_GRACE_S)
     assert closed.restart == 1
@@ -257,7 +257,7 @@ def drained(name: str = "qi1", *, reason: str = SECOND_LAUNCH, by: int = SLURM_U
 
 
 def test_a_node_that_slurmctld_drained_for_its_own_second_launch_is_put_back() -> None:
-    assert Resumes(SLURM_UID).due([drained("qi1"), drained("qi2")], NOW) == ["qi1", "qi2"]
+    assert NodeResumes(SLURM_UID).due([drained("qi1"), drained("qi2")], NOW) == ["qi1", "qi2"]
 
 
 @pytest.mark.parametrize(
@@ -271,11 +271,11 @@ def test_a_node_that_slurmctld_drained_for_its_own_second_launch_is_put_back() -
     ],
 )
 def test_a_node_that_is_drained_for_anything_else_or_by_anybody_else_is_left_alone(node: DrainedNode) -> None:
-    assert Resumes(SLURM_UID).due([node], NOW) == []
+    assert NodeResumes(SLURM_UID).due([node], NOW) == []
 
 
 def test_a_node_that_is_drained_again_and_again_is_left_to_an_operator() -> None:
-    resumes = Resumes(SLURM_UID)
+    resumes = NodeResumes(SLURM_UID)
     for look in range(20):
         assert resumes.due([drained()], NOW + look) == (["qi1"] if look < RESUMES else [])
     assert resumes.due([drained("qi2")], NOW + 20) == ["qi2"]

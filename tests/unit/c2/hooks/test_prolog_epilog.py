@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.config.runtimes import RuntimesConfig
-from qslurm.c2.hooks.job_start import HopelessError, center_of, read_start, request
+from qslurm.c2.config.runtimes_section import RuntimesConfig
+from qslurm.c2.hooks.job_start import UnrunnableJobError, center_of, read_start, request
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope, pack
 from qslurm.payload.handover import SHIPPED, around_script, c2s_own
@@ -55,7 +55,7 @@ def test_a_task_is_asked_for_with_the_values_that_its_sweep_gives_it() -> None:
     assert envelope is not None
     assert (envelope.source, envelope.parameters, envelope.sweep) == ("Rx(0.5) q", {"theta": "0.5"}, "")
     for environment in (ENVIRONMENT, {**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "3"}):
-        with pytest.raises(HopelessError, match="sweep"):
+        with pytest.raises(UnrunnableJobError, match="sweep"):
             request(read_start(environment), script, CONFIG)
 
 
@@ -71,7 +71,7 @@ def test_a_script_without_an_envelope_is_a_script_job() -> None:
 
 
 def test_a_damaged_envelope_is_hopeless() -> None:
-    with pytest.raises(HopelessError, match="Cannot read the job's data"):
+    with pytest.raises(UnrunnableJobError, match="Cannot read the job's data"):
         request(read_start(ENVIRONMENT), SHIPPED[-1] + "#QSLURM-DATA {nonsense\n", CONFIG)
 
 
@@ -102,11 +102,11 @@ FORGED = {
 @pytest.mark.parametrize("how", FORGED)
 def test_whatever_else_a_script_is_it_is_a_script_and_is_not_run_unconfined(head: str, how: str) -> None:
     script = f"{FORGED[how](head)}{OURS['hybrid']}\n"
-    with pytest.raises(HopelessError, match="did not pass through C2's job_submit"):
+    with pytest.raises(UnrunnableJobError, match="did not pass through C2's job_submit"):
         request(read_start(ENVIRONMENT), script, CONFIG)
     loose = msgspec.structs.replace(CONFIG, runtimes=RuntimesConfig(confine_scripts=False))
     assert request(read_start(ENVIRONMENT), script, loose).kind == "script"
-    with pytest.raises(HopelessError, match="does not accept script jobs from center snellius"):
+    with pytest.raises(UnrunnableJobError, match="does not accept script jobs from center snellius"):
         request(read_start(ENVIRONMENT), script, C2Config())
 
 
@@ -129,14 +129,14 @@ def test_a_center_sends_what_it_may(whose: str) -> None:
     for kind, script in scripts.items():
         try:
             taken.add(request(read_start(ENVIRONMENT), script, config).kind)
-        except HopelessError as error:
+        except UnrunnableJobError as error:
             assert f"C2 does not accept {kind} jobs from center snellius" in error.message
     assert taken == allowed
 
 
 @pytest.mark.parametrize("user", ["root", "center_", "snellius", ""])
 def test_a_user_that_stands_for_no_center_is_hopeless(user: str) -> None:
-    with pytest.raises(HopelessError, match="does not belong to a center"):
+    with pytest.raises(UnrunnableJobError, match="does not belong to a center"):
         center_of(user, "center_")
 
 
@@ -196,13 +196,13 @@ def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
 @pytest.mark.parametrize("number", [-1, 2**53, 2**64, 10**30])
 def test_a_number_that_nobody_can_carry_is_hopeless_and_not_tried_for_ever(number: int) -> None:
     script = f'{SHIPPED[-1]}#QSLURM-DATA {{"kind":"circuit","source":"version 3","seed":{number}}}\n'
-    with pytest.raises(HopelessError, match="Cannot read the job's data"):
+    with pytest.raises(UnrunnableJobError, match="Cannot read the job's data"):
         request(read_start(ENVIRONMENT), script, CONFIG)
 
 
 def test_a_name_that_is_no_text_is_hopeless() -> None:
     # what is not UTF-8 stands in the environment like this
-    with pytest.raises(HopelessError, match="Cannot send"):
+    with pytest.raises(UnrunnableJobError, match="Cannot send"):
         request(
             read_start(ENVIRONMENT | {"SLURM_JOB_NAME": "\udcff"}),
             around_script(STEP) + "#!/bin/bash\n",

@@ -13,11 +13,11 @@ import requests
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.config.jobmanager import JobManagerConfig
-from qslurm.c2.config.tokens import TokensConfig
-from qslurm.c2.jobmanager.connection_limits import ImpatientProtocol
+from qslurm.c2.config.jobmanager_section import JobManagerConfig
+from qslurm.c2.config.tokens_section import TokensConfig
+from qslurm.c2.jobmanager.http_connection import LimitedHttpProtocol
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.c2.store import statements
 from qslurm.c2.store.store import Store
@@ -125,7 +125,7 @@ def served() -> Iterator[tuple[Switch, str]]:
     switch = Switch()
     options = {
         "port": 0,
-        "http": ImpatientProtocol,
+        "http": LimitedHttpProtocol,
         "lifespan": "off",
         "log_level": "critical",
         "server_header": False,

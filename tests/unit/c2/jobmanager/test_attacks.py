@@ -19,8 +19,8 @@ import pytest
 import requests
 from urllib3 import Retry
 
-from qslurm.c2.config.tokens import TokensConfig
-from qslurm.c2.jobmanager.compute_api.records import Records
+from qslurm.c2.config.tokens_section import TokensConfig
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords
 from qslurm.c2.store import statements
 from qslurm.c2.store.store import Store
 from qslurm.c2.tokens.issue import issue_token
@@ -33,7 +33,8 @@ NESTED = '{"a": [' + ",".join(["[]"] * 1_540_000) + "]}"
 """4.6 MB of text, and 100 MB when it is parsed."""
 
 _SERVE = (
-    "import sys; from qslurm.c2.config.file import load_c2_config; from qslurm.c2.jobmanager.service import serve\n"
+    "import sys; from qslurm.c2.config.file import load_c2_config\n"
+    "from qslurm.c2.jobmanager.http_service import serve\n"
     "serve(load_c2_config(sys.argv[1]))"
 )
 
@@ -213,7 +214,7 @@ def test_who_goes_away_in_the_middle_is_no_news(attacked: JobManager) -> None:
 
 @LONG
 def test_a_list_of_files_reads_no_more_than_its_page(attacked: JobManager) -> None:
-    records, text = Records(attacked.records), "x" * (4 * MB - 1000)
+    records, text = ApiRecords(attacked.records), "x" * (4 * MB - 1000)
     project = attacked.post("/projects", {"owner_id": 1, "name": "p", "description": ""}).json()["id"]
     algorithm = {"project_id": project, "type": "quantum", "shared": "team", "name": "a"}
     number = attacked.post("/algorithms", algorithm).json()["id"]

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.jobmanager.authentication import Keyring, verify
 from qslurm.c2.tokens.issue import issue_token
 from qslurm.c2.tokens.keys import private_key

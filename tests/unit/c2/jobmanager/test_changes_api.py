@@ -13,13 +13,13 @@ import msgspec
 import pytest
 import requests
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.config.jobmanager import JobManagerConfig
+from qslurm.c2.config.jobmanager_section import JobManagerConfig
 from qslurm.c2.jobmanager import changes_api
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.c2.jobmanager.changes_api import ChangesApi
-from qslurm.c2.jobmanager.feed_server import Feed
+from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
@@ -29,7 +29,7 @@ from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.waiting import until
 
 if TYPE_CHECKING:
-    from qslurm.c2.config.tokens import TokensConfig
+    from qslurm.c2.config.tokens_section import TokensConfig
     from tests.unit.c2.jobmanager.conftest import Manager, Switch
 
 
@@ -259,7 +259,7 @@ def test_nobody_without_a_token_follows(manager: Manager, feed: Path) -> None:
 
 
 def test_only_the_gate_is_listened_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = Feed(str(home / "feed.sock"), "center_", [], lambda _: None)
+    feed = FeedServer(str(home / "feed.sock"), "center_", [], lambda _: None)
     monkeypatch.setattr(feed, "_trusted", set())
     gate = Gate(home / "feed.sock")
     with pytest.raises((EOFError, OSError)):
@@ -311,7 +311,7 @@ def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
 def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = Feed(str(home / "feed.sock"), "center_", [], lambda _: None)
+    feed = FeedServer(str(home / "feed.sock"), "center_", [], lambda _: None)
     gate = Gate(home / "feed.sock")
     said = gate.has(row(1))
     until(lambda: feed.read(lambda changes: len(changes.table.jobs())))
@@ -333,6 +333,6 @@ def test_strangers_are_sent_away_also_beside_the_gate_and_fill_no_log(
 
 def test_a_feed_that_can_not_be_says_why(home: Path) -> None:
     with pytest.raises(UnreachableError, match="cannot listen"):
-        Feed(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
+        FeedServer(str(home / "nowhere" / "feed.sock"), "center_", [], lambda _: None)
     with pytest.raises(ConfigError, match="unknown user"):
-        Feed(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)
+        FeedServer(str(home / "feed.sock"), "center_", ["nobody-has-this-name"], lambda _: None)

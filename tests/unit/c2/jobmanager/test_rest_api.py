@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from qslurm.c2.config.dispatcher import SessionsConfig
+from qslurm.c2.config.dispatcher_section import SessionsConfig
 from qslurm.c2.jobmanager.documents import reserved
 from qslurm.c2.scheduling.reservations import Reservation
 from qslurm.c2.tokens.keys import remove_key

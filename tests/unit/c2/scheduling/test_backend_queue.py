@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.scheduling.backend_queue import BackendQueue
 from qslurm.c2.scheduling.fair_share import MINIMUM_S, FairShares
 from qslurm.c2.scheduling.policy import POLICIES, Waiting, choose

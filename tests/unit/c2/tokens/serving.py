@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qslurm.c2.tokens.service import RenewalService
+from qslurm.c2.tokens.renewal_service import RenewalService
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import jwt
 import msgspec
 import pytest
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.issue import issue_token, unknown_user_warning
 from qslurm.c2.tokens.keys import check_center_name, create_key, list_keys, remove_key
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 import qslurm
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, GateConfig
-from qslurm.c2.config.jobmanager import JobManagerConfig
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.jobmanager_section import JobManagerConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.errors import ConfigError
 from qslurm.payload.handover import around_script
 from qslurm.runtimes.classical import cold, view

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical.limits import Use, excess, look, of_process
 
 NOBODY = 65534

@@ -26,7 +26,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.classical.step import run_step
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)

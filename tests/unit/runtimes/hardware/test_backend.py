@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
 from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import Admitted, Attach, Attached, BackendStatus, Finish, TurnedAway

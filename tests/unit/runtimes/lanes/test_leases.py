@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.protocol.messages import Finish
 from qslurm.runtimes.classical.dispatcher_session import Session

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.errors import ConfigError
 from qslurm.protocol.messages import Admitted, Finish
 from qslurm.runtimes.quantum.process_starter import begin

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.quantum.pool import RuntimePool
 from tests.unit.c2.dispatcher.running import Running, is_gone

@@ -24,9 +24,9 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qslurm.c2.jobmanager.center_limits import CenterLimits
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords
 from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
-from qslurm.c2.jobmanager.compute_api.records import Records
-from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, Measured, Progress
+from qslurm.c2.jobmanager.compute_api.runner import ApiCaller, MeasuredCircuit, Progress
 from qslurm.c2.jobmanager.http import with_headers
 from qslurm.errors import QslurmError, TokenError
 from qslurm.payload.spec import JobSpec
@@ -61,8 +61,8 @@ class QxRunner:
         self.seconds = 0.0
         self.by_qubit = False
         """Whether results are keyed by qubit, as QX itself gives them, and not by classical bit."""
-        self.change: Callable[[Measured], Measured] = lambda measured: measured
-        self._done: dict[int, Measured] = {}
+        self.change: Callable[[MeasuredCircuit], MeasuredCircuit] = lambda measured: measured
+        self._done: dict[int, MeasuredCircuit] = {}
 
     def backends(self) -> list[BackendStatus]:
         return [
@@ -102,7 +102,7 @@ class QxRunner:
             self.fails = str(error)
             return
         self._done[run] = self.change(
-            Measured(
+            MeasuredCircuit(
                 number=run, at=time.time(), counts=raw(outcome.counts), raw_data=raw(outcome.raw_data),
                 shots_requested=outcome.shots_requested, shots_done=outcome.shots_done, seconds=self.seconds,
             )
@@ -124,7 +124,7 @@ class QxRunner:
             return 0, 0
         return int(run in self._done), len(self._done[run].counts) if run in self._done else 0
 
-    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[Measured]:
+    def measured(self, caller: ApiCaller, run: int, first: int, most: int) -> list[MeasuredCircuit]:
         del caller
         return [self._done[run]][first : first + most] if run in self._done else []
 
@@ -162,7 +162,7 @@ class Platform:
         self.refuse_renewal = False
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._records = Records(folder / "records.db")
+        self._records = ApiRecords(folder / "records.db")
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/qi"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
 from qslurm.protocol.messages import Admitted, BackendStatus, Finish, TurnedAway
 from qslurm.runtimes.classical.dispatcher_session import Session

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from qslurm.c2.jobmanager.compute_api.records import Kind, Records
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords, Kind
 from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 from qslurm.errors import RefusedError, UncertainError
 from qslurm.payload.spec import JobSpec
@@ -375,14 +375,14 @@ def test_a_login_is_told_where_it_would_be_by_the_configuration_alone(platform: 
 
 
 def test_records_belong_to_their_center_and_outlive_the_process(tmp_path: Path) -> None:
-    records = Records(tmp_path / "records.db")
+    records = ApiRecords(tmp_path / "records.db")
     mine = records.put("delft", "project", {"name": "x"})
     assert records.get("leiden", "project", mine.id) is None
     assert records.get("delft", "job", mine.id) is None
     records.update("leiden", mine, name="stolen")
     records.delete_project("leiden", mine.id)
     records.close()
-    again = Records(tmp_path / "records.db")
+    again = ApiRecords(tmp_path / "records.db")
     assert again.page("delft", "project", []) == [mine]
     assert again.put("delft", "project", {}).id > mine.id
     again.close()
@@ -393,11 +393,11 @@ def test_records_belong_to_their_center_and_outlive_the_process(tmp_path: Path) 
 def test_a_center_cannot_fill_the_disk_with_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
 ) -> None:
-    from qslurm.c2.jobmanager.compute_api import records as module
+    from qslurm.c2.jobmanager.compute_api import api_records as module
 
     for name, value in limit.items():
         monkeypatch.setattr(module, name, value)
-    records = Records(tmp_path / "records.db")
+    records = ApiRecords(tmp_path / "records.db")
     kept = [records.put("delft", kind, {"name": "x"}) for kind in ("project", "batch_job")]
     with pytest.raises(RefusedError, match="Limit reached"):
         records.put("delft", "batch_job", {"name": "x"})
@@ -433,7 +433,7 @@ def test_records_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
     earlier.commit()
     earlier.close()
     for _ in range(2):  # the second time it is up to date
-        records = Records(path)
+        records = ApiRecords(path)
         file = records.get("delft", "file", 4)
         assert file is not None
         assert (file.fields, records.text(file)) == (
@@ -442,7 +442,7 @@ def test_records_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
         )
         assert [one.id for one in records.inside("delft", "job", 5)] == [6]
         records.close()
-    records = Records(path)
+    records = ApiRecords(path)
     records.delete_project("delft", 1)
     left = sqlite3.connect(path).execute("SELECT kind FROM records UNION SELECT 'text' FROM contents")
     assert sorted(kind for (kind,) in left) == ["batch_job", "job"]

@@ -18,7 +18,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from testbed.layout import CHECKOUT
 
-from qslurm.c2.jobmanager.compute_api.runner import Measured
+from qslurm.c2.jobmanager.compute_api.runner import MeasuredCircuit
 from qslurm.errors import CircuitError, ConfigError, InvalidInputError, JobFailedError, TimedOutError
 from qslurm.runtimes.executed import InvalidReplyError
 from qslurm.runtimes.health import Health, TryLaterError
@@ -373,7 +373,7 @@ def test_nobody_is_charged_for_more_than_was_waited_for(
 
 
 def test_fewer_shots_than_asked_for_are_told(runtime: QuantumInspireRuntime, platform: Platform) -> None:
-    def fewer(measured: Measured) -> Measured:
+    def fewer(measured: MeasuredCircuit) -> MeasuredCircuit:
         return msgspec.structs.replace(measured, counts={"00": 40, "11": 10}, shots_done=60)
 
     platform.runner.change = fewer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import SessionsConfig
+from qslurm.c2.config.dispatcher_section import SessionsConfig
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.errors import ConfigError
 from qslurm.protocol.session_frames import host_and_port

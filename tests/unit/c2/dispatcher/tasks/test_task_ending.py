@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_ending import KILLED_S, SlurmEnd, TaskEnd, end_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.dispatcher import reservation_requests
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions

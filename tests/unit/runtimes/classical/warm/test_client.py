@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qslurm.c2.config.runtimes import RuntimesConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical.warm import client
 from qslurm.runtimes.classical.warm.client import Carrier, reason_of
 from qslurm.runtimes.classical.warm.start import put_client, take_client_away

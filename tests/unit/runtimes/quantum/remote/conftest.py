@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import BackendConfig, RemoteConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, RemoteConfig
 from qslurm.errors import UnreachableError
 from qslurm.protocol.curve.key_files import KeyPair, make_keys
 from tests.unit.c2.dispatcher.running import ROOT, Running

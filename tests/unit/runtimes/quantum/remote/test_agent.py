@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from qslurm.c2.config.dispatcher import BackendConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.messages import Message, Run
 from qslurm.protocol.messages.remote_runtimes import (
     Answer,

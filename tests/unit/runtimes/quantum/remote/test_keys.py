@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from qslurm.c2.config.dispatcher import BackendConfig, DispatcherConfig, RemoteConfig
+from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig, RemoteConfig
 from qslurm.c2.dispatcher.service import check_config
 from qslurm.cli.app import qslurm
 from qslurm.errors import ConfigError, InvalidInputError

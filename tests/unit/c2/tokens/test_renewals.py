@@ -11,12 +11,12 @@ import jwt
 import msgspec
 import pytest
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.issue import sign
 from qslurm.c2.tokens.keys import KeyHolder, remove_key
-from qslurm.c2.tokens.renewal import BURST, EVERY_S, Allowance, Renewals
-from qslurm.c2.tokens.renewal_terms import Terms, read_terms, until, write_terms
-from qslurm.c2.tokens.service import RenewalService, serve
+from qslurm.c2.tokens.renewal_service import RenewalService, serve
+from qslurm.c2.tokens.renewal_terms import RenewalTerms, read_terms, until, write_terms
+from qslurm.c2.tokens.renewals import BURST, EVERY_S, Allowance, Renewals
 from qslurm.errors import (
     ConfigError,
     InvalidInputError,
@@ -48,7 +48,7 @@ class Office:
         self.allows("lumi")
 
     def allows(self, center: str, for_s: int = 366 * DAY, lifetime: str = "") -> None:
-        write_terms(self.config, center, Terms(NOW + for_s if for_s else 0, lifetime))
+        write_terms(self.config, center, RenewalTerms(NOW + for_s if for_s else 0, lifetime))
 
     def token(self, center: str = "snellius", *, left: int = DAY, by: str = "", user: str = "") -> str:
         key, name = self.keys.key(by or center), user or f"center_{center}"
@@ -158,7 +158,7 @@ def test_a_revoked_center_renews_nothing_from_the_next_moment_on(
     remove_key(config, "snellius")
     with pytest.raises(TokenError, match="not issued to your center"):
         office.renewals.renew(token)
-    assert read_terms(config, "snellius") == Terms()
+    assert read_terms(config, "snellius") == RenewalTerms()
 
 
 def test_a_center_that_asks_too_often_waits_and_no_other_does(office: Office) -> None:

@@ -12,12 +12,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.config.jobmanager import MetricsConfig
-from qslurm.c2.config.runtimes import RuntimesConfig
-from qslurm.c2.jobmanager.metrics import families
-from qslurm.c2.jobmanager.service import answering_metrics
+from qslurm.c2.config.jobmanager_section import MetricsConfig
+from qslurm.c2.config.runtimes_section import RuntimesConfig
+from qslurm.c2.jobmanager.http_service import answering_metrics
+from qslurm.c2.jobmanager.metrics_endpoint import families
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.messages import Finish, Metrics
 from qslurm.protocol.metrics import FAMILIES, Counters, Value

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.keys import list_keys
-from qslurm.c2.tokens.renewal import Renewals, Renewed
+from qslurm.c2.tokens.renewals import Renewals, RenewedToken
 from qslurm.errors import ConfigError, QslurmError
 from qslurm.protocol.token_renewal import LARGEST, Answer, Given, ask_decoder
 from qslurm.system.event_log import EventLog
@@ -120,7 +120,7 @@ class RenewalService:
         return Given(found.token.reveal() if found.token else "", expires, found.until)
 
 
-def _audit(given: Renewed) -> None:
+def _audit(given: RenewedToken) -> None:
     log.info(
         "renewed",
         center=given.center,

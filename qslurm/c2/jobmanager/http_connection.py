@@ -22,12 +22,12 @@ MOST_IDLE = 128
 """Connections of a server without a request under way; one more, and the one that waits longest is closed."""
 
 
-class ImpatientProtocol(H11Protocol):
+class LimitedHttpProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn speaks it; a connection on which no request becomes complete in time is closed."""
 
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
-    _idle: ClassVar[WeakKeyDictionary[Any, dict[ImpatientProtocol, None]]] = WeakKeyDictionary()
+    _idle: ClassVar[WeakKeyDictionary[Any, dict[LimitedHttpProtocol, None]]] = WeakKeyDictionary()
     """By server (its state), in the order in which they became so."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -72,7 +72,7 @@ class ImpatientProtocol(H11Protocol):
             self._unread = None
 
     @property
-    def _others(self) -> dict[ImpatientProtocol, None]:
+    def _others(self) -> dict[LimitedHttpProtocol, None]:
         return self._idle.setdefault(self.server_state, {})
 
     def _rest(self) -> None:

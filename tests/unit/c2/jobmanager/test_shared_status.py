@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.c2.config.dispatcher import DispatcherConfig
+from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.jobmanager.backend_status import SharedStatus
+from qslurm.c2.jobmanager.shared_status import SharedStatus
 from qslurm.errors import UnreachableError
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from qslurm.c2.jobmanager.compute_api.bodies import Document
 from qslurm.c2.jobmanager.compute_api.filters import PAGING, number_of
-from qslurm.c2.jobmanager.compute_api.problems import OddRequestError, respond
+from qslurm.c2.jobmanager.compute_api.problems import InvalidRequestError, respond
 from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,7 +22,7 @@ MOST_BYTES = 16 * 1024 * 1024
 """Of what is in a page; the one item that is larger is still in it."""
 
 
-class Ask:
+class ApiRequest:
     """One request, read: who asks, which record, what for, and what was sent."""
 
     def __init__(self, caller: ApiCaller, request: Request, body: bytes, url: str) -> None:
@@ -44,11 +44,11 @@ class Ask:
         return min(number_of(name, self.query.get(name, str(default))), most)
 
     def read(self, kind: type[S]) -> S:
-        """The body; OddRequestError for one that is no such document."""
+        """The body; InvalidRequestError for one that is no such document."""
         try:
             return msgspec.json.decode(self._body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise OddRequestError(f"{error}.") from error
+            raise InvalidRequestError(f"{error}.") from error
 
 
 class Cut(NamedTuple):
@@ -69,7 +69,7 @@ class Cut(NamedTuple):
         return {"items": items, "total": self.total, "page": self.number, "size": self.size, "pages": pages}
 
 
-def cut(ask: Ask, total: int, largest: int = 0) -> Cut:
+def cut(ask: ApiRequest, total: int, largest: int = 0) -> Cut:
     """Which page is asked for, of `total` items of which the largest has so many bytes.
 
     A page is smaller than asked for where the items are large: it says its size, and clients go by that.
@@ -79,7 +79,7 @@ def cut(ask: Ask, total: int, largest: int = 0) -> Cut:
     return Cut(max(1, ask.number("page", 1, 2**40)), min(size, room), total)
 
 
-def page(ask: Ask, items: Sequence[Document]) -> Document:
+def page(ask: ApiRequest, items: Sequence[Document]) -> Document:
     """The page that was asked for of a short list, of those that match the query's fields."""
     found = [
         one
@@ -90,20 +90,20 @@ def page(ask: Ask, items: Sequence[Document]) -> Document:
     ]
     order = ask.query.get("sort_by", "")
     if order.removeprefix("-") not in {"", "id", "name"}:
-        raise OddRequestError(f"Cannot sort by {order[:40]!r}.")
+        raise InvalidRequestError(f"Cannot sort by {order[:40]!r}.")
     if order:
         found.sort(key=lambda one: one.get(order.removeprefix("-"), 0), reverse=order.startswith("-"))
     which = cut(ask, len(found))
     return which.document(found[which.first : which.first + which.size])
 
 
-def auth_config(ask: Ask) -> Document:
+def auth_config(ask: ApiRequest) -> Document:
     """How a client would log in."""
     known = f"{ask.url}/oidc/.well-known/openid-configuration"
     return {"client_id": "qslurm", "audience": "qslurm", "well_known_endpoint": known}
 
 
-def well_known(ask: Ask) -> Document:
+def well_known(ask: ApiRequest) -> Document:
     """Where a client would log in; the official one asks whenever it starts."""
     names = {
         "token_endpoint": "token",

@@ -12,8 +12,8 @@ import pytest
 import requests
 from urllib3 import Retry
 
-from qslurm.c2.config.tokens import TokensConfig
-from qslurm.c2.jobmanager.service import parse_listen
+from qslurm.c2.config.tokens_section import TokensConfig
+from qslurm.c2.jobmanager.http_service import parse_listen
 from qslurm.c2.store.store import Store
 from qslurm.errors import ConfigError
 
@@ -48,7 +48,8 @@ def test_it_stops_cleanly_on_sigterm_and_names_a_taken_address(tmp_path: Path, k
         f"[jobmanager]\nlisten = '127.0.0.1:{port}'\n"
     )
     code = (
-        "import sys; from qslurm.c2.config.file import load_c2_config; from qslurm.c2.jobmanager.service import serve\n"
+        "import sys; from qslurm.c2.config.file import load_c2_config\n"
+        "from qslurm.c2.jobmanager.http_service import serve\n"
         "from qslurm.errors import QslurmError\n"
         "try: serve(load_c2_config(sys.argv[1]))\n"
         "except QslurmError as error: sys.exit(str(error))"

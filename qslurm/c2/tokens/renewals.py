@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.c2.config.tokens import TokensConfig
+from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.issue import SHORTEST_S, refuse_masters, sign
 from qslurm.c2.tokens.keys import CENTER_NAME, KeyHolder
-from qslurm.c2.tokens.renewal_terms import Terms, read_terms
+from qslurm.c2.tokens.renewal_terms import RenewalTerms, read_terms
 from qslurm.errors import InvalidInputError, PermissionDeniedError, TokenError, TooOftenError
 from qslurm.tokens.claims import Claims, inspect
 from qslurm.tokens.lifetime import describe_expiry
@@ -30,7 +30,7 @@ _FORGED = "The token was not issued to your center by this C2."
 _ASK = "Ask C2's operators for a new token."
 
 
-class Renewed(msgspec.Struct, frozen=True, kw_only=True):
+class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
     """A new token, None if it was only asked whether there would be one; renewals end at `until` (Unix seconds)."""
 
     center: str
@@ -76,12 +76,12 @@ class Renewals:
         self._allowance = allowance or Allowance()
         self._keys = keys or KeyHolder(config)
 
-    def look(self, token: str) -> Renewed:
+    def look(self, token: str) -> RenewedToken:
         """What a renewal would be; the errors are those of `renew`."""
         claims, terms, _ = self._judged(token)
-        return Renewed(center=claims.key_id, claims=claims, until=terms.until)
+        return RenewedToken(center=claims.key_id, claims=claims, until=terms.until)
 
-    def renew(self, token: str) -> Renewed:
+    def renew(self, token: str) -> RenewedToken:
         """A fresh token for a valid one: for the same user, by the same key, from now on.
 
         TokenError for one that C2 would not take either, PermissionDeniedError when the operator allows no renewal
@@ -97,9 +97,9 @@ class Renewals:
                 hint="Renew it later. If renewals end then, ask C2's operators.",
             )
         fresh = sign(key, claims.key_id, claims.user, now, expires)
-        return Renewed(center=claims.key_id, claims=fresh.claims, until=terms.until, token=fresh.token)
+        return RenewedToken(center=claims.key_id, claims=fresh.claims, until=terms.until, token=fresh.token)
 
-    def _judged(self, token: str) -> tuple[Claims, Terms, RSAPrivateKey]:
+    def _judged(self, token: str) -> tuple[Claims, RenewalTerms, RSAPrivateKey]:
         now = self._clock()
         claims, key = self._verified(token, now)
         refuse_masters(claims.user, self._masters)
@@ -139,5 +139,5 @@ class Renewals:
         return said, key
 
 
-def _since(terms: Terms, now: float) -> str:
+def _since(terms: RenewalTerms, now: float) -> str:
     return f" since {describe_expiry(terms.until, now).partition(', ')[2]}" if 0 < terms.until <= now else ""

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from qslurm.c2.jobmanager.connection_limits import MOST_IDLE, REQUEST_S, UNREAD_S, ImpatientProtocol
+from qslurm.c2.jobmanager.http_connection import MOST_IDLE, REQUEST_S, UNREAD_S, LimitedHttpProtocol
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
@@ -82,20 +82,20 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def connect(loop: Loop) -> Callable[[], tuple[ImpatientProtocol, Client]]:
+def connect(loop: Loop) -> Callable[[], tuple[LimitedHttpProtocol, Client]]:
     """Makes connections of one server."""
     config = uvicorn.Config(healthy, lifespan="off", log_level="critical", timeout_keep_alive=3600)
     state = ServerState()
 
-    def one() -> tuple[ImpatientProtocol, Client]:
-        protocol, client = ImpatientProtocol(config, state, {}, _loop=loop), Client()
+    def one() -> tuple[LimitedHttpProtocol, Client]:
+        protocol, client = LimitedHttpProtocol(config, state, {}, _loop=loop), Client()
         protocol.connection_made(client)
         return protocol, client
 
     return one
 
 
-Connect = Callable[[], tuple[ImpatientProtocol, Client]]
+Connect = Callable[[], tuple[LimitedHttpProtocol, Client]]
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET", REQUEST, REQUEST + b"X: "])

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecord
 from qslurm.c2.jobmanager.compute_api.bodies import CQASM, PYTHON, JobIn
-from qslurm.c2.jobmanager.compute_api.records import Record
 from qslurm.errors import InvalidInputError
 from qslurm.payload.envelope import Envelope
 from qslurm.payload.spec import JobSpec
@@ -16,7 +16,7 @@ from qslurm.protocol.messages import BackendStatus
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
-def check_job(file: Record, text: str, asked: JobIn, backend: BackendStatus) -> None:
+def check_job(file: ApiRecord, text: str, asked: JobIn, backend: BackendStatus) -> None:
     """InvalidInputError for a job that would fail: better now than after a long wait.
 
     A process of its own reads the file, as before a job's admission: it may take all time and memory that it is given.
@@ -34,7 +34,7 @@ def check_job(file: Record, text: str, asked: JobIn, backend: BackendStatus) -> 
         raise InvalidInputError(wrong)
 
 
-def job_spec(job: Record, file: Record, text: str, backend: str) -> JobSpec:
+def job_spec(job: ApiRecord, file: ApiRecord, text: str, backend: str) -> JobSpec:
     """The job, as `qslurm submit` would send it."""
     circuit = file["language_id"] == CQASM
     name = file_name(file)
@@ -51,7 +51,7 @@ def job_spec(job: Record, file: Record, text: str, backend: str) -> JobSpec:
     )
 
 
-def file_name(file: Record) -> str:
+def file_name(file: ApiRecord) -> str:
     """What a file is called in messages, and in Slurm's queue."""
     given = file["name"] if isinstance(file["name"], str) else ""
     return _NAME.sub("_", given)[:64] or f"file-{file.id}"

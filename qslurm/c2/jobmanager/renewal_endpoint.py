@@ -16,7 +16,7 @@ AT_A_TIME = 4
 """Questions to the service; a service that hangs must not keep the threads that other questions need."""
 
 
-class Renewing:
+class RenewalEndpoint:
     """The way to the service at a socket ("": there is none)."""
 
     def __init__(self, socket: str) -> None:

@@ -68,7 +68,7 @@ UPDATE records SET body = CAST(json_remove(CAST(body AS TEXT), '$.content') AS B
 _SIZE = "length(body) + coalesce((SELECT length(text) FROM contents WHERE record = id), 0)"
 
 
-class Record(msgspec.Struct, frozen=True):
+class ApiRecord(msgspec.Struct, frozen=True):
     """One record: its number, when it was made (Unix seconds), and its fields."""
 
     id: int
@@ -79,14 +79,14 @@ class Record(msgspec.Struct, frozen=True):
         return self.fields[name]
 
 
-class Condition(msgspec.Struct, frozen=True):
+class SqlCondition(msgspec.Struct, frozen=True):
     """What records of a list must fulfil, as SQL about `id`, `created` and `body`; and its values."""
 
     sql: str
     values: tuple[Any, ...] = ()
 
 
-class Records:
+class ApiRecords:
     """The file. Nobody sees what another center has put there. QslurmError if it can't be used."""
 
     def __init__(self, path: str | Path) -> None:
@@ -114,7 +114,7 @@ class Records:
         """Close the file."""
         self._database.close()
 
-    def put(self, center: str, kind: Kind, fields: dict[str, Any], text: str | None = None) -> Record:
+    def put(self, center: str, kind: Kind, fields: dict[str, Any], text: str | None = None) -> ApiRecord:
         """Keep a new record, of a file with its text. Where there is no room, old jobs' make some.
 
         RefusedError when that is not enough.
@@ -137,27 +137,27 @@ class Records:
                 self._database.execute("INSERT INTO contents VALUES (?, ?)", (number, content))
             count, known = self._totals[center]
             self._totals[center] = (count + 1, known + size)
-        return Record(number, now, fields)
+        return ApiRecord(number, now, fields)
 
-    def get(self, center: str, kind: Kind, number: int) -> Record | None:
+    def get(self, center: str, kind: Kind, number: int) -> ApiRecord | None:
         """A record, if the center has it."""
         sql = "SELECT id, created, body FROM records WHERE id = ? AND center = ? AND kind = ?"
         with self._asking() as database:
             return next(map(_record, database.execute(sql, (number, center, kind))), None)
 
-    def text(self, file: Record) -> str:
+    def text(self, file: ApiRecord) -> str:
         """A file's text."""
         with self._asking() as database:
             row = database.execute("SELECT text FROM contents WHERE record = ?", (file.id,)).fetchone()
         return "" if row is None else row[0].decode()
 
-    def inside(self, center: str, kind: Kind, parent: int) -> list[Record]:
+    def inside(self, center: str, kind: Kind, parent: int) -> list[ApiRecord]:
         """Those of a kind that are in another record, oldest first."""
         sql = "SELECT id, created, body FROM records WHERE parent = ? AND center = ? AND kind = ? ORDER BY id"
         with self._asking() as database:
             return list(map(_record, database.execute(sql, (parent, center, kind))))
 
-    def count(self, center: str, kind: Kind, conditions: Sequence[Condition]) -> tuple[int, int]:
+    def count(self, center: str, kind: Kind, conditions: Sequence[SqlCondition]) -> tuple[int, int]:
         """How many of a kind fulfil all conditions, and how large the largest is, in bytes with its text."""
         sql, values = _where(center, kind, conditions)
         with self._asking() as database:
@@ -165,9 +165,9 @@ class Records:
         return row[0], row[1]
 
     def page(
-        self, center: str, kind: Kind, conditions: Sequence[Condition], *,
+        self, center: str, kind: Kind, conditions: Sequence[SqlCondition], *,
         order: str = "id", first: int = 0, most: int = -1,
-    ) -> list[Record]:  # fmt: skip
+    ) -> list[ApiRecord]:  # fmt: skip
         """Those of a kind that fulfil all conditions, ordered by SQL that is ours."""
         sql, values = _where(center, kind, conditions)
         with self._asking() as database:
@@ -177,7 +177,7 @@ class Records:
             )
             return list(map(_record, rows))
 
-    def update(self, center: str, record: Record, **fields: Any) -> Record:
+    def update(self, center: str, record: ApiRecord, **fields: Any) -> ApiRecord:
         """Change fields of a record; one that says what the record is in moves it there."""
         changed = msgspec.structs.replace(record, fields={**record.fields, **fields})
         parent = next((fields[field] for _, field in PARENTS.values() if field in fields), None)
@@ -272,10 +272,10 @@ def _set_up(database: sqlite3.Connection) -> None:
     database.executescript(f"BEGIN; {''.join(steps)} PRAGMA user_version = {_VERSION}; COMMIT;")
 
 
-def _where(center: str, kind: Kind, conditions: Sequence[Condition]) -> tuple[str, tuple[Any, ...]]:
+def _where(center: str, kind: Kind, conditions: Sequence[SqlCondition]) -> tuple[str, tuple[Any, ...]]:
     sql = "FROM records WHERE center = ? AND kind = ?" + "".join(f" AND ({one.sql})" for one in conditions)
     return sql, (center, kind, *(value for one in conditions for value in one.values))
 
 
-def _record(row: tuple[int, float, bytes]) -> Record:
-    return Record(row[0], row[1], msgspec.json.decode(row[2]))
+def _record(row: tuple[int, float, bytes]) -> ApiRecord:
+    return ApiRecord(row[0], row[1], msgspec.json.decode(row[2]))

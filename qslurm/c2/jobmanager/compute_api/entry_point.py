@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from qslurm.c2.config.file import C2Config
-from qslurm.c2.jobmanager.backend_status import SharedStatus
 from qslurm.c2.jobmanager.center_limits import CenterLimits
+from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords
 from qslurm.c2.jobmanager.compute_api.endpoints import ComputeApi
-from qslurm.c2.jobmanager.compute_api.records import Records
 from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 from qslurm.c2.jobmanager.compute_api.slurm_runner import SlurmRunner
 from qslurm.c2.jobmanager.http import token_of
+from qslurm.c2.jobmanager.shared_status import SharedStatus
 
 
 def routes(
@@ -28,4 +28,4 @@ def routes(
     section = config.jobmanager
     runner = SlurmRunner(config, lambda: status.get().backends)
     url = (section.url or f"http://{section.listen}").rstrip("/") + "/quantum-inspire"
-    return ComputeApi(Records(section.compute), runner, authenticate, limits, url).routes()
+    return ComputeApi(ApiRecords(section.compute), runner, authenticate, limits, url).routes()

@@ -52,7 +52,7 @@ _WARM: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
 
 def make_metrics_app(config: C2Config, *, identity: Identity | None = None) -> ASGIApp:
     """The application: /metrics and nothing else. `identity` is how the dispatcher knows us (default: MUNGE)."""
-    source = Source(config, identity)
+    source = MetricsReader(config, identity)
 
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -66,7 +66,7 @@ def make_metrics_app(config: C2Config, *, identity: Identity | None = None) -> A
     return app
 
 
-class Source:
+class MetricsReader:
     """Asks the dispatcher and the warm runtimes' service, and remembers the answers for a moment."""
 
     def __init__(self, config: C2Config, identity: Identity | None = None) -> None:

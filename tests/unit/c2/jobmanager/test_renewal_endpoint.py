@@ -13,12 +13,12 @@ import pytest
 import requests
 from starlette.types import ASGIApp
 
+from qslurm.c2.jobmanager.renewal_endpoint import AT_A_TIME
 from qslurm.c2.jobmanager.rest_api import make_app
-from qslurm.c2.jobmanager.token_renewal import AT_A_TIME
 from qslurm.c2.tokens.keys import KeyHolder
-from qslurm.c2.tokens.renewal import BURST, Renewals
-from qslurm.c2.tokens.renewal_terms import Terms, write_terms
-from qslurm.c2.tokens.service import RenewalService
+from qslurm.c2.tokens.renewal_service import RenewalService
+from qslurm.c2.tokens.renewal_terms import RenewalTerms, write_terms
+from qslurm.c2.tokens.renewals import BURST, Renewals
 from qslurm.tokens.claims import inspect
 from tests.unit.c2.jobmanager.conftest import Manager, Switch
 from tests.unit.c2.tokens.serving import serving
@@ -35,7 +35,7 @@ def service(home: Path, manager: Manager, served: tuple[Switch, str], _keys: Key
     """The renewal service behind the job manager; its socket."""
     path = str(home / "tokens.sock")
     config = msgspec.structs.replace(manager.config.tokens, socket=path, clients=())
-    write_terms(config, "snellius", Terms(int(time.time()) + 86400 * 40))
+    write_terms(config, "snellius", RenewalTerms(int(time.time()) + 86400 * 40))
     app: ASGIApp = make_app(msgspec.structs.replace(manager.config, tokens=config))
     served[0].app = app
     answers = RenewalService(config, Renewals(config, user_prefix="center_", masters=[], keys=_keys))

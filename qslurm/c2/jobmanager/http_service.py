@@ -109,7 +109,7 @@ def answering_metrics(config: C2Config, *, identity: Identity | None = None) -> 
     if not config.metrics.listen:
         yield 0
         return
-    from qslurm.c2.jobmanager.metrics import make_metrics_app
+    from qslurm.c2.jobmanager.metrics_endpoint import make_metrics_app
 
     host, port = parse_listen(config.metrics.listen, "metrics", 9042)
     try:
@@ -136,7 +136,7 @@ def _server(
     """A server that has those who wait for something answered, by `dismiss`, before it waits for their answers."""
     import uvicorn
 
-    from qslurm.c2.jobmanager.connection_limits import ImpatientProtocol
+    from qslurm.c2.jobmanager.http_connection import LimitedHttpProtocol
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -148,7 +148,7 @@ def _server(
             app,
             host=host,
             port=port,
-            http=ImpatientProtocol,
+            http=LimitedHttpProtocol,
             lifespan="off",
             access_log=False,  # paths are harmless, but a log of who asks what is the proxy's
             server_header=False,
