@@ -33,26 +33,25 @@ _WORDS = 4096
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """The process's input; `connection` and `door` are inherited descriptors."""
+    """The process's input; `connection` is an inherited descriptor."""
 
     parent: int
     connection: int
-    door: int
     envelope: Envelope
 
 
 class LocalDispatcher:
     """The dispatcher process, which admits this job and ends with this thread.
 
-    It takes questions over `connection`, and hands out lanes at `door`. ModuleNotFoundError if it could not begin,
-    QslurmError if no process can be started.
+    It takes requests over `connection`. ModuleNotFoundError if it could not begin, QslurmError if no process can be
+    started.
     """
 
-    def __init__(self, connection: socket.socket, door: socket.socket, envelope: Envelope) -> None:
+    def __init__(self, connection: socket.socket, envelope: Envelope) -> None:
         for name in _NEEDED:
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        setup = Setup(os.getpid(), connection.fileno(), door.fileno(), envelope)
+        setup = Setup(os.getpid(), connection.fileno(), envelope)
         self._why: QslurmError | None = None
         self._words, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -62,7 +61,7 @@ class LocalDispatcher:
                 stdout=subprocess.DEVNULL,
                 stderr=theirs,
                 start_new_session=True,  # Ctrl-C on a terminal is not for it
-                pass_fds=(setup.connection, setup.door),
+                pass_fds=(setup.connection,),
             )
         finally:
             os.close(theirs)
@@ -171,7 +170,7 @@ def _serve(setup: Setup) -> None:
         read=None,
     )
     with signals_stop(server.stop, server.bell):
-        server.let_in(socket.socket(fileno=setup.connection), socket.socket(fileno=setup.door))
+        server.add_connection(socket.socket(fileno=setup.connection))
         server.run()
 
 

@@ -111,9 +111,8 @@ class _Job:
 
         try:
             self._connection, theirs = socket.socketpair()
-            self._door, their_door = socket.socketpair()
-            with theirs, their_door:
-                self._dispatcher = LocalDispatcher(theirs, their_door, envelope)
+            with theirs:
+                self._dispatcher = LocalDispatcher(theirs, envelope)
         except OSError as error:
             raise QslurmError(
                 f"Cannot start the local dispatcher: {error.strerror}.", hint=low_limits()
@@ -127,12 +126,9 @@ class _Job:
         from qslurm.runtimes.classical.dispatcher_session import Session
         from qslurm.wire.credentials import SameUser
 
-        doors = iter([self._door])
         client = DispatcherClient("of this run", identity=SameUser(), link=self._link)
         with self._explained():
-            session = Session(
-                client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, door=lambda: next(doors, None)
-            )
+            session = Session(client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, lanes=True)
         if session.attached.state == "failed":
             raise InvalidInputError(session.attached.reason)
         return session
@@ -144,12 +140,11 @@ class _Job:
 
     def _link(self, _: float) -> BlockingConnection:
         """The connection to the dispatcher."""
-        from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT
-        from qslurm.wire.blocking import BlockingConnection
+        from qslurm.protocol.dispatcher_client import step_connection
 
         if self._connection.fileno() < 0:
             raise ConnectionResetError("it was given up")
-        return BlockingConnection(self._connection, RUNTIME_LIMIT)
+        return step_connection(self._connection)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -194,7 +189,6 @@ class _Job:
     ) -> None:
         if "session" in self.__dict__:
             self.session.close()
-        self._door.close()
         self._connection.close()
         self._dispatcher.close()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from qslurm.errors import InvalidInputError, QslurmError, UnreachableError
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, RUNTIME_LIMIT, decode_reply, encode
@@ -29,6 +30,12 @@ from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.credentials import Identity, Munge
 from qslurm.wire.unix_socket import connect_unix_socket_by
 
+if TYPE_CHECKING:
+    import socket
+
+LANE_DESCRIPTORS = 2
+"""Those of a lane: its memory, and a socket that wakes its side."""
+
 _SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, Reserve, Release)
 
 
@@ -49,9 +56,7 @@ class DispatcherClient:
         link: Callable[[float], BlockingConnection] | None = None,
     ) -> None:
         self._place = socket
-        self._connect = link or (
-            lambda until: BlockingConnection(connect_unix_socket_by(socket, until), RUNTIME_LIMIT)
-        )
+        self._connect = link or (lambda until: step_connection(connect_unix_socket_by(socket, until)))
         self._timeout_s = timeout_s
         self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
         self._link: BlockingConnection | None = None
@@ -107,6 +112,15 @@ class DispatcherClient:
             self.close()  # the question may still be under way
             raise
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the dispatcher has not closed the connection so far."""
+        return self._link is not None and self._link.is_connected
+
+    def take_descriptors(self) -> list[int]:
+        """The descriptors of a lane, if one came with the last replies; the caller closes them."""
+        return [] if self._link is None else self._link.take_descriptors()
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._link is not None:
@@ -120,6 +134,11 @@ class DispatcherClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def step_connection(connection: socket.socket) -> BlockingConnection:
+    """A connection to the dispatcher's socket, over which lanes come as well."""
+    return BlockingConnection(connection, RUNTIME_LIMIT, descriptors=LANE_DESCRIPTORS)
 
 
 def error_of(kind: str, reason: str) -> QslurmError:

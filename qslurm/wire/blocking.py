@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Iterable
 
 from qslurm.wire.frames import NO_REQUEST, FrameError, FrameReader, frame, signed_frame
 
@@ -16,11 +17,14 @@ class BlockingConnection:
     """A connected socket that sends and receives whole frames, with bodies of at most `limit` bytes.
 
     All errors are OSError (TimeoutError, FrameError, …) or EOFError. Close the connection after one: a late reply must
-    not be taken for that of another request.
+    not be taken for that of another request. With `descriptors`, so many may come with a frame that belongs to no
+    request; only over a Unix socket.
     """
 
-    def __init__(self, connection: socket.socket, limit: int) -> None:
+    def __init__(self, connection: socket.socket, limit: int, *, descriptors: int = 0) -> None:
         self._socket = connection
+        self._most_descriptors = descriptors
+        self._descriptors: list[int] = []
         self._socket.setblocking(False)
         self._frames = FrameReader(limit)
         self._number = 0
@@ -40,6 +44,8 @@ class BlockingConnection:
         self._number += 1
         self._send(signed_frame(self._number, body, credential), until)
         number, reply = self.receive(until)
+        while number == NO_REQUEST and self._most_descriptors:
+            number, reply = self.receive(until)
         if number != self._number:
             raise FrameError("reply to another request")
         return reply
@@ -61,7 +67,7 @@ class BlockingConnection:
         self._wait(select.POLLIN, until)
         while (taken := self._frames.take()) is None:
             try:
-                data = self._socket.recv(min(_READ, self._frames.missing))
+                data = self._read(min(_READ, self._frames.missing))
             except BlockingIOError:
                 self._wait(select.POLLIN, until)
                 continue
@@ -71,6 +77,32 @@ class BlockingConnection:
             self._frames.feed(data)
         return taken
 
+    def _read(self, size: int) -> bytes:
+        if not self._most_descriptors:
+            return self._socket.recv(size)
+        data, descriptors, _, _ = socket.recv_fds(self._socket, size, self._most_descriptors)
+        if descriptors:
+            _close_all(self._descriptors)
+            self._descriptors = list(descriptors)
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
+        return data
+
+    def take_descriptors(self) -> list[int]:
+        """The descriptors that came last, once; the caller closes them."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the peer has not closed the connection so far."""
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def shutdown(self) -> None:
         """End it, also for a thread that waits for it."""
         try:
@@ -79,8 +111,9 @@ class BlockingConnection:
             return  # already closed
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and descriptors that were not taken."""
         self._socket.close()
+        _close_all(self.take_descriptors())
 
     def _wait(self, events: int, until: float) -> None:
         poll = select.poll()
@@ -93,3 +126,8 @@ class BlockingConnection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

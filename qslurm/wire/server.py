@@ -34,8 +34,8 @@ _TCP_USER_TIMEOUT_MS = 10_000
 class Server:
     """Poll `fileno`; call `receive` when it is readable or `has_buffered` is true, and `check` when that asks for it.
 
-    Limits per owner do not hold for `exempt` uids. With `tls` or `expects_hello`, connections have no owner until the
-    caller has read their hello and calls `identify`. `on_close` is called with each connection that was closed. Times
+    Limits per owner do not hold for `exempt` uids. With `tls`, connections have no owner until the caller has read
+    their hello and calls `identify`. `on_close` is called with each connection that was closed. Times
     are the clock's seconds.
     """
 
@@ -45,14 +45,12 @@ class Server:
         *,
         exempt: frozenset[int] = frozenset(),
         tls: ssl.SSLContext | None = None,
-        expects_hello: bool = False,
         on_close: Callable[[Connection], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._exempt = exempt
         self._tls = tls
-        self._expects_hello = expects_hello or tls is not None
         self._on_close = on_close
         self._clock = clock
         self._listener: AcceptSocket | None = None
@@ -115,18 +113,19 @@ class Server:
         data = frame(number, body)
         self._send(connection, data if connection.tls is None else connection.tls.encrypt(data))
 
-    def send_descriptors(self, connection: Connection, body: bytes, descriptors: Sequence[int]) -> bool:
-        """Send a frame with descriptors over a Unix socket. Closes the connection and returns False if it can't be sent
-        at once.
-        """
-        data = frame(NO_REQUEST, body)
+    def send_descriptors(self, connection: Connection, descriptors: Sequence[int]) -> bool:
+        """Send descriptors with an empty frame over a Unix socket. Returns False if they can't be sent at once."""
+        if connection.is_closed or connection.unsent:
+            return False
+        data = frame(NO_REQUEST, b"")
         try:
-            if not connection.unsent and socket.send_fds(connection.socket, [data], descriptors) == len(data):
-                return True
+            sent = socket.send_fds(connection.socket, [data], descriptors)
         except OSError as error:
             log.debug("cannot send descriptors", why=str(error))
-        self.end(connection)
-        return False
+            return False
+        if sent < len(data):
+            self.end(connection, "send buffer full")
+        return sent == len(data)
 
     def identify(self, connection: Connection, name: object) -> bool:
         """Set the owner of a connection. Closes it and returns False if the owner has too many."""
@@ -191,19 +190,14 @@ class Server:
             self._unfinished.add(connection)
 
     def _accept(self, accepted: socket.socket, address: tuple[str, int] | str) -> None:
-        if not self._expects_hello:
+        if self._tls is None:
             self.add(accepted)
             return
         connection = self._register(accepted, limit=self._limits.handshake.body)
-        if accepted.family == socket.AF_UNIX:
-            connection.peer = Peer(accepted)
-            connection.host = f"uid {connection.peer.uid}"
-        else:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
-            connection.host = address[0]
-        if self._tls is not None:
-            connection.tls = ServerTls(self._tls)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
+        connection.host = address[0]
+        connection.tls = ServerTls(self._tls)
         while (oldest := self._pending.to_evict(connection.host)) is not None:
             self.end(oldest, "too many unauthenticated connections")
         self._pending.add(connection)

@@ -274,7 +274,7 @@ def asks_for_others_jobs_as_a_script(lumi: Lumi) -> None:
 
 ATTACKS: dict[str, Attack] = {
     **{f"dispatcher: {one.__name__}": lambda lumi, one=one: lumi.flood(one, lumi.layout.dispatcher_socket)
-       for one in (*floods.DISPATCHER, *floods.LANES)},
+       for one in floods.DISPATCHER},
     **{f"runtimes: {one.__name__}": lambda lumi, one=one: lumi.flood(one, lumi.layout.runtimes_socket)
        for one in floods.RUNTIMES},
     **{f"feed: {one.__name__}": lambda lumi, one=one: lumi.flood(one, lumi.layout.feed_socket) for one in floods.FEED},

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Attach
-from qslurm.runtimes.lanes.client import door_of
 from qslurm.wire.frames import frame, signed_frame
 from qslurm.wire.unix_socket import connect_unix_socket
 
@@ -90,24 +89,6 @@ def bad_credentials(path: str) -> None:
             link.recv(1 << 16)
 
 
-def silence_at_the_lanes(path: str) -> None:
-    links = []
-    try:
-        for _ in range(1000):
-            links.append(connection(door_of(path)))
-        links[-1].settimeout(60)
-        links[-1].recv(1)  # until it is hung up on
-    finally:
-        for link in links:
-            link.close()
-
-
-def knocks_at_the_lanes(path: str) -> None:
-    for _ in range(1000):
-        with connection(door_of(path)) as link:
-            link.sendall(b"x" * 200)
-
-
 def _many_in_silence(path: str, kind: socket.SocketKind) -> None:
     links = []
     try:
@@ -159,11 +140,10 @@ def rubbish_at_munged(path: str) -> None:
 
 
 DISPATCHER = [a_gigabyte, a_million_frames, halves, silence, bad_credentials]
-LANES = [silence_at_the_lanes, knocks_at_the_lanes]
 RUNTIMES = [silence_at_the_service, asks_again_and_again]
 FEED = [silence_at_the_feed, says_that_it_is_the_gate]
 MUNGED = [rubbish_at_munged]
 
 if __name__ == "__main__":
-    floods = [*DISPATCHER, *LANES, *RUNTIMES, *FEED, *MUNGED]
+    floods = [*DISPATCHER, *RUNTIMES, *FEED, *MUNGED]
     again_and_again(sys.argv[2], next(one for one in floods if one.__name__ == sys.argv[1]))

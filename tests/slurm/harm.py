@@ -43,7 +43,6 @@ from pathlib import Path
 from qslurm.c2.config.file import load_c2_config
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Attach, Begin, Conclude, End
-from qslurm.runtimes.lanes.client import Hello, door_of
 job_ids = JOB_IDS
 def attack():
     config = load_c2_config(None).dispatcher

@@ -14,7 +14,7 @@ from qslurm.c2.dispatcher.listeners.credential_checks import Checks, Sender
 from qslurm.c2.dispatcher.pool.all_runtimes import AllRuntimes
 from qslurm.c2.dispatcher.raw_request import RawRequest
 from qslurm.c2.dispatcher.reading_queue import ReadingQueue, ReadJob
-from qslurm.c2.dispatcher.replies import Replies, To
+from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.status_views import NOT_ASKED, StatusViews, Viewer, viewer_of
 from qslurm.c2.dispatcher.tasks import hook_requests, step_sessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
@@ -68,7 +68,7 @@ class AuthenticatedRequests:
         all_runtimes: AllRuntimes,
         views: StatusViews,
         answers: Replies,
-        send: Callable[[To, Message], None],
+        send: Callable[[Address, Message], None],
         owner: Callable[[Connection], int | None],
         is_of_job: Callable[[Connection, int], bool],
         read: ReadJob | None,

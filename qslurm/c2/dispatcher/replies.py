@@ -13,9 +13,6 @@ HOLD_S = 1.0
 
 _STALE_S = 5.0  # whoever asked has given up by then, and asks again
 
-To = Address | int
-"""Who gets an answer: somebody at the socket, or a task's client at the door."""
-
 Question = tuple[int, int]
 """A task and the number of one of its executions."""
 
@@ -23,7 +20,7 @@ Question = tuple[int, int]
 @dataclass(frozen=True)
 class _Held:
     since: float
-    address: To
+    address: Address
     message: Message
     to_step: bool
 
@@ -31,16 +28,16 @@ class _Held:
 class Replies:
     """Answers that must not be sent yet. Times are monotonic seconds."""
 
-    def __init__(self, send: Callable[[To, Message], None]) -> None:
+    def __init__(self, send: Callable[[Address, Message], None]) -> None:
         self._send = send
         self._held: list[_Held] = []
-        self._waiting: dict[Question, dict[To, float]] = {}
+        self._waiting: dict[Question, dict[Address, float]] = {}
 
-    def hold(self, address: To, message: Message, now: float, *, to_step: bool) -> None:
+    def hold(self, address: Address, message: Message, now: float, *, to_step: bool) -> None:
         """Send this, to a job step or to somebody else, once everything that has changed so far is stored."""
         self._held.append(_Held(now, address, message, to_step))
 
-    def wait(self, question: Question, address: To, now: float, hold_s: float = HOLD_S) -> None:
+    def wait(self, question: Question, address: Address, now: float, hold_s: float = HOLD_S) -> None:
         """Somebody waits for an execution's outcome, or for a task's end; after `hold_s` they are impatient."""
         self._waiting.setdefault(question, {})[address] = now + hold_s
 
@@ -66,7 +63,7 @@ class Replies:
                 kept.append(held)
         self._held = kept
 
-    def expired(self, now: float) -> Iterator[tuple[Question, To]]:
+    def expired(self, now: float) -> Iterator[tuple[Question, Address]]:
         """Who has waited long enough, and for what; they are not waiting any more."""
         for question, addresses in list(self._waiting.items()):
             for address in [address for address, until in addresses.items() if until <= now]:

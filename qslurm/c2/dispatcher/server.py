@@ -57,13 +57,11 @@ from qslurm.protocol.messages import (
     SetBackend,
 )
 from qslurm.runtimes.lanes.leases import Leases
-from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.runtimes.quantum.pool import RuntimePool
 from qslurm.runtimes.quantum.pool_process import Runtime
 from qslurm.runtimes.quantum.process_starter import Starter
 from qslurm.system.event_log import EventLog
 from qslurm.wire.credentials import Identity
-from qslurm.wire.peer import Peer
 
 if TYPE_CHECKING:
     import socket
@@ -109,16 +107,9 @@ class Server:
     ) -> None:
         import zmq
 
-        def may_have_lane(task: int, secret: bytes, peer: Peer) -> bool:
-            return step_sessions.may_have_lane(registry, task, secret, peer.uid) and (
-                not limits.only_own_job or peer.job() == registry.tasks[task].job.job_id
-            )
-
-        lane_listener = LaneListener(may_have_lane)
         self._listeners = Listeners(  # first: its port may be taken
             limits.trusted | {0, os.getuid()},
             _session_server(callers, registry),
-            lane_listener,
             only_own_job=limits.only_own_job,
         )
         self._registry = registry
@@ -137,7 +128,7 @@ class Server:
             RemoteRuntimes(context, registry, remote, limit_s=limit_s, numbers=numbers) if remote else None
         )
         self._all_runtimes = AllRuntimes(self._pool, self._remotes)
-        self._leases = Leases(RegisteredTasks(registry), self._pool, lane_listener)
+        self._leases = Leases(RegisteredTasks(registry), self._pool, self._listeners.send_lane)
         self._idle = IdleSessions(registry)
         self._backends = Backends(registry, self._leases.in_use)
         self._answers = Replies(self._listeners.send)
@@ -148,7 +139,6 @@ class Server:
             registry,
             leases=self._leases,
             idle=self._idle,
-            lane_listener=lane_listener,
             answers=self._answers,
             send=self._listeners.send,
             is_of_job=self._listeners.is_of_job,
@@ -174,7 +164,7 @@ class Server:
             self._poller.register(source, zmq.POLLIN)
 
     def listen(self, path: str) -> None:
-        """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
+        """Take requests at a Unix socket with this path."""
         self._listeners.listen(path)
 
     def bind_remote(self) -> str:
@@ -186,9 +176,9 @@ class Server:
         """Where sessions' clients come to, or nothing."""
         return self._listeners.sessions_address
 
-    def let_in(self, connection: socket.socket, door: socket.socket) -> None:
-        """Take questions over this connection, too, and hand out lanes at that door; only before `run`."""
-        self._listeners.let_in(connection, door)
+    def add_connection(self, connection: socket.socket) -> None:
+        """Take requests over this connection, too; only before `run`."""
+        self._listeners.add_connection(connection)
 
     @property
     def bell(self) -> int:
@@ -221,8 +211,6 @@ class Server:
         self._give_up_if_nothing_starts()
         ready = dict(self._poller.poll(self._poll_timeout_ms()))
         self._leases.read()
-        for task, body in self._listeners.lane_messages(ready):
-            self._step_requests.handle_lane_message(task, body)
         if ready.pop(self._threads.ear, None):
             self._threads.run_callbacks()
         if ready.pop(self._pool.router, None):

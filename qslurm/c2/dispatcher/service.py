@@ -16,7 +16,6 @@ from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descript
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
 from qslurm.protocol.messages.remote_runtimes import MISSED_BEATS
-from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.quantum.pool_process import ENDPOINT_LENGTH
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter, begin
 from qslurm.system.event_log import EventLog, configure
@@ -84,7 +83,7 @@ def check_config(
     if remote is not None:
         check_remote(remote)
     folder = os.fsencode(Path(config.socket).parent)
-    if max(len(os.fsencode(door_of(config.socket))), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
+    if max(len(os.fsencode(config.socket)), len(folder) + ENDPOINT_LENGTH) > _SOCKET_PATH_LIMIT:
         raise ConfigError(f"[dispatcher] socket: path too long for a Unix socket: {config.socket}")
     if not Path(config.socket).parent.is_dir():
         raise ConfigError(f"[dispatcher] socket: directory {Path(config.socket).parent} does not exist.")

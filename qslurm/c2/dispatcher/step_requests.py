@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from qslurm.c2.dispatcher.raw_request import RawRequest
-from qslurm.c2.dispatcher.replies import Replies, To
+from qslurm.c2.dispatcher.replies import Replies
 from qslurm.c2.dispatcher.tasks import step_sessions
 from qslurm.c2.dispatcher.tasks.idle_sessions import IdleSessions
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
@@ -14,7 +14,6 @@ from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import decode_request
 from qslurm.protocol.messages import END, Attend, Await, Conclude, Execute, Message, Refused
 from qslurm.runtimes.lanes.leases import Leases
-from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.connection import Address, Connection
 
 _NOT_KNOWN = Refused(kind="session", reason="Unknown session. Attach again.")
@@ -32,15 +31,13 @@ class StepRequests:
         *,
         leases: Leases,
         idle: IdleSessions,
-        lane_listener: LaneListener,
         answers: Replies,
-        send: Callable[[To, Message], None],
+        send: Callable[[Address, Message], None],
         is_of_job: Callable[[Connection, int], bool],
     ) -> None:
         self._registry = registry
         self._leases = leases
         self._idle = idle
-        self._lane_listener = lane_listener
         self._answers = answers
         self._send = send
         self._is_of_job = is_of_job
@@ -71,7 +68,7 @@ class StepRequests:
         if isinstance(message, Conclude):
             answer = step_sessions.conclude(registry, message)
         elif isinstance(message, Execute):
-            if not self._leases.may_queue(message):
+            if not self._leases.may_queue(message, self._lane_client(address, message)):
                 self._after_lease.setdefault(message.task, []).append((address, message))
                 return
             answer = step_sessions.execute(registry, message)
@@ -83,17 +80,6 @@ class StepRequests:
             self._answer(address, answer)
         elif not isinstance(message, Conclude):
             self._answers.wait((message.task, message.seq), address, time.monotonic())
-
-    def handle_lane_message(self, task: int, data: bytes) -> None:
-        """Who has shown whose client it is may hand in the task's final result there, and nothing else."""
-        try:
-            message: Message | None = decode_request(data)
-        except InvalidInputError:
-            message = None
-        if not isinstance(message, Conclude) or message.task != task or self._registry.trouble:
-            self._lane_listener.send_away(task)  # if it meant well, it asks again elsewhere
-        elif task in self._registry.tasks:
-            self._answer(task, step_sessions.conclude(self._registry, message))
 
     def resume(self, tasks: tuple[int, ...]) -> None:
         """A lease has ended: take what its tasks have asked for meanwhile."""
@@ -120,5 +106,11 @@ class StepRequests:
             self._idle.used(task, time.monotonic())
             self.handle_session_request(address, message)
 
-    def _answer(self, address: To, message: Message) -> None:
+    def _lane_client(self, address: Address, message: Execute) -> Connection | None:
+        """The connection of a job's step if it takes lanes; only over a Unix socket."""
+        peer = address.connection.peer
+        is_users = peer is not None and peer.uid == self._registry.tasks[message.task].job.uid
+        return address.connection if message.lane and is_users else None
+
+    def _answer(self, address: Address, message: Message) -> None:
         self._answers.hold(address, message, time.monotonic(), to_step=True)

@@ -58,7 +58,8 @@ class Execute(Message, frozen=True):
     """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again.
 
     The answer is its outcome, or Pending after about a second. Without `wait` it is Pending as soon as the
-    dispatcher has taken note of it: an Await asks for the outcome.
+    dispatcher has taken note of it: an Await asks for the outcome. With `lane` the dispatcher may send a lane for the
+    next circuits, over the connection by which this came.
     """
 
     task: Number
@@ -68,6 +69,7 @@ class Execute(Message, frozen=True):
     raw_data: bool = False
     seed: int | None = None
     wait: bool = True
+    lane: bool = False
 
     def digest(self) -> str:
         """What the execution is recognised by when it is asked for again."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -53,9 +52,8 @@ class Session:
 
     `say` gets a sentence whenever the reason for waiting changes. A dispatcher that has not answered for `patience_s`
     is asked again, for `away_s`; then that is an UnreachableError. `leave` is called when the user's code goes on
-    asking after it was told that the job is over: it has caught the error, whatever that was. `door` connects to where
-    the dispatcher hands out lanes, or gives None. A second process of the same step gives the `token` of
-    the first, and has its session.
+    asking after it was told that the job is over: it has caught the error, whatever that was. With `lanes` it takes
+    lanes. A second process of the same step gives the `token` of the first, and has its session.
     """
 
     def __init__(
@@ -68,12 +66,11 @@ class Session:
         patience_s: float = PATIENCE_S,
         away_s: float = AWAY_S,
         leave: Callable[[QslurmError], None] | None = None,
-        door: Callable[[], socket.socket | None] = lambda: None,
+        lanes: bool = False,
         token: str = "",
     ) -> None:
         self._client = client
-        self._knock = door
-        self._lane: LaneClient | None = None
+        self._lane = LaneClient(client) if lanes else None
         self._attach = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
         self._say = say
         self._patience_s = patience_s
@@ -144,10 +141,12 @@ class Session:
             shots=number_of_shots,
             raw_data=raw_data,
             seed=seed_of(seed, seq),
+            lane=self._lane is not None,
         )
 
     def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
-        executed = (None if begun else self._by_lane(order)) or self._await(order, order.seq, begun=begun)
+        by_lane = None if begun or self._lane is None else self._lane.execute(order)
+        executed = by_lane or self._await(order, order.seq, begun=begun)
         outcome = outcome_of(executed)
         self._shots += outcome.shots_done
         return outcome
@@ -173,9 +172,7 @@ class Session:
         message = Conclude(
             task=self._attached.task, final_result=final_result, failure=failure, remark=remark
         )
-        answer = None if self._lane is None else self._lane.conclude(message, PATIENCE_S)
-        if not isinstance(answer, Done):
-            answer = self._insist(message)
+        answer = self._insist(message)
         if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
             raise error_of(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):
@@ -187,16 +184,11 @@ class Session:
         """Give the lane back."""
         if self._lane is not None:
             self._lane.close()
-            self._lane = None
 
-    def _by_lane(self, message: Execute) -> Executed | None:
-        """Execute by lane, if there is one; the first circuit of a session goes by the dispatcher in any case."""
-        if self._lane is not None and self._lane.is_open:
-            return self._lane.execute(message)
-        door = self._knock()
-        if door is not None:
-            self._lane = LaneClient(door, self._attached.task, self._attached.secret)
-        return None
+    @property
+    def has_lane(self) -> bool:
+        """Whether its last circuit went by lane."""
+        return self._lane is not None and self._lane.has_lane
 
     def _await(self, message: Execute | Await, seq: int, *, begun: bool = False) -> Executed:
         question = Await(task=self._attached.task, seq=seq) if begun else message

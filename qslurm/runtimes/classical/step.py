@@ -19,7 +19,6 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.runtimes.classical.warm.client import FAILED, TOKEN
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lanes.client import knock
 from qslurm.system.encoding_errors import without_surrogates
 from qslurm.wire.credentials import Identity
 
@@ -42,7 +41,7 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
             session = Session(
                 client, job_id, restart, say=output.waits, leave=output.leave,
-                door=lambda: knock(config.socket), token=os.environ.pop(TOKEN, ""),
+                lanes=True, token=os.environ.pop(TOKEN, ""),
             )  # fmt: skip
             with closing(session):
                 if session.attached.kind == "circuit":

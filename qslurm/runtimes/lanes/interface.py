@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from qslurm.protocol.messages import Executed, Lease, Seat
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.logbook import Busy
 from qslurm.runtimes.lanes.runtime_side import RuntimeSide
+from qslurm.wire.connection import Connection
 
 
 class LaneTasks(Protocol):
@@ -108,16 +109,8 @@ class LaneRuntimes(Protocol):
         ...
 
 
-class LaneClients(Protocol):
-    """Who waits for a lane: the listener's view of job steps."""
-
-    def waits(self, task: int) -> bool:
-        """Whether somebody of this task waits."""
-        ...
-
-    def hand_out(self, task: int, descriptors: tuple[int, ...]) -> bool:
-        """Give a task's client these descriptors; False if it takes nothing."""
-        ...
+SendLane = Callable[[Connection, tuple[int, ...]], bool]
+"""Sends a job step the descriptors of its lane, over its connection; False if it does not take them."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 
 from qslurm.protocol.messages import Execute, Lease, LeaseOver
-from qslurm.runtimes.lanes.interface import LaneClients, LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks
+from qslurm.runtimes.lanes.interface import LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks, SendLane
 from qslurm.runtimes.lanes.lease import SLICE_S, LentRuntime, is_due, may_share
 from qslurm.runtimes.lanes.logbook import SEATS
 from qslurm.runtimes.lanes.service import fits_lane
 from qslurm.runtimes.lanes.shared_memory import OwnedLane, lanes_work_here
 from qslurm.system.event_log import EventLog
+from qslurm.wire.connection import Connection
 
 log = EventLog(__name__)
 
@@ -34,34 +35,39 @@ _WATCH_S = 0.001  # the same while others wait for the lease to end
 class Leases:
     """All lanes and leases of a dispatcher. Times are monotonic seconds."""
 
-    def __init__(self, tasks: LaneTasks, runtimes: LaneRuntimes, clients: LaneClients) -> None:
+    def __init__(self, tasks: LaneTasks, runtimes: LaneRuntimes, send_lane: SendLane) -> None:
         self._tasks = tasks
         self._runtimes = runtimes
-        self._clients = clients
+        self._send_lane = send_lane
         self._possible = lanes_work_here()
         self._lent: dict[int, LentRuntime] = {}  # by the number of their runtime
-        self._wanting: set[int] = set()  # tasks that could have executed by lane what they asked for last
+        self._wanting: dict[
+            int, Connection
+        ] = {}  # of tasks that could have executed by lane their last circuit
         self._most_wanting = _WANTING
         self._crowd: dict[str, dict[int, float]] = {}  # backend: tasks without a lane: when they were served
 
     # --- lanes ---------------------------------------------------------------------------------------
 
-    def may_queue(self, message: Execute) -> bool:
+    def may_queue(self, message: Execute, client: Connection | None) -> bool:
         """A task asks for a circuit by the queue, by which it shows whether a lane would be of use to it.
 
-        False while what it asks for may just be executing by lane: `over` or `lost` names the task when it can't be.
+        `client` is its step's connection, if that takes lanes. False while what it asks for may just be executing by
+        lane: `over` or `lost` names the task when it can't be.
         """
         if any(message.task in lent.seats for lent in self._lent.values()):
             self.stop(message.task)
             return False
         self._drop(message.task)
-        if message.wait and fits_lane(message):
-            self._wanting.add(message.task)
+        if client is not None and message.wait and fits_lane(message):
+            self._wanting[message.task] = client
             if len(self._wanting) > self._most_wanting:
-                self._wanting = {task for task in self._wanting if self._tasks.is_open(task)}
+                self._wanting = {
+                    task: one for task, one in self._wanting.items() if self._tasks.is_open(task)
+                }
                 self._most_wanting = _WANTING + 2 * len(self._wanting)
         else:
-            self._wanting.discard(message.task)
+            self._wanting.pop(message.task, None)
         return True
 
     def served(self, task_id: int, runtime: LaneRuntime, now: float) -> None:
@@ -213,7 +219,7 @@ class Leases:
 
     def _fits(self, task: int, runtime: LaneRuntime) -> bool:
         """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
-        if task not in self._wanting or not self._tasks.couples_now(task):
+        if not self._tasks.couples_now(task):
             return False
         if not self._possible or not self._tasks.can_store or not runtime.lanes.may_be_lent:
             return False
@@ -223,7 +229,8 @@ class Leases:
 
     def _may_go_on(self, task: int) -> bool:
         """Whether the task may, and its client is there."""
-        return self._clients.waits(task) and self._tasks.may_go_on(task)
+        client = self._wanting.get(task)
+        return client is not None and not client.is_closed and self._tasks.may_go_on(task)
 
     def _hand_out(self, task_id: int, runtime: LaneRuntime) -> bool:
         try:
@@ -231,7 +238,7 @@ class Leases:
         except OSError as error:
             log.warning("cannot create a lane", **self._tasks.names(task_id), why=error.strerror)
             return False
-        if not self._clients.hand_out(task_id, lane.for_client):
+        if not self._send_lane(self._wanting[task_id], lane.for_client):
             lane.close()
             return False
         self._lent.setdefault(runtime.number, LentRuntime(runtime)).lanes[task_id] = lane

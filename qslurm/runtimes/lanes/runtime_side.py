@@ -45,7 +45,7 @@ class RuntimeSide:
         self._wire.close()
         os.close(self.theirs[1])
 
-    def run_callbacks(self, descriptors: list[int]) -> None:
+    def send_lanes(self, descriptors: list[int]) -> None:
         """Give the process lanes; OSError if it takes none."""
         socket.send_fds(self._socket, [b"L"], descriptors)
 

@@ -149,7 +149,7 @@ class RuntimePool:
         if runtime.address is None:
             raise ValueError(f"runtime {number} is not idle")
         try:
-            runtime.lanes.run_callbacks(descriptors)
+            runtime.lanes.send_lanes(descriptors)
         except OSError as error:
             log.debug("lease rejected by its runtime", runtime=number, why=str(error))
             return  # it is about to be found dead

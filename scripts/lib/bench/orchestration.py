@@ -29,7 +29,6 @@ from qslurm.c2.dispatcher.service import serve
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import knock
 from qslurm.wire.credentials import SameUser
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
@@ -188,8 +187,7 @@ def _dispatcher() -> Iterator[Callable[..., Job]]:
                 client = DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S)
                 number = next(numbers)
                 assert isinstance(client.ask(hybrid_job(number, "null")), Admitted)
-                door = (lambda: knock(config.socket)) if lanes else (lambda: None)
-                jobs.append(Job(client, Session(client, number, 0, say=_nobody, door=door)))
+                jobs.append(Job(client, Session(client, number, 0, say=_nobody, lanes=lanes)))
                 return jobs[-1]
 
             with DispatcherClient(config.socket, identity=identity, timeout_s=1.0) as client:

@@ -29,7 +29,6 @@ from qslurm.c2.scheduling.queue_positions import reason
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import knock
 from qslurm.wire.credentials import SameUser
 
 FEW, MANY = 100, 100_000
@@ -170,9 +169,7 @@ def _heard(link: Connection) -> list[float]:
 
 def _job(config: DispatcherConfig, number: int, lanes: bool, link: Connection) -> None:
     with _client(config) as client:
-        session = Session(
-            client, number, 0, say=_nobody, door=lambda: knock(config.socket) if lanes else None
-        )
+        session = Session(client, number, 0, say=_nobody, lanes=lanes)
         session.execute(CIRCUIT, SHOTS, False)
         link.send([])
         link.recv()

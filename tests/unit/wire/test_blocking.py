@@ -17,7 +17,7 @@ from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import Done, GetStatus
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.credentials import SameUser
-from qslurm.wire.frames import frame
+from qslurm.wire.frames import NO_REQUEST, frame
 from qslurm.wire.unix_socket import connect_unix_socket_by
 
 LIMIT = 4 << 20
@@ -66,6 +66,40 @@ def test_what_is_no_answer_is_not_believed(data: bytes) -> None:
     theirs.sendall(data)
     with theirs, BlockingConnection(ours, LIMIT) as link, pytest.raises(ConnectionError):
         link.request(b"?", b"", soon())
+
+
+def test_descriptors_come_with_a_frame_of_their_own_and_the_last_ones_count() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, BlockingConnection(ours, LIMIT, descriptors=2) as link:
+        for number in (1, 2):
+            ends = socket.socketpair()
+            socket.send_fds(theirs, [frame(NO_REQUEST, b"")], [end.fileno() for end in ends])
+            for end in ends:
+                end.close()
+            theirs.sendall(frame(number, b"answer"))
+            assert link.request(b"?", b"", soon()) == b"answer"
+        assert link.is_connected
+        taken = link.take_descriptors()
+        one, other = (socket.socket(fileno=descriptor) for descriptor in taken)
+        with one, other:
+            one.sendall(b"x")
+            assert other.recv(1) == b"x"
+            assert not any(os.get_inheritable(descriptor) for descriptor in taken)
+        assert link.take_descriptors() == []
+        theirs.shutdown(socket.SHUT_WR)
+        assert not link.is_connected
+
+
+def test_descriptors_that_nobody_takes_are_closed_with_the_connection() -> None:
+    ours, theirs = socket.socketpair()
+    kept, sent = socket.socketpair()
+    with theirs, kept, BlockingConnection(ours, LIMIT, descriptors=2) as link:
+        socket.send_fds(theirs, [frame(NO_REQUEST, b"")], [sent.fileno()])
+        sent.close()
+        theirs.sendall(frame(1, b"answer"))
+        link.request(b"?", b"", soon())
+        link.close()
+        assert kept.recv(1) == b"", "nobody has the other end any more"
 
 
 class Peer:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +12,6 @@ import msgspec
 import pytest
 
 from qslurm.errors import PermissionDeniedError, UnreachableError
-from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import (
     Attach,
     Attached,
@@ -26,10 +24,7 @@ from qslurm.protocol.messages import (
     Message,
     Refused,
 )
-from qslurm.runtimes.lanes.client import REQUEST, Hello, door_of
-from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.credentials import Munge
-from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_job
 from tests.unit.waiting import until
 
@@ -178,22 +173,6 @@ def asked(job_id: int, running: Running, question: Message, secret: bytes | None
     return in_process_of(job_id, ask)
 
 
-def at_the_door(job_id: int, running: Running, hello: Hello, message: Message) -> Message | None:
-    """What a process of a job is answered where lanes are handed out; None if it is sent away."""
-
-    def ask() -> Message | None:
-        with BlockingConnection(connect_unix_socket(door_of(running.config.socket), 60), 1 << 16) as guest:
-            until = time.monotonic() + 60
-            try:
-                for body in (msgspec.msgpack.encode(hello), encode(message)):
-                    guest.send(body, until, number=REQUEST)
-                return decode_reply(guest.receive(until)[1])
-            except (ConnectionError, EOFError):
-                return None
-
-    return in_process_of(job_id, ask)
-
-
 def in_process_of(job_id: int, work: Callable[[], Answer]) -> Answer:
     found = _fork.SimpleQueue()
     with in_job(job_id):
@@ -216,16 +195,14 @@ def test_a_secret_is_worth_nothing_in_another_job(munge: Munge, home: Path) -> N
             forged,
             Attend(task=attached.task),
             Await(task=attached.task, seq=0),
-            Execute(task=attached.task, seq=0, circuit=BELL, shots=1),
+            Execute(task=attached.task, seq=0, circuit=BELL, shots=1, lane=True),
         ]
         for question in questions:
             answer = asked(2, running, question, attached.secret)
             assert isinstance(answer, Refused)
             assert answer.kind == "permission"
-        hello = Hello(attached.task, attached.secret)
-        assert at_the_door(2, running, hello, forged) is None
         own = Conclude(task=attached.task, final_result='{"energy": -1}')
-        assert at_the_door(1, running, hello, own) == Done()
+        assert asked(1, running, own, attached.secret) == Done()
         running.ask(Finish(job_id=1, restart=0, state="COMPLETED"))
         after = asked(1, running, Attach(job_id=1, restart=0, client="me"))
         assert isinstance(after, Attached)

@@ -1,4 +1,4 @@
-"""All ways by which jobs, hooks and people come to the dispatcher, as one: its socket, sessions' door, lanes' door."""
+"""Where requests to the dispatcher arrive: at its Unix socket, and over TLS from the clients of sessions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.c2.dispatcher.raw_request import RawRequest
-from qslurm.c2.dispatcher.replies import To
 from qslurm.errors import InvalidInputError
 from qslurm.protocol.dispatcher_frames import BODY_LIMIT, decode_request, encode
 from qslurm.protocol.messages import Message, Pending, Refused
-from qslurm.runtimes.lanes.client import door_of
-from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.wire.connection import Address, Connection
 from qslurm.wire.frames import SIGNED_SLACK, FrameError, open_signed
 from qslurm.wire.server import Server
@@ -31,7 +28,7 @@ _BATCH = 64  # messages taken in before anything else gets its turn
 
 
 class Listeners:
-    """Each round, with what the poller says of `ears`, the three that begin with `from_`.
+    """Each round, with what the poller says of `ears`, `socket_requests` and `session_messages`.
 
     With `only_own_job`, who asks about a job must be a process of it. Users who are `exempt` are bounded at each
     connection only.
@@ -41,31 +38,31 @@ class Listeners:
         self,
         exempt: frozenset[int],
         sessions: SessionServer | None,
-        lanes: LaneListener,
         *,
         only_own_job: bool,
     ) -> None:
         self._server = Server(LIMITS, exempt=exempt)
         self._path: Path | None = None
         self._sessions = sessions
-        self._lanes = lanes
         self._only_own_job = only_own_job
-        self.ears = [self._server.fileno(), lanes.ear] + ([sessions.ear] if sessions else [])
+        self.ears = [self._server.fileno()] + ([sessions.ear] if sessions else [])
 
     def listen(self, path: str) -> None:
-        """Take questions at a Unix socket with this path; beside it, lanes are handed out."""
+        """Take requests at a Unix socket with this path."""
         self._path = Path(path)
         self._server.listen(
             listen_unix(
                 self._path, service="dispatcher", setting="socket under [dispatcher]", backlog=_BACKLOG
             )
         )
-        self._lanes.listen(door_of(path))
 
-    def let_in(self, connection: socket.socket, door: socket.socket) -> None:
-        """Take questions over this connection, too, and hand out lanes at that door."""
+    def add_connection(self, connection: socket.socket) -> None:
+        """Take requests over this connection, too."""
         self._server.add(connection, may_be_silent=True)  # it speaks when its file asks for a first circuit
-        self._lanes.let_in(door)
+
+    def send_lane(self, connection: Connection, descriptors: tuple[int, ...]) -> bool:
+        """Send a job step its lane, over its connection to the socket; False if it is not taken at once."""
+        return self._server.send_descriptors(connection, descriptors)
 
     @property
     def sessions_address(self) -> str:
@@ -76,17 +73,12 @@ class Listeners:
     def waiting(self) -> bool:
         """Whether there is something to take that no descriptor tells of."""
         sessions = self._sessions
-        return self._server.has_buffered or self._lanes.waiting or (sessions is not None and sessions.waiting)
+        return self._server.has_buffered or (sessions is not None and sessions.waiting)
 
     def look(self, now: float) -> float:
         """End who takes too long; the answer is when to look again."""
-        again = min(self._server.check(now), self._lanes.look(now))
+        again = self._server.check(now)
         return again if self._sessions is None else min(again, self._sessions.look(now))
-
-    def lane_messages(self, ready: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
-        """What those say who are at the door: their task, and a message."""
-        if ready.pop(self._lanes.ear, None) or self._lanes.waiting:
-            yield from self._lanes.hear()
 
     def socket_requests(self, ready: dict[Any, int]) -> Iterator[tuple[RawRequest, Message]]:
         """What is asked at the socket; who asks for what there is not has been answered already."""
@@ -110,18 +102,16 @@ class Listeners:
         if ready.pop(self._sessions.ear, None) or self._sessions.waiting:
             yield from self._sessions.hear(_BATCH)
 
-    def send(self, address: To, message: Message) -> None:
+    def send(self, address: Address, message: Message) -> None:
         """Send to whoever it is, if they are still there."""
-        if isinstance(address, int):
-            self._lanes.tell(address, encode(message))
-        elif self._sessions is not None and self._sessions.owns(address):
+        if self._sessions is not None and self._sessions.owns(address):
             self._sessions.send(address, message, final=not isinstance(message, Pending) or message.again)
         else:
             self._server.send(address, encode(message))
 
-    def is_session_client(self, address: To) -> bool:
+    def is_session_client(self, address: Address) -> bool:
         """Whether an address is that of a session's client, who is told without asking again."""
-        return self._sessions is not None and not isinstance(address, int) and self._sessions.owns(address)
+        return self._sessions is not None and self._sessions.owns(address)
 
     def address_of(self, task: int) -> Address | None:
         """Where to tell the client of a session what it has not asked for; None if it is not there."""
@@ -139,7 +129,6 @@ class Listeners:
 
     def close(self) -> None:
         """Take nothing more."""
-        self._lanes.close()
         if self._sessions is not None:
             self._sessions.close()
         self._server.close()

@@ -168,17 +168,6 @@ def is_session(registry: TaskRegistry, task: int, secret: bytes) -> bool:
     return known is not None and known.secret != b"" and hmac.compare_digest(known.secret, secret)
 
 
-def may_have_lane(registry: TaskRegistry, task: int, secret: bytes, uid: int) -> bool:
-    """Whether somebody may wait for a lane of this task: who has its secret, is its user, and works for it."""
-    known = registry.tasks.get(task)
-    return (
-        known is not None
-        and known.job.uid == uid
-        and known.job.kind == "hybrid"
-        and is_session(registry, task, secret)
-    )
-
-
 def execute(registry: TaskRegistry, message: Execute) -> Message | None:
     """A hybrid job wants a circuit executed. None: it is under way, its outcome will be settled."""
     task = registry.tasks[message.task]

@@ -26,7 +26,6 @@ from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import Admit, Admitted, Finish, Message
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import knock
 from tests.unit.c2.dispatcher.running import Running, hybrid_job
 from tests.unit.waiting import until
 
@@ -56,12 +55,13 @@ class Client:
     def one_job(self, job_id: int) -> None:
         job: Admit = hybrid_job(job_id, SOURCE, uid=UID, key=f"key-{job_id}")
         until(lambda: isinstance(self.ask(job), Admitted), PATIENCE_S)
-        with self.running.client() as client:
-            door = lambda: knock(self.running.config.socket)  # noqa: E731
-            with closing(Session(client, job_id, 0, say=lambda _: None, door=door)) as step:
-                for seq in range(CIRCUITS):
-                    self.told[job_id, seq] = step.execute(RANDOM, 200, False).counts
-                step.conclude(final_result=f'{{"job": {job_id}}}')
+        with (
+            self.running.client() as client,
+            closing(Session(client, job_id, 0, say=lambda _: None, lanes=True)) as step,
+        ):
+            for seq in range(CIRCUITS):
+                self.told[job_id, seq] = step.execute(RANDOM, 200, False).counts
+            step.conclude(final_result=f'{{"job": {job_id}}}')
         self.ask(Finish(job_id=job_id, restart=0, state="COMPLETED"))
 
     def ask(self, message: Message) -> Message:

@@ -25,7 +25,6 @@ from qslurm.c2.store.store import Store
 from qslurm.errors import PermissionDeniedError
 from qslurm.protocol.messages import Admit, Executed, GetStatus, Reserve, Status
 from qslurm.runtimes.lanes.leases import Leases
-from qslurm.runtimes.lanes.listener import LaneListener
 from qslurm.runtimes.quantum.pool import RuntimePool
 from tests.unit.c2.scheduling.test_backend_queue import Clerk
 
@@ -82,7 +81,7 @@ def make(tmp_path: Path) -> Iterator[object]:
             registry = TaskRegistry([backend], store, clock=clock, timer=clock)
             pool = RuntimePool(context, [backend], tmp_path, limit_s=60.0)
             pools.append(pool)
-            leases = Leases(RegisteredTasks(registry), pool, LaneListener(lambda *_: False))
+            leases = Leases(RegisteredTasks(registry), pool, lambda *_: False)
             return Scene(
                 registry, StatusViews(registry, pool, Backends(registry, leases.in_use), leases), clock
             )

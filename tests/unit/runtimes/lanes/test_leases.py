@@ -17,11 +17,8 @@ from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.protocol.messages import Finish
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import REQUEST, door_of, knock
 from qslurm.runtimes.lanes.lease import IDLE_S, SLICE_S, is_due
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
-from qslurm.wire.frames import frame
-from qslurm.wire.unix_socket import connect_unix_socket
 from tests.unit.c2.dispatcher.running import (
     BELL,
     ROOT,
@@ -43,11 +40,10 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.wire.credentials import SameUser
-from qslurm.runtimes.lanes.client import knock
 from qslurm.runtimes.classical.dispatcher_session import Session
 socket = sys.argv[3]
 with DispatcherClient(socket, identity=SameUser()) as client:
-    step = Session(client, 1, 0, say=print, door=lambda: knock(socket))
+    step = Session(client, 1, 0, say=print, lanes=True)
     while True:
         step.execute("version 3.0; qubit q; bit b; b = measure q", 10, False)
 """
@@ -58,23 +54,19 @@ def session(running: Running, job_id: int) -> Iterator[Session]:
     """A hybrid job's step, admitted and attached."""
     running.ask(hybrid_job(job_id, SOURCE, uid=UID))
     with running.client() as client:
-        step = Session(client, job_id, 0, say=lambda _: None, door=lambda: knock(running.config.socket))
+        step = Session(client, job_id, 0, say=lambda _: None, lanes=True)
         with closing(step):
             yield step
 
 
 def couple(step: Session) -> None:
     """Execute until the dispatcher has given a lane."""
-    until(lambda: step.execute(BELL, 10, False) and by_lane(step))
+    until(lambda: step.execute(BELL, 10, False) and step.has_lane)
 
 
 def share(*steps: Session) -> None:
     """Execute until each has a lane."""
-    until(lambda: all(step.execute(BELL, 10, False) and by_lane(step) for step in steps))
-
-
-def by_lane(step: Session) -> bool:
-    return step._lane is not None and step._lane._lane is not None
+    until(lambda: all(step.execute(BELL, 10, False) and step.has_lane for step in steps))
 
 
 def state(running: Running, job_id: int) -> str:
@@ -94,7 +86,7 @@ def test_a_job_that_couples_often_gets_a_lane_and_its_results_are_stored(shared:
         couple(step)
         for _ in range(200):
             assert step.execute(BELL, 10, False).shots_done == 10
-        assert by_lane(step)
+        assert step.has_lane
         step.conclude(final_result="{}")
         assert seqs(shared, 101) == list(range(step.executions))
     task = shared.reader().task("a", 101)
@@ -108,7 +100,7 @@ def test_a_wrong_circuit_fails_by_lane_as_it_does_elsewhere_and_the_next_goes_on
         with pytest.raises(Exception, match="couldn't find instruction 'HH'"):
             step.execute(BELL.replace("H ", "HH "), 10, False)
         assert step.execute(BELL, 10, False).shots_done == 10
-        assert by_lane(step)
+        assert step.has_lane
 
 
 def test_raw_data_and_many_shots_go_by_the_dispatcher_and_the_lane_comes_back(shared: Running) -> None:
@@ -166,7 +158,7 @@ def test_a_circuit_by_lane_that_takes_too_long_fails_with_the_reason(home: Path)
             return False
 
     with Running(home, execution_limit_s=0.5) as running, session(running.ready(), 1) as step:
-        until(lambda: executed() and by_lane(step))
+        until(lambda: executed() and step.has_lane)
         with pytest.raises(JobFailedError, match=r"time limit of 0\.5 s"):
             step.execute(slow_circuit(24), 1, False)
         until(executed)
@@ -212,7 +204,7 @@ def test_jobs_that_couple_at_the_same_time_share_a_runtime_by_lane(shared: Runni
         for _ in range(50):
             for step in steps:
                 assert step.execute(BELL, 10, False).shots_done == 10
-        assert all(by_lane(step) for step in steps)
+        assert all(step.has_lane for step in steps)
         assert [step.executions - first for step, first in zip(steps, before, strict=True)] == [50] * 3
         for step in steps:
             step.conclude(final_result="{}")
@@ -285,7 +277,7 @@ def test_a_job_killed_while_it_shares_a_runtime_leaves_nothing_doubled_and_nobod
             [sys.executable, "-c", _ENDLESS, str(ROOT), str(home), running.config.socket]
         ) as job:
             until(
-                lambda: other.execute(BELL, 10, False) and by_lane(other) and len(seqs(running, 1)) > 20, 60
+                lambda: other.execute(BELL, 10, False) and other.has_lane and len(seqs(running, 1)) > 20, 60
             )
             job.kill()
         share(other)
@@ -324,13 +316,12 @@ def test_a_cancelled_job_costs_those_who_share_with_it_nothing_but_a_moment(home
         assert seqs(running, 2) == list(range(other.executions))
 
 
-def test_whoever_does_not_know_the_secret_gets_nothing_at_the_door(shared: Running) -> None:
-    with session(shared, 106) as step:
-        for hello in (b"", b"\x00" * 200, b"\x92\x01\xc4\x20" + b"x" * 32, b"\x92"):
-            with connect_unix_socket(door_of(shared.config.socket), 60) as stranger:
-                stranger.sendall(frame(REQUEST, hello or b"\xc1"))
-                assert stranger.recv(1) == b"", "it is sent away"
-        couple(step)
+def test_a_step_that_takes_no_lanes_gets_none(shared: Running) -> None:
+    shared.ask(hybrid_job(106, SOURCE, uid=UID))
+    with shared.client() as client, closing(Session(client, 106, 0, say=lambda _: None)) as step:
+        for _ in range(10):
+            assert step.execute(BELL, 10, False).shots_done == 10
+        assert client.take_descriptors() == []
 
 
 ALONE = BackendConfig(name="qx")

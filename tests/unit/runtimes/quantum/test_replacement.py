@@ -11,7 +11,6 @@ from pathlib import Path
 import zmq
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.runtimes.lanes.client import door_of
 from qslurm.runtimes.quantum.pool import RuntimePool
 from tests.unit.c2.dispatcher.running import Running, is_gone
 from tests.unit.waiting import until
@@ -31,7 +30,7 @@ def guests(running: Running, path: str) -> list[socket.socket]:
 
 
 def test_it_is_replaced_again_also_where_its_descriptor_has_just_been_somebody_elses(home: Path) -> None:
-    """Descriptors are numbers: that of a new process's end may be one that a guest at the door has left free."""
+    """Descriptors are numbers: that of a new process's end may be one that a client has left free."""
     with Running(home).ready() as running:
         path = running.config.socket
         for _ in range(2):
@@ -39,9 +38,9 @@ def test_it_is_replaced_again_also_where_its_descriptor_has_just_been_somebody_e
             with ExitStack() as there:
                 for guest in guests(running, path):  # they have all numbers that are free
                     there.enter_context(guest)
-                at_the_door = guests(running, door_of(path))
+                leaving = guests(running, path)
                 os.kill(running.process.pid, signal.SIGSTOP)
-                for guest in at_the_door:
+                for guest in leaving:
                     guest.close()
                 os.kill(worker, signal.SIGKILL)  # it hears of all of them at once
                 os.kill(running.process.pid, signal.SIGCONT)

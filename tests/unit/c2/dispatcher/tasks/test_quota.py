@@ -27,7 +27,6 @@ from qslurm.protocol.messages import (
     Result,
 )
 from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.lanes.client import knock
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit
 from tests.unit.waiting import until
 
@@ -187,9 +186,9 @@ def test_real_circuits_are_cut_off_by_the_queue_and_by_lane(shared: Running) -> 
     shared.ask(circuit_job(1001, slow_circuit(24), uid=UID, shots=1, qpu_seconds=0.2))
     shared.ask(hybrid_job(1002, SOURCE, uid=UID, qpu_seconds=2.0))
     with shared.client() as client:
-        step = Session(client, 1002, 0, say=lambda _: None, door=lambda: knock(shared.config.socket))
+        step = Session(client, 1002, 0, say=lambda _: None, lanes=True)
         with closing(step):
-            until(lambda: step.execute(BELL, 10, False) and step._lane is not None and step._lane._lane)
+            until(lambda: step.execute(BELL, 10, False) and step.has_lane)
             with pytest.raises(QslurmError, match="has used its 2 QPU-seconds"):
                 step.execute(slow_circuit(24), 1, False)
     reader = shared.reader()
