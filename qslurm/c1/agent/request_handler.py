@@ -44,6 +44,7 @@ from qslurm.c1.connection.agent_messages import (
     GetUsage,
     Hello,
     LetGo,
+    Moved,
     Piece,
     Question,
     Submit,
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
 
 AT_HAND_S = 60.0
 """Seconds to cache C2's backends (or their absence) for submissions."""
+
+MOST_STATES = 1000
+"""Maximum job states in an answer about changes; the others are queried."""
 
 LISTED = 1000
 """Maximum submissions in a list, the newest."""
@@ -118,13 +122,27 @@ class RequestHandler:
             case WhoReleases() | LetGo() | GetEndings() | EndBound():
                 return self._dependants.answer(user, question, self._center)
             case GetMoved(since=since):
-                return self._news.since(since, user.name)
+                return self._changes(user, since)
             case GetStarts(key=key):
                 return self._starts(user, key)
             case GetResults(jobs=jobs):
                 return self._results(user, jobs)
             case _:
                 return self._about(question, self._owners.owned(user, question.job_id))
+
+    def _changes(self, user: User, since: int) -> Moved:
+        """The user's jobs that changed, with the states of those that are followed."""
+        moved = self._news.since(since, user.name)
+        for job_id in moved.jobs:
+            entry = self._outbox.of_job(job_id, user.name)
+            if entry is None or entry.job_id != job_id or self._missing.is_gone(entry):
+                continue
+            tasks = self._follower.tasks(job_id, entry.key)
+            if len(moved.states) + len(tasks) > MOST_STATES:
+                break
+            self._owners.remember(entry, tasks)
+            moved.states += tasks
+        return moved
 
     def _backends_at_hand(self) -> list[dict[str, Any]]:
         read_at, known = self._backends

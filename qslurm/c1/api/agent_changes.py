@@ -1,48 +1,53 @@
-"""Hears from the center's agent which jobs have changed, so that their futures need not wait for their turn."""
+"""Waits for the center's agent to report changed jobs, so that their futures need not poll."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError, UnreachableError
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
+    from qslurm.slurm.job_info import JobInfo
 
-PATIENCE_S = 5.0
-"""One question waits so long for news; a thread that is not needed any more ends within it."""
+    Changes = Mapping[int, Sequence[JobInfo]]
+    """Changed jobs by id, each with its new state (or its tasks'), as far as the agent sent it."""
+
+REQUEST_S = 5.0
+"""Seconds that one request waits for changes. A thread that is no longer needed ends within this time."""
 
 RETRY_S = 5.0
-"""Until an agent that did not answer is asked again."""
+"""Seconds until an agent that did not answer is queried again."""
 
 
 class ChangeListener:
-    """Calls `wake` with the ids of jobs that have changed, None when it may be any of them.
+    """Calls `wake` with the jobs that have changed, or with None if any may have.
 
-    Its thread lives as long as it is `wanted`, and ends at once where nobody tells of changes. An agent that did not
-    answer is asked again after `retry_s`.
+    Its thread runs as long as it is `wanted`, and ends at once if this connection reports no changes. An agent that
+    did not answer is queried again after `retry_s`.
     """
 
     def __init__(
         self,
         connect: Callable[[], CenterConnection],
-        wake: Callable[[Collection[int] | None], None],
+        wake: Callable[[Changes | None], None],
         wanted: Callable[[], bool],
         retry_s: float = RETRY_S,
     ) -> None:
         self._connect, self._wake, self._wanted, self._retry_s = connect, wake, wanted, retry_s
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_vain = False
+        self._is_unsupported = False
 
     def listen(self) -> None:
-        """Have a thread that listens, if there is anybody to listen to."""
+        """Start the thread if it is not running and changes are reported."""
         with self._lock:
-            if self._thread is None and not self._is_vain:
-                # A daemon: a question that waits for its answer must not keep a program from ending.
-                self._thread = threading.Thread(target=self._run, name="qslurm-news", daemon=True)
+            if self._thread is None and not self._is_unsupported:
+                # A daemon: a pending request must not keep a program from ending.
+                self._thread = threading.Thread(target=self._run, name="qslurm-changes", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
@@ -50,9 +55,9 @@ class ChangeListener:
         number = 0
         try:
             while self._is_needed():
-                number = self._hear(center, number)
-        except QslurmError:  # an agent that does not know the question; jobs are looked at in their turn
-            self._is_vain = True
+                number = self._request(center, number)
+        except QslurmError:  # an older agent, without this request: jobs are polled
+            self._is_unsupported = True
         finally:
             center.close()
             with self._lock:
@@ -60,23 +65,28 @@ class ChangeListener:
                     self._thread = None
 
     def _is_needed(self) -> bool:
-        """Who is not needed any more gives up its place in the same moment: the next job gets another thread."""
+        """Whether to go on; if not, the thread is given up in the same moment, so that the next job starts another."""
         with self._lock:
-            if self._wanted() and not self._is_vain:
+            if self._wanted() and not self._is_unsupported:
                 return True
             self._thread = None
             return False
 
-    def _hear(self, center: CenterConnection, number: int) -> int:
-        """Ask once; the number of the answer."""
+    def _request(self, center: CenterConnection, number: int) -> int:
+        """Wait for changes after the answer with this number; the number of the new answer."""
         try:
-            moved = center.changes_since(number, PATIENCE_S)
+            answer = center.changes_since(number, REQUEST_S)
         except UnreachableError:
             threading.Event().wait(self._retry_s)
             return 0
-        if moved is None:
-            self._is_vain = True
+        if answer is None:
+            self._is_unsupported = True
             return 0
-        if moved.missed or moved.jobs:
-            self._wake(None if moved.missed else set(moved.jobs))
-        return moved.number
+        if answer.missed:
+            self._wake(None)
+        elif answer.jobs:
+            states: defaultdict[int, list[JobInfo]] = defaultdict(list)
+            for job in answer.states:
+                states[job.array_or_job_id].append(job)
+            self._wake({job_id: states[job_id] for job_id in answer.jobs})
+        return answer.number

@@ -1,4 +1,4 @@
-"""A center's C2 for Python programs: submit jobs, get futures, fetch what they gave."""
+"""A center's C2 for Python programs: submit jobs, get futures, fetch results."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from qslurm.c1.api.agent_changes import ChangeListener
 from qslurm.c1.api.connection_pool import ConnectionPool
-from qslurm.c1.api.futures import ArrayFutures, settled, tasks_settled
+from qslurm.c1.api.futures import ArrayFutures, settle_job, settle_tasks
 from qslurm.c1.api.job import Job
 from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.mapping import AT_ONCE, PendingJob, Results, cancel_all, send_all
 from qslurm.c1.api.option_checks import (
     check_buffersize,
     check_seconds,
-    check_then,
+    check_then_if,
     job_of,
     refuse_unknown,
     session_of,
@@ -33,6 +33,7 @@ from qslurm.c1.submission.backend_limits import BackendLimits
 from qslurm.errors import InvalidInputError, NotReadyError
 
 if TYPE_CHECKING:
+    from qslurm.c1.api.job_keywords import JobKeywords, SessionKeywords
     from qslurm.c1.api.session import Session
     from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.c1.followups.followup_submission import FollowUpCondition
@@ -41,24 +42,24 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str]
 
-_all: weakref.WeakSet[Center] = weakref.WeakSet()
-"""Those that are there, for a process that is forked off."""
+_open_centers: weakref.WeakSet[Center] = weakref.WeakSet()
+"""All Centers of this process, to be reopened in a forked one."""
 
 
 def _after_fork() -> None:
-    for center in list(_all):
-        center._begin_anew()
+    for center in list(_open_centers):
+        center._reopen()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
 class Center:
-    """The way from this center to C2, or to one of several platforms, configured as for the command `qslurm`.
+    """Access to C2, or to one of several platforms, configured as for the command `qslurm`.
 
-    Settings given here win over the environment and the configuration files; they have the names that they have there.
-    All methods may be called from several threads. As a context manager it waits at the end for the jobs submitted
-    through it, as an executor of concurrent.futures does.
+    Settings given here override the environment and the configuration files, and have the same names. All methods are
+    thread-safe. As a context manager, like an executor of concurrent.futures, it waits at the end of the block for the
+    jobs submitted in it.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Center:
         self._jobs: list[Job] = []
         self._arrays: list[ArrayFutures] = []
         self._maps: weakref.WeakSet[Results[Source]] = weakref.WeakSet()
-        _all.add(self)
+        _open_centers.add(self)
 
     def __enter__(self) -> Center:
         return self
@@ -108,8 +109,8 @@ class Center:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Jobs go on; a future that is still open ends with a NotReadyError that says so."""
-        with self._lock:  # a job is added before that, and given up below, or refused
+        """Close the connections. The jobs continue; open futures get a NotReadyError."""
+        with self._lock:  # a job is either added before this, and given up below, or refused
             self._connections.close()
         self._watcher.close()
         self._for_watching.close()
@@ -126,14 +127,14 @@ class Center:
                 NotReadyError("The Center was closed before this job had ended; it continues.")
             )
 
-    def _ask_limits(self) -> list[dict[str, Any]]:
+    def _read_limits(self) -> list[dict[str, Any]]:
         with self._connections.one() as center:
             return center.job_manager.limits() if center.has_job_manager else []
 
     def _connect(self) -> None:
         self._connections, self._for_watching = ConnectionPool(self._connection), self._connection()
-        self._limits = BackendLimits(self._ask_limits)
-        self._watcher = JobWatcher(self._settle)
+        self._limits = BackendLimits(self._read_limits)
+        self._watcher = JobWatcher(self._settle, delay=self._for_watching.delay)
         self._listener = ChangeListener(
             self._connection, self._watcher.wake, lambda: self._watcher.is_waiting
         )
@@ -142,16 +143,13 @@ class Center:
         self._watcher.add(job)
         self._listener.listen()
 
-    def _begin_anew(self) -> None:
-        """In a process that was forked off: the connections are its parent's, and no thread looks after jobs.
-
-        Two who ask on one connection would get each other's answers.
-        """
+    def _reopen(self) -> None:
+        """Open new connections and threads in a forked process, which must not use its parent's."""
         self._lock = threading.Lock()
         if not self._connections.is_closed:
             self._connect()
-            awaited: list[Job | ArrayFutures] = [*self._jobs, *self._arrays]
-            for job in awaited:
+            unfinished: list[Job | ArrayFutures] = [*self._jobs, *self._arrays]
+            for job in unfinished:
                 if not job.done():
                     self._watch(job)
 
@@ -161,26 +159,50 @@ class Center:
         *,
         then: str | Path | None = None,
         then_if: FollowUpCondition = "ok",
-        **options: Any,
+        **options: Unpack[JobKeywords],
     ) -> Job:
-        """Submit a job: a file's name, or the text itself of a circuit, a hybrid Python file or a batch script.
+        """Submit a job, and return its future.
 
-        The options are those of `qslurm submit`, with _ for -; `time` is written as for sbatch ("10:00"). A string with
-        a line break, or that begins as a circuit does ("version 3.0; …"), is a text. With `backend="any"` it is the
-        first free one of this platform that has enough qubits: the circuit's, or `qubits` for other jobs. `then` is a
-        script for sbatch here, held until the job has ended; its id is `job.follow_up`. `set` gives names their values,
-        such as {"phi": 0.5}, and `sweep` several, such as {"theta": "0:3.14:0.1"} or {"theta": [0.1, 0.2]}; the result
-        of a sweep, or of an array, has `tasks`.
+        `source` is a file, or the text of a circuit, a hybrid Python file or a batch script: a string with a line
+        break, or one that begins as a circuit does ("version 3.0; …"), is a text.
 
-        Raises what the command would report: InvalidInputError (CircuitError with line and column), RefusedError,
-        TokenError, UnreachableError; after an UncertainError the job may be on C2. TypeError for an unknown option.
+        `then` is a script for sbatch on this cluster, held until the job has ended as `then_if` says ("ok", "any" or
+        "failed"); its job id is `job.follow_up`. The options are those of `qslurm submit`, with _ for -; None counts
+        as not given:
+
+        backend: Quantum backend, for example qx; any: the first free one that fits.
+        qubits: Qubits needed, for --backend any.
+        partition: C2's partition.
+        job_name, name: The job's name.
+        shots: Number of shots of a circuit.
+        seed: Seed of an emulator, for reproducible results.
+        raw_data: Keep each shot's bits, not only their counts.
+        time, time_limit: Time limit, as for sbatch. For example "10:00".
+        qpu_seconds: End the job when its circuits have used this much backend time.
+        set, variables: Value of {{ NAME }} in a circuit, of qi.parameters, or of a template variable; may be repeated.
+            For example {"phi": 0.5}.
+        sweep: Submit a task for each value of {{ NAME }}: FROM:TO:STEP, FROM:TO/COUNT or a list; several make a grid.
+            For example {"theta": "0:3.14:0.1"} or {"theta": [0.1, 0.2]}. The result has `tasks`.
+        array: Submit an array with these indexes, for example 0-9 or 0-99%4. The result has `tasks`.
+        dependency: Start after other jobs on C2, as for sbatch, for example afterok:12.
+        begin: Start no earlier than this time, for example 16:00, now+1hour or 2026-11-22T16:00.
+        hold: Hold the job until `qslurm release`.
+        account: The account on C2.
+        qos: The quality of service on C2.
+        reservation: The reservation on C2.
+        comment: Comment, shown with the job.
+        export: Variables to export to the job: comma-separated NAME or NAME=VALUE.
+        template: Render this payload template instead of the file kind's own.
+
+        Raises the command's errors: InvalidInputError (CircuitError with line and column), RefusedError, TokenError,
+        UnreachableError; after an UncertainError the job may be on C2. TypeError for an unknown option.
         """
         from qslurm.c1.followups.followup_submission import followed
         from qslurm.c1.submission.sending import Batch
 
         self._connections.refuse_if_closed()
-        check_then(then_if)
-        jobs = self._placed([job_of(source, options, "submit")])
+        check_then_if(then_if)
+        jobs = self._with_backend([job_of(source, options, "submit")])
         batch = Batch(self._config, jobs, os.environ, limits=self._limits)
         payload, script = batch.packages[0].payload, Path(then) if then else None
         with self._connections.one() as center, followed(center, payload, script, then_if) as follow_up:
@@ -189,8 +211,8 @@ class Center:
         job.follow_up = follow_up
         return job
 
-    def _placed(self, jobs: list[JobSpec]) -> list[JobSpec]:
-        """The jobs, those for any backend for the one that fits all of these."""
+    def _with_backend(self, jobs: list[JobSpec]) -> list[JobSpec]:
+        """The jobs; those with backend "any" with one that fits all of them."""
         from qslurm.c1.queries.lists import backends
         from qslurm.c1.submission.backend_candidates import chosen, offers_of
         from qslurm.c1.submission.backend_selection import Need, Offer
@@ -209,25 +231,38 @@ class Center:
         timeout: float | None = None,
         buffersize: int = 2 * AT_ONCE,
         return_exceptions: bool = False,
-        **options: Any,
+        then: str | Path | None = None,
+        then_if: FollowUpCondition = "ok",
+        **options: Unpack[JobKeywords],
     ) -> Results[Source]:
-        """Submit a job for each source at once, and give their results in this order.
+        """Submit a job for each source at once, and yield their results in the order of the sources.
 
-        `options` are those of `submit`. Twenty or more circuits or hybrid files that have the same options are sent as
-        the tasks of arrays. As with `Executor.map`, the first job that did not complete raises, and there is a
-        TimeoutError after `timeout` seconds from now; with `return_exceptions`, as with `asyncio.gather`, an error is
-        given in the place of its result, and the others follow. Ending the iteration early cancels what is left, and
-        so does an error that ends the block of this center. No more than `buffersize` sources are read ahead of the
-        results that were taken, so there may be any number of them.
+        The options are those of `submit`. Twenty or more circuits or hybrid files with the same options are submitted
+        as arrays. As with `Executor.map`, the first job that did not complete raises its error, and a TimeoutError is
+        raised `timeout` seconds from now. With `return_exceptions`, as with `asyncio.gather`, an error takes the place
+        of its result. Ending the iteration early cancels the remaining jobs, and so does an error that ends the block
+        of this Center. At most `buffersize` sources are read ahead of the results, so `sources` may be endless.
         """
         self._connections.refuse_if_closed()
         if isinstance(sources, str | bytes | os.PathLike):
             raise InvalidInputError("map takes a list of jobs; use submit for a single one.")
         check_buffersize(buffersize)
-        refuse_unknown(options.keys() - {"then", "then_if"}, "map")
+        check_then_if(then_if)
+        refuse_unknown(options, "map")
+
+        def send(part: list[Source]) -> list[PendingJob]:
+            self._connections.refuse_if_closed()
+            if then:  # each job has its own follow-up
+                return self._send_followed(part, then, then_if, options)
+            from qslurm.c1.submission.sending import Batch
+
+            jobs = self._with_backend([job_of(source, options, "map") for source in part])
+            batch = Batch(self._config, jobs, os.environ, limits=self._limits)
+            return send_all(self._connection, batch, self._futures)
+
         results = Results(
             sources,
-            lambda part: self._send(part, options),
+            send,
             self._cancel_all,
             end=None if timeout is None else time.monotonic() + timeout,
             buffersize=buffersize,
@@ -236,24 +271,21 @@ class Center:
         self._maps.add(results)
         return results
 
-    def _send(self, sources: list[Source], options: Mapping[str, Any]) -> list[PendingJob]:
-        self._connections.refuse_if_closed()
-        from qslurm.c1.submission.sending import Batch
-
-        if options.get("then"):  # each has a follow-up of its own
-            sent: list[Job] = []
-            try:
-                for source in sources:
-                    sent.append(self.submit(source, **options))
-            except BaseException:
-                self._cancel_all([job.id for job in sent])
-                raise
-            return [(job.id, job) for job in sent]
-        check_then(options.get("then_if", "ok"))
-        rest = {name: value for name, value in options.items() if name not in ("then", "then_if")}
-        jobs = self._placed([job_of(source, rest, "map") for source in sources])
-        batch = Batch(self._config, jobs, os.environ, limits=self._limits)
-        return send_all(self._connection, batch, self._futures)
+    def _send_followed(
+        self,
+        sources: list[Source],
+        then: str | Path,
+        then_if: FollowUpCondition,
+        options: JobKeywords,
+    ) -> list[PendingJob]:
+        sent: list[Job] = []
+        try:
+            for source in sources:
+                sent.append(self.submit(source, then=then, then_if=then_if, **options))
+        except BaseException:
+            self._cancel_all([job.id for job in sent])
+            raise
+        return [(job.id, job) for job in sent]
 
     def _cancel_all(self, jobs: Sequence[int]) -> None:
         cancel_all(self._connection, jobs)
@@ -263,7 +295,7 @@ class Center:
             return [self.job(job_id)]
         array = ArrayFutures(job_id, tasks)
         with self._lock:
-            self._connections.refuse_if_closed()  # nobody would look after it
+            self._connections.refuse_if_closed()  # it would not be watched
             self._arrays = [*(known for known in self._arrays if not known.done()), array]
         self._watch(array)
         return array.futures
@@ -274,15 +306,17 @@ class Center:
         idle_limit_s: float = 60.0,
         wait_limit_s: float | None = None,
         say: Callable[[str], None] | None = None,
-        **options: Any,
+        **options: Unpack[SessionKeywords],
     ) -> Session:
-        """Have C2 hold a backend for a loop that runs here, and give its `qi`: `with center.session(…) as qi:`.
+        """Hold a backend on C2 for a loop in this process, and return its `qi`: `with center.session(…) as qi:`.
 
-        Returns when C2 holds it. `say` is told why that takes its time, and when the link breaks (default: a line on
-        stderr). The session ends with the block, also when SIGTERM ends the program (scancel, a time limit); at its own
-        time limit; or when nothing was asked of it for `idle_limit_s`, which is what a program leaves behind that was
-        killed at once. TimedOutError if it has not begun after `wait_limit_s`. The other options are those of
-        `qslurm session`, with _ for -; errors are those of `submit`.
+        Returns when the session has started. `say` gets a sentence about why it waits, and about a lost connection
+        (default: a line on stderr). The session ends with the block, also if SIGTERM ends the program (scancel, a time
+        limit); at its time limit; or after `idle_limit_s` without a request, for example if the program was killed.
+        TimedOutError if it has not started after `wait_limit_s`.
+
+        The other options are those of `qslurm session`, and mean what they mean for `submit`: `backend`, `qubits`,
+        `partition`, `job_name`, `seed`, `time`, `qpu_seconds`, `account`, `qos`, `reservation`. So do the errors.
         """
         from qslurm.c1.api.session import Session
         from qslurm.c1.sessions.opening import SessionOptions, open_session
@@ -290,26 +324,30 @@ class Center:
 
         self._connections.refuse_if_closed()
         check_seconds({"idle_limit_s": idle_limit_s, "wait_limit_s": wait_limit_s})
-        (job,) = self._placed([session_of(options)])
-        wish = SessionOptions(job, float(idle_limit_s), wait_limit_s)
+        (job,) = self._with_backend([session_of(options)])
         connection = self._connection()
         try:
-            with TerminationSignals():  # who waits and is told to end leaves no job on C2
-                opened = open_session(connection, wish, os.environ, say or _say)
+            with TerminationSignals():  # a program that is terminated while it waits leaves no job on C2
+                opened = open_session(
+                    connection,
+                    SessionOptions(job, float(idle_limit_s), wait_limit_s),
+                    os.environ,
+                    say or _say,
+                )
         except BaseException:
             connection.close()
             raise
         return Session(opened.client, opened.job_id, then=connection.close)
 
     def job(self, job_id: int | str) -> Job:
-        """The future of a job that has been submitted before, by its id or its key (which a follow-up has).
+        """The future of an earlier job, by its id or its submission key (which a follow-up has).
 
-        InvalidInputError for what is no job id; UnknownJobError for a key that C2 does not know.
+        InvalidInputError for an invalid job id; UnknownJobError for an unknown key.
         """
         self._connections.refuse_if_closed()
         job = Job(self, self._id_of(job_id), self._config.prefix)
         with self._lock:
-            self._connections.refuse_if_closed()  # nobody would look after it
+            self._connections.refuse_if_closed()  # it would not be watched
             self._jobs = [known for known in self._jobs if not known.done()]
             self._jobs.append(job)
         self._watch(job)
@@ -333,7 +371,7 @@ class Center:
             return with_key(center, ref.key)
 
     def jobs(self) -> list[JobInfo]:
-        """The center's jobs that C2's slurmctld knows, waiting, running or ended a moment ago."""
+        """The center's jobs in C2's slurmctld: pending, running, or ended recently."""
         with self._connections.one() as center:
             return [job for job in center.slurm.jobs() if job.user == center.slurm.user]
 
@@ -343,14 +381,14 @@ class Center:
             return center.job_manager.backends()
 
     def look(self, job_id: int) -> JobInfo:
-        """A job as C2 sees it now; UnknownJobError if it is none of this center's."""
+        """A job's current state on C2; UnknownJobError if this center has no such job."""
         from qslurm.c1.queries import job_state
 
         with self._connections.one() as center:
             return job_state.look(center, job_id)
 
     def tasks(self, job_id: int) -> list[JobInfo]:
-        """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
+        """The current state of each task of an array or a sweep; pending tasks may share a record."""
         from qslurm.c1.queries import tasks
         from qslurm.c1.queries.job_ids import JobRef
 
@@ -358,12 +396,12 @@ class Center:
             return list(tasks.look(center, JobRef(job_id)).jobs)
 
     def cancel(self, job_id: int) -> bool:
-        """Have C2 cancel a job; False if it was over already."""
+        """Cancel a job; False if it had already ended."""
         with self._connections.one() as center:
             return not center.slurm.cancel(job_id)
 
     def logs(self, job_id: int) -> str:
-        """What a job has written so far."""
+        """The output of a job so far."""
         from qslurm.c1.connection.job_manager import log_pieces
 
         with self._connections.one() as center:
@@ -374,14 +412,14 @@ class Center:
 
         return open_connection(self._config)
 
-    def _settle(self, job: Job | ArrayFutures) -> Result | None:
-        """Look at a job for its future; called by the watcher's thread only, which has a connection of its own."""
+    def _settle(self, job: Job | ArrayFutures, reported: Sequence[JobInfo]) -> Result | None:
+        """Check a job; called only by the watcher's thread, which has its own connection."""
         if isinstance(job, ArrayFutures):
-            return tasks_settled(self._for_watching, job)
-        return settled(self._for_watching, job.id)
+            return settle_tasks(self._for_watching, job, reported)
+        return settle_job(self._for_watching, job.id, reported)
 
 
 def _say(reason: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):  # a terminal that is gone, a full disk
+        with suppress(OSError):  # a closed terminal, a full disk
             print(f"qslurm: {reason}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a program hands to `Center`, looked at before anything is made of it: an option of the wrong kind is named."""
+"""Checks the arguments of `Center`, so that an error names the option."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qslurm.c1.followups.followup_submission import CONDITIONS
 from qslurm.errors import InvalidInputError
 from qslurm.payload.option import Declared, Place
 from qslurm.payload.spec import JobSpec, job_options
 
-CONDITIONS = ("ok", "any", "failed")
-
 
 def job_of(source: object, options: Mapping[str, object], caller: str) -> JobSpec:
-    """The job that is asked for by these options, with its file read; TypeError for one that `caller` does not have."""
+    """The job with these options, with its file read; TypeError for an option that `caller` does not have."""
     from qslurm.c1.submission.job_reader import read
 
     source_text, file = text_or_file(source)
@@ -24,7 +23,7 @@ def job_of(source: object, options: Mapping[str, object], caller: str) -> JobSpe
 
 
 def session_of(options: Mapping[str, object]) -> JobSpec:
-    """The job that holds a session; TypeError for an option that sessions don't have."""
+    """The job that holds a session; TypeError for an option that sessions do not have."""
     from qslurm.c1.submission.job_reader import refuse_empty
 
     job = JobSpec(source="", kind="session", **_fields(options, "python session", "session"))
@@ -33,14 +32,14 @@ def session_of(options: Mapping[str, object]) -> JobSpec:
 
 
 def refuse_unknown(names: Iterable[str], caller: str, place: Place = "python") -> None:
-    """TypeError for names that are no options."""
+    """TypeError for a name that is not an option."""
     known = {keyword for one in job_options(place).values() for keyword in one.keywords}
     if unknown := set(names) - known:
         raise TypeError(f"{caller}() got an unexpected keyword argument {min(unknown)!r}")
 
 
 def _fields(options: Mapping[str, object], place: Place, caller: str) -> dict[str, Any]:
-    """The options that were given, by their fields; None is one that was not."""
+    """The values by field; None counts as not given."""
     refuse_unknown(options, caller, place)
     found: dict[str, Any] = {}
     for one in job_options(place).values():
@@ -55,7 +54,7 @@ def _fields(options: Mapping[str, object], place: Place, caller: str) -> dict[st
 
 
 def _value(one: Declared, keyword: str, value: Any) -> Any:
-    if wanted := _instead_of(one, value):
+    if wanted := _unless_valid(one, value):
         raise _wrong(keyword, value, wanted)
     if one.type == "texts":
         return tuple(f"{name}={swept(values)}" for name, values in value.items())
@@ -64,8 +63,8 @@ def _value(one: Declared, keyword: str, value: Any) -> Any:
     return value
 
 
-def _instead_of(one: Declared, value: object) -> str:
-    """What an option must be, in words, if it is something else."""
+def _unless_valid(one: Declared, value: object) -> str:
+    """What the option's value must be; "" if it is."""
     match one.type:
         case "text":
             return "" if isinstance(value, str) else "a string, as for the command line"
@@ -94,26 +93,26 @@ def _wrong(name: str, value: object, wanted: str) -> InvalidInputError:
 
 
 def check_seconds(limits: Mapping[str, object]) -> None:
-    """InvalidInputError for a limit that is no number of seconds; None is none."""
+    """InvalidInputError for a limit that is not a positive number of seconds; None means no limit."""
     for name, value in limits.items():
         if value is not None and (wanted := _unless_seconds(value)):
             raise _wrong(name, value, wanted)
 
 
 def check_buffersize(value: object) -> None:
-    """InvalidInputError for what is no number of sources."""
+    """InvalidInputError unless it is a positive integer."""
     if wanted := _unless_whole(value, 1):
         raise _wrong("buffersize", value, wanted)
 
 
-def check_then(then_if: object) -> None:
-    """InvalidInputError for what is no condition of a follow-up."""
+def check_then_if(then_if: object) -> None:
+    """InvalidInputError unless it is a condition of a follow-up."""
     if then_if is not None and then_if not in CONDITIONS:
         raise _wrong("then_if", then_if, f"one of {', '.join(CONDITIONS)}")
 
 
 def text_or_file(source: object) -> tuple[str | None, Path | None]:
-    """A job's text, or its file: a string with a line break, or that begins as a circuit does, is a text."""
+    """A job's text or file: a string with a line break, or one that begins as a circuit does, is a text."""
     from qslurm.c1.submission.job_files import is_circuit
 
     if isinstance(source, str) and ("\n" in source or is_circuit(source)):
@@ -130,7 +129,7 @@ def text_or_file(source: object) -> tuple[str | None, Path | None]:
 
 
 def swept(values: object) -> str:
-    """The values of a sweep as the command takes them."""
+    """The values of a sweep, as for the command."""
     if isinstance(values, str):
         return values
     if not isinstance(values, Iterable):

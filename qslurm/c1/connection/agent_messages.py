@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.failures import Failed
 
 LARGEST_QUESTION = 8 * 1024 * 1024
@@ -283,11 +284,15 @@ class Releasing(msgspec.Struct):
 
 
 class Moved(msgspec.Struct):
-    """The jobs that have changed, arrays as a whole; with `missed` it may be any. `number` is this answer's."""
+    """The jobs that have changed, arrays as a whole; with `missed` it may be any. `number` is this answer's.
+
+    `states` has the new states of these jobs, and of their tasks, as far as the agent follows them.
+    """
 
     number: int
     jobs: list[int] = []
     missed: bool = False
+    states: list[JobInfo] = []
 
 
 class Ending(msgspec.Struct):

@@ -66,14 +66,18 @@ class Tasks:
 
 
 def look(
-    center: CenterConnection, ref: JobRef, *, forgotten: bool = True, told: Sequence[JobInfo] | None = None
+    center: CenterConnection,
+    ref: JobRef,
+    *,
+    forgotten: bool = True,
+    reported: Sequence[JobInfo] | None = None,
 ) -> Tasks:
     """The current state of a job or of an array's tasks; UnknownJobError for an unknown task.
 
     slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
-    `told` is what Slurm says of them, if somebody has just said so.
+    `reported` is what Slurm says of them, if somebody has just said so.
     """
-    known = center.slurm.tasks(ref.job_id) if told is None else list(told)
+    known = center.slurm.tasks(ref.job_id) if reported is None else list(reported)
     if ref.task is None:
         is_array = any(job.array_job_id is not None for job in known)
         if not is_array:
@@ -142,18 +146,18 @@ def wait(
     from qslurm.c1.connection.polling import wait_until_final
 
     open_one: JobInfo | None = None
-    told: list[JobInfo] | None = None
+    reported: list[JobInfo] | None = None
 
     def ask() -> Tasks:
         nonlocal open_one
         open_one = None
-        seen = _look_lightly(center, ref, told)
+        seen = look_lightly(center, ref, reported)
         open_one = next((job for job in seen.jobs if not job.is_final), None)
         return seen
 
     def pause(seconds: float) -> None:
-        nonlocal told
-        told = center.wait_for_change(seconds, open_one)
+        nonlocal reported
+        reported = center.wait_for_change(seconds, open_one)
 
     try:
         return wait_until_final(
@@ -168,10 +172,10 @@ def wait(
         raise TimedOutError(error.message, hint=f"`qslurm wait {ref}` waits again.") from error
 
 
-def _look_lightly(center: CenterConnection, ref: JobRef, told: Sequence[JobInfo] | None) -> Tasks:
+def look_lightly(center: CenterConnection, ref: JobRef, reported: Sequence[JobInfo] | None) -> Tasks:
     """As `look`, but query the accounting only after the end: it is slow with many jobs."""
-    tasks = look(center, ref, forgotten=ref.task is not None, told=told)
-    return look(center, ref, told=told) if tasks.is_final and tasks.is_array else tasks
+    tasks = look(center, ref, forgotten=ref.task is not None, reported=reported)
+    return look(center, ref, reported=reported) if tasks.is_final and tasks.is_array else tasks
 
 
 _WORST: tuple[tuple[str, type[QslurmError], str], ...] = (

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from qslurm.c1.agent.change_log import ChangeLog
 from qslurm.c1.agent.endings import Dependants
 from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
@@ -26,6 +27,7 @@ from qslurm.c1.connection.agent_messages import (
     GetJobs,
     GetLoads,
     GetLog,
+    GetMoved,
     GetQueue,
     GetResults,
     GetSessions,
@@ -117,10 +119,11 @@ def office(tmp_path):
         config = Config(agent=AgentSettings(**settings))
         dependants = Dependants(config, outbox, bonds, follower)
         lost = Reconciler(outbox, sender.look)
+        news = ChangeLog(outbox.owners, lambda *_: None)
         desk = RequestHandler(
-            config.agent, outbox, lambda: c2, sender, follower, lost=lost, dependants=dependants
+            config.agent, outbox, lambda: c2, sender, follower, lost=lost, dependants=dependants, news=news
         )
-        desk.lost, desk.follower = lost, follower
+        desk.lost, desk.follower, desk.changes = lost, follower, news
         return desk, outbox, c2
 
     opened = []
@@ -540,3 +543,19 @@ def test_the_accounting_of_an_array_is_its_users_and_asked_for_by_its_id(office)
     c2.accounted_tasks = lambda job_id: [task] if job_id == 12 else []
     assert desk.answer(ANN, GetAccounted(0, 12)) == [task]
     assert desk.answer(BOB, GetAccounted(0, 12)) == []
+
+
+def test_changes_come_with_the_states_of_the_users_jobs(office):
+    desk, outbox, _ = office()
+    for number, user in enumerate(("ann", "bob"), 1):
+        outbox.take(f"{user}s-key", user, {"job": {}})
+        outbox.accepted(number, 11 + number, {})
+    before = desk.answer(ANN, GetMoved(0)).number
+    jobs = [
+        job_info(job_id=11 + number, name="", state="RUNNING", comment=f"qslurm key={user}s-key")
+        for number, user in enumerate(("ann", "bob"), 1)
+    ]
+    desk.follower.saw(jobs)
+    desk.changes.changed(jobs)
+    moved = desk.answer(ANN, GetMoved(before))
+    assert (moved.jobs, moved.states) == ([12], jobs[:1])

@@ -1,4 +1,4 @@
-"""How futures hear at once that their jobs have changed."""
+"""Futures are settled as soon as the agent reports that their jobs have changed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qslurm.c1.api.job_watcher import JobWatcher
 from qslurm.c1.api.result import Result
 from qslurm.c1.connection.agent_messages import Moved
 from qslurm.errors import InvalidInputError, UnreachableError
+from tests.unit.jobs import job_info
 
 PATIENCE_S = 60
 
@@ -41,7 +42,7 @@ def agent():
 
 def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent):
     known = {}
-    watcher = JobWatcher(lambda job: known.get(job.id), delay=lambda _: 3600.0)
+    watcher = JobWatcher(lambda job, _: known.get(job.id), delay=lambda _: 3600.0, first_delay_s=3600.0)
     listener = ChangeListener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
     first, second = Job(None, 1), Job(None, 2)
     for job in (first, second):
@@ -61,6 +62,29 @@ def test_a_future_is_settled_when_the_agent_says_that_its_job_has_changed(agent)
     agent.says.put(Moved(8))  # if it has asked once more before the last job had ended
     assert agent.closed.wait(PATIENCE_S)
     watcher.close()
+
+
+def test_the_state_that_comes_with_a_change_is_taken_without_another_query(agent):
+    settled = SimpleQueue()
+
+    def settle(job, reported):
+        settled.put((job.id, [one.state for one in reported]))
+        return Result(job.id, "circuit") if reported and reported[0].is_final else None
+
+    watcher = JobWatcher(settle, delay=lambda _: 3600.0, first_delay_s=3600.0)
+    listener = ChangeListener(lambda: agent, watcher.wake, lambda: watcher.is_waiting)
+    job, other = Job(None, 1), Job(None, 2)
+    watcher.add(job)
+    watcher.add(other)
+    listener.listen()
+    agent.says.put(Moved(5, [1, 2], states=[job_info(job_id=1, state="RUNNING")]))
+    assert sorted(settled.get(timeout=PATIENCE_S) for _ in range(2)) == [(1, ["RUNNING"]), (2, [])]
+    agent.says.put(Moved(6, [1], states=[job_info(job_id=1, state="COMPLETED")]))
+    assert job.result(PATIENCE_S).job_id == 1
+    assert settled.get(timeout=PATIENCE_S) == (1, ["COMPLETED"])
+    watcher.close()
+    agent.says.put(Moved(6))
+    assert agent.closed.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("said", [None, InvalidInputError("What is `moved`?")])

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
-from qslurm import Center, Job
-from qslurm.errors import ConfigError, InvalidInputError, NotReadyError, UnknownJobError, UnreachableError
+from qslurm import Center
+from qslurm.c1.api.futures import ArrayFutures, settle_job, settle_tasks
+from qslurm.errors import (
+    ConfigError,
+    InvalidInputError,
+    JobFailedError,
+    NotReadyError,
+    UnknownJobError,
+    UnreachableError,
+)
 from qslurm.slurm.job_info import JobInfo
 from tests.unit.jobs import job_info
 
@@ -56,6 +65,9 @@ class C2:
         if job_id != 7:
             raise UnknownJobError(f"C2 has no job {job_id}.")
         return []
+
+    def delay(self, waited_s):
+        return 0.0
 
     def close(self):
         pass
@@ -194,7 +206,7 @@ def test_an_unknown_option_is_a_type_error_as_for_any_function(sent, call, sourc
 
 
 @pytest.mark.parametrize(("last", "settled"), [("RUNNING", None), ("COMPLETED", [{"0": 5}, {"1": 5}])])
-def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, settled):
+def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(last, settled):
     comment = "qslurm key=0123456789 kind=circuit sweep=theta:0,0.5"
     records = [
         job_info(
@@ -202,26 +214,44 @@ def test_a_sweep_has_a_result_for_each_task_once_all_have_ended(sent, last, sett
         )
         for task, state in enumerate(["COMPLETED", last])
     ]
-    counts = {12: {"0": 5}, 13: {"1": 5}}
-    center = Center()
-    c2 = center._for_watching
-    c2.slurm = SimpleNamespace(
-        job=lambda _: records[0], tasks=lambda _: records, accounted_tasks=lambda _: records
-    )
-    c2.job_manager = SimpleNamespace(
-        results=lambda job_id: {
-            "job_id": job_id,
-            "key": f"k#{job_id}",
-            "kind": "circuit",
-            "counts": counts[job_id],
-        }
-    )
-    result = center._settle(Job(center, 12))
+    c2 = center_with(records, {12: {"0": 5}, 13: {"1": 5}})
+    result = settle_job(c2, 12)
     if settled is None:
         assert result is None
     else:
         assert [task.counts for task in result.tasks] == settled
         assert [task.parameters for task in result.tasks] == [{"theta": "0"}, {"theta": "0.5"}]
+
+
+def center_with(records, counts):
+    return SimpleNamespace(
+        prefix="",
+        has_job_manager=True,
+        slurm=SimpleNamespace(tasks=lambda _: records, accounted_tasks=lambda _: records),
+        job_manager=SimpleNamespace(
+            job=lambda job_id: {},
+            results=lambda job_id: {
+                "job_id": job_id,
+                "key": f"k#{job_id}",
+                "kind": "circuit",
+                "counts": counts[job_id],
+            },
+        ),
+    )
+
+
+def test_a_state_that_was_reported_is_not_queried_again():
+    c2 = center_with([], {12: {"0": 5}})
+    c2.slurm = None
+    running = job_info(job_id=12, name="x", state="RUNNING")
+    assert settle_job(c2, 12, [running]) is None
+    assert settle_job(c2, 12, [msgspec.structs.replace(running, state="COMPLETED")]).counts == {"0": 5}
+    with pytest.raises(JobFailedError):
+        settle_job(c2, 12, [msgspec.structs.replace(running, state="FAILED")])
+    array = ArrayFutures(12, 1)
+    task = job_info(job_id=12, name="x", state="COMPLETED", array_job_id=12, array_task_id=0)
+    assert settle_tasks(c2, array, [task]) is not None
+    assert array.futures[0].result().counts == {"0": 5}
 
 
 @pytest.mark.parametrize(
@@ -278,7 +308,7 @@ def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
     monkeypatch.setattr(
         "qslurm.c1.api.job_watcher.JobWatcher.add", lambda self, one: looked_after.append(one)
     )
-    center._begin_anew()
+    center._reopen()
     assert looked_after == [job]
     center.backends()
     assert len(parents) == 2

@@ -24,7 +24,7 @@ class C2:
         self.looks = 0
         self.cancelled = []
 
-    def settle(self, job):
+    def settle(self, job, reported):
         self.looks += 1
         said = self.known.get(job.id)
         if isinstance(said, Exception):
@@ -43,7 +43,9 @@ def c2():
 
 
 def watching(c2, **options):
-    watcher = JobWatcher(c2.settle, delay=lambda _: 0.001, least_pause_s=0.001, **options)
+    watcher = JobWatcher(
+        c2.settle, delay=lambda _: 0.001, first_delay_s=0.001, least_pause_s=0.001, **options
+    )
 
     def watch(job_id):
         job = Job(c2, job_id)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from qslurm import Center
-from qslurm.c1.api.futures import ArrayFutures, tasks_settled
+from qslurm.c1.api.futures import ArrayFutures, settle_tasks
 from qslurm.c1.api.mapping import Results
 from qslurm.errors import InvalidInputError, JobCancelledError, JobFailedError, RefusedError, TokenError
 from qslurm.payload.envelope import unpack
@@ -150,6 +150,9 @@ class C2:
         self.cancelled.append(job_id)
         return []
 
+    def delay(self, waited_s):
+        return 0.0
+
     def close(self):
         pass
 
@@ -239,12 +242,12 @@ def test_each_task_of_an_array_has_its_own_end_as_soon_as_it_has_one():
         prefix="",
     )
     array = ArrayFutures(12, 5)
-    assert tasks_settled(center, array) is None
+    assert settle_tasks(center, array) is None
     assert [future.done() for future in array.futures] == [True, True, False, False, False]
     assert array.futures[0].result().counts == {"0": 50}
     assert isinstance(array.futures[1].exception(), JobFailedError)
     states[2:] = ["COMPLETED", "CANCELLED"]
-    assert tasks_settled(center, array) is not None
+    assert settle_tasks(center, array) is not None
     assert array.futures[2].result().counts == {"0": 52}
     assert all(isinstance(future.exception(), JobCancelledError) for future in array.futures[3:])
     assert asked == {50: 1, 52: 1}
