@@ -193,7 +193,7 @@ def metrics(config: C2Config) -> Iterator[Finding]:
 
 def renewals(config: C2Config) -> Iterator[Finding]:
     """Check that the renewal service refuses an invalid token."""
-    from qslurm.protocol.token_renewal import ask
+    from qslurm.protocol.token_renewal import request_renewal
     from qslurm.tokens.secret import Secret
 
     if not config.tokens.socket:
@@ -201,7 +201,7 @@ def renewals(config: C2Config) -> Iterator[Finding]:
         yield warn("renewals", "tokens are not renewed: centers need a new token before theirs expires", do)
         return
     try:
-        ask(config.tokens.socket, Secret("not.a.token"), only_look=True, patience_s=PATIENCE_S)
+        request_renewal(config.tokens.socket, Secret("not.a.token"), dry_run=True, timeout_s=PATIENCE_S)
     except TokenError:  # as it should say to this
         yield ok("renewals", f"the service answers at {config.tokens.socket}")
     except UnreachableError:

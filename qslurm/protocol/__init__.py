@@ -1,1 +1,1 @@
-"""What C2's services, jobs and centers say to each other, and who may say it."""
+"""The messages between C2's services, jobs and centers, and the keys that authenticate them."""

@@ -1,4 +1,4 @@
-"""The dispatcher's clients: hooks, operators' commands, and what a job step's session is built on."""
+"""A client of the dispatcher, for hooks, operators' commands and job steps."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _SIGNED = (Admit, Attach, Begin, End, Finish, GetEnds, GetMetrics, SetBackend, R
 
 
 class DispatcherClient:
-    """Asks the dispatcher one thing at a time. Use it as a context manager, in one thread.
+    """Sends one request at a time. Use it as a context manager, in one thread.
 
-    `socket` is the path of the dispatcher's socket, `identity` says how to prove who asks (default: MUNGE). `link`
-    connects by a time (monotonic seconds) or raises OSError; the default connects to that path.
+    `socket` is the path of the dispatcher's socket, `identity` makes credentials (default: MUNGE). `link` connects by a
+    deadline (monotonic seconds) or raises OSError; by default it connects to `socket`.
     """
 
     def __init__(
@@ -55,34 +55,34 @@ class DispatcherClient:
         identity: Identity | None = None,
         link: Callable[[float], BlockingConnection] | None = None,
     ) -> None:
-        self._place = socket
+        self._path = socket
         self._connect = link or (lambda until: step_connection(connect_unix_socket_by(socket, until)))
         self._timeout_s = timeout_s
         self._identity = identity or Munge(munge_socket, timeout_s=timeout_s)
         self._link: BlockingConnection | None = None
 
     def ask(self, message: Message, *, timeout_s: float | None = None) -> Message:
-        """Ask, and wait for the answer.
+        """Send a request and wait for the reply.
 
-        No answer in time is UnreachableError, too large a message InvalidInputError; a refusal is the error it
-        names (PermissionDeniedError, InvalidInputError … or plain QslurmError).
+        UnreachableError if there is none in time, InvalidInputError if the request is too large. A refusal is raised as
+        the error it names.
         """
         answer = self.exchange(message, timeout_s=timeout_s)
         if isinstance(answer, Refused):
-            raise error_of(answer.kind, answer.reason)
+            raise error_from(answer.kind, answer.reason)
         return answer
 
     def exchange(
         self, message: Message, *, secret: bytes | None = None, timeout_s: float | None = None
     ) -> Message:
-        """As `ask`, with a session's secret instead of a credential; a refusal is given back as it is."""
+        """As `ask`, but a refusal is returned. A session's `secret` takes the place of a credential."""
         until = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         body = encode(message)
         if len(body) > BODY_LIMIT:
-            # The dispatcher would end the connection, and whoever asks would ask again and again.
+            # The dispatcher would close the connection, and callers would retry.
             raise InvalidInputError(
-                f"{len(body) / 2**20:.1f} MiB are more than can be sent to the dispatcher at once"
-                f" ({BODY_LIMIT // 2**20} MiB)."
+                f"The message to the dispatcher has {len(body) / 2**20:.1f} MiB;"
+                f" the limit is {BODY_LIMIT // 2**20} MiB."
             )
         if secret is None:
             secret = self._credential(message, body)
@@ -92,24 +92,24 @@ class DispatcherClient:
         if isinstance(message, _SIGNED):
             return self._identity.sign(body)
         if isinstance(message, GetStatus) and message.jobs:
-            with suppress(UnreachableError):  # how the backends are, strangers are told as well
+            with suppress(UnreachableError):  # the backends' states need no credential
                 return self._identity.sign(body)
         return b""
 
     def _roundtrip(self, body: bytes, credential: bytes, until: float) -> bytes:
         if self._link is not None and not self._link.is_ours:
-            self._link = None  # our parent's, which goes on with it
+            self._link = None  # the parent process still uses it
         try:
             self._link = self._link or self._connect(until)
             return self._link.request(body, credential, until)
         except (OSError, EOFError) as error:
             self.close()
             raise UnreachableError(
-                f"The dispatcher at {self._place} does not answer.",
+                f"The dispatcher at {self._path} does not answer.",
                 hint="Is it running (qslurm dispatcher status), and may this user reach its socket?",
             ) from error
         except BaseException:
-            self.close()  # the question may still be under way
+            self.close()  # the reply may still arrive
             raise
 
     @property
@@ -122,7 +122,7 @@ class DispatcherClient:
         return [] if self._link is None else self._link.take_descriptors()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -137,10 +137,10 @@ class DispatcherClient:
 
 
 def step_connection(connection: socket.socket) -> BlockingConnection:
-    """A connection to the dispatcher's socket, over which lanes come as well."""
+    """A connection to the dispatcher's socket that also receives lanes."""
     return BlockingConnection(connection, RUNTIME_LIMIT, descriptors=LANE_DESCRIPTORS)
 
 
-def error_of(kind: str, reason: str) -> QslurmError:
-    """The error that a refusal or a failed execution stands for."""
+def error_from(kind: str, reason: str) -> QslurmError:
+    """The error of a refusal or a failed execution."""
     return failures.error_of(failures.Failed(kind, reason))

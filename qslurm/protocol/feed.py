@@ -1,6 +1,6 @@
-"""What the gate and the job manager say to each other over a Unix socket.
+"""Messages between the gate and the job manager, over a Unix socket.
 
-The job manager listens, and says whether anybody follows; the gate connects, and tells how the jobs are.
+The job manager listens and says whether any client follows jobs; the gate connects and sends how the jobs change.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import msgspec
 
 from qslurm.slurm.job_info import JobInfo
 
-LARGEST = 512 * 1024 * 1024
-"""Bytes of a message; a million jobs are some 250 MB."""
+MESSAGE_LIMIT = 512 * 1024 * 1024
+"""The largest message, in bytes. A million jobs are some 250 MB."""
 
 
 class Update(msgspec.Struct, tag="update"):
-    """Jobs that are new or have changed, and the ids of those that slurmctld knows no more.
+    """New and changed jobs, and the ids of jobs that slurmctld has forgotten.
 
-    `reset`: these are all there are. `look`: the newest question that had been asked when this look began.
+    With `reset`, `rows` are all jobs. `look` is the number of the newest request that this read of the queue answers.
     """
 
     rows: list[JobInfo] = []
@@ -25,29 +25,29 @@ class Update(msgspec.Struct, tag="update"):
     look: int = 0
 
 
-class Still(msgspec.Struct, tag="still"):
-    """Nothing has changed, and the gate is there. `look` as for Update."""
+class Unchanged(msgspec.Struct, tag="still"):
+    """No job has changed; the gate is alive. `look` as in Update."""
 
     look: int = 0
 
 
-class Trouble(msgspec.Struct, tag="trouble"):
-    """The gate can't know how the jobs are, and why."""
+class Unavailable(msgspec.Struct, tag="trouble"):
+    """The gate cannot read the queue, because of `reason`."""
 
     reason: str
 
 
-class Wanted(msgspec.Struct, tag="wanted"):
-    """Whether somebody follows: while nobody does, the gate does not look.
+class Subscription(msgspec.Struct, tag="wanted"):
+    """Whether any client follows jobs; otherwise the gate does not read the queue.
 
-    `look` numbers the questions of who wants to know how the jobs are now, and not half a second ago.
+    `look` is the number of the newest request for the queue as it is now. A change of it makes the gate read at once.
     """
 
     wanted: bool
     look: int = 0
 
 
-Said = Update | Still | Trouble
+GateMessage = Update | Unchanged | Unavailable
 
-said: msgspec.msgpack.Decoder[Said] = msgspec.msgpack.Decoder(Said)
-wanted: msgspec.msgpack.Decoder[Wanted] = msgspec.msgpack.Decoder(Wanted)
+gate_decoder: msgspec.msgpack.Decoder[GateMessage] = msgspec.msgpack.Decoder(GateMessage)
+subscription_decoder: msgspec.msgpack.Decoder[Subscription] = msgspec.msgpack.Decoder(Subscription)

@@ -1,19 +1,18 @@
-"""What the job manager answers to who follows jobs, or lists them."""
+"""What the job manager answers to clients that follow or list jobs."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from qslurm.slurm.job_info import JobInfo
 
-if TYPE_CHECKING:
-    from qslurm.slurm.job_info import JobInfo
 
+class ChangesPage(msgspec.Struct, kw_only=True):
+    """The changes since a mark, and the next mark (`since`).
 
-class Page(msgspec.Struct, kw_only=True):
-    """What has changed since. With `reset`, forget all you know first; with `more`, ask on at once."""
+    With `reset`, discard all known jobs first. With `more`, there are further changes already. `gone` are the ids of
+    jobs that C2 has forgotten.
+    """
 
     since: str
     reset: bool = False
@@ -22,8 +21,10 @@ class Page(msgspec.Struct, kw_only=True):
     gone: list[int] = []
 
 
-class Load(msgspec.Struct, kw_only=True):
-    """How many jobs of all centers wait and run in a partition; `in_line` are those that wait only for their turn."""
+class PartitionLoad(msgspec.Struct, kw_only=True):
+    """How many jobs of all centers wait and run in a partition. `in_line` of the waiting ones could start if it were
+    their turn.
+    """
 
     partition: str
     waiting: int = 0
@@ -31,13 +32,13 @@ class Load(msgspec.Struct, kw_only=True):
     running: int = 0
 
 
-class Line(msgspec.Struct, kw_only=True):
-    """Jobs, and the places in line of those that wait, as (job id, place)."""
+class QueueListing(msgspec.Struct, kw_only=True):
+    """Jobs, and the queue positions of the waiting ones, as (job id, position)."""
 
     jobs: list[JobInfo] = []
     places: list[tuple[int, int]] = []
 
 
-def mark(job: JobInfo | JobInfo) -> str:
-    """What a waiting user sees of a job: when it changes, they are told."""
+def visible_state(job: JobInfo) -> str:
+    """The part of a job that waiting users see: they are notified when it changes."""
     return f"{job.state} {job.reason}"

@@ -1,8 +1,7 @@
-"""What is counted, for whoever draws curves of it: the one table of metrics, and the dispatcher's own counters.
+"""The table of all metrics, and the dispatcher's counters.
 
-Counters are plain numbers in a dictionary and cost well below a microsecond each; nobody pays for their being read.
-They begin at zero with each start of the dispatcher, as counters may. An execution counts once, when it is over: one
-that is done again after the loss of its quantum runtime has not been over before.
+Counters are numbers in dictionaries; one update takes well below a microsecond. They start at zero with the dispatcher.
+An execution is counted once, when it has ended; one that is repeated after the loss of its quantum runtime had not.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _LONG = (30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 
 @dataclass(frozen=True)
 class Family:
-    """One metric: what kind it is, what it says, its labels; of a histogram the upper bounds of its buckets."""
+    """A metric. `bounds` are the upper bounds of a histogram's buckets."""
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
@@ -85,20 +84,20 @@ FAMILIES = {
     "dispatcher_ready": Family("gauge", "1 while the dispatcher can store what happens."),
     "dispatcher_start_time_seconds": Family("gauge", "When the dispatcher started, in Unix seconds."),
 }
-"""By name, without the prefix that all have."""
+"""By name, without the common prefix."""
 
 Labels = tuple[str, ...]
 
 
-class Value(msgspec.Struct, frozen=True, array_like=True):
-    """A number, and the values of its family's labels."""
+class LabeledValue(msgspec.Struct, frozen=True, array_like=True):
+    """A number with the values of its family's labels."""
 
     labels: Labels
     value: float
 
 
-class Spread(msgspec.Struct, frozen=True, array_like=True):
-    """How often each bucket was met (the last one is for what exceeds all bounds), and the sum of everything."""
+class LabeledHistogram(msgspec.Struct, frozen=True, array_like=True):
+    """The count of each bucket (the last one is for values above all bounds), and the sum of all values."""
 
     labels: Labels
     counts: list[int]
@@ -106,7 +105,7 @@ class Spread(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(slots=True)
-class _Counts:
+class _Buckets:
     bounds: tuple[float, ...]
     counts: list[int]
     total: float = 0.0
@@ -120,13 +119,13 @@ class _Used:
 
 
 class Counters:
-    """The counters and histograms of one dispatcher. Times are the task registry's timer's."""
+    """The counters and histograms of a dispatcher. Times are those of the task registry's clock."""
 
     def __init__(self) -> None:
         self._counters: dict[str, dict[Labels, float]] = {}
-        self._spreads: dict[str, dict[Labels, _Counts]] = {}
+        self._spreads: dict[str, dict[Labels, _Buckets]] = {}
         self._used: dict[Labels, _Used] = {}
-        self._unanswered: list[tuple[str, float, Labels]] = []
+        self._pending: list[tuple[str, float, Labels]] = []
         for name, family in FAMILIES.items():
             if family.kind == "counter":
                 self._counters[name] = {} if family.labels else {(): 0.0}
@@ -136,12 +135,12 @@ class Counters:
                     self._spread(name, ())
 
     def add(self, name: str, *labels: str, by: float = 1.0) -> None:
-        """Count something."""
+        """Increase a counter."""
         series = self._counters[name]
         series[labels] = series.get(labels, 0.0) + by
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Note how long something took."""
+        """Add a duration to a histogram."""
         found = self._spreads[name].get(labels) or self._spread(name, labels)
         found.counts[bisect_left(found.bounds, seconds)] += 1
         found.total += seconds
@@ -149,7 +148,7 @@ class Counters:
     def execution(
         self, backend: str, center: str, outcome: str, way: str, *, seconds: float, shots: int
     ) -> None:
-        """An execution is over."""
+        """Count an execution that has ended."""
         labels = (backend, center, outcome, way)
         used = self._used.get(labels) or self._used.setdefault(labels, _Used())
         used.executions += 1
@@ -158,17 +157,17 @@ class Counters:
         self.observe("execution_seconds", seconds, backend, way)
 
     def observe_on_reply(self, name: str, since: float, *labels: str) -> None:
-        """Something that began then is over once it is stored, and somebody is told."""
-        self._unanswered.append((name, since, labels))
+        """Add the duration since `since` to a histogram at the next `replies_sent`."""
+        self._pending.append((name, since, labels))
 
-    def told(self, now: float) -> None:
-        """Everything is stored."""
-        for name, since, labels in self._unanswered:
+    def replies_sent(self, now: float) -> None:
+        """Changes are stored, and replies are being sent."""
+        for name, since, labels in self._pending:
             self.observe(name, now - since, *labels)
-        self._unanswered.clear()
+        self._pending.clear()
 
-    def values(self) -> dict[str, list[Value]]:
-        """Every counter."""
+    def values(self) -> dict[str, list[LabeledValue]]:
+        """All counters, by name."""
         counters = {name: dict(series) for name, series in self._counters.items()}
         for labels, used in self._used.items():
             counters["executions"][labels] = used.executions
@@ -176,17 +175,19 @@ class Counters:
                 series = counters[name]
                 series[labels[:2]] = series.get(labels[:2], 0.0) + amount
         return {
-            name: [Value(labels, value) for labels, value in series.items()]
+            name: [LabeledValue(labels, value) for labels, value in series.items()]
             for name, series in counters.items()
         }
 
-    def spreads(self) -> dict[str, list[Spread]]:
-        """Every histogram."""
+    def spreads(self) -> dict[str, list[LabeledHistogram]]:
+        """All histograms, by name."""
         return {
-            name: [Spread(labels, list(found.counts), found.total) for labels, found in series.items()]
+            name: [
+                LabeledHistogram(labels, list(found.counts), found.total) for labels, found in series.items()
+            ]
             for name, series in self._spreads.items()
         }
 
-    def _spread(self, name: str, labels: Labels) -> _Counts:
+    def _spread(self, name: str, labels: Labels) -> _Buckets:
         bounds = FAMILIES[name].bounds
-        return self._spreads[name].setdefault(labels, _Counts(bounds, [0] * (len(bounds) + 1)))
+        return self._spreads[name].setdefault(labels, _Buckets(bounds, [0] * (len(bounds) + 1)))

@@ -1,4 +1,4 @@
-"""How deep a final result may be nested: each of its readers has a limit, and some end when they reach it."""
+"""The limit for the nesting of final results: JSON readers have limits of their own, and some crash beyond them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from itertools import accumulate
 from typing import Any
 
-MOST_NESTED = 100
-"""Levels of lists and dicts, the outermost counted."""
+NESTING_LIMIT = 100
+"""Levels of lists and dicts, including the outermost."""
 
-TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"
+TOO_DEEP = f"nested deeper than {NESTING_LIMIT} levels"
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -17,9 +17,9 @@ _DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def is_too_deep(value: Any) -> bool:
-    """Whether lists and dicts are nested deeper than that."""
+    """Whether lists and dicts are nested deeper than NESTING_LIMIT."""
     level = [value]
-    for _ in range(MOST_NESTED):
+    for _ in range(NESTING_LIMIT):
         nested: list[Any] = []
         for one in level:
             if isinstance(one, dict):
@@ -33,6 +33,6 @@ def is_too_deep(value: Any) -> bool:
 
 
 def text_is_too_deep(text: str) -> bool:
-    """The same of JSON, without reading it: what can't be read is not judged."""
+    """The same for JSON text, by its brackets alone. Invalid JSON gives any answer."""
     brackets = _STRING.sub(b"", text.encode(errors="surrogatepass")).translate(None, _NOT_BRACKETS)
-    return max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MOST_NESTED
+    return max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > NESTING_LIMIT

@@ -1,7 +1,7 @@
-"""What a session's client and the dispatcher say to each other, in frames (qslurm.wire).
+"""Messages between a session's client and the dispatcher, in frames (qslurm.wire).
 
-What belongs to no request: the client's Hello, the answer to it, the end of the session, and from the dispatcher an
-empty frame every BEAT_S.
+Frames without a request number: the client's SessionHello and its reply, the end of the session, and an empty frame
+from the dispatcher every HEARTBEAT_S.
 """
 
 from __future__ import annotations
@@ -10,36 +10,38 @@ import msgspec
 
 from qslurm.errors import InvalidInputError
 
-BEAT_S = 2.0
-"""Between two signs of life of the dispatcher."""
+HEARTBEAT_S = 2.0
+"""Interval of the dispatcher's heartbeats."""
 
-SILENCE_S = 3 * BEAT_S
-"""After so long without any the link is dead."""
+HEARTBEAT_TIMEOUT_S = 3 * HEARTBEAT_S
+"""Without a heartbeat for so long, the client reconnects."""
 
 PROTOCOL = 1
 SECRET_BYTES = 32
 
-QUESTION_LIMIT = 8 * 1024 * 1024
-"""Bytes of a frame from a client, as at the dispatcher's socket."""
+REQUEST_LIMIT = 8 * 1024 * 1024
+"""The largest frame of a client, in bytes, as at the dispatcher's Unix socket."""
 
-ANSWER_LIMIT = 320 * 1024 * 1024
-"""Bytes of a frame from the dispatcher: raw data is large, and a quantum runtime may give 256 MiB at once."""
+REPLY_LIMIT = 320 * 1024 * 1024
+"""The largest frame of the dispatcher, in bytes: a quantum runtime may return 256 MiB of raw data."""
 
 
-class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """Who comes shows the secret whose SHA-256 stands in its job."""
+class SessionHello(msgspec.Struct, frozen=True, array_like=True):
+    """Authenticates a client by the secret whose SHA-256 is in the session's job."""
 
     protocol: int
     secret: bytes
 
 
-hellos: msgspec.msgpack.Decoder[Hello] = msgspec.msgpack.Decoder(Hello)
+hello_decoder: msgspec.msgpack.Decoder[SessionHello] = msgspec.msgpack.Decoder(SessionHello)
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """The two parts of `c2.example.org:8044` or `[::1]:8044`; InvalidInputError for anything else."""
+    """Split `c2.example.org:8044` or `[::1]:8044`; InvalidInputError for anything else."""
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise InvalidInputError(f"{text!r} is not ADDRESS:PORT.", hint="Write it as c2.example.org:8044.")
+        raise InvalidInputError(
+            f"{text!r} is not ADDRESS:PORT.", hint="Use ADDRESS:PORT, for example c2.example.org:8044."
+        )
     return host, int(port)

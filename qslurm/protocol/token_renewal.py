@@ -1,7 +1,6 @@
-"""What the job manager and the renewal service say to each other over a Unix socket.
+"""Messages between the job manager and the renewal service, over a Unix socket.
 
-The kernel says who asks. The tokens themselves cross this socket and are in no other file, log or process than those
-two.
+The service knows the job manager by its uid (SO_PEERCRED). Tokens are in no file, log or process but these two.
 """
 
 from __future__ import annotations
@@ -17,48 +16,50 @@ from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.failures import Failed, error_of
 from qslurm.wire.unix_socket import connect_unix_socket
 
-LARGEST = LIMIT + 4096
-"""Bytes of a message."""
+MESSAGE_LIMIT = LIMIT + 4096
+"""The largest message, in bytes."""
 
-PATIENCE_S = 10.0
-"""Signing takes some ten milliseconds."""
+TIMEOUT_S = 10.0
+"""For connecting, and for the reply; signing takes some 10 ms."""
 
 
-class Ask(msgspec.Struct, tag="ask"):
-    """A token that is to be renewed, or (`only_look`) of which is asked whether it would be."""
+class RenewalRequest(msgspec.Struct, tag="ask"):
+    """Renew this token, or with `dry_run` say whether it would be renewed."""
 
     token: str
-    only_look: bool = False
+    dry_run: bool = False
 
 
-class Given(msgspec.Struct, tag="given"):
-    """The new token and its end, or "" and the old one's end if it was only asked; renewals end at `until` (Unix s)."""
+class RenewalResult(msgspec.Struct, tag="given"):
+    """The new token, or "" after a dry run, and when the token expires (Unix seconds). Renewals end at `until`."""
 
     token: str
     expires: int
     until: int
 
 
-Answer = Given | Failed
+RenewalReply = RenewalResult | Failed
 
-ask_decoder: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
-_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+request_decoder: msgspec.msgpack.Decoder[RenewalRequest] = msgspec.msgpack.Decoder(RenewalRequest)
+_answers: msgspec.msgpack.Decoder[RenewalReply] = msgspec.msgpack.Decoder(RenewalReply)
 
 
-def ask(path: str, token: Secret, *, only_look: bool = False, patience_s: float = PATIENCE_S) -> Given:
-    """What the service says to a token.
+def request_renewal(
+    path: str, token: Secret, *, dry_run: bool = False, timeout_s: float = TIMEOUT_S
+) -> RenewalResult:
+    """RenewalRequest the service at the socket `path` to renew a token.
 
-    UnreachableError if it is away, TokenError, PermissionDeniedError or TooOftenError as it refuses.
+    UnreachableError if it does not reply; TokenError, PermissionDeniedError or TooOftenError if it refuses.
     """
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + timeout_s
     try:
-        with BlockingConnection(connect_unix_socket(path, patience_s), LARGEST) as connection:
-            connection.send(msgspec.msgpack.encode(Ask(token.reveal(), only_look)), until)
+        with BlockingConnection(connect_unix_socket(path, timeout_s), MESSAGE_LIMIT) as connection:
+            connection.send(msgspec.msgpack.encode(RenewalRequest(token.reveal(), dry_run)), until)
             answer = _answers.decode(connection.receive(until)[1])
     except (OSError, EOFError, msgspec.DecodeError) as error:
         raise UnreachableError(
             "C2's renewal service does not answer.",
-            hint="Try again later; the old token works until it ends.",
+            hint="Try again later. The current token is valid until it expires.",
         ) from error
     if isinstance(answer, Failed):
         raise error_of(answer)

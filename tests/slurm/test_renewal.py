@@ -21,7 +21,7 @@ from qslurm.c2.config.file import load_c2_config
 from qslurm.c2.tokens.issue import issue_token, sign
 from qslurm.c2.tokens.keys import private_key
 from qslurm.errors import TokenError, UnreachableError
-from qslurm.protocol.token_renewal import ask
+from qslurm.protocol.token_renewal import request_renewal
 from qslurm.tokens.secret import Secret
 
 pytestmark = pytest.mark.slurm
@@ -190,19 +190,20 @@ def test_who_is_cut_off_or_is_another_center_gets_no_token(testbed: Testbed) -> 
     ):
         assert renewed(testbed, forged.token.reveal()).status_code == 401
         with pytest.raises(TokenError):  # nor by a job manager that does not look
-            ask(socket, forged.token)
+            request_renewal(socket, forged.token)
     operator(testbed, "token", "revoke", "--center", "tulip")
     answer = renewed(testbed, tulip)
     assert (answer.status_code, "token" in answer.json()) == (401, False)
     with pytest.raises(TokenError):
-        ask(socket, Secret(tulip))
+        request_renewal(socket, Secret(tulip))
 
 
 def test_only_the_job_manager_is_answered_and_only_the_service_reads_keys(testbed: Testbed) -> None:
     socket = load_c2_config(testbed.layout.c2_qslurm).tokens.socket
     asking = (
-        "import sys; from qslurm.protocol.token_renewal import ask; from qslurm.tokens.secret import Secret;"
-        "print(ask(sys.argv[1], Secret(sys.stdin.read().strip()), only_look=True).expires)"
+        "import sys; from qslurm.protocol.token_renewal import request_renewal;"
+        "from qslurm.tokens.secret import Secret;"
+        "print(request_renewal(sys.argv[1], Secret(sys.stdin.read().strip()), dry_run=True).expires)"
     )
     token = testbed.token("lumi")
 
@@ -250,4 +251,4 @@ def test_without_an_agent_a_timer_renews_the_file_for_those_who_may_read_it(test
     finally:
         testbed.start("tokens")
     with pytest.raises(UnreachableError):
-        ask(str(path), Secret("a.b.c"))
+        request_renewal(str(path), Secret("a.b.c"))

@@ -96,7 +96,7 @@ ALLOWED = {
     "c2/hooks/start_outcome.py:ending_reason": SLURMS_NAMES,
     "c1/queries/lost_jobs.py:may_be_lost": "our own name of a reason, in the place of Slurm's; no sentence",
     "c1/queries/tasks.py:set_hold": SLURMS_NAMES,
-    "protocol/partition_queue.py:_is_in_line": SLURMS_NAMES,
+    "protocol/partition_queue.py:_is_queued": SLURMS_NAMES,
     "slurm/job_info.py:why": SLURMS_NAMES,
     "slurm/states.py:explain": SLURMS_NAMES,
     "c2/gate/rules.py:due": SLURMS_WORDS,

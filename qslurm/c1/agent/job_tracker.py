@@ -17,7 +17,7 @@ from qslurm.c1.agent.cancellations import Cancellations
 from qslurm.c1.agent.job_identity import is_outdated, named
 from qslurm.c1.agent.reconcile import Reconciler
 from qslurm.errors import QslurmError, UnknownJobError
-from qslurm.protocol.job_changes import mark
+from qslurm.protocol.job_changes import visible_state
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
 from qslurm.system.event_log import EventLog
@@ -25,7 +25,7 @@ from qslurm.system.event_log import EventLog
 if TYPE_CHECKING:
     from qslurm.c1.agent.outbox import Outbox
     from qslurm.c1.connection.center_connection import CenterConnection
-    from qslurm.protocol.job_changes import mark
+    from qslurm.protocol.job_changes import visible_state
 
 log = EventLog(__name__)
 
@@ -249,7 +249,11 @@ class JobTracker:
     ) -> list[JobInfo]:
         """Keep how jobs are; those whose users must hear of it."""
         changes = self.jobs.apply(jobs, gone, reset=reset)
-        return [now for before, now in changes if now and (before is None or mark(before) != mark(now))]
+        return [
+            now
+            for before, now in changes
+            if now and (before is None or visible_state(before) != visible_state(now))
+        ]
 
     def _pause(self) -> float:
         return min(max(PAUSE_S, self._list_s / SHARE), LONGEST_PAUSE_S)

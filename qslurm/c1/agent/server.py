@@ -39,7 +39,7 @@ from qslurm.c1.connection.agent_messages import (
     questions,
 )
 from qslurm.errors import InvalidInputError, PermissionDeniedError, QslurmError
-from qslurm.protocol.job_changes import mark
+from qslurm.protocol.job_changes import visible_state
 from qslurm.system.event_log import EventLog
 from qslurm.system.notifier import Notifier, within
 from qslurm.wire.failures import Failed, failure
@@ -208,7 +208,7 @@ class Server:
             case GetTasks(waits_for=job_id, seen=seen, patience_s=patience_s) if seen:
                 with self._bell.listening(of_job(job_id)) as event:
                     tasks: list[JobInfo] = await ask()
-                    if any(task.job_id == job_id and mark(task) == seen for task in tasks):
+                    if any(task.job_id == job_id and visible_state(task) == seen for task in tasks):
                         del tasks  # of an array they are many, and nobody needs them while nothing changes
                         await within(event, min(patience_s, LONGEST_PATIENCE_S))
                         await self._guests.large(guest)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qslurm.errors import QslurmError
-from qslurm.protocol.job_changes import Line
-from qslurm.protocol.partition_queue import places
+from qslurm.protocol.job_changes import QueueListing
+from qslurm.protocol.partition_queue import queue_positions
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.event_log import EventLog
 
@@ -29,7 +29,7 @@ def line_of(
     follower: JobTracker,
     center: CenterConnection,
     as_job: Callable[[Entry], JobInfo | None],
-) -> Line:
+) -> QueueListing:
     """The jobs of a user, or of all (None), with queue positions. `as_job` converts submissions C2 does not show."""
     rows: list[JobInfo] = []
     unseen: list[int] = []
@@ -43,7 +43,7 @@ def line_of(
             rows.append(job)
     place_of = _places(follower, center)
     own = [(row.job_id, place_of[row.job_id]) for row in rows if row.job_id in place_of]
-    return Line(jobs=rows, places=own)
+    return QueueListing(jobs=rows, places=own)
 
 
 def _places(follower: JobTracker, center: CenterConnection) -> dict[int, int]:
@@ -53,4 +53,4 @@ def _places(follower: JobTracker, center: CenterConnection) -> dict[int, int]:
             return dict(center.job_manager.places())
         except QslurmError as error:  # the list matters more
             log.warning("cannot read queue positions from C2", reason=error.message)
-    return places(follower.jobs.jobs())
+    return queue_positions(follower.jobs.jobs())

@@ -81,11 +81,11 @@ class AgentConnection(CenterConnection):
 
     def wait_for_change(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
         """Wait until the job changes, at most this many seconds."""
-        from qslurm.protocol.job_changes import mark
+        from qslurm.protocol.job_changes import visible_state
 
         began, least, tasks = time.monotonic(), min(seconds, AGAIN_S), None
         if job is not None:
-            question = GetTasks(job.array_or_job_id, job.job_id, mark(job), seconds)
+            question = GetTasks(job.array_or_job_id, job.job_id, visible_state(job), seconds)
             try:
                 tasks = self._line.ask(question, list[JobInfo])
                 least = min(seconds, AT_LEAST_S)

@@ -23,7 +23,7 @@ from qslurm.errors import UnknownJobError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qslurm.protocol.job_changes import Line, Load, Page
+    from qslurm.protocol.job_changes import ChangesPage, PartitionLoad, QueueListing
 
 
 class AgentJobManager:
@@ -48,23 +48,23 @@ class AgentJobManager:
         """The user's latest jobs that the platform has run."""
         return self._line.ask(GetEnded(limit), list[dict[str, Any]])
 
-    def queue(self) -> Line:
+    def queue(self) -> QueueListing:
         """The user's jobs with their queue positions."""
-        from qslurm.protocol.job_changes import Line
+        from qslurm.protocol.job_changes import QueueListing
 
-        return self._line.ask(GetQueue(), Line)
+        return self._line.ask(GetQueue(), QueueListing)
 
     def places(self) -> list[tuple[int, int]]:
         """The queue positions of the user's jobs."""
         return self.queue().places
 
-    def loads(self) -> list[Load]:
+    def loads(self) -> list[PartitionLoad]:
         """The numbers of pending and running jobs of all centers, by partition."""
-        from qslurm.protocol.job_changes import Load
+        from qslurm.protocol.job_changes import PartitionLoad
 
-        return self._line.ask(GetLoads(), list[Load])
+        return self._line.ask(GetLoads(), list[PartitionLoad])
 
-    def changes(self, since: str, wait_s: int) -> Page:
+    def changes(self, since: str, wait_s: int) -> ChangesPage:
         """Not supported: only the agent itself follows changes."""
         del since, wait_s
         raise UnknownJobError("The center's agent offers no list of changes.")

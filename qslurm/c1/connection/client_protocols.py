@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from qslurm.protocol.job_changes import Line, Load, Page
+    from qslurm.protocol.job_changes import ChangesPage, PartitionLoad, QueueListing
     from qslurm.slurm.job_info import JobInfo
     from qslurm.slurm.rest import Submitted
 
@@ -43,9 +43,9 @@ class JobManager(Protocol):
     def backends(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def limits(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def sessions(self) -> dict[str, Any]: ...  # noqa: D102
-    def changes(self, since: str, wait_s: int) -> Page: ...  # noqa: D102
-    def queue(self) -> Line: ...  # noqa: D102
+    def changes(self, since: str, wait_s: int) -> ChangesPage: ...  # noqa: D102
+    def queue(self) -> QueueListing: ...  # noqa: D102
     def places(self) -> list[tuple[int, int]]: ...  # noqa: D102
-    def loads(self) -> list[Load]: ...  # noqa: D102
+    def loads(self) -> list[PartitionLoad]: ...  # noqa: D102
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102

@@ -21,7 +21,7 @@ from qslurm.protocol.nesting import TOO_DEEP, is_too_deep
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.client_protocols import JobManager
-    from qslurm.protocol.job_changes import Line, Load, Page
+    from qslurm.protocol.job_changes import ChangesPage, PartitionLoad, QueueListing
     from qslurm.slurm.rest.endpoint import Endpoint
 
 T = TypeVar("T")
@@ -111,32 +111,32 @@ class JobManagerClient:
         """The center's usage in a period (Unix seconds), by origin, account and backend."""
         return self._list("usage", "/v1/usage", {"since": str(since), "until": str(until)})
 
-    def changes(self, since: str, wait_s: int) -> Page:
+    def changes(self, since: str, wait_s: int) -> ChangesPage:
         """Changes of the center's jobs since an answer; waits for changes up to a time-out.
 
         UnreachableError while nobody there knows, UnknownJobError where there is no such list.
         """
-        from qslurm.protocol.job_changes import Page
+        from qslurm.protocol.job_changes import ChangesPage
 
-        return self._packed("/v1/changes", Page, {"since": since, "wait": str(wait_s)}, wait_s)
+        return self._packed("/v1/changes", ChangesPage, {"since": since, "wait": str(wait_s)}, wait_s)
 
-    def queue(self) -> Line:
+    def queue(self) -> QueueListing:
         """All of the center's jobs, with their places in line; errors as for `changes`."""
-        from qslurm.protocol.job_changes import Line
+        from qslurm.protocol.job_changes import QueueListing
 
-        return self._packed("/v1/queue", Line)
+        return self._packed("/v1/queue", QueueListing)
 
     def places(self) -> list[tuple[int, int]]:
         """The places in line of the center's jobs; errors as for `changes`."""
-        from qslurm.protocol.job_changes import Line
+        from qslurm.protocol.job_changes import QueueListing
 
-        return self._packed("/v1/places", Line).places
+        return self._packed("/v1/places", QueueListing).places
 
-    def loads(self) -> list[Load]:
+    def loads(self) -> list[PartitionLoad]:
         """Numbers of pending and running jobs of all centers, by partition; errors as for `changes`."""
-        from qslurm.protocol.job_changes import Load
+        from qslurm.protocol.job_changes import PartitionLoad
 
-        return self._packed("/v1/loads", list[Load])
+        return self._packed("/v1/loads", list[PartitionLoad])
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
         """A piece of what the job has written, from an offset on, and the offset behind it."""

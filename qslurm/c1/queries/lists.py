@@ -10,11 +10,11 @@ import msgspec
 
 from qslurm.c1.origin import user_of
 from qslurm.errors import RefusedError, UnknownJobError, UnreachableError
-from qslurm.protocol.partition_queue import loads
+from qslurm.protocol.partition_queue import partition_loads
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
-    from qslurm.protocol.job_changes import Load
+    from qslurm.protocol.job_changes import PartitionLoad
     from qslurm.slurm.job_info import JobInfo
 
 
@@ -154,16 +154,18 @@ def backends(center: CenterConnection) -> list[Backend]:
     try:
         found = center.job_manager.loads()
     except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
-        found = loads(center.slurm.jobs())
+        found = partition_loads(center.slurm.jobs())
     by_partition = {load.partition: load for load in found}
     return [_backend(document, states, by_partition) for document in documents]
 
 
-def _backend(document: Mapping[str, Any], states: Mapping[str, str], loads: Mapping[str, Load]) -> Backend:
-    from qslurm.protocol.job_changes import Load
+def _backend(
+    document: Mapping[str, Any], states: Mapping[str, str], loads: Mapping[str, PartitionLoad]
+) -> Backend:
+    from qslurm.protocol.job_changes import PartitionLoad
 
     partition = f"p_{document['name']}"
-    load = loads.get(partition) or Load(partition=partition)
+    load = loads.get(partition) or PartitionLoad(partition=partition)
     known = {name: document[name] for name in Backend.__struct_fields__ if document.get(name) is not None}
     return Backend(
         **known,

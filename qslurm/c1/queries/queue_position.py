@@ -31,8 +31,8 @@ def line(center: CenterConnection) -> Placed:
 
 
 def _of_slurmrestd(center: CenterConnection) -> Placed:
-    from qslurm.protocol.partition_queue import places
+    from qslurm.protocol.partition_queue import queue_positions
 
     known, user = center.slurm.jobs(), center.slurm.user
-    by_id = places(known)
+    by_id = queue_positions(known)
     return [(job, by_id.get(job.job_id)) for job in known if job.user == user]

@@ -15,9 +15,9 @@ from qslurm.errors import QslurmError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply
 from qslurm.protocol.messages import Attached, Refused
 from qslurm.protocol.session_frames import (
-    ANSWER_LIMIT,
     PROTOCOL,
-    Hello,
+    REPLY_LIMIT,
+    SessionHello,
     host_and_port,
 )
 from qslurm.wire.frames import NO_REQUEST, FrameReader, frame
@@ -25,13 +25,13 @@ from qslurm.wire.peer import peer_uid
 from qslurm.wire.unix_socket import connect_unix_socket
 
 CONNECT_S = 10.0
-"""Time-out in seconds of connecting, the handshake, and the answer to Hello."""
+"""Time-out in seconds of connecting, the handshake, and the answer to SessionHello."""
 
 _READ = 256 * 1024
 _DEAD_MS = 10_000
 
 Connect = Callable[[], socket.socket]
-"""Opens a connection for Hello; raises OSError or UnreachableError."""
+"""Opens a connection for SessionHello; raises OSError or UnreachableError."""
 
 
 class SessionNotOpenError(QslurmError):
@@ -123,8 +123,8 @@ def attach(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     SessionNotOpenError if no session is open for this secret; OSError if the link breaks.
     """
     link.settimeout(CONNECT_S)
-    link.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(Hello(PROTOCOL, secret))))
-    frames = FrameReader(ANSWER_LIMIT)
+    link.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(SessionHello(PROTOCOL, secret))))
+    frames = FrameReader(REPLY_LIMIT)
     while (taken := frames.take()) is None:
         piece = link.recv(_READ)
         if not piece:

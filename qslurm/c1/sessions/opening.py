@@ -225,12 +225,12 @@ def _why(info: JobInfo, place: int) -> str:
 
 def _place(center: CenterConnection, info: JobInfo) -> int:
     """The job's queue position, if available."""
-    from qslurm.protocol.partition_queue import places
+    from qslurm.protocol.partition_queue import queue_positions
 
     if info.word != "waiting":
         return 0
     try:
-        return places(center.slurm.jobs()).get(info.job_id, 0)
+        return queue_positions(center.slurm.jobs()).get(info.job_id, 0)
     except UnreachableError:
         return 0  # the wait goes on without it
 

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from qslurm.c1.sessions.connect import Connect, SessionEndedError, SessionNotOpenError, attach
 from qslurm.c1.sessions.pending_requests import PendingRequests
 from qslurm.errors import QslurmError, UnreachableError
-from qslurm.protocol.dispatcher_client import error_of
+from qslurm.protocol.dispatcher_client import error_from
 from qslurm.protocol.dispatcher_frames import decode_reply
 from qslurm.protocol.messages import (
     Attached,
@@ -29,7 +29,7 @@ from qslurm.protocol.messages import (
     Pending,
     Refused,
 )
-from qslurm.protocol.session_frames import SILENCE_S
+from qslurm.protocol.session_frames import HEARTBEAT_TIMEOUT_S
 from qslurm.system.backoff import Backoff
 from qslurm.wire.frames import NO_REQUEST, FrameReader
 
@@ -65,7 +65,7 @@ class ReconnectingConnection:
         say: Callable[[str], None],
         ended: Ended,
         limit_s: float = LINK_LIMIT_S,
-        silence_s: float = SILENCE_S,
+        silence_s: float = HEARTBEAT_TIMEOUT_S,
     ) -> None:
         self.silence_s = silence_s
         self._connect = connect
@@ -264,7 +264,7 @@ class ReconnectingConnection:
             if isinstance(message, Refused):
                 if message.kind == SessionNotOpenError.kind:
                     raise SessionNotOpenError(message.reason)
-                self._end(error_of(message.kind, message.reason))
+                self._end(error_from(message.kind, message.reason))
             return
         if isinstance(message, Pending):
             with self._lock:  # others may be asking
@@ -285,7 +285,7 @@ class ReconnectingConnection:
         if isinstance(question.message, Conclude) and isinstance(message, Done):
             self.over = SessionEndedError("The session has ended.", hint="Open a new session.")
         if isinstance(message, Refused):
-            question.answer.set_exception(error_of(message.kind, message.reason))
+            question.answer.set_exception(error_from(message.kind, message.reason))
         else:
             question.answer.set_result(message)
 

@@ -25,7 +25,7 @@ from qslurm.c1.sessions.session_client import SessionClient
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.protocol.dispatcher_frames import decode_request, encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Conclude, Done, Execute, Executed, Message, Refused
-from qslurm.protocol.session_frames import BEAT_S, QUESTION_LIMIT, hellos
+from qslurm.protocol.session_frames import HEARTBEAT_S, REQUEST_LIMIT, hello_decoder
 from qslurm.runtimes.interface import Outcome
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.frames import NO_REQUEST
@@ -98,16 +98,16 @@ class SharedSession:
     def _serve(self, link: socket.socket) -> None:
         lock = threading.Lock()
         visitor: _ClientProcess | None = None
-        with BlockingConnection(link, QUESTION_LIMIT) as connection:
+        with BlockingConnection(link, REQUEST_LIMIT) as connection:
             try:
                 while True:
                     try:
-                        number, body = connection.receive(time.monotonic() + BEAT_S)
+                        number, body = connection.receive(time.monotonic() + HEARTBEAT_S)
                     except TimeoutError:
                         _send(connection, lock, NO_REQUEST, b"")
                         continue
                     if visitor is None:
-                        visitor = self._visitor(hellos.decode(body).secret)
+                        visitor = self._visitor(hello_decoder.decode(body).secret)
                         _send(connection, lock, NO_REQUEST, encode(self._client.attached))
                     else:
                         self._take(visitor, partial(_answer, connection, lock, number), decode_request(body))

@@ -30,12 +30,12 @@ from qslurm.protocol.messages import (
     GetEnds,
     GetStatus,
     Message,
+    NotAdmitted,
     Pending,
     Refused,
     Release,
     Reserve,
     SetBackend,
-    TurnedAway,
 )
 from qslurm.system.event_log import EventLog
 from qslurm.system.logfmt import Field
@@ -176,7 +176,7 @@ class AuthenticatedRequests:
                 job, job.envelope, qubits, lambda found: self._admit(address, job, found, began)
             )
             return
-        if isinstance(answer, TurnedAway):
+        if isinstance(answer, NotAdmitted):
             # Why a job can never run may quote its circuit.
             why = answer.reason if answer.retry else None
             log.info("job refused", **_names(job), again=answer.retry, why=why)
@@ -184,7 +184,7 @@ class AuthenticatedRequests:
             verdict = "admitted" if isinstance(answer, Admitted) else "later" if answer.retry else "never"
             self._registry.counters.add("admissions", job.backend, verdict)
             self._registry.counters.observe_on_reply("admission_seconds", began)
-        if isinstance(answer, TurnedAway) and self._registry.trouble:
+        if isinstance(answer, NotAdmitted) and self._registry.trouble:
             self._send(address, answer)  # it tells of nothing that would have to be stored first
         elif answer is not None:
             self._answer(address, answer)

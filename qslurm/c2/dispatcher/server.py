@@ -340,7 +340,7 @@ class Server:
         if in_trouble and not registry.trouble:
             self._threads.ring()  # what was kept from starting may start
         self._answers.send_held()
-        registry.counters.told(registry.timer())
+        registry.counters.replies_sent(registry.timer())
         if self._remotes is not None:
             self._remotes.confirm(now)
 

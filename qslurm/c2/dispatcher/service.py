@@ -15,7 +15,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig,
 from qslurm.c2.dispatcher.listeners.connection_limits import allow_many_descriptors
 from qslurm.c2.scheduling.policy import POLICIES
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError
-from qslurm.protocol.messages.remote_runtimes import MISSED_BEATS
+from qslurm.protocol.messages.remote_runtimes import MISSED_HEARTBEATS
 from qslurm.runtimes.quantum.pool_process import ENDPOINT_LENGTH
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter, begin
 from qslurm.system.event_log import EventLog, configure
@@ -113,8 +113,8 @@ def check_remote(remote: RemoteConfig) -> None:
 
     if not remote.listen.startswith("tcp://"):
         raise ConfigError(f"[remote] listen: {remote.listen!r} is not tcp://ADDRESS:PORT.")
-    if remote.grace_s < MISSED_BEATS * remote.beat_s:
-        raise ConfigError(f"[remote] grace_s must be at least {MISSED_BEATS} times beat_s.")
+    if remote.grace_s < MISSED_HEARTBEATS * remote.beat_s:
+        raise ConfigError(f"[remote] grace_s must be at least {MISSED_HEARTBEATS} times beat_s.")
     read_keys(Path(remote.key))
 
 

@@ -34,7 +34,7 @@ from qslurm.protocol.messages import (
     TaskStatus,
     WaitingStatus,
 )
-from qslurm.protocol.metrics import FAMILIES, Value
+from qslurm.protocol.metrics import FAMILIES, LabeledValue
 from qslurm.runtimes.lanes.leases import Leases
 
 LONGEST_QUEUE = 500
@@ -119,7 +119,7 @@ class StatusViews:
         }
 
         def gauge(name: str, value: float, *labels: str) -> None:
-            values[name].append(Value(labels, float(value)))
+            values[name].append(LabeledValue(labels, float(value)))
 
         holds = Counter((hold.backend, hold.by) for hold in self._holds())
         for backend in self._backends.all(self._all_runtimes):

@@ -23,7 +23,14 @@ from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
 from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
-from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Wanted, wanted
+from qslurm.protocol.feed import (
+    MESSAGE_LIMIT,
+    GateMessage,
+    Subscription,
+    Unavailable,
+    Unchanged,
+    subscription_decoder,
+)
 from qslurm.slurm.job_table import JobTable
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.unix_socket import connect_unix_socket
@@ -100,7 +107,7 @@ class Feeder:
         while not self._stopping:
             try:
                 with (
-                    BlockingConnection(connect_unix_socket(self._path, SEND_S), LARGEST) as link,
+                    BlockingConnection(connect_unix_socket(self._path, SEND_S), MESSAGE_LIMIT) as link,
                     closing(gate_notifier.listen(self._state)) as notified,
                 ):
                     self._say("connected to the job manager", socket=self._path)
@@ -161,7 +168,7 @@ class _FeedConnection:
                     return
                 now = time.monotonic()
                 if self._link in ready:
-                    self._want(wanted.decode(self._link.receive(now + SEND_S)[1]), now)
+                    self._want(subscription_decoder.decode(self._link.receive(now + SEND_S)[1]), now)
                 if self._notified in ready:
                     self._heard_hook(now)
                 for watch in [one for one in self._watches if one in ready]:
@@ -187,7 +194,7 @@ class _FeedConnection:
         ready, _, _ = select.select(listened, [], [], None if timeout is None else max(0.0, timeout))
         return ready
 
-    def _want(self, message: Wanted, now: float) -> None:
+    def _want(self, message: Subscription, now: float) -> None:
         if message.look > self._asked:
             self._asked = message.look
             self._doubted = min(self._doubted, max(now, self._made_sure + SURE_S))
@@ -201,7 +208,7 @@ class _FeedConnection:
         """Say that nothing has changed since the last look, or have it looked."""
         self._doubted, self._made_sure = float("inf"), now
         if self._is_up_to_date():
-            self._send(Still(self._asked))
+            self._send(Unchanged(self._asked))
         else:
             self._due = min(self._due, now)
 
@@ -243,7 +250,7 @@ class _FeedConnection:
             self._make_sure(now)
         if now < max(self._due, self._not_before):
             if now - self._told >= STILL_S and not self._trouble:
-                self._send(Still())
+                self._send(Unchanged())
             return
         self._due, self._once_more = min(self._once_more, self._next_blind_look(now)), float("inf")
         self._look()
@@ -256,7 +263,7 @@ class _FeedConnection:
 
     def _look(self) -> None:
         before_s, began, asked, self._doubted = self._cpu_s(), time.monotonic(), self._asked, float("inf")
-        update: Said | None
+        update: GateMessage | None
         try:
             update = self.reader.read()
         except QslurmError as error:
@@ -265,11 +272,11 @@ class _FeedConnection:
                 self._say("trouble", "warning", about="feed", why=str(error))
             self._trouble = str(error)
             self.current_at = float("-inf")
-            self._send(Trouble(error.message))
+            self._send(Unavailable(error.message))
             return
         if not self._has_all:
             update, self._has_all = self.reader.everything(), True
-        update = update or Still()
+        update = update or Unchanged()
         update.look = asked
         self._send(update)
         self._trouble = ""
@@ -277,7 +284,7 @@ class _FeedConnection:
         self._spent = self._cpu_s() - before_s
         self._not_before = time.monotonic() + max(SHORTEST_PAUSE_S, BREATH * self._spent)
 
-    def _send(self, message: Said) -> None:
+    def _send(self, message: GateMessage) -> None:
         self._link.send(msgspec.msgpack.encode(message), time.monotonic() + SEND_S)
         self._told = time.monotonic()
 

@@ -26,7 +26,7 @@ from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob
 from qslurm.c2.hooks.start_outcome import finish_of, told
 from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
-from qslurm.protocol.messages import Message, TurnedAway
+from qslurm.protocol.messages import Message, NotAdmitted
 from qslurm.system.logfmt import Field
 
 SLURM_TIMEOUT_S = 3.0
@@ -103,7 +103,7 @@ def _prolog(config: C2Config, start: JobStart) -> int:
         return _back_to_the_queue(hook, error.message)
     except OSError as error:
         return _back_to_the_queue(hook, str(error))
-    if isinstance(answer, TurnedAway):
+    if isinstance(answer, NotAdmitted):
         away = _back_to_the_queue if answer.retry else _cancel
         return away(hook, answer.reason)
     hook.say("admitted", kind=admit.kind, ms=_ms(began))

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from qslurm.protocol.feed import Update
-from qslurm.protocol.job_changes import Page
+from qslurm.protocol.job_changes import ChangesPage
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
 
@@ -71,11 +71,11 @@ class CenterChanges:
             _compact(self._centers[name], self._kept, self._slack)
         return touched
 
-    def page(self, center: str, since: str, most: int = PAGE) -> Page:
+    def page(self, center: str, since: str, most: int = PAGE) -> ChangesPage:
         """What has changed for this center since."""
         known = self._centers.get(center, _Center())
         number, base, reset = self._since(known, since)
-        page = Page(since="", reset=reset)
+        page = ChangesPage(since="", reset=reset)
         start = bisect.bisect_right(known.log, number, key=lambda entry: entry[0])
         for at, job_id in known.log[start:]:
             if known.changed.get(job_id) != at:

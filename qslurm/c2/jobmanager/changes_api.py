@@ -29,7 +29,7 @@ from qslurm.c2.jobmanager.center_limits import CenterLimits
 from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.http import InPieces, refuse_other_fields
 from qslurm.errors import InvalidInputError
-from qslurm.protocol.job_changes import Line
+from qslurm.protocol.job_changes import QueueListing
 from qslurm.system.notifier import Notifier, within
 
 LONGEST_WAIT_S = 50.0
@@ -130,8 +130,10 @@ class ChangesApi:
         await self._be_fresh(center)
         rows = await self._ask(center, lambda changes: changes.jobs(center))
 
-        def line() -> Line:
-            return Line(jobs=rows, places=_of(self._feed.places() or {}, [row.job_id for row in rows]))
+        def line() -> QueueListing:
+            return QueueListing(
+                jobs=rows, places=_of(self._feed.places() or {}, [row.job_id for row in rows])
+            )
 
         return await self._answer(request, line)
 
@@ -139,7 +141,7 @@ class ChangesApi:
         """The center's places."""
         center: str = request.state.center
         ids = await self._ask(center, lambda changes: [job.job_id for job in changes.jobs(center)])
-        return await self._answer(request, lambda: Line(places=_of(self._feed.places() or {}, ids)))
+        return await self._answer(request, lambda: QueueListing(places=_of(self._feed.places() or {}, ids)))
 
     async def loads(self, request: Request) -> Response:
         """How many jobs wait and run in each partition: that much of each other centers may know."""

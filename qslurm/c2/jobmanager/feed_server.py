@@ -19,8 +19,8 @@ import msgspec
 from qslurm.c2.jobmanager.center_changes import CenterChanges
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol import feed
-from qslurm.protocol.job_changes import Load
-from qslurm.protocol.partition_queue import loads, places
+from qslurm.protocol.job_changes import PartitionLoad
+from qslurm.protocol.partition_queue import partition_loads, queue_positions
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
 from qslurm.system.event_log import EventLog
@@ -74,7 +74,7 @@ class FeedServer:
         self._asked = self._heard = float("-inf")
         self._trouble = "The gate has not connected yet."
         self._lines: tuple[int, dict[int, int]] = (-1, {})
-        self._loads: tuple[int, list[Load]] = (-1, [])
+        self._loads: tuple[int, list[PartitionLoad]] = (-1, [])
         """What was made of all jobs, and of which version of the table."""
         self._links: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
         self._listener = listen_unix(self._path, service="job manager", setting="feed under [jobmanager]")
@@ -126,17 +126,17 @@ class FeedServer:
             return None
         version, rows = changed
         if rows is not None:
-            self._lines = version, places(rows)
+            self._lines = version, queue_positions(rows)
         return self._lines[1]
 
-    def loads(self) -> list[Load] | None:
+    def loads(self) -> list[PartitionLoad] | None:
         """How many jobs wait and run in each partition; None while nobody knows."""
         changed = self.read(lambda changes: self._all_since(changes.table, self._loads[0]))
         if changed is None:
             return None
         version, rows = changed
         if rows is not None:
-            self._loads = version, loads(rows)
+            self._loads = version, partition_loads(rows)
         return self._loads[1]
 
     @staticmethod
@@ -170,7 +170,7 @@ class FeedServer:
 
     def _run(self) -> None:
         while (link := self._links.get()) is not None:
-            with BlockingConnection(link, feed.LARGEST) as connection:
+            with BlockingConnection(link, feed.MESSAGE_LIMIT) as connection:
                 self._serve(connection)
 
     def _serve(self, link: BlockingConnection) -> None:
@@ -190,14 +190,14 @@ class FeedServer:
 
     def _hear(self, link: BlockingConnection) -> None:
         ready, _, _ = select.select([link], [], [], TICK_S)
-        message = feed.said.decode(link.receive(time.monotonic() + DEAD_S)[1]) if ready else None
+        message = feed.gate_decoder.decode(link.receive(time.monotonic() + DEAD_S)[1]) if ready else None
         now = time.monotonic()
         touched: set[str] = set()
         has_looked = False
         with self._lock:
             if message is not None:
                 self._heard = now
-            if isinstance(message, feed.Update | feed.Still) and message.look > self._looked:
+            if isinstance(message, feed.Update | feed.Unchanged) and message.look > self._looked:
                 self._looked, has_looked = message.look, True
                 if self._is_wanted and self._questions > self._said:
                     self._say_wanted(link)
@@ -205,7 +205,7 @@ class FeedServer:
                 raise TimeoutError("timeout")
             if isinstance(message, feed.Update):
                 touched = self._changes.apply(message)
-            if isinstance(message, feed.Trouble):
+            if isinstance(message, feed.Unavailable):
                 self._lose(message.reason)
             elif message is not None and self._is_wanted and not self._is_live:
                 self._is_live = True
@@ -234,7 +234,7 @@ class FeedServer:
         # One question is under way at a time, so what is said always fits into the link: nobody waits with the lock.
         self._said = self._questions
         with suppress(OSError):  # the thread notices that the link is gone
-            wanted = feed.Wanted(self._is_wanted, self._questions)
+            wanted = feed.Subscription(self._is_wanted, self._questions)
             link.send(msgspec.msgpack.encode(wanted), time.monotonic() + DEAD_S)
 
 

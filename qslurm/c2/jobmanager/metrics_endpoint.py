@@ -29,7 +29,7 @@ from starlette.types import ASGIApp
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import QslurmError
 from qslurm.protocol.messages import GetMetrics, Metrics
-from qslurm.protocol.metrics import FAMILIES, Spread, Value
+from qslurm.protocol.metrics import FAMILIES, LabeledHistogram, LabeledValue
 from qslurm.runtimes.classical.warm.status import WarmStatus, ask_service
 from qslurm.system.event_log import EventLog
 from qslurm.wire.credentials import Identity
@@ -142,14 +142,14 @@ def families(metrics: Metrics | None, warm: WarmStatus | None) -> Iterator[Metri
 
 
 def _filled(
-    family: CounterMetricFamily | GaugeMetricFamily, values: Sequence[Value]
+    family: CounterMetricFamily | GaugeMetricFamily, values: Sequence[LabeledValue]
 ) -> CounterMetricFamily | GaugeMetricFamily:
     for one in values:
         family.add_metric(one.labels, one.value)
     return family
 
 
-def _histogram(name: str, spreads: Sequence[Spread]) -> HistogramMetricFamily:
+def _histogram(name: str, spreads: Sequence[LabeledHistogram]) -> HistogramMetricFamily:
     table = FAMILIES[name]
     family = HistogramMetricFamily(PREFIX + name, table.help, labels=table.labels)
     bounds = [*(repr(bound) for bound in table.bounds), "+Inf"]

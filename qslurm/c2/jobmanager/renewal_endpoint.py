@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from qslurm.errors import PermissionDeniedError, UnreachableError
-from qslurm.protocol.token_renewal import ask
+from qslurm.protocol.token_renewal import request_renewal
 from qslurm.tokens.secret import Secret
 
 AT_A_TIME = 4
@@ -36,7 +36,7 @@ class RenewalEndpoint:
         if not self._turns.acquire(blocking=False):
             raise UnreachableError("C2's renewal service is busy.", hint="Try again later.")
         try:
-            given = ask(self._socket, Secret(token), only_look=only_look)
+            given = request_renewal(self._socket, Secret(token), dry_run=only_look)
         finally:
             self._turns.release()
         document = {"center": center, "expires": given.expires, "renewable_until": given.until}

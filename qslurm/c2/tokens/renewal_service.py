@@ -21,7 +21,7 @@ from qslurm.c2.config.tokens_section import TokensConfig
 from qslurm.c2.tokens.keys import list_keys
 from qslurm.c2.tokens.renewals import Renewals, RenewedToken
 from qslurm.errors import ConfigError, QslurmError
-from qslurm.protocol.token_renewal import LARGEST, Answer, Given, ask_decoder
+from qslurm.protocol.token_renewal import MESSAGE_LIMIT, RenewalReply, RenewalResult, request_decoder
 from qslurm.system.event_log import EventLog
 from qslurm.tokens.lifetime import parse_lifetime
 from qslurm.wire.blocking import BlockingConnection
@@ -89,9 +89,9 @@ class RenewalService:
         if uid not in self._clients:
             self._note(uid)
             return
-        asking = BlockingConnection(connection, LARGEST)
-        question = ask_decoder.decode(asking.receive(time.monotonic() + QUESTION_S)[1])
-        answer = self._answered(question.token, question.only_look)
+        asking = BlockingConnection(connection, MESSAGE_LIMIT)
+        question = request_decoder.decode(asking.receive(time.monotonic() + QUESTION_S)[1])
+        answer = self._answered(question.token, question.dry_run)
         asking.send(msgspec.msgpack.encode(answer), time.monotonic() + QUESTION_S)
 
     def _note(self, uid: int) -> None:
@@ -101,7 +101,7 @@ class RenewalService:
             self._quiet_until = now + WORD_S
             log.warning("turned away", uid=uid)
 
-    def _answered(self, token: str, only_look: bool) -> Answer:
+    def _answered(self, token: str, only_look: bool) -> RenewalReply:
         try:
             found = self._renewals.look(token) if only_look else self._renewals.renew(token)
         except QslurmError as error:
@@ -117,7 +117,7 @@ class RenewalService:
         if found.token is not None:
             _audit(found)
         expires = found.claims.expires or 0
-        return Given(found.token.reveal() if found.token else "", expires, found.until)
+        return RenewalResult(found.token.reveal() if found.token else "", expires, found.until)
 
 
 def _audit(given: RenewedToken) -> None:

@@ -1,4 +1,4 @@
-"""The public keys that an operator allows: files of a folder, `<group>/<name>.pub`. To remove one is to revoke it."""
+"""The public keys that may connect: files `<group>/<name>.pub` in a folder. Removing a file revokes its key."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from qslurm.system.event_log import EventLog
 log = EventLog(__name__)
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """Whose a key is: `group` is what it may be used for."""
+class KeyHolder(msgspec.Struct, frozen=True):
+    """The owner of a key. `group` says what the key may be used for."""
 
     group: str
     name: str
 
 
-class Allowed:
-    """What the folder says; `look` reads it again. A file that can't be trusted allows nothing, and is logged once."""
+class AllowedKeys:
+    """The keys in a folder. Unsafe or invalid files are ignored, and logged once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._complaints: set[str] = set()
-        self.keys: dict[bytes, Holder] = {}
+        self._warnings: set[str] = set()
+        self.keys: dict[bytes, KeyHolder] = {}
 
-    def look(self) -> None:
-        """Read the folder."""
-        found, complaints = {}, set()
+    def reload(self) -> None:
+        """Read the folder again."""
+        keys, warnings = {}, set()
         for path in sorted(self._folder.glob(f"*/*{PUBLIC_SUFFIX}")):
             try:
-                found[read_public(path)] = Holder(path.parent.name, path.stem)
+                keys[read_public(path)] = KeyHolder(path.parent.name, path.stem)
             except ConfigError as error:
-                complaints.add(str(error))
-        for complaint in complaints - self._complaints:
-            log.warning("a key is not allowed", why=complaint)
-        self._complaints = complaints
-        self.keys = found
+                warnings.add(str(error))
+        for warning in warnings - self._warnings:
+            log.warning("key ignored", why=warning)
+        self._warnings = warnings
+        self.keys = keys

@@ -1,8 +1,8 @@
-"""What hooks, operators, classical runtimes and quantum runtimes say to the dispatcher, and what it answers.
+"""The requests of hooks, operators, job steps and quantum runtimes to the dispatcher, and its replies.
 
-Every message is a frozen struct, tagged with its name and carried as MessagePack: data only, never code.
-Times are Unix seconds, durations seconds. `job_id` is C2's Slurm job id, `restart` its restart count
-(SLURM_RESTART_COUNT): together they name one start of one job.
+Each message is a frozen struct, tagged with its class name and sent as MessagePack. Times are Unix seconds, durations
+seconds. `job_id` is C2's Slurm job id and `restart` its restart count (SLURM_RESTART_COUNT): together they identify one
+start of a job.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from qslurm.protocol.messages.hooks import (
     Finish,
     GetEnds,
     KnownEnd,
-    TurnedAway,
+    NotAdmitted,
 )
 from qslurm.protocol.messages.message import Done, Message, Number, Refused
 from qslurm.protocol.messages.operators import Release, Reserve, Reserved, SetBackend
-from qslurm.protocol.messages.runtimes import Join, Lease, LeaseOver, Report, Result, Run, Seat
+from qslurm.protocol.messages.runtimes import Join, Lease, LeasedTask, LeaseOver, Report, Result, Run
 from qslurm.protocol.messages.status import (
     BackendStatus,
     GetMetrics,
@@ -68,10 +68,10 @@ Request = (
     | Report
     | Result
     | LeaseOver
-)  # what the dispatcher answers
+)
 Reply = (
     Admitted
-    | TurnedAway
+    | NotAdmitted
     | Done
     | Ends
     | Reserved
@@ -114,8 +114,10 @@ __all__ = [
     "KnownEnd",
     "Lease",
     "LeaseOver",
+    "LeasedTask",
     "Message",
     "Metrics",
+    "NotAdmitted",
     "Number",
     "Pending",
     "Refused",
@@ -127,11 +129,9 @@ __all__ = [
     "Reserved",
     "Result",
     "Run",
-    "Seat",
     "SetBackend",
     "Status",
     "TaskStatus",
-    "TurnedAway",
     "WaitingStatus",
     "circuit_digest",
 ]

@@ -1,7 +1,4 @@
-"""What C2's hooks say for Slurm: a job is about to start, its script begins or has ended, a start of it is over.
-
-And what the gate asks, in case slurmctld has forgotten what they said.
-"""
+"""Requests of Slurm's hooks on C2, when a job starts and ends, and of the gate, which checks for lost ones."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from qslurm.protocol.messages.message import Message, Number
 from qslurm.reason_codes import ReasonCode
 
 MOST_ENDS = 10_000
-"""Jobs that may be asked about in one GetEnds."""
+"""The most jobs in a GetEnds."""
 
 
 class Admit(Message, frozen=True):
-    """Slurm has picked this job to run: may it? Asked by the prolog plugin; asking again changes nothing."""
+    """Slurm is about to start a job, says the prolog plugin. May be repeated."""
 
     job_id: Number
     restart: Number
@@ -35,20 +32,20 @@ class Admit(Message, frozen=True):
 
 
 class Admitted(Message, frozen=True):
-    """Yes: the dispatcher expects the job."""
+    """The job may start; the dispatcher expects its step."""
 
 
-class TurnedAway(Message, frozen=True):
-    """Not now, or never. With `retry` the job goes back to Slurm's queue, without it is cancelled."""
+class NotAdmitted(Message, frozen=True):
+    """The job may not start. With `retry` it is requeued, otherwise cancelled."""
 
     reason: str
     retry: bool
 
 
 class Begin(Message, frozen=True):
-    """A job's batch script is about to run, says its TaskProlog: may it? A script runs once.
+    """A job's batch script is about to run, says TaskProlog. The dispatcher allows one launch of each script.
 
-    `launch` is a word that tells this launch from others, so that asking again changes nothing.
+    `launch` identifies the launch, so that the request may be repeated.
     """
 
     job_id: Number
@@ -57,16 +54,16 @@ class Begin(Message, frozen=True):
 
 
 class End(Message, frozen=True):
-    """The job's batch script has ended, says its TaskEpilog, which does not know how."""
+    """The job's batch script has ended, says TaskEpilog, which does not know its exit code."""
 
     job_id: Number
     restart: Number
     ended_at: float | None = None
-    """When, in Unix seconds; None from a node with an older qslurm."""
+    """None from a node with an older qslurm."""
 
 
 class Finish(Message, frozen=True):
-    """The job's start is over. `state` is Slurm's: COMPLETED, FAILED, CANCELLED, TIMEOUT, REQUEUED …"""
+    """A start of a job has ended. `state` is Slurm's: COMPLETED, FAILED, CANCELLED, TIMEOUT, REQUEUED …"""
 
     job_id: Number
     restart: Number
@@ -75,20 +72,20 @@ class Finish(Message, frozen=True):
     reason: str = ""
     reason_code: ReasonCode = ReasonCode.NONE
     key: str = ""
-    """The key in the job's comment, if known: after a crash Slurm may give a job id away a second time."""
+    """The key in the job's comment, if known: after a crash slurmctld may use a job id twice."""
 
     ended_at: float | None = None
-    """When slurmctld put it back, cancelled it or heard of its end, in Unix seconds, if known."""
+    """When slurmctld requeued or cancelled it, or recorded its end, if known."""
 
 
 class GetEnds(Message, frozen=True):
-    """Of which of these jobs is the last start over, as far as the dispatcher knows? Asked by the gate."""
+    """Ask which of these jobs' last starts have ended. Sent by the gate."""
 
     job_ids: Annotated[list[Number], msgspec.Meta(max_length=MOST_ENDS)]
 
 
 class KnownEnd(Message, frozen=True):
-    """The last start of a job, which is over: its script has ended, or Slurm has said so."""
+    """The last start of a job, which has ended: its script has, or Slurm has reported it."""
 
     job_id: Number
     restart: Number
@@ -100,6 +97,6 @@ class KnownEnd(Message, frozen=True):
 
 
 class Ends(Message, frozen=True):
-    """The answer to GetEnds; what has not ended, or is not known, is not in it."""
+    """The reply to GetEnds, without jobs that have not ended or are unknown."""
 
     ends: list[KnownEnd]

@@ -1,4 +1,4 @@
-"""What all messages are, and the answers that anybody may get."""
+"""The base class of messages, and replies to any request."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated
 import msgspec
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-"""A count or an id; the bound keeps it within what SQLite and JSON can carry."""
+"""A count or an id, within what SQLite and JSON can represent."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="message", tag=True, kw_only=True):
-    """The root of all messages."""
+    """The base class of all messages."""
 
 
 class Done(Message, frozen=True):
-    """Taken note of."""
+    """The request was carried out; there is nothing to return."""
 
 
 class Refused(Message, frozen=True):
-    """The request can't be served; `kind` is the `kind` of the error class it stands for."""
+    """The request was refused. `kind` names the class of qslurm.errors."""
 
     kind: str
     reason: str

@@ -1,4 +1,4 @@
-"""What operators say."""
+"""Requests of operators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from qslurm.protocol.messages.message import Message, Number
 
 
 class SetBackend(Message, frozen=True):
-    """An operator takes a backend out of service, or back in."""
+    """Take a backend out of service, or back into service."""
 
     backend: str
     online: bool
@@ -14,7 +14,7 @@ class SetBackend(Message, frozen=True):
 
 
 class Reserve(Message, frozen=True):
-    """An operator reserves a backend from `begins` until `ends`, for a center or for a job (C2's job id)."""
+    """Reserve a backend from `begins` until `ends` for a center or for a job (C2's job id)."""
 
     backend: str
     begins: float
@@ -25,13 +25,13 @@ class Reserve(Message, frozen=True):
 
 
 class Reserved(Message, frozen=True):
-    """It is reserved, under this number; `note` is what its maker may want to know."""
+    """The reply to Reserve: the reservation's number, and a note for the operator."""
 
     reservation: Number
     note: str = ""
 
 
 class Release(Message, frozen=True):
-    """An operator takes a reservation back."""
+    """Delete a reservation."""
 
     reservation: Number

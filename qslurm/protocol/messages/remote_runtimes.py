@@ -1,7 +1,7 @@
-"""What a quantum runtime on another host and the dispatcher say to each other.
+"""Messages between quantum runtimes on other hosts and the dispatcher.
 
-Nothing is said that may not be said twice: a connection can break at any moment, and what was under way on it may
-have arrived or not. Each message travels as MessagePack, cut into frames of a size that a stranger may send, too.
+Every message may be repeated, because a connection can break at any moment. Messages are MessagePack, split into ZeroMQ
+frames of at most FRAME_BYTES.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from qslurm.runtimes.interface import BackendType
 
 _T = TypeVar("_T")
 
-PROTOCOL = 1
-"""Grows with every change of the messages."""
+PROTOCOL = 2
+"""Increase it with every change of the messages."""
 
-MISSED_BEATS = 3
-"""So many, and a runtime is given nothing more until it is heard of again."""
+MISSED_HEARTBEATS = 3
+"""After so many, a runtime gets no work until its next heartbeat."""
 
-FRAME = 1024 * 1024
-FRAME_LIMIT = FRAME + 1024
-"""Bytes of a frame, before and after encryption."""
+FRAME_BYTES = 1024 * 1024
+FRAME_LIMIT = FRAME_BYTES + 1024
+"""The largest frame in bytes, before and after encryption."""
 
-_LIMIT = 256 * 1024 * 1024  # bytes of a whole message
+_LIMIT = 256 * 1024 * 1024  # bytes of a message
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An execution that a runtime was given: the order it came with, and what it is of."""
+    """An execution that was assigned to a runtime, with the number of the order."""
 
     order: Number
     task: Number
@@ -42,14 +42,14 @@ class Claim(msgspec.Struct, frozen=True):
     shots: Number
 
 
-# --- said by the runtime -----------------------------------------------------------------------------
+# --- from the runtime --------------------------------------------------------------------------------
 
 
 class Enlist(Message, frozen=True):
-    """A runtime is there, for the first time or again, with `claims` to what it executes or has executed.
+    """A runtime has connected or reconnected. `claims` are the executions it has begun or completed.
 
-    `instance` tells it from others that have the same key. It can execute `workers` circuits at a time. `attempt` is
-    another one each time.
+    `instance` distinguishes it from other runtimes with the same key. It can execute `workers` circuits at a time.
+    `attempt` numbers these requests.
     """
 
     protocol: int
@@ -60,16 +60,16 @@ class Enlist(Message, frozen=True):
     attempt: Number = 0
 
 
-class Beat(Message, frozen=True):
-    """It is alive, and so is its target, or not."""
+class Heartbeat(Message, frozen=True):
+    """The runtime is alive; `health` is its target's."""
 
     instance: bytes
     health: Health
     backend_type: BackendType | None = None
 
 
-class Answer(Message, frozen=True):
-    """What came out of an execution. Repeated until the dispatcher has Taken it."""
+class RemoteResult(Message, frozen=True):
+    """The result of an execution, repeated until it is acknowledged."""
 
     instance: bytes
     claim: Claim
@@ -77,18 +77,18 @@ class Answer(Message, frozen=True):
 
 
 class Leave(Message, frozen=True):
-    """It has been stopped; what it was doing is not done."""
+    """The runtime was stopped. Its executions have not completed."""
 
     instance: bytes
 
 
-# --- said by the dispatcher --------------------------------------------------------------------------
+# --- from the dispatcher -----------------------------------------------------------------------------
 
 
-class Welcome(Message, frozen=True):
-    """It may work for this backend, on so many circuits at a time. Of its claims those in `drop` are not wanted.
+class Enlisted(Message, frozen=True):
+    """The reply to Enlist of this `attempt`: the runtime gets work, at most `workers` circuits at a time.
 
-    It is the answer to that `attempt` to enlist.
+    It must drop the orders in `drop`.
     """
 
     backend: BackendConfig
@@ -100,13 +100,13 @@ class Welcome(Message, frozen=True):
 
 
 class Declined(Message, frozen=True):
-    """Not now; it may ask again."""
+    """The reply to Enlist: the runtime gets no work. It may try again."""
 
     reason: str
 
 
 class Assign(Message, frozen=True):
-    """Execute this; after `left_s` it is ended, because of `used_up`."""
+    """Execute a circuit. After `left_s` the execution is ended, with `used_up` as the reason."""
 
     claim: Claim
     run: Run
@@ -114,54 +114,52 @@ class Assign(Message, frozen=True):
     used_up: str = ""
 
 
-class Drop(Message, frozen=True):
-    """Nobody wants the outcome of this order any more."""
+class DropOrder(Message, frozen=True):
+    """The result of this order is not needed any more."""
 
     order: Number
 
 
-class Taken(Message, frozen=True):
-    """The outcome is stored, or not wanted: it can be forgotten."""
+class ResultAcknowledged(Message, frozen=True):
+    """The result is stored or not needed: the runtime can discard it."""
 
     order: Number
 
 
-class Heard(Message, frozen=True):
-    """The answer to a Beat. If `known` is false, it has to enlist."""
+class HeartbeatReply(Message, frozen=True):
+    """The reply to a Heartbeat. If `known` is false, the runtime has to enlist."""
 
     known: bool
 
 
-FromRuntime = Enlist | Beat | Answer | Leave
-ToRuntime = Welcome | Declined | Assign | Drop | Taken | Heard
+FromRuntime = Enlist | Heartbeat | RemoteResult | Leave
+ToRuntime = Enlisted | Declined | Assign | DropOrder | ResultAcknowledged | HeartbeatReply
 
-_from: msgspec.msgpack.Decoder[FromRuntime] = msgspec.msgpack.Decoder(FromRuntime)
-_to: msgspec.msgpack.Decoder[ToRuntime] = msgspec.msgpack.Decoder(ToRuntime)
+_from_runtime: msgspec.msgpack.Decoder[FromRuntime] = msgspec.msgpack.Decoder(FromRuntime)
+_to_runtime: msgspec.msgpack.Decoder[ToRuntime] = msgspec.msgpack.Decoder(ToRuntime)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def cut(message: Message) -> list[bytes]:
-    """A message as the frames that it travels in."""
+def encode_frames(message: Message) -> list[bytes]:
+    """A message as ZeroMQ frames."""
     data = memoryview(_encoder.encode(message))
-    return [bytes(data[start : start + FRAME]) for start in range(0, len(data), FRAME)]
+    return [bytes(data[start : start + FRAME_BYTES]) for start in range(0, len(data), FRAME_BYTES)]
 
 
-def from_runtime(frames: Sequence[bytes | memoryview]) -> FromRuntime:
-    """What a runtime says; anything else is InvalidInputError."""
-    return _put_together(frames, _from)
+def decode_from_runtime(frames: Sequence[bytes | memoryview]) -> FromRuntime:
+    """Decode a runtime's message; InvalidInputError if it is invalid."""
+    return _decode(frames, _from_runtime)
 
 
-def to_runtime(frames: Sequence[bytes | memoryview]) -> ToRuntime:
-    """What the dispatcher says; anything else is InvalidInputError."""
-    return _put_together(frames, _to)
+def decode_to_runtime(frames: Sequence[bytes | memoryview]) -> ToRuntime:
+    """Decode a message of the dispatcher; InvalidInputError if it is invalid."""
+    return _decode(frames, _to_runtime)
 
 
-def _put_together(frames: Sequence[bytes | memoryview], decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+def _decode(frames: Sequence[bytes | memoryview], decoder: msgspec.msgpack.Decoder[_T]) -> _T:
     if sum(len(frame) for frame in frames) > _LIMIT:
         raise InvalidInputError("The message is too large.")
     try:
         return decoder.decode(b"".join(frames))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"This is no message between a runtime and the dispatcher: {error}."
-        ) from error
+        raise InvalidInputError(f"Invalid message between a runtime and the dispatcher: {error}.") from error

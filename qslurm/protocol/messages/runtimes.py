@@ -1,4 +1,4 @@
-"""What quantum runtimes of this host say, and what is said to them. Those of other hosts: remote_runtimes.py."""
+"""Messages between the dispatcher and quantum runtimes on its host (on other hosts: remote_runtimes.py)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qslurm.runtimes.interface import BackendType
 
 
 class Join(Message, frozen=True):
-    """A quantum runtime is there and wants work; answered when there is some."""
+    """A quantum runtime asks for work. The reply comes when there is some."""
 
     runtime: Number
 
 
 class Report(Message, frozen=True):
-    """How a quantum runtime's target is, said when that changes; it is never answered."""
+    """The health of a quantum runtime's target has changed. There is no reply."""
 
     runtime: Number
     health: Health
@@ -24,7 +24,7 @@ class Report(Message, frozen=True):
 
 
 class Run(Message, frozen=True):
-    """Execute this circuit. `order` is a number to give back with the Result, never used twice."""
+    """Execute a circuit. Its Result has the same `order`, a number that is never used twice."""
 
     order: Number
     circuit: str
@@ -35,9 +35,9 @@ class Run(Message, frozen=True):
 
 
 class Result(Message, frozen=True):
-    """An order is done. With an `error` nothing else counts, and `kind` names the class of the error.
+    """The result of an order. With an `error` the other fields are unset, and `kind` names the class of qslurm.errors.
 
-    The kind `try_later` gives the order back; `begun` says that this counts as a try.
+    The kind `try_later` returns the order to the queue; with `begun` that counts as a try.
     """
 
     runtime: Number
@@ -51,10 +51,10 @@ class Result(Message, frozen=True):
     begun: bool = False
 
 
-class Seat(msgspec.Struct, frozen=True):
-    """One of the jobs that share a lease, and what its turns depend on, as of when the lease begins.
+class LeasedTask(msgspec.Struct, frozen=True):
+    """A task that shares a lease, and what its turns depend on, as of when the lease begins.
 
-    `coupling` is how often the job couples (0 to 1), `used` what its center has used for its `weight` (QPU-seconds).
+    `coupling` is how often the job couples (0 to 1), `used` the QPU-seconds of its center, which has this `weight`.
     """
 
     task: Number
@@ -65,9 +65,9 @@ class Seat(msgspec.Struct, frozen=True):
 
 
 class Lease(Message, frozen=True):
-    """Tasks have the runtime for a while: serve their lanes, whose descriptors come beside this message."""
+    """Serve the lanes of these tasks. Their descriptors are sent beside this message."""
 
-    seats: list[Seat]
+    seats: list[LeasedTask]
     backend: str
     max_shots: Number
     policy: str = "fifo"
@@ -75,7 +75,7 @@ class Lease(Message, frozen=True):
 
 
 class LeaseOver(Message, frozen=True):
-    """The runtime serves no lane any more, and wants work. `kept`: its lanes are not shut, and may be served again."""
+    """The runtime serves no lane any more and asks for work. With `kept` its lanes stay open."""
 
     runtime: Number
     kept: bool = False

@@ -1,4 +1,4 @@
-"""How everything is: backends, jobs, who holds a backend and who waits for one, and what has been counted."""
+"""Requests for the dispatcher's status and metrics, and the replies."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 from qslurm.c2.scheduling.reservations import Reservation
 from qslurm.payload.envelope import Kind
 from qslurm.protocol.messages.message import Message, Number
-from qslurm.protocol.metrics import Spread, Value
+from qslurm.protocol.metrics import LabeledHistogram, LabeledValue
 
 
 class GetStatus(Message, frozen=True):
-    """What is going on? Anybody on the host may ask how the backends are, and how many jobs are open.
+    """Ask for the dispatcher's status. Any user of the host may ask for the backends and the number of open jobs.
 
-    With `jobs` the asker shows who that is, and is told of the jobs that are theirs, or as an operator of all: at each
-    backend of the `queue` executions that are next. Names of users and circuits are not in the answer.
+    With `jobs` the request needs a credential; the reply then lists the user's jobs (an operator: all jobs), and the
+    next `queue` executions of each backend. It has no names of users and no circuits.
     """
 
     jobs: bool = False
@@ -24,9 +24,9 @@ class GetStatus(Message, frozen=True):
 
 
 class BackendStatus(Message, frozen=True):
-    """One backend. `state`: idle, executing, calibrating or offline; `since` is when that began.
+    """A backend. `state` is idle, executing, calibrating or offline, since `since`.
 
-    `sessions` and `lanes` say how many jobs hold it, or a place at it.
+    `sessions` and `lanes` are the numbers of jobs that hold it or one of its runtimes.
     """
 
     name: str
@@ -45,7 +45,7 @@ class BackendStatus(Message, frozen=True):
 
 
 class TaskStatus(Message, frozen=True):
-    """One job the dispatcher has not closed yet. `executions` are those that are over."""
+    """A job that has not ended. `executions` counts its completed ones."""
 
     job_id: Number
     restart: Number
@@ -58,14 +58,14 @@ class TaskStatus(Message, frozen=True):
     queued: int = 0
     executing: int = 0
     over: bool = False
-    """Its script has ended on its node, and nobody has said how."""
+    """Its script has ended on its node; the exit code is not known yet."""
 
 
 class HoldStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that holds a backend: a `session` keeps its place between two circuits, a `lane` is a runtime of its own.
+    """A job that holds a backend: by `session` between two circuits, by `lane` a runtime of its own.
 
-    `idle_s` is None while something of it is under way. `until` is when the hold ends, if nothing changes; None: it
-    lasts as long as the job uses it and nobody else waits.
+    `idle_s` is None while it executes. `until` is when the hold ends if nothing changes; None if it lasts as long as
+    the job uses it and no other job waits.
     """
 
     backend: str
@@ -78,7 +78,7 @@ class HoldStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitingStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution that waits: the job's `seq`-th, since when, at which place from 1, and for what, in words."""
+    """A queued execution: the job's `seq`-th, its queue position from 1, and why it waits."""
 
     backend: str
     position: int
@@ -92,10 +92,10 @@ class WaitingStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(Message, frozen=True):
-    """The answer to GetStatus. `ready` is false, with a `reason`, while nothing can be stored.
+    """The reply to GetStatus. `ready` is false, with a `reason`, while the store cannot be written.
 
-    `scope` says whose jobs are listed: all, own or none (`scope_reason`: why); `open_jobs` counts all. `queue_left`
-    are the executions of those jobs that wait at a backend and are not listed.
+    `scope` says which jobs are listed, and `scope_reason` why; `open_jobs` counts all. `queue_left` has the number of
+    these jobs' queued executions that are not listed, by backend.
     """
 
     version: str
@@ -115,13 +115,13 @@ class Status(Message, frozen=True):
 
 
 class GetMetrics(Message, frozen=True):
-    """What has been counted, and how much of everything is there now? For the platform's own users."""
+    """Ask for counters, histograms and gauges. For the platform's own users."""
 
 
 class Metrics(Message, frozen=True):
-    """The answer to GetMetrics: numbers by the names in `meters.FAMILIES`."""
+    """The reply to GetMetrics, by the names in `protocol.metrics.FAMILIES`."""
 
     version: str
     pid: int
-    values: dict[str, list[Value]]
-    spreads: dict[str, list[Spread]]
+    values: dict[str, list[LabeledValue]]
+    spreads: dict[str, list[LabeledHistogram]]

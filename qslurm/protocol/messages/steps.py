@@ -1,4 +1,4 @@
-"""What job steps (classical runtimes) and sessions' clients say: circuits to be executed, and how it all ends."""
+"""Requests of job steps and of sessions' clients, and the replies."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from qslurm.protocol.messages.message import Message, Number
 from qslurm.runtimes.interface import BackendType
 
 OPEN_EXECUTIONS = 16
-"""Circuits that one task may have under way at a time."""
-
+"""The most unfinished executions of a task."""
 
 OPEN_IN_SESSION = 64
-"""The same for a session whose client is elsewhere: what is on its way there and back counts, too."""
-
+"""The most unfinished executions of a session; those in transit count, too."""
 
 CIRCUIT_BYTES_IN_SESSION = 32 * 1024 * 1024
-"""Of all circuits that a session has under way; one may be as large as any."""
-
+"""The total size of a session's unfinished circuits. A single one may be larger."""
 
 END = -1
-"""In place of an execution's number: the end of a task is waited for."""
+"""In place of an execution's `seq`: the end of the task."""
 
 
 class Attach(Message, frozen=True):
-    """A job step asks for the work of its job. `client` is a word that tells it from other steps."""
+    """A job step asks for its job's work. `client` distinguishes it from other steps."""
 
     job_id: Number
     restart: Number
@@ -33,10 +30,10 @@ class Attach(Message, frozen=True):
 
 
 class Attached(Message, frozen=True):
-    """The step may work. `secret` is what it proves itself with from now on, instead of a MUNGE credential.
+    """The reply to Attach. `secret` authenticates the step's next requests, instead of a MUNGE credential.
 
-    `envelope` is the job's data; it is None when the task has ended already, and `state`, `reason`, `outcome`
-    (of a circuit job) and `final_result` (JSON, of a hybrid job) say how.
+    `envelope` is the job's data. It is None if the task has ended; then `state`, `reason`, `outcome` (circuit jobs) and
+    `final_result` (hybrid jobs, JSON) say how.
     """
 
     task: Number
@@ -55,11 +52,10 @@ class Attached(Message, frozen=True):
 
 
 class Execute(Message, frozen=True):
-    """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not run again.
+    """Execute a circuit. `seq` numbers the task's executions from 0; a known number is not executed again.
 
-    The answer is its outcome, or Pending after about a second. Without `wait` it is Pending as soon as the
-    dispatcher has taken note of it: an Await asks for the outcome. With `lane` the dispatcher may send a lane for the
-    next circuits, over the connection by which this came.
+    The reply is Executed, or Pending after about a second. Without `wait` it is Pending at once; Await asks for the
+    outcome. With `lane` the dispatcher may send a lane for the next circuits over the same connection.
     """
 
     task: Number
@@ -72,24 +68,24 @@ class Execute(Message, frozen=True):
     lane: bool = False
 
     def digest(self) -> str:
-        """What the execution is recognised by when it is asked for again."""
+        """Identifies the execution when the request is repeated."""
         return circuit_digest(self.circuit, self.shots, raw_data=self.raw_data, seed=self.seed)
 
 
 def circuit_digest(circuit: str, shots: int, *, raw_data: bool, seed: int | None) -> str:
-    """The SHA-256 of all that an execution was asked with, in hexadecimal digits."""
+    """The SHA-256 of an execution's parameters, in hexadecimal."""
     return hashlib.sha256(f"{shots} {raw_data} {seed}\n{circuit}".encode()).hexdigest()
 
 
 class Await(Message, frozen=True):
-    """What has become of that execution? Answered with Executed, or with Pending after about a second."""
+    """Wait for an execution. The reply is Executed, or Pending after about a second."""
 
     task: Number
     seq: Number
 
 
 class Executed(Message, frozen=True):
-    """An execution's outcome. With an `error` there are no counts; `kind` names the error's class."""
+    """The outcome of an execution. With an `error` there are no counts, and `kind` names the class of qslurm.errors."""
 
     seq: Number
     shots_requested: Number
@@ -102,10 +98,10 @@ class Executed(Message, frozen=True):
 
 
 class Pending(Message, frozen=True):
-    """Not yet: `reason` says why; `position` is the place in the queue, from 1, or 0 once it runs.
+    """The outcome is not known yet. `position` is the queue position from 1, or 0 while the circuit is executing.
 
-    `again` says that nothing can be stored: the client of a session, which is told of outcomes without asking, has to
-    ask once more.
+    With `again` the store cannot be written: a session's client, which gets outcomes without Await, has to repeat its
+    request.
     """
 
     reason: str
@@ -114,14 +110,14 @@ class Pending(Message, frozen=True):
 
 
 class Attend(Message, frozen=True):
-    """The step of a session asks for its end. Answered with Refused when it has ended, with Pending until then."""
+    """The step of a session waits for its end. The reply is Refused when it has ended, and Pending until then."""
 
     task: Number
 
 
 class Conclude(Message, frozen=True):
-    """The hybrid algorithm is over: with its final result (a JSON object; a session may have none) and a remark on it,
-    or with why it failed.
+    """The hybrid file or session has ended, with its final result (a JSON object; sessions may have none) and a remark,
+    or with the reason of its failure.
     """
 
     task: Number

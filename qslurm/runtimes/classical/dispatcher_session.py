@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from qslurm.errors import QslurmError, UnreachableError
-from qslurm.protocol.dispatcher_client import DispatcherClient, error_of
+from qslurm.protocol.dispatcher_client import DispatcherClient, error_from
 from qslurm.protocol.messages import (
     OPEN_EXECUTIONS,
     Attach,
@@ -174,7 +174,7 @@ class Session:
         )
         answer = self._insist(message)
         if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
-            raise error_of(answer.kind, answer.reason)
+            raise error_from(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):
             raise QslurmError(
                 f"Unexpected reply from the dispatcher to a final result: {type(answer).__name__}."
@@ -214,7 +214,7 @@ class Session:
 
     def _refusal(self, answer: Refused) -> QslurmError:
         """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
-        error = error_of(answer.kind, answer.reason)
+        error = error_from(answer.kind, answer.reason)
         if answer.kind in _ENDS:
             if self._over and self._leave is not None:
                 self._leave(error)
@@ -255,14 +255,14 @@ class Session:
                     return answer
                 why = answer.reason  # it is there, but its munged is not, or too many ask at once
                 if time.monotonic() >= until:
-                    raise error_of(answer.kind, why)
+                    raise error_from(answer.kind, why)
             self._tell(f"{why} The job continues once it does")
             time.sleep(backoff.fail())
 
     def _attach_once_admitted(self) -> Attached:
         answer = self._attach_or_hear_why()
         if isinstance(answer, Refused):
-            raise error_of(answer.kind, answer.reason)
+            raise error_from(answer.kind, answer.reason)
         return answer
 
     def _attach_or_hear_why(self) -> Attached | Refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qslurm.protocol.dispatcher_client import error_of
+from qslurm.protocol.dispatcher_client import error_from
 from qslurm.protocol.messages import Attached, Executed
 from qslurm.runtimes.interface import BackendType, Outcome
 from qslurm.runtimes.simulated_backend import backend_type
@@ -22,7 +22,7 @@ def backend_type_of(facts: Attached) -> BackendType:
 def outcome_of(executed: Executed) -> Outcome:
     """What a circuit gave; the error it failed with is raised."""
     if executed.error:
-        raise error_of(executed.kind, executed.error)
+        raise error_from(executed.kind, executed.error)
     return Outcome(
         counts=executed.counts,
         raw_data=executed.raw_data,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.protocol.messages import Executed, Lease, Seat
+from qslurm.protocol.messages import Executed, Lease, LeasedTask
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.lanes.logbook import Busy
 from qslurm.runtimes.lanes.runtime_side import RuntimeSide
@@ -42,7 +42,7 @@ class LaneTasks(Protocol):
         """Whether anything waits in a backend's queue."""
         ...
 
-    def seat(self, task: int) -> Seat:
+    def seat(self, task: int) -> LeasedTask:
         """What its turns in a lease depend on."""
         ...
 

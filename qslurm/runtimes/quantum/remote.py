@@ -19,20 +19,20 @@ from qslurm.protocol.curve.key_files import read_keys, read_public
 from qslurm.protocol.messages import Message
 from qslurm.protocol.messages.remote_runtimes import (
     FRAME_LIMIT,
-    MISSED_BEATS,
+    MISSED_HEARTBEATS,
     PROTOCOL,
-    Answer,
     Assign,
-    Beat,
     Declined,
-    Drop,
+    DropOrder,
     Enlist,
-    Heard,
+    Enlisted,
+    Heartbeat,
+    HeartbeatReply,
     Leave,
-    Taken,
-    Welcome,
-    cut,
-    to_runtime,
+    RemoteResult,
+    ResultAcknowledged,
+    decode_to_runtime,
+    encode_frames,
 )
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.quantum.remote_work import Work
@@ -72,7 +72,7 @@ def join(settings: JoinSettings) -> None:
     configure("quantum-runtime")
     with zmq.Context() as context:
         link = context.socket(zmq.DEALER)
-        zap.connect(link, keys, server)
+        zap.authenticate_to(link, keys, server)
         agent = Agent(context, link, settings)
         with signals_stop(agent.stop, agent.bell):
             agent.run()
@@ -91,7 +91,7 @@ class Agent:
 
         self._settings = settings
         self._instance = os.urandom(16)
-        self._welcome: Welcome | None = None
+        self._welcome: Enlisted | None = None
         self._enlisted = self._asked = self._refused = False
         self._attempt = 0
         self._heard = self._next_word = 0.0
@@ -162,7 +162,7 @@ class Agent:
 
     def _speak(self, now: float) -> None:
         welcome = self._welcome
-        if welcome is not None and now - self._heard > welcome.beat_s * MISSED_BEATS:
+        if welcome is not None and now - self._heard > welcome.beat_s * MISSED_HEARTBEATS:
             self._enlisted = False
         health = self._work.health()
         if now < self._next_word and (not self._enlisted or health == self._reported):
@@ -179,7 +179,7 @@ class Agent:
             return
         self._next_word = now + welcome.beat_s
         self._reported = health
-        self._say(Beat(instance=self._instance, health=health, backend_type=self._work.backend_type))
+        self._say(Heartbeat(instance=self._instance, health=health, backend_type=self._work.backend_type))
 
     def _enlistment(self) -> Enlist:
         return Enlist(
@@ -196,7 +196,7 @@ class Agent:
         import zmq
 
         try:
-            self._link.send_multipart(cut(message), zmq.NOBLOCK)
+            self._link.send_multipart(encode_frames(message), zmq.NOBLOCK)
         except zmq.Again:
             self._enlisted = False
             return False
@@ -231,7 +231,7 @@ class Agent:
             except zmq.Again:
                 return
             try:
-                message = to_runtime(frames)
+                message = decode_to_runtime(frames)
             except QslurmError as error:
                 log.warning("malformed message from the dispatcher", why=error.message)
                 continue
@@ -245,28 +245,28 @@ class Agent:
         gives it again. Neither is a welcome to an earlier attempt: such an order may come behind it.
         """
         match message:
-            case Welcome() if message.attempt == self._attempt:
+            case Enlisted() if message.attempt == self._attempt:
                 self._begin(message)
             case Declined():
                 self._asked = False
                 self._complain(message.reason)
             case Assign() if self._enlisted:
                 self._work.take(message)
-            case Drop():
+            case DropOrder():
                 self._work.drop(message.order)
-            case Taken():
+            case ResultAcknowledged():
                 self._work.taken(message.order)
-            case Heard() if not message.known:
+            case HeartbeatReply() if not message.known:
                 self._enlisted = False
 
-    def _begin(self, welcome: Welcome) -> None:
+    def _begin(self, welcome: Enlisted) -> None:
         log.info("joined", backend=welcome.backend.name, workers=welcome.workers)
         self._enlisted, self._asked, self._complaint, self._reported = True, False, "", None
         self._welcome = welcome
         self._work.begin(welcome)
         self._work.tell_again()
 
-    def _tell(self, answer: Answer) -> None:
+    def _tell(self, answer: RemoteResult) -> None:
         if self._enlisted:
             self._say(answer)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from qslurm.errors import UsedUpError
 from qslurm.protocol.messages import Result
-from qslurm.protocol.messages.remote_runtimes import Answer, Assign, Claim, Welcome
+from qslurm.protocol.messages.remote_runtimes import Assign, Claim, Enlisted, RemoteResult
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import BackendType
 from qslurm.runtimes.quantum.pool import REPLACEMENT_S, RuntimePool
@@ -42,20 +42,20 @@ class Work:
         context: zmq.Context[zmq.Socket[bytes]],
         poller: zmq.Poller,
         instance: bytes,
-        tell: Callable[[Answer], None],
+        tell: Callable[[RemoteResult], None],
     ) -> None:
         self._context = context
         self._poller = poller
         self._instance = instance
         self._tell = tell
-        self._welcome: Welcome | None = None
+        self._welcome: Enlisted | None = None
         self._pool: RuntimePool | None = None
         self._last_ready = float("-inf")
         self._waiting: deque[Assign] = deque()
         self._running: dict[int, _Running] = {}  # by order
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, RemoteResult] = {}
 
-    def begin(self, welcome: Welcome) -> None:
+    def begin(self, welcome: Enlisted) -> None:
         """The dispatcher has said what to do; the processes are started anew if that is not what it said before."""
         import zmq
 
@@ -159,7 +159,7 @@ class Work:
 
     def _answer(self, claim: Claim, result: Result) -> None:
         self._running.pop(claim.order, None)
-        answer = Answer(instance=self._instance, claim=claim, result=result)
+        answer = RemoteResult(instance=self._instance, claim=claim, result=result)
         self._answers[claim.order] = answer
         self._tell(answer)
 

@@ -30,7 +30,7 @@ from qslurm.c2.dispatcher.service import serve
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
-from qslurm.protocol.tls_certificate import have_certificate, read_certificate
+from qslurm.protocol.tls_certificate import ensure_certificate, read_certificate
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.wire.credentials import SameUser
 
@@ -113,7 +113,7 @@ def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]
             address = f"127.0.0.1:{probe.getsockname()[1]}"
         config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
         callers = SessionsConfig(listen=address, key=str(folder / "sessions.key"))
-        have_certificate(Path(callers.key))
+        ensure_certificate(Path(callers.key))
         process = _fork.Process(target=_serve, args=(config, callers))
         process.start()
         identity = SameUser()

@@ -20,7 +20,7 @@ from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError
-from qslurm.protocol.job_changes import Load
+from qslurm.protocol.job_changes import PartitionLoad
 from tests.unit.jobs import job_info
 
 STATES = {12: "COMPLETED", 13: "FAILED", 14: "CANCELLED", 15: "TIMEOUT", 16: "PENDING"}
@@ -89,7 +89,7 @@ class Platform:
         raise UnknownJobError("This one has no list.")
 
     def loads(self):
-        return [Load(partition="p_qx")]
+        return [PartitionLoad(partition="p_qx")]
 
     def usage(self, since, until):
         return [

@@ -15,7 +15,7 @@ from qslurm.cli.app import run
 from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
 from qslurm.payload.comment import Comment
-from qslurm.protocol.job_changes import Line, Load
+from qslurm.protocol.job_changes import PartitionLoad, QueueListing
 from qslurm.slurm.rest.submitted import Submitted
 from tests.unit.cli import json_documents as documents
 from tests.unit.cli.json_documents import check
@@ -107,10 +107,10 @@ class C2:
         return {"p_qx": "UP"}
 
     def loads(self):
-        return [Load(partition="p_qx", waiting=1)]
+        return [PartitionLoad(partition="p_qx", waiting=1)]
 
     def queue(self):
-        return Line(jobs=self.known, places=[(15, 1)])
+        return QueueListing(jobs=self.known, places=[(15, 1)])
 
     def result(self, job_id):
         if job_id in self.documents:

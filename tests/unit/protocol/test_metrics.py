@@ -79,8 +79,8 @@ def test_a_step_is_over_when_its_outcome_is_stored() -> None:
     assignment.result(registry, Result(runtime=7, order=run.order, shots_done=10, seconds=0.5))
     assert spread(registry, "step_seconds") == (0, 0)
     clock.now += 1
-    registry.counters.told(clock.now)
-    registry.counters.told(clock.now + 100)
+    registry.counters.replies_sent(clock.now)
+    registry.counters.replies_sent(clock.now + 100)
     assert spread(registry, "step_seconds") == (1, 3.0)
 
 

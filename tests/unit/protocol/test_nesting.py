@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qslurm.protocol.nesting import MOST_NESTED, is_too_deep, text_is_too_deep
+from qslurm.protocol.nesting import NESTING_LIMIT, is_too_deep, text_is_too_deep
 
 
 def nested(levels: int, value: Any = 1) -> Any:
@@ -21,8 +21,8 @@ def nested(levels: int, value: Any = 1) -> Any:
 @pytest.mark.parametrize(
     ("text", "deep"),
     [
-        ("[" * MOST_NESTED + "]" * MOST_NESTED, False),
-        ("[" * (MOST_NESTED + 1), True),
+        ("[" * NESTING_LIMIT + "]" * NESTING_LIMIT, False),
+        ("[" * (NESTING_LIMIT + 1), True),
         ('{"a":' * 1000, True),
         ("[" * 1_000_000, True),
         ('"' + "[" * 1000 + '"', False),
@@ -39,7 +39,7 @@ def test_text(text: str, deep: bool) -> None:
 
 @given(
     st.recursive(st.text() | st.integers(), lambda one: st.lists(one) | st.dictionaries(st.text(), one)),
-    st.integers(MOST_NESTED - 4, MOST_NESTED + 2),
+    st.integers(NESTING_LIMIT - 4, NESTING_LIMIT + 2),
 )
 def test_a_value_and_its_text_are_judged_alike(value: Any, levels: int) -> None:
     value = nested(levels, value)

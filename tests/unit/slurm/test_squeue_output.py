@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import QslurmError
-from qslurm.protocol.job_changes import Load
-from qslurm.protocol.partition_queue import loads, places
+from qslurm.protocol.job_changes import PartitionLoad
+from qslurm.protocol.partition_queue import partition_loads, queue_positions
 from qslurm.slurm.job_info import JobInfo, facts_of
 from qslurm.slurm.squeue_output import WORDS, Words, job_of, lines_of, words_of
 
@@ -125,9 +125,9 @@ def test_the_line_is_by_priority_then_by_age_and_those_that_may_not_start_stand_
         waits(4, 99, "JobHeldUser"),
         waits(5, 1, partition="p_y"),
     ]
-    assert places(rows) == {1: 1, 2: 2, 3: 3, 5: 1}
+    assert queue_positions(rows) == {1: 1, 2: 2, 3: 3, 5: 1}
     others = [waits(6, 9, state="RUNNING"), waits(7, 9, state="COMPLETED", partition="p_z")]
-    assert loads(rows + others) == [
-        Load(partition="p_qx", waiting=4, in_line=3, running=1),
-        Load(partition="p_y", waiting=1, in_line=1),
+    assert partition_loads(rows + others) == [
+        PartitionLoad(partition="p_qx", waiting=4, in_line=3, running=1),
+        PartitionLoad(partition="p_y", waiting=1, in_line=1),
     ]

@@ -19,14 +19,14 @@ from qslurm.errors import QslurmError
 from qslurm.protocol.dispatcher_frames import encode
 from qslurm.protocol.messages import OPEN_IN_SESSION, Attached, Message, Refused
 from qslurm.protocol.session_frames import (
-    ANSWER_LIMIT,
-    BEAT_S,
+    HEARTBEAT_S,
     PROTOCOL,
-    QUESTION_LIMIT,
-    hellos,
+    REPLY_LIMIT,
+    REQUEST_LIMIT,
+    hello_decoder,
     host_and_port,
 )
-from qslurm.protocol.tls_certificate import certificate_of, have_certificate
+from qslurm.protocol.tls_certificate import certificate_path, ensure_certificate
 from qslurm.system.event_log import EventLog
 from qslurm.wire.connection import Address, Connection
 from qslurm.wire.server import Server
@@ -35,9 +35,9 @@ from qslurm.wire.server_limits import ServerLimits
 log = EventLog(__name__)
 
 LIMITS = ServerLimits(
-    body=QUESTION_LIMIT,
-    unread=QUESTION_LIMIT + 256 * 1024,
-    unsent=ANSWER_LIMIT,
+    body=REQUEST_LIMIT,
+    unread=REQUEST_LIMIT + 256 * 1024,
+    unsent=REPLY_LIMIT,
     unanswered=OPEN_IN_SESSION + 2,
     unfinished_s=float("inf"),  # the line from a center may be slow, or break and be made again
 )
@@ -114,7 +114,7 @@ class SessionServer:
     def look(self, now: float) -> float:
         """End who takes too long, let others know that we are there; the answer is when to look again."""
         if now >= self._next_beat:
-            self._next_beat = now + BEAT_S
+            self._next_beat = now + HEARTBEAT_S
             self._beat()
         return min(self._next_beat if self._clients else float("inf"), self._server.check(now))
 
@@ -125,7 +125,7 @@ class SessionServer:
     def _let_in(self, connection: Connection, body: bytes) -> None:
         """Somebody has said hello."""
         try:
-            hello = hellos.decode(body)
+            hello = hello_decoder.decode(body)
         except msgspec.DecodeError:
             self._server.end(connection, "invalid hello message")
             return
@@ -172,11 +172,11 @@ class SessionServer:
 
 def server_context(key: Path) -> ssl.SSLContext:
     """How this side is known: by a key and its certificate, which are made if there are none."""
-    have_certificate(key)
+    ensure_certificate(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    context.load_cert_chain(certificate_of(key), key)
+    context.load_cert_chain(certificate_path(key), key)
     return context
 
 

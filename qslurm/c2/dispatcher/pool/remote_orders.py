@@ -12,9 +12,15 @@ import msgspec
 from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store import statements
-from qslurm.protocol.curve.allowed_keys import Holder
+from qslurm.protocol.curve.allowed_keys import KeyHolder
 from qslurm.protocol.messages import Message
-from qslurm.protocol.messages.remote_runtimes import Answer, Assign, Claim, Drop, Taken
+from qslurm.protocol.messages.remote_runtimes import (
+    Assign,
+    Claim,
+    DropOrder,
+    RemoteResult,
+    ResultAcknowledged,
+)
 from qslurm.runtimes.health import Health
 from qslurm.system.event_log import EventLog
 
@@ -30,7 +36,7 @@ class Remote:
 
     number: int
     key: bytes
-    holder: Holder
+    holder: KeyHolder
     instance: bytes
     workers: int
     address: bytes
@@ -79,7 +85,7 @@ class RemoteOrders:
         An order sent earlier might be executing when the dispatcher is killed, and the next would not know of it.
         """
         for address, order in self._confirmations:
-            self._send(address, Taken(order=order))
+            self._send(address, ResultAcknowledged(order=order))
         self._confirmations.clear()
         for remote, assign in self._assignments:
             claim = assign.claim
@@ -140,7 +146,7 @@ class RemoteOrders:
             self._take_back(order)
         return missing
 
-    def take_answer(self, remote: Remote, message: Answer) -> None:
+    def take_answer(self, remote: Remote, message: RemoteResult) -> None:
         """An outcome has come; it counts if this runtime was given the order."""
         claim = message.claim
         if self._is_its(remote, claim):
@@ -172,7 +178,7 @@ class RemoteOrders:
         del remote.orders[order]
         remote.later.pop(order, None)
         self._take_back(order)
-        self._send(remote.address, Drop(order=order))
+        self._send(remote.address, DropOrder(order=order))
 
     def _take_back(self, order: int, remote: Remote | None = None) -> None:
         handed = self._assigned.get(order)
@@ -187,6 +193,6 @@ class RemoteOrders:
             self._take_back(order)
 
 
-def log_fields_of(holder: Holder) -> dict[str, str]:
+def log_fields_of(holder: KeyHolder) -> dict[str, str]:
     """What a line of the log calls a runtime."""
     return {"backend": holder.group, "runtime": holder.name}

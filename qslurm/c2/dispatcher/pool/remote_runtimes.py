@@ -17,24 +17,24 @@ from qslurm.c2.dispatcher.pool import assignment
 from qslurm.c2.dispatcher.pool.remote_orders import Remote, RemoteOrders, log_fields_of
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.errors import InvalidInputError, QslurmError
-from qslurm.protocol.curve.allowed_keys import Allowed, Holder
+from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyHolder
 from qslurm.protocol.curve.key_files import read_keys
-from qslurm.protocol.curve.zap import Zap, sender
+from qslurm.protocol.curve.zap import ZapHandler, sender_key
 from qslurm.protocol.messages import Message
 from qslurm.protocol.messages.remote_runtimes import (
     FRAME_LIMIT,
-    MISSED_BEATS,
+    MISSED_HEARTBEATS,
     PROTOCOL,
-    Answer,
-    Beat,
     Declined,
     Enlist,
+    Enlisted,
     FromRuntime,
-    Heard,
+    Heartbeat,
+    HeartbeatReply,
     Leave,
-    Welcome,
-    cut,
-    from_runtime,
+    RemoteResult,
+    decode_from_runtime,
+    encode_frames,
 )
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
@@ -56,7 +56,7 @@ class _Origin:
     """How a message came: by whose key, and where an answer goes."""
 
     key: bytes
-    holder: Holder
+    holder: KeyHolder
     address: bytes
     descriptor: int
 
@@ -80,14 +80,14 @@ class RemoteRuntimes:
         self.backend_types: dict[str, BackendType] = {}
         self._registry = registry
         self._config = config
-        self._away_s = config.beat_s * MISSED_BEATS
+        self._away_s = config.beat_s * MISSED_HEARTBEATS
         self._limit_s = limit_s
         self._numbers = numbers
         self._remotes: dict[bytes, Remote] = {}
         self._orders = RemoteOrders(registry, self._send, limit_s=limit_s, grace_s=config.grace_s)
-        self._allowed = Allowed(Path(config.allowed))
+        self._allowed = AllowedKeys(Path(config.allowed))
         self._next_look = 0.0
-        self._zap = Zap(context)
+        self._zap = ZapHandler(context)
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         self._socket.maxmsgsize = FRAME_LIMIT
@@ -96,7 +96,7 @@ class RemoteRuntimes:
         self._socket.heartbeat_timeout = round(self._away_s * 1000)
         self._zap.guard(self._socket, read_keys(Path(config.key)), _DOMAIN, self._admits)
         self._connection_limits = ConnectionLimits(self._socket)
-        self.sources = (self._socket, self._zap.ear, self._connection_limits.ear)
+        self.sources = (self._socket, self._zap.socket, self._connection_limits.ear)
 
     def bind(self) -> str:
         """Listen; the answer is where. QslurmError if that can't be."""
@@ -115,7 +115,7 @@ class RemoteRuntimes:
         """Take in all that has come."""
         import zmq
 
-        self._zap.hear()
+        self._zap.handle()
         self._connection_limits.hear()
         while True:
             try:
@@ -129,7 +129,7 @@ class RemoteRuntimes:
         """Shut out whose key is revoked; give up those who were not heard of, and what was not answered."""
         if now >= self._next_look:
             self._next_look = now + LOOK_S
-            self._allowed.look()
+            self._allowed.reload()
             self._orders.tidy()
         for remote in list(self._remotes.values()):
             silent = now - remote.heard
@@ -191,21 +191,21 @@ class RemoteRuntimes:
     # --- who is there --------------------------------------------------------------------------------
 
     def _admits(self, key: bytes) -> bool:
-        self._allowed.look()
+        self._allowed.reload()
         return key in self._allowed.keys
 
     def _of(self, backend: str) -> list[Remote]:
         return [remote for remote in self._remotes.values() if remote.holder.group == backend]
 
     def _take_in(self, address: bytes, frames: list[zmq.Frame], now: float) -> None:
-        key = sender(frames[-1])
+        key = sender_key(frames[-1])
         try:
-            message = from_runtime([frame.buffer for frame in frames])
+            message = decode_from_runtime([frame.buffer for frame in frames])
         except InvalidInputError as error:
             log.warning("malformed message from a runtime", key=key.decode(), why=error.message)
             return
-        if not isinstance(message, Beat):
-            self._allowed.look()
+        if not isinstance(message, Heartbeat):
+            self._allowed.reload()
         holder, descriptor = self._allowed.keys.get(key), _descriptor(frames[-1])
         if holder is None:
             end_connection(descriptor)
@@ -215,21 +215,21 @@ class RemoteRuntimes:
             return
         remote = self._remotes.get(key)
         if remote is None or remote.instance != message.instance:
-            self._send(address, Heard(known=False))
+            self._send(address, HeartbeatReply(known=False))
             return
         self._note_heard(remote, address, now)
         self._take_from(remote, message)
 
     def _take_from(self, remote: Remote, message: FromRuntime) -> None:
-        if isinstance(message, Beat):
+        if isinstance(message, Heartbeat):
             if message.health != remote.health:
                 state, why = message.health.state, message.health.reason
                 log.info("target reports", **log_fields_of(remote.holder), state=state, why=why)
             remote.health = message.health
             if message.backend_type is not None:
                 self.backend_types[remote.holder.group] = message.backend_type
-            self._send(remote.address, Heard(known=True))
-        elif isinstance(message, Answer):
+            self._send(remote.address, HeartbeatReply(known=True))
+        elif isinstance(message, RemoteResult):
             self._orders.take_answer(remote, message)
         elif isinstance(message, Leave):
             self._lose(remote, "The quantum runtime was stopped")
@@ -268,7 +268,7 @@ class RemoteRuntimes:
         self._note_heard(known, way.address, now)
         drop = [claim.order for claim in message.claims if not self._orders.takes_up(known, claim, now)]
         drop += self._orders.not_received(known, {claim.order for claim in message.claims})
-        return Welcome(
+        return Enlisted(
             backend=backend,
             workers=known.workers,
             execution_limit_s=self._limit_s,
@@ -290,7 +290,7 @@ class RemoteRuntimes:
         assignment.lost(self._registry, remote.number, why)
 
     def _send(self, address: bytes, message: Message) -> None:
-        self._socket.send_multipart([address, *cut(message)])
+        self._socket.send_multipart([address, *encode_frames(message)])
 
 
 def _descriptor(frame: zmq.Frame) -> int:

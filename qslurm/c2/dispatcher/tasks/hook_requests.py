@@ -17,14 +17,14 @@ from qslurm.protocol.messages import (
     GetEnds,
     KnownEnd,
     Message,
-    TurnedAway,
+    NotAdmitted,
 )
 from qslurm.reason_codes import END_UNKNOWN, ReasonCode
 
 ID_GIVEN_AGAIN = "C2's Slurm was killed, forgot the job and reused its id for another."
 
 
-def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | TurnedAway | None:
+def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted | NotAdmitted | None:
     """Answer the prolog plugin; None: the job's data must be read first (`complaint`: what reading found)."""
     verdict = admission.judge(
         job,
@@ -44,7 +44,7 @@ def admit(registry: TaskRegistry, job: Admit, complaint: str | None) -> Admitted
     if isinstance(verdict, admission.Turn):
         if not verdict.retry and not registry.trouble:
             _note_refusal(registry, job, verdict.reason)
-        return TurnedAway(reason=verdict.reason, retry=verdict.retry)
+        return NotAdmitted(reason=verdict.reason, retry=verdict.retry)
     _take(registry, job, verdict)
     return Admitted()
 

@@ -9,7 +9,7 @@ from qslurm.c2.dispatcher.tasks import quota
 from qslurm.c2.dispatcher.tasks.task_registry import TaskRegistry
 from qslurm.c2.store.task_states import TaskState, is_open
 from qslurm.errors import QslurmError
-from qslurm.protocol.messages import Executed, Seat
+from qslurm.protocol.messages import Executed, LeasedTask
 from qslurm.runtimes.lanes.logbook import Busy
 
 
@@ -53,13 +53,13 @@ class RegisteredTasks:
         """Whether anything waits in a backend's queue."""
         return len(self._registry.queues[backend]) > 0
 
-    def seat(self, task: int) -> Seat:
+    def seat(self, task: int) -> LeasedTask:
         """What its turns in a lease depend on."""
         job, now = self._registry.tasks[task].job, self._registry.timer()
         queue = self._registry.queues[job.backend]
         weight = queue.shares.weight(job.center)
         used = queue.shares.used(job.center, now) / weight
-        return Seat(task, job.center, queue.coupling(job.job_id), used, weight)
+        return LeasedTask(task, job.center, queue.coupling(job.job_id), used, weight)
 
     def left_s(self, task: int) -> float:
         """The QPU-seconds that it may still use."""

@@ -13,7 +13,7 @@ from qslurm.c1.agent.job_tracker import JobTracker
 from qslurm.c1.agent.outbox import Outbox
 from qslurm.c1.agent.user_queue import line_of
 from qslurm.errors import UnknownJobError, UnreachableError
-from qslurm.protocol.job_changes import Page
+from qslurm.protocol.job_changes import ChangesPage
 from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
 from tests.unit.waiting import until
@@ -94,17 +94,17 @@ def followed(outbox, c2, monkeypatch):
 
 def test_a_change_wakes_its_user_without_a_question_to_slurmrestd(followed, c2, outbox):
     follower, woken = followed
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2)]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2)]))
     assert {woken(), woken()} == {1, 2}
-    c2.pages.put(Page(since="b", jobs=[row(2, "RUNNING")]))
+    c2.pages.put(ChangesPage(since="b", jobs=[row(2, "RUNNING")]))
     assert woken() == 2
     assert (follower.job(2).state, follower.job(1).state) == ("RUNNING", "PENDING")
-    c2.pages.put(Page(since="c", jobs=[row(1, "COMPLETED")]))
+    c2.pages.put(ChangesPage(since="c", jobs=[row(1, "COMPLETED")]))
     assert woken() == 1
-    c2.pages.put(Page(since="d", gone=[1], jobs=[row(2, "FAILED")]))
+    c2.pages.put(ChangesPage(since="d", gone=[1], jobs=[row(2, "FAILED")]))
     assert woken() == 2
     assert [c2.sinces.get(timeout=60) for _ in range(4)] == ["", "a", "b", "c"]
-    c2.pages.put(Page(since="e"))
+    c2.pages.put(ChangesPage(since="e"))
     until(lambda: not outbox.has_open())  # it is being written down
     assert c2.asked == []
 
@@ -120,7 +120,7 @@ def test_while_the_job_manager_is_away_slurmrestd_is_asked_and_then_not_any_more
         c2.pages.put(UnreachableError("no job manager"))
     assert woken() == 2
     assert not follower.is_live
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2, "COMPLETED")]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2, "COMPLETED")]))
     assert woken() == 2
     assert follower.is_live
     said = [record.getMessage() for record in caplog.records]
@@ -131,9 +131,9 @@ def test_while_the_job_manager_is_away_slurmrestd_is_asked_and_then_not_any_more
 def test_a_job_that_the_job_manager_does_not_tell_of_is_looked_up(followed, c2, outbox, monkeypatch):
     follower, woken = followed
     c2.listed = {2: row(2, "COMPLETED")}  # it ended long ago, while nobody followed
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1)]))
     assert {woken(), woken()} == {1, 2}
-    c2.pages.put(Page(since="b"))
+    c2.pages.put(ChangesPage(since="b"))
     assert follower.job(2).state == "COMPLETED"
 
 
@@ -146,11 +146,11 @@ def test_a_job_that_only_slurmdbd_shows_is_looked_at_again(followed, c2, outbox,
         c2.asked.append(job_id) or msgspec.structs.replace(row(job_id, state), from_slurmdbd=True)
     )
     c2.starts = lambda key: [{"state": "running", "started_at": 1, "key": key, "kind": "script"}]
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1)]))
     assert woken() == 1
 
     def is_asked_again():
-        c2.pages.put(Page(since="b"))
+        c2.pages.put(ChangesPage(since="b"))
         return c2.asked.count(2) >= 2
 
     until(is_asked_again)
@@ -163,12 +163,12 @@ def test_a_job_that_was_over_before_it_was_known_to_be_on_c2_has_ended(followed,
     _, woken = followed
     monkeypatch.setattr(job_tracker, "MISSING_S", 0.0)
     entry = outbox.take("key-3", "ann", PAYLOAD)
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2), row(3, "COMPLETED")]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2), row(3, "COMPLETED")]))
     assert {woken(), woken(), woken()} == {1, 2, 3}
     outbox.accepted(entry.number, 3, {})
 
     def has_ended():
-        c2.pages.put(Page(since="b"))
+        c2.pages.put(ChangesPage(since="b"))
         return outbox.numbered([entry.number])[0].ended
 
     until(has_ended)
@@ -182,17 +182,19 @@ def test_a_job_whose_comment_somebody_has_written_over_is_followed_on(followed, 
     entry = outbox.take("key-3", "ann", {"job": {"comment": comment}})
     outbox.accepted(entry.number, 3, {})
     moved = msgspec.structs.replace(row(3), comment="moved by ops", submit=int(time.time()))
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1), row(2), moved]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1), row(2), moved]))
     assert {woken(), woken(), woken()} == {1, 2, 3}
     assert follower.job(3).marks.key == "key-3"
     c2.pages.put(UnreachableError("no job manager"))
     c2.listed = {1: row(1), 2: row(2), 3: msgspec.structs.replace(moved, state="RUNNING")}
     assert woken() == 3
     c2.pages.put(
-        Page(since="b", reset=True, jobs=[row(1), row(2), msgspec.structs.replace(moved, state="COMPLETED")])
+        ChangesPage(
+            since="b", reset=True, jobs=[row(1), row(2), msgspec.structs.replace(moved, state="COMPLETED")]
+        )
     )
     assert woken() == 3
-    c2.pages.put(Page(since="c"))
+    c2.pages.put(ChangesPage(since="c"))
     until(lambda: outbox.numbered([entry.number])[0].ended)
 
 
@@ -205,7 +207,7 @@ def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):
     stopping.start()
     stopping.join(60)
     assert not stopping.is_alive()
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(1)]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(1)]))
     follower._thread.join(60)
     assert follower.jobs.jobs() == []
 
@@ -213,14 +215,14 @@ def test_the_agent_ends_while_a_question_waits(outbox, c2, monkeypatch):
 def test_an_array_has_ended_when_all_its_tasks_have(followed, c2, outbox):
     _, woken = followed
     tasks = [row(1, "PENDING", "key-1", 1, "2-3"), row(5, "COMPLETED", "key-1", 1, "1")]
-    c2.pages.put(Page(since="a", reset=True, jobs=[row(2), *tasks]))
+    c2.pages.put(ChangesPage(since="a", reset=True, jobs=[row(2), *tasks]))
     assert {woken(), woken(), woken()} == {1, 2, 5}
     assert len(outbox.on_c2()) == 2
     c2.pages.put(
-        Page(since="b", jobs=[row(1, "COMPLETED", "key-1", 1, "3"), row(6, "FAILED", "key-1", 1, "2")])
+        ChangesPage(since="b", jobs=[row(1, "COMPLETED", "key-1", 1, "3"), row(6, "FAILED", "key-1", 1, "2")])
     )
     assert {woken(), woken()} == {1, 6}
-    c2.pages.put(Page(since="c"))
+    c2.pages.put(ChangesPage(since="c"))
     until(lambda: len(outbox.on_c2()) < 2)  # it is being written down
 
 

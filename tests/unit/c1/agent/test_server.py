@@ -10,7 +10,7 @@ import pytest
 from qslurm.c1.agent import server
 from qslurm.c1.agent.change_log import of_job
 from qslurm.c1.connection.agent_messages import GetStatus, GetTasks, answers, encode
-from qslurm.protocol.job_changes import mark
+from qslurm.protocol.job_changes import visible_state
 from qslurm.slurm.job_info import JobInfo
 from qslurm.system.notifier import Notifier
 from qslurm.wire.failures import Failed
@@ -87,7 +87,7 @@ def waits(states, rings, patience_s=PATIENCE_S):
 
         agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        theirs.sendall(question(GetTasks(7, 7, mark(jobs[0]), patience_s)))
+        theirs.sendall(question(GetTasks(7, 7, visible_state(jobs[0]), patience_s)))
         theirs.shutdown(socket.SHUT_WR)
         await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S)
         agent.close()
@@ -122,7 +122,7 @@ def test_who_has_missed_a_change_is_answered_at_once():
         notifier = Notifier(asyncio.get_running_loop())
         agent = server.Server(SimpleNamespace(answer=answer), notifier, munge=None)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        theirs.sendall(question(GetTasks(7, 7, mark(jobs[0]), PATIENCE_S)))
+        theirs.sendall(question(GetTasks(7, 7, visible_state(jobs[0]), PATIENCE_S)))
         theirs.shutdown(socket.SHUT_WR)
         await asyncio.wait_for(agent.by_socket(reader, writer), PATIENCE_S / 2)
         agent.close()

@@ -11,7 +11,7 @@ import responses
 
 from qslurm.c1.connection.job_manager import JobManagerClient
 from qslurm.errors import ConfigError, InvalidInputError, QslurmError, TokenError, UnreachableError
-from qslurm.protocol.nesting import MOST_NESTED
+from qslurm.protocol.nesting import NESTING_LIMIT
 from qslurm.slurm.rest.endpoint import Endpoint
 from qslurm.slurm.rest.transport import MAX_ANSWER, read_whole
 from qslurm.tokens.secret import Secret
@@ -129,7 +129,7 @@ def nested(levels: int) -> str:
     return '{"x": ' * levels + "1" + "}" * levels
 
 
-@pytest.mark.parametrize("levels", [MOST_NESTED + 1, 500, 1000, 100_000])
+@pytest.mark.parametrize("levels", [NESTING_LIMIT + 1, 500, 1000, 100_000])
 @responses.activate
 def test_a_final_result_that_is_nested_too_deeply_is_an_error_and_costs_no_other_jobs(
     client: JobManagerClient, levels: int
@@ -150,5 +150,7 @@ def test_a_final_result_that_is_nested_too_deeply_is_an_error_and_costs_no_other
 
 @responses.activate
 def test_a_final_result_may_be_nested_as_deeply_as_c2_takes_it(client: JobManagerClient) -> None:
-    responses.get(f"{URL}/v1/jobs/1/results", body=f'{{"job_id": 1, "final_result": {nested(MOST_NESTED)}}}')
+    responses.get(
+        f"{URL}/v1/jobs/1/results", body=f'{{"job_id": 1, "final_result": {nested(NESTING_LIMIT)}}}'
+    )
     assert client.results(1)["final_result"]["x"]

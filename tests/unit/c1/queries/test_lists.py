@@ -8,8 +8,8 @@ import pytest
 
 from qslurm.c1.queries.lists import Usage, backends, history, usage, with_exit_codes
 from qslurm.errors import TokenError, UnreachableError
-from qslurm.protocol.job_changes import Load
-from qslurm.protocol.partition_queue import places
+from qslurm.protocol.job_changes import PartitionLoad
+from qslurm.protocol.partition_queue import queue_positions
 from qslurm.slurm.rest.job_records import from_slurmctld, from_slurmdbd, partition_state
 from tests.unit.jobs import job_info
 
@@ -22,14 +22,14 @@ def job(job_id, state="PENDING", **facts):
 
 def test_the_place_in_line_goes_by_priority_then_age_in_each_partition():
     jobs = [job(1), job(2, priority=900), job(3), job(4, partition="p_spin2"), job(5, state="RUNNING")]
-    assert places(jobs) == {2: 1, 1: 2, 3: 3, 4: 1}
+    assert queue_positions(jobs) == {2: 1, 1: 2, 3: 3, 4: 1}
 
 
 @pytest.mark.parametrize(
     "facts", [{"reason": "JobHeldUser", "priority": 0}, {"reason": "Dependency"}, {"priority": 0}]
 )
 def test_who_does_not_wait_for_a_turn_is_in_no_line(facts):
-    assert places([job(1, **facts), job(2)]) == {2: 1}
+    assert queue_positions([job(1, **facts), job(2)]) == {2: 1}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,10 @@ def test_a_backend_is_shown_with_its_partition_and_what_waits_there():
     (found,) = backends(center(*jobs, **shown))
     assert (found.waiting, found.in_line, found.running) == (2, 1, 1)
     assert (found.partition_state, found.qubits) == ("DOWN", 26)
-    of_all = [Load(partition="p_qx", waiting=9, in_line=8, running=7), Load(partition="p_other", waiting=1)]
+    of_all = [
+        PartitionLoad(partition="p_qx", waiting=9, in_line=8, running=7),
+        PartitionLoad(partition="p_other", waiting=1),
+    ]
     (found,) = backends(center(*jobs, **shown, loads=of_all))
     assert (found.waiting, found.in_line, found.running) == (9, 8, 7)
     (found,) = backends(center(*jobs, **shown, loads=[]))

@@ -17,7 +17,7 @@ from qslurm.c1.sessions.connect import SessionEndedError, SessionNotOpenError, S
 from qslurm.errors import InvalidInputError, JobCancelledError, QslurmError, TimedOutError, UnreachableError
 from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Await, Execute, Executed, GetStatus, Refused
-from qslurm.protocol.session_frames import PROTOCOL, SILENCE_S, Hello, host_and_port
+from qslurm.protocol.session_frames import HEARTBEAT_TIMEOUT_S, PROTOCOL, SessionHello, host_and_port
 from qslurm.runtimes.interface import QuantumInterface
 from qslurm.wire.frames import FrameReader, frame
 from tests.unit.c1.sessions.conftest import Place
@@ -85,7 +85,7 @@ def test_links_that_are_given_up_again_and_again_cost_nothing(place: Place) -> N
         orders = [Execute(task=0, seq=seq, circuit=CIRCUIT, shots=seq + 1) for seq in range(40)]
         futures = [link.ask(lambda order=order: order) for order in orders]
         until(lambda: held.links > 3)
-        link.silence_s = SILENCE_S
+        link.silence_s = HEARTBEAT_TIMEOUT_S
         place.let_go()
         answers = [future.result(60) for future in futures]
     assert [one.shots_done for one in answers if isinstance(one, Executed)] == list(range(1, 41))
@@ -244,7 +244,7 @@ def test_a_client_gets_no_further_than_its_own_session(place: Place) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
         frame(0, b"x" * 5000),
         frame(0, msgspec.msgpack.encode({"secret": 1})),
-        frame(0, msgspec.msgpack.encode(Hello(PROTOCOL, b""))),
+        frame(0, msgspec.msgpack.encode(SessionHello(PROTOCOL, b""))),
         (0).to_bytes(5, "big"),
     ],
 )
@@ -308,9 +308,9 @@ def test_a_session_goes_through_the_proxy_of_a_center(place: Place, answer: byte
 
 
 def test_another_door_is_not_taken_for_the_right_one(place: Place, home: Path) -> None:
-    from qslurm.protocol.tls_certificate import have_certificate, read_certificate
+    from qslurm.protocol.tls_certificate import ensure_certificate, read_certificate
 
-    have_certificate(home / "other.key")
+    ensure_certificate(home / "other.key")
     assert (home / "other.key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(UnreachableError, match="not this C2's session server"):
         SessionServerAddress(f"127.0.0.1:{place.port}", read_certificate(home / "other.key")).connect()

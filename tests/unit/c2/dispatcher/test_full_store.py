@@ -24,10 +24,10 @@ from qslurm.protocol.messages import (
     Executed,
     GetStatus,
     Message,
+    NotAdmitted,
     Pending,
     Refused,
     Status,
-    TurnedAway,
 )
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, in_a_thread
 from tests.unit.waiting import until
@@ -90,7 +90,7 @@ def test_nobody_is_told_what_is_not_stored_and_all_goes_on_when_there_is_space(
     until(lambda: not status(client).ready)  # the answer says that it waits, not yet for what
     assert "full" in status(client).reason
     turned = client.ask(circuit_job(2, uid=UID))
-    assert isinstance(turned, TurnedAway)
+    assert isinstance(turned, NotAdmitted)
     assert turned.retry
     assert "full" in turned.reason
 
@@ -120,7 +120,7 @@ def test_a_disk_that_is_really_full(home: Path) -> None:
             assert isinstance(answer, Pending)
             until(lambda: not status(client).ready)
             turned = client.ask(circuit_job(2, uid=UID))
-            assert isinstance(turned, TurnedAway)
+            assert isinstance(turned, NotAdmitted)
             assert turned.retry
             ballast.unlink()
             outcome = ask_again(client, attached, raw_question(attached))

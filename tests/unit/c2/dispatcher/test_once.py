@@ -22,8 +22,8 @@ from qslurm.protocol.messages import (
     Finish,
     GetEnds,
     Message,
+    NotAdmitted,
     Refused,
-    TurnedAway,
 )
 
 UID = 1000
@@ -101,7 +101,7 @@ def test_a_slurmctld_that_starts_it_again_is_told_no_and_the_run_stays_as_it_was
         dispatcher.finish(7, "COMPLETED")
     dispatcher.restart()
     answer = dispatcher.admit(7)
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert not answer.retry
     assert dispatcher.states() == [(7, "finished" if ended else "failed")]
 
@@ -120,7 +120,7 @@ def test_a_requeued_script_runs_again_as_slurm_wants_it(dispatcher: Dispatcher) 
 def test_a_lost_job_is_admitted_again_as_long_as_it_has_not_begun(dispatcher: Dispatcher) -> None:
     dispatcher.admit(7)
     answer = dispatcher.admit(9)
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert answer.retry
     dispatcher.finish(7, "NODE_FAIL")  # the gate has noticed that slurmctld does not know job 7
     assert refused(dispatcher.begin(7, "late"))
@@ -134,7 +134,7 @@ def test_a_job_id_that_slurm_gives_again_takes_nothing_back_that_has_run(dispatc
     assert dispatcher.admit(7, key="k2") == Admitted()
     assert dispatcher.states() == [(7, "failed")]
     answer = dispatcher.admit(9)
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert not answer.retry
 
 
@@ -162,7 +162,7 @@ def test_a_script_that_ended_before_slurmctld_lost_it_is_not_put_back_into_the_q
     dispatcher.registry.clock = lambda: 1e10 + 200
     for restart in (0, 1):
         answer = dispatcher.admit(7, restart=restart)
-        assert isinstance(answer, TurnedAway)
+        assert isinstance(answer, NotAdmitted)
         assert not answer.retry
     assert dispatcher.states() == [(7, "failed")]
 

@@ -37,11 +37,11 @@ from qslurm.protocol.messages import (
     GetStatus,
     Join,
     Message,
+    NotAdmitted,
     Pending,
     Refused,
     SetBackend,
     Status,
-    TurnedAway,
 )
 from qslurm.runtimes.classical.dispatcher_session import Session
 from qslurm.wire.credentials import SameUser
@@ -112,7 +112,7 @@ def test_a_wrong_circuit_is_refused_for_good_with_line_and_column(
 ) -> None:
     job = circuit_job(job_id, "version 3.0\nqubit q\nFoo q\n", uid=UID)
     answer = client.ask(job)
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert not answer.retry
     assert "job.cq:3:1" in answer.reason
     assert client.ask(job) == answer
@@ -122,13 +122,13 @@ def test_a_circuit_made_to_kill_its_reader_is_refused_and_nobody_notices(
     client: DispatcherClient, job_id: int
 ) -> None:
     answer = client.ask(circuit_job(job_id, deadly_circuit(), uid=UID))
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert not answer.retry
 
 
 def test_more_qubits_than_the_backend_has_are_refused(client: DispatcherClient, job_id: int) -> None:
     answer = client.ask(circuit_job(job_id, slow_circuit(25), uid=UID))
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert not answer.retry
     assert "25" in answer.reason
 
@@ -257,7 +257,7 @@ def test_an_operators_word_turns_jobs_away_until_it_is_taken_back(
 ) -> None:
     client.ask(SetBackend(backend="qx", online=False, reason="the fridge is warm"))
     answer = client.ask(circuit_job(job_id, uid=UID))
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert answer.retry
     assert "the fridge is warm" in answer.reason
     client.ask(SetBackend(backend="qx", online=True))
@@ -346,7 +346,7 @@ def test_task_prolog_lets_a_script_begin_once_and_task_epilog_tells_its_end(
     assert (code, len(said)) == (3, 1)
     assert said[0].startswith("print qslurm: The script of job")
     assert has_ended(shared.config, {"SLURM_JOB_ID": str(job_id)}, identity=shared.identity) == 0
-    assert isinstance(shared.ask(script), TurnedAway)
+    assert isinstance(shared.ask(script), NotAdmitted)
 
 
 def test_task_prolog_waits_for_an_admission_that_is_late(shared: Running, job_id: int) -> None:

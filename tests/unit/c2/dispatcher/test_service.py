@@ -18,9 +18,9 @@ from qslurm.protocol.messages import (
     Attached,
     Execute,
     Finish,
+    NotAdmitted,
     Pending,
     SetBackend,
-    TurnedAway,
 )
 from tests.unit.c2.dispatcher.running import Running, circuit_job, hybrid_job, is_gone, slow_circuit
 from tests.unit.logfmt import read_all
@@ -138,7 +138,7 @@ def test_an_operators_word_outlives_the_dispatcher(home: Path) -> None:
         until(lambda: Path(running.config.socket).exists())
         until(lambda: running.status().backends[0].runtimes == 1)
         answer = running.ask(circuit_job(5, uid=UID))
-        assert isinstance(answer, TurnedAway)
+        assert isinstance(answer, NotAdmitted)
         assert "maintenance" in answer.reason
 
 

@@ -21,7 +21,15 @@ from qslurm.c2.gate.feeder import Feeder
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
 from qslurm.errors import QslurmError, UnreachableError
-from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, said
+from qslurm.protocol.feed import (
+    MESSAGE_LIMIT,
+    GateMessage,
+    Subscription,
+    Unavailable,
+    Unchanged,
+    Update,
+    gate_decoder,
+)
 from qslurm.slurm.squeue_output import WORDS
 from qslurm.wire.blocking import BlockingConnection
 from tests.unit.waiting import until
@@ -145,7 +153,7 @@ def gate(
     listener.bind(str(home / "feed.sock"))
     listener.listen()
     one.start()
-    link = BlockingConnection(listener.accept()[0], LARGEST)
+    link = BlockingConnection(listener.accept()[0], MESSAGE_LIMIT)
     yield slurm, link, lambda: gate_notifier.notify(str(home))
     link.close()
     one.stop()
@@ -153,13 +161,13 @@ def gate(
     assert threading.active_count() < 100
 
 
-def say(link: BlockingConnection, message: Wanted) -> None:
+def say(link: BlockingConnection, message: Subscription) -> None:
     link.send(msgspec.msgpack.encode(message), time.monotonic() + 60)
 
 
-def hear(link: BlockingConnection, *kinds: type) -> Said:
+def hear(link: BlockingConnection, *kinds: type) -> GateMessage:
     """The next message of these kinds."""
-    while not isinstance(message := said.decode(link.receive(time.monotonic() + 60)[1]), kinds):
+    while not isinstance(message := gate_decoder.decode(link.receive(time.monotonic() + 60)[1]), kinds):
         pass
     return message
 
@@ -169,7 +177,7 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
 ) -> None:
     slurm, link, ring = gate
     slurm.put(1, "PENDING")
-    say(link, Wanted(True))
+    say(link, Subscription(True))
     first = hear(link, Update)
     assert isinstance(first, Update)
     assert first.reset
@@ -179,12 +187,12 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     second = hear(link, Update)
     assert isinstance(second, Update)
     assert (second.reset, told(second)) == (False, [(1, "RUNNING", "bell")])
-    say(link, Wanted(True, look=7))
-    while (answer := hear(link, Update, Still)).look < 7:  # type: ignore[union-attr]
-        assert answer == Still()
+    say(link, Subscription(True, look=7))
+    while (answer := hear(link, Update, Unchanged)).look < 7:  # type: ignore[union-attr]
+        assert answer == Unchanged()
     slurm.away = True
     ring()
-    assert hear(link, Trouble) == Trouble("slurmctld does not answer")
+    assert hear(link, Unavailable) == Unavailable("slurmctld does not answer")
     slurm.away = False
     slurm.put(1, "COMPLETED")
     third = hear(link, Update)
@@ -222,10 +230,10 @@ def test_what_changes_twice_in_a_second_is_told_twice(
     monkeypatch.setattr(feeder, "DEAF_S", 1000.0)
     monkeypatch.setattr(feeder, "SAME_SECOND_S", 0.5)
     slurm.put(1, "PENDING")
-    say(link, Wanted(True))
+    say(link, Subscription(True))
     assert told(hear(link, Update)) == [(1, "PENDING", "bell")]  # type: ignore[arg-type]
     while slurm.looks < 2:
-        hear(link, Still)
+        hear(link, Unchanged)
     slurm.put(1, "RUNNING")
     assert told(hear(link, Update)) == [(1, "RUNNING", "bell")]  # type: ignore[arg-type]
 
@@ -236,24 +244,24 @@ def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_s
     slurm, link, _ = gate
     monkeypatch.setattr(feeder, "DEAF_S", float("inf"))  # nothing else makes it look
 
-    def asks(number: int) -> Said:
-        say(link, Wanted(True, look=number))
-        while (answer := hear(link, Update, Still)).look < number:  # type: ignore[union-attr]
+    def asks(number: int) -> GateMessage:
+        say(link, Subscription(True, look=number))
+        while (answer := hear(link, Update, Unchanged)).look < number:  # type: ignore[union-attr]
             pass
         return answer
 
     slurm.put(1, "PENDING")
-    say(link, Wanted(True))
+    say(link, Subscription(True))
     hear(link, Update)
     asks(1)  # from now on it knows what slurmctld has done
     looks = slurm.looks
-    assert asks(2) == Still(look=2)
+    assert asks(2) == Unchanged(look=2)
     assert slurm.looks == looks
     monkeypatch.setattr(feeder, "SURE_S", 0.1)
     slurm.counted = 0
     for number in range(3, 200):
-        say(link, Wanted(True, look=number))
-    while hear(link, Still).look < 199:  # type: ignore[union-attr]
+        say(link, Subscription(True, look=number))
+    while hear(link, Unchanged).look < 199:  # type: ignore[union-attr]
         pass
     assert slurm.counted < 100, "many who ask at once are answered together"
     assert slurm.looks == looks
@@ -353,16 +361,16 @@ def test_the_gate_is_given_the_queue_while_it_is_known_and_not_in_trouble(
     slurm, link, ring = gate
     assert one.queue() is None
     slurm.put(1, "PENDING")
-    say(link, Wanted(True))
+    say(link, Subscription(True))
     hear(link, Update)
     until(lambda: (queue := one.queue()) is not None and queue.job(1) is not None)
     slurm.away = True
     ring()
-    hear(link, Trouble)
+    hear(link, Unavailable)
     assert one.queue() is None
     slurm.away = False
     ring()
-    hear(link, Still)
+    hear(link, Unchanged)
     until(lambda: one.queue() is not None)
-    say(link, Wanted(False))
+    say(link, Subscription(False))
     until(lambda: one.queue() is None)

@@ -24,7 +24,7 @@ from qslurm.protocol.messages import (
     Finish,
     GetEnds,
     KnownEnd,
-    TurnedAway,
+    NotAdmitted,
 )
 from qslurm.slurm.job_info import JobInfo
 
@@ -166,7 +166,7 @@ class C2:
             kind="script" if script else "circuit", key=job.key, envelope=None if script else CIRCUIT,
         )  # fmt: skip
         answer = hook_requests.admit(self.registry, admit, "")
-        if isinstance(answer, TurnedAway):
+        if isinstance(answer, NotAdmitted):
             del self.known[job_id]
         elif script:
             begin = Begin(job_id=job_id, restart=job.restart, launch=f"{self.runs}")

@@ -22,7 +22,15 @@ from qslurm.c2.jobmanager.changes_api import ChangesApi
 from qslurm.c2.jobmanager.feed_server import FeedServer
 from qslurm.c2.jobmanager.rest_api import make_app
 from qslurm.errors import ConfigError, UnreachableError
-from qslurm.protocol.feed import LARGEST, Said, Still, Trouble, Update, Wanted, wanted
+from qslurm.protocol.feed import (
+    MESSAGE_LIMIT,
+    GateMessage,
+    Subscription,
+    Unavailable,
+    Unchanged,
+    Update,
+    subscription_decoder,
+)
 from qslurm.slurm.job_info import JobInfo
 from qslurm.wire.blocking import BlockingConnection
 from qslurm.wire.unix_socket import connect_unix_socket
@@ -59,15 +67,15 @@ class Gate:
     """Stands in for the gate, at the socket's other end."""
 
     def __init__(self, path: Path) -> None:
-        self._link = BlockingConnection(connect_unix_socket(str(path), 60), LARGEST)
+        self._link = BlockingConnection(connect_unix_socket(str(path), 60), MESSAGE_LIMIT)
 
-    def hears(self) -> Wanted:
-        return wanted.decode(self._link.receive(time.monotonic() + 60)[1])
+    def hears(self) -> Subscription:
+        return subscription_decoder.decode(self._link.receive(time.monotonic() + 60)[1])
 
     def is_wanted(self) -> bool:
         return self.hears().wanted
 
-    def says(self, *messages: Said) -> None:
+    def says(self, *messages: GateMessage) -> None:
         for message in messages:
             self._link.send(msgspec.msgpack.encode(message), time.monotonic() + 60)
 
@@ -158,7 +166,7 @@ def test_the_gate_is_asked_when_somebody_follows_and_what_it_says_is_told_at_onc
     assert (page["reset"], ids(page)) == (True, [1])
     alice.since = page["since"]
     waiting = alice.asks("/v1/changes", since=alice.since, wait=50)
-    gate.says(Still(), Update([row(2, "lumi", "RUNNING")]), Update([row(1, state="RUNNING")]))
+    gate.says(Unchanged(), Update([row(2, "lumi", "RUNNING")]), Update([row(1, state="RUNNING")]))
     page = waiting.result(60).json()
     assert [(job[0], job[1]) for job in page["jobs"]] == [(1, "RUNNING")]
     alice.since = page["since"]
@@ -194,7 +202,7 @@ def test_a_list_has_what_was_submitted_a_moment_ago(feed: Path, alice: Center) -
     said.join()
     asking = alice.asks("/v1/queue")
     look = gate.hears().look
-    gate.says(Update([row(2)]), Still(look=look - 1), Update([row(3)], look=look))
+    gate.says(Update([row(2)]), Unchanged(look=look - 1), Update([row(3)], look=look))
     assert [job[0] for job in asking.result(60).json()["jobs"]] == [1, 2, 3]
     gate.hangs_up()
 
@@ -210,7 +218,7 @@ def test_without_a_gate_nobody_waits_long_and_all_is_well_when_it_is_back(
     gate = Gate(feed)
     telling = gate.has(row(1))
     assert ids(alice.hears()) == [1]
-    gate.says(Trouble("slurmctld does not answer"))
+    gate.says(Unavailable("slurmctld does not answer"))
     monkeypatch.setattr(changes_api, "BEGIN_S", 0.05)
     while (answer := alice.asks("/v1/changes", since=alice.since).result(60)).status_code == 200:
         pass  # the gate's word is on its way
@@ -303,7 +311,7 @@ def test_a_gate_that_does_not_listen_is_told_once_and_nobody_waits_for_it(
     for _ in range(3):  # it answers none of these
         assert alice.asks("/v1/queue").result(60).status_code == 200
     question = gate.hears().look
-    gate.says(Still(look=question))
+    gate.says(Unchanged(look=question))
     assert gate.hears().look == question + 2  # those that came meanwhile, in one
     gate.hangs_up()
 

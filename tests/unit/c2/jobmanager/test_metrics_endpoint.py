@@ -20,7 +20,7 @@ from qslurm.c2.jobmanager.http_service import answering_metrics
 from qslurm.c2.jobmanager.metrics_endpoint import families
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.messages import Finish, Metrics
-from qslurm.protocol.metrics import FAMILIES, Counters, Value
+from qslurm.protocol.metrics import FAMILIES, Counters, LabeledValue
 from qslurm.runtimes.classical.warm.status import WarmStatus
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, slow_circuit
 from tests.unit.runtimes.lanes.test_leases import couple, session
@@ -189,6 +189,6 @@ def test_warm_runtimes_are_counted_where_they_are() -> None:
 
 
 def test_what_a_later_dispatcher_counts_besides_is_left_out() -> None:
-    values = Counters().values() | {"new": [Value((), 1.0)]}
+    values = Counters().values() | {"new": [LabeledValue((), 1.0)]}
     metrics = Metrics(version="2", pid=1, values=values, spreads={})
     assert "qslurm_new" not in [family.name for family in families(metrics, None)]

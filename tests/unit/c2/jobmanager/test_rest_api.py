@@ -12,7 +12,7 @@ from qslurm.c2.config.dispatcher_section import SessionsConfig
 from qslurm.c2.jobmanager.documents import reserved
 from qslurm.c2.scheduling.reservations import Reservation
 from qslurm.c2.tokens.keys import remove_key
-from qslurm.protocol.tls_certificate import have_certificate
+from qslurm.protocol.tls_certificate import ensure_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,8 +262,8 @@ def test_a_center_is_told_where_sessions_are_entered(manager: Manager, tmp_path:
     manager.serve(msgspec.structs.replace(manager.config, sessions=sessions))
     early = manager.get("/v1/sessions")
     assert early.status_code == 400
-    assert "The dispatcher makes it" in error(early)["hint"]
-    have_certificate(key)
+    assert "The dispatcher creates it" in error(early)["hint"]
+    ensure_certificate(key)
     said = manager.get("/v1/sessions").json()
     assert said["address"] == "c2.example.org:8044"
     assert said["certificate"].startswith("-----BEGIN CERTIFICATE-----")

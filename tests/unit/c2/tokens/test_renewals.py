@@ -26,7 +26,7 @@ from qslurm.errors import (
     TooOftenError,
     UnreachableError,
 )
-from qslurm.protocol.token_renewal import LARGEST, ask
+from qslurm.protocol.token_renewal import MESSAGE_LIMIT, request_renewal
 from qslurm.tokens.secret import Secret
 from qslurm.wire.frames import NO_REQUEST, frame
 from tests.unit.c2.tokens.serving import serving
@@ -201,23 +201,23 @@ def served(office: Office, home: Path) -> Iterator[str]:
 def test_the_job_manager_asks_by_a_socket_and_errors_arrive_as_what_they_are(
     served: str, office: Office
 ) -> None:
-    given = ask(served, Secret(office.token()))
+    given = request_renewal(served, Secret(office.token()))
     assert (given.expires, given.until) == (NOW + 30 * DAY, NOW + 366 * DAY)
-    looked = ask(served, Secret(office.token()), only_look=True)
+    looked = request_renewal(served, Secret(office.token()), dry_run=True)
     assert (looked.token, looked.expires) == ("", NOW + DAY)
     with pytest.raises(TokenError):
-        ask(served, Secret(office.token(by="lumi")))
+        request_renewal(served, Secret(office.token(by="lumi")))
     office.allows("snellius", 0)
     with pytest.raises(PermissionDeniedError):
-        ask(served, Secret(office.token()))
+        request_renewal(served, Secret(office.token()))
     office.allows("snellius")
     with pytest.raises(TooOftenError):
         for _ in range(BURST + 1):
-            ask(served, Secret(office.token()))
+            request_renewal(served, Secret(office.token()))
 
 
 @pytest.mark.parametrize(
-    "bytes_", [b"", b"\0\0", (LARGEST + 1).to_bytes(4, "big"), b"\0\0\0\3abc", b"\0\0\0\1\x80"]
+    "bytes_", [b"", b"\0\0", (MESSAGE_LIMIT + 1).to_bytes(4, "big"), b"\0\0\0\3abc", b"\0\0\0\1\x80"]
 )
 def test_who_says_nonsense_is_hung_up_on_and_the_next_is_answered(
     served: str, office: Office, bytes_: bytes
@@ -228,7 +228,7 @@ def test_who_says_nonsense_is_hung_up_on_and_the_next_is_answered(
         connection.sendall(bytes_)
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
-    assert ask(served, Secret(office.token())).token
+    assert request_renewal(served, Secret(office.token())).token
 
 
 def test_neither_log_nor_error_has_a_token(
@@ -236,9 +236,9 @@ def test_neither_log_nor_error_has_a_token(
 ) -> None:
     caplog.set_level("DEBUG")
     good, bad = office.token(), office.token(by="lumi")
-    given = ask(served, Secret(good))
+    given = request_renewal(served, Secret(good))
     with pytest.raises(TokenError):
-        ask(served, Secret(bad))
+        request_renewal(served, Secret(bad))
     said = "".join(str(record.__dict__) for record in caplog.records)
     assert "renewed" in said
     assert "snellius" in said
@@ -250,7 +250,7 @@ def test_neither_log_nor_error_has_a_token(
 def test_a_service_that_is_away_or_speaks_nonsense_is_unreachable(home: Path) -> None:
     path = str(home / "none.sock")
     with pytest.raises(UnreachableError, match="renewal service does not answer"):
-        ask(path, Secret("a.b.c"))
+        request_renewal(path, Secret("a.b.c"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(1)
@@ -262,7 +262,7 @@ def test_a_service_that_is_away_or_speaks_nonsense_is_unreachable(home: Path) ->
         thread = threading.Thread(target=garbage)
         thread.start()
         with pytest.raises(UnreachableError):
-            ask(path, Secret("a.b.c"))
+            request_renewal(path, Secret("a.b.c"))
         thread.join()
 
 

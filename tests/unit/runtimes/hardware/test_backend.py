@@ -14,7 +14,7 @@ import pytest
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
 from qslurm.errors import UnreachableError
-from qslurm.protocol.messages import Admitted, Attach, Attached, BackendStatus, Finish, TurnedAway
+from qslurm.protocol.messages import Admitted, Attach, Attached, BackendStatus, Finish, NotAdmitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, is_gone
 from tests.unit.runtimes.hardware.qpu_simulator import Qpu
@@ -84,7 +84,7 @@ def test_a_calibration_keeps_what_is_queued_and_turns_new_jobs_away_for_now(
     status = until(lambda: (found := _backend(running)).state == "calibrating" and found)
     assert status.reason.startswith("since ")
     answer = running.ask(circuit_job(3, uid=UID))
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert answer.retry
     assert answer.reason.startswith("Backend qx is calibrating: since ")
     until(lambda: _backend(running).queued == 1)

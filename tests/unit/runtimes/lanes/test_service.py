@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from qslurm.protocol.messages import Execute, Executed, Lease, Seat
+from qslurm.protocol.messages import Execute, Executed, Lease, LeasedTask
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
 from qslurm.runtimes.lanes.lane_set import Lanes
@@ -18,7 +18,7 @@ from qslurm.runtimes.lanes.logbook import Logbook, memory_logbook
 from qslurm.runtimes.lanes.service import serve_lanes
 from qslurm.runtimes.lanes.shared_memory import Lane, OwnedLane
 
-LEASE = Lease(seats=[Seat(1), Seat(2), Seat(3)], backend="qx", max_shots=10)
+LEASE = Lease(seats=[LeasedTask(1), LeasedTask(2), LeasedTask(3)], backend="qx", max_shots=10)
 
 
 class Served:

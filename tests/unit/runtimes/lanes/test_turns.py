@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qslurm.c2.scheduling.fair_share import MINIMUM_S
 from qslurm.c2.scheduling.policy import POLICIES, Waiting, choose
-from qslurm.protocol.messages import Lease, Seat
+from qslurm.protocol.messages import Lease, LeasedTask
 from qslurm.runtimes.lanes.turns import Turns
 
 AGEING_S = 10.0
@@ -33,7 +33,7 @@ deeds = st.lists(
 def test_whose_turn_it_is_says_the_policy_that_holds_for_the_queue(policy, places, deeds):
     used = {"a": 1.0, "b": 0.5, "c": 0.0}
     seats = [
-        Seat(10 + number, center, coupling, used[center], WEIGHTS[center])
+        LeasedTask(10 + number, center, coupling, used[center], WEIGHTS[center])
         for number, (center, coupling) in enumerate(places)
     ]
     turns, waiting, gone, now = Turns(lease(policy, seats)), {}, set(), 100.0
@@ -83,7 +83,7 @@ def serve(turns, seconds, rounds):
 
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=8))
 def test_first_come_first_served_gives_every_job_as_many_turns_as_the_next(seconds):
-    turns = Turns(lease("fifo", [Seat(number) for number in range(len(seconds))]))
+    turns = Turns(lease("fifo", [LeasedTask(number) for number in range(len(seconds))]))
     served, longest = serve(turns, seconds, 10 * len(seconds))
     assert set(served.values()) == {10}
     assert longest == len(seconds), "nobody waits for more than one turn of each other"
@@ -91,7 +91,7 @@ def test_first_come_first_served_gives_every_job_as_many_turns_as_the_next(secon
 
 @given(st.lists(couplings, min_size=2, max_size=6))
 def test_who_couples_often_goes_first_but_nobody_starves(couplings):
-    seats = [Seat(number, coupling=coupling) for number, coupling in enumerate(couplings)]
+    seats = [LeasedTask(number, coupling=coupling) for number, coupling in enumerate(couplings)]
     seconds = [1.0] * len(seats)
     served, longest = serve(Turns(lease("priority", seats)), seconds, 200)
     assert longest <= AGEING_S + len(seats)
@@ -99,7 +99,7 @@ def test_who_couples_often_goes_first_but_nobody_starves(couplings):
 
 
 def test_centers_share_by_weight_in_seconds_whatever_their_circuits_take_and_however_many_jobs_they_have():
-    seats = [Seat(0, "a"), Seat(1, "a"), Seat(2, "b", weight=2.0)]
+    seats = [LeasedTask(0, "a"), LeasedTask(1, "a"), LeasedTask(2, "b", weight=2.0)]
     seconds = [0.5, 0.5, 0.1]
     served, _ = serve(Turns(lease("fair", seats)), seconds, 3000)
     of_a = (served[0] + served[1]) * 0.5

@@ -13,7 +13,7 @@ import pytest
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
-from qslurm.protocol.messages import Admitted, BackendStatus, Finish, TurnedAway
+from qslurm.protocol.messages import Admitted, BackendStatus, Finish, NotAdmitted
 from qslurm.runtimes.classical.dispatcher_session import Session
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, Platform
@@ -89,7 +89,7 @@ def test_a_calibration_there_turns_jobs_away_for_now(running: Running, platform:
     platform.runner.state, platform.runner.reason = "calibrating", "back at noon"
     until(lambda: _backend(running).state == "calibrating", LONG_S)
     answer = running.ask(circuit_job(3, uid=UID))
-    assert isinstance(answer, TurnedAway)
+    assert isinstance(answer, NotAdmitted)
     assert answer.retry
     assert answer.reason.endswith("QX emulator is calibrating at Quantum Inspire: back at noon.")
 

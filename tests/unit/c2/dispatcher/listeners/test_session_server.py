@@ -13,7 +13,7 @@ from qslurm.c2.config.dispatcher_section import SessionsConfig
 from qslurm.c2.dispatcher.listeners.session_server import SessionServer
 from qslurm.errors import ConfigError
 from qslurm.protocol.session_frames import host_and_port
-from qslurm.protocol.tls_certificate import have_certificate
+from qslurm.protocol.tls_certificate import ensure_certificate
 from qslurm.wire.server_limits import HandshakeLimits
 
 HANDSHAKE = HandshakeLimits()
@@ -88,8 +88,8 @@ def test_handshakes_that_are_too_many_wait_for_their_second(callers: SessionServ
 
 def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
     key = tmp_path / "sessions.key"
-    have_certificate(key)
-    have_certificate(key)  # it is kept
+    ensure_certificate(key)
+    ensure_certificate(key)  # it is kept
     key.chmod(0o644)
-    with pytest.raises(ConfigError, match="others may use it"):
-        have_certificate(key)
+    with pytest.raises(ConfigError, match="other users can read it"):
+        ensure_certificate(key)

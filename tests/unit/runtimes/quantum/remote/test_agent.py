@@ -13,15 +13,15 @@ import zmq
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.messages import Message, Run
 from qslurm.protocol.messages.remote_runtimes import (
-    Answer,
     Assign,
     Claim,
     Declined,
     Enlist,
+    Enlisted,
     FromRuntime,
-    Welcome,
-    cut,
-    from_runtime,
+    RemoteResult,
+    decode_from_runtime,
+    encode_frames,
 )
 from qslurm.runtimes.quantum.remote import Agent, JoinSettings
 from tests.unit.c2.dispatcher.running import BELL
@@ -38,27 +38,27 @@ class Dispatcher:
         """The next message."""
         assert self._socket.poll(30_000)
         self._address, *frames = self._socket.recv_multipart()
-        return from_runtime(frames)
+        return decode_from_runtime(frames)
 
     def enlistment(self) -> Enlist:
         while not isinstance(message := self.reads(), Enlist):
             pass
         return message
 
-    def answer(self) -> Answer:
+    def answer(self) -> RemoteResult:
         """The next one; who enlists again meanwhile is welcome."""
-        while not isinstance(message := self.reads(), Answer):
+        while not isinstance(message := self.reads(), RemoteResult):
             if isinstance(message, Enlist):
                 self.welcomes(message)
         return message
 
     def says(self, message: Message) -> None:
-        self._socket.send_multipart([self._address, *cut(message)])
+        self._socket.send_multipart([self._address, *encode_frames(message)])
 
     def welcomes(self, enlist: Enlist) -> None:
         backend = BackendConfig(name="qx", runtime="null", qubits=2, workers=0, remote=1)
         self.says(
-            Welcome(
+            Enlisted(
                 backend=backend,
                 workers=1,
                 execution_limit_s=60.0,

@@ -13,7 +13,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig,
 from qslurm.c2.dispatcher.service import check_config
 from qslurm.cli.app import qslurm
 from qslurm.errors import ConfigError, InvalidInputError
-from qslurm.protocol.curve.allowed_keys import Allowed, Holder
+from qslurm.protocol.curve.allowed_keys import AllowedKeys, KeyHolder
 from qslurm.protocol.curve.key_files import make_keys, read_keys, read_public
 
 
@@ -26,7 +26,7 @@ def test_keys_are_made_once_and_the_secret_one_is_its_owner_s_alone(tmp_path: Pa
     assert read_public(tmp_path / "lab.pub") == pair.public
     assert pair.public.decode() in done.output
     assert pair.secret.decode() not in done.output + repr(pair)
-    with pytest.raises(InvalidInputError, match="There is a key already"):
+    with pytest.raises(InvalidInputError, match="exists"):
         make_keys(file)
     assert read_keys(file) == pair
 
@@ -38,39 +38,39 @@ def test_files_that_are_no_keys_or_not_safe_are_refused(tmp_path: Path) -> None:
     for text in ("", "x" * 39, "x" * 41, "\0" * 40):
         file.write_text(text)
         file.chmod(0o600)
-        with pytest.raises(ConfigError, match="holds no"):
+        with pytest.raises(ConfigError, match="has no key"):
             read_keys(file)
     file.unlink()
     make_keys(file)
     for mode in (0o644, 0o640, 0o602):
         file.chmod(mode)
-        with pytest.raises(ConfigError, match="others may use it"):
+        with pytest.raises(ConfigError, match="other users can read it"):
             read_keys(file)
     file.unlink()
     os.mkfifo(file, 0o600)
-    with pytest.raises(ConfigError, match="no regular file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         read_keys(file)
 
 
 def test_the_folder_says_who_is_allowed_and_what_can_not_be_trusted_allows_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    allowed = Allowed(tmp_path)
-    allowed.look()
+    allowed = AllowedKeys(tmp_path)
+    allowed.reload()
     assert allowed.keys == {}
     (tmp_path / "spin2").mkdir()
     pair = make_keys(tmp_path / "spin2" / "lab.key")
     other = make_keys(tmp_path / "spin2" / "open.key")
     (tmp_path / "spin2" / "open.pub").chmod(0o666)
     with caplog.at_level(logging.WARNING):
-        allowed.look()
-        allowed.look()
-    assert allowed.keys == {pair.public: Holder("spin2", "lab")}
-    assert caplog.text.count("a key is not allowed") == 1
+        allowed.reload()
+        allowed.reload()
+    assert allowed.keys == {pair.public: KeyHolder("spin2", "lab")}
+    assert caplog.text.count("key ignored") == 1
     (tmp_path / "spin2" / "open.pub").chmod(0o644)
     (tmp_path / "spin2" / "lab.pub").unlink()
-    allowed.look()
-    assert allowed.keys == {other.public: Holder("spin2", "open")}
+    allowed.reload()
+    assert allowed.keys == {other.public: KeyHolder("spin2", "open")}
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,18 @@ from qslurm.protocol.curve.key_files import KeyPair, read_public
 from qslurm.protocol.messages import Message, Result
 from qslurm.protocol.messages.remote_runtimes import (
     PROTOCOL,
-    Answer,
     Assign,
-    Beat,
     Claim,
     Declined,
     Enlist,
-    Heard,
+    Enlisted,
+    Heartbeat,
+    HeartbeatReply,
     Leave,
-    Taken,
-    Welcome,
-    cut,
-    to_runtime,
+    RemoteResult,
+    ResultAcknowledged,
+    decode_to_runtime,
+    encode_frames,
 )
 from qslurm.runtimes.health import Health
 from tests.unit.runtimes.quantum.remote.conftest import Site
@@ -43,31 +43,31 @@ class Raw:
         self.instance = os.urandom(16)
         self._link = link
         link.linger = 500
-        zap.connect(link, keys, read_public(place.folder / "dispatcher.pub"))
+        zap.authenticate_to(link, keys, read_public(place.folder / "dispatcher.pub"))
         link.connect(f"tcp://127.0.0.1:{place.port()}")
 
     def say(self, message: Message) -> None:
         with suppress(zmq.Again):  # a key that is shut out has nobody to speak to
-            self._link.send_multipart(cut(message), zmq.NOBLOCK)
+            self._link.send_multipart(encode_frames(message), zmq.NOBLOCK)
 
     def hear(self, kind: type[T]) -> T:
         """The next message of a kind; meanwhile it says that it is alive."""
 
         def heard() -> T | None:
             if not self._link.poll(50):
-                self.say(Beat(instance=self.instance, health=Health()))
+                self.say(Heartbeat(instance=self.instance, health=Health()))
                 return None
-            message = to_runtime(self._link.recv_multipart())
-            if message == Heard(known=False) and kind is not Heard:
+            message = decode_to_runtime(self._link.recv_multipart())
+            if message == HeartbeatReply(known=False) and kind is not HeartbeatReply:
                 self._say_enlist()  # it was too slow
             return message if isinstance(message, kind) else None
 
         return until(heard, 30.0)  # type: ignore[return-value]
 
     def join(self) -> None:
-        self.enlist(Welcome)
-        self.say(Beat(instance=self.instance, health=Health()))
-        assert self.hear(Heard).known
+        self.enlist(Enlisted)
+        self.say(Heartbeat(instance=self.instance, health=Health()))
+        assert self.hear(HeartbeatReply).known
 
     def enlist(self, kind: type[T], **other: object) -> T:
         self._say_enlist(**other)
@@ -86,9 +86,9 @@ def raw(place: Site, keys: KeyPair) -> Iterator[Raw]:
         one.say(Leave(instance=one.instance))
 
 
-def answer_to(claim: Claim, instance: bytes) -> Answer:
+def answer_to(claim: Claim, instance: bytes) -> RemoteResult:
     result = Result(runtime=0, order=claim.order, shots_done=10, counts={"11": 10}, seconds=9.0)
-    return Answer(instance=instance, claim=claim, result=result)
+    return RemoteResult(instance=instance, claim=claim, result=result)
 
 
 def test_a_key_that_is_not_allowed_does_not_come_in_until_it_is(place: Site) -> None:
@@ -147,21 +147,21 @@ def test_nobody_answers_for_another_runtime(bare: Site) -> None:
     ):
         job = next(NUMBERS)
         for one in (lab, spy):
-            one.enlist(Welcome)
+            one.enlist(Enlisted)
         lab.join()
         bare.dispatcher.ask(_job(job))
         given = lab.hear(Assign)
         spy.say(answer_to(given.claim, spy.instance))
-        spy.hear(Taken)  # it was read
-        assert spy.enlist(Welcome, claims=[given.claim]).drop == [given.claim.order]
+        spy.hear(ResultAcknowledged)  # it was read
+        assert spy.enlist(Enlisted, claims=[given.claim]).drop == [given.claim.order]
         spy.say(answer_to(given.claim, lab.instance))
-        while spy.hear(Heard).known:
+        while spy.hear(HeartbeatReply).known:
             continue  # those were for its beats
         assert bare.dispatcher.executing()
         lab.say(answer_to(given.claim, lab.instance))
         assert the_execution(bare, job) == (10, 10, 9.0)
         lab.say(answer_to(given.claim, lab.instance))  # again: it counts once
-        lab.hear(Taken)
+        lab.hear(ResultAcknowledged)
         assert bare.dispatcher.reader().tasks("a")[0].shots == 10
 
 
@@ -205,6 +205,6 @@ def test_rubbish_from_a_runtime_hurts_nobody(bare: Site) -> None:
         odd = Raw(bare, bare.key("odd"), link)
         for frames in ([b""], [b"\xc1"], [b"\x80"], [os.urandom(100)] * 50, [b"\x93" * 100_000]):
             link.send_multipart(frames)
-        odd.enlist(Welcome)
+        odd.enlist(Enlisted)
         odd.say(Leave(instance=odd.instance))
         assert bare.dispatcher.process.poll() is None
