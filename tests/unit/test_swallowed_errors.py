@@ -21,7 +21,7 @@ HARMLESS = {
     "cli/submission_report.py:api_version": "shown beside an answer that is there; what is wrong is met next",
     "c1/api/agent_changes.py:_run": "jobs are looked at in their turn instead, and that look says what is wrong",
     "c1/api/mapping.py:__del__": "nobody is there to be told",
-    "c2/gate/feeder.py:_is_up_to_date": "a look follows, which meets it and says it",
+    "c2/gate/feed_connection.py:_is_up_to_date": "the reading that follows meets the error and reports it",
     "c2/hooks/prolog_epilog.py:_epilog": "the question that follows meets it, and is written down",
     "c2/hooks/task_prolog.py:has_ended": "Slurm tells the end, too; this only tells it earlier",
     "c1/followups/followup_submission.py:_take_back_all": "the releaser cancels what is left",

@@ -241,7 +241,7 @@ class Gate:
         """Put right what slurmctld has forgotten. The list of ten thousand jobs costs as much as all else here."""
         queue = self._queue()
         version = -1 if queue is None else queue.version
-        has_changed = self._changes.are_there() if queue is None else version != self._queue_version
+        has_changed = self._changes.has_changed() if queue is None else version != self._queue_version
         if queue is not None:  # whoever has read it says what changes
             self._changes.close()
         if has_changed:
@@ -249,7 +249,7 @@ class Gate:
         if status is not None:
             self._end_forgotten(status, tick, has_changed=has_changed)
         if has_changed:
-            self._changes.seen()
+            self._changes.mark_read()
         self._queue_version = version
 
     def _release_held(self) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from qslurm.c2.config.file import C2Config, GateConfig, SlurmConfig
 from qslurm.c2.config.jobmanager_section import JobManagerConfig
-from qslurm.c2.gate import change_detector, feeder
-from qslurm.c2.gate.change_detector import activity_of
+from qslurm.c2.gate.change_detector import ChangeWatcher, activity_of
+from qslurm.c2.gate.feed_connection import FeederTimings
 from qslurm.c2.gate.feeder import Feeder
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.hooks import gate_notifier
@@ -124,31 +124,52 @@ def test_a_job_that_is_forgotten_between_two_questions_is_not_told_of() -> None:
     assert jobs.read() is None
 
 
+class Watch:
+    """Reports one change: slurmctld has one time for all that changes in a second."""
+
+    def __init__(self, slurm: object) -> None:
+        del slurm
+        self.answered_at = time.monotonic()
+        self._ours, theirs = os.pipe()
+        os.close(theirs)  # there is something to read at once
+        self._reported = False
+
+    def fileno(self) -> int:
+        return self._ours
+
+    def changed(self) -> bool:
+        before, self._reported = self._reported, True
+        return not before
+
+    def close(self) -> None:
+        os.close(self._ours)
+
+
 @pytest.fixture
-def one(home: Path, slurm: Slurm) -> Feeder:
-    del slurm
+def timings() -> FeederTimings:
+    return FeederTimings(detectors=0, still_s=0.02)
+
+
+@pytest.fixture
+def one(home: Path, slurm: Slurm, timings: FeederTimings) -> Feeder:
     config = C2Config(
         slurm=SlurmConfig(),
         gate=GateConfig(state=str(home)),
         jobmanager=JobManagerConfig(feed=str(home / "feed.sock")),
     )
-    return Feeder(config, lambda *_, **__: None)
+    return Feeder(config, lambda *_, **__: None, slurm, timings=timings, detect=Watch)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    slurm = Slurm()
-    monkeypatch.setattr(feeder, "SlurmCommands", lambda *_, **__: slurm)
-    return slurm
+def slurm() -> Slurm:
+    return Slurm()
 
 
 @pytest.fixture
 def gate(
-    home: Path, slurm: Slurm, one: Feeder, monkeypatch: pytest.MonkeyPatch
+    home: Path, slurm: Slurm, one: Feeder
 ) -> Iterator[tuple[Slurm, BlockingConnection, Callable[[], None]]]:
-    """A feeder with a Slurm of its own, the job manager's end of its line, and the hooks' bell."""
-    monkeypatch.setattr(feeder, "WATCHES", 0)
-    monkeypatch.setattr(feeder, "STILL_S", 0.02)
+    """A feeder's Slurm, the job manager's end of its connection, and a hook's notification."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(home / "feed.sock"))
     listener.listen()
@@ -200,35 +221,13 @@ def test_the_job_manager_hears_everything_then_changes_then_why_it_hears_nothing
     assert told(third) == [(1, "COMPLETED", "bell")]
 
 
-class Watch:
-    """Tells once that a job has changed: slurmctld has one time for all that changes in a second."""
-
-    def __init__(self, slurm: Slurm) -> None:
-        del slurm
-        self.heard = time.monotonic()
-        self._ours, theirs = os.pipe()
-        os.close(theirs)  # there is something to read at once
-        self._told = False
-
-    def fileno(self) -> int:
-        return self._ours
-
-    def changed(self) -> bool:
-        before, self._told = self._told, True
-        return not before
-
-    def close(self) -> None:
-        os.close(self._ours)
-
-
+@pytest.mark.parametrize(
+    "timings", [FeederTimings(detectors=1, undetected_s=1000.0, same_second_s=0.5, still_s=0.02)]
+)
 def test_what_changes_twice_in_a_second_is_told_twice(
-    gate: tuple[Slurm, BlockingConnection, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]],
 ) -> None:
     slurm, link, _ = gate
-    monkeypatch.setattr(feeder, "ChangeDetector", Watch)
-    monkeypatch.setattr(feeder, "WATCHES", 1)
-    monkeypatch.setattr(feeder, "DEAF_S", 1000.0)
-    monkeypatch.setattr(feeder, "SAME_SECOND_S", 0.5)
     slurm.put(1, "PENDING")
     say(link, Subscription(True))
     assert told(hear(link, Update)) == [(1, "PENDING", "bell")]  # type: ignore[arg-type]
@@ -238,11 +237,13 @@ def test_what_changes_twice_in_a_second_is_told_twice(
     assert told(hear(link, Update)) == [(1, "RUNNING", "bell")]  # type: ignore[arg-type]
 
 
-def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_something(
-    gate: tuple[Slurm, BlockingConnection, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "timings", [FeederTimings(detectors=0, undetected_s=float("inf"), check_s=0.1, still_s=0.02)]
+)
+def test_a_request_for_the_current_state_reads_the_queue_only_if_slurmctld_has_done_something(
+    gate: tuple[Slurm, BlockingConnection, Callable[[], None]],
 ) -> None:
     slurm, link, _ = gate
-    monkeypatch.setattr(feeder, "DEAF_S", float("inf"))  # nothing else makes it look
 
     def asks(number: int) -> GateMessage:
         say(link, Subscription(True, look=number))
@@ -257,7 +258,6 @@ def test_who_asks_how_the_jobs_are_now_costs_a_look_only_if_slurmctld_has_done_s
     looks = slurm.looks
     assert asks(2) == Unchanged(look=2)
     assert slurm.looks == looks
-    monkeypatch.setattr(feeder, "SURE_S", 0.1)
     slurm.counted = 0
     for number in range(3, 200):
         say(link, Subscription(True, look=number))
@@ -302,11 +302,11 @@ def test_queries_are_no_activity_of_slurmctld(after: tuple[int, ...], is_another
     assert (activity_of(SDIAG.format(*after)) != activity_of(before)) is is_another
 
 
-class Told:
-    """A watch that says what it is told to: a change, none, or that it has ended."""
+class ScriptedDetector:
+    """Reports a change, none, or that it has ended."""
 
     changes: ClassVar[list[bool | None]] = []
-    heard = float("inf")
+    answered_at = float("inf")
 
     def __init__(self, slurm: object, every_s: int) -> None:
         assert every_s == 5
@@ -321,20 +321,17 @@ class Told:
         """There is nothing to close."""
 
 
-def test_who_looks_at_changes_looks_twice_after_each_and_whenever_nobody_knows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(change_detector, "ChangeDetector", Told)
-    Told.changes = [False, False, False, True, False, False, None, False, False, False]
-    changes = change_detector.ChangeWatcher(Slurm(), 5)  # type: ignore[arg-type]
+def test_the_queue_is_read_twice_after_each_change_and_whenever_changes_are_unknown() -> None:
+    ScriptedDetector.changes = [False, False, False, True, False, False, None, False, False, False]
+    changes = ChangeWatcher(Slurm(), 5, ScriptedDetector)  # type: ignore[arg-type]
     looked = []
-    while Told.changes:
-        looked.append(changes.are_there())
+    while ScriptedDetector.changes:
+        looked.append(changes.has_changed())
         if looked[-1]:
-            changes.seen()
+            changes.mark_read()
     assert looked == [True, True, False, True, True, False, True, True, False, False]
-    Told.heard, Told.changes = float("-inf"), [False] * 3
-    assert all(changes.are_there() for _ in range(3)), "a watch that is silent knows nothing"
+    ScriptedDetector.answered_at, ScriptedDetector.changes = float("-inf"), [False] * 3
+    assert all(changes.has_changed() for _ in range(3)), "a watch that is silent knows nothing"
     changes.close()
 
 
