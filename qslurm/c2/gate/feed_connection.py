@@ -14,7 +14,7 @@ from qslurm.c2.gate.change_detector import ChangeDetector, activity_of
 from qslurm.c2.gate.queue_reader import QueueReader
 from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
-from qslurm.protocol.feed import GateMessage, Unchanged, Unavailable, Subscription, subscription_decoder
+from qslurm.protocol.feed import GateMessage, Subscription, Unavailable, Unchanged, subscription_decoder
 from qslurm.wire.blocking import BlockingConnection
 
 PAUSE_RATIO = 3.0
@@ -105,7 +105,9 @@ class FeedConnection:
                     return
                 now = time.monotonic()
                 if self._link in ready:
-                    self._handle_request(subscription_decoder.decode(self._link.receive(now + SEND_S)[1]), now)
+                    self._handle_request(
+                        subscription_decoder.decode(self._link.receive(now + SEND_S)[1]), now
+                    )
                 if self._notified in ready:
                     self._handle_notification(now)
                 for detector in [one for one in self._detectors if one in ready]:

@@ -1,8 +1,8 @@
-"""The gate: keeps C2's partitions as operators wish and backends allow, and makes good what a hook had to leave.
+"""The gate: sets the states of C2's partitions, and completes what hooks could not do.
 
-It runs beside slurmctld as SlurmUser. Slurm forgets a partition's state when it restarts; the gate looks every
-second and says it again. It outlives slurmctld, the dispatcher and damaged files: what fails is logged once, and
-tried again at the next look.
+It runs beside slurmctld as SlurmUser. slurmctld loses a partition's state when it restarts; the gate checks every
+second and sets it again. It outlives slurmctld, the dispatcher and damaged files: an error is logged once, and the
+action is repeated at the next check.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from qslurm.slurm.job_info import JobInfo
 from qslurm.slurm.job_table import JobTable
 
 STATUS_TIMEOUT_S = 2.0
-"""Seconds without an answer after which the dispatcher counts as silent, and partitions close."""
+"""Seconds without an answer after which partitions close."""
 
-ALIVE = "beat"
-"""Said before each part of a look."""
+HEARTBEAT = "heartbeat"
+"""The part of a check that precedes each other part."""
 
 ROTATE_EVERY_S = 3600.0
 NODES_EVERY_S = 5.0
 RELEASES = 3
-"""How often a job is released that slurmctld holds because its launch went wrong; then an operator should look."""
+"""How often a job is released that slurmctld holds after a failed launch; then it is left to an operator."""
 
 
 class Gate:
-    """One look at a time. `say` takes an event for the log, with its fields, whenever something changes.
+    """The checks. `say` logs an event with its fields whenever something changes.
 
-    `queue` gives C2's jobs if somebody has just read them: then squeue is not asked again.
+    `queue` returns C2's jobs if the feeder has just read them, which saves a squeue.
     """
 
     def __init__(
@@ -72,64 +72,66 @@ class Gate:
         self._stuck = StuckJobs()
         self._ended, self._away = Ages(), Ages()
         self._resumes = NodeResumes(os.getuid())  # SlurmUser's
-        self._looked_at_nodes = float("-inf")
-        self._are_open: set[int] = set()
+        self._nodes_checked_at = float("-inf")
+        self._open_tasks: set[int] = set()
         self._changes = ChangeWatcher(self._slurm, int(NODES_EVERY_S))
         self._releases: Counter[int] = Counter()
-        self._open = ""
-        self._has_room = False
-        self._beat = Heartbeat(config.gate.state)
+        self._open_partition = ""
+        self._schedule_again = False
+        self._heartbeat = Heartbeat(config.gate.state)
         self._say = say
         self._troubles: dict[str, str] = {}
-        self._rotated = float("-inf")
+        self._rotated_at = float("-inf")
 
-    def look(self, now: float, tick: float) -> None:
-        """Compare what is with what should be, and act.
+    def check(self, now: float, tick: float) -> None:
+        """Compare actual with desired states, and act.
 
-        `now` is in Unix seconds, as Slurm's times are; `tick` is in monotonic ones, by which anybody waits.
+        `now` is in Unix seconds, as Slurm's times are; `tick` is in monotonic seconds, for durations.
         """
         status = self.status()
         with self._part("partitions"):
             self._set_partitions(status)
-        if self._has_room:  # for those whose end slurmctld took longer to take in
-            self._has_room = False
-            self._fill()
+        if self._schedule_again:  # slurmctld may have noticed a job's end only now
+            self._schedule_again = False
+            self._schedule()
         with self._part("ends"):
             self._deliver_ends(status, now, tick)
         with self._part("turned-away jobs"):
             self._release_jobs(status, now, tick)
         with self._part("open tasks"):
             self._close_tasks(status, tick)
-        if self._partitions and tick - self._looked_at_nodes >= NODES_EVERY_S:
-            self._looked_at_nodes = tick
+        if self._partitions and tick - self._nodes_checked_at >= NODES_EVERY_S:
+            self._nodes_checked_at = tick
             with self._part("nodes"):
                 self._resume_nodes(tick)
             with self._part("jobs"):
-                self._look_at_jobs(status, tick)
+                self._check_jobs(status, tick)
         with self._part("log"):
             self._rotate(tick)
 
-    def has_room(self) -> None:
-        """A job has ended: have slurmctld look for one to take its place, now and after the next look.
+    def job_ended(self) -> None:
+        """Have slurmctld schedule the next job, now and after the next check.
 
-        It looks by itself when a node's epilog is over, and finds the job still ending if EpilogSlurmctld takes longer,
-        as ours does. The next one would wait for the backfill scheduler, up to half a minute.
+        slurmctld schedules when a node's epilog has ended, while the job still completes if EpilogSlurmctld takes
+        longer, as ours does. Without this the next job waits for the backfill scheduler, up to half a minute.
         """
-        self._has_room = True
-        self._fill()
+        self._schedule_again = True
+        self._schedule()
 
-    def _fill(self) -> None:
+    def _schedule(self) -> None:
         with self._part("room"):
-            if self._open:  # told of a partition, even what it knows, slurmctld looks for jobs that can start
-                self._slurm.set_partition(self._open, "UP")
+            if (
+                self._open_partition
+            ):  # an update of a partition makes slurmctld schedule, even if nothing changes
+                self._slurm.set_partition(self._open_partition, "UP")
 
     def close(self) -> None:
-        """Watch no more."""
+        """Release files and commands."""
         self._changes.close()
-        self._beat.close()
+        self._heartbeat.close()
 
     def status(self) -> Status | None:
-        """What the dispatcher says, or None if it is silent."""
+        """The dispatcher's status; None if it does not answer."""
         with self._part("dispatcher"):
             answer = self._client.ask(GetStatus(jobs=True), timeout_s=STATUS_TIMEOUT_S)
             if isinstance(answer, Status):
@@ -137,12 +139,12 @@ class Gate:
         return None
 
     def _set_partitions(self, status: Status | None) -> None:
-        wishes, states = self._spool.wishes(), self._slurm.partitions()
-        self._open = ""
+        desired, states = self._spool.desired_states(), self._slurm.partitions()
+        self._open_partition = ""
         for name in self._partitions:
             if name not in states:
                 raise QslurmError(f"Slurm has no partition {name}, but its backend is configured.")
-            goal = target(wishes.get(name), out_of_service(status, backend_of(name)))
+            goal = target(desired.get(name), out_of_service(status, backend_of(name)))
             if states[name] != goal.state:
                 self._slurm.set_partition(name, goal.state)
                 self._say(
@@ -153,7 +155,7 @@ class Gate:
                     why=goal.reason or None,
                 )
             if goal.state == "UP":
-                self._open = name
+                self._open_partition = name
 
     def _deliver_ends(self, status: Status | None, now: float, tick: float) -> None:
         ended = self._spool.ended() if status is not None else []
@@ -164,7 +166,7 @@ class Gate:
             finish = delivery(record, jobs.get(record.job_id), now=now, age_s=age_s)
             if finish is not None:
                 self._finish(finish, "its epilog could not", record.center)
-                self._spool.take(record)
+                self._spool.remove(record)
 
     def _release_jobs(self, status: Status | None, now: float, tick: float) -> None:
         records = self._spool.turned_away()
@@ -188,7 +190,7 @@ class Gate:
                         waited_because=record.reason,
                     )
                 case "forget":
-                    self._spool.take(record)
+                    self._spool.remove(record)
                 case "wait":
                     pass
 
@@ -202,7 +204,7 @@ class Gate:
             self._finish(finish, "its epilog did not", center)
 
     def _jobs(self, job_ids: Collection[int]) -> dict[int, JobInfo]:
-        """These jobs, as far as slurmctld knows them."""
+        """The jobs with these ids that slurmctld knows."""
         queue = self._queue() if job_ids else None
         if queue is None:
             return self._slurm.jobs(job_ids)
@@ -237,12 +239,12 @@ class Gate:
                 why=f"slurmctld drained the node because it launched a job twice ({SECOND_LAUNCH})",
             )
 
-    def _look_at_jobs(self, status: Status | None, tick: float) -> None:
-        """Put right what slurmctld has forgotten. The list of ten thousand jobs costs as much as all else here."""
+    def _check_jobs(self, status: Status | None, tick: float) -> None:
+        """Correct what slurmctld lost in a crash, when jobs have changed: listing 10,000 jobs is the costliest part."""
         queue = self._queue()
         version = -1 if queue is None else queue.version
         has_changed = self._changes.has_changed() if queue is None else version != self._queue_version
-        if queue is not None:  # whoever has read it says what changes
+        if queue is not None:  # the feeder detects changes
             self._changes.close()
         if has_changed:
             self._release_held()
@@ -256,42 +258,42 @@ class Gate:
         for job in self._in_state("PENDING").values():
             if job.reason in LAUNCH_FAILED and self._releases[job.job_id] < RELEASES:
                 self._releases[job.job_id] += 1
-                self._slurm.release(str(job.job_id))  # what of it has run already, the dispatcher knows
+                self._slurm.release(str(job.job_id))  # the dispatcher knows whether its script has run
                 self._say(
                     "job released", job=job.job_id, why="slurmctld held the job because it launched it twice"
                 )
 
     def _end_forgotten(self, status: Status, tick: float, *, has_changed: bool) -> None:
-        """End the jobs whose end slurmctld has forgotten: it would keep their CPUs until it misses them."""
-        are_open = {task.job_id for task in status.tasks if not task.over}
-        if not has_changed and are_open == self._are_open and not self._stuck.suspects:
+        """Cancel ended jobs that slurmctld lists as running: they occupy CPUs until it notices."""
+        open_tasks = {task.job_id for task in status.tasks if not task.over}
+        if not has_changed and open_tasks == self._open_tasks and not self._stuck.suspects:
             return
-        running = self._in_state("RUNNING")  # after the dispatcher was asked which are open
-        asked = sorted(running.keys() - are_open)
-        for end in self._stuck.due(running, self._ends(asked[:MOST_ENDS]), tick):
+        running = self._in_state("RUNNING")  # must be read after the dispatcher's open tasks
+        suspects = sorted(running.keys() - open_tasks)
+        for end in self._stuck.due(running, self._ends(suspects[:MOST_ENDS]), tick):
             job = self._slurm.job(end.job_id)
             if (
                 job is not None
                 and is_stuck(job, end)
                 and is_named(job, self._slurm.marks(end.job_id).key, end)
             ):
-                # Why, the dispatcher tells its owner: for an AdminComment slurmctld may wait for slurmdbd.
+                # No reason in AdminComment: slurmctld may wait for slurmdbd. The dispatcher has the reason.
                 self._slurm.cancel(job.shown_id)
                 why = "the job has ended, but slurmctld still lists it as running"
                 self._say("job ended", job=end.job_id, restart=end.restart, center=end.center, why=why)
-        self._are_open = are_open
+        self._open_tasks = open_tasks
 
     def _rotate(self, now: float) -> None:
-        if now - self._rotated > ROTATE_EVERY_S:
+        if now - self._rotated_at > ROTATE_EVERY_S:
             self._spool.rotate_log()
-            self._rotated = now
+            self._rotated_at = now
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
-        """Keep trouble in one part of a look from the others; say it when it begins, changes and ends."""
-        if name != ALIVE:
-            with self._part(ALIVE):
-                self._beat()
+        """Confine errors to one part of a check; log them when they begin, change and end."""
+        if name != HEARTBEAT:
+            with self._part(HEARTBEAT):
+                self._heartbeat.write()
         try:
             yield
         except (QslurmError, OSError) as error:

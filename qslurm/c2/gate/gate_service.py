@@ -1,4 +1,4 @@
-"""Runs the gate, and the feeder beside it, until it is told to stop."""
+"""Runs the gate and the feeder until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.system.logfmt import Field, say
 
 SOON_S = 0.1
-"""After a job's epilog has notified: until then slurmctld has heard that it has ended."""
+"""From an epilog's notification to scheduling: slurmctld needs it to notice that the epilog has ended."""
 
 
 def serve(config: C2Config) -> None:
-    """Look every `interval_s` until SIGTERM or SIGINT; returns then."""
-    ours, theirs = socket.socketpair()
+    """Check every `interval_s` until SIGTERM or SIGINT."""
+    stop, stop_sender = socket.socketpair()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: theirs.send(b"!"))
+        signal.signal(number, lambda *_: stop_sender.send(b"!"))
     dispatcher, timeout_s = config.dispatcher, config.gate.admit_timeout_s
     with (
         DispatcherClient(
             dispatcher.socket, munge_socket=dispatcher.munge_socket, timeout_s=timeout_s
         ) as client,
-        closing(_ended(config.gate.state)) as ended,
+        closing(_end_notifications(config.gate.state)) as ended,
     ):
         feeder = Feeder(config, _say)
         gate = Gate(config, client, _say, feeder.queue)
@@ -39,19 +39,19 @@ def serve(config: C2Config) -> None:
         _say("watching", partitions=partitions or "none")
         is_stopped = False
         while not is_stopped:
-            gate.look(time.time(), time.monotonic())
-            next_look = time.monotonic() + config.gate.interval_s
-            if _waits(next_look, ended, ours) is ended:
+            gate.check(time.time(), time.monotonic())
+            next_check = time.monotonic() + config.gate.interval_s
+            if _wait(next_check, ended, stop) is ended:
                 time.sleep(SOON_S)
                 gate_notifier.drain(ended)
-                gate.has_room()
-            is_stopped = _waits(next_look, ours) is ours
+                gate.job_ended()
+            is_stopped = _wait(next_check, stop) is stop
         gate.close()
         feeder.stop()
     _say("stopped")
 
 
-def _ended(state: str) -> socket.socket:
+def _end_notifications(state: str) -> socket.socket:
     try:
         return gate_notifier.listen(state, gate_notifier.ENDED)
     except OSError as error:
@@ -65,7 +65,7 @@ def _say(event: str, level: str = "info", **fields: Field) -> None:
     say("gate", event, level, **fields)
 
 
-def _waits(until: float, *notified: socket.socket) -> socket.socket | None:
-    """Wait until one of these can be read, and give the first that can; None if none can in time."""
+def _wait(until: float, *notified: socket.socket) -> socket.socket | None:
+    """Wait until one of these is readable; returns the first that is, None after `until` (monotonic seconds)."""
     readable, _, _ = select.select(notified, [], [], max(0.0, until - time.monotonic()))
     return readable[0] if readable else None

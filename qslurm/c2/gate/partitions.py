@@ -1,4 +1,4 @@
-"""What operators do with partitions: look at them, enable, drain and close them. The gate keeps what is said here."""
+"""Operators' commands for partitions: show, enable, drain and close."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STATUS_TIMEOUT_S = 2.0
 
 
 class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition for an operator's eyes.
+    """A partition's states.
 
-    `wish` is enabled, drained, closed or "" (nobody has said anything), by whom and since when (Unix seconds);
-    `backend_state` is the dispatcher's word, `slurm_state` Slurm's, `wanted_state` what the gate makes of it;
-    `reason` says why it does not start jobs.
+    `wish` is the desired state: enabled, drained, closed or "" (never set), set `by` whom and `since` when (Unix
+    seconds). `backend_state` is from the dispatcher, `slurm_state` from Slurm, `wanted_state` is what the gate sets.
+    `reason` says why the partition starts no jobs.
     """
 
     partition: str
@@ -43,31 +43,32 @@ class PartitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def partition_status(config: C2Config, *, timeout_s: float = 5.0) -> list[PartitionRow]:
-    """All partitions of the configuration; UnreachableError if slurmctld does not answer."""
+    """All configured quantum partitions; UnreachableError if slurmctld does not answer."""
     slurm = SlurmCommands(config.slurm, timeout_s=timeout_s)
     status, states, jobs = _status(config), slurm.partitions(), slurm.jobs()
-    wishes = Spool(config.gate.state).wishes()
-    return [_row(partition_of(one.name), status, states, jobs, wishes) for one in config.backend]
+    desired = Spool(config.gate.state).desired_states()
+    return [_row(partition_of(one.name), status, states, jobs, desired) for one in config.backend]
 
 
 def set_desired_state(
     config: C2Config, partition: str, state: Literal["enabled", "drained", "closed"], *, why: str = ""
 ) -> PartitionRow:
-    """Say what is wanted of a partition, and act on it at once; how it is afterwards.
+    """Set a partition's desired state and apply it at once; returns the partition afterwards.
 
-    `partition` may be named by its backend. InvalidInputError for an unknown one, PermissionDeniedError without the
-    right. If slurmctld does not answer, the wish is kept all the same and the gate acts on it; UnreachableError
-    says so.
+    `partition` may be the name of its backend. InvalidInputError for an unknown partition, PermissionDeniedError
+    without write access to the gate's directory. UnreachableError if slurmctld does not answer; the gate applies the
+    desired state later.
     """
     name = known_partition(config, partition)
     slurm, spool = SlurmCommands(config.slurm), Spool(config.gate.state)
-    spool.wish(name, DesiredState(state=state, by=_caller(), since=time.time(), why=" ".join(why.split())))
-    status, wishes = _status(config), spool.wishes()
-    goal = _target(name, status, wishes)
+    new = DesiredState(state=state, by=_caller(), since=time.time(), why=" ".join(why.split()))
+    spool.set_desired_state(name, new)
+    status, desired = _status(config), spool.desired_states()
+    goal = _target(name, status, desired)
     try:
         if slurm.partitions().get(name) != goal.state:
             slurm.set_partition(name, goal.state)
-        return _row(name, status, slurm.partitions(), slurm.jobs(), wishes)
+        return _row(name, status, slurm.partitions(), slurm.jobs(), desired)
     except UnreachableError as error:
         raise UnreachableError(
             f"Desired state of {name} set to {state}, but slurmctld does not respond.",
@@ -76,7 +77,7 @@ def set_desired_state(
 
 
 def known_partition(config: C2Config, name: str) -> str:
-    """The partition that is meant by its own or its backend's name; InvalidInputError lists the known ones."""
+    """A partition's name, from its own or its backend's; InvalidInputError, which lists all, if unknown."""
     names = [partition_of(backend.name) for backend in config.backend]
     for candidate in (name, partition_of(name)):
         if candidate in names:
@@ -87,8 +88,8 @@ def known_partition(config: C2Config, name: str) -> str:
     )
 
 
-def _target(name: str, status: Status | None, wishes: Mapping[str, DesiredState]) -> Target:
-    return target(wishes.get(name), out_of_service(status, backend_of(name)))
+def _target(name: str, status: Status | None, desired: Mapping[str, DesiredState]) -> Target:
+    return target(desired.get(name), out_of_service(status, backend_of(name)))
 
 
 def _row(
@@ -96,11 +97,11 @@ def _row(
     status: Status | None,
     states: Mapping[str, str],
     jobs: Mapping[int, JobInfo],
-    wishes: Mapping[str, DesiredState],
+    desired: Mapping[str, DesiredState],
 ) -> PartitionRow:
-    wish, backend = wishes.get(name), backend_of(name)
+    wish, backend = desired.get(name), backend_of(name)
     here = [job for job in jobs.values() if name in job.partition.split(",")]
-    goal = _target(name, status, wishes)
+    goal = _target(name, status, desired)
     found = None if status is None else next((one for one in status.backends if one.name == backend), None)
     slurm_state = states.get(name, "missing")
     reason = goal.reason
@@ -128,7 +129,7 @@ def _status(config: C2Config) -> Status | None:
         try:
             answer = client.ask(GetStatus())
         except UnreachableError:
-            return None  # said in the row: "the dispatcher does not answer"
+            return None  # the row's reason says so
     return answer if isinstance(answer, Status) else None
 
 

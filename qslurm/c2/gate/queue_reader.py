@@ -1,4 +1,4 @@
-"""Reads C2's queue by squeue: all of it once, then what is new."""
+"""Reads C2's queue by squeue: all jobs once, then those that have changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qslurm.slurm.squeue_output import Words, job_of, lines_of, words_of
 
 
 class QueueReader:
-    """C2's jobs. The lines of squeue are compared as they are, so that only those that differ are parsed."""
+    """C2's jobs. Lines of squeue are compared as bytes, so that only those that differ are parsed."""
 
     def __init__(self, slurm: SlurmCommands) -> None:
         self._slurm = slurm
@@ -18,7 +18,7 @@ class QueueReader:
         self.table = JobTable()
 
     def read(self) -> Update | None:
-        """What has changed since the last reading; None if nothing has. QslurmError if Slurm does not answer."""
+        """What has changed since the last reading; None if nothing has. QslurmError if squeue fails."""
         lines = lines_of(self._slurm.listing())
         before = self._lines
         jobs = {
@@ -29,7 +29,7 @@ class QueueReader:
         for job in unread:
             if job.job_id in words:
                 jobs[job.job_id] = job_of(lines[job.job_id], words[job.job_id])
-            else:  # it was forgotten between the two questions
+            else:  # slurmctld purged it between the two squeues
                 del jobs[job.job_id], lines[job.job_id]
         self._lines = lines
         gone = [job_id for job_id in before if job_id not in lines]
@@ -37,7 +37,7 @@ class QueueReader:
         return Update(list(jobs.values()), gone) if jobs or gone else None
 
     def everything(self) -> Update:
-        """All jobs of the last reading."""
+        """All jobs at the last reading."""
         return Update(self.table.jobs(), reset=True)
 
     def _job(self, job_id: int, line: bytes) -> JobInfo:
@@ -47,7 +47,7 @@ class QueueReader:
         return job_of(line, Words(known.name, known.comment, known.admin_comment))
 
     def _must_read_words(self, job: JobInfo) -> bool:
-        """A new job, another that has its id, and one that our own hook may have cancelled, with its reason."""
+        """Whether its user-written fields may have changed: a new job, a reused id, or cancelled with our reason."""
         known = self.table.job(job.job_id)
         return (
             known is None

@@ -1,16 +1,16 @@
-"""What the gate decides, on plain data: states of partitions, jobs to release, tasks to close.
+"""The gate's decisions, on plain data: states of partitions, jobs to release, tasks to close.
 
-| wish    | backend in service | partition | new jobs | queued jobs | running jobs |
+| desired | backend in service | partition | new jobs | queued jobs | running jobs |
 |---------|--------------------|-----------|----------|-------------|--------------|
 | enabled | yes                | UP        | accepted | start       | go on        |
 | enabled | no                 | DOWN      | accepted | wait        | go on        |
-| drained | whatever           | DOWN      | accepted | wait        | go on        |
+| drained | any                | DOWN      | accepted | wait        | go on        |
 | closed  | yes                | DRAIN     | refused  | start       | go on        |
 | closed  | no                 | INACTIVE  | refused  | wait        | go on        |
-| none    | whatever           | DOWN      | accepted | wait        | go on        |
+| not set | any                | DOWN      | accepted | wait        | go on        |
 
-`closed` runs off what was accepted: an accepted job is a promise. Who wants neither new jobs nor starts closes the
-partition and takes the backend offline.
+`closed` still runs the jobs that were accepted. For neither new jobs nor starts, close the partition and take the
+backend offline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from qslurm.c2.config.file import partition_of
 from qslurm.c2.hooks.spool import DesiredState, EndedJob, TurnedAwayJob
-from qslurm.c2.hooks.start_outcome import ending_reason, finish_of, told
+from qslurm.c2.hooks.start_outcome import ending_reason, finish_message, finish_of
 from qslurm.protocol.messages import BackendStatus, Finish, KnownEnd, Status, TaskStatus
 from qslurm.slurm.command_output import DrainedNode
 from qslurm.slurm.job_info import JobInfo
@@ -30,26 +30,25 @@ from qslurm.slurm.job_info import JobInfo
 PartitionState = Literal["UP", "DOWN", "DRAIN", "INACTIVE"]
 
 REQUEUE_DELAY_S = 130
-"""Slurm starts a requeued job again after about 120 s; a start time later than this was somebody's wish."""
+"""Slurm starts a requeued job again after about 120 s; a later start time was requested by the user."""
 
-LONGEST_PATIENCE_S = 60.0
-"""Seconds between two releases of a job that is turned away again and again."""
+LONGEST_BACKOFF_S = 60.0
+"""Maximum seconds between two releases of a job that is requeued again and again."""
 
 EPILOG_GRACE_S = 10.0
-"""Seconds in which a job's own epilog should have told the dispatcher of its end."""
-
+"""Seconds after which a job's own epilog should have reported its end to the dispatcher."""
 
 OVER_GRACE_S = 15.0
-"""Seconds in which slurmctld should hear from the node that a script has ended."""
+"""Seconds after which slurmctld should know from the node that a script has ended."""
 
 LONGEST_PROLOG_S = 120.0
-"""Seconds between a job's start, as slurmctld tells it, and its admission by its prolog, at most."""
+"""Maximum seconds between a job's start time in slurmctld and its admission by its prolog."""
 
 SECOND_LAUNCH = "Duplicate jobid"
-"""Why slurmctld drains a node that already runs the batch job which it is told to launch (agent.c, DSH_DUP_JOBID)."""
+"""The reason of a node that slurmctld drained because it launched a batch job there twice (agent.c, DSH_DUP_JOBID)."""
 
 RESUMES, RESUMES_WITHIN_S = 10, 3600.0
-"""How often such a node is put back within a time; after that an operator should look at it."""
+"""How often such a node is resumed within this time; then it is left to an operator."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -60,7 +59,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def out_of_service(status: Status | None, backend: str) -> str:
-    """Why jobs for a backend can't run at the moment; "" if they can. `status` None: the dispatcher is silent."""
+    """Why a backend's jobs can't run now; "" if they can. `status` is None if the dispatcher does not answer."""
     if status is None:
         return "the dispatcher does not respond"
     if not status.ready:
@@ -80,34 +79,31 @@ def _trouble(backend: BackendStatus) -> str:
     return ""
 
 
-def target(wish: DesiredState | None, trouble: str) -> Target:
-    """The state for a partition, from the operator's wish and why its backend is out of service ("": it is not)."""
-    if wish is None:
+def target(desired: DesiredState | None, trouble: str) -> Target:
+    """A partition's state, from its desired state and why its backend is out of service ("" if it is in service)."""
+    if desired is None:
         return Target("DOWN", "not enabled by an operator")
-    said = f"set to {wish.state} by {wish.by}" + (f": {wish.why}" if wish.why else "")
-    match wish.state:
+    reason = f"set to {desired.state} by {desired.by}" + (f": {desired.why}" if desired.why else "")
+    match desired.state:
         case "drained":
-            return Target("DOWN", said)
+            return Target("DOWN", reason)
         case "closed":
-            return Target("INACTIVE", f"{said}; {trouble}") if trouble else Target("DRAIN", said)
+            return Target("INACTIVE", f"{reason}; {trouble}") if trouble else Target("DRAIN", reason)
         case "enabled":
             return Target("DOWN", trouble) if trouble else Target("UP", "")
 
 
-def patience(times: int) -> float:
-    """Seconds a job waits after its n-th turning away in a row: none, 2, 4, 8 … up to a minute."""
-    return 0.0 if times <= 1 else min(2.0 ** min(times - 1, 10), LONGEST_PATIENCE_S)
+def backoff_s(times: int) -> float:
+    """Seconds a job waits after it was requeued `times` times in a row: 0, 2, 4, 8 … up to a minute."""
+    return 0.0 if times <= 1 else min(2.0 ** min(times - 1, 10), LONGEST_BACKOFF_S)
 
 
 def release(
     record: TurnedAwayJob, job: JobInfo | None, *, runs: bool, now: float, age_s: float
 ) -> Literal["start", "wait", "forget"]:
-    """What to do with a job that was turned away `age_s` ago; `runs`: its partition starts jobs.
+    """What to do with a job that was requeued `age_s` ago; `runs` tells whether its partition starts jobs.
 
-    `now` is in Unix seconds, as Slurm's times are.
-
-    Only a job that waits because of us is started: not one that is held, and not one whose owner has asked for a
-    later start.
+    `now` is in Unix seconds. Not started are jobs that are held, and those whose user requested a later start.
     """
     if job is None or job.is_final or job.state == "RUNNING":
         return "forget"
@@ -115,13 +111,13 @@ def release(
         return "wait"
     if job.eligible > record.when + REQUEUE_DELAY_S:
         return "wait"
-    return "start" if runs and age_s >= patience(record.times) else "wait"
+    return "start" if runs and age_s >= backoff_s(record.times) else "wait"
 
 
 def delivery(record: EndedJob, job: JobInfo | None, *, now: float, age_s: float) -> Finish | None:
-    """What to tell the dispatcher of an end that is still to be delivered, `age_s` old; None: not yet known."""
+    """What to report to the dispatcher for an undelivered end that is `age_s` old; None if not known yet."""
     if record.state:
-        return told(record)
+        return finish_message(record)
     finish = finish_of(record.job_id, record.restart, record.key, job, now)
     if finish is None and age_s > EPILOG_GRACE_S:
         return _forgotten(record.job_id, record.restart, record.key)
@@ -129,13 +125,13 @@ def delivery(record: EndedJob, job: JobInfo | None, *, now: float, age_s: float)
 
 
 def overdue(task: TaskStatus, job: JobInfo | None, forgotten_s: float) -> tuple[Finish, float] | None:
-    """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None: it runs.
+    """The end of a task that Slurm no longer runs, and the seconds to wait for its own epilog; None if it runs.
 
-    A running job that slurmctld does not know gets `forgotten_s`: after a crash of slurmctld it may well run on.
+    A running task that slurmctld does not know gets `forgotten_s`: after a crash of slurmctld it may still run.
     """
     if job is None:
-        patient = task.state == "running"
-        return _forgotten(task.job_id, task.restart, ""), forgotten_s if patient else EPILOG_GRACE_S
+        may_run = task.state == "running"
+        return _forgotten(task.job_id, task.restart, ""), forgotten_s if may_run else EPILOG_GRACE_S
     if job.restart_count > task.restart:
         return Finish(job_id=task.job_id, restart=task.restart, state="REQUEUED"), EPILOG_GRACE_S
     if not job.is_final:
@@ -158,24 +154,23 @@ def _forgotten(job_id: int, restart: int, key: str) -> Finish:
 
 
 class Ages:
-    """Since when things are there, by seconds that only go forward: a clock that is put right makes nothing old.
-
-    What a gate finds when it starts is new to it.
+    """Ages of records in monotonic seconds, so that a change of the clock has no effect. They count from the gate's
+    start, for records that existed before.
     """
 
     def __init__(self) -> None:
         self._since: dict[Hashable, float] = {}
 
     def of(self, names: Iterable[Hashable], now: float) -> dict[Hashable, float]:
-        """How old each of these is (seconds), by its name; what is not among them is forgotten."""
+        """The age of each of these names in seconds; names that are missing here are forgotten."""
         self._since = {name: self._since.get(name, now) for name in names}
         return {name: now - since for name, since in self._since.items()}
 
 
 class NodeResumes:
-    """Nodes to put back into service: a slurmctld that was killed just after it had started a job starts it again.
+    """Healthy nodes to resume: a slurmctld that was killed just after it launched a job launches it again.
 
-    slurmd refuses that, since the job runs, and slurmctld then drains the node. Nothing is wrong with it.
+    slurmd refuses, because the job runs, and slurmctld then drains the node.
     """
 
     def __init__(self, slurm_uid: int) -> None:
@@ -183,7 +178,7 @@ class NodeResumes:
         self._resumed: dict[str, list[float]] = {}
 
     def due(self, nodes: Iterable[DrainedNode], now: float) -> list[str]:
-        """The nodes to put back now (monotonic seconds). One with any other reason, or by anybody else, is not ours."""
+        """The nodes to resume at `now` (monotonic seconds): those that slurmctld itself drained, for this reason."""
         names = []
         for node in nodes:
             if node.reason != SECOND_LAUNCH or node.by != self._slurm_uid:
@@ -197,21 +192,21 @@ class NodeResumes:
 
 
 class OverdueTasks:
-    """Remembers since when tasks are overdue, so that each gets its time of grace."""
+    """Finds tasks whose job has ended without an epilog, after a grace period for each."""
 
     def __init__(self, forgotten_s: float) -> None:
         self._forgotten_s = forgotten_s
         self._since: dict[tuple[int, int], float] = {}
 
     def due(self, tasks: list[TaskStatus], jobs: Mapping[int, JobInfo], now: float) -> list[Finish]:
-        """The tasks to close now (monotonic seconds)."""
+        """The ends to report at `now` (monotonic seconds)."""
         late: dict[tuple[int, int], float] = {}
         closing = []
         for task in tasks:
-            verdict = overdue(task, jobs.get(task.job_id), self._forgotten_s)
-            if verdict is None:
+            ended = overdue(task, jobs.get(task.job_id), self._forgotten_s)
+            if ended is None:
                 continue
-            finish, grace_s = verdict
+            finish, grace_s = ended
             name = (task.job_id, task.restart)
             late[name] = self._since.get(name, now)
             if now - late[name] >= grace_s:
@@ -221,11 +216,10 @@ class OverdueTasks:
 
 
 class StuckJobs:
-    """Remembers since when slurmctld calls jobs running that have ended: it was killed, and has forgotten that.
+    """Finds ended jobs that slurmctld lists as running, because it was killed before it saved their end.
 
-    An id proves nothing, since slurmctld gives those of forgotten jobs away again. A job counts only if it started
-    when the start began that has ended, in the partition and with the restart count of that; and who cancels it
-    looks at its key before.
+    An id is no proof, since slurmctld reuses the ids of jobs it has lost. A job counts only if its start time,
+    partition and restart count are those of the start that has ended; the caller compares the key before it cancels.
     """
 
     def __init__(self) -> None:
@@ -233,18 +227,18 @@ class StuckJobs:
 
     @property
     def suspects(self) -> int:
-        """How many jobs were called running at the last look that have ended."""
+        """Number of such jobs at the last call of `due`."""
         return len(self._since)
 
     def due(self, running: Mapping[int, JobInfo], ends: Iterable[KnownEnd], now: float) -> list[KnownEnd]:
-        """The ends of which slurmctld will not hear by itself soon (monotonic seconds)."""
+        """The ends that slurmctld has missed for OVER_GRACE_S at `now` (monotonic seconds)."""
         stuck = [end for end in ends if is_stuck(running.get(end.job_id), end)]
         self._since = {end: self._since.get(end, now) for end in stuck}
         return [end for end in stuck if now - self._since[end] >= OVER_GRACE_S]
 
 
 def is_stuck(job: JobInfo | None, end: KnownEnd) -> bool:
-    """Whether this is the very start of a job that has ended. A later one, and another job, began after that end."""
+    """Whether this is the start of a job that has ended; a later start, and another job, began after that end."""
     return (
         job is not None
         and (job.state, job.restart_count) == ("RUNNING", end.restart)
@@ -254,5 +248,5 @@ def is_stuck(job: JobInfo | None, end: KnownEnd) -> bool:
 
 
 def is_named(job: JobInfo, key: str, end: KnownEnd) -> bool:
-    """Whether the job, which has this key, is of the submission that has ended."""
+    """Whether the job with this key belongs to the submission that has ended."""
     return end.key == (f"{key}#{job.array_task_id}" if key and job.array_task_id is not None else key)

@@ -1,4 +1,4 @@
-"""How a hook notifies the gate that a job starts or ends: by datagrams that nobody has to read."""
+"""Notifies the gate by datagrams that a job starts or ends. Sending never blocks, whether or not the gate runs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 
 CHANGED = "bell.sock"
-"""The socket for a job that starts or ends: the queue is read then."""
+"""The socket for jobs that start or end: the gate reads the queue."""
 
 ENDED = "ended.sock"
-"""The socket for a job that ends: there is room for another."""
+"""The socket for jobs that end: slurmctld can schedule another."""
 
 
 def notify(state: str, name: str = CHANGED) -> None:
-    """Notify the gate with this folder. A gate that is not running finds out by itself."""
+    """Notify the gate whose directory is `state`. A gate that is not running finds the change later."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto(b"!", str(Path(state) / name))
 
 
 def listen(state: str, name: str = CHANGED) -> socket.socket:
-    """The gate's end: readable after a notification. The folder is SlurmUser's, so only SlurmUser may notify."""
+    """The gate's socket, readable after a notification. Only SlurmUser, who owns the directory, may notify."""
     path = Path(state) / name
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -36,7 +36,7 @@ def listen(state: str, name: str = CHANGED) -> socket.socket:
 
 
 def drain(listener: socket.socket) -> None:
-    """Read all notifications, so that it is readable after the next one only."""
+    """Read all pending notifications."""
     with suppress(BlockingIOError):
         while True:
             listener.recv(16)

@@ -1,4 +1,4 @@
-"""What Slurm tells a hook of a job's start, and what the dispatcher is asked about it. Decisions on plain data."""
+"""Parses what Slurm passes to a hook about a job's start, and builds the request to admit it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qslurm.protocol.messages import Admit
 
 
 class JobStart(msgspec.Struct, frozen=True, kw_only=True):
-    """What Slurm tells a hook of its job, in the environment."""
+    """One start of a job, from a hook's environment."""
 
     job_id: int
     restart: int
@@ -32,18 +32,16 @@ class JobStart(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slurm_id(self) -> str:
-        """The name that means this job only: the last task of an array to start has the array's own job id."""
+        """The job's id, 12_3 for an array task: the array's last task to start has the array's own job id."""
         return f"{self.job_id}" if self.array_task is None else f"{self.array_job}_{self.array_task}"
 
 
 class UnrunnableJobError(QslurmError):
-    """The job can never run: it is cancelled, and its owner is told why."""
-
-    kind = "hopeless"
+    """The job can never run: it is cancelled, with this reason."""
 
 
 def read_start(environment: Mapping[str, str]) -> JobStart:
-    """The job in a hook's environment; QslurmError if slurmctld did not call us."""
+    """The job start in a hook's environment; QslurmError if it was not called by slurmctld."""
     try:
         return JobStart(
             job_id=int(environment["SLURM_JOB_ID"]),
@@ -72,19 +70,19 @@ def _number(text: str | None) -> int | None:
 
 
 def with_marks(start: JobStart, marks: Comment) -> JobStart:
-    """The start of a job whose comment somebody has written over, with what the copy of it says."""
+    """The start with marks from the copy of the job's comment, for a comment that was overwritten."""
     return msgspec.structs.replace(start, comment=_of_task(marks, start.array_task))
 
 
 def _of_task(comment: Comment, index: int | None) -> Comment:
-    """The job's comment. All tasks of an array have the same one, so the key of a task gets its index."""
+    """A task's comment: all tasks of an array share one, so the key gets the task's index."""
     if not comment.key or index is None:
         return comment
     return replace(comment, key=f"{comment.key}#{index}")  # no key that qslurm gives has a #
 
 
 def center_of(user: str, prefix: str) -> str:
-    """The center that a Slurm user stands for; UnrunnableJobError if it stands for none."""
+    """The center of a Slurm user; UnrunnableJobError if it belongs to none."""
     center = user.removeprefix(prefix)
     if not center or not user.startswith(prefix):
         raise UnrunnableJobError(
@@ -93,10 +91,11 @@ def center_of(user: str, prefix: str) -> str:
     return center
 
 
-def request(start: JobStart, script: str, config: C2Config) -> Admit:
-    """What the dispatcher is asked. The partition says the backend: the comment is only what the owner wrote.
+def admit_request(start: JobStart, script: str, config: C2Config) -> Admit:
+    """The request to admit a job with this batch script. The backend is the partition's, whatever the comment says.
 
-    UnrunnableJobError for what its center may not send, and for a script that would not be confined though it must be.
+    UnrunnableJobError for a kind of job that the center may not send, and for a script that must be confined and
+    would not be.
     """
     center = center_of(start.user, config.slurm.user_prefix)
     form = form_of(script, config.runtimes.step)
@@ -131,6 +130,6 @@ def request(start: JobStart, script: str, config: C2Config) -> Admit:
     )
     try:
         msgspec.msgpack.encode(admit)
-    except (OverflowError, UnicodeError) as error:  # it would be so at each start anew
+    except (OverflowError, UnicodeError) as error:  # it would fail at each start
         raise UnrunnableJobError(f"Cannot send the job's payload to the dispatcher: {error}.") from error
     return admit

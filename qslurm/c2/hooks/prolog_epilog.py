@@ -1,9 +1,9 @@
-"""C2's prolog and epilog plugin: what slurmctld calls when a job starts (PrologSlurmctld) and ends (EpilogSlurmctld).
+"""C2's PrologSlurmctld and EpilogSlurmctld, which slurmctld runs when a job starts and ends.
 
-They run as SlurmUser on the controller, for every job. What their exit codes do, as measured on Slurm 22.05:
-a prolog that exits 1 puts the job back into the queue, without holding it and without a word against the node;
-slurmctld kills the prolog of a job that is cancelled meanwhile, and its exit code is not looked at then; an epilog's
-exit code is only logged. If slurmctld stops while a prolog runs, it runs it again later.
+They run as SlurmUser on the controller, for every job. Exit codes, measured with Slurm 22.05: a prolog that exits 1
+requeues the job, which is not held, and does not drain the node. slurmctld kills the prolog of a job that is cancelled
+and ignores its exit code. An epilog's exit code is only logged. If slurmctld stops while a prolog runs, it runs the
+prolog again later.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config, backend_of
 from qslurm.c2.hooks.gate_notifier import ENDED, notify
-from qslurm.c2.hooks.job_start import JobStart, UnrunnableJobError, read_start, request, with_marks
+from qslurm.c2.hooks.job_start import JobStart, UnrunnableJobError, admit_request, read_start, with_marks
 from qslurm.c2.hooks.spool import EndedJob, Spool, TurnedAwayJob
-from qslurm.c2.hooks.start_outcome import finish_of, told
+from qslurm.c2.hooks.start_outcome import finish_message, finish_of
 from qslurm.c2.slurm_commands import SlurmCommands
 from qslurm.errors import QslurmError
 from qslurm.protocol.messages import Message, NotAdmitted
 from qslurm.system.logfmt import Field
 
 SLURM_TIMEOUT_S = 3.0
-"""Seconds that one of Slurm's commands may take inside a hook."""
+"""Time limit of a Slurm command inside a hook."""
 
 SPARE_S = 8.0
-"""Seconds a hook may take beside the dispatcher's answer. PrologEpilogTimeout must be longer than both."""
+"""Seconds a hook may take in addition to the dispatcher's answer. PrologEpilogTimeout must exceed their sum."""
 
 RUN, REQUEUE = 0, 1
 """A prolog's exit codes."""
@@ -41,7 +41,7 @@ RUN, REQUEUE = 0, 1
 
 @dataclass(frozen=True)
 class Hook:
-    """One of the two, for one start of a job: with the gate's folder, and Slurm's commands."""
+    """A prolog or epilog (`part`) for one start of a job."""
 
     part: str
     config: C2Config
@@ -51,11 +51,11 @@ class Hook:
 
     @property
     def center(self) -> str:
-        """Whose job it is."""
+        """The job's center."""
         return self.start.user.removeprefix(self.config.slurm.user_prefix)
 
     def say(self, event: str, *, level: str = "info", **fields: Field) -> None:
-        """A line in the hooks' log, about this job."""
+        """Write a line about this job to the hooks' log."""
         start = self.start
         about: dict[str, Field] = {
             "job": start.job_id,
@@ -74,10 +74,10 @@ def _hook(part: str, config: C2Config, start: JobStart) -> Hook:
 
 
 def prolog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
-    """May the job in the environment start? The exit code for slurmctld: 0 yes, 1 back into the queue.
+    """Admit the job in the environment; returns the exit code for slurmctld: 0 to start it, 1 to requeue it.
 
-    A job that can never run is cancelled with a reason in its AdminComment. Whatever else goes wrong is the
-    platform's fault: the job goes back into the queue, and the gate starts it when the platform is back.
+    A job that can never run is cancelled, with the reason in its AdminComment. For any other error the job is
+    requeued, and the gate starts it when the platform is back.
     """
     start = read_start(os.environ if environment is None else environment)
     if not backend_of(start.partition):
@@ -92,29 +92,30 @@ def _prolog(config: C2Config, start: JobStart) -> int:
     began = time.monotonic()
     hook = _hook("prolog", config, start)
     limit_s = config.gate.admit_timeout_s + SPARE_S
-    _no_longer_than(limit_s, lambda: _turn_away(hook, f"the prolog exceeded its time limit of {limit_s:g} s"))
+    set_time_limit(
+        limit_s, lambda: _record_requeue(hook, f"the prolog exceeded its time limit of {limit_s:g} s")
+    )
     try:
         start = _marked(hook.slurm, start)
-        admit = request(start, hook.slurm.batch_script(start.job_id), config)
+        admit = admit_request(start, hook.slurm.batch_script(start.job_id), config)
         answer = _ask(config, admit)
     except UnrunnableJobError as error:
         return _cancel(hook, error.message)
     except QslurmError as error:
-        return _back_to_the_queue(hook, error.message)
+        return _requeue(hook, error.message)
     except OSError as error:
-        return _back_to_the_queue(hook, str(error))
+        return _requeue(hook, str(error))
     if isinstance(answer, NotAdmitted):
-        away = _back_to_the_queue if answer.retry else _cancel
-        return away(hook, answer.reason)
+        return _requeue(hook, answer.reason) if answer.retry else _cancel(hook, answer.reason)
     hook.say("admitted", kind=admit.kind, ms=_ms(began))
     return RUN
 
 
 def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> int:
-    """Tell the dispatcher that a start of a job is over. Always 0: what can't be told now, the gate tells later.
+    """Report to the dispatcher that a start of a job has ended. Always 0: the gate reports later what fails now.
 
-    It runs for starts that were never admitted as well (a failed prolog is followed by the epilog); the dispatcher
-    takes no notice of these.
+    It also runs for starts that were not admitted (slurmctld runs it after a failed prolog); the dispatcher ignores
+    those.
     """
     start = read_start(os.environ if environment is None else environment)
     if not backend_of(start.partition):
@@ -129,7 +130,7 @@ def epilog(config: C2Config, environment: Mapping[str, str] | None = None) -> in
 def _epilog(config: C2Config, start: JobStart) -> int:
     began = time.monotonic()
     hook = _hook("epilog", config, start)
-    with suppress(QslurmError, OSError):  # whoever asks how it ended gets no answer either, and says so
+    with suppress(QslurmError, OSError):  # _how_it_ended meets the same error and reports it
         start = _marked(hook.slurm, start)
     ended = EndedJob(
         job_id=start.job_id,
@@ -138,11 +139,11 @@ def _epilog(config: C2Config, start: JobStart) -> int:
         key=start.comment.key,
         center=hook.center,
     )
-    _no_longer_than(config.gate.admit_timeout_s + SPARE_S, lambda: hook.spool.put(ended))
+    set_time_limit(config.gate.admit_timeout_s + SPARE_S, lambda: hook.spool.put(ended))
     try:
         ended = _how_it_ended(hook.slurm, start, ended)
         if ended.state:
-            _ask(config, told(ended))
+            _ask(config, finish_message(ended))
             hook.say("ended", state=ended.state, start=ended.restart, ms=_ms(began))
             return 0
         why = "Slurm does not report how it ended"
@@ -159,7 +160,7 @@ def _epilog(config: C2Config, start: JobStart) -> int:
 
 
 def _how_it_ended(slurm: SlurmCommands, start: JobStart, ended: EndedJob) -> EndedJob:
-    # asked first: a script that ends between the two questions has left its exit code when the second is asked
+    # queried first: if the script ends between the two queries, the second one has its exit code
     is_script_running = slurm.is_script_running(start.job_id, start.slurm_id)
     finish = finish_of(start.job_id, start.restart, ended.key, slurm.job(start.job_id), time.time())
     if finish is None:
@@ -178,14 +179,14 @@ def _how_it_ended(slurm: SlurmCommands, start: JobStart, ended: EndedJob) -> End
 
 
 def _called_at() -> float:
-    """When slurmctld has called this hook (Unix seconds): on a busy host Python begins seconds later."""
+    """When slurmctld started this process (Unix seconds): on a busy host Python runs seconds later."""
     words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     up_s = int(words[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - up_s)
 
 
 def _marked(slurm: SlurmCommands, start: JobStart) -> JobStart:
-    """The start with its submission's key, also where somebody has written over the job's comment."""
+    """The start with its submission's key, also if the job's comment was overwritten."""
     return start if start.comment.key else with_marks(start, slurm.marks(start.job_id))
 
 
@@ -197,9 +198,9 @@ def _ask(config: C2Config, message: Message) -> Message:
         return client.ask(message)
 
 
-def _back_to_the_queue(hook: Hook, reason: str) -> int:
-    """Exit 1, with a record for the gate. A job with requeue off would be cancelled by that, so it is turned on."""
-    _turn_away(hook, reason)
+def _requeue(hook: Hook, reason: str) -> int:
+    """Exit 1, with a record for the gate. Turns requeue on first: slurmctld cancels a job that has it off."""
+    _record_requeue(hook, reason)
     try:
         hook.slurm.update_job(hook.start.slurm_id, Requeue="1")
     except QslurmError as error:
@@ -207,7 +208,7 @@ def _back_to_the_queue(hook: Hook, reason: str) -> int:
     return REQUEUE
 
 
-def _turn_away(hook: Hook, reason: str) -> None:
+def _record_requeue(hook: Hook, reason: str) -> None:
     start = hook.start
     try:
         before = hook.spool.turned_away_job(start.job_id)
@@ -225,34 +226,34 @@ def _turn_away(hook: Hook, reason: str) -> None:
             )
         )
     except QslurmError as error:
-        # Without the record Slurm itself starts the job again, after two minutes.
+        # Without the record slurmctld starts the job again after two minutes.
         hook.say("cannot write a record for the gate", level="error", why=str(error))
     hook.say("requeued", level="warning", why=reason)
 
 
 def _cancel(hook: Hook, reason: str) -> int:
-    """Cancel the job, so that its owner reads why. slurmctld kills this very process for it, so it comes last."""
+    """Cancel the job with a reason for its user. slurmctld kills this process when it cancels, so that comes last."""
     hook.say("cancelled", why=reason)
     try:
         hook.slurm.update_job(hook.start.slurm_id, AdminComment=f"qslurm: {reason}"[:1000])
     except (
         QslurmError
-    ) as error:  # slurmctld may wait for slurmdbd with that; the dispatcher knows the reason, too
+    ) as error:  # slurmctld may wait for slurmdbd here; the dispatcher has the reason as well
         hook.say("cannot set AdminComment", level="warning", why=error.message)
     try:
         hook.slurm.cancel(hook.start.slurm_id)
     except QslurmError as error:
-        return _back_to_the_queue(hook, f"cannot cancel the job: {error}")
+        return _requeue(hook, f"cannot cancel the job: {error}")
     return RUN
 
 
-def _no_longer_than(limit_s: float, last_words: Callable[[], None]) -> None:
-    """End this process with exit code 1 after `limit_s` seconds, whatever it waits for, before Slurm loses patience."""
+def set_time_limit(limit_s: float, at_limit: Callable[[], None]) -> None:
+    """After `limit_s` seconds call `at_limit` and exit 1, whatever this process waits for: before Slurm kills it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         try:
-            last_words()
+            at_limit()
         finally:
             os._exit(REQUEUE)
 

@@ -1,9 +1,9 @@
-"""The gate's folder: what hooks leave there for it, what operators wish, and the hooks' log.
+"""The gate's directory: hooks' records for the gate, the partitions' desired states, and the hooks' log.
 
-wishes.json                       the operators' wish for each partition
-turned-away/<job_id>.json         a job whose prolog sent it back to the queue
-finish/<job_id>.<restart>.json    an end of a job that the dispatcher has not been told yet
-unreadable/                       files that were damaged, for an operator to look at
+wishes.json                       each partition's desired state, set by operators
+turned-away/<job_id>.json         a job that its prolog has requeued
+finish/<job_id>.<restart>.json    an end of a job that is not yet reported to the dispatcher
+unreadable/                       damaged files, for operators
 hooks.log, hooks.log.1            one line for each hook that ran
 """
 
@@ -24,15 +24,15 @@ from qslurm.system.atomic_file import write_atomically
 from qslurm.system.logfmt import Field, line
 
 LOG_LIMIT = 8 * 1024 * 1024
-"""Bytes of hooks.log at which it becomes hooks.log.1."""
+"""Size in bytes at which hooks.log is renamed to hooks.log.1."""
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that went back to the queue: `when` the last time (Unix seconds), `times` how often in a row.
+    """A job that was requeued: `when` the last time (Unix seconds), and how many `times` in a row.
 
-    `slurm_id` is what Slurm's commands call it, 12_3 for a task of an array.
+    `slurm_id` is its id in Slurm's commands, 12_3 for an array task.
     """
 
     job_id: int
@@ -46,11 +46,10 @@ class TurnedAwayJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """An end of a job. `restart` is what the hook was told; `state` "" if Slurm could not say how it ended.
+    """An end of a job. `state` is "" if it is unknown; then `restart` is the one in the hook's environment.
 
-    `when` is when slurmctld called the hook, `ended_at` the job's own end as slurmctld has it (Unix seconds).
-
-    With a state, job, restart and all are as the dispatcher's Finish wants them.
+    With a state, the fields are those of the dispatcher's Finish. `when` is when slurmctld called the hook, `ended_at`
+    the job's end time in slurmctld (Unix seconds).
     """
 
     job_id: int
@@ -66,7 +65,7 @@ class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator wants of a partition: who said so, when (Unix seconds) and why."""
+    """A partition's desired state: set `by` whom, `since` when (Unix seconds) and `why`."""
 
     state: Literal["enabled", "drained", "closed"]
     by: str
@@ -80,7 +79,7 @@ class _DesiredStates(msgspec.Struct, kw_only=True):
 
 
 class Spool:
-    """The folder. Files appear whole; one that can't be read is set aside and never stops anybody."""
+    """The directory. Files are written atomically; a damaged one is moved away."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -88,38 +87,36 @@ class Spool:
     # --- records -------------------------------------------------------------------------------------
 
     def put(self, record: TurnedAwayJob | EndedJob) -> None:
-        """Keep a record; one for the same job (and restart, if it is an end) is replaced."""
+        """Write a record; replaces one for the same job (and restart, for an end)."""
         self._write(self._path(record), msgspec.json.encode(record))
 
-    def take(self, record: TurnedAwayJob | EndedJob) -> None:
-        """Forget a record; harmless if it is gone."""
+    def remove(self, record: TurnedAwayJob | EndedJob) -> None:
+        """Remove a record, if it exists."""
         self._path(record).unlink(missing_ok=True)
 
     def turned_away(self) -> list[TurnedAwayJob]:
-        """All jobs that were turned away, by the time it happened."""
+        """All requeued jobs, oldest first."""
         return sorted(self._records("turned-away", TurnedAwayJob), key=lambda record: record.when)
 
     def ended(self) -> list[EndedJob]:
-        """All ends that are to be delivered, by the time they happened."""
+        """All undelivered ends, oldest first."""
         return sorted(self._records("finish", EndedJob), key=lambda record: record.when)
 
     def turned_away_job(self, job_id: int) -> TurnedAwayJob | None:
-        """The record of one job, if it has been turned away."""
+        """A job's record, if it was requeued."""
         return self._read(self.folder / "turned-away" / f"{job_id}.json", TurnedAwayJob)
 
-    # --- wishes --------------------------------------------------------------------------------------
+    # --- desired states ------------------------------------------------------------------------------
 
-    def wishes(self) -> dict[str, DesiredState]:
-        """The operators' wishes by partition; of a damaged file none is left, and all count as drained."""
+    def desired_states(self) -> dict[str, DesiredState]:
+        """Desired states by partition. If the file is damaged there are none, and all partitions are drained."""
         found = self._read(self.folder / "wishes.json", _DesiredStates)
         return {} if found is None else found.partitions
 
-    def wish(self, partition: str, wish: DesiredState) -> None:
-        """Remember a wish."""
-        wishes = self.wishes() | {partition: wish}
-        self._write(
-            self.folder / "wishes.json", msgspec.json.encode(_DesiredStates(partitions=wishes)), mode=0o644
-        )
+    def set_desired_state(self, partition: str, desired: DesiredState) -> None:
+        """Set a partition's desired state."""
+        states = _DesiredStates(partitions=self.desired_states() | {partition: desired})
+        self._write(self.folder / "wishes.json", msgspec.json.encode(states), mode=0o644)
 
     # --- the hooks' log ------------------------------------------------------------------------------
 
@@ -132,7 +129,7 @@ class Spool:
         level: str = "info",
         now: float | None = None,
     ) -> None:
-        """Add a line to hooks.log. Without a place to write, the line goes to stderr."""
+        """Append a line to hooks.log; to stderr if that fails."""
         data = line(part, level, event, fields, now=now).encode()
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
@@ -145,7 +142,7 @@ class Spool:
             os.write(2, data)
 
     def rotate_log(self, limit: int = LOG_LIMIT) -> None:
-        """Start hooks.log anew when it has grown; one old one is kept."""
+        """Rename hooks.log to hooks.log.1 if it is larger than `limit` bytes."""
         log = self.folder / "hooks.log"
         if log.exists() and log.stat().st_size > limit:
             log.replace(log.with_name("hooks.log.1"))
@@ -161,7 +158,7 @@ class Spool:
         with _as_ours(self.folder):
             owner = self.folder.stat()
             path.parent.mkdir(mode=0o755, exist_ok=True)
-            # root's wish must not leave a file that the gate can't replace.
+            # A file that root writes must be replaceable by the gate.
             owns = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else (-1, -1)
             if os.geteuid() == 0:
                 os.chown(path.parent, *owns)

@@ -1,7 +1,7 @@
-"""How did this start of a job end? Decided from what slurmctld shows while EpilogSlurmctld runs.
+"""Finds how a start of a job ended, from what slurmctld shows while EpilogSlurmctld runs.
 
-At that moment the state is COMPLETING and hides the real one (scontrol, squeue and slurmrestd alike), and the job
-stays so until the hook is over, so it can't wait for better. Measured on Slurm 22.05:
+The state is COMPLETING then, in scontrol, squeue and slurmrestd alike, and hides the final one until the hook has
+ended. Measured with Slurm 22.05:
 
 | what happened            | exit code | reason          | restart count | end time      |
 |--------------------------|-----------|-----------------|---------------|---------------|
@@ -13,14 +13,14 @@ stays so until the hook is over, so it can't wait for better. Measured on Slurm 
 | cancelled, trap 'exit 3' | 3:0       | None            | same          | past          |
 | cancelled in the prolog  | 0:0       | None            | same          | past          |
 | time limit               | 0:15      | TimeLimit       | same          | past          |
-| requeued, by whomever    | 0:0       | None            | **one more**  | none or future|
+| requeued                 | 0:0       | None            | **one more**  | none or future|
 
-slurmctld gives a reason to each job that ends badly by itself (job_complete in its job_mgr.c), and keeps the state of
-one that was cancelled, whatever its script's exit code: a bad code without a reason is that of a cancelled job.
+slurmctld sets a reason for each job that fails by itself (job_complete in job_mgr.c), and keeps the state of a
+cancelled one whatever its script's exit code: a non-zero code without a reason means cancelled.
 
-A script that takes its time to end, or ignores the signal, is still among the job's steps when the hook of its
-cancelled job runs; that of a job which ended by itself is not. A job that was cancelled before its script began
-can't be told from one that completed; the dispatcher can: nothing of it ran.
+A script that ends slowly, or ignores the signal, is still among the job's steps when the hook of its cancelled job
+runs; that of a job which ended by itself is not. A job cancelled before its script began looks like one that
+completed; the dispatcher knows that nothing of it ran.
 """
 
 from __future__ import annotations
@@ -42,19 +42,16 @@ REASONS: Mapping[str, str] = {
     "SystemFailure": "FAILED",
     "DeadLine": "DEADLINE",
 }
-"""The reason that stays with a job that ended badly (squeue(1), "JOB REASON CODES"), and the state it means."""
-
-UNKNOWN = ""
-"""Slurm could not be asked how the job ended."""
+"""The final state by the reason that a failed job keeps (squeue(1), "JOB REASON CODES")."""
 
 
 def was_requeued(job: JobInfo, now: float) -> bool:
-    """Whether a job that is completing goes back to the queue: its end is unknown, or that of its next start."""
+    """Whether a completing job is being requeued: its end time is unset, or that of its next start."""
     return not job.end or job.end > now
 
 
 def ending_state(job: JobInfo) -> str:
-    """The state a completing job is going to, one that has ended has."""
+    """The final state of a job that is completing or has ended."""
     if job.state != "COMPLETING":
         return job.state
     for reason, state in REASONS.items():
@@ -64,8 +61,8 @@ def ending_state(job: JobInfo) -> str:
 
 
 def ending_reason(job: JobInfo) -> str:
-    """Slurm's reason for the end, "" for none. For a script that a signal has ended, 22.05 gives that of a launch that
-    went wrong: the signal is told, as later releases do.
+    """Slurm's reason for the end, "" for none. For a script killed by a signal it names the signal, as newer releases
+    do; 22.05 says that the launch failed.
     """
     if job.reason.startswith("JobLaunchFailure") and job.status & 0x7F:
         from qslurm.slurm.states import raised_signal  # not for every hook
@@ -75,15 +72,14 @@ def ending_reason(job: JobInfo) -> str:
 
 
 def finish_of(job_id: int, restart: int, key: str, job: JobInfo | None, now: float) -> Finish | None:
-    """What to tell the dispatcher when the epilog of a job runs; None while Slurm can't say.
+    """What to report to the dispatcher when a job's epilog runs; None if Slurm does not know the job.
 
-    `restart` is the hook's SLURM_JOB_RESTART_COUNT: after a requeue already that of the next start, so the one that
-    is over is the one before.
+    `restart` is the hook's SLURM_JOB_RESTART_COUNT: after a requeue it is already that of the next start.
     """
     if job is None:
         return None
     if job.restart_count == restart == 0 and not job.is_final and job.state != "COMPLETING":
-        # No start came before this one: slurmctld was killed, and has forgotten that it ended, or even began.
+        # No start came before this one: slurmctld was killed before it saved that this one ended, or began.
         code = ReasonCode.END_UNKNOWN
         return Finish(job_id=job_id, restart=0, state="FAILED", reason=END_UNKNOWN, reason_code=code, key=key)
     if job.restart_count > restart:
@@ -91,7 +87,7 @@ def finish_of(job_id: int, restart: int, key: str, job: JobInfo | None, now: flo
     if job.state == "PENDING" or (job.state == "COMPLETING" and was_requeued(job, now)):
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
     if job.state != "COMPLETING" and not job.is_final:
-        # It runs: the hook that reported it ran for the start before.
+        # It runs again: the hook was called for the previous start.
         return Finish(job_id=job_id, restart=max(restart - 1, 0), state="REQUEUED", key=key)
     return Finish(
         job_id=job_id,
@@ -104,8 +100,8 @@ def finish_of(job_id: int, restart: int, key: str, job: JobInfo | None, now: flo
     )
 
 
-def told(ended: EndedJob) -> Finish:
-    """What to tell the dispatcher of an end that Slurm has said."""
+def finish_message(ended: EndedJob) -> Finish:
+    """The report to the dispatcher of an end whose state is known."""
     return Finish(
         job_id=ended.job_id,
         restart=ended.restart,

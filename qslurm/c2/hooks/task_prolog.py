@@ -1,8 +1,8 @@
-"""What TaskProlog asks, on the node and as the job's user, before a batch script runs, and what TaskEpilog says after.
+"""TaskProlog and TaskEpilog, which run on the node as the job's user: ask the dispatcher whether a batch script may
+begin, and report that it has ended.
 
-slurmctld may be killed after it has started a job and before it has written that down. It then starts the job again, or
-does not know it any more, and neither it nor slurmd can tell that the script has run. The dispatcher can: it was told
-when the script began, and when it ended.
+If slurmctld is killed after it has launched a job and before it has saved that, it launches the job again or has lost
+it, and neither it nor slurmd knows that the script has run. The dispatcher does.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from qslurm.wire.credentials import Identity
 
 RUN, DO_NOT_RUN = 0, 3
-"""TaskProlog's exit codes; with another than 0 the job fails, and nothing else happens."""
+"""TaskProlog's exit codes; a non-zero code makes only this job fail."""
 
 ADMISSION_S = 30.0
-"""A job that the dispatcher has not admitted within this time since its launch was not admitted at all."""
+"""Seconds after its launch within which the dispatcher admits a job, or never."""
 
 AWAY_S = 3600.0
-"""A script waits so long for a dispatcher that is away; then its job fails. Slurm's time limit may end it before."""
+"""Seconds that a script waits for the dispatcher; then its job fails, unless Slurm's time limit ends it earlier."""
 
 PAUSE_S = 0.5
-TOLD_S = 30.0
+REPORT_S = 30.0
 
 
 def may_begin(
@@ -41,10 +41,10 @@ def may_begin(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """The exit code for TaskProlog: 0 when the batch script of the job in the environment may run now.
+    """The exit code for TaskProlog: 0 if the batch script of the job in the environment may run.
 
-    While the dispatcher does not answer, the job waits, for AWAY_S: nobody else knows. What is said is in the job's
-    output, since slurmd prints there what follows "print" in its TaskProlog's.
+    Waits up to AWAY_S for a dispatcher that does not answer. Messages appear in the job's output, where slurmd prints
+    what follows "print" in TaskProlog's output.
     """
     from qslurm.protocol.dispatcher_client import DispatcherClient
     from qslurm.protocol.messages import Begin, Pending
@@ -79,17 +79,17 @@ def has_ended(
     identity: Identity | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Tell the dispatcher that the batch script of the job in the environment has ended; always 0.
+    """Report to the dispatcher that the batch script of the job in the environment has ended; always 0.
 
-    While the dispatcher does not answer, the job's end waits for TOLD_S: without this a slurmctld that is killed now
-    could start the script again.
+    Waits up to REPORT_S for the dispatcher: without the report a slurmctld that is killed now could run the script
+    again.
     """
     from qslurm.protocol.dispatcher_client import DispatcherClient
     from qslurm.protocol.messages import End, Pending
 
     job_id, restart = _which(environment)
     end = End(job_id=job_id, restart=restart, ended_at=time.time())
-    until = time.monotonic() + TOLD_S
+    until = time.monotonic() + REPORT_S
     with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
         while time.monotonic() < until:
             try:
@@ -97,7 +97,7 @@ def has_ended(
                     break
             except UnreachableError:
                 pass
-            except QslurmError:  # it has nothing to do with this job
+            except QslurmError:  # the dispatcher does not know this job
                 break
             sleep(PAUSE_S)
     return 0

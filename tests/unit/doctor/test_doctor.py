@@ -111,7 +111,7 @@ def test_a_gate_that_is_not_at_work_is_a_failure(tmp_path: Path) -> None:
 
     def work() -> None:
         while not stop.wait(0.01):
-            works()
+            works.write()
 
     worker = threading.Thread(target=work)
     worker.start()

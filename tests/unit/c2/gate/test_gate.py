@@ -89,7 +89,7 @@ def gate_of(tmp_path: Path, slurm: Slurm, dispatcher: Dispatcher, queue: JobTabl
 
 def looks(gate: Gate, seconds: int) -> None:
     for tick in range(seconds):
-        gate.look(NOW + tick, tick)
+        gate.check(NOW + tick, tick)
     gate.close()
 
 

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from qslurm.c2.gate.rules import (
     EPILOG_GRACE_S,
-    LONGEST_PATIENCE_S,
+    LONGEST_BACKOFF_S,
     RESUMES,
     RESUMES_WITHIN_S,
     SECOND_LAUNCH,
     Ages,
     NodeResumes,
     OverdueTasks,
+    backoff_s,
     delivery,
     out_of_service,
     overdue,
-    patience,
     release,
     target,
 )
@@ -168,10 +168,10 @@ def test_the_record_of_a_job_that_runs_or_has_ended_is_forgotten(state: str) -> 
 
 
 def test_a_job_turned_away_again_and_again_is_started_less_and_less_often() -> None:
-    waits = [patience(times) for times in range(1, 20)]
+    waits = [backoff_s(times) for times in range(1, 20)]
     assert waits[:4] == [0, 2, 4, 8]
     assert waits == sorted(waits)
-    assert waits[-1] == LONGEST_PATIENCE_S
+    assert waits[-1] == LONGEST_BACKOFF_S
     assert release(turned(times=3), job(), runs=True, now=NOW + 3, age_s=3) == "wait"
     assert release(turned(times=3), job(), runs=True, now=NOW + 4, age_s=4) == "start"
 

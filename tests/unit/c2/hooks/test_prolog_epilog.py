@@ -10,7 +10,7 @@ import pytest
 
 from qslurm.c2.config.file import C2Config
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.c2.hooks.job_start import UnrunnableJobError, center_of, read_start, request
+from qslurm.c2.hooks.job_start import UnrunnableJobError, admit_request, center_of, read_start
 from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope, pack
 from qslurm.payload.handover import SHIPPED, around_script, c2s_own
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 def test_the_partition_says_the_backend_and_the_script_says_the_kind() -> None:
     envelope = Envelope(kind="circuit", source="version 3\nqubit q", shots=100)
     script = f"{SHIPPED[-1]}{pack(envelope)}\n"
-    admit = request(read_start(ENVIRONMENT), script, CONFIG)
+    admit = admit_request(read_start(ENVIRONMENT), script, CONFIG)
     assert (admit.job_id, admit.restart, admit.uid) == (11, 1, 6811)
     assert (admit.center, admit.account, admit.user) == ("snellius", "snellius", "center_snellius")
     assert (admit.backend, admit.kind, admit.envelope) == ("qx", "circuit", envelope)
@@ -51,12 +51,12 @@ def test_the_tasks_of_an_array_are_submissions_of_their_own() -> None:
 def test_a_task_is_asked_for_with_the_values_that_its_sweep_gives_it() -> None:
     script = SHIPPED[-1] + pack(Envelope(kind="circuit", source="Rx({{ theta }}) q", sweep="theta:0:1:0.5"))
     start = read_start({**ENVIRONMENT, "SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "1"})
-    envelope = request(start, script, CONFIG).envelope
+    envelope = admit_request(start, script, CONFIG).envelope
     assert envelope is not None
     assert (envelope.source, envelope.parameters, envelope.sweep) == ("Rx(0.5) q", {"theta": "0.5"}, "")
     for environment in (ENVIRONMENT, {**ENVIRONMENT, "SLURM_ARRAY_TASK_ID": "3"}):
         with pytest.raises(UnrunnableJobError, match="sweep"):
-            request(read_start(environment), script, CONFIG)
+            admit_request(read_start(environment), script, CONFIG)
 
 
 def test_slurm_is_told_of_a_task_by_its_index_since_the_last_one_has_the_arrays_id() -> None:
@@ -66,13 +66,13 @@ def test_slurm_is_told_of_a_task_by_its_index_since_the_last_one_has_the_arrays_
 
 
 def test_a_script_without_an_envelope_is_a_script_job() -> None:
-    admit = request(read_start(ENVIRONMENT), around_script(STEP) + "#!/bin/bash\nhostname\n", CONFIG)
+    admit = admit_request(read_start(ENVIRONMENT), around_script(STEP) + "#!/bin/bash\nhostname\n", CONFIG)
     assert (admit.kind, admit.envelope) == ("script", None)
 
 
 def test_a_damaged_envelope_is_hopeless() -> None:
     with pytest.raises(UnrunnableJobError, match="Cannot read the job's data"):
-        request(read_start(ENVIRONMENT), SHIPPED[-1] + "#QSLURM-DATA {nonsense\n", CONFIG)
+        admit_request(read_start(ENVIRONMENT), SHIPPED[-1] + "#QSLURM-DATA {nonsense\n", CONFIG)
 
 
 OURS = {kind: pack(Envelope(kind=kind, source="x")) for kind in ("circuit", "hybrid", "session")}
@@ -82,7 +82,7 @@ HEADS = [*SHIPPED, c2s_own(STEP)]
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", OURS)
 def test_what_begins_as_ours_to_the_letter_is_what_its_data_says(head: str, kind: str) -> None:
-    assert request(read_start(ENVIRONMENT), f"{head}{OURS[kind]}\n", CONFIG).kind == kind
+    assert admit_request(read_start(ENVIRONMENT), f"{head}{OURS[kind]}\n", CONFIG).kind == kind
 
 
 FORGED = {
@@ -103,11 +103,11 @@ FORGED = {
 def test_whatever_else_a_script_is_it_is_a_script_and_is_not_run_unconfined(head: str, how: str) -> None:
     script = f"{FORGED[how](head)}{OURS['hybrid']}\n"
     with pytest.raises(UnrunnableJobError, match="did not pass through C2's job_submit"):
-        request(read_start(ENVIRONMENT), script, CONFIG)
+        admit_request(read_start(ENVIRONMENT), script, CONFIG)
     loose = msgspec.structs.replace(CONFIG, runtimes=RuntimesConfig(confine_scripts=False))
-    assert request(read_start(ENVIRONMENT), script, loose).kind == "script"
+    assert admit_request(read_start(ENVIRONMENT), script, loose).kind == "script"
     with pytest.raises(UnrunnableJobError, match="does not accept script jobs from center snellius"):
-        request(read_start(ENVIRONMENT), script, C2Config())
+        admit_request(read_start(ENVIRONMENT), script, C2Config())
 
 
 KINDS = {
@@ -128,7 +128,7 @@ def test_a_center_sends_what_it_may(whose: str) -> None:
     taken = set()
     for kind, script in scripts.items():
         try:
-            taken.add(request(read_start(ENVIRONMENT), script, config).kind)
+            taken.add(admit_request(read_start(ENVIRONMENT), script, config).kind)
         except UnrunnableJobError as error:
             assert f"C2 does not accept {kind} jobs from center snellius" in error.message
     assert taken == allowed
@@ -183,8 +183,8 @@ def test_a_hook_starts_light() -> None:
 
 def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
     code = (
-        "import sys, threading; from qslurm.c2.hooks.prolog_epilog import _no_longer_than\n"
-        "_no_longer_than(0.05, lambda: print('last words', flush=True))\n"
+        "import sys, threading; from qslurm.c2.hooks.prolog_epilog import set_time_limit\n"
+        "set_time_limit(0.05, lambda: print('last words', flush=True))\n"
         "threading.Event().wait()"
     )
     done = subprocess.run(
@@ -197,13 +197,13 @@ def test_a_hook_that_hangs_says_its_last_words_and_gives_the_job_back() -> None:
 def test_a_number_that_nobody_can_carry_is_hopeless_and_not_tried_for_ever(number: int) -> None:
     script = f'{SHIPPED[-1]}#QSLURM-DATA {{"kind":"circuit","source":"version 3","seed":{number}}}\n'
     with pytest.raises(UnrunnableJobError, match="Cannot read the job's data"):
-        request(read_start(ENVIRONMENT), script, CONFIG)
+        admit_request(read_start(ENVIRONMENT), script, CONFIG)
 
 
 def test_a_name_that_is_no_text_is_hopeless() -> None:
     # what is not UTF-8 stands in the environment like this
     with pytest.raises(UnrunnableJobError, match="Cannot send"):
-        request(
+        admit_request(
             read_start(ENVIRONMENT | {"SLURM_JOB_NAME": "\udcff"}),
             around_script(STEP) + "#!/bin/bash\n",
             CONFIG,

@@ -32,8 +32,8 @@ def test_each_start_of_a_job_has_an_end_of_its_own(spool: Spool) -> None:
     for record in (first, second, second):
         spool.put(record)
     assert spool.ended() == [first, second]
-    spool.take(first)
-    spool.take(first)
+    spool.remove(first)
+    spool.remove(first)
     assert spool.ended() == [second]
 
 
@@ -50,19 +50,19 @@ def test_a_damaged_record_is_set_aside_and_logged_and_the_others_are_read(spool:
 def test_wishes_are_kept_for_each_partition(spool: Spool) -> None:
     first = DesiredState(state="enabled", by="olga", since=1.0)
     second = DesiredState(state="drained", by="root", since=2.0, why="fridge")
-    assert spool.wishes() == {}
-    spool.wish("p_qx", first)
-    spool.wish("p_spin2", second)
-    assert spool.wishes() == {"p_qx": first, "p_spin2": second}
-    spool.wish("p_qx", second)
-    assert spool.wishes()["p_qx"] == second
+    assert spool.desired_states() == {}
+    spool.set_desired_state("p_qx", first)
+    spool.set_desired_state("p_spin2", second)
+    assert spool.desired_states() == {"p_qx": first, "p_spin2": second}
+    spool.set_desired_state("p_qx", second)
+    assert spool.desired_states()["p_qx"] == second
 
 
 def test_damaged_wishes_are_set_aside_and_nothing_is_wished(spool: Spool) -> None:
     (spool.folder / "wishes.json").write_text("{")
-    assert spool.wishes() == {}
-    spool.wish("p_qx", DesiredState(state="enabled", by="olga", since=1.0))
-    assert list(spool.wishes()) == ["p_qx"]
+    assert spool.desired_states() == {}
+    spool.set_desired_state("p_qx", DesiredState(state="enabled", by="olga", since=1.0))
+    assert list(spool.desired_states()) == ["p_qx"]
 
 
 def test_a_line_of_the_log_is_one_line(spool: Spool) -> None:
