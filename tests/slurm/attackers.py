@@ -71,7 +71,7 @@ def endless_body(lumi: Lumi) -> None:
 
 
 def rubbish(lumi: Lumi) -> None:
-    lumi.again(lambda: lumi.raw("\x16\x03\x01 rubbish\r\n\r\n", times=1))
+    lumi.again(lambda: lumi.sends("\x16\x03\x01 rubbish\r\n\r\n"))
 
 
 def nested(lumi: Lumi) -> None:

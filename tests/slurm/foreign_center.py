@@ -131,6 +131,13 @@ class Lumi:
             with suppress(OSError):  # it may have been sent away
                 link.sendall(request.replace("TOKEN", token).encode())
 
+    def sends(self, request: str) -> None:
+        """One connection to the job manager that sends this, and ends once there is an answer."""
+        address = ("127.0.0.1", self.testbed.ports["jobmanager"])
+        with socket.create_connection(address, timeout=60) as link:
+            link.sendall(request.encode())
+            link.recv(4096)
+
     def again(self, what: Callable[[], object]) -> None:
         """Four threads that do this until the attack is over."""
 
