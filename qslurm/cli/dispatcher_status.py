@@ -12,7 +12,7 @@ from qslurm.cli.time_format import ago, clock_time, duration
 
 if TYPE_CHECKING:
     from qslurm.protocol.messages import HoldStatus, Status
-    from qslurm.runtimes.classical.warm.status import WarmStatus
+    from qslurm.runtimes.classical.warm.warm_status import WarmStatus
 
 
 def print_status(status: Status, warm: WarmStatus | None) -> None:

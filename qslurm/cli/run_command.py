@@ -59,7 +59,7 @@ def run(
 def _document(
     file: Path, shots: int | None, seed: int | None, parameters: Mapping[str, str]
 ) -> dict[str, object]:
-    from qslurm.local.run import run_file
+    from qslurm.local.run_file import run_file
 
     result = run_file(file, shots=shots, seed=seed, parameters=parameters)
     if result.kind == "circuit":

@@ -55,7 +55,7 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
 
     from qslurm.c2.config.file import load_c2_config
     from qslurm.cli.dispatcher_status import print_status
-    from qslurm.runtimes.classical.warm.status import ask_service
+    from qslurm.runtimes.classical.warm.warm_status import ask_service
 
     status = ask_status(config_file, jobs=True, queue=queue)
     warm = ask_service(load_c2_config(config_file).runtimes.socket)
@@ -98,7 +98,7 @@ def serve_runtimes(config_file: Path | None) -> None:
     Example:  qslurm runtimes serve --config /etc/qslurm/c2.toml
     """
     from qslurm.c2.config.file import load_c2_config
-    from qslurm.runtimes.classical.warm.service import serve
+    from qslurm.runtimes.classical.warm.warm_service import serve
 
     serve(load_c2_config(config_file))
 
@@ -127,7 +127,7 @@ def join_runtimes(connect: str, backend: str, key: Path, dispatcher_key: Path, w
     Example:  qslurm runtimes join --connect tcp://c2-head:4210 --backend spin2
                   --key /etc/qslurm/lab-1.key --dispatcher-key /etc/qslurm/dispatcher.pub
     """
-    from qslurm.runtimes.quantum.remote import JoinSettings, join
+    from qslurm.runtimes.quantum.join_service import JoinSettings, join
 
     join(JoinSettings(connect, backend, key, dispatcher_key, workers))
 

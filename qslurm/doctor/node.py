@@ -10,7 +10,7 @@ from pathlib import Path
 from qslurm.c2.config.file import C2Config
 from qslurm.doctor.findings import PATIENCE_S, Check, Finding, fail, ok, warn
 from qslurm.runtimes.classical.probe import NOBODY, why_not
-from qslurm.runtimes.classical.warm.status import ask_service
+from qslurm.runtimes.classical.warm.warm_status import ask_service
 
 
 def node_checks(config: C2Config, *, patience_s: float = PATIENCE_S) -> dict[str, Check]:

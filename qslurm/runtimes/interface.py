@@ -93,7 +93,7 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 Mapping.register(BackendType)
 
 
-class Transport(Protocol):
+class CircuitTransport(Protocol):
     """How a classical runtime reaches a quantum one: through the dispatcher, or within this process."""
 
     @property
@@ -160,7 +160,7 @@ class QuantumInterface:
     are the values of `--set` and `--sweep` by name, numbers as numbers.
     """
 
-    def __init__(self, transport: Transport, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(self, transport: CircuitTransport, parameters: Mapping[str, str] | None = None) -> None:
         self.results: list[dict[str, Any]] = []
         self.parameters = {name: as_value(text) for name, text in (parameters or {}).items()}
         self._transport = transport

@@ -20,9 +20,9 @@ from qslurm.system.plugins import load_plugin
 GROUP = "qslurm.runtimes"
 
 BUILT_IN = {
-    "hardware": "qslurm.runtimes.hardware.runtime:HardwareRuntime",
+    "hardware": "qslurm.runtimes.hardware.hardware_runtime:HardwareRuntime",
     "null": "qslurm.runtimes.null:NullRuntime",
-    "quantuminspire": "qslurm.runtimes.quantum_inspire.runtime:QuantumInspireRuntime",
+    "quantuminspire": "qslurm.runtimes.quantum_inspire.quantum_inspire_runtime:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
 """Those of this package."""

@@ -21,7 +21,7 @@ from bench.runtimes import started_by, warm
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, hybrid_job, in_job
 from tests.unit.waiting import until
 from tests.unit.wire.test_credentials import MUNGED
@@ -84,7 +84,7 @@ def as_user(uid: int, work: Callable[..., None], *arguments: object) -> multipro
 def work(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
     """A hybrid job of the victim's: it attaches, with MUNGE, and executes circuits."""
     client = DispatcherClient(running.config.socket, identity=running.identity, timeout_s=30.0)
-    step = Session(client, job_id, 0, say=lambda _: None)
+    step = DispatcherSession(client, job_id, 0, say=lambda _: None)
     with client, closing(step):
         for _ in range(STEPS):
             began = time.perf_counter()
@@ -95,7 +95,7 @@ def work(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
 def work_by_lane(running: Running, job_id: int, taken: multiprocessing.Queue) -> None:
     """The same, and it must be given its lane."""
     client = DispatcherClient(running.config.socket, identity=running.identity, timeout_s=30.0)
-    step = Session(client, job_id, 0, say=lambda _: None, lanes=True)
+    step = DispatcherSession(client, job_id, 0, say=lambda _: None, lanes=True)
     with client, closing(step):
         until(lambda: step.execute(BELL, 10, raw_data=False) and step.has_lane)
         taken.put("has its lane")

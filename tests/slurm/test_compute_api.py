@@ -14,9 +14,9 @@ import pytest
 from conftest import BELL, Platform
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.client import RequestRefusedError
-from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.platform_link import RequestRefusedError
+from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
+from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
 from tests.unit.runtimes.quantum_inspire.official import Official
 
 pytestmark = pytest.mark.slurm

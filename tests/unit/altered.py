@@ -176,7 +176,7 @@ def waits(folder: Path) -> int:
     from msgspec import msgpack
 
     from qslurm.protocol.messages import Attached, Executed, Pending
-    from qslurm.runtimes.classical.dispatcher_session import Session
+    from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 
     pending = msgpack.decode((folder / "pending").read_bytes(), type=Pending)
     done = Executed(seq=0, shots_requested=1, shots_done=1, counts={"0": 1}, seconds=0.1)
@@ -189,7 +189,7 @@ def waits(folder: Path) -> int:
             return next(answers)
 
     said: list[str] = []
-    Session(Client(), 7, 0, say=said.append).execute("x", 1, False)  # type: ignore[arg-type]
+    DispatcherSession(Client(), 7, 0, say=said.append).execute("x", 1, False)  # type: ignore[arg-type]
     return len(said)
 
 

@@ -118,7 +118,7 @@ ALLOWED = {
     "payload/begin.py:_clock": NO_PROSE,
     "payload/begin.py:_day": NO_PROSE,
     "payload/comment.py:with_origin": NO_PROSE,
-    "runtimes/classical/warm/service.py:_receive": NO_PROSE,
+    "runtimes/classical/warm/warm_service.py:_receive": NO_PROSE,
     "slurm/rest/http_session.py:distrust": NO_PROSE,
 }
 """Where a text is looked into all the same, and why. A new line needs a source that gives nothing but words."""

@@ -228,7 +228,7 @@ class Server:
         self._idle.look(now)
         self._assign()
         self._store(now)
-        self._leases.look(now)
+        self._leases.check(now)
         self._backends.look(self._all_runtimes)
         for runtime in self._pool.idle():
             self._leases.lend(runtime, now)
@@ -305,11 +305,11 @@ class Server:
         now = time.monotonic()
         for message in self._pool.hear():
             if isinstance(message, LeaseOver):
-                self._step_requests.resume(self._leases.over(message))
+                self._step_requests.resume(self._leases.lease_over(message))
                 continue
             task = assignment.result(self._registry, message)
             if task is not None:
-                self._leases.served(task, self._pool.runtimes[message.runtime], now)
+                self._leases.note_served(task, self._pool.runtimes[message.runtime], now)
 
     def _give_up_if_nothing_starts(self) -> None:
         for backend, why in self._pool.failures.items():
@@ -321,7 +321,7 @@ class Server:
         fail = bool(runtime.killed_because)
         self._registry.counters.add("runtimes_lost", runtime.backend)
         assignment.lost(self._registry, runtime.number, why, fail=fail)
-        tasks = self._leases.lost(runtime, why, fail=fail)
+        tasks = self._leases.runtime_ended(runtime, why, fail=fail)
         self._pool.forget(runtime)
         self._step_requests.resume(tasks)
 

@@ -30,7 +30,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.errors import QslurmError
 from qslurm.protocol.messages import GetMetrics, Metrics
 from qslurm.protocol.metrics import FAMILIES, LabeledHistogram, LabeledValue
-from qslurm.runtimes.classical.warm.status import WarmStatus, ask_service
+from qslurm.runtimes.classical.warm.warm_status import WarmStatus, ask_service
 from qslurm.system.event_log import EventLog
 from qslurm.wire.credentials import Identity
 

@@ -67,7 +67,7 @@ class LeasedTask(msgspec.Struct, frozen=True):
 class Lease(Message, frozen=True):
     """Serve the lanes of these tasks. Their descriptors are sent beside this message."""
 
-    seats: list[LeasedTask]
+    members: list[LeasedTask]
     backend: str
     max_shots: Number
     policy: str = "fifo"

@@ -16,11 +16,11 @@ import msgspec
 
 from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
-from qslurm.runtimes.classical import limits
+from qslurm.runtimes.classical import job_limits
 from qslurm.runtimes.classical.confined_process import MESSAGE_BYTES, Assignment, Plan, Step, start
 from qslurm.runtimes.classical.confinement import job_step, plan_of
 from qslurm.runtimes.classical.step import fail_step
-from qslurm.runtimes.classical.warm.client import SCRIPT, TOKEN, attend, outcome, output_pipes, wishes
+from qslurm.runtimes.classical.warm.warm_client import SCRIPT, TOKEN, attend, outcome, output_pipes, wishes
 from qslurm.system import kernel
 
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ENOSPC)
@@ -105,5 +105,5 @@ def _own() -> Assignment:
         groups=[],
         job=None,
         cpus=sorted(os.sched_getaffinity(0)),
-        limits=limits.of_process(os.getpid()),
+        limits=job_limits.of_process(os.getpid()),
     )

@@ -26,9 +26,9 @@ from typing import NoReturn
 import msgspec
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.runtimes.classical import limits, view
+from qslurm.runtimes.classical import job_limits, view
 from qslurm.runtimes.classical.script import run_script
-from qslurm.runtimes.classical.warm.client import DONE, FAILED
+from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED
 from qslurm.system import kernel
 from qslurm.system.encoding_errors import let_take_any_text
 from qslurm.system.fast_exit import leave
@@ -155,7 +155,7 @@ def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
         os._exit(1)
     for fd in (wishes, *stdio, to_third, from_third):
         os.close(fd)
-    link.send(b"began %d" % (plan.config.output_mb * limits.MB))
+    link.send(b"began %d" % (plan.config.output_mb * job_limits.MB))
     _map_user(pid, job, to_second, from_second)
     kernel.keep_only(kernel.CAP_KILL, kernel.CAP_SYS_PTRACE, kernel.CAP_DAC_READ_SEARCH)
     _watch(pid, link, caller, plan.config)
@@ -170,7 +170,7 @@ def _watch(pid: int, link: socket.socket, caller: int, config: RuntimesConfig) -
     waiting = select.poll()
     for fd in (process, link.fileno(), caller):
         waiting.register(fd, select.POLLIN)
-    next_look = time.monotonic() + limits.LOOK_EVERY_S
+    next_look = time.monotonic() + job_limits.LOOK_EVERY_S
     while True:
         ready = {fd for fd, _ in waiting.poll(max(0.0, next_look - time.monotonic()) * 1000)}
         if caller in ready:
@@ -183,14 +183,14 @@ def _watch(pid: int, link: socket.socket, caller: int, config: RuntimesConfig) -
         if process in ready:
             _, status = os.waitpid(pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            too_much = limits.excess(limits.look(config.memory_mb * limits.MB), config)
+            too_much = job_limits.excess(job_limits.look(config.memory_mb * job_limits.MB), config)
             verdict = f"exit {code}" if code >= 0 else f"signal {-code}"
             _say(link, f"limit {too_much}" if too_much and code != DONE else verdict)
             return
         if time.monotonic() >= next_look:
-            next_look = time.monotonic() + limits.LOOK_EVERY_S
+            next_look = time.monotonic() + job_limits.LOOK_EVERY_S
             _reap(pid)
-            if too_much := limits.excess(limits.look(config.memory_mb * limits.MB), config):
+            if too_much := job_limits.excess(job_limits.look(config.memory_mb * job_limits.MB), config):
                 _say(link, f"limit {too_much}")
                 return
 
@@ -231,14 +231,14 @@ def _become_the_jobs(job: Assignment, plan: Plan, say: int, hear: int) -> None:
         os.setgroups(job.groups)
         os.setresgid(job.gid, job.gid, job.gid)
     os.sched_setaffinity(0, job.cpus)
-    limits.take_over(job.limits)
+    job_limits.take_over(job.limits)
     own_count = plan.rootless or _own_user_namespace(say, hear)
     for fd in (say, hear):
         os.close(fd)
     if own_count:
         with contextlib.suppress(OSError):
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
-    limits.apply(plan.config, own_count=own_count)
+    job_limits.apply(plan.config, own_count=own_count)
     kernel.become(job.uid, hidden=not plan.rootless)  # a watcher of the same user could not watch it
 
 

@@ -32,7 +32,7 @@ from qslurm.protocol.messages import (
 )
 from qslurm.runtimes.hybrid.outcomes import backend_type_of, outcome_of, seed_of
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.runtimes.lanes.client import LaneClient
+from qslurm.runtimes.lanes.lane_client import LaneClient
 from qslurm.system.backoff import Backoff
 
 PATIENCE_S = 2.0
@@ -47,13 +47,14 @@ ADMISSION_S = 15.0
 _ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that say that the job is over
 
 
-class Session:
-    """The work of one start of one job. It is the transport of a hybrid job's `qi`.
+class DispatcherSession:
+    """One start of one job, as its step uses the dispatcher. It is the transport of a hybrid job's `qi`.
 
-    `say` gets a sentence whenever the reason for waiting changes. A dispatcher that has not answered for `patience_s`
-    is asked again, for `away_s`; then that is an UnreachableError. `leave` is called when the user's code goes on
-    asking after it was told that the job is over: it has caught the error, whatever that was. With `lanes` it takes
-    lanes. A second process of the same step gives the `token` of the first, and has its session.
+    `say` gets a sentence whenever the reason for waiting changes. A dispatcher that has not answered for
+    `patience_s` is asked again, for `away_s` in all; then UnreachableError is raised. `exit_process` is called
+    when the user's code has caught the error that ended its job and executes another circuit. With `lanes`
+    circuits may go by lane. A second process of the same step passes the `token` of the first, and shares its
+    session.
     """
 
     def __init__(
@@ -65,22 +66,22 @@ class Session:
         say: Callable[[str], None],
         patience_s: float = PATIENCE_S,
         away_s: float = AWAY_S,
-        leave: Callable[[QslurmError], None] | None = None,
+        exit_process: Callable[[QslurmError], None] | None = None,
         lanes: bool = False,
         token: str = "",
     ) -> None:
         self._client = client
         self._lane = LaneClient(client) if lanes else None
-        self._attach = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
+        self._attach_message = Attach(job_id=job_id, restart=restart, client=token or secrets.token_hex(16))
         self._say = say
         self._patience_s = patience_s
         self._away_s = away_s
-        self._leave = leave
-        self._over = False
-        self._said = ""
+        self._exit_process = exit_process
+        self._end_reported = False
+        self._last_reported = ""
         self._seq = 0
         self._shots = 0
-        self._attached = self._attach_once_admitted()
+        self._attached = self._attach_admitted()
 
     @property
     def attached(self) -> Attached:
@@ -104,7 +105,7 @@ class Session:
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
-        return self._outcome_of(self._order(circuit, number_of_shots, raw_data))
+        return self._outcome_of(self._new_execution(circuit, number_of_shots, raw_data))
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
@@ -117,20 +118,20 @@ class Session:
         under_way: deque[Execute] = deque()
         while True:
             for circuit in itertools.islice(waiting, OPEN_EXECUTIONS - len(under_way)):
-                order = self._order(circuit, number_of_shots, raw_data)
-                self._insist(msgspec.structs.replace(order, wait=False))
-                under_way.append(order)
+                execution = self._new_execution(circuit, number_of_shots, raw_data)
+                self._request(msgspec.structs.replace(execution, wait=False))
+                under_way.append(execution)
             if not under_way:
                 return
             try:
                 outcome = self._outcome_of(under_way.popleft(), begun=True)
             except QslurmError:
-                for order in () if self._over else under_way:
-                    self._await(order, order.seq, begun=True)
+                for execution in () if self._end_reported else under_way:
+                    self._await(execution, execution.seq, begun=True)
                 raise
             yield outcome
 
-    def _order(self, circuit: str, number_of_shots: int, raw_data: bool) -> Execute:
+    def _new_execution(self, circuit: str, number_of_shots: int, raw_data: bool) -> Execute:
         envelope = self._attached.envelope
         seed = envelope.seed if envelope is not None else None
         seq, self._seq = self._seq, self._seq + 1
@@ -144,9 +145,9 @@ class Session:
             lane=self._lane is not None,
         )
 
-    def _outcome_of(self, order: Execute, *, begun: bool = False) -> Outcome:
-        by_lane = None if begun or self._lane is None else self._lane.execute(order)
-        executed = by_lane or self._await(order, order.seq, begun=begun)
+    def _outcome_of(self, execution: Execute, *, begun: bool = False) -> Outcome:
+        by_lane = None if begun or self._lane is None else self._lane.execute(execution)
+        executed = by_lane or self._await(execution, execution.seq, begun=begun)
         outcome = outcome_of(executed)
         self._shots += outcome.shots_done
         return outcome
@@ -157,12 +158,12 @@ class Session:
             return outcome_of(self._attached.outcome)
         return outcome_of(self._await(Await(task=self._attached.task, seq=0), 0))
 
-    def hold(self) -> Attached:
+    def wait_for_end(self) -> Attached:
         """Keep a session job's session open until it has ended; what the dispatcher says of it then."""
         while self._attached.state in {"admitted", "running"}:
-            answer = self._insist(Attend(task=self._attached.task))
+            answer = self._request(Attend(task=self._attached.task))
             if isinstance(answer, Refused) and self._attached.state in {"admitted", "running"}:
-                self._attached = self._attach_once_admitted()
+                self._attached = self._attach_admitted()
         return self._attached
 
     def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> None:
@@ -172,7 +173,7 @@ class Session:
         message = Conclude(
             task=self._attached.task, final_result=final_result, failure=failure, remark=remark
         )
-        answer = self._insist(message)
+        answer = self._request(message)
         if isinstance(answer, Refused) and self._attached.state not in {"finished", "failed"}:
             raise error_from(answer.kind, answer.reason)
         if not isinstance(answer, Done | Refused):
@@ -191,22 +192,22 @@ class Session:
         return self._lane is not None and self._lane.has_lane
 
     def _await(self, message: Execute | Await, seq: int, *, begun: bool = False) -> Executed:
-        question = Await(task=self._attached.task, seq=seq) if begun else message
+        request = Await(task=self._attached.task, seq=seq) if begun else message
         while True:
-            answer = self._insist(question)
+            answer = self._request(request)
             if isinstance(answer, Executed):
-                self._tell("")
+                self._report_waiting("")
                 return answer
             if isinstance(answer, Refused) and answer.kind == "unknown_execution":
-                question = message  # the dispatcher was killed before it had taken note of it
+                request = message  # the dispatcher was killed before it had taken note of it
             elif isinstance(answer, Refused):
                 if self._attached.outcome is not None:
                     return self._attached.outcome
                 raise self._refusal(answer)
             elif isinstance(answer, Pending):
                 if answer.position or answer.again:
-                    self._tell(answer.reason)
-                question = Await(task=self._attached.task, seq=seq)
+                    self._report_waiting(answer.reason)
+                request = Await(task=self._attached.task, seq=seq)
             else:
                 raise QslurmError(
                     f"Unexpected reply from the dispatcher to a circuit: {type(answer).__name__}."
@@ -216,17 +217,17 @@ class Session:
         """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
         error = error_from(answer.kind, answer.reason)
         if answer.kind in _ENDS:
-            if self._over and self._leave is not None:
-                self._leave(error)
-            self._over = True
+            if self._end_reported and self._exit_process is not None:
+                self._exit_process(error)
+            self._end_reported = True
         return error
 
-    def _insist(self, message: Execute | Await | Conclude | Attend) -> Message:
+    def _request(self, message: Execute | Await | Conclude | Attend) -> Message:
         """Ask until there is an answer that means something; a session that is unknown is opened again."""
         while True:
             answer = self._exchange(message, self._attached.secret)
             if isinstance(answer, Refused) and answer.kind == "session":
-                again = self._attach_or_hear_why()
+                again = self._attach_or_refusal()
                 if isinstance(again, Refused):
                     return again
                 self._attached = again
@@ -236,7 +237,7 @@ class Session:
                 kinds = {"cancelled": "job_cancelled", "timed_out": "timed_out"}
                 return Refused(kind=kinds.get(self._attached.state, "job_failed"), reason=reason)
             if isinstance(answer, Pending) and isinstance(message, Conclude):
-                self._tell(answer.reason)
+                self._report_waiting(answer.reason)
                 time.sleep(1.0)
                 continue
             return answer
@@ -256,21 +257,21 @@ class Session:
                 why = answer.reason  # it is there, but its munged is not, or too many ask at once
                 if time.monotonic() >= until:
                     raise error_from(answer.kind, why)
-            self._tell(f"{why} The job continues once it does")
+            self._report_waiting(f"{why} The job continues once it does")
             time.sleep(backoff.fail())
 
-    def _attach_once_admitted(self) -> Attached:
-        answer = self._attach_or_hear_why()
+    def _attach_admitted(self) -> Attached:
+        answer = self._attach_or_refusal()
         if isinstance(answer, Refused):
             raise error_from(answer.kind, answer.reason)
         return answer
 
-    def _attach_or_hear_why(self) -> Attached | Refused:
+    def _attach_or_refusal(self) -> Attached | Refused:
         until = time.monotonic() + ADMISSION_S
         while True:
-            answer = self._exchange(self._attach, None)
+            answer = self._exchange(self._attach_message, None)
             if isinstance(answer, Attached):
-                self._tell("")
+                self._report_waiting("")
                 return answer
             if isinstance(answer, Refused) and (answer.kind != "not_ready" or time.monotonic() > until):
                 return answer
@@ -278,10 +279,10 @@ class Session:
                 raise QslurmError(
                     f"Unexpected reply from the dispatcher to a job step: {type(answer).__name__}."
                 )
-            self._tell(answer.reason)
+            self._report_waiting(answer.reason)
             time.sleep(0.5)
 
-    def _tell(self, reason: str) -> None:
-        if reason and reason != self._said:
+    def _report_waiting(self, reason: str) -> None:
+        if reason and reason != self._last_reported:
             self._say(reason)
-        self._said = reason
+        self._last_reported = reason

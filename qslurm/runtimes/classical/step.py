@@ -16,8 +16,8 @@ import msgspec
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.protocol.dispatcher_client import DispatcherClient
-from qslurm.runtimes.classical.dispatcher_session import Session
-from qslurm.runtimes.classical.warm.client import FAILED, TOKEN
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
+from qslurm.runtimes.classical.warm.warm_client import FAILED, TOKEN
 from qslurm.runtimes.interface import Outcome
 from qslurm.system.encoding_errors import without_surrogates
 from qslurm.wire.credentials import Identity
@@ -39,8 +39,8 @@ def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity 
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
-            session = Session(
-                client, job_id, restart, say=output.waits, leave=output.leave,
+            session = DispatcherSession(
+                client, job_id, restart, say=output.waits, exit_process=output.exit_process,
                 lanes=True, token=os.environ.pop(TOKEN, ""),
             )  # fmt: skip
             with closing(session):
@@ -79,7 +79,7 @@ class _Output:
         """Why the job waits."""
         self._print(self._err, f"qslurm: waiting: {reason.rstrip('.')}.")
 
-    def leave(self, error: QslurmError) -> None:
+    def exit_process(self, error: QslurmError) -> None:
         """End this process at once: the user's code catches whatever is raised in it, here too."""
         try:
             self.complain(str(error))
@@ -115,7 +115,9 @@ def fail_step(
     try:
         job_id, restart = _which_job(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
-            session = Session(client, job_id, restart, say=output.waits, token=os.environ.pop(TOKEN, ""))
+            session = DispatcherSession(
+                client, job_id, restart, say=output.waits, token=os.environ.pop(TOKEN, "")
+            )
             if session.attached.state == "finished":
                 return 0
             output.complain(reason)
@@ -138,16 +140,16 @@ def counts_table(outcome: Outcome) -> str:
     return "\n".join([*lines, f"{outcome.shots_done} shots"])
 
 
-def _hold(session: Session, output: _Output) -> None:
+def _hold(session: DispatcherSession, output: _Output) -> None:
     """Stay in Slurm's job for as long as its session lasts; the loop runs elsewhere."""
     output.say("The session is open.")
-    ended = session.hold()
+    ended = session.wait_for_end()
     if ended.state != "finished":
         raise JobFailedError(ended.reason or f"The session has ended: {ended.state}.")
     output.say("The session has ended.")
 
 
-def _run_hybrid(session: Session, output: _Output) -> str:
+def _run_hybrid(session: DispatcherSession, output: _Output) -> str:
     from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
     attached = session.attached

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from qslurm.c2.config.file import C2Config
 from qslurm.runtimes.classical.script import run_script
-from qslurm.runtimes.classical.warm.client import DONE, FAILED, PASSED_ON, TOKEN, outcome, text_of
+from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, PASSED_ON, TOKEN, outcome, text_of
 from qslurm.system.child_process import end_with
 from qslurm.system.fast_exit import leave
 

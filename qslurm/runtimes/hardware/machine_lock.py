@@ -10,16 +10,16 @@ import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.executed import Executed, InvalidReplyError
-from qslurm.runtimes.hardware.client import HardwareLink, SilentError
-from qslurm.runtimes.hardware.guard import Charge
-from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, Execute, HardwareRefusedError, Static
-from qslurm.runtimes.hardware.status import StatusStream
+from qslurm.runtimes.hardware.command_link import HardwareLink, SilentError
+from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, ExecutePayload, HardwareRefusedError, Static
+from qslurm.runtimes.hardware.session_guard import HardwareGuardSettings
+from qslurm.runtimes.hardware.status_stream import StatusStream
 from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
+from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult
 from qslurm.system.guard import Guard
 
 if TYPE_CHECKING:
-    from qslurm.runtimes.hardware.options import HardwareOptions
+    from qslurm.runtimes.hardware.hardware_options import HardwareOptions
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class MachineLock:
         self._options = options
         self._execute_timeout_s = execute_timeout_s
         # The guard is started before there is any ZeroMQ thread, and waits for a circuit that is being executed.
-        charge = Charge(commands, execute_timeout_s + options.reply_timeout_s)
-        self._guard = Guard("qslurm.runtimes.hardware.guard", charge)
+        charge = HardwareGuardSettings(commands, execute_timeout_s + options.reply_timeout_s)
+        self._guard = Guard("qslurm.runtimes.hardware.session_guard", charge)
         self._context = zmq.Context()
         self._context.setsockopt(zmq.IPV6, 1)
         self._link = HardwareLink(self._context, commands)
@@ -111,8 +111,8 @@ class MachineLock:
 
     # --- executing -----------------------------------------------------------------------------------
 
-    def execute(self, circuit: str, shots: int, *, raw_data: bool) -> Executed:
-        """Execute a circuit, within a session that is begun if there is none.
+    def execute(self, circuit: str, shots: int, *, raw_data: bool) -> MachineResult:
+        """ExecutePayload a circuit, within a session that is begun if there is none.
 
         HardwareRefusedError if the server refuses the circuit; TryLaterError if it can't execute any now, or
         the outcome is lost.
@@ -176,11 +176,11 @@ class MachineLock:
             raise TryLaterError(f"Cannot initialise the hardware: {error.message}.", begun=False) from error
         self._begun = self._used = time.monotonic()
 
-    def _execute(self, circuit: str, shots: int, raw_data: bool) -> Executed:
-        job = Execute(next(self._jobs), circuit, shots, raw_data)
+    def _execute(self, circuit: str, shots: int, raw_data: bool) -> MachineResult:
+        job = ExecutePayload(next(self._jobs), circuit, shots, raw_data)
         try:
             executed = self._link.ask(
-                Executed, self._session, "execute", job,
+                MachineResult, self._session, "execute", job,
                 timeout_s=self._execute_timeout_s, given_up=self._is_gone,
             )  # fmt: skip
             self._retry_delay = RetryDelay("the hardware")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.executed import Executed, InvalidReplyError
+from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult
 
 PROTOCOL_VERSION = 3
 REPLY_LIMIT = 256 * 1024 * 1024
@@ -29,7 +29,7 @@ class HardwareRefusedError(QslurmError):
     """The hardware server says no; the message is its own."""
 
 
-class Execute(msgspec.Struct, frozen=True):
+class ExecutePayload(msgspec.Struct, frozen=True):
     """The payload of `execute`."""
 
     job_id: int
@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
     session_id: str
     command: Command
-    payload: Execute | None = None
+    payload: ExecutePayload | None = None
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ def encode(request: Request) -> bytes:
 def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
     """The payload of the reply to a request, as `kind`.
 
-    RubbishError for what is no reply to it, HardwareRefusedError for a failure.
+    InvalidReplyError for what is no reply to it, HardwareRefusedError for a failure.
     """
     try:
         reply = _replies.decode(text)
@@ -108,7 +108,7 @@ def decode_reply(text: bytes, request: Request, kind: type[T]) -> T:
         payload = msgspec.json.decode(reply.payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReplyError(f"invalid payload in the reply to {request.command}: {error}") from error
-    if isinstance(payload, Executed) and request.payload and payload.job_id != request.payload.job_id:
+    if isinstance(payload, MachineResult) and request.payload and payload.job_id != request.payload.job_id:
         raise InvalidReplyError(
             f"it returned the result of job {payload.job_id} instead of {request.payload.job_id}"
         )

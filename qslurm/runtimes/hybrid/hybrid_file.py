@@ -28,7 +28,7 @@ from qslurm.errors import InvalidInputError, JobFailedError, QslurmError
 from qslurm.runtimes.hybrid.exception_text import causes, with_causes
 from qslurm.runtimes.hybrid.final_result import Remark, as_final_result
 from qslurm.runtimes.hybrid.quantum_inspire_imports import stand_ins
-from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface, Transport
+from qslurm.runtimes.interface import CircuitTransport, ExecuteCircuitResult, QuantumInterface
 
 MODULE_NAME = "hybrid_job"
 """What the user's file is called as a module. Not `__main__`: its debugging code must not run."""
@@ -62,7 +62,7 @@ def check_hybrid(text: str, file: str) -> None:
 def run_hybrid(
     source: str,
     file: str,
-    transport: Transport,
+    transport: CircuitTransport,
     *,
     shots: int | None = None,
     parameters: Mapping[str, str] | None = None,

@@ -17,7 +17,7 @@ from qslurm.errors import InvalidInputError
 from qslurm.runtimes.interface import ExecuteCircuitResult, QuantumInterface
 
 
-class Circuit:
+class SdkCircuit:
     """As `quantuminspire.sdk.models.circuit.Circuit`: `ir` builds a circuit with OpenSquirrel, `content` has it."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Circuit:
         """Write the circuit that has been built."""
         self.content = str(self.ir.to_circuit())
 
-    def __enter__(self) -> Circuit:
+    def __enter__(self) -> SdkCircuit:
         self.initialize()
         return self
 
@@ -65,7 +65,7 @@ _INTERFACE: dict[str, object] = {
 _CONTENTS: dict[str, dict[str, object]] = {
     "qi2_shared.hybrid.quantum_interface": _INTERFACE,
     "quantuminspire.sdk.quantum_interface": _INTERFACE,
-    "quantuminspire.sdk.models.circuit": {"Circuit": Circuit},
+    "quantuminspire.sdk.models.circuit": {"Circuit": SdkCircuit},
     "quantuminspire.util.api.quantum_interface": _INTERFACE,
     "quantuminspire.util.api.local_backend": {"LocalBackend": LocalBackend},
 }

@@ -10,7 +10,7 @@ from qslurm.runtimes.lanes.shared_memory import Lane, Spinner, poll_of, sleep
 from qslurm.runtimes.lanes.turns import Turns
 
 
-class Lanes:
+class LaneSet:
     """`lanes` are in the order of the lease's seats. Closes them when it is closed."""
 
     def __init__(self, lanes: Sequence[Lane], lease: Lease) -> None:
@@ -19,10 +19,10 @@ class Lanes:
         self._turns = Turns(lease)
         self._poll = poll_of(lanes)
         self._spinner = Spinner()
-        for seat, lane in enumerate(lanes):
-            lane.say_crowd(len(lanes))
+        for member, lane in enumerate(lanes):
+            lane.set_lane_count(len(lanes))
             if lane.closed:
-                self.leave(seat)
+                self.remove(member)
 
     def __len__(self) -> int:
         """How many seats have not left."""
@@ -33,52 +33,54 @@ class Lanes:
         for lane in self._all:
             lane.close()
 
-    def seats(self) -> list[int]:
+    def members(self) -> list[int]:
         """The seats that have not left."""
         return list(self._open)
 
-    def next(self, timeout_s: float, news: Callable[[], bool]) -> tuple[int, bytes] | None:
-        """The seat whose turn it is, and its request; None if nobody asks in time, or before there is `news`."""
-        self._note()
-        seat = self._turns.take()
-        if seat is None:
-            self._wait(timeout_s, news)
-            self._note()
-            seat = self._turns.take()
-        return None if seat is None else (seat, self._open[seat].take())
+    def next(self, timeout_s: float, is_interrupted: Callable[[], bool]) -> tuple[int, bytes] | None:
+        """The member whose turn it is, and its request; None if no request arrives within `timeout_s`, or once
+        `is_interrupted` returns true.
+        """
+        self._note_requests()
+        member = self._turns.take()
+        if member is None:
+            self._wait(timeout_s, is_interrupted)
+            self._note_requests()
+            member = self._turns.take()
+        return None if member is None else (member, self._open[member].take())
 
-    def answer(self, seat: int, data: bytes, seconds: float) -> None:
+    def answer(self, member: int, data: bytes, seconds: float) -> None:
         """Answer what was asked last by a seat; it took so long."""
-        self._turns.charge(seat, seconds)
-        self._open[seat].answer(data)
+        self._turns.charge(member, seconds)
+        self._open[member].answer(data)
 
-    def leave(self, seat: int) -> None:
+    def remove(self, member: int) -> None:
         """A seat gets no turn any more, and its client is told so."""
-        lane = self._open.pop(seat, None)
+        lane = self._open.pop(member, None)
         if lane is not None:
-            self._turns.leave(seat)
+            self._turns.remove(member)
             self._poll.unregister(lane.wire)
-            lane.shut()
+            lane.mark_closed()
 
-    def _note(self) -> None:
+    def _note_requests(self) -> None:
         """Note who has asked since the last time: those who ask at the same moment, in the order of seats."""
         turns = self._turns
-        for seat, lane in self._open.items():
-            if lane.asked and not turns.waits(seat):
-                turns.ask(seat, time.monotonic())
+        for member, lane in self._open.items():
+            if lane.has_request and not turns.waits(member):
+                turns.ask(member, time.monotonic())
 
-    def _wait(self, timeout_s: float, news: Callable[[], bool]) -> None:
+    def _wait(self, timeout_s: float, is_interrupted: Callable[[], bool]) -> None:
         lanes = list(self._open.values())
 
         def ready() -> bool:
             for lane in lanes:  # in a loop: `any` with a generator takes twice as long
-                if lane.asked:
+                if lane.has_request:
                     return True
-            return news()
+            return is_interrupted()
 
         until = time.perf_counter() + timeout_s
         if not self._spinner.spin(ready, len(lanes), timeout_s):
             sleep(ready, until, lanes, self._poll)
-        for seat, lane in list(self._open.items()):
-            if lane.hung_up:
-                self.leave(seat)
+        for member, lane in list(self._open.items()):
+            if lane.is_closed_by_peer:
+                self.remove(member)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
-from qslurm.runtimes.lanes.interface import LaneRuntime
+from qslurm.runtimes.lanes.lane_protocols import LaneRuntime
 from qslurm.runtimes.lanes.shared_memory import OwnedLane
 
 SLICE_S = 0.05
@@ -19,12 +19,12 @@ IDLE_S = 0.002
 class LentRuntime:
     """A runtime, and the lanes of those who share it, by task.
 
-    `seats` are the tasks of the lease that it serves, in their order; none while it serves none.
+    `members` are the tasks of the lease that it serves, in their order; none while it serves none.
     """
 
     runtime: LaneRuntime
     lanes: dict[int, OwnedLane] = field(default_factory=dict)
-    seats: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
     since: float = 0.0
     stop_asked: float | None = None
 

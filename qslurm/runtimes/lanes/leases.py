@@ -11,23 +11,23 @@ import time
 from collections.abc import Iterator
 
 from qslurm.protocol.messages import Execute, Lease, LeaseOver
-from qslurm.runtimes.lanes.interface import LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks, SendLane
+from qslurm.runtimes.lanes.lane_protocols import LaneRuntime, LaneRuntimes, LaneStatus, LaneTasks, SendLane
+from qslurm.runtimes.lanes.lane_service import fits_lane
 from qslurm.runtimes.lanes.lease import SLICE_S, LentRuntime, is_due, may_share
-from qslurm.runtimes.lanes.logbook import SEATS
-from qslurm.runtimes.lanes.service import fits_lane
+from qslurm.runtimes.lanes.logbook import MAX_MEMBERS
 from qslurm.runtimes.lanes.shared_memory import OwnedLane, lanes_work_here
 from qslurm.system.event_log import EventLog
 from qslurm.wire.connection import Connection
 
 log = EventLog(__name__)
 
-CROWD_S = 0.1
+QUEUE_ONLY_S = 0.1
 """There are no lanes at a backend for so long after it has served somebody who could have none: then all queue."""
 
 STOP_LIMIT_S = 10.0
 """A runtime that executes nothing gives its lease back at once; one that takes so long does not work any more."""
 
-_WANTING = 1000  # tasks, before those that are over are forgotten
+_CANDIDATE_LIMIT = 1000  # tasks, before those that are over are forgotten
 _READ_S = 0.1  # between two looks into a logbook that nothing else asks for
 _WATCH_S = 0.001  # the same while others wait for the lease to end
 
@@ -41,11 +41,13 @@ class Leases:
         self._send_lane = send_lane
         self._possible = lanes_work_here()
         self._lent: dict[int, LentRuntime] = {}  # by the number of their runtime
-        self._wanting: dict[
+        self._lane_candidates: dict[
             int, Connection
         ] = {}  # of tasks that could have executed by lane their last circuit
-        self._most_wanting = _WANTING
-        self._crowd: dict[str, dict[int, float]] = {}  # backend: tasks without a lane: when they were served
+        self._candidate_limit = _CANDIDATE_LIMIT
+        self._recently_queued: dict[
+            str, dict[int, float]
+        ] = {}  # backend: tasks without a lane: when they were served
 
     # --- lanes ---------------------------------------------------------------------------------------
 
@@ -53,69 +55,69 @@ class Leases:
         """A task asks for a circuit by the queue, by which it shows whether a lane would be of use to it.
 
         `client` is its step's connection, if that takes lanes. False while what it asks for may just be executing by
-        lane: `over` or `lost` names the task when it can't be.
+        lane: `lease_over` or `runtime_ended` names the task when it can't be.
         """
-        if any(message.task in lent.seats for lent in self._lent.values()):
+        if any(message.task in lent.members for lent in self._lent.values()):
             self.stop(message.task)
             return False
-        self._drop(message.task)
+        self._close_lane_of(message.task)
         if client is not None and message.wait and fits_lane(message):
-            self._wanting[message.task] = client
-            if len(self._wanting) > self._most_wanting:
-                self._wanting = {
-                    task: one for task, one in self._wanting.items() if self._tasks.is_open(task)
+            self._lane_candidates[message.task] = client
+            if len(self._lane_candidates) > self._candidate_limit:
+                self._lane_candidates = {
+                    task: one for task, one in self._lane_candidates.items() if self._tasks.is_open(task)
                 }
-                self._most_wanting = _WANTING + 2 * len(self._wanting)
+                self._candidate_limit = _CANDIDATE_LIMIT + 2 * len(self._lane_candidates)
         else:
-            self._wanting.pop(message.task, None)
+            self._lane_candidates.pop(message.task, None)
         return True
 
-    def served(self, task_id: int, runtime: LaneRuntime, now: float) -> None:
+    def note_served(self, task_id: int, runtime: LaneRuntime, now: float) -> None:
         """A runtime has executed something from the queue: its task gets a lane, or else the others none for a while.
 
         Who queues and who has a lane compete by no policy; so either all who ask at this time have lanes, or none.
         """
         backend = self._tasks.backends[runtime.backend]
-        crowd = self._crowd.setdefault(backend.name, {})
-        for one, when in list(crowd.items()):
-            if now - when >= CROWD_S:
-                del crowd[one]
-        fits = self._fits(task_id, runtime)
-        alone = not crowd.keys() - {task_id}
-        if fits and alone and self._hand_out(task_id, runtime):
+        recent = self._recently_queued.setdefault(backend.name, {})
+        for one, when in list(recent.items()):
+            if now - when >= QUEUE_ONLY_S:
+                del recent[one]
+        fits = self._may_get_lane(task_id, runtime)
+        alone = not recent.keys() - {task_id}
+        if fits and alone and self._give_lane(task_id, runtime):
             return
         if not fits or not may_share(backend) or alone:
-            crowd[task_id] = now
-        for lent in self._at(backend.name):
-            if not lent.seats:
-                self._clear(lent)
+            recent[task_id] = now
+        for lent in self._lent_at(backend.name):
+            if not lent.members:
+                self._close_lanes(lent)
 
     def status(self) -> Iterator[LaneStatus]:
         """Every task that shares a runtime now, those of the longest lease first."""
-        for lent in sorted((one for one in self._lent.values() if one.seats), key=lambda one: one.since):
+        for lent in sorted((one for one in self._lent.values() if one.members), key=lambda one: one.since):
             idle_s, until = lent.runtime.lanes.logbook.idle_s(), self._until(lent)
-            for task in lent.seats:
+            for task in lent.members:
                 yield LaneStatus(task, lent.since, idle_s, until)
 
     def in_use(self, backend: str) -> bool:
         """Whether a backend executes something by lane."""
-        return any(lent.seats and lent.runtime.lanes.in_use for lent in self._at(backend))
+        return any(lent.members and lent.runtime.lanes.in_use for lent in self._lent_at(backend))
 
     def _until(self, lent: LentRuntime) -> float | None:
         """When a lease ends at the latest, if nothing changes; None while nobody else waits."""
         if lent.stop_asked is not None:
             return lent.stop_asked
         backend = self._tasks.backends[lent.runtime.backend]
-        if not self._tasks.others_wait(backend.name):
+        if not self._tasks.has_waiting(backend.name):
             return None
         return lent.since + (backend.session_max_s if backend.session_idle_s > 0 else SLICE_S)
 
-    def _drop(self, task: int) -> None:
+    def _close_lane_of(self, task: int) -> None:
         """Take a task's lane away, if it has one; no runtime serves it."""
         for lent in self._lent.values():
             lane = lent.lanes.pop(task, None)
             if lane is not None:
-                _end(lane)
+                _close_lane(lane)
 
     # --- leases --------------------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ class Leases:
         runtime.lanes.logbook.renew()
         backend = self._tasks.backends[runtime.backend]
         lease = Lease(
-            seats=[self._tasks.seat(task) for task in lent.lanes],
+            members=[self._tasks.lease_member(task) for task in lent.lanes],
             backend=backend.name,
             max_shots=backend.max_shots,
             policy=backend.policy,
@@ -135,129 +137,129 @@ class Leases:
         )
         descriptors = [number for lane in lent.lanes.values() for number in lane.for_runtime]
         self._runtimes.lend(runtime.number, lease, descriptors)
-        self._tasks.note_lent(backend.name)
-        lent.seats, lent.since, lent.stop_asked = tuple(lent.lanes), now, None
+        self._tasks.count_lease(backend.name)
+        lent.members, lent.since, lent.stop_asked = tuple(lent.lanes), now, None
 
     def read(self) -> None:
         """Take over what stands in the logbooks."""
         for lent in self._lent.values():
             self._read_one(lent)
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Take back what is due, and end what takes too long or works for a task that is over."""
         for lent in self._lent.values():
-            if lent.seats:
-                self._withdraw(lent)
-                self._kill_if_wrong(lent, now)
+            if lent.members:
+                self._withdraw_ended(lent)
+                self._kill_overdue(lent, now)
                 due = is_due(
                     now - lent.since,
                     lent.runtime.lanes.logbook.idle_s(),
                     backend=self._tasks.backends[lent.runtime.backend],
-                    others_wait=self._tasks.others_wait(lent.runtime.backend),
+                    others_wait=self._tasks.has_waiting(lent.runtime.backend),
                 )
                 if due:
                     self._stop(lent)
             elif lent.lanes:
-                self._tidy(lent)
+                self._close_ended_lanes(lent)
 
     def stop(self, task: int) -> None:
-        """Ask for the lease back in which a task has a seat; `over` or `lost` follows."""
+        """Ask for the lease back in which a task has a seat; `lease_over` or `runtime_ended` follows."""
         for lent in self._lent.values():
-            if task in lent.seats:
+            if task in lent.members:
                 self._stop(lent)
 
-    def over(self, message: LeaseOver) -> tuple[int, ...]:
+    def lease_over(self, message: LeaseOver) -> tuple[int, ...]:
         """A runtime has given its lease back: the tasks that had it."""
         lent = self._lent.get(message.runtime)
         if lent is None:
             return ()
         busy = lent.runtime.lanes.logbook.busy()
-        seats = self._finish(lent)
+        members = self._finish(lent)
         if busy is not None:  # given back when it had begun
-            self._tasks.note_lost(busy.task, busy.seq)
+            self._tasks.record_lost(busy.task, busy.seq)
         if message.kept:
-            self._tidy(lent)
+            self._close_ended_lanes(lent)
         else:
-            self._clear(lent)
-        return seats
+            self._close_lanes(lent)
+        return members
 
-    def lost(self, runtime: LaneRuntime, why: str, *, fail: bool) -> tuple[int, ...]:
+    def runtime_ended(self, runtime: LaneRuntime, why: str, *, fail: bool) -> tuple[int, ...]:
         """A runtime has died; with `fail` what it was executing has failed. The tasks that had it on lease."""
         lent = self._lent.pop(runtime.number, None)
         if lent is None:
             return ()
-        busy = runtime.lanes.logbook.busy() if lent.seats else None
-        seats = self._finish(lent)
-        self._clear(lent)
-        if busy is None or busy.task not in seats:
-            return seats
-        names, again = self._tasks.names(busy.task), not fail
+        busy = runtime.lanes.logbook.busy() if lent.members else None
+        members = self._finish(lent)
+        self._close_lanes(lent)
+        if busy is None or busy.task not in members:
+            return members
+        names, again = self._tasks.log_fields(busy.task), not fail
         if not names:  # it is over
-            return seats
+            return members
         log.warning("execution lost", **names, seq=busy.seq, runtime=runtime.number, again=again, why=why)
         if fail:
             self._tasks.record_failure(busy.task, busy, why)
         else:
-            self._tasks.note_lost(busy.task, busy.seq)
-        return seats
+            self._tasks.record_lost(busy.task, busy.seq)
+        return members
 
     def next_event(self, now: float) -> float:
-        """When `read` or `look` has something to do next."""
-        lent = [lent.runtime.backend for lent in self._lent.values() if lent.seats]
+        """When `read` or `check` has something to do next."""
+        lent = [lent.runtime.backend for lent in self._lent.values() if lent.members]
         if not lent:
             return float("inf")
-        waited_for = any(self._tasks.others_wait(backend) for backend in lent)
+        waited_for = any(self._tasks.has_waiting(backend) for backend in lent)
         return now + (_WATCH_S if waited_for else _READ_S)
 
     def close(self) -> None:
         """The runtimes have ended."""
         for lent in self._lent.values():
             self._finish(lent)
-            self._clear(lent)
+            self._close_lanes(lent)
 
     # --- who may have one ----------------------------------------------------------------------------
 
-    def _fits(self, task: int, runtime: LaneRuntime) -> bool:
+    def _may_get_lane(self, task: int, runtime: LaneRuntime) -> bool:
         """Whether a task can have a lane to a runtime, as far as it and those who have lanes are concerned."""
-        if not self._tasks.couples_now(task):
+        if not self._tasks.may_use_lane(task):
             return False
         if not self._possible or not self._tasks.can_store or not runtime.lanes.may_be_lent:
             return False
         backend = self._tasks.backends[runtime.backend]
-        neighbours = sum(len(lent.lanes) for lent in self._at(backend.name))
-        return neighbours < (SEATS if may_share(backend) else 1) and self._may_go_on(task)
+        neighbours = sum(len(lent.lanes) for lent in self._lent_at(backend.name))
+        return neighbours < (MAX_MEMBERS if may_share(backend) else 1) and self._may_continue(task)
 
-    def _may_go_on(self, task: int) -> bool:
+    def _may_continue(self, task: int) -> bool:
         """Whether the task may, and its client is there."""
-        client = self._wanting.get(task)
-        return client is not None and not client.is_closed and self._tasks.may_go_on(task)
+        client = self._lane_candidates.get(task)
+        return client is not None and not client.is_closed and self._tasks.may_continue(task)
 
-    def _hand_out(self, task_id: int, runtime: LaneRuntime) -> bool:
+    def _give_lane(self, task_id: int, runtime: LaneRuntime) -> bool:
         try:
             lane = OwnedLane()
         except OSError as error:
-            log.warning("cannot create a lane", **self._tasks.names(task_id), why=error.strerror)
+            log.warning("cannot create a lane", **self._tasks.log_fields(task_id), why=error.strerror)
             return False
-        if not self._send_lane(self._wanting[task_id], lane.for_client):
+        if not self._send_lane(self._lane_candidates[task_id], lane.for_client):
             lane.close()
             return False
         self._lent.setdefault(runtime.number, LentRuntime(runtime)).lanes[task_id] = lane
-        log.debug("lane assigned", **self._tasks.names(task_id), runtime=runtime.number)
+        log.debug("lane assigned", **self._tasks.log_fields(task_id), runtime=runtime.number)
         return True
 
     # --- how one ends --------------------------------------------------------------------------------
 
-    def _at(self, backend: str) -> list[LentRuntime]:
+    def _lent_at(self, backend: str) -> list[LentRuntime]:
         return [lent for lent in self._lent.values() if lent.runtime.backend == backend]
 
-    def _withdraw(self, lent: LentRuntime) -> None:
+    def _withdraw_ended(self, lent: LentRuntime) -> None:
         """Let those execute nothing more who may not go on."""
-        for number, task in enumerate(lent.seats):
-            if not lent.runtime.lanes.logbook.withdrawn(number) and not self._may_go_on(task):
+        for number, task in enumerate(lent.members):
+            if not lent.runtime.lanes.logbook.withdrawn(number) and not self._may_continue(task):
                 lent.runtime.lanes.logbook.withdraw(number)
-                lent.lanes[task].nudge()
+                lent.lanes[task].wake_runtime()
 
-    def _kill_if_wrong(self, lent: LentRuntime, now: float) -> None:
+    def _kill_overdue(self, lent: LentRuntime, now: float) -> None:
         runtime = lent.runtime
         busy = runtime.lanes.logbook.busy()
         if busy is None:
@@ -275,32 +277,32 @@ class Leases:
         if lent.stop_asked is None:
             lent.stop_asked = time.monotonic()
             lent.runtime.lanes.logbook.stop()
-            next(iter(lent.lanes.values())).nudge()
+            next(iter(lent.lanes.values())).wake_runtime()
 
     def _finish(self, lent: LentRuntime) -> tuple[int, ...]:
         """The runtime serves the lease no more."""
         self._read_one(lent)
-        seats, lent.seats = lent.seats, ()
-        return seats
+        members, lent.members = lent.members, ()
+        return members
 
-    def _tidy(self, lent: LentRuntime) -> None:
+    def _close_ended_lanes(self, lent: LentRuntime) -> None:
         """Take the lanes of those who may not go on; nobody keeps one whose runtime can't serve it."""
         for task in list(lent.lanes):
-            if not lent.runtime.health.ready or not self._may_go_on(task):
-                _end(lent.lanes.pop(task))
+            if not lent.runtime.health.ready or not self._may_continue(task):
+                _close_lane(lent.lanes.pop(task))
 
-    def _clear(self, lent: LentRuntime) -> None:
+    def _close_lanes(self, lent: LentRuntime) -> None:
         for lane in lent.lanes.values():
-            _end(lane)
+            _close_lane(lane)
         lent.lanes.clear()
 
     def _read_one(self, lent: LentRuntime) -> None:
-        if lent.seats:
+        if lent.members:
             for record in lent.runtime.lanes.logbook.read():
-                if record.task in lent.seats:
+                if record.task in lent.members:
                     self._tasks.record(record.task, record.circuit_sha256, record.executed)
 
 
-def _end(lane: OwnedLane) -> None:
-    lane.shut()
+def _close_lane(lane: OwnedLane) -> None:
+    lane.mark_closed()
     lane.close()

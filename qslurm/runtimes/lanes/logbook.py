@@ -21,7 +21,7 @@ from qslurm.protocol.messages import Executed
 SIZE = 8 * 1024 * 1024
 """Bytes. A lease ends when its logbook has no room for another record."""
 
-SEATS = 16
+MAX_MEMBERS = 16
 """Jobs that may share a lease."""
 
 RECORD_LIMIT = 2 * 1024 * 1024
@@ -34,7 +34,7 @@ _ALL = 1 << 63  # in the word _STOP, beside a bit for each seat
 _DIGEST = slice(64, 128)  # bytes of the first page: what the execution under way was asked for
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class LogbookRecord(msgspec.Struct, frozen=True, array_like=True):
     """One execution: whose it was, what was asked for (as a digest), and what came out."""
 
     task: int
@@ -52,7 +52,7 @@ class Busy(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+_decoder: msgspec.msgpack.Decoder[LogbookRecord] = msgspec.msgpack.Decoder(LogbookRecord)
 
 
 class Logbook:
@@ -79,7 +79,7 @@ class Logbook:
         self._words[_BUSY_SEQ] = seq
         self._words[_BUSY_SINCE] = time.monotonic_ns()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: LogbookRecord) -> None:
         """An execution is over. ValueError if there is no room to say so: ask `has_room` first."""
         data = _encoder.encode(record)
         end = self._words[_END]
@@ -104,7 +104,7 @@ class Logbook:
         return bool(_PAGE + self._words[_END] + _HEAD + RECORD_LIMIT <= SIZE)
 
     @property
-    def wishes(self) -> int:
+    def stop_word(self) -> int:
         """What the dispatcher wants back: 0 for nothing. See `stopped` and `withdrawn`."""
         return self._words[_STOP]
 
@@ -113,9 +113,9 @@ class Logbook:
         """Whether the dispatcher wants the lease back."""
         return self._words[_STOP] & _ALL != 0
 
-    def withdrawn(self, seat: int) -> bool:
+    def withdrawn(self, member: int) -> bool:
         """Whether the job in this seat may not go on."""
-        return self._words[_STOP] & (1 << seat) != 0
+        return self._words[_STOP] & (1 << member) != 0
 
     # --- the dispatcher's --------------------------------------------------------------------------
 
@@ -129,9 +129,9 @@ class Logbook:
         """Ask for the lease back; the runtime gives it between two circuits."""
         self._words[_STOP] |= _ALL
 
-    def withdraw(self, seat: int) -> None:
+    def withdraw(self, member: int) -> None:
         """Let the job in this seat execute nothing more; what it is executing goes on."""
-        self._words[_STOP] |= 1 << seat
+        self._words[_STOP] |= 1 << member
 
     def busy(self) -> Busy | None:
         """The execution under way; None between two."""
@@ -145,7 +145,7 @@ class Logbook:
         """Seconds since the last execution was over, 0 while one is under way."""
         return 0.0 if self._words[_BUSY_SINCE] else (time.monotonic_ns() - self._words[_LAST]) / 1e9
 
-    def read(self) -> Iterator[Record]:
+    def read(self) -> Iterator[LogbookRecord]:
         """The records that have been written since the last time."""
         end = min(self._words[_END], SIZE - _PAGE)
         while self._read + _HEAD <= end:

@@ -28,7 +28,7 @@ SIZE = _PAGE + 2 * AREA
 
 # Places in the header, in words of 8 bytes. What one side writes never shares a cache line with what the other does.
 _REQUEST, _REQUEST_LENGTH, _CLIENT_SLEEPS = 0, 1, 2
-_ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED, _CROWD = 16, 17, 18, 19, 20
+_ANSWER, _ANSWER_LENGTH, _RUNTIME_SLEEPS, _CLOSED, _LANES = 16, 17, 18, 19, 20
 
 SPIN_S = 0.0002
 """How long a side spins before it sleeps: a few times what waking up costs (50 to 100 µs, measured)."""
@@ -44,10 +44,10 @@ Ready = Callable[[], bool]
 
 
 class Lane:
-    """One side's view of a lane, made from its memory and its own socket, which are closed when it is closed.
+    """One side's view of a lane, made from its memory and its own socket; `close` closes both.
 
-    The client asks with `request`, then waits with `wait_answer`. The runtime looks whether it is `asked`, takes the
-    request with `take` and answers with `answer`. Thread-confined.
+    The client calls `request`, then `wait_answer`. The runtime checks `has_request`, calls `take`, and replies
+    with `answer`. Not thread-safe.
     """
 
     def __init__(self, side: Side, memory: int, wire: int) -> None:
@@ -62,7 +62,7 @@ class Lane:
         self._sleep_flag, self._their_flag = flags if side == "client" else (flags[1], flags[0])
         self._poll = poll_of([self])
         self._spinner = Spinner()
-        self.hung_up = False
+        self.is_closed_by_peer = False
         """Whether nobody holds the other side any more, or who does has shut it down."""
         self._number = self.words[_REQUEST if side == "client" else _ANSWER]
 
@@ -84,7 +84,7 @@ class Lane:
         self.words[_REQUEST_LENGTH] = len(data)
         self._number += 1
         self.words[_REQUEST] = self._number
-        self._wake()
+        self._wake_peer()
         return True
 
     def wait_answer(self, timeout_s: float) -> bytes | None:
@@ -95,7 +95,7 @@ class Lane:
             return words[_ANSWER] == number or words[_CLOSED] != 0
 
         until = time.perf_counter() + timeout_s
-        if not self._spinner.spin(ready, words[_CROWD], timeout_s) and not sleep(
+        if not self._spinner.spin(ready, words[_LANES], timeout_s) and not sleep(
             ready, until, [self], self._poll
         ):
             return None
@@ -108,16 +108,16 @@ class Lane:
     @property
     def closed(self) -> bool:
         """Whether the runtime takes no more requests."""
-        return self.words[_CLOSED] != 0 or self.hung_up
+        return self.words[_CLOSED] != 0 or self.is_closed_by_peer
 
     # --- the runtime's -----------------------------------------------------------------------------
 
-    def say_crowd(self, lanes: int) -> None:
+    def set_lane_count(self, lanes: int) -> None:
         """Tell the client how many lanes the runtime serves: if they are many, spinning takes others' cores."""
-        self.words[_CROWD] = lanes
+        self.words[_LANES] = lanes
 
     @property
-    def asked(self) -> bool:
+    def has_request(self) -> bool:
         """Whether there is a request that has not been taken."""
         return self.words[_REQUEST] == self._number + 1
 
@@ -133,34 +133,34 @@ class Lane:
         self._bytes[start : start + len(data)] = data
         self.words[_ANSWER_LENGTH] = len(data)
         self.words[_ANSWER] = self._number
-        self._wake()
+        self._wake_peer()
 
-    def shut(self) -> None:
+    def mark_closed(self) -> None:
         """Take no more requests; one that was put and not taken is not executed, and its client told so."""
         self.words[_CLOSED] = 1
-        self._wake()
+        self._wake_peer()
 
     # --- waiting -----------------------------------------------------------------------------------
 
-    def say_asleep(self, asleep: bool) -> None:
+    def set_asleep(self, asleep: bool) -> None:
         """Whether this side has to be woken."""
         self.words[self._sleep_flag] = asleep
 
     def drain(self) -> None:
         """Forget what this side was woken with."""
         try:
-            self.hung_up = not self._socket.recv(1, socket.MSG_DONTWAIT)
+            self.is_closed_by_peer = not self._socket.recv(1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
-            self.hung_up = True
+            self.is_closed_by_peer = True
 
-    def _wake(self) -> None:
+    def _wake_peer(self) -> None:
         if self.words[self._their_flag]:
-            poke(self._socket)
+            wake(self._socket)
 
 
-def poke(wire: socket.socket) -> None:
+def wake(wire: socket.socket) -> None:
     """Wake the other side of a lane."""
     try:
         wire.send(b"w", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -219,7 +219,7 @@ def sleep(ready: Ready, until: float, lanes: Sequence[Lane], poll: select.poll) 
     again is a race that a processor may let both sides lose, so a sleeper also looks by itself.
     """
     for lane in lanes:
-        lane.say_asleep(True)
+        lane.set_asleep(True)
     try:
         while not ready():
             left = until - time.perf_counter()
@@ -229,12 +229,12 @@ def sleep(ready: Ready, until: float, lanes: Sequence[Lane], poll: select.poll) 
             for lane in lanes:
                 if lane.wire in woken:
                     lane.drain()
-            if woken and any(lane.hung_up for lane in lanes):
+            if woken and any(lane.is_closed_by_peer for lane in lanes):
                 return ready()
         return True
     finally:
         for lane in lanes:
-            lane.say_asleep(False)
+            lane.set_asleep(False)
 
 
 class OwnedLane:
@@ -257,13 +257,13 @@ class OwnedLane:
         self.for_runtime = (memory, ours.fileno())
         self._view = Lane("runtime", memory, ours.detach())
 
-    def shut(self) -> None:
+    def mark_closed(self) -> None:
         """Let the client put no more requests, and wait for nothing; only while no runtime serves it."""
-        self._view.shut()
+        self._view.mark_closed()
 
-    def nudge(self) -> None:
+    def wake_runtime(self) -> None:
         """Wake the runtime, so that it looks whether it is still wanted."""
-        poke(self._clients_end)
+        wake(self._clients_end)
 
     def close(self) -> None:
         """Let go of it."""

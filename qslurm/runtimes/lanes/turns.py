@@ -13,23 +13,30 @@ class Turns:
     def __init__(self, lease: Lease) -> None:
         self._policy = POLICIES[lease.policy]
         self._ageing_s = lease.ageing_s
-        self._seats = lease.seats
-        self._used = {seat.center: seat.used for seat in lease.seats}
-        self._weights = {seat.center: seat.weight for seat in lease.seats}
+        self._seats = lease.members
+        self._used = {member.center: member.used for member in lease.members}
+        self._weights = {member.center: member.weight for member in lease.members}
         self._ranks: dict[int, Rank] = {}
-        self._asked = 0
+        self._requests = 0
 
-    def ask(self, seat: int, now: float) -> None:
+    def ask(self, member: int, now: float) -> None:
         """A seat that waits for nothing yet asks for an execution."""
-        of, self._asked = self._seats[seat], self._asked + 1
+        requester, self._requests = self._seats[member], self._requests + 1
         waiting = Waiting(
-            of.task, 0, self._asked, of.center, of.task, hybrid=True, arrived=now, coupling=of.coupling
+            requester.task,
+            0,
+            self._requests,
+            requester.center,
+            requester.task,
+            hybrid=True,
+            arrived=now,
+            coupling=requester.coupling,
         )
-        self._ranks[seat] = self._policy.rank(waiting, self._ageing_s)
+        self._ranks[member] = self._policy.rank(waiting, self._ageing_s)
 
-    def waits(self, seat: int) -> bool:
+    def waits(self, member: int) -> bool:
         """Whether a seat has asked, and has not had its turn."""
-        return seat in self._ranks
+        return member in self._ranks
 
     def take(self) -> int | None:
         """The seat whose turn it is; it does not wait any more. None if nobody has asked."""
@@ -37,18 +44,18 @@ class Turns:
         if not ranks:
             return None
         if self._policy.by_center and len(ranks) > 1:
-            used, seats = self._used, self._seats
-            seat = min(ranks, key=lambda seat: (used[seats[seat].center], ranks[seat]))
+            used, members = self._used, self._seats
+            member = min(ranks, key=lambda member: (used[members[member].center], ranks[member]))
         else:
-            seat = min(ranks, key=ranks.__getitem__)
-        del ranks[seat]
-        return seat
+            member = min(ranks, key=ranks.__getitem__)
+        del ranks[member]
+        return member
 
-    def charge(self, seat: int, seconds: float) -> None:
+    def charge(self, member: int, seconds: float) -> None:
         """A seat's execution has taken so long."""
-        center = self._seats[seat].center
+        center = self._seats[member].center
         self._used[center] += max(seconds, MINIMUM_S) / self._weights[center]
 
-    def leave(self, seat: int) -> None:
+    def remove(self, member: int) -> None:
         """A seat gets no turn any more."""
-        self._ranks.pop(seat, None)
+        self._ranks.pop(member, None)

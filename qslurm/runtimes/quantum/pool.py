@@ -18,7 +18,7 @@ from qslurm.protocol.dispatcher_frames import RUNTIME_LIMIT, decode_request, enc
 from qslurm.protocol.messages import Join, Lease, LeaseOver, Message, Report, Result
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType
-from qslurm.runtimes.lanes.runtime_side import RuntimeSide
+from qslurm.runtimes.lanes.lane_channel import LaneChannel
 from qslurm.runtimes.plugin import find_plugin
 from qslurm.runtimes.quantum.pool_process import Place, Runtime, clear_away, start
 from qslurm.runtimes.quantum.process_starter import UNLISTED, Starter
@@ -76,7 +76,7 @@ class RuntimePool:
         self._starts = {name: Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S) for name in self._backends}
         self._not_before = dict.fromkeys(self._backends, 0.0)
         self._numbers = numbers or itertools.count(1)
-        self._not_stored: list[RuntimeSide] = []  # of those that have ended
+        self._not_stored: list[LaneChannel] = []  # of those that have ended
         # An epoll forgets a descriptor that is closed. One that a poller still knows by its number would stand for
         # whatever gets that number next.
         self._ends = select.epoll()

@@ -1,4 +1,4 @@
-"""One quantum runtime of this host, as a process: how it is started, told what to do, and cleared away.
+"""One quantum runtime of this host, as a process: how it is started, setup_in what to do, and cleared away.
 
 It has a ZeroMQ endpoint of its own, in a folder that only this user can enter, and a secret. Once it has
 joined, the endpoint's file is removed: nobody can come after it, and nothing is left behind whatever happens.
@@ -20,8 +20,8 @@ import msgspec
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.runtimes.health import Health
-from qslurm.runtimes.lanes.runtime_side import RuntimeSide
-from qslurm.runtimes.quantum.process import Setup
+from qslurm.runtimes.lanes.lane_channel import LaneChannel
+from qslurm.runtimes.quantum.process import RuntimeSetup
 from qslurm.runtimes.quantum.process_starter import LOGBOOK, WIRE, Started, Starter
 from qslurm.system.child_process import command
 from qslurm.system.event_log import EventLog
@@ -54,7 +54,7 @@ class Runtime:
     endpoint: str
     folder: Path
     deadline: float
-    lanes: RuntimeSide
+    lanes: LaneChannel
     joined_at: float = 0.0  # 0: it has not joined
     address: bytes | None = None
     late: str = ""
@@ -91,39 +91,39 @@ class Place:
 
 def start(number: int, backend: BackendConfig, place: Place, deadline: float) -> Runtime:
     """Start a process that has to join by then (monotonic seconds). OSError, and nothing is left, if that can't be."""
-    with ExitStack() as made, ExitStack() as theirs:  # what is kept, and what the process has for itself
+    with ExitStack() as undo, ExitStack() as to_close:  # undone on an error; closed here in any case
         prefix = "" if place.starter else "qslurm-runtime-"
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place.folder))
-        made.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
         endpoint = f"ipc://{folder}/s"
         place.router.bind(endpoint)
         if place.starter:  # another user has to come in, who knows the name
             folder.chmod(0o711)
             (folder / "s").chmod(0o666)
-        made.callback(_unbind, place.router, endpoint)
+        undo.callback(_unbind, place.router, endpoint)
         secret = secrets.token_bytes(32)
         stderr = os.memfd_create(f"qslurm-runtime-{number}")
-        made.callback(os.close, stderr)
-        lanes = RuntimeSide(number, place.logbooks)
-        made.callback(lanes.close)
-        theirs.callback(lanes.started)
+        undo.callback(os.close, stderr)
+        lanes = LaneChannel(number, place.logbooks)
+        undo.callback(lanes.close)
+        to_close.callback(lanes.started)
         limit_s = None if place.limit_s == float("inf") else place.limit_s
-        told, telling = os.pipe2(os.O_CLOEXEC)
-        theirs.callback(os.close, told)
-        theirs.callback(os.close, telling)
+        setup_in, setup_out = os.pipe2(os.O_CLOEXEC)
+        to_close.callback(os.close, setup_in)
+        to_close.callback(os.close, setup_out)
         process: Started
         if place.starter is None:
-            own = (os.getpid(), backend, limit_s, *lanes.theirs)
-            os.write(telling, _line(Setup(endpoint, number, secret, *own)))
-            process, pidfd = _start_as_ourselves(told, stderr, *lanes.theirs)
+            own = (os.getpid(), backend, limit_s, *lanes.process_fds)
+            os.write(setup_out, _line(RuntimeSetup(endpoint, number, secret, *own)))
+            process, pidfd = _start_as_ourselves(setup_in, stderr, *lanes.process_fds)
         else:
             own = (place.starter.pid, backend, limit_s, WIRE, LOGBOOK)
-            os.write(telling, _line(Setup(endpoint, number, secret, *own)))
-            process, pidfd = place.starter.start(told, stderr, *lanes.theirs)
-        made.callback(process.wait)
-        made.callback(process.kill)
-        made.callback(os.close, pidfd)
-        made.pop_all()
+            os.write(setup_out, _line(RuntimeSetup(endpoint, number, secret, *own)))
+            process, pidfd = place.starter.start(setup_in, stderr, *lanes.process_fds)
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        undo.callback(os.close, pidfd)
+        undo.pop_all()
         return Runtime(
             number=number,
             backend=backend.name,
@@ -162,8 +162,8 @@ def temporary_folder() -> Path:
     return Path(folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108 - mkdtemp within
 
 
-def _line(setup: Setup) -> bytes:
-    """What a process is told on its standard input, a pipe that this has room in."""
+def _line(setup: RuntimeSetup) -> bytes:
+    """What a process is setup_in on its standard input, a pipe that this has room in."""
     return msgspec.json.encode(setup) + b"\n"
 
 

@@ -22,8 +22,8 @@ from qslurm.protocol.dispatcher_frames import decode_reply, encode
 from qslurm.protocol.messages import Execute, Join, Lease, LeaseOver, Message, Report, Result, Run
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.lanes.lane_service import serve_lease
 from qslurm.runtimes.lanes.logbook import Logbook
-from qslurm.runtimes.lanes.service import serve_lease
 from qslurm.runtimes.plugin import Attended, BackendFacts, QuantumRuntime, find_plugin, read_options
 from qslurm.runtimes.quantum.seccomp import shut_in
 from qslurm.system.child_process import end_with, restrain
@@ -37,7 +37,7 @@ _CONNECT_MS = 30_000
 _ATTEND_MS = 100
 
 
-class Setup(msgspec.Struct, frozen=True):
+class RuntimeSetup(msgspec.Struct, frozen=True):
     """What the dispatcher tells the process on its standard input, as one line of JSON."""
 
     endpoint: str
@@ -53,7 +53,7 @@ class Setup(msgspec.Struct, frozen=True):
 def main() -> None:
     """What the process does until it is killed."""
     try:
-        setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
+        setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=RuntimeSetup)
     except msgspec.DecodeError:
         raise SystemExit(1) from None  # whoever started it has ended before it had said everything
     end_with(setup.parent)
@@ -73,7 +73,7 @@ def main() -> None:
             _connect(link, setup.endpoint)
             if getattr(runtime, "confined", False):
                 shut_in()  # from here on it reads what users wrote
-            _serve(_Link(link, setup, logbook), runtime, setup)
+            _serve(_DispatcherLink(link, setup, logbook), runtime, setup)
     finally:
         runtime.close()
 
@@ -105,10 +105,10 @@ def make_runtime(backend: BackendConfig, execution_limit_s: float | None = None)
     return plugin(facts, options)
 
 
-class _Link:
+class _DispatcherLink:
     """What is said to the dispatcher, and comes from it."""
 
-    def __init__(self, link: zmq.Socket[bytes], setup: Setup, logbook: Logbook) -> None:
+    def __init__(self, link: zmq.Socket[bytes], setup: RuntimeSetup, logbook: Logbook) -> None:
         self._socket = link
         self._setup = setup
         self._reported: Report | None = None
@@ -135,7 +135,7 @@ class _Link:
         return order
 
 
-def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
+def _serve(link: _DispatcherLink, runtime: QuantumRuntime, setup: RuntimeSetup) -> None:
     attended = runtime if isinstance(runtime, Attended) else None
     link.report(attended.attend() if attended else Health(), runtime)
     link.say(Join(runtime=setup.runtime))
@@ -151,7 +151,7 @@ def _serve(link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
             link.say(result)
 
 
-def _serve_lease(lease: Lease, link: _Link, runtime: QuantumRuntime, setup: Setup) -> None:
+def _serve_lease(lease: Lease, link: _DispatcherLink, runtime: QuantumRuntime, setup: RuntimeSetup) -> None:
     """Serve the lanes of a lease until it is over; a target that is not ready any more ends it, too."""
     from qslurm.circuits.check import check_circuit
 
@@ -186,7 +186,7 @@ def _health_after(result: Result | None, health: Health) -> Health:
     return health
 
 
-def perform(run: Run, runtime: QuantumRuntime, setup: Setup) -> Result:
+def perform(run: Run, runtime: QuantumRuntime, setup: RuntimeSetup) -> Result:
     """Execute one circuit; a circuit that can't be executed is a Result with an error."""
     from qslurm.circuits.check import check_circuit
 

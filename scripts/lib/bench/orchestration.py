@@ -28,7 +28,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig, DispatcherConfig
 from qslurm.c2.dispatcher.service import serve
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.wire.credentials import SameUser
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
@@ -159,7 +159,7 @@ class Job:
     """A hybrid job's step."""
 
     client: DispatcherClient
-    session: Session
+    session: DispatcherSession
 
     def step(self) -> object:
         """A circuit out, its counts back."""
@@ -187,7 +187,7 @@ def _dispatcher() -> Iterator[Callable[..., Job]]:
                 client = DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S)
                 number = next(numbers)
                 assert isinstance(client.ask(hybrid_job(number, "null")), Admitted)
-                jobs.append(Job(client, Session(client, number, 0, say=_nobody, lanes=lanes)))
+                jobs.append(Job(client, DispatcherSession(client, number, 0, say=_nobody, lanes=lanes)))
                 return jobs[-1]
 
             with DispatcherClient(config.socket, identity=identity, timeout_s=1.0) as client:

@@ -18,8 +18,8 @@ from bench.report import Report
 from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, SlurmConfig
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.runtimes.classical.warm.start import client_command
-from qslurm.runtimes.classical.warm.status import ask_service
+from qslurm.runtimes.classical.warm.client_files import client_command
+from qslurm.runtimes.classical.warm.warm_status import ask_service
 
 NOBODY = 65534
 PAPER_S = 3.0
@@ -65,7 +65,7 @@ def _cold() -> float:
 
 
 def _serve(folder: Path, confine: str) -> NoReturn:
-    from qslurm.runtimes.classical.warm import service as warm
+    from qslurm.runtimes.classical.warm import warm_service as warm
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     config = C2Config(

@@ -28,7 +28,7 @@ from qslurm.c2.scheduling.policy import POLICIES, Waiting
 from qslurm.c2.scheduling.queue_positions import reason
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.wire.credentials import SameUser
 
 FEW, MANY = 100, 100_000
@@ -169,7 +169,7 @@ def _heard(link: Connection) -> list[float]:
 
 def _job(config: DispatcherConfig, number: int, lanes: bool, link: Connection) -> None:
     with _client(config) as client:
-        session = Session(client, number, 0, say=_nobody, lanes=lanes)
+        session = DispatcherSession(client, number, 0, say=_nobody, lanes=lanes)
         session.execute(CIRCUIT, SHOTS, False)
         link.send([])
         link.recv()

@@ -31,7 +31,7 @@ from qslurm.payload.envelope import Envelope
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Admitted
 from qslurm.protocol.tls_certificate import ensure_certificate, read_certificate
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.wire.credentials import SameUser
 
 BELL = "version 3.0\nqubit[2] q\nbit[2] b\nH q[0]\nCNOT q[0], q[1]\nb = measure q\n"
@@ -126,12 +126,12 @@ def _door() -> Iterator[tuple[SessionServerAddress, bytes, Callable[[], object]]
                 job = msgspec.structs.replace(hybrid_job(1, "null"), kind="session", envelope=held)
                 assert isinstance(client.ask(job), Admitted)
                 assert isinstance(client.ask(hybrid_job(2, "null")), Admitted)
-            step = Session(
+            step = DispatcherSession(
                 DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S), 1, 0, say=_nobody
             )
-            threading.Thread(target=step.hold, daemon=True).start()
+            threading.Thread(target=step.wait_for_end, daemon=True).start()
             with DispatcherClient(config.socket, identity=identity, timeout_s=TIMEOUT_S) as client:
-                beside = Session(client, 2, 0, say=_nobody)
+                beside = DispatcherSession(client, 2, 0, say=_nobody)
                 door = SessionServerAddress(address, read_certificate(Path(callers.key)))
                 yield door, secret, lambda: beside.execute(BELL, SHOTS, False)
         finally:

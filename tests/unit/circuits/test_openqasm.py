@@ -104,7 +104,7 @@ def test_what_can_not_be_translated_is_refused(text: str, message: str) -> None:
 
 @needs_qiskit
 def test_openqasm_runs_wherever_a_circuit_is_handed_over(tmp_path: Path) -> None:
-    from qslurm.local.run import run_file
+    from qslurm.local.run_file import run_file
 
     text = HEAD_2 + "x q[0]; measure q -> c;"
     file = tmp_path / "x.qasm"

@@ -9,7 +9,7 @@ import pytest
 
 from qslurm.cli.dispatcher_status import print_status
 from qslurm.protocol.messages import BackendStatus, HoldStatus, Status, TaskStatus, WaitingStatus
-from qslurm.runtimes.classical.warm.status import WarmStatus
+from qslurm.runtimes.classical.warm.warm_status import WarmStatus
 
 
 def status(**more: Any) -> Status:

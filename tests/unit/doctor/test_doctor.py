@@ -28,7 +28,7 @@ from qslurm.doctor.c2 import NEEDS, c2_checks
 from qslurm.doctor.findings import Finding, fail, ok, patience, run
 from qslurm.doctor.node import node_checks
 from qslurm.errors import UnreachableError
-from qslurm.runtimes.classical.warm.status import ask_service
+from qslurm.runtimes.classical.warm.warm_status import ask_service
 from qslurm.tokens.secret import Secret
 
 ROOT = CHECKOUT

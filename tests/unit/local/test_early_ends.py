@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from qslurm.runtimes.classical.warm.client import DONE, FAILED, outcome
+from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, outcome
 from tests.unit.c2.dispatcher.running import BELL, ROOT, Running, hybrid_job
 from tests.unit.waiting import until
 
@@ -32,7 +32,7 @@ from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.wire.credentials import SameUser
 from qslurm.runtimes.classical.unconfined import do
 from qslurm.runtimes.classical.step import fail_step, run_step
-from qslurm.runtimes.classical.warm.client import DONE, FAILED, TOKEN
+from qslurm.runtimes.classical.warm.warm_client import DONE, FAILED, TOKEN
 config = msgspec.json.decode(sys.argv[2], type=DispatcherConfig)
 identity = SameUser()
 os.environ[TOKEN] = "a token"

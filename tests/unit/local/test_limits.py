@@ -93,7 +93,7 @@ def test_a_foreign_json_on_the_path_is_none_of_its_business(bell: Path, tmp_path
     assert ended.code == 0, ended.stderr
 
 
-@pytest.mark.parametrize("module", ["qslurm.local.dispatcher", "qslurm.runtimes.quantum.process"])
+@pytest.mark.parametrize("module", ["qslurm.local.local_dispatcher", "qslurm.runtimes.quantum.process"])
 @pytest.mark.parametrize("said", [b"", b'{"parent": 1, "conn'])
 def test_what_it_starts_ends_quietly_if_it_ends_before_it_has_said_everything(
     module: str, said: bytes

@@ -1,4 +1,4 @@
-"""The dispatcher's tasks as lanes know them (qslurm.runtimes.lanes.interface)."""
+"""The dispatcher's tasks as lanes know them (qslurm.runtimes.lanes.lane_protocols)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class RegisteredTasks:
         """The backends, by name."""
         return self._registry.backends
 
-    def names(self, task: int) -> dict[str, str | int]:
+    def log_fields(self, task: int) -> dict[str, str | int]:
         """What a line of the log says of a task."""
         known = self._registry.tasks.get(task)
         return {} if known is None else known.names()
 
-    def couples_now(self, task: int) -> bool:
+    def may_use_lane(self, task: int) -> bool:
         """Whether it is a hybrid job's, and has nothing in the queue."""
         known = self._registry.tasks.get(task)
         return known is not None and known.job.kind == "hybrid" and not known.executions
@@ -40,7 +40,7 @@ class RegisteredTasks:
         known = self._registry.tasks.get(task)
         return known is not None and is_open(known.state)
 
-    def may_go_on(self, task: int) -> bool:
+    def may_continue(self, task: int) -> bool:
         """Whether it runs, with something left to use, and no reservation against it."""
         known = self._registry.tasks.get(task)
         if known is None or known.state is not TaskState.RUNNING:
@@ -49,11 +49,11 @@ class RegisteredTasks:
         admitted = queue.admits(known.job.job_id, known.job.center, self._registry.clock())
         return admitted and quota.left_s(self._registry, known) > 0
 
-    def others_wait(self, backend: str) -> bool:
+    def has_waiting(self, backend: str) -> bool:
         """Whether anything waits in a backend's queue."""
         return len(self._registry.queues[backend]) > 0
 
-    def seat(self, task: int) -> LeasedTask:
+    def lease_member(self, task: int) -> LeasedTask:
         """What its turns in a lease depend on."""
         job, now = self._registry.tasks[task].job, self._registry.timer()
         queue = self._registry.queues[job.backend]
@@ -79,7 +79,7 @@ class RegisteredTasks:
         """Whether it has taken all of them."""
         return not self._registry.trouble and not self._registry.changes
 
-    def note_lent(self, backend: str) -> None:
+    def count_lease(self, backend: str) -> None:
         """A runtime of a backend has been lent."""
         self._registry.counters.add("leases", backend)
 
@@ -94,7 +94,7 @@ class RegisteredTasks:
         )  # fmt: skip
         self._registry.record(task, busy.circuit_sha256, failed)
 
-    def note_lost(self, task: int, seq: int) -> None:
+    def record_lost(self, task: int, seq: int) -> None:
         """An execution that did not go through the queue has no outcome."""
         known = self._registry.tasks.get(task)
         if known is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from qslurm.runtimes.classical import limits
+from qslurm.runtimes.classical import job_limits
 from qslurm.runtimes.classical.confined_process import Assignment
 from qslurm.system.job_of_process import job_of
 from qslurm.wire.peer import Peer
@@ -43,7 +43,7 @@ def assignment(caller: StepProcess) -> Assignment:
         gid=int(facts["Gid"][0]),
         groups=[int(word) for word in facts["Groups"]],
         cpus=sorted(os.sched_getaffinity(pid)),
-        limits=limits.of_process(pid),
+        limits=job_limits.of_process(pid),
     )
 
 

@@ -27,7 +27,7 @@ from qslurm.errors import QslurmError
 from qslurm.payload.envelope import Envelope
 from qslurm.protocol.messages import Admit, Admitted, Attached, Finish
 from qslurm.protocol.tls_certificate import read_certificate
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import Running
 from tests.unit.runtimes.quantum.remote.forwarder import Forwarder
 from tests.unit.waiting import until
@@ -61,7 +61,7 @@ class Held:
 
     def _hold(self) -> None:
         with self.place.dispatcher.client() as client:
-            step = Session(client, self.job_id, self.restart, say=lambda _: None)
+            step = DispatcherSession(client, self.job_id, self.restart, say=lambda _: None)
             self._attached.set()
             self.ended = step.hold()
 

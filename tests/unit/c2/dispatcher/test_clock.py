@@ -14,7 +14,7 @@ from qslurm.c2.store import Reader
 from qslurm.c2.store.store import Store
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.protocol.messages import Release, Reserve, Reserved
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, circuit_job, hybrid_job, in_a_thread
 from tests.unit.waiting import until
 
@@ -50,7 +50,7 @@ def test_whatever_the_clock_shows_jobs_run_and_end(home: Path) -> None:
         client.ask(
             Reserve(backend="qx", begins=clock() + 100 * HOURS, ends=clock() + 101 * HOURS, center="b")
         )
-        with closing(Session(client, 1, 0, say=lambda _: None)) as step:
+        with closing(DispatcherSession(client, 1, 0, say=lambda _: None)) as step:
             for hours in (0, 9, -9, 0, -9, 9):
                 clock.ahead = hours * HOURS
                 assert step.execute(BELL, 10, False).shots_done == 10
@@ -71,12 +71,12 @@ def test_a_store_whose_times_lie_in_the_future_is_a_store_like_any_other(home: P
     with dispatcher(home, clock) as client:
         until(lambda: client.ask(circuit_job(1, uid=UID)).__class__.__name__ == "Admitted")
         client.ask(hybrid_job(2, SOURCE, uid=UID))
-        with closing(Session(client, 2, 0, say=lambda _: None, token="step")) as step:
+        with closing(DispatcherSession(client, 2, 0, say=lambda _: None, token="step")) as step:
             step.execute(BELL, 10, False)
     clock.ahead = 0.0
     with (
         dispatcher(home, clock) as client,
-        closing(Session(client, 2, 0, say=lambda _: None, token="step")) as step,
+        closing(DispatcherSession(client, 2, 0, say=lambda _: None, token="step")) as step,
     ):
         assert step.execute(BELL, 10, False).shots_done == 10
         step.conclude(final_result="{}")

@@ -12,7 +12,7 @@ import pytest
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobFailedError
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.runtimes.qx import memory_for
 from qslurm.system.child_process import ran_out_of_memory
 from tests.unit.c2.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job, slow_circuit
@@ -41,7 +41,7 @@ def test_a_circuit_by_lane_that_exhausts_its_memory_fails_and_the_job_goes_on(ho
     backend = BackendConfig(name="qx", qubits=24, options={"memory_mib": 32})
     with Running(home, backend=backend) as running, running.ready().client() as client:
         running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
-        step = Session(client, 1, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, 1, 0, say=lambda _: None, lanes=True)
         with closing(step):
             for _ in range(20):
                 step.execute(BELL, 10, raw_data=False)
@@ -53,7 +53,7 @@ def test_a_circuit_by_lane_that_exhausts_its_memory_fails_and_the_job_goes_on(ho
 def test_a_circuit_by_lane_that_hangs_fails_with_that_reason_and_the_job_goes_on(home: Path) -> None:
     with Running(home, execution_limit_s=1.0) as running, running.ready().client() as client:
         running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
-        step = Session(client, 1, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, 1, 0, say=lambda _: None, lanes=True)
 
         def executes(circuit: str, shots: int) -> bool:
             try:

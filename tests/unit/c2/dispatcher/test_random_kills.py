@@ -25,7 +25,7 @@ import pytest
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import Admit, Admitted, Finish, Message
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import Running, hybrid_job
 from tests.unit.waiting import until
 
@@ -57,7 +57,7 @@ class Client:
         until(lambda: isinstance(self.ask(job), Admitted), PATIENCE_S)
         with (
             self.running.client() as client,
-            closing(Session(client, job_id, 0, say=lambda _: None, lanes=True)) as step,
+            closing(DispatcherSession(client, job_id, 0, say=lambda _: None, lanes=True)) as step,
         ):
             for seq in range(CIRCUITS):
                 self.told[job_id, seq] = step.execute(RANDOM, 200, False).counts

@@ -43,7 +43,7 @@ from qslurm.protocol.messages import (
     SetBackend,
     Status,
 )
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.wire.credentials import SameUser
 from qslurm.wire.frames import SIGNED_SLACK, frame, signed_frame
 from qslurm.wire.unix_socket import connect_unix_socket
@@ -377,7 +377,7 @@ def test_nobody_waits_for_ever_for_a_dispatcher_that_is_away(home: Path) -> None
     assert (code, list(passed)) == (3, [])
     assert "does not answer" in said[-1]
     with DispatcherClient(nobody.socket, identity=identity) as client, pytest.raises(UnreachableError):
-        Session(client, 7, 0, say=said.append, patience_s=0.01, away_s=0.05)
+        DispatcherSession(client, 7, 0, say=said.append, patience_s=0.01, away_s=0.05)
 
 
 def test_what_is_no_job_does_not_begin(shared: Running) -> None:

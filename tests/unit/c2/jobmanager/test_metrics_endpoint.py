@@ -21,7 +21,7 @@ from qslurm.c2.jobmanager.metrics_endpoint import families
 from qslurm.errors import ConfigError, UnreachableError
 from qslurm.protocol.messages import Finish, Metrics
 from qslurm.protocol.metrics import FAMILIES, Counters, LabeledValue
-from qslurm.runtimes.classical.warm.status import WarmStatus
+from qslurm.runtimes.classical.warm.warm_status import WarmStatus
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, slow_circuit
 from tests.unit.runtimes.lanes.test_leases import couple, session
 from tests.unit.waiting import until

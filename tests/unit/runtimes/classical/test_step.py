@@ -14,7 +14,7 @@ import pytest
 
 from qslurm.c2.jobmanager.documents import result_document
 from qslurm.protocol.messages import Finish
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 from tests.unit.c2.dispatcher.running import BELL, ROOT, Running, circuit_job, hybrid_job
 from tests.unit.waiting import until
@@ -366,7 +366,10 @@ def test_each_convention_goes_by_the_dispatcher_to_its_final_result(shared: Runn
     job_id = 140 + list(CONVENTIONS).index(convention)
     source = f"BELL = {BELL!r}\n{CONVENTIONS[convention]}"
     shared.ask(hybrid_job(job_id, source, uid=UID))
-    with shared.client() as client, closing(Session(client, job_id, 0, say=lambda _: None)) as session:
+    with (
+        shared.client() as client,
+        closing(DispatcherSession(client, job_id, 0, say=lambda _: None)) as session,
+    ):
         result = run_hybrid(source, "job.py", session, shots=10)
         session.conclude(final_result=json.dumps(result))
     task = shared.reader().task("a", job_id)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from qslurm.runtimes.hardware.options import HardwareOptions
-from qslurm.runtimes.hardware.runtime import HardwareRuntime
+from qslurm.runtimes.hardware.hardware_options import HardwareOptions
+from qslurm.runtimes.hardware.hardware_runtime import HardwareRuntime
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.plugin import BackendFacts
 from tests.unit.runtimes.hardware.qpu_simulator import Qpu

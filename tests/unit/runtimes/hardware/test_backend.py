@@ -15,7 +15,7 @@ from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
 from qslurm.errors import UnreachableError
 from qslurm.protocol.messages import Admitted, Attach, Attached, BackendStatus, Finish, NotAdmitted
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, is_gone
 from tests.unit.runtimes.hardware.qpu_simulator import Qpu
 from tests.unit.waiting import until
@@ -156,7 +156,7 @@ def test_a_job_that_couples_often_waits_for_a_calibration_and_for_lost_answers(
 ) -> None:
     running.ask(hybrid_job(1, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     with running.client() as client:
-        step = Session(client, 1, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, 1, 0, say=lambda _: None, lanes=True)
         with closing(step):
             for number in range(60):
                 if number == 20:

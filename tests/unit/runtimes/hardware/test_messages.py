@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.errors import ConfigError
-from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
 from qslurm.runtimes.hardware.messages import (
-    Execute,
+    ExecutePayload,
     HardwareRefusedError,
     Request,
     decode_publication,
     decode_reply,
     encode,
 )
-from qslurm.runtimes.hardware.status import Heard
+from qslurm.runtimes.hardware.status_stream import PublishedStatus
+from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult, check_results
 from qslurm.runtimes.plugin import find_plugin, read_options
 
-ASKED = Request("s", "execute", Execute(3, "version 3.0", 10))
+ASKED = Request("s", "execute", ExecutePayload(3, "version 3.0", 10))
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -47,7 +47,7 @@ def test_requests_are_written_as_published() -> None:
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_rubbish_is_called_rubbish(text: bytes) -> None:
     with pytest.raises(InvalidReplyError):
-        decode_reply(text, ASKED, Executed)
+        decode_reply(text, ASKED, MachineResult)
     assert decode_publication(text) is None
 
 
@@ -55,21 +55,21 @@ def test_rubbish_is_called_rubbish(text: bytes) -> None:
 def test_a_payload_is_a_result_of_the_job_or_rubbish(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "success", "payload": payload}).encode()
     with pytest.raises(InvalidReplyError):
-        decode_reply(text, ASKED, Executed)
+        decode_reply(text, ASKED, MachineResult)
 
 
 @given(JSON)
 def test_a_failure_is_a_refusal_whatever_it_gives_as_reason(payload: object) -> None:
     text = json.dumps({"session_id": "s", "status": "failure", "payload": payload}).encode()
     with pytest.raises(HardwareRefusedError):
-        decode_reply(text, ASKED, Executed)
+        decode_reply(text, ASKED, MachineResult)
 
 
 def test_a_machine_s_words_reach_users_as_one_short_printable_line() -> None:
     words = "too \x1b[31mhot\n" + "x" * 1000
     text = json.dumps({"session_id": "s", "status": "failure", "payload": {"error_msg": words}}).encode()
     with pytest.raises(HardwareRefusedError) as caught:
-        decode_reply(text, ASKED, Executed)
+        decode_reply(text, ASKED, MachineResult)
     assert caught.value.message.startswith("too [31mhot x")
     assert caught.value.message.isprintable()
     assert len(caught.value.message) <= 500
@@ -81,7 +81,7 @@ def test_a_machine_s_words_reach_users_as_one_short_printable_line() -> None:
 )
 def test_results_that_pass_are_possible_ones(results: dict[str, int], raw_data: list[str] | None) -> None:
     try:
-        check_results(Executed(3, results, raw_data), 25, {2, 3})
+        check_results(MachineResult(3, results, raw_data), 25, {2, 3})
     except InvalidReplyError:
         return
     assert 1 <= sum(results.values()) <= 25
@@ -92,7 +92,7 @@ def test_results_that_pass_are_possible_ones(results: dict[str, int], raw_data: 
 def test_hardware_is_offline_exactly_when_it_says_so_or_nothing(
     steps: list[tuple[str, float]], pause: float
 ) -> None:
-    heard, now, last = Heard(15.0, 0.0), 0.0, None
+    heard, now, last = PublishedStatus(15.0, 0.0), 0.0, None
     for state, seconds in steps:
         now += seconds
         heard.note(state, now, 1e9 + now)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_hardware_is_offline_exactly_when_it_says_so_or_nothing(
 
 
 def test_the_reason_does_not_change_while_the_state_lasts() -> None:
-    heard = Heard(15.0, 0.0)
+    heard = PublishedStatus(15.0, 0.0)
     heard.note("CALIBRATING", 1.0, 1e9)
     first = heard.health(1.0)
     heard.note("CALIBRATING", 9.0, 1e9 + 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qslurm.local.run import run_file
+from qslurm.local.run_file import run_file
 
 NAMES = ("qi2_shared", "qiskit_quantuminspire", "opensquirrel")
 pytestmark = [

@@ -16,7 +16,7 @@ import pytest
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.errors import JobCancelledError, JobFailedError
 from qslurm.protocol.messages import Finish
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from qslurm.runtimes.lanes.lease import IDLE_S, SLICE_S, is_due
 from qslurm.runtimes.lanes.logbook import SUFFIX, Logbook, open_logbook
 from tests.unit.c2.dispatcher.running import (
@@ -40,31 +40,31 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from qslurm.protocol.dispatcher_client import DispatcherClient
 from qslurm.wire.credentials import SameUser
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 socket = sys.argv[3]
 with DispatcherClient(socket, identity=SameUser()) as client:
-    step = Session(client, 1, 0, say=print, lanes=True)
+    step = DispatcherSession(client, 1, 0, say=print, lanes=True)
     while True:
         step.execute("version 3.0; qubit q; bit b; b = measure q", 10, False)
 """
 
 
 @contextmanager
-def session(running: Running, job_id: int) -> Iterator[Session]:
+def session(running: Running, job_id: int) -> Iterator[DispatcherSession]:
     """A hybrid job's step, admitted and attached."""
     running.ask(hybrid_job(job_id, SOURCE, uid=UID))
     with running.client() as client:
-        step = Session(client, job_id, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, job_id, 0, say=lambda _: None, lanes=True)
         with closing(step):
             yield step
 
 
-def couple(step: Session) -> None:
+def couple(step: DispatcherSession) -> None:
     """Execute until the dispatcher has given a lane."""
     until(lambda: step.execute(BELL, 10, False) and step.has_lane)
 
 
-def share(*steps: Session) -> None:
+def share(*steps: DispatcherSession) -> None:
     """Execute until each has a lane."""
     until(lambda: all(step.execute(BELL, 10, False) and step.has_lane for step in steps))
 
@@ -318,7 +318,7 @@ def test_a_cancelled_job_costs_those_who_share_with_it_nothing_but_a_moment(home
 
 def test_a_step_that_takes_no_lanes_gets_none(shared: Running) -> None:
     shared.ask(hybrid_job(106, SOURCE, uid=UID))
-    with shared.client() as client, closing(Session(client, 106, 0, say=lambda _: None)) as step:
+    with shared.client() as client, closing(DispatcherSession(client, 106, 0, say=lambda _: None)) as step:
         for _ in range(10):
             assert step.execute(BELL, 10, False).shots_done == 10
         assert client.take_descriptors() == []

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.protocol.messages import Executed
-from qslurm.runtimes.lanes.logbook import RECORD_LIMIT, SIZE, Logbook, Record, memory_logbook
+from qslurm.runtimes.lanes.logbook import RECORD_LIMIT, SIZE, Logbook, LogbookRecord, memory_logbook
 
 DIGEST = "ab" * 32
 
 
 def record(seq, counts=None):
     executed = Executed(seq=seq, shots_requested=8, shots_done=8, counts=counts or {"0": 8}, seconds=0.001)
-    return Record(7, DIGEST, executed)
+    return LogbookRecord(7, DIGEST, executed)
 
 
 @pytest.fixture

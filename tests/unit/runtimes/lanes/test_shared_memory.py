@@ -21,9 +21,9 @@ class Ends:
     def heard(self, timeout_s=30.0):
         """The next request, as the runtime waits for it."""
         runtime = self.runtime
-        if not Spinner().spin(lambda: runtime.asked, 1, timeout_s):
-            sleep(lambda: runtime.asked, time.perf_counter() + timeout_s, [runtime], poll_of([runtime]))
-        return runtime.take() if runtime.asked else None
+        if not Spinner().spin(lambda: runtime.has_request, 1, timeout_s):
+            sleep(lambda: runtime.has_request, time.perf_counter() + timeout_s, [runtime], poll_of([runtime]))
+        return runtime.take() if runtime.has_request else None
 
     def __enter__(self):
         return self
@@ -66,7 +66,7 @@ def test_nobody_waits_longer_than_told():
 def test_a_request_that_was_put_before_the_lane_closed_is_not_answered_and_the_client_is_told():
     with Ends() as ends:
         assert ends.client.request(b"?")
-        ends.runtime.shut()
+        ends.runtime.mark_closed()
         assert ends.client.wait_answer(5.0) is None
         assert ends.client.closed
         assert not ends.client.request(b"?")
@@ -77,7 +77,7 @@ def test_an_answer_that_was_given_before_the_lane_closed_arrives():
         ends.client.request(b"?")
         ends.heard()
         ends.runtime.answer(b"!")
-        ends.runtime.shut()
+        ends.runtime.mark_closed()
         assert ends.client.wait_answer(1.0) == b"!"
 
 
@@ -111,14 +111,14 @@ def test_a_client_that_hangs_up_keeps_nobody_waiting_and_one_that_fills_its_sock
         _, wire = ends.owned.for_client
         client = socket.socket(fileno=os.dup(wire))
         client.setblocking(True)
-        ends.client.say_asleep(True)
+        ends.client.set_asleep(True)
         ends.client.request(b"?")
         ends.heard()
         for _ in range(10_000):  # more than any socket holds
             ends.runtime.answer(b"!")
         client.shutdown(socket.SHUT_RDWR)
         assert ends.heard(30.0) is None
-        assert ends.runtime.hung_up
+        assert ends.runtime.is_closed_by_peer
         client.close()
 
 

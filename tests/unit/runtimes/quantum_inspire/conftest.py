@@ -11,8 +11,8 @@ if importlib.util.find_spec("compute_api_client") is None:
     pytest.skip("needs Quantum Inspire's official client", allow_module_level=True)
 
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
+from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, Platform
 from tests.unit.waiting import until
 

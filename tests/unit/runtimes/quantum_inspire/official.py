@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qslurm.runtimes.quantum_inspire.client import PlatformLink, connect
+from qslurm.runtimes.quantum_inspire.platform_link import PlatformLink, connect
 
 
 class Official:

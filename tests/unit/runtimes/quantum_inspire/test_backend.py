@@ -14,7 +14,7 @@ import pytest
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.c2.store.records import TaskRecord
 from qslurm.protocol.messages import Admitted, BackendStatus, Finish, NotAdmitted
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, Platform
 from tests.unit.waiting import until
@@ -74,7 +74,7 @@ def test_a_circuit_job_is_executed_there_and_charged_by_its_clock(
 def test_a_hybrid_job_couples_with_it_over_a_bad_link(running: Running, platform: Platform) -> None:
     running.ask(hybrid_job(2, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     with running.client() as client:
-        step = Session(client, 2, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, 2, 0, say=lambda _: None, lanes=True)
         with closing(step):
             for number in range(12):
                 if number in {3, 6, 9}:

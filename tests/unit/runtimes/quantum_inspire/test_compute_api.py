@@ -15,7 +15,7 @@ from qslurm.c2.jobmanager.compute_api.api_records import ApiRecords, Kind
 from qslurm.c2.jobmanager.compute_api.runner import ApiCaller
 from qslurm.errors import RefusedError, UncertainError
 from qslurm.payload.spec import JobSpec
-from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError
+from qslurm.runtimes.quantum_inspire.platform_link import AwayError, RequestRefusedError
 from tests.unit.runtimes.quantum_inspire.official import Official
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, TOKEN, Platform
 

@@ -26,7 +26,7 @@ from qslurm.protocol.messages import (
     Refused,
     Result,
 )
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, Running, circuit_job, hybrid_job, slow_circuit
 from tests.unit.waiting import until
 
@@ -186,7 +186,7 @@ def test_real_circuits_are_cut_off_by_the_queue_and_by_lane(shared: Running) -> 
     shared.ask(circuit_job(1001, slow_circuit(24), uid=UID, shots=1, qpu_seconds=0.2))
     shared.ask(hybrid_job(1002, SOURCE, uid=UID, qpu_seconds=2.0))
     with shared.client() as client:
-        step = Session(client, 1002, 0, say=lambda _: None, lanes=True)
+        step = DispatcherSession(client, 1002, 0, say=lambda _: None, lanes=True)
         with closing(step):
             until(lambda: step.execute(BELL, 10, False) and step.has_lane)
             with pytest.raises(QslurmError, match="has used its 2 QPU-seconds"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from qslurm.protocol.messages import Admitted, Finish
-from qslurm.runtimes.classical.dispatcher_session import Session
+from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
 from tests.unit.c2.dispatcher.running import BELL, circuit_job, hybrid_job
 from tests.unit.runtimes.quantum.remote.conftest import Site
 from tests.unit.waiting import until
@@ -67,7 +67,7 @@ def test_a_hybrid_job_gets_what_a_killed_dispatcher_had_asked_for(place: Site) -
     job = next(NUMBERS)
     place.dispatcher.ask(hybrid_job(job, source, uid=UID))
     with place.dispatcher.client(30.0) as client:
-        step = Session(client, job, 0, say=lambda _: None)
+        step = DispatcherSession(client, job, 0, say=lambda _: None)
         with closing(step):
             place_killed = _kill_when_begun(place)
             outcome = step.execute(BELL, 10, raw_data=True)
@@ -82,7 +82,7 @@ def test_nothing_is_begun_before_the_store_has_it_so_that_a_killed_dispatcher_s_
     job = next(NUMBERS)
     place.dispatcher.ask(hybrid_job(job, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     with place.dispatcher.client(30.0) as client, ThreadPoolExecutor(1) as other:
-        step = Session(client, job, 0, say=lambda _: None)
+        step = DispatcherSession(client, job, 0, say=lambda _: None)
         with closing(step):
             with place.store_takes_nothing():
                 outcome = other.submit(step.execute, BELL, 10, raw_data=True)
@@ -100,7 +100,7 @@ def test_what_could_not_be_stored_at_once_is_begun_when_it_is(place: Site) -> No
     job = next(NUMBERS)
     place.dispatcher.ask(hybrid_job(job, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     with place.dispatcher.client(30.0) as client, ThreadPoolExecutor(1) as other:
-        step = Session(client, job, 0, say=lambda _: None)
+        step = DispatcherSession(client, job, 0, say=lambda _: None)
         with closing(step):
             with place.store_takes_nothing():
                 outcome = other.submit(step.execute, BELL, 10, raw_data=True)
@@ -231,7 +231,7 @@ def test_a_large_answer_arrives(place: Site) -> None:
     place.dispatcher.ask(hybrid_job(job, "def execute(qi): pass\ndef finalize(results): return {}", uid=UID))
     with (
         place.dispatcher.client(30.0) as client,
-        closing(Session(client, job, 0, say=lambda _: None)) as step,
+        closing(DispatcherSession(client, job, 0, say=lambda _: None)) as step,
     ):
         outcome = step.execute(BELL, 1_000_000, raw_data=True)
     assert len(outcome.raw_data) == 1_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qslurm.errors import ConfigError
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
-from qslurm.runtimes.quantum_inspire.tokens import LoginError, Tokens, refuse_clear_text
+from qslurm.runtimes.quantum_inspire.platform_tokens import LoginError, Tokens, refuse_clear_text
+from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
 from tests.unit.runtimes.quantum_inspire.platform import REFRESH, TOKEN, Platform
 
 OLD = {"generated_at": 0.0}
@@ -53,7 +53,7 @@ def test_two_that_find_it_expired_renew_it_once(platform: Platform, credentials:
 def test_a_provider_that_keeps_refresh_tokens_need_not_send_one(
     platform: Platform, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qslurm.runtimes.quantum_inspire import tokens as quantum_inspire_tokens
+    from qslurm.runtimes.quantum_inspire import platform_tokens as quantum_inspire_tokens
 
     def fetch(url: str, form: dict[str, str] | None, timeout_s: float) -> dict[str, object]:
         return {"token_endpoint": url} if form is None else {"access_token": "fresh", "expires_in": 60}
@@ -105,7 +105,7 @@ def test_a_file_that_is_replaced_is_read_again(platform: Platform, credentials: 
 def test_a_renewed_token_that_cannot_be_kept_is_used_all_the_same(
     platform: Platform, credentials: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from qslurm.runtimes.quantum_inspire import tokens as quantum_inspire_tokens
+    from qslurm.runtimes.quantum_inspire import platform_tokens as quantum_inspire_tokens
 
     def fails(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")

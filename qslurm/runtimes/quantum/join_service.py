@@ -35,7 +35,7 @@ from qslurm.protocol.messages.remote_runtimes import (
     encode_frames,
 )
 from qslurm.runtimes.health import Health
-from qslurm.runtimes.quantum.remote_work import Work
+from qslurm.runtimes.quantum.assigned_work import AssignedWork
 from qslurm.system.event_log import EventLog, configure
 from qslurm.system.signals import signals_stop
 
@@ -73,12 +73,12 @@ def join(settings: JoinSettings) -> None:
     with zmq.Context() as context:
         link = context.socket(zmq.DEALER)
         zap.authenticate_to(link, keys, server)
-        agent = Agent(context, link, settings)
+        agent = JoinService(context, link, settings)
         with signals_stop(agent.stop, agent.bell):
             agent.run()
 
 
-class Agent:
+class JoinService:
     """One thread and one poll, as the dispatcher has them."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Agent:
         self._poller = zmq.Poller()
         for source in (link, self._changes, self._ear):
             self._poller.register(source, zmq.POLLIN)
-        self._work = Work(context, self._poller, self._instance, self._tell)
+        self._work = AssignedWork(context, self._poller, self._instance, self._tell)
 
     def stop(self) -> None:
         """Let `run` return; may be called from a signal handler."""

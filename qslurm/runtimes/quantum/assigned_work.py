@@ -34,7 +34,7 @@ class _Running:
     since: float
 
 
-class Work:
+class AssignedWork:
     """Executes what it is given; `tell` is called with each answer. `poller` gets to know its processes."""
 
     def __init__(

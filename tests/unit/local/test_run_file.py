@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError, UnreachableError
-from qslurm.local.run import run_file
+from qslurm.local.run_file import run_file
 from tests.unit.c2.dispatcher.running import BELL, ROOT, is_gone, slow_circuit
 from tests.unit.waiting import until
 
@@ -114,7 +114,7 @@ _RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from qslurm.local.run import run_file
+from qslurm.local.run_file import run_file
 run_file(Path(sys.argv[2]))
 """
 

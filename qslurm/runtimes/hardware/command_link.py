@@ -7,8 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.executed import InvalidReplyError
-from qslurm.runtimes.hardware.messages import REPLY_LIMIT, Command, Execute, Request, decode_reply, encode
+from qslurm.runtimes.hardware.messages import (
+    REPLY_LIMIT,
+    Command,
+    ExecutePayload,
+    Request,
+    decode_reply,
+    encode,
+)
+from qslurm.runtimes.machine_result import InvalidReplyError
 
 if TYPE_CHECKING:
     import zmq
@@ -38,7 +45,7 @@ class HardwareLink:
         kind: type[T],
         session: str,
         command: Command,
-        payload: Execute | None = None,
+        payload: ExecutePayload | None = None,
         *,
         timeout_s: float,
         given_up: Callable[[], str] = lambda: "",
@@ -46,7 +53,7 @@ class HardwareLink:
         """Ask, and give the reply's payload as `kind`.
 
         `given_up` is asked now and then while waiting, and ends it with a reason that is not empty. SilentError
-        without an answer, RubbishError for a wrong one, HardwareRefusedError if the server says no.
+        without an answer, InvalidReplyError for a wrong one, HardwareRefusedError if the server says no.
         """
         request = Request(session, command, payload)
         socket = self._open()

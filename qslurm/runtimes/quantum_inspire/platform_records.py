@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, RequestRefusedError, words
-from qslurm.runtimes.quantum_inspire.tokens import Tokens
+from qslurm.runtimes.quantum_inspire.platform_link import AwayError, PlatformLink, RequestRefusedError, words
+from qslurm.runtimes.quantum_inspire.platform_tokens import Tokens
 
 T = TypeVar("T")
 

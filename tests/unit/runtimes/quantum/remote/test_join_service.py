@@ -23,7 +23,7 @@ from qslurm.protocol.messages.remote_runtimes import (
     decode_from_runtime,
     encode_frames,
 )
-from qslurm.runtimes.quantum.remote import Agent, JoinSettings
+from qslurm.runtimes.quantum.join_service import JoinService, JoinSettings
 from tests.unit.c2.dispatcher.running import BELL
 
 
@@ -83,7 +83,7 @@ def dispatcher() -> Iterator[Dispatcher]:
         settings = JoinSettings(
             connect=f"tcp://127.0.0.1:{port}", backend="qx", key=Path(), dispatcher_key=Path()
         )
-        agent = Agent(context, context.socket(zmq.DEALER), settings)
+        agent = JoinService(context, context.socket(zmq.DEALER), settings)
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:

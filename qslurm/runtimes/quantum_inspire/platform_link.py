@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from qslurm.errors import ConfigError, QslurmError
-from qslurm.runtimes.quantum_inspire.tokens import LoginError, Tokens
+from qslurm.runtimes.quantum_inspire.platform_tokens import LoginError, Tokens
 
 if TYPE_CHECKING:
     from compute_api_client import ApiClient

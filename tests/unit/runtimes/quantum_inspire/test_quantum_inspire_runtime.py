@@ -20,12 +20,12 @@ from testbed.layout import CHECKOUT
 
 from qslurm.c2.jobmanager.compute_api.runner import MeasuredCircuit
 from qslurm.errors import CircuitError, ConfigError, InvalidInputError, JobFailedError, TimedOutError
-from qslurm.runtimes.executed import InvalidReplyError
 from qslurm.runtimes.health import Health, TryLaterError
 from qslurm.runtimes.interface import Outcome
+from qslurm.runtimes.machine_result import InvalidReplyError
 from qslurm.runtimes.plugin import find_plugin, read_options
-from qslurm.runtimes.quantum_inspire import jobs
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime, health_of
+from qslurm.runtimes.quantum_inspire import job_runner
+from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime, health_of
 from tests.unit.runtimes.quantum_inspire.platform import BACKEND, REFRESH, TOKEN, Platform
 from tests.unit.waiting import until
 
@@ -280,8 +280,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import msgspec
 from qslurm.runtimes.plugin import BackendFacts
-from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
-from qslurm.runtimes.quantum_inspire.runtime import QuantumInspireRuntime
+from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
+from qslurm.runtimes.quantum_inspire.quantum_inspire_runtime import QuantumInspireRuntime
 facts = BackendFacts(name="qi", qubits=10, max_shots=10_000, default_shots=100)
 runtime = QuantumInspireRuntime(facts, msgspec.json.decode(sys.argv[2], type=QuantumInspireOptions))
 runtime.open()
@@ -348,11 +348,11 @@ def test_raw_data_that_makes_no_sense_is_none(raw_data: list[str] | None) -> Non
 RESULT: dict[str, Any] = {"counts": {"00": 50, "11": 50}, "shots_done": 100, "seconds": 0.5, "raw_data": None}
 
 
-def measured_of(found: dict[str, Any], *, raw_data: bool = False) -> jobs.Measured:
+def measured_of(found: dict[str, Any], *, raw_data: bool = False) -> job_runner.PlatformResult:
     """What is made of a result, as the official client gives it, of BELL with 100 shots."""
     result = SimpleNamespace(job_id=1, results=found["counts"], execution_time_in_seconds=found["seconds"],
                              shots_done=found["shots_done"], raw_data=found["raw_data"])  # fmt: skip
-    return jobs._measured(result, jobs._Wanted(BELL, 100, raw_data), 2, 60.0)
+    return job_runner._measured(result, job_runner._Wanted(BELL, 100, raw_data), 2, 60.0)
 
 
 @pytest.mark.parametrize("changes", [{"counts": {"00": 101}}, {"raw_data": ["00"] * 99}], ids=str)

@@ -15,11 +15,11 @@ import msgspec
 
 from qslurm.errors import JobFailedError
 from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
-from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
+from qslurm.runtimes.hardware.hardware_options import HardwareOptions
 from qslurm.runtimes.hardware.messages import PROTOCOL_VERSION, HardwareRefusedError
-from qslurm.runtimes.hardware.options import HardwareOptions
 from qslurm.runtimes.health import Health
 from qslurm.runtimes.interface import BackendType, Outcome
+from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult, check_results
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts
@@ -86,7 +86,7 @@ class HardwareRuntime:
         return self._session.look()
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:  # noqa: ARG002
-        """Execute a circuit. Hardware does not repeat itself: the seed is not looked at."""
+        """ExecutePayload a circuit. Hardware does not repeat itself: the seed is not looked at."""
         from qslurm.circuits.check import check_circuit
 
         session = self._session
@@ -131,7 +131,7 @@ class HardwareRuntime:
         return {facts.readout.qubits} | ({static.nqubits} if static is not None else set())
 
     def _outcome(
-        self, executed: Executed, facts: CircuitFacts, shots: int, seconds: float, *, raw_data: bool
+        self, executed: MachineResult, facts: CircuitFacts, shots: int, seconds: float, *, raw_data: bool
     ) -> Outcome:
         by_qubit = self._options.results == "qubits"
         counts: Counter[str] = Counter()

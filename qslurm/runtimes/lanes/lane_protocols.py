@@ -9,8 +9,8 @@ from typing import Protocol
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.messages import Executed, Lease, LeasedTask
 from qslurm.runtimes.health import Health
+from qslurm.runtimes.lanes.lane_channel import LaneChannel
 from qslurm.runtimes.lanes.logbook import Busy
-from qslurm.runtimes.lanes.runtime_side import RuntimeSide
 from qslurm.wire.connection import Connection
 
 
@@ -22,11 +22,11 @@ class LaneTasks(Protocol):
         """The backends, by name."""
         ...
 
-    def names(self, task: int) -> dict[str, str | int]:
+    def log_fields(self, task: int) -> dict[str, str | int]:
         """What a line of the log says of a task; nothing of one that is not known."""
         ...
 
-    def couples_now(self, task: int) -> bool:
+    def may_use_lane(self, task: int) -> bool:
         """Whether it is a hybrid job's, and has nothing in the queue."""
         ...
 
@@ -34,15 +34,15 @@ class LaneTasks(Protocol):
         """Whether it is not over."""
         ...
 
-    def may_go_on(self, task: int) -> bool:
+    def may_continue(self, task: int) -> bool:
         """Whether it runs, with something left to use, and no reservation against it."""
         ...
 
-    def others_wait(self, backend: str) -> bool:
+    def has_waiting(self, backend: str) -> bool:
         """Whether anything waits in a backend's queue."""
         ...
 
-    def seat(self, task: int) -> LeasedTask:
+    def lease_member(self, task: int) -> LeasedTask:
         """What its turns in a lease depend on."""
         ...
 
@@ -64,7 +64,7 @@ class LaneTasks(Protocol):
         """Whether it has taken all of them."""
         ...
 
-    def note_lent(self, backend: str) -> None:
+    def count_lease(self, backend: str) -> None:
         """A runtime of a backend has been lent."""
         ...
 
@@ -76,7 +76,7 @@ class LaneTasks(Protocol):
         """Take over that one has failed."""
         ...
 
-    def note_lost(self, task: int, seq: int) -> None:
+    def record_lost(self, task: int, seq: int) -> None:
         """One has no outcome: if it is asked for again, it has been lost once."""
         ...
 
@@ -86,7 +86,7 @@ class LaneRuntime(Protocol):
 
     number: int
     backend: str
-    lanes: RuntimeSide
+    lanes: LaneChannel
     health: Health
 
 

@@ -24,10 +24,10 @@ from qslurm.c2.config.file import C2Config
 from qslurm.errors import ConfigError
 from qslurm.runtimes.classical.confined_process import Step, start
 from qslurm.runtimes.classical.confinement import job_step, plan_of
+from qslurm.runtimes.classical.warm.client_files import listen, put_client, take_client_away
 from qslurm.runtimes.classical.warm.preload import preload
-from qslurm.runtimes.classical.warm.start import listen, put_client, take_client_away
-from qslurm.runtimes.classical.warm.status import QUESTION, WarmStatus
 from qslurm.runtimes.classical.warm.step_identity import StepProcess, assignment, join_cgroups
+from qslurm.runtimes.classical.warm.warm_status import QUESTION, WarmStatus
 from qslurm.system import kernel
 from qslurm.system.logfmt import Field, say
 from qslurm.wire.peer import Peer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qslurm.errors import CircuitError, InvalidInputError, JobFailedError
-from qslurm.runtimes.hardware.runtime import HardwareRuntime
+from qslurm.runtimes.hardware.hardware_runtime import HardwareRuntime
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
 from tests.unit.c2.dispatcher.running import BELL
@@ -34,7 +34,7 @@ def execute(
 
 
 def execute_at_last(runtime: HardwareRuntime, circuit: str = BELL, shots: int = 100) -> Outcome:
-    """Execute with limits so short that an answer may be late on a busy machine."""
+    """ExecutePayload with limits so short that an answer may be late on a busy machine."""
 
     def tried() -> Outcome | None:
         try:
@@ -281,7 +281,7 @@ def test_a_bad_command_port_is_trouble_even_if_the_status_is_fine(
 
 
 def test_another_version_of_the_protocol_is_not_spoken() -> None:
-    from qslurm.runtimes.hardware.options import HardwareOptions
+    from qslurm.runtimes.hardware.hardware_options import HardwareOptions
     from tests.unit.runtimes.hardware.conftest import FACTS
 
     qpu = Qpu(version=4)

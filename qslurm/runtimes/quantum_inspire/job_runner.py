@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from qslurm.errors import JobFailedError, TimedOutError
-from qslurm.runtimes.executed import Executed, InvalidReplyError, check_results
 from qslurm.runtimes.health import TryLaterError
-from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError, connect, words
-from qslurm.runtimes.quantum_inspire.guard import Charge, cancel
-from qslurm.runtimes.quantum_inspire.records import PlatformRecords
+from qslurm.runtimes.machine_result import InvalidReplyError, MachineResult, check_results
+from qslurm.runtimes.quantum_inspire.job_guard import JobGuardSettings, cancel
+from qslurm.runtimes.quantum_inspire.platform_link import AwayError, RequestRefusedError, connect, words
+from qslurm.runtimes.quantum_inspire.platform_records import PlatformRecords
 from qslurm.system.guard import Guard
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import Readout
-    from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
+    from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _CONFLICT = 409
 """What the platform answers when it has too much of ours in its queue: that is not the circuit's fault."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class PlatformResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a circuit gave, with one character for each qubit; `seconds` is the platform's own figure."""
 
     counts: dict[str, int]
@@ -67,8 +67,8 @@ class JobRunner:
         self._limit_s = execute_timeout_s
         self._link, tokens = connect(options.credentials, options.request_timeout_s)
         self._records = PlatformRecords(self._link, tokens, options.project)
-        charge = Charge(options.credentials, options.request_timeout_s)
-        self._guard = Guard("qslurm.runtimes.quantum_inspire.guard", charge)
+        charge = JobGuardSettings(options.credentials, options.request_timeout_s)
+        self._guard = Guard("qslurm.runtimes.quantum_inspire.job_guard", charge)
         self._type_id: int | None = None
         self._open: list[int] = []  # jobs that nobody has seen the end of
         self._lost: dict[_Wanted, _Sent] = {}
@@ -97,7 +97,7 @@ class JobRunner:
         ask = "read_backend_type_backend_types_id_get"
         return self._link.ask(BackendType, "BackendTypesApi", ask, self._type_id)
 
-    def execute(self, readout: Readout, shots: int, *, raw_data: bool, file: str) -> Measured:
+    def execute(self, readout: Readout, shots: int, *, raw_data: bool, file: str) -> PlatformResult:
         """Have a circuit executed, and wait for its result.
 
         JobFailedError for what the platform refuses or fails, with its words. TryLaterError with `begun` if the
@@ -177,7 +177,7 @@ class JobRunner:
 
     # --- waiting and fetching ------------------------------------------------------------------------
 
-    def _fetch(self, sent: _Sent, wanted: _Wanted, qubits: int, file: str, until: float) -> Measured:
+    def _fetch(self, sent: _Sent, wanted: _Wanted, qubits: int, file: str, until: float) -> PlatformResult:
         try:
             job = self._await_end(sent, file, until)
             status = str(job.status.value)
@@ -266,8 +266,8 @@ class JobRunner:
         self._guard.note(" ".join(map(str, self._open)))
 
 
-def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> Measured:
-    """A result, checked. RubbishError if it can't be one of this circuit."""
+def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> PlatformResult:
+    """A result, checked. InvalidReplyError if it can't be one of this circuit."""
     try:
         counts = msgspec.convert(result.results, dict[str, int], strict=True)
     except msgspec.ValidationError as error:
@@ -275,7 +275,7 @@ def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> Me
     strings = result.raw_data if wanted.raw_data else None
     if wanted.raw_data and strings is None:
         raise InvalidReplyError("it has no raw data although raw data was requested")
-    executed = Executed(job_id=result.job_id, results=counts, raw_data=strings)
+    executed = MachineResult(job_id=result.job_id, results=counts, raw_data=strings)
     done = wanted.shots if result.shots_done is None else result.shots_done
     if not 1 <= done <= wanted.shots:
         raise InvalidReplyError(f"it has {done} shots instead of {wanted.shots}")
@@ -288,7 +288,7 @@ def _measured(result: Any, wanted: _Wanted, qubits: int, longest_s: float) -> Me
     seconds = float(result.execution_time_in_seconds)
     if not math.isfinite(seconds) or seconds < 0:
         raise InvalidReplyError(f"invalid duration of {seconds} s")
-    return Measured(
+    return PlatformResult(
         counts=counts,
         raw_data=strings,
         shots_done=done,

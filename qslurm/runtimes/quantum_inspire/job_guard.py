@@ -10,7 +10,12 @@ import logging
 import msgspec
 
 from qslurm.errors import QslurmError
-from qslurm.runtimes.quantum_inspire.client import AwayError, PlatformLink, RequestRefusedError, connect
+from qslurm.runtimes.quantum_inspire.platform_link import (
+    AwayError,
+    PlatformLink,
+    RequestRefusedError,
+    connect,
+)
 from qslurm.system.guard import listen
 
 log = logging.getLogger(__name__)
@@ -18,7 +23,7 @@ log = logging.getLogger(__name__)
 _WHY = "The job was abandoned."
 
 
-class Charge(msgspec.Struct, frozen=True):
+class JobGuardSettings(msgspec.Struct, frozen=True):
     """Where the credentials are, and how long an answer may take."""
 
     credentials: str
@@ -30,7 +35,7 @@ def main() -> None:
     told, jobs = listen()
     if not jobs:
         return
-    charge = msgspec.json.decode(told, type=Charge)
+    charge = msgspec.json.decode(told, type=JobGuardSettings)
     try:
         link, _ = connect(charge.credentials, charge.timeout_s)
         for job in jobs.split():

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.runtimes.classical.warm import client
-from qslurm.runtimes.classical.warm.client import Carrier, reason_of
-from qslurm.runtimes.classical.warm.start import put_client, take_client_away
+from qslurm.runtimes.classical.warm import warm_client
+from qslurm.runtimes.classical.warm.client_files import put_client, take_client_away
+from qslurm.runtimes.classical.warm.warm_client import Carrier, reason_of
 
 
 def carried(data: bytes, limit: int, target: Path) -> tuple[Carrier, bytes]:
@@ -49,7 +49,7 @@ def test_an_end_by_a_signal_has_a_sentence() -> None:
 
 
 def test_it_runs_as_a_bare_file_and_imports_next_to_nothing() -> None:
-    file = str(Path(client.__file__))
+    file = str(Path(warm_client.__file__))
     code = f"import sys; exec(open({file!r}).read(), {{'__name__': 'it'}}); print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -68,7 +68,7 @@ def log_of(folder: Path, *, separate: bool) -> tuple[bytes, bytes]:
         service.bind(path)
         service.listen()
         with subprocess.Popen(
-            [sys.executable, client.__file__, path, sys.executable, "job"], stdout=o, stderr=e
+            [sys.executable, warm_client.__file__, path, sys.executable, "job"], stdout=o, stderr=e
         ) as job:
             link, _ = service.accept()
             with link:
@@ -77,7 +77,7 @@ def log_of(folder: Path, *, separate: bool) -> tuple[bytes, bytes]:
                     os.write(fd, line)
                 for fd in (asked, stdin, to_out, to_err):
                     os.close(fd)
-                for word in (b"began 1000", b"exit %d" % client.DONE):
+                for word in (b"began 1000", b"exit %d" % warm_client.DONE):
                     link.send(word)
                 assert job.wait(30) == 0
     return out.read_bytes(), err.read_bytes()

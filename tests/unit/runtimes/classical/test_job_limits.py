@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.runtimes.classical.limits import Use, excess, look, of_process
+from qslurm.runtimes.classical.job_limits import Use, excess, look, of_process
 
 NOBODY = 65534
 CONFIG = RuntimesConfig(memory_mb=100, processes=10, disk_mb=50)

@@ -13,12 +13,12 @@ import pytest
 from qslurm.protocol.messages import Execute, Executed, Lease, LeasedTask
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lanes.lane_set import Lanes
+from qslurm.runtimes.lanes.lane_service import serve_lanes
+from qslurm.runtimes.lanes.lane_set import LaneSet
 from qslurm.runtimes.lanes.logbook import Logbook, memory_logbook
-from qslurm.runtimes.lanes.service import serve_lanes
 from qslurm.runtimes.lanes.shared_memory import Lane, OwnedLane
 
-LEASE = Lease(seats=[LeasedTask(1), LeasedTask(2), LeasedTask(3)], backend="qx", max_shots=10)
+LEASE = Lease(members=[LeasedTask(1), LeasedTask(2), LeasedTask(3)], backend="qx", max_shots=10)
 
 
 class Served:
@@ -65,7 +65,7 @@ class Served:
         return any(asked > len(got) and not client.closed for client, asked, got in ends)
 
     def serve(self, watch_s: float = 0.0) -> bool:
-        lanes = Lanes([Lane("runtime", *map(os.dup, owned.for_runtime)) for owned in self.owned], LEASE)
+        lanes = LaneSet([Lane("runtime", *map(os.dup, owned.for_runtime)) for owned in self.owned], LEASE)
         try:
             return serve_lanes(
                 lanes, self.logbook, LEASE, self.perform, goes_on=self.goes_on, watch_s=watch_s

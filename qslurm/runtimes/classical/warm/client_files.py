@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.errors import ConfigError
-from qslurm.runtimes.classical.warm import client
+from qslurm.runtimes.classical.warm import warm_client
 
 
 def client_command(settings: RuntimesConfig) -> list[str]:
@@ -29,10 +29,10 @@ def put_client(settings: RuntimesConfig) -> None:
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH  # it lies apart from its source
     command = client_command(settings)
     compiled, starter = settings.client.with_suffix(".new"), settings.starter.with_suffix(".new")
-    py_compile.compile(client.__file__, str(compiled), doraise=True, invalidation_mode=unchecked)
+    py_compile.compile(warm_client.__file__, str(compiled), doraise=True, invalidation_mode=unchecked)
     condition = f"-x {shlex.quote(command[0])}"
     if not settings.confines_scripts:
-        condition += f' ] && [ "$1" != {client.SCRIPT}'  # those are not ours then
+        condition += f' ] && [ "$1" != {warm_client.SCRIPT}'  # those are not ours then
     starter.write_text(
         f"# read by qslurm-step; an interpreter that was taken away is no reason to fail\n"
         f'if [ {condition} ]; then\n  exec {shlex.join(command)} "$@"\nfi\n'

@@ -25,7 +25,7 @@ from qslurm.system.encoding_errors import without_surrogates
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from qslurm.runtimes.classical.dispatcher_session import Session
+    from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
     from qslurm.runtimes.interface import BackendType, Outcome
     from qslurm.wire.blocking import BlockingConnection
 
@@ -106,7 +106,7 @@ class _Job:
     def __init__(self, envelope: Envelope) -> None:
         import socket
 
-        from qslurm.local.dispatcher import LocalDispatcher
+        from qslurm.local.local_dispatcher import LocalDispatcher
         from qslurm.system.child_process import low_limits
 
         try:
@@ -119,16 +119,16 @@ class _Job:
             ) from error
 
     @cached_property
-    def session(self) -> Session:
+    def session(self) -> DispatcherSession:
         """The job's session; InvalidInputError if the dispatcher does not admit it."""
-        from qslurm.local.dispatcher import ANSWER_S, JOB
+        from qslurm.local.local_dispatcher import ANSWER_S, JOB
         from qslurm.protocol.dispatcher_client import DispatcherClient
-        from qslurm.runtimes.classical.dispatcher_session import Session
+        from qslurm.runtimes.classical.dispatcher_session import DispatcherSession
         from qslurm.wire.credentials import SameUser
 
         client = DispatcherClient("of this run", identity=SameUser(), link=self._link)
         with self._explained():
-            session = Session(client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, lanes=True)
+            session = DispatcherSession(client, JOB, 0, say=_say, patience_s=ANSWER_S, away_s=0.0, lanes=True)
         if session.attached.state == "failed":
             raise InvalidInputError(session.attached.reason)
         return session
@@ -166,18 +166,18 @@ class _Job:
 
     @property
     def backend_type(self) -> BackendType:
-        """See Transport."""
+        """See CircuitTransport."""
         return self.session.backend_type
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
-        """See Transport."""
+        """See CircuitTransport."""
         with self._explained():
             return self.session.execute(circuit, number_of_shots, raw_data)
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
-        """See Transport."""
+        """See CircuitTransport."""
         with self._explained():
             yield from self.session.execute_many(circuits, number_of_shots, raw_data)
 

@@ -15,7 +15,7 @@ from qslurm.system.guard import listen
 log = logging.getLogger(__name__)
 
 
-class Charge(msgspec.Struct, frozen=True):
+class HardwareGuardSettings(msgspec.Struct, frozen=True):
     """Where the server is, and how long to wait for its answer."""
 
     endpoint: str
@@ -26,14 +26,14 @@ def main() -> None:
     """What the guard does; what it is told of is the session that is open."""
     charge, session = listen()
     if session:
-        terminate(msgspec.json.decode(charge, type=Charge), session)
+        terminate(msgspec.json.decode(charge, type=HardwareGuardSettings), session)
 
 
-def terminate(charge: Charge, session: str) -> None:
+def terminate(charge: HardwareGuardSettings, session: str) -> None:
     """Terminate a session whose holder is gone. Asked once: a server that is busy answers when it is done."""
     import zmq
 
-    from qslurm.runtimes.hardware.client import HardwareLink
+    from qslurm.runtimes.hardware.command_link import HardwareLink
 
     with zmq.Context() as context:
         link = HardwareLink(context, charge.endpoint)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BATCH = 1000  # publications taken in at a time
 
 
-class Heard:
+class PublishedStatus:
     """What the publications so far mean. Times are given in, so that nothing here waits or looks at a clock.
 
     `patience_s` is how long the server may be silent; `now` is monotonic, `clock` Unix time.
@@ -64,7 +64,7 @@ class StatusStream:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, patience_s: float) -> None:
         import zmq
 
-        self.heard = Heard(patience_s, time.monotonic())
+        self.heard = PublishedStatus(patience_s, time.monotonic())
         self._socket = context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.maxmsgsize = STATUS_LIMIT

@@ -12,7 +12,7 @@ import msgspec
 
 from qslurm.protocol.dispatcher_client import LANE_DESCRIPTORS, DispatcherClient
 from qslurm.protocol.messages import Execute, Executed
-from qslurm.runtimes.lanes.service import fits_lane
+from qslurm.runtimes.lanes.lane_service import fits_lane
 from qslurm.runtimes.lanes.shared_memory import Lane
 
 _WATCH_S = 1.0
@@ -56,12 +56,12 @@ class LaneClient:
         while True:
             data = lane.wait_answer(_WATCH_S)
             if data is not None:
-                return self._understood(data, seq)
+                return self._decoded(data, seq)
             if lane.closed or not self._dispatcher.is_connected:
                 self.close()
                 return None
 
-    def _understood(self, data: bytes, seq: int) -> Executed | None:
+    def _decoded(self, data: bytes, seq: int) -> Executed | None:
         try:
             executed = _answers.decode(data)
         except msgspec.DecodeError:

@@ -16,12 +16,12 @@ from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.runtimes.circuit_limits import refuse_raw_data, refuse_too_wide
 from qslurm.runtimes.health import Health, RetryDelay, TryLaterError
 from qslurm.runtimes.interface import BackendType, Outcome
-from qslurm.runtimes.quantum_inspire.options import QuantumInspireOptions
+from qslurm.runtimes.quantum_inspire.quantum_inspire_options import QuantumInspireOptions
 
 if TYPE_CHECKING:
     from qslurm.circuits.check import CircuitFacts, Readout
     from qslurm.runtimes.plugin import BackendFacts
-    from qslurm.runtimes.quantum_inspire.jobs import JobRunner, Measured
+    from qslurm.runtimes.quantum_inspire.job_runner import JobRunner, PlatformResult
 
 _SHARE = 0.8  # of the dispatcher's limit: this process would rather give up by itself than be killed
 
@@ -74,7 +74,7 @@ class QuantumInspireRuntime:
 
     def open(self) -> None:
         """Read the credentials. A platform that is not there is no error: it may come."""
-        from qslurm.runtimes.quantum_inspire.jobs import JobRunner
+        from qslurm.runtimes.quantum_inspire.job_runner import JobRunner
 
         limit_s = min(self._options.execute_timeout_s, self._backend.execution_limit_s * _SHARE)
         self._opened = JobRunner(self._options, limit_s)
@@ -87,7 +87,7 @@ class QuantumInspireRuntime:
 
     def attend(self) -> Health:
         """How the platform's backend is, asked every `status_every_s`. Asking may take a request's time."""
-        from qslurm.runtimes.quantum_inspire.client import AwayError, RequestRefusedError
+        from qslurm.runtimes.quantum_inspire.platform_link import AwayError, RequestRefusedError
 
         self._desk.look()
         if time.monotonic() < self._look_at or not self._retry_delay.over():
@@ -146,7 +146,7 @@ class QuantumInspireRuntime:
 
 def health_of(theirs: Any) -> Health:
     """How a backend type of the platform's is, in our words."""
-    from qslurm.runtimes.quantum_inspire.client import words
+    from qslurm.runtimes.quantum_inspire.platform_link import words
 
     said = "; ".join(filter(None, (words(each.content) for each in theirs.messages.values())))
     more = f": {said}" if said else ""
@@ -161,7 +161,7 @@ def health_of(theirs: Any) -> Health:
     return Health("offline", f"{name} is {status} at Quantum Inspire{more}")
 
 
-def _outcome(measured: Measured, readout: Readout, shots: int) -> Outcome:
+def _outcome(measured: PlatformResult, readout: Readout, shots: int) -> Outcome:
     counts: Counter[str] = Counter()
     for key, count in measured.counts.items():
         counts[readout.key(key)] += count

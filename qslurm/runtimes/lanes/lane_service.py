@@ -11,8 +11,8 @@ from qslurm.errors import QslurmError
 from qslurm.protocol.messages import Execute, Executed, Lease
 from qslurm.runtimes.health import TryLaterError
 from qslurm.runtimes.interface import Outcome
-from qslurm.runtimes.lanes.lane_set import Lanes
-from qslurm.runtimes.lanes.logbook import Logbook, Record
+from qslurm.runtimes.lanes.lane_set import LaneSet
+from qslurm.runtimes.lanes.logbook import Logbook, LogbookRecord
 from qslurm.runtimes.lanes.shared_memory import SIZE, Lane
 from qslurm.system.child_process import allow_memory
 
@@ -42,10 +42,10 @@ def serve_lease(
     watch_s: float,
 ) -> bool:
     """Serve the lanes that come by `wire` with a lease; see `serve_lanes`."""
-    room = len(lease.seats) * SIZE
+    room = len(lease.members) * SIZE
     allow_memory(room)
-    _, numbers, _, _ = socket.recv_fds(wire, 1, 2 * len(lease.seats))
-    lanes = Lanes([Lane("runtime", *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)], lease)
+    _, numbers, _, _ = socket.recv_fds(wire, 1, 2 * len(lease.members))
+    lanes = LaneSet([Lane("runtime", *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)], lease)
     try:
         return serve_lanes(lanes, logbook, lease, perform, goes_on=goes_on, watch_s=watch_s)
     finally:
@@ -54,7 +54,7 @@ def serve_lease(
 
 
 def serve_lanes(
-    lanes: Lanes,
+    lanes: LaneSet,
     logbook: Logbook,
     lease: Lease,
     perform: Perform,
@@ -68,34 +68,34 @@ def serve_lanes(
     The answer is whether the lanes may be served again: if not, they are shut.
     """
     kept = False
-    wishes = 0  # of the dispatcher, as far as they have been heeded
+    stop_word = 0  # of the dispatcher, as far as they have been heeded
 
-    def news() -> bool:
-        return logbook.wishes != wishes
+    def is_interrupted() -> bool:
+        return logbook.stop_word != stop_word
 
     try:
         while len(lanes):
-            if news():
-                wishes = logbook.wishes
-                for seat in lanes.seats():
-                    if logbook.withdrawn(seat):
-                        lanes.leave(seat)
+            if is_interrupted():
+                stop_word = logbook.stop_word
+                for member in lanes.members():
+                    if logbook.withdrawn(member):
+                        lanes.remove(member)
             if logbook.stopped or not logbook.has_room:
                 kept = True
                 return kept
-            asked = lanes.next(watch_s, news)
-            if asked is not None:
-                seat, data = asked
-                executed = _execute(data, logbook, lease, lease.seats[seat].task, perform)
-                lanes.answer(seat, _encoder.encode(executed), executed.seconds)
+            request = lanes.next(watch_s, is_interrupted)
+            if request is not None:
+                member, data = request
+                executed = _execute(data, logbook, lease, lease.members[member].task, perform)
+                lanes.answer(member, _encoder.encode(executed), executed.seconds)
             elif not goes_on():
                 return kept
     except TryLaterError as error:
         logbook.give_back(begun=error.begun)
     finally:
         if not kept:
-            for seat in lanes.seats():
-                lanes.leave(seat)
+            for member in lanes.members():
+                lanes.remove(member)
     return kept
 
 
@@ -125,7 +125,7 @@ def _execute(data: bytes, logbook: Logbook, lease: Lease, task: int, perform: Pe
             counts=outcome.counts,
             seconds=outcome.seconds,
         )
-    logbook.append(Record(task, digest, executed))
+    logbook.append(LogbookRecord(task, digest, executed))
     return executed
 
 

@@ -32,7 +32,7 @@ _SAID = 3  # the exit status of one whose last line is a sentence for the user
 _WORDS = 4096
 
 
-class Setup(msgspec.Struct, frozen=True):
+class LocalSetup(msgspec.Struct, frozen=True):
     """The process's input; `connection` is an inherited descriptor."""
 
     parent: int
@@ -51,12 +51,12 @@ class LocalDispatcher:
         for name in _NEEDED:
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        setup = Setup(os.getpid(), connection.fileno(), envelope)
+        setup = LocalSetup(os.getpid(), connection.fileno(), envelope)
         self._why: QslurmError | None = None
         self._words, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._process = subprocess.Popen(
-                command("qslurm.local.dispatcher"),
+                command("qslurm.local.local_dispatcher"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=theirs,
@@ -119,7 +119,7 @@ def main() -> None:
 
     data = sys.stdin.buffer.read()
     try:
-        setup = msgspec.json.decode(data, type=Setup)
+        setup = msgspec.json.decode(data, type=LocalSetup)
     except msgspec.DecodeError:
         leave(1)  # whoever started it has ended before it had said everything
     try:
@@ -141,7 +141,7 @@ def _sentence(error: Exception) -> str:
     return f"The local dispatcher failed: {' '.join(str(why).split()).rstrip('.')}."
 
 
-def _serve(setup: Setup) -> None:
+def _serve(setup: LocalSetup) -> None:
     import socket
 
     import zmq

@@ -16,8 +16,8 @@ IN_USE_S = 1.0
 """A lane counts as in use for so long after an execution."""
 
 
-class RuntimeSide:
-    """Made before the process is started. `theirs` are the descriptors that it needs, of its socket and logbook.
+class LaneChannel:
+    """Made before the process is started. `process_fds` are the descriptors that it needs, of its socket and logbook.
 
     `logbooks` is the beginning of logbooks' paths; with None they need not outlive the dispatcher. OSError if
     it can't be made.
@@ -38,12 +38,12 @@ class RuntimeSide:
         self.may_be_lent = logbooks is None or self._path is not None
         """Whether what is executed by lane is safe from the end of the dispatcher, where it must be."""
         self._wire = wire
-        self.theirs = (wire.fileno(), descriptor)
+        self.process_fds = (wire.fileno(), descriptor)
 
     def started(self) -> None:
         """The process has its descriptors, or will never need them."""
         self._wire.close()
-        os.close(self.theirs[1])
+        os.close(self.process_fds[1])
 
     def send_lanes(self, descriptors: list[int]) -> None:
         """Give the process lanes; OSError if it takes none."""

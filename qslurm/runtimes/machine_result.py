@@ -13,7 +13,7 @@ class InvalidReplyError(QslurmError):
     """The machine says what can't be understood, or speaks of something else."""
 
 
-class Executed(msgspec.Struct, frozen=True):
+class MachineResult(msgspec.Struct, frozen=True):
     """The payload of an answer to `execute`; keys and raw data have the last qubit leftmost."""
 
     job_id: int
@@ -21,8 +21,8 @@ class Executed(msgspec.Struct, frozen=True):
     raw_data: list[str] | None = None
 
 
-def check_results(executed: Executed, shots: int, width: Iterable[int]) -> None:
-    """RubbishError for counts or raw data that can't be of so many shots, or have another width than these."""
+def check_results(executed: MachineResult, shots: int, width: Iterable[int]) -> None:
+    """InvalidReplyError for counts or raw data that can't be of so many shots, or have another width than these."""
     widths = set(width)
     strings = [*executed.results, *(executed.raw_data or ())]
     if any(len(string) not in widths or string.strip("01") for string in strings):
