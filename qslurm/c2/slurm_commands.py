@@ -1,6 +1,6 @@
-"""What C2's hooks and gate ask Slurm's own commands, and tell them. No shell; every call has a time limit.
+"""Runs Slurm's commands for C2's hooks and gate: no shell, and a time limit for each call.
 
-What the commands print is read by slurm/squeue_output.py and slurm/command_output.py.
+Their output is parsed by slurm/squeue_output.py and slurm/command_output.py.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from qslurm.slurm.squeue_output import FACTS_FORMAT, NOTHING_WRITTEN, WORDS_FORM
 from qslurm.system.measured_command import run_measured
 
 LAUNCH_FAILED = frozenset({"launch_failed_requeued_held", "launch failed requeued held"})
-"""The reason of a job that slurmctld could not launch; squeue of 22.05 and scontrol write it differently."""
+"""The reason of a job that slurmctld could not launch, as 22.05's squeue and scontrol write it."""
 
 MOST_NAMED = 2000
-"""Jobs that are asked for by their ids; of more all are listed."""
+"""Maximum ids in a squeue; for more jobs all are listed."""
 
 
 class SlurmCommands:
     """Slurm's commands on C2.
 
-    Each raises UnreachableError if slurmctld does not answer in time, PermissionDeniedError if Slurm refuses the
-    caller, QslurmError for anything else it says.
+    Methods raise UnreachableError if slurmctld does not answer in time, PermissionDeniedError if Slurm refuses the
+    caller, and QslurmError for other errors.
     """
 
     def __init__(self, config: SlurmConfig, *, timeout_s: float = 5.0) -> None:
         self._config = config
         self.timeout_s = timeout_s
         self.cpu_s = 0.0
-        """The CPU time that the commands have taken."""
+        """CPU time that the commands have used."""
 
     def jobs(self, job_ids: Iterable[int] | None = None) -> dict[int, JobInfo]:
-        """These jobs (None: all), those that ended lately among them; an id Slurm does not know is left out."""
+        """Jobs by id (None: all), also ended ones that slurmctld still has. Unknown ids are missing."""
         options = ["--states=all"]
         if job_ids is not None:
             wanted = sorted(set(job_ids))
@@ -52,21 +52,19 @@ class SlurmCommands:
             options.append(f"--jobs={','.join(map(str, wanted))}")
         try:
             return jobs_of(self._squeue(*options))
-        except (
-            UnknownJobError
-        ):  # squeue says so only when it was asked for one job; of several it leaves it out
+        except UnknownJobError:  # squeue's error for a single unknown id; of several it ignores unknown ones
             return {}
 
     def jobs_in(self, state: Literal["PENDING", "RUNNING"], partitions: Iterable[str]) -> dict[int, JobInfo]:
-        """The jobs of these partitions that slurmctld says are in this state."""
+        """The jobs in these partitions that are in this state."""
         return jobs_of(self._squeue(f"--states={state}", f"--partition={','.join(partitions)}"))
 
     def listing(self) -> bytes:
-        """All jobs, as slurm/squeue_output.py reads them: what Slurm itself says of each."""
+        """All jobs, without user-written fields, for slurm/squeue_output.py."""
         return self._squeue("--states=all")
 
     def words(self, job_ids: Collection[int]) -> bytes:
-        """What people wrote on these jobs, and maybe on others, as slurm/squeue_output.py reads it."""
+        """The user-written fields of these jobs, and maybe of others, for slurm/squeue_output.py."""
         options = ["--states=all"]
         if len(job_ids) <= MOST_NAMED:
             options.append(f"--jobs={','.join(map(str, job_ids))}")
@@ -76,19 +74,18 @@ class SlurmCommands:
             return b""
 
     def marks(self, job_id: int) -> Comment:
-        """What a job's comment, or the copy of it, says of the job; nothing if slurmctld does not know it."""
-        said = words_of(self.words([job_id])).get(job_id, NOTHING_WRITTEN)
-        return marks_of(said.comment, said.admin_comment)
+        """A job's marks, from its comment or the copy of it; empty if slurmctld does not know the job."""
+        written = words_of(self.words([job_id])).get(job_id, NOTHING_WRITTEN)
+        return marks_of(written.comment, written.admin_comment)
 
     def statistics(self) -> str:
-        """What slurmctld has done since it began, in numbers, as c2/gate/change_detector.py reads it."""
+        """Slurmctld's counters, for c2/gate/change_detector.py."""
         return self._run("sdiag", [])
 
     def watch(self, terminal: int, every_s: int = 1) -> subprocess.Popen[bytes]:
-        """A squeue that writes to this terminal, again and again, when slurmctld has last changed a job.
+        """A squeue that repeatedly writes to this terminal when slurmctld last changed a job.
 
-        It asks only whether anything has changed, which costs slurmctld next to nothing. It ends with the terminal,
-        also where we ourselves are told to ignore that (nohup).
+        It queries no job, so it costs slurmctld little. It ends with the terminal, also under nohup.
         """
         options = [f"--iterate={every_s}", "--verbose", "--noheader", "--states=BOOT_FAIL"]
         squeue = [*self._command("squeue"), *options]
@@ -101,11 +98,11 @@ class SlurmCommands:
         )
 
     def job(self, job_id: int) -> JobInfo | None:
-        """One job, or None if slurmctld does not know it (any more)."""
+        """A job; None if slurmctld does not know it."""
         return self.jobs([job_id]).get(job_id)
 
     def is_script_running(self, job_id: int, slurm_id: str = "") -> bool:
-        """Whether slurmctld has not heard of the end of a job's batch script; of an array, of that task's only."""
+        """Whether slurmctld lists a job's batch script as running; `slurm_id` (12_3) selects an array's task."""
         steps = self._run("squeue", ["--noheader", "--steps", f"--jobs={job_id}", "--Format=StepID:|"])
         wanted = {f"{job_id}.batch", f"{slurm_id or job_id}.batch"}
         return any(line.strip().removesuffix("|") in wanted for line in steps.splitlines())
@@ -119,29 +116,29 @@ class SlurmCommands:
         return parse_partitions(self._run("scontrol", ["--oneliner", "show", "partitions"]))
 
     def drained(self, partitions: Iterable[str]) -> list[DrainedNode]:
-        """The nodes of these partitions that are drained."""
+        """The drained nodes of these partitions."""
         options = ["--noheader", "--Node", "--states=drain", f"--partition={','.join(partitions)}"]
         return parse_drained(self._run("sinfo", [*options, "--Format=NodeList:|,Reason:|,UserLong:|"]))
 
     def resume_node(self, name: str) -> None:
-        """Let a drained node take jobs again."""
+        """Resume a drained node."""
         self._run("scontrol", ["update", f"NodeName={name}", "State=RESUME"])
 
     def settings(self) -> dict[str, str]:
-        """What slurmctld runs with, by the names of slurm.conf."""
+        """Slurmctld's configuration, by the names of slurm.conf."""
         lines = self._run("scontrol", ["show", "config"]).splitlines()
         pairs = (line.partition("=") for line in lines if "=" in line)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
     def nodes(self) -> dict[str, str]:
-        """The nodes, and Slurm's word for the state of each."""
+        """Nodes with their states."""
         lines = self._run("sinfo", ["--noheader", "--Node", "--Format=NodeList:|,StateLong:|"]).splitlines()
         cells = [line.split("|") for line in lines]
         return {cell[0].strip(): cell[1].strip() for cell in cells if len(cell) > 1}
 
     def slurmd(self, node: str) -> None:
-        """Have a node's slurmd say how it is; UnreachableError if it does not answer."""
-        # of which node, scontrol takes from this variable (slurm_load_slurmd_status; else it is this host's)
+        """Check that a node's slurmd answers; UnreachableError if it does not."""
+        # scontrol takes the node from this variable (slurm_load_slurmd_status); the default is this host
         self._output("scontrol", ["show", "slurmd"], of=f"slurmd on {node}", SLURMD_NODENAME=node)
 
     def clusters(self) -> list[str]:
@@ -150,25 +147,25 @@ class SlurmCommands:
         return names.decode(errors="replace").split()
 
     def set_partition(self, name: str, state: str) -> None:
-        """Give a partition a state (UP, DOWN, DRAIN, INACTIVE)."""
+        """Set a partition's state (UP, DOWN, DRAIN, INACTIVE)."""
         self._run("scontrol", ["update", f"PartitionName={name}", f"State={state}"])
 
     def update_job(self, slurm_id: str, **values: str) -> None:
-        """Change fields of a job (12, or 12_3 for a task of an array), named as scontrol names them."""
+        """Set fields of a job (12, or 12_3 for an array task), by scontrol's names."""
         pairs = [f"{name}={value}" for name, value in values.items()]
         self._run("scontrol", ["update", f"JobId={slurm_id}", *pairs])
 
     def start_now(self, slurm_id: str) -> None:
-        """Let a requeued job start as soon as there is room, instead of after Slurm's two minutes."""
+        """Let a requeued job start at once, instead of after two minutes."""
         self.update_job(slurm_id, StartTime="now")
 
     def release(self, slurm_id: str) -> None:
-        """Let a held job run, as soon as there is room."""
+        """Release a held job and let it start at once."""
         self._run("scontrol", ["release", slurm_id])
         self.start_now(slurm_id)
 
     def cancel(self, slurm_id: str) -> None:
-        """Cancel a job, or a task of an array."""
+        """Cancel a job or an array task."""
         self._run("scancel", [slurm_id])
 
     def _squeue(self, *options: str, columns: str = FACTS_FORMAT) -> bytes:
@@ -178,7 +175,7 @@ class SlurmCommands:
         return self._output(program, arguments).decode(errors="replace")
 
     def _command(self, program: str) -> list[str]:
-        return [os.path.join(self._config.bin, program)]  # noqa: PTH118 # "" means: on the PATH
+        return [os.path.join(self._config.bin, program)]  # noqa: PTH118 # with "" it is found on the PATH
 
     def _output(
         self, program: str, arguments: Sequence[str], *, of: str = "slurmctld", **variables: str
@@ -202,12 +199,12 @@ class SlurmCommands:
         return done.stdout
 
     def _environment(self) -> Mapping[str, str]:
-        # Nothing is inherited: an SQUEUE_FORMAT or SLURM_* of the caller's must not change what Slurm says.
+        # Nothing is inherited: the caller's SQUEUE_FORMAT or SLURM_* must not change the output.
         path = ":".join(part for part in (self._config.bin, "/usr/bin", "/bin", "/usr/local/bin") if part)
         return {"PATH": path, "SLURM_CONF": self._config.conf, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
-MEANS: Mapping[str, type[QslurmError]] = {
+ERRORS: Mapping[str, type[QslurmError]] = {
     "invalid job id": UnknownJobError,
     "unable to contact": UnreachableError,
     "socket timed out": UnreachableError,
@@ -216,15 +213,15 @@ MEANS: Mapping[str, type[QslurmError]] = {
     "invalid user id": PermissionDeniedError,
     "permission denied": PermissionDeniedError,
 }
-"""What Slurm's commands say, and what it means. They all end with 1 and say the rest in words: those of slurm_strerror
-(src/common/slurm_errno.c), and of connect(2).
+"""Errors by the text of Slurm's commands, which all exit 1: slurm_strerror's (src/common/slurm_errno.c) and
+connect(2)'s.
 """
 
 
 def error_of(program: str, text: str, of: str = "slurmctld") -> QslurmError:
-    """The error that a Slurm command's words on stderr stand for."""
+    """The error for a Slurm command's output on stderr."""
     words = " ".join(text.split())[:300] or "it failed without a message"
-    kind = next((kind for sign, kind in MEANS.items() if sign in words.lower()), QslurmError)
+    kind = next((kind for phrase, kind in ERRORS.items() if phrase in words.lower()), QslurmError)
     if kind is UnreachableError:
         return kind(f"{of} does not respond: {words}.", hint=f"Check that {of} is running.")
     if kind is PermissionDeniedError:

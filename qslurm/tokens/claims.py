@@ -40,7 +40,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 def inspect(token: str, *, user: str = "") -> Claims:
     """Parse a token; TokenError, without quoting the token, if invalid.
 
-    `user` is whom it stands for if it does not say so itself: Slurm can be told to read another claim than `sun`.
+    `user` is the default for a token without a user claim: Slurm can be configured to read another claim than `sun`.
     """
     parts = token.split(".")
     if len(token) > LIMIT or len(parts) != 3 or not all(parts):

@@ -50,9 +50,9 @@ def check_token(
 ) -> TokenReport:
     """Check a token from a file or the environment; `user` is the configured user.
 
-    `connect` makes a client from what the token says, and C2 is asked as well.
+    `connect` makes a client from the token's claims, to check the token with C2.
 
-    TokenError if the file is unsafe, the token malformed, another user's or expired, or C2 refuses it;
+    TokenError if the file is unsafe, or the token is malformed, another user's, expired or refused by C2;
     UnreachableError if C2 does not answer.
     """
     moment = time.time() if now is None else now

@@ -21,12 +21,12 @@ _PREFIX = "SLURM_JWT="
 def read_token(path: str | Path) -> Secret:
     """Read the token from a file.
 
-    TokenError if the file is missing, or anybody but its owner and its group may read it, or anybody but its
-    owner may write it, or it belongs to neither root nor the caller.
+    TokenError if the file is missing, readable by others than its owner and group, writable by others than its owner,
+    or owned by neither root nor the caller.
     """
     path = Path(path)
     try:
-        # O_NONBLOCK: a FIFO put there must not make every command wait for ever.
+        # O_NONBLOCK: a FIFO in its place must not block every command.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise TokenError(
@@ -48,7 +48,7 @@ def read_token(path: str | Path) -> Secret:
 class FileToken(Secret):
     """A token re-read from its file on each use, since it may be renewed during a wait.
 
-    The errors of `read_token` at first; later what can't be read leaves the last one that could.
+    The constructor raises the errors of `read_token`; later the last readable token stays.
     """
 
     __slots__ = ("_path", "_seen")
@@ -79,7 +79,7 @@ def version_of(path: Path) -> tuple[int, int, int] | None:
 def clean(raw: bytes | str) -> Secret:
     """Extract the token from input: strips white space and a leading `SLURM_JWT=`.
 
-    TokenError if there is nothing, or more than one word.
+    TokenError if the input is empty or has more than one word.
     """
     try:
         text = (raw.decode("ascii") if isinstance(raw, bytes) else raw).strip().removeprefix(_PREFIX)
@@ -97,7 +97,7 @@ def clean(raw: bytes | str) -> Secret:
 def replace_token(path: str | Path, token: Secret) -> None:
     """Replace the token in an existing file atomically, keeping mode, owner and group.
 
-    TokenError if it can't be.
+    TokenError if that fails.
     """
     path = Path(path).resolve()
     try:
@@ -117,7 +117,7 @@ def replace_token(path: str | Path, token: Secret) -> None:
 
 
 def check_replaceable(path: str | Path) -> None:
-    """TokenError if this process lacks the rights for `replace_token`."""
+    """TokenError if this process lacks the permissions for `replace_token`."""
     path = Path(path).resolve()
     facts = path.stat()
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -135,10 +135,10 @@ def check_replaceable(path: str | Path) -> None:
 def install_token(text: str | bytes | Secret, path: str | Path, *, group: str | None = None) -> Claims:
     """Install a token atomically, with mode 0600, or 0640 for a group.
 
-    What root puts into another user's folder, such as the agent's, is that user's.
+    If root installs it in another user's directory, such as the agent's, it belongs to that user.
 
-    Gives what the token says. TokenError if it is no token or has expired, InvalidInputError if there is no
-    such group or the file can't be written there.
+    Returns its claims. TokenError if it is invalid or has expired, InvalidInputError for an unknown group or a file
+    that can't be written.
     """
     path = Path(path)
     token = text if isinstance(text, Secret) else clean(text)
@@ -167,7 +167,7 @@ def _check_access(path: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise TokenError(f"{path} is not a regular file.", hint="Use a file that contains only the token.")
     owners = {0, os.geteuid()}
-    if os.geteuid() == 0:  # an admin looks at the agent's, in the agent's folder
+    if os.geteuid() == 0:  # an admin reads the agent's token, in the agent's directory
         owners.add(path.resolve().parent.stat().st_uid)
     if facts.st_uid not in owners:
         raise TokenError(

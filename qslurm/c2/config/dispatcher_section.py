@@ -1,4 +1,4 @@
-"""The dispatcher's part of C2's configuration file: sections `[dispatcher]` and `[[backend]]`."""
+"""Sections `[dispatcher]`, `[[backend]]`, `[sessions]` and `[remote]` of c2.toml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Seconds = Annotated[float, Meta(ge=0, le=100 * 365 * 86400)]
 
 
 class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the dispatcher listens and keeps its store, whom it trusts, and how long a circuit may take.
+    """Section `[dispatcher]`.
 
-    `munge_socket` is munged's ("" for munge's own default). `trusted_users` may admit and finish jobs and set
-    backends, besides root and the user that the dispatcher runs as. `runtime_user` is the user of those quantum
-    runtimes of this host that only compute ("": the dispatcher's own).
+    `munge_socket` is munged's ("" for MUNGE's default). `trusted_users`, besides root and the dispatcher's own user,
+    may admit and end jobs and set backends' states. `execution_limit_s` is a circuit's time limit. `runtime_user` runs
+    this host's quantum runtimes that need no devices and no network ("": the dispatcher's user).
     """
 
     socket: str = "/run/qslurm/dispatcher.sock"
@@ -29,17 +29,17 @@ class DispatcherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One backend: what it can do, how many quantum runtimes (worker processes) serve it, and who is next.
+    """Section `[[backend]]`: a backend, its quantum runtimes and its scheduling.
 
-    `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its own settings. `remote` is how many
-    circuits may run at a time on other hosts (section `[remote]`), besides the `workers` of this one.
+    `runtime` is the name of a plug-in (qslurm.runtimes.plugin), `options` are its settings. `workers` and `remote` are
+    the numbers of circuits that run at a time on this host and on other hosts (section `[remote]`).
 
-    `qpu_limit_s` is how many QPU-seconds one job may use (0: as many as it likes; a job may ask for fewer).
+    `qpu_limit_s` is the maximum of QPU-seconds of one job (0: unlimited; a job may ask for fewer).
 
-    `policy` is fifo, priority or fair. With priority, jobs that couple often get a lead of up to `ageing_s`. With
-    fair, centers share QPU-seconds by `weights` (1 for a center not named), and use counts half after each
-    `half_life_s`. With `session_idle_s` more than 0, a hybrid job's place is kept for so long after an outcome,
-    for `session_max_s` in all while others wait.
+    `policy` is fifo, priority or fair. With priority, jobs that couple often have a lead of at most `ageing_s`. With
+    fair, centers share QPU-seconds by `weights` (default 1), and use counts half after each `half_life_s`. With
+    `session_idle_s` > 0, a backend is kept for a hybrid job for this time after each result, and for at most
+    `session_max_s` in all while other jobs wait.
     """
 
     name: str
@@ -60,15 +60,15 @@ class BackendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def places(self) -> int:
-        """How many circuits may run at a time."""
+        """Number of circuits that may run at a time."""
         return self.workers + self.remote
 
 
 class SessionsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Section `[sessions]`: loops that run on a center's nodes. Without `listen` (`ADDRESS:PORT`) there are none.
+    """Section `[sessions]`: loops that run on a center's nodes; disabled without `listen` (`ADDRESS:PORT`).
 
-    `address` is what centers are told to connect to ("": `listen`). `key` is the file of the door's secret key; the
-    dispatcher makes it when it is not there, and its certificate beside it (`.crt`), which centers are told.
+    `address` is where centers connect ("": `listen`). `key` is the file of the session server's private key; the
+    dispatcher creates it, with its certificate beside it (`.crt`), if it does not exist.
     """
 
     listen: str = ""
@@ -77,11 +77,10 @@ class SessionsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class RemoteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Section `[remote]`: quantum runtimes on other hosts. Without `listen` (`tcp://address:port`) there are none.
+    """Section `[remote]`: quantum runtimes on other hosts; disabled without `listen` (`tcp://address:port`).
 
-    `key` is the file of the dispatcher's secret key; `allowed` is a folder of public keys, `<backend>/<name>.pub`.
-    A runtime says every `beat_s` that it is alive; what it was given is given to another when nothing has been
-    heard of it for `grace_s`.
+    `key` is the file of the dispatcher's secret key; `allowed` is a directory of public keys, `<backend>/<name>.pub`.
+    A runtime sends a heartbeat every `beat_s`; after `grace_s` without one its circuits go to another runtime.
     """
 
     listen: str = ""

@@ -1,4 +1,4 @@
-"""C2's configuration file, read by all its services and hooks. Light: hooks read it at every start of a job."""
+"""c2.toml, read by all services and hooks on C2. Imports little: hooks read it at every start of a job."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DEFAULT_PATH = "/etc/qslurm/c2.toml"
 PATH_VARIABLE = "QSLURM_C2_CONFIG"
 PARTITION_PREFIX = "p_"
 SAFE_KINDS: list[Kind] = ["circuit", "hybrid", "session"]
-"""What centers may send where nothing else is said: no programs of their users' that Slurm starts."""
+"""The kinds of jobs that centers may send by default: not batch scripts, which Slurm starts."""
 
 
 class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Section `[slurm]`: how to reach C2's slurmctld.
+    """Section `[slurm]`.
 
-    `conf` is given to Slurm's commands as SLURM_CONF, `bin` is the folder they are in ("" for the usual ones).
-    A job's center is its Slurm user's name without `user_prefix`.
+    `conf` is SLURM_CONF of Slurm's commands, `bin` their directory ("" for the usual ones). A job's center is its Slurm
+    user's name without `user_prefix`.
     """
 
     conf: str = "/etc/slurm/slurm.conf"
@@ -38,11 +38,10 @@ class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Section `[gate]`: `state` is a folder of SlurmUser's, `interval_s` the time between two looks.
+    """Section `[gate]`: `state` is a directory of SlurmUser's, `interval_s` the time between two checks.
 
-    `admit_timeout_s` is how long a hook waits for the dispatcher; PrologEpilogTimeout must be 10 s longer.
-    `forgotten_s` is how long a job that runs, and that slurmctld does not know any more, may run on before it counts
-    as lost.
+    `admit_timeout_s` is how long a hook waits for the dispatcher; PrologEpilogTimeout must be 10 s longer. A running
+    job that slurmctld has not known for `forgotten_s` counts as lost.
     """
 
     state: str = "/var/lib/qslurm/gate"
@@ -67,12 +66,12 @@ class C2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     kinds: dict[str, list[Kind]] = {}
 
     def kinds_of(self, center: str) -> list[Kind]:
-        """The kinds of jobs that a center may send: its own line in `[kinds]`, else the one of `default`."""
+        """The kinds of jobs that a center may send: its line in `[kinds]`, else that of `default`."""
         return self.kinds.get(center, self.kinds.get("default", SAFE_KINDS))
 
 
 def load_c2_config(path: str | Path | None = None) -> C2Config:
-    """Read the file: `path`, else $QSLURM_C2_CONFIG, else /etc/qslurm/c2.toml. ConfigError says what is wrong."""
+    """Read the file: `path`, else $QSLURM_C2_CONFIG, else /etc/qslurm/c2.toml. ConfigError if missing or invalid."""
     file = Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
     try:
         text = file.read_text(encoding="utf-8")
@@ -87,7 +86,7 @@ def load_c2_config(path: str | Path | None = None) -> C2Config:
 
 
 def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
-    """What the file's text says; ConfigError names the key and, for a typo, the nearest valid one."""
+    """Parse the file's text; ConfigError names the key and, for a typo, the nearest valid one."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -103,12 +102,12 @@ def parse_c2_config(text: str, name: str = "c2.toml") -> C2Config:
 
 
 def partition_of(backend: str) -> str:
-    """The partition that jobs for a backend queue in."""
+    """A backend's partition."""
     return PARTITION_PREFIX + backend
 
 
 def backend_of(partition: str) -> str:
-    """The backend of a partition, or "" for a partition that is none of ours."""
+    """A partition's backend; "" for a partition without one."""
     return partition.removeprefix(PARTITION_PREFIX) if partition.startswith(PARTITION_PREFIX) else ""
 
 

@@ -1,4 +1,4 @@
-"""The job manager's part of C2's configuration file: sections `[jobmanager]` and `[metrics]`."""
+"""Sections `[jobmanager]` and `[metrics]` of c2.toml."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import msgspec
 
 
 class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the job manager listens (loopback: a proxy with TLS stands before it), and where jobs' logs are.
+    """Section `[jobmanager]`.
 
-    Slurm writes a job's log to `<logs>/<user>/<job_id>.out`. `hs256_key` names a file with a shared key, for a
-    cluster whose tokens are not signed by a key per center ("" for none).
+    `listen` is a loopback address, behind a proxy with TLS. Slurm writes a job's log to `<logs>/<user>/<job_id>.out`.
+    `hs256_key` is the file of a shared key, for a cluster without a key per center ("": none).
 
-    `compute` is a file for what clients of Quantum Inspire's Compute API put here ("": that API is not served); their
-    jobs are submitted to `slurmrestd` with the center's token.
+    `compute` is the file of the Compute API's records ("": the API is disabled); its jobs are submitted to `slurmrestd`
+    with the center's token.
 
-    `proxy` is where the proxy with TLS listens before both (`ADDRESS:PORT`, "": elsewhere): `qslurm doctor` asks it.
+    `proxy` is where the proxy listens (`ADDRESS:PORT`, "": on another host), for `qslurm doctor`. `url` is where
+    clients reach this service (a center's results_url), for the Compute API's login ("": `listen`).
 
-    `url` is where clients reach this service (a center's results_url): the Compute API names it to those who would log
-    in ("": `listen`, which only clients on this host reach).
-
-    `feed` is a Unix socket at which the gate tells how all jobs are ("": nowhere; centers ask slurmrestd).
+    `feed` is the Unix socket at which the gate reports jobs ("": none, and centers poll slurmrestd).
     """
 
     listen: str = "127.0.0.1:8042"
@@ -33,9 +31,9 @@ class JobManagerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Section `[metrics]`: where the job manager answers /metrics to a Prometheus on this host ("": nowhere).
+    """Section `[metrics]`: the address at which the job manager serves /metrics to this host ("": none).
 
-    An address of its own, because the proxy with TLS stands before the other one; who may log in here may read it.
+    It is separate from the API's address, which the proxy publishes. All users of this host can read it.
     """
 
     listen: str = ""

@@ -1,4 +1,4 @@
-"""The classical runtimes' part of C2's configuration file: section `[runtimes]`."""
+"""Section `[runtimes]` of c2.toml: classical runtimes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a job's Python is started on a classical node, what it may see, and how much it may use.
+    """How a job's Python is started on a classical node, its confinement and its limits.
 
-    `warm` processes wait with the `preload` modules imported; 0 keeps none. `confine` takes the system out of
-    the job's reach: "always", so that no job runs where the host can't, or "never". `hide` are folders that jobs must
-    not see besides our own; `network` leaves jobs the host's. Without `confine_scripts` batch scripts have the node as
-    it is. `step` is the program that each batch script is handed to.
+    `warm` is the number of processes kept ready with the `preload` modules imported. `confine` is "always" (no job runs
+    where the host cannot confine it) or "never". `hide` are further directories hidden from jobs; `network` gives jobs
+    the host's network. Without `confine_scripts` batch scripts run unconfined. `step` is the interpreter of batch
+    scripts.
 
-    Limits hold for one job, in MB of 10^6 bytes: `memory_mb` and `processes` at a time, `file_mb` for one file,
-    `disk_mb` written to disks in all, `output_mb` printed, `tmp_mb` kept (its folder, /tmp, /var/tmp and /dev/shm).
+    Limits are per job, in MB of 10^6 bytes: `memory_mb` and `processes` at a time, `file_mb` per file, `disk_mb`
+    written to disks in all, `output_mb` printed, `tmp_mb` kept (its work directory, /tmp, /var/tmp and /dev/shm).
     """
 
     socket: str = "/run/qslurm-runtimes/warm.sock"
@@ -40,15 +40,15 @@ class RuntimesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def confines_scripts(self) -> bool:
-        """Whether a batch script of a user's own is confined as other jobs are."""
+        """Whether users' batch scripts are confined."""
         return self.confine == "always" and self.confine_scripts
 
     @property
     def client(self) -> Path:
-        """The program that asks for a warm runtime, compiled; the service puts it beside its socket."""
+        """The compiled program that requests a warm runtime; the service writes it beside its socket."""
         return Path(self.socket).with_name("client.pyc")
 
     @property
     def starter(self) -> Path:
-        """The lines of shell that start it, for qslurm-step."""
+        """The shell lines that start it, for qslurm-step."""
         return Path(self.socket).with_name("start.sh")

@@ -1,4 +1,4 @@
-"""The tokens' part of C2's configuration file: section `[tokens]`."""
+"""Section `[tokens]` of c2.toml."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import msgspec
 
 
 class TokensConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the centers' keys are, how long a token may live, and who gives a fresh one for an old one.
+    """Centers' keys, and the lifetimes and renewal of their tokens.
 
-    `keys` is a folder (0700) with one private key per center (`<center>.pem`, 0600) that never leaves C2;
-    `jwks` is the file with their public halves that slurmctld, slurmdbd and the job manager read.
+    `keys` is a directory (0700) with one private key per center (`<center>.pem`, 0600), which never leaves C2. `jwks`
+    is the file of the public keys, which slurmctld, slurmdbd and the job manager read.
 
-    `socket` is where the renewal service listens ("": tokens are not renewed), for `clients`: the user that the job
-    manager runs as. A renewed token lives for `renewed_lifetime`; a center may renew for `renewable` after its operator
-    has issued a token, unless `qslurm token renewal` says otherwise.
+    `socket` is where the renewal service listens ("": tokens are not renewed), for `clients`, the job manager's user. A
+    renewed token lives for `renewed_lifetime`. A center may renew its token for `renewable` after an operator issued
+    it, unless `qslurm token renewal` sets another time.
     """
 
     keys: str = "/etc/qslurm/keys"

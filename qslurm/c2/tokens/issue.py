@@ -1,4 +1,4 @@
-"""Gives a center its token, on C2."""
+"""Issues a center's token, on C2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORTEST_S = 60
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token and what it says."""
+    """A new token and its claims."""
 
     token: Secret
     claims: Claims
@@ -38,11 +38,11 @@ def issue_token(
     masters: Sequence[str] = ("slurm",),
     now: float | None = None,
 ) -> IssuedToken:
-    """Sign a token for a center's user on C2 (`<user_prefix><center>`) that lives for `lifetime` (`30d`, `12h`).
+    """Sign a token for a center's user on C2 (`<user_prefix><center>`) with this lifetime (`30d`, `12h`).
 
-    Claims are `sun`, `iat` and `exp`, the header's `kid` is the center: Slurm 22.05 accepts that (measured).
-    InvalidInputError for a center without a key, and a lifetime out of bounds; PermissionDeniedError for root
-    and `masters` (SlurmUser), because slurmctld takes a token of these for anybody.
+    Claims are `sun`, `iat` and `exp`; the header's `kid` is the center (accepted by Slurm 22.05, measured).
+    InvalidInputError for a center without a key, and for a lifetime out of bounds; PermissionDeniedError for root and
+    `masters` (SlurmUser), because slurmctld lets their tokens act as any user.
     """
     user = user_prefix + check_center_name(center)
     seconds = _bounded(parse_lifetime(lifetime), config)
@@ -52,7 +52,7 @@ def issue_token(
 
 
 def sign(key: RSAPrivateKey, center: str, user: str, issued: int, expires: int) -> IssuedToken:
-    """The token that says so, signed; the times are Unix seconds."""
+    """Sign a token with these claims; times are Unix seconds."""
     import jwt
 
     claims = {"sun": user, "iat": issued, "exp": expires}
@@ -61,7 +61,7 @@ def sign(key: RSAPrivateKey, center: str, user: str, issued: int, expires: int) 
 
 
 def unknown_user_warning(claims: Claims) -> str:
-    """A sentence if the token's user does not exist on this machine ("" if it does): Slurm will refuse it then."""
+    """A warning if the token's user does not exist on this host, so that Slurm refuses it; else ""."""
     try:
         pwd.getpwnam(claims.user)
     except KeyError:
@@ -81,7 +81,7 @@ def _bounded(seconds: int, config: TokensConfig) -> int:
 
 
 def refuse_masters(user: str, masters: Sequence[str]) -> None:
-    """PermissionDeniedError for root and SlurmUser, by name or by number."""
+    """PermissionDeniedError for root and SlurmUser, by name or by uid."""
     ids = {0}.union(*(_uid(name) for name in masters))
     if user in {"root", *masters} or _uid(user) & ids:
         raise PermissionDeniedError(

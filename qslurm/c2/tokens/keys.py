@@ -1,9 +1,8 @@
-"""One key pair per center, on C2: the private half signs its tokens, the public half stands in the JWKS file.
+"""One key pair per center, on C2: the private key signs its tokens, the public key is in the JWKS file.
 
-Slurm does not bind a key to a user: whoever has a private key can be anybody. So they stay in one folder (0700)
-on C2, of the user that the renewal service runs as, or of root. The JWKS file is made from that folder each time,
-which makes it true again if it was lost or edited. Slurm 22.05 reads `alg`, `kid`, `n` and `e` of each key and
-nothing else (measured); `kty` and `use` are for others.
+Slurm does not bind a key to a user: a private key can sign for any user. So private keys stay in one directory (0700)
+on C2, owned by the renewal service's user or root. The JWKS file is written anew from that directory at each change,
+which repairs a lost or edited one. Slurm 22.05 reads only `alg`, `kid`, `n` and `e` of each key (measured).
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
 
 KEY_BITS = 3072
 CENTER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
-"""A center's name is a part of a unix user's name, a file's name and a key's id."""
+"""A center's name is part of a Unix user's name, a file's name and a key's id."""
 
 
 class CenterKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A center's key. `fingerprint` is the SHA-256 of the public half, as 16 hexadecimal digits."""
+    """A center's key. `fingerprint` is the SHA-256 of the public key, its first 16 hexadecimal digits."""
 
     center: str
     fingerprint: str
@@ -42,7 +41,7 @@ class CenterKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_center_name(center: str) -> str:
-    """The name itself, or InvalidInputError."""
+    """Return the name; InvalidInputError if invalid."""
     if not CENTER_NAME.fullmatch(center):
         raise InvalidInputError(
             f"Invalid center name {center!r}.",
@@ -52,14 +51,14 @@ def check_center_name(center: str) -> str:
 
 
 def create_key(config: TokensConfig, center: str) -> bool:
-    """Make a center's key pair unless it has one, and bring the JWKS file up to date.
+    """Create a center's key pair unless it has one, and update the JWKS file.
 
-    True if it is new: slurmctld and slurmdbd know it after a restart. PermissionDeniedError without the right.
+    True if it is new: slurmctld and slurmdbd read it when they restart. PermissionDeniedError without access.
     """
     path = _key_path(config, check_center_name(center))
     with _locked(config):
         new = not path.exists()
-        # root makes the key, and it is the folder's owner's: the renewal service's, which must read it
+        # The key belongs to the directory's owner: the renewal service must read it.
         folder = path.parent.stat()
         if new:
             write_atomically(path, _new_private_key(), mode=0o600, owner=folder.st_uid, group=folder.st_gid)
@@ -70,9 +69,9 @@ def create_key(config: TokensConfig, center: str) -> bool:
 
 
 def remove_key(config: TokensConfig, center: str) -> None:
-    """Revoke a center: none of its tokens is worth anything once slurmctld and slurmdbd have been restarted.
+    """Revoke a center's tokens: slurmctld and slurmdbd refuse them after a restart, other services at once.
 
-    The job manager and the renewal service notice at once. InvalidInputError if the center has no key.
+    InvalidInputError if the center has no key.
     """
     path = _key_path(config, check_center_name(center))
     with _locked(config):
@@ -84,7 +83,7 @@ def remove_key(config: TokensConfig, center: str) -> None:
 
 
 def list_keys(config: TokensConfig) -> list[CenterKey]:
-    """All centers that have a key, by name."""
+    """The keys of all centers, by name."""
     with _locked(config):
         return [
             CenterKey(center=path.stem, fingerprint=_fingerprint(path), created=path.stat().st_mtime)
@@ -93,7 +92,7 @@ def list_keys(config: TokensConfig) -> list[CenterKey]:
 
 
 def require_key(config: TokensConfig, center: str) -> None:
-    """InvalidInputError for a center that has no key."""
+    """InvalidInputError if a center has no key."""
     path = _key_path(config, check_center_name(center))
     with _locked(config):
         if not path.exists():
@@ -101,7 +100,7 @@ def require_key(config: TokensConfig, center: str) -> None:
 
 
 def private_key(config: TokensConfig, center: str) -> RSAPrivateKey:
-    """A center's private key; InvalidInputError if it has none or the key file is not safe."""
+    """A center's private key; InvalidInputError if it has none, QslurmError if the file is unsafe or damaged."""
     path = _key_path(config, check_center_name(center))
     with _locked(config):
         if not path.exists():
@@ -110,7 +109,7 @@ def private_key(config: TokensConfig, center: str) -> RSAPrivateKey:
 
 
 class KeyHolder:
-    """Centers' private keys as they are now: a key is read and checked once (0.1 s), and is gone when its file is."""
+    """Centers' private keys. A key is loaded once (0.1 s), and again after its file has changed."""
 
     def __init__(self, config: TokensConfig) -> None:
         self._config = config
@@ -123,7 +122,7 @@ class KeyHolder:
             version = (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
         except OSError:
             self._keys.pop(center, None)
-            return private_key(self._config, center)  # which says what is wrong
+            return private_key(self._config, center)  # raises the specific error
         held = self._keys.get(center)
         if held is None or held[0] != version:
             held = self._keys[center] = version, private_key(self._config, center)
@@ -148,7 +147,7 @@ def _no_key(config: TokensConfig, center: str) -> InvalidInputError:
 
 @contextmanager
 def _locked(config: TokensConfig) -> Iterator[None]:
-    """Hold the folder for ourselves, so that two operators at once don't lose a key from the JWKS file."""
+    """Lock the directory, so that two concurrent commands don't lose a key from the JWKS file."""
     folder = Path(config.keys)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -226,7 +225,7 @@ def _write_jwks(config: TokensConfig) -> None:
     path = Path(config.jwks)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = msgspec.json.format(msgspec.json.encode({"keys": keys}), indent=2) + b"\n"
-    # World readable, and slurmctld refuses to start when others may write it.
+    # World-readable; slurmctld does not start if others may write it.
     write_atomically(path, data, mode=0o644)
 
 

@@ -1,4 +1,4 @@
-"""Until when a center may renew its token: the operator's word, beside the center's key on C2."""
+"""Until when a center may renew its token, as set by operators: a file beside the center's key on C2."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _LARGEST = 4096
 
 
 class RenewalTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`until` (Unix seconds) ends a center's renewals, and no renewed token outlives it; 0: it has none.
+    """Renewals end at `until` (Unix seconds; 0: none are allowed), and so do renewed tokens.
 
-    A renewed token lives for `lifetime`, or as the configuration says if it is "".
+    A renewed token lives for `lifetime` ("": the configuration's).
     """
 
     until: int = 0
     lifetime: str = ""
 
     def seconds(self, config: TokensConfig) -> int:
-        """How long a renewed token lives, unless it would outlive `until`."""
+        """A renewed token's lifetime, before it is cut at `until`."""
         longest = parse_lifetime(config.max_lifetime)
         return min(parse_lifetime(self.lifetime or config.renewed_lifetime), longest)
 
 
 def read_terms(config: TokensConfig, center: str) -> RenewalTerms:
-    """A center's terms, which allow nothing if nobody has said any; QslurmError if they are damaged."""
+    """A center's terms; without a file no renewals are allowed. QslurmError if the file is damaged."""
     path = _path(config, center)
     try:
         with path.open("rb") as file:
@@ -45,7 +45,7 @@ def read_terms(config: TokensConfig, center: str) -> RenewalTerms:
 
 
 def write_terms(config: TokensConfig, center: str, terms: RenewalTerms) -> None:
-    """Put a center's terms into force, at once. The center must have a key, which makes the folder."""
+    """Set a center's terms, with effect at once. The center must have a key."""
     folder = Path(config.keys).stat()
     write_atomically(
         _path(config, center),
@@ -57,16 +57,16 @@ def write_terms(config: TokensConfig, center: str, terms: RenewalTerms) -> None:
 
 
 NEVER = "never"
-"""In place of a time, for a center that shall not renew."""
+"""In place of a time, for a center that may not renew."""
 
 
 def until(text: str, now: float) -> int:
-    """When renewals end that are allowed for `text` from now on: `366d`, or `never` (0); else an InvalidInputError."""
+    """When renewals allowed for `text` from `now` end: `366d`, or `never` (0). InvalidInputError if invalid."""
     return 0 if text.strip() == NEVER else int(now) + parse_lifetime(text)
 
 
 def forget_terms(config: TokensConfig, center: str) -> None:
-    """The center has no key any more."""
+    """Remove a center's terms."""
     _path(config, center).unlink(missing_ok=True)
 
 

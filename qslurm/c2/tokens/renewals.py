@@ -1,4 +1,4 @@
-"""Decides whether a token is renewed, and signs the new one. Runs where the private keys are, and nowhere else."""
+"""Decides whether a token is renewed, and signs the new one. Runs only in the renewal service."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 BURST = 10
-"""Renewals that a center may ask for at once; its hosts without an agent each have a token of their own."""
+"""Renewals that a center may request at once; its hosts without an agent each have their own token."""
 
 EVERY_S = 30.0
-"""One more after so many seconds."""
+"""Seconds until one more renewal is allowed."""
 
 _FORGED = "The token was not issued to your center by this C2."
 _ASK = "Ask C2's operators for a new token."
 
 
 class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token, None if it was only asked whether there would be one; renewals end at `until` (Unix seconds)."""
+    """The result of a request; `token` is None if it was not renewed. Renewals end at `until` (Unix seconds)."""
 
     center: str
     claims: Claims
@@ -40,14 +40,14 @@ class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Allowance:
-    """How often each center may ask: a bucket of BURST that gets one more every EVERY_S."""
+    """A token bucket per center: BURST renewals, one more every EVERY_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._full_at: dict[str, float] = {}  # when the center's bucket is full again
 
     def take(self, center: str) -> None:
-        """One renewal; TooOftenError if there is none left."""
+        """Count a renewal; TooOftenError if none is left."""
         now = self._clock()
         full_at = max(now, self._full_at.get(center, now)) + EVERY_S
         if full_at > now + BURST * EVERY_S:
@@ -59,7 +59,7 @@ class Allowance:
 
 
 class Renewals:
-    """Gives a center a fresh token for a valid one. Thread-confined. `masters` are users that no token is for."""
+    """Renews valid tokens. Not thread-safe. `masters` are users for whom no token is signed."""
 
     def __init__(
         self,
@@ -76,18 +76,18 @@ class Renewals:
         self._allowance = allowance or Allowance()
         self._keys = keys or KeyHolder(config)
 
-    def look(self, token: str) -> RenewedToken:
-        """What a renewal would be; the errors are those of `renew`."""
-        claims, terms, _ = self._judged(token)
+    def check(self, token: str) -> RenewedToken:
+        """What `renew` would return, without a new token; raises its errors."""
+        claims, terms, _ = self._checked(token)
         return RenewedToken(center=claims.key_id, claims=claims, until=terms.until)
 
     def renew(self, token: str) -> RenewedToken:
-        """A fresh token for a valid one: for the same user, by the same key, from now on.
+        """Sign a new token for the same user with the same key.
 
-        TokenError for one that C2 would not take either, PermissionDeniedError when the operator allows no renewal
-        (any more), TooOftenError for a center that asks too often.
+        TokenError for a token that C2 does not accept, PermissionDeniedError if renewal is disabled, TooOftenError
+        for a center that renews too often.
         """
-        claims, terms, key = self._judged(token)
+        claims, terms, key = self._checked(token)
         self._allowance.take(claims.key_id)
         now = int(self._clock())
         expires = min(now + terms.seconds(self._config), terms.until)
@@ -99,7 +99,7 @@ class Renewals:
         fresh = sign(key, claims.key_id, claims.user, now, expires)
         return RenewedToken(center=claims.key_id, claims=fresh.claims, until=terms.until, token=fresh.token)
 
-    def _judged(self, token: str) -> tuple[Claims, RenewalTerms, RSAPrivateKey]:
+    def _checked(self, token: str) -> tuple[Claims, RenewalTerms, RSAPrivateKey]:
         now = self._clock()
         claims, key = self._verified(token, now)
         refuse_masters(claims.user, self._masters)
@@ -112,10 +112,10 @@ class Renewals:
         return claims, terms, key
 
     def _verified(self, token: str, now: float) -> tuple[Claims, RSAPrivateKey]:
-        """What a token says, if its center's key has signed it and it is for that center's user."""
+        """A token's claims and key, if its center's key has signed it for that center's user."""
         import jwt
 
-        said = inspect(token)  # nothing of it is believed yet
+        said = inspect(token)  # not verified yet
         if said.algorithm != "RS256":
             raise TokenError(
                 "Only tokens signed with a center's own key (RS256) can be renewed.",
@@ -132,7 +132,7 @@ class Renewals:
                 options={"require": ["exp"], "verify_exp": False, "verify_iat": False, "verify_aud": False},
             )
         except (InvalidInputError, jwt.PyJWTError):
-            # not chained, and one sentence for no key and a wrong one: who tries keys learns nothing
+            # not chained, and the same message for an unknown and a wrong key: an attacker learns nothing
             raise TokenError(_FORGED, hint=_ASK) from None
         if said.expired(now):
             raise TokenError(f"The token {describe_expiry(said.expires or 0, now)}.", hint=_ASK)

@@ -20,7 +20,7 @@ def serving(service: RenewalService, path: str) -> Iterator[None]:
     def run() -> None:
         while True:
             try:
-                service.next_of(listener)
+                service.serve_next(listener)
             except OSError:
                 return
 

@@ -88,7 +88,7 @@ def test_the_operator_says_for_how_long_and_until_when(office: Office) -> None:
     office.allows("snellius", 5 * DAY, "7d")
     assert office.renewals.renew(office.token()).claims.expires == NOW + 5 * DAY
     office.allows("snellius", 50 * DAY, "7d")
-    given = office.renewals.look(office.token())
+    given = office.renewals.check(office.token())
     assert (given.token, given.until) == (None, NOW + 50 * DAY)
     assert office.renewals.renew(office.token()).claims.expires == NOW + 7 * DAY
     office.allows("snellius", 5 * DAY)
@@ -167,7 +167,7 @@ def test_a_center_that_asks_too_often_waits_and_no_other_does(office: Office) ->
     with pytest.raises(TooOftenError):
         office.renewals.renew(office.token())
     assert office.renewals.renew(office.token("lumi")).token is not None
-    office.renewals.look(office.token())  # costs nothing
+    office.renewals.check(office.token())  # costs nothing
 
 
 def test_the_bucket_fills_again() -> None:
