@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Center", "Job", "Result", "Session", "__version__"]
 
-_HOMES = {
+_MODULES = {
     "Center": "qslurm.c1.api.center",
     "Job": "qslurm.c1.api.job",
     "Result": "qslurm.c1.api.result",
@@ -23,9 +23,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, and only that: most uses of this package are commands that must start fast."""
-    if name in _HOMES:
+    """Import a public name on first use: most uses of this package are commands that must start fast."""
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

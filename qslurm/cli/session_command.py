@@ -150,7 +150,7 @@ def _opened(connection: CenterConnection, wish: SessionOptions) -> Iterator[Sess
     from qslurm.c1.sessions.opening import open_session
 
     opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
-    with Session(opened.client, opened.job_id, then=connection.close) as held:
+    with Session(opened.client, opened.job_id, on_close=connection.close) as held:
         note(f"qslurm: The session has started: job {connection.prefix}{held.job_id} on C2.")
         yield held
 

@@ -1,1 +1,1 @@
-"""What people import: `Center`, `Job` and `Result`, also as `from qslurm import Center`."""
+"""The Python API: `from qslurm import Center, Job, Result, Session`."""

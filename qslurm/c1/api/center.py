@@ -337,7 +337,7 @@ class Center:
         except BaseException:
             connection.close()
             raise
-        return Session(opened.client, opened.job_id, then=connection.close)
+        return Session(opened.client, opened.job_id, on_close=connection.close)
 
     def job(self, job_id: int | str) -> Job:
         """The future of an earlier job, by its id or its submission key (which a follow-up has).

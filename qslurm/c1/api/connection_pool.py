@@ -1,4 +1,4 @@
-"""Connections to C2 for the threads of a program: each is one caller's at a time, and is kept for the next."""
+"""A pool of connections to C2 for the threads of a program; each is used by one caller at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qslurm.errors import InvalidInputError
 if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
 
-MOST_KEPT = 4
-"""Of those that nobody uses; more at once are not faster, slurmctld takes submissions one by one."""
+MOST_IDLE = 4
+"""Maximum idle connections; more are not faster, since slurmctld takes submissions one by one."""
 
 
 class ConnectionPool:
-    """As many as there are callers at once."""
+    """As many connections as concurrent callers; thread-safe."""
 
     def __init__(self, connect: Callable[[], CenterConnection]) -> None:
         self._connect = connect
@@ -27,7 +27,7 @@ class ConnectionPool:
 
     @contextmanager
     def one(self) -> Iterator[CenterConnection]:
-        """A connection for whoever calls; InvalidInputError after `close`."""
+        """Borrow a connection; InvalidInputError after `close`."""
         with self._lock:
             self.refuse_if_closed()
             center = self._idle.pop() if self._idle else None
@@ -37,7 +37,7 @@ class ConnectionPool:
             yield center
         finally:
             with self._lock:
-                if keep := not self.is_closed and len(self._idle) < MOST_KEPT:
+                if keep := not self.is_closed and len(self._idle) < MOST_IDLE:
                     self._idle.append(center)
             if not keep:
                 center.close()
@@ -48,7 +48,7 @@ class ConnectionPool:
             raise InvalidInputError("This Center is closed.", hint="Create a new one.")
 
     def close(self) -> None:
-        """Close them; one that is in use, when its caller is through."""
+        """Close all connections; those in use when they are returned."""
         with self._lock:
             self.is_closed = True
             idle, self._idle = self._idle, []

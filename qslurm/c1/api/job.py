@@ -1,4 +1,4 @@
-"""A job on C2 as a future: `concurrent.futures.wait`, `as_completed` and `await` take it as they take any other."""
+"""A job on C2 as a future, for `concurrent.futures.wait`, `as_completed` and `await`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Job(Future[Result]):
-    """A job that C2 has accepted. `Center.submit` and `Center.job` make them.
+    """A job that C2 has accepted, made by `Center.submit` and `Center.job`.
 
-    `result(timeout)` and `exception(timeout)` wait as those of any future: there is a TimeoutError after `timeout`
-    seconds, and the job goes on. A job that did not complete raises JobFailedError, JobCancelledError or TimedOutError
-    (its own time limit), with the reason that C2 gives.
+    `result(timeout)` and `exception(timeout)` wait as for any future: they raise TimeoutError after `timeout` seconds,
+    and the job continues. A job that did not complete raises JobFailedError, JobCancelledError or TimedOutError (its
+    own time limit), with C2's reason.
     """
 
     def __init__(self, center: Center, job_id: int, prefix: str = "") -> None:
@@ -28,9 +28,9 @@ class Job(Future[Result]):
         self.id = job_id
         """The job id on C2."""
         self.ref = f"{prefix}{job_id}"
-        """How the command `qslurm` calls the job: its id, behind the name of another platform than usual (tuna:12)."""
+        """The job id for the command `qslurm`, prefixed if the platform is not the default one (tuna:12)."""
         self.follow_up: int | None = None
-        """The id, here on C1, of the job that follows it, where `submit` was given one."""
+        """The job id on C1 of its follow-up (`submit(…, then=…)`)."""
         self._center = center
         self.set_running_or_notify_cancel()
 
@@ -38,11 +38,11 @@ class Job(Future[Result]):
         return f"<Job {self.ref}{', ended' if self.done() else ''}>"
 
     def info(self) -> JobInfo:
-        """The job as C2 sees it now: state, reason, times, partition, account."""
+        """The job's current record on C2: state, reason, times, partition, account."""
         return self._center.look(self.id)
 
     def tasks(self) -> list[JobInfo]:
-        """Each task of an array or a sweep as C2 sees it now; those that wait may share a record."""
+        """The current state of each task of an array or a sweep; pending tasks may share a record."""
         return self._center.tasks(self.id)
 
     def status(self) -> str:
@@ -50,26 +50,26 @@ class Job(Future[Result]):
         return self.info().word
 
     def running(self) -> bool:
-        """Whether it runs on C2 at this moment."""
+        """Whether the job is running on C2."""
         return not self.done() and self.info().word == "running"
 
     def cancel(self) -> bool:
-        """Have C2 cancel the job; False if it was over already."""
-        return (not self.done() or self._is_given_up) and self._center.cancel(self.id)
+        """Cancel the job; False if it had already ended."""
+        return (not self.done() or self._is_unwatched) and self._center.cancel(self.id)
 
     @property
-    def _is_given_up(self) -> bool:
-        """Whether nobody looks after it any more, because its Center was closed."""
+    def _is_unwatched(self) -> bool:
+        """Whether the Center was closed before the job ended."""
         return isinstance(self.exception(), NotReadyError)
 
     def cancelled(self) -> bool:
-        """Whether the job has ended, by being cancelled."""
+        """Whether the job was cancelled."""
         return self.done() and isinstance(self.exception(), JobCancelledError)
 
     def logs(self) -> str:
-        """What the job has written so far."""
+        """The job's output so far."""
         return self._center.logs(self.id)
 
     def __await__(self) -> Generator[Any, None, Result]:
-        # Who stops waiting does not mean to cancel the job: asyncio's own way from future to future would.
+        # Without shield, cancelling the awaiting task would cancel the job.
         return asyncio.shield(asyncio.wrap_future(self)).__await__()

@@ -1,4 +1,4 @@
-"""`CenterConnection.map`: many jobs, read, sent and given back a part at a time."""
+"""`Center.map`: submits jobs in batches, and yields their results in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qslurm.c1.api.result import Result
-from qslurm.errors import QslurmError
+from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 AT_ONCE = 1000
-"""Sources that are read, checked and sent together: as many as an array may have."""
+"""Maximum sources that are read, checked and submitted together: the size of an array."""
 
 PendingJob = tuple[int, Future[Result]]
-"""A job on C2, of which it may be a task, and the future of what it gives."""
+"""A job id on C2 (an array's for its tasks), and the future of the result."""
 
 
 class Results(Generic[S], Iterator[Any]):
-    """Results in the order of their sources. Ending the iteration early, or an error, cancels what is left."""
+    """Iterates over results in the order of their sources. Ending it early, or an error, cancels the remaining jobs.
+
+    `end` is the deadline (monotonic seconds).
+    """
 
     def __init__(
         self,
@@ -68,32 +71,32 @@ class Results(Generic[S], Iterator[Any]):
                 self.close()
                 raise
             found = error
-        except BaseException:  # out of time, or interrupted
+        except BaseException:  # timed out or interrupted
             self.close()
             raise
         self._pending.popleft()
         return found
 
     def close(self) -> None:
-        """Submit no more, and cancel what has not ended."""
+        """Submit no more jobs, and cancel those that have not ended."""
         self._ended = self._all_read = True
         left = list(dict.fromkeys(job_id for job_id, future in self._pending if not future.done()))
         self._pending.clear()
-        if left and os.getpid() == self._pid:  # in a forked process they are its parent's
+        if left and os.getpid() == self._pid:  # in a forked process they belong to its parent
             self._cancel(left)
 
     def finish(self) -> None:
-        """Submit no more, and wait for what was: it may be iterated over afterwards."""
+        """Submit no more jobs, and wait for those submitted; iteration may continue afterwards."""
         self._ended = True
         for _, future in self._pending:
             future.exception()
 
     def __del__(self) -> None:
-        with suppress(Exception):  # there is nobody to be told
+        with suppress(Exception):  # an exception here could only be printed
             self.close()
 
     def _fill(self) -> None:
-        """Read on as long as there is room for what is read at once."""
+        """Submit further batches while there is room in the buffer."""
         while not self._all_read and len(self._pending) <= self._buffersize - self._at_once:
             try:
                 part = list(islice(self._sources, self._at_once))
@@ -109,10 +112,10 @@ def send_all(
     batch: Batch,
     made: Callable[[int, int | None], list[Future[Result]]],
 ) -> list[PendingJob]:
-    """Submit jobs, in their order.
+    """Submit jobs; their ids and futures in the order of the batch.
 
-    `made` is told of each job, and of how many tasks as an array, and gives the futures. A refusal is the exception of
-    the jobs that it is about. After another error, or an interrupt, what was sent is cancelled, and it is raised.
+    `made` returns the futures of a job (its id, and the number of tasks if it is an array). A refusal becomes the
+    exception of the jobs concerned. Any other error, or an interrupt, cancels the jobs submitted so far and is raised.
     """
     found: dict[int, PendingJob] = {}
     failure: QslurmError | None = None
@@ -128,7 +131,7 @@ def send_all(
             if isinstance(outcome, QslurmError):
                 futures = [_failed(outcome) for _ in package.members]
                 job_id = 0
-                failure = failure or (None if _is_its_own(outcome) else outcome)
+                failure = failure or (None if isinstance(outcome, RefusedError) else outcome)
             elif outcome is not None:
                 job_id = outcome.job_id
                 futures = made(job_id, len(package.members) if package.is_array else None)
@@ -148,9 +151,8 @@ def send_all(
 
 
 def cancel_all(connect: Callable[[], CenterConnection], jobs: Sequence[int]) -> None:
-    """Have C2 cancel these, as far as it can."""
+    """Cancel these jobs; errors are ignored."""
     from qslurm.c1.submission.parallel import for_each
-    from qslurm.errors import RefusedError
 
     for_each(
         connect,
@@ -162,7 +164,7 @@ def cancel_all(connect: Callable[[], CenterConnection], jobs: Sequence[int]) -> 
 
 
 def _at_once(connect: Callable[[], CenterConnection]) -> int:
-    """How many questions may be under way; nothing is asked for it."""
+    """The number of concurrent requests of this connection; sends nothing."""
     center = connect()
     center.close()
     return center.submissions_at_once
@@ -172,9 +174,3 @@ def _failed(error: QslurmError) -> Future[Result]:
     future: Future[Result] = Future()
     future.set_exception(error)
     return future
-
-
-def _is_its_own(error: QslurmError) -> bool:
-    from qslurm.errors import RefusedError
-
-    return isinstance(error, RefusedError)

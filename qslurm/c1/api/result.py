@@ -1,4 +1,4 @@
-"""What a job has measured or computed, as one plain record."""
+"""The result of a job."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a job that completed; what its kind does not have is empty.
+    """The result of a job that completed; fields that its kind does not have are empty.
 
-    `counts` says how often a circuit's classical bits had each value, `raw_data` holds the value of each shot if it was
-    asked for. `final_result` is what a hybrid file's `finalize` returned, `executions` how many circuits it had
-    executed. `shots` are those of all circuits together. `remarks` say what is to be known of the result, such as that
-    null stands for NaN in it. An array or a sweep has `tasks`, a result for each by index,
-    with the `parameters` that the sweep gave it.
+    `counts`: how often a circuit's classical bits had each value. `raw_data`: the value of each shot, if the option was
+    set. `final_result`: the return value of a hybrid file's `finalize`. `executions`: the number of circuits executed.
+    `shots`: their total number of shots. `remarks`: notes on the result, for example that null stands for NaN. `tasks`:
+    the results of an array's or a sweep's tasks by index, each with the sweep's `parameters`.
     """
 
     job_id: int
@@ -30,7 +29,7 @@ class Result:
 
 
 def result_of(document: dict[str, Any]) -> Result:
-    """The record of a job manager's result document (`GET /v1/jobs/ID/results`)."""
+    """Convert a result document of the job manager (`GET /v1/jobs/ID/results`)."""
     return Result(
         job_id=int(document["job_id"]),
         kind=str(document["kind"]),

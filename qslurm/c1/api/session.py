@@ -1,4 +1,4 @@
-"""A session as Python programs hold it: the `qi` of a loop that runs here, while C2 holds the backend for it."""
+"""A session in the Python API: the `qi` of a loop that runs in this process, while C2 holds a backend for it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from qslurm.c1.sessions.session_client import SessionClient
 
 LEAVE_S = 600.0
-"""So long leaving a session's block waits for a next outcome of what `submit` has under way."""
+"""Seconds without an outcome after which leaving a session's block gives up on pending circuits."""
 
 LONGEST_REASON = 4000
-"""Characters of what a loop failed with."""
+"""Maximum characters of a failure reason."""
 
 
 class Session(QuantumInterface):
     """A `qi` as hybrid files get it, for a loop in this process. `Center.session` and `Session.current` make them.
 
-    May be used by several threads. As a context manager it waits at the end of the block for what `submit` has under
-    way, and ends the session: as failed, and at once, if the block raises, or if a SIGTERM or SIGHUP ends the program
-    that has no handler for it (in the main thread).
-    `job_id` is the job on C2 that holds it (0 if another process does), `final_result` what is kept as the job's
-    result, with its `remarks`.
+    Thread-safe. As a context manager it waits at the end of the block for pending circuits, and ends the session; if
+    the block raises, or if a SIGTERM or SIGHUP without a handler ends the program (in the main thread), it ends the
+    session at once, as failed.
+    `job_id` is the job on C2 that holds the session (0 if another process opened it). `final_result` is stored as the
+    job's result, with its `remarks`.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class Session(QuantumInterface):
         client: SessionClient,
         job_id: int = 0,
         *,
-        then: Callable[[], None] = lambda: None,
+        on_close: Callable[[], None] = lambda: None,
         parameters: Mapping[str, str] | None = None,
         leave_s: float = LEAVE_S,
+        signals: TerminationSignals | None = None,
     ) -> None:
         super().__init__(client, parameters)
         self._leave_s = leave_s
@@ -50,27 +51,27 @@ class Session(QuantumInterface):
         self.final_result: Mapping[str, Any] | None = None
         self.remarks: list[str] = []
         self._client = client
-        self._then = then
+        self._on_close = on_close
         self._closed = False
-        self._ending = TerminationSignals()
-        self._under_way: set[Future[ExecuteCircuitResult]] = set()
+        self._signals = signals or TerminationSignals()
+        self._pending: set[Future[ExecuteCircuitResult]] = set()
         self._lock = threading.Lock()
 
     @property
     def transport(self) -> SessionClient:
-        """What carries its circuits, for who runs a hybrid file with it."""
+        """The session's client, for running a hybrid file with it."""
         return self._client
 
     @property
     def executions(self) -> int:
-        """How many circuits have been asked for."""
+        """The number of circuits submitted."""
         return self._client.executions
 
     @classmethod
     def current(cls) -> Session:
-        """The session of the command that this process was started by, `qslurm session … -- COMMAND`.
+        """The session of the command that started this process, `qslurm session … -- COMMAND`.
 
-        InvalidInputError if there is none. Leaving its block ends nothing: the session ends with the command.
+        InvalidInputError if there is none. Leaving its block does not end the session; it ends with the command.
         """
         from qslurm.c1.sessions.connect import connect_unix
         from qslurm.c1.sessions.session_client import SessionClient
@@ -84,13 +85,13 @@ class Session(QuantumInterface):
                 hint="Start it with `qslurm session --backend NAME -- COMMAND`, or use Center().session(…).",
             )
         try:
-            name = secrets.token_bytes(SECRET_BYTES)  # by which it is known when it comes again
+            name = secrets.token_bytes(SECRET_BYTES)  # identifies this process when it reconnects
             client = SessionClient(
                 lambda: connect_unix(path), name, say=lambda _: None, ended=lambda: None, link_limit_s=5.0
             )
         except OSError as error:
             raise InvalidInputError(
-                f"The session of this process, at {path}, can't be reached: {error.strerror or error}.",
+                f"The session of this process, at {path}, is unreachable: {error.strerror or error}.",
                 hint="Check that the `qslurm session` that holds it is still running.",
             ) from error
         return cls(client)
@@ -98,12 +99,14 @@ class Session(QuantumInterface):
     def submit(
         self, circuit: str, number_of_shots: int | None = None, raw_data_enabled: bool | None = False
     ) -> Future[ExecuteCircuitResult]:
-        """As `execute_circuit`, without waiting: the future of what it measures. Any number may be under way."""
-        asked = self._client.submit(as_circuit(circuit), self._shots(number_of_shots), bool(raw_data_enabled))
+        """Like `execute_circuit`, without waiting: the future of the result. Any number may be pending."""
+        outcome = self._client.submit(
+            as_circuit(circuit), self._shots(number_of_shots), bool(raw_data_enabled)
+        )
         result: Future[ExecuteCircuitResult] = Future()
         result.set_running_or_notify_cancel()
         with self._lock:
-            self._under_way.add(result)
+            self._pending.add(result)
         result.add_done_callback(self._settled)
 
         def settle(outcome: Future[Outcome]) -> None:
@@ -113,36 +116,34 @@ class Session(QuantumInterface):
             else:
                 result.set_exception(error)
 
-        asked.add_done_callback(settle)
+        outcome.add_done_callback(settle)
         return result
 
     def _settled(self, result: Future[ExecuteCircuitResult]) -> None:
         with self._lock:
-            self._under_way.discard(result)
+            self._pending.discard(result)
 
-    def _see_through(self) -> None:
-        """Wait for the outcomes of all that is under way; TimedOutError if none comes for `leave_s`."""
-        said = False
+    def _wait_for_pending(self) -> None:
+        """Wait for all pending circuits; TimedOutError after `leave_s` seconds without an outcome."""
+        reported = False
         while True:
             with self._lock:
-                left = list(self._under_way)
+                left = list(self._pending)
             if not left:
                 return
-            if not said:
-                said = True
-                self._client.say(
-                    f"Waiting for {len(left)} circuits that are under way, to leave the session."
-                )
+            if not reported:
+                reported = True
+                self._client.say(f"Waiting for {len(left)} pending circuits before the session ends.")
             if not wait(left, timeout=self._leave_s).done:
                 raise TimedOutError(
-                    f"{len(left)} circuits had no outcome {self._leave_s:g} s after the session's block was left.",
+                    f"No outcome for {self._leave_s:g} s; {len(left)} circuits are pending.",
                     hint="The session was closed without them.",
                 )
 
     def close(self, failure: str = "") -> None:
-        """End the session on C2, as failed if a reason is given; it is closed already if it has ended by itself.
+        """End the session on C2, as failed if a reason is given.
 
-        What `submit` has under way is not waited for: its futures end with an error.
+        Pending circuits are not waited for: their futures get an error. Does nothing if the session has ended.
         """
         if self._closed:
             return
@@ -152,7 +153,7 @@ class Session(QuantumInterface):
                 self._conclude(failure)
         finally:
             self._client.close()
-            self._then()
+            self._on_close()
 
     def _conclude(self, failure: str) -> None:
         from qslurm.runtimes.hybrid.final_result import as_final_result
@@ -169,8 +170,8 @@ class Session(QuantumInterface):
                 raise
 
     def __enter__(self) -> Session:
-        if self.job_id:  # another process's session is that one's to end
-            self._ending.__enter__()
+        if self.job_id:  # a session of another process is ended there
+            self._signals.__enter__()
         return self
 
     def __exit__(
@@ -178,20 +179,20 @@ class Session(QuantumInterface):
     ) -> None:
         try:
             if error is None:
-                self._see_through()
-        except BaseException as broken_off:
-            error = broken_off
+                self._wait_for_pending()
+        except BaseException as interruption:
+            error = interruption
             raise
         finally:
-            self._ending.hold_back()
+            self._signals.defer()
             try:
                 self.close("" if error is None else reason_of(error))
             finally:
-                self._ending.__exit__(kind, error, trace)
+                self._signals.__exit__(kind, error, trace)
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a loop failed, in a line or two."""
+    """The reason that a loop failed, in a line or two."""
     if isinstance(error, QslurmError | TerminatedError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Ends a session before its program is terminated by a signal."""
+"""Turns signals that would terminate the process into an exception, so that a session can be ended first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 TERMINATING = (signal.SIGTERM, signal.SIGHUP)
-"""What ends a process that has no handler for it. Slurm sends SIGTERM at scancel, preemption and the time limit, and
-SIGKILL after KillWait (30 s unless it is set)."""
+"""Signals that terminate a process without a handler. Slurm sends SIGTERM at scancel, preemption and the time limit,
+and SIGKILL after KillWait (default: 30 s)."""
 
 _AGAIN_S = 5.0
 """Seconds in which repeated signals are ignored, so that cleanup is not interrupted."""
@@ -34,49 +34,49 @@ def _die(number: int) -> None:
 
 
 class TerminationSignals:
-    """While the body runs, an otherwise unhandled signal of TERMINATING raises in it, then terminates the process.
+    """A context manager: an unhandled signal in TERMINATING raises in its block, then terminates the process.
 
-    A handler that the program has, or sets meanwhile, stays, and so does a signal that it ignores. Only the main
-    thread can have handlers; in another one, and in a forked process, all is as without this.
+    Handlers of the program, and signals that it ignores, are left alone. Has no effect outside the main thread and in
+    a forked process.
     """
 
     def __init__(self, die: Callable[[int], None] = _die) -> None:
         self._die = die
         self._pid = os.getpid()
         self._set: list[int] = []
-        self._told = 0
-        self._told_at = float("-inf")
-        self._held_back = False
+        self._received = 0
+        self._received_at = float("-inf")
+        self._deferred = False
 
     def __enter__(self) -> TerminationSignals:
         if threading.current_thread() is threading.main_thread():
             for number in TERMINATING:
                 if signal.getsignal(number) == signal.SIG_DFL:
-                    signal.signal(number, self._tell)
+                    signal.signal(number, self._on_signal)
                     self._set.append(number)
         return self
 
-    def hold_back(self) -> None:
-        """Defer later signals until the body has ended."""
-        self._held_back = True
+    def defer(self) -> None:
+        """Defer later signals until the block has ended."""
+        self._deferred = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held_back = True
+        self._deferred = True
         for number in self._set:
-            if signal.getsignal(number) == self._tell:
+            if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, signal.SIG_DFL)
-        if self._told:
-            self._die(self._told)
+        if self._received:
+            self._die(self._received)
 
-    def _tell(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         if os.getpid() != self._pid:
             signal.signal(number, signal.SIG_DFL)
             _die(number)
             return
-        self._told = number
-        if not self._held_back and time.monotonic() - self._told_at > _AGAIN_S:
-            self._told_at = time.monotonic()
+        self._received = number
+        if not self._deferred and time.monotonic() - self._received_at > _AGAIN_S:
+            self._received_at = time.monotonic()
             raise TerminatedError(number)

@@ -63,7 +63,7 @@ class Held:
         with self.place.dispatcher.client() as client:
             step = DispatcherSession(client, self.job_id, self.restart, say=lambda _: None)
             self._attached.set()
-            self.ended = step.hold()
+            self.ended = step.wait_for_end()
 
     def client(self, *, by_cable: bool = False, link_limit_s: float = 60.0) -> SessionClient:
         connect = self._connects(by_cable)

@@ -36,7 +36,7 @@ def test_it_waits_for_all_of_it_says_so_and_keeps_their_outcomes(place: Place) -
     held = place.hold()
 
     def let_go() -> None:
-        until(lambda: any("to leave the session" in said for said in held.said))
+        until(lambda: any("before the session ends" in said for said in held.said))
         place.let_go()
 
     helper = threading.Thread(target=let_go)
@@ -54,7 +54,7 @@ def test_what_none_of_comes_for_too_long_is_said_and_ends_the_session_as_failed(
     held = place.hold()
     futures: list[Future[ExecuteCircuitResult]] = []
     with (
-        pytest.raises(TimedOutError, match="2 circuits had no outcome"),
+        pytest.raises(TimedOutError, match="2 circuits are pending"),
         Session(held.client(), held.job_id, leave_s=0.05) as qi,
     ):
         futures += [qi.submit(CIRCUIT, shots) for shots in (1, 2)]
@@ -62,7 +62,7 @@ def test_what_none_of_comes_for_too_long_is_said_and_ends_the_session_as_failed(
     held.wait()
     assert failure(place, held.job_id) == (
         "failed",
-        "2 circuits had no outcome 0.05 s after the session's block was left. The session was closed without them.",
+        "No outcome for 0.05 s; 2 circuits are pending. The session was closed without them.",
     )
 
 
@@ -83,12 +83,11 @@ def test_a_signal_ends_the_wait(place: Place) -> None:
     died: list[int] = []
 
     def tell() -> None:
-        until(lambda: any("to leave the session" in said for said in held.said))
+        until(lambda: any("before the session ends" in said for said in held.said))
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     helper = threading.Thread(target=tell)
-    session = Session(held.client(), held.job_id)
-    session._ending = TerminationSignals(died.append)
+    session = Session(held.client(), held.job_id, signals=TerminationSignals(died.append))
     with pytest.raises(TerminatedError), session as qi:
         future = qi.submit(CIRCUIT, 1)
         helper.start()

@@ -46,8 +46,7 @@ def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> Non
         return True
 
     client: Any = SimpleNamespace(over=None, conclude=conclude, close=lambda: None)
-    session = Session(client, 12)
-    session._ending = TerminationSignals(died.append)
+    session = Session(client, 12, signals=TerminationSignals(died.append))
     with pytest.raises(TerminatedError), session:
         signal.raise_signal(signal.SIGTERM)
     assert concluded == ["The program was terminated (SIGTERM)."]
@@ -57,7 +56,7 @@ def test_a_session_is_ended_with_the_reason_and_nothing_interrupts_that() -> Non
 def test_what_is_told_while_a_session_ends_well_waits_for_that() -> None:
     died: list[int] = []
     with TerminationSignals(died.append) as ending:
-        ending.hold_back()
+        ending.defer()
         signal.raise_signal(signal.SIGTERM)
         assert died == []
     assert died == [signal.SIGTERM]
