@@ -99,7 +99,7 @@ def test_the_operator_says_for_how_long_and_until_when(office: Office) -> None:
 @pytest.mark.parametrize("for_s", [0, -DAY, 30])
 def test_nothing_is_renewed_that_the_operator_does_not_allow_any_more(office: Office, for_s: int) -> None:
     office.allows("snellius", for_s)
-    for asked in (office.renewals.look, office.renewals.renew):
+    for asked in (office.renewals.check, office.renewals.renew):
         with pytest.raises(PermissionDeniedError, match="Renewal is disabled for the tokens of snellius"):
             asked(office.token())
     assert office.renewals.renew(office.token("lumi")).token is not None
@@ -142,7 +142,7 @@ FORGED = {
 @pytest.mark.parametrize("what", FORGED)
 def test_what_is_no_good_token_of_a_center_is_not_renewed(office: Office, what: str) -> None:
     token = FORGED[what](office)
-    for asked in (office.renewals.look, office.renewals.renew):
+    for asked in (office.renewals.check, office.renewals.renew):
         with pytest.raises(TokenError) as error:
             asked(token)
         assert token not in str(error.value)
