@@ -158,7 +158,7 @@ class C1JobBinding:
             jobs,
             lambda center, job: center.slurm.cancel(job),
             connections=self._connection.submissions_at_once,
-            own=RefusedError,
+            item_error=RefusedError,
         )
         failures = [outcome for outcome in outcomes if isinstance(outcome, QslurmError)]
         done = [job for job, outcome in zip(jobs, outcomes, strict=True) if isinstance(outcome, list)]

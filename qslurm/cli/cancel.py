@@ -141,7 +141,7 @@ def _cancelled(center: CenterFlags, jobs: Sequence[JobRef]) -> dict[JobRef, Canc
         at_once = connection.submissions_at_once
         connection.close()
         connect = partial(center.open, platform)
-        done = for_each(connect, part, _cancel, connections=at_once, own=RefusedError)
+        done = for_each(connect, part, _cancel, connections=at_once, item_error=RefusedError)
         outcomes |= dict(zip(part, done, strict=True))
     return outcomes
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from qslurm.c1.queries.job_ids import JobRef
-from qslurm.c1.submission.backend_limits import LimitsLookup, limits_of, nothing_known
+from qslurm.c1.submission.backend_limits import LimitsLookup, limits_of, no_limits
 from qslurm.c1.submission.packing import Package
 from qslurm.c1.submission.sending import Batch, is_too_large
 from qslurm.cli import streams
@@ -59,7 +59,7 @@ class SentPackage(msgspec.Struct, frozen=True):
 
 
 def prepared(
-    config: Config, jobs: Sequence[JobSpec], limits: LimitsLookup = nothing_known, *, separate: bool = False
+    config: Config, jobs: Sequence[JobSpec], limits: LimitsLookup = no_limits, *, separate: bool = False
 ) -> Batch:
     """Jobs that can be sent; if some can't be, all of these are named, and the last one's error is raised."""
     return Batch(config, jobs, os.environ, limits=limits, remark=note, separate=separate, each=each)

@@ -66,8 +66,8 @@ def _refuse(failures: Sequence[QslurmError], files: int) -> None:
 
 
 def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
-    """The one platform that jobs go to, and the jobs with a backend chosen where it was left open."""
-    from qslurm.c1.submission.backend_candidates import chosen, wants_any
+    """The one platform that jobs go to, and the jobs with a backend choose_backends where it was left open."""
+    from qslurm.c1.submission.backend_candidates import choose_backends, wants_any
 
     names = sorted({job.platform for job in jobs if job.platform})
     if len(names) > 1:
@@ -88,7 +88,9 @@ def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSp
     names = names or list(platforms.wanted)
     default = names[0] if len(names) == 1 else platforms.default
     config = platforms.config(names[0])
-    found, choice = chosen(config, jobs, names, default, lambda some, need: _offers(center, some, need))
+    found, choice = choose_backends(
+        config, jobs, names, default, lambda some, need: _offers(center, some, need)
+    )
     assert choice is not None
     note(f"--backend any: {choice.why}.")
     return choice.offer.platform, found

@@ -214,7 +214,7 @@ class Center:
     def _with_backend(self, jobs: list[JobSpec]) -> list[JobSpec]:
         """The jobs; those with backend "any" with one that fits all of them."""
         from qslurm.c1.queries.lists import backends
-        from qslurm.c1.submission.backend_candidates import chosen, offers_of
+        from qslurm.c1.submission.backend_candidates import choose_backends, offers_of
         from qslurm.c1.submission.backend_selection import Need, Offer
 
         def offers(_names: Sequence[str], _need: Need) -> list[Offer]:
@@ -222,7 +222,7 @@ class Center:
                 return offers_of(self._config, backends(center))
 
         platform = self._config.platform
-        return chosen(self._config, jobs, [platform], platform, offers)[0]
+        return choose_backends(self._config, jobs, [platform], platform, offers)[0]
 
     def map(
         self,

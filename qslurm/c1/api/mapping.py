@@ -159,7 +159,7 @@ def cancel_all(connect: Callable[[], CenterConnection], jobs: Sequence[int]) -> 
         list(dict.fromkeys(jobs)),
         lambda center, job_id: center.slurm.cancel(job_id),
         connections=_at_once(connect),
-        own=RefusedError,
+        item_error=RefusedError,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qslurm.c1.sessions.connect import SessionEndedError, SessionNotOpenError, SessionServerAddress
 from qslurm.c1.sessions.reconnecting_connection import LINK_LIMIT_S
 from qslurm.c1.sessions.session_client import SessionClient
-from qslurm.c1.submission.backend_limits import LimitsLookup, limits_of, nothing_known, refuse_beyond
+from qslurm.c1.submission.backend_limits import LimitsLookup, check_limits, limits_of, no_limits
 from qslurm.c1.submission.prepare import backend_of
 from qslurm.errors import (
     InvalidInputError,
@@ -151,7 +151,7 @@ def batch_of(
     wish: SessionOptions,
     digest: str,
     environ: Mapping[str, str],
-    limits: LimitsLookup = nothing_known,
+    limits: LimitsLookup = no_limits,
 ) -> Batch:
     """The job, ready to be sent; InvalidInputError says what is wrong with the wish."""
     from qslurm.c1.submission.sending import Batch
@@ -170,7 +170,7 @@ def batch_of(
         session=digest,
         idle_limit_s=wish.idle_limit_s,
     )
-    refuse_beyond(limits, backend_of(config, job), job.name or "", qubits=None, shots=wish.job.shots)
+    check_limits(limits, backend_of(config, job), job.name or "", qubits=None, shots=wish.job.shots)
     return Batch(config, [job], environ)
 
 

@@ -1,4 +1,4 @@
-"""What stands between `--backend any` and a backend: who asks for it, what the job needs, what the platforms offer."""
+"""Resolves `--backend any`: which jobs use it, what they need, and what the platforms offer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def wants_any(config: Config, job: JobSpec) -> bool:
-    """Whether a job that was read leaves its backend open; InvalidInputError if it says a partition all the same."""
+    """Whether a job's backend is "any"; InvalidInputError if it has a partition as well."""
     if job.kind == "payload":
         return False
     if job.backend == ANY and job.partition:
@@ -33,7 +33,7 @@ def wants_any(config: Config, job: JobSpec) -> bool:
 
 
 def need_of(config: Config, jobs: Sequence[JobSpec]) -> Need:
-    """What a backend must have for all of some jobs that were read. Raises what is wrong with their circuits."""
+    """The qubits and shots needed to run all of these jobs; raises errors in their circuits."""
     from qslurm.c1.submission.backend_selection import Need
 
     qubits = [needed for job in jobs if (needed := needed_qubits(job)) is not None]
@@ -42,49 +42,49 @@ def need_of(config: Config, jobs: Sequence[JobSpec]) -> Need:
 
 
 def offers_of(config: Config, backends: Iterable[Backend]) -> list[Offer]:
-    """A platform's backends, as they are called among those of several platforms."""
+    """A platform's backends, named with the platform if there are several."""
     from qslurm.c1.submission.backend_selection import Offer
 
     of = f" of {config.platform}" if len(config.platforms) > 1 else ""
     return [Offer(config.platform, f"{one.name}{of}", one) for one in backends]
 
 
-def placed(job: JobSpec, choice: Choice) -> JobSpec:
-    """The job for the backend that was chosen."""
+def with_choice(job: JobSpec, choice: Choice) -> JobSpec:
+    """The job with the chosen backend."""
     return msgspec.structs.replace(job, platform=choice.offer.platform, backend=choice.offer.backend.name)
 
 
-def chosen(
+def choose_backends(
     config: Config,
     jobs: Sequence[JobSpec],
     names: Sequence[str],
-    usual: str,
+    default: str,
     offers: Callable[[Sequence[str], Need], Sequence[Offer]],
 ) -> tuple[list[JobSpec], Choice | None]:
-    """Jobs that were read, those that leave their backend open for the one that fits all of these, and why that one.
+    """The jobs, those with backend "any" with one that fits them all, and the choice (None if there was none to make).
 
-    `names` are the platforms that may be chosen from; `offers` asks some of them for their backends. InvalidInputError
-    if a file is for another platform, or no platform knows what the jobs depend on, or nothing fits.
+    `names` are the platforms to choose from, `default` the one of ids without a platform; `offers` queries platforms
+    for their backends. InvalidInputError if a file names another platform, no platform has all jobs of a dependency,
+    or no backend fits.
     """
     from qslurm.c1.submission.backend_selection import choose
 
-    left_open = [wants_any(config, job) for job in jobs]
-    if not any(left_open):
+    is_any = [wants_any(config, job) for job in jobs]
+    if not any(is_any):
         return list(jobs), None
     for job in jobs:
         if job.platform and job.platform not in names:
             raise another_platform(job, names[0])
-    open_ones = [job for job, is_open in zip(jobs, left_open, strict=True) if is_open]
-    need = need_of(config, open_ones)
-    choice = choose(need, offers(within(names, usual, jobs), need), time.time())
+    need = need_of(config, [job for job, is_open in zip(jobs, is_any, strict=True) if is_open])
+    choice = choose(need, offers(within(names, default, jobs), need), time.time())
     return [
-        placed(job, choice) if is_open else job for job, is_open in zip(jobs, left_open, strict=True)
+        with_choice(job, choice) if is_open else job for job, is_open in zip(jobs, is_any, strict=True)
     ], choice
 
 
-def within(names: Sequence[str], usual: str, jobs: Iterable[JobSpec]) -> list[str]:
-    """The platforms among some that know the jobs which jobs depend on; `usual` knows those without a name."""
-    needed = {name or usual for one in jobs for name in platforms_in(one.dependency or "")}
+def within(names: Sequence[str], default: str, jobs: Iterable[JobSpec]) -> list[str]:
+    """The platforms that have all jobs of these jobs' dependencies; `default` has those without a platform."""
+    needed = {name or default for one in jobs for name in platforms_in(one.dependency or "")}
     if len(needed) > 1 or not needed <= set(names):
         raise InvalidInputError(
             f"No platform has all jobs of the dependency; they are on {', '.join(sorted(needed))}.",

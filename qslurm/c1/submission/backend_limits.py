@@ -1,7 +1,6 @@
-"""What C2's backends take at most, as far as that can be known here at once: a job beyond it is refused unsent.
+"""The backends' limits of qubits and shots, checked before a job is sent.
 
-On C2 it would be refused when it starts, which may be tomorrow. Where nobody can be asked (C2 is away, and the agent
-has not heard of its backends yet) the job goes, and C2 decides.
+C2 checks them only when the job starts, which may be a day later. If the limits cannot be read, the job is sent.
 """
 
 from __future__ import annotations
@@ -16,46 +15,46 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
 
 KEPT_S = 60.0
-"""Seconds for which an answer counts, also that there is none."""
+"""Seconds to cache the limits, or their absence."""
 
 LimitsLookup = Callable[[str], Mapping[str, Any]]
-"""What is known of a backend, by its name: `qubits` and `max_shots`; nothing for one of which nobody knows."""
+"""A backend's `qubits` and `max_shots` by its name; empty if unknown."""
 
 
-def nothing_known(backend: str) -> Mapping[str, Any]:
-    """The limits where nobody is asked."""
+def no_limits(backend: str) -> Mapping[str, Any]:
+    """No limits."""
     del backend
     return {}
 
 
 class BackendLimits:
-    """The limits as a connection gives them; asks when it is first needed. `ask` gives the backends' documents."""
+    """The backends' limits, read on first use. `read` returns the job manager's documents."""
 
-    def __init__(self, ask: Callable[[], list[dict[str, Any]]]) -> None:
-        self._ask = ask
+    def __init__(self, read: Callable[[], list[dict[str, Any]]]) -> None:
+        self._read = read
         self._known: tuple[float, dict[str, Mapping[str, Any]]] = (float("-inf"), {})
 
     def __call__(self, backend: str) -> Mapping[str, Any]:
         """See LimitsLookup."""
-        asked, known = self._known
-        if time.monotonic() - asked > KEPT_S:
+        read_at, known = self._known
+        if time.monotonic() - read_at > KEPT_S:
             try:
-                known = {str(one.get("name")): one for one in self._ask()}
-            except QslurmError:  # C2 has its own say
+                known = {str(one.get("name")): one for one in self._read()}
+            except QslurmError:  # C2 checks them, too
                 known = {}
             self._known = time.monotonic(), known
         return known.get(backend, {})
 
 
 def limits_of(center: CenterConnection) -> LimitsLookup:
-    """The limits of the backends that a connection leads to."""
-    return BackendLimits(center.job_manager.limits) if center.has_job_manager else nothing_known
+    """The limits of a connection's backends."""
+    return BackendLimits(center.job_manager.limits) if center.has_job_manager else no_limits
 
 
-def refuse_beyond(
+def check_limits(
     limits: LimitsLookup, backend: str, file: str, *, qubits: int | None, shots: int | None
 ) -> None:
-    """InvalidInputError for a job that needs more qubits or shots (None: not known) than its backend takes."""
+    """InvalidInputError if a job needs more qubits or shots (None: unknown) than its backend has."""
     if qubits is None and shots is None:
         return
     known = limits(backend)

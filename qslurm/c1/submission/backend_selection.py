@@ -1,4 +1,4 @@
-"""Which backend takes a job whose user said `--backend any`: the first free one that fits, else the shortest line."""
+"""Chooses the backend for `--backend any`: the first free one that fits, else the one with the shortest queue."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from enum import IntEnum
 from qslurm.c1.queries.lists import Backend
 from qslurm.errors import InvalidInputError
 
-UNSAID = "UNKNOWN"
-"""The state of a partition that C2 does not say (v0.0.39 alone): it is not called closed for that, nor held."""
+UNKNOWN = "UNKNOWN"
+"""The state of a partition that slurmrestd does not report (v0.0.39); taken as UP."""
 
-NAMED = 8
-"""Backends that a refusal names."""
+MOST_NAMED = 8
+"""Maximum backends named in an error."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a job needs of a backend; None is not known, and everything is enough for it."""
+    """What a job needs; None if unknown, which any backend satisfies."""
 
     qubits: int | None = None
     shots: int | None = None
@@ -34,7 +34,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Offer:
-    """A backend that might take the job, its platform, and how commands call it."""
+    """A candidate backend, its platform, and its name in messages."""
 
     platform: str
     name: str
@@ -42,7 +42,7 @@ class Offer:
 
 
 class Rank(IntEnum):
-    """How soon a backend can begin, the best first."""
+    """How soon a backend can start a job, the soonest first."""
 
     FREE = 0
     BUSY = 1
@@ -52,28 +52,28 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """The offer that was taken, and why, in words."""
+    """The chosen offer, and the reason as text."""
 
     offer: Offer
     why: str
 
 
 def choose(need: Need, offers: Sequence[Offer], now: float) -> Choice:
-    """The first free backend that fits. If none is free: the shortest line, of those in service if there are any.
+    """The first free backend that fits; if none is free, the one with the shortest queue, preferably in service.
 
-    Equal ones are taken in the order of the offers. InvalidInputError, with what is needed and what there is, if none
-    fits. `now` is in Unix seconds.
+    Ties are resolved by the order of the offers. InvalidInputError if none fits, with what is needed and what there is.
+    `now` is in Unix seconds.
     """
     fitting = [offer for offer in offers if not misfit(need, offer)]
     if not fitting:
         raise InvalidInputError(
-            f"No backend fits this job, which needs {need}.", hint=f"{_what_there_is(need, offers)}"
+            f"No backend fits this job, which needs {need}.", hint=f"{_available(need, offers)}"
         )
-    best = min(fitting, key=lambda offer: (rank(offer.backend, now), *line(offer.backend)))
+    best = min(fitting, key=lambda offer: (rank(offer.backend, now), *queue_length(offer.backend)))
     found = rank(best.backend, now)
     if found is Rank.FREE:
         return Choice(best, f"{best.name} is free")
-    jobs, _ = line(best.backend)
+    jobs, _ = queue_length(best.backend)
     ahead = f"{jobs} job{'s' if jobs != 1 else ''} there" if jobs else "no job there"
     if found is Rank.BUSY:
         return Choice(best, f"none is free; {best.name} has the shortest queue, {ahead}")
@@ -82,16 +82,16 @@ def choose(need: Need, offers: Sequence[Offer], now: float) -> Choice:
 
 
 def is_free(need: Need, offer: Offer, now: float) -> bool:
-    """Whether the job could begin there at once, so that nothing after it need be looked at."""
+    """Whether the job could start there now."""
     return not misfit(need, offer) and rank(offer.backend, now) is Rank.FREE
 
 
 def misfit(need: Need, offer: Offer) -> str:
-    """Why a backend can't take the job at all, in words; nothing if it can."""
+    """Why a backend cannot run the job, as text; "" if it can."""
     backend = offer.backend
     if not backend.allowed:
         return "not allowed by this center"
-    if backend.partition_state not in ("UP", "DOWN", UNSAID):
+    if backend.partition_state not in ("UP", "DOWN", UNKNOWN):
         return "closed"
     if need.qubits is not None and backend.qubits is not None and backend.qubits < need.qubits:
         return f"{backend.qubits} qubit{'s' if backend.qubits != 1 else ''}"
@@ -101,26 +101,26 @@ def misfit(need: Need, offer: Offer) -> str:
 
 
 def rank(backend: Backend, now: float) -> Rank:
-    """How soon it can begin: now, after others, after its calibration or a window for others, or nobody knows."""
+    """How soon a backend can start a job: now, after others, after a calibration or a reservation, or unknown."""
     if backend.state == "calibrating":
-        return Rank.PAUSED  # its partition is held for so long
-    if backend.partition_state not in ("UP", UNSAID) or backend.state not in ("idle", "executing"):
+        return Rank.PAUSED  # its partition is held meanwhile
+    if backend.partition_state not in ("UP", UNKNOWN) or backend.state not in ("idle", "executing"):
         return Rank.HELD
     if any(window["begins"] <= now < window["ends"] and not window["yours"] for window in backend.reserved):
         return Rank.PAUSED
-    return Rank.BUSY if backend.state == "executing" or any(line(backend)) else Rank.FREE
+    return Rank.BUSY if backend.state == "executing" or any(queue_length(backend)) else Rank.FREE
 
 
-def line(backend: Backend) -> tuple[int, int]:
-    """What stands before a new job: jobs, and circuits of those that run."""
+def queue_length(backend: Backend) -> tuple[int, int]:
+    """The jobs ahead of a new one, and the circuits of the running ones."""
     return backend.in_line + backend.running, backend.queued + backend.executing
 
 
-def _what_there_is(need: Need, offers: Sequence[Offer]) -> str:
+def _available(need: Need, offers: Sequence[Offer]) -> str:
     if not offers:
         return "There is no backend."
-    named = [f"{offer.name} ({misfit(need, offer)})" for offer in offers[:NAMED]]
-    more = f" and {len(offers) - NAMED} more" if len(offers) > NAMED else ""
+    named = [f"{offer.name} ({misfit(need, offer)})" for offer in offers[:MOST_NAMED]]
+    more = f" and {len(offers) - MOST_NAMED} more" if len(offers) > MOST_NAMED else ""
     return f"There are {', '.join(named)}{more}." if len(offers) > 1 else f"There is {named[0]}."
 
 

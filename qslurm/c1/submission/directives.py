@@ -1,7 +1,7 @@
-"""`#QSLURM` lines: options of `qslurm submit` that a file brings along, as `#SBATCH` lines are sbatch's.
+"""Reads `#QSLURM` lines: options of `qslurm submit` in a file, like sbatch's `#SBATCH` lines.
 
-They stand in comments before the first line of code: `#QSLURM --shots 4096` in a batch script, in Python and in
-cQASM 1.0, `// #QSLURM --shots 4096` in cQASM 3.0 and OpenQASM. What the command line says wins over them.
+They are comments before the first line of code: `#QSLURM --shots 4096` in a batch script, in Python and in cQASM 1.0,
+`// #QSLURM --shots 4096` in cQASM 3.0 and OpenQASM. Options of the command line take precedence.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _DIRECTIVE = re.compile(r"(?://\s*)?#QSLURM(?![\w-])(.*)")
 _COMMENT = re.compile(r"\s*(#|//|$)")
 
 
-def _reader(one: Declared) -> Callable[[str], object]:
-    """What reads an option's value; ValueError for what can't be one."""
+def _value_parser(one: Declared) -> Callable[[str], object]:
+    """The parser of an option's value, which raises ValueError if it is invalid."""
 
     def whole(text: str) -> int:
         number = int(text)
@@ -40,10 +40,10 @@ def _reader(one: Declared) -> Callable[[str], object]:
 
 
 def read_directives(text: str, file: str, remark: Callable[[str], None]) -> dict[str, Any]:
-    """The fields of a job that a file's `#QSLURM` lines give values to, as their user wrote them.
+    """The values in a file's `#QSLURM` lines, by field of the job.
 
-    Of an option that stands twice the last counts. InvalidInputError, with the line, for what is no option of a job;
-    `remark` is told of a line that stands too low to be read.
+    The last of a repeated option counts. InvalidInputError with the line number for an unknown option; `remark` gets a
+    note about a line below the first line of code, which is not read.
     """
     found: dict[str, Any] = {}
     parser: argparse.ArgumentParser | None = None
@@ -55,7 +55,7 @@ def read_directives(text: str, file: str, remark: Callable[[str], None]) -> dict
 
 
 def _lines(text: str, file: str, remark: Callable[[str], None]) -> Iterator[tuple[int, str]]:
-    """The directives of a file, by number of line."""
+    """The options of each directive, by line number."""
     if "#QSLURM" not in text:
         return
     code = 0
@@ -73,7 +73,7 @@ def _lines(text: str, file: str, remark: Callable[[str], None]) -> Iterator[tupl
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would end the process."""
+    """Raises an error instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInputError(message)
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         elif one.is_repeatable:
             parser.add_argument(*names, dest=one.field, action="append")
         else:
-            parser.add_argument(*names, dest=one.field, type=_reader(one))
+            parser.add_argument(*names, dest=one.field, type=_value_parser(one))
     return parser
 
 
@@ -96,9 +96,9 @@ def _parsed(parser: argparse.ArgumentParser, words: str, where: str) -> dict[str
     try:
         known, unknown = parser.parse_known_args(shlex.split(words, comments=True))
     except InvalidInputError as error:
-        said = re.sub(r"^argument (\S+?)(/\S+)?: (.*)", r"\1: \3", error.message)
-        said = re.sub(r"invalid \w+ value: (.*)", r"\1 can't be its value", said)
-        raise InvalidInputError(f"{where}: #QSLURM {said}.") from error
+        message = re.sub(r"^argument (\S+?)(/\S+)?: (.*)", r"\1: \3", error.message)
+        message = re.sub(r"invalid \w+ value: (.*)", r"invalid value \1", message)
+        raise InvalidInputError(f"{where}: #QSLURM {message}.") from error
     except ValueError as error:
         raise InvalidInputError(f"{where}: invalid #QSLURM line: {str(error).lower()}.") from error
     if unknown:

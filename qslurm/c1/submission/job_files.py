@@ -1,4 +1,4 @@
-"""From the file a user names to what kind of job it is."""
+"""Reads a job's file, and determines its kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIXES: dict[str, FileKind] = {
     ".slurm": "script",
     ".json": "payload",
 }
-"""What a file's ending says; a file without one of these is a batch script if it begins with `#!`."""
+"""Kinds by suffix. A file with another suffix is a batch script if it begins with `#!`."""
 
 NAMES: dict[FileKind, str] = {
     "circuit": "circuit.cq",
@@ -31,15 +31,15 @@ NAMES: dict[FileKind, str] = {
     "script": "script.sh",
     "payload": "payload.json",
 }
-"""What a job that is given as a text is called, in messages and as its name."""
+"""File names, for messages and job names, of jobs that are given as text."""
 
 _CIRCUIT = re.compile(r"(?>\s+|//[^\n]*|/\*.*?\*/|#(?!!)[^\n]*)*+(version|OPENQASM)\s+\d", re.DOTALL)
 
 _PAYLOAD = re.compile(r'\s*(\{|"\w+"\s*:)')
-"""A JSON object, maybe without its first brace, as the paper prints one; no Python file and no circuit begins so."""
+"""A JSON object, possibly without its first brace; no Python file or circuit begins like this."""
 
 LARGEST_FILE = 4 * 1024 * 1024
-"""Bytes; Slurm takes no larger batch script, and every file travels in one (measured on 22.05 and 23.02)."""
+"""Bytes. Slurm's limit of a batch script, which contains the file (measured on 22.05 and 23.02)."""
 
 
 def read_source(path: Path) -> str:
@@ -48,21 +48,21 @@ def read_source(path: Path) -> str:
         data = read_bounded(path, LARGEST_FILE)
     except OSError as error:
         raise InvalidInputError(
-            f"{path} can't be read: {(error.strerror or str(error)).lower()}.",
+            f"Cannot read {path}: {(error.strerror or str(error)).lower()}.",
             hint="Check the file's name and permissions.",
         ) from error
     return text_of(data, str(path))
 
 
 def read_stdin() -> str:
-    """The text of a job that comes on stdin; InvalidInputError as for a file."""
+    """The text of a job on stdin; InvalidInputError as for a file."""
     if sys.stdin is None:
         raise InvalidInputError("Cannot read a job from stdin: it is closed.")
     return text_of(sys.stdin.buffer.read(LARGEST_FILE + 1), "stdin")
 
 
 def text_of(data: bytes, path: str) -> str:
-    """The text in a job's bytes; InvalidInputError, which begins with the name they have, if there is none."""
+    """Decode a job's text; InvalidInputError, beginning with `path`, if it is empty, too large or not text."""
     if len(data) > LARGEST_FILE:
         raise InvalidInputError(
             f"{path} exceeds Slurm's limit of 4 MB.", hint="Move its data to a separate file."
@@ -70,7 +70,7 @@ def text_of(data: bytes, path: str) -> str:
     if not data.strip():
         raise InvalidInputError(f"{path} is empty.")
     try:
-        text = data.decode("utf-8-sig")  # editors on Windows write a mark (BOM) first
+        text = data.decode("utf-8-sig")  # Windows editors write a byte order mark
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     if "\0" in text:
@@ -79,7 +79,7 @@ def text_of(data: bytes, path: str) -> str:
 
 
 def kind_of(path: Path, text: str) -> FileKind:
-    """What kind of job a file is, by its ending or its first line; InvalidInputError if neither says."""
+    """The kind of a file, by its suffix or its first line; InvalidInputError if unknown."""
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is not None:
         return kind
@@ -92,12 +92,12 @@ def kind_of(path: Path, text: str) -> FileKind:
 
 
 def is_circuit(text: str) -> bool:
-    """Whether a text begins as a circuit does: with the version of its language, after comments."""
+    """Whether a text begins like a circuit: with the language's version, after comments."""
     return _CIRCUIT.match(text) is not None
 
 
 def kind_of_text(text: str) -> FileKind:
-    """What kind of job a text without a file is: a batch script, a payload, a circuit, else a hybrid file."""
+    """The kind of a text without a file: a batch script, a payload, a circuit, else a hybrid file."""
     if text.startswith("#!"):
         return "script"
     if _PAYLOAD.match(text):

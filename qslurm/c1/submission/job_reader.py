@@ -1,4 +1,4 @@
-"""What a user asks to submit: the command line, and where it says nothing the `#QSLURM` lines of the file."""
+"""Reads a job: its file, and the options in the file's `#QSLURM` lines."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from qslurm.payload.spec import JobSpec, job_options
 from qslurm.system.encoding_errors import without_surrogates
 
 STDIN = Path("-")
-"""The file of a job that comes on stdin, as for sbatch."""
+"""The file name of a job on stdin, as for sbatch."""
 
 ANY = "any"
-"""The backend of a job that leaves it open which."""
+"""The backend name for any backend that fits."""
 
 
-def unsaid(_: str) -> None:
-    """Where remarks go that nobody wants to hear."""
+def ignore_remark(_: str) -> None:
+    """Discard a remark."""
 
 
-def read(job: JobSpec, remark: Callable[[str], None] = unsaid) -> JobSpec:
-    """The job with its file read, and with the options that stand in the file; once is enough.
+def read(job: JobSpec, remark: Callable[[str], None] = ignore_remark) -> JobSpec:
+    """The job with its file read, and with the options in the file; unchanged if it was read before.
 
-    InvalidInputError for a file that can't be read or used. `remark` is told of what its user may not have meant.
+    InvalidInputError for an unreadable or invalid file. `remark` gets notes about likely mistakes.
     """
     if job.kind is not None:
         return job
@@ -60,49 +60,52 @@ def _with_source(job: JobSpec) -> JobSpec:
 
 
 def refuse_empty(job: JobSpec) -> None:
-    """InvalidInputError for an option whose value is an empty text, such as of a shell's variable that is not set.
+    """InvalidInputError for an option with an empty value, for example from an unset shell variable.
 
-    It would count as one that was not given: a job that was to wait for another would start at once.
+    It would count as not given: a job with an empty dependency would start at once.
     """
     for one in job_options().values():
         if getattr(job, one.field) == "" and not one.option.may_be_empty:
             raise InvalidInputError(f"--{one.name} is empty.", hint="Give it a value, or omit it.")
 
 
-def with_directives(job: JobSpec, remark: Callable[[str], None] = unsaid) -> JobSpec:
-    """The job, and where it says nothing, what the `#QSLURM` lines of its file say."""
+def with_directives(job: JobSpec, remark: Callable[[str], None] = ignore_remark) -> JobSpec:
+    """The job, with the options in its file's `#QSLURM` lines that were not given."""
     text = job.source or ""
-    remark_unread(text, job, remark)
+    remark_ignored_lines(text, job, remark)
     if "#QSLURM" not in text:
         return job
     from qslurm.c1.submission.directives import read_directives
 
-    said = read_directives(text, str(job.file), remark)
-    elsewhere = job.platform and said.get("platform", job.platform) != job.platform
-    if job.backend or job.partition or elsewhere:  # the file's other would say something else
-        said = {name: value for name, value in said.items() if name not in ("backend", "partition")}
-    variables = {**variables_of(said.pop("variables", ())), **job.variables}
-    left_open: dict[str, Any] = {name: value for name, value in said.items() if is_unsaid(getattr(job, name))}
-    return msgspec.structs.replace(job, variables=variables, **left_open)
+    directives = read_directives(text, str(job.file), remark)
+    is_other_platform = job.platform and directives.get("platform", job.platform) != job.platform
+    if job.backend or job.partition or is_other_platform:  # the file's backend or partition does not apply
+        directives = {
+            name: value for name, value in directives.items() if name not in ("backend", "partition")
+        }
+    variables = {**variables_of(directives.pop("variables", ())), **job.variables}
+    applied: dict[str, Any] = {
+        name: value for name, value in directives.items() if not is_given(getattr(job, name))
+    }
+    return msgspec.structs.replace(job, variables=variables, **applied)
 
 
-def is_unsaid(value: object) -> bool:
-    """Whether an option was not given; 0 and an empty text were, though they are false."""
-    return value is None or value is False or value in ((), {})
+def is_given(value: object) -> bool:
+    """Whether an option was given; 0 and an empty text count as given."""
+    return not (value is None or value is False or value in ((), {}))
 
 
-def remark_unread(script: object, job: JobSpec, remark: Callable[[str], None]) -> None:
-    """Tell of lines in a job's text that look like options, and that nobody reads."""
+def remark_ignored_lines(script: object, job: JobSpec, remark: Callable[[str], None]) -> None:
+    """Report `#SBATCH` lines, and `#QSLURM` lines in a payload's script: they are not read."""
     words = ("#SBATCH", "#QSLURM") if job.kind == "payload" else ("#SBATCH",)
     if not isinstance(script, str) or not re.search(rf"^({'|'.join(words)})\s", script, re.MULTILINE):
         return
-    of_payload = "say it in the fields of its job"
-    instead = of_payload if job.kind == "payload" else "write #QSLURM lines for qslurm's own options"
+    instead = "set the fields of its job" if job.kind == "payload" else "use #QSLURM lines"
     remark(f"{job.file}: C2 does not read its {' and '.join(words)} lines; {instead}.")
 
 
 def variables_of(pairs: Iterable[str]) -> dict[str, str]:
-    """The values that NAME=VALUE words give; InvalidInputError for what is none."""
+    """Parse NAME=VALUE words; InvalidInputError if one is invalid."""
     pairs = list(pairs)
     for pair in pairs:
         if pair.find("=") < 1:
@@ -113,8 +116,8 @@ def variables_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def unused_options(job: JobSpec) -> list[str]:
-    """The options of a job that have no effect, because its file is a raw payload and is sent unchanged."""
+    """The options without effect: all, if the file is a raw payload, which is sent unchanged."""
     if job.file is None or (job.kind or SUFFIXES.get(job.file.suffix.lower())) != "payload":
         return []
-    given = (one.name for one in job_options("submit").values() if not is_unsaid(getattr(job, one.field)))
+    given = (one.name for one in job_options("submit").values() if is_given(getattr(job, one.field)))
     return sorted(f"--{name}" for name in given)

@@ -1,4 +1,4 @@
-"""Many files with the same options as few requests: each an array, whose tasks have a file each."""
+"""Combines files with the same options into arrays, with one file per task."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from qslurm.payload.comment import new_key
 from qslurm.payload.spec import JobSpec
 
 FEWEST = 20
-"""Files that become an array; fewer are jobs of their own, with names of their own."""
+"""Minimum files to make an array; fewer are separate jobs with their own names."""
 
 MOST_TASKS = 1000
-"""Of one array: Slurm's MaxArraySize is 1001 unless it is set, and an array's indices stay below it."""
+"""Maximum tasks of an array: Slurm's default MaxArraySize is 1001, and indexes are below it."""
 
 MOST_BYTES = 1024 * 1024
-"""Of the files in one array: each task's hooks read them all, to find their own."""
+"""Maximum bytes of the files in an array: each task's hooks read all of them."""
 
 
 class Package(msgspec.Struct, frozen=True):
-    """One request to C2, and the places of its files in the user's list; of an array, in the order of its tasks.
+    """One submission, and the positions of its files in the user's list, in the order of the array's tasks.
 
-    `part` is what is asked for by a sweep that is sent in parts.
+    `part` is the job of one part, if a sweep is sent in parts.
     """
 
     payload: dict[str, Any]
@@ -33,7 +33,7 @@ class Package(msgspec.Struct, frozen=True):
 
     @property
     def skip(self) -> int:
-        """How many of its file's tasks other packages have that come before it."""
+        """The number of the file's tasks in earlier packages."""
         return self.part.skip if self.part else 0
 
     @property
@@ -42,7 +42,7 @@ class Package(msgspec.Struct, frozen=True):
         return len(self.members) > 1
 
     def task_of(self, member: int) -> int | None:
-        """The index of a file's task; None if it is a job of its own."""
+        """The index of a file's task; None if it is a separate job."""
         return self.members.index(member) if self.is_array else None
 
 
@@ -53,9 +53,9 @@ def packed(
     most_tasks: int = MOST_TASKS,
     most_bytes: int = MOST_BYTES,
 ) -> list[tuple[tuple[int, ...], JobSpec]]:
-    """The same jobs, those with equal options together in arrays, each with its members' places in `ready`.
+    """The jobs, those with equal options combined into arrays, each with the positions of its members in `ready`.
 
-    An array has so many tasks and bytes of files at most; fewer jobs than `fewest` become none.
+    Fewer than `fewest` jobs are not combined; an array has at most `most_tasks` tasks and `most_bytes` of files.
     """
     groups: dict[object, list[int]] = {}
     for place, one in enumerate(ready):
@@ -66,15 +66,16 @@ def packed(
             found += [((place,), ready[place]) for place in places]
         else:
             found += [
-                (members, _together(ready, members))
+                (members, _combined(ready, members))
                 for members in _chunks(ready, places, most_tasks, most_bytes)
             ]
     return sorted(found, key=lambda each: each[0])
 
 
-def swept_in_parts(job: JobSpec) -> list[JobSpec]:
-    """A sweep that C2 finds too large as several arrays: of the size that Slurm usually takes or, if it is no larger,
-    its halves. Itself if it can't be divided: it has one task, or its user has said which.
+def divided_sweep(job: JobSpec) -> list[JobSpec]:
+    """Divide a sweep that is too large for C2 into arrays of Slurm's default size, or else into halves.
+
+    Returns the job itself if it cannot be divided: it has one task, or an explicit --array.
     """
     from qslurm.payload.sweep import parse_sweeps
 
@@ -89,13 +90,13 @@ def swept_in_parts(job: JobSpec) -> list[JobSpec]:
 
 
 def halved(ready: Sequence[JobSpec], members: tuple[int, ...]) -> list[tuple[tuple[int, ...], JobSpec]]:
-    """The two halves of an array, each as an array or, of one file only, as a job of its own."""
+    """The two halves of an array; a half with one file is a separate job."""
     middle = len(members) // 2
-    return [(half, _together(ready, half)) for half in (members[:middle], members[middle:])]
+    return [(half, _combined(ready, half)) for half in (members[:middle], members[middle:])]
 
 
 def _options(job: JobSpec) -> bytes | None:
-    """What a job must have in common with others to share an array with them; None if it can't."""
+    """The options that jobs of one array share, encoded; None if this job cannot be in an array."""
     if job.kind not in ("circuit", "hybrid") or job.template or job.indices:
         return None
     alike = msgspec.structs.replace(job, source="", file=None, key="")
@@ -118,7 +119,7 @@ def _chunks(
     return [*chunks, tuple(chunk)]
 
 
-def _together(ready: Sequence[JobSpec], members: tuple[int, ...]) -> JobSpec:
+def _combined(ready: Sequence[JobSpec], members: tuple[int, ...]) -> JobSpec:
     jobs = [ready[place] for place in members]
     if len(jobs) == 1:
         return jobs[0]
@@ -134,8 +135,8 @@ def _together(ready: Sequence[JobSpec], members: tuple[int, ...]) -> JobSpec:
 
 
 def _common_name(names: Sequence[str]) -> str:
-    """What the names begin with, without the number behind it: rabi for rabi_000 to rabi_999."""
-    first, last = min(names), max(names)  # what these two share, all share
+    """The names' common prefix, without digits at its end: rabi for rabi_000 to rabi_999."""
+    first, last = min(names), max(names)  # their common prefix is that of all
     length = next(
         (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
     )

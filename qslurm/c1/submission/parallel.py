@@ -1,4 +1,4 @@
-"""The same done for many things, a few at a time, each over a kept connection of its own."""
+"""Applies a function to many items concurrently, over several connections."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LAST_ANSWERS_S = 5.0
-"""For what is under way when its user wants no more: then at least the ids of jobs are known."""
+"""Seconds to wait for pending requests after an interrupt, so that the ids of submitted jobs are known."""
 
 
 def for_each(
     connect: Callable[[], CenterConnection],
-    things: Sequence[T],
+    items: Sequence[T],
     do: Callable[[CenterConnection, T], R],
     *,
     connections: int,
-    own: type[QslurmError],
+    item_error: type[QslurmError],
     on_begin: Callable[[int], None] = lambda _: None,
-    on_done: Callable[[int, R | QslurmError], None] = lambda _place, _outcome: None,
+    on_done: Callable[[int, R | QslurmError], None] = lambda _position, _outcome: None,
 ) -> list[R | QslurmError | None]:
-    """Do something with each thing, over as many connections; what came of each, in their order.
+    """Apply `do` to each item, over this many connections; the outcomes in the order of the items.
 
-    An error that is one of `own` is that thing's; another one keeps all from being begun that were not yet: they are
-    None. `on_begin` and `on_done` are called, by any thread, with the thing's place. Ctrl-C, or whatever else a signal
-    raises, begins nothing more either, and is raised when what is under way has been answered, or soon after.
+    An `item_error` is the outcome of its item. After any other error no more items are started; their outcome is None.
+    `on_begin` and `on_done` are called, in any thread, with the item's position. An exception from a signal (Ctrl-C)
+    stops as well, and is raised when pending requests have been answered, at most LAST_ANSWERS_S later.
     """
-    work = _ParallelRun(connect, things, do, own, (on_begin, on_done))
+    work = _ParallelRun(connect, items, do, item_error, (on_begin, on_done))
     threads = [
         threading.Thread(target=work.run, name="many", daemon=True)
-        for _ in range(min(connections, len(things)))
+        for _ in range(min(connections, len(items)))
     ]
     try:
         for thread in threads:
@@ -61,47 +61,47 @@ def for_each(
 
 
 class _ParallelRun:
-    """What is to be done, and has been, shared by the threads that do it."""
+    """The state shared by the threads."""
 
     def __init__(
         self,
         connect: Callable[[], CenterConnection],
-        things: Sequence[Any],
+        items: Sequence[Any],
         do: Callable[[CenterConnection, Any], Any],
-        own: type[QslurmError],
+        item_error: type[QslurmError],
         on: tuple[Callable[[int], None], Callable[[int, Any], None]],
     ) -> None:
-        self._connect, self._do, self._own = connect, do, own
+        self._connect, self._do, self._item_error = connect, do, item_error
         self._on_begin, self._on_done = on
-        self._things = things
-        self._places = iter(range(len(things)))
+        self._items = items
+        self._positions = iter(range(len(items)))
         self._lock = threading.Lock()
         self.stop = threading.Event()
-        self.outcomes: list[Any] = [None] * len(things)
+        self.outcomes: list[Any] = [None] * len(items)
         self.opened: list[CenterConnection] = []
         self.bug: BaseException | None = None
 
     def run(self) -> None:
-        """Do one after the other until there is none left."""
+        """Process items until none is left."""
         center: CenterConnection | None = None
         try:
             while not self.stop.is_set():
                 with self._lock:
-                    place = next(self._places, None)
-                if place is None:
+                    position = next(self._positions, None)
+                if position is None:
                     return
                 try:
                     if center is None:
                         center = self._connect()
                         self.opened.append(center)
-                    self._on_begin(place)
-                    outcome = self._do(center, self._things[place])
+                    self._on_begin(position)
+                    outcome = self._do(center, self._items[position])
                 except QslurmError as error:
                     outcome = error
-                    if not isinstance(error, self._own):
+                    if not isinstance(error, self._item_error):
                         self.stop.set()
-                self.outcomes[place] = outcome
-                self._on_done(place, outcome)
-        except BaseException as error:  # noqa: BLE001 -- it is raised where the threads are waited for
+                self.outcomes[position] = outcome
+                self._on_done(position, outcome)
+        except BaseException as error:  # noqa: BLE001 -- raised by for_each
             self.bug = error
             self.stop.set()

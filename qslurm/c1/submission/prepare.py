@@ -1,4 +1,4 @@
-"""From a job as its user asked for it to its payload: the file, its `#QSLURM` lines, the configuration, all checked."""
+"""Completes and checks a job: its file, `#QSLURM` lines, and defaults from the configuration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qslurm.c1.submission.backend_limits import LimitsLookup, nothing_known, refuse_beyond
-from qslurm.c1.submission.job_reader import read, remark_unread, unsaid
+from qslurm.c1.submission.backend_limits import LimitsLookup, check_limits, no_limits
+from qslurm.c1.submission.job_reader import ignore_remark, read, remark_ignored_lines
 from qslurm.errors import InvalidInputError, QslurmError
 from qslurm.payload.build import payload_of
 from qslurm.payload.comment import new_key
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from qslurm.payload.sweep import Sweep
 
 SWEEP_VARIABLE = "QSLURM_SWEEP"
-"""In a batch script's environment: what each task's values are. C2's TaskProlog sets those of the task."""
+"""Environment variable of a batch script with each task's values, from which C2's TaskProlog sets the task's."""
 
 
 def prepare(
     config: Config,
     job: JobSpec,
     environ: Mapping[str, str],
-    remark: Callable[[str], None] = unsaid,
-    limits: LimitsLookup = nothing_known,
+    remark: Callable[[str], None] = ignore_remark,
+    limits: LimitsLookup = no_limits,
 ) -> dict[str, Any]:
-    """The payload of a job, checked as far as that is possible, with the `limits` of the backends.
+    """The payload of a job, checked, also against the backends' `limits`.
 
-    InvalidInputError (CircuitError for cQASM, with line and column) says what is wrong; nothing has been sent then.
-    `remark` is told what is not wrong, but may not be what its user meant.
+    InvalidInputError (CircuitError for a circuit, with line and column) if it is invalid. `remark` gets notes about
+    likely mistakes.
     """
     return payload_of(checked(config, job, environ, remark, limits), config.template_folders())
 
@@ -42,12 +42,12 @@ def checked(
     config: Config,
     job: JobSpec,
     environ: Mapping[str, str],
-    remark: Callable[[str], None] = unsaid,
-    limits: LimitsLookup = nothing_known,
+    remark: Callable[[str], None] = ignore_remark,
+    limits: LimitsLookup = no_limits,
 ) -> JobSpec:
-    """The job with all that its payload needs, under a key of its own; see `payload_of`.
+    """The job with everything that `payload_of` needs, and a new submission key.
 
-    A job that was checked before may be checked again, such as with other values for `skip` and `tasks`.
+    A job may be checked again, for example with other values for `skip` and `tasks`.
     """
     from qslurm.c1.origin import of_process
 
@@ -60,17 +60,14 @@ def checked(
     from qslurm.payload.raw import decided_by_c2, parse_payload, script_in
 
     payload = parse_payload(job.source or "", str(job.file))
-    remark_unread(script_in(payload), job, remark)
+    remark_ignored_lines(script_in(payload), job, remark)
     if ignored := decided_by_c2(payload):
         remark(f"{job.file}: C2 ignores {', '.join(ignored)}: each job runs in its own directory there.")
     return job
 
 
 def needed_qubits(job: JobSpec) -> int | None:
-    """How many qubits a job needs: what its circuit declares, or what its user says; None if neither does.
-
-    CircuitError, InvalidInputError as from `prepare`.
-    """
+    """The qubits that a job needs: those of its circuit or of --qubits; None if unknown. Errors as for `prepare`."""
     if job.kind != "circuit":
         return job.qubits
     sweep, array = _tasks(job)
@@ -80,7 +77,7 @@ def needed_qubits(job: JobSpec) -> int | None:
 
 
 def _values_for(text: str, job: JobSpec) -> dict[str, str]:
-    """The values that have a place in a circuit; the others are the template's."""
+    """The values of placeholders in a circuit; the others are for the template."""
     from qslurm.payload.sweep import names_in
 
     places = names_in(text)
@@ -88,39 +85,39 @@ def _values_for(text: str, job: JobSpec) -> dict[str, str]:
 
 
 def another_platform(job: JobSpec, platform: str) -> InvalidInputError:
-    """What is said of a file that names another platform than the one it would go to."""
+    """The error for a file that names another platform than the one selected."""
     return InvalidInputError(
         f"{job.file} names platform {job.platform}, but would be submitted to {platform}.",
         hint=f"Use --platform {job.platform}.",
     )
 
 
-def _dependency(config: Config, asked: str) -> str:
-    """A dependency as C2 reads it; InvalidInputError for one on another platform's job."""
+def _dependency(config: Config, text: str) -> str:
+    """A dependency in Slurm's syntax; InvalidInputError if it is on another platform's job."""
     from qslurm.c1.queries.job_ids import platforms_in, without_platforms
     from qslurm.payload.dependency import parse_dependency
 
-    for name in platforms_in(asked) - {"", config.platform}:
+    for name in platforms_in(text) - {"", config.platform}:
         raise InvalidInputError(
-            f"The dependency {asked!r} is on a job of {name}, and this one would go to {config.platform}.",
+            f"The dependency {text!r} is on a job of {name}, and this one would go to {config.platform}.",
             hint="C2 knows only its own jobs. Use `qslurm wait` for the other.",
         )
-    return parse_dependency(without_platforms(asked))
+    return parse_dependency(without_platforms(text))
 
 
 def _tasks(job: JobSpec) -> tuple[Sweep | None, Array | None]:
-    """The sweep and the array of a request; a sweep without an array is one of as many tasks as it has values."""
+    """The sweep and the array of a job; by default a sweep's array has a task for each value."""
     from qslurm.payload.array import parse_array
     from qslurm.payload.sweep import parse_sweeps
 
     if not job.sweep:
         return None, parse_array(job.array) if job.array else None
-    sweep, asked = parse_sweeps(job.sweep).after(job.skip), job.array or ""
+    sweep, text = parse_sweeps(job.sweep).after(job.skip), job.array or ""
     last = (job.tasks or len(sweep)) - 1
-    array = parse_array(f"0-{last}{asked}" if not asked or asked.startswith("%") else asked)
+    array = parse_array(f"0-{last}{text}" if not text or text.startswith("%") else text)
     if array.indices[-1] >= len(sweep):
         raise InvalidInputError(
-            f"The array {asked!r} goes beyond the sweep, which has {len(sweep)} tasks.",
+            f"The array {text!r} goes beyond the sweep, which has {len(sweep)} tasks.",
             hint=f"Use indexes 0 to {len(sweep) - 1}, or omit --array to run all.",
         )
     return sweep, array
@@ -129,20 +126,17 @@ def _tasks(job: JobSpec) -> tuple[Sweep | None, Array | None]:
 def _checked_circuit(
     text: str, file: str, variables: Mapping[str, str], sweep: Sweep | None, array: Array | None
 ) -> tuple[str, int]:
-    """The circuit as C2 takes it, with values in place that are the same for all tasks, and its qubits.
-
-    Each task's circuit is checked.
-    """
+    """The circuit for C2, with the values that all tasks share filled in, and its qubits. Checks every task."""
     from qslurm.circuits.check import check_circuit
     from qslurm.circuits.openqasm import as_cqasm
     from qslurm.payload.sweep import filled, names_in, refuse_unfilled
 
     places = names_in(text)
     swept = sweep.names if sweep else ()
-    if idle := [name for name in swept if name not in places]:
+    if unused := [name for name in swept if name not in places]:
         raise InvalidInputError(
-            f"{file} has no {{{{ {idle[0]} }}}}, so its tasks would all be the same.",
-            hint=f"Write {{{{ {idle[0]} }}}} where the value belongs, or use --array for repetitions.",
+            f"{file} has no {{{{ {unused[0]} }}}}, so its tasks would all be the same.",
+            hint=f"Write {{{{ {unused[0]} }}}} where the value belongs, or use --array for repetitions.",
         )
     text = filled(text, {name: value for name, value in variables.items() if name not in swept})
     refuse_unfilled(text, file, swept)
@@ -159,13 +153,13 @@ def _checked_circuit(
         try:
             qubits = max(qubits, check_circuit(circuit, file=file).qubits)
         except QslurmError as error:
-            said = ", ".join(f"{name}={value}" for name, value in sweep.at(index).items())
-            raise type(error)(f"{error.message} (with {said})", hint=error.hint) from error
+            values = ", ".join(f"{name}={value}" for name, value in sweep.at(index).items())
+            raise type(error)(f"{error.message} (with {values})", hint=error.hint) from error
     return text, qubits
 
 
 def backend_of(config: Config, job: JobSpec) -> str:
-    """The backend of a job: the one of its partition, if that is a backend's (there C2 looks); else as was said."""
+    """The backend of a job: that of its partition (p_<backend>), else the one named or configured."""
     named, partition = job.backend, job.partition or ""
     if several := next((words for words in (partition, named or "") if "," in words), ""):
         raise InvalidInputError(
@@ -182,8 +176,8 @@ def backend_of(config: Config, job: JobSpec) -> str:
     return partition.removeprefix("p_")
 
 
-def _for_the_shell(sweep: Sweep, array: Array) -> str:
-    """What C2's TaskProlog gives a batch script of: each task's values, `index:name=value name=value;` and so on."""
+def _sweep_variable(sweep: Sweep, array: Array) -> str:
+    """The value of SWEEP_VARIABLE: `index:name=value name=value;` for each task."""
     from qslurm.payload.validate import MAX_VARIABLE
 
     text = "".join(
@@ -200,7 +194,7 @@ def _for_the_shell(sweep: Sweep, array: Array) -> str:
 
 
 def _completed(config: Config, job: JobSpec, environ: Mapping[str, str], limits: LimitsLookup) -> JobSpec:
-    """The job with what nobody said as the configuration has it, and its file checked."""
+    """The job with defaults from the configuration, and its file checked."""
     backend = backend_of(config, job)
     if not backend:
         raise InvalidInputError(
@@ -223,10 +217,10 @@ def _completed(config: Config, job: JobSpec, environ: Mapping[str, str], limits:
         parameters = dict(job.variables)
     shots = job.shots if job.kind == "session" else job.shots or config.job.shots
     if job.kind != "script":
-        refuse_beyond(limits, backend, file, qubits=qubits, shots=shots)
+        check_limits(limits, backend, file, qubits=qubits, shots=shots)
     environment = _exported(job.export, environ) if job.export else {}
     if sweep and array and job.kind == "script":
-        environment[SWEEP_VARIABLE] = _for_the_shell(sweep, array)
+        environment[SWEEP_VARIABLE] = _sweep_variable(sweep, array)
     return msgspec.structs.replace(
         job,
         source=source,
@@ -256,6 +250,6 @@ def _refuse_dos_lines(job: JobSpec, file: str) -> None:
 
 
 def _exported(names: str, environ: Mapping[str, str]) -> dict[str, str]:
-    from qslurm.payload.export import parse_export  # few jobs have any
+    from qslurm.payload.export import parse_export  # rarely needed
 
     return parse_export(names, environ)

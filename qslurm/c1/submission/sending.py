@@ -1,4 +1,4 @@
-"""Jobs that are submitted together. Whoever submits does it by this: one file is many of length one."""
+"""Submits jobs: one, or many together. Each job is submitted once, even if C2's response is lost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qslurm.c1.submission.backend_limits import LimitsLookup, nothing_known
-from qslurm.c1.submission.job_reader import unsaid
-from qslurm.c1.submission.packing import FEWEST, Package, halved, packed, swept_in_parts
+from qslurm.c1.submission.backend_limits import LimitsLookup, no_limits
+from qslurm.c1.submission.job_reader import ignore_remark
+from qslurm.c1.submission.packing import FEWEST, Package, divided_sweep, halved, packed
 from qslurm.c1.submission.prepare import checked
 from qslurm.errors import (
     InvalidInputError,
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from qslurm.slurm.rest import Submitted
 
     SendOutcome = Submitted | QslurmError | None
-    """None: it was not sent, because of another one's error."""
+    """None: it was not sent because another one failed."""
 
 INVALID_PARTITION = 2000
 """Slurm's error number for an unknown partition (slurm_errno.h)."""
 
 INVALID_ARRAY = 2081
-"""Slurm's error number for an array that is none, or too large (slurm_errno.h)."""
+"""Slurm's error number for an invalid or too large array (slurm_errno.h)."""
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def in_turn(things: Sequence[S], make: Callable[[S], T]) -> list[T]:
-    """What is made of all of them; the first error is raised."""
-    return [make(thing) for thing in things]
+def convert_all(items: Sequence[S], convert: Callable[[S], T]) -> list[T]:
+    """Convert all; raises the first error."""
+    return [convert(item) for item in items]
 
 
 class Batch:
-    """Jobs that are checked and packed when this is made, and then sent; an array that C2 finds too large in parts.
+    """Jobs to submit together. The constructor checks and packs them; an array too large for C2 is sent in parts.
 
-    `separate`: no arrays are made of many files. `each` makes something of every job, and says how errors are raised.
-    InvalidInputError, and nothing is sent, if a job can't be.
+    `separate`: do not combine files into arrays. `each` maps a function over the jobs, and decides how errors are
+    reported. `remark` gets notes for the user. InvalidInputError if a job is invalid; nothing has been sent then.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Batch:
         jobs: Sequence[JobSpec],
         environ: Mapping[str, str],
         *,
-        limits: LimitsLookup = nothing_known,
-        remark: Callable[[str], None] = unsaid,
+        limits: LimitsLookup = no_limits,
+        remark: Callable[[str], None] = ignore_remark,
         separate: bool = False,
-        each: Callable[[Sequence[Any], Callable[[Any], Any]], list[Any]] = in_turn,
+        each: Callable[[Sequence[Any], Callable[[Any], Any]], list[Any]] = convert_all,
     ) -> None:
         self._config, self._environ = config, environ
         self._jobs: list[JobSpec] = each(jobs, lambda job: checked(config, job, environ, remark, limits))
@@ -72,7 +72,7 @@ class Batch:
         return Package(payload_of(job, self._config.template_folders()), members, part)
 
     def send_whole(self, center: CenterConnection) -> Submitted:
-        """Send the only job, which is not divided; raises what keeps C2 from having it."""
+        """Submit the only job, without dividing it; raises the error if it is not accepted."""
         (package,) = self.packages
         self._refuse_unknown_dependencies(center)
         return send(center, package.payload)
@@ -85,11 +85,11 @@ class Batch:
         on_begin: Callable[[Package], None] = lambda _: None,
         on_done: Callable[[Package, Submitted | QslurmError], None] = lambda _package, _outcome: None,
     ) -> list[tuple[Package, SendOutcome]]:
-        """What became of each package, in no order. `connect` opens further connections, where several help.
+        """Submit all packages; their outcomes, unordered. `connect` opens further connections for concurrency.
 
-        A refusal is that package's own. Any other error (no answer, a refused token) keeps those from being sent that
-        were not yet. `on_begin` and `on_done` are told, by any thread, of each before it leaves and what came of it.
-        InvalidInputError, and nothing is sent, if a job depends on one that C2 does not know.
+        A refusal affects only its package. After any other error (no response, a refused token) no more are sent.
+        `on_begin` and `on_done` are called, in any thread, before and after each is sent.
+        InvalidInputError if a job depends on an unknown job; nothing has been sent then.
         """
         self._refuse_unknown_dependencies(center)
         found: list[tuple[Package, SendOutcome]] = []
@@ -110,10 +110,10 @@ class Batch:
         refuse_unknown_dependencies(center, sorted(named))
 
     def _parts(self, one: Package) -> list[Package]:
-        """What C2 may take in place of an array that it does not take; itself if it can't be divided."""
+        """The parts of an array that is too large for C2; the package itself if it cannot be divided."""
         if one.is_array:
             return [self._package(*half) for half in halved(self._jobs, one.members)]
-        parts = swept_in_parts(one.part or self._jobs[one.members[0]])
+        parts = divided_sweep(one.part or self._jobs[one.members[0]])
         if len(parts) == 1:
             return [one]
         return [
@@ -128,7 +128,7 @@ def _send_all(
     on_begin: Callable[[Package], None],
     on_done: Callable[[Package, Submitted | QslurmError], None],
 ) -> list[tuple[Package, SendOutcome]]:
-    if len(packages) == 1:  # in this thread, where a signal ends the wait for C2 at once
+    if len(packages) == 1:  # in this thread, so that a signal interrupts it
         (package,) = packages
         on_begin(package)
         outcome: Submitted | QslurmError
@@ -145,7 +145,7 @@ def _send_all(
         packages,
         lambda center, package: send(center, package.payload),
         connections=center.submissions_at_once,
-        own=RefusedError,
+        item_error=RefusedError,
         on_begin=lambda place: on_begin(packages[place]),
         on_done=lambda place, outcome: on_done(packages[place], outcome),
     )
@@ -153,7 +153,7 @@ def _send_all(
 
 
 def is_too_large(outcome: object) -> bool:
-    """Whether C2 may take the parts of an array that it does not take."""
+    """Whether C2 refused an array that it might accept in parts."""
     return isinstance(outcome, RefusedError) and outcome.slurm_error == INVALID_ARRAY
 
 
@@ -188,7 +188,7 @@ def send(center: CenterConnection, payload: dict[str, Any]) -> Submitted:
         found, why = None, ""
         try:
             found = _look_up(center, key) if key else None
-        except UnreachableError:  # the same silence
+        except UnreachableError:  # still no response
             pass
         except QslurmError as unseen:
             why = f" Looking it up failed, too: {unseen.message}"
@@ -215,9 +215,9 @@ def _look_up(center: CenterConnection, key: str) -> Submitted | None:
     from qslurm.slurm.rest import Submitted
 
     job = center.slurm.find_by_key(key)
-    if job is None or not job.job_id:  # the center's agent has it, and C2 has not taken it yet
+    if job is None or not job.job_id:  # the center's agent has it; C2 has not accepted it yet
         return None
-    number = job.array_or_job_id  # a task that has begun has an id of its own
+    number = job.array_or_job_id  # a started task has its own id
     return Submitted(number, ["C2's response was lost; found the job by its key."], "")
 
 
@@ -227,6 +227,6 @@ def _with_backends(center: CenterConnection, error: RefusedError) -> RefusedErro
         return error
     try:
         names = sorted(str(one["name"]) for one in center.job_manager.backends() if "name" in one)
-    except QslurmError as unsaid:
-        return RefusedError(error.message, hint=f"Cannot list C2's backends: {unsaid.message}")
+    except QslurmError as failure:
+        return RefusedError(error.message, hint=f"Cannot list C2's backends: {failure.message}")
     return RefusedError(error.message, hint=f"C2's backends: {', '.join(names)}.") if names else error

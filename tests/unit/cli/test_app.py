@@ -36,7 +36,7 @@ def test_an_error_is_a_sentence_on_stderr_and_with_json_a_document_on_stdout(cap
 
 def test_a_file_that_is_not_there_is_bad_input_not_a_traceback(capsys):
     assert run(["submit", "missing.cq", "--backend", "qx", "--dry-run"]) == 2
-    assert "missing.cq can't be read: no such file or directory" in capsys.readouterr().err
+    assert "Cannot read missing.cq: no such file or directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

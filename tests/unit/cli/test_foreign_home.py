@@ -74,7 +74,7 @@ def test_what_can_not_be_read_and_was_not_asked_for_is_passed_over(run: Run, hom
         ("queue --url http://127.0.0.1:9 --token-file ~/token", {}, 4, "Cannot read the token file"),
         ("queue --url http://127.0.0.1:9 --token-file ~nobody-here/token", {}, 4, "~nobody-here/token"),
         ("queue", {"QSLURM_CONFIG": "~nobody-here/config.toml"}, 2, "~nobody-here/config.toml"),
-        ("submit HOME/a.cq -b qx --parsable", {}, 2, "home/a.cq can't be read"),
+        ("submit HOME/a.cq -b qx --parsable", {}, 2, "home/a.cq: "),
         ("submit - -b qx --then HOME/next.sbatch", {}, 2, "home/next.sbatch"),
         ("results 12 --plot HOME/a.svg", {}, 2, "does not exist"),
         ("center init --url http://127.0.0.1:9", {}, 2, "home/.config/qslurm/config.toml: Permission denied"),

@@ -64,7 +64,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(folder: Path, command: str)
 def test_an_error_in_a_closed_pipe_is_still_said(folder: Path) -> None:
     done = run("Q submit none.sh -b qx --json | true; exit ${PIPESTATUS[0]}", folder)
     assert done.returncode == 2
-    assert "none.sh can't be read" in done.stderr
+    assert "Cannot read none.sh" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -136,7 +136,7 @@ def test_a_files_name_may_be_any_bytes_in_any_locale(folder: Path, locale: str, 
     assert json.loads(done.stdout)["job"]["name"]
     done = run(f'{command} "$PYTHON" -B -m qslurm submit "no$file" -b qx --json', folder)
     assert done.returncode == 2
-    assert "can't be read" in json.loads(done.stdout)["error"]["message"]
+    assert "Cannot read" in json.loads(done.stdout)["error"]["message"]
     assert done.stderr.count("\n") == 1
 
 

@@ -54,7 +54,7 @@ def test_of_several_files_all_that_is_wrong_is_said_and_nothing_sent(here, capsy
     assert run(["submit", "a.cq", "bad.cq", "none.cq", "-b", "qx", "--json"]) == 2
     said = capsys.readouterr()
     assert "bad.cq:2" in said.err
-    assert "none.cq can't be read" in said.err
+    assert "Cannot read none.cq" in said.err
     error = json.loads(said.out)["error"]
     assert error["hint"].endswith("Nothing was submitted: 2 of 3 files are invalid.")
 

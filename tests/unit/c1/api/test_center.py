@@ -318,7 +318,7 @@ def test_a_forked_process_has_connections_of_its_own(sent, monkeypatch):
 def test_of_a_map_that_can_not_be_submitted_nothing_is_left(sent, monkeypatch):
     cancelled = []
     monkeypatch.setattr(Center, "cancel", lambda self, job_id: cancelled.append(job_id))
-    with pytest.raises(InvalidInputError, match=r"none\.cq can't be read"):
+    with pytest.raises(InvalidInputError, match=r"Cannot read none\.cq"):
         Center(backend="five").map([BELL, "none.cq"])
     with pytest.raises(InvalidInputError, match="use submit for a single one"):
         Center(backend="five").map(BELL)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qslurm.c1.queries.lists import Backend
-from qslurm.c1.submission.backend_selection import Need, Offer, Rank, choose, line, misfit, rank
+from qslurm.c1.submission.backend_selection import Need, Offer, Rank, choose, misfit, queue_length, rank
 from qslurm.errors import InvalidInputError
 
 NOW = 1000.0
@@ -170,7 +170,7 @@ def test_nothing_better_is_ever_passed_over_and_what_does_not_fit_never_taken(ne
         return
     taken = choose(need, offers, NOW).offer
     assert taken in fitting
-    sooner = (rank(taken.backend, NOW), line(taken.backend))
+    sooner = (rank(taken.backend, NOW), queue_length(taken.backend))
     before = fitting[: fitting.index(taken)]
-    assert all((rank(one.backend, NOW), line(one.backend)) > sooner for one in before)
-    assert all((rank(one.backend, NOW), line(one.backend)) >= sooner for one in fitting)
+    assert all((rank(one.backend, NOW), queue_length(one.backend)) > sooner for one in before)
+    assert all((rank(one.backend, NOW), queue_length(one.backend)) >= sooner for one in fitting)

@@ -18,7 +18,9 @@ PAYLOADS = [{"job": {"name": f"job{number}", "comment": ""}, "script": ""} for n
 
 
 def submit_many(connect, payloads, *, connections, on_done):
-    return for_each(connect, payloads, send, connections=connections, own=RefusedError, on_done=on_done)
+    return for_each(
+        connect, payloads, send, connections=connections, item_error=RefusedError, on_done=on_done
+    )
 
 
 class C2:
@@ -97,7 +99,7 @@ def test_what_is_interrupted_begins_nothing_more_and_is_told_what_was_under_way(
                 range(1000),
                 do,
                 connections=1,
-                own=RefusedError,
+                item_error=RefusedError,
                 on_done=lambda _, outcome: done.append(outcome),
             )
     finally:
@@ -109,4 +111,4 @@ def test_what_is_interrupted_begins_nothing_more_and_is_told_what_was_under_way(
 
 def test_a_mistake_of_ours_is_no_threads_secret():
     with pytest.raises(ZeroDivisionError):
-        for_each(C2().connect, [1, 0], lambda _, thing: 1 / thing, connections=1, own=RefusedError)
+        for_each(C2().connect, [1, 0], lambda _, thing: 1 / thing, connections=1, item_error=RefusedError)
