@@ -1,6 +1,4 @@
-"""Where a submission comes from: which system's job, on which cluster, of which user. A table, one entry a
-system.
-"""
+"""The origin of a submission: the batch system's job, its cluster and its user."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 class SubmissionOrigin:
     """The origin of a submission. `system` is "slurm" (or another batch system) inside a job, "shell" outside.
 
-    `inside` is the job that this one runs in, where a workflow tool runs in a batch system's job.
+    `inside` is the enclosing batch job, if a workflow tool runs in one.
     """
 
     system: str
@@ -29,7 +27,7 @@ class SubmissionOrigin:
     def format(self) -> str:
         """As in a job's comment: system:cluster:job_id[_array_task][@inside]:user[:account].
 
-        What a comment can't carry of a name is percent-encoded (RFC 3986), as UTF-8.
+        Other characters are percent-encoded (RFC 3986), as UTF-8.
         """
         job = _encoded(self.job_id).replace("@", "%40")
         job += f"_{_encoded(self.array_task)}" if self.array_task else ""
@@ -53,8 +51,7 @@ def with_user(origin: str, user: str) -> str:
 def names_of_this_user(environ: Mapping[str, str]) -> set[str]:
     """All names of a process's user in origins: from the batch system, the shell and the system.
 
-    In a job Slurm's word counts, the center's agent goes by the system's, and they may write one name differently:
-    with a domain before it, behind it, or without.
+    In a job the name is Slurm's, in the center's agent the system's, and these may differ in the domain.
     """
     shell = origin_from_environment({name: environ[name] for name in _USER if name in environ}).user
     return {origin_from_environment(environ).user, shell, _name_of_process()} - {""}
@@ -67,19 +64,18 @@ def describe(origin: str) -> str:
         return ""
     user, account = map(_decoded, who)
     job, _, inside = map(_decoded, place.partition("@"))
-    said = f"{system} job {job}" if job else system
-    said += f" in job {inside}" if inside else ""
-    said += f" on {_decoded(cluster)}" if cluster else ""
-    said += f", by {user}" if user else ""
-    return f"{said} (account {account})" if account else said
+    text = f"{system} job {job}" if job else system
+    text += f" in job {inside}" if inside else ""
+    text += f" on {_decoded(cluster)}" if cluster else ""
+    text += f", by {user}" if user else ""
+    return f"{text} (account {account})" if account else text
 
 
 @dataclass(frozen=True)
 class System:
     """Environment variables in which a batch system identifies its jobs.
 
-    Of several names the first that is set counts. `job_id` is what marks a job of this system, or `mark` where jobs
-    need not be told their id.
+    The first variable that is set counts. `job_id` marks a job of this system, or `mark` if jobs may not know their id.
     """
 
     name: str
@@ -98,7 +94,7 @@ SYSTEMS: tuple[System, ...] = (
     System("qcg-pilotjob", job_id=("QCG_PM_STEP_ID",)),
     # Seen in tasks of HyperQueue 0.27.0. A job is an array of tasks; one without an array has task 0.
     System("hyperqueue", job_id=("HQ_JOB_ID",), array_task=("HQ_TASK_ID",)),
-    # flux-environment(7): the id is in F58; a batch script is told only where its broker is, and so is the shell of a
+    # flux-environment(7): the id is in F58. A batch script knows only its broker's URI, and so does the shell of a
     # `flux proxy` on a login node. `--cc` counts jobs.
     System(
         "flux",
@@ -155,7 +151,7 @@ def origin_from_environment(environ: Mapping[str, str], user: str = "") -> Submi
 
 
 def _is_the_same(inner: SubmissionOrigin, outer: SubmissionOrigin) -> bool:
-    """Whether Slurm's plugin for PBS scripts has said the same job twice. Tools number theirs from 1, as Slurm does."""
+    """Whether these are one job: Slurm's plugin for PBS scripts sets both systems' variables."""
     return (inner.system, outer.system) == ("slurm", "openpbs") and inner.job_id == outer.job_id
 
 
@@ -170,7 +166,7 @@ def _name_of_process() -> str:
 
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a user of a container, without a name
+    except KeyError:  # a container's user without a name
         return ""
 
 

@@ -59,10 +59,10 @@ def ask_all(
         connection = center.open(names[0])
         gathered.answers.append((connection.config, question(connection)))
         return gathered
-    from qslurm.c1.connection.fanout import ask_each
+    from qslurm.c1.connection.fanout import query_each
 
     connections = [center.open(name) for name in names]
-    answers = ask_each(connections, question, enough)
+    answers = query_each(connections, question, enough)
     for connection, answer in zip(connections, answers, strict=False):
         if isinstance(answer, QslurmError):
             gathered.failures[connection.config.platform] = answer

@@ -31,7 +31,7 @@ _OPTIONS = {
 """Options for settings outside [c2]; each setting in [c2] has an option of the same name."""
 
 _PLATFORM = re.compile(r"platform\.[^.]+(?:\.(?:agent|job))?")
-"""The sections of a further platform."""
+"""A section of an additional platform."""
 
 
 @click.group()
@@ -104,11 +104,11 @@ def init(
     from qslurm.c1.config.new_file import config_text, write_config
     from qslurm.doctor.findings import run
 
-    target = path or _usual_file()
+    target = path or default_config_file()
     values = _values(settings, platforms, more)
     _complete(values, target)
     write_config(target, config_text(values), force=force)
-    written = _written(target)
+    written = _read_back(target)
     configs = [written.config(name) for name in written.names]
     findings = [] if no_check else run(_checks(configs))
     steps = _next_steps(configs, findings, target)
@@ -127,7 +127,7 @@ def init(
 def _values(
     chosen: dict[str, Any], platforms: tuple[str, ...], more: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
-    """What was said, by section and name; InvalidInputError for what can't be."""
+    """The given settings, by section and name; InvalidInputError if one is invalid."""
     from qslurm.c1.config.settings import SECTIONS
 
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
@@ -156,7 +156,7 @@ def _values(
 
 
 def _parsed(text: str) -> object:
-    """A value as TOML has it, or the plain word."""
+    """Parse a TOML value; any other text is a string."""
     import tomllib
 
     try:
@@ -166,14 +166,14 @@ def _parsed(text: str) -> object:
 
 
 def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
-    """Refuse what can't work, before anything is written, and say where the tokens will be if nobody has."""
-    from qslurm.c1.config.settings import FIRST, section_of
+    """Check the settings before anything is written, and add default token files."""
+    from qslurm.c1.config.settings import C2_PLATFORM, section_of
 
     names = list(
         dict.fromkeys(section.split(".")[1] for section in values if section.startswith("platform."))
     )
     if values["c2"] or values["agent"] or not names:
-        names.insert(0, FIRST)
+        names.insert(0, C2_PLATFORM)
     for name in names:
         c2 = values.setdefault(section_of(name), {})
         _complete_one(name, c2, values.get(section_of(name, "agent"), {}), target.absolute().parent)
@@ -182,15 +182,17 @@ def _complete(values: dict[str, dict[str, Any]], target: Path) -> None:
 def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folder: Path) -> None:
     from qslurm.c1.config.center_config import C2Settings, require_tls
     from qslurm.c1.config.file_sections import checked
-    from qslurm.c1.config.settings import FIRST, AgentSettings, section_of
+    from qslurm.c1.config.settings import C2_PLATFORM, AgentSettings, section_of
     from qslurm.slurm.rest.pinned_keys import parse_pins
     from qslurm.slurm.rest.transport import check_url
 
     if not (c2.get("url") or agent.get("socket") or agent.get("address")):
-        where, option = ("C2", "--url") if name == FIRST else (f"platform {name}", f"--platform {name}=URL")
+        where, option = (
+            ("C2", "--url") if name == C2_PLATFORM else (f"platform {name}", f"--platform {name}=URL")
+        )
         raise ConfigError(
             f"No URL given for {where}.",
-            hint=f"Use {option}, or {'--agent' if name == FIRST else 'its agent'} for users of a center's agent.",
+            hint=f"Use {option}, or {'--agent' if name == C2_PLATFORM else 'its agent'} for users of a center's agent.",
         )
     for setting in ("url", "results_url"):
         if c2.get(setting):
@@ -199,7 +201,7 @@ def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folde
     if c2.get("pinned_key"):
         parse_pins(c2["pinned_key"])
     if c2.get("url") and not c2.get("token_file"):
-        behind = "" if name == FIRST else f"-{name}"
+        behind = "" if name == C2_PLATFORM else f"-{name}"
         if agent.get("socket"):
             state = agent.get("state", f"{AgentSettings().state}{behind}")
             c2["token_file"] = str(Path(str(state)) / "token")
@@ -207,7 +209,8 @@ def _complete_one(name: str, c2: dict[str, Any], agent: Mapping[str, Any], folde
             c2["token_file"] = str(folder / f"token{behind}")
 
 
-def _usual_file() -> Path:
+def default_config_file() -> Path:
+    """The file that `qslurm center init` writes by default; ConfigError for a user without a home directory."""
     from qslurm.c1.config.center_config import FILE_VARIABLE, SYSTEM_FILE
 
     if os.environ.get(FILE_VARIABLE):
@@ -220,8 +223,8 @@ def _usual_file() -> Path:
     return home / ".config" / "qslurm" / "config.toml"
 
 
-def _written(path: Path) -> Platforms:
-    """The file as every command reads it, without what this shell's environment says."""
+def _read_back(path: Path) -> Platforms:
+    """The written configuration, without settings of this environment."""
     from qslurm.c1.config.center_config import FILE_VARIABLE
     from qslurm.c1.config.platforms import load_platforms
 
@@ -239,13 +242,13 @@ def _checks(configs: Sequence[Config]) -> dict[str, Any]:
 
 def _next_steps(configs: Sequence[Config], findings: list[Finding], target: Path) -> list[str]:
     from qslurm.c1.config.center_config import SYSTEM_FILE
-    from qslurm.c1.config.settings import FIRST
+    from qslurm.c1.config.settings import C2_PLATFORM
 
     steps = []
-    known = target.absolute() in (place.absolute() for place in (SYSTEM_FILE, _usual_file()))
+    known = target.absolute() in (place.absolute() for place in (SYSTEM_FILE, default_config_file()))
     with_it = "" if known else f"QSLURM_CONFIG={shlex.quote(str(target.absolute()))} "
     for config in configs:
-        first, name = config.platform == FIRST, config.platform
+        first, name = config.platform == C2_PLATFORM, config.platform
         if config.c2.token_file and not os.access(expanded(config.c2.token_file), os.F_OK):
             whose = "C2's operators" if first else f"the operators of {name}"
             steps.append(

@@ -53,14 +53,14 @@ class ProgressReporter:
         from qslurm.c1.connection.polling import OutageReporter
 
         self._job, self._line, self._place = job, line, place
-        self._silences = OutageReporter(self._say)
+        self._outages = OutageReporter(self._say)
 
     def __call__(self, poll: Poll) -> None:
         """Show the result of a poll."""
         if poll.job is None:
-            self._silences.unheard(poll.unheard)
+            self._outages.no_answer(poll.error)
         else:
-            self._silences.heard()
+            self._outages.answered()
         self._line.show(self._place + progress(self._job, poll))
 
     def _say(self, sentence: str) -> None:

@@ -92,12 +92,12 @@ def queue(
     def listed(connection: CenterConnection) -> tuple[list[tuple[JobInfo, int | None]], list[FollowUpJob]]:
         """The platform's selected jobs with their queue positions, and their follow-up jobs on C1."""
         from qslurm.c1.followups.followup_list import begin_to_ask
-        from qslurm.c1.queries.queue_position import line
+        from qslurm.c1.queries.queue_position import queue_with_positions
 
         followers = begin_to_ask(connection)
         jobs = [
             (job, place)
-            for job, place in line(connection)
+            for job, place in queue_with_positions(connection)
             if (partition is None or job.partition in partition.split(","))
             and (job.state in wanted if wanted else with_ended or key or not job.is_final)
             and (key is None or job.marks.key == key)

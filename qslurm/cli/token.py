@@ -194,7 +194,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     """
     import msgspec
 
-    from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
+    from qslurm.c1.queries.accounting import ACCOUNTING_DOWN, ACCOUNTING_HINT, is_accounting_up
     from qslurm.tokens.claims import Claims
     from qslurm.tokens.token_check import Pings, check_token
 
@@ -228,7 +228,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
         return f"C2 allows renewals until {clock_time(until)}" if until else "C2 allows renewals"
 
     report = check_token(source, connect=None if offline else connect, user=config.c2.user)
-    away = any(not accounting_answers(client) for client in clients)
+    away = any(not is_accounting_up(client) for client in clients)
     if as_json:
         print_json({**msgspec.to_builtins(report), "accounting": not away if clients else None})
     else:
@@ -239,14 +239,14 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
                 "key": f"{report.claims.key_id} ({report.claims.algorithm})",
                 "expiry": report.expiry,
                 "C2": report.c2 or "not checked",
-                "accounting": (AWAY if away else "available") if clients else "not checked",
+                "accounting": (ACCOUNTING_DOWN if away else "available") if clients else "not checked",
                 "renewal": renewal(),
             }
         )
         for warning in report.warnings:
             note(f"qslurm: {warning}")
     if away:
-        note(f"qslurm: {AWAY}. {MEANWHILE}")
+        note(f"qslurm: {ACCOUNTING_DOWN}. {ACCOUNTING_HINT}")
         raise click.exceptions.Exit(AccountingAwayError.exit_code)
 
 

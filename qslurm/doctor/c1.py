@@ -146,16 +146,16 @@ def _token(config: Config) -> Iterator[Finding]:
 def _accounting(config: Config) -> Iterator[Finding]:
     """Check that slurmdbd answers C2; other problems on the way are separate checks."""
     from qslurm.c1.connection.center_connection import open_connection
-    from qslurm.c1.queries.accounting import AWAY, MEANWHILE, accounting_answers
+    from qslurm.c1.queries.accounting import ACCOUNTING_DOWN, ACCOUNTING_HINT, is_accounting_up
 
     connection = open_connection(config)
     try:
-        answers = accounting_answers(connection.slurm)
+        answers = is_accounting_up(connection.slurm)
     except (TokenError, ConfigError, UnreachableError):
         return
     finally:
         connection.close()
-    yield ok("accounting", "answers") if answers else fail("accounting", AWAY, MEANWHILE)
+    yield ok("accounting", "answers") if answers else fail("accounting", ACCOUNTING_DOWN, ACCOUNTING_HINT)
 
 
 def _renewal(config: Config) -> Iterator[Finding]:

@@ -149,7 +149,7 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
     """What a center makes of what the store has of a job, for each way in which Slurm may call it."""
     from types import SimpleNamespace
 
-    from qslurm.c1.queries.job_state import MORE, outcome_error
+    from qslurm.c1.queries.job_state import LIMIT_HINTS, outcome_error
     from qslurm.c1.queries.lost_jobs import as_it_ended, fate
     from qslurm.slurm.job_info import JobInfo
 
@@ -165,7 +165,7 @@ def at_the_center(row: dict[str, Any]) -> list[Any]:
         facts["slurm_state"] = slurm_state
         job = as_it_ended(JobInfo(job_id=7, name="j", state=state, reason=reason), facts)
         error = outcome_error(center, job)
-        hint = [code for code, words in MORE.items() if error and words in error.hint]
+        hint = [code for code, words in LIMIT_HINTS.items() if error and words in error.hint]
         says_why = error is not None and bool(row["reason"]) and row["reason"].rstrip(".") in error.message
         told.append([job.state, None if error is None else error.kind, hint, says_why])
     return told

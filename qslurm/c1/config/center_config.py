@@ -1,8 +1,7 @@
 """Loads a center's configuration from flags, the environment and files, and reads its token.
 
-A flag wins over the environment, that over the user's file, that over the center's file. `$QSLURM_CONFIG`
-names the one file that is read instead of the two. Where several platforms are configured, `platforms.py` says which
-one is meant.
+Flags take precedence over the environment, the user's file and the center's file, in this order. `$QSLURM_CONFIG` names
+one file to read instead of both. `platforms.py` selects one of several platforms.
 """
 
 from __future__ import annotations
@@ -54,9 +53,8 @@ def load_config(
 ) -> Config:
     """Load one platform's settings, from flags (by a setting's name), the environment and files.
 
-    ConfigError for a file that can't be read, a name that is no setting (with the nearest that is), a
-    value of the wrong kind, or a platform that nobody has configured. Nothing is checked for being there: whoever
-    needs a setting says so.
+    ConfigError for an unreadable file, an unknown setting (with the nearest known one), a value of the wrong type, or
+    an unknown platform. Required settings are checked when they are used.
     """
     return load_platforms(flags, environ=environ, system_file=system_file).config()
 
@@ -64,8 +62,8 @@ def load_config(
 def load_token(config: Config, *, even_expired: bool = False) -> Secret:
     """Read the center's token from the environment or its file; TokenError if it is missing or invalid.
 
-    TokenError when there is none, when others can read its file, when it is no token or has expired by our clock.
-    ConfigError when it would go over the network in the clear.
+    TokenError also if others can read its file, or if it has expired by this host's clock. ConfigError if it would be
+    sent unencrypted.
     """
     from qslurm.tokens.claims import inspect
     from qslurm.tokens.token_check import refuse_expired, refuse_other_user
@@ -80,7 +78,7 @@ def load_token(config: Config, *, even_expired: bool = False) -> Secret:
         raise TokenError(
             f"No token for {_c2(config)}.",
             hint=f"Set QSLURM_TOKEN_FILE, or token_file under [{config.section}] in the"
-            f" configuration, or put the token into {TOKEN_VARIABLE}.{_about_the_environment(config)}",
+            f" configuration, or put the token into {TOKEN_VARIABLE}.{_environment_hint(config)}",
         )
     claims = inspect(token.reveal(), user=config.c2.user)
     refuse_other_user(claims, config.c2.user)
@@ -122,7 +120,7 @@ def require_url(config: Config) -> str:
         raise ConfigError(
             f"No URL given for {_c2(config)}.",
             hint=f"Set QSLURM_C2_URL, or url under [{config.section}] in the configuration, or use --url."
-            f"{_about_the_environment(config)}",
+            f"{_environment_hint(config)}",
         )
     return config.c2.url
 
@@ -142,7 +140,7 @@ def _c2(config: Config) -> str:
     return "C2" if len(config.platforms) == 1 else f"platform {config.platform}"
 
 
-def _about_the_environment(config: Config) -> str:
+def _environment_hint(config: Config) -> str:
     """A hint that environment variables apply to another platform."""
     if not config.prefix:
         return ""

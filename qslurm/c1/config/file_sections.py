@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from qslurm.c1.config.settings import (
-    FIRST,
-    OF_A_PLATFORM,
+    C2_PLATFORM,
+    PLATFORM_SECTIONS,
     SECTIONS,
     AgentSettings,
     UserLimits,
@@ -41,7 +41,7 @@ _Section = TypeVar("_Section", bound=msgspec.Struct)
 def read_file(file: Path, *, needed: bool) -> Sections:
     """Read and check a file's settings; empty for an optional file that does not exist.
 
-    ConfigError for what can't be read, a name that is no setting, or a value of the wrong kind.
+    ConfigError for an unreadable file, an unknown setting, or a value of the wrong type.
     """
     sections = dict(_sections(_document(file, needed), file))
     for section, values in sections.items():
@@ -121,7 +121,7 @@ def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str,
             hint="Move it under [platform.NAME], for example [platform.tuna].",
         )
     check_platform(name, str(file))
-    tables = {table: values[table] for table in OF_A_PLATFORM if isinstance(values.get(table), dict)}
+    tables = {table: values[table] for table in PLATFORM_SECTIONS if isinstance(values.get(table), dict)}
     yield section_of(name), {key: value for key, value in values.items() if key not in tables}
     for table, held in tables.items():
         yield section_of(name, table), held
@@ -129,9 +129,10 @@ def _of_a_platform(name: str, values: object, file: Path) -> Iterator[tuple[str,
 
 def check_platform(name: str, where: str) -> None:
     """ConfigError for an invalid platform name."""
-    if name == FIRST:
+    if name == C2_PLATFORM:
         raise ConfigError(
-            f"{where}: [platform.{FIRST}] and [{FIRST}] are the same platform.", hint="Use one of them."
+            f"{where}: [platform.{C2_PLATFORM}] and [{C2_PLATFORM}] are the same platform.",
+            hint="Use one of them.",
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(
@@ -144,7 +145,7 @@ def struct_of(section: str) -> type[msgspec.Struct]:
     """The settings struct of a section."""
     if section in SECTIONS:
         return SECTIONS[section]
-    return OF_A_PLATFORM["".join(section.split(".")[2:])]
+    return PLATFORM_SECTIONS["".join(section.split(".")[2:])]
 
 
 def _hint_for_section(section: str) -> str:

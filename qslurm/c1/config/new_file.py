@@ -12,7 +12,7 @@ from typing import Any
 
 from qslurm.c1.config.file_sections import check_platform, checked, struct_of
 from qslurm.c1.config.platforms import refuse_shared_agents
-from qslurm.c1.config.settings import OF_A_PLATFORM, SECTIONS, Setting, section_of, settings_of
+from qslurm.c1.config.settings import PLATFORM_SECTIONS, SECTIONS, Setting, section_of, settings_of
 from qslurm.errors import InvalidInputError
 from qslurm.system.atomic_file import write_atomically
 
@@ -31,13 +31,13 @@ _SECTIONS = {
     "agent": "The center's agent, which holds the token for its users. Without one, commands connect to C2 directly.",
 }
 
-_OF_A_PLATFORM = {
+_PLATFORM_DOCS = {
     "": "Access to platform {}.",
     "agent": "The agent for {0}, if it has one: `systemctl enable --now qslurm-agent@{0}`.",
     "job": "Defaults of jobs for {}, where they differ from [job].",
 }
 
-_MORE = """
+_FURTHER_PLATFORMS = """
 # Further platforms are tables of the same form, each with a token of its own, and with [platform.tuna.agent] and
 # [platform.tuna.job] where it needs them; [c2] is the platform called c2. `qslurm submit --platform tuna` goes there,
 # and `qslurm center init --platform tuna=URL` writes all of its settings.
@@ -51,7 +51,7 @@ _MORE = """
 def config_text(values: Values) -> str:
     """The file's text; ConfigError for an unknown setting or a value of the wrong type.
 
-    A platform of which one setting is said has all of its tables; without one there is an example.
+    A platform with at least one setting gets all of its tables; without further platforms there is an example.
     """
     for section, held in values.items():
         if section not in SECTIONS:
@@ -61,10 +61,10 @@ def config_text(values: Values) -> str:
     text = _HEAD + "".join(_section(section, values.get(section, {})) for section in SECTIONS)
     platforms = dict.fromkeys(section.split(".")[1] for section in values if section not in SECTIONS)
     for name in platforms:
-        for table in OF_A_PLATFORM:
+        for table in PLATFORM_SECTIONS:
             section = section_of(name, table)
             text += _section(section, values.get(section, {}))
-    return text if platforms else text + _MORE
+    return text if platforms else text + _FURTHER_PLATFORMS
 
 
 def write_config(path: Path, text: str, *, force: bool) -> None:
@@ -90,7 +90,7 @@ def toml(value: object) -> str:
         return "{ " + ", ".join(f"{name} = {toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
-    # JSON's strings, numbers and booleans are TOML's, but for DEL, which TOML wants escaped
+    # JSON's strings, numbers and booleans are valid TOML, except DEL, which must be escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -118,7 +118,7 @@ def _about(section: str) -> str:
     if section in SECTIONS:
         return _SECTIONS[section]
     _, platform, *table = section.split(".")
-    return _OF_A_PLATFORM["".join(table)].format(platform)
+    return _PLATFORM_DOCS["".join(table)].format(platform)
 
 
 def _lines(setting: Setting, held: Mapping[str, Any]) -> Iterator[str]:

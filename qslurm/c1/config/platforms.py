@@ -1,8 +1,8 @@
 """The platforms of a center's configuration, the selected one, and the settings of each.
 
-`[c2]` with `[agent]` is the platform called c2; each `[platform.NAME]` is another. A setting of the environment is
-about the one platform that the environment means, and so is a flag: what one platform's operators must not
-see (a token above all) never goes to another because both are in sight.
+`[c2]` with `[agent]` is the platform named c2; each `[platform.NAME]` is another. Environment variables apply only to
+the platform that the environment selects, flags only to the one that flags select: so a token never goes to another
+platform.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from qslurm.c1.config.file_sections import FILE_VARIABLE, Sections, checked, nearest, read_file
 from qslurm.c1.config.settings import (
-    FIRST,
+    C2_PLATFORM,
     AgentSettings,
     C2Settings,
     Config,
@@ -33,13 +33,13 @@ from qslurm.tokens.secret import Secret
 SYSTEM_FILE = Path("/etc/qslurm/config.toml")
 TOKEN_VARIABLE = "SLURM_JWT"  # noqa: S105 - the variable's name
 PLATFORM_VARIABLE = "QSLURM_PLATFORM"
-WAYS = ("QSLURM_C2_URL", "QSLURM_AGENT", "QSLURM_AGENT_ADDRESS")
+DEFINING_VARIABLES = ("QSLURM_C2_URL", "QSLURM_AGENT", "QSLURM_AGENT_ADDRESS")
 """Environment variables that define a platform by themselves."""
 
 PATHS = ("token_file", "ca_file", "socket")
 """Settings that name a file, whose name may contain any bytes; all others are text."""
 
-OF_THE_WAY = ("url", "user", "api_version", "results_url")
+DIRECT_FLAGS = ("url", "user", "api_version", "results_url")
 """Flags that determine how C2 is reached, and as which user."""
 
 
@@ -74,8 +74,13 @@ class Platforms:
     def names(self) -> tuple[str, ...]:
         """All names, the default platform first, the others in file order."""
         names = [section.split(".")[1] for section in self.written if section.count(".") == 1]
-        if not names or self.written.get(FIRST) or self.written.get("agent") or self._first_by_hand(names):
-            names.insert(0, FIRST)
+        if (
+            not names
+            or self.written.get(C2_PLATFORM)
+            or self.written.get("agent")
+            or self._is_c2_defined(names)
+        ):
+            names.insert(0, C2_PLATFORM)
         names.sort(key=lambda name: name != self._default(names))
         return tuple(names)
 
@@ -105,12 +110,12 @@ class Platforms:
     def config(self, name: str = "") -> Config:
         """The settings of a platform, by default the selected one.
 
-        ConfigError if there is none of this name, nobody said which, or a value is of the wrong kind.
+        ConfigError if it is unknown, none is selected, or a value has the wrong type.
         """
         name = name or self._chosen()
         self._require(name)
         values = {"c2": self._held(name), "agent": self._held(name, "agent"), "job": self._held(name, "job")}
-        if name != FIRST and "state" not in values["agent"]:
+        if name != C2_PLATFORM and "state" not in values["agent"]:
             values["agent"]["state"] = f"{AgentSettings().state}-{name}"
         for setting in settings():
             if (value := self._given(setting, name)) is not None:
@@ -118,16 +123,18 @@ class Platforms:
                     raise ConfigError(f"{setting.name} is {value!r:.60}, which is not valid UTF-8.")
                 values[setting.section][setting.name] = value
         source = "the flags and the environment"
-        by_environment = name == self._of_environment
-        flagged = "token_file" in self.flags and name == self._of_flags
+        by_environment = name == self._environment_platform
+        flagged = "token_file" in self.flags and name == self._flags_platform
         token = self.environ.get(TOKEN_VARIABLE, "").strip() if by_environment and not flagged else ""
         return Config(
             checked(C2Settings, section_of(name), values["c2"], source),
             checked(JobSettings, section_of(name, "job"), values["job"], source),
             checked(AgentSettings, section_of(name, "agent"), values["agent"], source),
             token=Secret(token) if token else None,
-            own_token=flagged or bool(by_environment and self.environ.get("QSLURM_TOKEN_FILE")),
-            own_way=next((f"--{flag.replace('_', '-')}" for flag in OF_THE_WAY if flag in self.flags), ""),
+            has_own_token=flagged or bool(by_environment and self.environ.get("QSLURM_TOKEN_FILE")),
+            direct_flag=next(
+                (f"--{flag.replace('_', '-')}" for flag in DIRECT_FLAGS if flag in self.flags), ""
+            ),
             home=self.home,
             platform=name,
             prefix="" if name == self.default else f"{name}:",
@@ -142,29 +149,29 @@ class Platforms:
     def _given(self, setting: Setting, name: str) -> object:
         """A flag's or the environment's value for a setting, if it applies to this platform."""
         everywhere = setting.section == "job"
-        if setting.name in self.flags and (everywhere or name == self._of_flags):
+        if setting.name in self.flags and (everywhere or name == self._flags_platform):
             return self.flags[setting.name]
-        if setting.env and (everywhere or name == self._of_environment):
+        if setting.env and (everywhere or name == self._environment_platform):
             return self.environ.get(setting.env) or None
         return None
 
     def _default(self, names: list[str]) -> str:
         selected = self.environ.get(PLATFORM_VARIABLE) or self.written.get("job", {}).get("platform", "")
-        return selected or (FIRST if FIRST in names else names[0] if len(names) == 1 else "")
+        return selected or (C2_PLATFORM if C2_PLATFORM in names else names[0] if len(names) == 1 else "")
 
-    def _first_by_hand(self, others: list[str]) -> bool:
+    def _is_c2_defined(self, others: list[str]) -> bool:
         """Whether flags or the environment alone define the platform c2."""
         if self._default(others):
             return False
         flagged = "url" in self.flags and "platform" not in self.flags
-        return flagged or any(self.environ.get(name) for name in WAYS)
+        return flagged or any(self.environ.get(name) for name in DEFINING_VARIABLES)
 
     @property
-    def _of_environment(self) -> str:
+    def _environment_platform(self) -> str:
         return self.default
 
     @property
-    def _of_flags(self) -> str:
+    def _flags_platform(self) -> str:
         return str(self.flags.get("platform") or self.default)
 
     def _chosen(self) -> str:
@@ -195,7 +202,7 @@ def _files(environ: Mapping[str, str], home: Path, system_file: Path) -> Iterato
 
 
 def _is_for_this_user(file: Path) -> bool:
-    """Whether a file is readable, or belongs to this user: $HOME may be another user's (sudo, setpriv, a service)."""
+    """Whether a file is readable, or owned by this user: $HOME may be another user's (sudo, setpriv, a service)."""
     try:
         return os.access(file, os.R_OK) or file.lstat().st_uid == os.geteuid()
     except OSError:

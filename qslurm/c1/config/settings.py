@@ -1,7 +1,4 @@
-"""Every setting of a center: type, default, documentation, environment variable, example.
-
-Whoever documents them, or writes a configuration for others, asks `settings()`.
-"""
+"""The settings of a center, each with type, default, documentation, environment variable and example."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ from qslurm.tokens.secret import Secret
 if TYPE_CHECKING:
     from qslurm.slurm.rest.endpoint import Endpoint
 
-FIRST = "c2"
+C2_PLATFORM = "c2"
 """Name of the platform configured by [c2] and [agent]."""
 
 
-def _said(doc: str, *, env: str = "", example: object = None, **limits: Any) -> msgspec.Meta:
+def _setting(doc: str, *, env: str = "", example: object = None, **limits: Any) -> msgspec.Meta:
     """A setting's documentation, environment variable, example, and constraints on its value."""
     return msgspec.Meta(
         description=doc, extra={"env": env}, examples=[example] if example is not None else None, **limits
@@ -35,18 +32,18 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[c2], or [platform.NAME]: access to a C2."""
 
     url: Annotated[
-        str, _said("URL of C2's slurmrestd.", env="QSLURM_C2_URL", example="https://c2.example.org:6820")
+        str, _setting("URL of C2's slurmrestd.", env="QSLURM_C2_URL", example="https://c2.example.org:6820")
     ] = ""
     results_url: Annotated[
         str,
-        _said("URL of C2's job manager.", env="QSLURM_RESULTS_URL", example="https://c2.example.org:8042"),
+        _setting("URL of C2's job manager.", env="QSLURM_RESULTS_URL", example="https://c2.example.org:8042"),
     ] = ""
     user: Annotated[
-        str, _said("The center's user on C2. Default: the token's user.", env="QUSER", example="center_a")
+        str, _setting("The center's user on C2. Default: the token's user.", env="QUSER", example="center_a")
     ] = ""
     token_file: Annotated[
         str,
-        _said(
+        _setting(
             "File with the center's token, mode 0600 or 0640.",
             env="QSLURM_TOKEN_FILE",
             example="/etc/qslurm/token",
@@ -54,13 +51,13 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     api_version: Annotated[
         str,
-        _said(
+        _setting(
             "API version of C2's slurmrestd; auto negotiates it.", env="QSLURM_API_VERSION", example="v0.0.39"
         ),
     ] = "auto"
     ca_file: Annotated[
         str,
-        _said(
+        _setting(
             "PEM file with the certificate authority of C2's certificate.",
             env="QSLURM_CA_FILE",
             example="/etc/qslurm/ca.pem",
@@ -68,7 +65,7 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     pinned_key: Annotated[
         str,
-        _said(
+        _setting(
             "Accept only this public key of C2 (in the form of curl's --pinnedpubkey). Without ca_file,"
             " the certificate is not checked otherwise.",
             example="sha256//YhKJKSzoTt2b5FP18fvpHo7fJYqQCjAa3HWY3tvRMwE=",
@@ -76,20 +73,22 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     proxy: Annotated[
         str,
-        _said(
+        _setting(
             "HTTP proxy for connections to C2. Proxy variables of the environment are ignored.",
             example="http://proxy:3128",
         ),
     ] = ""
     tls: Annotated[
         Literal["required", "optional"],
-        _said(
+        _setting(
             "optional: allow http to other hosts, which sends the token unencrypted.",
             env="QSLURM_TLS",
             example="optional",
         ),
     ] = "required"
-    timeout_s: Annotated[float, _said("Seconds to wait for C2's response.", example=30, gt=0, le=3600)] = 30.0
+    timeout_s: Annotated[float, _setting("Seconds to wait for C2's response.", example=30, gt=0, le=3600)] = (
+        30.0
+    )
 
     def endpoint(self, url: str, token: Secret, user: str = "") -> Endpoint:
         """One of C2's two services (`url` or `results_url`), reached as these settings say."""
@@ -101,15 +100,15 @@ class C2Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlatformJobSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[platform.NAME.job]: defaults of jobs for this platform, overriding [job]."""
 
-    backend: Annotated[str, _said("Default backend.", env="QSLURM_BACKEND", example="spin2")] = ""
+    backend: Annotated[str, _setting("Default backend.", env="QSLURM_BACKEND", example="spin2")] = ""
     shots: Annotated[
         Annotated[int, msgspec.Meta(gt=0)] | None,
-        _said("Number of shots. Default: the backend's.", example=1024),
+        _setting("Number of shots. Default: the backend's.", example=1024),
     ] = None
-    time_limit: Annotated[str, _said("Time limit, as for sbatch.", example="10:00")] = ""
-    account: Annotated[str, _said("Slurm account on C2.", example="center_a")] = ""
+    time_limit: Annotated[str, _setting("Time limit, as for sbatch.", example="10:00")] = ""
+    account: Annotated[str, _setting("Slurm account on C2.", example="center_a")] = ""
     template_folders: Annotated[
-        list[str], _said("Directories with your own templates.", example=["/home/ann/templates"])
+        list[str], _setting("Directories with your own templates.", example=["/home/ann/templates"])
     ] = []
 
 
@@ -118,7 +117,7 @@ class JobSettings(PlatformJobSettings, frozen=True, forbid_unknown_fields=True):
 
     platform: Annotated[
         str,
-        _said(
+        _setting(
             "Default platform, if several are configured ([platform.NAME]); [c2] is named c2.",
             env="QSLURM_PLATFORM",
             example="tuna",
@@ -135,14 +134,11 @@ class UserLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[agent], or [platform.NAME.agent]: the center's agent, which holds the token for its users.
-
-    Without it commands talk to C2 themselves.
-    """
+    """[agent], or [platform.NAME.agent]: the center's agent. Without one, commands connect to C2 directly."""
 
     socket: Annotated[
         str,
-        _said(
+        _setting(
             "Unix socket of the center's agent. If set, users need no token.",
             env="QSLURM_AGENT",
             example="/run/qslurm-agent/agent.sock",
@@ -150,45 +146,45 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     address: Annotated[
         str,
-        _said(
+        _setting(
             "Where compute nodes reach the agent, which knows them by MUNGE.",
             env="QSLURM_AGENT_ADDRESS",
             example="head1:8043",
         ),
     ] = ""
     munge_socket: Annotated[
-        str, _said("munged's socket; by default MUNGE's own.", example="/run/munge/munge.socket.2")
+        str, _setting("munged's socket; by default MUNGE's own.", example="/run/munge/munge.socket.2")
     ] = ""
-    state: Annotated[str, _said("Directory of the agent's outbox.", example="/var/lib/qslurm-agent")] = (
+    state: Annotated[str, _setting("Directory of the agent's outbox.", example="/var/lib/qslurm-agent")] = (
         "/var/lib/qslurm-agent"
     )
     releaser: Annotated[
         str,
-        _said(
+        _setting(
             "User of `qslurm agent releaser`, which releases follow-up jobs; none if empty.", example="slurm"
         ),
     ] = ""
     max_open_jobs: Annotated[
         int,
-        _said(
+        _setting(
             "Maximum open jobs on C2 per user, counting an array's tasks; 0 for no limit.",
             example=100,
             ge=0,
         ),
     ] = 0
     backends: Annotated[
-        list[str], _said("Backends that users may use; all if empty.", example=["qx", "spin2"])
+        list[str], _setting("Backends that users may use; all if empty.", example=["qx", "spin2"])
     ] = []
     accounts: Annotated[
         list[str],
-        _said(
+        _setting(
             "Accounts on C2 that users may name, the first for those who name none; any if empty.",
             example=["snellius"],
         ),
     ] = []
     users: Annotated[
         dict[str, UserLimits],
-        _said(
+        _setting(
             "The same three limits for one user, as [agent.users.NAME].",
             example={"ann": {"max_open_jobs": 500}},
         ),
@@ -209,7 +205,7 @@ class Setting:
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {"c2": C2Settings, "job": JobSettings, "agent": AgentSettings}
 
-OF_A_PLATFORM: Mapping[str, type[msgspec.Struct]] = {
+PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "": C2Settings,
     "agent": AgentSettings,
     "job": PlatformJobSettings,
@@ -220,22 +216,21 @@ OF_A_PLATFORM: Mapping[str, type[msgspec.Struct]] = {
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The effective settings of one platform.
 
-    `token` is the one that the environment gave, if it did; `own_token` says that the user has named a token's file.
-    `own_way` is a flag about the way to C2, such as --url, if there was one.
-    `prefix` is what stands before a job's id of this platform so that commands find it ("tuna:"; nothing where an id
-    by itself is this platform's). `platforms` are the names of all that are configured.
+    `token`: from the environment, if set. `has_own_token`: the user named a token file. `direct_flag`: a flag that only
+    matters without the agent, such as --url, if given. `prefix`: the prefix of this platform's job ids ("tuna:"; "" for
+    the default platform). `platforms`: the names of all configured platforms.
     """
 
     c2: C2Settings = C2Settings()
     job: JobSettings = JobSettings()
     agent: AgentSettings = AgentSettings()
     token: Secret | None = None
-    own_token: bool = False
-    own_way: str = ""
+    has_own_token: bool = False
+    direct_flag: str = ""
     home: Path = Path()
-    platform: str = FIRST
+    platform: str = C2_PLATFORM
     prefix: str = ""
-    platforms: tuple[str, ...] = (FIRST,)
+    platforms: tuple[str, ...] = (C2_PLATFORM,)
 
     @property
     def section(self) -> str:
@@ -251,13 +246,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def expanded(path: str) -> Path:
     """A setting's path with `~` expanded; unchanged if the home directory is unknown."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a user whom nobody knows
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for an unknown user
 
 
 def section_of(platform: str, table: str = "") -> str:
     """The section of a platform's settings, or of one of its tables (`agent`, `job`)."""
-    if platform == FIRST:
-        return table or FIRST
+    if platform == C2_PLATFORM:
+        return table or C2_PLATFORM
     return f"platform.{platform}.{table}" if table else f"platform.{platform}"
 
 

@@ -94,9 +94,9 @@ class AgentConnection(CenterConnection):
         time.sleep(max(0.0, least - (time.monotonic() - began)))
         return tasks
 
-    def changes_since(self, since: int, patience_s: float) -> Moved:
+    def changes_since(self, since: int, timeout_s: float) -> Moved:
         """The user's jobs that changed after an answer with this number; waits for changes up to a time-out."""
-        return self._line.ask(GetMoved(since, patience_s), Moved)
+        return self._line.ask(GetMoved(since, timeout_s), Moved)
 
     @property
     def submissions_at_once(self) -> int:

@@ -1,7 +1,6 @@
-"""Connects to C2's slurmrestd, and caches its API version.
+"""Connects to C2's slurmrestd, and caches its API version by URL in a small file.
 
-The answer is remembered in one small file, by URL. It is a convenience: a file that is lost, broken or can't
-be written costs one question, never a submission.
+Without the file, or if it is broken or cannot be written, the version is negotiated again.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LARGEST = 64 * 1024
 def connect(config: Config, token: Secret, *, user: str | None = None) -> SlurmrestClient:
     """A client for the configured C2; sends nothing yet. `user` overrides the configured user.
 
-    ConfigError when nobody said where C2 is.
+    ConfigError if C2's URL is not set.
     """
     from qslurm.slurm.rest import SlurmrestClient
     from qslurm.tokens.claims import inspect
@@ -77,7 +76,7 @@ class VersionCache:
             with self._path.open("rb") as file:
                 document = json.loads(file.read(_LARGEST))
         except (OSError, ValueError, RecursionError):
-            return {}  # never written, or not by us: it will be written anew
+            return {}  # missing or invalid: it will be written again
         return document if isinstance(document, dict) else {}
 
 

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 def open_connection(config: Config, *, say: Callable[[str], None] = lambda _: None) -> CenterConnection:
     """The configured connection to C2; sends nothing yet.
 
-    By the center's agent if there is one, unless the user has a token in the environment or has named its file;
-    InvalidInputError for a flag that would be about the way to C2 then, and that the agent would not hear of.
-    `say` gets a sentence when something takes long.
+    Through the center's agent if one is configured, unless the user has a token in the environment or named its file.
+    InvalidInputError for a flag, such as --url, that has no effect with the agent. `say` gets progress messages.
     """
     if uses_agent(config):
-        if config.own_way:
+        if config.direct_flag:
             raise InvalidInputError(
-                f"{config.own_way} has no effect: this host submits through the center's agent.",
+                f"{config.direct_flag} has no effect: this host submits through the center's agent.",
                 hint="Omit it, or add --token-file to connect to C2 without the agent.",
             )
         from qslurm.c1.connection.agent_connection import AgentConnection
@@ -39,13 +38,17 @@ def open_connection(config: Config, *, say: Callable[[str], None] = lambda _: No
 
 def uses_agent(config: Config) -> bool:
     """Whether commands use the center's agent instead of C2 directly."""
-    return bool(config.agent.socket or config.agent.address) and config.token is None and not config.own_token
+    return (
+        bool(config.agent.socket or config.agent.address)
+        and config.token is None
+        and not config.has_own_token
+    )
 
 
 class CenterConnection:
-    """A center's connection to C2, opened on first use.
+    """A center's direct connection to C2, opened on first use. `token` overrides the configured one.
 
-    `token` is shown to C2, if it is given, instead of the one that the configuration names.
+    AgentConnection overrides what differs with an agent.
     """
 
     def __init__(self, config: Config, token: Secret | None = None) -> None:
@@ -92,22 +95,22 @@ class CenterConnection:
         return next_delay(waited_s)
 
     def wait_for_change(self, seconds: float, job: JobInfo | None) -> list[JobInfo] | None:
-        """Wait before the next poll of a job, less if it is known to have changed.
+        """Wait before the next poll of a job, at most until it changes, if changes are reported.
 
-        How it is then, with the other tasks of its array, where somebody tells; else who waits must ask.
+        Returns the new state (of an array, all tasks) if it was reported; None if C2 must be queried.
         """
         del job
         time.sleep(seconds)
         return None
 
-    def changes_since(self, since: int, patience_s: float) -> Moved | None:
-        """The jobs that changed after an answer with this number; None if changes are not reported."""
-        del since, patience_s
+    def changes_since(self, since: int, timeout_s: float) -> Moved | None:
+        """The jobs that changed since the answer with this number; None if changes are not reported."""
+        del since, timeout_s
         return None
 
     @property
     def submissions_at_once(self) -> int:
-        """Concurrent submissions; more are not faster, since slurmctld handles one at a time."""
+        """Useful concurrent submissions; more are not faster, since slurmctld handles one at a time."""
         return 4
 
     @property
@@ -116,19 +119,19 @@ class CenterConnection:
         return ""
 
     def bind(self, *, waits: str = "", followed: bool = False) -> None:
-        """Bind later submissions to jobs of C1; only an agent supports this."""
+        """Bind later submissions to a C1 job that waits for them, or follows. No effect without an agent."""
         del waits, followed
 
     def set_outbox_timeout(self, seconds: float) -> None:
-        """How long later submissions may wait in an agent's outbox; without an agent, no effect."""
+        """Limit how long later submissions wait in the agent's outbox. No effect without an agent."""
         del seconds
 
     def unbind(self, key: str) -> None:
-        """What `depend` has said of this submission holds no more."""
+        """Undo `bind` for this submission."""
         del key
 
     def close(self) -> None:
-        """Close what is open; what is used again connects again."""
+        """Close the connections; later requests reconnect."""
         for name in ("slurm", "job_manager"):
             if name in self.__dict__:
                 getattr(self, name).close()

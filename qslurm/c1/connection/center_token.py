@@ -1,4 +1,4 @@
-"""Renews the center's token, by C2's clock."""
+"""Renews the center's token, according to C2's clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RenewedToken(msgspec.Struct, frozen=True, kw_only=True):
 def due(claims: Claims, *, issued: float, chance: float) -> tuple[float, float]:
     """When a token is due for renewal, and when it is overdue, in Unix seconds.
 
-    `issued` counts for a token that doesn't say when it was issued; `chance`, from 0 to 1, is how early it is.
+    `issued` is used for a token without the time of its issue; `chance`, from 0 to 1, spreads renewals.
     """
     begin = issued if claims.issued is None else claims.issued
     end = claims.expires if claims.expires is not None else float("inf")
@@ -60,12 +60,12 @@ def ends_soon(claims: Claims, until: int | None) -> bool:
 
 def renewable_until(platform: RenewalService) -> int | None:
     """The end of C2's renewals; TokenError if it allows none, UnreachableError if it does not answer."""
-    return _number(_asked(platform, only_look=True), "renewable_until")
+    return _number(_request_renewal(platform, only_look=True), "renewable_until")
 
 
 def fresh_token(platform: RenewalService, old: Claims) -> RenewedToken:
     """A new token to replace `old`; TokenError if C2 issues none, UnreachableError for an invalid response."""
-    document = _asked(platform, only_look=False)
+    document = _request_renewal(platform, only_look=False)
     try:
         token = clean(str(document["token"]))
         claims = inspect(token.reveal())
@@ -80,10 +80,10 @@ def fresh_token(platform: RenewalService, old: Claims) -> RenewedToken:
     return RenewedToken(token=token, claims=claims, until=_number(document, "renewable_until"))
 
 
-def _asked(platform: RenewalService, *, only_look: bool) -> dict[str, Any]:
+def _request_renewal(platform: RenewalService, *, only_look: bool) -> dict[str, Any]:
     try:
         return platform.renewal(only_look=only_look)
-    except UnknownJobError as error:  # 404: a job manager of before
+    except UnknownJobError as error:  # 404: an older job manager
         raise TokenError(
             "This C2 does not renew tokens.",
             hint="Ask C2's operators for a new token before this one expires.",
@@ -96,7 +96,7 @@ def _number(document: dict[str, Any], name: str) -> int | None:
 
 
 class C2Clock:
-    """C2's clock, once it has been read; until then this machine's."""
+    """C2's clock; until it has been read, this machine's."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class C2Clock:
     ) -> None:
         self._wall, self._steady = wall, steady
         self._ahead: float | None = None  # of the steady clock
-        self._asked: float | None = None
+        self._read_at: float | None = None
 
     def now(self) -> float:
         """The time in Unix seconds."""
@@ -118,14 +118,14 @@ class C2Clock:
     def set_by(self, platform: RenewalService, *, every_s: float) -> None:
         """Read C2's clock if the last reading is older than `every_s`; keeps the last one on failure."""
         before = self._steady()
-        if self._asked is not None and before - self._asked < every_s:
+        if self._read_at is not None and before - self._read_at < every_s:
             return
         try:
             date = platform.clock()
         except QslurmError:
-            return  # who can't be asked can't renew either, and that is said there
+            return  # renewals fail as well then, and report it
         after = self._steady()
-        self._asked = after
+        self._read_at = after
         self._ahead = date + 0.5 - (before + after) / 2  # Date has whole seconds
 
 
@@ -142,8 +142,8 @@ class RenewalOutcome(msgspec.Struct, frozen=True, kw_only=True):
 def renew_file(config: Config, *, at_once: bool = False) -> RenewalOutcome:
     """Renew the configured token file if it is due, or `at_once`; otherwise check that C2 allows renewal.
 
-    The new one takes the old one's place, with its mode and group, once C2's Slurm has accepted it. TokenError if C2
-    does not renew it or the file can't be replaced, UnreachableError if C2 does not answer.
+    The new token replaces the old one, with the same mode and group, once C2's Slurm has accepted it. TokenError if C2
+    does not renew it or the file cannot be replaced, UnreachableError if C2 does not answer.
     """
     from qslurm.c1.connection.api_versions import connect
     from qslurm.c1.connection.center_connection import job_manager_client

@@ -1,4 +1,4 @@
-"""The interface of a center's connection to C2, direct or through the agent."""
+"""The interfaces of C2's two services, as used by commands: direct or through the agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SlurmClient(Protocol):
-    """Requests to C2's Slurm; see SlurmrestClient for their meaning and errors."""
+    """Requests to C2's Slurm; SlurmrestClient documents them and their errors."""
 
     @property
     def user(self) -> str: ...  # noqa: D102
@@ -32,7 +32,7 @@ class SlurmClient(Protocol):
 
 
 class JobManager(Protocol):
-    """Requests to C2's job manager; see JobManagerClient."""
+    """Requests to C2's job manager; JobManagerClient documents them and their errors."""
 
     def job(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102
     def results(self, job_id: int) -> dict[str, Any]: ...  # noqa: D102

@@ -1,4 +1,4 @@
-"""One question to several platforms at once; one that is away spoils nothing for the others."""
+"""Queries several platforms in parallel; an unreachable one does not affect the others."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE_S = 15.0
-"""Seconds that one of several platforms is waited for; slurmrestd needs 4 to list 5,000 jobs that have ended."""
+TIMEOUT_S = 15.0
+"""Seconds to wait for each of several platforms; slurmrestd takes 4 s to list 5,000 ended jobs."""
 
 
-def ask_each(
+def query_each(
     centers: Sequence[CenterConnection],
-    question: Callable[[CenterConnection], T],
+    query: Callable[[CenterConnection], T],
     enough: Callable[[T], bool] | None = None,
     *,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> list[T | QslurmError]:
-    """Query all in parallel: each answer or error, in their order.
+    """Query all in parallel; their answers or errors, in order.
 
-    One that says nothing for `patience_s` is an UnreachableError, whatever its own time-out. With `enough`, those after
-    the first answer that is enough are not waited for, and left out. The threads are daemons: neither that nor Ctrl-C
-    waits for a platform that does not answer.
+    A platform that does not answer within `timeout_s` gets an UnreachableError, whatever its own time-out. With
+    `enough`, the platforms after the first answer that is enough are left out. The threads are daemons, so that
+    neither this nor Ctrl-C waits for a platform that does not answer.
     """
     answers: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
 
-    def ask(place: int, center: CenterConnection) -> None:
+    def run(index: int, center: CenterConnection) -> None:
         try:
-            answers.put((place, question(center)))
-        except BaseException as error:  # noqa: BLE001 - raised below, where somebody hears of it
-            answers.put((place, error))
+            answers.put((index, query(center)))
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            answers.put((index, error))
         finally:
             center.close()
 
-    for place, center in enumerate(centers):
-        threading.Thread(target=ask, args=(place, center), name=f"ask-{place}", daemon=True).start()
+    for index, center in enumerate(centers):
+        threading.Thread(target=run, args=(index, center), name=f"query-{index}", daemon=True).start()
     found: dict[int, T | QslurmError] = {}
     known: list[T | QslurmError] = []
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + timeout_s
     while len(known) < len(centers):
         try:
-            place, answer = answers.get(timeout=max(0.0, end - time.monotonic()))
+            index, answer = answers.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             return known + [
-                found.get(place, _silent(patience_s)) for place in range(len(known), len(centers))
+                found.get(index, _no_answer(timeout_s)) for index in range(len(known), len(centers))
             ]
         if isinstance(answer, BaseException) and not isinstance(answer, QslurmError):
             raise answer
-        found[place] = answer
+        found[index] = answer
         while len(known) in found:
             known.append(found[len(known)])
             latest = known[-1]
@@ -65,8 +65,8 @@ def ask_each(
     return known
 
 
-def _silent(patience_s: float) -> UnreachableError:
+def _no_answer(timeout_s: float) -> UnreachableError:
     return UnreachableError(
-        f"No answer from C2 for {patience_s:g} s.",
+        f"No answer from C2 for {timeout_s:g} s.",
         hint="Use --platform NAME to wait for its full timeout_s.",
     )

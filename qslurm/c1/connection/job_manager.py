@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIMITS_S = 2.0
-"""Seconds for the question what backends take, before a job is sent."""
+"""Time-out in seconds of reading the backends' limits before a submission."""
 
 NEXT_OFFSET = "X-Qslurm-Next-Offset"
 
@@ -41,7 +41,7 @@ _ERRORS: dict[int, type[QslurmError]] = {
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An HTTP answer, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
@@ -61,7 +61,7 @@ class JobManagerClient:
         self._session = open_session(endpoint, Http, Https)
 
     def close(self) -> None:
-        """Close the kept connection; the next request opens another."""
+        """Close the connection; the next request reconnects."""
         self._session.close()
 
     def job(self, job_id: int) -> dict[str, Any]:
@@ -76,9 +76,9 @@ class JobManagerClient:
         return found
 
     def many_results(self, job_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """The same of each of these, or its `error`, as far as an answer has room for: of one, at least.
+        """The results, or the `error`, of each of these jobs; at least of the first ones, as far as they fit.
 
-        UnknownJobError where there is no such list. At most 250 ids.
+        At most 250 ids. UnknownJobError from an older job manager, without this request.
         """
         found = self._list("results", "/v1/results", {"jobs": ",".join(map(str, job_ids))})
         if not all(isinstance(one.get("job_id"), int) for one in found):
@@ -92,11 +92,11 @@ class JobManagerClient:
         return self._list("jobs", f"/v1/keys/{quote(key, safe='')}")
 
     def backends(self) -> list[dict[str, Any]]:
-        """The platform's backends and how they are."""
+        """The platform's backends and their states."""
         return self._list("backends", "/v1/backends")
 
     def limits(self) -> list[dict[str, Any]]:
-        """The same with a short time-out."""
+        """Like `backends`, with a short time-out."""
         return self._list("backends", "/v1/backends", within_s=LIMITS_S)
 
     def sessions(self) -> dict[str, Any]:
@@ -112,22 +112,22 @@ class JobManagerClient:
         return self._list("usage", "/v1/usage", {"since": str(since), "until": str(until)})
 
     def changes(self, since: str, wait_s: int) -> ChangesPage:
-        """Changes of the center's jobs since an answer; waits for changes up to a time-out.
+        """Changes of the center's jobs since an answer; waits for changes at most `wait_s`.
 
-        UnreachableError while nobody there knows, UnknownJobError where there is no such list.
+        UnreachableError while the job manager has no view of the queue; UnknownJobError from an older one.
         """
         from qslurm.protocol.job_changes import ChangesPage
 
         return self._packed("/v1/changes", ChangesPage, {"since": since, "wait": str(wait_s)}, wait_s)
 
     def queue(self) -> QueueListing:
-        """All of the center's jobs, with their places in line; errors as for `changes`."""
+        """All of the center's jobs, with their queue positions; errors as for `changes`."""
         from qslurm.protocol.job_changes import QueueListing
 
         return self._packed("/v1/queue", QueueListing)
 
     def places(self) -> list[tuple[int, int]]:
-        """The places in line of the center's jobs; errors as for `changes`."""
+        """The queue positions of the center's jobs; errors as for `changes`."""
         from qslurm.protocol.job_changes import QueueListing
 
         return self._packed("/v1/places", QueueListing).places
@@ -139,18 +139,18 @@ class JobManagerClient:
         return self._packed("/v1/loads", list[PartitionLoad])
 
     def log_from(self, job_id: int, offset: int) -> tuple[bytes, int]:
-        """A piece of what the job has written, from an offset on, and the offset behind it."""
-        answer = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
-        return answer.body, _next_offset(answer, offset)
+        """A piece of a job's output from an offset, and the offset after it."""
+        response = self._get(f"/v1/jobs/{job_id}/logs", {"offset": str(offset)})
+        return response.body, _next_offset(response, offset)
 
     def _packed(
         self, path: str, type_: type[T], parameters: dict[str, str] | None = None, wait_s: int = 0
     ) -> T:
         import msgspec
 
-        answer = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
+        response = self._send("GET", path, parameters or {}, accept="application/msgpack", wait_s=wait_s)
         try:
-            return msgspec.msgpack.decode(answer.body, type=type_)
+            return msgspec.msgpack.decode(response.body, type=type_)
         except msgspec.DecodeError as error:
             raise _not_a_job_manager(self._url) from error
 
@@ -162,7 +162,7 @@ class JobManagerClient:
         *,
         within_s: float | None = None,
     ) -> list[dict[str, Any]]:
-        """A list that must be there: what says nothing of it does not say that it is empty."""
+        """A list in the response; UnreachableError if it is missing, which does not mean that it is empty."""
         found = self._document(self._send("GET", path, parameters or {}, within_s=within_s)).get(name)
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise _not_a_job_manager(self._url)
@@ -171,9 +171,9 @@ class JobManagerClient:
     def _json(self, path: str, parameters: dict[str, str] | None = None) -> dict[str, Any]:
         return self._document(self._get(path, parameters or {}))
 
-    def _document(self, answer: HttpResponse) -> dict[str, Any]:
+    def _document(self, response: HttpResponse) -> dict[str, Any]:
         try:
-            document = json.loads(answer.body)
+            document = json.loads(response.body)
         except ValueError as error:
             raise _not_a_job_manager(self._url) from error
         except RecursionError as error:
@@ -183,11 +183,11 @@ class JobManagerClient:
         return document
 
     def renewal(self, *, only_look: bool) -> dict[str, Any]:
-        """A fresh token for this one, or (`only_look`) whether there would be one; TokenError if there is none."""
+        """A new token, or with `only_look` the terms of renewals; TokenError if C2 does not allow them."""
         return self._document(self._send("GET" if only_look else "POST", "/v1/token", {}))
 
     def clock(self) -> float:
-        """C2's time in Unix seconds, to the second, by its answer's Date; no token is shown for it."""
+        """C2's time in Unix seconds, to the second, from the response's Date header; sends no token."""
         from email.utils import parsedate_to_datetime
 
         date = self._send("GET", "/healthz", {}, token=False).headers.get("Date", "")
@@ -232,10 +232,10 @@ class JobManagerClient:
                 body = read_whole(response, until, f"C2's job manager at {self._url}")
         except (requests.RequestException, HTTPError, ValueError, OSError) as error:
             raise self._no_answer(error, timeout_s) from error
-        answer = HttpResponse(response.status_code, body, response.headers)
-        if answer.status != requests.codes.ok:
-            raise _error(answer, self._url)
-        return answer
+        received = HttpResponse(response.status_code, body, response.headers)
+        if received.status != requests.codes.ok:
+            raise _error(received, self._url)
+        return received
 
     def _no_answer(self, error: Exception, timeout_s: float) -> UnreachableError:
         from qslurm.slurm.rest.http_session import distrust
@@ -263,15 +263,15 @@ def log_pieces(platform: JobManager, job_id: int) -> Iterator[bytes]:
         offset = after
 
 
-def _next_offset(answer: HttpResponse, offset: int) -> int:
+def _next_offset(response: HttpResponse, offset: int) -> int:
     try:
-        return int(answer.headers[NEXT_OFFSET])
+        return int(response.headers[NEXT_OFFSET])
     except (KeyError, ValueError):
-        return offset + len(answer.body)
+        return offset + len(response.body)
 
 
 def _readable(document: dict[str, Any]) -> dict[str, Any]:
-    """A job's results, or why they can't be passed on."""
+    """A job's results, or an error if they are nested too deeply."""
     if not is_too_deep(document.get("final_result")):
         return document
     error = _too_deep("The final result")
@@ -288,20 +288,20 @@ def _not_a_job_manager(url: str) -> UnreachableError:
     )
 
 
-def _error(answer: HttpResponse, url: str) -> QslurmError:
-    error_class = _ERRORS.get(answer.status)
+def _error(response: HttpResponse, url: str) -> QslurmError:
+    error_class = _ERRORS.get(response.status)
     try:
-        described = json.loads(answer.body)["error"]
+        described = json.loads(response.body)["error"]
         message, hint = str(described["message"]), str(described.get("hint", ""))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return _unsaid(answer.status, url)
+        return _undescribed(response.status, url)
     if error_class is None:
-        error_class = UnreachableError if answer.status >= 500 else RefusedError
+        error_class = UnreachableError if response.status >= 500 else RefusedError
     return error_class(message, hint=hint)
 
 
-def _unsaid(status: int, url: str) -> QslurmError:
-    """The error for an answer that only its HTTP status explains: it is a proxy's, or the job manager is at its end."""
+def _undescribed(status: int, url: str) -> QslurmError:
+    """The error for a response without a description: it is a proxy's, or the job manager fails."""
     if status == 401:
         return TokenError("C2 refused the token.", hint="Check it with `qslurm token check`.")
     if status == 403:

@@ -1,4 +1,4 @@
-"""Polls a job on C2 until it ends: how often, and how long an unreachable C2 is tolerated."""
+"""Polls a job on C2 until it ends, with back-off, and tolerates an unreachable C2 for a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_S = 120.0
 
 
 class Waitable(Protocol):
-    """What can be waited for: a job, or several."""
+    """A job, or several, that can be waited for."""
 
     @property
     def is_final(self) -> bool:
@@ -31,17 +31,17 @@ class Waitable(Protocol):
         """The reason for its state."""
 
 
-Thing = TypeVar("Thing", bound=Waitable)
+Job = TypeVar("Job", bound=Waitable)
 
 
 @dataclass(frozen=True)
 class Poll:
-    """The result of one poll: the job, or for how many seconds C2 has not answered, and why (`unheard`)."""
+    """The result of one poll: the job, or for how many seconds C2 has not answered, and the error."""
 
     job: Waitable | None
     silent_s: float
     waited_s: float
-    unheard: str = ""
+    error: str = ""
 
 
 class OutageReporter:
@@ -51,13 +51,13 @@ class OutageReporter:
         self._say = say
         self._silent = False
 
-    def unheard(self, why: str) -> None:
+    def no_answer(self, why: str) -> None:
         """Report that C2 has not answered; `why` is a sentence."""
         if not self._silent:
             self._silent = True
             self._say(f"{why} Retrying for at most {PATIENCE_S:g} s; the job continues.")
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """Report that C2 has answered."""
         if self._silent:
             self._silent = False
@@ -67,13 +67,13 @@ class OutageReporter:
 def next_delay(waited_s: float) -> float:
     """Seconds until the next poll: a tenth of the time waited so far, within bounds.
 
-    So a job of a few seconds is seen within a fraction of one, and a job of an hour costs C2 six questions a minute.
+    The end of a short job is noticed within a fraction of a second; a long job costs C2 six requests a minute.
     """
     return min(LONGEST_DELAY_S, max(FIRST_DELAY_S, waited_s / 10))
 
 
 def wait_until_final(
-    ask: Callable[[], Thing],
+    ask: Callable[[], Job],
     *,
     on_poll: Callable[[Poll], None],
     timeout_s: float | None = None,
@@ -81,36 +81,34 @@ def wait_until_final(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     delay: Callable[[float], float] = next_delay,
-) -> Thing:
-    """Poll until the job has ended, and return it.
+) -> Job:
+    """Poll with `ask` until the job has ended, and return it.
 
-    `delay` says how long to sleep, by the seconds waited so far.
-
-    `on_poll` is told of every look. An unreachable C2 is tolerated for PATIENCE_S (then UnreachableError);
-    TimedOutError, with `what` as its subject, after `timeout_s`.
+    `on_poll` is called with each result. `delay` gives the seconds until the next poll from the seconds waited so far.
+    UnreachableError if C2 does not answer for PATIENCE_S; TimedOutError, with `what` as its subject, after `timeout_s`.
     """
-    start = heard = clock()
+    start = answered_at = clock()
     while True:
         try:
             job = ask()
         except UnreachableError as error:
-            unheard, silent = error.message, clock() - heard
+            failure, silent = error.message, clock() - answered_at
             if silent > PATIENCE_S:
                 raise UnreachableError(
-                    f"C2 has not answered for {silent:.0f} s; the job continues. {unheard}",
+                    f"C2 has not answered for {silent:.0f} s; the job continues. {failure}",
                     hint=error.hint,
                 ) from error
-            on_poll(Poll(None, silent, clock() - start, unheard))
+            on_poll(Poll(None, silent, clock() - start, failure))
         else:
-            unheard, heard = "", clock()
-            on_poll(Poll(job, 0.0, heard - start))
+            failure, answered_at = "", clock()
+            on_poll(Poll(job, 0.0, answered_at - start))
             if job.is_final:
                 return job
         waited = clock() - start
         if timeout_s is not None and waited >= timeout_s:
-            if unheard:
+            if failure:
                 raise TimedOutError(
-                    f"{what}: gave up after {timeout_s:g} s without an answer from C2. {unheard}"
+                    f"{what}: gave up after {timeout_s:g} s without an answer from C2. {failure}"
                 )
             raise TimedOutError(f"{what} has not ended after {timeout_s:g} s; it continues.")
         pause = delay(waited)
@@ -126,15 +124,15 @@ def follow(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Copy pieces that `read` returns (a piece and the next offset) until `ended`.
+    """Copy the pieces that `read` returns (data and the next offset) until `ended`.
 
-    Something new is looked for often while there is some, else as often as `wait_until_final` asks. UnknownJobError
-    of `read` means that there is nothing yet, or after the end that there is nothing at all. An UnreachableError is
-    tolerated for PATIENCE_S, and said at once.
+    Polls quickly while there is new data, else with the delays of `wait_until_final`. UnknownJobError from `read` means
+    that there is no data yet; after the end it is raised. An UnreachableError is reported at once with `say`, and
+    tolerated for PATIENCE_S.
     """
     offset, changed = 0, clock()
-    heard = changed
-    silences = OutageReporter(say)
+    answered_at = changed
+    outages = OutageReporter(say)
     while True:
         over = False
         try:
@@ -144,16 +142,16 @@ def follow(
                 write(piece[0])
                 offset = piece[1]
             changed = clock() if offset > before else changed
-            heard = clock()
-            silences.heard()
+            answered_at = clock()
+            outages.answered()
         except UnknownJobError:
             if over:
                 raise
-            heard = clock()
+            answered_at = clock()
         except UnreachableError as error:
-            if clock() - heard > PATIENCE_S:
+            if clock() - answered_at > PATIENCE_S:
                 raise
-            silences.unheard(error.message)
+            outages.no_answer(error.message)
         if over:
             return
         sleep(next_delay(clock() - changed))

@@ -1,1 +1,1 @@
-"""What users ask about their jobs: list, show, wait, results, logs, cancel."""
+"""Queries about jobs: list, show, wait, results, logs, cancel."""

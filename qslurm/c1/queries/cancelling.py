@@ -19,8 +19,8 @@ def to_cancel(
 ) -> list[JobRef]:
     """The pending and running jobs that match; with `among`, only those named there.
 
-    An array of which everything that is left fits is one; of another one each task that fits. InvalidInputError if
-    Slurm does not say which those are: it writes "1,3,5,..." for what is long.
+    An array is cancelled as a whole if all its remaining tasks match, else task by task. InvalidInputError if Slurm
+    does not list its pending tasks: it abbreviates long lists ("1,3,5,...").
     """
     left: dict[int, list[JobInfo]] = defaultdict(list)
     for job in jobs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qslurm.c1.queries import job_state as one
 from qslurm.c1.queries.job_ids import JobRef
-from qslurm.c1.queries.tasks import Tasks, look, one_by_one, outcome_error, parameters_of
+from qslurm.c1.queries.tasks import Tasks, look, outcome_error, parameters_of, separate_records
 from qslurm.errors import (
     InvalidInputError,
     NotReadyError,
@@ -30,14 +30,14 @@ def results(center: CenterConnection, ref: JobRef) -> dict[str, Any]:
     """A job's results, or {"job_id", "tasks": [...]} with those of each task of an array.
 
     Each task says its `id`, `state` and `parameters` (of many files, its `file`), and has results, or an `error`.
-    A job that has ended without results is the error that it ended with; NotReadyError if there are none yet,
-    UnreachableError if nobody can be asked for any.
+    Raises the error of a job that did not complete; NotReadyError if there are no results yet, UnreachableError if the
+    job manager does not answer.
     """
     if ref.task is None:
         failure: QslurmError | None = None
         try:
             document = fetch_results(center, ref.job_id)
-            if "#" not in str(document.get("key", "")):  # the key of an array's task has its index behind it
+            if "#" not in str(document.get("key", "")):  # the key of an array's task ends in its index
                 return document
         except QslurmError as error:
             failure = error
@@ -67,26 +67,23 @@ def _if_array(center: CenterConnection, ref: JobRef, failure: QslurmError | None
 
 
 def _results(center: CenterConnection, jobs: Sequence[JobInfo]) -> list[dict[str, Any]]:
-    """Each task's results or error; stops at a job manager that does not answer.
-
-    UnreachableError if it was away before any was known.
-    """
+    """Each task's results or error. UnreachableError if the job manager does not answer for the first one."""
     documents: list[dict[str, Any]] = []
-    away: UnreachableError | None = None
+    unreachable: UnreachableError | None = None
     known = results_of(center, [job.job_id for job in jobs if job.start_time is not None])
-    shared: dict[int, QslurmError] = {}  # how those have ended that never started, and have one job id
-    for job in one_by_one(jobs):
+    shared: dict[int, QslurmError] = {}  # errors of tasks that never started, which share a job id
+    for job in separate_records(jobs):
         try:
-            if away is not None:
-                raise away
+            if unreachable is not None:
+                raise unreachable
             if job.job_id in shared:
                 raise shared[job.job_id]
             documents.append(_fetched(center, job, known))
         except QslurmError as error:
-            away = error if isinstance(error, UnreachableError) else None
+            unreachable = error if isinstance(error, UnreachableError) else None
             if job.array_tasks and job.is_final:
                 shared[job.job_id] = error
-            if away is not None and not documents:
+            if unreachable is not None and not documents:
                 raise
             about = {"id": job.shown_id, "state": job.word, "parameters": parameters_of(job)}
             document = {
@@ -110,9 +107,7 @@ def _fetched(
         )
     document = fetch_results(center, job.job_id, job, known)
     parameters = parameters_of(job)
-    if (
-        document.get("name", job.name) != job.name
-    ):  # on C2 a task that has a file of its own is called after it
+    if document.get("name", job.name) != job.name:  # a task with its own file is named after it on C2
         parameters["file"] = str(document["name"])
     return {"id": job.shown_id, "parameters": parameters, **document}
 
@@ -126,7 +121,7 @@ def follow_log(
 ) -> None:
     """Pass a job's output to `write` as it arrives, until the job has ended.
 
-    A C2 that does not answer for a while is waited for, as `wait` does; `say` is told so.
+    An unreachable C2 is tolerated as by `wait`, and reported with `say`.
     """
     from qslurm.c1.connection.polling import follow
 
@@ -157,14 +152,14 @@ def log_id(center: CenterConnection, ref: JobRef) -> int:
 def results_of(center: CenterConnection, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The results of several jobs by id, in few requests; jobs that are missing must be queried separately.
 
-    Empty where C2, or the center's agent, does not know the question. UnreachableError if nobody answers.
+    Empty if C2 or the center's agent does not support this request. UnreachableError if the job manager is down.
     """
     found: dict[int, dict[str, Any]] = {}
     left = list(job_ids) if len(job_ids) > 1 and center.has_job_manager else []
     while left:
         try:
             documents = center.job_manager.many_results(left[:AT_ONCE])
-        except (UnknownJobError, InvalidInputError):  # it is older than we are
+        except (UnknownJobError, InvalidInputError):  # an older version
             break
         answered = {document.get("job_id") for document in documents}
         if not answered & set(left):
@@ -182,13 +177,12 @@ def fetch_results(
 ) -> dict[str, Any]:
     """A job's results; `job` is its record if known, `known` holds results already fetched.
 
-    The error that the job has ended with, if it was one. NotReadyError says why there are none yet, UnknownJobError
-    that there is no such job.
+    Raises the error of a job that did not complete, NotReadyError if there are no results yet, or UnknownJobError.
     """
     name = f"{center.prefix}{job_id}"
     try:
         if job is not None and str(known.get(job_id, {}).get("key", "?")).partition("#")[0] == job.marks.key:
-            document = dict(known[job_id])  # of this job, and not of another that had the same id before
+            document = dict(known[job_id])  # not those of an earlier job with the same id
         else:
             document = center.job_manager.results(job_id)
         if (failure := one.result_error(center, document)) is not None:

@@ -1,6 +1,6 @@
-"""Parses job ids: 12, 12_3 for an array task, tuna:12 for another platform.
+"""Parses job ids: 12, 12_3 for an array task, tuna:12 for another platform; or a submission key.
 
-Instead of its id it may have its key, as a follow-up knows it: its id was not known yet when that was submitted.
+A follow-up knows its C2 job by the key, since it was submitted before that job had an id.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class JobRef:
 def parse_ref(text: str) -> JobRef:
     """Parse a job id; InvalidInputError if invalid. Does not check that the platform exists.
 
-    Slurm keeps an id in 32 bits and takes a longer one for another: 2**32 + 12 for 12.
+    Larger ids are refused: Slurm truncates them to 32 bits, so that 2**32 + 12 would be job 12.
     """
     platform, colon, shown_id = text.rpartition(":")
     job_id, line, task = shown_id.partition("_")

@@ -31,11 +31,11 @@ def with_key(center: CenterConnection, key: str) -> int:
     return job.array_or_job_id
 
 
-MORE: Mapping[str, str] = {
+LIMIT_HINTS: Mapping[str, str] = {
     ReasonCode.USED_UP: "Use a larger --qpu-seconds, or fewer shots.",
     ReasonCode.IDLE_LIMIT: "Use a larger --idle-limit.",
 }
-"""A hint for a job that reached a limit of the platform."""
+"""Hints for jobs that reached a limit of the platform, by reason code."""
 
 
 def outcome_error(center: CenterConnection, job: JobInfo) -> QslurmError | None:
@@ -50,7 +50,7 @@ def outcome_error(center: CenterConnection, job: JobInfo) -> QslurmError | None:
     except QslurmError as error:
         unread = f"Cannot read the job's record from C2's job manager: {error.message}"
     code, reason = _why(job, facts)
-    if how == "failed" and facts.get("state") == "timed_out":  # to Slurm its step has failed
+    if how == "failed" and facts.get("state") == "timed_out":  # Slurm reports a failed step
         how = "ended"
     failure = (
         _failed(name, f" (exit code {job.exit_code})")
@@ -62,9 +62,9 @@ def outcome_error(center: CenterConnection, job: JobInfo) -> QslurmError | None:
 
 
 def result_error(center: CenterConnection, document: Mapping[str, Any]) -> QslurmError | None:
-    """The error in a results document of a job without results; None if it finished.
+    """The error in the results document of a job that did not complete; None if it did.
 
-    It is the one with which waiting for the job ends.
+    The same error as from waiting for the job.
     """
     from qslurm.slurm.states import explain, is_reason
 
@@ -90,7 +90,7 @@ def _error(name: str, how: str, code: str, reason: str) -> QslurmError:
             hint="Use a longer --time, or fewer shots.",
         )
     if how == "ended":
-        return TimedOutError(f"Job {name} was terminated{because}.", hint=MORE.get(code, ""))
+        return TimedOutError(f"Job {name} was terminated{because}.", hint=LIMIT_HINTS.get(code, ""))
     return _failed(name, because)
 
 
@@ -99,19 +99,19 @@ def _failed(name: str, because: str) -> JobFailedError:
 
 
 def _why(job: JobInfo, facts: Mapping[str, Any]) -> tuple[str, str]:
-    """A job's end reason: a code (Slurm's, or a ReasonCode of the platform), and a sentence."""
+    """Why a job ended: a code (Slurm's, or a ReasonCode of the platform), and a sentence."""
     from qslurm.slurm.states import explain, is_reason
 
-    told = str(facts.get("reason") or "")
-    if told and not is_reason(told):
-        return str(facts.get("reason_code") or ""), told
-    return job.reason or told, job.why or explain(told)
+    reason = str(facts.get("reason") or "")
+    if reason and not is_reason(reason):
+        return str(facts.get("reason_code") or ""), reason
+    return job.reason or reason, job.why or explain(reason)
 
 
 def platform_facts(center: CenterConnection, job_id: int) -> dict[str, Any]:
     """The job manager's record of a job; {} if it has none yet.
 
-    UnreachableError if it is away, and what else keeps it from saying (a token that it refuses).
+    UnreachableError if it does not answer; TokenError if it refuses the token.
     """
     if not center.has_job_manager:
         return {}
@@ -122,15 +122,15 @@ def platform_facts(center: CenterConnection, job_id: int) -> dict[str, Any]:
 
 
 def look(center: CenterConnection, job_id: int, key: str = "") -> JobInfo:
-    """A job's current state. A job that slurmctld lost is judged by the platform's record."""
+    """A job's current state; see `judge`."""
     return judge(center, center.slurm.job(job_id), key)
 
 
 def judge(center: CenterConnection, job: JobInfo, key: str = "") -> JobInfo:
-    """A job's current state. A job that slurmctld lost is judged by the platform's record.
+    """Correct a job's state by the platform's record, if slurmctld lost the job.
 
-    So is one that was cancelled: maybe only because slurmctld had forgotten that it was over.
-    `key` is its submission's, if who asks knows it: slurmdbd's record of a job that waits has no comment (22.05).
+    Also if it was cancelled: slurmctld may have lost that it had ended. `key` is its submission key, if known:
+    slurmdbd's record of a pending job has no comment (22.05).
     """
     from qslurm.c1.queries.lost_jobs import as_it_ended, is_forgotten, judged
 
@@ -153,5 +153,5 @@ def _what_ran(center: CenterConnection, job: JobInfo, key: str) -> Mapping[str, 
             return platform_facts(center, job.job_id)
         starts = center.job_manager.starts(key if job.array_task_id is None else f"{key}#{job.array_task_id}")
     except UnreachableError:
-        return None  # it may answer at the next look; until then the job is what Slurm calls it
+        return None  # until it answers, Slurm's state counts
     return standing(starts) if fate(starts) != "never_ran" else {}

@@ -32,7 +32,7 @@ def history(
 ) -> list[EndedJobUsage]:
     """The center's jobs that ended in a period (Unix seconds), by end time.
 
-    Where C2's job manager is away, `say` is told so, and nobody knows what was executed.
+    Without an answer from C2's job manager the counts are unknown, which is reported with `say`.
     """
     jobs = [
         job for job in center.slurm.accounted(since) if job.is_final and since <= (job.end_time or 0) <= until
@@ -49,7 +49,7 @@ def history(
 def _counted(center: CenterConnection) -> dict[tuple[int, str], dict[str, Any]]:
     """The platform's records of the latest jobs; empty without a job manager."""
     documents = center.job_manager.jobs() if center.has_job_manager else []
-    # The key of an array's task has its index behind it.
+    # The key of an array's task ends in its index.
     return {(doc["job_id"], str(doc.get("key", "")).partition("#")[0]): doc for doc in reversed(documents)}
 
 
@@ -75,7 +75,7 @@ def with_exit_codes(center: CenterConnection, jobs: Sequence[JobInfo]) -> list[J
 def with_exit_code(job: JobInfo, document: Mapping[str, Any]) -> JobInfo:
     """Add the platform's exit code to a job where Slurm's accounting has none (22.05, 23.02).
 
-    `document` is the job manager's, of this very job.
+    `document` is the job manager's record of this job.
     """
     code = document.get("exit_code")
     if job.exit_code is not None or job.signal is not None or not job.is_final or not code:
@@ -102,7 +102,7 @@ GROUPS = ("platform", "user", "account", "backend")
 def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> list[Usage]:
     """Sum usage rows by some of platform, user, account and backend; largest use first.
 
-    The user is the one who submitted on C1, as the jobs' origin says.
+    The user is the submitter on C1, from the jobs' origin.
     """
     sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -122,8 +122,8 @@ def usage(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = GROUPS[1:]) -> 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A backend as a center sees it: state, queue and reservations.
 
-    `waiting` and `running` are jobs, `in_line` those of the waiting ones that wait for nothing but their turn; `queued`
-    and `executing` are circuits of the running ones. `allowed` says whether the center lets this user name it.
+    `waiting` and `running` count jobs, `in_line` the waiting ones that wait only for their turn; `queued` and
+    `executing` count circuits of the running ones. `allowed`: whether the center lets this user use it.
     """
 
     name: str
@@ -147,13 +147,13 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 def backends(center: CenterConnection) -> list[Backend]:
     """C2's backends, with the number of jobs in their partitions.
 
-    The job manager counts those of all centers. While it does not know, those are counted that slurmrestd shows.
+    The job manager counts the jobs of all centers. If it cannot, the jobs that slurmrestd shows are counted.
     """
     documents = center.job_manager.backends()
     states = center.slurm.partitions()
     try:
         found = center.job_manager.loads()
-    except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
+    except (UnreachableError, UnknownJobError):  # it has no view of the queue, or is an older version
         found = partition_loads(center.slurm.jobs())
     by_partition = {load.partition: load for load in found}
     return [_backend(document, states, by_partition) for document in documents]

@@ -1,9 +1,8 @@
 """Determines what became of a job that slurmctld has lost.
 
-A slurmctld that is killed within seconds of accepting a job, or starting it, comes back without it (measured on
-22.05; it saves its state about every 5 s). slurmdbd then shows the job as pending or running for ever, while in truth
-it may run on to its end. The platform knows: every job that was let in has a task in its store, under its key; a job's
-id may be another job's by then.
+A slurmctld that is killed within seconds of accepting or starting a job comes back without it (measured on 22.05; it
+saves its state about every 5 s). slurmdbd then shows the job as pending or running forever, although it may run to its
+end. The platform knows: every admitted job has a task in its store, under its key. The job's id may be reused by then.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ OPEN = ("admitted", "running")
 """States of a start that has not ended."""
 
 STATES: Mapping[str, str] = {
-    # the store's word for a task: Slurm's word for its job
+    # state of a task in the store: state of its job in Slurm
     "admitted": "RUNNING",
     "running": "RUNNING",
     "finished": "COMPLETED",
@@ -44,8 +43,8 @@ Fate = Literal["never_ran", "may_run", "ran"]
 def fate(starts: Sequence[Start]) -> Fate:
     """The outcome of a submission that slurmctld does not know, from all its starts, newest first.
 
-    One that never ran may be sent again: no start of it has begun, or Slurm has taken back those that had. Of an array
-    whose circuits have run in part that is so, too: the platform gives the tasks that come again the results it has.
+    One that never ran may be submitted again: no start has begun, or Slurm withdrew those that had. So may an array of
+    circuits that ran in part: the platform gives repeated tasks the results that it has.
     """
     if any(start["state"] in OPEN for start in starts):
         return "may_run"
@@ -62,7 +61,7 @@ def standing(starts: Sequence[Start]) -> Start:
 
 
 def _ran(start: Start) -> bool:
-    if start["state"] == "cancelled":  # by somebody who does not want it to run
+    if start["state"] == "cancelled":  # on purpose: it must not run
         return True
     begun = start["started_at"] is not None or start["state"] == "finished"
     return start["state"] != "withdrawn" and begun
@@ -74,10 +73,10 @@ def is_forgotten(job: JobInfo) -> bool:
 
 
 def is_written_off(job: JobInfo) -> bool:
-    """Whether slurmdbd reports a job as cancelled, by nobody it knows, so that it may be lost instead.
+    """Whether slurmdbd reports a job as cancelled by an unknown user, so that it may be lost instead.
 
-    A slurmctld that starts without its state has slurmdbd call all open jobs cancelled (flush_jobs_on_cluster). Who
-    has cancelled others stands in `kill_requid`, which slurmdbd 22.05 empties when it starts: so this is no proof.
+    A slurmctld that starts without its state makes slurmdbd mark all open jobs as cancelled (flush_jobs_on_cluster).
+    A user's cancellation sets `kill_requid`, but slurmdbd 22.05 clears it when it starts: so this is no proof.
     """
     return job.source == "slurmdbd" and job.state == "CANCELLED" and not job.cancelled_by
 
@@ -90,8 +89,8 @@ def may_be_lost(job: JobInfo, *, has_job_manager: bool) -> bool:
 def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     """Correct a lost job's record by the platform's record.
 
-    `platform` is None when it could not be asked, and empty when it never heard of the job: then nothing of it was
-    run, and it counts as failed, so that nobody waits for it.
+    `platform` is None if the job manager did not answer, and empty if it has no record: then the job never ran, and
+    counts as failed, so that no wait for it continues.
     """
     if platform is None:
         return job
@@ -104,8 +103,8 @@ def judged(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
 def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
     """Correct a cancelled job that had ended before, by the platform's record.
 
-    A slurmctld that was killed may have forgotten that: then the job's second start was refused, or the gate has
-    cancelled what was not there any more. `platform` is as for `judged`.
+    slurmctld may have lost the end when it was killed; then the job's second start was refused, or the gate cancelled
+    the job. `platform` is as for `judged`.
     """
     facts = platform or {}
     ended, slurm_state = str(facts.get("state")), facts.get("slurm_state")

@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
     from qslurm.slurm.job_info import JobInfo
 
-Placed = list[tuple["JobInfo", "int | None"]]
+Positions = list[tuple["JobInfo", "int | None"]]
 
 
-def line(center: CenterConnection) -> Placed:
+def queue_with_positions(center: CenterConnection) -> Positions:
     """The center's jobs, or the user's through an agent, with their queue positions.
 
-    C2's job manager has them at hand, with places among the jobs of all centers; slurmrestd's list is large and slow,
-    and has places only among the jobs that C2 shows to this center.
+    C2's job manager knows the positions among the jobs of all centers. slurmrestd's list is large and slow, and gives
+    positions only among the jobs that C2 shows to this center.
     """
     if center.has_job_manager:
         try:
             found = center.job_manager.queue()
-        except (UnreachableError, UnknownJobError):  # it does not know how the jobs are, or has no such list
+        except (UnreachableError, UnknownJobError):  # it has no view of the queue, or is an older version
             pass
         else:
             places = dict(found.places)
@@ -30,7 +30,7 @@ def line(center: CenterConnection) -> Placed:
     return _of_slurmrestd(center)
 
 
-def _of_slurmrestd(center: CenterConnection) -> Placed:
+def _of_slurmrestd(center: CenterConnection) -> Positions:
     from qslurm.protocol.partition_queue import queue_positions
 
     known, user = center.slurm.jobs(), center.slurm.user

@@ -1,4 +1,4 @@
-"""Jobs by shown id: 12 for a job or an array, 12_3 for an array task."""
+"""Looks up and waits for jobs by user-facing id: 12 for a job or an array, 12_3 for an array task."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def look(
 ) -> Tasks:
     """The current state of a job or of an array's tasks; UnknownJobError for an unknown task.
 
-    slurmctld may forget tasks that have ended while others run; with `forgotten` those come from the accounting.
-    `reported` is what Slurm says of them, if somebody has just said so.
+    slurmctld may purge ended tasks while others run; with `forgotten` they are read from the accounting. `reported` is
+    Slurm's current record of the job or its tasks, if already known.
     """
     known = center.slurm.tasks(ref.job_id) if reported is None else list(reported)
     if ref.task is None:
@@ -92,13 +92,13 @@ def look(
 
 
 def _accounted(center: CenterConnection, job_id: int, known: list[JobInfo]) -> list[JobInfo]:
-    """The tasks that only the accounting knows. Without it an array that goes on is shown as slurmctld knows it, but
-    none is called over whose worst task may be forgotten: UnreachableError.
+    """The tasks that only the accounting has. UnreachableError if it is down and all known tasks have ended: a purged
+    task may have failed.
     """
     try:
         accounted = center.slurm.accounted_tasks(job_id)
     except UnknownJobError:
-        return []  # it hears of a job a moment later
+        return []  # it gets a new job a moment later
     except UnreachableError:
         if all(job.is_final for job in known):
             raise
@@ -128,7 +128,7 @@ def task_of(jobs: Sequence[JobInfo], ref: JobRef) -> JobInfo:
     for job in jobs:
         try:
             waits = job.array_tasks and ref.task in parse_array(job.array_tasks).indices
-        except InvalidInputError:  # Slurm writes "1-9,..." for what is long
+        except InvalidInputError:  # Slurm abbreviates long lists: "1-9,..."
             waits = True
         if waits:
             return msgspec.structs.replace(job, task=ref.task)
@@ -145,19 +145,19 @@ def wait(
     """Wait until a job, or every task of an array, has ended; see `wait_until_final`."""
     from qslurm.c1.connection.polling import wait_until_final
 
-    open_one: JobInfo | None = None
+    unfinished: JobInfo | None = None
     reported: list[JobInfo] | None = None
 
     def ask() -> Tasks:
-        nonlocal open_one
-        open_one = None
+        nonlocal unfinished
+        unfinished = None
         seen = look_lightly(center, ref, reported)
-        open_one = next((job for job in seen.jobs if not job.is_final), None)
+        unfinished = next((job for job in seen.jobs if not job.is_final), None)
         return seen
 
     def pause(seconds: float) -> None:
         nonlocal reported
-        reported = center.wait_for_change(seconds, open_one)
+        reported = center.wait_for_change(seconds, unfinished)
 
     try:
         return wait_until_final(
@@ -206,8 +206,8 @@ def _count(jobs: Iterable[JobInfo]) -> int:
 
 
 def indices_of(job: JobInfo) -> tuple[int, ...]:
-    """The tasks that a record is of: those that never started share one. Of a job that is no array, task 0; none where
-    Slurm does not name them all ("1-9,..." for what is long).
+    """The tasks in a record: tasks that never started share one. (0,) if the job is not an array; empty if Slurm
+    abbreviates the list ("1-9,...").
     """
     from qslurm.payload.array import parse_array
 
@@ -219,7 +219,7 @@ def indices_of(job: JobInfo) -> tuple[int, ...]:
         return ()
 
 
-def one_by_one(jobs: Iterable[JobInfo]) -> list[JobInfo]:
+def separate_records(jobs: Iterable[JobInfo]) -> list[JobInfo]:
     """An array's tasks, each with its own record, as far as Slurm lists them."""
     found: list[JobInfo] = []
     for job in jobs:
@@ -237,14 +237,14 @@ def parameters_of(job: JobInfo) -> dict[str, str]:
         return {}
     try:
         return read_sweep(sweep).at(job.array_task_id)
-    except InvalidInputError:  # a comment that somebody wrote by hand
+    except InvalidInputError:  # a comment that was edited by hand
         return {}
 
 
 def set_hold(center: CenterConnection, job_id: int, *, held: bool) -> list[str]:
     """Hold or release a pending job; returns C2's warnings.
 
-    slurmrestd 22.05 calls each update of an array failed, with no number for it: how its tasks are is what counts.
+    slurmrestd 22.05 reports each update of an array as failed, without an error number: the tasks' state counts.
     """
     try:
         return center.slurm.update(job_id, {"hold": held})

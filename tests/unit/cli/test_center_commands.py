@@ -12,7 +12,7 @@ import pytest
 from qslurm.c1.config.center_config import load_config, settings
 from qslurm.c1.config.new_file import config_text, toml
 from qslurm.c1.config.platforms import load_platforms
-from qslurm.c1.config.settings import OF_A_PLATFORM, C2Settings, settings_of
+from qslurm.c1.config.settings import PLATFORM_SECTIONS, C2Settings, settings_of
 from qslurm.cli.app import run
 
 URL = "http://127.0.0.1:9/slurm"  # where nobody is
@@ -70,10 +70,10 @@ def test_a_user_gets_one_at_home_and_root_gets_the_centers(tmp_path, capsys, mon
     path = tmp_path / "home" / ".config" / "qslurm" / "config.toml"
     assert f"Written: {path}" in capsys.readouterr().out
     assert read(path).c2.url == URL
-    from qslurm.cli.center_commands import _usual_file
+    from qslurm.cli.center_commands import default_config_file
 
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert str(_usual_file()) == "/etc/qslurm/config.toml"
+    assert str(default_config_file()) == "/etc/qslurm/config.toml"
 
 
 def test_with_an_agent_the_token_is_the_agents(tmp_path, capsys):
@@ -102,7 +102,7 @@ def test_a_further_platform_has_all_its_settings_explained_and_is_checked(tmp_pa
     assert tuna.c2.token_file == "/var/lib/qslurm-agent-tuna/token"
     assert (far.agent.address, far.c2.token_file) == ("127.0.0.1:9", "")
     text = path.read_text().partition("[platform.tuna]")[2].partition("[platform.far]")[0]
-    for table, struct in OF_A_PLATFORM.items():
+    for table, struct in PLATFORM_SECTIONS.items():
         for setting in settings_of(table, struct):
             assert f"# {setting.doc}" in text
     assert "QSLURM_" not in text  # the environment is about the usual one

@@ -118,8 +118,8 @@ def test_a_platform_that_the_environment_is_not_about_says_how_it_would_be(load)
 
 def test_a_flag_is_about_the_platform_beside_it(load):
     found = load(TWO, {"platform": "tuna", "url": "http://flag", "token_file": "/t"})
-    assert (found.config("tuna").c2.url, found.config("tuna").own_token) == ("http://flag", True)
-    assert (found.config("c2").c2.url, found.config("c2").own_token) == ("http://c2", False)
+    assert (found.config("tuna").c2.url, found.config("tuna").has_own_token) == ("http://flag", True)
+    assert (found.config("c2").c2.url, found.config("c2").has_own_token) == ("http://c2", False)
 
 
 def test_jobs_that_go_to_a_platform_that_is_none_say_so_everywhere(load):

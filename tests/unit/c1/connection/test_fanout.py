@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from qslurm.c1.connection.fanout import ask_each
+from qslurm.c1.connection.fanout import query_each
 from qslurm.errors import UnreachableError
 
 
@@ -40,27 +40,27 @@ def three():
 def test_answers_come_in_the_order_of_the_platforms_however_they_arrive(three):
     three.let[2].set()
     threading.Timer(0.01, lambda: [event.set() for event in three.let]).start()
-    first, away, last = ask_each(three.centers, three.say)
+    first, away, last = query_each(three.centers, three.say)
     assert (first, last) == (0, 2)
     assert isinstance(away, UnreachableError)
 
 
 def test_what_is_enough_does_not_wait_for_those_behind_it(three):
     three.let[0].set()
-    assert ask_each(three.centers, three.say, enough=lambda place: place == 0) == [0]
+    assert query_each(three.centers, three.say, enough=lambda place: place == 0) == [0]
 
 
 def test_what_is_enough_waits_for_those_before_it(three):
     three.let[2].set()
     threading.Timer(0.01, lambda: [event.set() for event in three.let]).start()
-    assert len(ask_each(three.centers, three.say, enough=lambda place: place == 2)) == 3
+    assert len(query_each(three.centers, three.say, enough=lambda place: place == 2)) == 3
 
 
 def test_nobody_is_waited_for_for_ever(three):
-    answers = ask_each(three.centers, three.say, patience_s=0.01)
+    answers = query_each(three.centers, three.say, timeout_s=0.01)
     assert [str(answer).partition(" s.")[0] for answer in answers] == ["No answer from C2 for 0.01"] * 3
 
 
 def test_what_nobody_expected_is_raised_where_somebody_hears_it():
     with pytest.raises(ZeroDivisionError):
-        ask_each([SimpleNamespace(close=lambda: None)], lambda _: 1 / 0)
+        query_each([SimpleNamespace(close=lambda: None)], lambda _: 1 / 0)
