@@ -55,10 +55,10 @@ def dispatcher_status(queue: int, config_file: Path | None, as_json: bool) -> No
 
     from qslurm.c2.config.file import load_c2_config
     from qslurm.cli.dispatcher_status import print_status
-    from qslurm.runtimes.classical.warm.warm_status import ask_service
+    from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 
     status = ask_status(config_file, jobs=True, queue=queue)
-    warm = ask_service(load_c2_config(config_file).runtimes.socket)
+    warm = query_warm_status(load_c2_config(config_file).runtimes.socket)
     if as_json:
         print_json(msgspec.to_builtins(status) | {"runtimes": warm})
     else:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from qslurm.c2.config.file import C2Config
 from qslurm.doctor.findings import PATIENCE_S, Check, Finding, fail, ok, warn
-from qslurm.runtimes.classical.probe import NOBODY, why_not
-from qslurm.runtimes.classical.warm.warm_status import ask_service
+from qslurm.runtimes.classical.probe import NOBODY, reason_not_confinable
+from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 
 
 def node_checks(config: C2Config, *, patience_s: float = PATIENCE_S) -> dict[str, Check]:
@@ -28,7 +28,7 @@ def _service(config: C2Config) -> Iterator[Finding]:
     if not settings.warm:
         yield ok("runtimes", "are disabled in the configuration")
         return
-    status = ask_service(settings.socket, patience_s=PATIENCE_S)
+    status = query_warm_status(settings.socket, patience_s=PATIENCE_S)
     if status is None and Path(settings.socket).exists():  # it listened there, and was not told to end
         do = "systemctl status qslurm-runtimes; jobs start slowly until it runs again."
         yield fail("runtimes", f"the service does not answer at {settings.socket}", do)
@@ -55,7 +55,7 @@ def _walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
         "kernel.apparmor_restrict_unprivileged_userns=0, where these settings exist."
     )
     try:
-        why = why_not(NOBODY if os.geteuid() == 0 else None, patience_s=patience_s)
+        why = reason_not_confinable(NOBODY if os.geteuid() == 0 else None, patience_s=patience_s)
     except TimeoutError as error:
         yield _not_tested("confinement", error)
         return
@@ -71,7 +71,7 @@ def _warm_walls(config: C2Config, patience_s: float) -> Iterator[Finding]:
     if os.geteuid() != 0 or not config.runtimes.warm:
         return
     try:
-        why = why_not(patience_s=patience_s)
+        why = reason_not_confinable(patience_s=patience_s)
     except TimeoutError as error:
         yield _not_tested("confinement of warm runtimes", error)
         return

@@ -1,1 +1,1 @@
-"""What executes jobs: the interface for plug-ins, classical and quantum runtimes."""
+"""What executes jobs: the plug-in interface, and the classical and quantum runtimes."""

@@ -1,4 +1,4 @@
-"""What a machine can't do is refused before it is asked; the words are the same for all machines."""
+"""Refuses, with the same words for every backend, what a backend cannot execute."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 def refuse_raw_data(known: BackendType) -> None:
-    """InvalidInputError for a backend that gives no raw data."""
+    """Raise InvalidInputError if the backend provides no raw data."""
     if not known.supports_raw_data:
         raise InvalidInputError(f"Backend {known.name} provides no raw data.", hint="Request counts only.")
 
 
 def refuse_too_wide(known: BackendType, facts: CircuitFacts, needed: int, file: str) -> None:
-    """CircuitError for a circuit that needs more qubits than the backend has.
+    """Raise CircuitError if a circuit needs more qubits than the backend has.
 
-    `needed` may be more than the circuit declares: a value that is measured before the end is kept in a spare qubit.
+    `needed` may exceed the qubits that the circuit declares: a value measured before the end is kept in a spare
+    qubit.
     """
     if needed > known.nqubits:
         spare = needed - facts.qubits

@@ -1,4 +1,4 @@
-"""How a quantum target is: whether circuits can be executed, and if not, why."""
+"""The health of a quantum target: whether it can execute circuits, and if not, why."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class TryLaterError(QslurmError):
-    """A circuit could not be executed for the target's reasons, not for its own: it is queued again.
+    """A circuit was not executed for a reason that lies in the target, not in the circuit: it is queued again.
 
-    `begun` says that it may have been executed, and its outcome is lost: then it is tried once more at most.
+    `begun`: it may have been executed, and its outcome is lost. Such a circuit is retried once at most.
     """
 
     kind = "try_later"
@@ -39,23 +39,23 @@ class TryLaterError(QslurmError):
 
 
 class RetryDelay:
-    """For how long a target in trouble is left alone, longer each time. `whose` is what operators call it."""
+    """How long to leave a failing target alone, longer after each error. `target` is its name in messages."""
 
-    def __init__(self, whose: str) -> None:
-        self.trouble = ""
-        self._whose = whose
+    def __init__(self, target: str) -> None:
+        self.error = ""
+        self._target = target
         self._backoff = Backoff(1.0, 30.0, at_once=True)
         self._until = 0.0
 
-    def add(self, why: str) -> None:
-        """There is trouble, again or for the first time."""
-        self.trouble = why
+    def fail(self, error: str) -> None:
+        """Note an error and start the delay."""
+        self.error = error
         self._until = time.monotonic() + self._backoff.fail()
 
-    def over(self) -> bool:
-        """Whether it has been left alone for long enough."""
+    def is_over(self) -> bool:
+        """Whether the delay has passed."""
         return time.monotonic() >= self._until
 
     def health(self) -> Health:
-        """How a target in trouble is."""
-        return Health("offline", f"{self._whose} failed: {self.trouble}")
+        """The health to report while the target fails."""
+        return Health("offline", f"{self._target} failed: {self.error}")

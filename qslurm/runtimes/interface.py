@@ -1,4 +1,5 @@
-"""What classical and quantum runtimes agree on: the `qi` object, what an execution gives, what a backend is.
+"""What classical and quantum runtimes share: the `qi` object, the outcome of an execution, the description of a
+backend.
 
 The names are those of Quantum Inspire's published interface (`qi2_shared.hybrid.quantum_interface` and
 `compute_api_client.BackendType`), so that a file written for that platform runs here unchanged.
@@ -17,12 +18,11 @@ from qslurm.errors import InvalidInputError
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one execution (one circuit, n shots) gave.
+    """The outcome of one execution (one circuit, n shots).
 
-    `counts` maps bit strings to how often they were seen: one character for each classical bit of the
-    circuit, bits in the order they are declared, the first one rightmost. `raw_data` is one such string for
-    each shot, in the order they were run, or None when it wasn't asked for. `seconds` is how long the quantum
-    runtime was busy.
+    `counts` maps bit strings to how often they were measured: one character for each classical bit of the
+    circuit, in the order of declaration, the first bit rightmost. `raw_data` has one such string for each shot,
+    in order, or is None if it was not requested. `seconds` is how long the quantum runtime was busy.
     """
 
     counts: dict[str, int]
@@ -33,10 +33,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hybrid algorithm may know of the backend it runs on; fields as in Quantum Inspire's API.
+    """A backend as hybrid files see it (`qi.backend_type`); the fields are those of Quantum Inspire's API.
 
-    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). The whole can
-    also be read as a mapping: Quantum Inspire's Qiskit plugin validates `qi.backend_type` as one.
+    `topology` lists the pairs of qubits that two-qubit gates may join (empty: all of them). It can also be read
+    as a mapping: Quantum Inspire's Qiskit plugin validates `qi.backend_type` as one.
     """
 
     name: str
@@ -71,11 +71,11 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
         return [(name, getattr(self, name)) for name in self.__struct_fields__]
 
     def values(self) -> list[Any]:
-        """The fields' values."""
+        """The values of the fields."""
         return [value for _, value in self.items()]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A field's value, or the default where there is no such field."""
+        """The value of a field, or the default if there is no such field."""
         return getattr(self, name) if name in self.__struct_fields__ else default
 
     def __getitem__(self, name: str) -> Any:
@@ -98,27 +98,27 @@ class CircuitTransport(Protocol):
 
     @property
     def backend_type(self) -> BackendType:
-        """The backend that executions of this transport run on."""
+        """The backend that executes the circuits."""
         ...
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
-        """Execute one circuit and wait for its outcome; what can't be executed is a QslurmError."""
+        """Execute one circuit and wait for its outcome; raises QslurmError if it cannot be executed."""
         ...
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
-        """Execute circuits without waiting for one before the next is sent; their outcomes come in order.
+        """Execute circuits without waiting for each before the next is sent; yields their outcomes in order.
 
-        At the first that can't be executed its QslurmError is raised, and no others are begun.
+        Raises QslurmError at the first circuit that cannot be executed, and begins no others.
         """
         ...
 
 
 class ExecuteCircuitResult(msgspec.Struct, frozen=True, eq=False):
-    """What `qi.execute_circuit` returns. It can be awaited, for files whose `execute` is a coroutine.
+    """The result of `qi.execute_circuit`. It can be awaited, for files whose `execute` is a coroutine.
 
-    Two results are never equal: what is awaited has to be hashable, so that `asyncio.gather` takes it.
+    Two results are never equal, so that results are hashable and `asyncio.gather` accepts them.
     """
 
     results: dict[str, int]
@@ -127,22 +127,22 @@ class ExecuteCircuitResult(msgspec.Struct, frozen=True, eq=False):
     shots_done: int
 
     def __await__(self) -> Generator[None, None, ExecuteCircuitResult]:
-        """Give itself: the circuit has been executed already."""
+        """Return itself: the circuit has been executed already."""
         return self
         yield  # makes this a generator, which is what `await` asks for
 
 
 class ExecuteCircuitResults(list[ExecuteCircuitResult]):
-    """What `qi.execute_circuits` returns: a list that can be awaited too."""
+    """The result of `qi.execute_circuits`: a list that can be awaited, too."""
 
     def __await__(self) -> Generator[None, None, ExecuteCircuitResults]:
-        """Give itself: the circuits have been executed already."""
+        """Return itself: the circuits have been executed already."""
         return self
         yield  # makes this a generator, which is what `await` asks for
 
 
 def as_value(text: str) -> int | float | str:
-    """A parameter's value: a number if it is written as one."""
+    """The value of a parameter: a number if it is written as one."""
     try:
         return int(text)
     except ValueError:
@@ -154,10 +154,10 @@ def as_value(text: str) -> int | float | str:
 
 
 class QuantumInterface:
-    """The `qi` object that a hybrid file's `execute(qi)` gets.
+    """The `qi` object that a hybrid file's `execute(qi)` receives.
 
-    `results` holds the counts of each execution so far, in order; `backend_type` describes the backend; `parameters`
-    are the values of `--set` and `--sweep` by name, numbers as numbers.
+    `results` holds the counts of each execution so far, in order; `backend_type` describes the backend;
+    `parameters` has the values of `--set` and `--sweep` by name, numbers as numbers.
     """
 
     def __init__(self, transport: CircuitTransport, parameters: Mapping[str, str] | None = None) -> None:
@@ -167,20 +167,20 @@ class QuantumInterface:
 
     @property
     def backend_type(self) -> BackendType:
-        """The backend that circuits are executed on."""
+        """The backend that executes the circuits."""
         return self._transport.backend_type
 
     def execute_circuit(
         self, circuit: str, number_of_shots: int | None = None, raw_data_enabled: bool | None = False
     ) -> ExecuteCircuitResult:
-        """Execute a circuit (cQASM 3.0 or 1.0, or OpenQASM) and wait for what it measured.
+        """Execute a circuit (cQASM 3.0 or 1.0, or OpenQASM) and wait for its result.
 
-        Without `number_of_shots` the backend's default is taken. `raw_data_enabled` asks for each shot's
-        bits. A circuit that isn't valid is a CircuitError, what isn't a circuit at all an InvalidInputError.
+        `number_of_shots` defaults to the backend's default; `raw_data_enabled` requests the bits of each shot.
+        Raises CircuitError for an invalid circuit, InvalidInputError for anything that is not a circuit.
         """
         shots = self._shots(number_of_shots)
         outcome = self._transport.execute(as_circuit(circuit), shots, bool(raw_data_enabled))
-        return self._note(outcome)
+        return self._record(outcome)
 
     def execute_circuits(
         self,
@@ -188,11 +188,12 @@ class QuantumInterface:
         number_of_shots: int | None = None,
         raw_data_enabled: bool | None = False,
     ) -> ExecuteCircuitResults:
-        """Execute several circuits, each with so many shots, and wait for all; the results come in their order.
+        """Execute several circuits, each with this number of shots, and wait for all; the results are in the
+        same order.
 
-        This is `execute_circuit` for each of them, only that the next ones are sent while the first are
-        executed, and that a backend with several runtimes executes them at once. If one can't be executed its
-        error is raised; `results` then holds what those before it gave.
+        The next circuits are sent while the first are executed, and a backend with several runtimes executes
+        them in parallel. If one cannot be executed its error is raised; `results` then holds the counts of
+        those before it.
         """
         if isinstance(circuits, str):
             raise InvalidInputError(
@@ -201,25 +202,25 @@ class QuantumInterface:
             )
         ready = [as_circuit(circuit) for circuit in circuits]
         outcomes = self._transport.execute_many(ready, self._shots(number_of_shots), bool(raw_data_enabled))
-        return ExecuteCircuitResults(self._note(outcome) for outcome in outcomes)
+        return ExecuteCircuitResults(self._record(outcome) for outcome in outcomes)
 
     def __copy__(self) -> Self:
-        """Itself: there is one connection to the backend, and one list of results."""
+        """Return itself: there is one connection to the backend, and one list of results."""
         return self
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
-        """As a copy: what holds a `qi` can be copied, and the copy executes circuits as the original does."""
+        """Return itself, so that objects that hold a `qi` can be copied."""
         return self
 
-    def _shots(self, asked: int | None) -> int:
-        shots = self._offered.default_number_of_shots if asked is None else asked
-        return as_shots(shots, max_shots=self._offered.max_number_of_shots)
+    def _shots(self, requested: int | None) -> int:
+        shots = self._backend_type.default_number_of_shots if requested is None else requested
+        return as_shots(shots, max_shots=self._backend_type.max_number_of_shots)
 
     @cached_property
-    def _offered(self) -> BackendType:
+    def _backend_type(self) -> BackendType:
         return self._transport.backend_type
 
-    def _note(self, outcome: Outcome) -> ExecuteCircuitResult:
+    def _record(self, outcome: Outcome) -> ExecuteCircuitResult:
         self.results.append(outcome.counts)
         return ExecuteCircuitResult(
             results=outcome.counts,
@@ -230,7 +231,7 @@ class QuantumInterface:
 
 
 def as_circuit(circuit: Any) -> str:
-    """A circuit of the user's as cQASM; InvalidInputError for what is none."""
+    """A circuit from a user's program as cQASM; raises InvalidInputError if it is none."""
     from qslurm.circuits.openqasm import as_cqasm
 
     if not isinstance(circuit, str):
@@ -242,7 +243,9 @@ def as_circuit(circuit: Any) -> str:
 
 
 def as_shots(shots: Any, *, max_shots: int | None = None) -> int:
-    """A number of shots as an int (numpy's too); all but whole numbers from 1 on are an InvalidInputError."""
+    """A number of shots as an int (numpy's integers, too); raises InvalidInputError unless it is a whole number
+    of 1 or more.
+    """
     try:
         number = operator.index(shots)
     except TypeError:

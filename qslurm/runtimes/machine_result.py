@@ -1,4 +1,4 @@
-"""What a machine says that it has measured, and whether that can be of the circuit it was given."""
+"""The result that a machine reports for a circuit, and whether it can be right."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qslurm.errors import QslurmError
 
 
 class InvalidReplyError(QslurmError):
-    """The machine says what can't be understood, or speaks of something else."""
+    """The machine's reply is malformed, or belongs to another request."""
 
 
 class MachineResult(msgspec.Struct, frozen=True):
-    """The payload of an answer to `execute`; keys and raw data have the last qubit leftmost."""
+    """The payload of the reply to `execute`; keys and raw data have the last qubit leftmost."""
 
     job_id: int
     results: dict[str, int]
@@ -22,7 +22,7 @@ class MachineResult(msgspec.Struct, frozen=True):
 
 
 def check_results(executed: MachineResult, shots: int, width: Iterable[int]) -> None:
-    """InvalidReplyError for counts or raw data that can't be of so many shots, or have another width than these."""
+    """Raise InvalidReplyError if counts or raw data do not fit the number of shots or these widths."""
     widths = set(width)
     strings = [*executed.results, *(executed.raw_data or ())]
     if any(len(string) not in widths or string.strip("01") for string in strings):

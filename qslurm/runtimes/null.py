@@ -1,4 +1,6 @@
-"""The quantum runtime `null`: executes nothing, at once. It shows what everything around a quantum target costs."""
+"""The quantum runtime `null`: executes nothing, and returns zeros. It measures the cost of everything but the
+target.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from qslurm.runtimes.plugin import BackendFacts
 
 
 class NullOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """There is nothing to set."""
+    """No options."""
 
 
 class NullRuntime:
@@ -29,13 +31,13 @@ class NullRuntime:
         )
 
     def open(self) -> None:
-        """Nothing has to be ready."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
-        """All zeros; a circuit that is not valid is a CircuitError, as everywhere."""
+        """Return all zeros; raises CircuitError for an invalid circuit."""
         del seed
         key = "0" * check_circuit(circuit, file=file).bits
         raw = [key] * shots if raw_data else None

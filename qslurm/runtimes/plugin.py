@@ -1,8 +1,8 @@
-"""The point where a quantum target is plugged in: what a quantum runtime is, and how one is found by name.
+"""The interface of quantum runtimes, and how a plug-in is found by name.
 
 A plug-in is a class (or any callable with an attribute `Options`) that an installed distribution names in the
-entry point group `qslurm.runtimes`; docs/runtimes.md shows one. `runtime = "name"` in a `[[backend]]` of C2's
-configuration chooses it, and the table `options` there is read into the plug-in's own struct.
+entry point group `qslurm.runtimes`; docs/runtimes.md has an example. `runtime = "name"` in a `[[backend]]` of
+C2's configuration selects it, and the table `options` there is read into the plug-in's own struct.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ BUILT_IN = {
     "quantuminspire": "qslurm.runtimes.quantum_inspire.quantum_inspire_runtime:QuantumInspireRuntime",
     "qx": "qslurm.runtimes.qx:QxRuntime",
 }
-"""Those of this package."""
+"""The plug-ins of this package."""
 
 
 class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the platform's configuration says of the backend that a quantum runtime serves.
+    """What the configuration says about the backend that a quantum runtime serves.
 
-    `execution_limit_s` is the time after which the dispatcher kills the process that executes a circuit.
+    The dispatcher kills the process if one circuit takes longer than `execution_limit_s`.
     """
 
     name: str
@@ -44,14 +44,14 @@ class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
 class QuantumRuntime(Protocol):
     """Executes circuits, one at a time, in a process of its own that the dispatcher may kill at any moment.
 
-    All methods are called by one thread. `open` is called once, before anything else; what it raises is said
-    to operators, and the process is started again later. What has to be undone when the process is killed is
-    for the plug-in to see to: `close` is called only when the process ends by itself.
+    All methods are called by one thread. `open` is called once, before anything else; an error it raises is
+    reported to operators, and the process is started again later. `close` is called only when the process ends
+    by itself: a plug-in that must clean up after a kill needs its own guard.
     """
 
     @property
     def backend_type(self) -> BackendType:
-        """What hybrid jobs are told of the backend, as far as it is known by now."""
+        """The backend as hybrid jobs see it, as far as it is known by now."""
         ...
 
     def open(self) -> None:
@@ -59,28 +59,30 @@ class QuantumRuntime(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release what is held."""
         ...
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
-        """Execute a circuit of valid cQASM 3.0, which `file` is the user's name for.
+        """Execute a circuit of valid cQASM 3.0; `file` is the user's name for it.
 
-        Counts and raw data are by classical bit (`CircuitFacts.readout` helps where a target gives qubits).
-        The seed is for targets that can repeat themselves. A circuit that can't be executed is a QslurmError
-        with the reason; TryLaterError gives the circuit back to the queue.
+        Counts and raw data are by classical bit (`CircuitFacts.readout` maps qubits to bits). `seed` is for
+        targets that can repeat themselves. Raise QslurmError with the reason if the circuit cannot be executed,
+        TryLaterError to return it to the queue.
         """
         ...
 
 
 @runtime_checkable
 class Attended(Protocol):
-    """What a quantum runtime also has when its target can be away: it calibrates, or is switched off."""
+    """The additional method of a quantum runtime whose target can be unavailable: it calibrates, or is switched
+    off.
+    """
 
     def attend(self) -> Health:
-        """Look after the target for a moment, without waiting, and say how it is.
+        """Maintain the target without waiting, and return its health.
 
         Called several times a second while there is no circuit to execute, and after each circuit. While the
-        answer is that nothing can be executed, no circuit is given, and the backend's partition is held.
+        health is not ready, no circuit is sent and the backend's partition is held.
         """
         ...
 
@@ -89,23 +91,24 @@ class Plugin(Protocol):
     """What an entry point names."""
 
     Options: type[msgspec.Struct]
-    """The plug-in's own settings: a struct with `forbid_unknown_fields`. Checks that msgspec can't express go
-    into its `__post_init__` as ValueError."""
+    """The plug-in's own settings: a struct with `forbid_unknown_fields`. Checks that msgspec cannot express
+    raise ValueError in its `__post_init__`.
+    """
 
     max_workers: int
-    """How many processes may serve one backend: 1 for a device that can be held by one only, 0 for any.
+    """How many processes may serve one backend: 1 for a device that one process can hold, 0 for any number.
 
-    A plug-in that has `confined = True` besides needs nothing of the host after `open` but to read files: its process
-    can't start programs, write files or open connections from then on (qslurm.runtimes.quantum.seccomp).
+    A plug-in with `confined = True` only computes after `open`: its process can read files, but cannot start
+    programs, write files or open connections from then on (qslurm.runtimes.quantum.seccomp).
     """
 
     def __call__(self, backend: BackendFacts, options: Any, /) -> QuantumRuntime:
-        """Make a runtime; nothing is opened yet."""
+        """Make a runtime; it opens nothing yet."""
         ...
 
 
 def find_plugin(name: str) -> Plugin:
-    """The plug-in with that name; ConfigError names those that exist, or says why it can't be loaded."""
+    """The plug-in with this name; ConfigError lists the available ones, or says why it cannot be loaded."""
     try:
         plugin = load_plugin(GROUP, name, BUILT_IN)
     except (ImportError, AttributeError) as error:
@@ -119,14 +122,14 @@ def find_plugin(name: str) -> Plugin:
 
 
 def plugin_names() -> list[str]:
-    """The names that `runtime` may have here."""
+    """The names that `runtime` may have on this host."""
     from importlib.metadata import entry_points
 
     return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 def read_options(plugin: Plugin, options: dict[str, Any], where: str) -> msgspec.Struct:
-    """The table `options` as the plug-in's struct; ConfigError names what is wrong, and `where` it stands."""
+    """The table `options` as the plug-in's struct; ConfigError says what is invalid, and `where`."""
     return checked_struct(options, plugin.Options, where, "options.")
 
 

@@ -1,6 +1,7 @@
 """Executes circuits with the QX emulator, in this process.
 
-QX holds Python's lock while it works and can end its process: call this only in a process that may be killed.
+QX holds Python's global lock while it computes, and can end its process: use it only in a process that may be
+killed.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 _WARM_UP = "version 3.0; qubit q; bit b; b = measure q"
 _MIB = 1 << 20
 _LEAST_MEMORY_MIB = 16
-_BASE_MEMORY = 1 << 30  # bytes: the largest raw data that one execution gives, while it is put together
+_BASE_MEMORY = 1 << 30  # bytes: the largest raw data of one execution, while it is assembled
 _BYTES_PER_AMPLITUDE = 320  # QX 0.11 takes 215 at its peak, for a dense state of 17 to 20 qubits
 _POSITION = re.compile(r"^Error at .*?:(\d+):(\d+)[\d.]*: (.*)", re.MULTILINE)
 
 
 class QxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`memory_mib`: what circuits may allocate in one process; 0: what the backend's qubits can need."""
+    """`memory_mib`: memory that circuits may allocate in one process; 0: as much as the backend's qubits can need."""
 
     memory_mib: Annotated[int, msgspec.Meta(ge=0)] = 0
 
@@ -44,7 +45,7 @@ class QxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class QxRuntime:
-    """The plug-in `qx`: executes circuits in its own process, within a limit of memory."""
+    """The plug-in `qx`: executes circuits in its own process, within a memory limit."""
 
     Options = QxOptions
     max_workers = 0
@@ -60,12 +61,12 @@ class QxRuntime:
         )
 
     def open(self) -> None:
-        """Load everything, so that the first circuit does not wait for it; limit what circuits can take."""
+        """Load everything, so that the first circuit starts fast, and limit memory."""
         simulate(_WARM_UP, 1)
         limit_memory(self._memory)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def execute(self, circuit: str, shots: int, *, seed: int | None, raw_data: bool, file: str) -> Outcome:
         """See `simulate`."""
@@ -73,7 +74,7 @@ class QxRuntime:
 
 
 def memory_for(qubits: int) -> int:
-    """Bytes that circuits of so many qubits can need, at most three quarters of what the host has."""
+    """Bytes that circuits of this many qubits can need, at most three quarters of the host's memory."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(_BASE_MEMORY + (_BYTES_PER_AMPLITUDE << qubits), host * 3 // 4)
 
@@ -81,13 +82,14 @@ def memory_for(qubits: int) -> int:
 def simulate(
     circuit: str, shots: int, *, seed: int | None = None, raw_data: bool = False, file: str = "circuit"
 ) -> Outcome:
-    """Execute a circuit; one that isn't valid is a CircuitError with line and column.
+    """Execute a circuit; raises CircuitError with line and column if it is invalid.
 
     With a seed (any integer) the outcome is the same every time. QX keeps no record of single shots, so raw
-    data is got by running the shots one by one, each from a seed of its own drawn from the given one: about
-    0.2 ms a shot. The counts are then those of the raw data, not those the same seed gives without it.
+    data is obtained by running the shots one by one, each with a seed of its own derived from the given one:
+    about 0.2 ms a shot. The counts are then those of the raw data, not those that the same seed gives without
+    it.
     """
-    from qslurm.circuits.check import check_circuit  # others want to know of the backend only
+    from qslurm.circuits.check import check_circuit  # slow to import
 
     shots = as_shots(shots)
     facts = check_circuit(circuit, file=file)
@@ -104,30 +106,32 @@ def simulate(
 
 
 def _all_at_once(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Counter[str]:
-    own = None if seed is None else next(_seeds(seed))
+    qx_seed = None if seed is None else next(_seeds(seed))
     counts: Counter[str] = Counter()
-    for key, count in _run(facts, shots, own, file).results.items():
+    for key, count in _run(facts, shots, qx_seed, file).results.items():
         counts[facts.readout.key(key)] += count
     return counts
 
 
 def _shot_by_shot(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> list[str]:
     strings: list[str] = []
-    for own in itertools.islice(_seeds(seed), shots):
-        (key,) = _run(facts, 1, own, file).results
+    for qx_seed in itertools.islice(_seeds(seed), shots):
+        (key,) = _run(facts, 1, qx_seed, file).results
         strings.append(facts.readout.key(key))
     return strings
 
 
 def _seeds(seed: int | None) -> Iterator[int]:
-    """QX's own seeds, made from the user's: QX takes 63 bits, and dies of more."""
+    """Seeds for QX, derived from the user's: QX takes 63 bits, and crashes on more."""
     stream = random.Random(seed)  # noqa: S311 -- a simulation, no secret
     while True:
         yield stream.getrandbits(63)
 
 
 def _run(facts: CircuitFacts, shots: int, seed: int | None, file: str) -> Any:
-    """QX's result. Its errors are returned, not raised; libqasm 1.6 has let them pass before."""
+    """QX's result. QX returns its errors instead of raising them; libqasm 1.6 has accepted circuits that QX
+    rejects.
+    """
     import qxelarator
 
     result = qxelarator.execute_string(facts.readout.program, iterations=shots, seed=seed)

@@ -1,4 +1,4 @@
-"""How a backend that executes all of cQASM 3.0 is described to hybrid files and to Quantum Inspire's clients."""
+"""The description of a backend that executes all of cQASM 3.0, for hybrid files and for Quantum Inspire's clients."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from qslurm.circuits.analysis import GATES, INSTRUCTIONS
 from qslurm.runtimes.interface import BackendType
 
 _GATESET = [name for name in [*GATES, *INSTRUCTIONS] if name not in {"Rn", "U", "Z90", "mZ90"}]
-"""As Quantum Inspire's own backends name theirs: its Qiskit plugin complains of names that it doesn't know, and
-transpiles to nothing (no measurement even) that isn't named.
+"""The names that Quantum Inspire's own backends use: its Qiskit plugin warns about unknown names, and without
+the name of an instruction (even measurement) it transpiles to nothing.
 """
 
 
 def backend_type(
     name: str, *, qubits: int, max_shots: int, default_shots: int, time_limit_s: float = 0.0
 ) -> BackendType:
-    """What is told of a backend that the QX emulator serves."""
+    """The description of a backend that the QX emulator serves."""
     return BackendType(
         name=name,
         identifier=name,

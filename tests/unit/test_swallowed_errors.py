@@ -32,7 +32,7 @@ HARMLESS = {
     "doctor/c1.py:_sessions": "it is said by the check beside this one",
     "doctor/disks.py:_folders": "whether slurmctld answers is told by the check beside this one",
     "system/fast_exit.py:leave": "the process ends, with its exit code",
-    "runtimes/classical/step.py:_print": "the user's code may have closed or replaced them; ours is written beside",
+    "runtimes/classical/step.py:_write_text": "the user's code may have closed them; ours is written beside",
     "c1/sessions/sharing.py:_serve": "the visitor's link is closed: it comes again, and asks again",
     "c1/sessions/reconnecting_connection.py:_serve": "the link is made again, which says why if it can't be",
     "tokens/token_file.py:reveal": "the token that could be read last is shown, and C2 says whether it is good",

@@ -112,7 +112,7 @@ class Session(QuantumInterface):
         def settle(outcome: Future[Outcome]) -> None:
             error = outcome.exception()
             if error is None:
-                result.set_result(self._note(outcome.result()))
+                result.set_result(self._record(outcome.result()))
             else:
                 result.set_exception(error)
 

@@ -30,7 +30,7 @@ from qslurm.c2.config.file import C2Config
 from qslurm.errors import QslurmError
 from qslurm.protocol.messages import GetMetrics, Metrics
 from qslurm.protocol.metrics import FAMILIES, LabeledHistogram, LabeledValue
-from qslurm.runtimes.classical.warm.warm_status import WarmStatus, ask_service
+from qslurm.runtimes.classical.warm.warm_status import WarmStatus, query_warm_status
 from qslurm.system.event_log import EventLog
 from qslurm.wire.credentials import Identity
 
@@ -81,7 +81,10 @@ class MetricsReader:
         """What there is to show now."""
         with self._lock:
             if time.monotonic() - self._asked > AGE_S:
-                self._found = (self._ask(), ask_service(self._config.runtimes.socket, patience_s=PATIENCE_S))
+                self._found = (
+                    self._ask(),
+                    query_warm_status(self._config.runtimes.socket, patience_s=PATIENCE_S),
+                )
                 self._asked = time.monotonic()
             metrics, warm = self._found
         yield _Fixed(families(metrics, warm))

@@ -1,1 +1,1 @@
-"""A job's classical part on C2: its step, what confines it, and runtimes that are kept warm."""
+"""The classical part of a job on C2: its step, its confinement, and runtimes that are kept warm."""

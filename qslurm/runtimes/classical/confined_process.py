@@ -1,12 +1,14 @@
-"""A runtime for one job: forked with its modules imported, it makes its view of the node, waits, does a step, and ends.
+"""A runtime for one job: forked with its modules imported, it makes its view of the node, waits for a job, runs
+it, and ends.
 
-The service for warm runtimes forks it as root; a step that gets none from there forks one for itself, in a user
-namespace of its own. The view and the limits are the same.
+The warm runtimes' service forks it as root; a step that gets none there forks one itself, in a user namespace
+of its own. The view and the limits are the same.
 
-Three processes follow each other. The first makes the namespaces and ends. The second is the first process of
-its process namespace: it waits for a job, then watches over it; when it ends the kernel ends all that the
-job has started. It keeps root's uid with three capabilities (to look at the job's processes, and to end them) and never
-touches a file or a descriptor of the job's. The third becomes the job's user and runs the step, or the job's script.
+It takes three processes. The first makes the namespaces and ends. The second is the first process of its PID
+namespace: it waits for a job, then supervises it; when it ends, the kernel ends everything that the job has
+started. It keeps root's uid with three capabilities (to look at the job's processes, and to end them) and never
+touches a file or a descriptor of the job's. The third becomes the job's user and runs the step, or the job's
+script.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ from qslurm.system.fast_exit import leave
 from qslurm.system.job_of_process import name_of_watcher
 
 MESSAGE_BYTES = 65536
-FDS = 7
+MAX_FDS = 7
 
 Step = Callable[[Path], int]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runtime knows before it has a job. `rootless`: whoever makes it is the job's user already."""
+    """What a runtime needs before it has a job. `rootless`: the process that makes it runs as the job's user."""
 
     config: RuntimesConfig
     view: view.View
@@ -50,9 +52,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose step it is, as the kernel says of the process that asks.
+    """The job's user and limits, as the kernel reports them for the step that asks.
 
-    `job` is its Slurm job; None if it is in none.
+    `job` is its Slurm job id; None outside a job.
     """
 
     job: int | None
@@ -63,12 +65,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     limits: list[tuple[int, int, int]]
 
 
-def start(
+def start_runtime(
     plan: Plan, step: Step, leave_parent: Callable[[], None] = lambda: None
 ) -> tuple[int, socket.socket]:
-    """Fork a runtime: the pid of its first process, and its channel, on which that says how it went.
+    """Fork a runtime: the pid of its first process, and the channel on which it reports `ready` or `failed`.
 
-    `leave_parent` closes in the new process what it must not have of its parent. OSError if there is no room for it.
+    `leave_parent` closes, in the new process, what it must not inherit. Raises OSError if the process cannot be
+    forked.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
@@ -80,12 +83,12 @@ def start(
         if pid == 0:
             ours.close()
             leave_parent()
-            _begin(theirs, plan, step)
+            _first_process(theirs, plan, step)
     return pid, ours
 
 
-def _begin(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
-    """The first process. Says `ready <pid of the second>` or `failed <errno> <why>` on the channel, and ends."""
+def _first_process(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
+    """Send `ready <pid of the second>` or `failed <errno> <reason>` on the channel, and end."""
     try:
         flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
         if plan.view.closed:
@@ -101,10 +104,10 @@ def _begin(channel: socket.socket, plan: Plan, step: Step) -> NoReturn:
         os._exit(1)
     if pid == 0:
         os.close(ready_in)
-        _second(channel, plan, step, ready_out)
+        _second_process(channel, plan, step, ready_out)
     os.close(ready_out)
-    said = os.read(ready_in, MESSAGE_BYTES)
-    channel.send(b"ready %d" % pid if said == b"ready" else said or b"failed 0 it was ended")
+    answer = os.read(ready_in, MESSAGE_BYTES)
+    channel.send(b"ready %d" % pid if answer == b"ready" else answer or b"failed 0 it was ended")
     os._exit(0)
 
 
@@ -112,153 +115,155 @@ def _failed(error: BaseException) -> bytes:
     return f"failed {getattr(error, 'errno', 0) or 0} {error}".encode()
 
 
-def _second(channel: socket.socket, plan: Plan, step: Step, ready: int) -> NoReturn:
+def _second_process(channel: socket.socket, plan: Plan, step: Step, ready: int) -> NoReturn:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        view.make(plan.view)
+        view.make_view(plan.view)
         os.write(ready, b"ready")
         os.close(ready)
-    except BaseException as error:  # noqa: BLE001 -- as below
+    except BaseException as error:  # noqa: BLE001 -- sent to the parent
         os.write(ready, _failed(error))
         os._exit(1)
     try:
-        message, fds, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, FDS)
+        message, fds, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, MAX_FDS)
         channel.close()
         if message:
             _do_job(msgspec.json.decode(message, type=Assignment), plan, step, fds)
-    except BaseException as error:  # noqa: BLE001 -- whatever it is, there must be no way out but this
+    except BaseException as error:  # noqa: BLE001 -- a forked process must not return
         os.write(2, f"a warm runtime failed: {type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os._exit(0)
 
 
 def _do_job(job: Assignment, plan: Plan, step: Step, fds: list[int]) -> None:
-    link_fd, caller, wishes, *stdio = fds
+    link_fd, step_pidfd, request, *stdio = fds
     link = socket.socket(fileno=link_fd)
     if not plan.rootless:
         os.chown(view.WORK, job.uid, job.gid)
-        if job.job is not None:  # what this process starts is that job's, though slurmstepd did not start it
+        if job.job is not None:  # by this name the dispatcher finds the job of what it starts
             Path("/proc/self/comm").write_text(name_of_watcher(job.job))
-    to_third, from_second = os.pipe()
-    to_second, from_third = os.pipe()
+    from_second, to_third = os.pipe()
+    from_third, to_second = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            for fd in (link_fd, caller, from_second, to_second):
+            for fd in (link_fd, step_pidfd, to_third, from_third):
                 os.close(fd)
-            _become_the_jobs(job, plan, from_third, to_third)
-            _third(step, wishes, stdio)
-        except BaseException as error:  # noqa: BLE001 -- as above
+            _become_job_user(job, plan, to_second, from_second)
+            _third_process(step, request, stdio)
+        except BaseException as error:  # noqa: BLE001 -- printed for the user
             with contextlib.suppress(OSError):
                 os.write(stdio[2], f"qslurm: the runtime could not start: {error}\n".encode())
         os._exit(1)
-    for fd in (wishes, *stdio, to_third, from_third):
+    for fd in (request, *stdio, from_second, to_second):
         os.close(fd)
     link.send(b"began %d" % (plan.config.output_mb * job_limits.MB))
-    _map_user(pid, job, to_second, from_second)
+    _map_job_user(pid, job, from_third, to_third)
     kernel.keep_only(kernel.CAP_KILL, kernel.CAP_SYS_PTRACE, kernel.CAP_DAC_READ_SEARCH)
-    _watch(pid, link, caller, plan.config)
+    _supervise(pid, link, step_pidfd, plan.config)
 
 
-# --- the second process: watching --------------------------------------------------------------------
+# --- the second process: supervising ------------------------------------------------------------------
 
 
-def _watch(pid: int, link: socket.socket, caller: int, config: RuntimesConfig) -> None:
-    """Until the job's process has ended, its step has gone, or it uses too much."""
+def _supervise(pid: int, link: socket.socket, step_pidfd: int, config: RuntimesConfig) -> None:
+    """Wait until the job's process ends, its step ends, or the job exceeds a limit."""
     process = os.pidfd_open(pid)
-    waiting = select.poll()
-    for fd in (process, link.fileno(), caller):
-        waiting.register(fd, select.POLLIN)
-    next_look = time.monotonic() + job_limits.LOOK_EVERY_S
+    poll = select.poll()
+    for fd in (process, link.fileno(), step_pidfd):
+        poll.register(fd, select.POLLIN)
+    next_check = time.monotonic() + job_limits.CHECK_EVERY_S
     while True:
-        ready = {fd for fd, _ in waiting.poll(max(0.0, next_look - time.monotonic()) * 1000)}
-        if caller in ready:
+        ready = {fd for fd, _ in poll.poll(max(0.0, next_check - time.monotonic()) * 1000)}
+        if step_pidfd in ready:
             return
         if link.fileno() in ready:
-            order = link.recv(1)
-            if not order:
+            signal_byte = link.recv(1)
+            if not signal_byte:
                 return
-            signal.pidfd_send_signal(process, order[0])
+            signal.pidfd_send_signal(process, signal_byte[0])
         if process in ready:
             _, status = os.waitpid(pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            too_much = job_limits.excess(job_limits.look(config.memory_mb * job_limits.MB), config)
-            verdict = f"exit {code}" if code >= 0 else f"signal {-code}"
-            _say(link, f"limit {too_much}" if too_much and code != DONE else verdict)
+            exceeded = job_limits.exceeded_limit(job_limits.usage(config.memory_mb * job_limits.MB), config)
+            outcome = f"exit {code}" if code >= 0 else f"signal {-code}"
+            _send_outcome(link, f"limit {exceeded}" if exceeded and code != DONE else outcome)
             return
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + job_limits.LOOK_EVERY_S
+        if time.monotonic() >= next_check:
+            next_check = time.monotonic() + job_limits.CHECK_EVERY_S
             _reap(pid)
-            if too_much := job_limits.excess(job_limits.look(config.memory_mb * job_limits.MB), config):
-                _say(link, f"limit {too_much}")
+            if exceeded := job_limits.exceeded_limit(
+                job_limits.usage(config.memory_mb * job_limits.MB), config
+            ):
+                _send_outcome(link, f"limit {exceeded}")
                 return
 
 
-def _say(link: socket.socket, verdict: str) -> None:
-    with contextlib.suppress(OSError):  # the step has gone, too
-        link.send(verdict.encode())
+def _send_outcome(link: socket.socket, outcome: str) -> None:
+    with contextlib.suppress(OSError):  # the step has ended, too
+        link.send(outcome.encode())
 
 
-def _reap(not_this: int) -> None:
-    """Take note of orphans that have ended."""
+def _reap(job_pid: int) -> None:
+    """Reap orphans that have ended, until the job's process is next."""
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if found is None or found.si_pid == not_this:
+        if found is None or found.si_pid == job_pid:
             return
         os.waitpid(found.si_pid, 0)
 
 
-def _map_user(pid: int, job: Assignment, to_second: int, from_second: int) -> None:
-    """Tell the third process's user namespace who the job's user is, if it could make one."""
-    if os.read(to_second, 1) == b"u":
+def _map_job_user(pid: int, job: Assignment, from_third: int, to_third: int) -> None:
+    """Map the job's user into the third process's user namespace, if it has made one."""
+    if os.read(from_third, 1) == b"u":
         Path(f"/proc/{pid}/gid_map").write_text(f"{job.gid} {job.gid} 1\n")
         Path(f"/proc/{pid}/uid_map").write_text(f"{job.uid} {job.uid} 1\n")
-        os.write(from_second, b"m")
-    os.close(to_second)
-    os.close(from_second)
+        os.write(to_third, b"m")
+    os.close(from_third)
+    os.close(to_third)
 
 
 # --- the third process: the job's --------------------------------------------------------------------
 
 
-def _become_the_jobs(job: Assignment, plan: Plan, say: int, hear: int) -> None:
+def _become_job_user(job: Assignment, plan: Plan, to_second: int, from_second: int) -> None:
     os.setsid()
     if not plan.rootless:
         os.setgroups(job.groups)
         os.setresgid(job.gid, job.gid, job.gid)
     os.sched_setaffinity(0, job.cpus)
-    job_limits.take_over(job.limits)
-    own_count = plan.rootless or _own_user_namespace(say, hear)
-    for fd in (say, hear):
+    job_limits.set_limits(job.limits)
+    has_user_namespace = plan.rootless or _make_user_namespace(to_second, from_second)
+    for fd in (to_second, from_second):
         os.close(fd)
-    if own_count:
+    if has_user_namespace:
         with contextlib.suppress(OSError):
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
-    job_limits.apply(plan.config, own_count=own_count)
-    kernel.become(job.uid, hidden=not plan.rootless)  # a watcher of the same user could not watch it
+    job_limits.apply(plan.config, has_user_namespace=has_user_namespace)
+    kernel.become(job.uid, hidden=not plan.rootless)  # hidden from a supervisor of the same user, too
 
 
-def _own_user_namespace(say: int, hear: int) -> bool:
-    """In it processes are counted anew, and no further namespace can be made."""
+def _make_user_namespace(to_second: int, from_second: int) -> bool:
+    """In a user namespace processes are counted anew, and no further namespace can be made."""
     try:
         kernel.unshare(kernel.CLONE_NEWUSER)
     except OSError:
         return False
-    os.write(say, b"u")
-    if os.read(hear, 1) != b"m":
+    os.write(to_second, b"u")
+    if os.read(from_second, 1) != b"m":
         raise PermissionError("the user namespace was not set up")
     return True
 
 
-def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
-    size = os.fstat(wishes).st_size
-    words = os.pread(wishes, size, 0).split(b"\0")
-    token, umask, script, count, *rest = (word.decode(errors="surrogateescape") for word in words)
-    own, variables = rest[: int(count)], rest[int(count) :]
+def _third_process(step: Step, request: int, stdio: list[int]) -> NoReturn:
+    size = os.fstat(request).st_size
+    fields = os.pread(request, size, 0).split(b"\0")
+    token, umask, script, count, *rest = (word.decode(errors="surrogateescape") for word in fields)
+    script_words, variables = rest[: int(count)], rest[int(count) :]
     os.umask(int(umask))
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
@@ -268,8 +273,8 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     for variable in variables:
         name, _, value = variable.partition("=")
         os.environ[name] = value
-    if own:
-        run_script(os.fsencode(own[0]), view.WORK.with_name("script"), own[1:])
+    if script_words:
+        run_script(os.fsencode(script_words[0]), view.WORK.with_name("script"), script_words[1:])
     os.environ["QSLURM_STEP_TOKEN"] = token
     sys.argv = ["qslurm", "step", script]
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -277,7 +282,7 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     let_take_any_text(sys.stdout)
     let_take_any_text(sys.stderr)
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
-    _fresh_randomness()
+    _reseed_numpy()
     gc.enable()
     code = 1
     try:
@@ -287,8 +292,8 @@ def _third(step: Step, wishes: int, stdio: list[int]) -> NoReturn:
     leave(FAILED if code else DONE)
 
 
-def _fresh_randomness() -> None:
-    """What was seeded before the fork is the same in all runtimes; Python's own `random` sees to itself."""
+def _reseed_numpy() -> None:
+    """Numpy was seeded before the fork, the same in all runtimes; Python's own `random` reseeds itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and "numpy.random" in sys.modules:
         numpy.random.seed()

@@ -1,4 +1,6 @@
-"""How jobs are confined on this platform, warm runtimes and those that a step starts for itself alike."""
+"""The confinement that the configuration asks for: the same for warm runtimes and for those that a step starts
+itself.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,15 @@ from pathlib import Path
 
 from qslurm.c2.config.file import C2Config
 from qslurm.runtimes.classical.confined_process import Plan
-from qslurm.runtimes.classical.view import View, needed, refuse_exposed
+from qslurm.runtimes.classical.view import View, python_folders, refuse_exposed
 
 
 def plan_of(config: C2Config, *, rootless: bool = False) -> Plan:
-    """What each runtime is made like; ConfigError if what jobs need lies where they must not look."""
+    """The plan of each runtime; ConfigError if a folder that jobs need lies in one they must not see."""
     settings, socket_path = config.runtimes, config.dispatcher.socket.removeprefix("ipc://")
     munge = config.dispatcher.munge_socket
     keep = [
-        *needed(),
+        *python_folders(),
         str(Path(socket_path).parent),
         str(Path(munge).parent if munge else "/run/munge"),
     ]
@@ -31,7 +33,7 @@ def plan_of(config: C2Config, *, rootless: bool = False) -> Plan:
 
 
 def job_step(config: C2Config, script: Path) -> int:
-    """What a runtime does for a job: its step."""
+    """Run a job's step: the work of a runtime."""
     from qslurm.runtimes.classical.step import run_step
 
     return run_step(script, config.dispatcher)

@@ -1,7 +1,7 @@
-"""A job step's hold on the dispatcher: it outlives a dispatcher that is killed and started again.
+"""A job step's session with the dispatcher, which survives restarts of the dispatcher.
 
-Every question may be asked again: the dispatcher knows each execution by its number and never runs one twice.
-So whatever is unclear (no answer, an unknown session) ends in attaching again and asking again.
+Every request may be repeated: the dispatcher knows each execution by its number and never runs one twice. So
+after any doubt (no answer, an unknown session) the step attaches again and repeats its request.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ from qslurm.runtimes.lanes.lane_client import LaneClient
 from qslurm.system.backoff import Backoff
 
 PATIENCE_S = 2.0
-"""Without any answer for so long the dispatcher is taken for dead (it answers within a second, if only Pending)."""
+"""The dispatcher counts as unreachable after this long without an answer (it answers within a second, if only
+with Pending).
+"""
 
 AWAY_S = 3600.0
-"""So long a step waits for a dispatcher that is away; then its job fails."""
+"""How long a step waits for an unreachable dispatcher; then its job fails."""
 
 ADMISSION_S = 15.0
-"""How long a step waits to be admitted: Slurm runs jobs whose prolog plugin could not be started."""
+"""How long a step waits to be admitted: Slurm also runs jobs whose prolog plugin could not be started."""
 
-_ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals that say that the job is over
+_ENDS = {"job_cancelled", "timed_out", "job_failed"}  # kinds of refusals after which the job is over
 
 
 class DispatcherSession:
@@ -85,34 +87,34 @@ class DispatcherSession:
 
     @property
     def attached(self) -> Attached:
-        """What the dispatcher said when this step attached."""
+        """The dispatcher's answer to this step's Attach."""
         return self._attached
 
     @property
     def executions(self) -> int:
-        """How many circuits have been asked for."""
+        """The number of circuits submitted so far."""
         return self._seq
 
     @property
     def shots(self) -> int:
-        """How many shots have been done in all."""
+        """The number of shots executed so far."""
         return self._shots
 
     @property
     def backend_type(self) -> BackendType:
-        """The backend that executions run on."""
+        """The backend that executes the circuits."""
         return backend_type_of(self._attached)
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
-        """Execute one circuit of a hybrid job; what can't be executed is the error it failed with."""
+        """Execute one circuit of a hybrid job; raises the error that it failed with."""
         return self._outcome_of(self._new_execution(circuit, number_of_shots, raw_data))
 
     def execute_many(
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
-        """As `execute` for each circuit, with as many under way at a time as the dispatcher allows.
+        """Like `execute` for each circuit, with as many in progress as the dispatcher allows.
 
-        The first that can't be executed ends it with its error; those under way by then are seen through.
+        Stops with the error of the first circuit that fails; those in progress by then are waited for.
         """
         waiting = iter(circuits)
         under_way: deque[Execute] = deque()
@@ -159,7 +161,7 @@ class DispatcherSession:
         return outcome_of(self._await(Await(task=self._attached.task, seq=0), 0))
 
     def wait_for_end(self) -> Attached:
-        """Keep a session job's session open until it has ended; what the dispatcher says of it then."""
+        """Keep a session job's session open until it has ended; returns the dispatcher's last answer."""
         while self._attached.state in {"admitted", "running"}:
             answer = self._request(Attend(task=self._attached.task))
             if isinstance(answer, Refused) and self._attached.state in {"admitted", "running"}:
@@ -167,8 +169,8 @@ class DispatcherSession:
         return self._attached
 
     def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> None:
-        """Hand in the final result (JSON) of a hybrid job and a remark on it, or why the job failed; returns when it is
-        stored.
+        """Hand in the final result (JSON) of a hybrid job with a remark, or the reason of its failure. Returns
+        when it is stored.
         """
         message = Conclude(
             task=self._attached.task, final_result=final_result, failure=failure, remark=remark
@@ -182,7 +184,7 @@ class DispatcherSession:
             )
 
     def close(self) -> None:
-        """Give the lane back."""
+        """Close the lane."""
         if self._lane is not None:
             self._lane.close()
 
@@ -199,7 +201,7 @@ class DispatcherSession:
                 self._report_waiting("")
                 return answer
             if isinstance(answer, Refused) and answer.kind == "unknown_execution":
-                request = message  # the dispatcher was killed before it had taken note of it
+                request = message  # the dispatcher was killed before it stored the request
             elif isinstance(answer, Refused):
                 if self._attached.outcome is not None:
                     return self._attached.outcome
@@ -214,7 +216,7 @@ class DispatcherSession:
                 )
 
     def _refusal(self, answer: Refused) -> QslurmError:
-        """The error to raise; code that was told that its job is over, and asks again, is not told twice."""
+        """The error to raise. Code that has caught the end of its job once is ended the second time."""
         error = error_from(answer.kind, answer.reason)
         if answer.kind in _ENDS:
             if self._end_reported and self._exit_process is not None:
@@ -223,7 +225,7 @@ class DispatcherSession:
         return error
 
     def _request(self, message: Execute | Await | Conclude | Attend) -> Message:
-        """Ask until there is an answer that means something; a session that is unknown is opened again."""
+        """Repeat a request until it is answered; attach again if the session is unknown."""
         while True:
             answer = self._exchange(message, self._attached.secret)
             if isinstance(answer, Refused) and answer.kind == "session":
@@ -254,7 +256,7 @@ class DispatcherSession:
             else:
                 if not isinstance(answer, Refused) or answer.kind != UnreachableError.kind:
                     return answer
-                why = answer.reason  # it is there, but its munged is not, or too many ask at once
+                why = answer.reason  # it runs, but its munged does not, or it is overloaded
                 if time.monotonic() >= until:
                     raise error_from(answer.kind, why)
             self._report_waiting(f"{why} The job continues once it does")

@@ -1,4 +1,4 @@
-"""A batch script of a user's own, as C2's job step runs it."""
+"""Runs a user's batch script, as C2's job step does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NoReturn
 
 
 def run_script(text: bytes, file: Path, arguments: Sequence[str]) -> NoReturn:
-    """Become the script, which is written to this file; OSError if it names no program that can run it."""
+    """Write the script to `file` and replace this process by it; raises OSError if no program can run it."""
     file.write_bytes(text)
     file.chmod(0o700)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python does without them
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
         signal.signal(number, signal.SIG_DFL)
-    os.execve(  # noqa: S606 -- that is what it is for
+    os.execve(  # noqa: S606 -- the user's script
         file, [str(file), *arguments], os.environ
     )

@@ -1,7 +1,7 @@
-"""`qslurm step`: a job's classical part on C2, run by its batch script as the job's user.
+"""`qslurm step`: the classical part of a job on C2, started by its batch script as the job's user.
 
-A circuit job waits for what its circuit gave and prints it. A hybrid job runs the user's file here; what the file
-prints is the job's output, and the final result is its last line.
+The step of a circuit job waits for the counts and prints them. A hybrid job's step runs the user's file; what
+the file prints is the job's output, and the final result is its last line.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from qslurm.runtimes.interface import Outcome
 from qslurm.system.encoding_errors import without_surrogates
 from qslurm.wire.credentials import Identity
 
-LARGEST_RESULT = 6 * 1024 * 1024
-"""Bytes of a final result; the dispatcher takes messages of at most 8 MiB."""
+MAX_RESULT_BYTES = 6 * 1024 * 1024
+"""Size of a final result; the dispatcher takes messages of at most 8 MiB."""
 
-LONGEST_REASON = 4000
-"""Characters of what a file failed with."""
+MAX_REASON_CHARACTERS = 4000
+"""Length of the error text of a file that failed."""
 
 
 def run_step(script_path: Path, config: DispatcherConfig, *, identity: Identity | None = None) -> int:
-    """Do the work of the Slurm job that this process is in; the answer is the exit code, 0 or 1.
+    """Run the step of the Slurm job that this process belongs to; returns the exit code, 0 or 1.
 
     `script_path` is the job's batch script, for messages: its data comes from the dispatcher, which has it from
-    Slurm. `identity` is how to prove who this is (default: MUNGE).
+    Slurm. `identity` proves whose process this is (default: MUNGE).
     """
     output = _Output()
     try:
-        job_id, restart = _which_job(script_path)
+        job_id, restart = _job_in_environment(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
             session = DispatcherSession(
-                client, job_id, restart, say=output.waits, exit_process=output.exit_process,
+                client, job_id, restart, say=output.print_waiting, exit_process=output.exit_process,
                 lanes=True, token=os.environ.pop(TOKEN, ""),
             )  # fmt: skip
             with closing(session):
                 if session.attached.kind == "circuit":
-                    output.say(counts_table(session.circuit_outcome()))
+                    output.print_line(counts_table(session.circuit_outcome()))
                 elif session.attached.kind == "session":
-                    _hold(session, output)
+                    _hold_session(session, output)
                 else:
-                    output.say(_run_hybrid(session, output))
+                    output.print_line(_run_hybrid(session, output))
     except QslurmError as error:
-        output.complain(str(error))
+        output.print_error(str(error))
         return 1
     return 0
 
 
 class _Output:
-    """Where the step itself writes: taken before the user's code runs, which may close or replace stdout and print.
+    """The step's own output, opened before the user's code runs, which may close or replace stdout and print.
 
-    Whether it can be written does not decide how a job ends.
+    Whether it can be written does not change how the job ends.
     """
 
     def __init__(self) -> None:
@@ -67,27 +67,27 @@ class _Output:
         self._write = os.write
         self._exit = os._exit
 
-    def say(self, text: str) -> None:
-        """A line of the job's output."""
-        self._print(self._out, text)
+    def print_line(self, text: str) -> None:
+        """Print a line of the job's output."""
+        self._write_text(self._out, text)
 
-    def complain(self, text: str) -> None:
-        """A line beside it."""
-        self._print(self._err, f"qslurm: {text}")
+    def print_error(self, text: str) -> None:
+        """Print a message to stderr."""
+        self._write_text(self._err, f"qslurm: {text}")
 
-    def waits(self, reason: str) -> None:
-        """Why the job waits."""
-        self._print(self._err, f"qslurm: waiting: {reason.rstrip('.')}.")
+    def print_waiting(self, reason: str) -> None:
+        """Print why the job waits."""
+        self._write_text(self._err, f"qslurm: waiting: {reason.rstrip('.')}.")
 
     def exit_process(self, error: QslurmError) -> None:
-        """End this process at once: the user's code catches whatever is raised in it, here too."""
+        """End this process at once: the user's code would catch any exception."""
         try:
-            self.complain(str(error))
+            self.print_error(str(error))
         finally:
             self._exit(FAILED)
 
-    def _print(self, to: int, text: str) -> None:
-        for stream in (sys.stdout, sys.stderr):  # what the user printed comes before what we print
+    def _write_text(self, to: int, text: str) -> None:
+        for stream in (sys.stdout, sys.stderr):  # the user's output comes first
             with suppress(Exception):
                 stream.flush()
         data = f"{text}\n".encode(errors="backslashreplace")
@@ -107,29 +107,29 @@ def _copy(number: int) -> int:
 def fail_step(
     script_path: Path, config: DispatcherConfig, reason: str, *, identity: Identity | None = None
 ) -> int:
-    """Say of a step whose process has been ended why it was; the answer is the exit code.
+    """Report the reason for which a step's process was ended; returns the exit code.
 
-    It is 1, and 0 where the process had handed in its result before.
+    It is 1, or 0 if the process had handed in its result before.
     """
     output = _Output()
     try:
-        job_id, restart = _which_job(script_path)
+        job_id, restart = _job_in_environment(script_path)
         with DispatcherClient(config.socket, munge_socket=config.munge_socket, identity=identity) as client:
             session = DispatcherSession(
-                client, job_id, restart, say=output.waits, token=os.environ.pop(TOKEN, "")
+                client, job_id, restart, say=output.print_waiting, token=os.environ.pop(TOKEN, "")
             )
             if session.attached.state == "finished":
                 return 0
-            output.complain(reason)
+            output.print_error(reason)
             if session.attached.kind == "hybrid" and session.attached.envelope is not None:
                 session.conclude(failure=reason)
     except QslurmError as error:
-        output.complain(f"{reason} Cannot report this to the dispatcher: {error}")
+        output.print_error(f"{reason} Cannot report this to the dispatcher: {error}")
     return 1
 
 
 def counts_table(outcome: Outcome) -> str:
-    """Counts as aligned lines, `bits count share`, the bits as in the results."""
+    """Counts as aligned lines, `bits count share`."""
     width = max((len(bits) for bits in outcome.counts), default=0)
     digits = max((len(str(count)) for count in outcome.counts.values()), default=0)
     total = max(outcome.shots_done, 1)
@@ -140,26 +140,26 @@ def counts_table(outcome: Outcome) -> str:
     return "\n".join([*lines, f"{outcome.shots_done} shots"])
 
 
-def _hold(session: DispatcherSession, output: _Output) -> None:
-    """Stay in Slurm's job for as long as its session lasts; the loop runs elsewhere."""
-    output.say("The session is open.")
+def _hold_session(session: DispatcherSession, output: _Output) -> None:
+    """Keep Slurm's job running as long as its session lasts; the loop runs at the center."""
+    output.print_line("The session is open.")
     ended = session.wait_for_end()
     if ended.state != "finished":
         raise JobFailedError(ended.reason or f"The session has ended: {ended.state}.")
-    output.say("The session has ended.")
+    output.print_line("The session has ended.")
 
 
 def _run_hybrid(session: DispatcherSession, output: _Output) -> str:
     from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
     attached = session.attached
-    if attached.final_result is not None:  # another start of the same submission has finished
+    if attached.final_result is not None:  # an earlier start of this job has finished
         return attached.final_result
     envelope = attached.envelope
     if envelope is None:
         raise QslurmError(attached.reason or f"The job has ended: {attached.state}.")
     remarks: list[str] = []
-    here, process, end, encode = os.getpid(), os.getpid, os._exit, msgspec.json.encode
+    step_pid, getpid, exit_now, encode = os.getpid(), os.getpid, os._exit, msgspec.json.encode
     try:
         result = run_hybrid(
             envelope.source,
@@ -169,40 +169,39 @@ def _run_hybrid(session: DispatcherSession, output: _Output) -> str:
             parameters=envelope.parameters,
             remark=remarks.append,
         )
-        final_result = _not_too_large(encode(result).decode())
+        final_result = _check_size(encode(result).decode())
     except (QslurmError, KeyboardInterrupt) as error:
-        if process() != here:  # a process that the user's code has forked, and let come here
-            end(FAILED)
-        failure = _failure(error, envelope.file)
-        session.conclude(failure=without_surrogates(str(failure))[:LONGEST_REASON])
+        if getpid() != step_pid:  # a fork of the user's code
+            exit_now(FAILED)
+        failure = _failure_of(error, envelope.file)
+        session.conclude(failure=without_surrogates(str(failure))[:MAX_REASON_CHARACTERS])
         raise failure from error.__cause__
-    if process() != here:
-        end(0)
+    if getpid() != step_pid:
+        exit_now(0)
     if not session.executions:
-        output.complain("the hybrid file executed no circuit.")
+        output.print_error("the hybrid file executed no circuit.")
     for remark in remarks:
-        output.complain(remark)
+        output.print_error(remark)
     session.conclude(final_result=final_result, remark=" ".join(remarks))
     return final_result
 
 
-def _failure(error: QslurmError | KeyboardInterrupt, file: str) -> QslurmError:
-    """The reason of a job that has none yet: somebody interrupted its file, or it said so itself."""
+def _failure_of(error: QslurmError | KeyboardInterrupt, file: str) -> QslurmError:
     if isinstance(error, QslurmError):
         return error
     return JobFailedError(f"{file} was interrupted before it had a result.")
 
 
-def _not_too_large(final_result: str) -> str:
-    if len(final_result) > LARGEST_RESULT:
+def _check_size(final_result: str) -> str:
+    if len(final_result) > MAX_RESULT_BYTES:
         raise JobFailedError(
-            f"The final result has {len(final_result) / 2**20:.1f} MiB; the limit is {LARGEST_RESULT // 2**20} MiB.",
+            f"The final result has {len(final_result) / 2**20:.1f} MiB; the limit is {MAX_RESULT_BYTES // 2**20} MiB.",
             hint="Return less, or write the rest to a file.",
         )
     return final_result
 
 
-def _which_job(script_path: Path) -> tuple[int, int]:
+def _job_in_environment(script_path: Path) -> tuple[int, int]:
     try:
         return int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     except (KeyError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""What a job sees of its node: the system to read, a folder of its own to write, and nothing of anybody else's.
+"""A job's view of its node: the system read-only, a writable folder of its own, and nothing of other jobs.
 
-Whoever runs a job's code makes the view in new namespaces before it knows whose job it will be: the warm runtimes'
-service as root, and a step that starts its runtime itself within a user namespace. Nobody else's view changes.
+The view is made in new namespaces, before the job is known: by the warm runtimes' service as root, or by a step
+that starts its own runtime, within a user namespace. No other process's view changes.
 """
 
 from __future__ import annotations
@@ -19,23 +19,21 @@ from qslurm.errors import ConfigError
 from qslurm.system import kernel
 
 WORK = Path("/tmp/job")  # noqa: S108 -- in the job's own /tmp
-"""The folder in which a job's code begins: empty, its user's, and gone with the job."""
+"""The folder in which a job's code starts: empty, owned by its user, and removed with the job."""
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 -- these are what is replaced
 _EMPTIED = ("/root", "/home", "/run")
 _TMPFS = kernel.MS_NOSUID | kernel.MS_NODEV
-_BIND = (
-    kernel.MS_BIND | kernel.MS_REC
-)  # within a user namespace, what is mounted below may not be left behind
-_MOST_FILES = 100_000
+_BIND = kernel.MS_BIND | kernel.MS_REC  # in a user namespace, mounts below must be bound along
+_MAX_FILES = 100_000
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing below a folder of `hide` is there, unless it is in one of `keep`.
+    """Hide the content of the folders `hide`, except for the folders `keep`.
 
-    All that a job writes (its folder, /tmp, /var/tmp, /dev/shm) is in memory, `tmp_mb` MB (of 10^6 bytes) in all. Not
-    `closed`, only these are its own, and the rest is the node as it is.
+    All that a job writes (its folder, /tmp, /var/tmp, /dev/shm) is kept in memory, `tmp_mb` MB (10^6 bytes) in
+    all. Without `closed` only these folders are its own, and the rest of the node is visible.
     """
 
     hide: list[str]
@@ -44,14 +42,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = True
 
 
-def refuse_exposed(needed: Iterable[str], secret: Iterable[str]) -> None:
-    """ConfigError if a folder that jobs need is, or lies in, one that they must not see, or is one that is replaced.
+def refuse_exposed(python_folders: Iterable[str], secret: Iterable[str]) -> None:
+    """Raise ConfigError if a folder that jobs need is, or lies in, one that they must not see, or one that is
+    replaced.
 
-    One that contains such a folder is no harm: what lies deeper is hidden after it.
+    A needed folder may contain a hidden one: deeper folders are hidden later.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     replaced = [Path(os.path.realpath(path)) for path in (*_EMPTIED, *_SCRATCH)]
-    for path in needed:
+    for path in python_folders:
         real = Path(os.path.realpath(path))
         lies_in = (one for one in hidden if real.is_relative_to(one))
         if found := next(lies_in, None) or next((one for one in replaced if one == real), None):
@@ -61,16 +60,16 @@ def refuse_exposed(needed: Iterable[str], secret: Iterable[str]) -> None:
             )
 
 
-def make(view: View) -> None:
-    """Make the view, in mount and process namespaces that are new. OSError if this host does not let us."""
+def make_view(view: View) -> None:
+    """Make the view, in new mount and PID namespaces. Raises OSError if the host does not permit it."""
     kernel.mount("", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     with ExitStack() as opened:
-        kept = {os.path.realpath(path): _open(path, opened) for path in view.keep if Path(path).is_dir()}
+        kept = {os.path.realpath(path): _open_path(path, opened) for path in view.keep if Path(path).is_dir()}
         if view.closed:
             kernel.set_readonly("/", recursive=True)
-            _own_devices()
+            _mount_devices()
         hidden = outermost([*_SCRATCH, *((*_EMPTIED, *view.hide) if view.closed else ())])
-        parts = _own_memory(view.tmp_mb, opened)
+        parts = _mount_memory(view.tmp_mb, opened)
         for path in hidden:
             _hide(path, parts.get(path), kept)
     WORK.mkdir(mode=0o700)
@@ -78,60 +77,60 @@ def make(view: View) -> None:
 
 
 def outermost(paths: Sequence[str]) -> list[str]:
-    """The real paths of folders, each after those that contain it: what is mounted later lies above."""
+    """The real paths of folders, each after those that contain it: later mounts lie on top."""
     return sorted({os.path.realpath(path) for path in paths}, key=lambda path: len(Path(path).parts))
 
 
-def _hide(real: str, part: int | None, kept: dict[str, int]) -> None:
-    """Put a part of the job's memory, or an empty folder, in a folder's place; what is kept stays inside of it."""
+def _hide(real: str, memory_part: int | None, kept: dict[str, int]) -> None:
+    """Mount a part of the job's memory, or an empty folder, over a folder; kept folders inside stay visible."""
     try:
         if not Path(real).is_dir():
             return
-    except PermissionError:  # the job's user, who makes this view, can't get there
+    except PermissionError:  # nor can the job's user, who makes this view
         return
-    if part is None:
+    if memory_part is None:
         kernel.mount("tmpfs", real, "tmpfs", _TMPFS, "mode=0755,size=1m")
     else:
-        kernel.mount(_by(part), real, flags=_BIND)
-    for one in outermost([path for path in kept if Path(path).is_relative_to(real)]):
-        Path(one).mkdir(parents=True, exist_ok=True)
-        kernel.mount(_by(kept[one]), one, flags=_BIND)
-    if part is None:
+        kernel.mount(_fd_path(memory_part), real, flags=_BIND)
+    for kept_path in outermost([path for path in kept if Path(path).is_relative_to(real)]):
+        Path(kept_path).mkdir(parents=True, exist_ok=True)
+        kernel.mount(_fd_path(kept[kept_path]), kept_path, flags=_BIND)
+    if memory_part is None:
         kernel.set_readonly(real)
 
 
-def _own_devices() -> None:
+def _mount_devices() -> None:
     with ExitStack() as opened:
         devices = {
-            name: _open(f"/dev/{name}", opened, folder=False)
+            name: _open_path(f"/dev/{name}", opened, folder=False)
             for name in _DEVICES
             if Path("/dev", name).exists()
         }
         kernel.mount("tmpfs", "/dev", "tmpfs", kernel.MS_NOSUID, "mode=0755,size=1m")
         for name, handle in devices.items():
             Path("/dev", name).touch()
-            kernel.mount(_by(handle), f"/dev/{name}", flags=_BIND)
+            kernel.mount(_fd_path(handle), f"/dev/{name}", flags=_BIND)
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         Path("/dev", name).symlink_to(f"/proc/self/fd{target}")
     Path("/dev", "shm").mkdir()
     kernel.set_readonly("/dev")
 
 
-def _own_memory(size_mb: int, opened: ExitStack) -> dict[str, int]:
-    """One piece of memory for all that the job writes, in a part for each place where programs look for room."""
+def _mount_memory(size_mb: int, opened: ExitStack) -> dict[str, int]:
+    """One tmpfs for all that the job writes, with a part for each folder where programs write."""
     pool, parts = _SCRATCH[0], {}
-    options = f"mode=0755,size={size_mb * 1_000_000},nr_inodes={_MOST_FILES}"
+    options = f"mode=0755,size={size_mb * 1_000_000},nr_inodes={_MAX_FILES}"
     kernel.mount("tmpfs", pool, "tmpfs", _TMPFS, options)
     for number, place in enumerate(_SCRATCH):
-        part = Path(pool, str(number))
-        part.mkdir()
-        part.chmod(0o1777)
-        parts[os.path.realpath(place)] = _open(str(part), opened)
+        memory_part = Path(pool, str(number))
+        memory_part.mkdir()
+        memory_part.chmod(0o1777)
+        parts[os.path.realpath(place)] = _open_path(str(memory_part), opened)
     return parts
 
 
-def needed() -> list[str]:
-    """The folders that Python and this package are in."""
+def python_folders() -> list[str]:
+    """The folders of Python and of this package."""
     package = Path(qslurm.__file__).parents[1]
     return list(
         dict.fromkeys(
@@ -140,11 +139,11 @@ def needed() -> list[str]:
     )
 
 
-def _open(path: str, opened: ExitStack, *, folder: bool = True) -> int:
+def _open_path(path: str, opened: ExitStack, *, folder: bool = True) -> int:
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (os.O_DIRECTORY if folder else 0))
     opened.callback(os.close, handle)
     return handle
 
 
-def _by(handle: int) -> str:
+def _fd_path(handle: int) -> str:
     return f"/proc/self/fd/{handle}"

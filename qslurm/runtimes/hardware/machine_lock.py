@@ -68,7 +68,7 @@ class MachineLock:
         self._stale_dynamic |= health.state == "calibrating"
         if health.state == "offline":
             return health
-        if self._retry_delay.trouble or self.static is None:
+        if self._retry_delay.error or self.static is None:
             return self._recover(health)
         try:
             self._give_back_in_time()
@@ -83,7 +83,7 @@ class MachineLock:
         return health
 
     def _recover(self, health: Health) -> Health:
-        if not self._retry_delay.over():
+        if not self._retry_delay.is_over():
             return health if health.state == "calibrating" else self._retry_delay.health()
         try:
             # First a question that changes nothing: once it is answered, no earlier one is still on its way.
@@ -95,13 +95,13 @@ class MachineLock:
                 self._end_session(self._session)
         except QslurmError as error:
             return self._in_trouble(error.message)
-        self._retry_delay.trouble = ""
+        self._retry_delay.error = ""
         return health
 
     def _in_trouble(self, why: str) -> Health:
-        if why != self._retry_delay.trouble:
+        if why != self._retry_delay.error:
             log.warning("hardware error: %s", why)
-        self._retry_delay.add(why)
+        self._retry_delay.fail(why)
         return self._retry_delay.health()
 
     def _has_stale_lock(self) -> bool:
@@ -142,8 +142,8 @@ class MachineLock:
 
     def _try_later_unless_ready(self) -> None:
         """Look once more: jobs that keep a runtime busy leave no time for `look`."""
-        if self._retry_delay.trouble:
-            raise TryLaterError(f"Hardware error: {self._retry_delay.trouble}.", begun=False)
+        if self._retry_delay.error:
+            raise TryLaterError(f"Hardware error: {self._retry_delay.error}.", begun=False)
         if self._session and time.monotonic() > self._begun + self._options.session_limit_s:
             self.end()
             self._rest()

@@ -90,7 +90,7 @@ class QuantumInspireRuntime:
         from qslurm.runtimes.quantum_inspire.platform_link import AwayError, RequestRefusedError
 
         self._desk.look()
-        if time.monotonic() < self._look_at or not self._retry_delay.over():
+        if time.monotonic() < self._look_at or not self._retry_delay.is_over():
             return self._health
         try:
             self._theirs = self._desk.backend_type()
@@ -129,7 +129,7 @@ class QuantumInspireRuntime:
         return self._opened
 
     def _in_trouble(self, why: str) -> None:
-        self._retry_delay.add(why)
+        self._retry_delay.fail(why)
         self._health = self._retry_delay.health()
         self._look_at = 0.0  # as soon as it has been left alone for long enough
 

@@ -19,7 +19,7 @@ from qslurm.c2.config.dispatcher_section import DispatcherConfig
 from qslurm.c2.config.file import C2Config, SlurmConfig
 from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical.warm.client_files import client_command
-from qslurm.runtimes.classical.warm.warm_status import ask_service
+from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 
 NOBODY = 65534
 PAPER_S = 3.0
@@ -92,7 +92,7 @@ def _say_when(script: Path) -> int:  # noqa: ARG001 -- what a step is called wit
 def warm(folder: Path) -> float:
     socket = str(folder / "warm.sock")
     until = time.monotonic() + READY_S
-    while not ((status := ask_service(socket)) and status.ready == status.wanted):
+    while not ((status := query_warm_status(socket)) and status.ready == status.wanted):
         if time.monotonic() > until:
             raise TimeoutError("no runtime became ready")
         time.sleep(0.05)

@@ -28,7 +28,7 @@ from qslurm.doctor.c2 import NEEDS, c2_checks
 from qslurm.doctor.findings import Finding, fail, ok, patience, run
 from qslurm.doctor.node import node_checks
 from qslurm.errors import UnreachableError
-from qslurm.runtimes.classical.warm.warm_status import ask_service
+from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 from qslurm.tokens.secret import Secret
 
 ROOT = CHECKOUT
@@ -167,7 +167,7 @@ def test_logs_that_other_centers_can_read_are_a_failure(tmp_path: Path) -> None:
 def test_a_service_that_is_away_is_a_warning_and_jobs_start_slowly(tmp_path: Path) -> None:
     config = C2Config(runtimes=RuntimesConfig(socket=str(tmp_path / "none")))
     assert [one.state for one in c2_checks(config)["runtimes"]()] == ["warn"]
-    assert ask_service(str(tmp_path / "none")) is None
+    assert query_warm_status(str(tmp_path / "none")) is None
 
 
 def test_a_store_that_is_not_there_is_a_failure(tmp_path: Path) -> None:

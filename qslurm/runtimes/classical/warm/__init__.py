@@ -1,1 +1,1 @@
-"""Classical runtimes that are started ahead, with numpy imported."""
+"""Classical runtimes that are started ahead of jobs, with numpy imported."""

@@ -1,4 +1,4 @@
-"""How a job's step comes to ask for a warm runtime: the program that asks, and the lines of shell that start it."""
+"""The files by which a job's step finds warm runtimes: the compiled client, and the shell lines that start it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from qslurm.runtimes.classical.warm import warm_client
 
 
 def client_command(settings: RuntimesConfig) -> list[str]:
-    """How a step asks for a warm runtime: this command, and the job's script.
+    """The command that requests a warm runtime; the job's script follows it.
 
-    The interpreter itself starts 1 ms sooner than a virtual environment's link to it, and so does what is compiled. By
-    its whole name it is the version that can read it.
+    The interpreter itself starts 1 ms sooner than a virtual environment's link to it, and so does compiled
+    code. Its full path names the version that can read it.
     """
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     return [python, "-I", "-S", str(settings.client), settings.socket, sys.executable]
 
 
-def put_client(settings: RuntimesConfig) -> None:
-    """Write the program that asks for a runtime, and how it is started."""
-    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH  # it lies apart from its source
+def write_client(settings: RuntimesConfig) -> None:
+    """Write the compiled client, and the shell lines that start it."""
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH  # its source is elsewhere
     command = client_command(settings)
     compiled, starter = settings.client.with_suffix(".new"), settings.starter.with_suffix(".new")
     py_compile.compile(warm_client.__file__, str(compiled), doraise=True, invalidation_mode=unchecked)
     condition = f"-x {shlex.quote(command[0])}"
     if not settings.confines_scripts:
-        condition += f' ] && [ "$1" != {warm_client.SCRIPT}'  # those are not ours then
+        condition += f' ] && [ "$1" != {warm_client.SCRIPT}'  # scripts run unconfined then
     starter.write_text(
-        f"# read by qslurm-step; an interpreter that was taken away is no reason to fail\n"
+        f"# read by qslurm-step; a missing interpreter is no reason to fail\n"
         f'if [ {condition} ]; then\n  exec {shlex.join(command)} "$@"\nfi\n'
     )
     for new, path in ((compiled, settings.client), (starter, settings.starter)):
@@ -42,14 +42,14 @@ def put_client(settings: RuntimesConfig) -> None:
         new.replace(path)
 
 
-def take_client_away(settings: RuntimesConfig) -> None:
-    """From now on steps start a Python of their own."""
+def remove_client(settings: RuntimesConfig) -> None:
+    """Remove the files; from now on steps start cold."""
     settings.starter.unlink(missing_ok=True)
     settings.client.unlink(missing_ok=True)
 
 
-def listen(path: Path, most: int) -> socket.socket:
-    """The socket at which steps ask, with room for so many; ConfigError for a folder that others can write to."""
+def listen(path: Path, backlog: int) -> socket.socket:
+    """The socket for steps; ConfigError if other users can write to its folder."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     facts = path.parent.stat()
     if facts.st_uid != 0 or facts.st_mode & 0o022:
@@ -60,6 +60,6 @@ def listen(path: Path, most: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path))
     path.chmod(0o666)
-    listener.listen(most)
+    listener.listen(backlog)
     listener.setblocking(False)
     return listener

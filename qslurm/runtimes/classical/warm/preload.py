@@ -1,4 +1,4 @@
-"""The modules that warm runtimes have imported before they have a job."""
+"""Imports the modules that warm runtimes have before they get a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OWN = (
 
 
 def preload(names: list[str]) -> None:
-    """Import what jobs will want. Libraries that start threads must not: a fork has none of them."""
+    """Import the modules that jobs need. They must not start threads: a fork has none of them."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     for name in (*_OWN, *names):
@@ -35,4 +35,4 @@ def preload(names: list[str]) -> None:
             "[runtimes] preload: a module started threads, which a forked runtime would not have."
         )
     gc.collect()
-    gc.freeze()  # so that no runtime copies what it only reads
+    gc.freeze()  # keeps the shared pages shared

@@ -1,4 +1,4 @@
-"""A step that asks for a warm runtime: what the kernel says of it, and where its runtime has to be counted."""
+"""A step that requests a warm runtime: its identity by the kernel, and the cgroups that its runtime joins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qslurm.wire.peer import Peer
 
 
 class StepProcess(msgspec.Struct, eq=False):
-    """A step that asks: the link to it, since when, and, once it has said, its descriptors."""
+    """A connected step: since when, and, after its request, its descriptors."""
 
     link: socket.socket
     since: float
@@ -25,13 +25,13 @@ class StepProcess(msgspec.Struct, eq=False):
 
     @property
     def host(self) -> str:
-        """Whose share of those who ask it has."""
+        """The key by which its connections are limited."""
         return f"uid {self.peer.uid}"
 
 
-def assignment(caller: StepProcess) -> Assignment:
-    """What its runtime has to become; OSError or ValueError if it is not of one user, or gone."""
-    pid, uid = caller.peer.pid, caller.peer.uid
+def assignment(step_process: StepProcess) -> Assignment:
+    """The user and limits of its runtime; raises OSError or ValueError if it has several uids, or has ended."""
+    pid, uid = step_process.peer.pid, step_process.peer.uid
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     facts = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     uids = {int(word) for word in facts["Uid"]}
@@ -43,22 +43,22 @@ def assignment(caller: StepProcess) -> Assignment:
         gid=int(facts["Gid"][0]),
         groups=[int(word) for word in facts["Groups"]],
         cpus=sorted(os.sched_getaffinity(pid)),
-        limits=job_limits.of_process(pid),
+        limits=job_limits.limits_of(pid),
     )
 
 
-def join_cgroups(step: int, runtime: int) -> None:
-    """Put the runtime where Slurm counts, limits and ends its step's processes."""
+def join_cgroups(step_pid: int, runtime_pid: int) -> None:
+    """Move the runtime into the cgroups in which Slurm counts, limits and ends the step's processes."""
     mounts = _cgroup_mounts()
-    ours = Path("/proc/self/cgroup").read_text().splitlines()
-    for line in Path(f"/proc/{step}/cgroup").read_text().splitlines():
+    own_lines = Path("/proc/self/cgroup").read_text().splitlines()
+    for line in Path(f"/proc/{step_pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if line not in ours and controllers in mounts:
-            (mounts[controllers] / path.lstrip("/") / "cgroup.procs").write_text(str(runtime))
+        if line not in own_lines and controllers in mounts:
+            (mounts[controllers] / path.lstrip("/") / "cgroup.procs").write_text(str(runtime_pid))
 
 
 def _cgroup_mounts() -> dict[str, Path]:
-    """Where each hierarchy is mounted, by its controllers ("" for cgroup v2)."""
+    """The mount point of each hierarchy, by its controllers ("" for cgroup v2)."""
     found = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")

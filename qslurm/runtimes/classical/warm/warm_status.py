@@ -1,4 +1,4 @@
-"""How the warm runtimes of this host are: what their service answers to whoever asks."""
+"""The state of this host's warm runtimes, as their service reports it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import socket
 
 import msgspec
 
-QUESTION = b"status"
+STATUS_REQUEST = b"status"
 PATIENCE_S = 3.0
 _LIMIT = 65_536
 
 
 class WarmStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`ready` runtimes of the `wanted` ones wait, `starting` are on their way.
+    """`ready` of the `wanted` runtimes are idle, `starting` are being made.
 
-    Since the service began, `given` were handed to jobs, and `cold` jobs asked in vain and started one themselves.
+    Since the service started, `given` were assigned to jobs, and `cold` jobs got none and started one
+    themselves.
     """
 
     ready: int
@@ -26,13 +27,13 @@ class WarmStatus(msgspec.Struct, frozen=True, kw_only=True):
     cold: int = 0
 
 
-def ask_service(path: str, *, patience_s: float = PATIENCE_S) -> WarmStatus | None:
-    """What the service says of itself; None if it is not there, or says nothing."""
+def query_warm_status(path: str, *, patience_s: float = PATIENCE_S) -> WarmStatus | None:
+    """The service's state; None if it does not answer."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     link.settimeout(patience_s)
     try:
         link.connect(path)
-        link.send(QUESTION)
+        link.send(STATUS_REQUEST)
         return msgspec.json.decode(link.recv(_LIMIT), type=WarmStatus)
     except (OSError, msgspec.DecodeError):
         return None

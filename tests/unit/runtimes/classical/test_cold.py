@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from qslurm.errors import ConfigError
 from qslurm.payload.handover import around_script
 from qslurm.runtimes.classical import cold, view
 from qslurm.runtimes.classical.confinement import plan_of
-from qslurm.runtimes.classical.probe import why_not
+from qslurm.runtimes.classical.probe import reason_not_confinable
 
 HERE = os.environ | {"PYTHONPATH": str(Path(qslurm.__file__).parents[1])}
 BEHIND = """
@@ -39,7 +40,7 @@ def step(script):
     exec(code, globals())
     return 0
 
-code, reason = cold._run(plan_of(config, rootless=True), step, "token", sys.argv[3:] or ["job.sh"])
+code, reason = cold.run_confined(plan_of(config, rootless=True), step, "token", sys.argv[3:] or ["job.sh"])
 raise SystemExit(reason or code)
 """
 
@@ -221,35 +222,32 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("error", REFUSED, ids=str)
-def test_a_node_that_can_not_confine_runs_nothing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    said: list[str] = []
-
-    def refuse(*_: object) -> None:
+def test_a_node_that_can_not_confine_runs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def refuse(*_: object) -> socket.socket:
         raise error
 
-    monkeypatch.setattr(cold, "start_one", refuse)
-    monkeypatch.setattr(cold.kernel, "adopt_orphans", lambda: None)  # this process has other stories to run
-    monkeypatch.setattr(cold, "fail_step", lambda _, __, reason: said.append(reason) or 1)
-    monkeypatch.setattr(cold, "job_step", lambda *_: pytest.fail("it ran"))
-    assert cold.run(Path("job.sh"), C2Config()) == 1
-    assert "Cannot confine" in said[0]
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert cold.run(Path("job.sh"), C2Config(), start=refuse) == 1
+    printed = capfd.readouterr()
+    assert "Cannot confine" in printed.err
+    assert printed.out == ""
 
 
-def test_a_node_without_room_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_room_for_a_moment_is_asked_again() -> None:
     answers: list[object] = [OSError(11, "no process"), OSError(12, "no memory"), "ready"]
 
-    def start(*_: object) -> object:
+    def start() -> object:
         answer = answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
         return answer
 
-    monkeypatch.setattr(cold, "start_one", start)
-    monkeypatch.setattr(cold, "PAUSE_S", 0)
-    assert cold._started(plan_of(C2Config(), rootless=True), lambda _: 0) == "ready"
+    assert cold.start_with_retries(start, retry_s=0) == "ready"
 
 
 def test_the_probe_says_what_stands_in_the_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = f'[dispatcher]\nsocket = "{tmp_path}/gate/d"\n[gate]\nstate = "{tmp_path}/gate"\n'
     monkeypatch.setenv("QSLURM_C2_CONFIG", str(config_file(tmp_path, text)))
-    assert "must not see" in why_not()
+    assert "must not see" in reason_not_confinable()

@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
-from qslurm.runtimes.classical.job_limits import Use, excess, look, of_process
+from qslurm.runtimes.classical.job_limits import JobUsage, exceeded_limit, limits_of, usage
 
 NOBODY = 65534
 CONFIG = RuntimesConfig(memory_mb=100, processes=10, disk_mb=50)
 
 
 def test_within_all_limits_nothing_is_said() -> None:
-    assert excess(Use(processes=9, memory=100_000_000, written=50_000_000), CONFIG) == ""
+    assert exceeded_limit(JobUsage(processes=9, memory=100_000_000, written=50_000_000), CONFIG) == ""
 
 
 @pytest.mark.parametrize(
     ("use", "word"),
     [
-        (Use(processes=10), "10 processes at a time"),
-        (Use(memory=100_000_001), "100 MB of memory; 100 MB"),
-        (Use(written=51_000_000), "51 MB to disk; 50 MB"),
+        (JobUsage(processes=10), "10 processes at a time"),
+        (JobUsage(memory=100_000_001), "100 MB of memory; 100 MB"),
+        (JobUsage(written=51_000_000), "51 MB to disk; 50 MB"),
     ],
 )
-def test_each_limit_has_its_sentence(use: Use, word: str) -> None:
-    assert word in excess(use, CONFIG)
+def test_each_limit_has_its_sentence(use: JobUsage, word: str) -> None:
+    assert word in exceeded_limit(use, CONFIG)
 
 
 def process(proc: Path, name: str, *, anonymous_kb: int, exact_kb: int, written: int) -> None:
@@ -42,14 +42,14 @@ def test_what_processes_share_is_counted_once_when_it_matters(tmp_path: Path) ->
     process(tmp_path, "self", anonymous_kb=0, exact_kb=0, written=5)
     process(tmp_path, "998", anonymous_kb=80, exact_kb=40, written=7)
     process(tmp_path, "999", anonymous_kb=80, exact_kb=40, written=0)
-    assert look(1_000_000, tmp_path) == Use(processes=2, memory=160 * 1024, written=12)
-    assert look(1, tmp_path) == Use(processes=2, memory=80 * 1024, written=12)
+    assert usage(1_000_000, tmp_path) == JobUsage(processes=2, memory=160 * 1024, written=12)
+    assert usage(1, tmp_path) == JobUsage(processes=2, memory=80 * 1024, written=12)
 
 
 def test_a_process_that_ends_meanwhile_counts_for_nothing(tmp_path: Path) -> None:
     process(tmp_path, "self", anonymous_kb=0, exact_kb=0, written=0)
     (tmp_path / "999").mkdir()
-    assert look(1_000_000, tmp_path) == Use(processes=1)
+    assert usage(1_000_000, tmp_path) == JobUsage(processes=1)
 
 
 def test_a_process_that_has_ended_and_is_not_waited_for_counts_for_nothing() -> None:
@@ -78,11 +78,11 @@ def look_at_a_zombie() -> str:
             os._exit(0)
         os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
         Path(proc, str(zombie)).symlink_to(f"/proc/{zombie}")
-        use = look(0, Path(proc))
+        use = usage(0, Path(proc))
     return f"{use.processes} process, {use.memory or 'no'} memory, {use.written or 'nothing'} written"
 
 
 def test_a_process_tells_its_limits() -> None:
-    found = {number: (soft, hard) for number, soft, hard in of_process(os.getpid())}
+    found = {number: (soft, hard) for number, soft, hard in limits_of(os.getpid())}
     for number in (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE):
         assert found[number] == resource.getrlimit(number)

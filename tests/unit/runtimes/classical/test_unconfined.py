@@ -19,7 +19,7 @@ from qslurm.runtimes.classical.script import run_script
 
 text, *arguments = sys.argv[1:]
 work = lambda: run_script(text.encode(), Path.cwd().with_name("script"), arguments)
-raise SystemExit(unconfined.do(work, is_script=True)[0])
+raise SystemExit(unconfined.run_in_own_folder(work, is_script=True)[0])
 """
 
 HERE = os.environ | {"PYTHONPATH": str(Path(qslurm.__file__).parents[1])}

@@ -11,41 +11,41 @@ from pathlib import Path
 
 from qslurm.c2.config.runtimes_section import RuntimesConfig
 from qslurm.runtimes.classical.warm import warm_client
-from qslurm.runtimes.classical.warm.client_files import put_client, take_client_away
-from qslurm.runtimes.classical.warm.warm_client import Carrier, reason_of
+from qslurm.runtimes.classical.warm.client_files import remove_client, write_client
+from qslurm.runtimes.classical.warm.warm_client import OutputCopier, signal_reason
 
 
-def carried(data: bytes, limit: int, target: Path) -> tuple[Carrier, bytes]:
+def copied(data: bytes, limit: int, target: Path) -> tuple[OutputCopier, bytes]:
     source, sink = os.pipe()
     with target.open("wb") as file:
-        carry = Carrier({source: file.fileno()}, limit)
+        copier = OutputCopier({source: file.fileno()}, limit)
         os.write(sink, data)
         os.close(sink)
-        while carry.open and carry.move(source):
+        while copier.open and copier.copy(source):
             pass
     os.close(source)
-    return carry, target.read_bytes() if target.is_file() else b""
+    return copier, target.read_bytes() if target.is_file() else b""
 
 
 def test_what_is_printed_arrives(tmp_path: Path) -> None:
-    carry, written = carried(b"found\n" * 100, 10_000, tmp_path / "out")
-    assert (written, carry.trouble, carry.open) == (b"found\n" * 100, "", {})
+    copier, written = copied(b"found\n" * 100, 10_000, tmp_path / "out")
+    assert (written, copier.error, copier.open) == (b"found\n" * 100, "", {})
 
 
 def test_no_more_than_allowed_is_written(tmp_path: Path) -> None:
-    carry, written = carried(b"x" * 1000, 100, tmp_path / "out")
+    copier, written = copied(b"x" * 1000, 100, tmp_path / "out")
     assert written == b"x" * 100
-    assert "printed more than" in carry.trouble
+    assert "printed more than" in copier.error
 
 
 def test_a_full_disk_is_said_and_not_tried_again() -> None:
-    carry, _ = carried(b"x", 100, Path("/dev/full"))
-    assert "No space left" in carry.trouble
+    copier, _ = copied(b"x", 100, Path("/dev/full"))
+    assert "No space left" in copier.error
 
 
 def test_an_end_by_a_signal_has_a_sentence() -> None:
-    assert "signal 11." in reason_of(11)
-    assert "memory" in reason_of(9)
+    assert "signal 11." in signal_reason(11)
+    assert "memory" in signal_reason(9)
 
 
 def test_it_runs_as_a_bare_file_and_imports_next_to_nothing() -> None:
@@ -70,15 +70,15 @@ def log_of(folder: Path, *, separate: bool) -> tuple[bytes, bytes]:
         with subprocess.Popen(
             [sys.executable, warm_client.__file__, path, sys.executable, "job"], stdout=o, stderr=e
         ) as job:
-            link, _ = service.accept()
-            with link:
-                _, (asked, stdin, to_out, to_err), _, _ = socket.recv_fds(link, 100, 4)
+            connection, _ = service.accept()
+            with connection:
+                _, (request, stdin, to_out, to_err), _, _ = socket.recv_fds(connection, 100, 4)
                 for fd, line in ((to_err, b"1\n"), (to_out, b"2\n"), (to_err, b"3\n")):
                     os.write(fd, line)
-                for fd in (asked, stdin, to_out, to_err):
+                for fd in (request, stdin, to_out, to_err):
                     os.close(fd)
                 for word in (b"began 1000", b"exit %d" % warm_client.DONE):
-                    link.send(word)
+                    connection.send(word)
                 assert job.wait(30) == 0
     return out.read_bytes(), err.read_bytes()
 
@@ -94,7 +94,7 @@ def test_lines_of_each_kind_go_to_their_own_file_where_there_are_two(tmp_path: P
 def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path: Path) -> None:
     settings = RuntimesConfig(socket=str(tmp_path / "it's here" / "warm.sock"))
     settings.client.parent.mkdir()
-    put_client(settings)
+    write_client(settings)
     shell = f". {shlex.quote(str(settings.starter))}; echo not started"
     command = ["sh", "-c", shell, "sh", "no-such-job.sh"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -102,5 +102,5 @@ def test_its_starter_runs_it_with_the_python_that_has_qslurm_behind_it(tmp_path:
         "no warm runtime available; starting one" in done.stderr
     )  # there is no service, so it became the step
     assert "not started" not in done.stdout
-    take_client_away(settings)
+    remove_client(settings)
     assert list(settings.client.parent.iterdir()) == []
