@@ -74,7 +74,7 @@ def submitter(job: JobInfo) -> str:
 
 def span(starttime: str, endtime: str) -> tuple[int, int]:
     """Start and end in Unix seconds; InvalidInputError if the end is before the start."""
-    from qslurm.payload.begin import parse_past
+    from qslurm.payload.times import parse_past
 
     now = datetime.now()
     since, until = parse_past(starttime, now), parse_past(endtime, now)

@@ -30,7 +30,7 @@ class Moment(click.ParamType[float]):
             return time.time()
         try:
             if len(text) <= len("14:30:00") and ":" in text:
-                from qslurm.payload.begin import next_at
+                from qslurm.payload.times import next_at
 
                 clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")
                 return next_at(clock.time(), datetime.now()).timestamp()

@@ -1,12 +1,11 @@
-"""The job's comment on C2: marks that hooks, operators and other tools can read.
+"""The job's comment on C2: marks for hooks, operators and other tools.
 
-Slurm allows 1024 bytes. The form is `qslurm key=… kind=… backend=… origin=… -- what the user wrote`; words that
-are not `name=value`, and names this version does not know, are left alone, so that raw payloads may say what they
-like. Words are divided by ASCII's white space; of a name that stands twice the first counts, and a key with other
-letters than a key may have is none. C2's submit plugin (deploy/c2/job_submit.lua.j2) reads keys in the same way.
+Slurm allows 1024 bytes. The form is `qslurm key=… kind=… backend=… origin=… -- USER'S COMMENT`. Other words and unknown
+names are ignored. Words are separated by ASCII white space; the first of two marks with the same name counts; an
+invalid key is ignored. C2's submit plugin (deploy/c2/job_submit.lua.j2) reads keys in the same way.
 
-Operators and sites' plugins write comments, too. So C2's submit plugin copies our words into the admin comment, and
-they travel to it in the job's environment as well (`in_environment`): `marks_of` reads whichever is there.
+Operators and other plugins overwrite comments. So C2's submit plugin copies the marks into the admin comment, and the
+job's environment has them, too (`in_environment`). `marks_of` reads either.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from typing import Any
 from qslurm.errors import InvalidInputError
 
 LIMIT = 1024
-"""Maximum bytes of a comment (measured on 22.05)."""
+"""The maximum size of a comment in bytes (seen on 22.05)."""
 
-BEFORE_NOTE = " -- "
-"""Separates our marks from the user's comment."""
+NOTE_SEPARATOR = " -- "
+"""Separates the marks from the user's comment."""
 
 VARIABLE = "QSLURM_SUBMISSION"
 """Environment variable with a copy of the comment, for a C2 where another plugin overwrites it."""
@@ -41,11 +40,11 @@ def new_key() -> str:
 
 @dataclass(frozen=True)
 class Comment:
-    """The marks in a job's comment; "" if not given.
+    """The marks in a job's comment; "" if missing.
 
-    `key` identifies the submission (job ids are reused by Slurm, keys are not), `origin` says where it came
-    from, as `system:cluster:job_id:user` (see `Origin.format`), `sweep` what its tasks' values are. `note` is the
-    user's own comment, on one line.
+    `key` identifies the submission (Slurm reuses job ids), `origin` is where it came from, as
+    `system:cluster:job_id:user` (see `Origin.format`), `sweep` the encoded sweep. `note` is the user's comment, on one
+    line.
     """
 
     key: str = ""
@@ -71,7 +70,7 @@ class Comment:
         if self.note:
             if not self.note.isprintable():
                 raise InvalidInputError("The job's comment must be a single line of printable text.")
-            text += BEFORE_NOTE + self.note
+            text += NOTE_SEPARATOR + self.note
         if (size := len(text.encode(errors="surrogatepass"))) > LIMIT:
             room = f"; yours can have {LIMIT - size + len(self.note.encode())}" if self.note else ""
             if len(self.sweep) > len(self.note):
@@ -88,16 +87,15 @@ class Comment:
 
     @classmethod
     def parse(cls, text: str) -> Comment:
-        """Parse a comment; one without our marks gives empty marks."""
-        words, note = _divided(text)
+        """Parse a comment; the marks of another comment are empty."""
+        words, note = _split(text)
         pairs = [_pair(word) for word in _WORD.findall(words)]
         return cls(note=note, **{name: value for name, value in reversed(pairs) if name in _NAMES})
 
 
 def marks_of(comment: str, admin_comment: str) -> Comment:
-    """Parse a job's marks from its comment, or from C2's copy if that was overwritten.
-
-    What stands in the comment instead is its note.
+    """Parse a job's marks from its comment, or from C2's copy if the comment was overwritten. Then the comment is the
+    note.
     """
     marks = Comment.parse(comment)
     if marks.key:
@@ -107,21 +105,21 @@ def marks_of(comment: str, admin_comment: str) -> Comment:
 
 
 def note_in(admin_comment: str) -> str:
-    """The text that C2 or an operator wrote in an admin comment, after the copy of our marks."""
+    """The text of C2 or an operator in an admin comment, after the copy of the marks."""
     copy = Comment.parse(admin_comment)
     return copy.note if copy.key else admin_comment
 
 
-def words_of(text: str) -> str:
-    """Our marks in a comment or its copy; "" without a key."""
-    words, _ = _divided(text)
+def mark_words(text: str) -> str:
+    """The marks in a comment or its copy, as text; "" without a key."""
+    words, _ = _split(text)
     return words if Comment.parse(words).key else ""
 
 
 def in_environment(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The payload with its comment copied into the job's environment, if it has a key."""
     job = payload["job"]
-    words = " ".join(_WORD.findall(words_of(str(job.get("comment", "")))))
+    words = " ".join(_WORD.findall(mark_words(str(job.get("comment", "")))))
     environment = job.get("environment")
     if not words:
         return dict(payload)
@@ -138,7 +136,7 @@ _ORIGIN = re.compile(rf"(?<![^{_SPACE}])origin=[^{_SPACE}]*")
 def with_origin(text: str, origin: str) -> str:
     """Set the origin in a comment; InvalidInputError if it becomes too long."""
     text = text.strip(_SPACE)
-    words, dashes, note = text.partition(BEFORE_NOTE) if text.startswith("qslurm ") else (text, "", "")
+    words, dashes, note = text.partition(NOTE_SEPARATOR) if text.startswith("qslurm ") else (text, "", "")
     word = f"origin={origin}"
     words = _ORIGIN.sub(lambda _: word, words, count=1) if _ORIGIN.search(words) else f"{words} {word}"
     changed = words + dashes + note
@@ -155,11 +153,11 @@ def _pair(word: str) -> tuple[str, str]:
     return (name, value) if value and (name != "key" or _KEY.fullmatch(value)) else ("", "")
 
 
-def _divided(text: str) -> tuple[str, str]:
-    """Split a comment into our marks and the user's text."""
+def _split(text: str) -> tuple[str, str]:
+    """Split a comment into marks and the user's text."""
     if not text.startswith("qslurm "):
         return text, ""
-    words, _, note = text.partition(BEFORE_NOTE)
+    words, _, note = text.partition(NOTE_SEPARATOR)
     return words, note
 
 

@@ -1,8 +1,7 @@
 """The envelope: a quantum job's data, and its encoding in a batch script.
 
-The payload of slurmrestd has room for one thing only, the batch script (at most 4 MB). So the job's own
-data travels there: after the line that hands over to C2's job step, behind a marker, as one line of JSON
-that no shell ever reads.
+A payload can carry data only in the batch script (at most 4 MB). So the envelope is its last line: JSON, after a
+marker. No shell reads it, because an earlier line starts C2's job step.
 """
 
 from __future__ import annotations
@@ -16,20 +15,18 @@ from qslurm.errors import InvalidInputError
 Kind = Literal["circuit", "hybrid", "script", "session"]
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-"""The bound keeps a number within what every part on the way can carry: without it, one that MessagePack can't
-hold would send its job back to the queue for ever.
-"""
+"""Within what JSON and MessagePack can represent: a job with a larger number would be requeued for ever."""
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 Digest = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 
 MARKER = "#QSLURM-DATA "
-"""Prefix of the envelope's line; the last such line of a script counts."""
+"""The prefix of the envelope's line. The last such line of a script counts."""
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One task's file in an array with a file per task: its name and text."""
+class SourceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A task's file, in an array with a file per task: its name and text."""
 
     file: str
     source: str
@@ -38,13 +35,11 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The data of a circuit job, a hybrid job or a session.
 
-    `source` is the text of the file (cQASM or Python), `file` its name for messages, `shots` the number of
-    shots of a circuit job (None: the backend's default), `seed` makes an emulator repeat itself. `qpu_seconds` is
-    how long its circuits may keep the backend busy in all (None: as long as the backend allows). `parameters` are
-    values that its user gave to names; `sweep` gives each task of an array values of its own, in place of
-    `{{ name }}` in a circuit. `sources` gives each task, by its index, a file of its own instead of the one.
-    A session has no source: `session` is the SHA-256 (hexadecimal) of the secret that its
-    client comes with, `idle_limit_s` how long nothing may be asked of it.
+    `source` is the text of the file (cQASM or Python), `file` its name for messages. `shots` are those of a circuit job
+    (None: the backend's default), `seed` is an emulator's, `qpu_seconds` the backend time that the job may use (None:
+    the backend's limit). `parameters` are the user's values by name; `sweep` gives each array task values of its own,
+    for `{{ name }}` in a circuit. `sources` has a file for each task, by index, instead of `source`. A session has no
+    source: `session` is the SHA-256 (hexadecimal) of its client's secret, `idle_limit_s` its limit without requests.
     """
 
     kind: Literal["circuit", "hybrid", "session"]
@@ -56,7 +51,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     qpu_seconds: Seconds | None = None
     parameters: dict[str, str] = {}
     sweep: str = ""
-    sources: list[Source] = []
+    sources: list[SourceFile] = []
     session: Digest = ""
     idle_limit_s: Seconds | None = None
     version: Literal[1] = 1
@@ -87,7 +82,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 def pack(envelope: Envelope) -> str:
     """Encode the envelope as a line of a batch script, without a newline.
 
-    InvalidInputError for one that C2 would not read: a number out of bounds, what is no Unicode text.
+    InvalidInputError if C2 could not read it: for numbers out of bounds and invalid Unicode.
     """
     try:
         line = msgspec.json.encode(envelope)
@@ -98,9 +93,7 @@ def pack(envelope: Envelope) -> str:
 
 
 def unpack(script: str) -> Envelope | None:
-    """The envelope a batch script carries, or None for a plain script; an unreadable one is
-    InvalidInputError.
-    """
+    """The envelope in a batch script; None if there is none, InvalidInputError if it is invalid."""
     position = script.rfind("\n" + MARKER)
     if position < 0:
         return None

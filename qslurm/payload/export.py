@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def parse_export(text: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Parse --export; InvalidInputError for a variable that is not set.
 
-    Sbatch's `ALL` is refused: paths, modules and credentials of a center's machine mean nothing on C2, or too much.
+    sbatch's `ALL` is refused: paths and modules of a center's host do not exist on C2, and credentials stay here.
     """
     found: dict[str, str] = {}
     for word in _words(text):

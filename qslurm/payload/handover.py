@@ -1,8 +1,7 @@
-"""How a batch script starts C2's job step, before any user code runs.
+"""The headers of batch scripts, which make C2's job step their interpreter.
 
-C2's job_submit.lua sees each submission first. A script that begins as one of ours, to the letter, becomes C2's own:
-the step as its interpreter, and the job's data. All else is a script: the step is its interpreter, too, and runs it
-confined.
+C2's job_submit.lua replaces the header of scripts that qslurm made by C2's own: the step as interpreter, then the job's
+data. Other scripts get a header with the step as interpreter, too, which runs them confined.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ fi
 exec "$step" "$0"
 """,
 )
-"""Headers of the batch scripts that qslurm has generated; job_submit.lua has the same list."""
+"""The headers of scripts that qslurm makes, now and in older versions; job_submit.lua has the same list."""
 
 SCRIPT_MARKER = "#QSLURM-SCRIPT\n"
 """Marks the beginning of the user's script."""
 
 
 def c2s_own(step: str) -> str:
-    """Header of the script that C2 generates from ours."""
+    """The header that C2 puts in place of ours."""
     return f"#!{step}\n"
 
 
@@ -45,7 +44,7 @@ def around_script(step: str) -> str:
 def form_of(script: str, step: str) -> Form:
     """Classify a batch script; `step` is the path of C2's job step.
 
-    One of ours that begins as it was sent waited in the queue when C2 began to make its own of them.
+    A handover may have our own header: such jobs were in the queue when job_submit.lua began to replace it.
     """
     if script.startswith(around_script(step)):
         return "script"

@@ -1,7 +1,7 @@
-"""How an option of a job is declared: once, at its field of JobSpec. All who take options are made from that.
+"""The declaration of an option, at its field of JobSpec.
 
-`qslurm submit` and `qslurm session` take them as flags, a job's file in `#QSLURM` lines, Python programs as keyword
-arguments.
+From it come the flags of `qslurm submit` and `qslurm session`, the `#QSLURM` lines in a job's file, the keyword
+arguments of the Python API, and the docs.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 Place = Literal["submit", "session", "file", "python", "python session"]
-"""Where an option may stand: two commands, a `#QSLURM` line, Center.submit and Center.map, Center.session."""
+"""Where an option is allowed: two commands, a `#QSLURM` line, Center.submit and Center.map, Center.session."""
 
 JOB: tuple[Place, ...] = ("submit", "file", "python")
-LOOP: tuple[Place, ...] = ("submit", "session", "file", "python", "python session")
-"""What a session takes as well."""
+JOB_AND_SESSION: tuple[Place, ...] = ("submit", "session", "file", "python", "python session")
 
 Type = Literal["text", "flag", "whole", "seconds", "texts", "values"]
-"""texts: an option that may be repeated, NAME=VALUES each. values: the same as a mapping, NAME=VALUE each."""
+"""texts: NAME=VALUES, may be repeated. values: the same, as a mapping of NAME=VALUE."""
 
 MOST_SECONDS = 1e9
 
 
 class Option(msgspec.Struct, frozen=True):
-    """What is declared of an option, beside its field's type and default.
+    """The declaration of an option, beside its field's type and default.
 
-    `name` is what it is called in commands (default: the field's name), `short` sbatch's letter for it, `default` what
-    holds without it, in words, `least` the least whole number. `slurm` is the field of slurmrestd's job description
-    that it becomes; where it `decides_start` a template must not leave that out. One that `may_be_empty` means
-    something as an empty text.
+    `name` is its name in commands (default: the field's), `short` sbatch's letter, `default` the text for its default
+    in the help, `least` the minimum of an integer. `slurm` is its field in slurmrestd's job description; with
+    `decides_start` a template must not leave that field out. With `may_be_empty` an empty text is a value.
     """
 
     help: str
@@ -47,7 +45,7 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """An option and its field."""
+    """An option with its field, name and type."""
 
     field: str
     name: str
@@ -56,7 +54,7 @@ class Declared(msgspec.Struct, frozen=True):
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """What Python programs may call it: as the command does, or as the field is called."""
+        """Its names in Python: that of the command, and that of the field."""
         return tuple(dict.fromkeys((self.name.replace("-", "_"), self.field)))
 
     @property
@@ -67,7 +65,7 @@ class Declared(msgspec.Struct, frozen=True):
 
 @cache
 def options_of(struct: type) -> dict[str, Declared]:
-    """All options that are declared in a class, by their names."""
+    """All options that are declared in a class, by name."""
     found = {}
     for field, hint in get_type_hints(struct, include_extras=True).items():
         for option in (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Option)):

@@ -13,7 +13,7 @@ def parse_payload(text: str, file: str = "payload") -> dict[str, Any]:
     """Parse a payload; InvalidInputError with line and column for invalid JSON."""
     text = text.removeprefix("\ufeff")
     try:
-        payload = json.loads(text, object_pairs_hook=_no_twins)
+        payload = json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
         where, what, do = _explained(text, error)
         raise InvalidInputError(f"{file}:{where}: invalid JSON: {what}.", hint=do) from error
@@ -35,7 +35,7 @@ def script_in(payload: dict[str, Any]) -> object:
 
 
 _SHAPE = "Use an object with job and script; write a template's expressions without quotes."
-_WRITE_SO = r"In strings, write \n for a line break and \t for a tab; `jq -Rs . FILE` quotes a file."
+_ESCAPE_HINT = r"In strings, write \n for a line break and \t for a tab; `jq -Rs . FILE` quotes a file."
 _BREAKS = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}
 
 
@@ -50,7 +50,7 @@ def _explained(text: str, error: json.JSONDecodeError) -> tuple[str, str, str]:
         return where, "the opening { is missing", _second_fault("{" + text) or _SHAPE
     where = f"{error.lineno}:{error.colno}"
     if error.msg.startswith("Invalid control character"):
-        return where, f"a string contains {_BREAKS.get(text[error.pos], 'a control character')}", _WRITE_SO
+        return where, f"a string contains {_BREAKS.get(text[error.pos], 'a control character')}", _ESCAPE_HINT
     return where, error.msg, _SHAPE
 
 
@@ -61,7 +61,7 @@ def _second_fault(text: str) -> str:
     except json.JSONDecodeError as error:
         if error.msg.startswith("Invalid control character"):
             found = _BREAKS.get(text[error.pos], "a control character")
-            return f"Line {error.lineno} contains {found} in a string, too. {_WRITE_SO}"
+            return f"Line {error.lineno} contains {found} in a string, too. {_ESCAPE_HINT}"
     except (RecursionError, ValueError):
         return ""
     return ""
@@ -70,7 +70,7 @@ def _second_fault(text: str) -> str:
 def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
     """Add a submission key to the payload's comment, if it is empty or ours without a key.
 
-    Whatever else its comment says is its user's, and is sent as it is: the job can't be looked up by a key then.
+    Other comments are sent unchanged; such a job can't be looked up by its key.
     """
     job = payload.get("job")
     old_comment = job.get("comment", "") if isinstance(job, dict) else None
@@ -86,9 +86,9 @@ def with_key(payload: dict[str, Any], marks: Comment) -> dict[str, Any]:
 
 
 C2_DECIDES = ("current_working_directory", "standard_input", "standard_output", "standard_error")
-"""Fields that C2's job_submit.lua sets for quantum jobs."""
+"""Fields that C2's job_submit.lua overwrites in quantum jobs."""
 
-_NOTHING_ASKED = ("", "/", "/tmp", "/dev/null")  # noqa: S108 -- what payloads say that must say something
+_NEUTRAL = ("", "/", "/tmp", "/dev/null")  # noqa: S108 -- values without a meaning, in required fields
 
 
 def decided_by_c2(payload: dict[str, Any]) -> list[str]:
@@ -96,14 +96,14 @@ def decided_by_c2(payload: dict[str, Any]) -> list[str]:
     job = payload.get("job")
     if not isinstance(job, dict):
         return []
-    return [name for name in C2_DECIDES if job.get(name, "") not in _NOTHING_ASKED]
+    return [name for name in C2_DECIDES if job.get(name, "") not in _NEUTRAL]
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse duplicate names in an object, which JSON readers treat differently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"duplicate field {twin!r}")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"duplicate field {duplicate!r}")
     return found

@@ -1,4 +1,4 @@
-"""A job: what its user asks for, from the command to the payload. Its options are declared here, each in one place."""
+"""The description of a job, with the declaration of each of its options."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from qslurm.payload.comment import new_key
-from qslurm.payload.option import JOB, LOOP, Declared, Option, Place, options_of
+from qslurm.payload.option import JOB, JOB_AND_SESSION, Declared, Option, Place, options_of
 from qslurm.system.encoding_errors import without_surrogates
 
 JobKind = Literal["circuit", "hybrid", "script", "session", "payload"]
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One job.
+    """A job, from the command line to the payload.
 
-    First it is what was asked for: a `file` or the text of one (`source`), and options as their user wrote them. Then
-    `kind` and `source` are those of the file, and options hold that stand in the file; at last what nobody said is as
-    the configuration has it, and what a template needs is there as well: `parameters`, `environment`, `key`, `origin`.
+    At first it has a `file` or its text (`source`), and options as the user gave them. Reading the file sets `kind` and
+    `source`, and the options of its `#QSLURM` lines. Then the configuration sets the missing options, and what
+    templates need is added: `parameters`, `environment`, `key`, `origin`.
     """
 
     # the job itself
@@ -49,7 +49,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Option(
             "Quantum backend, for example qx; any: the first free one that fits.",
             short="b",
-            places=LOOP,
+            places=JOB_AND_SESSION,
         ),
     ] = None
     qubits: Annotated[
@@ -59,12 +59,14 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             metavar="N",
             default="the circuit's",
             least=1,
-            places=LOOP,
+            places=JOB_AND_SESSION,
         ),
     ] = None
     partition: Annotated[
         str | None,
-        Option("C2's partition.", short="p", default="p_<backend>", slurm="partition", places=LOOP),
+        Option(
+            "C2's partition.", short="p", default="p_<backend>", slurm="partition", places=JOB_AND_SESSION
+        ),
     ] = None
     name: Annotated[
         str | None,
@@ -74,7 +76,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             short="J",
             default="the file's name",
             slurm="name",
-            places=LOOP,
+            places=JOB_AND_SESSION,
         ),
     ] = None
     shots: Annotated[
@@ -89,7 +91,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         ),
     ] = None
     seed: Annotated[
-        int | None, Option("Seed of an emulator, for reproducible results.", metavar="N", places=LOOP)
+        int | None,
+        Option("Seed of an emulator, for reproducible results.", metavar="N", places=JOB_AND_SESSION),
     ] = None
     raw_data: Annotated[bool, Option("Keep each shot's bits, not only their counts.")] = False
     time_limit: Annotated[
@@ -100,7 +103,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             short="t",
             metavar="LIMIT",
             slurm="time_limit",
-            places=LOOP,
+            places=JOB_AND_SESSION,
         ),
     ] = None
     qpu_seconds: Annotated[
@@ -109,18 +112,18 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             "End the job when its circuits have used this much backend time.",
             metavar="SECONDS",
             default="the backend's",
-            places=LOOP,
+            places=JOB_AND_SESSION,
         ),
     ] = None
-    account: Annotated[str | None, Option("The account on C2.", short="A", slurm="account", places=LOOP)] = (
-        None
-    )
-    qos: Annotated[
-        str | None, Option("The quality of service on C2.", short="q", slurm="qos", places=LOOP)
+    account: Annotated[
+        str | None, Option("The account on C2.", short="A", slurm="account", places=JOB_AND_SESSION)
     ] = None
-    reservation: Annotated[str | None, Option("The reservation on C2.", slurm="reservation", places=LOOP)] = (
-        None
-    )
+    qos: Annotated[
+        str | None, Option("The quality of service on C2.", short="q", slurm="qos", places=JOB_AND_SESSION)
+    ] = None
+    reservation: Annotated[
+        str | None, Option("The reservation on C2.", slurm="reservation", places=JOB_AND_SESSION)
+    ] = None
     dependency: Annotated[
         str | None,
         Option(
@@ -176,25 +179,25 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         ),
     ] = None
 
-    # what becomes of it on the way
+    # set on the way to the payload
     skip: int = 0
-    """Of a sweep in parts: how many tasks the parts before this one have."""
+    """In a part of a sweep: the number of tasks in the parts before it."""
     tasks: int | None = None
-    """Of a sweep in parts: how many tasks this one has."""
+    """In a part of a sweep: its number of tasks."""
     indices: str = ""
-    """Of an array, or of a sweep: the tasks that run, as Slurm takes them."""
+    """The task indexes of an array or sweep, in Slurm's syntax."""
     sweep_text: str = ""
-    """The sweep as it travels; see qslurm.payload.sweep."""
+    """The encoded sweep; see qslurm.payload.sweep."""
     parameters: Mapping[str, str] = {}
-    """Those variables that are for names in the source."""
+    """Those variables that are names in the source."""
     environment: Mapping[str, str] = {}
-    """Added to a clean one: nothing of the submitting machine's goes along by itself."""
+    """Added to a clean environment; no other variable of the submitting host is sent."""
     sources: tuple[tuple[str, str], ...] = ()
-    """Name and text of the files of an array whose tasks have one each, by index, instead of `source`."""
+    """Name and text of each task's file, by index, in an array with a file per task; instead of `source`."""
     session: str = ""
-    """Of a session: the SHA-256 of its client's secret; see Envelope."""
+    """In a session: the SHA-256 of its client's secret; see Envelope."""
     idle_limit_s: float | None = None
-    workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user need not have a home
+    workdir: str = "/tmp"  # noqa: S108 - on C2, where the center's user may have no home
     key: str = msgspec.field(default_factory=new_key)
     """Identifies the submission."""
     origin: str = ""
@@ -207,17 +210,17 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def job_name(self) -> str:
-        """What the job is called in Slurm."""
+        """The job's name in Slurm."""
         stem = without_surrogates(self.file.stem) if self.file else ""
         return self.name or stem or self.template or self.kind or "qslurm"
 
     @property
     def target(self) -> str:
-        """The partition that the job is for; "" when neither a partition nor a backend was named."""
+        """The job's partition; "" if neither a partition nor a backend is set."""
         return self.partition or (f"p_{self.backend}" if self.backend else "")
 
 
 def job_options(place: Place | None = None) -> dict[str, Declared]:
-    """The options of a job by their names: all of them, or those that may stand in one place."""
+    """The options of a job by name: all, or those allowed in one place."""
     every = options_of(JobSpec)
     return {name: one for name, one in every.items() if place is None or place in one.option.places}

@@ -1,8 +1,8 @@
 """Parameters for `{{ name }}` in a job, and sweeps, which give each array task its values.
 
-A sweep is written `theta=0:3.14:0.1` (from, to, step; the end counts when it is met), `theta=0:3.14/32` (so many
-values, both ends among them) or `theta=0.1,0.2,pi`. Several sweeps make a grid, the last one turning fastest. In a job
-it travels as one text, and a task's values follow from its index, so that one array job carries any number of them.
+A sweep is written `theta=0:3.14:0.1` (from, to, step; inclusive), `theta=0:3.14/32` (32 values, with both ends) or
+`theta=0.1,0.2,pi`. Several sweeps make a grid, in which the last one varies fastest. A job has the encoded sweep as one
+text, and a task's values follow from its index.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 class Sweep:
     """Values of parameters for each task; `text` is the encoded form.
 
-    One that goes on where another array has ended has `skipped` so many tasks, and task 0 comes after them.
+    Task 0 of a sweep that continues another array comes after `skipped` tasks.
     """
 
     names: tuple[str, ...]
@@ -154,8 +154,5 @@ def refuse_unfilled(source: str, file: str, swept: Iterable[str] = ()) -> None:
 
 
 def filled(source: str, values: Mapping[str, str]) -> str:
-    """Replace `{{ name }}` by its value; names without a value are kept.
-
-    Nothing but that is done with it: a value is data, never a part of a template.
-    """
+    """Replace `{{ name }}` by its value; names without a value are kept. Values are not interpreted as templates."""
     return _PLACE.sub(lambda match: values.get(match[1], match[0]), source)

@@ -48,7 +48,7 @@ def find_template(name: str, folders: Sequence[Path]) -> Template:
             f"Invalid template name {name!r}.",
             hint="Use the name without directory and without .json.j2.",
         )
-    for folder in _places(folders):
+    for folder in _search_path(folders):
         path = folder / (name + _JSON)
         try:
             if path.is_file():
@@ -67,14 +67,14 @@ def find_template(name: str, folders: Sequence[Path]) -> Template:
 def list_templates(folders: Sequence[Path] = ()) -> list[Template]:
     """All templates by name; a user's template hides a shipped one."""
     found: dict[str, Template] = {}
-    for folder in _places(folders):
+    for folder in _search_path(folders):
         for path in sorted(folder.glob("*" + _JSON)):
             template = _template(path)
             found.setdefault(template.name, template)
     return sorted(found.values(), key=lambda template: template.name)
 
 
-def _places(folders: Sequence[Path]) -> list[Path]:
+def _search_path(folders: Sequence[Path]) -> list[Path]:
     return [*folders, shipped_folder()]
 
 
@@ -89,6 +89,6 @@ def _summary(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return ""  # listing goes on; rendering it says what is wrong with it
+        return ""  # rendering the template reports the error
     match = re.match(r"\s*\{#-?\s*(.+?)\s*(?:\n|-?#\})", text)
     return match[1] if match else ""

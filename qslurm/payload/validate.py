@@ -1,7 +1,6 @@
 """Validates payloads, reporting all problems at once.
 
-slurmrestd is lenient where it should not be: unknown fields vanish, a wrong type is a warning, a NUL ends the
-script. What it would not have said is said here, before anything is sent.
+slurmrestd accepts invalid payloads: it drops unknown fields, only warns of wrong types, and cuts a script at a NUL.
 """
 
 from __future__ import annotations
@@ -9,10 +8,68 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.fields import FINITE, IN_WORDS, JOB_FIELDS, Type
+
+# The fields of a job description in API v0.0.39, from the OpenAPI document of slurmrestd 23.02.8. That server ignores
+# unknown fields, so they are refused here.
+
+Type = Literal["text", "integer", "boolean", "texts", "number", "nodes", "environment", "object"]
+"""texts: a list of strings. number: an integer, or {set, infinite, number}. nodes: a text or an integer."""
+
+_BY_TYPE: dict[Type, str] = {
+    "text": """
+        account account_gather_frequency admin_comment allocation_node_list array batch_features
+        burst_buffer clusters cluster_constraint comment container container_id cpu_binding
+        cpu_frequency cpus_per_tres dependency extra constraints group_id licenses mail_user
+        mcs_label memory_binding memory_per_tres name network partition prefer qos reservation
+        script distribution tres_bind tres_freq tres_per_job tres_per_node tres_per_socket
+        tres_per_task user_id kill_warning_signal current_working_directory selinux_context
+        standard_error standard_input standard_output wckey x11_magic_cookie x11_target_host
+    """,
+    "integer": """
+        allocation_node_port core_specification thread_specification deadline delay_boot
+        end_time hetjob_group job_id nice tasks reserve_ports site_factor
+        cpus_per_task minimum_cpus maximum_cpus minimum_nodes maximum_nodes minimum_boards_per_node
+        minimum_sockets_per_board sockets_per_node threads_per_core tasks_per_node tasks_per_socket
+        tasks_per_core tasks_per_board ntasks_per_tres minimum_cpus_per_node temporary_disk_per_node
+        wait_for_switch x11_target_port
+    """,
+    "boolean": """
+        contiguous immediate kill_on_node_fail overcommit hold reboot requeue oversubscribe
+        wait_all_nodes
+    """,
+    "texts": """
+        argv flags cpu_binding_flags excluded_nodes mail_type memory_binding_type open_mode
+        power_flags profile required_nodes shared exclusive spank_environment kill_warning_flags x11
+    """,
+    "number": """
+        begin_time distribution_plane_size
+        priority time_limit time_minimum kill_warning_delay required_switches memory_per_cpu
+        memory_per_node
+    """,
+    "nodes": "nodes",
+    "environment": "environment",
+    "object": "crontab",
+}
+
+FINITE = ("begin_time", "distribution_plane_size")
+"""Numbers that cannot be infinite: older API versions have an integer there."""
+
+JOB_FIELDS: dict[str, Type] = {name: kind for kind, names in _BY_TYPE.items() for name in names.split()}
+"""The type of each field of a job description."""
+
+TYPE_NAMES: dict[Type, str] = {
+    "text": "a string",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "texts": "a list of strings",
+    "number": 'an integer, or {"set": true, "infinite": false, "number": 5}',
+    "nodes": 'a string such as "1" or "1-4", or an integer',
+    "environment": 'a list of "NAME=value", or an object',
+    "object": "an object",
+}
 
 MAX_SCRIPT = 4 * 1024 * 1024
 """Maximum bytes of a batch script; slurmctld refuses more with 2012 (seen on 22.05.8)."""
@@ -39,8 +96,8 @@ _TOKENS = ("SLURM_JWT", "QSLURM_TOKEN")
 def validate(payload: object, options: Mapping[str, str] | None = None) -> None:
     """Refuse a payload that C2 would refuse, truncate or misinterpret.
 
-    InvalidInputError names each problem with the path of its field, such as `job.time_limit`; or, where `options` has
-    it, by the option of who has written no payload, such as `--job-name`.
+    InvalidInputError names each problem by the path of its field, such as `job.time_limit`, or by the option that
+    `options` has for it, such as `--job-name`.
     """
     found = [_by_option(problem, options or {}) for problem in problems(payload)]
     if not found:
@@ -85,7 +142,7 @@ def _fields(job: Mapping[str, Any]) -> Iterator[str]:
         elif name in _NOT_YOURS:
             yield f"job.{name}: a job runs as the center's user on C2; remove it"
         elif not _fits(value, kind):
-            yield f"job.{name}: must be {IN_WORDS[kind]}, not {_shown(value)}"
+            yield f"job.{name}: must be {TYPE_NAMES[kind]}, not {_shown(value)}"
         elif name in FINITE and isinstance(value, dict) and value.get("infinite"):
             yield f"job.{name}: cannot be infinite; remove it"
         elif name in _SHORT and _size(value) > MAX_TEXT:
@@ -159,7 +216,7 @@ def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]
     if script is None:
         yield f"{path}: missing"
     elif not isinstance(script, str):
-        if path == "script":  # inside the job the field's own check has said so
+        if path == "script":  # `_fields` has reported job.script
             yield f"{path}: must be a string, not {_shown(script)}"
     elif not script:
         yield f"{path}: empty"
@@ -174,7 +231,7 @@ def _script(payload: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[str]
 def dos_line(script: str) -> int:
     """The first line of a batch script with a CR or CRLF line break, from 1; 0 if none.
 
-    sbatch refuses the first of these, slurmrestd does not, and then a part of the script does what nobody meant.
+    sbatch refuses CRLF line breaks, slurmrestd does not, and bash then misreads the script.
     """
     match = _CARRIAGE_RETURN.search(script)
     return script.count("\n", 0, match.start()) + 1 if match else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qslurm.payload.comment import BEFORE_NOTE, words_of
+from qslurm.payload.comment import NOTE_SEPARATOR, mark_words
 from qslurm.slurm.job_info import JobInfo
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def owned(entry: Entry, job: JobInfo) -> JobInfo | None:
 
 
 def _marked(entry: Entry, admin_comment: str) -> str:
-    marks = words_of(str(entry.payload["job"].get("comment", "")))
-    return marks + BEFORE_NOTE + admin_comment if admin_comment else marks
+    marks = mark_words(str(entry.payload["job"].get("comment", "")))
+    return marks + NOTE_SEPARATOR + admin_comment if admin_comment else marks
 
 
 def is_outdated(job: JobInfo, known: JobInfo) -> bool:

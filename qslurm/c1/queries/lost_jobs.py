@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from qslurm.payload.comment import words_of
+from qslurm.payload.comment import mark_words
 from qslurm.reason_codes import ReasonCode
 from qslurm.slurm.job_info import NOT_KNOWN, JobInfo
 
@@ -114,7 +114,7 @@ def as_it_ended(job: JobInfo, platform: Mapping[str, Any] | None) -> JobInfo:
             job,
             state=STATES[ended],
             reason="",
-            admin_comment=words_of(job.admin_comment),
+            admin_comment=mark_words(job.admin_comment),
             status=0 if ended == "finished" else NOT_KNOWN,
         )
     return job

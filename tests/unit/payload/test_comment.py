@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, marks_of, note_in, words_of
+from qslurm.payload.comment import LIMIT, VARIABLE, Comment, in_environment, mark_words, marks_of, note_in
 from tests.unit.c2.submit_plugin import Plugin
 
 DUPLICATE = 2011
@@ -178,7 +178,7 @@ def test_what_stands_behind_the_copy_is_what_c2_has_said() -> None:
     assert note_in(f"{SAID} -- qslurm: no such backend") == "qslurm: no such backend"
     assert note_in("qslurm: no such backend") == "qslurm: no such backend"
     assert note_in(SAID) == ""
-    assert (words_of(f"{SAID} -- why"), words_of("watched")) == (SAID, "")
+    assert (mark_words(f"{SAID} -- why"), mark_words("watched")) == (SAID, "")
 
 
 def test_the_users_words_stand_beside_ours_and_never_for_them():

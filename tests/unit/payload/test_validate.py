@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from testbed.layout import CHECKOUT
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.fields import JOB_FIELDS
-from qslurm.payload.validate import MAX_SCRIPT, problems, validate
+from qslurm.payload.validate import JOB_FIELDS, MAX_SCRIPT, problems, validate
 from qslurm.slurm.rest.adapters import ADAPTERS
 
 RECORDED = CHECKOUT / "tests/recorded" / "v0.0.39"

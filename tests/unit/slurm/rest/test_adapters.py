@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recordings import load
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload.fields import JOB_FIELDS
+from qslurm.payload.validate import JOB_FIELDS
 from qslurm.slurm.rest.adapters import ADAPTERS
 from qslurm.slurm.rest.adapters.v0_0_38 import FIELDS
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload import sandbox
-from qslurm.payload.plain import NotPlainError, names_in_plain, render_plain
-from qslurm.payload.render import as_json, as_words
+from qslurm.payload import jinja_render
+from qslurm.payload.build import as_json, as_words
+from qslurm.payload.fast_render import NeedsJinjaError, names_in_plain, render_plain
 from qslurm.payload.templates import list_templates, shipped_folder
 
 SAID = {
@@ -89,7 +89,7 @@ def folder(tmp_path_factory):
 
 def _by_jinja(path, names, escape):
     try:
-        return sandbox.render_file(path, names, escape)
+        return jinja_render.render_file(path, names, escape)
     except InvalidInputError:
         return None
 
@@ -103,10 +103,10 @@ def test_whatever_is_rendered_here_is_what_jinja_renders(folder, source):
         names = {**SAID, "array": None if escape is as_json else "0-3"}
         try:
             text = render_plain(path, (folder,), names, escape)
-        except (NotPlainError, InvalidInputError):
+        except (NeedsJinjaError, InvalidInputError):
             continue
         assert text == _by_jinja(path, names, escape)
-        assert names_in_plain(path, (folder,)) == sandbox.names_in(path)
+        assert names_in_plain(path, (folder,)) == jinja_render.names_in(path)
 
 
 @pytest.mark.parametrize("given_by_user", [True, False])
@@ -136,5 +136,5 @@ def test_the_shipped_templates_need_no_jinja(given_by_user):
 def test_a_template_that_includes_itself_is_left_to_jinja(folder):
     path = folder / "round.json.j2"
     path.write_text('{% include "round.json.j2" %}')
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NeedsJinjaError):
         render_plain(path, (folder,), {}, as_json)

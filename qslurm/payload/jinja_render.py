@@ -1,7 +1,6 @@
-"""Renders a template in a sandbox with limits on time and size. Imports jinja2.
+"""Renders a template in Jinja's sandbox, with limits on time and size. Imports jinja2.
 
-A template may come from a colleague, so it is run in Jinja's sandbox, with undefined names as errors. Jinja
-sets no bounds of its own on loops and sizes; the ones here turn an accident into a sentence.
+Templates may come from other users. Undefined names are errors. Jinja itself limits neither loops nor sizes.
 """
 
 from __future__ import annotations
@@ -56,8 +55,7 @@ def render_file(
 ) -> str:
     """Render a template, passing every expression through `escape`.
 
-    InvalidInputError for whatever goes wrong in it, with file and line. It may include files of its
-    folder and shipped ones.
+    InvalidInputError for its errors, with file and line. It may include files of its directory and shipped ones.
     """
     environment = _environment(path, escape)
     try:
@@ -96,7 +94,7 @@ def render_file(
 def names_in(path: Path) -> frozenset[str] | None:
     """The names used by a template and its includes.
 
-    None if nobody can say: it chooses what it includes while it runs, or can't be read (which rendering explains).
+    None if they cannot be determined: an include is computed, or the template is invalid (rendering it says why).
     """
     environment = _environment(path, str)
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Times in Slurm's syntax (sbatch(1), --begin; sacct(1), --starttime), in local time."""
+"""Time limits, begin times and past times in Slurm's syntax (sbatch(1), --time, --begin; sacct(1), --starttime)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,53 @@ from datetime import datetime, time, timedelta
 
 from qslurm.errors import InvalidInputError
 
-HINT = (
+_LIMIT = re.compile(
+    r"(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
+    r"|(?P<hours>\d+):(?P<hm>\d+):(?P<hs>\d+)"
+    r"|(?P<minutes>\d+)(?::(?P<ms>\d+))?)"
+)
+UNLIMITED = ("UNLIMITED", "INFINITE", "-1")
+"""sbatch's words for no limit, as is 0, in any case (sbatch(1), --time; common/parse_time.c)."""
+
+MOST_MINUTES = 2**31 - 1
+"""Slurm's maximum."""
+
+LIMIT_HINT = (
+    'Use the syntax of sbatch: "minutes", "minutes:seconds", "hours:minutes:seconds", '
+    '"days-hours[:minutes[:seconds]]".'
+)
+
+
+def parse_time_limit(text: str) -> int:
+    """Parse a time limit to minutes, rounding seconds up as sbatch does (sbatch(1), --time).
+
+    InvalidInputError if it is invalid or means no limit.
+    """
+    if text.strip().upper() in UNLIMITED:
+        raise _without_limit(text)
+    match = _LIMIT.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInputError(f"Invalid time limit {text!r}.", hint=LIMIT_HINT)
+    part = {name: int(value or 0) for name, value in match.groupdict().items()}
+    hours = part["days"] * 24 + part["dh"] + part["hours"]
+    minutes = hours * 60 + part["dm"] + part["hm"] + part["minutes"]
+    seconds = part["ds"] + part["hs"] + part["ms"]
+    total = minutes + -(-seconds // 60)
+    if total == 0:
+        raise _without_limit(text)
+    if total > MOST_MINUTES:
+        raise InvalidInputError(f"Invalid time limit {text!r}: longer than Slurm supports.", hint=LIMIT_HINT)
+    return total
+
+
+def _without_limit(text: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"The time limit {text.strip()!r} means no limit, but jobs on C2 need one.",
+        hint='Use --time 1:00:00 (in Python time_limit="1:00:00"), or omit it for the partition\'s default.',
+    )
+
+
+BEGIN_HINT = (
     'Use the syntax of sbatch: "16:00", "now+1hour", "tomorrow", "noon", "2026-11-22", "2026-11-22T16:00", '
     "in local time."
 )
@@ -35,15 +81,15 @@ _DATES = (
 
 
 def parse_begin(text: str, now: datetime) -> int:
-    """Parse a time relative to `now` to Unix time; InvalidInputError if invalid.
+    """Parse a begin time to Unix time, relative to `now`; InvalidInputError if invalid.
 
-    A time of day that is over today is tomorrow's; a date that is over lets the job begin at once, as with sbatch.
+    A time of day that has passed today is tomorrow's. A date in the past starts the job at once, as with sbatch.
     """
-    return _moment(text, now, ahead=True, what="begin time", hint=HINT)
+    return _moment(text, now, ahead=True, what="begin time", hint=BEGIN_HINT)
 
 
 def parse_past(text: str, now: datetime) -> int:
-    """Parse a past time: a time of day is today's, and `now-2days` is allowed."""
+    """Parse a past time to Unix time. A time of day is today's; `now-2days` is allowed."""
     return _moment(text, now, ahead=False, what="time", hint=PAST_HINT)
 
 
@@ -56,7 +102,7 @@ def _moment(text: str, now: datetime, *, ahead: bool, what: str, hint: str) -> i
         if moment is None:
             raise InvalidInputError(f"Invalid {what} {text!r}.", hint=hint)
         return int(moment.timestamp())
-    except (ValueError, OverflowError) as error:  # the 31st of February, the year 99999
+    except (ValueError, OverflowError) as error:  # such as 31 February, or the year 99999
         raise InvalidInputError(f"Invalid {what} {text!r}: {error}.", hint=hint) from error
 
 
@@ -71,7 +117,7 @@ def _from_now(words: str, now: datetime, *, ahead: bool) -> datetime | None:
     span = int(match[2] or 0) * size
     return datetime.fromtimestamp(
         now.timestamp() + (span if ahead else -span)
-    )  # also while clocks are put forward
+    )  # correct across changes of daylight saving time
 
 
 def _day(words: str, now: datetime) -> datetime | None:
@@ -98,9 +144,7 @@ def _clock_today(words: str, now: datetime, *, ahead: bool) -> datetime | None:
 
 
 def next_at(clock: time, now: datetime) -> datetime:
-    """The next moment after `now`, both in local time, at which clocks on walls show this: in a night in which they
-    are put back it may be the second time that they do.
-    """
+    """The next local time after `now` with this time of day, which may be the second one when clocks are put back."""
     days = (now.date(), now.date(), now.date() + timedelta(days=1))
     moments = [
         datetime.combine(day, clock.replace(fold=fold)) for day, fold in zip(days, (0, 1, 0), strict=True)

@@ -1,7 +1,6 @@
-"""Renders templates that use only names, `if` and `include`, as the shipped ones do, without Jinja (50 ms).
+"""Renders templates that use only names, `if` and `include`, as the shipped ones do, without importing Jinja (50 ms).
 
-What such a template gives is what Jinja gives, to the letter. Whatever else a template uses, or whatever is wrong with
-one, is left to Jinja and its messages: then there is no text from here.
+The text is exactly Jinja's. For other templates, and for errors, NeedsJinjaError makes the caller use Jinja.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ _INCLUDE = re.compile(r'\{%\s+include\s+"(?P<file>[A-Za-z0-9_][A-Za-z0-9_.-]*)"\
 _KEYWORDS = frozenset(
     {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"}
 )
-_OTHERS = frozenset(
+_JINJA_NAMES = frozenset(
     {"range", "dict", "lipsum", "cycler", "joiner", "namespace", "self", "loop", "caller", "varargs"}
 )
 """Names that Jinja defines."""
 
 
-class NotPlainError(Exception):
+class NeedsJinjaError(Exception):
     """The template needs Jinja."""
 
 
-class Value(NamedTuple):
+class Substitution(NamedTuple):
     """{{ name }}"""
 
     name: str
 
 
-class Condition(NamedTuple):
+class IfBlock(NamedTuple):
     """{% if name %}, or {% if name is not none %}."""
 
     name: str
@@ -53,35 +52,32 @@ class Condition(NamedTuple):
     parts: Sequence[Part]
 
 
-Part = str | Value | Condition
+Part = str | Substitution | IfBlock
 
 
 def render_plain(
     path: Path, folders: Sequence[Path], names: Mapping[str, Any], escape: Callable[[object], str]
 ) -> str:
-    """Render a template, passing values through `escape`. NotPlainError if it needs Jinja.
-
-    What it includes is looked for in `folders`.
-    """
+    """Render a template, passing values through `escape`. Includes are searched in `folders`."""
     text = "".join(_texts(read_plain(path, folders), names, escape))
     if len(text) > LARGEST:
-        raise NotPlainError
+        raise NeedsJinjaError
     return text
 
 
 def names_in_plain(path: Path, folders: Sequence[Path]) -> frozenset[str]:
-    """The names used by a template and its includes. NotPlainError if it needs Jinja."""
+    """The names used by a template and its includes."""
     return frozenset(_names(read_plain(path, folders)))
 
 
 def read_plain(path: Path, folders: Sequence[Path], depth: int = 0) -> list[Part]:
-    """A template's parts, including its includes'. NotPlainError if it needs Jinja."""
+    """A template's parts, including its includes'."""
     if depth > DEPTH:
-        raise NotPlainError
+        raise NeedsJinjaError
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise NotPlainError from error
+        raise NeedsJinjaError from error
     found: list[Part] = []
     stack: list[list[Part]] = [found]
     at, strip = 0, False
@@ -92,32 +88,32 @@ def read_plain(path: Path, folders: Sequence[Path], depth: int = 0) -> list[Part
         if comment := _COMMENT.fullmatch(tag):
             strip = bool(comment["strip"])
         elif value := _VALUE.fullmatch(tag):
-            stack[-1].append(Value(_own(value["name"])))
+            stack[-1].append(Substitution(_own(value["name"])))
         elif condition := _IF.fullmatch(tag):
             inner: list[Part] = []
-            stack[-1].append(Condition(_own(condition["name"]), bool(condition["given"]), inner))
+            stack[-1].append(IfBlock(_own(condition["name"]), bool(condition["given"]), inner))
             stack.append(inner)
         elif _ENDIF.fullmatch(tag) and len(stack) > 1:
             stack.pop()
         elif included := _INCLUDE.fullmatch(tag):
             stack[-1] += read_plain(_found(included["file"], folders), folders, depth + 1)
         else:
-            raise NotPlainError
+            raise NeedsJinjaError
     if len(stack) > 1:
-        raise NotPlainError
+        raise NeedsJinjaError
     found.append(_literal(source[at:], strip=strip))
     return found
 
 
 def _literal(text: str, *, strip: bool) -> str:
     if text.endswith("{") or any(opening in text for opening in ("{{", "{%", "{#")):
-        raise NotPlainError
+        raise NeedsJinjaError
     return text.lstrip() if strip else text
 
 
 def _own(name: str) -> str:
-    if name in _KEYWORDS or name in _OTHERS:
-        raise NotPlainError
+    if name in _KEYWORDS or name in _JINJA_NAMES:
+        raise NeedsJinjaError
     return name
 
 
@@ -125,7 +121,7 @@ def _found(name: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
         if (path := folder / name).is_file():
             return path
-    raise NotPlainError
+    raise NeedsJinjaError
 
 
 def _texts(parts: Sequence[Part], names: Mapping[str, Any], escape: Callable[[object], str]) -> Iterator[str]:
@@ -133,8 +129,8 @@ def _texts(parts: Sequence[Part], names: Mapping[str, Any], escape: Callable[[ob
         if isinstance(part, str):
             yield part
         elif part.name not in names:
-            raise NotPlainError  # Jinja says where
-        elif isinstance(part, Value):
+            raise NeedsJinjaError  # Jinja's error has the line
+        elif isinstance(part, Substitution):
             yield escape(names[part.name])
         elif names[part.name] is not None if part.given else names[part.name]:
             yield from _texts(part.parts, names, escape)
@@ -142,8 +138,8 @@ def _texts(parts: Sequence[Part], names: Mapping[str, Any], escape: Callable[[ob
 
 def _names(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
-        if isinstance(part, Value):
+        if isinstance(part, Substitution):
             yield part.name
-        elif isinstance(part, Condition):
+        elif isinstance(part, IfBlock):
             yield part.name
             yield from _names(part.parts)

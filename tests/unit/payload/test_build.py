@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qslurm.errors import InvalidInputError
-from qslurm.payload import sandbox
+from qslurm.payload import jinja_render
+from qslurm.payload.build import as_json, as_words, render
 from qslurm.payload.comment import Comment
 from qslurm.payload.envelope import MARKER, Envelope, pack, unpack
 from qslurm.payload.handover import SHIPPED, form_of
-from qslurm.payload.render import as_json, as_words, render
 from qslurm.payload.spec import JobSpec
 from qslurm.payload.templates import find_template, list_templates
 from qslurm.payload.validate import validate
@@ -282,7 +282,7 @@ def test_what_is_wrong_with_a_template_is_said_with_file_and_line(template, said
 def test_a_template_without_end_is_ended(template, own):
     (folder,) = own(template)
     with pytest.raises(InvalidInputError, match="exceeds a limit"):
-        sandbox.render_file(folder / "mine.json.j2", {}, str, max_seconds=0.2)
+        jinja_render.render_file(folder / "mine.json.j2", {}, str, max_seconds=0.2)
 
 
 def test_a_template_may_not_change_what_it_was_given(own):
