@@ -181,10 +181,10 @@ def _run_file(center: CenterFlags, platform: str, wish: SessionOptions) -> dict[
 
 def _run_command(opened: Session, words: tuple[str, ...]) -> int:
     """Run a command with the session in its environment; its exit code."""
-    from qslurm.c1.sessions.sharing import VARIABLE, handed_over
+    from qslurm.c1.sessions.sharing import VARIABLE, shared
 
-    with handed_over(opened.transport) as handover:
-        environment = {**os.environ, VARIABLE: str(handover.path)}
+    with shared(opened.transport) as share:
+        environment = {**os.environ, VARIABLE: str(share.path)}
         try:
             child = subprocess.Popen(words, env=environment)
         except OSError as error:
@@ -193,11 +193,11 @@ def _run_command(opened: Session, words: tuple[str, ...]) -> int:
             opened.close(f"Cannot run {words[0]}: {error.strerror}.")
             return code
         code = _wait(child)
-        if handover.final_result is not None:
+        if share.final_result is not None:
             import json
 
-            opened.final_result = json.loads(handover.final_result)
-            opened.remarks += [handover.remark] if handover.remark else []
+            opened.final_result = json.loads(share.final_result)
+            opened.remarks += [share.remark] if share.remark else []
     if code < 0:
         opened.close(f"{words[0]} was killed by signal {-code}.")
         return _BY_SIGNAL - code

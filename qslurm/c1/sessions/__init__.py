@@ -1,1 +1,1 @@
-"""Sessions: the loop runs at the center, and its circuits run on a backend that C2 holds for it."""
+"""Sessions: a loop runs at the center, and its circuits on a backend that C2 holds for it."""

@@ -1,4 +1,6 @@
-"""The way to a session's door: by TCP and TLS, through the center's proxy if it has one; on one host a Unix socket."""
+"""Connects to C2's session server by TLS, through the center's proxy if configured; or to a local session by a Unix
+socket.
+"""
 
 from __future__ import annotations
 
@@ -28,31 +30,31 @@ CONNECT_S = 10.0
 """Time-out in seconds of connecting, the handshake, and the answer to SessionHello."""
 
 _READ = 256 * 1024
-_DEAD_MS = 10_000
+_TCP_TIMEOUT_MS = 10_000
 
 Connect = Callable[[], socket.socket]
 """Opens a connection for SessionHello; raises OSError or UnreachableError."""
 
 
 class SessionNotOpenError(QslurmError):
-    """C2 holds no session for this client, not yet or not any more."""
+    """C2 holds no session for this client: not yet, or no longer."""
 
     kind = "session"
 
 
 class SessionEndedError(QslurmError):
-    """The session has ended as it should."""
+    """The session has ended normally."""
 
     kind = "ended"
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """One that is reset before its handshake is closed: until Python 3.12 `wrap_socket` raises and leaves it open."""
+    """Closes itself if it was reset before the handshake: until Python 3.12 `wrap_socket` raises and leaves it open."""
 
     def __del__(self) -> None:
         if self.version() is None:
             self.close()
-        super().__del__()  # type: ignore[misc]  # the C type's, which tells of one that was left open
+        super().__del__()  # type: ignore[misc]  # the C type's, which warns about an open socket
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class SessionServerAddress:
     proxy: str = ""
 
     def connect(self) -> ssl.SSLSocket:
-        """A connection to this door and to no other. UnreachableError says what stands there instead."""
+        """A connection to this server; UnreachableError if another server answers at its address."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.check_hostname = False  # it is known by the certificate itself
+        context.check_hostname = False  # the certificate itself is pinned
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             context.load_verify_locations(cadata=self.certificate)
@@ -78,55 +80,57 @@ class SessionServerAddress:
         with ExitStack() as made:
             raw = made.enter_context(self._socket())
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_TIMEOUT_MS)
             try:
-                link = made.enter_context(context.wrap_socket(raw))
+                connection = made.enter_context(context.wrap_socket(raw))
             except ssl.SSLCertVerificationError as error:
-                raise _other(self.address) from error
-            if link.getpeercert(binary_form=True) != pinned:  # OSError if it was reset before the handshake
-                raise _other(self.address)
-            made.pop_all()  # it is the caller's from now on
-        return link
+                raise _wrong_server(self.address) from error
+            if (
+                connection.getpeercert(binary_form=True) != pinned
+            ):  # OSError if it was reset before the handshake
+                raise _wrong_server(self.address)
+            made.pop_all()  # the caller closes it
+        return connection
 
     def _socket(self) -> socket.socket:
         if not self.proxy:
             return socket.create_connection(host_and_port(self.address), CONNECT_S)
         parts = urlsplit(self.proxy)
-        link = socket.create_connection((parts.hostname or "", parts.port or 3128), CONNECT_S)
+        connection = socket.create_connection((parts.hostname or "", parts.port or 3128), CONNECT_S)
         try:
-            link.sendall(f"CONNECT {self.address} HTTP/1.1\r\nHost: {self.address}\r\n\r\n".encode())
-            answer = _head(link)
+            connection.sendall(f"CONNECT {self.address} HTTP/1.1\r\nHost: {self.address}\r\n\r\n".encode())
+            answer = _head(connection)
         except OSError:
-            link.close()
+            connection.close()
             raise
         if answer.split(b" ", 2)[1:2] != [b"200"]:
-            link.close()
+            connection.close()
             status_line = answer.partition(b"\r\n")[0][:80].decode(errors="replace")
             raise UnreachableError(f"The proxy cannot connect to {self.address}: {status_line}.")
-        return link
+        return connection
 
 
 def connect_unix(path: str) -> socket.socket:
-    """A connection to who holds a session on this host; PermissionError if that is another user."""
+    """A connection to a session shared on this host; PermissionError if it belongs to another user."""
     import os
 
-    link = connect_unix_socket(path, CONNECT_S)
-    if peer_uid(link) not in {0, os.getuid()}:
-        link.close()
+    connection = connect_unix_socket(path, CONNECT_S)
+    if peer_uid(connection) not in {0, os.getuid()}:
+        connection.close()
         raise PermissionError(f"{path} belongs to another user")
-    return link
+    return connection
 
 
-def attach(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
-    """Say hello; what C2 says of the session, and what has come behind that.
+def attach(connection: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
+    """Attach to the session; C2's description of it, and the reader with any further frames.
 
-    SessionNotOpenError if no session is open for this secret; OSError if the link breaks.
+    SessionNotOpenError if C2 holds no session for this secret; OSError if the connection breaks.
     """
-    link.settimeout(CONNECT_S)
-    link.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(SessionHello(PROTOCOL, secret))))
+    connection.settimeout(CONNECT_S)
+    connection.sendall(frame(NO_REQUEST, msgspec.msgpack.encode(SessionHello(PROTOCOL, secret))))
     frames = FrameReader(REPLY_LIMIT)
     while (taken := frames.take()) is None:
-        piece = link.recv(_READ)
+        piece = connection.recv(_READ)
         if not piece:
             raise ConnectionResetError("it closed the connection")
         frames.feed(piece)
@@ -138,17 +142,17 @@ def attach(link: socket.socket, secret: bytes) -> tuple[Attached, FrameReader]:
     raise QslurmError(answer.reason if isinstance(answer, Refused) else "It did not identify itself.")
 
 
-def _head(link: socket.socket) -> bytes:
+def _head(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data and len(data) < 8192:
-        piece = link.recv(1)  # nothing behind the head may be taken: it is TLS
+        piece = connection.recv(1)  # byte by byte: TLS data may follow the head
         if not piece:
             raise ConnectionResetError("the proxy closed the connection")
         data += piece
     return data
 
 
-def _other(address: str) -> UnreachableError:
+def _wrong_server(address: str) -> UnreachableError:
     return UnreachableError(
         f"{address} is not this C2's session server.",
         hint="Check address under [sessions] in C2's configuration.",

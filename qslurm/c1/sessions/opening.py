@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 IDLE_LIMIT_S = 60.0
 
-COME_IN_S = 45.0
+CONNECT_LIMIT_S = 45.0
 """Seconds to try connecting once the job runs; C2 waits for a minute."""
 
-_LOOK_S = 5.0  # at most, between two looks at a job that waits; the agent tells of its start
-_PLACE_S = 60.0  # between two looks at the whole line
+_POLL_S = 5.0  # maximum seconds between two polls of the pending job; an agent reports its start
+_POSITION_S = 60.0  # seconds between two reads of the queue position
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     """Options of a session: its job, whose backend is selected as for others.
 
-    `idle_limit_s` is how long nothing may be asked of it, `wait_limit_s` how long its start is waited for.
+    `idle_limit_s`: maximum seconds without a request. `wait_limit_s`: maximum seconds to wait for its start.
     """
 
     job: JobSpec
@@ -85,44 +85,44 @@ class _StartDeadline:
 
 
 def open_session(
-    center: CenterConnection, wish: SessionOptions, environ: Mapping[str, str], say: Callable[[str], None]
+    center: CenterConnection, options: SessionOptions, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> OpenSession:
     """Submit the job, wait for the session, and connect. `say` reports progress.
 
-    The connection is the session's from now on: what has become of the job is asked by it, from another thread. The job
-    is cancelled if this ends in an error, whatever that is. RefusedError if C2 holds no sessions, TimedOutError after
-    the wish's `wait_limit_s`, whatever takes so long (but for a single answer of C2's, which has its `timeout_s`).
+    The session uses `center` from now on, in another thread, to query its job. After any error the job is cancelled.
+    RefusedError if C2 offers no sessions; TimedOutError after `wait_limit_s` (a request in progress may take its
+    `timeout_s`).
     """
-    limit = _StartDeadline(wish.wait_limit_s)
-    door = find_session_server(center)
+    deadline = _StartDeadline(options.wait_limit_s)
+    server = find_session_server(center)
     secret = secrets.token_bytes(SECRET_BYTES)
-    batch = batch_of(center.config, wish, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
-    if wish.wait_limit_s is not None:
-        center.set_outbox_timeout(limit.left_s)
+    batch = batch_of(center.config, options, hashlib.sha256(secret).hexdigest(), environ, limits_of(center))
+    if options.wait_limit_s is not None:
+        center.set_outbox_timeout(deadline.left_s)
     try:
         job_id = batch.send_whole(center).job_id
     except KeptError as error:
         _cancel_if_taken(center, batch.packages[0].payload, say)
-        raise limit.over(error.message) from error
-    except (KeyboardInterrupt, SystemExit):  # C2 may have it already
+        raise deadline.over(error.message) from error
+    except (KeyboardInterrupt, SystemExit):  # C2 may have the job already
         _cancel_if_taken(center, batch.packages[0].payload, say)
         raise
     try:
         say(f"Submitted job {center.prefix}{job_id} to C2 to hold the session.")
 
-        def enter() -> SessionClient:
+        def connect() -> SessionClient:
             return SessionClient(
-                door.connect,
+                server.connect,
                 secret,
                 say=say,
                 ended=lambda: ended(center, job_id),
-                seed=wish.job.seed,
-                link_limit_s=max(LINK_LIMIT_S, 2 * wish.idle_limit_s),
+                seed=options.job.seed,
+                link_limit_s=max(LINK_LIMIT_S, 2 * options.idle_limit_s),
             )
 
         while True:
-            _wait(center, job_id, limit, say)
-            client = _come_in(enter, lambda: _look(center, job_id), door.address, limit)
+            _wait(center, job_id, deadline, say)
+            client = _connect(connect, lambda: _look(center, job_id), server.address, deadline)
             if client is not None:
                 return OpenSession(job_id, client)
     except BaseException:
@@ -148,67 +148,69 @@ def find_session_server(center: CenterConnection) -> SessionServerAddress:
 
 def batch_of(
     config: Config,
-    wish: SessionOptions,
+    options: SessionOptions,
     digest: str,
     environ: Mapping[str, str],
     limits: LimitsLookup = no_limits,
 ) -> Batch:
-    """The job, ready to be sent; InvalidInputError says what is wrong with the wish."""
+    """The job, ready to be sent; InvalidInputError if an option is invalid."""
     from qslurm.c1.submission.sending import Batch
 
-    for name, seconds in (("idle_limit_s", wish.idle_limit_s), ("wait_limit_s", wish.wait_limit_s)):
+    for name, seconds in (("idle_limit_s", options.idle_limit_s), ("wait_limit_s", options.wait_limit_s)):
         if seconds is not None and not (0 < seconds <= 1e9 and math.isfinite(seconds)):
             raise InvalidInputError(f"Invalid {name} {seconds}. Use a positive number of seconds.")
-    # a file's other options are for the file, which runs here
-    options = {one.field: getattr(wish.job, one.field) for one in job_options("python session").values()}
+    # a file's other options are for the file, which runs in this process
+    fields = {one.field: getattr(options.job, one.field) for one in job_options("python session").values()}
     job = JobSpec(
-        **options,
+        **fields,
         kind="session",
         file=Path("session"),
         source="",
-        comment=wish.job.comment,
+        comment=options.job.comment,
         session=digest,
-        idle_limit_s=wish.idle_limit_s,
+        idle_limit_s=options.idle_limit_s,
     )
-    check_limits(limits, backend_of(config, job), job.name or "", qubits=None, shots=wish.job.shots)
+    check_limits(limits, backend_of(config, job), job.name or "", qubits=None, shots=options.job.shots)
     return Batch(config, [job], environ)
 
 
-def _wait(center: CenterConnection, job_id: int, limit: _StartDeadline, say: Callable[[str], None]) -> None:
+def _wait(
+    center: CenterConnection, job_id: int, deadline: _StartDeadline, say: Callable[[str], None]
+) -> None:
     """Wait until the job runs; its outcome, if it has ended."""
     from qslurm.c1.connection.polling import PATIENCE_S, next_delay
 
-    began = heard = time.monotonic()
-    last_reason, place, place_read_at = "", 0, float("-inf")
-    told: list[JobInfo] | None = None
+    began = answered_at = time.monotonic()
+    last_reason, position, position_read_at = "", 0, float("-inf")
+    reported: list[JobInfo] | None = None
     while True:
         now = time.monotonic()
         info = None
         try:
-            info = _look(center, job_id, told)
-            heard = now
+            info = _look(center, job_id, reported)
+            answered_at = now
             if info.word == "running":
                 return
-            if now - place_read_at > _PLACE_S:
-                place, place_read_at = _place(center, info), now
-            why = _why(info, place)
+            if now - position_read_at > _POSITION_S:
+                position, position_read_at = _position(center, info), now
+            why = _why(info, position)
         except UnreachableError as error:
-            if now - heard > PATIENCE_S:
+            if now - answered_at > PATIENCE_S:
                 raise
             why = error.message
         if why != last_reason:
             last_reason = why
             say(f"Waiting: {why.rstrip('.')}.")
-        if not limit.left_s:
-            raise limit.over(why)
-        told = center.wait_for_change(min(next_delay(now - began), _LOOK_S, limit.left_s), info)
+        if not deadline.left_s:
+            raise deadline.over(why)
+        reported = center.wait_for_change(min(next_delay(now - began), _POLL_S, deadline.left_s), info)
 
 
-def _look(center: CenterConnection, job_id: int, told: Sequence[JobInfo] | None = None) -> JobInfo:
+def _look(center: CenterConnection, job_id: int, reported: Sequence[JobInfo] | None = None) -> JobInfo:
     """The job while it is open; its outcome, if it has ended."""
     from qslurm.c1.queries import job_state
 
-    info = job_state.judge(center, told[0]) if told else job_state.look(center, job_id)
+    info = job_state.judge(center, reported[0]) if reported else job_state.look(center, job_id)
     if info.is_final:
         raise job_state.outcome_error(center, info) or SessionEndedError(
             "The session ended before this client connected."
@@ -216,14 +218,14 @@ def _look(center: CenterConnection, job_id: int, told: Sequence[JobInfo] | None 
     return info
 
 
-def _why(info: JobInfo, place: int) -> str:
+def _why(info: JobInfo, position: int) -> str:
     if info.word != "waiting":
         return f"{info.word}{f', {info.why}' if info.why else ''}"
-    line = f"queue position {place}" if place else ""
-    return ", ".join(part for part in (info.why, line) if part) or "for Slurm to look at it"
+    queued = f"queue position {position}" if position else ""
+    return ", ".join(part for part in (info.why, queued) if part) or "Slurm has not considered it yet"
 
 
-def _place(center: CenterConnection, info: JobInfo) -> int:
+def _position(center: CenterConnection, info: JobInfo) -> int:
     """The job's queue position, if available."""
     from qslurm.protocol.partition_queue import queue_positions
 
@@ -235,26 +237,26 @@ def _place(center: CenterConnection, info: JobInfo) -> int:
         return 0  # the wait goes on without it
 
 
-def _come_in(
-    enter: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, limit: _StartDeadline
+def _connect(
+    connect: Callable[[], SessionClient], look: Callable[[], JobInfo], address: str, deadline: _StartDeadline
 ) -> SessionClient | None:
     """Connect once the job's step holds the session; None if the job was requeued.
 
-    `look` raises how the job has ended, if it has.
+    `look` raises the job's outcome if it has ended.
     """
-    until = time.monotonic() + COME_IN_S
+    until = time.monotonic() + CONNECT_LIMIT_S
     why, pause = "", 0.05
     while True:
         try:
-            return enter()
+            return connect()
         except SessionNotOpenError:
-            why = "C2 has not started the session yet"  # the job's step has to get there
+            why = "C2 has not started the session yet"  # the job's step is about to start it
         except UnreachableError as error:
             why = error.message.rstrip(".")
         except OSError as error:
             why = error.strerror or str(error)
-        if not limit.left_s:
-            raise limit.over(why)
+        if not deadline.left_s:
+            raise deadline.over(why)
         if time.monotonic() > until:
             raise UnreachableError(
                 f"C2 holds the session, but its session server at {address} is unreachable: {why}.",
@@ -266,7 +268,7 @@ def _come_in(
             if look().word == "waiting":
                 return None
         except UnreachableError:
-            continue  # it is the door that has to be reached
+            continue  # only the session server matters now
 
 
 def ended(center: CenterConnection, job_id: int) -> QslurmError | None:

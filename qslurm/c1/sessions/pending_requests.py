@@ -34,8 +34,8 @@ class PendingRequests:
     def __init__(self) -> None:
         self._open: dict[int, PendingRequest] = {}
         self._outbox: deque[int] = deque()
-        self._under_way: dict[int, int] = {}  # those that C2 has, and the size of their circuits
-        self._later: dict[int, float] = {}  # to be asked again, and when
+        self._sent: dict[int, int] = {}  # sent, and not answered: sizes of their circuits
+        self._later: dict[int, float] = {}  # when to repeat each
         self._number = 0
 
     def add(self, message: Execute | Conclude) -> Future[Message]:
@@ -46,13 +46,13 @@ class PendingRequests:
         self._outbox.append(self._number)
         return answer
 
-    def all_again(self) -> None:
+    def repeat_all(self) -> None:
         """The connection broke: repeat all pending requests over the next one."""
         self._outbox = deque(self._open)
-        self._under_way.clear()
+        self._sent.clear()
         self._later.clear()
 
-    def again(self, number: int, now: float) -> None:
+    def repeat(self, number: int, now: float) -> None:
         """Repeat a request after a delay."""
         self._later[number] = now + _AGAIN_S
 
@@ -60,15 +60,15 @@ class PendingRequests:
         """The requests to send now, within C2's limits."""
         for number in [number for number, when in self._later.items() if when <= now]:
             del self._later[number]
-            self._under_way.pop(number, None)
+            self._sent.pop(number, None)
             self._outbox.appendleft(number)
         sent = bytearray()
         while self._outbox and self._has_room():
             number = self._outbox.popleft()
-            question = self._open.get(number)
-            if question is not None:
-                self._under_way[number] = question.size
-                sent += frame(number, encode(msgspec.structs.replace(question.message, task=task)))
+            request = self._open.get(number)
+            if request is not None:
+                self._sent[number] = request.size
+                sent += frame(number, encode(msgspec.structs.replace(request.message, task=task)))
         return bytes(sent)
 
     def next_event(self) -> float:
@@ -81,7 +81,7 @@ class PendingRequests:
 
     def answered(self, number: int) -> PendingRequest | None:
         """Remove and return the request with this number; None if it is not pending."""
-        self._under_way.pop(number, None)
+        self._sent.pop(number, None)
         return self._open.pop(number, None)
 
     def take_all(self) -> list[PendingRequest]:
@@ -91,5 +91,5 @@ class PendingRequests:
         return left
 
     def _has_room(self) -> bool:
-        size = sum(self._under_way.values())
-        return len(self._under_way) < OPEN_IN_SESSION and size <= CIRCUIT_BYTES_IN_SESSION - BODY_LIMIT
+        size = sum(self._sent.values())
+        return len(self._sent) < OPEN_IN_SESSION and size <= CIRCUIT_BYTES_IN_SESSION - BODY_LIMIT

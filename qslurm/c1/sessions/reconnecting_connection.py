@@ -1,7 +1,7 @@
 """A session's reconnecting connection to C2; each request is answered once.
 
-Whatever was not answered when the link broke is asked again over the next one; that costs nothing, since C2 knows each
-execution by its number. One thread does all that is sent and received; who asks gets futures.
+Requests that were not answered when the connection broke are repeated over the next one; C2 knows each execution by its
+number, and executes it once. One thread sends and receives; callers get futures.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 Ended = Callable[[], QslurmError | None]
 """Queries how the session's job ended (SessionEndedError: normally), or None if it runs.
 
-UnreachableError: nobody knows.
+Raises UnreachableError if C2 does not answer.
 """
 
 
 class ReconnectingConnection:
     """The requests of one session. Thread-safe; `attached` is C2's description of the session.
 
-    `say` gets a sentence when the link breaks or is back, and when the reason for waiting changes. `ended` is asked
-    when C2 knows of no session. A link without a sign of life for `silence_s` is given up.
+    `say` gets a sentence when the connection breaks or is back, and when the reason for waiting changes. `ended` is
+    called when C2 holds no session. A connection without data for `silence_s` is given up.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class ReconnectingConnection:
         self._limit_s = limit_s
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._questions = PendingRequests()
-        self._barren = 0  # connections in a row that brought no answer
-        self._said = ""
-        self._told_of_cut = False
+        self._requests = PendingRequests()
+        self._fruitless = 0  # consecutive connections without an answer
+        self._reported = ""
+        self._reported_loss = False
         self.over: QslurmError | None = None
         self._closing = False
-        self._heard = 0.0
-        link, self.attached, frames = self._open()
-        self._ear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._received_at = 0.0
+        connection, self.attached, frames = self._open()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(
-            target=self._run, args=(link, frames), name="qslurm-session", daemon=True
+            target=self._run, args=(connection, frames), name="qslurm-session", daemon=True
         )
         self._thread.start()
 
@@ -99,80 +99,80 @@ class ReconnectingConnection:
         with self._lock:
             if self.over is not None:
                 raise self.over
-            answer = self._questions.add(make())
-            self._ring()
+            answer = self._requests.add(make())
+            self._wake()
         return answer
 
     def close(self) -> None:
         """Close the connection. A session that was not concluded ends at its idle limit."""
         with self._lock:
             self._closing = True
-            self._ring()
+            self._wake()
         if self._thread is not threading.current_thread():
             self._thread.join(_LEAVE_S)
 
-    def _ring(self) -> None:
-        """Wake the link's thread; call with the lock held."""
-        if self._bell >= 0:
+    def _wake(self) -> None:
+        """Wake the thread; call with the lock held."""
+        if self._wake_write >= 0:
             try:
-                os.write(self._bell, b"\0")
+                os.write(self._wake_write, b"\0")
             except BlockingIOError:
-                return  # it wakes anyway
+                return  # the pipe is full: it wakes anyway
 
-    # --- the link's thread ---------------------------------------------------------------------------
+    # --- the thread ---------------------------------------------------------------------------
 
-    def _run(self, link: socket.socket, frames: FrameReader) -> None:
+    def _run(self, connection: socket.socket, frames: FrameReader) -> None:
         error: QslurmError
         try:
             while True:
                 try:
-                    self._serve(link, frames)
+                    self._serve(connection, frames)
                 finally:
-                    link.close()
+                    connection.close()
                 if self._closing or self.over is not None:
                     break
-                link, self.attached, frames = self._open_again()
+                connection, self.attached, frames = self._open_again()
                 with self._lock:
-                    self._questions.all_again()
-                if self._told_of_cut:
-                    self._told_of_cut = False
-                    self._tell("Reconnected to C2.")
+                    self._requests.repeat_all()
+                if self._reported_loss:
+                    self._reported_loss = False
+                    self._report("Reconnected to C2.")
         except QslurmError as found:
             error = found
-        except Exception as found:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+        except Exception as found:  # noqa: BLE001 - callers must not wait forever
             error = QslurmError(f"The session's connection failed: {type(found).__name__}: {found}.")
         else:
             error = self.over or QslurmError("The session was closed.")
         self._end(error)
-        with self._lock:  # nobody rings meanwhile
-            os.close(self._ear)
-            os.close(self._bell)
-            self._bell = -1
+        with self._lock:  # no call of _wake meanwhile
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
 
     def _end(self, error: QslurmError) -> None:
         with self._lock:
             self.over = self.over or error
-            left = self._questions.take_all()
-        for question in left:
-            question.answer.set_exception(self.over)
+            left = self._requests.take_all()
+        for request in left:
+            request.answer.set_exception(self.over)
 
     def _open(self) -> tuple[socket.socket, Attached, FrameReader]:
-        link = self._connect()
+        connection = self._connect()
         try:
-            attached, frames = attach(link, self._secret)
-            link.setblocking(False)
+            attached, frames = attach(connection, self._secret)
+            connection.setblocking(False)
         except BaseException:
-            link.close()
+            connection.close()
             raise
-        self._heard = time.monotonic()
-        return link, attached, frames
+        self._received_at = time.monotonic()
+        return connection, attached, frames
 
     def _open_again(self) -> tuple[socket.socket, Attached, FrameReader]:
         """Connect, with retries; the error if the session has ended."""
         began = time.monotonic()
         backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, at_once=True)
-        backoff.failures = self._barren
-        self._barren += 1
+        backoff.failures = self._fruitless
+        self._fruitless += 1
         while True:
             self._pause(backoff.fail())
             if self._closing:
@@ -183,7 +183,7 @@ class ReconnectingConnection:
                 why = "C2 does not hold the session"
                 try:
                     ended = self._why_ended()
-                    began = time.monotonic()  # C2 is there; its job is back in the queue, or about to end
+                    began = time.monotonic()  # C2 is reachable; the job was requeued, or is about to end
                 except UnreachableError:
                     ended = None
                 if ended is not None:
@@ -192,9 +192,9 @@ class ReconnectingConnection:
                 why = error.message.rstrip(".")
             except OSError as error:
                 why = error.strerror or str(error)
-            if backoff.failures > self._barren:
-                self._told_of_cut = True
-                self._tell(f"The connection to C2 was lost ({why}); reconnecting.")
+            if backoff.failures > self._fruitless:
+                self._reported_loss = True
+                self._report(f"The connection to C2 was lost ({why}); reconnecting.")
             if time.monotonic() - began > self._limit_s:
                 raise UnreachableError(
                     f"C2 has been unreachable for {self._limit_s:g} s ({why}).",
@@ -204,62 +204,62 @@ class ReconnectingConnection:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._closing and (left := until - time.monotonic()) > 0:
-            select.select([self._ear], [], [], left)
-            self._silence_bell()
+            select.select([self._wake_read], [], [], left)
+            self._clear_wake()
 
-    def _silence_bell(self) -> None:
+    def _clear_wake(self) -> None:
         try:
-            os.read(self._ear, 4096)
+            os.read(self._wake_read, 4096)
         except BlockingIOError:
             return
 
-    def _serve(self, link: socket.socket, frames: FrameReader) -> None:
+    def _serve(self, connection: socket.socket, frames: FrameReader) -> None:
         """Send and receive until the connection breaks or all work is done."""
         unsent = bytearray()
         poller = select.poll()
-        poller.register(self._ear, select.POLLIN)
-        self._take_in(frames)
+        poller.register(self._wake_read, select.POLLIN)
+        self._process(frames)
         while self.over is None and (unsent or not self._closing):
             with self._lock:
-                unsent += self._questions.due(self.attached.task, time.monotonic())
+                unsent += self._requests.due(self.attached.task, time.monotonic())
             try:
-                _write(link, unsent)
-                poller.register(link, select.POLLIN | (select.POLLOUT if unsent else 0))
+                _write(connection, unsent)
+                poller.register(connection, select.POLLIN | (select.POLLOUT if unsent else 0))
                 ready = dict(poller.poll(self._poll_timeout_ms()))
-                if self._ear in ready:
-                    self._silence_bell()
-                if link.fileno() in ready and not self._read(link, frames):
+                if self._wake_read in ready:
+                    self._clear_wake()
+                if connection.fileno() in ready and not self._read(connection, frames):
                     return
-                self._take_in(frames)
+                self._process(frames)
             except (OSError, QslurmError):
                 return
-            if time.monotonic() - self._heard > self.silence_s:
+            if time.monotonic() - self._received_at > self.silence_s:
                 return
 
     def _poll_timeout_ms(self) -> int:
         now = time.monotonic()
-        first = min(self._heard + self.silence_s, self._questions.next_event())
+        first = min(self._received_at + self.silence_s, self._requests.next_event())
         return max(0, int((first - now) * 1000) + 1)
 
-    def _read(self, link: socket.socket, frames: FrameReader) -> bool:
+    def _read(self, connection: socket.socket, frames: FrameReader) -> bool:
         """Read available data; False at end of stream."""
         while True:
             try:
-                piece = link.recv(_READ)
+                piece = connection.recv(_READ)
             except _NOT_YET:
                 return True
             if not piece:
                 return False
-            self._heard = time.monotonic()
+            self._received_at = time.monotonic()
             frames.feed(piece)
 
-    def _take_in(self, frames: FrameReader) -> None:
+    def _process(self, frames: FrameReader) -> None:
         while (taken := frames.take()) is not None:
             number, body = taken
             if body:
-                self._take(number, decode_reply(body))
+                self._handle(number, decode_reply(body))
 
-    def _take(self, number: int, message: Message) -> None:
+    def _handle(self, number: int, message: Message) -> None:
         if number == NO_REQUEST:
             if isinstance(message, Refused):
                 if message.kind == SessionNotOpenError.kind:
@@ -267,38 +267,38 @@ class ReconnectingConnection:
                 self._end(error_from(message.kind, message.reason))
             return
         if isinstance(message, Pending):
-            with self._lock:  # others may be asking
+            with self._lock:  # other threads may add requests
                 if message.again:
-                    self._questions.again(number, time.monotonic())
-                is_oldest = self._questions.is_oldest(number)
+                    self._requests.repeat(number, time.monotonic())
+                is_oldest = self._requests.is_oldest(number)
             if is_oldest:
-                self._tell(message.reason if message.position or message.again else "")
+                self._report(message.reason if message.position or message.again else "")
             return
         if isinstance(message, Refused) and message.kind == SessionNotOpenError.kind:
-            raise SessionNotOpenError(message.reason)  # another link finds out what has become of it
+            raise SessionNotOpenError(message.reason)  # the next connection finds out why
         with self._lock:
-            question = self._questions.answered(number)
-        if question is None:
+            request = self._requests.answered(number)
+        if request is None:
             return
-        self._barren = 0
-        self._tell("")
-        if isinstance(question.message, Conclude) and isinstance(message, Done):
+        self._fruitless = 0
+        self._report("")
+        if isinstance(request.message, Conclude) and isinstance(message, Done):
             self.over = SessionEndedError("The session has ended.", hint="Open a new session.")
         if isinstance(message, Refused):
-            question.answer.set_exception(error_from(message.kind, message.reason))
+            request.answer.set_exception(error_from(message.kind, message.reason))
         else:
-            question.answer.set_result(message)
+            request.answer.set_result(message)
 
-    def _tell(self, reason: str) -> None:
-        if reason and reason != self._said:
+    def _report(self, reason: str) -> None:
+        if reason and reason != self._reported:
             self._say(reason)
-        self._said = reason
+        self._reported = reason
 
 
-def _write(link: socket.socket, unsent: bytearray) -> None:
+def _write(connection: socket.socket, unsent: bytearray) -> None:
     while unsent:
         try:
-            sent = link.send(bytes(unsent[:_CHUNK]))
+            sent = connection.send(bytes(unsent[:_CHUNK]))
         except _NOT_YET:
             return
         del unsent[:sent]

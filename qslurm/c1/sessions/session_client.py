@@ -20,9 +20,7 @@ CONCLUDE_S = 10.0
 
 
 class SessionClient:
-    """The transport of a session's `qi`. May be used by several threads at once. `say` and `ended` are as for Link;
-    `say` may be called by others who have something to say of the session.
-    """
+    """The transport of a session's `qi`; thread-safe. `say` and `ended` are as for ReconnectingConnection."""
 
     def __init__(
         self,
@@ -39,12 +37,12 @@ class SessionClient:
         self._shots = 0
         self._lock = threading.Lock()
         self.say = say
-        self._link = ReconnectingConnection(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
+        self._connection = ReconnectingConnection(connect, secret, say=say, ended=ended, limit_s=link_limit_s)
 
     @property
     def attached(self) -> Attached:
         """C2's description of the session."""
-        return self._link.attached
+        return self._connection.attached
 
     @property
     def executions(self) -> int:
@@ -59,12 +57,12 @@ class SessionClient:
     @property
     def over(self) -> QslurmError | None:
         """The error with which the session ended, if it has (SessionEndedError: it was concluded)."""
-        return self._link.over
+        return self._connection.over
 
     @property
     def backend_type(self) -> BackendType:
         """The session's backend."""
-        return backend_type_of(self._link.attached)
+        return backend_type_of(self._connection.attached)
 
     def execute(self, circuit: str, number_of_shots: int, raw_data: bool) -> Outcome:
         """Execute a circuit and return its outcome; raises the error it failed with."""
@@ -74,16 +72,16 @@ class SessionClient:
         self, circuits: Iterable[str], number_of_shots: int, raw_data: bool
     ) -> Iterator[Outcome]:
         """Execute circuits concurrently; outcomes come in order."""
-        under_way: deque[Future[Outcome]] = deque()
+        pending: deque[Future[Outcome]] = deque()
         try:
             for circuit in circuits:
-                if len(under_way) >= 2 * OPEN_IN_SESSION:
-                    yield under_way.popleft().result()
-                under_way.append(self.submit(circuit, number_of_shots, raw_data))
-            while under_way:
-                yield under_way.popleft().result()
+                if len(pending) >= 2 * OPEN_IN_SESSION:
+                    yield pending.popleft().result()
+                pending.append(self.submit(circuit, number_of_shots, raw_data))
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for one in under_way:  # after an error: what C2 has of it is seen through
+            for one in pending:  # after an error, wait for what C2 is executing
                 one.exception()
 
     def submit(self, circuit: str, number_of_shots: int, raw_data: bool) -> Future[Outcome]:
@@ -91,9 +89,9 @@ class SessionClient:
         outcome: Future[Outcome] = Future()
         outcome.set_running_or_notify_cancel()
 
-        def settle(answered: Future[Message]) -> None:
+        def settle(answer: Future[Message]) -> None:
             try:
-                found = _outcome(answered.result())
+                found = _outcome(answer.result())
             except QslurmError as error:
                 outcome.set_exception(error)
                 return
@@ -101,20 +99,21 @@ class SessionClient:
                 self._shots += found.shots_done
             outcome.set_result(found)
 
-        self._link.ask(lambda: self._order(circuit, number_of_shots, raw_data)).add_done_callback(settle)
+        self._connection.ask(lambda: self._request(circuit, number_of_shots, raw_data)).add_done_callback(
+            settle
+        )
         return outcome
 
     def conclude(self, *, final_result: str | None = None, failure: str = "", remark: str = "") -> bool:
-        """End the session well, with a remark on its result, or say why it failed; False if C2 has not taken note of
-        it in CONCLUDE_S.
+        """End the session with a result and a remark, or with a failure; False if C2 does not confirm it in CONCLUDE_S.
 
-        If it has ended before, the error that says why.
+        Raises the error that the session ended with before, if any.
         """
-        asked = self._link.ask(
+        answer = self._connection.ask(
             lambda: Conclude(task=0, final_result=final_result, failure=failure, remark=remark)
         )
         try:
-            return isinstance(asked.result(CONCLUDE_S), Done)
+            return isinstance(answer.result(CONCLUDE_S), Done)
         except SessionEndedError:
             return True
         except TimeoutError:
@@ -122,16 +121,16 @@ class SessionClient:
 
     def close(self) -> None:
         """Close the connection. A session that was not concluded ends at its idle limit."""
-        self._link.close()
+        self._connection.close()
 
-    def _order(self, circuit: str, shots: int, raw_data: bool) -> Execute:
+    def _request(self, circuit: str, shots: int, raw_data: bool) -> Execute:
         seq = self._seq
         seed = seed_of(self._seed, seq)
-        order = Execute(task=0, seq=seq, circuit=circuit, shots=shots, raw_data=raw_data, seed=seed)
-        if len(circuit) > BODY_LIMIT // 2 and len(encode(order)) > BODY_LIMIT - 64:
+        request = Execute(task=0, seq=seq, circuit=circuit, shots=shots, raw_data=raw_data, seed=seed)
+        if len(circuit) > BODY_LIMIT // 2 and len(encode(request)) > BODY_LIMIT - 64:
             raise InvalidInputError(f"The circuit is larger than {BODY_LIMIT >> 20} MiB.")
         self._seq += 1
-        return order
+        return request
 
 
 def _outcome(answer: Message) -> Outcome:

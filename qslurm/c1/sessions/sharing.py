@@ -1,9 +1,8 @@
 """Shares a session with other processes of this host over a Unix socket.
 
-The socket lies in a folder that only this user can enter, and the kernel says who comes. The session's secret and
-the link to C2 stay where they are: what the others ask for is numbered here, so any number of them can ask at once.
-A process whose link has broken (the one that holds the session was stopped for a while) asks again for what it has
-numbered itself, and gets what that gave.
+The socket is in a directory that only this user can enter, and the kernel identifies clients. The session's secret and
+the connection to C2 stay in this process, which numbers the circuits of all clients. A client that lost its connection
+(this process was stopped for a while) repeats its requests by its own numbers, and gets the outcomes that there are.
 """
 
 from __future__ import annotations
@@ -34,32 +33,32 @@ from qslurm.wire.peer import peer_uid
 VARIABLE = "QSLURM_SESSION"
 """Environment variable with the socket's path."""
 
-_LINKS = 1024  # at a time
-_REMEMBERED = 2 * OPEN_IN_SESSION  # answers for each process; it has half as many questions under way
-_TAKE_S = 30.0  # a process that takes no answers for so long has lost its link
+_MOST_CLIENTS = 1024  # at a time
+MOST_OUTCOMES = 2 * OPEN_IN_SESSION  # outcomes kept per client, twice its pending requests
+_SEND_S = 30.0  # a client that reads nothing for so long is disconnected
 
 
-class _ClientProcess:
-    """A client process, across reconnections; repeated requests are not executed twice."""
+class ClientOutcomes:
+    """The outcomes of one client process, kept across reconnections: repeated requests are not executed twice."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[int, Future[Outcome]] = {}
+        self._outcomes: dict[int, Future[Outcome]] = {}
 
     def ask(self, seq: int, submit: Callable[[], Future[Outcome]]) -> Future[Outcome]:
         """The outcome of its circuit with this number."""
         with self._lock:
-            if seq not in self._asked:
-                self._asked[seq] = submit()
-                done = [one for one, outcome in self._asked.items() if outcome.done()]
-                for one in done[: max(0, len(self._asked) - _REMEMBERED)]:
-                    del self._asked[one]
-            return self._asked[seq]
+            if seq not in self._outcomes:
+                self._outcomes[seq] = submit()
+                done = [one for one, outcome in self._outcomes.items() if outcome.done()]
+                for one in done[: max(0, len(self._outcomes) - MOST_OUTCOMES)]:
+                    del self._outcomes[one]
+            return self._outcomes[seq]
 
 
 class SharedSession:
-    """Gives a session to processes that come. `final_result` is what one of them has handed in (JSON), if any, with a
-    `remark` on it.
+    """Serves a session to client processes. `final_result` is the result that one of them set (JSON), if any, with its
+    `remark`.
     """
 
     def __init__(self, client: SessionClient, folder: Path) -> None:
@@ -70,10 +69,10 @@ class SharedSession:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         self._listener.listen(64)
-        self._room = threading.BoundedSemaphore(_LINKS)
-        self._visitors: OrderedDict[bytes, _ClientProcess] = OrderedDict()  # by what they call themselves
+        self._room = threading.BoundedSemaphore(_MOST_CLIENTS)
+        self._clients: OrderedDict[bytes, ClientOutcomes] = OrderedDict()  # by the names that they chose
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="qslurm-handover", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name="qslurm-shared", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -92,12 +91,12 @@ class SharedSession:
                 link.close()
                 continue
             threading.Thread(
-                target=self._serve, args=(link,), name="qslurm-handover-link", daemon=True
+                target=self._serve, args=(link,), name="qslurm-shared-client", daemon=True
             ).start()
 
     def _serve(self, link: socket.socket) -> None:
         lock = threading.Lock()
-        visitor: _ClientProcess | None = None
+        outcomes: ClientOutcomes | None = None
         with BlockingConnection(link, REQUEST_LIMIT) as connection:
             try:
                 while True:
@@ -106,36 +105,36 @@ class SharedSession:
                     except TimeoutError:
                         _send(connection, lock, NO_REQUEST, b"")
                         continue
-                    if visitor is None:
-                        visitor = self._visitor(hello_decoder.decode(body).secret)
+                    if outcomes is None:
+                        outcomes = self._outcomes_of(hello_decoder.decode(body).secret)
                         _send(connection, lock, NO_REQUEST, encode(self._client.attached))
                     else:
-                        self._take(visitor, partial(_answer, connection, lock, number), decode_request(body))
-            except (OSError, EOFError, ValueError, QslurmError):  # what can't be decoded is a ValueError
-                return  # who comes again asks again
+                        self._take(outcomes, partial(_answer, connection, lock, number), decode_request(body))
+            except (OSError, EOFError, ValueError, QslurmError):  # msgspec.DecodeError is a ValueError
+                return  # a client that reconnects repeats its requests
             finally:
                 self._room.release()
 
-    def _visitor(self, name: bytes) -> _ClientProcess:
+    def _outcomes_of(self, name: bytes) -> ClientOutcomes:
         with self._lock:
-            visitor = self._visitors.setdefault(name, _ClientProcess())
-            self._visitors.move_to_end(name)
-            if len(self._visitors) > _LINKS:
-                self._visitors.popitem(last=False)
-            return visitor
+            outcomes = self._clients.setdefault(name, ClientOutcomes())
+            self._clients.move_to_end(name)
+            if len(self._clients) > _MOST_CLIENTS:
+                self._clients.popitem(last=False)
+            return outcomes
 
-    def _take(self, visitor: _ClientProcess, answer: partial[None], message: Message) -> None:
+    def _take(self, outcomes: ClientOutcomes, answer: partial[None], message: Message) -> None:
         match message:
             case Execute():
                 try:
-                    asked = visitor.ask(
+                    outcome = outcomes.ask(
                         message.seq,
                         lambda: self._client.submit(message.circuit, message.shots, message.raw_data),
                     )
                 except QslurmError as error:
                     answer(Refused(kind=error.kind, reason=str(error)))
                     return
-                asked.add_done_callback(lambda future: answer(_executed(message.seq, future)))
+                outcome.add_done_callback(lambda future: answer(_executed(message.seq, future)))
             case Conclude():
                 if message.final_result:
                     self.final_result, self.remark = message.final_result, message.remark
@@ -145,15 +144,15 @@ class SharedSession:
 
 
 @contextmanager
-def handed_over(client: SessionClient) -> Iterator[SharedSession]:
+def shared(client: SessionClient) -> Iterator[SharedSession]:
     """Share a session with this user's processes; `path` is the value of VARIABLE."""
     folder = tempfile.mkdtemp(prefix="qslurm-", dir=_short())
     try:
-        handover = SharedSession(client, Path(folder))
+        session = SharedSession(client, Path(folder))
         try:
-            yield handover
+            yield session
         finally:
-            handover.close()
+            session.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -183,9 +182,9 @@ def _answer(connection: BlockingConnection, lock: threading.Lock, number: int, m
     try:
         _send(connection, lock, number, encode(message))
     except (OSError, ValueError):
-        return  # it has left
+        return  # it has disconnected
 
 
 def _send(connection: BlockingConnection, lock: threading.Lock, number: int, body: bytes) -> None:
     with lock:
-        connection.send(body, time.monotonic() + _TAKE_S, number=number)
+        connection.send(body, time.monotonic() + _SEND_S, number=number)

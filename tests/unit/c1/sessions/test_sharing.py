@@ -16,7 +16,7 @@ import pytest
 from qslurm.c1.api.session import Session
 from qslurm.c1.sessions import connect, sharing
 from qslurm.c1.sessions.session_client import SessionClient
-from qslurm.c1.sessions.sharing import VARIABLE, SharedSession, handed_over
+from qslurm.c1.sessions.sharing import MOST_OUTCOMES, VARIABLE, ClientOutcomes, SharedSession, shared
 from qslurm.errors import InvalidInputError
 from qslurm.runtimes.interface import Outcome
 from tests.unit.c1.sessions.conftest import Held, Place
@@ -47,14 +47,14 @@ def client(held: Held) -> Iterator[SessionClient]:
 
 
 @pytest.fixture
-def handover(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedSession]:
-    with handed_over(client) as handover:
-        monkeypatch.setenv(VARIABLE, str(handover.path))
-        yield handover
+def share(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedSession]:
+    with shared(client) as share:
+        monkeypatch.setenv(VARIABLE, str(share.path))
+        yield share
 
 
 def test_what_a_process_asks_again_is_not_executed_again() -> None:
-    visitor, executed = sharing._ClientProcess(), []
+    outcomes, executed = ClientOutcomes(), []
 
     def execute(seq: int) -> Future[Outcome]:
         executed.append(seq)
@@ -62,25 +62,25 @@ def test_what_a_process_asks_again_is_not_executed_again() -> None:
         outcome.set_exception(InvalidInputError("no circuit"))
         return outcome
 
-    for seq in [*range(sharing._REMEMBERED)] * 2:
-        visitor.ask(seq, partial(execute, seq))
-    assert executed == [*range(sharing._REMEMBERED)]
+    for seq in [*range(MOST_OUTCOMES)] * 2:
+        outcomes.ask(seq, partial(execute, seq))
+    assert executed == [*range(MOST_OUTCOMES)]
 
 
-def test_another_process_uses_the_session_and_hands_its_result_in(handover: SharedSession) -> None:
+def test_another_process_uses_the_session_and_hands_its_result_in(share: SharedSession) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(ROOT), CIRCUIT],
-        env=os.environ | {VARIABLE: str(handover.path)},
+        env=os.environ | {VARIABLE: str(share.path)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.stdout == "{'01': 4} qx\n", done.stderr
-    assert handover.final_result == '{"by": "another process"}'
+    assert share.final_result == '{"by": "another process"}'
 
 
-def test_many_ask_at_once_and_each_gets_its_own(handover: SharedSession, client: SessionClient) -> None:
+def test_many_ask_at_once_and_each_gets_its_own(share: SharedSession, client: SessionClient) -> None:
     sessions = [Session.current() for _ in range(4)]
     futures = [(qi.submit(CIRCUIT, 10 * n + m), 10 * n + m) for n, qi in enumerate(sessions) for m in (1, 2)]
     assert all(future.result(60).results == {"01": shots} for future, shots in futures)
@@ -91,7 +91,7 @@ def test_many_ask_at_once_and_each_gets_its_own(handover: SharedSession, client:
 
 
 def test_who_has_lost_its_link_asks_again_and_nothing_is_executed_twice(
-    handover: SharedSession, client: SessionClient, monkeypatch: pytest.MonkeyPatch
+    share: SharedSession, client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links: list[socket.socket] = []
     way = connect.connect_unix
@@ -115,14 +115,14 @@ def test_who_has_lost_its_link_asks_again_and_nothing_is_executed_twice(
     qi.close()
 
 
-def test_an_error_is_the_error_that_it_is(handover: SharedSession) -> None:
+def test_an_error_is_the_error_that_it_is(share: SharedSession) -> None:
     with Session.current() as qi:
         with pytest.raises(InvalidInputError, match="shots"):
             qi.execute_circuit(CIRCUIT, 10**9)
         assert qi.execute_circuit(CIRCUIT, 1).results == {"01": 1}
 
 
-def test_a_cut_link_to_c2_is_not_noticed_here(handover: SharedSession, held: Held) -> None:
+def test_a_cut_link_to_c2_is_not_noticed_here(share: SharedSession, held: Held) -> None:
     with Session.current() as qi:
         held.place.cable.cut()
         future = qi.submit(CIRCUIT, 3)
@@ -130,10 +130,10 @@ def test_a_cut_link_to_c2_is_not_noticed_here(handover: SharedSession, held: Hel
         assert future.result(60).results == {"01": 3}
 
 
-def test_who_talks_nonsense_loses_only_its_own_connection(handover: SharedSession) -> None:
+def test_who_talks_nonsense_loses_only_its_own_connection(share: SharedSession) -> None:
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(30)
-        link.connect(str(handover.path))
+        link.connect(str(share.path))
         link.sendall(b"\xff" * 100)
         with suppress(ConnectionResetError):  # what it had still to say was not read
             assert link.recv(10) == b""
@@ -142,8 +142,8 @@ def test_who_talks_nonsense_loses_only_its_own_connection(handover: SharedSessio
 
 
 def test_the_folder_is_for_its_user_alone_and_goes_with_the_session(client: SessionClient) -> None:
-    with handed_over(client) as handover:
-        folder = handover.path.parent
+    with shared(client) as share:
+        folder = share.path.parent
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
 
