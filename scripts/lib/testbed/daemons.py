@@ -1,4 +1,4 @@
-"""The daemons of both clusters: how each is run, what it needs, and how it shows that it serves."""
+"""The daemons of both clusters: how each is run, what it needs, and when it is ready."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from qslurm.c2.gate.heartbeat import FILE as HEARTBEAT
 from testbed import database, slurm, users
-from testbed.command import PATH, checked, clean, run
-from testbed.daemon import Daemon, log_of
+from testbed.command import checked, clean, run
+from testbed.daemon import Daemon
 from testbed.layout import Layout
 from testbed.memory import Memory
-from testbed.ports import listening
+from testbed.ports import listening, listening_at
 from testbed.render import Variables
 
 
@@ -166,49 +167,49 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
         command = (layout.python, "-I", "-m", "qslurm", called or name, "serve")
         return Daemon(name, "C2", command, user, ready, after, environment, reads, every_s=0.03)
 
-    agent = (layout.python, "-I", "-m", "qslurm", "agent", "serve", "--config", layout.agent_config)
-    agent_says = Said(log_of(layout, "agent"), "listening")
-    releaser = (layout.python, "-I", "-m", "qslurm", "agent", "releaser", "--config", layout.agent_config)
-    releaser_says = Said(log_of(layout, "releaser"), "ready")
-    gate_says = Said(log_of(layout, "gate"), "watching")
-    tokens_say = Said(log_of(layout, "tokens"), "listening")
-    warm = Said(log_of(layout, "runtimes"), "keeping runtimes warm")
+    def center_service(
+        name: str, command: str, user: str, ready: Callable[[], bool], **environment: str
+    ) -> Daemon:
+        return Daemon(
+            name=name,
+            cluster="C1",
+            command=(layout.python, "-I", "-m", "qslurm", "agent", command, "--config", layout.agent_config),
+            user=user,
+            ready=ready,
+            after=("munged-c1",),
+            environment=environment,
+            reads=(layout.agent_config, layout.state / "venv" / ".project"),
+            every_s=0.03,
+        )
+
+    heartbeat = layout.gate / HEARTBEAT
     return [
-        replace(service("runtimes", "root", warm, ("munged-c2",)), prepare=warm.forget),
+        service("runtimes", "root", lambda: _has_warm_runtimes(layout), ("munged-c2",)),
         _with_capabilities(
             service("dispatcher", users.SERVICE, lambda: _dispatcher_answers(layout), ("munged-c2",))
         ),
-        replace(service("tokens", users.TOKENS, tokens_say, (), called="token"), prepare=tokens_say.forget),
+        service("tokens", users.TOKENS, lambda: listening_at(layout.tokens_socket), (), called="token"),
         service("jobmanager", users.SERVICE, lambda: _healthy(memory.ports["jobmanager"]), ("dispatcher",)),
         replace(
-            service("gate", users.SLURM, gate_says, ("dispatcher", "slurmctld-c2")),
-            prepare=gate_says.forget,
+            service("gate", users.SLURM, heartbeat.exists, ("dispatcher", "slurmctld-c2")),
+            prepare=lambda: heartbeat.unlink(missing_ok=True),
             finish=lambda: _first_opening(layout, variables),
         ),
-        Daemon(
-            name="agent",
-            cluster="C1",
-            command=agent,
-            user=users.AGENT,
-            ready=agent_says,
-            after=("munged-c1",),
-            reads=(layout.agent_config, layout.state / "venv" / ".project"),
-            prepare=agent_says.forget,
-            every_s=0.03,
-        ),
-        Daemon(
-            name="releaser",
-            cluster="C1",
-            command=releaser,
-            user=users.SLURM,
-            ready=releaser_says,
-            after=("munged-c1",),
-            environment={"SLURM_CONF": str(layout.c1_conf), "PATH": PATH},
-            reads=(layout.agent_config, layout.state / "venv" / ".project"),
-            prepare=releaser_says.forget,
-            every_s=0.03,
-        ),
+        center_service("agent", "serve", users.AGENT, lambda: _agent_listens(layout, memory)),
+        # it opens no socket, and keeps nothing that a command could miss
+        center_service("releaser", "releaser", users.SLURM, lambda: True, SLURM_CONF=str(layout.c1_conf)),
     ]
+
+
+def _has_warm_runtimes(layout: Layout) -> bool:
+    from qslurm.runtimes.classical.warm.status import ask_service
+
+    status = ask_service(str(layout.runtimes_socket))
+    return status is not None and status.ready > 0
+
+
+def _agent_listens(layout: Layout, memory: Memory) -> bool:
+    return listening_at(layout.agent_socket) and listening(memory.ports["agent"])
 
 
 def _first_opening(layout: Layout, variables: Variables) -> None:
@@ -219,24 +220,6 @@ def _first_opening(layout: Layout, variables: Variables) -> None:
     for backend in variables["backend"]:
         command = (layout.python, "-I", "-m", "qslurm", "partition", "enable", f"p_{backend['name']}")
         checked(run(command, environment=environment))
-
-
-class Said:
-    """Has a daemon that opens no port written a certain word into its log since it was started?"""
-
-    def __init__(self, log: Path, word: str) -> None:
-        self._log, self._word, self._offset = log, word, 0
-
-    def forget(self) -> None:
-        """What is there now, an earlier one has written."""
-        self._offset = self._log.stat().st_size if self._log.exists() else 0
-
-    def __call__(self) -> bool:
-        if not self._log.exists():
-            return False
-        with self._log.open(errors="replace") as log:
-            log.seek(self._offset)
-            return self._word in log.read()
 
 
 def _with_capabilities(dispatcher: Daemon) -> Daemon:

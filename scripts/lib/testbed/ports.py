@@ -31,6 +31,8 @@ LOWEST, HIGHEST = 20000, 32000
 BLOCK = 20
 _LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""
+_ACCEPTS = 0x10000
+"""Flag of a listening socket in /proc/net/unix: the kernel's __SO_ACCEPTCON."""
 
 
 def complete(known: Mapping[str, int]) -> dict[str, int]:
@@ -52,6 +54,12 @@ def listening(port: int) -> bool:
             if fields[3] == _LISTEN and fields[1].endswith(wanted):
                 return True
     return False
+
+
+def listening_at(path: Path) -> bool:
+    """Does a process listen on this Unix socket? Read from /proc, as above."""
+    lines = (line.split(maxsplit=7) for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return any(fields[7:] == [str(path)] and int(fields[3], 16) & _ACCEPTS for fields in lines)
 
 
 def free(ports: dict[str, int]) -> bool:
