@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import floods
 import harm
-from conftest import BELL, HAND_OVER
+from c2_platform import BELL, HAND_OVER
 from foreign_center import Lumi
 
 from qslurm.payload.envelope import Envelope, pack

@@ -8,15 +8,17 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from people import eventually
+from people import eventually, frozen
 from testbed import Testbed, users
 
 GIVES_UP_S = 4
@@ -125,6 +127,7 @@ class Agent:
         self.socket = self.folder / "agent.sock"
         self.outbox = self.folder / "state" / "outbox.db"
         self.config = self.folder / "agent.toml"
+        self.users_config = self.folder / "users.toml"
         self._user = pwd.getpwnam(users.AGENT)
         self._process: subprocess.Popen[bytes] | None = None
         self._disk: subprocess.Popen[bytes] | None = None
@@ -137,6 +140,7 @@ class Agent:
             f'user = "center_snellius"\ntoken_file = "{layout.agent_token}"\ntimeout_s = {GIVES_UP_S}\n'
             f'[agent]\nsocket = "{self.socket}"\nstate = "{self.outbox.parent}"\n'
         )
+        self.users_config.write_text(f'[agent]\nsocket = "{self.socket}"\n')
         if room:
             self._disk = self._mounted(room)
 
@@ -189,6 +193,16 @@ class Agent:
         assert disk.stdout.readline() == b"mounted\n"
         disk.stdout.close()
         return disk
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of its outbox."""
+        with closing(sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def losses(self) -> int:
+        """How often it has found that C2 has lost a job of its submissions."""
+        ((count,),) = self.query("SELECT coalesce(sum(resent + (state = 'lost')), 0) FROM submissions")
+        return int(count)
 
     def log(self) -> str:
         """What it has printed."""
@@ -252,9 +266,7 @@ class Submitter:
     """A researcher whose program submits one small script after the other, sixteen at a time, and never gives up."""
 
     def __init__(self, testbed: Testbed, agent: Agent, user: str, counter: Path, numbers: range) -> None:
-        config = agent.folder / "users.toml"
-        config.write_text(f'[agent]\nsocket = "{agent.socket}"\n')
-        who = pwd.getpwnam(user)
+        config, who = agent.users_config, pwd.getpwnam(user)
         self.said = agent.folder / f"{user}.out"
         with self.said.open("wb") as out:
             self.process = subprocess.Popen(
@@ -362,15 +374,3 @@ class Trouble:
         self._testbed.start(daemon)
         time.sleep(0.5)
         return self._testbed.pid(daemon) is not None
-
-
-@contextmanager
-def frozen(testbed: Testbed, daemon: str) -> Iterator[None]:
-    """A daemon that neither works nor ends."""
-    pid = testbed.pid(daemon)
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from conftest import HAND_OVER, Platform
+from c2_platform import HAND_OVER, Platform
 from entrance import Entrance
 
 from qslurm.payload.envelope import Envelope, Kind, pack

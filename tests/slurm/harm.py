@@ -6,34 +6,34 @@ HARM = {
     "forks": (
         "import os, time\ndef execute(qi):\n    while True:\n        try:\n            os.fork()\n"
         "        except OSError:\n            time.sleep(0.1)\n",
-        ("processes at a time",),
+        "processes",
     ),
     "fills the disk": (
         "def execute(qi):\n    for n in range(1000):\n        with open(f'bulk{n}', 'wb') as file:\n"
         "            for _ in range(100):\n                file.write(bytes(10**6))\n            file.flush()\n"
         "            __import__('os').fsync(file.fileno())\n",
-        ("No space left",),
+        "No space left",
     ),
     "writes one large file": (
         "def execute(qi):\n    with open('bulk0', 'wb') as file:\n"
         "        while True:\n            file.write(bytes(10**7))\n",
-        ("File too large",),
+        "File too large",
     ),
     "allocates everything": (
         "def execute(qi):\n    held = []\n    while True:\n        held.append(bytearray(50_000_000))\n",
-        ("MemoryError",),
+        "MemoryError",
     ),
     "allocates everything in many processes": (
         "import os, time\ndef execute(qi):\n    for _ in range(8):\n        if os.fork() == 0:\n"
         "            held = bytearray(b'x') * 400_000_000\n            time.sleep(100)\n    time.sleep(100)\n",
-        ("of memory; 1000 MB are allowed",),
+        "1000 MB",
     ),
     "prints 1 GB": (
         "def execute(qi):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n",
-        ("printed more than",),
+        "printed",
     ),
-    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", ("killed by signal 11",)),
-    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", ("killed by signal 9",)),
+    "crashes": ("import ctypes\ndef execute(qi):\n    ctypes.string_at(0)\n", "signal 11"),
+    "ends itself": ("import os\ndef execute(qi):\n    os.kill(os.getpid(), 9)\n", "signal 9"),
 }  # fmt: skip
 
 ASKS = """

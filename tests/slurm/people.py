@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed import Testbed
+from testbed.layout import write
 
 from qslurm.payload.templates import shipped_folder
 
@@ -64,9 +66,12 @@ def eventually(
 class Researcher:
     """Somebody on C1, in their home folder."""
 
-    def __init__(self, testbed: Testbed, user: str = "qs_alice") -> None:
+    def __init__(
+        self, testbed: Testbed, user: str = "qs_alice", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.testbed = testbed
         self.user = user
+        self.environment = dict(environment or {})
         self.folder = testbed.work_folder(user)
 
     def has_example(self, name: str) -> str:
@@ -81,7 +86,8 @@ class Researcher:
 
     def types(self, *words: str, **environment: str) -> Any:
         """Type a qslurm command; its exit code, stdout and stderr."""
-        return self.testbed.c1(("qslurm", *words), user=self.user, timeout_s=120, **environment)
+        named = self.environment | environment
+        return self.testbed.c1(("qslurm", *words), user=self.user, timeout_s=120, **named)
 
     def gets(self, *words: str) -> Any:
         """Type a qslurm command with --json, which must succeed; its document."""
@@ -123,6 +129,28 @@ class Researcher:
         return int(done.stdout.split(";")[0])
 
 
+class AgentUser(Researcher):
+    """A researcher without a token, on the host of the center's agent."""
+
+    on_a_node = False
+
+    def __init__(self, testbed: Testbed, user: str = "qs_alice") -> None:
+        layout = testbed.layout
+        config = layout.c1_qslurm.with_name("users.toml")
+        address, munge_socket = f"127.0.0.1:{testbed.ports['agent']}", layout.munge_socket("c1")
+        write(config, f'[agent]\naddress = "{address}"\nmunge_socket = "{munge_socket}"\n')
+        environment = {"QSLURM_CONFIG": str(config)}
+        if not self.on_a_node:
+            environment["QSLURM_AGENT"] = str(layout.agent_socket)
+        super().__init__(testbed, user, environment)
+
+
+class AgentUserOnANode(AgentUser):
+    """The same on a compute node: the agent is reached by TCP, and knows the user by MUNGE."""
+
+    on_a_node = True
+
+
 def operator(testbed: Testbed, *words: str) -> str:
     """An operator's command on C2, which must succeed; what it printed."""
     done = testbed.c2(("qslurm", *words))
@@ -140,6 +168,18 @@ def slurmctld_has_saved(testbed: Testbed, job_id: int) -> None:
     assert done.returncode == 0, done.stderr
     saved = testbed.layout.slurm_state("c2") / "job_state"
     eventually(lambda: saved.stat().st_mtime > asked, "slurmctld to save its jobs")
+
+
+@contextmanager
+def frozen(testbed: Testbed, daemon: str) -> Iterator[None]:
+    """A daemon that neither works nor ends."""
+    pid = testbed.pid(daemon)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -7,55 +7,26 @@ import signal
 import socket
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from people import Researcher, eventually, operator
+from people import AgentUser, AgentUserOnANode, eventually, operator
 from testbed.users import RESEARCH_GROUP
 
 pytestmark = pytest.mark.slurm
 
 
-class Client(Researcher):
-    """Somebody on C1 who reaches C2 by the agent: on its host, or from a compute node."""
-
-    by_network = False
-
-    def types(self, *words, **environment):
-        layout = self.testbed.layout
-        agent = {"QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml")}
-        if not self.by_network:
-            agent["QSLURM_AGENT"] = str(layout.agent_socket)
-        return super().types(*words, **(agent | environment))
-
-
-class OnANode(Client):
-    by_network = True
-
-
 @pytest.fixture
 def center(testbed):
-    """The center's configuration without a token, as every user may read it."""
-    layout = testbed.layout
-    config = layout.folder / "etc" / "c1" / "users.toml"
-    config.write_text(
-        f'[agent]\naddress = "127.0.0.1:{testbed.ports["agent"]}"\nmunge_socket = "{layout.munge_socket("c1")}"\n'
-    )
+    """Both partitions are enabled."""
     for partition in ("p_qx", "p_spin2"):
         operator(testbed, "partition", "enable", partition)
     return testbed
 
 
-@pytest.fixture(params=[Client, OnANode])
+@pytest.fixture(params=[AgentUser, AgentUserOnANode])
 def alice(request, center):
     return request.param(center)
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(8) as threads:
-        yield threads
 
 
 def kill(testbed, name):
@@ -106,7 +77,7 @@ def ann(request, center):
     subprocess.run(["userdel", name], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("way", [Client, OnANode])
+@pytest.mark.parametrize("way", [AgentUser, AgentUserOnANode])
 def test_whatever_users_are_called_they_find_their_own_jobs(ann, way, center):
     somebody = way(center, ann)
     somebody.has_example("bell.cq")
@@ -114,7 +85,8 @@ def test_whatever_users_are_called_they_find_their_own_jobs(ann, way, center):
     held = somebody.submits("bell.cq", "--backend", "qx", "--hold")
     assert [job["job_id"] for job in somebody.gets("queue", "--me")["jobs"]] == [held]
     assert [job["job_id"] for job in somebody.gets("queue", "-u", ann)["jobs"]] == [held]
-    assert "Cancelled 1 of 1 jobs" in somebody.types("cancel", "--me").stderr
+    assert somebody.types("cancel", "--me").returncode == 0
+    assert somebody.sees(held) == "CANCELLED"
     done = somebody.gets("submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
     assert somebody.ends_as(done["job_id"]) == "COMPLETED"
     eventually(
@@ -144,7 +116,7 @@ def test_another_users_job_does_not_exist(alice):
         ):
             done = bob.types(*words)
             assert done.returncode == 3, words
-            assert f"You have no job {job_id}" in done.stderr
+            assert job_id in done.stderr
         assert job_id not in [str(job["job_id"]) for job in bob.gets("queue", "--all")["jobs"]]
         assert bob.gets("queue", "--key", key)["jobs"] == []
         assert alice.sees(int(job_id)) == "PENDING"
@@ -154,7 +126,7 @@ def test_another_users_job_does_not_exist(alice):
 
 
 def test_many_files_are_one_array_and_each_has_a_result_of_its_own(center):
-    alice, bob = Client(center), Client(center, "qs_bob")
+    alice, bob = AgentUser(center), AgentUser(center, "qs_bob")
     circuits = {f"bits_{number:02}.cq": number for number in range(20)}
     for name, number in circuits.items():
         flips = "".join(f"X q[{bit}]\n" for bit in range(5) if number >> bit & 1)
@@ -173,11 +145,11 @@ def test_many_files_are_one_array_and_each_has_a_result_of_its_own(center):
     assert "10 shots" in alice.types("results", jobs[7]["id"]).stderr
     assert "shots" in alice.types("logs", jobs[7]["id"]).stdout
     for words in (("results", f"{array}_7"), ("logs", str(tasks[7]["job_id"]))):
-        assert "You have no job" in bob.types(*words).stderr
+        assert bob.types(*words).returncode == 3
 
 
 def test_the_token_is_to_be_had_by_nobody(center):
-    alice = Client(center)
+    alice = AgentUser(center)
     token = center.layout.agent_token.read_text().strip()
     reading = center.c1(("cat", center.layout.agent_token), user="qs_alice")
     assert reading.returncode != 0
@@ -192,7 +164,7 @@ def test_the_token_is_to_be_had_by_nobody(center):
 
 
 def test_what_is_submitted_while_c2_is_away_is_sent_when_it_is_back(center, pool):
-    alice = Client(center)
+    alice = AgentUser(center)
     alice.has_example("bell.cq")
     center.stop("slurmrestd")
     try:
@@ -216,7 +188,7 @@ def _keys_on(center):
 
 
 def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
-    alice = Client(center)
+    alice = AgentUser(center)
     source = alice.has_example("bell.cq")
     before = set(_keys_on(center))
     running = [pool.submit(alice.types, "submit", source, "--backend", "qx", "--json") for _ in range(6)]
@@ -231,7 +203,7 @@ def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
         if done.returncode == 0:
             jobs.append(json.loads(done.stdout)["job_id"])
         else:  # it had not heard of the submission yet, so its user was told to try again
-            assert "did not answer" in done.stderr
+            assert done.returncode == 5, done.stderr
             failures += 1
     for job_id in jobs:
         assert alice.ends_as(job_id) == "COMPLETED"
@@ -241,7 +213,7 @@ def test_a_killed_agent_has_lost_nothing_and_sends_nothing_twice(center, pool):
 
 
 def test_rubbish_and_silence_hurt_nobody(center):
-    alice = Client(center)
+    alice = AgentUser(center)
     path = str(center.layout.agent_socket)
     links = []
     for message in (

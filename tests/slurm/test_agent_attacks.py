@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from people import Researcher, eventually, operator
+from people import AgentUser, AgentUserOnANode, eventually, operator
+from testbed.process import peak_memory_mb
 
 pytestmark = pytest.mark.slurm
 
@@ -90,26 +90,9 @@ while True:
 """
 
 
-class Client(Researcher):
-    """Somebody on C1 who reaches C2 by the agent, from its host or from a compute node."""
-
-    by_network = False
-
-    def types(self, *words, **environment):
-        layout = self.testbed.layout
-        agent = {"QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml")}
-        if not self.by_network:
-            agent["QSLURM_AGENT"] = str(layout.agent_socket)
-        return super().types(*words, **(agent | environment))
-
-
 @pytest.fixture
 def center(testbed):
     testbed.up()
-    layout = testbed.layout
-    (layout.folder / "etc" / "c1" / "users.toml").write_text(
-        f'[agent]\naddress = "127.0.0.1:{testbed.ports["agent"]}"\nmunge_socket = "{layout.munge_socket("c1")}"\n'
-    )
     operator(testbed, "partition", "enable", "p_qx")
     return testbed
 
@@ -131,14 +114,9 @@ def bob_does(center, what):
         process.wait()
 
 
-def memory_mb(pid):
-    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
-
-
 def test_what_one_user_submits_stops_and_cancels_nobody_elses(center):
     """The job that waits is one of C1's: it is looked for beside those that the other's submissions say they have."""
-    alice = Client(center)
+    alice = AgentUser(center)
     alice.has_example("bell.cq")
     layout = center.layout
     said = alice.folder / "waits.sbatch.out"
@@ -177,14 +155,13 @@ def test_what_one_user_submits_stops_and_cancels_nobody_elses(center):
 
 @pytest.mark.parametrize("attack", [SLOW, HALVES, SILENCE], ids=["slow questions", "halves", "silence"])
 def test_a_user_is_served_while_another_does_all_they_can(center, attack):
-    alice = Client(center)
+    alice = AgentUser(center)
     alice.has_example("bell.cq")
     pid = center.pid("agent")
     with bob_does(center, attack) as bob:
-        for by_network in (False, True):
-            alice.by_network = by_network
-            done = alice.types("submit", "bell.cq", "--backend", "qx", "--wait", "--json")
+        for user in (alice, AgentUserOnANode(center)):
+            done = user.types("submit", "bell.cq", "--backend", "qx", "--wait", "--json")
             assert done.returncode == 0, done.stderr
         assert bob.poll() is None
     assert center.pid("agent") == pid
-    assert memory_mb(pid) < 400
+    assert peak_memory_mb(pid) < 400

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import statistics
 import sys
 import threading
@@ -21,10 +20,11 @@ from typing import Any
 import pytest
 import requests
 from attackers import ATTACKS
-from conftest import BELL, HAND_OVER, Platform
+from c2_platform import BELL, HAND_OVER, Platform
 from entrance import Entrance
 from foreign_center import MARK, Lumi, Prey
 from people import Researcher, c2_nodes
+from testbed.process import peak_memory_mb
 
 from qslurm.payload.envelope import Envelope, pack
 
@@ -155,11 +155,6 @@ def pids(platform: Platform) -> dict[str, int | None]:
     return {one.name: one.pid for one in platform.testbed.status()}
 
 
-def memory_mb(pid: int | None) -> int:
-    (kb,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(kb) // 1024
-
-
 def project_of_snellius(platform: Platform) -> int:
     url = f"{platform.testbed.results_url}/quantum-inspire/projects"
     headers = {"Authorization": f"Bearer {platform.testbed.token()}"}
@@ -220,7 +215,9 @@ def test_a_day_of_attackers_changes_nothing_for_another_center(
             file=sys.stderr,
         )
     after = pids(platform)
-    used = {name: memory_mb(after[name]) for name in ("dispatcher", "jobmanager", "runtimes", "slurmrestd")}
+    used = {
+        name: peak_memory_mb(after[name]) for name in ("dispatcher", "jobmanager", "runtimes", "slurmrestd")
+    }
     print(f"{len(snellius.results)} jobs done; most memory in MB: {used}", file=sys.stderr)
     assert after == before
     assert "drain" not in c2_nodes(platform.testbed).lower()

@@ -17,6 +17,7 @@ import floods
 import pytest
 from bench.runtimes import service as warm_service
 from bench.runtimes import started_by, warm
+from testbed.process import peak_memory_mb
 
 from qslurm.c2.config.dispatcher_section import BackendConfig
 from qslurm.protocol.dispatcher_client import DispatcherClient
@@ -120,12 +121,6 @@ def test_a_job_has_its_lane_while_another_user_attacks_the_dispatcher(
             attacker.join()
 
 
-def memory_mb(pid: int) -> int:
-    """The most that a process has ever had."""
-    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
-
-
 @pytest.mark.parametrize(
     "attack", [*floods.DISPATCHER, None], ids=lambda attack: attack.__name__ if attack else "all at once"
 )
@@ -149,7 +144,7 @@ def test_a_job_goes_on_while_another_user_does_all_they_can(
             victim.join(30)
         assert victim.exitcode == 0
         assert running.process.poll() is None
-        most = memory_mb(running.process.pid)
+        most = peak_memory_mb(running.process.pid)
         print(
             f"\n{attack.__name__ if attack else 'all'}: step median {times[STEPS // 2] * 1e3:.2f} ms, "
             f"worst {times[-1] * 1e3:.0f} ms; dispatcher {most} MB",

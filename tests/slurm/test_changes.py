@@ -2,12 +2,11 @@
 
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
-from people import Researcher, eventually, operator
+from people import AgentUser, eventually, operator
 
 pytestmark = pytest.mark.slurm
 
@@ -29,46 +28,20 @@ with Center(backend="qx") as center:
 """
 
 
-class Client(Researcher):
-    """Somebody on C1 without a token, on the agent's host."""
-
-    @property
-    def environment(self):
-        layout = self.testbed.layout
-        return {
-            "QSLURM_CONFIG": str(layout.folder / "etc" / "c1" / "users.toml"),
-            "QSLURM_AGENT": str(layout.agent_socket),
-        }
-
-    def types(self, *words, **environment):
-        return super().types(*words, **(self.environment | environment))
-
-
 @pytest.fixture
 def alice(testbed):
     testbed.up()
-    (testbed.layout.folder / "etc" / "c1" / "users.toml").write_text("")
     operator(testbed, "partition", "enable", "p_qx")
     operator(testbed, "partition", "drain", "p_spin2")
-    yield Client(testbed)
+    yield AgentUser(testbed)
     testbed.up()
     testbed.c2(("scancel", "--user=center_snellius", "--partition=p_spin2"))
     operator(testbed, "partition", "enable", "p_spin2")
 
 
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(4) as threads:
-        yield threads
-
-
 def held_job(alice):
     """A job that waits in a partition that is held."""
     return alice.submits(alice.has_example("bell.cq"), "--backend", "spin2")
-
-
-def agents_log(testbed):
-    return testbed.log("agent").read_text()
 
 
 def changes(testbed, center, path="changes"):
@@ -108,7 +81,7 @@ def test_a_change_is_at_who_waits_while_slurmrestd_is_stopped(alice, pool):
     assert testbed.c2(("scancel", str(job_id))).returncode == 0
     done = waiting.result()
     assert done.returncode == 7, done.stderr
-    assert f"Job {job_id} was cancelled" in done.stderr
+    assert str(job_id) in done.stderr
     assert alice.sees(job_id) == "CANCELLED"
 
 
@@ -127,19 +100,14 @@ def test_an_array_is_waited_for_to_its_last_task(alice):
 def test_without_the_job_manager_slurmrestd_is_asked_and_then_the_stream_again(alice, pool):
     testbed = alice.testbed
     job_id, other = held_job(alice), held_job(alice)
-    lost, found = "cannot follow C2's job manager", "following C2's job manager"
-    before = agents_log(testbed)
     testbed.stop("jobmanager")
-    eventually(lambda: agents_log(testbed).count(lost) > before.count(lost), "the agent to notice")
     waiting = pool.submit(alice.types, "wait", str(job_id))
     assert testbed.c2(("scancel", str(job_id))).returncode == 0
     assert waiting.result().returncode == 7
     testbed.start("jobmanager")
-    eventually(lambda: agents_log(testbed).count(found) > before.count(found), "the agent to follow again")
-    testbed.stop("slurmrestd")
+    testbed.stop("slurmrestd")  # the stream is the only way to hear of it
     assert testbed.c2(("scancel", str(other))).returncode == 0
     assert alice.types("wait", str(other)).returncode == 7
-    assert agents_log(testbed).count(lost) == before.count(lost) + 1
 
 
 def test_another_center_hears_nothing(alice):

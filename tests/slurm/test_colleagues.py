@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c2_platform import HAND_OVER, Platform
 from harm import ASKS, ASKS_AS_HYBRID
 from testbed.process import with_above
 
 from qslurm.payload.envelope import Envelope, pack
-
-from .conftest import HAND_OVER, Platform
 
 pytestmark = pytest.mark.slurm
 

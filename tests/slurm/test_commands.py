@@ -57,7 +57,7 @@ def test_a_sweep_is_one_job_whose_tasks_have_values_and_results_of_their_own(ali
     assert alice.types("results", str(job), "--plot", "rabi.svg").returncode == 0
     ElementTree.parse(alice.folder / "rabi.svg")
     assert "200" in alice.types("logs", f"{job}_0").stdout
-    assert "Name a task" in alice.types("logs", str(job)).stderr
+    assert f"{job}_0" in alice.types("logs", str(job)).stderr
 
 
 def test_a_hybrid_file_and_a_batch_script_find_the_values_of_their_task(alice):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BELL, Platform
+from c2_platform import BELL, Platform
 
 from qslurm.runtimes.plugin import BackendFacts
 from qslurm.runtimes.quantum_inspire.platform_link import RequestRefusedError

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from entrance import Entrance
-from people import eventually
+from people import eventually, frozen
 from testbed import Testbed
 
 from qslurm.c2.store.store import Store
@@ -47,15 +45,6 @@ def doctor(testbed: Testbed, config: Path | None = None) -> dict[str, Finding]:
 
 
 @contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
 def dead(testbed: Testbed, name: str) -> Iterator[None]:
     testbed.kill(name)
     try:
@@ -71,9 +60,7 @@ def is_well(testbed: Testbed) -> bool:
 @pytest.mark.parametrize("name", NAMED)
 def test_a_daemon_that_is_frozen_or_dead_is_the_one_that_is_named(testbed: Testbed, name: str) -> None:
     eventually(lambda: is_well(testbed), "C2 to be well", seen=lambda: str(doctor(testbed)))
-    pid = testbed.pid(name)
-    assert pid is not None
-    with frozen(pid):
+    with frozen(testbed, name):
         _named(doctor(testbed), NAMED[name])
     eventually(lambda: is_well(testbed), "C2 to be well again", seen=lambda: str(doctor(testbed)))
     with dead(testbed, name):

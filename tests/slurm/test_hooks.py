@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from people import slurmctld_has_saved
+from people import frozen, slurmctld_has_saved
 
 from qslurm.payload.handover import SHIPPED
 
 if TYPE_CHECKING:
-    from tests.slurm.conftest import Platform
+    from c2_platform import Platform
 
 pytestmark = pytest.mark.slurm
 
@@ -82,7 +82,7 @@ def test_with_the_backend_offline_the_job_goes_back_to_the_queue_and_runs_when_i
 def test_with_a_dispatcher_that_hangs_the_job_goes_back_to_the_queue_and_runs_when_it_wakes(
     platform: Platform,
 ) -> None:
-    with platform.without_gate(), platform.frozen("dispatcher"):
+    with platform.without_gate(), frozen(platform.testbed, "dispatcher"):
         job_id = platform.submit_bell()
         platform.until_turned_away(job_id)
         assert_nothing_is_lost(platform, job_id)
@@ -151,7 +151,7 @@ def test_a_cancelled_job_is_cancelled_whatever_its_script_makes_of_it(platform: 
 
 
 def test_cancelling_a_job_while_its_prolog_waits_leaves_nothing_open(platform: Platform) -> None:
-    with platform.frozen("dispatcher"):
+    with frozen(platform.testbed, "dispatcher"):
         job_id = platform.submit_bell()
         platform.until_state(job_id, "CONFIGURING")
         platform.testbed.c2(["scancel", str(job_id)], user="center_snellius")

@@ -83,7 +83,7 @@ def test_a_job_is_followed_by_its_name_on_the_platform_it_went_to(alice):
     number = there.removeprefix("lumi:")
     done = alice.types("show", number)
     assert done.returncode == 3
-    assert f"use {there} for a job on lumi." in done.stderr
+    assert there in done.stderr
     assert alice.gets("show", number, "--platform", "lumi")["id"] == there
     done = alice.types("show", number, QSLURM_PLATFORM="lumi")
     assert (done.returncode, f"{number} bell" in done.stdout) == (0, True)
@@ -120,14 +120,14 @@ def test_any_backend_is_one_that_is_free_and_fits(alice, nobody_there):
                      f'token_file = "{alice.testbed.layout.token}"\n')  # fmt: skip
     done = alice.types("submit", "bell.cq", "--backend", "any", "--wait", "--json")
     assert done.returncode == 0, done.stderr
-    assert "--backend any: qx of c2 is free." in done.stderr
+    assert "qx of c2" in done.stderr
     assert set(json.loads(done.stdout)["results"]["counts"]) == {"00", "11"}
     done = alice.types("submit", "bell.cq", "--backend", "any", "-M", "lumi", "--parsable")
     assert done.stdout.startswith("lumi:")
     assert alice.types("wait", done.stdout.strip()).returncode == 0
     done = alice.types("submit", "large.cq", "--backend", "any")
     assert done.returncode == 2
-    assert "needs 64 qubits" in done.stderr
+    assert "64 qubits" in done.stderr
     assert "qx of lumi" in done.stderr
 
 
@@ -187,8 +187,8 @@ def test_each_platform_has_an_agent_of_its_own(alice, agents_folder):
         assert alice.types("show", f"c2:{number}").returncode == 3
         bob = Traveller(testbed, "qs_bob")
         bob.configures(agents)
-        assert "You have no job" in bob.types("show", there).stderr
+        assert bob.types("show", there).returncode == 3
     done = alice.types("queue", "--all")
     assert done.returncode == 5
-    assert "qslurm: lumi: The center's agent at" in done.stderr
+    assert "lumi: " in done.stderr
     assert here in done.stdout

@@ -16,7 +16,7 @@ from qslurm.payload.handover import SHIPPED
 from tests.unit.logfmt import read_all
 
 if TYPE_CHECKING:
-    from tests.slurm.conftest import Platform
+    from c2_platform import Platform
 
 pytestmark = pytest.mark.slurm
 

@@ -100,7 +100,7 @@ def test_a_command_has_the_session_by_its_environment_in_all_its_processes(testb
     assert broken.returncode == 3
     failed = _job_of(broken.stderr)
     assert alice.ends_as(failed) == "FAILED"
-    assert "exited with code 3" in alice.gets("show", str(failed))["platform"]["reason"]
+    assert "code 3" in alice.gets("show", str(failed))["platform"]["reason"]
 
 
 def test_a_hybrid_file_runs_here_as_it_runs_there(testbed):
@@ -152,10 +152,10 @@ def test_a_program_that_is_cancelled_here_ends_its_session_there_and_leaves_none
     there = int(_number(output))
     assert testbed.c1(("scancel", str(here))).returncode == 0
     assert alice.ends_as(there) == "FAILED"
-    assert "terminated (SIGTERM)" in alice.gets("show", str(there))["platform"]["reason"]
+    assert "SIGTERM" in alice.gets("show", str(there))["platform"]["reason"]
 
     operator(testbed, "partition", "drain", "p_qx")
-    here = begins(lambda: "to hold the session" in _read(output))
+    here = begins(lambda: re.search(r"\bjob \d+", _read(output)))
     assert testbed.c1(("scancel", str(here))).returncode == 0
     assert alice.ends_as(_job_of(_read(output))) == "CANCELLED"
     operator(testbed, "partition", "enable", "p_qx")
@@ -167,14 +167,18 @@ def test_what_waits_says_why_and_gives_up(testbed):
     done = alice.types("session", "--backend", "qx", "--wait-limit", "1", "--", "true")
     operator(testbed, "partition", "enable", "p_qx")
     assert done.returncode == 8, done.stderr
-    assert "qslurm: Waiting: " in done.stderr
+    assert "Waiting" in done.stderr
     assert alice.ends_as(_job_of(done.stderr)) == "CANCELLED"
 
 
 def _job_of(said: str) -> int:
-    found = re.search(r"\bjob (\d+) (?:on|to) C2", said)
+    found = re.search(r"\bjob (\d+)", said)
     assert found, said
     return int(found[1])
+
+
+def _finding(doctor: str) -> dict[str, str]:
+    return next(one for one in json.loads(doctor)["findings"] if one["name"] == "sessions")
 
 
 def _number(path: Path) -> str:
@@ -229,10 +233,8 @@ def test_a_user_of_the_centers_agent_needs_no_token_for_a_session(testbed):
         lambda: json.loads(bob.types("show", job_id, "--json", **agent).stdout)["state"] == "COMPLETED",
         f"job {job_id} to be completed",
     )
-    found = bob.types("doctor", **agent)
-    assert "sessions" in found.stdout
-    assert "is reachable" in found.stdout
+    assert _finding(bob.types("doctor", "--json", **agent).stdout)["state"] == "ok"
 
 
 def test_the_operator_sees_that_sessions_can_be_entered(testbed):
-    assert "listening at" in operator(testbed, "doctor")
+    assert str(testbed.ports["sessions"]) in str(_finding(operator(testbed, "doctor", "--json")))

@@ -276,7 +276,7 @@ def test_what_becomes_of_jobs_is_told_without_slurmrestd(c2, tokens):
         return dict(answer.json())
 
     def troubles() -> int:
-        return c2.log("gate").read_text().count("event=trouble about=feed")
+        return c2.log("gate").read_text().count("about=feed")
 
     c2.up()
     c2.stop("slurmrestd")

@@ -68,7 +68,7 @@ def test_who_has_another_key_or_nobodys_certificate_gets_no_token(
     alice = Researcher(testbed)
     source = alice.has_example("bell.cq")
     other = "sha256//" + "A" * 43 + "="
-    for way, said in (({"pinned_key": other}, "not the pinned one"), ({}, "is not trusted")):
+    for way, said in (({"pinned_key": other}, "pinned"), ({}, "trusted")):
         environment = configured(testbed, entrance, **way)
         done = alice.types("submit", source, "-b", "qx", **environment)
         assert (done.returncode, said in done.stderr) == (5, True), done.stderr

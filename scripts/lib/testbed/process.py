@@ -108,6 +108,12 @@ def name(process: Process) -> str:
         return ""
 
 
+def peak_memory_mb(pid: int) -> int:
+    """The most memory that a process has ever had (VmHWM)."""
+    lines = (line.split() for line in (PROC / str(pid) / "status").read_text().splitlines())
+    return next(int(fields[1]) for fields in lines if fields[0] == "VmHWM:") // 1024
+
+
 def parent(pid: int) -> int:
     """The pid of its parent; 0 when there is none."""
     try:
