@@ -1,6 +1,6 @@
-"""Prints what pyproject.toml asks for, a requirement a line: the extras and dependency groups it is given.
+"""Print the requirements of extras and dependency groups in pyproject.toml, one per line.
 
-An extra is written `c2`, a group `group:dev`. Debian 12's pip can't install a dependency group by itself.
+An extra is written `c2`, a group `group:dev`. Debian 12's pip cannot install a dependency group by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def requirements(pyproject: dict[str, Any], names: list[str]) -> list[str]:
-    """All of them, each once: the project's own, what builds it, and those of the named extras and groups."""
+    """All requirements, without duplicates: of the project, of its build, and of the named extras and groups."""
     found = [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
     for name in names:
         if name.startswith("group:"):

@@ -242,7 +242,7 @@ def test_what_c2_refuses_takes_its_follow_up_along(alice):
 
 
 def test_without_an_agent_there_are_no_follow_ups(alice):
-    done = Researcher.types(alice, "submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
+    done = Researcher(alice.testbed).types("submit", "bell.cq", "--backend", "qx", "--then", "next.sbatch")
     assert done.returncode == 2
     assert "releaser" in done.stderr
 

@@ -1,1 +1,1 @@
-"""Benches: what qslurm costs, each in the same run as a peer, because machines differ and are noisy."""
+"""Benchmarks of qslurm, each compared with a peer in the same run, because machines differ and are noisy."""

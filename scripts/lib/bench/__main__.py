@@ -1,4 +1,4 @@
-"""`scripts/bench`: runs benches by name, each several times, and prints medians beside those of their peers."""
+"""Run benchmarks, each several times, and print medians compared with peers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.report import Report
 
 
 def main() -> int:
-    """Run the benches that were named, or all."""
+    """Run the named benchmarks, or all."""
     known = sorted(
         module.name
         for module in pkgutil.iter_modules(bench.__path__)

@@ -1,7 +1,7 @@
-"""What the benches of submissions need: two real clusters, a researcher who has an agent, and peers that have none.
+"""Two real clusters for benchmarks of submissions: a user with an agent, and peers that need none.
 
-All jobs are held, so that nothing runs meanwhile, and are cancelled after each measurement. Under real-time priority
-(`chrt -f 1 scripts/bench …`) the daemons have it too, because they are started from here.
+All jobs are held, so nothing runs meanwhile, and are cancelled after each measurement. The daemons are started from
+here, so they inherit real-time priority (`chrt -f 1 scripts/bench …`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ b = measure q
 
 @contextmanager
 def center(report: Report) -> Iterator[Center | None]:
-    """Both clusters, up for the time of a bench; None, with a note, where that can't be."""
+    """Start both clusters for a benchmark; yields None, with a note, without root or Slurm."""
     if os.geteuid() != 0 or not shutil.which("slurmctld"):
         report.note("skipped: this needs root, and Slurm, which `scripts/testbed up` installs")
         yield None
@@ -48,7 +48,7 @@ def center(report: Report) -> Iterator[Center | None]:
 
 
 class Center:
-    """A researcher of C1 and what stands beside qslurm: curl with the center's token, and sbatch on C2."""
+    """A researcher of C1, and the peers: curl with the center's token, and sbatch on C2."""
 
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
@@ -67,28 +67,28 @@ class Center:
 
     @property
     def api_version(self) -> str:
-        """The version that curl speaks, the newest that C2 knows."""
+        """The API version of curl's requests, the newest that C2 serves."""
         return self._adapter.version
 
     @property
     def submit_path(self) -> str:
-        """Where that version takes submissions."""
+        """The path of submissions in that version."""
         return f"{self._adapter.control}/job/submit"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What slurmrestd wants to see."""
+        """The headers that slurmrestd requires."""
         return {"X-SLURM-USER-NAME": CENTER_USER, "X-SLURM-USER-TOKEN": self.token}
 
     def circuits(self, count: int) -> list[Path]:
-        """So many different circuits."""
+        """Write `count` different circuits."""
         files = [self.folder / f"rabi_{number:05}.cq" for number in range(count)]
         for number, file in enumerate(files):
             file.write_text(CIRCUIT.format(angle=f"{number / count:.6f}"))
         return files
 
     def payloads(self, circuits: Sequence[Path]) -> list[bytes]:
-        """The same as slurmrestd takes them, ready to be sent, each with a key that was never used."""
+        """The circuits as payloads for slurmrestd, each with a new key."""
         made = []
         for file in circuits:
             payload = prepare(Config(), JobSpec(file=file, backend="qx", hold=True), {"USER": "bench"})
@@ -96,7 +96,7 @@ class Center:
         return made
 
     def curls(self, payloads: Sequence[bytes]) -> float:
-        """Seconds that a loop takes which starts curl for each payload."""
+        """Seconds of a loop that runs curl for each payload."""
         files = [self.folder / f"payload_{number:05}.json" for number in range(len(payloads))]
         for file, payload in zip(files, payloads, strict=True):
             file.write_bytes(payload)
@@ -106,7 +106,7 @@ class Center:
         return seconds
 
     def sbatches(self, payloads: Sequence[bytes]) -> float:
-        """Seconds that a loop takes which starts sbatch, on C2 itself, for each script."""
+        """Seconds of a loop that runs sbatch for each script, on C2."""
         files = [self.folder / f"script_{number:05}.sh" for number in range(len(payloads))]
         for file, payload in zip(files, payloads, strict=True):
             file.write_text(json.loads(payload)["script"])
@@ -116,14 +116,14 @@ class Center:
         return seconds
 
     def submits(self, files: Sequence[Path], *options: str, ids: int | None = None) -> float:
-        """Seconds of one `qslurm submit`, by the center's agent."""
+        """Seconds of one `qslurm submit` through the center's agent."""
         command = ("qslurm", "submit", *map(str, files), "--backend", "qx", "--hold", "--parsable", *options)
         seconds, said = self._timed(command, user="qs_alice")
         self._expect(len(said.split()), len(files) if ids is None else ids, said)
         return seconds
 
     def clear(self) -> None:
-        """Cancel what was submitted, and wait until C2 has nothing more to do."""
+        """Cancel all jobs, and wait until C2's queue is empty."""
         self.testbed.c2(("scancel", f"--user={CENTER_USER}"), timeout_s=TIMEOUT_S)
         until = time.monotonic() + TIMEOUT_S
         while self.testbed.c2(("squeue", "--noheader", f"--user={CENTER_USER}")).stdout.strip():
@@ -146,7 +146,7 @@ class Center:
             raise TestbedError(f"C2 has taken {found} of {wanted}: {said[-500:]}")
 
     def _curl_options(self, path: str) -> str:
-        """A file of options, so that the token stands in no command line."""
+        """curl's options for a file, so that the token is on no command line."""
         headers = {**self.headers, "Content-Type": "application/json"}
         lines = [f'header = "{name}: {value}"' for name, value in headers.items()]
         return "\n".join([*lines, f'url = "{self.testbed.rest_url}{path}"', "silent", "show-error"])

@@ -1,9 +1,8 @@
-"""Requests over one kept connection, against a new connection for each.
+"""Requests over one persistent connection, and over a new connection for each.
 
-First submissions to the real slurmrestd, ours and those of a plain requests.Session. Then requests to a server that
-answers as Slurm 23.02's slurmrestd was seen to: it writes headers and body apart and leaves Nagle's algorithm on, so
-that the second write waits for the client's ACK of the first, which Linux holds back for up to 40 ms on a connection
-that is kept.
+First submissions to a real slurmrestd, ours and those of a plain requests.Session. Then requests to a server that
+behaves like Slurm 23.02's slurmrestd: it writes headers and body separately with Nagle's algorithm on, so the second
+write waits for the client's ACK of the first, which Linux delays by up to 40 ms on a persistent connection.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Way = Callable[[], tuple[Send, Callable[[], object]]]
 
 
 def run(report: Report) -> None:
-    """Measure the ways in turn: ours kept and new each time, and those of a plain session."""
+    """Measure in turn: ours with one and with new connections, and a plain session."""
     with center(report) as c1:
         if c1 is not None:
             _compare(
@@ -128,7 +127,7 @@ def _fresh(c1: Center) -> list[bytes]:
 
 @contextmanager
 def _late_writer() -> Iterator[str]:
-    """A server that writes as Slurm 23.02's slurmrestd does, on a port of its own."""
+    """Run a server that writes like Slurm 23.02's slurmrestd."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_serve, args=(listener,), daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

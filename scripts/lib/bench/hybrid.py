@@ -1,4 +1,4 @@
-"""What every bench with a dispatcher needs: to know that it is ready, and a hybrid job to admit."""
+"""Common parts of benchmarks with a dispatcher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = "def execute(qi): pass\ndef finalize(measured): return {}\n"
 
 
 def await_ready(client: DispatcherClient, timeout_s: float) -> None:
-    """Wait until the dispatcher's first backend can take jobs; TimeoutError if it never can."""
+    """Wait until the dispatcher's first backend takes jobs; TimeoutError otherwise."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         try:
@@ -28,7 +28,7 @@ def await_ready(client: DispatcherClient, timeout_s: float) -> None:
 
 
 def hybrid_job(number: int, backend: str) -> Admit:
-    """A hybrid job of this process's own user."""
+    """The admission of a hybrid job of this process's user."""
     return Admit(
         job_id=number,
         restart=0,

@@ -1,8 +1,9 @@
-"""One orchestration step: a circuit out, its counts back, between runtimes that compute nothing; and a task's end.
+"""One orchestration step (a circuit is sent, its counts come back) with runtimes that compute nothing; the end of a
+task.
 
-The peer is the task manager of the paper (its Appendix A) as it is printed, without its sleeps: one process in the
-middle that answers the classical runtime's REQ and asks the quantum runtime by another, in JSON over TCP. Below both
-stand the limits of this machine: a bare pair of sockets, and bare shared memory.
+The peer is the paper's task manager (Appendix A) as printed, without its sleeps: one process that answers the classical
+runtime's REQ and sends another to the quantum runtime, in JSON over TCP. The limits of the machine are measured, too: a
+socket pair, and shared memory.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 def run(report: Report) -> None:
-    """Measure the paper's loop, ours by the dispatcher, ours by lane, and the limits below."""
+    """Measure the paper's loop, the dispatcher, a lane, and the machine's limits."""
     with _papers_loop() as step:
         peer = report.measure(
             "the paper's task manager, JSON over TCP", lambda: _steps(step, SLOW_STEPS), unit="us"
@@ -72,7 +73,7 @@ def run(report: Report) -> None:
 
 
 def _ends(job: Callable[..., Job]) -> float:
-    """The median of many tasks' ends, in microseconds: from the final result to the word that it is stored."""
+    """The median time of a task's end in microseconds, from the final result to the answer that it is stored."""
     taken = []
     for _ in range(TASKS):
         ending = job(lanes=True)
@@ -85,7 +86,7 @@ def _ends(job: Callable[..., Job]) -> float:
 
 
 def _steps(step: Callable[[], object], number: int) -> float:
-    """The median of many steps, in microseconds."""
+    """The median time of a step in microseconds."""
     taken = []
     for _ in range(number):
         began = time.perf_counter_ns()
@@ -96,7 +97,7 @@ def _steps(step: Callable[[], object], number: int) -> float:
 
 @contextmanager
 def _child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
-    """A process that is ended when it is not needed any more."""
+    """Run a process for the duration of the context."""
     process = _fork.Process(target=target, args=arguments, daemon=True)
     process.start()
     try:
@@ -156,24 +157,24 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """A hybrid job's step."""
+    """The step of a hybrid job."""
 
     client: DispatcherClient
     session: DispatcherSession
 
     def step(self) -> object:
-        """A circuit out, its counts back."""
+        """Send a circuit and receive its counts."""
         return self.session.execute(BELL, SHOTS, False)
 
     def close(self) -> None:
-        """Leave the dispatcher."""
+        """Close the connections to the dispatcher."""
         self.session.close()
         self.client.close()
 
 
 @contextmanager
 def _dispatcher() -> Iterator[Callable[..., Job]]:
-    """A dispatcher in a process of its own, with a runtime that computes nothing; it gives jobs."""
+    """Run a dispatcher with a runtime that computes nothing; yields a function that makes jobs."""
     with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
         folder = Path(name)
         config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
@@ -208,7 +209,7 @@ def _serve(config: DispatcherConfig) -> None:
 
 
 def _nobody(_: str) -> None:
-    """Nobody wants to hear why a session waits."""
+    """Ignore why a session waits."""
 
 
 # --- limits ------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ BACKENDS = {
 
 
 def run(report: Report) -> None:
-    """Serve the day under each policy: once, it has no chance in it."""
+    """Simulate the day under each policy, once: the simulation is deterministic."""
     day = make_day(EXECUTIONS)
     executions = sum(len(job.seconds) for job in day)
     lines = []

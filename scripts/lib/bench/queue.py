@@ -1,7 +1,7 @@
-"""Ten thousand jobs queued on a real C2: what the list costs, and how soon who waits sees a change.
+"""Ten thousand jobs in C2's queue: the time of a list, and the delay until a waiting user sees a change.
 
-Peers are squeue on C2, and slurmrestd's own list. What the center does goes through its agent, as users' commands do.
-Needs root: it brings up a testbed of its own, and takes it down.
+The peers are squeue on C2 and slurmrestd's list. The center's commands go through its agent. Needs root: starts and
+stops a testbed of its own.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Center:
         self._token = testbed.token()
 
     def fill(self) -> float:
-        """Submit all jobs, each a circuit of its own; how many a second."""
+        """Submit all jobs, each a different circuit; jobs per second."""
         self._operator("partition", "drain", HELD)
         self._operator("partition", "enable", OPEN)
         names = [f"{number}.cq" for number in range(JOBS)]
@@ -85,7 +85,7 @@ class Center:
         return self._types("submit", "--separate", "--parsable", "-p", HELD, "--backend", "spin2", *names)
 
     def listing(self) -> float:
-        """Seconds that slurmrestd's list takes."""
+        """Seconds of slurmrestd's list of jobs."""
         headers = {"X-SLURM-USER-NAME": "center_snellius", "X-SLURM-USER-TOKEN": self._token}
         began = time.monotonic()
         answer = requests.get(f"{self._testbed.rest_url}/slurm/v0.0.38/jobs", headers=headers, timeout=300)
@@ -93,7 +93,7 @@ class Center:
         return time.monotonic() - began
 
     def queue(self, *, alone: bool = False) -> float:
-        """Seconds that `qslurm queue` takes."""
+        """Seconds of `qslurm queue`."""
         environment = {"QSLURM_CONFIG": str(self._testbed.layout.c1_qslurm)} if alone else {}
         began = time.monotonic()
         printed = self._types("queue", **environment)
@@ -102,7 +102,7 @@ class Center:
         return taken
 
     def delay_of_cancel(self) -> float:
-        """From the operator's scancel of a waiting job, which no hook hears of, to the end of `qslurm wait`."""
+        """Seconds from scancel of a pending job on C2, which calls no hook, to the end of `qslurm wait`."""
         job_id = self._ids[self._next]
         self._next += 1
         with self._waiting(job_id) as screen:
@@ -113,7 +113,7 @@ class Center:
             return time.monotonic() - began
 
     def delay_of_end(self) -> float:
-        """From the last line of a job's script to the end of `qslurm wait`."""
+        """Seconds from the last line of a job's script to the end of `qslurm wait`."""
         script = self._folder / "job.sh"
         script.write_text("#!/bin/bash\nsleep 3\ndate +%s.%N\n")
         job_id = self._types("submit", "--parsable", "--backend", "qx", "job.sh").strip()
@@ -124,7 +124,7 @@ class Center:
         return seen - float(log.read_text().split()[-1])
 
     def idle(self, daemons: Sequence[str]) -> float:
-        """How much of a core these take while nothing happens, with what they have started, in percent."""
+        """CPU use of idle daemons and their children, in percent of a core."""
         pids = [pid for name in daemons if (pid := self._testbed.pid(name))]
         before = _cpu_s(pids)
         time.sleep(IDLE_S)
@@ -149,7 +149,7 @@ class Center:
 
 
 class _Screen:
-    """A terminal on C1 in which a command runs."""
+    """A terminal on C1 that runs a command."""
 
     def __init__(self, testbed: Testbed, command: Sequence[str], config: Path) -> None:
         ours, theirs = pty.openpty()
@@ -169,7 +169,7 @@ class _Screen:
         self._text = ""
 
     def says(self, word: str) -> None:
-        """Wait until this word stands there."""
+        """Wait until the terminal shows this word."""
         deadline = time.monotonic() + PATIENCE_S
         while word not in self._text:
             left = deadline - time.monotonic()
@@ -201,7 +201,7 @@ def _testbed() -> Iterator[Testbed]:
 
 
 def _clear(testbed: Testbed) -> None:
-    """Cancel what an earlier run has left: jobs that wait outlive the daemons."""
+    """Cancel jobs of an earlier run: pending jobs outlive the daemons."""
     testbed.c2(["scancel", "--user=center_snellius"], timeout_s=300)
 
 
@@ -212,7 +212,7 @@ def _seconds(testbed: Testbed, command: Sequence[str]) -> float:
 
 
 def _cpu_s(pids: Sequence[int]) -> float:
-    """The CPU time of processes and of all that they have started, as far as it is there or has ended."""
+    """The CPU time of processes and all their descendants, including ended children."""
     stats = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

@@ -1,4 +1,4 @@
-"""What benches measured: medians over several runs, each beside its peer's."""
+"""Results of benchmarks: medians of several runs, compared with peers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Report:
-    """`runs` is how often a measurement is to be repeated."""
+    """Collects and prints measurements; each is repeated `runs` times."""
 
     runs: int
     quiet: bool = False
@@ -18,16 +18,16 @@ class Report:
     _rows: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, bench: str) -> None:
-        """What follows belongs to this bench."""
+        """Start the section of a benchmark."""
         self._bench = bench
         self._say(f"\n{bench}")
 
     def measure(self, what: str, once: Callable[[], float], *, unit: str, peer: float | None = None) -> float:
-        """Measure `runs` times; the median. With a peer's figure, their ratio is shown."""
+        """Measure `runs` times and return the median; print its ratio to `peer`."""
         return self.add(what, [once() for _ in range(self.runs)], unit=unit, peer=peer)
 
     def add(self, what: str, values: list[float], *, unit: str, peer: float | None = None) -> float:
-        """Note measured values; their median."""
+        """Add measured values and return their median."""
         middle = median(values)
         row: dict[str, Any] = {"bench": self._bench, "what": what, "median": middle, "unit": unit}
         row |= {"least": min(values), "most": max(values), "runs": len(values)}
@@ -40,11 +40,11 @@ class Report:
         return middle
 
     def note(self, text: str) -> None:
-        """A sentence beside the figures."""
+        """Print a remark."""
         self._say(f"  {text}")
 
     def document(self) -> dict[str, Any]:
-        """All that was measured."""
+        """All measurements, for `--json`."""
         return {"measurements": self._rows}
 
     def _say(self, text: str) -> None:

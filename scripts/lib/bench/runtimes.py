@@ -1,4 +1,4 @@
-"""How long a job waits for a classical runtime that has numpy and scipy: handed out warm, and started cold."""
+"""How long a job waits for a classical runtime with numpy and scipy imported: warm, and cold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READY_S = 30.0
 
 
 def run(report: Report) -> None:
-    """From the start of a step's first program to the first line of the user's file, its imports made."""
+    """Measure from the start of a step's first program to the first line of the user's file."""
     if os.geteuid() != 0:
         report.note("skipped: a warm runtime becomes another user, so this needs root")
         return
@@ -103,7 +103,7 @@ def warm(folder: Path) -> float:
 
 
 def started_by(folder: Path) -> subprocess.CompletedProcess[str]:
-    """A step that has asked the service for its runtime, and has ended."""
+    """Run a step that gets its runtime from the service, to its end."""
     return subprocess.run(
         [*client_command(RuntimesConfig(socket=str(folder / "warm.sock"))), "job.sh"],
         capture_output=True, text=True, timeout=60, check=False, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],

@@ -1,7 +1,7 @@
-"""Who is next, and how soon that is known; and eight jobs at one backend at once.
+"""The time to choose the next circuit, and eight jobs at one backend.
 
-The peer of a decision is the same one with 10^2 queued. The peer of eight jobs at once is the same eight one after
-the other, in a dispatcher of the same kind, each job step a process of its own, circuits on one QX runtime.
+The peer of a decision is the same one with 100 circuits queued. The peer of eight concurrent jobs is the same eight one
+after the other. Each job step is a process of its own; circuits run on one QX runtime.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 def run(report: Report) -> None:
-    """Measure decisions under each policy, the place of one that waits, and eight jobs at once."""
+    """Measure decisions and queue positions under each policy, and eight concurrent jobs."""
     for policy in POLICIES:
         few = report.measure(
             f"{policy}: decision, {FEW:,} queued", partial(_decision, policy, FEW), unit="us"
@@ -60,7 +60,7 @@ def run(report: Report) -> None:
 
 
 def _decision(policy: str, queued: int) -> float:
-    """The median time (us) to choose the next, note that it is done, and queue another."""
+    """The median time (us) to choose the next circuit, record its end, and queue another."""
     queue, ask = _filled(policy, queued)
     taken = []
     for turn in range(DECISIONS):
@@ -75,7 +75,7 @@ def _decision(policy: str, queued: int) -> float:
 
 
 def _place(policy: str) -> float:
-    """The median time (us) to tell one that waits its place and what it waits for."""
+    """The median time (us) to compute a waiting circuit's position and reason."""
     queue, _ = _filled(policy, MANY)
     taken = []
     for waiting in Random(1).sample(queue.line.all(), 300):  # noqa: S311 - a sample, no secret
@@ -86,7 +86,7 @@ def _place(policy: str) -> float:
 
 
 def _filled(policy: str, queued: int) -> tuple[BackendQueue, Callable[[float], None]]:
-    """A queue of 50 centers' executions, and how to ask for one more."""
+    """A queue with circuits of 50 centers, and a function that adds one."""
     queue = BackendQueue(BackendConfig(name="simulated", policy=policy))
     random, numbers = Random(1), count(1)  # noqa: S311
 
@@ -127,7 +127,7 @@ def _report_jobs(report: Report, *, lanes: bool) -> None:
 
 
 def _rate(jobs: list[list[float]], *, one_by_one: bool) -> float:
-    """Executions a second, from the times (s) at which each job had its outcomes; the first is when it began."""
+    """Executions a second; `jobs` are for each job its start and the times (s) of its results."""
     done = sum(len(times) - 1 for times in jobs)
     if one_by_one:
         return done / sum(times[-1] - times[0] for times in jobs)
@@ -135,7 +135,7 @@ def _rate(jobs: list[list[float]], *, one_by_one: bool) -> float:
 
 
 def _jobs(numbers: list[int], *, lanes: bool) -> list[list[float]]:
-    """Let these jobs execute at the same time."""
+    """Run these jobs concurrently."""
     with _dispatcher() as config:
         started = [_start(config, number + 1, lanes=lanes) for number in numbers]
         for link, _ in started:
@@ -159,7 +159,7 @@ def _start(
 
 
 def _heard(link: Connection) -> list[float]:
-    """What a job says; EOFError if it has ended without a word."""
+    """Receive a job's message; EOFError if it ended without one."""
     if not link.poll(TIMEOUT_S):
         raise TimeoutError("a job says nothing")
     said = link.recv()
@@ -182,7 +182,7 @@ def _job(config: DispatcherConfig, number: int, lanes: bool, link: Connection) -
 
 @contextmanager
 def _dispatcher() -> Iterator[DispatcherConfig]:
-    """A dispatcher in a process of its own, with one QX runtime, and eight jobs admitted."""
+    """Run a dispatcher with one QX runtime and eight admitted jobs."""
     with TemporaryDirectory(prefix="qs-", dir="/dev/shm") as name:
         folder = Path(name)
         config = DispatcherConfig(socket=str(folder / "d"), store=str(folder / "store.db"), trusted_users=[])
@@ -209,4 +209,4 @@ def _client(config: DispatcherConfig) -> DispatcherClient:
 
 
 def _nobody(_: str) -> None:
-    """Nobody wants to hear why a session waits."""
+    """Ignore why a session waits."""

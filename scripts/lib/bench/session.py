@@ -1,7 +1,7 @@
-"""A session whose loop runs far away: what an execution costs beside one round trip, at several lengths of the way.
+"""A session's executions at several network delays, compared with one round trip.
 
-The way is a process that hands everything on after a delay, in both directions, as much as comes. Its peer is a bare
-echo over the same way, of about as many bytes; the quantum runtime computes nothing.
+A process forwards all data after a delay, in both directions. The peer is an echo server behind the same delay, with
+about as many bytes; the quantum runtime computes nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 def run(report: Report) -> None:
-    """Measure one execution after the other, and many at once, over ways of several lengths."""
+    """Measure single and concurrent executions at several delays."""
     with _door() as (door, secret, step), _child(_echo) as echo:
         for delay_ms in DELAYS_MS:
             with _child(_way, delay_ms, door.address) as far, _child(_way, delay_ms, echo) as bare:
@@ -62,7 +62,7 @@ def run(report: Report) -> None:
 
 
 def _over(report: Report, name: str, bare: str, door: SessionServerAddress, secret: bytes) -> None:
-    """Measure over one way: an echo, an execution, many at once."""
+    """Measure at one delay: an echo, an execution, concurrent executions."""
     with socket.create_connection(_place(bare), TIMEOUT_S) as link:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         times = int(min(500, max(10, SECONDS / _each(lambda: _ping(link), 3) * 1000)))
@@ -83,7 +83,7 @@ def _over(report: Report, name: str, bare: str, door: SessionServerAddress, secr
 
 
 def _each(once: Callable[[], object], times: int) -> float:
-    """The median of so many, in milliseconds."""
+    """The median time in milliseconds."""
     taken = []
     for _ in range(times):
         began = time.perf_counter_ns()
@@ -148,7 +148,7 @@ def _serve(config: DispatcherConfig, callers: SessionsConfig) -> None:
 
 
 def _nobody(_: str) -> None:
-    """Nobody wants to hear why a session waits."""
+    """Ignore why a session waits."""
 
 
 # --- the way ------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _nobody(_: str) -> None:
 
 @contextmanager
 def _child(target: Callable[..., None], *arguments: object) -> Iterator[str]:
-    """A process that listens, and where; it is ended when it is not needed any more."""
+    """Run a process that listens; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     process = _fork.Process(target=target, args=(listener, *arguments), daemon=True)
     process.start()
@@ -177,7 +177,7 @@ def _echo(listener: socket.socket) -> None:
 
 
 class _Side(asyncio.Protocol):
-    """One end of a connection: what comes is handed to the other one, later."""
+    """One end of a connection: forwards data to the other end after a delay."""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s

@@ -1,6 +1,6 @@
-"""A thousand different circuits, from the first process to C2's last yes.
+"""A thousand different circuits, from the start of the first process to C2's last answer.
 
-Against qslurm's one command stand a loop that starts curl for each (payloads ready), and one that starts sbatch on C2.
+The peers of qslurm's one command are a loop of curl with ready payloads, and a loop of sbatch on C2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SWEPT = "version 3.0\nqubit[2] q\nbit[2] b\nRx({{ theta }}) q[0]\nCNOT q[0], q[1
 
 
 def run(report: Report) -> None:
-    """Measure all in turn, so that a noisy moment hits each."""
+    """Measure all in turn, so that noise affects each."""
     with center(report) as c1:
         if c1 is None:
             return

@@ -1,6 +1,6 @@
-"""One submission, as a process from start to end: `qslurm submit` of a circuit by the center's agent.
+"""The time of one `qslurm submit` of a circuit through the center's agent, as a whole process.
 
-Its peers are curl with a payload that is ready, straight to slurmrestd, and sbatch on C2 itself.
+Its peers are curl with a ready payload, directly to slurmrestd, and sbatch on C2.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The demo: three quantum jobs cross two real Slurm clusters, and the story is told as it happens."""
+"""The demo: three quantum jobs from one real Slurm cluster to another."""

@@ -1,4 +1,4 @@
-"""`scripts/demo`: bring both clusters up, run the chapters from C1, tell what happened, take everything down."""
+"""Start both clusters, run three jobs from C1 on C2, and stop the clusters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESEARCHER = "qs_alice"
 
 
 def main() -> int:
-    """Run the demo; 0 when every job came back with the right result."""
+    """Run the demo; 0 if every job returned the expected result."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
     parser.add_argument("--keep", action="store_true", help="leave both clusters up")
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _tell(testbed: Testbed, narrator: Narrator, document: dict[str, object]) -> int:
-    """All chapters on one pair of clusters; `document` is filled with what --json says."""
+    """Run all chapters; fills `document` for `--json`."""
     narrator.heading(
         "Two Slurm clusters: C1 is “snellius”, an HPC center's; C2 is “qi”, beside a quantum platform"
     )

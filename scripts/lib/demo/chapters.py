@@ -1,4 +1,4 @@
-"""The three chapters: an sbatch script for each, what it submits, and what its result must be."""
+"""The demo's three jobs: their sbatch scripts and their expected results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENERGY_TOLERANCE_HA = 0.03
 
 @dataclass(frozen=True)
 class Chapter:
-    """One job: its name, what it shows, the example file it submits, and the rest of its submit line."""
+    """One job: its name, title, example file, and further options of `qslurm submit`."""
 
     name: str
     title: str
@@ -23,7 +23,7 @@ class Chapter:
     """Whether the operator drains the partition before the job is submitted."""
 
     def sbatch_script(self, output: Path) -> str:
-        """What the researcher hands to sbatch on C1."""
+        """The script that the researcher submits on C1."""
         return "\n".join(
             [
                 "#!/bin/bash",

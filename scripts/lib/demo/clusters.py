@@ -1,4 +1,4 @@
-"""The demo's hands: a researcher on C1 and an operator on C2, each by the commands they would type."""
+"""A researcher on C1 and an operator on C2, by the commands that they would type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAITING_OR_RUNNING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 
 
 class Researcher:
-    """Somebody on C1: sbatch, squeue, qslurm."""
+    """A user of C1: sbatch, squeue, qslurm."""
 
     def __init__(self, testbed: Testbed, user: str) -> None:
         self._testbed = testbed
@@ -24,7 +24,7 @@ class Researcher:
         self.folder = testbed.work_folder(user)
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file in their home, by their own hand: root would follow whatever link lies there."""
+        """Write a file in the user's home as that user: root would follow symbolic links there."""
         new = 'rm -f -- "$1" && cat > "$1"'
         checked(self._testbed.c1(("sh", "-c", new, "sh", name), user=self.user, stdin=text))
         return self.folder / name
@@ -34,13 +34,13 @@ class Researcher:
         return int(self._run("sbatch", "--parsable", script.name).split(";")[0])
 
     def is_running(self, c1_job_id: int) -> bool:
-        """Whether C1 still has the job in its queue."""
+        """Whether the job is in C1's queue."""
         listed = self._run("squeue", "--noheader", "--format=%i %T", "--states=all")
         states = dict(line.split() for line in listed.splitlines())
         return states.get(str(c1_job_id)) in WAITING_OR_RUNNING
 
     def qslurm(self, *arguments: str) -> Any:
-        """A qslurm command's JSON."""
+        """The JSON document of a qslurm command."""
         return json.loads(self._run("qslurm", *arguments, "--json"))
 
     def _run(self, *arguments: str) -> str:
@@ -48,7 +48,7 @@ class Researcher:
 
 
 class Operator:
-    """Somebody on C2's head node who may open and close partitions, and look into the dispatcher."""
+    """An operator on C2's head node: partitions, and the dispatcher's open jobs."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
@@ -57,15 +57,15 @@ class Operator:
         )
 
     def qslurm(self, *arguments: str) -> str:
-        """A qslurm command's output."""
+        """The output of a qslurm command."""
         return checked(self._testbed.c2(("qslurm", *arguments)))
 
     def slurm_version(self) -> str:
-        """C2's Slurm, as sinfo names it; C1 always has the host's."""
+        """The version of C2's Slurm; C1 runs the host's."""
         return checked(self._testbed.c2(("sinfo", "--version"))).split()[-1]
 
     def open_task(self, c2_job_id: int) -> TaskStatus | None:
-        """What the dispatcher has open for a job, while it has."""
+        """The dispatcher's status of a job, or None if the job is not open."""
         status = self._dispatcher.ask(GetStatus(jobs=True))
         assert isinstance(status, Status)
         return next((task for task in status.tasks if task.job_id == c2_job_id), None)

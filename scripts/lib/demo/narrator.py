@@ -1,4 +1,4 @@
-"""Tells the story on the terminal: which cluster, which daemon, which job, and when."""
+"""Prints the demo's events with their time, cluster and job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CLUSTER_COLOURS = {"C1": "36", "C2": "35", "QX": "33"}
 
 
 class Narrator:
-    """Prints lines with the seconds since the demo began; colours on a terminal only."""
+    """Prints lines with the seconds since the demo's start; in colours on a terminal."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -22,20 +22,20 @@ class Narrator:
         )
 
     def elapsed_s(self) -> float:
-        """Seconds since the demo began."""
+        """Seconds since the demo's start."""
         return time.monotonic() - self._start
 
     def heading(self, text: str) -> None:
-        """A new chapter."""
+        """Print the title of a chapter."""
         print(f"\n{self._paint(text, '1')}", flush=True)
 
     def tell(self, where: str, text: str) -> None:
-        """One thing that happened, and where: C1, C2, QX, or a blank for the host."""
+        """Print an event and its place: C1, C2, QX, or empty for this host."""
         place = self._paint(where.ljust(3), CLUSTER_COLOURS.get(where, "0"))
         print(f"{self.elapsed_s():6.1f} s  {place} {text}", flush=True)
 
     def quote(self, lines: Iterable[str]) -> None:
-        """Somebody else's words: a script, a job's output."""
+        """Print lines of a script or of a job's output."""
         for line in lines:
             print(f"             {self._paint('│', '2')} {line}", flush=True)
 

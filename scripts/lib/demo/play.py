@@ -1,4 +1,4 @@
-"""Plays one chapter: submits it on C1, follows it across, and tells what happened."""
+"""Runs one chapter: submits its job on C1, follows it to C2 and back, and prints what happens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Crossing:
-    """One job's way from C1 to C2 and back. Times are Unix seconds; `platform` is what C2's job manager says."""
+    """A job that came back. Times are Unix seconds; `platform` is its record in C2's job manager."""
 
     chapter: Chapter
     c1_job_id: int
@@ -41,11 +41,11 @@ class Crossing:
 
     @property
     def wrong(self) -> str | None:
-        """What is wrong with the result, if anything is."""
+        """Why the result is wrong, or None."""
         return verdict(self.chapter, self.results)
 
     def report(self) -> dict[str, Any]:
-        """The job, as --json says it."""
+        """The job in the document of `--json`."""
         result = "final_result" if "final_result" in self.results else "counts"
         return {
             "name": self.chapter.name,
@@ -57,7 +57,7 @@ class Crossing:
         }
 
     def legs(self) -> str:
-        """How long each part of the way took."""
+        """The duration of each part."""
         admitted, finished = self.platform["admitted_at"], self.platform["finished_at"]
         return (
             f"C1's queue and submit {self.submitted - self.began:.1f} s, "
@@ -68,7 +68,7 @@ class Crossing:
 
 
 class Follower:
-    """Tells what the dispatcher does with a job, when it does it."""
+    """Prints the dispatcher's changes of a job."""
 
     def __init__(self, c2_job_id: int, operator: Operator, narrator: Narrator) -> None:
         self._job = c2_job_id
@@ -77,7 +77,7 @@ class Follower:
         self._told: list[str] = []
 
     def look(self) -> bool:
-        """Tell what is new; always False, so that a wait goes on."""
+        """Print what is new; returns False, for use as a condition of a wait."""
         task = self._operator.open_task(self._job)
         if task is not None:
             self._admitted(task.kind, task.backend)
@@ -90,7 +90,7 @@ class Follower:
         return False
 
     def complete(self, facts: dict[str, Any]) -> None:
-        """Tell what went by between two looks."""
+        """Print the changes that were missed between two looks."""
         self._admitted(facts["kind"], facts["backend"])
         self._closed()
 
@@ -108,7 +108,7 @@ class Follower:
 
 
 def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator: Narrator) -> Crossing:
-    """Play a chapter; TimeoutError or TestbedError if the job does not come back."""
+    """Run a chapter; TimeoutError or TestbedError if the job does not come back."""
     narrator.heading(chapter.title)
     if chapter.held:
         operator.qslurm("partition", "drain", PARTITION, "--reason", "calibration")
@@ -151,7 +151,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
 
 
 def _written(chapter: Chapter, researcher: Researcher) -> tuple[Path, Path]:
-    """The chapter's sbatch script, and where it will print."""
+    """The chapter's sbatch script and its output file."""
     output = researcher.folder / f"{chapter.name}.out"
     output.unlink(missing_ok=True)
     return researcher.write(f"{chapter.name}.sbatch", chapter.sbatch_script(output)), output
@@ -184,7 +184,7 @@ def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
 
 
 def _results(output: Path) -> dict[str, Any]:
-    """The results as the sbatch script printed them on C1, on its last line."""
+    """The results from the last line of the sbatch script's output."""
     text = output.read_text()
     try:
         document = json.loads(text.splitlines()[-1])
@@ -195,7 +195,7 @@ def _results(output: Path) -> dict[str, Any]:
 
 
 def _said(output: Path, start: str) -> str | None:
-    """The rest of the first whole line of an output that begins so."""
+    """The rest of the output's first complete line with this prefix."""
     if not output.exists():
         return None
     lines = [line for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,4 +1,4 @@
-"""Whose the clusters are: one demo at a time in a checkout, which takes down what it brought up, however it ends."""
+"""One demo at a time in a checkout; each stops the clusters that it started, however it ends."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BROUGHT_UP = "a demo has brought both clusters up and not taken them down yet\n"
 
 @contextmanager
 def turn(testbed: Testbed, *, keep: bool) -> Iterator[bool]:
-    """Wait until no other demo runs in this checkout; yields whether the clusters stay up after this one.
+    """Wait until no other demo runs in this checkout; yield whether the clusters stay up afterwards.
 
-    They stay if somebody wants them: with `keep`, or when they were up before. What a demo that was killed
-    left up is nobody's. If they don't stay they are taken down at the end, which no signal interrupts.
+    They stay up with `keep`, or if they were up before. Clusters that a killed demo left up are stopped by the next
+    one.
     """
     with (testbed.layout.state / f"demo-{testbed.name}.lock").open("a+") as note:
         _lock(note)
@@ -57,7 +57,7 @@ def _rewrite(note: TextIO, text: str) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let each of them interrupt us once, but those that we were told to ignore, as by nohup."""
+    """Raise KeyboardInterrupt at the first of these signals; ignored ones stay ignored, as under nohup."""
     before = {number: signal.getsignal(number) for number in ENDS}
     try:
         for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""The command behind scripts/record."""
+"""Record slurmrestd's responses into tests/recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORDED = CHECKOUT / "tests" / "recorded"
 
 
 def main() -> int:
-    """Bring a testbed up, record each API version it serves (or those that were named), take it down."""
+    """Start a testbed, record the given API versions (default: all that it serves), and stop it."""
     parser = argparse.ArgumentParser(prog="scripts/record", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--slurm", choices=tuple(RELEASES), help="the release that C2 runs")

@@ -1,4 +1,4 @@
-"""Sends one request to slurmrestd and writes down what it said: a file each, with no trace of this host."""
+"""Send requests to slurmrestd and write each with its response to a file, without traces of this host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER_S = 60.0
 
 
 class Recorder:
-    """One API version of one testbed, recorded into one folder."""
+    """Records one API version of a testbed into a folder."""
 
     def __init__(self, testbed: Testbed, version: str, folder: Path) -> None:
         self.testbed = testbed
@@ -29,16 +29,16 @@ class Recorder:
         self._tokens = {center: testbed.token(center) for center in ("snellius", "lumi")}
 
     def headers(self, center: str = "snellius") -> dict[str, str]:
-        """What a center sends with each request."""
+        """A center's headers for each request."""
         return {"X-SLURM-USER-NAME": f"center_{center}", "X-SLURM-USER-TOKEN": self._tokens[center]}
 
     def forged(self) -> dict[str, str]:
-        """The same with a token that no key of C2's has signed."""
+        """The same headers with a token that is signed by none of C2's keys."""
         head, claims, signature = self._tokens["snellius"].split(".")
         return self.headers() | {"X-SLURM-USER-TOKEN": f"{head}.{claims}.{signature[::-1]}"}
 
     def submit(self, name: str, payload: object, *, note: str = "", **options: Any) -> Answer:
-        """Record a submission; a payload that is a text is sent as it is."""
+        """Record a submission; a payload of type str is sent unchanged."""
         return self.exchange(name, "POST", "{control}/job/submit", payload, note=note, **options)
 
     def exchange(
@@ -52,8 +52,9 @@ class Recorder:
         headers: dict[str, str] | None = None,
         jobs: int = 0,
     ) -> Answer:
-        """Send a request, write the exchange down, answer what was said. A name of "" leaves no record; of a
-        list of jobs only the last `jobs` are written down.
+        """Send a request, record the exchange, and return the response.
+
+        With an empty name nothing is recorded; of a list of jobs only the last `jobs` are.
         """
         path = path.format(control=f"/slurm/{self.version}", accounting=f"/slurmdb/{self.version}")
         sent = self.headers() if headers is None else headers
@@ -81,13 +82,13 @@ def _without_token(value: str) -> str:
 
 
 def serves(testbed: Testbed, version: str) -> bool:
-    """Does C2's slurmrestd speak this API version?"""
+    """Whether C2's slurmrestd serves this API version."""
     headers = {"X-SLURM-USER-NAME": "center_snellius", "X-SLURM-USER-TOKEN": testbed.token()}
     return bool(ask(testbed, "GET", f"/slurm/{version}/ping", None, headers)["status"] == 200)
 
 
 def ask(testbed: Testbed, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
-    """One request on a connection of its own: status, headers and body, which is JSON if it says so."""
+    """Send one request on a new connection; its status, headers and body, which is parsed if it is JSON."""
     data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
     typed = headers | ({"Content-Type": "application/json"} if data is not None else {})
     connection = http.client.HTTPConnection("127.0.0.1", testbed.ports["c2_slurmrestd"], timeout=ANSWER_S)

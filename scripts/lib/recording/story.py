@@ -1,4 +1,4 @@
-"""What is recorded of an API version: what the client does, and what goes wrong on the way."""
+"""The requests that are recorded of each API version: those of the client, and failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER = 2**31 - 1
 
 
 def tell(recorder: Recorder) -> None:
-    """Record everything. Leaves C2 as it was, with no job of ours."""
+    """Record all exchanges. Afterwards C2 has no job of ours, and its partition is enabled."""
     _platform(recorder, "enable")
     try:
         late = _submitted(recorder, "submit_times_out", payload(recorder, "sleep 300", time_limit=1))
@@ -47,7 +47,7 @@ def tell(recorder: Recorder) -> None:
 
 
 def payload(recorder: Recorder, line: str = "echo hello", **job: Any) -> dict[str, Any]:
-    """A payload that the recorded version takes; a field given as None is left out."""
+    """A payload for the recorded version; fields that are None are omitted."""
     full = {
         "partition": PARTITION,
         "name": "t",
@@ -67,7 +67,7 @@ def payload(recorder: Recorder, line: str = "echo hello", **job: Any) -> dict[st
 
 
 def _who(recorder: Recorder) -> None:
-    """Tokens: none, no name beside it, as a bearer, forged, another center's name."""
+    """Tokens: none, without a user name, as a bearer token, forged, with another center's name."""
     recorder.exchange("ping", "GET", "{control}/ping")
     recorder.exchange("version_unknown", "GET", "/slurm/v0.0.12/ping")
     recorder.exchange("path_unknown", "GET", "{control}/nonsense")
@@ -94,7 +94,7 @@ def _partitions(recorder: Recorder) -> None:
 
 
 def _what_a_payload_may_be(recorder: Recorder) -> None:
-    """Shapes: what one version takes, and the next does not."""
+    """Forms of a payload that some versions accept and others refuse."""
     number = {"set": True, "infinite": False, "number": 5}
     begin = int(time.time()) + 3600
     held = {"hold": True}
@@ -151,7 +151,7 @@ def _what_slurm_refuses(recorder: Recorder) -> None:
 
 
 def _jobs(recorder: Recorder) -> None:
-    """A job's life, in slurmctld's words."""
+    """The states of a job."""
     done = _submitted(recorder, "submit_ok", payload(recorder))
     failed = _submitted(recorder, "submit_fails", payload(recorder, "exit 3"))
     running = _submitted(recorder, "submit_running", payload(recorder, "sleep 300"))
@@ -206,7 +206,7 @@ def _keys(recorder: Recorder) -> None:
 
 
 def _closed(recorder: Recorder) -> None:
-    """A partition that holds, one that refuses, and a node that is out of service."""
+    """A partition that is down, one that refuses jobs, and a drained node."""
     _platform(recorder, "drain")
     job_id = _submitted(recorder, "submit_partition_down", payload(recorder))
     _until(recorder, job_id, "PENDING Reason=PartitionDown")  # the scheduler says it a moment later
@@ -227,7 +227,7 @@ def _closed(recorder: Recorder) -> None:
 
 
 def _accounting(recorder: Recorder, job_id: int) -> None:
-    """What slurmdbd tells of jobs that are over: one that ran out of time, and one that failed."""
+    """slurmdbd's records of jobs that timed out and failed."""
     recorder.exchange("slurmdb_job", "GET", f"{{accounting}}/job/{job_id}")
     recorder.exchange("slurmdb_job_unknown", "GET", "{accounting}/job/999999")
     ours = "{accounting}/jobs?users=center_snellius"
@@ -242,7 +242,7 @@ def _accounting(recorder: Recorder, job_id: int) -> None:
 
 
 def _controller_away(recorder: Recorder) -> None:
-    """slurmctld frozen, and dead."""
+    """slurmctld frozen, and killed."""
     pid = recorder.testbed.pid("slurmctld-c2")
     if pid is None:
         raise TestbedError("slurmctld is not running.")
@@ -264,7 +264,7 @@ def _controller_away(recorder: Recorder) -> None:
 
 
 def _accounting_away(recorder: Recorder) -> None:
-    """slurmdbd dead: what each question says then; and what it says when slurmdbd has lost its database."""
+    """slurmdbd killed, and without its database."""
     note = "slurmdbd is away"
     recorder.testbed.stop("slurmdbd")
     try:
@@ -326,7 +326,7 @@ def _job(recorder: Recorder, name: str, job_id: int) -> None:
 
 
 def _until(recorder: Recorder, job_id: int, state: str) -> None:
-    """Wait for a job's state, asked of scontrol."""
+    """Wait for a job's state, by scontrol."""
     _wait(
         lambda: f"JobState={state} " in recorder.testbed.c2(("scontrol", "show", "job", str(job_id))).stdout,
         f"job {job_id} to be {state}",
@@ -342,7 +342,7 @@ def _wait(question: Callable[[], bool], what: str) -> None:
 
 
 def _platform(recorder: Recorder, wish: str) -> None:
-    """Enable or drain the partition, as C2's operator, and wait until Slurm has it so."""
+    """Enable or drain the partition as C2's operator, and wait for Slurm to show it."""
     checked(recorder.testbed.c2(("qslurm", "partition", wish, PARTITION)))
     state = {"enable": "UP", "drain": "DOWN"}[wish]
     _wait(
@@ -357,7 +357,7 @@ def _scontrol(recorder: Recorder, *words: str) -> None:
 
 @contextmanager
 def _gate_stopped(recorder: Recorder) -> Iterator[None]:
-    """Without the gate, which would put the partition back."""
+    """Stop the gate, which would reset the partition's state."""
     recorder.testbed.stop("gate")
     try:
         yield

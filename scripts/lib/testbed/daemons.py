@@ -202,9 +202,9 @@ def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daem
 
 
 def _has_warm_runtimes(layout: Layout) -> bool:
-    from qslurm.runtimes.classical.warm.status import ask_service
+    from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 
-    status = ask_service(str(layout.runtimes_socket))
+    status = query_warm_status(str(layout.runtimes_socket))
     return status is not None and status.ready > 0
 
 

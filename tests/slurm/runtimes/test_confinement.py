@@ -12,7 +12,7 @@ from hybrid_jobs import FINALIZE, NOTHING, HybridJobs
 from testbed.layout import Layout
 
 from qslurm.runtimes.classical.view import WORK
-from qslurm.runtimes.classical.warm.status import ask_service
+from qslurm.runtimes.classical.warm.warm_status import query_warm_status
 
 pytestmark = pytest.mark.slurm
 
@@ -190,6 +190,6 @@ def test_a_host_that_is_short_of_processes_confines_every_job_all_the_same(jobs:
     source = SEES.format(logs=str(jobs.layout.job_logs / "center_lumi"))
     for _ in range(4):  # the first ones get runtimes that were there before
         assert jobs.found(source) == {"logs": False, "devices": ["fd"], "here": str(WORK)}
-    status = ask_service(str(jobs.layout.runtimes_socket))
+    status = query_warm_status(str(jobs.layout.runtimes_socket))
     assert status is not None
     assert status.ready < status.wanted
