@@ -8,10 +8,10 @@ def main() -> None:
     import gc
     import sys
 
-    # What is imported stays: to search it for cycles again and again would take a twentieth of a short command's time.
+    # Imported modules stay: collecting garbage among them takes a twentieth of a short command's time.
     gc.set_threshold(50_000)
     try:
-        with _ended_quietly():
+        with _default_interrupt():
             from qslurm.cli import streams
             from qslurm.cli.app import run
 
@@ -24,16 +24,16 @@ def main() -> None:
     leave(code)
 
 
-class _ended_quietly:  # noqa: N801 - it reads as a function; contextlib would be one more import on the way
-    """While nothing has begun, Ctrl-C ends the process at once, as it ends any other program.
+class _default_interrupt:  # noqa: N801 - used like a function; contextlib would be one more import
+    """During imports, Ctrl-C ends the process by the signal's default action.
 
-    As an exception it could come up anywhere in an import, and come out as a traceback or as another error.
+    As an exception in an import it could end in a traceback or in another error.
     """
 
     def __enter__(self) -> None:
-        import _signal  # `signal` itself would take its time
+        import _signal  # `signal` takes longer to import
 
-        self._ours = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # or it is ignored
+        self._ours = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # else it is ignored
         if self._ours:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.all_platforms import query_all
 from qslurm.cli.list_filters import (
     account_option,
-    chooser,
     end_option,
+    job_filter,
     me_option,
     name_option,
     span,
@@ -68,8 +68,8 @@ def history(
     from qslurm.c1.queries.lists import history as ended_jobs
 
     since, until = span(starttime, endtime)
-    wanted, chosen = states_in(states), chooser(name, account, me, submitter)
-    found = ask_all(center, lambda connection: ended_jobs(connection, since, until, note))
+    wanted, chosen = states_in(states), job_filter(name, account, me, submitter)
+    found = query_all(center, lambda connection: ended_jobs(connection, since, until, note))
     ended = [
         (config, one)
         for config, jobs in found.answers
@@ -142,7 +142,7 @@ def usage(starttime: str | None, endtime: str, by: str | None, as_json: bool, ce
         )
     month = datetime.now().strftime("%Y-%m-01")
     since, until = span(month if starttime is None else starttime, endtime)
-    found = ask_all(center, lambda connection: connection.job_manager.usage(since, until))
+    found = query_all(center, lambda connection: connection.job_manager.usage(since, until))
     used = [{**row, "platform": config.platform} for config, rows in found.answers for row in rows]
     groups = groups or [name for name in GROUPS if found.several or name != "platform"]
     totals = added_up(used, groups)

@@ -43,9 +43,9 @@ class PlatformAnswers(Generic[T]):
             raise click.exceptions.Exit(max(error.exit_code for error in self.failures.values()))
 
 
-def ask_all(
+def query_all(
     center: CenterFlags,
-    question: Callable[[CenterConnection], T],
+    query: Callable[[CenterConnection], T],
     names: Sequence[str] | None = None,
     enough: Callable[[T], bool] | None = None,
 ) -> PlatformAnswers[T]:
@@ -57,12 +57,12 @@ def ask_all(
     names = center.platforms.wanted if names is None else names
     if len(names) == 1:
         connection = center.open(names[0])
-        gathered.answers.append((connection.config, question(connection)))
+        gathered.answers.append((connection.config, query(connection)))
         return gathered
     from qslurm.c1.connection.fanout import query_each
 
     connections = [center.open(name) for name in names]
-    answers = query_each(connections, question, enough)
+    answers = query_each(connections, query, enough)
     for connection, answer in zip(connections, answers, strict=False):
         if isinstance(answer, QslurmError):
             gathered.failures[connection.config.platform] = answer

@@ -1,7 +1,7 @@
-"""The command tree, and what becomes of an error.
+"""The command tree, and the output and exit code of errors.
 
-A command's module is imported only when it is called or asked for help: `qslurm hook` runs at the start and the end of
-every job on C2, and a researcher's `qslurm submit` should feel like sbatch.
+A command's module is imported on first use: `qslurm hook` runs at the start and end of every job on C2, and `qslurm
+submit` should start as fast as sbatch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl-C, as shells have it (128 + SIGINT)."""
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """errno of a full disk, an exhausted quota, and a file at its size limit."""
 
-NOTHING_MORE = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""errno when a process has reached a limit of processes, files or memory (`ulimit`)."""
+OUT_OF_RESOURCES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""errno if a limit of processes, files or memory (`ulimit`) is reached."""
 
 COMPLETION = "_QSLURM_COMPLETE"
-"""Set by a shell's completion (click's way)."""
+"""Environment variable that click's shell completion sets."""
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     # name: (module, one line for the overview)
@@ -137,7 +137,7 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The names that begin so, without importing their commands."""
+        """The matching names, without importing their commands."""
         from click.shell_completion import CompletionItem
 
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
@@ -158,7 +158,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, section by section, without importing anything."""
+        """The overview by section, without importing the commands."""
         for title, names in SECTIONS:
             with formatter.section(title):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
@@ -179,7 +179,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Every error ends as one sentence on stderr (with --json also as a document on stdout), never as a traceback.
     """
-    return _settled(_run(arguments))
+    return _after_flush(_run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -200,32 +200,31 @@ def _run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt, EOFError):
         return INTERRUPTED
     except BrokenPipeError as error:
-        if streams.is_unread():  # by click, of a help: the reader (head, less) has seen enough
+        if streams.is_unread():  # from click's help: the reader (head, less) has closed the pipe
             return 0
         return _report_bug(error, as_json=as_json)
     except ModuleNotFoundError as error:
         return _report_missing(error, as_json=as_json)
-    except Exception as error:  # noqa: BLE001 # the last line of defence: a sentence, not a traceback
+    except Exception as error:  # noqa: BLE001 # an unexpected error is reported as a sentence, too
         return _report_bug(error, as_json=as_json)
     return result if isinstance(result, int) else 0
 
 
 def _call(arguments: Sequence[str]) -> object:
-    """What click's own `main` does, without its opinion on closed pipes and interrupts."""
-    if COMPLETION in os.environ:  # a shell asks what could come next
+    """Like click's `main`, but leaves closed pipes and interrupts to us."""
+    if COMPLETION in os.environ:  # shell completion
         return qslurm.main(args=list(arguments), prog_name="qslurm", standalone_mode=False)
     with qslurm.make_context("qslurm", list(arguments)) as context:
         return qslurm.invoke(context)
 
 
-def _settled(code: int) -> int:
-    """The exit code, after everything printed has left.
+def _after_flush(code: int) -> int:
+    """The exit code, after flushing the output.
 
-    What could not be printed changes nothing but a success, and that only where it was to be kept: a full disk is a
-    failure, a closed pipe or no stdout at all is none.
+    Lost output turns a success into a failure if it went to a full disk, but not if stdout is closed or a closed pipe.
     """
     streams.flush()
-    lost = streams.lost()
+    lost = streams.take_lost()
     if lost is None or isinstance(lost, BrokenPipeError):
         return code
     if lost.errno == errno.EBADF:
@@ -267,13 +266,13 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
         return full.exit_code
     if os.environ.get("QSLURM_TRACEBACK"):
         raise error
-    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_cwd_gone():
         gone = InvalidInputError(
             "The current directory no longer exists.", hint="Change to another directory."
         )
         print_error(gone, as_json=as_json)
         return gone.exit_code
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NOTHING_MORE):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES):
         from qslurm.system.child_process import low_limits
 
         why = getattr(error, "strerror", None) or "Cannot allocate memory"
@@ -288,8 +287,8 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     return wrapped.exit_code
 
 
-def _is_nowhere() -> bool:
-    """Whether the current folder has been removed."""
+def _is_cwd_gone() -> bool:
+    """Whether the current directory has been removed."""
     from pathlib import Path
 
     try:
@@ -300,8 +299,8 @@ def _is_nowhere() -> bool:
 
 
 def _unwritten(error: OSError) -> str:
-    """Why what was printed can't leave, or nothing if it has. What is too long to be kept is not there to try again."""
-    if error.errno in NO_ROOM:
+    """Why the output cannot be written; "" if it can."""
+    if error.errno in DISK_FULL:
         return os.strerror(error.errno)
     try:
         if sys.stdout is not None:

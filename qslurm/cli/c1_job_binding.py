@@ -1,4 +1,4 @@
-"""Tie jobs on C2 to the C1 job that waits for them: when it is cancelled, they are, too."""
+"""Binds jobs on C2 to the C1 job that waits for them: when it is cancelled, they are cancelled."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from qslurm.c1.connection.center_connection import CenterConnection
 
 TERMINATING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-"""What batch systems send before they kill. Slurm: SIGCONT, SIGTERM, and SIGKILL after KillWait, to every process of
-the job, when it is cancelled, preempted, or out of time (seen on 22.05)."""
+"""Signals of batch systems before they kill a job. Slurm sends SIGCONT, SIGTERM, and SIGKILL after KillWait to every
+process of a job that is cancelled, preempted, or out of time (seen on 22.05)."""
 
 
 class _TerminatedError(BaseException):
-    """A batch system ends the job that this process is part of."""
+    """The batch system ends the job of this process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -34,21 +34,20 @@ class _TerminatedError(BaseException):
 
 @dataclass
 class BoundSubmission:
-    """What is waited for: a payload's key, of which C2 may have heard, and what has become of it so far."""
+    """A submission by its key, and its state so far; C2 may have it even without a job id here."""
 
     key: str
     job_id: int | None = None
     over: bool = False
-    """C2 has refused it, or it has ended."""
+    """Whether C2 has refused it, or it has ended."""
 
 
 class C1JobBinding:
-    """While its body runs, this process and what it has submitted end together, if it is part of a job on C1.
+    """A context manager: if the C1 job of this process is ended in its block, the submitted jobs on C2 are cancelled.
 
-    When a batch system ends that job, those on C2 are cancelled, and the command exits as one ended by a signal does.
-    What no process notices (SIGKILL, a node that fails) the center's agent does. A Ctrl-C at a terminal ends the
-    waiting only, and so does everything else that is no such signal. With `keep` they never end together. `connect`
-    opens further connections, for many cancellations at once.
+    The command then exits like one ended by the signal. If the process cannot react (SIGKILL, a failed node), the
+    center's agent cancels them. Ctrl-C at a terminal, and any other exception, end only the wait. With `keep`, or
+    outside a batch job, it does nothing. `connect` opens further connections for concurrent cancellations.
     """
 
     def __init__(
@@ -66,22 +65,22 @@ class C1JobBinding:
         self._connect = connect
         self._in_a_job = not keep and of_process(environ).system != "shell"
         self._slurm_job = slurm_job(environ)
-        self._tied = False
+        self._is_bound = False
         self._before: dict[int, Any] = {}
         self.submissions: list[BoundSubmission] = []
-        """Who submits says here what becomes of each."""
+        """The submissions; the caller updates their state."""
 
     def add(self, payload: Mapping[str, Any]) -> BoundSubmission:
-        """Wait for this payload's job, too, which is submitted now. From any thread."""
+        """Add a payload that is about to be submitted. Thread-safe."""
         from qslurm.payload.comment import Comment
 
         submission = BoundSubmission(Comment.parse(str(payload["job"].get("comment", ""))).key)
         self.submissions.append(submission)
         return submission
 
-    def tie(self, connection: CenterConnection) -> CenterConnection:
-        """The connection, by which what is submitted from now on depends on this job of C1."""
-        if self._tied:
+    def bind(self, connection: CenterConnection) -> CenterConnection:
+        """Bind later submissions over this connection to this C1 job, and return it."""
+        if self._is_bound:
             connection.bind(waits=self._slurm_job)
         return connection
 
@@ -89,8 +88,8 @@ class C1JobBinding:
         if not self._in_a_job:
             return self
         if self._slurm_job and self._connection.follow_up_platform:
-            self._tied = True
-            self.tie(self._connection)
+            self._is_bound = True
+            self.bind(self._connection)
         at_a_terminal = sys.stdin is not None and sys.stdin.isatty()
         for number in TERMINATING:
             ignored = signal.getsignal(number) == signal.SIG_IGN  # as under nohup
@@ -106,10 +105,10 @@ class C1JobBinding:
         if isinstance(error, _TerminatedError):
             self._cancel(str(error))
             raise click.exceptions.Exit(128 + error.number) from error
-        if self._tied:  # what has not ended is waited for no longer, such as after --timeout
-            self._let_go()
+        if self._is_bound:  # jobs that have not ended are no longer waited for, for example after --timeout
+            self._unbind()
 
-    def _let_go(self) -> None:
+    def _unbind(self) -> None:
         left = [one for one in self.submissions if one.key and not one.over]
         try:
             for one in left:
@@ -119,8 +118,8 @@ class C1JobBinding:
             note(f"qslurm: {failure} {jobs.capitalize()} on C2 will be cancelled when this job on C1 ends.")
 
     def _cancel(self, why: str) -> None:
-        """Cancel what was submitted: first that, then words."""
-        self._connection.close()  # it may be in the middle of an answer
+        """Cancel the submissions, then report it."""
+        self._connection.close()  # a response may be incomplete
         left = [one for one in self.submissions if not one.over]
         lost = [one for one in left if one.job_id is None and one.key]
         failure: QslurmError | None = None
@@ -139,11 +138,11 @@ class C1JobBinding:
         if failure is not None:
             others = [job for job in jobs if job not in cancelled]
             note(f"qslurm: This job received {why}; cannot cancel {_named(others)} on C2: {failure}")
-        elif self._tied and any(one.job_id is None for one in lost):
+        elif self._is_bound and any(one.job_id is None for one in lost):
             note(f"This job received {why}; the center's agent cancels what it submitted.")
 
     def _cancelled(self, jobs: Sequence[int]) -> tuple[list[int], QslurmError | None]:
-        """The jobs that are cancelled, and why others, if any, are not."""
+        """The jobs that were cancelled, and the error of any other."""
         if len(jobs) == 1:
             try:
                 self._connection.slurm.cancel(jobs[0])
@@ -165,7 +164,7 @@ class C1JobBinding:
         return done, failures[0] if failures else None
 
     def _look_up(self, lost: Sequence[BoundSubmission]) -> None:
-        """What was being sent: it may be on its way yet."""
+        """Look up the submissions without a job id; they may still be arriving."""
         for pause_s in (0.0, 0.5, 1.0):
             if missing := [one for one in lost if one.job_id is None]:
                 time.sleep(pause_s)
@@ -184,5 +183,5 @@ def _named(jobs: Sequence[int | None]) -> str:
 def _end(number: int, _: FrameType | None) -> NoReturn:
     for other in TERMINATING:
         if signal.getsignal(other) is _end:
-            signal.signal(other, signal.SIG_IGN)  # the next one must not break off what this one begins
+            signal.signal(other, signal.SIG_IGN)  # a second signal must not interrupt the cancellations
     raise _TerminatedError(number)

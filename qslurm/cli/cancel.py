@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.all_platforms import query_all
 from qslurm.cli.list_filters import (
     account_option,
-    chooser,
+    job_filter,
     me_option,
     name_option,
     states_in,
@@ -78,7 +78,7 @@ def cancel(
     away: list[QslurmError] = []
     if chooses:
         wanted = states_in(state, option="--state")
-        chosen = chooser(name, account, me or not (jobs or submitter), submitter)
+        chosen = job_filter(name, account, me or not (jobs or submitter), submitter)
         targets, away = _fitting(
             center,
             targets,
@@ -121,7 +121,7 @@ def _fitting(
         return [job for job, _ in queue_with_positions(connection)]
 
     prefixes = dict.fromkeys(ref.platform for ref in named)
-    found = ask_all(center, listed, [prefix or center.config().platform for prefix in prefixes] or None)
+    found = query_all(center, listed, [prefix or center.config().platform for prefix in prefixes] or None)
     fitting = []
     for config, jobs in found.answers:
         platform = config.prefix.rstrip(":")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qslurm.slurm.job_info import JobInfo
 
 
-def ends_in(
+def add_outcomes(
     documents: Mapping[tuple[int, int], dict[str, Any]],
     package: Package,
     center: CenterConnection,
@@ -53,7 +53,7 @@ def _known(center: CenterConnection, tasks: Tasks) -> Mapping[int, dict[str, Any
     ended = [job.job_id for job in tasks.jobs if job.is_final and job.outcome == "completed"]
     try:
         return results_of(center, ended)
-    except UnreachableError as error:  # a thousand are not asked for one by one then
+    except UnreachableError as error:  # do not query a thousand jobs one by one
         return error
 
 
@@ -72,7 +72,7 @@ def _task(
                 raise known
             results = fetch_results(center, job.job_id, job, known) if center.has_job_manager else None
             return {**outcome, "results": results}
-        except QslurmError as failed:  # how it ended is known
+        except QslurmError as failed:  # the state is known
             error = failed
     return {**outcome, "error": error_document(error)}
 
@@ -87,8 +87,8 @@ def _job(center: CenterConnection, ref: JobRef, tasks: Tasks, failure: QslurmErr
     return {**outcome, "results": results_or_none(center, ref)}
 
 
-def print_ends(documents: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """One document of all, or a row for each file, and for each task of one that is a sweep."""
+def print_outcomes(documents: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print one document, or a row for each file and for each task of a sweep."""
     if as_json:
         print_json({"jobs": documents})
         return

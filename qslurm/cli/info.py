@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.all_platforms import query_all
 from qslurm.cli.output import print_json, print_table
 from qslurm.cli.shared_options import CenterFlags, center_options, json_option
 from qslurm.cli.time_format import clock_time
@@ -36,7 +36,7 @@ def info(names: tuple[str, ...], as_json: bool, center: CenterFlags) -> None:
 
     from qslurm.c1.queries.lists import backends
 
-    found = ask_all(center, backends)
+    found = query_all(center, backends)
     rows = [(config.platform, one) for config, listed in found.answers for one in listed]
     known = list(dict.fromkeys(one.name for _, one in rows))
     if (wrong := [name for name in names if name not in known]) and not found.failures:

@@ -51,7 +51,7 @@ def states_in(text: str | None, option: str = "--states") -> set[str]:
     return names
 
 
-def chooser(
+def job_filter(
     name: str | None, account: str | None, me: bool, submitters: str | None = None
 ) -> Callable[[JobInfo], bool]:
     """A filter for jobs by name, account and submitter; what is not given matches all."""

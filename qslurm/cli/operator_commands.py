@@ -58,7 +58,7 @@ def enable(name: str, reason: str, config_file: Path | None, as_json: bool) -> N
     \b
     Example:  qslurm partition enable p_qx
     """
-    _wish(name, "enabled", reason, config_file, as_json=as_json)
+    _set_state(name, "enabled", reason, config_file, as_json=as_json)
 
 
 @partition.command()
@@ -72,7 +72,7 @@ def drain(name: str, reason: str, config_file: Path | None, as_json: bool) -> No
     \b
     Example:  qslurm partition drain p_qx --reason "calibration until noon"
     """
-    _wish(name, "drained", reason, config_file, as_json=as_json)
+    _set_state(name, "drained", reason, config_file, as_json=as_json)
 
 
 @partition.command()
@@ -86,7 +86,7 @@ def close(name: str, reason: str, config_file: Path | None, as_json: bool) -> No
     \b
     Example:  qslurm partition close p_spin2 --reason "decommissioned"
     """
-    _wish(name, "closed", reason, config_file, as_json=as_json)
+    _set_state(name, "closed", reason, config_file, as_json=as_json)
 
 
 @click.group()
@@ -163,7 +163,7 @@ def _set_backend(name: str, *, online: bool, reason: str, config_file: Path | No
     streams.write(f"{name} is back in service" if online else f"{name} is out of service")
 
 
-def _wish(
+def _set_state(
     name: str,
     state: Literal["enabled", "drained", "closed"],
     reason: str,

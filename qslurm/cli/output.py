@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qslurm.cli import streams
-from qslurm.cli.streams import note as note  # noqa: PLC0414 - explicitly exported, beside what prints
+from qslurm.cli.streams import note as note  # noqa: PLC0414 - exported from here as well
 from qslurm.system.encoding_errors import without_surrogates
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ def job_document(job: JobInfo, prefix: str = "") -> dict[str, Any]:
     """A job's JSON document: Slurm's fields, and those of its comment. `prefix` is its platform's."""
     from qslurm.slurm.job_info import facts_of
 
-    said = job.marks
+    marks = job.marks
     return {
         **facts_of(job),
         "id": f"{prefix}{job.shown_id}",
-        "backend": said.backend,
-        "kind": said.kind,
-        "origin": said.origin,
-        "key": said.key,
-        "note": said.note,
+        "backend": marks.backend,
+        "kind": marks.kind,
+        "origin": marks.origin,
+        "key": marks.key,
+        "note": marks.note,
     }
 
 
@@ -114,7 +114,7 @@ def bars(counts: Mapping[str, int], shots: int) -> list[str]:
     digits = len(str(most))
     key_width = max(len(key) for key in counts)
     beside = key_width + digits + len("    100.0%")
-    width = min(BAR_WIDTH, max(1, (streams.room() or 1000) - beside))
+    width = min(BAR_WIDTH, max(1, (streams.terminal_columns() or 1000) - beside))
     return [
         f"{key.rjust(key_width)} {_bar(count / most * width).ljust(width)} {count:>{digits}}  {count / shots:6.1%}"
         for key, count in sorted(counts.items())

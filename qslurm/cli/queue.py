@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from qslurm.cli import streams
-from qslurm.cli.all_platforms import ask_all
+from qslurm.cli.all_platforms import query_all
 from qslurm.cli.list_filters import (
     account_option,
-    chooser,
+    job_filter,
     me_option,
     name_option,
     states_in,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _without_searching_for_cycles() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     """Turn the garbage collector off: with ten thousand jobs it takes a tenth of the command's time."""
     import gc
 
@@ -42,7 +42,7 @@ def _without_searching_for_cycles() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            gc.freeze()  # or all that was imported is searched now, when the command ends
+            gc.freeze()  # else a collection over all imported modules would follow
             gc.enable()
 
 
@@ -59,7 +59,7 @@ def _without_searching_for_cycles() -> Iterator[None]:
 @click.option("--key", metavar="KEY", help="Only the job with this submission key.")
 @json_option
 @center_options
-@_without_searching_for_cycles()
+@_without_garbage_collection()
 def queue(
     *,
     partition: str | None,
@@ -87,14 +87,14 @@ def queue(
       qslurm queue --me -t PENDING
       qslurm queue --platform tuna
     """
-    wanted, chosen = states_in(states), chooser(name, account, me, submitter)
+    wanted, chosen = states_in(states), job_filter(name, account, me, submitter)
 
     def listed(connection: CenterConnection) -> tuple[list[tuple[JobInfo, int | None]], list[FollowUpJob]]:
         """The platform's selected jobs with their queue positions, and their follow-up jobs on C1."""
-        from qslurm.c1.followups.followup_list import begin_to_ask
+        from qslurm.c1.followups.followup_list import start_query
         from qslurm.c1.queries.queue_position import queue_with_positions
 
-        followers = begin_to_ask(connection)
+        followers = start_query(connection)
         jobs = [
             (job, place)
             for job, place in queue_with_positions(connection)
@@ -109,7 +109,7 @@ def queue(
             note(f"qslurm: Cannot list follow-up jobs: {error}")
             return jobs, []
 
-    found = ask_all(center, listed)
+    found = query_all(center, listed)
     rows = [(config, job, place) for config, (jobs, _) in found.answers for job, place in jobs]
     following = [(config, one) for config, (_, held) in found.answers for one in held]
     if as_json:

@@ -70,10 +70,10 @@ def results(
         streams.write(rows(document), nl=False)
     elif plot is None:
         print_results(document)
-    _unless_all_are_there(document)
+    _exit_if_incomplete(document)
 
 
-def _unless_all_are_there(document: Mapping[str, Any]) -> None:
+def _exit_if_incomplete(document: Mapping[str, Any]) -> None:
     """Exit with the worst code of the tasks that have no results."""
     from qslurm.cli.wait_many import WORST
 
@@ -165,7 +165,7 @@ def logs(job: JobRef, follow: bool, as_json: bool, center: CenterFlags) -> None:
 
     def write(piece: bytes) -> None:
         if not streams.write(piece, nl=False):
-            raise click.exceptions.Exit(0)  # nobody reads on
+            raise click.exceptions.Exit(0)  # the reader has closed the pipe
 
     if follow:
         follow_log(connection, job, write, time.sleep, lambda message: note(f"qslurm: {message}"))
@@ -190,7 +190,7 @@ def print_results(document: Mapping[str, Any]) -> None:
         note(f"{document.get('shots') or 0} shots")
     elif document["kind"] in {"hybrid", "session"}:
         final_result = document.get("final_result")
-        if final_result is not None or document["kind"] == "hybrid":  # a session need not have one
+        if final_result is not None or document["kind"] == "hybrid":  # optional for a session
             streams.write(msgspec.json.format(msgspec.json.encode(final_result)).decode())
         note(f"{document.get('executions') or 0} executions")
     else:

@@ -73,7 +73,7 @@ def session(
     variables: tuple[str, ...],
     as_json: bool,
     center: CenterFlags,
-    **asked: Any,
+    **options: Any,
 ) -> int:
     """Run a program on this node while C2 holds a backend for it; circuits go there directly, encrypted.
 
@@ -88,19 +88,19 @@ def session(
       qslurm session --backend qx --wait-limit 600 -- srun -n 16 python workers.py
     """
     from qslurm.c1.sessions.opening import SessionOptions
-    from qslurm.cli.submit_preparation import place
+    from qslurm.cli.submit_preparation import select_platform
 
-    job = _asked(words, center, variables, asked)
-    platform, (job,) = place(center, [job])
-    wish = SessionOptions(job, idle_limit_s, wait_limit_s)
+    job = _job(words, center, variables, options)
+    platform, (job,) = select_platform(center, [job])
+    session_options = SessionOptions(job, idle_limit_s, wait_limit_s)
     if job.file is None:
-        with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
+        with _signals_interrupt(), _opened(center.open(platform), session_options) as opened:
             return _run_command(opened, words)
     from qslurm.runtimes.hybrid.isolated import apart
 
-    # The session's link and threads are that process's own: it may end anyhow, and ends the session by its idle limit.
+    # The child process has the session's connection; if it is killed, the idle limit ends the session.
     file = without_surrogates(job.file.name)
-    document = apart(partial(_run_file, center, platform, wish), file, print_beside=as_json)
+    document = apart(partial(_run_file, center, platform, session_options), file, print_beside=as_json)
     if as_json:
         print_json(document)
     else:
@@ -110,16 +110,16 @@ def session(
     return 0
 
 
-def _asked(
-    words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], asked: dict[str, Any]
+def _job(
+    words: tuple[str, ...], center: CenterFlags, variables: tuple[str, ...], options: dict[str, Any]
 ) -> JobSpec:
-    """What is asked for, with what a hybrid file says of itself; `file` is None for a command."""
+    """The session's job, with the options in a hybrid file; `file` is None for a command."""
     from qslurm.c1.submission.job_reader import read, refuse_empty, variables_of
     from qslurm.payload.spec import JobSpec
 
     values = variables_of(variables)
     name = without_surrogates(Path(words[0]).stem)
-    job = JobSpec(platform=center.platform, variables=values, **asked)
+    job = JobSpec(platform=center.platform, variables=values, **options)
     refuse_empty(job)
     if len(words) == 1 and words[0].endswith(".py"):
         job = read(msgspec.structs.replace(job, file=Path(words[0])), note)
@@ -127,9 +127,7 @@ def _asked(
         return msgspec.structs.replace(job, name=job.name or name)
     if job.shots or values:
         raise InvalidInputError("--shots and --set apply only to a hybrid FILE.py.")
-    if (
-        shutil.which(words[0]) is None
-    ):  # a name that is mistyped would be noticed when the backend's turn has come
+    if shutil.which(words[0]) is None:  # else a mistyped name would fail only after the wait for the backend
         raise InvalidInputError(f"Command not found: {words[0]}.", hint="Nothing was submitted to C2.")
     return msgspec.structs.replace(job, source="", kind="hybrid", name=job.name or name)
 
@@ -145,23 +143,23 @@ def _check(job: JobSpec) -> None:
 
 
 @contextmanager
-def _opened(connection: CenterConnection, wish: SessionOptions) -> Iterator[Session]:
+def _opened(connection: CenterConnection, options: SessionOptions) -> Iterator[Session]:
     from qslurm.c1.api.session import Session
     from qslurm.c1.sessions.opening import open_session
 
-    opened = open_session(connection, wish, os.environ, lambda reason: note(f"qslurm: {reason}"))
+    opened = open_session(connection, options, os.environ, lambda reason: note(f"qslurm: {reason}"))
     with Session(opened.client, opened.job_id, on_close=connection.close) as held:
         note(f"qslurm: The session has started: job {connection.prefix}{held.job_id} on C2.")
         yield held
 
 
-def _run_file(center: CenterFlags, platform: str, wish: SessionOptions) -> dict[str, Any]:
-    """Run a hybrid file in a session; the document of what came of it."""
+def _run_file(center: CenterFlags, platform: str, options: SessionOptions) -> dict[str, Any]:
+    """Run a hybrid file in a session; its result document."""
     from qslurm.runtimes.hybrid.hybrid_file import run_hybrid
 
-    job = wish.job
+    job = options.job
     file = without_surrogates(job.file.name) if job.file else ""
-    with _signals_interrupt(), _opened(center.open(platform), wish) as opened:
+    with _signals_interrupt(), _opened(center.open(platform), options) as opened:
         opened.final_result = run_hybrid(
             job.source or "",
             file,
@@ -207,7 +205,7 @@ def _run_command(opened: Session, words: tuple[str, ...]) -> int:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the command; what interrupts us, it has been told, or is told now."""
+    """Wait for the command; pass an interrupt on to it as SIGTERM."""
     while True:
         try:
             return child.wait()
@@ -217,7 +215,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """A batch job that is cancelled ends its session, and does not leave that to the idle limit."""
+    """Turn termination signals into KeyboardInterrupt, so that a cancelled batch job ends its session at once."""
     from qslurm.c1.sessions.termination import TERMINATING
 
     received: list[int] = []
@@ -225,7 +223,7 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         del frame
         received.append(number)
-        if len(received) == 1:  # a batch system signals every process, and a waiting parent passes it on
+        if len(received) == 1:  # the batch system signals every process; raise only once
             raise KeyboardInterrupt
 
     wanted = [

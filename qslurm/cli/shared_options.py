@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the connections that they select."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def job_options(place: Place, **helps: str) -> Callable[[_Function], _Function]:
-    """The options of a job that this command takes, by their fields; `helps` are other words for some."""
+    """The options of a job for one command, with `helps` instead of the declared help of some."""
     from qslurm.payload.spec import job_options as declared
 
     options = [_click_option(one, helps.get(one.field)) for one in declared(place).values()]
 
     def add(function: _Function) -> _Function:
-        for option in reversed(options):  # as decorators, the last one first
+        for option in reversed(options):  # decorators apply from the last to the first
             function = option(function)
         return function
 
@@ -103,7 +103,7 @@ job_argument = click.argument("job", type=JobId(anywhere=True), metavar="JOBID")
 
 
 class Seconds(click.FloatRange):
-    """A time to wait; "nan" is none."""
+    """A positive number of seconds; not "nan"."""
 
     def __init__(self, most: float | None = None) -> None:
         super().__init__(min=0, min_open=True, max=most)
@@ -117,11 +117,11 @@ class Seconds(click.FloatRange):
 
 
 LARGEST = 2**53 - 1
-"""The largest number that every part on a job's way can carry (JSON, SQLite)."""
+"""The largest integer that JSON and SQLite can hold."""
 
 
 class Whole(click.ParamType[int]):
-    """A whole number, `least` or more, that every part on a job's way can carry."""
+    """An integer, at least `least` and at most LARGEST."""
 
     name = "number"
 
@@ -132,7 +132,7 @@ class Whole(click.ParamType[int]):
         """The number; a usage error for anything else."""
         try:
             number = int(str(value))
-        except ValueError:  # no number, or one of thousands of digits
+        except ValueError:  # not a number, or too many digits
             number = self._least - 1
         if not self._least <= number <= LARGEST:
             most = f", and at most {LARGEST}" if number > LARGEST else ""
@@ -141,14 +141,14 @@ class Whole(click.ParamType[int]):
 
 
 class CenterFlags:
-    """The flags that say which C2, and as whom; `open()` gives the center's connection."""
+    """The flags that select the platform and how to connect to it."""
 
     def __init__(self, **flags: str | None) -> None:
         self._flags = {name: value for name, value in flags.items() if value is not None}
         self._opened: dict[str, CenterConnection] = {}
-        self._asked: JobRef | None = None
-        self.patience_s: float | None = None
-        """How long what is submitted may wait for C2 on the agent's disk; None: as long as it takes."""
+        self._last: JobRef | None = None
+        self.outbox_timeout_s: float | None = None
+        """Maximum seconds that a submission may wait in the agent's outbox; None: no limit."""
 
     @property
     def platform(self) -> str | None:
@@ -157,36 +157,35 @@ class CenterFlags:
 
     @cached_property
     def platforms(self) -> Platforms:
-        """Flags over environment over the user's file over the center's file."""
+        """The configured platforms, from flags, the environment and files."""
         from qslurm.c1.config.platforms import load_platforms
 
         return load_platforms(self._flags)
 
     def config(self) -> Config:
-        """What holds for the platform that is meant."""
+        """The settings of the selected platform."""
         return self.platforms.config()
 
     def open(self, platform: str = "") -> CenterConnection:
-        """The center's connection to C2, or to its agent; nothing is sent yet."""
+        """A connection to C2, directly or through the agent; sends nothing yet."""
         from qslurm.c1.connection.center_connection import open_connection, uses_agent
         from qslurm.cli.output import note
 
         config = self.platforms.config(platform)
         connection = open_connection(config, say=note)
-        if self.patience_s is not None and uses_agent(config):
-            connection.set_outbox_timeout(self.patience_s)
+        if self.outbox_timeout_s is not None and uses_agent(config):
+            connection.set_outbox_timeout(self.outbox_timeout_s)
         return connection
 
     def of(self, job: JobRef) -> tuple[CenterConnection, JobRef]:
-        """The connection to a job's platform, and the job as commands without these flags know it.
+        """The connection to a job's platform, and the job with the prefix that it needs without these flags.
 
-        InvalidInputError if --platform names another platform than the job does. A key is looked up: UnknownJobError
-        if there is no such job.
+        InvalidInputError if --platform contradicts the job's prefix; UnknownJobError for an unknown submission key.
         """
-        said = self.platform
-        if job.platform and said and job.platform != said:
+        selected = self.platform
+        if job.platform and selected and job.platform != selected:
             raise InvalidInputError(
-                f"Job {job} is on platform {job.platform}, but --platform is {said}.",
+                f"Job {job} is on platform {job.platform}, but --platform is {selected}.",
                 hint="Use only one of them.",
             )
         config = self.platforms.config(job.platform)
@@ -197,28 +196,28 @@ class CenterFlags:
             from qslurm.c1.queries.job_state import with_key
 
             job = replace(job, job_id=with_key(connection, job.key), key="")
-        self._asked = replace(job, platform=config.prefix.rstrip(":"))
-        return connection, self._asked
+        self._last = replace(job, platform=config.prefix.rstrip(":"))
+        return connection, self._last
 
     def located(self, error: UnknownJobError) -> UnknownJobError:
-        """The error for a job that is unknown, with where it was looked for if there are several platforms."""
-        if self._asked is None or len(self.platforms.names) < 2:
+        """Add the queried platform to the error for an unknown job, if there are several platforms."""
+        if self._last is None or len(self.platforms.names) < 2:
             return error
-        here = self._asked.platform or self.platforms.default
+        here = self._last.platform or self.platforms.default
         other = next(name for name in self.platforms.names if name != here)
-        there = f"only platform {here} was queried; use {other}:{self._asked.job_id} for a job on {other}."
+        there = f"only platform {here} was queried; use {other}:{self._last.job_id} for a job on {other}."
         return UnknownJobError(error.message, hint=f"{error.hint} {there[0].upper()}{there[1:]}".strip())
 
 
 class PlatformName(click.ParamType[str]):
-    """The name of a configured platform; a shell completes it."""
+    """The name of a configured platform, with shell completion."""
 
     name = "platform"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """The platforms whose names begin so; none where the configuration can't be read."""
+        """The matching platforms; none if the configuration cannot be read."""
         from click.shell_completion import CompletionItem
 
         from qslurm.c1.config.platforms import load_platforms
@@ -261,7 +260,7 @@ _CENTER_OPTIONS = (
 
 
 def center_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags that say which C2; the command gets them as one `center`."""
+    """Add the flags that select the platform; the command gets them as `center`."""
 
     def with_center(
         *args: object,

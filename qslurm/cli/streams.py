@@ -1,7 +1,7 @@
-"""stdout and stderr as every command writes to them: in any locale, and whatever has become of them.
+"""Writes to stdout and stderr, in any locale, even if they are closed.
 
-What is printed never decides how a command ends: a letter that the terminal's encoding lacks is replaced, and what
-can't be written is remembered until the command has done its work.
+Output errors do not interrupt a command: characters that the terminal's encoding lacks are replaced, and the first
+write error is kept until the command has finished.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ _lost: OSError | None = None
 
 
 def prepare() -> None:
-    """Let this process's stdout and stderr take every text: what their encoding lacks is replaced."""
-    _occupy()
+    """Let stdout and stderr accept any text: characters that their encoding lacks are replaced."""
+    _reserve_standard_streams()
     let_take_any_text(sys.stdout)
     let_take_any_text(sys.stderr)
 
 
-def _occupy() -> None:
-    """Let no file of ours, nor of a process of ours, have the number of a standard stream that is closed."""
+def _reserve_standard_streams() -> None:
+    """Open /dev/null for closed standard streams, so that no other file gets their numbers."""
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
         os.set_inheritable(number, True)
     os.close(number)
 
 
 def write(text: str | bytes = "", *, nl: bool = True) -> bool:
-    """Write to stdout; False if it can't be written, which is no error before the command ends (`lost`)."""
+    """Write to stdout; False if this fails, which is reported when the command ends (`take_lost`)."""
     if sys.stdout is None:
-        return _keep(OSError(errno.EBADF, "there is no stdout"))
-    return _kept(lambda: click.echo(text, nl=nl))
+        return _keep_error(OSError(errno.EBADF, "there is no stdout"))
+    return _try_write(lambda: click.echo(text, nl=nl))
 
 
 def flush() -> None:
-    """Let everything leave that was printed, also by others than `write`. What can't will not be tried again."""
+    """Flush stdout and stderr; a stream that cannot be flushed is dropped."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not _kept(stream.flush, lost=name == "stdout"):
-            setattr(sys, name, None)  # the interpreter would try once more at its end, and make it exit 120
+        if stream is not None and not _try_write(stream.flush, lost=name == "stdout"):
+            setattr(sys, name, None)  # or the interpreter would try again at exit, and exit with 120
 
 
 def is_unread() -> bool:
-    """Whether stdout is a pipe that nobody reads any more."""
+    """Whether stdout is a closed pipe."""
     import select
 
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no stdout, or no file
+    except (AttributeError, OSError, ValueError):  # no stdout, or not a file
         return False
 
 
 def note(text: str, *, nl: bool = True) -> None:
-    """A sentence for the user beside the output (stderr)."""
-    with suppress(OSError):  # whoever closes stderr does not want to hear it
+    """Write a message to stderr."""
+    with suppress(OSError):  # stderr was closed on purpose
         click.echo(text, nl=nl, err=True)
 
 
 def can_rewrite_lines() -> bool:
-    """Whether stderr is a terminal on which a line can be written over, and not a pipe or a dumb one."""
+    """Whether stderr is a terminal on which a line can be overwritten."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
-def room() -> int | None:
-    """Columns of the terminal that stdout is; None if it is none, and a line may have any length."""
+def terminal_columns() -> int | None:
+    """Columns of the terminal on stdout; None if stdout is not a terminal."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
     import shutil
@@ -80,22 +80,22 @@ def room() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def lost() -> OSError | None:
-    """The first error by which output was lost; it is forgotten then."""
+def take_lost() -> OSError | None:
+    """The first write error on stdout, if any; resets it."""
     global _lost
     found, _lost = _lost, None
     return found
 
 
-def _kept(do: Callable[[], object], *, lost: bool = True) -> bool:
+def _try_write(do: Callable[[], object], *, lost: bool = True) -> bool:
     try:
         do()
     except OSError as error:
-        return _keep(error) if lost else False
+        return _keep_error(error) if lost else False
     return True
 
 
-def _keep(error: OSError) -> bool:
+def _keep_error(error: OSError) -> bool:
     global _lost  # noqa: PLW0603
     _lost = _lost or error
     return False

@@ -1,4 +1,4 @@
-"""Print a submitted job."""
+"""Reports submitted jobs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HELD = "held state"
 """In Slurm's warning, of every version, that a job is held."""
 
 
-def patience(*, wait: bool, timeout_s: float | None) -> float:
-    """Seconds that `submit` waits for an unreachable C2 while the center's agent keeps the job."""
+def outbox_timeout(*, wait: bool, timeout_s: float | None) -> float:
+    """Seconds that `submit` waits until C2 accepts a job from the agent's outbox."""
     import math
 
     from qslurm.c1.connection.polling import PATIENCE_S
@@ -29,7 +29,7 @@ def patience(*, wait: bool, timeout_s: float | None) -> float:
     return math.inf if timeout_s is None else timeout_s
 
 
-def say_submitted(
+def print_submitted(
     connection: CenterConnection,
     payload: Mapping[str, Any],
     submitted: Submitted,
@@ -38,16 +38,16 @@ def say_submitted(
     as_json: bool,
     follow_up: int | None = None,
 ) -> None:
-    """Print a job that C2 has taken, in the form that its user asked for."""
-    say_warnings(payload, submitted.warnings)
+    """Print a submitted job: as a sentence, the id alone, or JSON."""
+    print_warnings(payload, submitted.warnings)
     config = connection.config
     partition, shown_id = payload["job"].get("partition"), f"{config.prefix}{submitted.job_id}"
-    message = f"Submitted job {shown_id} to {partition} on {shown_place(config)}"
+    message = f"Submitted job {shown_id} to {partition} on {platform_label(config)}"
     if follow_up is not None:
         note(f"Follow-up job {follow_up} on this cluster is held until it ends.")
     if as_json:
         about = {"job_id": submitted.job_id, "id": shown_id, "platform": config.platform}
-        # with an agent the version is another question, so it is asked only where it is shown
+        # with an agent the version takes another request, so it is read only where it is shown
         version, warnings = api_version(connection), submitted.warnings
         then = {} if follow_up is None else {"follow_up": follow_up}
         printed = print_json(
@@ -55,25 +55,25 @@ def say_submitted(
         )
     else:
         printed = streams.write(shown_id if parsable else message)
-    if not printed:  # whatever has become of stdout: the job is there, and this is its only name
+    if not printed:  # stdout failed, but the user needs the job's id
         note(message)
 
 
 def api_version(connection: CenterConnection) -> str | None:
-    """The version of slurmrestd's API; the job may be known while slurmrestd itself can't be asked."""
+    """The version of slurmrestd's API; None if slurmrestd does not answer."""
     try:
         return connection.slurm.api_version
     except QslurmError:
         return None
 
 
-def shown_place(config: Config) -> str:
-    """What a platform is called in a sentence."""
+def platform_label(config: Config) -> str:
+    """The platform's name in messages."""
     return config.platform if len(config.platforms) > 1 else "C2"
 
 
-def say_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
+def print_warnings(payload: Mapping[str, Any], warnings: Sequence[str]) -> None:
     """Print C2's warnings about an accepted job."""
     for warning in warnings:
-        if not (payload["job"].get("hold") and HELD in warning):  # as it was asked for
+        if not (payload["job"].get("hold") and HELD in warning):  # the user asked for that
             note(f"C2 says: {warning}")

@@ -1,4 +1,4 @@
-"""`qslurm submit`: what a researcher writes in an sbatch script."""
+"""`qslurm submit`: options, and the checks that they fit together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qslurm.cli.shared_options import CenterFlags, Seconds, center_options, job_options, json_option
-from qslurm.cli.submission_report import patience
-from qslurm.cli.submit_preparation import place, read_all
+from qslurm.cli.submission_report import outbox_timeout
+from qslurm.cli.submit_preparation import read_all, select_platform
 
 if TYPE_CHECKING:
     from qslurm.c1.followups.followup_submission import FollowUpCondition
@@ -70,7 +70,7 @@ def submit(
     dry_run: bool,
     as_json: bool,
     center: CenterFlags,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     """Send FILE to C2: a circuit (.cq, .qasm), a hybrid Python file (.py), a batch script (.sh), a raw payload (.json).
 
@@ -106,9 +106,9 @@ def submit(
 
     values = variables_of(variables)
     jobs = [
-        JobSpec(file=file, variables=values, platform=center.platform, **asked) for file in files or (None,)
+        JobSpec(file=file, variables=values, platform=center.platform, **options) for file in files or (None,)
     ]
-    _refuse_idle_options(
+    _check_option_combinations(
         many=len(jobs) > 1,
         wait=wait,
         timeout=timeout_s is not None,
@@ -116,10 +116,10 @@ def submit(
         then=then_script,
         then_if=then_if,
     )
-    center.patience_s = patience(wait=wait, timeout_s=timeout_s)
+    center.outbox_timeout_s = outbox_timeout(wait=wait, timeout_s=timeout_s)
     check = lambda job: prepared(center.platforms.config(job.platform or ""), [job])  # noqa: E731
-    platform, jobs = place(center, read_all(jobs, check))
-    how = SubmitOptions(
+    platform, jobs = select_platform(center, read_all(jobs, check))
+    submit_options = SubmitOptions(
         separate=separate,
         dry_run=dry_run,
         parsable=parsable,
@@ -130,13 +130,13 @@ def submit(
         then=then_script,
         then_if=then_if or "ok",
     )
-    submit_jobs(jobs, center, platform, how)
+    submit_jobs(jobs, center, platform, submit_options)
 
 
-def _refuse_idle_options(
+def _check_option_combinations(
     *, many: bool, wait: bool, timeout: bool, keep: bool, then: Path | None, then_if: FollowUpCondition | None
 ) -> None:
-    """UsageError for options that have no effect beside each other."""
+    """UsageError for options that exclude each other, or have no effect."""
     if many and then:
         raise click.UsageError("--then takes one file; an array or a sweep counts as one job.")
     if then and wait:

@@ -1,4 +1,4 @@
-"""What `qslurm submit` does with the jobs that it was given, one or many: send, tell, wait."""
+"""Submits the jobs of `qslurm submit`, reports them, and waits for them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from qslurm.c1.submission.packing import Package
 from qslurm.c1.submission.sending import Batch, is_too_large
 from qslurm.cli import streams
 from qslurm.cli.output import ProgressLine, error_document, note, print_json
-from qslurm.cli.submission_report import say_submitted, say_warnings, shown_place
-from qslurm.cli.submit_preparation import each
+from qslurm.cli.submission_report import platform_label, print_submitted, print_warnings
+from qslurm.cli.submit_preparation import convert_all_or_report
 from qslurm.errors import QslurmError, RefusedError
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from qslurm.slurm.rest import Submitted
 
     Documents = dict[tuple[int, int], dict[str, Any]]
-    """By the place of a file in the user's list, and how many of its tasks come before."""
+    """By the position of a file in the user's list, and the number of its tasks in earlier packages."""
 
 
 class SubmitOptions(msgspec.Struct, frozen=True):
-    """What `qslurm submit` was asked beside what each job is to be."""
+    """Options of `qslurm submit` apart from those of the jobs."""
 
     separate: bool = False
     dry_run: bool = False
@@ -51,7 +51,7 @@ class SubmitOptions(msgspec.Struct, frozen=True):
 
 
 class SentPackage(msgspec.Struct, frozen=True):
-    """A package, what C2 has said to it, and how it is waited for."""
+    """A package, its outcome, and its binding to this C1 job."""
 
     package: Package
     outcome: SendOutcome
@@ -61,45 +61,58 @@ class SentPackage(msgspec.Struct, frozen=True):
 def prepared(
     config: Config, jobs: Sequence[JobSpec], limits: LimitsLookup = no_limits, *, separate: bool = False
 ) -> Batch:
-    """Jobs that can be sent; if some can't be, all of these are named, and the last one's error is raised."""
-    return Batch(config, jobs, os.environ, limits=limits, remark=note, separate=separate, each=each)
+    """Check and pack jobs; reports all invalid ones, and raises the last one's error."""
+    return Batch(
+        config, jobs, os.environ, limits=limits, remark=note, separate=separate, each=convert_all_or_report
+    )
 
 
-def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, how: SubmitOptions) -> None:
-    """Submit jobs whose files were read; exits with the code of the worst error after what could be sent has been."""
+def submit_jobs(jobs: Sequence[JobSpec], center: CenterFlags, platform: str, options: SubmitOptions) -> None:
+    """Submit jobs whose files were read. If some fail, exits with the worst error's code after sending the others."""
     files = [str(job.file) for job in jobs]
-    if how.dry_run:
-        batch = prepared(center.platforms.config(platform), jobs, separate=how.separate)
+    if options.dry_run:
+        batch = prepared(center.platforms.config(platform), jobs, separate=options.separate)
         packages = batch.packages
-        print_json({"jobs": [_dry(files, one) for one in packages]} if len(jobs) > 1 else packages[0].payload)
+        print_json(
+            {"jobs": [_dry_run_document(files, one) for one in packages]}
+            if len(jobs) > 1
+            else packages[0].payload
+        )
         return
     connection = center.open(platform)
-    batch = prepared(connection.config, jobs, limits_of(connection), separate=how.separate)
-    if how.then is not None:
-        _submit_followed(connection, batch, how.then, how)
+    batch = prepared(connection.config, jobs, limits_of(connection), separate=options.separate)
+    if options.then is not None:
+        _submit_followed(connection, batch, options.then, options)
         return
     from qslurm.cli.c1_job_binding import C1JobBinding
 
     def connect() -> CenterConnection:
-        return waiting.tie(center.open(platform))
+        return binding.bind(center.open(platform))
 
-    with C1JobBinding(connection, connect, keep=how.keep or not how.wait) as waiting:
-        sent = _sent(batch, connection, connect, waiting, files)
+    with C1JobBinding(connection, connect, keep=options.keep or not options.wait) as binding:
+        sent = _sent(batch, connection, connect, binding, files)
         if len(sent) == len(jobs) == 1:
-            _tell_one(connection, sent[0], how)
+            _report_one(connection, sent[0], options)
         else:
-            _tell_many(connection, files, sent, how)
+            _report_many(connection, files, sent, options)
 
 
-def _submit_followed(connection: CenterConnection, batch: Batch, script: Path, how: SubmitOptions) -> None:
-    """Submit one job, and a script on C1 that is held until it has ended."""
+def _submit_followed(
+    connection: CenterConnection, batch: Batch, script: Path, options: SubmitOptions
+) -> None:
+    """Submit one job, and a follow-up script on C1 that is held until the job has ended."""
     from qslurm.c1.followups.followup_submission import followed
 
     payload = batch.packages[0].payload
-    with followed(connection, payload, script, how.then_if, note) as follow_up, _interrupted(batch):
+    with followed(connection, payload, script, options.then_if, note) as follow_up, _interrupted(batch):
         submitted = batch.send_whole(connection)
-    say_submitted(
-        connection, payload, submitted, parsable=how.parsable, as_json=how.as_json, follow_up=follow_up
+    print_submitted(
+        connection,
+        payload,
+        submitted,
+        parsable=options.parsable,
+        as_json=options.as_json,
+        follow_up=follow_up,
     )
 
 
@@ -107,16 +120,16 @@ def _sent(
     batch: Batch,
     connection: CenterConnection,
     connect: Callable[[], CenterConnection],
-    waiting: C1JobBinding,
+    binding: C1JobBinding,
     files: Sequence[str],
 ) -> list[SentPackage]:
-    """Send all, and show how far it is."""
+    """Send all packages, and show the progress."""
     bound: dict[tuple[tuple[int, ...], int], BoundSubmission] = {}
 
-    def begins(package: Package) -> None:
-        bound[package.members, package.skip] = waiting.add(package.payload)
+    def on_begin(package: Package) -> None:
+        bound[package.members, package.skip] = binding.add(package.payload)
 
-    def done(package: Package, outcome: Submitted | QslurmError) -> None:
+    def on_done(package: Package, outcome: Submitted | QslurmError) -> None:
         if isinstance(outcome, QslurmError):
             bound[package.members, package.skip].over = isinstance(outcome, RefusedError)
         else:
@@ -125,7 +138,7 @@ def _sent(
             update(len(package.members))
 
     with _progress(len(files)) as update, _interrupted(batch):
-        sent = batch.send(connection, connect, on_begin=begins, on_done=done)
+        sent = batch.send(connection, connect, on_begin=on_begin, on_done=on_done)
     if len(sent) > len(files) == 1:
         note("C2 does not accept an array this large, so the sweep was submitted as several arrays.")
     return [
@@ -135,7 +148,7 @@ def _sent(
 
 @contextmanager
 def _interrupted(batch: Batch) -> Iterator[None]:
-    """On Ctrl-C, say how to find out what C2 has by then."""
+    """On Ctrl-C, explain how to find out which jobs C2 has."""
     try:
         yield
     except KeyboardInterrupt:
@@ -149,38 +162,38 @@ def _interrupted(batch: Batch) -> Iterator[None]:
         raise
 
 
-def _tell_one(connection: CenterConnection, sent: SentPackage, how: SubmitOptions) -> None:
-    """Say what came of the only job, and wait for it if that was asked."""
+def _report_one(connection: CenterConnection, sent: SentPackage, options: SubmitOptions) -> None:
+    """Report the only job, and wait for it with --wait."""
     payload, outcome = sent.package.payload, sent.outcome
     if isinstance(outcome, QslurmError):
         raise outcome
     assert outcome is not None
-    if how.wait and how.as_json:  # one document, at the end
-        say_warnings(payload, outcome.warnings)
+    if options.wait and options.as_json:  # one document is printed at the end
+        print_warnings(payload, outcome.warnings)
     else:
-        say_submitted(connection, payload, outcome, parsable=how.parsable, as_json=how.as_json)
-    if how.wait:
+        print_submitted(connection, payload, outcome, parsable=options.parsable, as_json=options.as_json)
+    if options.wait:
         from qslurm.cli.job_commands import wait_and_print
 
         job = JobRef(outcome.job_id, platform=connection.config.prefix.rstrip(":"))
-        wait_and_print(connection, job, how.timeout_s, as_json=how.as_json, quiet=how.parsable)
+        wait_and_print(connection, job, options.timeout_s, as_json=options.as_json, quiet=options.parsable)
         if sent.submission is not None:
             sent.submission.over = True
 
 
-def _tell_many(
-    connection: CenterConnection, files: Sequence[str], sent: Sequence[SentPackage], how: SubmitOptions
+def _report_many(
+    connection: CenterConnection, files: Sequence[str], sent: Sequence[SentPackage], options: SubmitOptions
 ) -> None:
-    """Say what came of each file, and wait for the jobs if that was asked; exits with the worst error's code."""
-    documents, failures = _told(connection.config, files, sent)
-    if not (how.as_json and how.wait):  # then it is one document, at the end
-        _print_all(connection.config, list(documents.values()), how)
+    """Report each file, and wait for the jobs with --wait; exits with the worst error's code."""
+    documents, failures = submission_documents(connection.config, files, sent)
+    if not (options.as_json and options.wait):  # else one document is printed at the end
+        print_submissions(connection.config, list(documents.values()), options)
     if failures:
         submitted = sum(document["job_id"] is not None for document in documents.values())
         what = "files" if len(documents) == len(files) else "jobs"
         note(f"{submitted} of {len(documents)} {what} were submitted.")
-    if how.wait:
-        failures += _wait(connection, sent, documents, how)
+    if options.wait:
+        failures += _wait(connection, sent, documents, options)
     if failures:
         from qslurm.cli.wait_many import worst_of
 
@@ -189,7 +202,7 @@ def _tell_many(
 
 @contextmanager
 def _progress(length: int) -> Iterator[Callable[[int], None]]:
-    """How far many are, on a terminal only: a pipe gets results, and no progress."""
+    """A progress line for several files, on a terminal only."""
     done = 0
     with ProgressLine() as line:
 
@@ -202,67 +215,72 @@ def _progress(length: int) -> Iterator[Callable[[int], None]]:
         yield update
 
 
-def _dry(files: Sequence[str], package: Package) -> dict[str, Any]:
+def _dry_run_document(files: Sequence[str], package: Package) -> dict[str, Any]:
     named = [files[member] for member in package.members]
     return ({"files": named} if package.is_array else {"file": named[0]}) | {"payload": package.payload}
 
 
-def _told(
+def submission_documents(
     config: Config, files: Sequence[str], sent: Sequence[SentPackage]
 ) -> tuple[Documents, list[QslurmError]]:
-    """A document for each file, in their order, and the errors with which packages were not sent, which are said."""
+    """A document for each file, in order, and the errors of packages that were not sent, which are printed."""
     documents: Documents = {}
     failures: list[QslurmError] = []
     for package, outcome in ((one.package, one.outcome) for one in sent):
-        said: dict[str, Any] = {"job_id": None, "error": None}
+        facts: dict[str, Any] = {"job_id": None, "error": None}
         if isinstance(outcome, QslurmError):
             failures.append(outcome)
             note(f"qslurm: {_named(files, package)}: {outcome}")
-            said["error"] = error_document(outcome)
+            facts["error"] = error_document(outcome)
         elif outcome is not None:
-            say_warnings(package.payload, outcome.warnings)
+            print_warnings(package.payload, outcome.warnings)
             partition = package.payload["job"].get("partition")
-            said = {"job_id": outcome.job_id, "platform": config.platform, "partition": partition}
-            said["warnings"] = outcome.warnings
+            facts = {"job_id": outcome.job_id, "platform": config.platform, "partition": partition}
+            facts["warnings"] = outcome.warnings
         for task, member in enumerate(package.members):
-            document = documents[member, package.skip] = {"file": files[member], **said}
-            if said["job_id"]:
-                ref = JobRef(said["job_id"], task if package.is_array else None)
+            document = documents[member, package.skip] = {"file": files[member], **facts}
+            if facts["job_id"]:
+                ref = JobRef(facts["job_id"], task if package.is_array else None)
                 document |= {"id": f"{config.prefix}{ref}"} | ({"task": task} if package.is_array else {})
     return dict(sorted(documents.items())), failures
 
 
-def _print_all(config: Config, documents: Sequence[dict[str, Any]], how: SubmitOptions) -> None:
-    told = print_json({"jobs": documents}) if how.as_json else True
+def print_submissions(config: Config, documents: Sequence[dict[str, Any]], options: SubmitOptions) -> None:
+    """Print the submitted files: sentences, ids alone, or JSON."""
+    printed = print_json({"jobs": documents}) if options.as_json else True
     for one in documents:
         if one["job_id"]:
-            said = f"Submitted job {one['id']} to {one['partition']} on {shown_place(config)}: {one['file']}"
-            told = told and (how.as_json or streams.write(one["id"] if how.parsable else said))
-            if not told:  # whatever has become of stdout: the job is there, and this is its only name
-                note(said)
+            sentence = (
+                f"Submitted job {one['id']} to {one['partition']} on {platform_label(config)}: {one['file']}"
+            )
+            printed = printed and (
+                options.as_json or streams.write(one["id"] if options.parsable else sentence)
+            )
+            if not printed:  # stdout failed, but the user needs the job's id
+                note(sentence)
 
 
 def _wait(
-    connection: CenterConnection, sent: Sequence[SentPackage], documents: Documents, how: SubmitOptions
+    connection: CenterConnection, sent: Sequence[SentPackage], documents: Documents, options: SubmitOptions
 ) -> list[QslurmError]:
-    """Wait for what was submitted, and print what came of it as far as that is asked; the errors of what went wrong."""
-    from qslurm.cli.file_outcomes import ends_in, print_ends
-    from qslurm.cli.wait_many import ends_of, say
+    """Wait for the submitted jobs, and print their outcomes; returns the errors."""
+    from qslurm.cli.file_outcomes import add_outcomes, print_outcomes
+    from qslurm.cli.wait_many import print_errors, wait_for_each
 
-    open_ones = [(one, one.submission) for one in sent if one.submission and one.submission.job_id]
+    open_jobs = [(one, one.submission) for one in sent if one.submission and one.submission.job_id]
 
     def over(place: int) -> None:
-        open_ones[place][1].over = True
+        open_jobs[place][1].over = True
 
     platform = connection.config.prefix.rstrip(":")
-    jobs = [(connection, JobRef(submission.job_id or 0, platform=platform)) for _, submission in open_ones]
-    ends = ends_of(jobs, how.timeout_s, over)
+    jobs = [(connection, JobRef(submission.job_id or 0, platform=platform)) for _, submission in open_jobs]
+    ends = wait_for_each(jobs, options.timeout_s, over)
     failures = [failure for _, failure in ends if failure is not None]
-    say(failures)
-    if not how.parsable or how.as_json:
-        for (one, _), (_, ref), end in zip(open_ones, jobs, ends, strict=True):
-            ends_in(documents, one.package, connection, ref, end)
-        print_ends(list(documents.values()), as_json=how.as_json)
+    print_errors(failures)
+    if not options.parsable or options.as_json:
+        for (one, _), (_, ref), end in zip(open_jobs, jobs, ends, strict=True):
+            add_outcomes(documents, one.package, connection, ref, end)
+        print_outcomes(list(documents.values()), as_json=options.as_json)
     return failures
 
 

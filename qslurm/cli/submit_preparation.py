@@ -18,42 +18,42 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-def each(things: Sequence[S], make: Callable[[S], T]) -> list[T]:
-    """What is made of all of them; if some can't be, each of these is said, and the last one's error raised."""
-    made, failures = _tried(things, make)
-    _refuse(failures, len(things))
-    return made
+def convert_all_or_report(items: Sequence[S], convert: Callable[[S], T]) -> list[T]:
+    """Convert all; if some fail, prints their errors and raises the last."""
+    converted, failures = _convert(items, convert)
+    _report(failures, len(items))
+    return converted
 
 
 def read_all(jobs: Sequence[JobSpec], check: Callable[[JobSpec], object]) -> list[JobSpec]:
-    """The jobs with their files read; what their user may not have meant is said.
+    """Read the jobs' files, and print notes about likely mistakes.
 
-    If some can't be read, the others are checked, so that all that is wrong is said at once.
+    If some are unreadable, the others are checked as well, so that all errors are reported at once.
     """
     from qslurm.c1.submission.job_reader import read, unused_options
 
-    found, failures = _tried(jobs, lambda job: read(job, note))
+    found, failures = _convert(jobs, lambda job: read(job, note))
     for job in found:
         if unused := unused_options(job):
             are = "are" if len(unused) > 1 else "is"
             note(f"{job.file} is sent unchanged; {', '.join(unused)} {are} ignored.")
     if failures:
-        failures += _tried(found, check)[1]
-    _refuse(failures, len(jobs))
+        failures += _convert(found, check)[1]
+    _report(failures, len(jobs))
     return found
 
 
-def _tried(things: Sequence[S], make: Callable[[S], T]) -> tuple[list[T], list[QslurmError]]:
-    made, failures = [], []
-    for thing in things:
+def _convert(items: Sequence[S], convert: Callable[[S], T]) -> tuple[list[T], list[QslurmError]]:
+    converted, failures = [], []
+    for item in items:
         try:
-            made.append(make(thing))
+            converted.append(convert(item))
         except QslurmError as error:
             failures.append(error)
-    return made, failures
+    return converted, failures
 
 
-def _refuse(failures: Sequence[QslurmError], files: int) -> None:
+def _report(failures: Sequence[QslurmError], files: int) -> None:
     if not failures:
         return
     for failure in failures[:-1]:
@@ -65,8 +65,8 @@ def _refuse(failures: Sequence[QslurmError], files: int) -> None:
     raise type(last)(last.message, hint=hint) from last
 
 
-def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
-    """The one platform that jobs go to, and the jobs with a backend choose_backends where it was left open."""
+def select_platform(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
+    """The platform for these jobs, and the jobs with a backend chosen where it is "any"."""
     from qslurm.c1.submission.backend_candidates import choose_backends, wants_any
 
     names = sorted({job.platform for job in jobs if job.platform})
@@ -97,16 +97,16 @@ def place(center: CenterFlags, jobs: Sequence[JobSpec]) -> tuple[str, list[JobSp
 
 
 def _offers(center: CenterFlags, names: Sequence[str], need: Need) -> list[Offer]:
-    """What these platforms offer; those that have not answered are not waited for when one is free that fits."""
+    """The backends of these platforms; after one with a free backend that fits, the others are not waited for."""
     from qslurm.c1.queries.lists import backends
     from qslurm.c1.submission.backend_candidates import offers_of
     from qslurm.c1.submission.backend_selection import is_free
-    from qslurm.cli.all_platforms import ask_all
+    from qslurm.cli.all_platforms import query_all
 
     if need.qubits is None:
         note("The number of qubits is unknown, so backends of any size are considered. Use --qubits N.")
     now = time.time()
-    found = ask_all(
+    found = query_all(
         center,
         lambda connection: offers_of(connection.config, backends(connection)),
         names,

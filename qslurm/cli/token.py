@@ -199,7 +199,7 @@ def check(offline: bool, as_json: bool, center: CenterFlags) -> None:
     from qslurm.tokens.token_check import Pings, check_token
 
     config = center.config()
-    source = config.token or _configured_file(center)  # as every other command chooses
+    source = config.token or _configured_file(center)  # with the precedence of all commands
     if source is None:
         raise InvalidInputError(
             "No token given.",
@@ -256,7 +256,7 @@ def _configured_file(center: CenterFlags) -> Path | None:
 
 
 def _default_file(center: CenterFlags) -> Path:
-    """Where the one platform's token is kept; among several there is no default, which would be another's, too."""
+    """The default token file of a single platform; ConfigError if there are several."""
     config = center.config()
     if len(config.platforms) > 1:
         raise ConfigError(

@@ -30,9 +30,9 @@ def wait_for_all(
 
     `timeout_s` limits the wait for all of them together.
     """
-    found = ends_of(jobs, timeout_s)
+    found = wait_for_each(jobs, timeout_s)
     failures = [failure for _, failure in found if failure is not None]
-    say(failures)
+    print_errors(failures)
     if as_json:
         print_json({"jobs": [_document(*one, *how) for one, how in zip(jobs, found, strict=True)]})
     else:
@@ -47,14 +47,14 @@ def wait_for_all(
         raise click.exceptions.Exit(worst_of(failures).exit_code)
 
 
-def ends_of(
+def wait_for_each(
     jobs: Sequence[tuple[CenterConnection, JobRef]],
     timeout_s: float | None,
     on_end: Callable[[int], None] = lambda _: None,
 ) -> list[End]:
-    """Wait for each: how it is in the end, or at the end of our patience, and the error that this stands for.
+    """Wait for each job, `timeout_s` for all together; their last states (None if unknown) and errors.
 
-    `on_end` is called with the place of each that is over.
+    `on_end` is called with the position of each job that has ended.
     """
     until = None if timeout_s is None else time.monotonic() + timeout_s
     found: list[End] = []
@@ -63,11 +63,11 @@ def ends_of(
             left = None if until is None else max(0.0, until - time.monotonic())
             end = _waited(center, job, left, f"{number} of {len(jobs)}, " if len(jobs) > 1 else "")
             if left is not None and left < (timeout_s or 0) and isinstance(end[1], TimedOutError):
-                end = end[0], _in_all(job, end, timeout_s or 0)
+                end = end[0], _timeout_of_all(job, end, timeout_s or 0)
             found.append(end)
             if end[0] is not None and end[0].is_final:
                 on_end(number - 1)
-    except UnreachableError as error:  # for the others, too, and they are not waited for as long again
+    except UnreachableError as error:  # also for the others, which are not waited for as long again
         found += [(None, error)] * (len(jobs) - len(found))
     except KeyboardInterrupt:
         note(f"\nThe jobs continue; {len(found)} of {len(jobs)} have ended.")
@@ -75,15 +75,15 @@ def ends_of(
     return found
 
 
-def _in_all(job: JobRef, end: End, timeout_s: float) -> QslurmError | None:
-    """The error of a job that was waited for only as long as those before it had left of our patience."""
+def _timeout_of_all(job: JobRef, end: End, timeout_s: float) -> QslurmError | None:
+    """A job's time-out error with the time of the whole wait, not only what was left for this job."""
     tasks, error = end
-    if error is None or (tasks is not None and tasks.is_final):  # it ran out of its own time
+    if error is None or (tasks is not None and tasks.is_final):  # the job's own time limit
         return error
     return TimedOutError(f"Job {job} has not ended after {timeout_s:g} s; it continues.", hint=error.hint)
 
 
-def say(failures: Sequence[QslurmError]) -> None:
+def print_errors(failures: Sequence[QslurmError]) -> None:
     """Print each distinct error once."""
     for message in dict.fromkeys(map(str, failures)):
         note(f"qslurm: {message}")
@@ -91,10 +91,10 @@ def say(failures: Sequence[QslurmError]) -> None:
 
 def worst_of(failures: Sequence[QslurmError]) -> QslurmError:
     """The one whose exit code counts."""
-    return min(failures, key=_badness)
+    return min(failures, key=_rank)
 
 
-def _badness(failure: QslurmError) -> int:
+def _rank(failure: QslurmError) -> int:
     return next((place for place, kind in enumerate(WORST) if isinstance(failure, kind)), -1)
 
 
@@ -126,5 +126,5 @@ def _document(
         return {**about, "error": error_document(failure)}
     try:
         return {**about, "results": results_or_none(center, job)}
-    except QslurmError as error:  # the platform knows better than Slurm how it ended
+    except QslurmError as error:  # the platform knows better than Slurm how the job ended
         return {**about, "error": error_document(error)}

@@ -102,7 +102,7 @@ ALLOWED = {
     "c2/gate/rules.py:due": SLURMS_WORDS,
     "c2/gate/gate.py:_release_held": SLURMS_NAMES,
     "c2/slurm_commands.py:error_of": SLURMS_WORDS,
-    "c1/followups/c1_queue.py:_asked": SLURMS_WORDS,
+    "c1/followups/c1_queue.py:_output": SLURMS_WORDS,
     "slurm/rest/classify.py:_words": "chooses which of Slurm's words are shown",
     "slurm/rest/classify.py:_sentence": "chooses which of Slurm's words are shown",
     "circuits/analysis.py:_hint": "libqasm's words, for a hint that is shown beside them",

@@ -24,7 +24,7 @@ HARMLESS = {
     "c2/gate/feed_connection.py:_is_up_to_date": "the reading that follows meets the error and reports it",
     "c2/hooks/prolog_epilog.py:_epilog": "the question that follows meets it, and is written down",
     "c2/hooks/task_prolog.py:has_ended": "Slurm tells the end, too; this only tells it earlier",
-    "c1/followups/followup_submission.py:_take_back_all": "the releaser cancels what is left",
+    "c1/followups/followup_submission.py:_cancel_all": "the releaser cancels what is left",
     "c1/connection/center_token.py:set_by": "who can't be asked for the time can't renew either, and that is said",
     "cli/shared_options.py:shell_complete": "what a shell completes must not print; the command says it",
     "cli/wait_many.py:_waited": "the error that made it look again is told",

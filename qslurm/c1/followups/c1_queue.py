@@ -16,10 +16,10 @@ COMMAND_S = 60.0
 LONGEST_REASON = 500
 """Characters of a reason; a comment has room for 1024 bytes."""
 
-# What Slurm's commands say of a job that is over, and of a slurmctld that is away; they give no number (slurm_strerror,
-# src/common/slurm_errno.c).
+# Messages of Slurm's commands about an ended job and an unreachable slurmctld; they print no error number
+# (slurm_strerror, src/common/slurm_errno.c).
 _GONE = ("Invalid job id", "already completing or completed", "already finished")
-_AWAY = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
+_UNREACHABLE = ("Unable to contact", "Unexpected message received", "Socket timed out", "Zero Bytes")
 _HELD = ("JobHeldUser", "0")
 _RUN = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?:[0-9]+")
 
@@ -41,8 +41,8 @@ class HeldFollowUp:
 def parse_held(text: str, sign: str) -> list[HeldFollowUp]:
     """Parse held follow-up jobs from squeue's output.
 
-    A comment may have lines of its own, which could look like another user's job; `sign`, which nobody could know
-    when they wrote one, begins those of squeue, and the comment in them: a user's name may have spaces.
+    A comment may contain lines that look like another user's job. So squeue's lines, and the comment in each, begin
+    with `sign`, which is random. A user's name may contain spaces.
     """
     found = []
     for line in text.splitlines():
@@ -83,8 +83,7 @@ def run_command(
 class C1Queue:
     """C1's queue. Methods raise UnreachableError if slurmctld is down, RefusedError if it refuses.
 
-    A job that is not there any more, or has been started by its user, is no error. One squeue is asked for `at_once`
-    jobs at most.
+    A job that has ended, or was started by its user, is not an error. One squeue call lists at most `at_once` jobs.
     """
 
     def __init__(self, run: Run = run_command, at_once: int = AT_ONCE) -> None:
@@ -92,7 +91,7 @@ class C1Queue:
 
     def cluster(self) -> str:
         """The cluster's name."""
-        for line in self._asked(["scontrol", "show", "config"]).splitlines():
+        for line in self._output(["scontrol", "show", "config"]).splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "ClusterName":
                 return value.strip()
@@ -103,12 +102,12 @@ class C1Queue:
         sign = secrets.token_hex(16)
         options = ["--noheader", "--states=PENDING", *([f"--user={user}"] if user else [])]
         form = f"--format={sign}%A %r %Q %u{sign}%k"
-        return parse_held(self._asked(["squeue", *options, form]), sign)
+        return parse_held(self._output(["squeue", *options, form]), sign)
 
     def running(self, jobs: Iterable[str]) -> set[str]:
-        """Those of these jobs (`12:0`, `12_3:0`) that are running in that very run.
+        """Those of these jobs (`12:0`, `12_3:0`, with the restart count) that are running.
 
-        Of what squeue can't read it says "Invalid job id", as of a job that is gone, and then tells of none at all.
+        Malformed ids are left out: squeue would report "Invalid job id", as for an ended job, and list nothing.
         """
         wanted = sorted(job for job in set(jobs) if _RUN.fullmatch(job))
         form = "--Format=JobArrayID:|,State:|,RestartCnt:|"
@@ -116,33 +115,33 @@ class C1Queue:
         for begin in range(0, len(wanted), self._at_once):
             part = wanted[begin : begin + self._at_once]
             ids = ",".join(job.partition(":")[0] for job in part)
-            listed = self._asked(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
+            listed = self._output(["squeue", "--noheader", "--states=all", f"--jobs={ids}", form])
             running |= parse_running(listed) & set(part)
         return running
 
     def release(self, job_id: int, comment: str) -> None:
         """Release a held job, and replace its comment so that it is no longer a follow-up."""
-        self._asked(["scontrol", "release", str(job_id)])
-        self._asked(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+        self._output(["scontrol", "release", str(job_id)])
+        self._output(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
     def cancel(self, held: HeldFollowUp, reason: str) -> None:
         """Cancel a pending job, with the reason in its AdminComment.
 
-        SlurmUser and administrators write it as AdminComment; an operator may not, but may write the user's comment
-        (22.05), in which the mark stays: the job is still held until it has been cancelled.
+        Only SlurmUser and administrators can set AdminComment; operators can set the user's comment (22.05), which
+        keeps the mark, because the job is held until it is cancelled.
         """
         job, reason = f"JobId={held.job_id}", f"qslurm: {reason}"[:LONGEST_REASON]
         try:
-            self._asked(["scontrol", "update", job, f"AdminComment={reason}"])
+            self._output(["scontrol", "update", job, f"AdminComment={reason}"])
         except RefusedError:
-            self._asked(["scontrol", "update", job, f"Comment={held.mark.format()}{BEFORE_NOTE}{reason}"])
-        self._asked(["scancel", "--state=PENDING", str(held.job_id)])
+            self._output(["scontrol", "update", job, f"Comment={held.mark.format()}{BEFORE_NOTE}{reason}"])
+        self._output(["scancel", "--state=PENDING", str(held.job_id)])
 
-    def _asked(self, command: Sequence[str]) -> str:
+    def _output(self, command: Sequence[str]) -> str:
         done = self._run(command)
         message = " ".join(done.stderr.split())
         if not done.returncode or any(word in message for word in _GONE):
             return done.stdout
-        if any(word in message for word in _AWAY):
+        if any(word in message for word in _UNREACHABLE):
             raise UnreachableError(f"This cluster's slurmctld is unreachable: {message}.")
         raise RefusedError(f"{command[0]} {command[1]}: {message or f'exit code {done.returncode}'}.")

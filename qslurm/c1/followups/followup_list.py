@@ -30,39 +30,39 @@ class FollowUpJob:
     then_if: str
 
 
-def begin_to_ask(
-    center: CenterConnection, queue_here: Callable[[], C1Queue | None] | None = None
+def start_query(
+    center: CenterConnection, find_queue: Callable[[], C1Queue | None] | None = None
 ) -> Callable[[Sequence[JobInfo]], list[FollowUpJob]]:
     """Query C1 in parallel with C2; the returned function lists the follow-ups of given jobs.
 
-    It has the user's own follow-ups, for root all, and none where nobody releases follow-ups. UnreachableError if C1's
-    slurmctld does not answer.
+    It lists the user's own follow-ups, for root all; none without an agent. UnreachableError if C1's slurmctld does not
+    answer.
     """
     found: list[HeldFollowUp] = []
     errors: list[QslurmError] = []
 
-    def ask() -> None:
-        queue = (queue_here or _queue_here)()
+    def query() -> None:
+        queue = (find_queue or _local_queue)()
         try:
             found.extend(queue.held("" if os.geteuid() == 0 else str(os.geteuid())) if queue else [])
         except QslurmError as error:
             errors.append(error)
 
-    asking = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=query, daemon=True)
     if uses_agent(center.config):
-        asking.start()
+        thread.start()
 
     def followers(jobs: Sequence[JobInfo]) -> list[FollowUpJob]:
-        if asking.ident is not None:
-            asking.join()
+        if thread.ident is not None:
+            thread.join()
         for error in errors:
             raise error
-        return _following(center, found, jobs) if found else []
+        return _followers_of(center, found, jobs) if found else []
 
     return followers
 
 
-def _following(
+def _followers_of(
     center: CenterConnection, held: Sequence[HeldFollowUp], jobs: Sequence[JobInfo]
 ) -> list[FollowUpJob]:
     platform, keys = center.follow_up_platform, {one.mark.key for one in held}
@@ -74,14 +74,14 @@ def _following(
     ]
 
 
-def _queue_here() -> C1Queue | None:
+def _local_queue() -> C1Queue | None:
     """C1's queue, if this host has Slurm commands."""
     from functools import partial
     from shutil import which
 
     from qslurm.c1.followups.c1_queue import C1Queue, run_command
-    from qslurm.c1.followups.followup_submission import of_nobodys_job
+    from qslurm.c1.followups.followup_submission import clean_environment
 
     if not which("squeue"):
         return None
-    return C1Queue(partial(run_command, limit_s=SQUEUE_S, environ=of_nobodys_job(os.environ)))
+    return C1Queue(partial(run_command, limit_s=SQUEUE_S, environ=clean_environment(os.environ)))

@@ -1,7 +1,6 @@
 """Follow-up jobs: submitted to C1's sbatch, held until a C2 job has ended.
 
-What is to become of a follow-up stands in its own comment in C1's queue, and nowhere else: whoever reads the queue
-knows it, whatever was killed or restarted in between.
+A follow-up's C2 job and condition are stored only in its comment in C1's queue, so that no restart loses them.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ WAIT = Decision("wait")
 def decide(condition: FollowUpCondition, how: str, job_id: int = 0, why: str = "") -> Decision:
     """Decide about a follow-up from how its C2 job ended.
 
-    `how` is "open", "refused" (C2 never took it), "lost" (it has ended, and nobody knows how) or an outcome, `why` a
-    sentence about it. As with sbatch's afterok, afternotok and afterany all but "completed" is a failure.
+    `how` is "open", "refused" (C2 did not accept it), "lost" (it ended, its outcome is unknown) or an outcome; `why` is
+    a sentence about it. As with sbatch's afterok and afternotok, any outcome but "completed" is a failure.
     """
     if how == "open":
         return WAIT
@@ -92,22 +91,18 @@ def decide(condition: FollowUpCondition, how: str, job_id: int = 0, why: str = "
     return Decision("cancel", f"{outcome} This follow-up was to start if it {wanted}.")
 
 
-def _unsaid(_: str) -> None:
-    """Discards remarks."""
-
-
 @contextmanager
 def followed(
     connection: CenterConnection,
     payload: Mapping[str, Any],
     script: Path | None,
     condition: FollowUpCondition,
-    say: Callable[[str], None] = _unsaid,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[int | None]:
     """Submit a follow-up script to C1's sbatch, held until this payload's job ends; its id on C1.
 
-    The body submits the payload. ConfigError without an agent that releases the script; if the body finds that C2 will
-    not have the job, it is taken back. `say` is told what its user may want to know.
+    The block submits the payload; if C2 does not accept it, the script is cancelled. ConfigError without an agent that
+    has a releaser. `say` gets notes for the user.
     """
     from qslurm.c1.queries.job_ids import KEY
     from qslurm.payload.comment import Comment
@@ -145,7 +140,7 @@ def followed(
         raise
     except QslurmError:
         try:
-            take_back(job_id, environ)
+            cancel_follow_up(job_id, environ)
         except QslurmError as error:
             say(f"Follow-up job {job_id} stays held and could not be cancelled: {error}")
         else:
@@ -160,10 +155,9 @@ def submit_held(
 ) -> tuple[int, str]:
     """Submit a script to C1's sbatch, held; the job's id, and sbatch's other output.
 
-    `job` is how the script's commands name the job that it follows. What sbatch prints may be a site's or a user's
-    own, and their variables and #SBATCH lines may have it do something else: C1's queue says what became of it.
-    InvalidInputError if there is no sbatch, RefusedError with sbatch's words, or if it takes longer than `limit_s`;
-    nothing is left in the queue then.
+    `job` is the C2 job's id for commands in the script. The outcome is read from C1's queue, not from sbatch's output:
+    sites and users can change what sbatch does. InvalidInputError if sbatch is not installed; RefusedError with
+    sbatch's message, or after `limit_s`; nothing is left in the queue then.
     """
     directives = sbatch_options(script)
     if directives.wait:
@@ -176,15 +170,15 @@ def submit_held(
     try:
         done = _run(command, {**environ, VARIABLE: job}, limit_s)
     except RefusedError:
-        _take_back_all(script, mark, "", environ)
+        _cancel_all(script, mark, "", environ)
         raise
     if not done.returncode and (held := _held(mark, environ)):
         words = [
             done.stderr.strip(),
             f"{script}: --comment is replaced by qslurm's." if directives.comment else "",
         ]
-        return min(held), "\n".join(filter(None, words))  # of a heterogeneous job each component is held
-    _take_back_all(script, mark, done.stdout, environ)
+        return min(held), "\n".join(filter(None, words))  # each component of a heterogeneous job is held
+    _cancel_all(script, mark, done.stdout, environ)
     why = f"exit code {done.returncode}" if done.returncode else "the submitted job lacks qslurm's comment"
     error_text = " ".join(done.stderr.replace("sbatch: error: ", "").split()) or why
     raise RefusedError(
@@ -203,7 +197,7 @@ def sbatch_options(script: Path) -> argparse.Namespace:
     with script.open(errors="replace") as file:
         for line in islice(file, 1000):
             if line.startswith("#SBATCH"):
-                with suppress(ValueError, argparse.ArgumentError):  # sbatch says what is wrong with it
+                with suppress(ValueError, argparse.ArgumentError):  # sbatch reports the error
                     parser.parse_known_args(shlex.split(line.removeprefix("#SBATCH"), comments=True), found)
             elif line.strip() and not line.startswith("#"):
                 break
@@ -229,24 +223,22 @@ def _held(mark: Mark, environ: Mapping[str, str]) -> list[int]:
     return [one.job_id for one in queue.held(str(os.geteuid())) if one.mark == mark]
 
 
-def _take_back_all(script: Path, mark: Mark, printed: str, environ: Mapping[str, str]) -> None:
-    """Cancel whatever has become of a script that is not to follow: by its mark or, where that was taken from it, by
-    the id that sbatch printed last, if that is a held job of this script.
-    """
-    with suppress(QslurmError):  # what can't be looked at now the releaser cancels later
+def _cancel_all(script: Path, mark: Mark, printed: str, environ: Mapping[str, str]) -> None:
+    """Cancel a script's jobs: those with its mark, or else the job id that sbatch printed last, if it is held."""
+    with suppress(QslurmError):  # the releaser cancels it later
         for job_id in _held(mark, environ):
-            take_back(job_id, environ)
+            cancel_follow_up(job_id, environ)
         for job_id, cluster in re.findall(r"^(\d{1,10})(?:;(\S+))?$", printed, re.MULTILINE)[-1:]:
-            there = [f"--clusters={cluster}"] if cluster else []
-            look = ["squeue", "--noheader", *there, f"--jobs={job_id}", "--format=%r %o"]
+            options = [f"--clusters={cluster}"] if cluster else []
+            look = ["squeue", "--noheader", *options, f"--jobs={job_id}", "--format=%r %o"]
             if f"JobHeldUser {script.absolute()}" in _run(look, environ).stdout.splitlines():
-                _run(["scancel", *there, "--state=PENDING", job_id], environ)
+                _run(["scancel", *options, "--state=PENDING", job_id], environ)
 
 
-def of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what Slurm has told the job that submits, such as its memory, which steps obey; without
-    a token: SLURM_JWT would be C2's, and the follow-up's environment is seen by whoever may see the job; and without
-    what has sbatch wait, squeue list something else, or scancel ask before it cancels.
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the submitting job's variables (such as its memory limit, which steps obey), without C2's
+    token (SLURM_JWT), which would be visible in the follow-up's environment, and without variables that change what
+    sbatch, squeue and scancel do.
     """
     return {
         name: value
@@ -256,8 +248,8 @@ def of_nobodys_job(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def take_back(job_id: int, environ: Mapping[str, str]) -> None:
-    """Cancel a follow-up that has nothing to follow; if that fails, the releaser does it later."""
+def cancel_follow_up(job_id: int, environ: Mapping[str, str]) -> None:
+    """Cancel a follow-up; if this fails, the releaser does it later."""
     _run(["scancel", "--state=PENDING", str(job_id)], environ)
 
 
@@ -269,4 +261,4 @@ def _run(
         f"{name} is not installed on this host; follow-up jobs need Slurm.", hint="Use --wait instead."
     )
     late = RefusedError(f"{name} timed out after {limit_s:g} s.", hint="Check this cluster's slurmctld.")
-    return run(command, limit_s=limit_s, absent=absent, late=late, environ=of_nobodys_job(environ))
+    return run(command, limit_s=limit_s, absent=absent, late=late, environ=clean_environment(environ))

@@ -1,7 +1,7 @@
 """The releaser: releases or cancels follow-up jobs on C1, and reports C1 jobs that no longer wait.
 
-It has the right to release and cancel users' jobs, asks the agent by itself, and listens to nobody. It keeps nothing:
-what is to be done stands in C1's queue and in the agent's outbox, so it may be killed at any moment.
+It may release and cancel users' jobs, so it accepts no connections: it polls the agent. It stores nothing: all state is
+in C1's queue and the agent's outbox, so it may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     log.info("ready", agent=config.agent.socket or config.agent.address)
-    # the round in hand may wait for the agent's answer: nothing is lost when it ends with the process
+    # a daemon: its request may wait for the agent, and nothing is lost when it ends with the process
     worker = threading.Thread(
         target=Releaser(AgentConnection(config, say=log.info), C1Queue()).run, args=(stopping,), daemon=True
     )
@@ -101,7 +101,7 @@ class Releaser:
         self._news = -1
         self._watching = False
         self._cluster = ""
-        self._refused: dict[int, float] = {}  # not before: what slurmctld refuses is not tried at once again
+        self._refused: dict[int, float] = {}  # when to retry changes that slurmctld refused, by job
         self._busy_s = 0.0
 
     def run(self, stopping: threading.Event) -> None:
@@ -112,7 +112,7 @@ class Releaser:
                 self.round()
                 pause = max(SHORTEST_PAUSE_S, self._busy_s / SHARE)
                 backoff.succeed()
-            except Exception as error:  # noqa: BLE001 -- a bug must not hold everybody's follow-ups
+            except Exception as error:  # noqa: BLE001 -- a bug must not stop all follow-ups
                 pause = backoff.fail()
                 if isinstance(error, QslurmError):
                     log.warning("retrying", reason=error.message, pause_s=pause)
@@ -121,7 +121,7 @@ class Releaser:
                 self._agent.close()
 
     def round(self) -> None:
-        """Poll C1's queue and the agent once, and act. A job that is refused does not block others."""
+        """Poll C1's queue and the agent once, and act. A refusal for one job does not block others."""
         if not self._cluster:
             self._cluster = self._queue.cluster()
             log.info("watching", cluster=self._cluster)
@@ -136,7 +136,7 @@ class Releaser:
         for job in held:
             if job.mark.key in endings:
                 self._settle(job, endings[job.mark.key])
-        self._end_unwaited(answer.bound)
+        self._cancel_unwaited(answer.bound)
 
     def _held(self, platform: str) -> list[HeldFollowUp]:
         began = self._clock()
@@ -161,16 +161,16 @@ class Releaser:
             self._cancel(job, decision.reason)
         elif decision.do == "release":
             comment = f"qslurm after={ending.job_id} key={ending.key}"
-            if self._done(job, lambda: self._queue.release(job.job_id, comment)):
+            if self._try(job, lambda: self._queue.release(job.job_id, comment)):
                 log.info(
                     "released", c1_job=job.job_id, job=ending.job_id, user=job.user, reason=decision.reason
                 )
 
     def _cancel(self, job: HeldFollowUp, reason: str) -> None:
-        if self._done(job, lambda: self._queue.cancel(job, reason)):
+        if self._try(job, lambda: self._queue.cancel(job, reason)):
             log.info("cancelled", c1_job=job.job_id, key=job.mark.key, user=job.user, reason=reason)
 
-    def _done(self, job: HeldFollowUp, act: Callable[[], None]) -> bool:
+    def _try(self, job: HeldFollowUp, act: Callable[[], None]) -> bool:
         """Whether the change succeeded; a refusal for one job does not block others."""
         try:
             act()
@@ -180,7 +180,7 @@ class Releaser:
             return False
         return True
 
-    def _end_unwaited(self, bound: dict[str, str]) -> None:
+    def _cancel_unwaited(self, bound: dict[str, str]) -> None:
         if not bound:
             return
         jobs = {key: job.removeprefix(f"{self._cluster}:") for key, job in bound.items()}
@@ -192,5 +192,5 @@ class Releaser:
                     self._agent.ask(EndBound(key), type(None))
                 except UnreachableError:
                     raise
-                except QslurmError as error:  # one that can't be cancelled must not keep the others
+                except QslurmError as error:  # the others are cancelled all the same
                     log.warning("not cancelled", c1_job=job, key=key, reason=error.message)

@@ -110,7 +110,7 @@ def test_what_can_not_be_cancelled_is_said(capsys):
 def test_many_are_cancelled_but_what_has_ended(capsys):
     agent = Agent()
     with pytest.raises(click.exceptions.Exit), waiting_by(agent) as waiting:
-        assert waiting.tie(agent) is agent
+        assert waiting.bind(agent) is agent
         for number in range(4):
             submission = waiting.add({"job": {"comment": f"qslurm key={number:032x}"}})
             submission.job_id, submission.over = 12 + number, number == 1

@@ -9,7 +9,7 @@ import pytest
 
 from qslurm.c1.origin import of_process
 from qslurm.cli.app import run
-from qslurm.cli.list_filters import chooser, states_in, submitter
+from qslurm.cli.list_filters import job_filter, states_in, submitter
 from qslurm.slurm.job_info import JobInfo
 
 
@@ -19,9 +19,9 @@ def job(user: str) -> JobInfo:
 
 
 def test_jobs_are_chosen_by_who_has_submitted_them() -> None:
-    chosen = chooser(None, None, False, "ann, bob")
+    chosen = job_filter(None, None, False, "ann, bob")
     assert [chosen(job(user)) for user in ("ann", "bob", "eve")] == [True, True, False]
-    assert chooser(None, None, False)(job("eve"))
+    assert job_filter(None, None, False)(job("eve"))
 
 
 @pytest.mark.parametrize("name", ["DOMAIN\\ann", "Ann de Vries", "ann@example.org", "jürgen", "a" * 255])
@@ -30,17 +30,17 @@ def test_my_jobs_are_found_whatever_i_am_called(name: str, monkeypatch: pytest.M
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     mine = of_process(os.environ).format()
     mine = JobInfo(job_id=1, name="bell", state="PENDING", comment=f"qslurm key=0123456789 origin={mine}")
-    chosen = chooser(None, None, True)
+    chosen = job_filter(None, None, True)
     assert chosen(mine)
     assert not chosen(job("eve"))
     assert submitter(mine) == name
-    assert chooser(None, None, False, f"eve, {name}")(mine)
+    assert job_filter(None, None, False, f"eve, {name}")(mine)
 
 
 def test_my_jobs_are_also_those_of_the_name_that_the_system_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The center's agent writes that, whatever a shell or a batch system calls its user."""
     monkeypatch.setenv("USER", "DOMAIN\\ann")
-    assert chooser(None, None, True)(job(pwd.getpwuid(os.getuid()).pw_name))
+    assert job_filter(None, None, True)(job(pwd.getpwuid(os.getuid()).pw_name))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from qslurm.cli import streams
 from qslurm.cli.app import run
 from qslurm.cli.c1_job_binding import BoundSubmission
 from qslurm.cli.shared_options import CenterFlags
-from qslurm.cli.submit_batch import SentPackage, SubmitOptions, _print_all, _told
+from qslurm.cli.submit_batch import SentPackage, SubmitOptions, print_submissions, submission_documents
 from qslurm.errors import RefusedError, TokenError, UnreachableError
 from qslurm.payload.envelope import unpack
 from qslurm.slurm.rest import Submitted
@@ -167,11 +167,11 @@ def test_each_file_of_an_array_is_said_with_its_own_id(capsys):
     packages = [Package({"job": {"partition": "p_qx"}}, members) for members in ((0, 2), (1,), (3, 4))]
     outcomes = [Submitted(12), Submitted(13), RefusedError("No such account.")]
     sent = [SentPackage(*one, BoundSubmission("")) for one in zip(packages, outcomes, strict=True)]
-    documents, failures = _told(Config(), ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"], sent)
+    documents, failures = submission_documents(Config(), ["a.cq", "b.cq", "c.cq", "d.cq", "e.cq"], sent)
     assert failures == outcomes[2:]
     assert "d.cq and 1 more: No such account." in capsys.readouterr().err
     documents = list(documents.values())
-    _print_all(Config(), documents, SubmitOptions(parsable=True))
+    print_submissions(Config(), documents, SubmitOptions(parsable=True))
     assert capsys.readouterr().out.split() == ["12_0", "13", "12_1"]
     assert [(one.get("id"), one["job_id"], one.get("task")) for one in documents] == [
         *(("12_0", 12, 0), ("13", 13, None), ("12_1", 12, 1)),
@@ -208,11 +208,11 @@ def test_the_ids_of_jobs_are_said_whatever_has_become_of_stdout(how, monkeypatch
     ]
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
-        _print_all(Config(), documents, how)
+        print_submissions(Config(), documents, how)
         monkeypatch.undo()
         with suppress(OSError):
             full.close()
-    assert streams.lost() is not None
+    assert streams.take_lost() is not None
     said = capsys.readouterr().err
     assert "Submitted job 12 to p_qx on C2: a.cq" in said
     assert "Submitted job 13 to p_qx on C2: b.cq" in said

@@ -18,7 +18,7 @@ from qslurm.c1.config.center_config import load_config
 from qslurm.c1.connection.center_connection import open_connection
 from qslurm.c1.submission import sending
 from qslurm.c1.submission.prepare import prepare
-from qslurm.cli.submission_report import patience
+from qslurm.cli.submission_report import outbox_timeout
 from qslurm.errors import KeptError
 from qslurm.payload.comment import Comment
 from qslurm.payload.spec import JobSpec
@@ -81,4 +81,4 @@ def test_who_is_patient_no_longer_is_told_that_the_job_is_safe(users: Path, tmp_
 def test_a_command_is_as_patient_as_it_was_asked_to_be(
     wait: bool, timeout_s: float | None, seconds: float
 ) -> None:
-    assert patience(wait=wait, timeout_s=timeout_s) == seconds
+    assert outbox_timeout(wait=wait, timeout_s=timeout_s) == seconds

@@ -8,7 +8,7 @@ import pytest
 
 from qslurm.c1.config.settings import AgentSettings, Config
 from qslurm.c1.followups.c1_queue import HeldFollowUp
-from qslurm.c1.followups.followup_list import FollowUpJob, begin_to_ask
+from qslurm.c1.followups.followup_list import FollowUpJob, start_query
 from qslurm.c1.followups.followup_submission import Mark
 from qslurm.errors import UnreachableError
 from tests.unit.jobs import job_info
@@ -31,7 +31,7 @@ class Queue:
 def shown(agent, *jobs):
     queue = Queue()
     center = SimpleNamespace(config=Config(agent=agent), follow_up_platform="c2")
-    return begin_to_ask(center, lambda: queue)(jobs), queue.asked
+    return start_query(center, lambda: queue)(jobs), queue.asked
 
 
 def job(job_id, key, **facts):
@@ -54,6 +54,6 @@ def test_a_queue_that_can_not_be_read_is_said_where_its_jobs_would_be_shown():
             raise UnreachableError("This cluster's slurmctld is unreachable.")
 
     center = SimpleNamespace(config=Config(agent=AgentSettings(socket="/run/agent.sock")))
-    followers = begin_to_ask(center, Away)
+    followers = start_query(center, Away)
     with pytest.raises(UnreachableError):
         followers([job(12, KEYS[0])])

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from qslurm.c1.config.center_config import Config
 from qslurm.c1.connection.center_connection import CenterConnection
-from qslurm.c1.followups.followup_submission import CONDITIONS, Mark, decide, followed, submit_held, take_back
+from qslurm.c1.followups.followup_submission import (
+    CONDITIONS,
+    Mark,
+    cancel_follow_up,
+    decide,
+    followed,
+    submit_held,
+)
 from qslurm.errors import ConfigError, InvalidInputError, RefusedError, UncertainError, UnreachableError
 
 KEY = "0123456789abcdef" * 2
@@ -235,7 +242,7 @@ def test_without_slurm_nothing_is_submitted(script, tmp_path):
 
 def test_only_what_has_not_begun_is_taken_back(commands):
     environ = commands()
-    take_back(17, environ)
+    cancel_follow_up(17, environ)
     assert Path(environ["SAID"] + ".cancelled").read_text() == "--state=PENDING 17\n"
 
 
