@@ -29,17 +29,17 @@ BOOTSTRAP_GUARD_LINE='# made by the bootstrap of qslurm so that no daemon starts
 
 bootstrap() {
   if [[ $1 == system && $EUID -ne 0 ]]; then
-    echo "error: this starts daemons as several users: run it as root or with sudo." >&2
+    echo "error: the daemons run as several users: run this as root or with sudo." >&2
     exit 1
   fi
   if ! mkdir -p "$STATE/cache" 2>/dev/null || [[ ! -w $STATE || ! -w $STATE/cache ]]; then
-    echo "error: $STATE can't be written by $(id -un): run this as root or with sudo." >&2
+    echo "error: $(id -un) cannot write to $STATE: run this as root or with sudo." >&2
     exit 1
   fi
   # a subshell, so that no daemon inherits the lock
   (
     if ! flock -n 9; then
-      echo "  waiting for another program of this checkout to end its preparations" >&2
+      echo "  waiting for another program of this checkout to finish its setup" >&2
       flock 9
     fi
     set -e
@@ -62,7 +62,7 @@ bootstrap_step() {
   if [[ $status -ne 0 ]]; then
     printf 'failed. The end of %s:\n' "$BOOTSTRAP_LOG" >&2
     tail -n 20 "$BOOTSTRAP_LOG" | sed 's/^/    /' >&2
-    echo "error: $what failed, see above. Is there a network, and room on the disk? Run this again: it goes on from here." >&2
+    echo "error: $what failed, see above. Check the network and the disk space, and run this again; it continues from here." >&2
     exit 1
   fi
   printf '(%d s)\n' "$(((${EPOCHREALTIME/[.,]/} - ${began/[.,]/} + 500000) / 1000000))" >&2
@@ -81,11 +81,11 @@ bootstrap_packages() {
   fi
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
   bootstrap_wait_for_apt
-  bootstrap_step "reading the list of Debian's packages" apt-get -q -o DPkg::Lock::Timeout=600 update
+  bootstrap_step "updating the list of Debian packages" apt-get -q -o DPkg::Lock::Timeout=600 update
   trap bootstrap_remove_guard EXIT
   bootstrap_make_guard
   # shellcheck disable=SC2086 # one word for each package
-  bootstrap_step "installing $(wc -w <<<"$missing") of Debian's packages" bootstrap_install $missing
+  bootstrap_step "installing $(wc -w <<<"$missing") Debian packages" bootstrap_install $missing
   bootstrap_remove_guard
   trap - EXIT
 }
@@ -102,7 +102,7 @@ bootstrap_missing_packages() {
 bootstrap_wait_for_apt() {
   local deadline=$((SECONDS + 600)) told=
   while bootstrap_apt_is_busy && ((SECONDS < deadline)); do
-    if [[ -z $told ]]; then echo "  waiting for another program that installs Debian's packages" >&2; fi
+    if [[ -z $told ]]; then echo "  waiting for another package manager" >&2; fi
     told=1
     sleep 0.5
   done
@@ -144,13 +144,13 @@ bootstrap_environment() {
   local folder=$1 what=$2 wanted
   shift 2
   if ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "error: /usr/bin/python3 must be Python 3.11 or newer, as in Debian 12." >&2
+    echo "error: /usr/bin/python3 is too old: Python 3.11 or newer is required." >&2
     exit 1
   fi
   wanted=$( (/usr/bin/python3 -VV && /usr/bin/python3 "$CHECKOUT/scripts/lib/requirements.py" "$@") | sha256sum)
   if [[ -x $folder/bin/python && $(cat "$folder/.dependencies" 2>/dev/null) == "$wanted" ]]; then return; fi
   if ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then
-    echo "error: Python's venv is missing: apt-get install python3-venv, or run this as root." >&2
+    echo "error: Python's venv module is missing: run apt-get install python3-venv, or run this as root." >&2
     exit 1
   fi
   rm -rf "$folder"

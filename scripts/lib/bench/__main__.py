@@ -20,15 +20,17 @@ def main() -> int:
         if module.name not in {"__main__", "clusters", "hybrid", "report"}
     )
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)}; default: all")
     parser.add_argument(
-        "--runs", type=int, default=5, help="how often each is measured; medians are printed (5)"
+        "names", nargs="*", metavar="NAME", help=f"benchmark: {', '.join(known)} (default: all)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=5, help="number of measurements of each (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - set(known))
     if unknown:
-        parser.error(f"there is no bench {unknown[0]!r}; there are {', '.join(known)}")
+        parser.error(f"unknown benchmark {unknown[0]!r}; available: {', '.join(known)}")
     report = Report(runs=max(1, options.runs), quiet=options.json)
     for name in options.names or known:
         report.begin(name)

@@ -40,7 +40,7 @@ b = measure q
 def center(report: Report) -> Iterator[Center | None]:
     """Start both clusters for a benchmark; yields None, with a note, without root or Slurm."""
     if os.geteuid() != 0 or not shutil.which("slurmctld"):
-        report.note("skipped: this needs root, and Slurm, which `scripts/testbed up` installs")
+        report.note("Skipped: needs root and Slurm. Run `scripts/testbed up` to install Slurm.")
         yield None
         return
     with Testbed(INSTANCE) as testbed:
@@ -128,7 +128,7 @@ class Center:
         until = time.monotonic() + TIMEOUT_S
         while self.testbed.c2(("squeue", "--noheader", f"--user={CENTER_USER}")).stdout.strip():
             if time.monotonic() > until:
-                raise TestbedError("C2's queue does not get empty.")
+                raise TestbedError("C2's queue does not become empty.")
             time.sleep(0.2)
 
     def _timed(self, command: Sequence[str], *, user: str, on_c2: bool = False) -> tuple[float, str]:
@@ -138,12 +138,12 @@ class Center:
         done = call(command, user=user, timeout_s=TIMEOUT_S, **environment)
         seconds = time.perf_counter() - began
         if done.returncode != 0:
-            raise TestbedError(f"{command[0]} ended with {done.returncode}: {done.stderr[-500:]}")
+            raise TestbedError(f"{command[0]} exited with code {done.returncode}: {done.stderr[-500:]}")
         return seconds, done.stdout
 
     def _expect(self, found: int, wanted: int, said: str) -> None:
         if found != wanted:
-            raise TestbedError(f"C2 has taken {found} of {wanted}: {said[-500:]}")
+            raise TestbedError(f"C2 accepted {found} of {wanted}: {said[-500:]}")
 
     def _curl_options(self, path: str) -> str:
         """curl's options for a file, so that the token is on no command line."""

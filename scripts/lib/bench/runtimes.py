@@ -29,7 +29,7 @@ READY_S = 30.0
 def run(report: Report) -> None:
     """Measure from the start of a step's first program to the first line of the user's file."""
     if os.geteuid() != 0:
-        report.note("skipped: a warm runtime becomes another user, so this needs root")
+        report.note("Skipped: needs root, because warm runtimes switch to other users.")
         return
     cold = report.measure("cold: Python, qslurm, numpy and scipy.optimize", _cold, unit="s", peer=PAPER_S)
     for confine, walls in (("never", ""), ("always", ", confined")):

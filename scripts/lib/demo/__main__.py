@@ -23,8 +23,8 @@ RESEARCHER = "qs_alice"
 def main() -> int:
     """Run the demo; 0 if every job returned the expected result."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
-    parser.add_argument("--keep", action="store_true", help="leave both clusters up")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on the last line")
+    parser.add_argument("--keep", action="store_true", help="keep both clusters running")
     options = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,7 +47,7 @@ def main() -> int:
         status = 1
     if stays:
         print(
-            'Both clusters are up: eval "$(scripts/testbed env)" enters C1, scripts/testbed down stops them.'
+            'Both clusters are up. Work on C1: eval "$(scripts/testbed env)". Stop them: scripts/testbed down.'
         )
     if options.json and document:
         print(json.dumps(document))

@@ -112,7 +112,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     narrator.heading(chapter.title)
     if chapter.held:
         operator.qslurm("partition", "drain", PARTITION, "--reason", "calibration")
-        narrator.tell("C2", f"the operator drains {PARTITION}: start nothing more, keep accepting")
+        narrator.tell("C2", f"the operator drains {PARTITION}: C2 accepts jobs and starts none")
     script, output = _written(chapter, researcher)
     narrator.quote(line for line in script.read_text().splitlines() if "qslurm " in line)
     began = time.time()
@@ -120,7 +120,7 @@ def play(chapter: Chapter, researcher: Researcher, operator: Operator, narrator:
     narrator.tell("C1", f"sbatch {script.name}: {researcher.user}'s job {c1_job_id} on snellius")
     c2_job_id = int(_await(lambda: _said(output, "C2 job ") or "", f"{script.name} to submit to C2", output))
     submitted = time.time()
-    narrator.tell("C2", f"slurmrestd took the payload: center_snellius's job {c2_job_id} on qi")
+    narrator.tell("C2", f"slurmrestd accepted the payload: center_snellius's job {c2_job_id} on qi")
     if chapter.held:
         _tell_of_the_hold(c2_job_id, researcher, operator, narrator)
     follower = Follower(c2_job_id, operator, narrator)
@@ -170,7 +170,7 @@ def _tell_of_the_crossing(crossing: Crossing, narrator: Narrator) -> None:
     narrator.tell(
         "QX", f"{executions}, {facts['shots']} shots, {facts['qpu_seconds']:.3f} s of the backend's time"
     )
-    narrator.tell("C1", "the result is back, in the sbatch script's output:")
+    narrator.tell("C1", "the result in the sbatch script's output:")
     if "counts" in crossing.results:
         narrator.quote(bars(crossing.results["counts"], crossing.results["shots"]))
     else:

@@ -22,16 +22,16 @@ def main() -> int:
     """Start a testbed, record the given API versions (default: all that it serves), and stop it."""
     parser = argparse.ArgumentParser(prog="scripts/record", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--slurm", choices=tuple(RELEASES), help="the release that C2 runs")
+    which.add_argument("--slurm", choices=tuple(RELEASES), help="Slurm release of C2")
     which.add_argument(
         "--slurm-prefix",
         dest="slurm",
         type=os.path.abspath,
         metavar="DIR",
-        help="where C2's Slurm is installed",
+        help="folder of C2's installed Slurm",
     )
     parser.add_argument("--name", default="record", help="the testbed's name (default: %(default)s)")
-    parser.add_argument("--into", type=Path, default=RECORDED, help="where to (default: tests/recorded)")
+    parser.add_argument("--into", type=Path, default=RECORDED, help="target folder (default: tests/recorded)")
     parser.add_argument(
         "version", nargs="*", type=parse_version, help="API versions (default: all it serves)"
     )

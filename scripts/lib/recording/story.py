@@ -307,7 +307,7 @@ def _submitted(recorder: Recorder, name: str, given: dict[str, Any]) -> int:
     answer = recorder.submit(name, given)
     job_id = _job_id(answer)
     if job_id is None:
-        raise TestbedError(f"{recorder.version}: {name} was refused: {answer['body']}")
+        raise TestbedError(f"{recorder.version}: slurmrestd refused {name}: {answer['body']}")
     return job_id
 
 
@@ -337,7 +337,7 @@ def _wait(question: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + LONGEST_WAIT_S
     while not question():
         if time.monotonic() > deadline:
-            raise TestbedError(f"Waited too long for {what}.")
+            raise TestbedError(f"Timed out waiting for {what}.")
         time.sleep(0.1)
 
 

@@ -1,1 +1,1 @@
-"""Synthetic days of a quantum backend: who asks for what, and how a policy serves them."""
+"""Synthetic days of a quantum backend, and how policies serve them."""

@@ -21,7 +21,7 @@ CAMPAIGNS_S = (9 * 3600.0, 14 * 3600.0)
 
 @dataclass(frozen=True)
 class Job:
-    """`seconds` are its circuits', one after the other; between two it computes for as long as `gaps` says."""
+    """`seconds` are the durations of its circuits, in order; `gaps` are the pauses between them."""
 
     number: int
     center: str
@@ -31,7 +31,7 @@ class Job:
 
 
 def make_day(executions: int, seed: int = 1) -> list[Job]:
-    """The jobs of a day, in the order they come; what they ask for fills the backend to LOAD."""
+    """The jobs of a day in the order of their arrival; their circuits fill the backend to LOAD."""
     random = Random(seed)  # noqa: S311 - a day to repeat, no secret
     sizes = [1.0 / (rank + 1) for rank in range(CENTERS)]
     jobs: list[Job] = []
@@ -47,7 +47,7 @@ def make_day(executions: int, seed: int = 1) -> list[Job]:
 
 
 def calibrations(seed: int = 2) -> list[tuple[float, float]]:
-    """When the backend calibrates: five minutes every two hours, and twenty times a day unforeseen for a minute."""
+    """Calibrations of the backend: five minutes every two hours, and twenty unplanned ones of about a minute."""
     random = Random(seed)  # noqa: S311
     planned = [
         (at, at + 300.0) for at in itertools.takewhile(lambda at: at < DAY_S, itertools.count(7200.0, 7200.0))

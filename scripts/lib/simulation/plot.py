@@ -1,6 +1,6 @@
-"""The figure of docs/: how long executions wait under each policy, and what that does to jobs and centers.
+"""Draws docs/policies.svg: waits of executions under each policy, and the effects on jobs and centers.
 
-Plain SVG, written by hand, so that a bench needs no plotting library and the file stays small and diffable.
+Hand-written SVG: no plotting library is needed, and the file is small and can be compared by git.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BARS_X, BARS_W, LABEL_W = 640, 250, 118
 
 @dataclass(frozen=True)
 class Line:
-    """One policy: its name, its executions' waits in seconds, and for the bars three numbers from 0 to 1."""
+    """One policy: its name, the waits of its executions in seconds, and three numbers from 0 to 1 for the bars."""
 
     name: str
     waits: Sequence[float]

@@ -1,4 +1,4 @@
-"""A day served by the dispatcher's own queue: a discrete-event simulation. Times are seconds."""
+"""Discrete-event simulation of a day, with the dispatcher's own queue. Times are seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Event = tuple[float, int, Literal["ask", "done", "look"], int, int]
 
 @dataclass
 class Served:
-    """What a day was like. A job's speed is the time it would take alone, of the time it took."""
+    """Results of a day. A job's speed is its duration alone divided by its duration here."""
 
     busy_s: float = 0.0
     up_s: float = 0.0
@@ -39,17 +39,17 @@ class Served:
 
 
 def serve(jobs: Sequence[Job], config: BackendConfig) -> Served:
-    """Serve all jobs of a day, however long it takes."""
+    """Serve all jobs of a day to the end."""
     return _Day(jobs, config).run()
 
 
 def jain(values: Sequence[float]) -> float:
-    """Jain's index of fairness: 1 if all get the same, 1/n if one gets everything."""
+    """Jain's fairness index: 1 if all values are equal, 1/n if one has everything."""
     return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
 
 
 def fairness(served: Served) -> float:
-    """Jain's index of what the centers got that wanted the backend all the time, over quarters of an hour."""
+    """Jain's index of the time that centers with permanent demand got, over quarters of an hour."""
     wanted: dict[int, Counter[str]] = defaultdict(Counter)
     for center, begin, end in served.presence:
         for quarter in range(int(begin // QUARTER_S), int(end // QUARTER_S) + 1):

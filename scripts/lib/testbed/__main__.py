@@ -1,4 +1,4 @@
-"""The command behind scripts/testbed."""
+"""`scripts/testbed`: start, stop and inspect a testbed."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/testbed",
         description="Two real Slurm clusters on this host: C1, a center, and C2, beside a quantum platform.",
-        epilog="Everything is kept below .state in the checkout.",
+        epilog="All files are below .state in the checkout.",
     )
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--name", default="default", help="which instance (default: %(default)s)")
+    common.add_argument("--name", default="default", help="instance (default: %(default)s)")
     which = common.add_mutually_exclusive_group()
     which.add_argument(
         "--slurm",
         choices=tuple(RELEASES),
-        help="the release that C2 runs; newer ones are fetched once (default: the last one, at first the host's own)",
+        help="Slurm release of C2; newer ones are downloaded once (default: as before, at first the host's)",
     )
     which.add_argument(
         "--slurm-prefix",
         dest="slurm",
         type=os.path.abspath,
         metavar="DIR",
-        help="the folder that the Slurm which C2 runs is installed in (its configure's --prefix)",
+        help="folder of C2's installed Slurm (its configure's --prefix)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", parents=[common], help="bring up what is not up")
+    up = commands.add_parser("up", parents=[common], help="start the clusters, or daemons that do not run")
     up.add_argument(
-        "--only", action="append", metavar="DAEMON", help="no more than this daemon and what it needs"
+        "--only", action="append", metavar="DAEMON", help="start only this daemon and those that it needs"
     )
     commands.add_parser("down", parents=[common], help="stop everything")
     status = commands.add_parser(
         "status", parents=[common], help="show the daemons; exit code 1 if one is not running"
     )
-    status.add_argument("--json", action="store_true", help="as JSON")
+    status.add_argument("--json", action="store_true", help="print one JSON document")
     env = commands.add_parser(
         "env",
         parents=[common],
-        help='print what a shell needs: eval "$(scripts/testbed env)", then sbatch, qslurm …',
+        help='print variables for a shell: eval "$(scripts/testbed env)", then sbatch, qslurm …',
     )
     env.add_argument("--c2", action="store_true", help="for C2 (default: for C1)")
     for name, text in (
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         ("kill", "SIGKILL a daemon, as a crash would"),
     ):
         one = commands.add_parser(name, parents=[common], help=text)
-        one.add_argument("daemon", help="as `status` names it")
+        one.add_argument("daemon", help="name, as in `status`")
     return parser
 
 
@@ -73,17 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. `scripts/testbed down` stops what runs; `up` goes on.", file=sys.stderr)
+        print(
+            "\nInterrupted. Continue with `scripts/testbed up`, or run `scripts/testbed down`.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def _testbed(options: argparse.Namespace, say: Callable[[str], None]) -> Testbed:
-    """The instance; only `up` changes the release that it runs."""
+    """The instance; only `up` may change its release."""
     if options.command == "up":
         return Testbed(options.name, say=say, slurm=options.slurm)
     testbed = Testbed(options.name, say=say)
     if options.slurm and check(options.slurm) != testbed.layout.slurm:
-        raise TestbedError(f"{testbed.name} runs Slurm {testbed.layout.slurm}; only `up` changes it.")
+        raise TestbedError(
+            f"Testbed {testbed.name!r} runs Slurm {testbed.layout.slurm}. Change it with `up --slurm`."
+        )
     return testbed
 
 
@@ -109,7 +114,7 @@ def _run(testbed: Testbed, options: argparse.Namespace) -> int:
 
 
 def _print_environment(testbed: Testbed, *, c2: bool) -> None:
-    """Only what names the cluster: who the user is, and where at home, stays as it is."""
+    """Print the variables that select the cluster; user and home stay unchanged."""
     environment = testbed.env_c2() if c2 else testbed.env_c1()
     for name in ("SLURM_CONF", "QSLURM_CONFIG", "QSLURM_C2_CONFIG"):
         if name in environment:
@@ -136,7 +141,7 @@ def _print_status(testbed: Testbed, *, as_json: bool) -> int:
         }
         print(json.dumps(report))
     elif not daemons:
-        print(f"{testbed.name} was never up")
+        print(f"Testbed {testbed.name!r} was never started.")
     else:
         for one in daemons:
             print(f"{one.name:14} {one.state:8} {one.pid or '':>8} {_age(one.seconds):>8}  {one.log}")

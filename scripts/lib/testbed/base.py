@@ -22,7 +22,7 @@ RUN = Path("/run")
 
 
 def choose(state: Path, name: str) -> Path:
-    """The path by which everybody reaches the state folder: itself, or where it will be bound."""
+    """The path by which all users reach the state folder: the folder itself, or where it will be bound."""
     if (
         len(os.fsencode(state)) <= LONGEST
         and re.fullmatch(r"[\w./+-]+", str(state), re.ASCII)
@@ -34,12 +34,12 @@ def choose(state: Path, name: str) -> Path:
 
 
 def open_to_all(folder: Path) -> bool:
-    """May every user enter the folder, and those above it?"""
+    """Whether every user may enter the folder and its parents."""
     return all(one.stat().st_mode & stat.S_IXOTH for one in (folder, *folder.parents))
 
 
 def bind(state: Path, base: Path) -> None:
-    """Make `base` lead to `state`."""
+    """Bind `state` to `base`."""
     if base == state or _same(state, base):
         return
     release(state, base)
@@ -50,13 +50,13 @@ def bind(state: Path, base: Path) -> None:
     if done.returncode:
         base.rmdir()
         raise TestbedError(
-            f"Other users can't enter {state}, or its path is too long, and it can't be bound to {base}: "
-            f"{done.stderr.strip()} Clone the project to a folder everybody can enter, as below /opt."
+            f"{state} is too long or not open to all users, and cannot be bound to {base}: "
+            f"{done.stderr.strip()} Clone the project into a folder that all users can enter, such as /opt."
         )
 
 
 def release(state: Path, base: Path) -> None:
-    """Undo `bind`; harmless if there is nothing to undo."""
+    """Undo `bind`, if it was done."""
     if base == state:
         return
     while _mounted(base):

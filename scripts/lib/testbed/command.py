@@ -1,4 +1,4 @@
-"""Runs one command to its end, as a given user, with a clean environment."""
+"""Runs a command as a given user, with a clean environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def clean(**more: str) -> dict[str, str]:
-    """An environment with nothing of the caller's: SLURM_* and SBATCH_* would change what commands do."""
+    """A minimal environment: the caller's SLURM_* and SBATCH_* variables would change commands."""
     return {"PATH": PATH, "LANG": "C.UTF-8", **more}
 
 
@@ -27,7 +27,7 @@ def run(
     timeout_s: float = 60,
     stdin: str = "",
 ) -> Done:
-    """Run it and answer what it printed, whatever its exit code."""
+    """Run a command and return its output, whatever its exit code."""
     who = identity(user)
     return subprocess.run(
         command,
@@ -46,9 +46,9 @@ def run(
 
 
 def checked(done: Done) -> str:
-    """What it printed; a TestbedError with its words if it failed."""
+    """The command's output; TestbedError with its message if it failed."""
     if done.returncode:
         words = " ".join(str(word) for word in done.args)
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise TestbedError(f"`{words}` ended with exit code {done.returncode}: {said}")
+        raise TestbedError(f"`{words}` exited with code {done.returncode}: {said}")
     return done.stdout

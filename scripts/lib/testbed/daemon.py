@@ -1,4 +1,4 @@
-"""Starts one daemon so that it outlives us, remembers it, waits until it is ready, and stops it."""
+"""Starts a daemon that outlives this process, records it, waits until it is ready, and stops it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Daemon:
-    """How one daemon is run.
+    """How a daemon is started.
 
-    `cluster` is C1 or C2; `ready` says whether it serves; `after` are the daemons that must serve
-    before it starts; `finish` is done each time it is ready; `reads`: it is started anew if one changes.
+    `cluster` is C1 or C2; `ready` tells whether it serves; `after` are the daemons that must be ready before it starts;
+    `prepare` runs before it starts, `finish` each time it is ready. It is restarted if a file in `reads` has changed.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Daemon:
     every_s: float = 0.015
 
     def fingerprint(self) -> str:
-        """Changes when the daemon would be started differently, or would read something else."""
+        """Changes when the daemon would be started differently, or a file that it reads has changed."""
         digest = hashlib.sha256(repr((self.command, self.user, self.environment)).encode())
         for path in self.reads:
             digest.update(path.read_bytes() if path.exists() else b"")
@@ -53,7 +53,7 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Record:
-    """A daemon that was started: its process, when (Unix seconds), and as what."""
+    """A started daemon: its process, the time (Unix seconds), and the fingerprint of how it was started."""
 
     pid: int
     started: int
@@ -66,7 +66,7 @@ class Record:
 
 
 def record(layout: Layout, name: str) -> Record | None:
-    """What is remembered of a daemon; None if it was not started, or was stopped."""
+    """The record of a daemon; None if it was not started, or was stopped."""
     path = layout.records / f"{name}.json"
     try:
         return Record(**json.loads(path.read_text()))
@@ -75,23 +75,25 @@ def record(layout: Layout, name: str) -> Record | None:
 
 
 def running(layout: Layout, name: str) -> Process | None:
-    """The daemon's process, if it is alive."""
+    """The daemon's process, if it runs."""
     known = record(layout, name)
     return known.process if known and known.process.alive else None
 
 
 def forget(layout: Layout, name: str) -> None:
-    """The daemon was stopped on purpose."""
+    """Remove the record of a daemon that was stopped."""
     (layout.records / f"{name}.json").unlink(missing_ok=True)
 
 
 def log_of(layout: Layout, name: str) -> Path:
-    """What the daemon prints."""
+    """The file with the daemon's output."""
     return layout.home / "log" / f"{name}.log"
 
 
 def start(layout: Layout, daemon: Daemon) -> float | None:
-    """Make sure that it runs, as described, and serves; answers the seconds it took, or None if it ran."""
+    """Start the daemon unless it runs as described, and wait until it is ready; the seconds this took, or None if it
+    ran.
+    """
     began = time.monotonic()
     fingerprint = daemon.fingerprint()
     known = record(layout, daemon.name)
@@ -183,15 +185,15 @@ def _failure(layout: Layout, daemon: Daemon, what: str) -> TestbedError:
 
 
 def tail(layout: Layout, name: str, lines: int = 15) -> str:
-    """The end of its log, for people."""
+    """The end of its log, for error messages."""
     path = log_of(layout, name)
     text = path.read_text(errors="replace") if path.exists() else ""
     last = "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
-    return f"The end of {path}:\n{last or '    (it is empty)'}"
+    return f"The end of {path}:\n{last or '    (empty)'}"
 
 
 def stop(layout: Layout, name: str, *, grace_s: float = GRACE_S) -> bool:
-    """End it, and any process of that name that an interrupted start left; False if it had to be killed."""
+    """Stop it, and processes that an interrupted start left; False if SIGKILL was needed."""
     ours = [known.process] if (known := record(layout, name)) else []
     stubborn = process.stop_all([*ours, *strays(layout, name)], grace_s)
     forget(layout, name)
@@ -199,7 +201,7 @@ def stop(layout: Layout, name: str, *, grace_s: float = GRACE_S) -> bool:
 
 
 def strays(layout: Layout, name: str) -> list[Process]:
-    """Processes started as this daemon that no record speaks of: the start was interrupted in between."""
+    """Processes of this daemon without a record: their start was interrupted."""
     known = record(layout, name)
     found = []
     for one in process.everything():
@@ -213,10 +215,10 @@ def strays(layout: Layout, name: str) -> list[Process]:
 
 
 def kill(layout: Layout, name: str) -> None:
-    """SIGKILL, as a crash would; it stays in the records, as dead."""
+    """SIGKILL it, as a crash would; its record stays."""
     child = running(layout, name)
     if child is None:
         raise TestbedError(f"{name} is not running.")
     child.signal(signal.SIGKILL)
     if not child.wait(10):
-        raise TestbedError(f"{name} (pid {child.pid}) does not die.")
+        raise TestbedError(f"{name} (pid {child.pid}) survived SIGKILL.")

@@ -18,7 +18,7 @@ from testbed.render import Variables
 
 
 def all_daemons(layout: Layout, memory: Memory, variables: Variables) -> dict[str, Daemon]:
-    """By name, in an order that is good to read; `after` says in which order they start."""
+    """All daemons by name, in the order of `status`; `after` gives the order of their starts."""
     table = [
         _munged(layout, "c1"),
         _munged(layout, "c2"),
@@ -156,7 +156,7 @@ def _slurmrestd(layout: Layout, memory: Memory) -> Daemon:
 
 
 def _services(layout: Layout, memory: Memory, variables: Variables) -> list[Daemon]:
-    """What qslurm itself runs: all on C2, but for the center's agent."""
+    """qslurm's services: on C2, and the center's agent and releaser."""
     environment = {"QSLURM_C2_CONFIG": str(layout.c2_qslurm)}
     # anew when the installed project changed
     reads = (layout.c2_qslurm, layout.state / "venv" / ".project")
@@ -213,7 +213,7 @@ def _agent_listens(layout: Layout, memory: Memory) -> bool:
 
 
 def _first_opening(layout: Layout, variables: Variables) -> None:
-    """Enable the partitions of a new instance, as its operator; what an operator says later stays."""
+    """Enable the partitions of a new instance; later settings of an operator are kept."""
     if (layout.gate / "wishes.json").exists():
         return
     environment = clean(QSLURM_C2_CONFIG=str(layout.c2_qslurm))
@@ -223,7 +223,7 @@ def _first_opening(layout: Layout, variables: Variables) -> None:
 
 
 def _with_capabilities(dispatcher: Daemon) -> Daemon:
-    """As AmbientCapabilities in its unit: it starts quantum runtimes as a user of their own."""
+    """The capabilities of its unit (AmbientCapabilities): it starts quantum runtimes as another user."""
     needed = "+setuid,+setgid,+kill"
     who = (f"--reuid={dispatcher.user}", f"--regid={dispatcher.user}", "--init-groups")
     command = (
@@ -265,5 +265,5 @@ def _healthy(port: int) -> bool:
 
 
 def dependants(daemons: Mapping[str, Daemon]) -> dict[str, set[str]]:
-    """Who needs whom, the other way round: what must have stopped before each is stopped."""
+    """For each daemon those that depend on it, which must stop first."""
     return {name: {other.name for other in daemons.values() if name in other.after} for name in daemons}

@@ -1,4 +1,4 @@
-"""MariaDB for slurmdbd: its files, and what it does first at each start."""
+"""MariaDB for slurmdbd: its command, its files, and its initial SQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.memory import Memory
 
 
 def prepare(layout: Layout, memory: Memory) -> None:
-    """Make the data folder when there is none; half a one, left by an interruption, does not count."""
+    """Create the data folder if it is missing or incomplete."""
     data, half = layout.database / "data", layout.database / "half"
     (layout.database / "tmp").mkdir(exist_ok=True)
     shutil.chown(layout.database / "tmp", users.SLURM, users.SLURM)
@@ -41,7 +41,7 @@ _SMALL = ("--innodb-log-file-size=16M", "--innodb-buffer-pool-size=128M")
 
 
 def command(layout: Layout, memory: Memory) -> tuple[str | Path, ...]:
-    """How mariadbd is run: on loopback, and reading no configuration of the host's."""
+    """mariadbd's command: on loopback, without the host's configuration."""
     return (
         "/usr/sbin/mariadbd",
         "--no-defaults",
@@ -64,7 +64,7 @@ def _first(layout: Layout) -> Path:
 
 
 def _sql(layout: Layout, memory: Memory) -> str:
-    """Done at each start, before anybody is let in; the password is hexadecimal."""
+    """Executed at each start, before connections are accepted; the password is hexadecimal."""
     return (
         f"CREATE DATABASE IF NOT EXISTS {layout.database_name};\n"
         f"CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY '{memory.password}';\n"

@@ -2,6 +2,6 @@ from __future__ import annotations
 
 
 class TestbedError(Exception):
-    """The testbed can't do what was asked; the message says why and what to do."""
+    """The testbed cannot do this; the message names the cause and the fix."""
 
     __test__ = False  # not a test class, whatever its name

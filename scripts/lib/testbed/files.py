@@ -1,4 +1,4 @@
-"""Renders deploy/ with the testbed's own values: what is proven here is what an operator installs."""
+"""Renders deploy/ with the testbed's values, so that the tests cover what an operator installs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_CGROUPS_NEWER = "CgroupPlugin=disabled\n"
 
 
 def values(layout: Layout, memory: Memory) -> Variables:
-    """deploy/variables.toml, with what is different here."""
+    """deploy/variables.toml with the testbed's changes."""
     ports = memory.ports
     host = socket.gethostname().partition(".")[0]
     cluster = {
@@ -118,7 +118,7 @@ def values(layout: Layout, memory: Memory) -> Variables:
 
 
 def agents_values(variables: Variables, layout: Layout, memory: Memory) -> Variables:
-    """The same for a center with an agent, who alone reads the token."""
+    """The values of a center with an agent, which alone reads the token."""
     center = {
         "token_file": str(layout.agent_token),
         "config": str(layout.agent_config),
@@ -147,14 +147,14 @@ def _can_confine() -> bool:
 
 
 def _memory_mb() -> int:
-    """What a node may claim: slurmd refuses more than there is."""
+    """The memory of a node in the configuration: slurmd refuses more than the host has."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     total_kb = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
     return min(8000, total_kb * 9 // 10 // 1024)
 
 
 def write_all(layout: Layout, memory: Memory, variables: Variables) -> None:
-    """Write every configuration file, key and wrapper that daemons and users need."""
+    """Write every configuration file, key and wrapper."""
     plain = {
         "c1/slurm.conf.j2": layout.c1_conf,
         "c1/config.toml.j2": layout.c1_qslurm,

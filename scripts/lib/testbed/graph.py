@@ -1,4 +1,4 @@
-"""Does the work of many, at once where order permits."""
+"""Runs tasks with dependencies, concurrently where possible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 
 def each(after: Mapping[str, Iterable[str]], work: Callable[[str], None]) -> None:
-    """Call `work` for each name once all that it comes after is done; an error stops what has not begun."""
+    """Call `work` for each name after the names that it depends on; after an error no further one begins."""
     sorter = TopologicalSorter(
         {name: [one for one in before if one in after] for name, before in after.items()}
     )

@@ -1,4 +1,4 @@
-"""One testbed: both clusters, up, down, and in between."""
+"""A testbed: starts, stops and uses both clusters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DaemonStatus:
-    """One daemon: `state` is running, dead (ended by itself) or stopped; up for `seconds`."""
+    """A daemon: `state` is running, dead (ended by itself) or stopped; up for `seconds`."""
 
     name: str
     state: str
@@ -38,11 +38,11 @@ class DaemonStatus:
 
 
 class Testbed:
-    """An instance by name; several may be up at once, in this checkout and in others.
+    """A named instance; several may be up at once, in this checkout and in others.
 
-    `state` is the folder that everything is written below (default: the checkout's .state); the environment
-    that the project is installed in is expected at <state>/venv. `slurm` is the release that C2 runs, or the
-    folder of an installed Slurm (default: the one it ran last, at first the host's own); C1 always runs the host's.
+    All files are written below `state` (default: the checkout's .state); the project must be installed in <state>/venv.
+    `slurm` is the release that C2 runs, or the folder of an installed Slurm (default: the last one, at first the
+    host's); C1 always runs the host's.
     """
 
     __test__ = False  # not a test class, whatever its name
@@ -67,32 +67,32 @@ class Testbed:
 
     @property
     def folder(self) -> Path:
-        """Where everything of the instance lies, reachable by every user while it is up."""
+        """The instance's folder, reachable by every user while it is up."""
         return self.layout.folder
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """By name (`c2_slurmrestd`, `jobmanager` …); empty before the first `up`."""
+        """Ports by name (`c2_slurmrestd`, `jobmanager` …); empty before the first `up`."""
         return memory.recall(self.layout).ports
 
     @property
     def rest_url(self) -> str:
-        """C2's slurmrestd."""
+        """URL of C2's slurmrestd."""
         return f"http://{files.LOOPBACK}:{self._known_ports()['c2_slurmrestd']}"
 
     @property
     def results_url(self) -> str:
-        """C2's job manager."""
+        """URL of C2's job manager."""
         return f"http://{files.LOOPBACK}:{self._known_ports()['jobmanager']}"
 
     @property
     def metrics_url(self) -> str:
-        """Where C2 tells what it counts."""
+        """URL of C2's metrics."""
         return f"http://{files.LOOPBACK}:{self._known_ports()['metrics']}/metrics"
 
     def _known_ports(self) -> Mapping[str, int]:
         if not (known := self.ports):
-            raise TestbedError(f"The testbed {self.name!r} was never up; `scripts/testbed up` makes it.")
+            raise TestbedError(f"Testbed {self.name!r} was never started. Run `scripts/testbed up`.")
         return known
 
     # --- up and down ---------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ class Testbed:
     def up(
         self, only: Sequence[str] | None = None, *, on_start: Callable[[daemon.Daemon], None] | None = None
     ) -> None:
-        """Bring up what is not up, and wait until jobs can be submitted.
+        """Start the daemons that are not running, and wait until jobs can be submitted.
 
-        With `only`, no more than these daemons and those they need. `on_start` is told each daemon that
-        had to be started, once it serves; it is called from several threads, one at a time.
+        With `only`, start these daemons and those that they need. `on_start` is called with each daemon that was
+        started, once it is ready; from several threads, one at a time.
         """
         _need_root()
         users.ensure()
@@ -122,7 +122,7 @@ class Testbed:
                 )
 
     def _change_release(self) -> None:
-        """Stop all of C2 when it runs another Slurm than is wanted now."""
+        """Stop all of C2 if it runs another Slurm than the requested one."""
         remembered = memory.recall(self.layout)
         if remembered.slurm == self.layout.slurm:
             return
@@ -132,7 +132,7 @@ class Testbed:
         memory.remember(self.layout, replace(remembered, slurm=self.layout.slurm))
 
     def _configured(self) -> dict[str, daemon.Daemon]:
-        """Write what daemons and users read; answers the daemons."""
+        """Write the configuration of daemons and users; the daemons."""
         remembered = memory.recall(self.layout)
         variables = files.values(self.layout, remembered)
         files.write_all(self.layout, remembered, variables)
@@ -167,13 +167,13 @@ class Testbed:
                 tell(one)
 
     def is_up(self) -> bool:
-        """Are all daemons alive, and do the nodes of both clusters take jobs?"""
+        """Whether all daemons run, and the nodes of both clusters take jobs."""
         alive = bool(self.ports) and all(one.state == "running" for one in self.status())
         return alive and all(slurm.node_state(self.layout, cluster) in slurm.IDLE for cluster in ("c1", "c2"))
 
     @contextmanager
     def _reserved_ports(self) -> Iterator[None]:
-        """Ports that are ours: those in use by our daemons, else the last ones if free, else new ones."""
+        """Reserve ports: those of running daemons, else the last ones if they are free, else new ones."""
         remembered = memory.recall(self.layout)
         if remembered.ports and any(one.state == "running" for one in self.status()):
             yield
@@ -183,7 +183,7 @@ class Testbed:
             yield
 
     def down(self) -> None:
-        """End running jobs, stop everything, leave no process and no mount behind."""
+        """End running jobs and stop everything; no process and no mount remains."""
         _need_root()
         if not self.layout.home.is_dir():
             return
@@ -200,7 +200,7 @@ class Testbed:
         await_reaped(ended, REAPED_S)
         if left := sweep.left(self.layout):
             raise TestbedError(
-                f"These processes of the testbed don't end: {', '.join(str(one.pid) for one in left)}."
+                f"These processes of the testbed do not end: {', '.join(str(one.pid) for one in left)}."
             )
 
     def _stop_all(self, clusters: Sequence[str] = ("c1", "c2")) -> None:
@@ -222,40 +222,40 @@ class Testbed:
     # --- one daemon ----------------------------------------------------------------------------------
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a crash would; `up` or `start` heals it."""
+        """SIGKILL a daemon, as a crash would; `up` or `start` starts it again."""
         _need_root()
         _known(self._daemons(), name)
         daemon.kill(self.layout, name)
 
     def stop(self, name: str) -> None:
-        """Stop it as its administrator would."""
+        """Stop a daemon with SIGTERM."""
         _need_root()
         _known(self._daemons(), name)
         with self._locked():
             self._stop(name)
 
     def start(self, name: str) -> None:
-        """Start it, and wait until it serves; nothing else is started."""
+        """Start a daemon, and wait until it is ready; no other is started."""
         _need_root()
         with self._locked():
             self._start(_known(self._daemons(), name), _nobody)
 
     def restart(self, name: str) -> None:
-        """Stop it and start it."""
+        """Stop and start a daemon."""
         self.stop(name)
         self.start(name)
 
     def pid(self, name: str) -> int | None:
-        """The pid of a daemon that is alive."""
+        """The pid of a running daemon, or None."""
         child: Process | None = daemon.running(self.layout, name)
         return child.pid if child else None
 
     def log(self, name: str) -> Path:
-        """What a daemon prints."""
+        """The file with a daemon's output."""
         return daemon.log_of(self.layout, name)
 
     def status(self) -> list[DaemonStatus]:
-        """All daemons, in an order that is good to read; nothing before the first `up`."""
+        """All daemons; empty before the first `up`."""
         if not self.ports:
             return []
         return [self._status_of(name) for name in self._daemons()]
@@ -272,7 +272,7 @@ class Testbed:
     # --- using it ------------------------------------------------------------------------------------
 
     def work_folder(self, user: str = "qs_alice") -> Path:
-        """The home folder of a researcher on C1: scripts and what jobs print go there."""
+        """The home folder of a researcher on C1, for scripts and output of jobs."""
         return self.layout.researcher_home(user)
 
     def env_c1(self, user: str = "qs_alice") -> dict[str, str]:
@@ -310,7 +310,7 @@ class Testbed:
         timeout_s: float = 60,
         **environment: str,
     ) -> Done:
-        """Run a command on C1, in the user's home; answers what it printed, whatever its exit code."""
+        """Run a command on C1 in the user's home; returns its output, whatever its exit code."""
         env = self.env_c1(user) | environment
         return run(
             command, environment=env, user=user, folder=Path(env["HOME"]), stdin=stdin, timeout_s=timeout_s
@@ -325,19 +325,19 @@ class Testbed:
         timeout_s: float = 60,
         **environment: str,
     ) -> Done:
-        """Run a command on C2; answers what it printed, whatever its exit code."""
+        """Run a command on C2; returns its output, whatever its exit code."""
         env = self.env_c2(user) | environment
         return run(command, environment=env, user=user, stdin=stdin, timeout_s=timeout_s)
 
     def token(self, center: str = files.CENTER, lifetime: str = tokens.LIFETIME) -> str:
-        """A fresh token of a center."""
+        """A new token of a center."""
         return tokens.issue(self.layout, center, lifetime).strip()
 
     # --- inside --------------------------------------------------------------------------------------
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One change at a time; the lock goes with the process that holds it."""
+        """Hold the instance's lock; the kernel releases it with the process."""
         with self.layout.lock.open("w") as file:
             deadline = time.monotonic() + LOCK_S
             while True:
@@ -347,7 +347,7 @@ class Testbed:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise TestbedError(
-                            f"Another command has been busy with {self.name!r} for too long."
+                            f"Timed out waiting for another command on testbed {self.name!r}."
                         ) from error
                     time.sleep(0.05)
             yield
@@ -367,15 +367,15 @@ class Testbed:
 
 
 def _nobody(_: object) -> None:
-    """Nobody wants to be told."""
+    """Ignore progress."""
 
 
 def _known(daemons: Mapping[str, daemon.Daemon], name: str) -> daemon.Daemon:
     if name not in daemons:
-        raise TestbedError(f"There is no daemon {name!r}; there are {', '.join(daemons)}.")
+        raise TestbedError(f"Unknown daemon {name!r}. Available: {', '.join(daemons)}.")
     return daemons[name]
 
 
 def _need_root() -> None:
     if os.geteuid() != 0:
-        raise TestbedError("The testbed starts daemons as several users: run it as root or with sudo.")
+        raise TestbedError("Permission denied: daemons run as several users. Run this as root or with sudo.")

@@ -1,4 +1,4 @@
-"""Where everything of one instance lies: below the state folder, all of it."""
+"""Paths of an instance, all below the state folder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MARK = "QSLURM_TESTBED"
 
 @dataclass(frozen=True)
 class Layout:
-    """`state` is the state folder as it is, `base` the path by which every user reaches it; C2 runs `slurm`:
-    a release, or the folder that somebody has installed a Slurm in (an absolute path).
+    """`state` is the state folder, `base` the path by which every user reaches it. C2 runs `slurm`: a release, or the
+    absolute path of an installed Slurm.
     """
 
     state: Path
@@ -33,10 +33,10 @@ class Layout:
 
     @classmethod
     def of(cls, state: Path, name: str) -> Layout:
-        """The layout of an instance; makes the state folder when it is not there."""
+        """The layout of an instance; creates the state folder."""
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", name):
             raise TestbedError(
-                f"{name!r} can't be a name: a letter, then at most 15 letters, digits and hyphens."
+                f"Invalid name {name!r}. Use a lowercase letter, then at most 15 lowercase letters, digits and hyphens."
             )
         state.mkdir(parents=True, exist_ok=True)
         state = state.resolve()
@@ -44,17 +44,17 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """Everything of the instance, as daemons and jobs see it."""
+        """The instance's folder, as daemons and jobs see it."""
         return self.base / "testbed" / self.name
 
     @property
     def home(self) -> Path:
-        """The same, as seen while nothing is bound."""
+        """The same folder by its path without the bind mount."""
         return self.state / "testbed" / self.name
 
     @property
     def memory(self) -> Path:
-        """What is remembered between two `up`s: ports and passwords."""
+        """Ports and passwords, kept from one `up` to the next."""
         return self.home / "instance.json"
 
     @property
@@ -63,12 +63,12 @@ class Layout:
 
     @property
     def records(self) -> Path:
-        """One file for each daemon that was started."""
+        """A file for each started daemon."""
         return self.home / "daemons"
 
     @property
     def python(self) -> Path:
-        """The interpreter of the environment the project is installed in."""
+        """The interpreter of the environment with the project."""
         return self.base / "venv" / "bin" / "python"
 
     @property
@@ -101,12 +101,12 @@ class Layout:
 
     @property
     def token(self) -> Path:
-        """The token of center snellius, as installed on C1."""
+        """The token of center snellius on C1."""
         return self.folder / "etc" / "c1" / "token"
 
     @property
     def agent_config(self) -> Path:
-        """C1's configuration as it is with an agent."""
+        """C1's configuration with an agent."""
         return self.folder / "etc" / "c1" / "agent.toml"
 
     @property
@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def database_name(self) -> str:
-        """slurmdbd's; each release has its own."""
+        """slurmdbd's database; each release has its own."""
         return f"slurm_acct_db{self._of_release('c2').translate({45: '_', 46: ''})}"
 
     @property
@@ -157,7 +157,7 @@ class Layout:
 
     @property
     def job_logs(self) -> Path:
-        """<job_logs>/<user>/<job_id>.out: what C2's jobs print."""
+        """<job_logs>/<user>/<job_id>.out: the output of C2's jobs."""
         return self.folder / "joblogs"
 
     @property
@@ -193,18 +193,18 @@ class Layout:
 
     @property
     def slurm_programs(self) -> Path:
-        """C2's Slurm, when it is not the host's: all its programs, and `plugins`, the folder of its plug-ins."""
+        """The programs of C2's Slurm, if it is not the host's, and `plugins`, the folder of its plug-ins."""
         return self.folder / f"slurm-{self._slurm_label}"
 
     def slurm_program(self, cluster: str, name: str) -> Path:
-        """One of a cluster's daemons or commands."""
+        """The path of a daemon or command of a cluster's Slurm."""
         if self.has_own_slurm(cluster):
             return self.slurm_programs / name
         daemons = ("slurmctld", "slurmd", "slurmdbd", "slurmrestd")
         return Path("/usr/sbin" if name in daemons else "/usr/bin") / name
 
     def has_own_slurm(self, cluster: str) -> bool:
-        """Does the cluster run another Slurm than the host's?"""
+        """Whether the cluster runs another Slurm than the host's."""
         return cluster == "c2" and self.slurm != HOSTS_OWN
 
     def spool(self, cluster: str) -> Path:
@@ -214,18 +214,18 @@ class Layout:
         return self.folder / cluster / f"state{self._of_release(cluster)}"
 
     def _of_release(self, cluster: str) -> str:
-        """Each release has records of its own: none reads all that another one wrote."""
+        """A suffix for each release's files: no release reads all files of another."""
         return f"-{self._slurm_label}" if self.has_own_slurm(cluster) else ""
 
     @property
     def _slurm_label(self) -> str:
-        """A short name for C2's Slurm, for file names and a database's: its release, or one for its folder."""
+        """A short name of C2's Slurm for file and database names."""
         if not self.slurm.startswith("/"):
             return self.slurm
         return f"at-{hashlib.sha256(self.slurm.encode()).hexdigest()[:8]}"
 
     def make_folders(self) -> None:
-        """Every folder, with its owner and mode. Harmless when they are there already."""
+        """Create every folder with its owner and mode, if it is missing."""
         for path in (self.state / "testbed", self.home, self.records):
             path.mkdir(mode=0o755, exist_ok=True)
         root, slurm, munge, service = "root", users.SLURM, users.MUNGE, users.SERVICE
@@ -277,7 +277,7 @@ class Layout:
 
 
 def write(path: Path, text: str, *, mode: int = 0o644, user: str = "root", group: str = "root") -> None:
-    """Write a file at once, never half; one that says the same already is left as it is."""
+    """Write a file atomically; a file with the same content and mode is not touched."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""What an instance remembers from one `up` to the next."""
+"""The state that an instance keeps from one `up` to the next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testbed.ports import complete
 
 @dataclass(frozen=True)
 class Memory:
-    """Its ports (empty before the first `up`), the database's password, and the Slurm on C2 (Layout.slurm)."""
+    """Ports (empty before the first `up`), the database's password, and C2's Slurm (Layout.slurm)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
@@ -21,7 +21,7 @@ class Memory:
 
 
 def recall(layout: Layout) -> Memory:
-    """What was remembered; a new memory if nothing was."""
+    """The saved state, or a new one."""
     if not layout.memory.exists():
         return Memory()
     found = Memory(**json.loads(layout.memory.read_text()))
@@ -29,5 +29,5 @@ def recall(layout: Layout) -> Memory:
 
 
 def remember(layout: Layout, memory: Memory) -> None:
-    """Keep it, readable by root only."""
+    """Save it, readable by root only."""
     write(layout.memory, json.dumps(asdict(memory), indent=1) + "\n", mode=0o600)

@@ -1,4 +1,4 @@
-"""A block of free ports for one instance, and whether something listens on one."""
+"""A block of free ports for an instance, and sockets in use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ACCEPTS = 0x10000
 
 
 def complete(known: Mapping[str, int]) -> dict[str, int]:
-    """Remembered ports, with those that have got a name since: the next ones of the same block."""
+    """Known ports with those that were added to NAMES since, from the same block."""
     if not known:
         return {}
     first = min(known.values())
@@ -44,7 +44,7 @@ def complete(known: Mapping[str, int]) -> dict[str, int]:
 
 
 def listening(port: int) -> bool:
-    """Does something listen on this TCP port? Asked of /proc: to connect would be an error in its log."""
+    """Whether a process listens on this TCP port, by /proc: a connection would be logged as an error."""
     wanted = f":{port:04X}"
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if not table.exists():
@@ -57,16 +57,16 @@ def listening(port: int) -> bool:
 
 
 def listening_at(path: Path) -> bool:
-    """Does a process listen on this Unix socket? Read from /proc, as above."""
+    """Whether a process listens on this Unix socket, by /proc as well."""
     lines = (line.split(maxsplit=7) for line in Path("/proc/net/unix").read_text().splitlines()[1:])
     return any(fields[7:] == [str(path)] and int(fields[3], 16) & _ACCEPTS for fields in lines)
 
 
 def free(ports: dict[str, int]) -> bool:
-    """Can all these ports be bound now?
+    """Whether all these ports can be bound.
 
-    Where something listens on one of them none is tried: they are a testbed's that is up, and whose daemon may be just
-    about to start again.
+    If any is listened on, none is tried: the ports belong to a running testbed, and binding one could fail a daemon of
+    it that is just starting.
     """
     return not any(listening(port) for port in ports.values()) and all(
         _bindable(port) for port in ports.values()
@@ -85,9 +85,10 @@ def _bindable(port: int) -> bool:
 
 @contextmanager
 def reserved(current: dict[str, int]) -> Iterator[dict[str, int]]:
-    """The current ports if they are free, else a new block; nobody else gets it while the context lasts.
+    """The current ports if they are free, else a new block, reserved while the context lasts.
 
-    The reservation is an abstract Unix socket: all testbeds of the host see it, and it goes with the process.
+    The reservation is an abstract Unix socket: all testbeds of the host see it, and the kernel removes it with the
+    process.
     """
     starts = random.sample(range(LOWEST, HIGHEST, BLOCK), 200)
     if set(current) == set(NAMES):
@@ -102,4 +103,4 @@ def reserved(current: dict[str, int]) -> Iterator[dict[str, int]]:
             if free(block):
                 yield block
                 return
-    raise TestbedError(f"No {len(NAMES)} free ports in a row between {LOWEST} and {HIGHEST} on this host.")
+    raise TestbedError(f"No {len(NAMES)} consecutive free ports between {LOWEST} and {HIGHEST}.")

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, named by pid and start time: no other is ever hit."""
+"""Processes by pid and start time, so that a reused pid is never signalled."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """One process. A pid is used again; with its start (clock ticks after boot: proc(5), stat) it is not."""
+    """One process, by pid and start (clock ticks after boot: proc(5), stat)."""
 
     pid: int
     started: int
 
     @property
     def alive(self) -> bool:
-        """Is it still running? A zombie is not."""
+        """Whether it runs; a zombie does not."""
         return find(self.pid) == self
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal; False if the process is gone."""
+        """Send a signal; False if the process has ended."""
         with _descriptor(self) as descriptor:
             if descriptor is None:
                 return False
@@ -38,12 +38,12 @@ class Process:
             return True
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is gone; False if it is still there after `timeout_s`."""
+        """Wait for its end; False after `timeout_s`."""
         self.lives_until(lambda: False, timeout_s=timeout_s, every_s=timeout_s)
         return not self.alive
 
     def lives_until(self, ready: Callable[[], bool], *, timeout_s: float, every_s: float = 0.015) -> bool:
-        """Wait for `ready`, asked every `every_s`; False when the process dies, or after `timeout_s`."""
+        """Wait for `ready`, which is called every `every_s`; False when the process ends, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         with _descriptor(self) as descriptor:
             if descriptor is None:
@@ -74,7 +74,7 @@ def _descriptor(process: Process) -> Iterator[int | None]:
 
 
 def find(pid: int) -> Process | None:
-    """The living process with this pid."""
+    """The running process with this pid, or None."""
     try:
         stat = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -91,7 +91,7 @@ def everything() -> Iterator[Process]:
 
 
 def environment(process: Process) -> Mapping[str, str]:
-    """What the process was started with; empty when it is gone, or is not ours to read."""
+    """The process's initial environment; empty if it has ended or may not be read."""
     try:
         raw = (PROC / str(process.pid) / "environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -101,7 +101,7 @@ def environment(process: Process) -> Mapping[str, str]:
 
 
 def name(process: Process) -> str:
-    """The name of its program, cut at 15 characters by the kernel; empty when it is gone."""
+    """The name of its program, cut to 15 characters by the kernel; empty if it has ended."""
     try:
         return (PROC / str(process.pid) / "comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
@@ -109,13 +109,13 @@ def name(process: Process) -> str:
 
 
 def peak_memory_mb(pid: int) -> int:
-    """The most memory that a process has ever had (VmHWM)."""
+    """The peak memory of a process (VmHWM)."""
     lines = (line.split() for line in (PROC / str(pid) / "status").read_text().splitlines())
     return next(int(fields[1]) for fields in lines if fields[0] == "VmHWM:") // 1024
 
 
 def parent(pid: int) -> int:
-    """The pid of its parent; 0 when there is none."""
+    """The pid of its parent, or 0."""
     try:
         stat = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -124,7 +124,7 @@ def parent(pid: int) -> int:
 
 
 def with_above(pid: int) -> set[int]:
-    """A process and those that started it."""
+    """The pids of a process and its ancestors."""
     pids: set[int] = set()
     while pid and pid not in pids:
         pids.add(pid)
@@ -133,7 +133,7 @@ def with_above(pid: int) -> set[int]:
 
 
 def stop_all(processes: list[Process], timeout_s: float) -> list[Process]:
-    """SIGTERM, then after `timeout_s` SIGKILL; answers those that had to be killed."""
+    """Send SIGTERM, then SIGKILL after `timeout_s`; returns the processes that needed SIGKILL."""
     for process in processes:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
@@ -145,7 +145,7 @@ def stop_all(processes: list[Process], timeout_s: float) -> list[Process]:
 
 
 def await_reaped(pids: list[int], timeout_s: float) -> bool:
-    """Wait until init has taken note of the ends of these processes, so that no list shows them as zombies."""
+    """Wait until init has reaped these processes, so that none is listed as a zombie."""
     deadline = time.monotonic() + timeout_s
     while any((PROC / str(pid)).exists() and find(pid) is None for pid in pids):
         if time.monotonic() > deadline:
@@ -155,7 +155,7 @@ def await_reaped(pids: list[int], timeout_s: float) -> bool:
 
 
 def works_below(process: Process, folder: Path) -> bool:
-    """Is its working folder this one, or one in it?"""
+    """Whether its working folder is this one, or one in it."""
     try:
         here = (PROC / str(process.pid) / "cwd").readlink()
     except (FileNotFoundError, ProcessLookupError, PermissionError):

@@ -58,39 +58,37 @@ DOWNLOAD_S = 300.0
 
 
 def check(slurm: str) -> str:
-    """A release that the testbed can run, or the folder of an installed Slurm as an absolute path; a TestbedError
-    for anything else.
-    """
+    """A release that the testbed can run, or the absolute path of an installed Slurm; TestbedError otherwise."""
     if slurm in RELEASES:
         return slurm
     if "/" not in slurm:
-        raise TestbedError(f"The testbed can't run Slurm {slurm}; it has {', '.join(RELEASES)}.")
+        raise TestbedError(f"Unknown Slurm release {slurm}. Available: {', '.join(RELEASES)}.")
     prefix = Path(slurm).resolve()
     missing = [name for name in (*DAEMONS, *COMMANDS) if _installed(prefix, name) is None]
     missing += [name for name in PLUGINS if not (_plugins(prefix) / f"{name}.so").is_file()]
     if missing:
-        raise TestbedError(f"{prefix} has no complete Slurm; missing: {', '.join(missing)}.")
+        raise TestbedError(f"The Slurm in {prefix} is incomplete. Missing: {', '.join(missing)}.")
     if not open_to_all(prefix):
-        raise TestbedError(f"{prefix} can't be entered by all users, and Slurm's daemons run as several.")
+        raise TestbedError(f"Users cannot enter {prefix}, and Slurm's daemons run as several users.")
     return str(prefix)
 
 
 def version(layout: Layout) -> tuple[int, int]:
-    """The first two numbers of the version of C2's Slurm, (23, 2) for 23.02.8, as it says itself."""
+    """The first two numbers of the version that C2's Slurm reports: (23, 2) for 23.02.8."""
     program = layout.slurm_program("c2", "slurmctld")
     try:
         done = run((program, "-V"), environment=clean())
     except OSError as error:
-        raise TestbedError(f"{program} can't be run: {error.strerror}.") from error
+        raise TestbedError(f"Cannot run {program}: {error.strerror}.") from error
     found = re.fullmatch(r"slurm(?:-wlm)? (\d+)\.(\d+)\..*", done.stdout.strip())
     if found is None:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise TestbedError(f"`{program} -V` gives no version of Slurm: {said}")
+        raise TestbedError(f"`{program} -V` prints no version of Slurm: {said}")
     return int(found[1]), int(found[2])
 
 
 def ensure(layout: Layout, say: Say) -> None:
-    """Have C2's Slurm ready to run; the host's own is."""
+    """Prepare C2's Slurm, unless it is the host's."""
     if layout.slurm == HOSTS_OWN:
         return
     if layout.slurm not in RELEASES:
@@ -119,7 +117,7 @@ def _beside(root: Path, ending: str) -> Path:
 
 
 def _fetch(release: Release, root: Path) -> None:
-    """Unpack the release's packages, from the mirror that the host itself uses; a root is there whole or not at all."""
+    """Download the release's packages from the host's mirror and unpack them, completely or not at all."""
     _install_tools(release)
     half = _beside(root, ".half")
     shutil.rmtree(half, ignore_errors=True)
@@ -150,24 +148,24 @@ def _unavailable(release: Release, why: str) -> TestbedError:
 
 
 class ReleaseUnavailableError(TestbedError):
-    """The mirror can't be reached, or has another release by now."""
+    """The mirror cannot be reached, or has another release by now."""
 
 
 def _version_of(root: Path) -> str:
-    """The version of Slurm that was unpacked ("24.11.5"), as it says itself."""
+    """The version that the unpacked Slurm reports ("24.11.5")."""
     libraries = root / _libraries(root)
     loaded = (_loader(libraries), "--library-path", f"{libraries / 'slurm-wlm'}:{libraries}")
     return checked(run((*loaded, _program(root, "slurmctld"), "-V"), environment=clean())).split()[-1]
 
 
 def _mirror() -> str:
-    """Where the host gets its own packages from."""
+    """The mirror of the host's packages."""
     command = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(ORIGIN)")
     for line in checked(run(command, environment=clean())).splitlines():
         uri, codename, origin = line.split(" ", 2)
         if origin == "Debian" and codename == RELEASES[HOSTS_OWN].suite:
             return uri
-    raise TestbedError("apt names no mirror of Debian, so no newer Slurm can be fetched.")
+    raise TestbedError("apt has no Debian mirror configured, so no newer Slurm can be downloaded.")
 
 
 def _install_tools(release: Release) -> None:
@@ -192,14 +190,14 @@ def _installed(prefix: Path, name: str) -> Path | None:
 
 
 def _plugins(prefix: Path) -> Path:
-    """Where an installed Slurm has its plug-ins: lib/slurm, or lib64/slurm."""
+    """The plug-in folder of an installed Slurm: lib/slurm or lib64/slurm."""
     return next(
         (path for path in (prefix / "lib64" / "slurm", prefix / "lib" / "slurm") if path.is_dir()), prefix
     )
 
 
 def _link(prefix: Path, programs: Path) -> None:
-    """Have its programs and plug-ins in one folder, as those of a release are."""
+    """Link its programs and plug-ins into one folder, as for a release."""
     shutil.rmtree(programs, ignore_errors=True)
     programs.mkdir(parents=True)
     for name in (*DAEMONS, *COMMANDS):
@@ -212,7 +210,7 @@ def _link(prefix: Path, programs: Path) -> None:
 
 
 def _adapt(layout: Layout, root: Path) -> None:
-    """Copy the release's programs to where the instance runs them from, and lead them to their own libraries."""
+    """Copy the release's programs into the instance, and set their library path."""
     seen_as = layout.base / root.relative_to(layout.state)  # by a path that every user can reach
     libraries = seen_as / _libraries(root)
     stamp = layout.slurm_programs / ".made-of"
@@ -240,7 +238,7 @@ def _patch(*words: str) -> None:
 
 
 def _program(root: Path, name: str) -> Path:
-    """Where the packages have it; the links by which Debian chooses among variants were never made."""
+    """The path of a program in the packages; Debian's alternatives links do not exist there."""
     places = [
         root / "usr" / folder / f"{name}{variant}" for folder in ("sbin", "bin") for variant in ("", "-wlm")
     ]

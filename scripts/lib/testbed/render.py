@@ -1,4 +1,4 @@
-"""Turns the templates in deploy/ into the files an operator installs: strictly, or not at all.
+"""Renders the templates in deploy/ into the files that an operator installs; undefined variables are errors.
 
 Run it with `scripts/render [--set table.name=value …] [--set-file FILE] FOLDER`.
 """
@@ -24,16 +24,18 @@ Variables = dict[str, Any]
 
 
 def defaults(deploy: Path = DEPLOY) -> Variables:
-    """What deploy/variables.toml says."""
+    """The values of deploy/variables.toml."""
     return tomllib.loads((deploy / "variables.toml").read_text())
 
 
 def merged(base: Variables, changes: Mapping[str, Any]) -> Variables:
-    """The variables with some of them changed; a name that `base` does not have is refused."""
+    """`base` with some values replaced; TestbedError for names that it does not have."""
     result = copy.deepcopy(base)
     for table, values in changes.items():
         if table not in result:
-            raise TestbedError(f"deploy/variables.toml has no [{table}]; it has {', '.join(sorted(result))}.")
+            raise TestbedError(
+                f"Unknown table [{table}]. deploy/variables.toml has {', '.join(sorted(result))}."
+            )
         if isinstance(values, list):
             result[table] = [_same_names(result[table][0], value, table) for value in values]
         else:
@@ -43,7 +45,7 @@ def merged(base: Variables, changes: Mapping[str, Any]) -> Variables:
 
 def _known_names(known: Mapping[str, Any], values: Mapping[str, Any], table: str) -> Mapping[str, Any]:
     if unknown := set(values) - set(known):
-        raise TestbedError(f"[{table}] in deploy/variables.toml has no {', '.join(sorted(unknown))}.")
+        raise TestbedError(f"Unknown {', '.join(sorted(unknown))} in [{table}] of deploy/variables.toml.")
     return values
 
 
@@ -52,7 +54,7 @@ def _same_names(known: Mapping[str, Any], values: Mapping[str, Any], table: str)
 
 
 def render(template: str, variables: Variables, deploy: Path = DEPLOY) -> str:
-    """The text of one template (`c2/slurm.conf.j2`); a variable that is missing is a TestbedError."""
+    """The text of one template (`c2/slurm.conf.j2`); TestbedError if a variable is missing."""
     import jinja2
 
     environment = jinja2.Environment(  # noqa: S701 no HTML here; each template quotes for the language it writes
@@ -72,13 +74,13 @@ def render(template: str, variables: Variables, deploy: Path = DEPLOY) -> str:
     try:
         return environment.get_template(template).render(variables)
     except jinja2.TemplateError as error:
-        raise TestbedError(f"deploy/{template} can't be rendered: {error}.") from error
+        raise TestbedError(f"Cannot render deploy/{template}: {error}.") from error
 
 
 def _one_line(value: object) -> object:
-    """A value with a line break in it would become a line of configuration of its own."""
+    """Refuse line breaks in a value, which would add lines to a configuration."""
     if isinstance(value, str) and any(character in value for character in "\r\n\0"):
-        raise TestbedError(f"A value for deploy/ may not contain a line break: {value!r}.")
+        raise TestbedError(f"Invalid value {value!r}: line breaks are not allowed.")
     return value
 
 
@@ -88,11 +90,11 @@ def templates(deploy: Path = DEPLOY) -> list[str]:
 
 
 def setting(text: str) -> dict[str, Any]:
-    """What `table.name=value` says; the value is TOML, or a plain word."""
+    """Parse `table.name=value`; the value is TOML or a plain word."""
     name, equals, value = text.partition("=")
     table, dot, key = name.partition(".")
     if not (equals and dot):
-        raise TestbedError(f"{text!r} is not table.name=value.")
+        raise TestbedError(f"Invalid setting {text!r}. Use TABLE.NAME=VALUE.")
     try:
         return {table: {key: tomllib.loads(f"value = {value}")["value"]}}
     except tomllib.TOMLDecodeError:
@@ -102,9 +104,13 @@ def setting(text: str) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render every template into a folder."""
     parser = argparse.ArgumentParser(prog="scripts/render", description="Render the files in deploy/.")
-    parser.add_argument("folder", type=Path, help="where to; files there are replaced")
+    parser.add_argument("folder", type=Path, help="target folder; existing files are replaced")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="TABLE.NAME=VALUE", help="see deploy/variables.toml"
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.NAME=VALUE",
+        help="set a value of deploy/variables.toml",
     )
     parser.add_argument("--set-file", type=Path, metavar="FILE", help="TOML like deploy/variables.toml")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What the testbed asks Slurm: whether it serves, and to know the centers."""
+"""Slurm's commands: whether daemons answer, nodes, accounts of the centers, running jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ IDLE = ("idle", "mix", "alloc", "comp")
 
 
 def controller_answers(layout: Layout, cluster: str) -> bool:
-    """Does the cluster's slurmctld answer?"""
+    """Whether the cluster's slurmctld answers."""
     return _ask(layout, cluster, "scontrol", "show", "partition", "--oneliner") is not None
 
 
 def node_ready(layout: Layout, cluster: str) -> Callable[[], bool]:
-    """A question: does the cluster's node take jobs? A node that was drained is put back when it is asked."""
+    """A function: whether the cluster's node takes jobs. It resumes a drained node."""
 
     def ready() -> bool:
         state = node_state(layout, cluster)
@@ -31,7 +31,7 @@ def node_ready(layout: Layout, cluster: str) -> Callable[[], bool]:
 
 
 def node_state(layout: Layout, cluster: str) -> str:
-    """The state of the cluster's node, as `sinfo` abbreviates it; empty if slurmctld does not answer."""
+    """The node's state as `sinfo` abbreviates it; empty if slurmctld does not answer."""
     return (
         (_ask(layout, cluster, "sinfo", "--noheader", "--Node", "--format=%t") or "")
         .partition("\n")[0]
@@ -40,7 +40,7 @@ def node_state(layout: Layout, cluster: str) -> str:
 
 
 def _ask(layout: Layout, cluster: str, *command: str) -> str | None:
-    """What the command printed, or None if Slurm did not answer in time."""
+    """The command's output, or None if it failed or timed out."""
     name, *words = command
     try:
         done = run(
@@ -54,14 +54,14 @@ def _ask(layout: Layout, cluster: str, *command: str) -> str | None:
 
 
 def environment(layout: Layout, cluster: str) -> dict[str, str]:
-    """What a Slurm command needs to speak to this cluster."""
+    """The environment of Slurm commands for this cluster."""
     return clean(SLURM_CONF=str(layout.c1_conf if cluster == "c1" else layout.c2_conf))
 
 
 def register(layout: Layout, cluster_name: str) -> None:
-    """Tell slurmdbd of C2's cluster, and of each center: an account, and its one user in it.
+    """Add C2's cluster to slurmdbd, and for each center an account with its one user.
 
-    The cluster must be there before slurmctld's first start.
+    The cluster must exist before slurmctld's first start.
     """
     c2 = environment(layout, "c2")
 
@@ -80,7 +80,7 @@ def register(layout: Layout, cluster_name: str) -> None:
 
 
 def end_jobs(layout: Layout, cluster: str, timeout_s: float) -> None:
-    """Cancel what runs and wait until it is over; queued jobs stay queued."""
+    """Cancel running jobs and wait for their end; pending jobs stay."""
     import time
 
     deadline = time.monotonic() + timeout_s

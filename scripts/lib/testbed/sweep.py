@@ -1,4 +1,4 @@
-"""Ends what an instance left behind: jobs whose daemons are gone, and anything else that carries its mark."""
+"""Ends processes that an instance left: jobs without a daemon, and all others with its mark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testbed.process import Process
 
 
 def left(layout: Layout) -> list[Process]:
-    """All processes of this instance, but never us or who started us."""
+    """All processes of this instance, without this one and its ancestors."""
     spared = process.with_above(os.getpid())
     return [one for one in process.everything() if one.pid not in spared and _ours(layout, one)]
 
@@ -31,7 +31,7 @@ def _ours(layout: Layout, one: Process) -> bool:
 
 
 def sweep(layout: Layout, *, timeout_s: float = 10) -> int:
-    """End them all, until none comes up any more; answers how many there were."""
+    """End them until none is left; returns their number."""
     deadline = time.monotonic() + timeout_s
     count = 0
     while (found := left(layout)) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The centers' keys on C2, and the token that center snellius has been given for C1."""
+"""The centers' keys on C2, and the token of center snellius on C1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ RENEW_BEFORE_S = 7 * 86400.0
 
 
 def ensure(layout: Layout) -> None:
-    """A key for each center, and on C1 a token good for another week: for researchers, and for the agent."""
+    """Create a key for each center, and on C1 a token that is valid for another week, for researchers and for the
+    agent.
+    """
     for center in users.CENTERS:
         key = layout.keys / f"{center}.pem"
         if not key.exists() or key.owner() != users.TOKENS or center not in _published(layout):
@@ -28,7 +30,7 @@ def ensure(layout: Layout) -> None:
 
 
 def issue(layout: Layout, center: str, lifetime: str = LIFETIME) -> str:
-    """A fresh token for a center, as C2's operator would make it."""
+    """A new token of a center, issued as C2's operator."""
     return _qslurm(layout, "token", "issue", "--center", center, "--lifetime", lifetime).strip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The unix users of the testbed. They are made when missing and stay behind, as those of packages do."""
+"""The unix users of the testbed. Missing ones are created, and stay, as those of Debian packages do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MUNGE = "munge"
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a process runs as."""
+    """The user and groups of a process."""
 
     name: str
     uid: int
@@ -41,7 +41,7 @@ def identity(user: str) -> Identity:
     try:
         entry = pwd.getpwnam(user)
     except KeyError as error:
-        raise TestbedError(f"This host has no user {user!r}; `scripts/testbed up` makes it.") from error
+        raise TestbedError(f"Unknown user {user!r}. Run `scripts/testbed up` to create it.") from error
     groups = os_groups(user, entry.pw_gid)
     return Identity(user, entry.pw_uid, entry.pw_gid, groups)
 
@@ -52,7 +52,7 @@ def os_groups(user: str, gid: int) -> tuple[int, ...]:
 
 
 def ensure() -> None:
-    """Make the users and groups that are missing; testbeds that are brought up at the same time take turns."""
+    """Create missing users and groups; testbeds that start at the same time take turns."""
     with (RUN / "qslurm-users").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _add_missing()
