@@ -52,6 +52,16 @@ class Many(Document, kw_only=True):
     jobs: list[OneOfMany]
 
 
+class EndedOfMany(OneOfMany, kw_only=True):
+    state: str
+    results: dict[str, Any] | UnsetType | None = UNSET
+    tasks: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class ManyEnded(Document, kw_only=True):
+    jobs: list[EndedOfMany]
+
+
 class Counts(Document, kw_only=True):
     job_id: int
     key: str
@@ -303,9 +313,207 @@ class NewConfiguration(Document, kw_only=True):
     next: list[str]
 
 
+class SessionRun(Document, kw_only=True):
+    job_id: int
+    kind: Literal["session"]
+    final_result: Any
+    executions: int
+    remarks: list[str]
+
+
+class RenewedToken(Document, kw_only=True):
+    renewed: bool
+    expires: int | None
+    renew_at: float
+    renewable_until: int | None
+
+
+class RenewalTerms(Document, kw_only=True):
+    center: str
+    allowed: bool
+    until: int | None
+    lifetime: str
+
+
+class Key(Document, kw_only=True):
+    center: str
+    fingerprint: str
+    created: float
+    renewable_until: int | None
+
+
+class Keys(Document, kw_only=True):
+    keys: list[Key]
+
+
+class Claims(Document, kw_only=True):
+    user: str
+    issued: int | None
+    expires: int | None
+    key_id: str
+    algorithm: str
+
+
+class TokenCheck(Document, kw_only=True):
+    path: str
+    claims: Claims
+    expiry: str
+    seconds_left: float | None
+    c2: str
+    warnings: list[str]
+    accounting: bool | None
+
+
+class AgentToken(Document, kw_only=True):
+    user: str
+    expires: int | None
+    renew_at: float | None
+    renewable_until: int | None
+    trouble: str
+    ends_soon: bool
+    clock_off_s: float
+
+
+class AgentReleaser(Document, kw_only=True):
+    name: str
+    silent_s: float
+
+
+class AgentStatus(Document, kw_only=True):
+    token: AgentToken
+    waiting: int
+    open: int
+    releaser: AgentReleaser | None
+
+
+class PartitionState(Document, kw_only=True):
+    partition: str
+    backend: str
+    wish: Literal["", "enabled", "drained", "closed"]
+    by: str
+    since: float | None
+    backend_state: str
+    slurm_state: str
+    wanted_state: str
+    running: int
+    queued: int
+    reason: str
+
+
+class PartitionStates(Document, kw_only=True):
+    partitions: list[PartitionState]
+
+
+class DispatcherBackend(Document, kw_only=True):
+    message: Literal["BackendStatus"]
+    name: str
+    state: str
+    reason: str
+    since: float
+    qubits: int
+    max_shots: int
+    default_shots: int
+    runtimes: int
+    queued: int
+    executing: int
+    policy: str
+    sessions: int
+    lanes: int
+
+
+class DispatcherBackends(Document, kw_only=True):
+    backends: list[DispatcherBackend]
+
+
+class Reserved(Document, kw_only=True):
+    reservation: int
+    note: str
+
+
+class ReservedWindow(Document, kw_only=True):
+    id: int
+    backend: str
+    begins: float
+    ends: float
+    center: str
+    job_id: int
+    reason: str
+
+
+class Reservations(Document, kw_only=True):
+    reservations: list[ReservedWindow]
+
+
+class DispatcherTask(Document, kw_only=True):
+    message: Literal["TaskStatus"]
+    job_id: int
+    restart: int
+    center: str
+    backend: str
+    kind: str
+    state: str
+    since: float
+    executions: int
+    queued: int
+    executing: int
+    over: bool
+
+
+class DispatcherHold(Document, kw_only=True):
+    backend: str
+    job_id: int
+    center: str
+    by: Literal["session", "lane"]
+    since: float
+    idle_s: float | None
+    until: float | None
+
+
+class QueuedCircuit(Document, kw_only=True):
+    backend: str
+    position: int
+    job_id: int
+    restart: int
+    center: str
+    seq: int
+    shots: int
+    since: float
+    reason: str
+
+
+class WarmRuntimes(Document, kw_only=True):
+    ready: int
+    wanted: int
+    given: int
+    cold: int
+    starting: int
+    confined: bool
+    pid: int
+
+
+class DispatcherStatus(Document, kw_only=True):
+    message: Literal["Status"]
+    version: str
+    pid: int
+    started: float
+    ready: bool
+    reason: str
+    backends: list[DispatcherBackend]
+    tasks: list[DispatcherTask]
+    reservations: list[ReservedWindow]
+    scope: Literal["all", "own", "none"]
+    scope_reason: str
+    open_jobs: int
+    holds: list[DispatcherHold]
+    queue: list[QueuedCircuit]
+    queue_left: dict[str, int]
+    runtimes: WarmRuntimes | None
+
+
 ROWS: dict[str, type[Document]] = {
     "`submit FILE`": Submitted,
     "`submit` of many files, or of a sweep in parts": Many,
+    "`submit --wait` of many files": ManyEnded,
     "`submit --dry-run`": Payload,
     "`wait JOBID…`": EndedJobs,
     "`submit --wait`, `wait JOBID`": EndedJob,
@@ -321,9 +529,21 @@ ROWS: dict[str, type[Document]] = {
     "`history`": History,
     "`usage`": Usage,
     "`info`": Info,
-    "`run`": CircuitRun,
+    "`run` of a circuit": CircuitRun,
+    "`run` of a hybrid file": HybridRun,
+    "`session FILE`": SessionRun,
     "`doctor`": Doctor,
     "`center init`": NewConfiguration,
+    "`token renew`": RenewedToken,
+    "`token renewal`": RenewalTerms,
+    "`token keys`": Keys,
+    "`token check`": TokenCheck,
+    "`agent status`": AgentStatus,
+    "`partition status`": PartitionStates,
+    "`backend list`": DispatcherBackends,
+    "`backend reserve`": Reserved,
+    "`backend reservations`": Reservations,
+    "`dispatcher status`": DispatcherStatus,
 }
 """By the first cell of a row of docs/json.md."""
 

@@ -11,6 +11,7 @@ from testbed.layout import CHECKOUT
 
 from qslurm import errors
 from qslurm.c1.config.center_config import load_config
+from qslurm.c1.sessions.opening import OpenSession
 from qslurm.cli.app import run
 from qslurm.cli.shared_options import CenterFlags
 from qslurm.errors import UnknownJobError, UnreachableError
@@ -24,6 +25,7 @@ from tests.unit.jobs import job_info
 
 PAGE = (CHECKOUT / "docs" / "json.md").read_text()
 BELL = "version 3.0; qubit[2] q; bit[2] b; H q[0]; CNOT q[0], q[1]; b = measure q"
+LOOP = "def execute(qi): pass\ndef finalize(results): return {'energy': -1.1}\n"
 SAID = Comment(key="a" * 32, kind="circuit", backend="qx", origin="slurm:c1:7:ann:acc").format()
 
 CIRCUIT = {"counts": {"00": 3}, "shots": 3, "raw_data": None}
@@ -86,6 +88,8 @@ class C2:
 
     def submit(self, payload):
         self.taken += 1
+        self.known.append(job(self.taken, "COMPLETED", start_time=2, end_time=3, exit_code=0))
+        self.documents[self.taken] = result(self.taken, "circuit", CIRCUIT)
         return Submitted(self.taken)
 
     def cancel(self, job_id, task=None):
@@ -140,6 +144,7 @@ OF_THE_JOB_MANAGER = ("job", "many_results", "usage", "log_from", "backends", "l
 def c2(tmp_path, monkeypatch):
     (tmp_path / "config.toml").write_text('[c2]\nurl = "http://127.0.0.1:9"\n')
     (tmp_path / "bell.cq").write_text(BELL)
+    (tmp_path / "loop.py").write_text(LOOP)
     monkeypatch.setenv("QSLURM_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.chdir(tmp_path)
     made = C2(load_config({}))
@@ -150,6 +155,8 @@ def c2(tmp_path, monkeypatch):
         jobs=list,
     )
     monkeypatch.setattr(CenterFlags, "open", lambda _, __="": made)
+    client = SimpleNamespace(over=None, executions=0, shots=0, conclude=lambda **_: True, close=lambda: None)
+    monkeypatch.setattr("qslurm.c1.sessions.opening.open_session", lambda *_: OpenSession(31, client))
     return made
 
 
@@ -157,6 +164,8 @@ COMMANDS = {
     "submit bell.cq -b qx": (0, documents.Submitted),
     "submit bell.cq ./bell.cq -b qx": (0, documents.Many),
     "submit bell.cq -b qx --dry-run": (0, documents.Payload),
+    "submit bell.cq -b qx --wait": (0, documents.EndedJob),
+    "submit bell.cq ./bell.cq -b qx --wait": (0, documents.ManyEnded),
     "queue": (0, documents.Queue),
     "show 12": (0, documents.ShownJob),
     "show 20": (0, documents.ShownArray),
@@ -180,6 +189,8 @@ COMMANDS = {
     "doctor": (1, documents.Doctor),
     "center init --url http://127.0.0.1:9 --file new.toml": (0, documents.NewConfiguration),
     "run bell.cq --shots 10": (0, documents.CircuitRun),
+    "run loop.py": (0, documents.HybridRun),
+    "session loop.py -b qx": (0, documents.SessionRun),
 }
 
 
@@ -213,7 +224,7 @@ def rows():
     """The table of documents: the first cell of each row, and the names in the second."""
     table = PAGE.partition("## Documents")[2].partition("\n\n")[2].partition("\n\n")[0]
     cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-    return {first: set(re.findall(r"`([a-z_]+)`", rest)) for first, rest in cells}
+    return {first: set(re.findall(r"`([a-z0-9_]+)`", rest)) for first, rest in cells}
 
 
 def fields(schema):
@@ -224,12 +235,19 @@ def fields(schema):
         inner = [
             one
             for one in vars(documents).values()
-            if isinstance(one, type) and one.__name__ in str(field.type)
+            if isinstance(one, type) and re.search(rf"\b{one.__name__}\b", str(field.type))
         ]
         for one in inner:
             if issubclass(one, documents.Document) and one not in (documents.Error, schema):
                 found |= fields(one)
     return found
+
+
+AS_ABOVE = {
+    documents.ManyEnded: [documents.Many],
+    documents.DispatcherStatus: [documents.DispatcherBackends, documents.Reservations],
+}
+"""Documents whose row refers to rows above it."""
 
 
 @pytest.mark.parametrize("row", documents.ROWS)
@@ -243,6 +261,8 @@ def test_the_page_names_the_fields_of_each_document(row):
     }
     if documents.ROWS[row] in (documents.Counts, documents.Doctor):
         everywhere = set()
+    for one in AS_ABOVE.get(documents.ROWS[row], ()):
+        everywhere |= fields(one)
     assert fields(documents.ROWS[row]) - everywhere <= rows()[row] | {"id", "parameters"}
 
 
